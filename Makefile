@@ -1,0 +1,40 @@
+# Works from any directory with `make -C`. Nothing has to be installed first but Python 3.11 or later.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help demo test lint format clean
+help:            ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+
+# One stamp for users and one for developers: made again when the dependencies change, and only then.
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("convae needs Python 3.11 or later: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing convae into .venv (once) ..."
+	@$(PIP) -e .
+	@touch $@
+
+.venv/.developing: .venv/.installed
+	@echo "Installing the development tools into .venv (once) ..."
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+demo: .venv/.installed   ## train on handwritten digits and show pictures (about two minutes)
+	@$(BIN)/convae train recipes/demo.yaml
+
+test: .venv/.developing  ## the whole test suite
+	@$(BIN)/python -m pytest
+
+lint: .venv/.developing  ## format, style, types, floors
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: .venv/.developing  ## rewrite the sources in the project's style
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:           ## remove the environment and what the tools leave
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

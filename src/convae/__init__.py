@@ -1,0 +1,40 @@
+"""convae: the workbench for convolutional variational autoencoders.
+
+Describe a model in a few lines, train it by a staged recipe, measure it with figures that can be trusted, look
+inside its latent space, and share it as one safe folder. Importing the package loads no torch: public names are
+resolved when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "VAE": "convae.model.vae",
+    "build": "convae.model.build",
+    "load": "convae.model.artifact",
+    "save": "convae.model.artifact",
+    "train": "convae.training",
+    "ConvaeError": "convae.core.errors",
+}
+__all__ = ["VAE", "ConvaeError", "build", "load", "save", "train"]
+
+if TYPE_CHECKING:
+    from convae.core.errors import ConvaeError
+    from convae.model.artifact import load, save
+    from convae.model.build import build
+    from convae.model.vae import VAE
+    from convae.training import train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'convae' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""Ground floor: types, registry, configuration, errors, files, counter-based random numbers."""

@@ -1,0 +1,79 @@
+"""Configuration becomes keyword arguments: checked against the signature that will take them.
+
+The keyword-only parameters of a class or function are its configuration. Their annotations, defaults and
+pydantic constraints are written once, there; this module reads them, so that a mapping from YAML, JSON or the
+command line is validated with the same care as any other configuration.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import Field, create_model
+
+from convae.core.config import Config, parse
+from convae.core.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PerAxis = Positive | tuple[Positive, ...]
+"""One number for all spatial axes, or one for each."""
+Named = str | dict[str, dict[str, Any] | None]
+"""A registry entry as a person writes it: `gaussian`, or `{gaussian: {sigma: 0.1}}`."""
+
+
+@cache
+def _model(target: Callable[..., Any]) -> type[Config]:
+    """A pydantic model with one field for each keyword-only parameter of `target`."""
+    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]  # read, never called
+    hints = typing.get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            # Aliased, so that a parameter may carry a name that pydantic keeps for itself.
+            fields[f"field_{name}"] = (hints.get(name, Any), Field(default, alias=name))
+    return create_model(getattr(target, "__name__", "arguments"), __base__=Config, **fields)
+
+
+def arguments(target: Callable[..., Any], given: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
+    """All keyword arguments for `target`: those given, validated and converted, and the defaults of the others.
+
+    Args:
+        target: a class or function whose keyword-only parameters are its configuration.
+        given: what the user wrote.
+        where: the place, for messages, such as `encoder layer 3 (conv)`.
+
+    Raises:
+        ConfigError: unknown, missing or wrong arguments, all listed, each with its path.
+    """
+    parsed = parse(_model(target), dict(given or {}), where)
+    return {name.removeprefix("field_"): getattr(parsed, name) for name in type(parsed).model_fields}
+
+
+def not_default(target: Callable[..., Any], full: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that differ from the defaults of `target`: the shortest way to write the same thing."""
+    fields = _model(target).model_fields
+    return {name: value for name, value in full.items() if value != fields[f"field_{name}"].default}
+
+
+def named(value: Named, where: str) -> tuple[str, dict[str, Any]]:
+    """Splits `gaussian` or `{gaussian: {sigma: 0.1}}` into the name and its arguments.
+
+    Raises:
+        ConfigError: the value is not a name or a mapping with exactly one key.
+    """
+    if isinstance(value, str):
+        return value, {}
+    if isinstance(value, Mapping) and len(value) == 1:
+        ((name, given),) = value.items()
+        if isinstance(name, str) and (given is None or isinstance(given, Mapping)):
+            return name, dict(given or {})
+    raise ConfigError(f"{where}: needs a name or a mapping of one name to its arguments, got {value!r}")

@@ -1,0 +1,158 @@
+"""Configuration: YAML or JSON files, `key.path=value` overrides, pydantic models that forbid unknown keys."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from convae.core.errors import ConfigError
+from convae.core.names import nearest
+
+MAX_BYTES = 4 << 20
+"""No honest configuration file is larger; a larger one is some other file."""
+
+
+class Config(BaseModel):
+    """Base of every configuration: immutable, unknown keys forbidden."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that also reads `1e-3` as a number and refuses a key that is written twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        written = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge"]
+        for key in written:
+            if written.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is written twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """The value written in `text`, YAML or JSON.
+
+    Raises:
+        ConfigError: the text is neither; the message names `source` and the line.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0] or "nested too deeply"
+        raise ConfigError(f"{source}{place}: not valid YAML ({problem})") from error
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML or JSON file.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, too large, no text, no YAML, or no mapping.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB, so not a configuration file")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a text file in UTF-8") from error
+    value = parse_yaml(text, str(path))
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: needs a mapping of keys to values, got {type(value).__name__}")
+    return {str(key): item for key, item in value.items()}
+
+
+def override(data: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """A copy of `data` with each `key.path=value` put in place; values are read as YAML.
+
+    Raises:
+        ConfigError: an assignment has no `=`, an empty key, or a path through a value that is no mapping.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(data))
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        keys = path.split(".")
+        if not equals or not all(keys):
+            raise ConfigError(f"'{assignment}': an override is written key.path=value")
+        place = result
+        for depth, key in enumerate(keys[:-1]):
+            inner = place.get(key)
+            if inner is None:
+                inner = place[key] = {}
+            elif inner == keys[depth + 1]:
+                # `likelihood: gaussian` becomes `likelihood: {gaussian: {…}}` when one of its arguments is set.
+                inner = place[key] = {inner: {}}
+            if not isinstance(inner, dict):
+                raise ConfigError(f"'{assignment}': {'.'.join(keys[: depth + 1])} is {inner!r}, which has no keys")
+            place = inner
+        place[keys[-1]] = parse_yaml(text, f"'{assignment}'")
+    return result
+
+
+def parse(model: type[ConfigT], data: Mapping[str, Any], source: str) -> ConfigT:
+    """`data` as an instance of `model`.
+
+    Raises:
+        ConfigError: every fault in one message, each with its path and, for an unknown key, the nearest valid one.
+    """
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        faults = list(dict.fromkeys(_fault(model, fault) for fault in error.errors(include_url=False)))
+        raise ConfigError(f"{source}: {'; '.join(faults)}") from error
+
+
+def _fault(model: type[BaseModel], fault: Any) -> str:
+    """One fault as `path: what is wrong`."""
+    location = fault["loc"]
+    path = ".".join(str(part) for part in location)
+    if fault["type"] == "extra_forbidden":
+        choices = _keys(model, location[:-1])
+        match = nearest(str(location[-1]), choices)
+        hint = f"did you mean '{match}'?" if match else f"choose from {', '.join(choices) or 'nothing'}"
+        return f"unknown key '{path}': {hint}"
+    if fault["type"] == "missing":
+        return f"'{path}' is missing"
+    message = str(fault["msg"])
+    message = message[:1].lower() + message[1:].removesuffix(".")
+    given = fault.get("input")
+    shown = f" (got {given!r})" if isinstance(given, str | int | float | None) else ""
+    return f"{path}: {message.removeprefix('value error, ')}{shown}" if path else message
+
+
+def _keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """The keys that the model at `location` knows."""
+    at: Any = model
+    for part in location:
+        field = at.model_fields.get(part) if _is_model(at) else None
+        inner = _models_in(field.annotation) if field else []
+        at = inner[0] if inner else at
+    return [field.alias or name for name, field in at.model_fields.items()] if _is_model(at) else []
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The pydantic models inside an annotation such as `list[Stage] | None`."""
+    if _is_model(annotation):
+        return [annotation]
+    return [found for inner in typing.get_args(annotation) for found in _models_in(inner)]
+
+
+def _is_model(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseModel)

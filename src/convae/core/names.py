@@ -1,0 +1,27 @@
+"""Messages about names: the nearest valid one, and lists of what there is."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice that looks most like `name`, or None when none does."""
+    lowered = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    return lowered[found[0]] if found else None
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
+    """One sentence saying that `name` is no known `kind`, with the nearest name or all of them."""
+    choices = sorted(choices)
+    match = nearest(name, choices)
+    if match is not None:
+        return f"unknown {kind} '{name}': did you mean '{match}'?"
+    return f"unknown {kind} '{name}': choose from {', '.join(choices)}"
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """A shape as people write it: `3×64×64`."""
+    return "×".join(str(size) for size in shape)

@@ -1,0 +1,73 @@
+"""The shapes that travel between the rooms, and what each room may expect of another's results.
+
+One dimension legend for the whole package: `batch channel *sizes` for images (float in [0, 1]), `batch *latent` for
+latents (a vector is `latent`, a map is `latent *grid`), `batch` for figures per image. The annotations are checked
+by beartype under pytest and cost nothing otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Shape = tuple[int, ...]
+"""Channels, then the sizes of the spatial axes; without the batch."""
+
+Images = Float[Tensor, "batch channel *sizes"]
+Latents = Float[Tensor, "batch *latent"]
+PerImage = Float[Tensor, " batch"]
+
+
+class PosteriorLike(Protocol):
+    """What an encoder believes of the latent of each image."""
+
+    @property
+    def mean(self) -> Tensor:
+        """(batch, *latent)."""
+
+    @property
+    def logvar(self) -> Tensor:
+        """(batch, *latent)."""
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """A latent drawn for each image."""
+
+    def kl(self) -> Tensor:
+        """(batch,), nats."""
+
+
+class LikelihoodLike(Protocol):
+    """What a decoder believes of the image of each latent."""
+
+    @property
+    def mean(self) -> Tensor:
+        """(batch, channel, *sizes) in [0, 1]."""
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """An image drawn for each latent, in [0, 1]."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """(batch,), nats."""
+
+
+class OutputLike(Protocol):
+    """What one pass through a model gives to the objective and the metrics."""
+
+    @property
+    def posterior(self) -> PosteriorLike:
+        """From the encoder and the bottleneck."""
+
+    @property
+    def latent(self) -> Tensor:
+        """What was decoded."""
+
+    @property
+    def likelihood(self) -> LikelihoodLike:
+        """From the decoder."""
+
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """The bottleneck's own terms, (batch,) each, unweighted."""
