@@ -32,7 +32,7 @@ Named = str | dict[str, dict[str, Any] | None]
 @cache
 def _model(target: Callable[..., Any]) -> type[Config]:
     """A pydantic model with one field for each keyword-only parameter of `target`."""
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]  # read, never called
+    function = target.__init__ if inspect.isclass(target) else target
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():

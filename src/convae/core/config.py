@@ -32,7 +32,11 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that also reads `1e-3` as a number and refuses a key that is written twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        written = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge"]
+        written = [
+            key.value
+            for key, _ in node.value
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge"
+        ]
         for key in written:
             if written.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is written twice", node.start_mark)
@@ -51,7 +55,7 @@ def parse_yaml(text: str, source: str) -> Any:
         ConfigError: the text is neither; the message names `source` and the line.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+        return yaml.load(text, _Loader)  # a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark else ""

@@ -1,0 +1,1 @@
+"""The evaluation room: metrics over a whole split, each with its protocol."""

@@ -1,0 +1,1 @@
+"""The interop room: foreign checkpoints and formats, in and out."""

@@ -1,0 +1,1 @@
+"""The latents room: what a trained model's latent space can do."""

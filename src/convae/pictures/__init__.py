@@ -1,0 +1,1 @@
+"""The pictures room: grids, strips and curves as files."""

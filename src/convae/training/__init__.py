@@ -1,0 +1,1 @@
+"""The training room: recipes become experiments, experiments become runs."""

@@ -1,0 +1,12 @@
+"""How long work tells what it has done, without knowing who listens."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Called now and then during work that may take longer than two seconds."""
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """`done` of `total` units are finished; `what` names the work, such as `storing mnist (images)`."""

@@ -1,0 +1,170 @@
+"""Artifacts: a model as one safe, complete, portable folder.
+
+    model/
+      config.json         the description of the network, where it came from, and a SHA-256 of each tensor
+      model.safetensors   the weights
+      README.md           what it is and how to use it
+
+Nothing is ever unpickled. Loading checks every tensor against its SHA-256, and the configuration against its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+import convae
+from convae.core.config import parse
+from convae.core.errors import ArtifactError, ConvaeError
+from convae.core.files import new_folder, settled, write_bytes, write_json, write_text
+from convae.core.names import shape_text
+from convae.model.network import count
+from convae.model.spec import Spec
+from convae.model.vae import VAE
+
+FORMAT = 1
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+
+
+def save(model: VAE, path: str | Path) -> Path:
+    """Writes an artifact, whole or not at all; an artifact that is there already is replaced.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    folder = Path(path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    config: dict[str, Any] = {
+        "format": FORMAT,
+        "convae": convae.__version__,
+        "model": model.spec.model_dump(mode="json"),
+        "metadata": model.metadata,
+        "sha256": {name: digest(tensor) for name, tensor in tensors.items()},
+    }
+    config["config_sha256"] = _config_digest(config)
+    with new_folder(folder) as place:
+        write_bytes(place / WEIGHTS, to_bytes(tensors))
+        write_json(place / CONFIG, config)
+        write_text(place / "README.md", _card(model))
+    return folder
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> VAE:
+    """A model from an artifact folder, or from a run folder, whose best model it takes; in evaluation mode.
+
+    Raises:
+        ArtifactError: there is no artifact, or it is damaged, or of a later format.
+    """
+    folder = find(Path(path))
+    config = _read_config(folder)
+    try:
+        model = VAE(parse(Spec, config["model"], str(folder / CONFIG)))
+    except ConvaeError as error:
+        raise ArtifactError(f"{folder / CONFIG}: describes no model that this version can build ({error})") from error
+    expected = model.state_dict()
+    tensors = read_tensors(folder / WEIGHTS, config["sha256"])
+    for name, wanted in expected.items():
+        if name not in tensors or tensors[name].shape != wanted.shape:
+            raise ArtifactError(
+                f"{folder / WEIGHTS}: tensor '{name}' is missing or has not the shape {shape_text(wanted.shape)}"
+            )
+    if len(tensors) != len(expected):
+        raise ArtifactError(f"{folder / WEIGHTS}: holds tensors that the model does not have")
+    model.load_state_dict(tensors, assign=True)
+    model.metadata = config["metadata"]
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    return model.to(device).eval()
+
+
+def find(path: Path) -> Path:
+    """The artifact folder at `path`: itself, or the `model` folder of the run that it is.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    for folder in (settled(path), settled(path / "model")):
+        if (folder / CONFIG).is_file():
+            return folder
+    missing = "no such folder" if not path.exists() else f"holds no {CONFIG}, neither itself nor in model/"
+    raise ArtifactError(f"{path}: {missing}, so no model can be loaded from it")
+
+
+def digest(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's dtype, shape and bytes."""
+    flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+    head = f"{tensor.dtype} {tuple(tensor.shape)} ".encode()
+    return hashlib.sha256(head + flat.numpy().tobytes()).hexdigest()
+
+
+def read_tensors(path: Path, sha256: Mapping[str, str]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, each checked.
+
+    Raises:
+        ArtifactError: the file is missing or damaged, or a tensor has not its SHA-256.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise ArtifactError(f"{path}: damaged or not a safetensors file ({error})") from error
+    for name, tensor in tensors.items():
+        if sha256.get(name) != digest(tensor):
+            raise ArtifactError(f"{path}: tensor '{name}' is damaged: its SHA-256 is not the recorded one")
+    return tensors
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """The checked content of config.json."""
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: damaged or unreadable ({error})") from error
+    if not isinstance(config, dict) or not isinstance(config.get("format"), int):
+        raise ArtifactError(f"{path}: not the configuration of a convae model")
+    if config["format"] > FORMAT:
+        raise ArtifactError(f"{path}: format {config['format']} is newer than this version of convae reads ({FORMAT})")
+    if config.get("config_sha256") != _config_digest(config):
+        raise ArtifactError(f"{path}: damaged or edited: its SHA-256 is not the recorded one")
+    return config
+
+
+def _config_digest(config: Mapping[str, Any]) -> str:
+    """SHA-256 of a configuration without its own digest."""
+    rest = {key: value for key, value in config.items() if key != "config_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _card(model: VAE) -> str:
+    """The README of an artifact."""
+    trained = model.metadata.get("training", {})
+    lines = [f"- {key}: {value}" for key, value in trained.items()]
+    return "\n".join(
+        [
+            f"# {model.name}",
+            "",
+            f"A convolutional variational autoencoder for {shape_text(model.input_shape)} images "
+            f"(channels × sizes), latent {shape_text(model.latent_shape)}, {count(model):,} parameters.",
+            "",
+            "```python",
+            "import convae",
+            "",
+            'model = convae.load("path/of/this/folder")',
+            "images = model.sample(16)  # (16, channel, *sizes) in [0, 1]",
+            "```",
+            "",
+            f"Saved by convae {convae.__version__}. `convae show` prints its layers.",
+            *(["", "## Training", "", *lines] if lines else []),
+            "",
+        ]
+    )

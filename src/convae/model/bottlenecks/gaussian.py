@@ -1,0 +1,117 @@
+"""The bottleneck of the variational autoencoder: a diagonal Gaussian posterior against a standard normal prior."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convae.core.arguments import Positive
+from convae.core.errors import ShapeError
+from convae.core.names import shape_text
+from convae.core.types import Latents, PerImage, Shape
+from convae.model.bottlenecks.base import Bottled, Bottleneck
+
+LOGVAR_RANGE = (-30.0, 20.0)
+"""Beyond this a float32 variance is useless; within it neither the variance nor its inverse overflows."""
+_LOG_TWO_PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class GaussianPosterior:
+    """A diagonal Gaussian over the latent of each image.
+
+    Attributes:
+        mean: (batch, *latent).
+        logvar: (batch, *latent), natural logarithm of the variance.
+    """
+
+    mean: Latents
+    logvar: Latents
+
+    def sample(self, generator: torch.Generator | None = None) -> Latents:
+        """A latent drawn for each image, differentiable in mean and log-variance (Kingma & Welling 2013)."""
+        return self.mean + torch.exp(0.5 * self.logvar) * _normal_like(self.mean, generator)
+
+    def kl_values(self) -> Latents:
+        """KL divergence from the standard normal prior of each latent value, nats."""
+        # expm1 keeps the digits that exp(v) - 1 - v loses near v = 0.
+        return 0.5 * (self.mean.square() + torch.expm1(self.logvar) - self.logvar)
+
+    def kl(self) -> PerImage:
+        """KL divergence from the standard normal prior, summed over the latent, nats per image."""
+        return self.kl_values().flatten(1).sum(1)
+
+    def log_prob(self, z: Latents) -> PerImage:
+        """The density at each latent, nats."""
+        scaled = (z - self.mean).square() * torch.exp(-self.logvar)
+        return -0.5 * (scaled + self.logvar + _LOG_TWO_PI).flatten(1).sum(1)
+
+
+class Gaussian(Bottleneck):
+    """Diagonal Gaussian posterior, standard normal prior (Kingma & Welling 2013, arXiv:1312.6114).
+
+    Features that are a vector pass a linear layer to the mean and log-variance of a latent vector; features that
+    are a map pass a 1×1 convolution to those of a latent map. Without a head, the first half of the channels is
+    the mean and the second half the log-variance.
+
+    Args:
+        shape: (channels, *sizes) of the encoder's features.
+        latent: latent values, or latent channels of a map; with `head: false` half of the feature channels.
+        head: whether a linear map stands between the features and the posterior.
+    """
+
+    example: ClassVar = {"latent": 3}
+
+    def __init__(self, shape: Shape, *, latent: Positive, head: bool = True) -> None:
+        super().__init__()
+        self.latent_shape = (latent, *shape[1:])
+        if head:
+            self.weight = nn.Parameter(torch.empty(2 * latent, shape[0]))
+            self.bias = nn.Parameter(torch.empty(2 * latent))
+        elif shape[0] != 2 * latent:
+            raise ShapeError(
+                f"needs {2 * latent} feature channels for {latent} without a head, got {shape_text(shape)}"
+            )
+        self.head = head
+
+    def posterior(self, features: Tensor) -> GaussianPosterior:
+        """(batch, *features) to the posterior of each image, in float32 or wider."""
+        if self.head and features.ndim == 2:
+            features = F.linear(features, self.weight, self.bias)
+        elif self.head:
+            convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[features.ndim]
+            features = convolve(features, self.weight.view(*self.weight.shape, *(1,) * (features.ndim - 2)), self.bias)
+        if features.dtype in (torch.bfloat16, torch.float16):
+            features = features.float()
+        mean, logvar = features.chunk(2, dim=1)
+        return GaussianPosterior(mean, logvar.clamp(*LOGVAR_RANGE))
+
+    def forward(self, features: Tensor, generator: torch.Generator | None, sample: bool) -> Bottled:
+        """The latent, its posterior and the term `kl` (nats per image)."""
+        posterior = self.posterior(features)
+        latent = posterior.sample(generator) if sample else posterior.mean
+        return Bottled(latent, posterior, {"kl": posterior.kl()})
+
+    def draw(self, count: int, generator: torch.Generator | None) -> Float[Tensor, count * latent]:
+        """`count` latents from the standard normal."""
+        parameter = next(self.parameters(), torch.empty(0))
+        return _normal_like(parameter.new_empty(count, *self.latent_shape), generator)
+
+    def log_prior(self, z: Latents) -> PerImage:
+        """The standard normal's density, nats."""
+        return -0.5 * (z.square() + _LOG_TWO_PI).flatten(1).sum(1)
+
+
+def _normal_like(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal values of the tensor's shape, on its device, from a generator on any device.
+
+    Values are drawn on the generator's own device, so a seed gives the same latents whatever runs the model.
+    """
+    device = tensor.device if generator is None else generator.device
+    return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device=device).to(tensor.device)

@@ -1,0 +1,83 @@
+"""Every initial value of a model, in one place.
+
+Weights are normal, scaled so that values keep a mean square of one on their way through the network: by the number
+of inputs that meet in one output, and by what the activation in front of the layer leaves of a standard normal
+(He et al. 2015, arXiv:1502.01852, with the gain measured for each activation). Biases are zero, gains are one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from convae.core.random import torch_generator
+from convae.model.bottlenecks.base import Bottleneck
+from convae.model.layers.base import Activation, Layer
+from convae.model.likelihoods.base import LikelihoodHead
+from convae.model.network import Network
+
+BRANCH_SCALE = 0.1
+"""The last weight of a residual branch is this much smaller, so that a deep stack begins close to the identity."""
+LOGVAR_SCALE = 0.1
+"""The log-variance half of a bottleneck's head likewise, so that posteriors begin close to unit variance."""
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, seed: int, device: torch.device | str = "cpu") -> None:
+    """Gives every parameter and buffer of a model storage and its initial value.
+
+    Args:
+        model: a module made of networks, a bottleneck and a likelihood head, on the meta device.
+        seed: each tensor's values are a function of this and of the module's name alone.
+        device: where the values live; they are drawn on the CPU, so they are the same on every device.
+    """
+    model.to_empty(device=device)
+    for name, module in model.named_modules():
+        generator = torch_generator(seed, "initial", name)
+        if isinstance(module, Layer | LikelihoodHead):
+            module.reset(generator)
+        if isinstance(module, Bottleneck):
+            _bottleneck(module, generator)
+    for name, module in model.named_modules():
+        if isinstance(module, Network):
+            branch = name.rpartition(".")[2] == "branch"
+            _network(module, seed, name, BRANCH_SCALE if branch else 1.0)
+
+
+def _network(network: Network, seed: int, name: str, last: float) -> None:
+    """The weights, gains and biases of the layers directly in a network."""
+    gain = 1.0
+    weighted = [index for index, layer in enumerate(network) if layer.fan_in() is not None]
+    for index, layer in enumerate(network):
+        if isinstance(layer, Activation):
+            gain = layer.gain()
+            continue
+        for inner in [layer, *(child for child in layer.children() if isinstance(child, Layer))]:
+            scale = last if weighted and index == weighted[-1] else 1.0
+            _values(inner, gain * scale, torch_generator(seed, "weights", name, index))
+        if layer.fan_in() is not None:
+            gain = 1.0
+
+
+def _values(layer: Layer, gain: float, generator: torch.Generator) -> None:
+    """One layer's weight and bias, where it has them."""
+    weight, bias, fan_in = getattr(layer, "weight", None), getattr(layer, "bias", None), layer.fan_in()
+    if isinstance(weight, nn.Parameter):
+        if fan_in is None:
+            weight.fill_(1)
+        else:
+            weight.copy_(torch.randn(weight.shape, generator=generator) * (gain / math.sqrt(fan_in)))
+    if isinstance(bias, nn.Parameter):
+        bias.zero_()
+
+
+def _bottleneck(bottleneck: Bottleneck, generator: torch.Generator) -> None:
+    """A head's weight, its log-variance half small, and its bias."""
+    weight, bias = getattr(bottleneck, "weight", None), getattr(bottleneck, "bias", None)
+    if isinstance(weight, nn.Parameter):
+        weight.copy_(torch.randn(weight.shape, generator=generator) / math.sqrt(weight.shape[1]))
+        weight[weight.shape[0] // 2 :] *= LOGVAR_SCALE
+    if isinstance(bias, nn.Parameter):
+        bias.zero_()

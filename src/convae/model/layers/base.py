@@ -1,0 +1,123 @@
+"""What a layer is: a module that knows the shape it will get and what it sees of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from convae.core.errors import ShapeError
+from convae.core.names import shape_text
+from convae.core.types import Shape
+
+if TYPE_CHECKING:
+    from convae.model.network import Network
+
+
+class Reach(NamedTuple):
+    """What one output position sees of the input, along each spatial axis, for the receptive field.
+
+    `kernel` is how many neighbouring input positions it sees, infinite when it sees all of them; `stride` is how
+    many input positions lie between two outputs, below 1 where the layer upsamples.
+    """
+
+    kernel: tuple[float, ...]
+    stride: tuple[float, ...]
+
+
+class Layer(nn.Module):
+    """One step of a network.
+
+    A layer's constructor takes the shape that will reach it (channels, *sizes), so that input channels are never
+    written, and its configuration as keyword-only arguments. It runs once on the meta device while the network is
+    built, which gives the shape for the next layer. What it cannot take, it refuses with a `ShapeError` that says
+    what it needs; the network adds where.
+
+    `example` and `example_shape` are its smallest example, for the documentation and the contract tests.
+    """
+
+    example: ClassVar[Mapping[str, Any]] = {}
+    example_shape: ClassVar[Shape] = (4, 8, 8)
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape_in = shape
+
+    def reach(self) -> Reach | None:
+        """What one output position sees of the layer's input; None when it sees just its own position."""
+        return None
+
+    def fan_in(self) -> int | None:
+        """How many inputs each output sums up with `weight`; None where `weight`, if any, is a gain."""
+        return None
+
+    def nested(self) -> dict[str, Network]:
+        """The networks inside the layer, under the names of the arguments that describe them."""
+        return {}
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Gives parameters of the layer's own that initialisation does not know (not a kernel, a gain or a bias)."""
+
+
+class Activation(Layer):
+    """A layer that maps each value by itself; initialisation asks it what it leaves of a standard normal."""
+
+    @torch.no_grad()
+    def gain(self) -> float:
+        """The factor that brings the activation of a standard normal back to a mean square of one."""
+        # Midpoints of 4096 equally likely slices of the normal; one column a channel, for slopes per channel.
+        midpoints = (torch.arange(4096, dtype=torch.float64) + 0.5) / 4096
+        values = torch.special.ndtri(midpoints).float().unsqueeze(1).expand(-1, self.shape_in[0])
+        return float(self(values).double().square().mean().rsqrt())
+
+
+def everything(shape: Shape) -> Reach:
+    """The reach of a layer of which each output sees the whole input."""
+    axes = len(shape) - 1
+    return Reach((math.inf,) * axes, (1.0,) * axes)
+
+
+def per_axis(value: int | tuple[int, ...], shape: Shape, what: str) -> tuple[int, ...]:
+    """One number for each spatial axis of `shape`.
+
+    Raises:
+        ShapeError: a list of numbers is not as long as the shape has spatial axes.
+    """
+    axes = len(shape) - 1
+    if isinstance(value, int):
+        return (value,) * axes
+    if len(value) != axes:
+        raise ShapeError(f"{what} has {len(value)} numbers, needs one or {axes}, one for each spatial axis")
+    return tuple(value)
+
+
+def needs_axes(shape: Shape, *allowed: int) -> int:
+    """The number of spatial axes of `shape`.
+
+    Raises:
+        ShapeError: it is none of `allowed`.
+    """
+    axes = len(shape) - 1
+    if axes not in allowed:
+        wanted = " or ".join(str(number) for number in allowed)
+        raise ShapeError(f"needs channels and {wanted} spatial axes, got the shape {shape_text(shape)}")
+    return axes
+
+
+def along_channels(parameter: Tensor, axes: int) -> Tensor:
+    """A (channel,) parameter viewed so that it broadcasts over (batch, channel, *sizes)."""
+    return parameter.view(1, -1, *(1,) * axes)
+
+
+def window_fits(window: tuple[int, ...], shape: Shape) -> None:
+    """Checks that a window, in positions along each axis, is no larger than the (padded) sizes of `shape`.
+
+    Raises:
+        ShapeError: it is larger along some axis.
+    """
+    for needed, size in zip(window, shape[1:], strict=True):
+        if size < needed:
+            raise ShapeError(f"needs at least {needed} positions along each axis, got the shape {shape_text(shape)}")

@@ -1,0 +1,95 @@
+"""Convolution over 1, 2 or 3 spatial axes."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convae.core.arguments import NonNegative, PerAxis, Positive
+from convae.core.errors import ShapeError
+from convae.core.types import Shape
+from convae.model.layers.base import Layer, Reach, needs_axes, per_axis, window_fits
+
+Padding = Literal["same"] | NonNegative | tuple[NonNegative, ...]
+_CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+class Conv(Layer):
+    """Convolution over 1, 2 or 3 spatial axes: plain, strided, dilated, grouped or depthwise.
+
+    With padding `same` an axis of size n becomes ceil(n / stride), whatever the kernel; an even kernel is padded
+    by one position more at the end. Otherwise padding is a number of zeros at both ends of each axis.
+
+    Args:
+        shape: (channels, *sizes) that will reach the layer.
+        channels: output channels.
+        kernel: kernel size in positions, one number or one for each axis.
+        stride: step in positions.
+        padding: `same`, or zeros at both ends.
+        dilation: distance between kernel positions.
+        groups: groups of channels that do not see each other, or `depthwise` for one group a channel.
+        bias: whether a bias is added for each output channel.
+    """
+
+    example: ClassVar = {"channels": 6}
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        channels: Positive,
+        kernel: PerAxis = 3,
+        stride: PerAxis = 1,
+        padding: Padding = "same",
+        dilation: PerAxis = 1,
+        groups: Positive | Literal["depthwise"] = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(shape)
+        self.axes = needs_axes(shape, 1, 2, 3)
+        self.kernel = per_axis(kernel, shape, "kernel")
+        self.stride = per_axis(stride, shape, "stride")
+        self.dilation = per_axis(dilation, shape, "dilation")
+        self.groups = shape[0] if groups == "depthwise" else groups
+        if shape[0] % self.groups or channels % self.groups:
+            raise ShapeError(f"cannot part {shape[0]} input and {channels} output channels into {self.groups} groups")
+        self.low, self.high = ends(padding, self.kernel, self.dilation, shape)
+        needed = tuple(n - low - high for n, low, high in zip(self._span(), self.low, self.high, strict=True))
+        window_fits(needed, shape)
+        self.weight = nn.Parameter(torch.empty(channels, shape[0] // self.groups, *self.kernel))
+        self.bias = nn.Parameter(torch.empty(channels)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channel, *sizes) to (batch, channels, *smaller sizes)."""
+        padding = self.low
+        if self.low != self.high:
+            # The library pads both ends alike, so the rest of an uneven padding is put on first.
+            uneven = [(0, high - low) for low, high in zip(self.low, self.high, strict=True)]
+            x = F.pad(x, [number for pair in reversed(uneven) for number in pair])
+        return _CONVOLVE[self.axes](x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def fan_in(self) -> int:
+        """Input channels of a group times kernel positions."""
+        return self.weight[0].numel()
+
+    def reach(self) -> Reach:
+        """Its kernel, spread by the dilation, and its stride."""
+        return Reach(tuple(map(float, self._span())), tuple(map(float, self.stride)))
+
+    def _span(self) -> tuple[int, ...]:
+        """Positions from the first to the last that the kernel sees, along each axis."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+
+def ends(
+    padding: Padding, kernel: tuple[int, ...], dilation: tuple[int, ...], shape: Shape
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Zeros at the low and the high end of each axis; `same` keeps n positions at stride 1."""
+    if padding == "same":
+        total = tuple(d * (k - 1) for k, d in zip(kernel, dilation, strict=True))
+        return tuple(n // 2 for n in total), tuple(n - n // 2 for n in total)
+    both = per_axis(padding, shape, "padding")
+    return both, both

@@ -1,0 +1,96 @@
+"""Transposed convolution over 1, 2 or 3 spatial axes."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convae.core.arguments import NonNegative, PerAxis, Positive
+from convae.core.errors import ShapeError
+from convae.core.types import Shape
+from convae.model.layers.base import Layer, Reach, needs_axes, per_axis
+from convae.model.layers.conv import Padding, ends
+
+_CONVOLVE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+class ConvTranspose(Layer):
+    """Transposed convolution: the gradient of a convolution, so it undoes the sizes of one.
+
+    With padding `same`, an axis of n positions becomes (n − 1)·stride + 1 + output padding, which reaches every
+    size that a `same` convolution of that stride maps to n; unless told otherwise it becomes n·stride.
+
+    Args:
+        shape: (channels, *sizes) that will reach the layer.
+        channels: output channels.
+        kernel: kernel size in positions, one number or one for each axis.
+        stride: positions of output for one of input.
+        padding: `same`, or positions cut from both ends.
+        output_padding: positions added at the end of each axis, below the stride; None for stride − 1 with `same`
+            and 0 otherwise.
+        bias: whether a bias is added for each output channel.
+    """
+
+    example: ClassVar = {"channels": 6, "stride": 2}
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        channels: Positive,
+        kernel: PerAxis = 3,
+        stride: PerAxis = 1,
+        padding: Padding = "same",
+        output_padding: NonNegative | tuple[NonNegative, ...] | None = None,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(shape)
+        self.axes = needs_axes(shape, 1, 2, 3)
+        self.kernel = per_axis(kernel, shape, "kernel")
+        self.stride = per_axis(stride, shape, "stride")
+        low, high = ends(padding, self.kernel, (1,) * self.axes, shape)
+        if output_padding is None:
+            added = tuple(step - 1 for step in self.stride) if padding == "same" else (0,) * self.axes
+        else:
+            added = per_axis(output_padding, shape, "output_padding")
+        for step, number in zip(self.stride, added, strict=True):
+            if number >= step:
+                raise ShapeError(f"needs an output_padding below the stride {step}, got {number}")
+        self.padding = low
+        # An even kernel with `same` leaves one position too many at the end: less to add, or one to cut.
+        more = tuple(a - (up - down) for a, up, down in zip(added, higup, downow, strict=True))
+        self.output_padding = tuple(max(0, number) for number in more)
+        self.cut = tuple(max(0, -number) for number in more)
+        self.weight = nn.Parameter(torch.empty(shape[0], channels, *self.kernel))
+        self.bias = nn.Parameter(torch.empty(channels)) if bias else None
+        sizes = [
+            (n - 1) * s + k - 2 * p + o - c
+            for n, s, k, p, o, c in zip(
+                shape[1:], self.stride, self.kernel, self.padding, self.output_padding, self.cut, strict=True
+            )
+        ]
+        if min(sizes) < 1:
+            raise ShapeError(f"would give an empty output of sizes {sizes}: needs less padding or a larger kernel")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channel, *sizes) to (batch, channels, *larger sizes)."""
+        y = _CONVOLVE[self.axes](x, self.weight, self.bias, self.stride, self.padding, self.output_padding)
+        for axis, number in enumerate(self.cut, start=2):
+            if number:
+                y = y.narrow(axis, 0, y.shape[axis] - number)
+        return y
+
+    def fan_in(self) -> int:
+        """Input channels times the kernel positions that meet in one output, on average over the outputs."""
+        return max(1, self.shape_in[0] * math.prod(self.kernel) // math.prod(self.stride))
+
+    def reach(self) -> Reach:
+        """ceil(kernel / stride) inputs, and 1 / stride of an input from one output to the next."""
+        return Reach(
+            tuple(float(-(-k // s)) for k, s in zip(self.kernel, self.stride, strict=True)),
+            tuple(1 / s for s in self.stride),
+        )

@@ -1,0 +1,19 @@
+"""Map to vector."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from convae.model.layers.base import Layer, Reach, everything
+
+
+class Flatten(Layer):
+    """Turns channels and sizes into one vector of features."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channel, *sizes) to (batch, features)."""
+        return x.flatten(1)
+
+    def reach(self) -> Reach:
+        """The whole input, since what follows sees the vector."""
+        return everything(self.shape_in)

@@ -1,0 +1,39 @@
+"""Group normalisation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convae.core.arguments import Positive, PositiveFloat
+from convae.core.errors import ShapeError
+from convae.core.types import Shape
+from convae.model.layers.base import Layer
+
+
+class GroupNorm(Layer):
+    """Normalises each image over groups of channels and the sizes (Wu & He 2018, arXiv:1803.08494).
+
+    Args:
+        shape: any whose channels the groups divide.
+        groups: number of groups.
+        eps: added to the variance.
+    """
+
+    example: ClassVar = {"groups": 2}
+
+    def __init__(self, shape: Shape, *, groups: Positive = 32, eps: PositiveFloat = 1e-5) -> None:
+        super().__init__(shape)
+        if shape[0] % groups:
+            raise ShapeError(f"needs channels that {groups} groups divide, got {shape[0]} channels")
+        self.groups = groups
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(shape[0]))
+        self.bias = nn.Parameter(torch.empty(shape[0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return F.group_norm(x, self.groups, self.weight, self.bias, self.eps)

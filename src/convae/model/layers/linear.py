@@ -1,0 +1,40 @@
+"""Fully connected layer."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convae.core.arguments import Positive
+from convae.core.types import Shape
+from convae.model.layers.base import Layer, needs_axes
+
+
+class Linear(Layer):
+    """Fully connected layer on a vector of features.
+
+    Args:
+        shape: (features,) that will reach the layer; put `flatten` before it where there are spatial axes.
+        features: output features.
+        bias: whether a bias is added for each output feature.
+    """
+
+    example: ClassVar = {"features": 6}
+    example_shape: ClassVar = (8,)
+
+    def __init__(self, shape: Shape, *, features: Positive, bias: bool = True) -> None:
+        super().__init__(shape)
+        needs_axes(shape, 0)
+        self.weight = nn.Parameter(torch.empty(features, shape[0]))
+        self.bias = nn.Parameter(torch.empty(features)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, features in) to (batch, features)."""
+        return F.linear(x, self.weight, self.bias)
+
+    def fan_in(self) -> int:
+        """All input features."""
+        return self.weight.shape[1]

@@ -1,0 +1,15 @@
+"""Logistic function, into (0, 1)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from convae.model.layers.base import Activation
+
+
+class Sigmoid(Activation):
+    """Logistic function, into (0, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, each value by itself."""
+        return x.sigmoid()

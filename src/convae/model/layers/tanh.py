@@ -1,0 +1,15 @@
+"""Hyperbolic tangent, into (-1, 1)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from convae.model.layers.base import Activation
+
+
+class Tanh(Activation):
+    """Hyperbolic tangent, into (-1, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, each value by itself."""
+        return x.tanh()

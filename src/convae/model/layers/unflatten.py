@@ -1,0 +1,37 @@
+"""Vector to map."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from torch import Tensor
+
+from convae.core.arguments import Positive
+from convae.core.errors import ShapeError
+from convae.core.names import shape_text
+from convae.core.types import Shape
+from convae.model.layers.base import Layer, needs_axes
+
+
+class Unflatten(Layer):
+    """Turns a vector of features into channels and sizes.
+
+    Args:
+        shape: (features,) that will reach the layer.
+        to: (channels, *sizes) to give; their product is the number of features.
+    """
+
+    example: ClassVar = {"to": (2, 2, 2)}
+    example_shape: ClassVar = (8,)
+
+    def __init__(self, shape: Shape, *, to: tuple[Positive, ...]) -> None:
+        super().__init__(shape)
+        needs_axes(shape, 0)
+        if math.prod(to) != shape[0]:
+            raise ShapeError(f"needs {math.prod(to)} features for {shape_text(to)}, got {shape[0]}")
+        self.target_shape = to
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, features) to (batch, *to)."""
+        return x.reshape(x.shape[0], *self.target_shape)

@@ -1,0 +1,42 @@
+"""Upsampling without parameters."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from convae.core.arguments import PerAxis
+from convae.core.types import Shape
+from convae.model.layers.base import Layer, Reach, needs_axes, per_axis
+
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+class Upsample(Layer):
+    """Makes each axis a whole number of times longer, by repetition or linear interpolation.
+
+    Args:
+        shape: (channels, *sizes) with 1, 2 or 3 spatial axes.
+        scale: factor, one number or one for each axis.
+        mode: `nearest` repeats values, `linear` interpolates between them (bilinear, trilinear).
+    """
+
+    example: ClassVar = {"scale": 2}
+
+    def __init__(self, shape: Shape, *, scale: PerAxis = 2, mode: Literal["nearest", "linear"] = "nearest") -> None:
+        super().__init__(shape)
+        axes = needs_axes(shape, 1, 2, 3)
+        self.scale = per_axis(scale, shape, "scale")
+        self.mode = "nearest" if mode == "nearest" else _LINEAR[axes]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channel, *sizes) to (batch, channel, *sizes times scale)."""
+        sizes = [size * scale for size, scale in zip(x.shape[2:], self.scale, strict=True)]
+        return F.interpolate(x, size=sizes, mode=self.mode)
+
+    def reach(self) -> Reach:
+        """One position, two where it interpolates, and 1 / scale from one output to the next."""
+        seen = 1.0 if self.mode == "nearest" else 2.0
+        return Reach((seen,) * len(self.scale), tuple(1 / factor for factor in self.scale))

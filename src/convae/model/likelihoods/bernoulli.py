@@ -1,0 +1,49 @@
+"""Bernoulli likelihood: each value is a coin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convae.core.types import Images, PerImage
+from convae.model.likelihoods.base import Likelihood, LikelihoodHead, uniform_like, wide
+
+
+@dataclass(frozen=True)
+class BernoulliLikelihood(Likelihood):
+    """Independent coins with the given log-odds.
+
+    Attributes:
+        logits: (batch, channel, *sizes).
+    """
+
+    logits: Images
+
+    @property
+    def mean(self) -> Images:
+        """The probability of each value being one."""
+        return self.logits.sigmoid()
+
+    def sample(self, generator: torch.Generator | None = None) -> Images:
+        """Zeros and ones."""
+        return (uniform_like(self.logits, generator) < self.mean).to(self.logits.dtype)
+
+    def log_prob(self, x: Images) -> PerImage:
+        """x·log p + (1 − x)·log(1 − p), nats per image.
+
+        For binary images this is a probability. For grey values it is the usual cross-entropy, whose best value is
+        not zero but the entropy of the image: compare it only with itself.
+        """
+        # Cross-entropy from the log-odds, stable for both signs: logits·x − log(1 + e^logits).
+        return (self.logits * x - F.softplus(self.logits)).flatten(1).sum(1)
+
+
+class Bernoulli(LikelihoodHead):
+    """Independent coins for each value: binary images, or the cross-entropy that is habit for grey ones."""
+
+    def forward(self, raw: Tensor) -> BernoulliLikelihood:
+        """Raw values are log-odds."""
+        return BernoulliLikelihood(wide(raw))

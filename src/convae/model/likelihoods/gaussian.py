@@ -1,0 +1,83 @@
+"""Gaussian likelihood, with a fixed or a learned sigma: squared error, in nats."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from convae.core.arguments import PositiveFloat
+from convae.core.types import Images, PerImage
+from convae.model.likelihoods.base import Likelihood, LikelihoodHead, Link, above, linked, wide
+
+_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+LOWEST_LOG_SIGMA = -6.0
+"""A learned sigma stays above 0.0025, which is less than one of 256 levels."""
+
+
+@dataclass(frozen=True)
+class GaussianLikelihood(Likelihood):
+    """Independent normal values.
+
+    Attributes:
+        location: (batch, channel, *sizes), the mean before it is cut to [0, 1].
+        log_sigma: logarithm of the standard deviation, in image units (1 is white); broadcasts over `location`.
+    """
+
+    location: Images
+    log_sigma: Tensor
+
+    @property
+    def mean(self) -> Images:
+        """The location, cut to [0, 1]."""
+        return self.location.clamp(0, 1)
+
+    def sample(self, generator: torch.Generator | None = None) -> Images:
+        """Normal values, cut to [0, 1]."""
+        device = self.location.device if generator is None else generator.device
+        noise = torch.randn(self.location.shape, generator=generator, dtype=self.location.dtype, device=device)
+        return (self.location + self.log_sigma.exp() * noise.to(self.location.device)).clamp(0, 1)
+
+    def log_prob(self, x: Images) -> PerImage:
+        """−(x − mean)² / 2σ² − log σ − ½ log 2π, nats per image; a density, so it may be positive."""
+        scaled = (x - self.location) * torch.exp(-self.log_sigma)
+        return -(0.5 * scaled.square() + self.log_sigma + _HALF_LOG_TWO_PI).flatten(1).sum(1)
+
+
+class Gaussian(LikelihoodHead):
+    """Normal values around the mean.
+
+    With a fixed sigma this is squared error: −log p = Σ(x − mean)² / 2σ² + constant, so a σ of √½ weighs the sum
+    of squares by 1 and a smaller one weighs it more. One learned sigma for the whole model is the σ-VAE (Rybkin,
+    Daniilidis & Levine 2021, arXiv:2006.13202), which finds the balance with the KL by itself.
+
+    Args:
+        sigma: `learned`, or the fixed standard deviation in image units (1 is white).
+        link: how a raw value becomes a mean.
+    """
+
+    example: ClassVar = {"sigma": "learned"}
+
+    def __init__(self, *, sigma: PositiveFloat | Literal["learned"] = 0.1, link: Link = "sigmoid") -> None:
+        super().__init__()
+        self.link = link
+        self.sigma = sigma
+        if sigma == "learned":
+            self.log_sigma = nn.Parameter(torch.empty(()))
+
+    def forward(self, raw: Tensor) -> GaussianLikelihood:
+        """Raw values become the mean by the link."""
+        location = linked(wide(raw), self.link)
+        if isinstance(self.sigma, float):
+            log_sigma = location.new_tensor(math.log(self.sigma))
+        else:
+            log_sigma = above(self.log_sigma.to(location.dtype), LOWEST_LOG_SIGMA)
+        return GaussianLikelihood(location, log_sigma)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Sigma begins at 1/4, about the spread of a typical image's values around their mean."""
+        if self.sigma == "learned":
+            nn.init.constant_(self.log_sigma, math.log(0.25))

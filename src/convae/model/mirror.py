@@ -1,0 +1,34 @@
+"""Sizes on the way back: what a decoder needs so that it ends at exactly the size the encoder began with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from convae.core.arguments import Named, arguments, named
+from convae.core.types import Shape
+from convae.model.likelihoods import LIKELIHOODS
+
+
+def halvings(sizes: Sequence[int], times: int) -> list[tuple[int, ...]]:
+    """The sizes before and after each of several `same` convolutions of stride 2, largest first."""
+    trace = [tuple(sizes)]
+    for _ in range(times):
+        trace.append(tuple(-(-size // 2) for size in trace[-1]))
+    return trace
+
+
+def output_padding(small: Sequence[int], large: Sequence[int], stride: Sequence[int]) -> list[int]:
+    """The output padding with which a `same` transposed convolution turns the small sizes into the large ones.
+
+    There always is one when a `same` convolution of that stride turns the large sizes into the small ones.
+    """
+    return [big - (little - 1) * step - 1 for little, big, step in zip(small, large, stride, strict=True)]
+
+
+def raw_channels(likelihood: Named, shape: Shape) -> int:
+    """The channels that a decoder has to give for images of `shape` under a likelihood."""
+    name, given = named(likelihood, "likelihood")
+    head: Any = LIKELIHOODS.get(name)
+    channels: int = head(**arguments(head, given, f"likelihood {name}")).raw_channels(shape[0])
+    return channels

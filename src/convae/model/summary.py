@@ -1,0 +1,69 @@
+"""What a model is made of, layer by layer: shapes, parameters, operations, receptive field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from convae.core.types import Shape
+from convae.model.layers.base import Reach
+from convae.model.network import Network, count, joined
+from convae.model.vae import VAE
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer of a model.
+
+    Attributes:
+        part: `encoder`, `bottleneck` or `decoder`.
+        layer: as written in the list.
+        shape: (channels, *sizes) that it gives.
+        parameters: how many it has.
+        flops: floating-point operations of the forward pass for one image, two for each multiply-add; convolutions
+            and matrix products only, which is where nearly all of them are.
+        field: the receptive field up to here, in positions of the part's input along each axis; empty after the
+            axes are gone.
+    """
+
+    part: str
+    layer: str
+    shape: Shape
+    parameters: int
+    flops: int
+    field: tuple[float, ...]
+
+
+def summary(model: VAE) -> list[Row]:
+    """One row for each layer, in the order in which an image passes them."""
+    with torch.device("meta"), torch.no_grad():
+        copy = VAE(model.spec).eval()
+    rows = list(_network_rows(copy.encoder, "encoder"))
+    features = torch.empty(1, *copy.encoder.shape_out, device="meta")
+    (name,) = copy.spec.bottleneck if isinstance(copy.spec.bottleneck, dict) else (copy.spec.bottleneck,)
+    flops = _flops(copy.bottleneck, features, None, False)
+    rows.append(Row("bottleneck", str(name), copy.latent_shape, count(copy.bottleneck), flops, ()))
+    return [*rows, *_network_rows(copy.decoder, "decoder")]
+
+
+def _network_rows(network: Network, part: str) -> Iterator[Row]:
+    shape = network.shape_in
+    reaches: list[Reach | None] = []
+    for layer, item, after in zip(network, network.items, network.shapes, strict=True):
+        reaches.append(layer.reach())
+        reach = joined(reaches)
+        flops = _flops(layer, torch.empty(1, *shape, device="meta"))
+        yield Row(part, str(item), after, count(layer), flops, reach.kernel if reach else (1.0,) * (len(shape) - 1))
+        shape = after
+
+
+def _flops(module: nn.Module, *inputs: Any) -> int:
+    """Operations of one pass, counted by running it on the meta device."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(*inputs)
+    return int(counter.get_total_flops())

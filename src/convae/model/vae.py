@@ -1,0 +1,160 @@
+"""The variational autoencoder: three parts in a row, each importable by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convae.core.arguments import Named, arguments, named, not_default
+from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import shape_text
+from convae.core.types import Images, Latents, Shape
+from convae.model.bottlenecks import BOTTLENECKS
+from convae.model.bottlenecks.base import Bottleneck, Posterior
+from convae.model.likelihoods import LIKELIHOODS
+from convae.model.likelihoods.base import Likelihood, LikelihoodHead
+from convae.model.network import Network, count, plain
+from convae.model.spec import Spec
+
+MAX_PARAMETERS = 2_000_000_000
+"""A description with more parameters is refused before anything is allocated."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one pass through a model gives.
+
+    Attributes:
+        posterior: what the encoder believes of the latent of each image.
+        latent: (batch, *latent), what was decoded.
+        likelihood: what the decoder believes of the image.
+        terms: the bottleneck's costs for each image, (batch,) nats, unweighted.
+    """
+
+    posterior: Posterior
+    latent: Latents
+    likelihood: Likelihood
+    terms: dict[str, Tensor]
+
+
+class VAE(nn.Module):
+    """A convolutional variational autoencoder.
+
+        image ── encoder ──> features ── bottleneck ──> latent ── decoder ──> raw ── head ──> p(image | latent)
+                                            │
+                                            └──> posterior, terms
+
+    Images are float tensors (batch, channel, *sizes) in [0, 1]. The parameters are on the meta device until
+    `initialise` or `load` gives them values; `convae.build` does both.
+
+    Args:
+        spec: the description, checked.
+        max_parameters: the largest number of parameters that is not taken for a mistake.
+
+    Raises:
+        ConfigError: unknown layers or wrong arguments, or too many parameters.
+        ShapeError: a layer does not fit, or the decoder does not give the input's shape back.
+    """
+
+    def __init__(self, spec: Spec, *, max_parameters: int = MAX_PARAMETERS) -> None:
+        super().__init__()
+        self.input_shape: Shape = tuple(spec.input)
+        self.name = spec.name
+        self.metadata: dict[str, Any] = {}
+        self.encoder = Network(self.input_shape, spec.encoder, "encoder")
+        self.bottleneck: Bottleneck = _part(BOTTLENECKS, spec.bottleneck, "bottleneck", self.encoder.shape_out)
+        self.decoder = Network(self.bottleneck.latent_shape, spec.decoder, "decoder")
+        self.head: LikelihoodHead = _part(LIKELIHOODS, spec.likelihood, "likelihood")
+        self._parts = {"bottleneck": spec.bottleneck, "likelihood": spec.likelihood}
+        needed = (self.head.raw_channels(self.input_shape[0]), *self.input_shape[1:])
+        if self.decoder.shape_out != needed:
+            last = f"{len(self.decoder) - 1} ({self.decoder.items[-1]})" if len(self.decoder) else "list is empty and"
+            raise ShapeError(
+                f"decoder layer {last} gives {shape_text(self.decoder.shape_out)}, but the input "
+                f"{shape_text(self.input_shape)} with this likelihood needs {shape_text(needed)}"
+            )
+        if count(self) > max_parameters:
+            raise ConfigError(f"model '{spec.name}' has {count(self):,} parameters, more than {max_parameters:,}")
+
+    @property
+    def latent_shape(self) -> Shape:
+        """The shape of one image's latent: (latent,) or (latent, *grid)."""
+        return self.bottleneck.latent_shape
+
+    @property
+    def spec(self) -> Spec:
+        """The description in its stored form: presets and repeats written out."""
+        return Spec(
+            name=self.name,
+            input=self.input_shape,
+            encoder=self.encoder.canonical(),
+            bottleneck=_canonical(BOTTLENECKS, self._parts["bottleneck"], "bottleneck"),
+            decoder=self.decoder.canonical(),
+            likelihood=_canonical(LIKELIHOODS, self._parts["likelihood"], "likelihood"),
+        )
+
+    def encode(self, x: Images) -> Posterior:
+        """What the model believes of the latent of each image; nothing is drawn.
+
+        Raises:
+            ShapeError: the images have not the model's shape, or are no floats.
+        """
+        return self.bottleneck.posterior(self.encoder(self._checked(x)))
+
+    def decode(self, z: Latents) -> Likelihood:
+        """What the model believes of the image of each latent.
+
+        Raises:
+            ShapeError: the latents have not the model's latent shape.
+        """
+        if tuple(z.shape[1:]) != self.latent_shape:
+            raise ShapeError(f"latents are {shape_text(self.latent_shape)}, got {shape_text(z.shape[1:])}")
+        likelihood: Likelihood = self.head(self.decoder(z))
+        return likelihood
+
+    def forward(self, x: Images, generator: torch.Generator | None = None) -> Output:
+        """Encodes and decodes.
+
+        Args:
+            x: images.
+            generator: draws the latent. Without one, the latent is drawn from torch's default generator in training
+                mode, and is the posterior's mean in evaluation mode.
+        """
+        features = self.encoder(self._checked(x))
+        bottled = self.bottleneck(features, generator, self.training or generator is not None)
+        return Output(bottled.posterior, bottled.latent, self.decode(bottled.latent), bottled.terms)
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Images:
+        """`n` images: the expected image of latents drawn from the prior, in [0, 1]."""
+        return self.decode(self.bottleneck.draw(n, generator)).mean
+
+    def _checked(self, x: Tensor) -> Tensor:
+        """`x`, if the model can take it."""
+        if tuple(x.shape[1:]) != self.input_shape:
+            wanted = shape_text(self.input_shape)
+            raise ShapeError(f"model '{self.name}' takes images of {wanted}, got {shape_text(x.shape[1:])}")
+        if not x.is_floating_point():
+            raise ShapeError(f"images are floats in [0, 1], got {x.dtype}: divide 8-bit images by 255")
+        return x
+
+
+def _part(registry: Any, written: Named, kind: str, *shape: Shape) -> Any:
+    """A bottleneck or a likelihood head, on the meta device."""
+    name, given = named(written, kind)
+    target = registry.get(name)
+    try:
+        with torch.device("meta"):
+            return target(*shape, **arguments(target, given, f"{kind} {name}"))
+    except ShapeError as error:
+        raise ShapeError(f"{kind} {name}: {error}") from error
+
+
+def _canonical(registry: Any, written: Named, kind: str) -> dict[str, dict[str, Any]]:
+    """A bottleneck or a likelihood in its one stored form."""
+    name, given = named(written, kind)
+    target = registry.get(name)
+    return {name.replace("_", "-"): plain(not_default(target, arguments(target, given, kind)))}
