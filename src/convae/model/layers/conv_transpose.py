@@ -62,7 +62,7 @@ class ConvTranspose(Layer):
                 raise ShapeError(f"needs an output_padding below the stride {step}, got {number}")
         self.padding = low
         # An even kernel with `same` leaves one position too many at the end: less to add, or one to cut.
-        more = tuple(a - (up - down) for a, up, down in zip(added, higup, downow, strict=True))
+        more = tuple(a - (up - down) for a, up, down in zip(added, high, low, strict=True))
         self.output_padding = tuple(max(0, number) for number in more)
         self.cut = tuple(max(0, -number) for number in more)
         self.weight = nn.Parameter(torch.empty(shape[0], channels, *self.kernel))
