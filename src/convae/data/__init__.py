@@ -1,0 +1,25 @@
+"""Files become batches: sources list and read images, the store keeps them decoded, batches gather them."""
+
+from __future__ import annotations
+
+from convae.data.batches import Batch, Batches, in_order
+from convae.data.config import DataConfig
+from convae.data.images import load, load_and_preprocess, preprocess, to_numpy, to_pil, to_tensor
+from convae.data.sources import sources
+from convae.data.split import Split, open_split
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "DataConfig",
+    "Split",
+    "in_order",
+    "load",
+    "load_and_preprocess",
+    "open_split",
+    "preprocess",
+    "sources",
+    "to_numpy",
+    "to_pil",
+    "to_tensor",
+]

@@ -25,9 +25,7 @@ def open_source(given: Named, directory: Path | None = None) -> Source:
     if name not in sources and not options:
         name, options = "folder", {"path": _folder(name)}
     target = sources.get(name)
-    source: Source = target(
-        data_directories(directory), **arguments(target, options, f"data.source ({name})")
-    )
+    source: Source = target(data_directories(directory), **arguments(target, options, f"data.source ({name})"))
     return source
 
 

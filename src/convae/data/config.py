@@ -1,0 +1,45 @@
+"""What a person writes about data: which images, at which size, and which of them are held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from convae.core.arguments import Named, Positive
+from convae.core.config import Config
+
+Fit = Literal["crop", "pad", "squash"]
+"""How an image of another aspect fills the size: its centre, all of it with black bars, or all of it distorted."""
+
+HeldOut = Annotated[float, Field(ge=0, lt=1)]
+"""A share of the images that training never sees."""
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _per_axis(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class DataConfig(Config):
+    """The data of a run. A number for `size` means a square."""
+
+    source: Annotated[Named, BeforeValidator(_as_text)] = Field(
+        description="a data set's name, or a folder of images", examples=["mnist", "photos/"]
+    )
+    dir: Path | None = Field(
+        None,
+        description="where data sets lie; otherwise $CONVAE_DATA, the user's cache, the system's folders",
+    )
+    size: Annotated[tuple[Positive, ...] | None, BeforeValidator(_per_axis)] = Field(
+        None, description="spatial sizes, height first; otherwise the images' own size"
+    )
+    channels: Positive | None = Field(None, description="1 grey, 3 RGB, 4 RGBA; otherwise the images' own")
+    fit: Fit = Field("crop", description="how an image of another aspect fills the size")
+    validation: HeldOut = Field(0.1, description="share of the training images held out, where a set has no own")
+    test: HeldOut = Field(0.1, description="share of all images held out, where a set has no test images of its own")
+    split_seed: int = Field(0, description="seed of the choice of held-out images")

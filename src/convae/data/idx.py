@@ -1,0 +1,147 @@
+"""The IDX files of MNIST and its relatives: a header with the sizes, then unsigned bytes; plain or gzip."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, ClassVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convae.core.errors import DataError
+from convae.core.names import shape_text
+from convae.core.progress import Progress
+from convae.data.sources.base import PARTS, Listing, Record, Source, Survey
+
+_INFLATION = 1032
+"""Deflate cannot pack more bytes than this into one; a header that promises more is damaged."""
+
+
+def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
+    """The array in an IDX file of unsigned bytes with `axes` axes.
+
+    Raises:
+        DataError: unreadable, not gzip or IDX, other axes or type, shorter or longer than its header says.
+    """
+    try:
+        with _opened(path) as file:
+            shape = _header(file, path, axes)
+            expected = math.prod(shape)
+            if expected > path.stat().st_size * _INFLATION:
+                raise DataError(f"{path}: damaged: too short for the {shape_text(shape)} values its header promises")
+            content = file.read(expected)
+            # Reading on to the end also checks the sum at the end of a gzip file.
+            surplus = file.read(1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: damaged gzip file ({error}): get it again") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if len(content) != expected or surplus:
+        found = "more" if surplus else f"only {len(content)}"
+        raise DataError(f"{path}: damaged: its header promises {expected} values, the file holds {found}: get it again")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def idx_shape(path: Path, axes: int) -> tuple[int, ...]:
+    """The shape that the header of an IDX file states.
+
+    Raises:
+        DataError: as `read_idx`, as far as the header shows it.
+    """
+    try:
+        with _opened(path) as file:
+            return _header(file, path, axes)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: damaged gzip file ({error}): get it again") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    return cast("BinaryIO", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def _header(file: BinaryIO, path: Path, axes: int) -> tuple[int, ...]:
+    """Reads two zero bytes, the type (8: unsigned bytes), the number of axes, and a big-endian size for each axis."""
+    magic = file.read(4)
+    if magic != bytes([0, 0, 8, axes]):
+        raise DataError(f"{path}: not an IDX file of unsigned bytes with {axes} axes (it begins with {magic.hex()})")
+    sizes = file.read(4 * axes)
+    if len(sizes) != 4 * axes or 0 in (shape := tuple(int(size) for size in np.frombuffer(sizes, ">u4"))):
+        raise DataError(f"{path}: damaged: its header is cut off or states a size of 0: get it again")
+    return shape
+
+
+class IdxSource(Source):
+    """Grey images in the four IDX files that MNIST made common. An entry states its classes and its origin."""
+
+    classes: ClassVar[tuple[str, ...]]
+    origin: ClassVar[str]
+    system: ClassVar[Path | None] = None
+
+    def __init__(self, directories: Sequence[Path]) -> None:
+        super().__init__(directories)
+        self._directories = directories
+
+    def fingerprint(self) -> str:
+        """Place, size and time of the four files."""
+        stats = [(path, path.stat()) for path in self._files]
+        return "\n".join(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
+
+    def survey(self, progress: Progress | None = None) -> Survey:
+        """The sizes that the header of the training images states."""
+        return Survey(idx_shape(self._files[0], axes=3)[1:], 1)
+
+    def listing(self) -> Listing:
+        """The training images, then the test images."""
+        train, test = (len(images) for images in self._images)
+        names = [f"{part}/{index:05d}" for part, count in (("train", train), ("test", test)) for index in range(count)]
+        parts = np.repeat(np.array([PARTS.index("train"), PARTS.index("test")], np.int8), [train, test])
+        labels = np.concatenate([self._labels(self._files[1], train), self._labels(self._files[3], test)])
+        return Listing(names, labels, self.classes, parts)
+
+    def record(self, index: int, near: tuple[int, ...]) -> Record:
+        """One image; all of them are read when the first is."""
+        train, test = self._images
+        image = train[index] if index < len(train) else test[index - len(train)]
+        return Record(image[..., None], image.shape)
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        """Images and labels for training, images and labels for testing; all in one folder."""
+        stems = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+        folders = [folder for given in self._directories for folder in (given, given / self.name)]
+        folders += [self.system] if self.system else []
+        for folder in folders:
+            found = [path for stem in stems for path in (folder / f"{stem}.gz", folder / stem) if path.is_file()]
+            kept = {path.name.removesuffix(".gz"): path for path in reversed(found)}
+            if len(kept) == len(stems):
+                return [kept[stem] for stem in stems]
+        names = ", ".join(f"{stem}.gz" for stem in stems)
+        raise DataError(
+            f"{self.name}: not found: get the four files {names} from {self.origin} and put them into"
+            f" {self._directories[0] / self.name} (looked in {', '.join(str(folder) for folder in folders)})"
+        )
+
+    @cached_property
+    def _images(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        train, test = (read_idx(self._files[index], axes=3) for index in (0, 2))
+        if train.shape[1:] != test.shape[1:]:
+            raise DataError(
+                f"{self._files[2]}: its images are {shape_text(test.shape[1:])} pixels,"
+                f" those of {self._files[0].name} {shape_text(train.shape[1:])}: the files do not belong together"
+            )
+        return train, test
+
+    def _labels(self, path: Path, count: int) -> NDArray[np.int64]:
+        labels = read_idx(path, axes=1).astype(np.int64)
+        if len(labels) != count:
+            raise DataError(f"{path}: holds {len(labels)} labels for {count} images: the files do not belong together")
+        if labels.max() >= len(self.classes):
+            raise DataError(f"{path}: holds the label {labels.max()}, but {self.name} has {len(self.classes)} classes")
+        return labels

@@ -1,0 +1,244 @@
+"""One image at a time: from a file to pixels of the size wanted, to a tensor, and back.
+
+Everything that is stored or shown to a network passes through `preprocess`, so that an image comes out the same
+whichever way it went in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from convae.core.errors import DataError
+from convae.core.names import shape_text
+from convae.data.config import Fit
+
+MEGAPIXELS = 80.0
+"""Larger images are refused: a small file may claim pixels that fill the memory."""
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Pillow's name for an image with so many channels."""
+
+
+def load(path: str | Path, *, near: Sequence[int] | None = None, megapixels: float = MEGAPIXELS) -> Image.Image:
+    """Reads an image file: its first frame, turned the way its EXIF orientation says.
+
+    Args:
+        path: any file that Pillow can read.
+        near: the spatial sizes wanted later. A much larger JPEG is then decoded at a half, quarter or eighth of its
+            size, never below twice the sizes wanted, which saves most of the time and cannot be seen afterwards.
+        megapixels: the most pixels that an image may have, in millions.
+
+    Raises:
+        DataError: missing, not an image, truncated, damaged or too large; the message names the file.
+    """
+    try:
+        return load_with_size(Path(path), near, megapixels)[0]
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def load_with_size(path: Path, near: Sequence[int] | None, megapixels: float) -> tuple[Image.Image, tuple[int, int]]:
+    """`load`, and the height and width in the file; the messages of its errors do not name the file."""
+    with opened(path, megapixels) as image:
+        size = oriented_size(image)
+        if near is not None:
+            longest = 2 * max(near)
+            image.draft(None, (longest, longest))
+        image.load()
+        return ImageOps.exif_transpose(image), size
+
+
+@contextlib.contextmanager
+def opened(path: Path, megapixels: float) -> Iterator[Image.Image]:
+    """An image file of which only the header is read yet; whatever fails in the block is a DataError.
+
+    Raises:
+        DataError: missing, not an image, damaged or too large; the message does not name the file.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError("not a file")  # A pipe would block for ever.
+        with Image.open(path) as image:
+            if image.width * image.height > megapixels * 1e6:
+                raise DataError(f"{image.width}×{image.height} pixels are more than {megapixels:g} megapixels")
+            yield image
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError("not an image in a format that Pillow knows") from error
+    except Exception as error:  # A damaged file can raise anything inside Pillow's many decoders.
+        text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        raise DataError(text.partition("\n")[0]) from error
+
+
+def oriented_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of an image after its EXIF orientation is applied; looks at the header only."""
+    # PNG's own getexif would read all pixels first.
+    turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) in {5, 6, 7, 8}
+    return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def preprocess(
+    image: Image.Image | NDArray[np.uint8], size: Sequence[int], *, channels: int | None = None, fit: Fit = "crop"
+) -> NDArray[np.uint8]:
+    """Brings an image to a size and a number of channels; one that has both already is returned as it is.
+
+    Resizing is antialiased (Lanczos). Transparency is kept in four channels and laid over white otherwise; the bars
+    of `pad` are black, or transparent in four channels. Values of 16 bits are scaled by their range.
+
+    Args:
+        image: a Pillow image of any mode, or an array (*sizes, channels).
+        size: spatial sizes, height first.
+        channels: 1 grey, 3 RGB, 4 RGBA; any other number, for arrays, only where it is what the array has. None
+            keeps an array's channels; a Pillow image becomes grey where it is grey and RGB otherwise.
+        fit: `crop` fills the size with the image's centre, `pad` shows all of it between bars, `squash` distorts it.
+
+    Returns:
+        (*size, channels).
+
+    Raises:
+        DataError: the image cannot be brought to that size or number of channels.
+    """
+    size = tuple(size)
+    if isinstance(image, np.ndarray):
+        channels = channels or image.shape[-1]
+        if image.shape == (*size, channels):
+            return image
+        if image.ndim != 3 or len(size) != 2:
+            raise DataError(f"values of shape {shape_text(image.shape)} cannot be resized to {shape_text(size)}")
+        if channels == image.shape[-1] and channels not in MODES:
+            layers = [_fitted(Image.fromarray(image[..., layer]), size, fit) for layer in range(channels)]
+            return np.stack([np.asarray(layer) for layer in layers], axis=-1)
+        image = to_pil(image)
+    if len(size) != 2:
+        raise DataError(f"an image has a height and a width, and cannot be brought to {shape_text(size)}")
+    channels = channels or (1 if is_grey(image) else 3)
+    pixels = np.asarray(_fitted(_with_channels(image, channels), size, fit))
+    return pixels.reshape(*size, channels)
+
+
+def load_and_preprocess(
+    path: str | Path, size: Sequence[int], *, channels: int | None = None, fit: Fit = "crop"
+) -> NDArray[np.uint8]:
+    """`load`, then `preprocess`: (*size, channels).
+
+    Raises:
+        DataError: the file cannot be read as an image, or not brought to that size.
+    """
+    return preprocess(load(path, near=size), size, channels=channels, fit=fit)
+
+
+def to_tensor(image: str | Path | Image.Image | NDArray[Any]) -> Float[Tensor, " channel *sizes"]:
+    """An image as the models take it: float in [0, 1], channels first.
+
+    Args:
+        image: a path, a Pillow image, or an array (height, width) or (*sizes, channels) of unsigned integers (scaled
+            by their range) or of floats that are already in [0, 1].
+
+    Raises:
+        DataError: not readable, or values of another type or range.
+    """
+    if isinstance(image, str | Path):
+        image = load(image)
+    if isinstance(image, Image.Image):
+        image = preprocess(image, (image.height, image.width))
+    if image.ndim == 2:
+        image = image[..., None]
+    if np.issubdtype(image.dtype, np.unsignedinteger):
+        values: NDArray[Any] = image / np.float32(np.iinfo(image.dtype).max)
+    elif np.issubdtype(image.dtype, np.floating) and np.all((image >= 0) & (image <= 1)):
+        values = image
+    else:
+        raise DataError(f"an image array needs unsigned integers or floats in [0, 1], got {image.dtype} values outside")
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -1, 0), dtype=np.float32))
+
+
+def to_numpy(image: Float[Tensor, " channel *sizes"]) -> NDArray[np.uint8]:
+    """The pixels of an image tensor: (*sizes, channels), rounded to bytes; undoes `to_tensor` exactly."""
+    values = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return np.ascontiguousarray(np.moveaxis(values.cpu().numpy(), 0, -1))
+
+
+def to_pil(image: Float[Tensor, "channel height width"] | NDArray[np.uint8]) -> Image.Image:
+    """An image tensor, or pixels (height, width, channels), as a Pillow image.
+
+    Raises:
+        DataError: neither one, three nor four channels.
+    """
+    pixels = to_numpy(image) if isinstance(image, Tensor) else image
+    if pixels.ndim != 3 or pixels.shape[-1] not in MODES:
+        raise DataError(f"pixels of shape {shape_text(pixels.shape)} are no picture of 1, 3 or 4 channels")
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether the image's mode has no colour; looks at the header only."""
+    return image.mode in {"1", "L", "LA", "La", "I", "F"} or image.mode.startswith("I;16")
+
+
+def _with_channels(image: Image.Image, channels: int) -> Image.Image:
+    """The image in the mode that has so many channels."""
+    if channels not in MODES:
+        raise DataError(f"an image becomes 1 (grey), 3 (RGB) or 4 (RGBA) channels, not {channels}")
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        image = _eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if channels != 4:
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image).convert("RGB")
+    return image if image.mode == MODES[channels] else image.convert(MODES[channels])
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A grey image of 16 bits, which Pillow may hold in 32, scaled to 8."""
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise DataError("floating-point or 32-bit pixels have no fixed range: convert them to 8 or 16 bits")
+    return Image.fromarray(np.rint(values.astype(np.float32) / 257).astype(np.uint8))
+
+
+def _fitted(image: Image.Image, size: Sequence[int], fit: Fit) -> Image.Image:
+    """The image at exactly the size (height, width)."""
+    height, width = size
+    if image.size == (width, height):
+        return image
+    if fit == "squash":
+        return _resized(image, (width, height), (0, 0, *image.size))
+    across, down = image.width / width, image.height / height
+    if fit == "crop":
+        scale = min(across, down)
+        left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
+        box = (
+            max(left, 0.0),
+            max(top, 0.0),
+            min(left + scale * width, image.width),
+            min(top + scale * height, image.height),
+        )
+        return _resized(image, (width, height), box)
+    scale = max(across, down)
+    inner = tuple(
+        max(1, min(limit, math.floor(side / scale + 0.5)))
+        for side, limit in zip(image.size, (width, height), strict=True)
+    )
+    bars = Image.new(image.mode, (width, height))
+    bars.paste(_resized(image, inner, (0, 0, *image.size)), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return bars
+
+
+def _resized(image: Image.Image, size: tuple[int, ...], box: tuple[float, ...]) -> Image.Image:
+    """The part of the image inside `box`, resized; far larger ones are first reduced by whole factors."""
+    return image.resize(
+        (size[0], size[1]), Image.Resampling.LANCZOS, box=(box[0], box[1], box[2], box[3]), reducing_gap=3.0
+    )

@@ -1,0 +1,44 @@
+"""The handwritten digits that come with scikit-learn: 1,797 grey images of 8×8 pixels, nothing to download."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from convae.core.progress import Progress
+from convae.data.sources.base import Listing, Record, Source, Survey
+
+
+class Digits(Source):
+    """Handwritten digits, 8×8 grey, embedded in scikit-learn (E. Alpaydin and C. Kaynak, UCI, 1998).
+
+    The 17 grey levels 0…16 are spread over 0…255, rounded. There is no official split.
+    """
+
+    def fingerprint(self) -> str:
+        """The release that embeds them."""
+        return f"digits of scikit-learn {version('scikit-learn')}"
+
+    def survey(self, progress: Progress | None = None) -> Survey:
+        """8×8, grey."""
+        return Survey((8, 8), 1)
+
+    def listing(self) -> Listing:
+        """The digits with their labels."""
+        labels = self._bunch.target.astype(np.int64)
+        names = [f"{index:04d}" for index in range(len(labels))]
+        return Listing(names, labels, tuple("0123456789"))
+
+    def record(self, index: int, near: tuple[int, ...]) -> Record:
+        """One digit, its levels spread over bytes."""
+        pixels = np.rint(self._bunch.images[index] * (255 / 16)).astype(np.uint8)
+        return Record(pixels[..., None], pixels.shape)
+
+    @cached_property
+    def _bunch(self) -> Any:
+        from sklearn.datasets import load_digits
+
+        return load_digits()

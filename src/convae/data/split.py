@@ -1,0 +1,180 @@
+"""A split: the images of one part of a data set, ready to be gathered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convae.core.errors import ConfigError, DataError
+from convae.core.names import shape_text, unknown
+from convae.core.progress import Progress
+from convae.core.random import numpy_generator
+from convae.core.types import Shape
+from convae.data.config import DataConfig
+from convae.data.sources import open_source
+from convae.data.sources.base import PARTS
+from convae.data.store import Form, Store, open_store, survey
+
+SplitName = Literal["train", "validation", "test", "all"]
+
+
+class Split:
+    """The images of one part of a data set, in a fixed order, as bytes in a memory map.
+
+    Args:
+        name: `train`, `validation`, `test` or `all`.
+        source: the data set's name.
+        store: where the images lie.
+        rows: (images,) the split's images in the store, ascending.
+        form: what the images were brought to.
+        chosen: how the split came about, for reports: `official`, or the shares and the seed.
+    """
+
+    def __init__(
+        self, name: SplitName, source: str, store: Store, rows: NDArray[np.int64], form: Form, chosen: str
+    ) -> None:
+        self.name = name
+        self.source = source
+        self.labels: NDArray[np.int64] | None = None if store.labels is None else store.labels[rows]
+        self.classes = store.classes
+        self.skipped = store.skipped
+        self._store = store
+        self._rows = rows
+        self._form = form
+        self._chosen = chosen
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def shape(self) -> Shape:
+        """(channels, *sizes) of every image."""
+        return (self._form.channels, *self._form.size)
+
+    def images(self, indices: NDArray[np.int64] | Sequence[int]) -> UInt8[Tensor, "batch channel *sizes"]:
+        """The images at `indices`, copied once; in torch's channels_last layout, because they lie so in the store."""
+        gathered = np.take(self._store.pixels, self._rows[np.asarray(indices, np.int64)], axis=0)
+        return torch.from_numpy(gathered).movedim(-1, 1)
+
+    def key(self, index: int) -> str:
+        """The name of an image, such as its path within a folder."""
+        return self._store.names[int(self._rows[index])]
+
+    @property
+    def keys(self) -> list[str]:
+        """The names of all images."""
+        return [self._store.names[row] for row in self._rows]
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) of shape, pixels and labels, in the split's order; where the files lie plays no part."""
+        total = hashlib.sha256(repr((self.shape, len(self))).encode())
+        total.update(self._store.digests[self._rows].tobytes())
+        if self.labels is not None:
+            total.update(self.labels.astype("<i8").tobytes())
+        return total.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """The facts that a figure measured on this split has to be published with."""
+        return {
+            "source": self.source,
+            "split": self.name,
+            "chosen": self._chosen,
+            "count": len(self),
+            "channels": self._form.channels,
+            "size": list(self._form.size),
+            "fit": self._form.fit,
+            "skipped": len(self.skipped),
+            "content_hash": self.content_hash,
+        }
+
+
+def open_split(
+    config: DataConfig,
+    split: SplitName,
+    *,
+    size: tuple[int, ...] | None = None,
+    channels: int | None = None,
+    progress: Progress | None = None,
+) -> Split:
+    """The images of one part of a data set; the first call for a data set decodes all of it into the store.
+
+    Args:
+        config: which data, brought to what, held out how.
+        split: `train`, `validation`, `test`, or `all` of them together.
+        size: spatial sizes where `config` has none and the images share none.
+        channels: as `size`, for the number of channels.
+        progress: told how far the building of the store is.
+
+    Raises:
+        ConfigError: no such data set or split, or wrong arguments of the data set.
+        DataError: the data set is missing, damaged or empty, has no such split, or has no size of its own.
+        OutputError: the cache cannot be written.
+    """
+    if split not in get_args(SplitName):
+        raise ConfigError(unknown("split", split, get_args(SplitName)))
+    source = open_source(config.source, config.dir)
+    own = survey(source, progress)
+    sizes = config.size or own.size or size
+    depth = config.channels or own.channels or channels
+    if sizes is None or depth is None:
+        raise DataError(f"{source.name}: its images have several sizes: set data.size, such as data.size=[64, 64]")
+    if own.size is not None and len(sizes) != len(own.size):
+        raise DataError(f"{source.name}: data.size is {shape_text(sizes)}, but its images are {shape_text(own.size)}")
+    form = Form(sizes, depth, config.fit)
+    store = open_store(source, form, progress)
+    if split == "all":
+        return Split(split, source.name, store, np.arange(len(store)), form, "all")
+    cut = divide(len(store), store.parts, config.validation, config.test, config.split_seed)
+    rows, chosen = cut.rows[split], cut.chosen[split]
+    if not len(rows):
+        remedy = f"data.{split} is {getattr(config, split)}" if split != "train" else "all are held out"
+        raise DataError(f"{source.name}: no {split} images among its {len(store)}: {remedy}")
+    return Split(split, source.name, store, rows, form, chosen)
+
+
+@dataclass(frozen=True)
+class Division:
+    """The rows of each part, ascending, and how each was chosen."""
+
+    rows: dict[str, NDArray[np.int64]]
+    chosen: dict[str, str]
+
+
+def divide(count: int, parts: NDArray[np.int8] | None, validation: float, test: float, seed: int) -> Division:
+    """Divides a data set into training, validation and test images, none of them in two.
+
+    An official test or validation part stays as it is. Where there is none, a share is held out: of all images for
+    testing, of the remaining training images for validation; at least one image and never all of them.
+
+    Args:
+        count: number of images.
+        parts: (images,) official parts, counted as in `PARTS`; None where there are none.
+        validation: share of the training images held out.
+        test: share of all images held out.
+        seed: of the choice.
+    """
+    if parts is None:
+        parts = np.zeros(count, np.int8)
+    rows = {name: np.flatnonzero(parts == number) for number, name in enumerate(PARTS)}
+    chosen = dict.fromkeys(PARTS, "official")
+    for name, share in (("test", test), ("validation", validation)):
+        if not len(rows[name]):
+            pool = rows["train"]
+            held = min(max(round(share * len(pool)), 1 if share else 0), max(len(pool) - 1, 0))
+            order = numpy_generator(seed, "split", name).permutation(len(pool))
+            rows[name], rows["train"] = np.sort(pool[order[:held]]), np.sort(pool[order[held:]])
+            chosen[name] = f"{share:g} of {len(pool)} by seed {seed}"
+            chosen["train"] = (
+                f"without {', '.join(part for part in PARTS if part != 'train' and chosen[part] != 'official')}"
+            )
+    return Division(rows, chosen)
