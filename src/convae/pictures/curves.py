@@ -1,0 +1,90 @@
+"""Figures over steps or epochs: losses, metrics, schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from convae.core.errors import DataError
+from convae.pictures.figure import panelled, styled
+from convae.pictures.images import array
+from convae.pictures.style import BLUE, PALETTE, VERMILION
+from convae.pictures.thinning import thinned
+
+Line = tuple[ArrayLike, ArrayLike]
+"""x and y, (point,) each; y may have gaps (NaN)."""
+MOST = 3000
+"""Points that a line is drawn with at most."""
+KNOWN = {"train": BLUE, "validation": VERMILION}
+"""Labels that have the same colour in every picture."""
+
+
+def _points(line: Line, where: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x, y = (array(values).astype(np.float64) for values in line)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise DataError(f"{where}: needs as many x as y, got shapes {x.shape} and {y.shape}")
+    y = np.where(np.isfinite(y), y, np.nan)
+    kept = thinned(y, MOST)
+    return x[kept], y[kept]
+
+
+def _draw(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str, label: str) -> None:
+    """A line, with a dot for each point that has no neighbour to be joined to."""
+    gap = np.isnan(np.concatenate([[np.nan], y, [np.nan]]))
+    lonely = ~gap[1:-1] & gap[:-2] & gap[2:]
+    axes.plot(x, y, color=colour, label=label, marker="o", markersize=4, markevery=lonely.nonzero()[0].tolist())
+
+
+def _colours(labels: Collection[str]) -> dict[str, str]:
+    """One colour for each label; those that pictures share keep theirs."""
+    free = [colour for colour in PALETTE if colour not in {KNOWN[label] for label in labels if label in KNOWN}]
+    others = [label for label in labels if label not in KNOWN]
+    return KNOWN | {label: free[place % len(free)] for place, label in enumerate(others)}
+
+
+def curves(
+    series: Mapping[str, Mapping[str, Line]],
+    *,
+    x_label: str,
+    units: Mapping[str, str] | None = None,
+    title: str | None = None,
+    logarithmic: Collection[str] = (),
+    stages: Sequence[tuple[float, str]] = (),
+) -> Figure:
+    """One panel for each quantity, one line for each label in it.
+
+    Args:
+        series: panel to label to (x, y), such as `{"kl": {"train": (steps, values), "validation": …}}`.
+        x_label: what x counts, such as `epoch`.
+        units: panel to the unit on its vertical axis, such as `nats per image`.
+        title: text above everything.
+        logarithmic: panels with a logarithmic axis; what is not positive is a gap there.
+        stages: where each stage begins on x, and its name.
+
+    Raises:
+        DataError: nothing to draw, or x and y of different lengths.
+    """
+    if not series or not all(series.values()):
+        raise DataError("curves need at least one panel, and each panel at least one line")
+    labels = list(dict.fromkeys(label for lines in series.values() for label in lines))
+    colours = _colours(labels)
+    columns = min(len(series), 3 if len(series) not in (2, 4) else 2)
+    with styled():
+        figure, places = panelled(len(series), columns=columns, size=(7.2, 4.2) if columns == 1 else (4.0, 3.0))
+        for axes, (panel, lines) in zip(places, series.items(), strict=True):
+            axes.set_title(panel)
+            axes.set_xlabel(x_label)
+            axes.set_ylabel((units or {}).get(panel, ""))
+            for label, line in lines.items():
+                x, y = _points(line, f"panel '{panel}', line '{label}'")
+                _draw(axes, x, y, colours[label], label)
+        handles = {str(line.get_label()): line for axes in places for line in axes.get_lines()}
+        if len(labels) > 1:
+            figure.legend(list(handles.values()), list(handles), loc="outside right upper")
+        if title:
+            figure.suptitle(title, x=0.01, ha="left")
+    return figure

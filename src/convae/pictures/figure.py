@@ -1,0 +1,74 @@
+"""matplotlib figures in the one look, without pyplot and without leaving a trace in its settings.
+
+Importing this module imports matplotlib; pictures made of pixels do not need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from convae.pictures.style import FAINT, INK, PALETTE, PAPER
+
+SETTINGS: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.labelsize": 10,
+    "figure.titlesize": 13,
+    "figure.facecolor": PAPER,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.constrained_layout.h_pad": 0.1,
+    "savefig.dpi": 150,
+    "axes.prop_cycle": cycler(color=PALETTE),
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+    "grid.alpha": 0.6,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "svg.hashsalt": "convae",  # identifiers from the content alone: equal figures give equal bytes
+}
+
+_turn = threading.RLock()
+
+
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """The look, whatever the user's own matplotlib settings are, which come back afterwards.
+
+    The settings belong to the process, so that one thread at a time may draw.
+    """
+    with _turn, mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(SETTINGS)
+        yield
+
+
+def panelled(count: int, *, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """A figure with a number of panels in reading order, each of a size in inches; call it within `styled`."""
+    rows = -(-count // columns)
+    figure = Figure(figsize=(columns * size[0], rows * size[1]))
+    return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(count)]

@@ -1,0 +1,201 @@
+"""Sheets of images: a grid, rows to compare, originals beside their reconstructions, a strip.
+
+Small images are enlarged by a whole factor with their pixels kept square, never blurred. Any channel count; volumes
+are shown as slices and signals as line plots (see `images`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from convae.core.errors import DataError, ShapeError
+from convae.core.names import shape_text
+from convae.pictures.images import checked, to_uint8
+from convae.pictures.sheet import GAP, Row, sheet
+from convae.pictures.signals import panels
+from convae.pictures.style import PALETTE, paler
+
+WIDTH = 1000
+"""Pixels that small images are enlarged to fill, all columns together."""
+CELL = 256
+"""Pixels that one image is enlarged to at most."""
+WIDEST = 4096
+"""Pixels beyond which large images are shown smaller."""
+
+
+def _sized(cells: NDArray[np.uint8], columns: int, scale: int | None) -> NDArray[np.uint8]:
+    """Cells enlarged by `scale`, or by the whole factor that fills the page; only huge ones are averaged down."""
+    height, width = cells.shape[1:3]
+    if scale is None:
+        scale = max(1, min((WIDTH - columns * GAP) // (columns * width), CELL // max(height, width)))
+        smaller = math.ceil(columns * width / WIDEST)
+        if smaller > 1:
+            return np.stack([np.asarray(Image.fromarray(cell).reduce(smaller)) for cell in cells])
+    if scale < 1:
+        raise DataError(f"images are enlarged by a whole factor of at least 1, got {scale}")
+    return cells.repeat(scale, axis=1).repeat(scale, axis=2)
+
+
+def _panel(columns: int) -> tuple[int, int]:
+    """Width and height of the line plot of a signal."""
+    width = min(max(WIDTH // columns - GAP, 160), 480)
+    return width, width // 2
+
+
+def _fitting(width: int) -> int:
+    """How many images of a width go side by side before the sheet is wider than a screen; signals count as 160."""
+    return max(2, (WIDTH + CELL) // width)
+
+
+def _square(count: int, most: int) -> int:
+    """The number of columns that makes a grid about square to twice as wide, with the fewest empty places."""
+    least = min(math.ceil(math.sqrt(count)), most)
+    return min(range(least, min(2 * least, most) + 1), key=lambda columns: (-count % columns, columns))
+
+
+def _same_count(texts: Sequence[str] | None, count: int, what: str) -> Sequence[str]:
+    if texts is not None and len(texts) != count:
+        raise DataError(f"{count} {what} need as many labels, got {len(texts)}")
+    return [str(text) for text in texts or ()]
+
+
+def grid(
+    images: ArrayLike,
+    *,
+    columns: int | None = None,
+    row_labels: Sequence[str] | None = None,
+    column_labels: Sequence[str] | None = None,
+    captions: Sequence[str] | None = None,
+    title: str | None = None,
+    scale: int | None = None,
+) -> Image.Image:
+    """Images in reading order on one sheet.
+
+    Args:
+        images: (batch, channel, *sizes), floats in [0, 1] or bytes.
+        columns: how many side by side; by default as the labels say, else about square.
+        row_labels: one text for each row.
+        column_labels: one text for each column.
+        captions: one text under each image.
+        title: text above everything.
+        scale: how many pixels wide and high a pixel of an image becomes; by default what fills a screen.
+
+    Raises:
+        ShapeError: not a batch of signals, images or volumes.
+        DataError: no images, values out of range, or another number of labels than rows, columns or images.
+    """
+    values = checked(images)
+    count = len(values)
+    if columns is None:
+        if column_labels is not None:
+            columns = len(column_labels)
+        elif row_labels is not None:
+            columns = math.ceil(count / max(len(row_labels), 1))
+        else:
+            columns = _square(count, _fitting(160 if values.ndim == 3 else values.shape[-1]))
+    if columns < 1:
+        raise DataError(f"a grid needs at least one column, got {columns}")
+    columns = min(columns, count) if column_labels is None else columns
+    heads = _same_count(column_labels, columns, "columns")
+    names = _same_count(row_labels, math.ceil(count / columns), "rows")
+    notes = _same_count(captions, count, "images")
+    signals = values.ndim == 3
+    cells = panels(values, size=_panel(columns)) if signals else _sized(to_uint8(values), columns, scale)
+    rows = [
+        Row(cells[start : start + columns], names[number] if names else "", notes[start : start + columns])
+        for number, start in enumerate(range(0, count, columns))
+    ]
+    return sheet(rows, column_labels=heads, title=title)
+
+
+def strip(images: ArrayLike, labels: Sequence[str] | None = None, *, title: str | None = None) -> Image.Image:
+    """Images in one row, such as the steps of an interpolation, with a text under each.
+
+    Raises:
+        ShapeError: not a batch of signals, images or volumes.
+        DataError: no images, values out of range, or another number of labels than images.
+    """
+    return grid(images, columns=max(len(checked(images)), 1), captions=labels, title=title)
+
+
+def compare(
+    rows: Mapping[str, ArrayLike],
+    *,
+    columns: int | None = None,
+    captions: Sequence[str] | None = None,
+    title: str | None = None,
+    scale: int | None = None,
+) -> Image.Image:
+    """Labelled rows of images that belong together column by column, in blocks when they do not fit side by side.
+
+    Signals are compared with the first row instead, which is drawn broader and paler under each of the others.
+
+    Args:
+        rows: label to images of one shape, (batch, channel, *sizes), floats in [0, 1] or bytes; channels may differ.
+        columns: how many side by side; by default what fits.
+        captions: one text under each column of a block.
+        title: text above everything.
+        scale: how many pixels wide and high a pixel of an image becomes; by default what fills a screen.
+
+    Raises:
+        ShapeError: not batches of signals, images or volumes, or of different counts or sizes.
+        DataError: no rows or images, values out of range, or another number of captions than images.
+    """
+    if not rows:
+        raise DataError("a comparison needs at least one row of images")
+    found = {label: checked(images) for label, images in rows.items()}
+    first, *others = found.values()
+    for label, values in found.items():
+        if len(values) != len(first) or values.shape[2:] != first.shape[2:]:
+            raise ShapeError(
+                f"the row '{label}' has images {shape_text(values.shape)}, "
+                f"which does not go with {shape_text(first.shape)} of the row '{next(iter(found))}'"
+            )
+    count, signals = len(first), first.ndim == 3
+    notes = _same_count(captions, count, "images")
+    fitting = columns or _fitting(160 if signals else first.shape[-1])
+    columns = math.ceil(count / math.ceil(count / min(fitting, 10 if columns is None else fitting)))
+    key: list[tuple[str, str]] = []
+    if signals:
+        start = next(iter(found))
+        cells = {
+            label: panels(values, size=_panel(columns), under=first) for label, values in list(found.items())[1:]
+        } or {start: panels(first, size=_panel(columns))}
+        if others:
+            key = [(paler(PALETTE[0]), start), (PALETTE[0], " / ".join(cells))]
+    else:
+        cells = {label: _sized(to_uint8(values), columns, scale) for label, values in found.items()}
+    last = next(reversed(cells))
+    return sheet(
+        [
+            Row(
+                pixels[start : start + columns],
+                "" if signals and len(cells) == 1 else label,
+                notes[start : start + columns] if label == last else (),
+                apart=start > 0 and label == next(iter(cells)),
+            )
+            for start in range(0, count, columns)
+            for label, pixels in cells.items()
+        ],
+        title=title,
+        key=key,
+    )
+
+
+def pairs(
+    originals: ArrayLike,
+    reconstructions: ArrayLike,
+    *,
+    columns: int | None = None,
+    captions: Sequence[str] | None = None,
+    title: str | None = None,
+    scale: int | None = None,
+) -> Image.Image:
+    """Originals above their reconstructions; see `compare`."""
+    rows = {"original": originals, "reconstruction": reconstructions}
+    return compare(rows, columns=columns, captions=captions, title=title, scale=scale)

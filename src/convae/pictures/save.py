@@ -1,0 +1,47 @@
+"""Pictures as files: atomically, and equal bytes for equal pictures."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from convae.core.errors import OutputError
+from convae.core.files import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+IMAGES = {".png": {"optimize": True}, ".webp": {"lossless": True}}
+"""What a sheet is saved as, with the writer's options."""
+
+
+def save(picture: Image.Image | Figure, path: Path) -> Path:
+    """Writes a sheet as PNG or (lossless) WebP, a figure as PNG or SVG; the suffix decides.
+
+    Neither holds the time of writing.
+
+    Returns:
+        `path`, for printing.
+
+    Raises:
+        OutputError: another suffix, or the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    known = list(IMAGES) if isinstance(picture, Image.Image) else [".png", ".svg"]
+    if suffix not in known:
+        raise OutputError(f"{path}: this picture is saved as {' or '.join(known)}, not '{suffix}'")
+    stream = io.BytesIO()
+    if isinstance(picture, Image.Image):
+        picture.save(stream, suffix[1:], **IMAGES[suffix])
+    else:
+        from convae.pictures.figure import styled
+
+        with styled():
+            picture.savefig(
+                stream, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else {"Software": None}
+            )
+    write_bytes(path, stream.getvalue())
+    return path

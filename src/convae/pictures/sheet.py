@@ -1,0 +1,169 @@
+"""Cells of pixels in rows, with labels, on one white page: the layout under every grid, comparison and strip.
+
+Cells keep their pixels. Columns grow wider than the cells, all alike, when a label would not fit.
+
+        title
+        ▬ key
+                 column   column
+        label    ┌────┐   ┌────┐
+                 └────┘   └────┘
+                 caption  caption
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from convae.pictures.style import INK, PAPER, SMALL, TEXT, TITLE, font
+
+MARGIN = 16
+"""Pixels of paper around everything."""
+GAP = 4
+"""Pixels between cells."""
+BLOCK = 20
+"""Pixels between blocks of rows that belong together."""
+LABEL = 220
+"""Row labels are broken into lines at this width in pixels."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of cells.
+
+    Attributes:
+        cells: (count, height, width, 3); a short last row is fine.
+        label: text to the left.
+        captions: one text under each cell, or none at all.
+        apart: whether a new block begins here.
+    """
+
+    cells: NDArray[np.uint8]
+    label: str = ""
+    captions: Sequence[str] = ()
+    apart: bool = False
+
+
+def text_height(size: int) -> int:
+    """Pixels from one line of type to the next."""
+    return sum(font(size).getmetrics())
+
+
+def text_width(lines: Sequence[str], size: int) -> int:
+    """Pixels that the longest of the lines takes."""
+    return max((int(np.ceil(font(size).getlength(line))) for line in lines), default=0)
+
+
+def broken(text: str, size: int, width: int) -> list[str]:
+    """Text in lines no wider than `width` pixels, broken between words; a longer word keeps a line of its own."""
+    lines: list[str] = []
+    for paragraph in text.splitlines():
+        line = ""
+        for word in paragraph.split():
+            longer = f"{line} {word}".strip()
+            if line and text_width([longer], size) > width:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    return lines
+
+
+def _widest_word(texts: Sequence[str], size: int) -> int:
+    return text_width([word for text in texts for word in text.split()], size)
+
+
+class _Page:
+    """What goes where, collected first, so that the page is as tall as it needs to be."""
+
+    def __init__(self) -> None:
+        self.texts: list[tuple[int, int, str, str, int]] = []
+        self.cells: list[tuple[int, int, NDArray[np.uint8]]] = []
+        self.boxes: list[tuple[tuple[int, int, int, int], str]] = []
+
+    def write(self, x: int, y: int, lines: Sequence[str], size: int, anchor: str) -> int:
+        """Lines of type downwards from `y`; gives the height they take. `anchor` is `l`, `m` or `r`."""
+        height = text_height(size)
+        for number, line in enumerate(lines):
+            self.texts.append((x, y + number * height, line, anchor + "a", size))
+        return height * len(lines)
+
+    def drawn(self, width: int, height: int) -> Image.Image:
+        page = Image.new("RGB", (width, height), PAPER)
+        pen = ImageDraw.Draw(page)
+        for box, colour in self.boxes:
+            pen.rectangle(box, fill=colour)
+        for x, y, line, anchor, size in self.texts:
+            pen.text((x, y), line, font=font(size), fill=INK, anchor=anchor)
+        for x, y, cell in self.cells:
+            page.paste(Image.fromarray(cell), (x, y))
+        return page
+
+
+def sheet(
+    rows: Sequence[Row],
+    *,
+    column_labels: Sequence[str] = (),
+    title: str | None = None,
+    key: Sequence[tuple[str, str]] = (),
+) -> Image.Image:
+    """Rows of equal cells as one picture.
+
+    Args:
+        rows: at least one, all cells of one size.
+        column_labels: one text above each column, or none at all.
+        title: a line or more above everything.
+        key: pairs of colour and meaning, shown under the title.
+    """
+    columns = max(len(row.cells) for row in rows)
+    height, width = rows[0].cells.shape[1:3]
+    captions = [text for row in rows for text in row.captions]
+    pitch = max(width, _widest_word(captions, SMALL), _widest_word(column_labels, TEXT)) + GAP
+    labels = [broken(row.label, TEXT, LABEL) for row in rows]
+    indent = max(text_width(label, TEXT) for label in labels)
+    tall = max([height, *(len(label) * text_height(TEXT) for label in labels)])
+    left = MARGIN + (indent + 3 * GAP if indent else 0)
+    page_width = max(
+        left + columns * pitch - GAP + MARGIN,
+        2 * MARGIN + _widest_word([title or ""], TITLE),
+        2 * MARGIN + sum(text_width([text], SMALL) + 48 for _, text in key),
+    )
+
+    page = _Page()
+    y = MARGIN
+    if title:
+        y += page.write(MARGIN, y, broken(title, TITLE, page_width - 2 * MARGIN), TITLE, "l") + 2 * GAP
+    x = MARGIN
+    for colour, text in key:
+        middle = y + text_height(SMALL) // 2
+        page.boxes.append(((x, middle - 2, x + 20, middle + 1), colour))
+        page.write(x + 26, y, [text], SMALL, "l")
+        x += text_width([text], SMALL) + 48
+    if key:
+        y += text_height(SMALL) + 2 * GAP
+    if column_labels:
+        heads = [broken(text, TEXT, pitch - GAP) for text in column_labels]
+        tallest = max(len(lines) for lines in heads)
+        for column, lines in enumerate(heads):
+            lower = y + (tallest - len(lines)) * text_height(TEXT)
+            page.write(left + column * pitch + (pitch - GAP) // 2, lower, lines, TEXT, "m")
+        y += tallest * text_height(TEXT) + GAP
+
+    for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        if number:
+            y += BLOCK if row.apart else GAP
+        page.write(left - 3 * GAP, y + (tall - len(label) * text_height(TEXT)) // 2, label, TEXT, "r")
+        lower = y + (tall + height) // 2 + GAP // 2
+        below = 0
+        for column, cell in enumerate(row.cells):
+            x = left + column * pitch
+            page.cells.append((x + (pitch - GAP - width) // 2, y + (tall - height) // 2, cell))
+            if row.captions:
+                lines = broken(row.captions[column], SMALL, pitch - GAP)
+                below = max(below, page.write(x + (pitch - GAP) // 2, lower, lines, SMALL, "m") + GAP)
+        y += tall + below
+    return page.drawn(page_width, y + MARGIN)
