@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from convae.core.errors import DataError
@@ -19,15 +20,19 @@ Line = tuple[ArrayLike, ArrayLike]
 """x and y, (point,) each; y may have gaps (NaN)."""
 MOST = 3000
 """Points that a line is drawn with at most."""
+LETTER = 0.025
+"""About how much of a panel's width a letter of a stage's name takes."""
+STAGE = "#6e6e6e"
 KNOWN = {"train": BLUE, "validation": VERMILION}
 """Labels that have the same colour in every picture."""
 
 
-def _points(line: Line, where: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _points(line: Line, where: str, positive: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A line's points, as many as a picture shows, with NaN for what is not finite or, on request, not positive."""
     x, y = (array(values).astype(np.float64) for values in line)
     if x.ndim != 1 or x.shape != y.shape:
         raise DataError(f"{where}: needs as many x as y, got shapes {x.shape} and {y.shape}")
-    y = np.where(np.isfinite(y), y, np.nan)
+    y = np.where(np.isfinite(y) & (y > 0 if positive else True), y, np.nan)
     kept = thinned(y, MOST)
     return x[kept], y[kept]
 
@@ -44,6 +49,31 @@ def _colours(labels: Collection[str]) -> dict[str, str]:
     free = [colour for colour in PALETTE if colour not in {KNOWN[label] for label in labels if label in KNOWN}]
     others = [label for label in labels if label not in KNOWN]
     return KNOWN | {label: free[place % len(free)] for place, label in enumerate(others)}
+
+
+def _mark(axes: Axes, stages: Sequence[tuple[float, str]]) -> int:
+    """Where stages begin: thin lines, names above the panel, on as many levels as they need; gives the levels."""
+    low, high = axes.get_xlim()
+    ends: list[float] = []
+    for start, name in sorted(stages):
+        place = (start - low) / (high - low)
+        if not 0 <= place <= 1:
+            continue
+        axes.axvline(start, color=STAGE, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+        width = len(name) * LETTER
+        left = min(place, max(1 - width, 0))
+        level = next((number for number, end in enumerate(ends) if end < left), len(ends))
+        ends[level : level + 1] = [left + width + LETTER]
+        axes.annotate(
+            name,
+            (left, 1),
+            xycoords="axes fraction",
+            xytext=(0, 3 + 10 * level),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    axes.set_xlim(low, high)
+    return len(ends)
 
 
 def curves(
@@ -76,12 +106,19 @@ def curves(
     with styled():
         figure, places = panelled(len(series), columns=columns, size=(7.2, 4.2) if columns == 1 else (4.0, 3.0))
         for axes, (panel, lines) in zip(places, series.items(), strict=True):
-            axes.set_title(panel)
             axes.set_xlabel(x_label)
             axes.set_ylabel((units or {}).get(panel, ""))
-            for label, line in lines.items():
-                x, y = _points(line, f"panel '{panel}', line '{label}'")
+            points = {
+                label: _points(line, f"panel '{panel}', line '{label}'", panel in logarithmic)
+                for label, line in lines.items()
+            }
+            if panel in logarithmic and any(np.isfinite(y).any() for _, y in points.values()):
+                axes.set_yscale("log")
+            for label, (x, y) in points.items():
                 _draw(axes, x, y, colours[label], label)
+            if all((x == np.rint(x)).all() for x, _ in points.values()):
+                axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+            axes.set_title(panel, pad=6 + 10 * _mark(axes, stages))
         handles = {str(line.get_label()): line for axes in places for line in axes.get_lines()}
         if len(labels) > 1:
             figure.legend(list(handles.values()), list(handles), loc="outside right upper")

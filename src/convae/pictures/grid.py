@@ -21,7 +21,7 @@ from convae.pictures.signals import panels
 from convae.pictures.style import PALETTE, paler
 
 WIDTH = 1000
-"""Pixels that small images are enlarged to fill, all columns together."""
+"""Pixels that small images are enlarged to fill, all columns together, as nearly as a whole factor can."""
 CELL = 256
 """Pixels that one image is enlarged to at most."""
 WIDEST = 4096
@@ -32,7 +32,7 @@ def _sized(cells: NDArray[np.uint8], columns: int, scale: int | None) -> NDArray
     """Cells enlarged by `scale`, or by the whole factor that fills the page; only huge ones are averaged down."""
     height, width = cells.shape[1:3]
     if scale is None:
-        scale = max(1, min((WIDTH - columns * GAP) // (columns * width), CELL // max(height, width)))
+        scale = max(1, min(round(WIDTH / (columns * width)), CELL // max(height, width)))
         smaller = math.ceil(columns * width / WIDEST)
         if smaller > 1:
             return np.stack([np.asarray(Image.fromarray(cell).reduce(smaller)) for cell in cells])

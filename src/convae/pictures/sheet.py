@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from convae.pictures.style import INK, PAPER, SMALL, TEXT, TITLE, font
+from convae.pictures.style import FAINT, INK, PAPER, SMALL, TEXT, TITLE, font
 
 MARGIN = 16
 """Pixels of paper around everything."""
@@ -100,6 +100,8 @@ class _Page:
         for x, y, line, anchor, size in self.texts:
             pen.text((x, y), line, font=font(size), fill=INK, anchor=anchor)
         for x, y, cell in self.cells:
+            height, width = cell.shape[:2]
+            pen.rectangle((x - 1, y - 1, x + width, y + height), outline=FAINT)
             page.paste(Image.fromarray(cell), (x, y))
         return page
 

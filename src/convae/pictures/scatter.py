@@ -1,0 +1,128 @@
+"""Points in a plane, coloured by label: what a latent space looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from numpy.typing import ArrayLike, NDArray
+
+from convae.core.errors import DataError, ShapeError
+from convae.pictures.figure import panelled, styled
+from convae.pictures.images import array
+from convae.pictures.style import PALETTE, PAPER
+
+CROWD = 20_000
+"""More points than this are shown as a density."""
+CELLS = 240
+"""The density is counted in this many cells a side."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+CLASSES = 30
+"""Colours and markers tell this many classes apart."""
+
+
+def _look(place: int) -> tuple[str, str]:
+    """Colour and marker of a class: ten of each, the markers moved on by one every ten classes."""
+    return PALETTE[place % 10], MARKERS[(place + place // 10) % 10]
+
+
+def _checked(points: ArrayLike, labels: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray[np.intp], list[object]]:
+    """Points, the place of each one's class, and the classes."""
+    found = array(points).astype(np.float64)
+    if found.ndim != 2 or found.shape[1] != 2:
+        raise ShapeError(f"a scatter needs points (point, 2), got an array of shape {found.shape}")
+    if not len(found) or not np.isfinite(found).all():
+        raise DataError("a scatter needs at least one point, and finite coordinates")
+    if labels is None:
+        return found, np.zeros(len(found), np.intp), []
+    given = array(labels)
+    if given.shape != (len(found),):
+        raise ShapeError(f"{len(found)} points need as many labels, got an array of shape {given.shape}")
+    classes, place = np.unique(given, return_inverse=True)
+    if len(classes) > CLASSES:
+        raise DataError(f"a scatter tells at most {CLASSES} classes apart, and these labels have {len(classes)}")
+    return found, place, classes.tolist()
+
+
+def _dots(axes: Axes, points: NDArray[np.float64], place: NDArray[np.intp], classes: int) -> None:
+    """Every point, the classes in turns so that none covers all the others."""
+    size = float(np.clip(12_000 / len(points), 4, 36))
+    for part in np.array_split(np.arange(len(points)), max(1, min(10, len(points) // 100))):
+        for number in range(classes):
+            chosen = part[place[part] == number]
+            colour, marker = _look(number)
+            axes.scatter(*points[chosen].T, s=size, c=colour, marker=marker, linewidths=0, alpha=0.8)
+
+
+def _density(figure: Figure, axes: Axes, points: NDArray[np.float64], place: NDArray[np.intp], classes: int) -> None:
+    """Counts per cell on a logarithmic scale, in the mixed colours of the classes there, or in shades for no labels."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    high = np.where(high > low, high, low + 1)
+    cell = ((points - low) / (high - low) * CELLS).astype(int).clip(0, CELLS - 1)
+    counts = np.zeros((classes, CELLS, CELLS))
+    np.add.at(counts, (place, cell[:, 1], cell[:, 0]), 1)
+    total = counts.sum(axis=0)
+    extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
+    if classes == 1:
+        shown = axes.imshow(
+            np.where(total > 0, total, np.nan), extent=extent, origin="lower", norm=LogNorm(1), cmap="viridis_r"
+        )
+        figure.colorbar(shown, ax=axes, label="points per cell", shrink=0.6)
+        return
+    colours = np.array([to_rgb(_look(number)[0]) for number in range(classes)])
+    mixed = np.einsum("kyx,kc->yxc", counts, colours) / np.maximum(total, 1)[..., None]
+    strength = np.where(total > 0, 0.25 + 0.75 * np.log1p(total) / np.log1p(total.max()), 0)
+    axes.imshow(1 + (mixed - 1) * strength[..., None], extent=extent, origin="lower", interpolation="nearest")
+
+
+def scatter(
+    points: ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    names: Mapping[int, str] | None = None,
+    x_label: str,
+    y_label: str,
+    title: str | None = None,
+) -> Figure:
+    """Points in a plane; more than 20,000 as a density. Each class is also named at its median.
+
+    Args:
+        points: (point, 2).
+        labels: (point,), numbers or texts, at most 30 different ones.
+        names: what to call a label; itself by default.
+        x_label: what the first coordinate is, such as `latent 1`.
+        y_label: what the second coordinate is.
+        title: text above everything.
+
+    Raises:
+        ShapeError: not points of a plane, or another number of labels.
+        DataError: no points, coordinates that are not finite, or too many classes.
+    """
+    found, place, classes = _checked(points, labels)
+    called = [(names or {}).get(label, str(label)) for label in classes]  # type: ignore[call-overload]
+    with styled():
+        figure, (axes,) = panelled(1, columns=1, size=(7.0, 6.0))
+        axes.set(xlabel=x_label, ylabel=y_label)
+        if len(found) > CROWD:
+            _density(figure, axes, found, place, max(len(classes), 1))
+        else:
+            _dots(axes, found, place, max(len(classes), 1))
+        axes.set_aspect("equal", adjustable="datalim")
+        halo = [withStroke(linewidth=3, foreground=PAPER)]
+        for number, name in enumerate(called):
+            x, y = np.median(found[place == number], axis=0)
+            axes.text(x, y, name, ha="center", va="center", fontsize=11, fontweight="bold", path_effects=halo)
+        if called:
+            handles = [
+                Line2D([], [], linestyle="", color=_look(number)[0], marker=_look(number)[1], markersize=7, label=name)
+                for number, name in enumerate(called)
+            ]
+            figure.legend(handles=handles, loc="outside right upper")
+        if title:
+            figure.suptitle(title, x=0.01, ha="left")
+    return figure
