@@ -7,20 +7,23 @@ by beartype under pytest and cost nothing otherwise.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 Shape = tuple[int, ...]
 """Channels, then the sizes of the spatial axes; without the batch."""
 
 Images = Float[Tensor, "batch channel *sizes"]
+AnyImages = Shaped[Tensor, "batch channel *sizes"]
+"""Images at the door of a model, which says itself what it thinks of bytes."""
 Latents = Float[Tensor, "batch *latent"]
 PerImage = Float[Tensor, " batch"]
 
 
+@runtime_checkable
 class PosteriorLike(Protocol):
     """What an encoder believes of the latent of each image."""
 
@@ -39,6 +42,7 @@ class PosteriorLike(Protocol):
         """(batch,), nats."""
 
 
+@runtime_checkable
 class LikelihoodLike(Protocol):
     """What a decoder believes of the image of each latent."""
 
@@ -53,6 +57,7 @@ class LikelihoodLike(Protocol):
         """(batch,), nats."""
 
 
+@runtime_checkable
 class OutputLike(Protocol):
     """What one pass through a model gives to the objective and the metrics."""
 

@@ -22,8 +22,8 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 import convae
-from convae.core.config import parse
-from convae.core.errors import ArtifactError, ConvaeError
+from convae.core.config import Config, parse
+from convae.core.errors import ArtifactError, ConfigError, ShapeError
 from convae.core.files import new_folder, settled, write_bytes, write_json, write_text
 from convae.core.names import shape_text
 from convae.model.network import count
@@ -33,6 +33,17 @@ from convae.model.vae import VAE
 FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+
+
+class Stored(Config):
+    """The content of config.json."""
+
+    format: int
+    convae: str
+    model: Spec
+    metadata: dict[str, Any]
+    sha256: dict[str, str]
+    config_sha256: str
 
 
 def save(model: VAE, path: str | Path) -> Path:
@@ -65,13 +76,13 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> VAE:
         ArtifactError: there is no artifact, or it is damaged, or of a later format.
     """
     folder = find(Path(path))
-    config = _read_config(folder)
     try:
-        model = VAE(parse(Spec, config["model"], str(folder / CONFIG)))
-    except ConvaeError as error:
+        stored = parse(Stored, _read_config(folder), "its content")
+        model = VAE(stored.model)
+    except (ConfigError, ShapeError) as error:
         raise ArtifactError(f"{folder / CONFIG}: describes no model that this version can build ({error})") from error
     expected = model.state_dict()
-    tensors = read_tensors(folder / WEIGHTS, config["sha256"])
+    tensors = read_tensors(folder / WEIGHTS, stored.sha256)
     for name, wanted in expected.items():
         if name not in tensors or tensors[name].shape != wanted.shape:
             raise ArtifactError(
@@ -80,7 +91,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> VAE:
     if len(tensors) != len(expected):
         raise ArtifactError(f"{folder / WEIGHTS}: holds tensors that the model does not have")
     model.load_state_dict(tensors, assign=True)
-    model.metadata = config["metadata"]
+    model.metadata = stored.metadata
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.to(device).eval()

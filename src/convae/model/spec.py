@@ -71,7 +71,7 @@ def _from_mapping(data: Any, source: str) -> Spec:
     if "preset" not in data:
         return parse(Spec, data, source)
     given = dict(data)
-    name = str(given.pop("preset"))
+    name = str(given.pop("preset")).replace("_", "-")
     preset = PRESETS.get(name)
     described = preset(**arguments(preset, given, f"preset {name}"))
     return parse(Spec, {"name": name, **described}, f"preset {name}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from convae.core.arguments import Named, arguments, named, not_default
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
-from convae.core.types import Images, Latents, Shape
+from convae.core.types import AnyImages, Images, Latents, Shape
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck, Posterior
 from convae.model.likelihoods import LIKELIHOODS
@@ -96,7 +96,7 @@ class VAE(nn.Module):
             likelihood=_canonical(LIKELIHOODS, self._parts["likelihood"], "likelihood"),
         )
 
-    def encode(self, x: Images) -> Posterior:
+    def encode(self, x: AnyImages) -> Posterior:
         """What the model believes of the latent of each image; nothing is drawn.
 
         Raises:
@@ -115,7 +115,7 @@ class VAE(nn.Module):
         likelihood: Likelihood = self.head(self.decoder(z))
         return likelihood
 
-    def forward(self, x: Images, generator: torch.Generator | None = None) -> Output:
+    def forward(self, x: AnyImages, generator: torch.Generator | None = None) -> Output:
         """Encodes and decodes.
 
         Args:

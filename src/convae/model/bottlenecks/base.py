@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from convae.core.types import PosteriorLike, Shape
 
 
+@runtime_checkable
 class Posterior(PosteriorLike, Protocol):
     """What a bottleneck believes of the latent of each image."""
 

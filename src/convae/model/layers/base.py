@@ -50,8 +50,8 @@ class Layer(nn.Module):
         """What one output position sees of the layer's input; None when it sees just its own position."""
         return None
 
-    def fan_in(self) -> int | None:
-        """How many inputs each output sums up with `weight`; None where `weight`, if any, is a gain."""
+    def fan_in(self) -> float | None:
+        """How many inputs each output sums up with `weight`, on average; None where `weight`, if any, is a gain."""
         return None
 
     def nested(self) -> dict[str, Network]:

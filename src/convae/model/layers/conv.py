@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -71,9 +72,16 @@ class Conv(Layer):
             x = F.pad(x, [number for pair in reversed(uneven) for number in pair])
         return _CONVOLVE[self.axes](x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
-    def fan_in(self) -> int:
-        """Input channels of a group times kernel positions."""
-        return self.weight[0].numel()
+    def fan_in(self) -> float:
+        """Input channels of a group times the kernel positions that lie inside the input, on average."""
+        sizes = tuple(self(torch.empty(1, *self.shape_in, device="meta")).shape[2:])
+        inside = (
+            meetings(out, size, k, s, d, low) / out
+            for out, size, k, s, d, low in zip(
+                sizes, self.shape_in[1:], self.kernel, self.stride, self.dilation, self.low, strict=True
+            )
+        )
+        return math.prod(inside, start=float(self.weight.shape[1]))
 
     def reach(self) -> Reach:
         """Its kernel, spread by the dilation, and its stride."""
@@ -93,3 +101,16 @@ def ends(
         return tuple(n // 2 for n in total), tuple(n - n // 2 for n in total)
     both = per_axis(padding, shape, "padding")
     return both, both
+
+
+def meetings(small: int, large: int, kernel: int, stride: int, dilation: int, low: int) -> int:
+    """How often a kernel position meets one of `large` positions, over its `small` places along an axis.
+
+    The rest falls on padding. A convolution goes from large to small, a transposed one from small to large.
+    """
+    total = 0
+    for tap in range(kernel):
+        offset = tap * dilation - low
+        first, last = -(offset // stride) if offset < 0 else 0, (large - 1 - offset) // stride
+        total += max(0, min(last, small - 1) - first + 1)
+    return total

@@ -13,7 +13,7 @@ from convae.core.arguments import NonNegative, PerAxis, Positive
 from convae.core.errors import ShapeError
 from convae.core.types import Shape
 from convae.model.layers.base import Layer, Reach, needs_axes, per_axis
-from convae.model.layers.conv import Padding, ends
+from convae.model.layers.conv import Padding, ends, meetings
 
 _CONVOLVE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
@@ -84,9 +84,16 @@ class ConvTranspose(Layer):
                 y = y.narrow(axis, 0, y.shape[axis] - number)
         return y
 
-    def fan_in(self) -> int:
+    def fan_in(self) -> float:
         """Input channels times the kernel positions that meet in one output, on average over the outputs."""
-        return max(1, self.shape_in[0] * math.prod(self.kernel) // math.prod(self.stride))
+        sizes = tuple(self(torch.empty(1, *self.shape_in, device="meta")).shape[2:])
+        meet = (
+            meetings(size, out, k, s, 1, low) / out
+            for out, size, k, s, low in zip(
+                sizes, self.shape_in[1:], self.kernel, self.stride, self.padding, strict=True
+            )
+        )
+        return math.prod(meet, start=float(self.shape_in[0]))
 
     def reach(self) -> Reach:
         """ceil(kernel / stride) inputs, and 1 / stride of an input from one output to the next."""

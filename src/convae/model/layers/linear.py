@@ -35,6 +35,6 @@ class Linear(Layer):
         """(batch, features in) to (batch, features)."""
         return F.linear(x, self.weight, self.bias)
 
-    def fan_in(self) -> int:
+    def fan_in(self) -> float:
         """All input features."""
         return self.weight.shape[1]

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convae.core.errors import ShapeError
+from convae.core.names import shape_text
 from convae.core.types import Images, PerImage
 
 Link = Literal["sigmoid", "tanh", "identity"]
@@ -34,7 +36,11 @@ class Likelihood(ABC):
 
     @abstractmethod
     def log_prob(self, x: Images) -> PerImage:
-        """The log-likelihood of each image, nats, summed over its values."""
+        """The log-likelihood of each image, nats, summed over its values.
+
+        Raises:
+            ShapeError: there is not one image, of the right shape, for each latent.
+        """
 
 
 class LikelihoodHead(nn.Module, ABC):
@@ -56,6 +62,17 @@ class LikelihoodHead(nn.Module, ABC):
 
     def reset(self, generator: torch.Generator) -> None:
         """Gives the head's own parameters their initial values."""
+
+
+def alike(x: Tensor, values: Tensor) -> Tensor:
+    """`x`, if it has the shape of the likelihood's values; anything else would be broadcast without a word.
+
+    Raises:
+        ShapeError: it has another shape.
+    """
+    if x.shape != values.shape:
+        raise ShapeError(f"a likelihood of images {shape_text(values.shape)} got images {shape_text(x.shape)}")
+    return x
 
 
 def wide(raw: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.types import Images, PerImage
-from convae.model.likelihoods.base import Likelihood, LikelihoodHead, uniform_like, wide
+from convae.model.likelihoods.base import Likelihood, LikelihoodHead, alike, uniform_like, wide
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class BernoulliLikelihood(Likelihood):
         not zero but the entropy of the image: compare it only with itself.
         """
         # Cross-entropy from the log-odds, stable for both signs: logits·x − log(1 + e^logits).
-        return (self.logits * x - F.softplus(self.logits)).flatten(1).sum(1)
+        return (self.logits * alike(x, self.logits) - F.softplus(self.logits)).flatten(1).sum(1)
 
 
 class Bernoulli(LikelihoodHead):

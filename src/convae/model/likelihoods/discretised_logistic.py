@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convae.core.types import Images, PerImage
-from convae.model.likelihoods.base import Likelihood, LikelihoodHead, Link, above, linked, uniform_like, wide
+from convae.model.likelihoods.base import Likelihood, LikelihoodHead, Link, above, alike, linked, uniform_like, wide
 
 LOWEST_LOG_SCALE = -7.0
 """The scale stays above a quarter of one of 256 levels."""
+HIGHEST_LOG_SCALE = 7.0
+"""Beyond this all levels are equally likely, to seven digits."""
 FIRST_LOG_SCALE = -2.3
 """Where training begins: a scale of a tenth of the range."""
 
@@ -53,7 +55,7 @@ class DiscretisedLogisticLikelihood(Likelihood):
         """
         half = 0.5 / (self.levels - 1)
         inverse = torch.exp(-self.log_scale)
-        centred = x - self.location
+        centred = alike(x, self.location) - self.location
         upper = (centred + half) * inverse
         lower = (centred - half) * inverse
         width = 2 * half * inverse
@@ -104,7 +106,8 @@ class DiscretisedLogistic(LikelihoodHead):
             log_scale = log_scale + FIRST_LOG_SCALE
         else:
             log_scale = self.log_scale.to(raw.dtype)
-        return DiscretisedLogisticLikelihood(linked(raw, self.link), above(log_scale, LOWEST_LOG_SCALE), self.levels)
+        log_scale = above(log_scale.clamp(max=HIGHEST_LOG_SCALE), LOWEST_LOG_SCALE)
+        return DiscretisedLogisticLikelihood(linked(raw, self.link), log_scale, self.levels)
 
     def reset(self, generator: torch.Generator) -> None:
         """A scale of about 0.1 of the range."""

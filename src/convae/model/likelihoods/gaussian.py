@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from convae.core.arguments import PositiveFloat
 from convae.core.types import Images, PerImage
-from convae.model.likelihoods.base import Likelihood, LikelihoodHead, Link, above, linked, wide
+from convae.model.likelihoods.base import Likelihood, LikelihoodHead, Link, above, alike, linked, wide
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 LOWEST_LOG_SIGMA = -6.0
@@ -43,7 +43,7 @@ class GaussianLikelihood(Likelihood):
 
     def log_prob(self, x: Images) -> PerImage:
         """−(x − mean)² / 2σ² − log σ − ½ log 2π, nats per image; a density, so it may be positive."""
-        scaled = (x - self.location) * torch.exp(-self.log_sigma)
+        scaled = (alike(x, self.location) - self.location) * torch.exp(-self.log_sigma)
         return -(0.5 * scaled.square() + self.log_sigma + _HALF_LOG_TWO_PI).flatten(1).sum(1)
 
 

@@ -1,0 +1,11 @@
+"""Every annotation in convae is checked while the tests run: shapes by jaxtyping, types by beartype."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+install_import_hook("convae", "typechecker.checked")
+# How long an example takes says more of the machine's other work than of convae.
+settings.register_profile("convae", deadline=None)
+settings.load_profile("convae")

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convae.core.config import MAX_BYTES, Config, override, parse, parse_yaml, read_mapping
+from convae.core.errors import ConfigError
+
+
+class Stage(Config):
+    epochs: int
+    rate: float = 1e-3
+
+
+class Recipe(Config):
+    stages: list[Stage]
+    seed: int = 0
+
+
+def test_yaml_reads_numbers_that_plain_yaml_takes_for_text() -> None:
+    assert parse_yaml("a: 1e-3\nb: -2E+4\nc: 1e", "text") == {"a": 1e-3, "b": -2e4, "c": "1e"}
+
+
+def test_json_is_yaml() -> None:
+    assert parse_yaml('{"a": [1, 2.5, null]}', "text") == {"a": [1, 2.5, None]}
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("a: 1\na: 2", "key 'a' is written twice"), ("a: [1", "line"), ("!!python/object:os.system {}", "not valid YAML")],
+)
+def test_wrong_yaml_is_named_with_its_place(text: str, part: str) -> None:
+    with pytest.raises(ConfigError, match=r"recipe\.yaml") as caught:
+        parse_yaml(text, "recipe.yaml")
+    assert part in str(caught.value)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_value_or_one_clear_fault(text: str) -> None:
+    try:
+        parse_yaml(text, "text")
+    except ConfigError as error:
+        assert str(error).startswith("text")
+        assert "\n" not in str(error)
+
+
+def test_files_that_are_no_mappings_are_refused(tmp_path: Path) -> None:
+    cases: dict[str, bytes] = {
+        "list.yaml": b"- 1",
+        "binary.yaml": b"\xff\xfe\x00",
+        "huge.yaml": b" " * (MAX_BYTES + 1),
+    }
+    for name, content in cases.items():
+        (tmp_path / name).write_bytes(content)
+    for name, part in [*zip(cases, ["needs a mapping", "UTF-8", "larger"], strict=True), ("none.yaml", "cannot be")]:
+        with pytest.raises(ConfigError, match=name) as caught:
+            read_mapping(tmp_path / name)
+        assert part in str(caught.value)
+
+
+def test_overrides_make_their_way_into_a_copy() -> None:
+    data: dict[str, Any] = {"train": {"lr": 1.0}, "likelihood": "gaussian"}
+    changed = override(data, ["train.lr=1e-4", "new.inner.key=[1, 2]", "likelihood.gaussian.sigma=0.1"])
+    assert changed["train"] == {"lr": 1e-4}
+    assert changed["new"] == {"inner": {"key": [1, 2]}}
+    assert changed["likelihood"] == {"gaussian": {"sigma": 0.1}}
+    assert data == {"train": {"lr": 1.0}, "likelihood": "gaussian"}
+
+
+@pytest.mark.parametrize("wrong", ["seed", "=3", "a..b=3", "seed.deep=3"])
+def test_wrong_overrides_are_quoted(wrong: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{wrong}'"):
+        override({"seed": 1}, [wrong])
+
+
+def test_every_fault_is_listed_with_its_path_and_the_nearest_name() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(Recipe, {"stages": [{"epoch": 3, "rate": "fast"}], "sead": 1}, "recipe.yaml")
+    text = str(caught.value)
+    for part in (
+        "recipe.yaml: ",
+        "'stages.0.epochs' is missing",
+        "unknown key 'stages.0.epoch': did you mean 'epochs'?",
+        "stages.0.rate: ",
+        "unknown key 'sead': did you mean 'seed'?",
+    ):
+        assert part in text

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pytest
+
+from convae.core.names import nearest, shape_text, unknown
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("batchnorm", "batch-norm"), ("CONV", "conv"), ("lekay-relu", "leaky-relu"), ("zzzz", None)]
+)
+def test_nearest_finds_the_name_that_was_meant_or_none(written: str, meant: str | None) -> None:
+    assert nearest(written, ["conv", "batch-norm", "leaky-relu"]) == meant
+
+
+def test_unknown_suggests_one_name_or_lists_them_all() -> None:
+    assert unknown("layer", "cnov", ["conv", "linear"]) == "unknown layer 'cnov': did you mean 'conv'?"
+    assert unknown("layer", "zzzz", ["linear", "conv"]) == "unknown layer 'zzzz': choose from conv, linear"
+
+
+def test_shapes_are_written_as_people_write_them() -> None:
+    assert shape_text((3, 64, 48)) == "3×64×48"

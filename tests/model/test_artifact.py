@@ -1,0 +1,182 @@
+"""What an artifact promises: whole or not at all, and nothing damaged is ever used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+import convae
+from convae.core.errors import ArtifactError, OutputError
+from convae.core.files import write_json
+from convae.model import artifact
+from convae.model.vae import VAE
+
+
+@pytest.fixture
+def folder(model: VAE, tmp_path: Path) -> Path:
+    model.metadata = {"training": {"data": "digits", "epochs": 3}}
+    return convae.save(model, tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One artifact whose bytes are put back after each try."""
+    spec = {"preset": "torch-vae", "input": [1, 8, 8], "latent": 2, "max_filters": 4}
+    return convae.save(convae.build(spec), tmp_path_factory.mktemp("shared") / "model")
+
+
+def rewrite(folder: Path, change: dict[str, Any]) -> None:
+    """Changes config.json and makes its own SHA-256 right again."""
+    config = json.loads((folder / "config.json").read_text()) | change
+    config["config_sha256"] = artifact._config_digest(config)
+    write_json(folder / "config.json", config)
+
+
+def test_a_model_comes_back_with_its_weights_its_description_and_where_it_came_from(model: VAE, folder: Path) -> None:
+    again = convae.load(folder)
+    assert not again.training
+    assert again.spec == model.spec
+    assert again.metadata == model.metadata
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+    assert all(parameter.requires_grad for parameter in again.parameters())
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "2×11×14" in card
+    assert "data: digits" in card
+
+
+def test_a_run_folder_stands_for_its_best_model(folder: Path) -> None:
+    assert convae.load(folder.parent).name == "torch-vae"
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_flipped_bit_anywhere_is_refused(shared: Path, name: str, data: st.DataObject) -> None:
+    path = shared / name
+    content = path.read_bytes()
+    place = data.draw(st.integers(0, len(content) - 1))
+    bit = data.draw(st.integers(0, 7))
+    damaged = bytearray(content)
+    damaged[place] ^= 1 << bit
+    path.write_bytes(bytes(damaged))
+    try:
+        with pytest.raises(ArtifactError) as caught:
+            convae.load(shared)
+        assert str(shared) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    finally:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_truncated_file_is_refused(folder: Path, name: str, share: float) -> None:
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ArtifactError, match=name):
+        convae.load(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ArtifactError, match=name):
+        convae.load(folder)
+
+
+def test_a_missing_an_extra_and_a_misshapen_tensor_are_refused(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    first = next(iter(tensors))
+    cases: list[tuple[dict[str, torch.Tensor], str]] = [
+        ({name: tensor for name, tensor in tensors.items() if name != first}, "is missing"),
+        (tensors | {"extra": torch.zeros(2)}, "tensors that the model does not have"),
+        (tensors | {first: torch.zeros(1)}, "has not the shape"),
+    ]
+    for changed, part in cases:
+        save_file(changed, weights)
+        rewrite(folder, {"sha256": {name: artifact.digest(tensor) for name, tensor in changed.items()}})
+        with pytest.raises(ArtifactError, match=part):
+            convae.load(folder)
+
+
+def test_a_newer_format_says_so(folder: Path) -> None:
+    rewrite(folder, {"format": artifact.FORMAT + 1})
+    with pytest.raises(ArtifactError, match="format 2 is newer than this version of convae reads"):
+        convae.load(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": {"preset": "no-such"}},
+        {"model": 3},
+        {"sha256": []},
+        {"metadata": None},
+        {"model": {"input": [1, 8, 8], "encoder": ["conv"], "bottleneck": "gaussian", "decoder": []}},
+    ],
+)
+def test_a_config_of_another_kind_is_refused(folder: Path, change: dict[str, Any]) -> None:
+    rewrite(folder, change)
+    with pytest.raises(ArtifactError, match=r"config\.json"):
+        convae.load(folder)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'"text"', b"\xff", b"[" * 100000])
+def test_a_config_that_is_none_is_refused(folder: Path, content: bytes) -> None:
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"config\.json"):
+        convae.load(folder)
+
+
+def test_what_is_no_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name, part in [("nowhere", "no such folder"), (".", "holds no config.json"), ("file", "holds no config.json")]:
+        with pytest.raises(ArtifactError, match=part):
+            convae.load(tmp_path / name)
+
+
+def test_saving_again_replaces_the_whole_folder(model: VAE, folder: Path) -> None:
+    (folder / "left-over").touch()
+    model.metadata = {"second": True}
+    convae.save(model, folder)
+    assert not (folder / "left-over").exists()
+    assert convae.load(folder).metadata == {"second": True}
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_save_that_fails_leaves_the_old_model(model: VAE, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(artifact, "write_json", full)
+    with pytest.raises(OutputError, match="No space left"):
+        convae.save(model, folder)
+    assert convae.load(folder).spec == model.spec
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_crash_between_the_renames_loses_nothing(model: VAE, folder: Path) -> None:
+    folder.rename(folder.with_name(".model.old"))
+    assert convae.load(folder).spec == model.spec
+
+
+def test_a_model_in_the_place_of_a_file_is_refused(model: VAE, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        convae.save(model, tmp_path / "file" / "model")
+
+
+def test_a_copy_of_the_folder_elsewhere_works(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "else" / "where")
+    assert convae.load(tmp_path / "else" / "where").latent_shape == (3,)

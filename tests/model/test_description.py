@@ -1,0 +1,141 @@
+"""Descriptions: presets, files and mappings; and each wrong one gives the one right sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import convae
+from convae.core.errors import ConfigError, ConvaeError, ShapeError
+from convae.model.spec import preset_input, resolve
+
+GOOD: dict[str, Any] = {
+    "input": [1, 8, 8],
+    "encoder": [{"conv": {"channels": 4, "stride": 2}}, "relu", "flatten"],
+    "bottleneck": {"gaussian": {"latent": 2}},
+    "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
+}
+
+
+def encoder(*layers: Any, input: tuple[int, ...] = (1, 8, 8)) -> dict[str, Any]:
+    return {**GOOD, "input": input, "encoder": [*layers, "flatten"]}
+
+
+def test_a_name_a_mapping_and_files_describe_the_same_model(tmp_path: Path) -> None:
+    given = {"preset": "torch-vae", "input": [3, 64, 64]}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(given))
+    (tmp_path / "b.json").write_text(json.dumps(given))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"model": given, "train": {"epochs": 3}}))
+    files = [tmp_path / "a.yaml", str(tmp_path / "b.json"), tmp_path / "recipe.yaml"]
+    specs = [resolve(way) for way in ("torch-vae", "torch_vae", given, *files)]
+    assert all(spec == specs[0] for spec in specs)
+
+
+def test_repeats_are_written_out_and_underscores_are_hyphens() -> None:
+    repeat = {"repeat": {"times": 2, "layers": [{"batch_norm": None}, {"repeat": {"times": 2, "layers": ["relu"]}}]}}
+    model = convae.build(encoder(repeat))
+    assert [next(iter(item)) for item in model.spec.encoder] == [*["batch-norm", "relu", "relu"] * 2, "flatten"]
+
+
+def test_only_a_preset_leaves_its_input_open() -> None:
+    assert preset_input("torch-vae") == (3, 64, 64)
+    assert preset_input({"preset": "celeba-beta"}) == (3, 128, 128)
+    assert preset_input({"preset": "torch-vae", "input": [1, 8, 8]}) is None
+    assert preset_input(GOOD) is None
+
+
+FAULTS: list[tuple[Any, list[str]]] = [
+    ("torch-vea", ["unknown preset 'torch-vea': did you mean 'torch-vae'?"]),
+    ("nowhere/model.yaml", ["nowhere/model.yaml: no such file"]),
+    ({"preset": "torch-vae", "latent": 0}, ["preset torch-vae: latent", "greater than 0", "got 0"]),
+    ({"preset": "torch-vae", "latnet": 3}, ["unknown key 'latnet': did you mean 'latent'?"]),
+    ({"preset": "torch-vae", "input": [3]}, ["input", "at least 2"]),
+    ({"preset": "torch-vae", "input": [3, 0, 8]}, ["input.1", "greater than 0"]),
+    ({"preset": "torch-vae", "likelihood": "gausian"}, ["unknown likelihood 'gausian': did you mean 'gaussian'?"]),
+    ({"preset": "torch-vae", "likelihood": {"gaussian": {"sigma": 0}}}, ["likelihood gaussian", "sigma"]),
+    ({"input": [1, 8, 8]}, ["model: 'encoder' is missing", "'decoder' is missing"]),
+    ({**GOOD, "bottleneck": "gaussain"}, ["unknown bottleneck 'gaussain': did you mean 'gaussian'?"]),
+    ({**GOOD, "bottleneck": "gaussian"}, ["bottleneck gaussian: 'latent' is missing"]),
+    ({**GOOD, "encoder": "conv"}, ["encoder"]),
+    (encoder("relu", "cnov"), ["encoder layer 1 (cnov): unknown layer 'cnov': did you mean 'conv'?"]),
+    (encoder({"conv": {"chanels": 3}}), ["encoder layer 0 (conv {chanels: 3})", "did you mean 'channels'?"]),
+    (encoder({"conv": {"channels": 3, "stride": 0}}), ["encoder layer 0", "stride", "greater than 0"]),
+    (encoder({"conv": {}, "relu": {}}), ["encoder layer 0: needs a layer's name or a mapping"]),
+    (encoder({"conv": 3}), ["encoder layer 0: the arguments of conv must be a mapping, got 3"]),
+    (encoder(7), ["encoder layer 0: needs a layer's name", "got 7"]),
+    (encoder({"repeat": {"times": 0, "layers": ["relu"]}}), ["encoder layer 0: repeat needs 1 to 10000 layers"]),
+    (encoder({"repeat": {"times": 2}}), ["encoder layer 0: repeat needs times (a whole number) and layers"]),
+    (encoder({"repeat": {"times": 99999, "layers": ["relu"]}}), ["encoder layer 0: repeat needs 1 to 10000"]),
+    (
+        encoder("relu", {"repeat": {"times": 3, "layers": ["relu", {"linear": {"features": 2}}]}}),
+        ["encoder layer 1.1 (linear {features: 2})", "0 spatial axes", "got the shape 1×8×8"],
+    ),
+    (
+        encoder({"residual": {"layers": [{"conv": {"channels": 31}}, "group-norm"]}}),
+        ["encoder layer 0 (residual", "branch layer 1 (group-norm)", "32 groups", "31 channels"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "parts"), FAULTS, ids=range(len(FAULTS)))
+def test_a_wrong_description_gives_one_sentence(spec: Any, parts: list[str]) -> None:
+    with pytest.raises(ConvaeError) as caught:
+        convae.build(spec)
+    for part in parts:
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+SHAPES: list[tuple[Any, list[str]]] = [
+    (
+        encoder(*[{"conv": {"channels": 4, "kernel": 5, "padding": 0}}] * 2),
+        ["encoder layer 1 (conv {channels: 4, kernel: 5, padding: 0})", "at least 5", "4×4×4"],
+    ),
+    (encoder({"conv": {"channels": 4, "kernel": [3, 3, 3]}}), ["kernel has 3 numbers, needs one or 2"]),
+    (encoder({"conv": {"channels": 4, "groups": 3}}), ["1 input and 4 output channels into 3 groups"]),
+    (encoder("max-pool", "max-pool", "max-pool", "max-pool"), ["encoder layer 3 (max-pool)", "1×1×1"]),
+    (encoder({"unflatten": {"to": [1, 8]}}), ["encoder layer 0", "0 spatial axes", "1×8×8"]),
+    (
+        {**GOOD, "decoder": [{"linear": {"features": 63}}, {"unflatten": {"to": [1, 8, 8]}}]},
+        ["decoder layer 1 (unflatten", "needs 64 features for 1×8×8, got 63"],
+    ),
+    (
+        {**GOOD, "decoder": [{"linear": {"features": 49}}, {"unflatten": {"to": [1, 7, 7]}}]},
+        ["decoder layer 1 (unflatten", "gives 1×7×7", "needs 1×8×8"],
+    ),
+    ({**GOOD, "decoder": []}, ["decoder layer list is empty", "needs 1×8×8"]),
+    (
+        {**GOOD, "likelihood": {"discretised-logistic": {"scale": "pixel"}}},
+        ["decoder layer 1", "gives 1×8×8", "with this likelihood needs 2×8×8"],
+    ),
+    ({**GOOD, "bottleneck": {"gaussian": {"latent": 3, "head": False}}}, ["bottleneck gaussian", "6 feature"]),
+    (
+        encoder({"conv-transpose": {"channels": 2, "stride": 2, "output_padding": 2}}),
+        ["output_padding below the stride 2, got 2"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "parts"), SHAPES, ids=range(len(SHAPES)))
+def test_a_layer_that_does_not_fit_is_named_with_what_it_got_and_needs(spec: Any, parts: list[str]) -> None:
+    with pytest.raises(ShapeError) as caught:
+        convae.build(spec)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_a_huge_model_is_refused_before_anything_is_allocated() -> None:
+    huge = encoder({"conv": {"channels": 2_000_000, "kernel": 8}}, {"conv": {"channels": 2_000_000, "kernel": 8}})
+    with pytest.raises(ConfigError, match="more than 2,000,000,000"):
+        convae.build(huge)
+    with pytest.raises(ConfigError, match=r"has [\d,]+ parameters, more than 10"):
+        convae.build(GOOD, max_parameters=10)
+
+
+def test_sizes_beyond_every_memory_are_refused_by_a_sentence() -> None:
+    with pytest.raises(ConvaeError, match="encoder layer 0"):
+        convae.build(encoder({"upsample": {"scale": 10**9}}, {"upsample": {"scale": 10**9}}))

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import convae
+from convae.core.random import torch_generator
+from convae.model.initialise import initialise
+from convae.model.layers import LAYERS
+from convae.model.layers.base import Activation
+from convae.model.network import Network
+
+ACTIVATIONS = [name for name in LAYERS.names() if issubclass(LAYERS.get(name), Activation)]
+KINDS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+    "conv": ((48, 12, 12), {"conv": {"channels": 48}}),
+    "conv-transpose": ((48, 12, 12), {"conv-transpose": {"channels": 48, "kernel": 3}}),
+    "linear": ((512,), {"linear": {"features": 512}}),
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_keep_their_size_through_thirty_layers(activation: str, kind: str) -> None:
+    shape, layer = KINDS[kind]
+    # These two bend upwards, so that no size of the values is stable without norms: what is a little too large or
+    # too small at first grows away from one. The others return to it.
+    low, high = (1e-4, 1e4) if activation in ("gelu", "silu") else (0.1, 10)
+    network = Network(shape, [{"repeat": {"times": 30, "layers": [layer, activation]}}], "stack").eval()
+    initialise(network, 3)
+    x = torch.randn(4, *shape, generator=torch_generator(0, "x"))
+    with torch.no_grad():
+        for index, layer_module in enumerate(network):
+            x = layer_module(x)
+            if isinstance(layer_module, Activation):
+                continue
+            assert low < x.square().mean().item() < high, index
+
+
+@pytest.mark.parametrize("depth", [1, 30])
+def test_a_residual_stack_begins_close_to_the_identity(depth: int) -> None:
+    block = {"residual": {"layers": ["relu", {"conv": {"channels": 16}}, "relu", {"conv": {"channels": 16}}]}}
+    network = Network((16, 8, 8), [{"repeat": {"times": depth, "layers": [block]}}], "stack")
+    initialise(network, 0)
+    x = torch.randn(4, 16, 8, 8, generator=torch_generator(0, "x"))
+    change = (network(x) - x).square().mean().item()
+    assert 0.001 < change < 0.05 * depth
+
+
+def test_equal_seeds_give_equal_weights_and_others_other_ones() -> None:
+    spec = {"preset": "torch-vae", "input": [1, 16, 16], "latent": 2, "max_filters": 8}
+    first, again, other = (convae.build(spec, seed=seed).state_dict() for seed in (5, 5, 6))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["encoder.0.weight"], other["encoder.0.weight"])
+
+
+def test_the_weights_of_two_layers_are_independent() -> None:
+    network = Network((8, 6, 6), [{"conv": {"channels": 8}}, {"conv": {"channels": 8}}], "stack")
+    initialise(network, 0)
+    assert not torch.equal(network[0].weight, network[1].weight)
+
+
+def test_posteriors_begin_close_to_unit_variance_and_likelihoods_close_to_grey() -> None:
+    model = convae.build({"preset": "celeba-beta", "input": [3, 32, 32], "latent": 16})
+    out = model(torch.rand(8, 3, 32, 32), torch_generator(0))
+    assert out.posterior.logvar.abs().max() < 1
+    assert 0.2 < out.likelihood.mean.mean() < 0.8
+    assert out.posterior.kl().max() < 100

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from convae.core.errors import ShapeError
+from convae.core.random import torch_generator
+from convae.model.vae import VAE
+
+
+def images(model: VAE, count: int = 4) -> torch.Tensor:
+    return torch.rand(count, *model.input_shape, generator=torch_generator(0, "images"))
+
+
+def test_encode_decode_and_forward_agree(model: VAE) -> None:
+    x = images(model)
+    out = model(x)
+    assert torch.equal(out.posterior.mean, model.encode(x).mean)
+    assert torch.equal(out.latent, out.posterior.mean)
+    assert torch.equal(out.likelihood.mean, model.decode(out.latent).mean)
+    assert torch.equal(out.terms["kl"], out.posterior.kl())
+    assert out.likelihood.mean.shape == x.shape
+    assert out.likelihood.log_prob(x).shape == (4,)
+    assert 0 <= out.likelihood.mean.min() <= out.likelihood.mean.max() <= 1
+
+
+def test_only_a_generator_or_training_draws(model: VAE) -> None:
+    x = images(model)
+    drawn = model(x, torch_generator(1)).latent
+    assert torch.equal(drawn, model(x, torch_generator(1)).latent)
+    assert not torch.equal(drawn, model(x).latent)
+    assert not torch.equal(model.train()(x).latent, model(x).latent)
+
+
+def test_samples_follow_the_generator(model: VAE) -> None:
+    first = model.sample(5, torch_generator(0))
+    assert first.shape == (5, 2, 11, 14)
+    assert torch.equal(first, model.sample(5, torch_generator(0)))
+    assert not torch.equal(first, model.sample(5, torch_generator(1)))
+    assert not first.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("x", "part"),
+    [
+        (torch.rand(2, 2, 11, 13), "takes images of 2×11×14, got 2×11×13"),
+        (torch.rand(2, 1, 11, 14), "takes images of 2×11×14, got 1×11×14"),
+        (torch.rand(2, 11, 14), "takes images of 2×11×14, got 11×14"),
+        (torch.zeros(2, 2, 11, 14, dtype=torch.uint8), "floats in .0, 1., got torch.uint8: divide"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(model: VAE, x: torch.Tensor, part: str) -> None:
+    for entry in (model.encode, model):
+        with pytest.raises(ShapeError, match=part):
+            entry(x)
+
+
+def test_latents_that_do_not_fit_are_refused(model: VAE) -> None:
+    with pytest.raises(ShapeError, match="latents are 3, got 4"):
+        model.decode(torch.zeros(2, 4))
