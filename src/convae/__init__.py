@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from convae.core.version import VERSION
+
+__version__ = VERSION
 
 _HOMES = {
     "VAE": "convae.model.vae",

@@ -1,1 +1,69 @@
-"""The command line: one command a file."""
+"""The command line: one command a file, found by the registry; parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from convae.core.errors import ConvaeError
+from convae.core.registry import Registry
+from convae.core.version import VERSION
+
+COMMANDS = Registry(__name__, "command")
+_INTERRUPTED = 130
+
+
+def _app() -> typer.Typer:
+    """The application with every command of this folder."""
+    app = typer.Typer(
+        name="convae",
+        help="Describe, train, measure and use convolutional variational autoencoders.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in COMMANDS.names():
+        app.command(name)(COMMANDS.get(name))
+    return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"convae {VERSION}")
+        raise typer.Exit
+
+
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Describe, train, measure and use convolutional variational autoencoders."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command; bad input of any kind is one sentence on stderr and exit code 2."""
+    try:
+        code = _app()(args=arguments, prog_name="convae", standalone_mode=False)
+    except ConvaeError as error:
+        _fail(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        typer.echo(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has gone; there is nobody left to tell.
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(sentence: str) -> None:
+    typer.echo(f"convae: {sentence}", err=True)
+    sys.exit(2)

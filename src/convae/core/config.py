@@ -22,7 +22,7 @@ MAX_BYTES = 4 << 20
 class Config(BaseModel):
     """Base of every configuration: immutable, unknown keys forbidden."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

@@ -25,3 +25,7 @@ class ArtifactError(ConvaeError):
 
 class OutputError(ConvaeError):
     """A file or folder cannot be written: no permission, no space, or already there."""
+
+
+class TrainingError(ConvaeError):
+    """Training cannot go on, for instance because the loss is no longer a number."""

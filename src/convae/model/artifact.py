@@ -21,11 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-import convae
 from convae.core.config import Config, parse
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
 from convae.core.files import new_folder, settled, write_bytes, write_json, write_text
 from convae.core.names import shape_text
+from convae.core.version import VERSION
 from convae.model.network import count
 from convae.model.spec import Spec
 from convae.model.vae import VAE
@@ -56,7 +56,7 @@ def save(model: VAE, path: str | Path) -> Path:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     config: dict[str, Any] = {
         "format": FORMAT,
-        "convae": convae.__version__,
+        "convae": VERSION,
         "model": model.spec.model_dump(mode="json"),
         "metadata": model.metadata,
         "sha256": {name: digest(tensor) for name, tensor in tensors.items()},
@@ -174,7 +174,7 @@ def _card(model: VAE) -> str:
             "images = model.sample(16)  # (16, channel, *sizes) in [0, 1]",
             "```",
             "",
-            f"Saved by convae {convae.__version__}. `convae show` prints its layers.",
+            f"Saved by convae {VERSION}. `convae show` prints its layers.",
             *(["", "## Training", "", *lines] if lines else []),
             "",
         ]

@@ -27,8 +27,8 @@ class Row:
         parameters: how many it has.
         flops: floating-point operations of the forward pass for one image, two for each multiply-add; convolutions
             and matrix products only, which is where nearly all of them are.
-        field: the receptive field up to here, in positions of the part's input along each axis; empty after the
-            axes are gone.
+        field: how many positions of the image, along each axis, one position of the output sees; infinite when
+            it sees all, empty behind the bottleneck, where positions are no longer those of the image.
     """
 
     part: str
@@ -58,7 +58,8 @@ def _network_rows(network: Network, part: str) -> Iterator[Row]:
         reaches.append(layer.reach())
         reach = joined(reaches)
         flops = _flops(layer, torch.empty(1, *shape, device="meta"))
-        yield Row(part, str(item), after, count(layer), flops, reach.kernel if reach else (1.0,) * (len(shape) - 1))
+        field = reach.kernel if reach else (1.0,) * (len(network.shape_in) - 1)
+        yield Row(part, str(item), after, count(layer), flops, field if part == "encoder" else ())
         shape = after
 
 

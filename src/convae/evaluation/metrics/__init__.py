@@ -1,1 +1,5 @@
-"""One metric a file."""
+"""One metric a file; `base.py` says what a metric is."""
+
+from convae.core.registry import Registry
+
+METRICS = Registry(__name__, "metric", "Metric")

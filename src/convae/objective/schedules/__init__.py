@@ -1,0 +1,5 @@
+"""One schedule a file; `base.py` says what a schedule is."""
+
+from convae.core.registry import Registry
+
+SCHEDULES = Registry(__name__, "schedule", "Schedule")

@@ -1,0 +1,5 @@
+"""One loss term a file; `base.py` says what a term is."""
+
+from convae.core.registry import Registry
+
+TERMS = Registry(__name__, "term", "Term")

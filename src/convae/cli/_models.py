@@ -1,0 +1,57 @@
+"""What commands on trained models have in common: the model, the images it takes, and a folder to write to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convae.core.errors import ConfigError, OutputError
+
+if TYPE_CHECKING:
+    from convae.core.progress import Progress
+    from convae.data import Split
+    from convae.model.vae import VAE
+
+
+def open_model(path: Path, device: str) -> VAE:
+    """The model of an artifact or a run, on a device."""
+    from convae.core.device import device as device_named
+    from convae.model.artifact import load
+
+    return load(path, device_named(device))
+
+
+def open_images(model: VAE, data: str | None, data_dir: Path | None, split: str, progress: Progress) -> Split:
+    """The images of a split, brought to the model's shape as they were in training.
+
+    Without `data`, the data that the model was trained on.
+    """
+    from convae.core.config import parse
+    from convae.data import DataConfig, open_split
+
+    remembered: dict[str, Any] = dict(model.metadata.get("data", {}))
+    if data is None and "source" not in remembered:
+        raise ConfigError("the model does not say what it was trained on: give --data")
+    config = {**remembered, "channels": model.input_shape[0], "size": model.input_shape[1:]}
+    if data is not None:
+        config["source"] = data
+    if data_dir is not None:
+        config["dir"] = data_dir
+    return open_split(parse(DataConfig, config, "data"), split, progress=progress)  # type: ignore[arg-type]  # checked there
+
+
+def new_files(folder: Path, names: list[str], force: bool) -> list[Path]:
+    """Paths in `folder`, which is made.
+
+    Raises:
+        OutputError: one of them is there and `force` is not set, or the folder cannot be made.
+    """
+    from convae.core.files import writing
+
+    paths = [folder / name for name in names]
+    there = [path for path in paths if path.exists()]
+    if there and not force:
+        raise OutputError(f"{there[0]}: is there already; give another --out, or --force to overwrite")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return paths

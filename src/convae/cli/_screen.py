@@ -1,0 +1,133 @@
+"""What the commands show while they work: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+# A pipe has no width; tables need one.
+results = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+notes = Console(stderr=True, highlight=False)
+PATIENCE = 2.0
+"""Seconds of work before a bar is shown."""
+
+
+class WorkBar:
+    """A bar for work that tells `done, total, what`; it appears only when the work takes longer than two seconds."""
+
+    def __init__(self) -> None:
+        self._bar = _bar(TextColumn("{task.fields[rate]:>12}"))
+        self._task: TaskID | None = None
+        self._what = ""
+        self._began = 0.0
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """`done` of `total` units of `what` are finished."""
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._began = what, now
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+                self._task = None
+        if self._task is None:
+            if now - self._began < PATIENCE:
+                return
+            self._bar.start()
+            self._task = self._bar.add_task(what, total=total, rate="")
+        seconds = now - self._began
+        self._bar.update(self._task, completed=done, total=total, rate=f"{done / seconds:,.0f}/s" if seconds else "")
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        self._bar.stop()
+
+
+@contextlib.contextmanager
+def work_bar() -> Iterator[WorkBar]:
+    """A `WorkBar` that goes away at the end of the block."""
+    bar = WorkBar()
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def _bar(*more: Any) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        *more,
+        console=notes,
+        transient=True,
+    )
+
+
+class TrainingBar:
+    """A bar over all steps of a training, with images per second and the newest figures."""
+
+    def __init__(self) -> None:
+        self._bar = _bar(TextColumn("{task.fields[figures]}"))
+        self._task: TaskID | None = None
+        self._began = time.monotonic()
+        self._first = 0
+        self._figures = ""
+
+    def begun(self, trainer: Any) -> None:
+        """Shows where the training begins."""
+        self._first, self._began = trainer.state.step, time.monotonic()
+        self._bar.start()
+        self._task = self._bar.add_task("training", total=trainer.total_steps, completed=self._first, figures="")
+
+    def stepped(self, trainer: Any) -> None:
+        """Moves the bar."""
+        if self._task is None:
+            return
+        step, seconds = trainer.state.step, time.monotonic() - self._began
+        rate = (step - self._first) * trainer.experiment.batches.batch_size / seconds
+        self._bar.update(self._task, completed=step, figures=f"{rate:,.0f} images/s  {self._figures}")
+
+    def logged(self, row: dict[str, Any]) -> None:
+        """Keeps the newest training figures; prints a line for each validation."""
+        figures = figures_text(row)
+        if row["split"] == "train":
+            self._figures = figures
+        else:
+            notes.print(f"epoch {row['epoch']:g}: validation {figures}")
+
+    def ended(self, trainer: Any) -> None:
+        """Takes the bar away."""
+        self._bar.stop()
+        seconds = time.monotonic() - self._began
+        done = trainer.state.step - self._first
+        if done:
+            rate = done * trainer.experiment.batches.batch_size / seconds
+            notes.print(f"{done:,} steps in {duration(seconds)}, {rate:,.0f} images/s with everything")
+
+
+def figures_text(row: dict[str, Any]) -> str:
+    """The figures of a row: the total in nats and what it is made of."""
+    skipped = {"split", "step", "epoch", "lr", "total"}
+    parts = ", ".join(f"{name} {value:.2f}" for name, value in row.items() if name not in skipped)
+    return f"{row['total']:.2f} nats ({parts})"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: `48 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def wrote(path: Path) -> None:
+    """Prints the path of what was written."""
+    results.print(str(path), soft_wrap=True)

@@ -1,0 +1,77 @@
+"""`convae train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from convae.core.errors import ConfigError
+
+
+def train(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RECIPE] [key.path=value ...]", help="A recipe file, and options of it to change."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="A data set's name or a folder of images.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie on this machine.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A named architecture; see `convae show`.")] = None,
+    latent: Annotated[int | None, typer.Option(help="Latent values, or channels of a latent map.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes through the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and noise.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder, new or empty; otherwise a new one in runs/.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.")] = None,
+) -> int:
+    """Train a model by a recipe, or by options alone.
+
+    Ctrl-C stops after the running step and says how to go on; the run then is the same as one that never stopped.
+    """
+    files = [word for word in arguments or [] if "=" not in word]
+    overrides = [word for word in arguments or [] if "=" in word]
+    given: dict[str, Any] = {
+        "data.source": data,
+        "data.dir": str(data_dir) if data_dir is not None else None,
+        "model.preset": preset,
+        "model.latent": latent,
+        "training.epochs": epochs,
+        "training.batch_size": batch_size,
+        "training.optimizer.lr": lr,
+        "training.seed": seed,
+        "training.device": device,
+    }
+    options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    if len(files) > 1:
+        raise ConfigError(f"more than one recipe: {', '.join(files)}; an option of it is written key.path=value")
+    if resume is not None and (files or options or overrides or out is not None):
+        raise ConfigError("--resume goes on with a run as it was: give no recipe and no other option with it")
+    if resume is None and not files and data is None:
+        raise ConfigError("give a recipe file or --data; for example: convae train --data digits")
+    return _train(files[0] if files else None, options + overrides, out, resume)
+
+
+def _train(recipe: str | None, overrides: list[str], out: Path | None, resumed: Path | None) -> int:
+    from convae.cli._screen import TrainingBar, notes, work_bar, wrote
+    from convae.training import resume, train
+    from convae.training.trainer import Observer
+
+    class Screen(TrainingBar, Observer):
+        """The bar as an observer of the trainer."""
+
+    with work_bar() as bar:
+        if resumed is not None:
+            run = resume(resumed, observer=Screen(), progress=bar)
+        else:
+            run = train(recipe or {}, overrides=overrides, out=out, observer=Screen(), progress=bar)
+    if run.stopped:
+        notes.print(f"stopped and saved; go on with: convae train --resume {run.path}", soft_wrap=True)
+        return 130
+    wrote(run.path)
+    return 0

@@ -1,0 +1,29 @@
+"""Negative ELBO in bits per value."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from convae.core.types import PerImage
+from convae.evaluation.metrics.base import Metric, Passes
+from convae.model.vae import VAE
+
+
+class BitsPerDimension(Metric):
+    """Negative ELBO divided by the number of values of the image and by log 2.
+
+    Only for likelihoods that give levels a probability mass: a density has no bits.
+    """
+
+    unit: ClassVar = "bits/dim"
+    better: ClassVar = "lower"
+
+    def applies(self, model: VAE) -> bool:
+        """Whether the likelihood is discrete."""
+        return model.head.discrete
+
+    def per_image(self, passes: Passes) -> PerImage:
+        """The rate of each image."""
+        bound = passes.drawn.likelihood.log_prob(passes.images) - passes.drawn.posterior.kl()
+        return -bound / (passes.images[0].numel() * math.log(2))

@@ -1,0 +1,19 @@
+"""Mean squared error."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from convae.core.types import PerImage
+from convae.evaluation.metrics.base import Metric, Passes
+
+
+class MSE(Metric):
+    """Mean over the image's values of the squared difference between image and reconstruction, in [0, 1]."""
+
+    unit: ClassVar = "squared image units"
+    better: ClassVar = "lower"
+
+    def per_image(self, passes: Passes) -> PerImage:
+        """The error of each image's reconstruction from the posterior's mean."""
+        return (passes.images - passes.expected.likelihood.mean).square().flatten(1).mean(1)

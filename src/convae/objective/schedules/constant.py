@@ -1,0 +1,20 @@
+"""The same value always."""
+
+from __future__ import annotations
+
+from convae.objective.schedules.base import Moment, Schedule
+
+
+class Constant(Schedule):
+    """The same value at every moment.
+
+    Args:
+        value: that value.
+    """
+
+    def __init__(self, *, value: float = 1.0) -> None:
+        self.value = value
+
+    def __call__(self, moment: Moment) -> float:
+        """The value."""
+        return self.value

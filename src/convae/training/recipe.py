@@ -1,0 +1,126 @@
+"""The recipe: everything that a run is a function of, read from YAML, JSON and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field
+
+from convae.core.arguments import Named, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Share
+from convae.core.config import Config, override, parse, read_mapping
+from convae.core.errors import ConfigError
+from convae.data import DataConfig
+from convae.model.spec import SUFFIXES
+
+
+class OptimizerConfig(Config):
+    """How weights follow gradients."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    """`adam`, or `adamw` for weight decay apart from the gradient."""
+    lr: PositiveFloat = 1e-3
+    """Largest learning rate."""
+    schedule: float | Named = "cosine"
+    """Factor on the learning rate over the training, a schedule such as `constant` or `cosine`."""
+    warmup: Share = 0.02
+    """Share of the training over which the learning rate first rises from zero."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    """Decay of the running mean of gradients and of their squares."""
+    weight_decay: NonNegativeFloat = 0.0
+    """On weights; never on biases, norms and other single numbers a channel."""
+    clip: PositiveFloat | None = None
+    """Largest norm of the gradient of all parameters together; longer ones are scaled down."""
+
+
+class TrainingConfig(Config):
+    """How long, how fast and how watched."""
+
+    epochs: Positive = 10
+    """Passes through the training images."""
+    steps: Positive | None = None
+    """Stop after so many steps instead."""
+    batch_size: Positive = 64
+    """Images in a step."""
+    seed: NonNegative = 0
+    """Of everything random: initial weights, order, noise."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto` takes CUDA, then MPS, then the CPU."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """How weights follow gradients."""
+    log_every: Positive = 50
+    """Steps between two rows of training figures."""
+    checkpoint_every: Positive | None = None
+    """Steps between two checkpoints; without it, one at the end of each epoch."""
+    keep: Positive = 2
+    """How many of the newest checkpoints are kept."""
+    pictures_every: NonNegative = 1
+    """Epochs between two sets of pictures; 0 for none."""
+
+
+class Recipe(Config):
+    """A whole experiment."""
+
+    name: str | None = None
+    """What the run is called."""
+    data: DataConfig
+    """Which images, at which size, split how."""
+    model: dict[str, Any]
+    """A preset's name under `preset` and its arguments, or a whole description; a bare name or path stands for either."""
+    objective: dict[str, dict[str, Any]]
+    """Terms by name, each with a `weight` (a number or a schedule) and its own arguments."""
+    training: TrainingConfig = TrainingConfig()
+    """How long, how fast and how watched."""
+
+    @property
+    def title(self) -> str:
+        """The name, or one made of the data and the model."""
+        if self.name:
+            return self.name
+        preset = self.model.get("preset", self.model.get("name", "vae"))
+        source = self.data.source if isinstance(self.data.source, str) else next(iter(self.data.source))
+        return f"{Path(source).name}-{preset}"
+
+
+def read_recipe(source: Recipe | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A checked recipe.
+
+    Args:
+        source: a recipe, a mapping, or the path of a YAML or JSON file.
+        overrides: `key.path=value` each.
+
+    Raises:
+        ConfigError: every fault in one message, each with its path and the nearest valid name.
+    """
+    if isinstance(source, Recipe):
+        source = source.model_dump(mode="json")
+    if isinstance(source, Mapping):
+        return parse(Recipe, override(_written_out(source), overrides), "recipe")
+    path = Path(source)
+    if not path.exists():
+        raise ConfigError(f"{path}: no such recipe")
+    return parse(Recipe, override(_written_out(read_mapping(path)), overrides), str(path))
+
+
+def _written_out(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The short forms of a recipe as mappings, so that an override reaches inside them and loses nothing."""
+    result: dict[str, Any] = {"objective": {"reconstruction": {}, "kl": {}}, **source}
+    if isinstance(result.get("data"), str):
+        result["data"] = {"source": result["data"]}
+    model = result.get("model", "torch-vae")
+    if isinstance(model, str):
+        model = read_mapping(Path(model)) if Path(model).suffix in SUFFIXES else {"preset": model}
+    result["model"] = model
+    if isinstance(result["objective"], Mapping):
+        result["objective"] = {
+            name: {"weight": given} if isinstance(given, int | float) else given or {}
+            for name, given in result["objective"].items()
+        }
+    return result
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML, every option written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,110 @@
+"""Training as one call, and going on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convae.core.errors import ArtifactError
+from convae.core.files import writing
+from convae.core.progress import Progress
+from convae.model.artifact import load
+from convae.model.vae import VAE
+from convae.training.checkpoint import TrainingState, load_checkpoint, steps
+from convae.training.experiment import Experiment, experiment
+from convae.training.recipe import Recipe, read_recipe
+from convae.training.run_folder import RunFolder, free_path
+from convae.training.trainer import Observer, Row, Trainer
+
+RUNS = Path("runs")
+"""Where runs go that are told no other place."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that is over, or was stopped.
+
+    Attributes:
+        path: the run folder.
+        recipe: as it was run, everything written out.
+        stopped: whether it ended before its last step; `resume` goes on.
+    """
+
+    path: Path
+    recipe: Recipe
+    stopped: bool
+
+    @property
+    def model(self) -> VAE:
+        """The best model, in evaluation mode."""
+        return load(self.path)
+
+    @property
+    def metrics(self) -> list[Row]:
+        """The rows of the log: figures per image, in stated units, without weights."""
+        return RunFolder(self.path).rows()
+
+
+def train(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Trains what a recipe describes.
+
+    Args:
+        recipe: a recipe, a mapping, or the path of a YAML or JSON file.
+        overrides: `key.path=value` each.
+        out: the run folder, new or empty; without one, a new folder in `runs/`.
+        observer: is told how it goes on.
+        progress: is told how far the preparation of the data is.
+
+    Raises:
+        ConvaeError: the recipe, the data or the place is wrong; one sentence says what.
+    """
+    made = experiment(read_recipe(recipe, overrides), progress)
+    folder = RunFolder(Path(out) if out is not None else free_path(RUNS, made.recipe.title))
+    folder.begin(made.recipe)
+    return _fit(made, folder, TrainingState(), observer)
+
+
+def resume(path: str | Path, *, observer: Observer | None = None, progress: Progress | None = None) -> Run:
+    """Goes on with a run from its last checkpoint, as if it had never stopped.
+
+    Raises:
+        ArtifactError: the folder is no run, or its checkpoints are damaged.
+        ConvaeError: the data is no longer there.
+    """
+    folder = RunFolder(Path(path))
+    made = experiment(folder.recipe(), progress)
+    state = TrainingState()
+    found = steps(folder.checkpoints)
+    if found:
+        state = load_checkpoint(found[-1], made.model, made.optimizer)
+    size = folder.metrics.stat().st_size if folder.metrics.exists() else 0
+    if size < state.log_bytes:
+        raise ArtifactError(f"{folder.metrics}: shorter than when the checkpoint was written, so the run cannot go on")
+    with writing(folder.metrics), folder.metrics.open("ab") as file:
+        file.truncate(state.log_bytes)
+    return _fit(made, folder, state, observer)
+
+
+def _fit(made: Experiment, folder: RunFolder, state: TrainingState, observer: Observer | None) -> Run:
+    """Trains, and leaves a run folder that says how far it came."""
+    trainer = Trainer(made, folder, state, observer or Observer())
+    trainer.fit()
+    total = trainer.total_steps
+    status = f"Training is done: {total} steps."
+    if trainer.stopped:
+        status = (
+            f"Training was stopped after {state.step} of {total} steps: `convae train --resume {folder.path}` goes on."
+        )
+    elif state.best is not None:
+        status += f" The best model is that of step {state.best_step}: {state.best:.2f} nats per validation image."
+    folder.describe(made.recipe, status)
+    return Run(folder.path, made.recipe, trainer.stopped)
