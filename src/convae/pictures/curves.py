@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from convae.core.errors import DataError
-from convae.pictures.figure import panelled, styled
+from convae.pictures.figure import legend_below, panelled, styled
 from convae.pictures.images import array
 from convae.pictures.style import BLUE, PALETTE, VERMILION
 from convae.pictures.thinning import thinned
@@ -23,6 +24,8 @@ MOST = 3000
 LETTER = 0.025
 """About how much of a panel's width a letter of a stage's name takes."""
 STAGE = "#6e6e6e"
+DENSE = 500
+"""Lines of more points are drawn thinner."""
 KNOWN = {"train": BLUE, "validation": VERMILION}
 """Labels that have the same colour in every picture."""
 
@@ -37,11 +40,12 @@ def _points(line: Line, where: str, positive: bool) -> tuple[NDArray[np.float64]
     return x[kept], y[kept]
 
 
-def _draw(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str, label: str) -> None:
+def _draw(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str) -> None:
     """A line, with a dot for each point that has no neighbour to be joined to."""
     gap = np.isnan(np.concatenate([[np.nan], y, [np.nan]]))
     lonely = ~gap[1:-1] & gap[:-2] & gap[2:]
-    axes.plot(x, y, color=colour, label=label, marker="o", markersize=4, markevery=lonely.nonzero()[0].tolist())
+    axes.plot(x, y, color=colour, linewidth=1.6 if len(x) < DENSE else 0.8)
+    axes.plot(x[lonely], y[lonely], color=colour, linestyle="", marker="o", markersize=4)
 
 
 def _colours(labels: Collection[str]) -> dict[str, str]:
@@ -115,13 +119,12 @@ def curves(
             if panel in logarithmic and any(np.isfinite(y).any() for _, y in points.values()):
                 axes.set_yscale("log")
             for label, (x, y) in points.items():
-                _draw(axes, x, y, colours[label], label)
+                _draw(axes, x, y, colours[label])
             if all((x == np.rint(x)).all() for x, _ in points.values()):
-                axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+                axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
             axes.set_title(panel, pad=6 + 10 * _mark(axes, stages))
-        handles = {str(line.get_label()): line for axes in places for line in axes.get_lines()}
         if len(labels) > 1:
-            figure.legend(list(handles.values()), list(handles), loc="outside right upper")
+            legend_below(figure, [Line2D([], [], color=colours[label], label=label) for label in labels])
         if title:
             figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib as mpl
 from cycler import cycler
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -72,3 +73,10 @@ def panelled(count: int, *, columns: int, size: tuple[float, float]) -> tuple[Fi
     rows = -(-count // columns)
     figure = Figure(figsize=(columns * size[0], rows * size[1]))
     return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
+    """A legend outside the panels, in as many columns as the figure is wide."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = int(figure.get_figwidth() / (0.6 + 0.09 * longest))
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(columns, len(handles))))

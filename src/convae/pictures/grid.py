@@ -20,7 +20,7 @@ from convae.pictures.sheet import GAP, Row, sheet
 from convae.pictures.signals import panels
 from convae.pictures.style import PALETTE, paler
 
-WIDTH = 1000
+WIDTH = 950
 """Pixels that small images are enlarged to fill, all columns together, as nearly as a whole factor can."""
 CELL = 256
 """Pixels that one image is enlarged to at most."""

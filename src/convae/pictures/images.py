@@ -66,13 +66,13 @@ def _coloured(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _sliced(volumes: NDArray[np.float64]) -> NDArray[np.float64]:
     """(batch, channel, depth, height, width) to evenly spaced slices along the first axis, in reading order.
 
-    A white line of one pixel parts the slices.
+    A grey line of one pixel parts the slices.
     """
     depth, height, width = volumes.shape[2:]
     count = min(depth, SLICES)
     across = math.ceil(math.sqrt(count))
     down = math.ceil(count / across)
-    montage = np.ones((*volumes.shape[:2], down * (height + 1) - 1, across * (width + 1) - 1))
+    montage = np.full((*volumes.shape[:2], down * (height + 1) - 1, across * (width + 1) - 1), 0.4)
     # The middles of `count` equal parts of the depth: a single slice is the middle one.
     for place, index in enumerate(((np.arange(count) + 0.5) * depth / count).astype(int)):
         top, left = place // across * (height + 1), place % across * (width + 1)

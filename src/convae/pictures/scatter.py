@@ -21,14 +21,15 @@ CROWD = 20_000
 """More points than this are shown as a density."""
 CELLS = 240
 """The density is counted in this many cells a side."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+MARKERS = {"o": 1.0, "s": 0.8, "^": 1.2, "D": 0.7, "v": 1.2, "P": 1.2, "X": 1.2, "<": 1.2, ">": 1.2, "*": 1.9}
+"""Shapes, with the size that makes each look as large as the others."""
 CLASSES = 30
 """Colours and markers tell this many classes apart."""
 
 
 def _look(place: int) -> tuple[str, str]:
     """Colour and marker of a class: ten of each, the markers moved on by one every ten classes."""
-    return PALETTE[place % 10], MARKERS[(place + place // 10) % 10]
+    return PALETTE[place % 10], tuple(MARKERS)[(place + place // 10) % 10]
 
 
 def _checked(points: ArrayLike, labels: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray[np.intp], list[object]]:
@@ -51,12 +52,12 @@ def _checked(points: ArrayLike, labels: ArrayLike | None) -> tuple[NDArray[np.fl
 
 def _dots(axes: Axes, points: NDArray[np.float64], place: NDArray[np.intp], classes: int) -> None:
     """Every point, the classes in turns so that none covers all the others."""
-    size = float(np.clip(12_000 / len(points), 4, 36))
+    size = float(np.clip(24_000 / len(points), 6, 40))
     for part in np.array_split(np.arange(len(points)), max(1, min(10, len(points) // 100))):
         for number in range(classes):
-            chosen = part[place[part] == number]
+            x, y = points[part[place[part] == number]].T
             colour, marker = _look(number)
-            axes.scatter(*points[chosen].T, s=size, c=colour, marker=marker, linewidths=0, alpha=0.8)
+            axes.scatter(x, y, s=size * MARKERS[marker], c=colour, marker=marker, linewidths=0, alpha=0.8)
 
 
 def _density(figure: Figure, axes: Axes, points: NDArray[np.float64], place: NDArray[np.intp], classes: int) -> None:
@@ -70,14 +71,20 @@ def _density(figure: Figure, axes: Axes, points: NDArray[np.float64], place: NDA
     extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
     if classes == 1:
         shown = axes.imshow(
-            np.where(total > 0, total, np.nan), extent=extent, origin="lower", norm=LogNorm(1), cmap="viridis_r"
+            np.where(total > 0, total, np.nan),
+            extent=extent,
+            origin="lower",
+            norm=LogNorm(1),
+            cmap="viridis_r",
+            zorder=1,
         )
-        figure.colorbar(shown, ax=axes, label="points per cell", shrink=0.6)
+        figure.colorbar(shown, ax=axes, label="points per cell", shrink=0.6, format="{x:g}")
         return
     colours = np.array([to_rgb(_look(number)[0]) for number in range(classes)])
     mixed = np.einsum("kyx,kc->yxc", counts, colours) / np.maximum(total, 1)[..., None]
     strength = np.where(total > 0, 0.25 + 0.75 * np.log1p(total) / np.log1p(total.max()), 0)
-    axes.imshow(1 + (mixed - 1) * strength[..., None], extent=extent, origin="lower", interpolation="nearest")
+    tinted = np.concatenate([mixed, strength[..., None]], axis=-1)
+    axes.imshow(tinted, extent=extent, origin="lower", interpolation="nearest", zorder=1)
 
 
 def scatter(
@@ -108,7 +115,8 @@ def scatter(
     with styled():
         figure, (axes,) = panelled(1, columns=1, size=(7.0, 6.0))
         axes.set(xlabel=x_label, ylabel=y_label)
-        if len(found) > CROWD:
+        crowded = len(found) > CROWD
+        if crowded:
             _density(figure, axes, found, place, max(len(classes), 1))
         else:
             _dots(axes, found, place, max(len(classes), 1))
@@ -118,9 +126,10 @@ def scatter(
             x, y = np.median(found[place == number], axis=0)
             axes.text(x, y, name, ha="center", va="center", fontsize=11, fontweight="bold", path_effects=halo)
         if called:
+            looks = [(colour, "s" if crowded else marker) for colour, marker in map(_look, range(len(called)))]
             handles = [
-                Line2D([], [], linestyle="", color=_look(number)[0], marker=_look(number)[1], markersize=7, label=name)
-                for number, name in enumerate(called)
+                Line2D([], [], linestyle="", color=colour, marker=marker, markersize=7, label=name)
+                for (colour, marker), name in zip(looks, called, strict=True)
             ]
             figure.legend(handles=handles, loc="outside right upper")
         if title:

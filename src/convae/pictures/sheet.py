@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from convae.pictures.style import FAINT, INK, PAPER, SMALL, TEXT, TITLE, font
+from convae.pictures.style import FRAME, INK, PAPER, SMALL, TEXT, TITLE, font
 
 MARGIN = 16
 """Pixels of paper around everything."""
-GAP = 4
+GAP = 6
 """Pixels between cells."""
 BLOCK = 20
 """Pixels between blocks of rows that belong together."""
@@ -101,7 +101,7 @@ class _Page:
             pen.text((x, y), line, font=font(size), fill=INK, anchor=anchor)
         for x, y, cell in self.cells:
             height, width = cell.shape[:2]
-            pen.rectangle((x - 1, y - 1, x + width, y + height), outline=FAINT)
+            pen.rectangle((x - 1, y - 1, x + width, y + height), outline=FRAME)
             page.paste(Image.fromarray(cell), (x, y))
         return page
 
@@ -128,7 +128,7 @@ def sheet(
     labels = [broken(row.label, TEXT, LABEL) for row in rows]
     indent = max(text_width(label, TEXT) for label in labels)
     tall = max([height, *(len(label) * text_height(TEXT) for label in labels)])
-    left = MARGIN + (indent + 3 * GAP if indent else 0)
+    left = MARGIN + (indent + 2 * GAP if indent else 0)
     page_width = max(
         left + columns * pitch - GAP + MARGIN,
         2 * MARGIN + _widest_word([title or ""], TITLE),
@@ -158,7 +158,7 @@ def sheet(
     for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
         if number:
             y += BLOCK if row.apart else GAP
-        page.write(left - 3 * GAP, y + (tall - len(label) * text_height(TEXT)) // 2, label, TEXT, "r")
+        page.write(left - 2 * GAP, y + (tall - len(label) * text_height(TEXT)) // 2, label, TEXT, "r")
         lower = y + (tall + height) // 2 + GAP // 2
         below = 0
         for column, cell in enumerate(row.cells):

@@ -1,7 +1,8 @@
 """The one look of every picture: colours, sizes and the font.
 
-The palette is Okabe and Ito's ("Color Universal Design", 2008), which readers with any of the common colour
-deficiencies can tell apart; black is kept for text, and three darker or greyer tones reach ten classes.
+The palette is that of Okabe and Ito ("Color Universal Design", 2008) without its yellow, which is too pale on white,
+and with indigo, wine and sand from Paul Tol's "muted" scheme. The ten stay as far apart under simulated red and green
+deficiency (Machado and others, 2009) as the first six alone.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from PIL import ImageColor, ImageFont
 PAPER = "#ffffff"
 INK = "#1a1a1a"
 FAINT = "#c8c8c8"
-"""Frames, guide lines, the boundaries of stages."""
+"""Guide lines."""
+FRAME = "#9c9c9c"
+"""Around each image, so that a white one does not melt into the paper."""
 
 BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
-PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, "#5d3a9b", "#f0e442", "#6b2a1a", "#8c8c8c")
+PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, "#332288", "#882255", "#ddcc77", "#000000")
 """Ten colours, in the order in which they are handed out."""
 
 TITLE, TEXT, SMALL = 20, 15, 13
