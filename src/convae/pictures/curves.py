@@ -107,8 +107,9 @@ def curves(
     labels = list(dict.fromkeys(label for lines in series.values() for label in lines))
     colours = _colours(labels)
     columns = min(len(series), 3 if len(series) not in (2, 4) else 2)
+    size = (7.2, 4.2) if columns == 1 else (4.0, 3.0)
     with styled():
-        figure, places = panelled(len(series), columns=columns, size=(7.2, 4.2) if columns == 1 else (4.0, 3.0))
+        figure, places = panelled(len(series), columns=columns, size=size, title=title)
         for axes, (panel, lines) in zip(places, series.items(), strict=True):
             axes.set_xlabel(x_label)
             axes.set_ylabel((units or {}).get(panel, ""))
@@ -125,6 +126,4 @@ def curves(
             axes.set_title(panel, pad=6 + 10 * _mark(axes, stages))
         if len(labels) > 1:
             legend_below(figure, [Line2D([], [], color=colours[label], label=label) for label in labels])
-        if title:
-            figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -6,6 +6,7 @@ Importing this module imports matplotlib; pictures made of pixels do not need it
 from __future__ import annotations
 
 import contextlib
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -68,10 +69,12 @@ def styled() -> Iterator[None]:
         yield
 
 
-def panelled(count: int, *, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+def panelled(count: int, *, columns: int, size: tuple[float, float], title: str | None) -> tuple[Figure, list[Axes]]:
     """A figure with a number of panels in reading order, each of a size in inches; call it within `styled`."""
     rows = -(-count // columns)
     figure = Figure(figsize=(columns * size[0], rows * size[1]))
+    if title:
+        figure.suptitle(textwrap.fill(title, int(8 * figure.get_figwidth())), x=0.01, ha="left")
     return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
 
 

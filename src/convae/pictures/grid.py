@@ -7,6 +7,7 @@ are shown as slices and signals as line plots (see `images`).
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from convae.core.names import shape_text
 from convae.pictures.images import checked, to_uint8
 from convae.pictures.sheet import GAP, Row, sheet
 from convae.pictures.signals import panels
-from convae.pictures.style import PALETTE, paler
+from convae.pictures.style import BLUE, paler
 
 WIDTH = 950
 """Pixels that small images are enlarged to fill, all columns together, as nearly as a whole factor can."""
@@ -47,9 +48,9 @@ def _panel(columns: int) -> tuple[int, int]:
     return width, width // 2
 
 
-def _fitting(width: int) -> int:
-    """How many images of a width go side by side before the sheet is wider than a screen; signals count as 160."""
-    return max(2, (WIDTH + CELL) // width)
+def _fitting(images: NDArray[np.float64]) -> int:
+    """How many go side by side before the sheet is wider than a screen."""
+    return max(2, (WIDTH + CELL) // (160 if images.ndim == 3 else images.shape[-1]))
 
 
 def _square(count: int, most: int) -> int:
@@ -62,6 +63,23 @@ def _same_count(texts: Sequence[str] | None, count: int, what: str) -> Sequence[
     if texts is not None and len(texts) != count:
         raise DataError(f"{count} {what} need as many labels, got {len(texts)}")
     return [str(text) for text in texts or ()]
+
+
+def _matching(rows: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
+    """Rows whose images have the same count and sizes."""
+    found = {label: checked(images) for label, images in rows.items()}
+    if not found:
+        raise DataError("a comparison needs at least one row of images")
+    start, first = next(iter(found.items()))
+    for label, values in found.items():
+        if len(values) != len(first) or values.shape[2:] != first.shape[2:]:
+            raise ShapeError(
+                f"the images {shape_text(values.shape)} of row '{label}' do not go with "
+                f"the images {shape_text(first.shape)} of row '{start}'"
+            )
+        if values.ndim == 3 and values.shape != first.shape:
+            raise ShapeError(f"the signals of row '{label}' have {values.shape[1]} channels, not {first.shape[1]}")
+    return found
 
 
 def grid(
@@ -97,15 +115,14 @@ def grid(
         elif row_labels is not None:
             columns = math.ceil(count / max(len(row_labels), 1))
         else:
-            columns = _square(count, _fitting(160 if values.ndim == 3 else values.shape[-1]))
+            columns = _square(count, _fitting(values))
     if columns < 1:
         raise DataError(f"a grid needs at least one column, got {columns}")
     columns = min(columns, count) if column_labels is None else columns
     heads = _same_count(column_labels, columns, "columns")
     names = _same_count(row_labels, math.ceil(count / columns), "rows")
     notes = _same_count(captions, count, "images")
-    signals = values.ndim == 3
-    cells = panels(values, size=_panel(columns)) if signals else _sized(to_uint8(values), columns, scale)
+    cells = panels(values, size=_panel(columns)) if values.ndim == 3 else _sized(to_uint8(values), columns, scale)
     rows = [
         Row(cells[start : start + columns], names[number] if names else "", notes[start : start + columns])
         for number, start in enumerate(range(0, count, columns))
@@ -120,7 +137,7 @@ def strip(images: ArrayLike, labels: Sequence[str] | None = None, *, title: str 
         ShapeError: not a batch of signals, images or volumes.
         DataError: no images, values out of range, or another number of labels than images.
     """
-    return grid(images, columns=max(len(checked(images)), 1), captions=labels, title=title)
+    return grid(images, columns=sys.maxsize, captions=labels, title=title)  # as many as there are images
 
 
 def compare(
@@ -146,44 +163,33 @@ def compare(
         ShapeError: not batches of signals, images or volumes, or of different counts or sizes.
         DataError: no rows or images, values out of range, or another number of captions than images.
     """
-    if not rows:
-        raise DataError("a comparison needs at least one row of images")
-    found = {label: checked(images) for label, images in rows.items()}
-    first, *others = found.values()
-    for label, values in found.items():
-        if len(values) != len(first) or values.shape[2:] != first.shape[2:]:
-            raise ShapeError(
-                f"the row '{label}' has images {shape_text(values.shape)}, "
-                f"which does not go with {shape_text(first.shape)} of the row '{next(iter(found))}'"
-            )
-    count, signals = len(first), first.ndim == 3
+    found = _matching(rows)
+    first, *others = found
+    count, signals = len(found[first]), found[first].ndim == 3
     notes = _same_count(captions, count, "images")
-    fitting = columns or _fitting(160 if signals else first.shape[-1])
-    columns = math.ceil(count / math.ceil(count / min(fitting, 10 if columns is None else fitting)))
-    key: list[tuple[str, str]] = []
+    if columns is None:
+        columns = min(_fitting(found[first]), 10)
+    columns = math.ceil(count / math.ceil(count / max(columns, 1)))
     if signals:
-        start = next(iter(found))
-        cells = {
-            label: panels(values, size=_panel(columns), under=first) for label, values in list(found.items())[1:]
-        } or {start: panels(first, size=_panel(columns))}
-        if others:
-            key = [(paler(PALETTE[0]), start), (PALETTE[0], " / ".join(cells))]
+        size = _panel(columns)
+        shown = {label: panels(found[label], size=size, under=found[first]) for label in others}
+        shown = shown or {first: panels(found[first], size=size)}
     else:
-        cells = {label: _sized(to_uint8(values), columns, scale) for label, values in found.items()}
-    last = next(reversed(cells))
+        shown = {label: _sized(to_uint8(values), columns, scale) for label, values in found.items()}
+    top, bottom = next(iter(shown)), next(reversed(shown))
     return sheet(
         [
             Row(
-                pixels[start : start + columns],
-                "" if signals and len(cells) == 1 else label,
-                notes[start : start + columns] if label == last else (),
-                apart=start > 0 and label == next(iter(cells)),
+                cells[start : start + columns],
+                label if len(shown) > 1 else "",
+                notes[start : start + columns] if label == bottom else (),
+                apart=label == top,
             )
             for start in range(0, count, columns)
-            for label, pixels in cells.items()
+            for label, cells in shown.items()
         ],
         title=title,
-        key=key,
+        key=[(paler(BLUE), first), (BLUE, " / ".join(others))] if signals and others else [],
     )
 
 

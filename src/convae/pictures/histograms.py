@@ -36,7 +36,7 @@ def histograms(sets: Mapping[str, ArrayLike], *, x_label: str, title: str | None
         raise DataError("a histogram needs at least one set of values")
     edges = np.histogram_bin_edges(np.concatenate(list(found.values())), bins=bins)
     with styled():
-        figure, (axes,) = panelled(1, columns=1, size=(7.2, 4.2))
+        figure, (axes,) = panelled(1, columns=1, size=(7.2, 4.2), title=title)
         axes.set(xlabel=x_label, ylabel="share of the set per bin")
         for place, (label, values) in enumerate(found.items()):
             share = np.histogram(values, edges)[0] / len(values)
@@ -45,6 +45,4 @@ def histograms(sets: Mapping[str, ArrayLike], *, x_label: str, title: str | None
             axes.stairs(share, edges, color=colour, linewidth=1.6, label=f"{label} (n = {len(values):,})")
         axes.set_ylim(bottom=0)
         legend_below(figure, axes.get_legend_handles_labels()[0])
-        if title:
-            figure.suptitle(title, x=0.01, ha="left")
     return figure

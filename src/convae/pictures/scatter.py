@@ -113,7 +113,7 @@ def scatter(
     found, place, classes = _checked(points, labels)
     called = [(names or {}).get(label, str(label)) for label in classes]  # type: ignore[call-overload]
     with styled():
-        figure, (axes,) = panelled(1, columns=1, size=(7.0, 6.0))
+        figure, (axes,) = panelled(1, columns=1, size=(7.0, 6.0), title=title)
         axes.set(xlabel=x_label, ylabel=y_label)
         crowded = len(found) > CROWD
         if crowded:
@@ -132,6 +132,4 @@ def scatter(
                 for (colour, marker), name in zip(looks, called, strict=True)
             ]
             figure.legend(handles=handles, loc="outside right upper")
-        if title:
-            figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -39,7 +39,7 @@ class Row:
         cells: (count, height, width, 3); a short last row is fine.
         label: text to the left.
         captions: one text under each cell, or none at all.
-        apart: whether a new block begins here.
+        apart: whether a new block begins here; the first row always begins one.
     """
 
     cells: NDArray[np.uint8]
