@@ -7,8 +7,9 @@ import math
 import zlib
 from collections.abc import Sequence
 from functools import cached_property
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,11 +63,11 @@ def idx_shape(path: Path, axes: int) -> tuple[int, ...]:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _opened(path: Path) -> BinaryIO:
-    return cast("BinaryIO", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+def _opened(path: Path) -> BufferedIOBase:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
-def _header(file: BinaryIO, path: Path, axes: int) -> tuple[int, ...]:
+def _header(file: BufferedIOBase, path: Path, axes: int) -> tuple[int, ...]:
     """Reads two zero bytes, the type (8: unsigned bytes), the number of axes, and a big-endian size for each axis."""
     magic = file.read(4)
     if magic != bytes([0, 0, 8, axes]):

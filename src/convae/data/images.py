@@ -56,7 +56,7 @@ def load_with_size(path: Path, near: Sequence[int] | None, megapixels: float) ->
             longest = 2 * max(near)
             image.draft(None, (longest, longest))
         image.load()
-        return ImageOps.exif_transpose(image), size
+        return (ImageOps.exif_transpose(image) if _orientation(image) > 1 else image.copy()), size
 
 
 @contextlib.contextmanager
@@ -68,8 +68,10 @@ def opened(path: Path, megapixels: float) -> Iterator[Image.Image]:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError("not a file")  # A pipe would block for ever.
-        with Image.open(path) as image:
+            # Opening a pipe would block for ever.
+            raise DataError("a pipe, device or folder, not a file")
+        # Given a name, Pillow maps raw TIFF pixels into memory and mixes up the sizes of those that lie on their side.
+        with path.open("rb") as file, Image.open(file) as image:
             if image.width * image.height > megapixels * 1e6:
                 raise DataError(f"{image.width}×{image.height} pixels are more than {megapixels:g} megapixels")
             yield image
@@ -84,9 +86,19 @@ def opened(path: Path, megapixels: float) -> Iterator[Image.Image]:
 
 def oriented_size(image: Image.Image) -> tuple[int, int]:
     """Height and width of an image after its EXIF orientation is applied; looks at the header only."""
-    # PNG's own getexif would read all pixels first.
-    turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) in {5, 6, 7, 8}
+    # Pillow turns TIFF images by itself, and states their size after that.
+    turned = image.format != "TIFF" and _orientation(image) in {5, 6, 7, 8}
     return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1…8, of which 1 is upright; damaged EXIF data say nothing, so upright too."""
+    try:
+        # PNG's own getexif would read all pixels first.
+        found = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+    except Exception:  # As with pixels, damage can raise anything.
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def preprocess(

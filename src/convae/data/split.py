@@ -123,7 +123,8 @@ def open_split(
     if split not in get_args(SplitName):
         raise ConfigError(unknown("split", split, get_args(SplitName)))
     source = open_source(config.source, config.dir)
-    own = survey(source, progress)
+    fingerprint = source.fingerprint()
+    own = survey(source, fingerprint, progress)
     sizes = config.size or own.size or size
     depth = config.channels or own.channels or channels
     if sizes is None or depth is None:
@@ -131,7 +132,7 @@ def open_split(
     if own.size is not None and len(sizes) != len(own.size):
         raise DataError(f"{source.name}: data.size is {shape_text(sizes)}, but its images are {shape_text(own.size)}")
     form = Form(sizes, depth, config.fit)
-    store = open_store(source, form, progress)
+    store = open_store(source, fingerprint, form, progress)
     if split == "all":
         return Split(split, source.name, store, np.arange(len(store)), form, "all")
     cut = divide(len(store), store.parts, config.validation, config.test, config.split_seed)
@@ -174,7 +175,5 @@ def divide(count: int, parts: NDArray[np.int8] | None, validation: float, test: 
             order = numpy_generator(seed, "split", name).permutation(len(pool))
             rows[name], rows["train"] = np.sort(pool[order[:held]]), np.sort(pool[order[held:]])
             chosen[name] = f"{share:g} of {len(pool)} by seed {seed}"
-            chosen["train"] = (
-                f"without {', '.join(part for part in PARTS if part != 'train' and chosen[part] != 'official')}"
-            )
+            chosen["train"] = "what is not held out"
     return Division(rows, chosen)

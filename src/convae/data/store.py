@@ -86,14 +86,14 @@ class Store:
         return names
 
 
-def survey(source: Source, progress: Progress | None = None) -> Survey:
-    """What all images of the source have in common; remembered as long as its fingerprint stays.
+def survey(source: Source, fingerprint: str, progress: Progress | None = None) -> Survey:
+    """What all images of the source have in common; remembered as long as its `fingerprint` stays.
 
     Raises:
         DataError: the source is missing, damaged or empty.
         OutputError: the cache cannot be written.
     """
-    path = cache_directory() / "surveys" / f"{_key(source.name, source.fingerprint())}.json"
+    path = cache_directory() / "surveys" / f"{_key(source.name, fingerprint)}.json"
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
         return Survey(known["size"] and tuple(known["size"]), known["channels"])
@@ -105,14 +105,14 @@ def survey(source: Source, progress: Progress | None = None) -> Survey:
     return found
 
 
-def open_store(source: Source, form: Form, progress: Progress | None = None) -> Store:
-    """The store of a source in a form, built first where there is none that is whole.
+def open_store(source: Source, fingerprint: str, form: Form, progress: Progress | None = None) -> Store:
+    """The store of a source, as its `fingerprint` has it, in a form; built first where there is none that is whole.
 
     Raises:
         DataError: the source is missing, damaged, or none of its images can be read.
         OutputError: the cache cannot be written.
     """
-    key = _key(FORMAT, source.name, source.fingerprint(), form.size, form.channels, form.fit)
+    key = _key(FORMAT, source.name, fingerprint, form.size, form.channels, form.fit)
     folder = cache_directory() / "stores" / key
     index = _whole(folder)
     if index is None:
@@ -244,7 +244,7 @@ def _finish(folder: Path, listing: Listing, form: Form, read: _Block) -> None:
         "format": FORMAT,
         "shape": [len(kept), *form.size, form.channels],
         "classes": listing.classes,
-        "skipped": read.skipped,
+        "skipped": [*listing.skipped, *read.skipped],
         "files": {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
     }
     write_json(folder / "index.json", index)

@@ -42,12 +42,14 @@ class Listing:
         labels: (images,) class numbers, -1 where one is missing; None without labels.
         classes: the name of each class, where there are names.
         parts: (images,) official part of each image, counted as in `PARTS`; None where there is no official split.
+        skipped: (name, reason) of what could not even be listed.
     """
 
     names: Sequence[str]
     labels: NDArray[np.int64] | None = None
     classes: tuple[str, ...] | None = None
     parts: NDArray[np.int8] | None = None
+    skipped: Sequence[tuple[str, str]] = ()
 
 
 class Record(NamedTuple):

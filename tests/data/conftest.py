@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convae.core.errors import DataError
+from convae.core.progress import Progress
+from convae.data import Split
+from convae.data.sources.base import Listing, Record, Source, Survey
+from convae.data.store import Form, open_store
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own for each test, and no data sets but the test's own."""
+    monkeypatch.setenv("CONVAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("CONVAE_DATA", raising=False)
+    return tmp_path / "cache"
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return header + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def write_idx() -> Callable[..., Path]:
+    """Writes the four files of a small MNIST-like set and returns their folder."""
+
+    def write(folder: Path, train: int = 12, test: int = 5, size: tuple[int, int] = (6, 4), seed: int = 0) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        generator = np.random.default_rng(seed)
+        for part, count in (("train", train), ("t10k", test)):
+            images = generator.integers(0, 256, (count, *size))
+            labels = generator.integers(0, 10, count)
+            (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images)))
+            (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(labels)))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def photo() -> Callable[..., Image.Image]:
+    """A smooth picture with some noise, which no codec or resizing turns into something else."""
+
+    def make(width: int = 40, height: int = 30, mode: str = "RGB", seed: int = 0) -> Image.Image:
+        generator = np.random.default_rng(seed)
+        ramps = (
+            np.linspace(0, 200, width)[None, :, None] * generator.random(3) + np.linspace(0, 50, height)[:, None, None]
+        )
+        pixels = (ramps + generator.random((height, width, 3)) * 5).astype(np.uint8)
+        return Image.fromarray(pixels).convert(mode)
+
+    return make
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, photo: Callable[..., Image.Image]) -> Path:
+    """A folder of images in two classes, all 40×30 RGB."""
+    for index in range(10):
+        path = tmp_path / "pictures" / ("cat" if index % 2 else "dog") / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photo(seed=index).save(path)
+    return tmp_path / "pictures"
+
+
+class Numbered(Source):
+    """Images of 2×3 pixels and 3 channels, image i filled with i modulo 256; those in `bad` cannot be read."""
+
+    def __init__(self, count: int, bad: frozenset[int] = frozenset(), labels: bool = True) -> None:
+        super().__init__([])
+        self.count, self.bad, self.labels = count, bad, labels
+        self.reads = 0
+
+    def fingerprint(self) -> str:
+        return f"{self.count} {sorted(self.bad)} {self.labels}"
+
+    def survey(self, progress: Progress | None = None) -> Survey:
+        return Survey((2, 3), 3)
+
+    def listing(self) -> Listing:
+        labels = np.arange(self.count, dtype=np.int64) % 3 if self.labels else None
+        return Listing([str(index) for index in range(self.count)], labels)
+
+    def record(self, index: int, near: tuple[int, ...]) -> Record:
+        self.reads += 1
+        if index in self.bad:
+            raise DataError("broken on purpose")
+        return Record(np.full((2, 3, 3), index % 256, np.uint8), (2, 3))
+
+
+@pytest.fixture
+def numbered() -> Callable[..., Split]:
+    """A split of `count` such images."""
+
+    def make(count: int, labels: bool = True) -> Split:
+        source, form = Numbered(count, labels=labels), Form((2, 3), 3)
+        store = open_store(source, source.fingerprint(), form)
+        return Split("all", "numbered", store, np.arange(count), form, "all")
+
+    return make
+
+
+@pytest.fixture
+def numbered_source() -> type[Numbered]:
+    return Numbered

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from convae.data import Batches, in_order
+
+
+def threads() -> int:
+    return sum(thread.name.startswith("batches") for thread in threading.enumerate())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(
+    count=st.integers(1, 40),
+    size=st.integers(1, 50),
+    seed=st.integers(0, 2**63),
+    epoch=st.integers(0, 9),
+    drop=st.booleans(),
+)
+def test_an_epoch_is_a_permutation_without_its_remainder(numbered, count, size, seed, epoch, drop):
+    batches = Batches(numbered(count), size, seed, drop_last=drop)
+    blocks = [batches.indices(epoch, step) for step in range(batches.steps_per_epoch)]
+    seen = np.concatenate(blocks)
+    assert len(set(seen)) == len(seen)
+    assert set(seen) <= set(range(count))
+    whole = max(count // size * size, min(count, size))
+    assert len(seen) == (whole if drop else count)
+    assert {len(block) for block in blocks[:-1]} <= {size}
+    again = Batches(numbered(count), size, seed, drop_last=drop)
+    np.testing.assert_array_equal(again.indices(epoch, 0), blocks[0])
+
+
+def test_epochs_and_seeds_differ_and_their_order_is_asked_in_any_order(numbered):
+    batches = Batches(numbered(100), 100, seed=1)
+    first, second = batches.indices(0, 0), batches.indices(1, 0)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(batches.indices(0, 0), first)
+    assert not np.array_equal(Batches(numbered(100), 100, seed=2).indices(0, 0), first)
+
+
+def test_the_order_stays_what_it_was_in_earlier_versions(numbered):
+    assert Batches(numbered(10), 10, seed=0).indices(0, 0).tolist() == [1, 6, 2, 5, 4, 0, 3, 7, 9, 8]
+
+
+@pytest.mark.parametrize("step", [-1, 2])
+def test_a_step_outside_the_epoch_is_refused(numbered, step):
+    with pytest.raises(IndexError, match="epoch of 2"):
+        Batches(numbered(10), 5, seed=0).indices(0, step)
+
+
+def test_batches_hold_the_images_of_their_indices(numbered):
+    batches = Batches(numbered(20), 6, seed=0)
+    steps = list(batches.iterate(epoch=3))
+    assert len(steps) == 3
+    for step, batch in enumerate(steps):
+        np.testing.assert_array_equal(batch.indices, batches.indices(3, step))
+        assert batch.images.shape == (6, 3, 2, 3)
+        assert torch.equal(batch.images, (batch.indices / 255).float()[:, None, None, None].expand(6, 3, 2, 3))
+        assert torch.equal(batch.labels, batch.indices % 3)
+        assert len(batch) == 6
+
+
+def test_an_epoch_goes_on_where_it_stopped(numbered):
+    batches = Batches(numbered(20), 3, seed=0)
+    whole = list(batches.iterate(1))
+    rest = list(batches.iterate(1, start_step=4))
+    assert [batch.indices.tolist() for batch in rest] == [batch.indices.tolist() for batch in whole[4:]]
+    assert list(batches.iterate(1, start_step=6)) == []
+
+
+def test_values_are_exactly_the_byte_over_255_and_channels_last(numbered):
+    (batch,) = in_order(numbered(256), 256)
+    expected = np.arange(256, dtype=np.float32) / np.float32(255)
+    np.testing.assert_array_equal(batch.images[:, 0, 0, 0].numpy(), expected)
+    assert batch.images.dtype == torch.float32
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert not batch.images.is_contiguous()
+
+
+def test_in_order_gives_every_image_once(numbered):
+    blocks = [batch.indices.tolist() for batch in in_order(numbered(10), 4)]
+    assert blocks == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_without_labels_there_are_none(numbered):
+    assert [batch.labels for batch in in_order(numbered(3, labels=False), 2)] == [None, None]
+
+
+def test_the_thread_ends_when_the_consumer_stops_or_fails(numbered):
+    batches = Batches(numbered(20), 2, seed=0)
+    iterator = batches.iterate(0)
+    next(iterator)
+    assert threads() == 1
+    iterator.close()
+    assert threads() == 0
+
+    def consume() -> None:
+        for _ in batches.iterate(0):
+            raise ValueError("in the step")
+
+    with pytest.raises(ValueError, match="in the step"):
+        consume()
+    assert threads() == 0
+
+
+def test_an_error_in_the_thread_reaches_the_consumer(numbered, monkeypatch):
+    split = numbered(10)
+    whole = split.images
+
+    def failing(indices):
+        if 7 in indices:
+            raise OSError("the disk is gone")
+        return whole(indices)
+
+    monkeypatch.setattr(split, "images", failing)
+    iterator = in_order(split, 5)
+    assert next(iterator).indices.tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(iterator)
+    assert threads() == 0

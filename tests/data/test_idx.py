@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convae.core.errors import ConvaeError, DataError
+from convae.data import DataConfig, open_split
+from convae.data.idx import idx_shape, read_idx
+
+IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+PLAIN = bytes([0, 0, 8, 3]) + np.array(IMAGES.shape, ">u4").tobytes() + IMAGES.tobytes()
+PACKED = gzip.compress(PLAIN)
+
+
+@pytest.mark.parametrize(("name", "content"), [("a-idx3-ubyte", PLAIN), ("a-idx3-ubyte.gz", PACKED)])
+def test_reads_plain_and_packed_files(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    np.testing.assert_array_equal(read_idx(tmp_path / name, axes=3), IMAGES)
+    assert idx_shape(tmp_path / name, axes=3) == (2, 3, 4)
+
+
+FAULTS = {
+    "one value missing": (PLAIN[:-1], "promises 24 values, the file holds only 23"),
+    "one value too many": (PLAIN + b"x", "promises 24 values, the file holds more"),
+    "a float type": (bytes([0, 0, 13, 3]) + PLAIN[4:], "not an IDX file"),
+    "labels, not images": (bytes([0, 0, 8, 1]) + PLAIN[4:], "not an IDX file"),
+    "half a header": (PLAIN[:10], "header is cut off"),
+    "a size of 0": (PLAIN[:4] + bytes(4) + PLAIN[8:], "size of 0"),
+    "far too large sizes": (PLAIN[:4] + b"\xff" * 12 + PLAIN[16:], "too short"),
+    "nothing": (b"", "not an IDX file"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_damaged_file_is_named_with_its_fault(tmp_path, fault, packed):
+    content, message = FAULTS[fault]
+    path = tmp_path / ("images.gz" if packed else "images")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_idx(path, axes=3)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [PACKED[:-1], PACKED[:-9], PACKED[:15], PACKED[:-8] + b"\0" * 8, b"not gzip", PACKED[:12] + b"\xff" + PACKED[13:]],
+)
+def test_a_damaged_gzip_file_is_named(tmp_path, content):
+    (tmp_path / "images.gz").write_bytes(content)
+    with pytest.raises(DataError, match=r"images\.gz: damaged"):
+        read_idx(tmp_path / "images.gz", axes=3)
+
+
+@given(position=st.integers(0, len(PACKED) - 1), bit=st.integers(0, 7), cut=st.integers(0, len(PACKED)))
+def test_no_damage_gives_anything_but_the_content_or_one_sentence(tmp_path_factory, position, bit, cut):
+    damaged = bytearray(PACKED)
+    damaged[position] ^= 1 << bit
+    path = tmp_path_factory.getbasetemp() / "damaged.gz"
+    for content in (bytes(damaged), PACKED[:cut]):
+        path.write_bytes(content)
+        try:
+            np.testing.assert_array_equal(read_idx(path, axes=3), IMAGES)
+        except DataError as error:
+            named = str(path) in str(error)
+            assert named, error  # either outcome is right
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+@pytest.mark.parametrize("inner", [False, True])
+def test_files_are_found_in_the_folder_or_in_one_of_the_sets_name(tmp_path, write_idx, name, inner):
+    write_idx(tmp_path / "data" / (name if inner else ""))
+    split = open_split(DataConfig(source=name, dir=tmp_path / "data"), "test")
+    assert (len(split), split.shape) == (5, (1, 6, 4))
+    assert len(split.classes) == 10
+
+
+def test_the_environment_and_the_cache_are_searched_in_this_order(tmp_path, write_idx, monkeypatch, cache):
+    write_idx(cache / "data" / "mnist", train=7)
+    assert len(open_split(DataConfig(source="mnist"), "all")) == 12
+    write_idx(tmp_path / "variable", train=8)
+    monkeypatch.setenv("CONVAE_DATA", str(tmp_path / "variable"))
+    assert len(open_split(DataConfig(source="mnist"), "all")) == 13
+    write_idx(tmp_path / "given", train=9)
+    assert len(open_split(DataConfig(source="mnist", dir=tmp_path / "given"), "all")) == 14
+    with pytest.raises(DataError, match="not found"):
+        open_split(DataConfig(source="mnist", dir=tmp_path / "none"), "all")
+
+
+def test_debians_package_is_found(tmp_path, write_idx, monkeypatch):
+    from convae.data.sources.fashion_mnist import FashionMnist
+
+    monkeypatch.setattr(FashionMnist, "system", write_idx(tmp_path / "system"))
+    assert len(open_split(DataConfig(source="fashion-mnist"), "test")) == 5
+    with pytest.raises(DataError, match="mnist: not found"):
+        open_split(DataConfig(source="mnist"), "test")
+
+
+def test_missing_files_are_named_with_their_origin_and_place(tmp_path, write_idx):
+    folder = write_idx(tmp_path / "data" / "mnist")
+    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(DataError) as caught:
+        open_split(DataConfig(source="mnist", dir=tmp_path / "data"), "train")
+    for part in ("train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz", "https://", str(folder)):
+        assert part in str(caught.value)
+
+
+def replace(folder: Path, part: str, array: np.ndarray) -> None:
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    (folder / f"{part}-ubyte.gz").write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
+
+
+@pytest.mark.parametrize(
+    ("part", "array", "message"),
+    [
+        ("train-labels-idx1", np.zeros(11), "holds 11 labels for 12 images"),
+        ("t10k-labels-idx1", np.full(5, 10), "holds the label 10, but mnist has 10 classes"),
+        ("t10k-images-idx3", np.zeros((5, 4, 4)), "4×4 pixels"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(tmp_path, write_idx, cache, part, array, message):
+    replace(write_idx(tmp_path / "mnist"), part, array)
+    with pytest.raises(ConvaeError, match=message):
+        open_split(DataConfig(source="mnist", dir=tmp_path), "train")
+    assert not [path for path in (cache / "stores").iterdir() if path.is_dir()]

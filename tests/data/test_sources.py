@@ -1,0 +1,89 @@
+"""What every data set keeps to; a new one needs a line in EXAMPLES."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convae.data import DataConfig, open_split, sources
+from convae.data.images import preprocess
+from convae.data.sources import open_source
+
+EXAMPLES = {
+    "digits": lambda make: "digits",
+    "fashion-mnist": lambda make: make("write_idx")(make("tmp_path") / "fashion-mnist") and "fashion-mnist",
+    "folder": lambda make: {"folder": {"path": str(make("pictures"))}},
+    "mnist": lambda make: make("write_idx")(make("tmp_path") / "mnist") and "mnist",
+}
+
+
+@pytest.fixture(params=sources.names())
+def example(request, tmp_path):
+    """Each registered source, opened on its smallest example."""
+    return open_source(EXAMPLES[request.param](request.getfixturevalue), tmp_path)
+
+
+def test_every_source_says_what_it_is():
+    assert all(sources.summary(name) for name in sources.names())
+
+
+def test_records_are_what_the_survey_and_the_listing_promise(example):
+    found, listing = example.survey(), example.listing()
+    assert len(set(listing.names)) == len(listing.names) > 0
+    for column in (listing.labels, listing.parts):
+        assert column is None or len(column) == len(listing.names)
+    if listing.classes is not None:
+        assert set(np.unique(listing.labels)) <= set(range(-1, len(listing.classes)))
+    for index in (0, len(listing.names) - 1):
+        record = example.record(index, found.size)
+        assert record.size == found.size
+        pixels = preprocess(record.pixels, found.size)
+        assert pixels.shape == (*found.size, found.channels)
+        np.testing.assert_array_equal(pixels, preprocess(example.record(index, found.size).pixels, found.size))
+
+
+def test_the_fingerprint_stays(example):
+    assert example.fingerprint() == example.fingerprint() != ""
+
+
+def test_the_digits_are_scikit_learns(monkeypatch):
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    split = open_split(DataConfig(source="digits"), "all")
+    assert (len(split), split.shape) == (1797, (1, 8, 8))
+    images = split.images(range(1797)).numpy()[:, 0]
+    np.testing.assert_allclose(images / 255, bunch.images / 16, atol=0.5 / 255 + 1e-12)
+    assert images.max() == 255
+    np.testing.assert_array_equal(split.labels, bunch.target)
+
+
+def real_data(name: str) -> Path | None:
+    """The folder of the published files of a set, where this machine has them."""
+    given = os.environ.get("CONVAE_DATA")
+    places = [Path(given)] if given else [Path(__file__).parents[3] / "shared" / "data"]
+    return next((place for place in places if (place / name).is_dir()), None)
+
+
+# Labels per class and the mean of all training pixels, as published.
+PUBLISHED = {
+    "mnist": ([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949], 0.1307, 0.3081),
+    "fashion-mnist": ([6000] * 10, 0.2860, 0.3530),
+}
+PRESENT = {name: place for name in PUBLISHED if (place := real_data(name))}
+
+if PRESENT:
+
+    @pytest.mark.parametrize("name", PRESENT)
+    def test_published_files_have_their_published_figures(name):
+        counts, mean, deviation = PUBLISHED[name]
+        train = open_split(DataConfig(source=name, dir=PRESENT[name], validation=0), "train")
+        assert (len(train), train.shape) == (60000, (1, 28, 28))
+        np.testing.assert_array_equal(np.bincount(train.labels), counts)
+        pixels = train.images(range(60000)).numpy() / 255
+        assert round(float(pixels.mean()), 4) == mean
+        assert round(float(pixels.std()), 4) == deviation
+        assert len(open_split(DataConfig(source=name, dir=PRESENT[name]), "test")) == 10000

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import gzip
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convae.core.errors import ConfigError, DataError
+from convae.data import DataConfig, load_and_preprocess, open_split
+from convae.data.sources.base import PARTS
+from convae.data.split import divide
+
+shares = st.floats(0, 1, exclude_max=True)
+
+
+@given(count=st.integers(1, 60), validation=shares, test=shares, seed=st.integers(0, 2**40), parts=st.data())
+def test_the_parts_are_a_partition_that_the_seed_alone_decides(count, validation, test, seed, parts):
+    official = parts.draw(st.none() | st.lists(st.integers(0, 2), min_size=count, max_size=count))
+    given_parts = None if official is None else np.array(official, np.int8)
+    cut = divide(count, given_parts, validation, test, seed)
+    together = np.concatenate([cut.rows[name] for name in PARTS])
+    assert sorted(together) == list(range(count))
+    for name in PARTS:
+        assert list(cut.rows[name]) == sorted(cut.rows[name])
+        np.testing.assert_array_equal(divide(count, given_parts, validation, test, seed).rows[name], cut.rows[name])
+
+
+@given(count=st.integers(3, 60), share=st.floats(0.001, 0.999))
+def test_a_share_is_at_least_one_image_and_never_all(count, share):
+    cut = divide(count, None, share, 0.0, 0)
+    assert 1 <= len(cut.rows["validation"]) == min(max(round(share * count), 1), count - 1)
+    assert len(cut.rows["test"]) == 0
+
+
+def test_official_parts_stay_as_they_are():
+    parts = np.repeat(np.array([0, 1, 2], np.int8), [20, 5, 6])
+    cut = divide(31, parts, 0.5, 0.5, 0)
+    assert {name: len(rows) for name, rows in cut.rows.items()} == {"train": 20, "validation": 5, "test": 6}
+    assert set(cut.chosen.values()) == {"official"}
+
+
+def test_another_seed_holds_out_other_images():
+    assert list(divide(50, None, 0.2, 0.0, 0).rows["validation"]) != list(
+        divide(50, None, 0.2, 0.0, 1).rows["validation"]
+    )
+
+
+def test_validation_does_not_touch_the_test_images():
+    few, many = divide(50, None, 0.1, 0.2, 3), divide(50, None, 0.5, 0.2, 3)
+    np.testing.assert_array_equal(few.rows["test"], many.rows["test"])
+
+
+def test_splits_of_a_set_with_an_official_test(tmp_path, write_idx):
+    config = DataConfig(source="mnist", dir=write_idx(tmp_path / "d", train=20, test=5), validation=0.25)
+    splits = {name: open_split(config, name) for name in (*PARTS, "all")}
+    assert {name: len(split) for name, split in splits.items()} == {"train": 15, "validation": 5, "test": 5, "all": 25}
+    assert splits["test"].keys == [f"test/{index:05d}" for index in range(5)]
+    assert sorted(splits["train"].keys + splits["validation"].keys) == [f"train/{index:05d}" for index in range(20)]
+    assert splits["validation"].describe()["chosen"] == "0.25 of 20 by seed 0"
+    assert splits["test"].describe()["chosen"] == "official"
+    with_all = splits["all"]
+    np.testing.assert_array_equal(with_all.labels[20:], splits["test"].labels)
+    np.testing.assert_array_equal(with_all.images(range(20, 25)), splits["test"].images(range(5)))
+
+
+def test_images_are_gathered_as_asked_for(pictures):
+    split = open_split(DataConfig(source=pictures, size=(16, 16)), "all")
+    images = split.images([3, 3, 0])
+    assert images.shape == (3, 3, 16, 16)
+    for position, index in enumerate([3, 3, 0]):
+        expected = load_and_preprocess(pictures / split.key(index), (16, 16))
+        np.testing.assert_array_equal(np.moveaxis(images[position].numpy(), 0, -1), expected)
+
+
+def test_an_index_outside_the_split_is_an_error(pictures):
+    split = open_split(DataConfig(source=pictures), "test")
+    with pytest.raises(IndexError):
+        split.images([len(split)])
+
+
+def test_the_content_hash_depends_on_content_alone(tmp_path, write_idx):
+    def content(folder, **options):
+        return open_split(DataConfig(source="mnist", dir=folder, **options), "test").content_hash
+
+    first, second = write_idx(tmp_path / "a"), write_idx(tmp_path / "b")
+    for path in second.iterdir():
+        # Another gzip header and time, as in Debian's package.
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=1, mtime=5))
+        os.utime(path, (1, 1))
+    assert content(first) == content(second)
+    assert content(first) != content(write_idx(tmp_path / "c", seed=1))
+    assert content(first) != content(first, channels=3)
+    train = open_split(DataConfig(source="mnist", dir=first), "train").content_hash
+    assert content(first) != train
+    labels = second / "t10k-labels-idx1-ubyte.gz"
+    changed = bytearray(gzip.decompress(labels.read_bytes()))
+    changed[-1] = (changed[-1] + 1) % 10
+    labels.write_bytes(gzip.compress(bytes(changed)))
+    assert content(first) != content(second)
+
+
+def test_describe_states_the_facts_a_figure_needs(pictures):
+    split = open_split(DataConfig(source=pictures, size=16, channels=1, fit="pad", split_seed=7), "test")
+    facts = split.describe()
+    assert len(facts.pop("content_hash")) == 64
+    assert facts == {
+        "source": "folder pictures",
+        "split": "test",
+        "chosen": "0.1 of 10 by seed 7",
+        "count": 1,
+        "channels": 1,
+        "size": [16, 16],
+        "fit": "pad",
+        "skipped": 0,
+    }
+
+
+def test_size_comes_from_the_configuration_then_the_images_then_the_caller(pictures, photo):
+    assert open_split(DataConfig(source=pictures, size=8), "all", size=(5, 5), channels=1).shape == (3, 8, 8)
+    assert open_split(DataConfig(source=pictures), "all", size=(5, 5), channels=1).shape == (3, 30, 40)
+    photo(20, 20).save(pictures / "other.png")
+    assert open_split(DataConfig(source=pictures), "all", size=(5, 5), channels=1).shape == (3, 5, 5)
+    with pytest.raises(DataError, match=r"several sizes: set data\.size"):
+        open_split(DataConfig(source=pictures), "all")
+
+
+def test_a_size_needs_as_many_numbers_as_the_images_have_axes(pictures):
+    with pytest.raises(DataError, match=r"data\.size is 4×4×4, but its images are 30×40"):
+        open_split(DataConfig(source=pictures, size=(4, 4, 4)), "all")
+
+
+def test_a_split_without_images_is_refused_with_the_reason(pictures):
+    with pytest.raises(DataError, match=r"no validation images among its 10: data\.validation is 0"):
+        open_split(DataConfig(source=pictures, validation=0), "validation")
+
+
+def test_unknown_names_are_refused_with_the_nearest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"did you mean 'mnist'\? \(nor is it a folder"):
+        open_split(DataConfig(source="minst"), "test")
+    with pytest.raises(DataError, match="there is no such folder"):
+        open_split(DataConfig(source="photos/summer"), "test")
+    (tmp_path / "a.png").touch()
+    with pytest.raises(DataError, match="is a file, but"):
+        open_split(DataConfig(source="a.png"), "test")
+    with pytest.raises(ConfigError, match="'path' is missing"):
+        open_split(DataConfig(source="folder"), "test")
