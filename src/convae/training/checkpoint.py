@@ -61,7 +61,7 @@ def save_checkpoint(
     for parameter, values in optimizer.state.items():
         for key, value in values.items():
             tensors[f"optimizer.{names[id(parameter)]}.{key}"] = torch.as_tensor(value)
-    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    stored = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     path = folder / f"step-{state.step:08d}"
     with new_folder(path) as place:
         write_bytes(place / TENSORS, to_bytes(stored))

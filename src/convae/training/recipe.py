@@ -68,7 +68,7 @@ class Recipe(Config):
     data: DataConfig
     """Which images, at which size, split how."""
     model: dict[str, Any]
-    """A preset's name under `preset` and its arguments, or a whole description; a bare name or path stands for either."""
+    """A preset's name under `preset` and its arguments, or a whole description; a name or path stands for either."""
     objective: dict[str, dict[str, Any]]
     """Terms by name, each with a `weight` (a number or a schedule) and its own arguments."""
     training: TrainingConfig = TrainingConfig()
