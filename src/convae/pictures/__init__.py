@@ -1,1 +1,5 @@
-"""The pictures room: grids, strips and curves as files."""
+"""The pictures room: everything that is looked at, in one style.
+
+Sheets of pixels (`grid`, `strip`, `compare`, `pairs` in `grid`; error maps for them in `heat`) are Pillow images;
+figures with axes (`curves`, `scatter`, `histograms`) are matplotlib's. `save` writes both.
+"""

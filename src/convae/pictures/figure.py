@@ -74,7 +74,7 @@ def panelled(count: int, *, columns: int, size: tuple[float, float], title: str 
     rows = -(-count // columns)
     figure = Figure(figsize=(columns * size[0], rows * size[1]))
     if title:
-        figure.suptitle(textwrap.fill(title, int(8 * figure.get_figwidth())), x=0.01, ha="left")
+        figure.suptitle(textwrap.fill(title, int(11 * figure.get_figwidth())), x=0.01, ha="left")
     return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
 
 

@@ -59,6 +59,12 @@ def _square(count: int, most: int) -> int:
     return min(range(least, min(2 * least, most) + 1), key=lambda columns: (-count % columns, columns))
 
 
+def _at_least_one(columns: int) -> int:
+    if columns < 1:
+        raise DataError(f"a sheet needs at least one column, got {columns}")
+    return columns
+
+
 def _same_count(texts: Sequence[str] | None, count: int, what: str) -> Sequence[str]:
     if texts is not None and len(texts) != count:
         raise DataError(f"{count} {what} need as many labels, got {len(texts)}")
@@ -116,8 +122,7 @@ def grid(
             columns = math.ceil(count / max(len(row_labels), 1))
         else:
             columns = _square(count, _fitting(values))
-    if columns < 1:
-        raise DataError(f"a grid needs at least one column, got {columns}")
+    columns = _at_least_one(columns)
     columns = min(columns, count) if column_labels is None else columns
     heads = _same_count(column_labels, columns, "columns")
     names = _same_count(row_labels, math.ceil(count / columns), "rows")
@@ -169,7 +174,7 @@ def compare(
     notes = _same_count(captions, count, "images")
     if columns is None:
         columns = min(_fitting(found[first]), 10)
-    columns = math.ceil(count / math.ceil(count / max(columns, 1)))
+    columns = math.ceil(count / math.ceil(count / _at_least_one(columns)))
     if signals:
         size = _panel(columns)
         shown = {label: panels(found[label], size=size, under=found[first]) for label in others}

@@ -53,7 +53,7 @@ def _checked(points: ArrayLike, labels: ArrayLike | None) -> tuple[NDArray[np.fl
 def _dots(axes: Axes, points: NDArray[np.float64], place: NDArray[np.intp], classes: int) -> None:
     """Every point, the classes in turns so that none covers all the others."""
     size = float(np.clip(24_000 / len(points), 6, 40))
-    for part in np.array_split(np.arange(len(points)), max(1, min(10, len(points) // 100))):
+    for part in np.array_split(np.arange(len(points)), max(1, min(4, len(points) // 100))):
         for number in range(classes):
             x, y = points[part[place[part] == number]].T
             colour, marker = _look(number)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from convae.core.errors import ConvaeError, DataError, ShapeError
+from convae.pictures.curves import curves
+from convae.pictures.heat import heat
+from convae.pictures.histograms import histograms
+from convae.pictures.save import save
+from convae.pictures.scatter import scatter
+
+STEPS = np.arange(60)
+RANDOM = np.random.default_rng(0)
+POINTS = RANDOM.normal(size=(500, 2))
+LONG = "a title which goes on and on, so that no line of the usual width could ever hold all the words that it has"
+
+
+def line(x: object, y: object, **options: object) -> Figure:
+    return curves({"loss": {"train": (x, y)}}, x_label="step", **options)  # type: ignore[dict-item, arg-type]
+
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "curves": lambda: curves(
+        {
+            "loss": {"train": (STEPS, STEPS * 2.0), "validation": (STEPS, STEPS * 3.0)},
+            "PSNR": {"validation": (STEPS, STEPS / 3)},
+            "KL": {"β = 1, a label with many words": (STEPS, STEPS / 3)},
+        },
+        x_label="step",
+        units={"loss": "nats per image", "PSNR": "dB"},
+        logarithmic=["loss"],
+        stages=[(0, "warm-up"), (3, "the decoder alone"), (4, "everything"), (59, "the end of it")],
+        title=LONG,
+    ),
+    "one point": lambda: line([1], [100.0]),
+    "nothing finite": lambda: line([1, 2], [np.nan, np.inf], logarithmic=["loss"]),
+    "scatter": lambda: scatter(POINTS, np.arange(500) % 10, x_label="latent 1", y_label="latent 2", title=LONG),
+    "one dot": lambda: scatter([[1.0, 2.0]], x_label="latent 1", y_label="latent 2"),
+    "thirty classes": lambda: scatter(POINTS, np.arange(500) % 30, x_label="latent 1", y_label="latent 2"),
+    "density": lambda: scatter(np.tile(POINTS, (50, 1)), np.arange(25_000) % 3, x_label="a", y_label="b"),
+    "plain density": lambda: scatter(np.tile(POINTS, (50, 1)), x_label="a", y_label="b"),
+    "one place": lambda: scatter(np.ones((30_000, 2)), x_label="a", y_label="b"),
+    "histograms": lambda: histograms({"MNIST": POINTS[:, 0], "another set": [2.0]}, x_label="score (nats)", title=LONG),
+    "equal values": lambda: histograms({"a": [1.0, 1.0]}, x_label="score (nats)"),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_keep_their_ink_on_the_page_and_their_bytes(name: str, tmp_path: Path) -> None:
+    first, second = (save(FIGURES[name](), tmp_path / place) for place in ("a.png", "b.png"))
+    assert first.read_bytes() == second.read_bytes()
+    page = np.asarray(Image.open(first).convert("L"))
+    border = np.concatenate([page[:3].ravel(), page[-3:].ravel(), page[:, :3].ravel(), page[:, -3:].ravel()])
+    assert (border == 255).all()
+    assert (page < 128).sum() > 500
+
+
+def test_svg_bytes_depend_on_the_content_alone(tmp_path: Path) -> None:
+    first, second = (save(FIGURES["curves"](), tmp_path / place) for place in ("a.svg", "b.svg"))
+    assert first.read_bytes() == second.read_bytes()
+    assert b"<svg" in first.read_bytes()
+
+
+def test_the_users_settings_neither_change_the_look_nor_are_changed(tmp_path: Path) -> None:
+    plain = save(FIGURES["curves"](), tmp_path / "plain.png").read_bytes()
+    with mpl.rc_context({"lines.linewidth": 9, "font.size": 30, "axes.facecolor": "black"}):
+        settings = dict(mpl.rcParams)
+        assert save(FIGURES["curves"](), tmp_path / "own.png").read_bytes() == plain
+        assert dict(mpl.rcParams) == settings
+
+
+def test_threads_may_draw_at_the_same_time(tmp_path: Path) -> None:
+    alone = save(FIGURES["histograms"](), tmp_path / "alone.png").read_bytes()
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda place: save(FIGURES["histograms"](), tmp_path / f"{place}.png"), range(5)))
+    assert {path.read_bytes() for path in paths} == {alone}
+
+
+def test_train_and_validation_keep_their_colours_whatever_stands_beside_them() -> None:
+    few = curves({"loss": {"train": (STEPS, STEPS)}}, x_label="step")
+    many = curves(
+        {"loss": {"test": (STEPS, STEPS), "validation": (STEPS, STEPS), "train": (STEPS, STEPS)}}, x_label="step"
+    )
+    colours = [drawn.get_color() for drawn in many.axes[0].get_lines() if len(drawn.get_xdata()) > 0]  # type: ignore[arg-type]
+    assert len(set(colours)) == 3
+    assert few.axes[0].get_lines()[0].get_color() == colours[-1]
+
+
+def test_a_long_line_is_thinned_and_keeps_its_peak_and_its_gap() -> None:
+    y = np.sin(np.arange(100_000) / 500)
+    y[70_123] = 50
+    y[20_000:30_000] = np.nan
+    drawn = line(np.arange(100_000), y).axes[0].get_lines()[0]
+    x, shown = np.asarray(drawn.get_xdata()), np.asarray(drawn.get_ydata())
+    assert len(x) < 4000
+    assert shown[x == 70_123] == 50
+    assert np.isnan(shown[(x >= 20_000) & (x < 30_000)]).all()
+    assert np.isnan(shown).any()
+    assert (x[0], x[-1]) == (0, 99_999)
+
+
+def test_a_point_between_gaps_is_a_dot() -> None:
+    dots = line([1, 2, 3, 4, 5], [1, 2, np.nan, 4, np.nan]).axes[0].get_lines()[1]
+    assert np.asarray(dots.get_xdata()).tolist() == [4]
+
+
+def test_a_logarithmic_panel_leaves_out_what_it_cannot_show() -> None:
+    axes = line([1, 2, 3], [10, -1, 1], logarithmic=["loss"]).axes[0]
+    assert axes.get_yscale() == "log"
+    assert np.isnan(np.asarray(axes.get_lines()[0].get_ydata())).tolist() == [False, True, False]
+
+
+def test_units_and_names_are_on_the_axes() -> None:
+    axes = FIGURES["curves"]().axes
+    assert [place.get_title() for place in axes] == ["loss", "PSNR", "KL"]
+    assert [place.get_ylabel() for place in axes] == ["nats per image", "dB", ""]
+    assert {text.get_text() for text in axes[0].texts} == {
+        "warm-up",
+        "the decoder alone",
+        "everything",
+        "the end of it",
+    }
+
+
+def test_names_of_neighbouring_stages_do_not_overlap() -> None:
+    figure = FIGURES["curves"]()
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert not any(box.overlaps(other) for box in boxes for other in boxes if box is not other)
+
+
+def test_ten_classes_have_ten_colours_and_markers() -> None:
+    legend = FIGURES["scatter"]().legends[0]
+    looks = [(handle.get_color(), handle.get_marker()) for handle in legend.legend_handles]  # type: ignore[union-attr]
+    assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == 10
+
+
+def test_classes_can_have_names() -> None:
+    figure = scatter(POINTS, np.arange(500) % 2, names={1: "boot"}, x_label="a", y_label="b")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0", "boot"]
+
+
+def test_each_set_of_a_histogram_adds_up_to_one() -> None:
+    axes = histograms({"few": POINTS[:7, 0], "many": POINTS[:, 1]}, x_label="score (nats)").axes[0]
+    shares = {patch.get_label(): patch.get_data().values.sum() for patch in axes.patches}  # type: ignore[attr-defined]
+    assert shares["few (n = 7)"] == pytest.approx(1)
+    assert shares["many (n = 500)"] == pytest.approx(1)
+
+
+def test_heat_rises_from_black_to_bright() -> None:
+    colours = heat(np.linspace(0, 2, 30).reshape(1, 5, 6), top=1.0)
+    assert colours.shape == (1, 3, 5, 6)
+    brightness = colours.sum(axis=1).ravel()
+    assert brightness[0] < 0.1
+    assert (np.diff(brightness) >= 0).all()
+    assert brightness[-1] == brightness[15] > 2
+    assert heat(np.zeros((1, 2, 2))).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: curves({}, x_label="step"), DataError, "at least one panel"),
+        (lambda: curves({"a": {}}, x_label="step"), DataError, "at least one line"),
+        (lambda: line([1, 2], [1]), DataError, "panel 'loss', line 'train': needs as many x as y"),
+        (lambda: scatter(np.ones((3, 3)), x_label="a", y_label="b"), ShapeError, r"\(point, 2\)"),
+        (lambda: scatter(np.ones((0, 2)), x_label="a", y_label="b"), DataError, "at least one point"),
+        (lambda: scatter(POINTS, [1], x_label="a", y_label="b"), ShapeError, "500 points need as many labels"),
+        (lambda: scatter(POINTS, range(500), x_label="a", y_label="b"), DataError, "at most 30 classes"),
+        (lambda: histograms({}, x_label="a"), DataError, "at least one set"),
+        (lambda: histograms({"x": []}, x_label="a"), DataError, "'x'"),
+        (lambda: heat(-np.ones((1, 2, 2))), DataError, "not negative"),
+        (lambda: heat(np.ones((2, 2))), ShapeError, "two or three sizes"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_in_one_sentence(
+    call: Callable[[], object], error: type[ConvaeError], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
