@@ -8,6 +8,7 @@ of inputs that meet in one output, and by what the activation in front of the la
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -35,30 +36,33 @@ def initialise(model: nn.Module, seed: int, device: torch.device | str = "cpu") 
     """
     model.to_empty(device=device)
     for name, module in model.named_modules():
-        generator = torch_generator(seed, "initial", name)
         if isinstance(module, Layer | LikelihoodHead):
-            module.reset(generator)
+            module.reset(torch_generator(seed, "reset", name))
+    scales = dict(_scales(model))
+    for name, module in model.named_modules():
+        generator = torch_generator(seed, "weights", name)
+        if isinstance(module, Layer):
+            _values(module, scales.get(name, 1.0), generator)
         if isinstance(module, Bottleneck):
             _bottleneck(module, generator)
-    for name, module in model.named_modules():
-        if isinstance(module, Network):
-            branch = name.rpartition(".")[2] == "branch"
-            _network(module, seed, name, BRANCH_SCALE if branch else 1.0)
 
 
-def _network(network: Network, seed: int, name: str, last: float) -> None:
-    """The weights, gains and biases of the layers directly in a network."""
-    gain = 1.0
-    weighted = [index for index, layer in enumerate(network) if layer.fan_in() is not None]
-    for index, layer in enumerate(network):
-        if isinstance(layer, Activation):
-            gain = layer.gain()
+def _scales(model: nn.Module) -> Iterator[tuple[str, float]]:
+    """By how much the weights of each layer of a list are larger than the number of inputs alone would make them."""
+    for name, network in model.named_modules():
+        if not isinstance(network, Network):
             continue
-        for inner in [layer, *(child for child in layer.children() if isinstance(child, Layer))]:
-            scale = last if weighted and index == weighted[-1] else 1.0
-            _values(inner, gain * scale, torch_generator(seed, "weights", name, index))
-        if layer.fan_in() is not None:
-            gain = 1.0
+        weighted = [index for index, layer in enumerate(network) if layer.fan_in() is not None]
+        gain = 1.0
+        for index, layer in enumerate(network):
+            if isinstance(layer, Activation):
+                gain = layer.gain()
+                continue
+            last = name.rpartition(".")[2] == "branch" and weighted and index == weighted[-1]
+            yield f"{name}.{index}".removeprefix("."), gain * (BRANCH_SCALE if last else 1.0)
+            if any(True for _ in layer.parameters()):
+                # Its own weights, norms or inner layers bring the values back to a mean square of one.
+                gain = 1.0
 
 
 def _values(layer: Layer, gain: float, generator: torch.Generator) -> None:

@@ -69,3 +69,17 @@ def test_meetings_are_what_a_convolution_of_ones_counts(
 def test_depthwise_means_one_group_a_channel() -> None:
     layer = Conv((4, 6, 6), channels=8, groups="depthwise")
     assert layer.weight.shape == (8, 1, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "kernel", "zeros"), [(6, 2, 3, (0, 1)), (7, 2, 3, (1, 1)), (6, 3, 2, (0, 0))]
+)
+def test_keras_padding_is_the_fewest_zeros_with_the_odd_one_at_the_end(
+    size: int, stride: int, kernel: int, zeros: tuple[int, int]
+) -> None:
+    layer = Conv((1, size), channels=1, kernel=kernel, stride=stride, padding="keras", bias=False)
+    torch.nn.init.ones_(layer.weight)
+    x = torch.arange(1.0, size + 1).reshape(1, 1, size)
+    wanted = F.conv1d(F.pad(x, zeros), torch.ones(1, 1, kernel), stride=stride)
+    assert torch.equal(layer(x), wanted)
+    assert wanted.shape[-1] == -(-size // stride)

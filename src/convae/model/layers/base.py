@@ -36,11 +36,13 @@ class Layer(nn.Module):
     built, which gives the shape for the next layer. What it cannot take, it refuses with a `ShapeError` that says
     what it needs; the network adds where.
 
-    `example` and `example_shape` are its smallest example, for the documentation and the contract tests.
+    `example` and `example_shape` are its smallest example, for the documentation and the contract tests. `any_size`
+    says that it works, with the same parameters, on spatial sizes other than those it was built for.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
     example_shape: ClassVar[Shape] = (4, 8, 8)
+    any_size: ClassVar[bool] = True
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convae.core.arguments import PositiveFloat
+from convae.core.errors import ShapeError
 from convae.core.types import Shape
 from convae.model.layers.base import Layer
 
@@ -41,6 +42,8 @@ class BatchNorm(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape; a training batch needs more than one value for each channel."""
+        if self.training and x.numel() == x.shape[1]:
+            raise ShapeError("batch norm cannot train on one value for each channel: use more images in a batch")
         return F.batch_norm(
             x,
             self.running_mean,

@@ -22,14 +22,16 @@ class Conv(Layer):
     """Convolution over 1, 2 or 3 spatial axes: plain, strided, dilated, grouped or depthwise.
 
     With padding `same` an axis of size n becomes ceil(n / stride), whatever the kernel; an even kernel is padded
-    by one position more at the end. Otherwise padding is a number of zeros at both ends of each axis.
+    by one position more at the end. With `keras` it becomes the same size from as few zeros as that takes, an odd
+    one at the end, which is how Keras and the latent diffusion autoencoder pad. Otherwise padding is a number of
+    zeros at both ends of each axis.
 
     Args:
         shape: (channels, *sizes) that will reach the layer.
         channels: output channels.
         kernel: kernel size in positions, one number or one for each axis.
         stride: step in positions.
-        padding: `same`, or zeros at both ends.
+        padding: `same`, `keras`, or zeros at both ends.
         dilation: distance between kernel positions.
         groups: groups of channels that do not see each other, or `depthwise` for one group a channel.
         bias: whether a bias is added for each output channel.
@@ -44,7 +46,7 @@ class Conv(Layer):
         channels: Positive,
         kernel: PerAxis = 3,
         stride: PerAxis = 1,
-        padding: Padding = "same",
+        padding: Literal["keras"] | Padding = "same",
         dilation: PerAxis = 1,
         groups: Positive | Literal["depthwise"] = 1,
         bias: bool = True,
@@ -57,7 +59,7 @@ class Conv(Layer):
         self.groups = shape[0] if groups == "depthwise" else groups
         if shape[0] % self.groups or channels % self.groups:
             raise ShapeError(f"cannot part {shape[0]} input and {channels} output channels into {self.groups} groups")
-        self.low, self.high = ends(padding, self.kernel, self.dilation, shape)
+        self.low, self.high = self._fewest() if padding == "keras" else ends(padding, self.kernel, self.dilation, shape)
         needed = tuple(n - low - high for n, low, high in zip(self._span(), self.low, self.high, strict=True))
         window_fits(needed, shape)
         self.weight = nn.Parameter(torch.empty(channels, shape[0] // self.groups, *self.kernel))
@@ -86,6 +88,15 @@ class Conv(Layer):
     def reach(self) -> Reach:
         """Its kernel, spread by the dilation, and its stride."""
         return Reach(tuple(map(float, self._span())), tuple(map(float, self.stride)))
+
+    def _fewest(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The fewest zeros at the low and the high end of each axis that give ceil(n / stride) positions."""
+        needed = (
+            max(0, (-(-n // step) - 1) * step + span - n)
+            for n, step, span in zip(self.shape_in[1:], self.stride, self._span(), strict=True)
+        )
+        total = tuple(needed)
+        return tuple(n // 2 for n in total), tuple(n - n // 2 for n in total)
 
     def _span(self) -> tuple[int, ...]:
         """Positions from the first to the last that the kernel sees, along each axis."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from convae.model.layers.base import Layer, Reach, everything
@@ -9,6 +11,8 @@ from convae.model.layers.base import Layer, Reach, everything
 
 class Flatten(Layer):
     """Turns channels and sizes into one vector of features."""
+
+    any_size: ClassVar = False
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, *sizes) to (batch, features)."""

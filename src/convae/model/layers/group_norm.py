@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from convae.core.arguments import Positive, PositiveFloat
 from convae.core.errors import ShapeError
+from convae.core.names import shape_text
 from convae.core.types import Shape
 from convae.model.layers.base import Layer
 
@@ -29,6 +30,8 @@ class GroupNorm(Layer):
         super().__init__(shape)
         if shape[0] % groups:
             raise ShapeError(f"needs channels that {groups} groups divide, got {shape[0]} channels")
+        if math.prod(shape) == groups:
+            raise ShapeError(f"needs more than one value in each of {groups} groups, got the shape {shape_text(shape)}")
         self.groups = groups
         self.eps = eps
         self.weight = nn.Parameter(torch.empty(shape[0]))
@@ -36,4 +39,4 @@ class GroupNorm(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
-        return F.group_norm(x, self.groups, self.weight, self.bias, self.eps)
+        return torch.group_norm(x, self.groups, self.weight, self.bias, self.eps)

@@ -36,7 +36,7 @@ class Residual(Layer):
             if len(out) != len(shape) or len(shape) == 1:
                 raise ShapeError(f"its branch turns {shape_text(shape)} into {shape_text(out)}, which cannot be added")
             stride = tuple(-(-size // new) for size, new in zip(shape[1:], out[1:], strict=True))
-            self.skip = Conv(shape, channels=out[0], kernel=1, stride=stride, bias=False)
+            self.skip = Conv(shape, channels=out[0], kernel=1, stride=stride)
             reached = tuple(self.skip(torch.empty(1, *shape, device="meta")).shape[1:])
             if reached != out:
                 raise ShapeError(

@@ -24,6 +24,7 @@ class Unflatten(Layer):
 
     example: ClassVar = {"to": (2, 2, 2)}
     example_shape: ClassVar = (8,)
+    any_size: ClassVar = False
 
     def __init__(self, shape: Shape, *, to: tuple[Positive, ...]) -> None:
         super().__init__(shape)

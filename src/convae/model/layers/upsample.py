@@ -11,7 +11,8 @@ from convae.core.arguments import PerAxis
 from convae.core.types import Shape
 from convae.model.layers.base import Layer, Reach, needs_axes, per_axis
 
-_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+"""The library's names of linear interpolation over 1, 2 and 3 axes."""
 
 
 class Upsample(Layer):
@@ -29,7 +30,7 @@ class Upsample(Layer):
         super().__init__(shape)
         axes = needs_axes(shape, 1, 2, 3)
         self.scale = per_axis(scale, shape, "scale")
-        self.mode = "nearest" if mode == "nearest" else _LINEAR[axes]
+        self.mode = "nearest" if mode == "nearest" else LINEAR[axes]
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, *sizes) to (batch, channel, *sizes times scale)."""

@@ -1,0 +1,60 @@
+"""Residual block with a narrow middle."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from convae.core.arguments import Named, PerAxis, Positive
+from convae.core.types import Shape
+from convae.model.layers.base import Layer, Reach
+from convae.model.layers.residual import Residual
+
+
+class BottleneckResidual(Layer):
+    """1-, 3- and 1-convolution with fewer channels in the middle, added to the input (He et al. 2016).
+
+    In the pre-activation order of arXiv:1603.05027: norm and activation in front of each convolution.
+
+    Args:
+        shape: (channels, *sizes).
+        channels: output channels; None for as many as come in.
+        stride: step of the middle convolution in positions.
+        reduction: the middle has output channels / reduction, at least one.
+        norm: the norm in front of each convolution.
+        activation: the activation behind each norm.
+    """
+
+    example: ClassVar = {"channels": 8}
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        channels: Positive | None = None,
+        stride: PerAxis = 1,
+        reduction: Positive = 4,
+        norm: Named = "batch-norm",
+        activation: Named = "relu",
+    ) -> None:
+        super().__init__(shape)
+        out = shape[0] if channels is None else channels
+        middle = max(1, out // reduction)
+        convolutions = (
+            {"channels": middle, "kernel": 1},
+            {"channels": middle, "stride": stride},
+            {"channels": out, "kernel": 1},
+        )
+        self.block = Residual(
+            shape, layers=[part for conv in convolutions for part in (norm, activation, {"conv": conv})]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channel, *sizes) to (batch, channels, *sizes over the stride)."""
+        y: Tensor = self.block(x)
+        return y
+
+    def reach(self) -> Reach | None:
+        """What its middle convolution sees."""
+        return self.block.reach()

@@ -1,0 +1,47 @@
+"""ConvNeXt block."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from convae.core.arguments import PerAxis, Positive
+from convae.core.types import Shape
+from convae.model.layers.base import Layer, Reach
+from convae.model.layers.residual import Residual
+
+
+class ConvNeXt(Layer):
+    """Wide depthwise convolution, norm, and a two-layer map at each position, added to the input (Liu et al. 2022).
+
+    As in arXiv:2201.03545, without its layer scale: the initial weights make the branch small.
+
+    Args:
+        shape: (channels, *sizes).
+        kernel: size of the depthwise kernel.
+        expansion: the hidden channels of the map, in multiples of the channels.
+    """
+
+    example: ClassVar = {"kernel": 3, "expansion": 2}
+
+    def __init__(self, shape: Shape, *, kernel: PerAxis = 7, expansion: Positive = 4) -> None:
+        super().__init__(shape)
+        channels = shape[0]
+        layers: list[Any] = [
+            {"conv": {"channels": channels, "kernel": kernel, "groups": "depthwise"}},
+            "layer-norm",
+            {"conv": {"channels": expansion * channels, "kernel": 1}},
+            "gelu",
+            {"conv": {"channels": channels, "kernel": 1}},
+        ]
+        self.block = Residual(shape, layers=layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channel, *sizes), the same again."""
+        y: Tensor = self.block(x)
+        return y
+
+    def reach(self) -> Reach | None:
+        """What its depthwise convolution sees."""
+        return self.block.reach()

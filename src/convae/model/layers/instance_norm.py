@@ -1,0 +1,35 @@
+"""Instance normalisation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from convae.core.arguments import PositiveFloat
+from convae.core.errors import ShapeError
+from convae.core.names import shape_text
+from convae.core.types import Shape
+from convae.model.layers.base import Layer
+
+
+class InstanceNorm(Layer):
+    """Normalises each channel of each image over its sizes (Ulyanov et al. 2016, arXiv:1607.08022).
+
+    Args:
+        shape: any with more than one position.
+        eps: added to the variance.
+    """
+
+    def __init__(self, shape: Shape, *, eps: PositiveFloat = 1e-5) -> None:
+        super().__init__(shape)
+        if math.prod(shape[1:]) == 1:
+            raise ShapeError(f"needs more than one position in each channel, got the shape {shape_text(shape)}")
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(shape[0]))
+        self.bias = nn.Parameter(torch.empty(shape[0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channel, *sizes)."""
+        return torch.group_norm(x, x.shape[1], self.weight, self.bias, self.eps)

@@ -1,0 +1,36 @@
+"""Layer normalisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from convae.core.arguments import PositiveFloat
+from convae.core.errors import ShapeError
+from convae.core.types import Shape
+from convae.model.layers.base import Layer, along_channels
+
+
+class LayerNorm(Layer):
+    """Normalises the channels at each position of each image (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
+
+    To normalise all channels and positions of an image together, use `group-norm` with one group.
+
+    Args:
+        shape: any with more than one channel.
+        eps: added to the variance.
+    """
+
+    def __init__(self, shape: Shape, *, eps: PositiveFloat = 1e-6) -> None:
+        super().__init__(shape)
+        if shape[0] == 1:
+            raise ShapeError("needs more than one channel, since one value less its own mean is zero")
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(shape[0]))
+        self.bias = nn.Parameter(torch.empty(shape[0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
+        normal = (x - mean) * torch.rsqrt(variance + self.eps)
+        return normal * along_channels(self.weight, x.ndim - 2) + along_channels(self.bias, x.ndim - 2)

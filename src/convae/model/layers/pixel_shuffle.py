@@ -1,0 +1,46 @@
+"""Sub-pixel upsampling."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from torch import Tensor
+
+from convae.core.arguments import PerAxis
+from convae.core.errors import ShapeError
+from convae.core.types import Shape
+from convae.model.layers.base import Layer, Reach, needs_axes, per_axis
+
+
+class PixelShuffle(Layer):
+    """Turns groups of channels into finer positions (Shi et al. 2016, arXiv:1609.05158).
+
+    Args:
+        shape: (channels, *sizes) whose channels the product of the scales divides.
+        scale: factor, one number or one for each axis.
+    """
+
+    example: ClassVar = {"scale": 2}
+
+    example_shape: ClassVar[Shape] = (8, 4, 4)
+
+    def __init__(self, shape: Shape, *, scale: PerAxis = 2) -> None:
+        super().__init__(shape)
+        self.axes = needs_axes(shape, 1, 2, 3)
+        self.scale = per_axis(scale, shape, "scale")
+        if shape[0] % math.prod(self.scale):
+            raise ShapeError(f"needs channels that {math.prod(self.scale)} divides, got {shape[0]} channels")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channel, *sizes) to (batch, channel / scales, *sizes times scale)."""
+        sizes = x.shape[2:]
+        split = x.reshape(x.shape[0], -1, *self.scale, *sizes)
+        # Each size is followed by its own scale: (batch, channel, size 1, scale 1, size 2, scale 2, …).
+        order = [axis for n in range(self.axes) for axis in (2 + self.axes + n, 2 + n)]
+        sizes_out = (size * scale for size, scale in zip(sizes, self.scale, strict=True))
+        return split.permute(0, 1, *order).reshape(x.shape[0], -1, *sizes_out)
+
+    def reach(self) -> Reach:
+        """One position, and 1 / scale from one output to the next."""
+        return Reach((1.0,) * self.axes, tuple(1 / factor for factor in self.scale))

@@ -1,0 +1,35 @@
+"""Squeeze-and-excitation."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from convae.core.arguments import Positive
+from convae.core.types import Shape
+from convae.model.layers.base import Layer, Reach, everything, needs_axes
+from convae.model.network import Network
+
+
+class SqueezeExcitation(Layer):
+    """Weighs each channel by a gate in (0, 1) that sees the mean of all channels (Hu et al. 2018, arXiv:1709.01507).
+
+    Args:
+        shape: (channels, *sizes) with 1, 2 or 3 spatial axes.
+        reduction: the gate has channels / reduction hidden features, at least one.
+    """
+
+    def __init__(self, shape: Shape, *, reduction: Positive = 16) -> None:
+        super().__init__(shape)
+        needs_axes(shape, 1, 2, 3)
+        hidden = max(1, shape[0] // reduction)
+        layers = [{"linear": {"features": hidden}}, "silu", {"linear": {"features": shape[0]}}, "sigmoid"]
+        self.gate = Network(shape[:1], layers, "gate")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channel, *sizes), the same again."""
+        gate: Tensor = self.gate(x.flatten(2).mean(2))
+        return x * gate.view(*gate.shape, *(1,) * (x.ndim - 2))
+
+    def reach(self) -> Reach:
+        """Every output sees the whole input, through the means."""
+        return everything(self.shape_in)

@@ -1,0 +1,130 @@
+"""What layers compute, against the library's own functions or by what defines them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convae.core.errors import ShapeError
+from convae.core.random import torch_generator
+from convae.core.types import Shape
+from convae.model.initialise import initialise
+from convae.model.network import Network
+
+
+def values(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch_generator(0, "values"))
+
+
+def network(shape: Shape, *layers: object) -> Network:
+    made = Network(shape, list(layers), "layers")
+    initialise(made, 0)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.5, generator=torch_generator(1, "parameters", parameter.numel()))
+    return made
+
+
+def test_pixel_shuffle_is_that_of_torch() -> None:
+    x = values(2, 12, 3, 5)
+    assert torch.equal(network((12, 3, 5), {"pixel-shuffle": {"scale": 2}})(x), F.pixel_shuffle(x, 2))
+
+
+@pytest.mark.parametrize(("shape", "scale"), [((2, 12), 3), ((2, 6, 8), [3, 2]), ((1, 4, 6, 2), [2, 3, 1])])
+def test_pixel_unshuffle_and_pixel_shuffle_undo_each_other(shape: Shape, scale: int | list[int]) -> None:
+    x = values(2, *shape)
+    both = network(shape, {"pixel-unshuffle": {"scale": scale}}, {"pixel-shuffle": {"scale": scale}})
+    assert torch.equal(both(x), x)
+
+
+def test_layer_norm_is_that_of_torch_over_channels() -> None:
+    x = values(2, 6, 4, 3)
+    layer = network((6, 4, 3), "layer-norm")
+    wanted = F.layer_norm(x.movedim(1, -1), (6,), layer[0].weight, layer[0].bias, 1e-6).movedim(-1, 1)
+    torch.testing.assert_close(layer(x), wanted)
+
+
+def test_instance_and_group_norm_are_those_of_torch() -> None:
+    x = values(2, 6, 4, 3)
+    instance, group = network((6, 4, 3), "instance-norm"), network((6, 4, 3), {"group-norm": {"groups": 3}})
+    wanted = F.instance_norm(x, weight=instance[0].weight, bias=instance[0].bias)
+    torch.testing.assert_close(instance(x), wanted)
+    torch.testing.assert_close(group(x), F.group_norm(x, 3, group[0].weight, group[0].bias))
+
+
+def test_batch_norm_moves_its_statistics_in_training_alone() -> None:
+    layer = network((3, 4), "batch-norm")
+    for _ in range(300):
+        layer(values(16, 3, 4) * 2 + 5)
+    assert layer[0].running_mean.tolist() == pytest.approx([5, 5, 5], abs=0.5)
+    before = layer[0].running_mean.clone()
+    layer.eval()(values(16, 3, 4))
+    assert torch.equal(layer[0].running_mean, before)
+
+
+def test_batch_norm_cannot_train_on_single_values() -> None:
+    layer = network((3, 1, 1), "batch-norm")
+    with pytest.raises(ShapeError, match="one value for each channel: use more images in a batch"):
+        layer(values(1, 3, 1, 1))
+    assert layer.eval()(values(1, 3, 1, 1)).isfinite().all()
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attention_is_that_of_torch_without_a_mask(heads: int) -> None:
+    x = values(2, 8, 3, 4)
+    layer = network((8, 3, 4), {"attention": {"heads": heads, "norm": {"group-norm": {"groups": 2}}}})[0]
+    theirs = torch.nn.MultiheadAttention(8, heads, batch_first=True)
+    state = {
+        "in_proj_weight": layer.ask[1].weight.flatten(1),
+        "in_proj_bias": layer.ask[1].bias,
+        "out_proj.weight": layer.branch[0].weight.flatten(1),
+        "out_proj.bias": layer.branch[0].bias,
+    }
+    theirs.load_state_dict(state)
+    words = layer.ask[0](x).flatten(2).transpose(1, 2)
+    wanted = x + theirs(words, words, words)[0].transpose(1, 2).reshape(x.shape)
+    torch.testing.assert_close(layer(x), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_residual_adds_the_input_or_a_strided_map_of_it() -> None:
+    x = values(2, 3, 7, 6)
+    plain = network((3, 7, 6), {"residual": {"layers": ["tanh"]}})
+    torch.testing.assert_close(plain(x), x + x.tanh())
+    changed = network((3, 7, 6), {"residual": {"layers": [{"conv": {"channels": 5, "stride": 2}}]}})
+    skip = F.conv2d(x, changed[0].skip.weight, changed[0].skip.bias, stride=2)
+    torch.testing.assert_close(changed(x), skip + changed[0].branch(x))
+
+
+def test_squeeze_excitation_weighs_whole_channels() -> None:
+    x = values(2, 4, 5, 6)
+    gate = network((4, 5, 6), "squeeze-excitation")(x) / x
+    torch.testing.assert_close(gate, gate[:, :, :1, :1].expand_as(gate))
+    assert 0 < gate.min() < gate.max() < 1
+
+
+def test_dropout_of_whole_channels_drops_them_whole_and_keeps_the_mean() -> None:
+    x = torch.ones(200, 8, 3, 3)
+    dropped = network((8, 3, 3), {"dropout": {"share": 0.25, "whole_channels": True}})(x)
+    assert dropped.flatten(2).mean(2).unique().tolist() == pytest.approx([0, 4 / 3])
+    assert dropped.mean().item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer", "part"),
+    [
+        ((6, 4), {"pixel-shuffle": {"scale": 4}}, "needs channels that 4 divides, got 6 channels"),
+        ((6, 4, 5), "pixel-unshuffle", "needs sizes that 2×2 divides, got the shape 6×4×5"),
+        ((6, 4), {"attention": {"heads": 4}}, "needs channels that 4 heads divide, got 6 channels"),
+        ((6,), "attention", "needs channels and 1 or 2 or 3 spatial axes, got the shape 6"),
+        ((1, 4), "layer-norm", "more than one channel"),
+        ((4, 1), "instance-norm", "more than one position"),
+        ((32, 1, 1), "group-norm", "more than one value in each of 32 groups, got the shape 32×1×1"),
+        ((48, 4, 4), "residual-block", "branch layer 0 (group-norm): needs channels that 32 groups divide, got 48"),
+    ],
+)
+def test_what_a_layer_cannot_take_it_refuses(shape: Shape, layer: object, part: str) -> None:
+    with pytest.raises(ShapeError) as caught:
+        Network(shape, [layer], "encoder")
+    assert part in str(caught.value)
+    assert str(caught.value).startswith("encoder layer 0 (")
