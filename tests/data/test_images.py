@@ -231,3 +231,10 @@ def test_arrays_of_other_types_become_tensors_by_their_range():
     for wrong in (np.array([[-1]]), np.array([[1.5]]), np.array([[np.nan]])):
         with pytest.raises(DataError, match="floats in"):
             to_tensor(wrong)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+def test_grey_in_three_channels_is_the_grey_three_times(photo, fit):
+    grey, rgb = (preprocess(photo(mode="L"), (16, 16), channels=channels, fit=fit) for channels in (1, 3))
+    np.testing.assert_array_equal(rgb, np.repeat(grey, 3, axis=-1))
+    np.testing.assert_array_equal(rgb, preprocess(photo(mode="L").convert("RGB"), (16, 16), channels=3, fit=fit))
