@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from convae.core.errors import ConvaeError
@@ -13,6 +12,8 @@ from convae.core.version import VERSION
 
 COMMANDS = Registry(__name__, "command")
 _INTERRUPTED = 130
+# Typer brings its own copy of click and offers the base of its usage errors under no name of its own.
+_UsageProblem = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 def _app() -> typer.Typer:
@@ -50,12 +51,12 @@ def main(arguments: list[str] | None = None) -> None:
         code = _app()(args=arguments, prog_name="convae", standalone_mode=False)
     except ConvaeError as error:
         _fail(str(error))
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
-        sys.exit(2)
-    except click.ClickException as error:
-        _fail(error.format_message())
-    except (KeyboardInterrupt, click.Abort):
+    except _UsageProblem as problem:
+        text = str(problem.format_message())  # type: ignore[attr-defined]  # every usage error has it
+        if type(problem).__name__ == "NoArgsIsHelpError":
+            sys.exit(2)  # the help is printed already
+        _fail(text[:1].lower() + text[1:].rstrip("."))
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output has gone; there is nobody left to tell.

@@ -41,17 +41,13 @@ def open_images(model: VAE, data: str | None, data_dir: Path | None, split: str,
 
 
 def new_files(folder: Path, names: list[str], force: bool) -> list[Path]:
-    """Paths in `folder`, which is made.
+    """Paths in `folder` for files that will be written there.
 
     Raises:
-        OutputError: one of them is there and `force` is not set, or the folder cannot be made.
+        OutputError: one of them is there and `force` is not set.
     """
-    from convae.core.files import writing
-
     paths = [folder / name for name in names]
     there = [path for path in paths if path.exists()]
     if there and not force:
         raise OutputError(f"{there[0]}: is there already; give another --out, or --force to overwrite")
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     return paths

@@ -46,7 +46,8 @@ class WorkBar:
 
     def close(self) -> None:
         """Takes the bar away."""
-        self._bar.stop()
+        if self._task is not None:
+            self._bar.stop()
 
 
 @contextlib.contextmanager

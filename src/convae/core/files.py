@@ -41,9 +41,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file atomically: readers see the old content or the new, never a part."""
+    """Writes a file atomically: readers see the old content or the new, never a part; its folder is made."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
                 file.write(content)

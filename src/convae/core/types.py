@@ -43,6 +43,14 @@ class PosteriorLike(Protocol):
 
 
 @runtime_checkable
+class FactorisedLike(Protocol):
+    """What a posterior gives beside, whose latent values are independent of each other."""
+
+    def kl_values(self) -> Tensor:
+        """(batch, *latent), nats: the parts whose sum over the latent is `kl`."""
+
+
+@runtime_checkable
 class LikelihoodLike(Protocol):
     """What a decoder believes of the image of each latent."""
 
@@ -76,3 +84,25 @@ class OutputLike(Protocol):
     @property
     def terms(self) -> dict[str, Tensor]:
         """The bottleneck's own terms, (batch,) each, unweighted."""
+
+
+@runtime_checkable
+class ClassifiedLike(Protocol):
+    """What a pass gives beside, through a model with a classifier on its latent."""
+
+    @property
+    def logits(self) -> Tensor | None:
+        """(batch, class), log-probabilities up to a constant; None from a model without a classifier."""
+
+
+@runtime_checkable
+class BatchLike(Protocol):
+    """The part of the data that a step sees."""
+
+    @property
+    def images(self) -> Tensor:
+        """(batch, channel, *sizes) in [0, 1]."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """(batch,) class numbers, -1 where one is missing; None where the data has none."""
