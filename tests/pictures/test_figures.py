@@ -143,6 +143,17 @@ def test_ten_classes_have_ten_colours_and_markers() -> None:
     assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == 10
 
 
+@pytest.mark.parametrize("name", ["scatter", "curves", "histograms"])
+def test_neither_title_nor_data_touch_the_legend(name: str) -> None:
+    figure = FIGURES[name]()
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    title = figure._suptitle.get_window_extent()  # type: ignore[attr-defined]
+    assert not box.overlaps(title)
+    assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
+    assert title.x1 < figure.bbox.x1
+
+
 def test_classes_can_have_names() -> None:
     figure = scatter(POINTS, np.arange(500) % 2, names={1: "boot"}, x_label="a", y_label="b")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0", "boot"]

@@ -35,9 +35,14 @@ def test_a_suffix_that_does_not_suit_the_picture_is_refused(tmp_path: Path) -> N
         save(grid(IMAGES), tmp_path / "a.svg")
     with pytest.raises(OutputError, match=r"saved as \.png or \.svg, not '\.webp'"):
         save(curves({"a": {"b": ([1], [1])}}, x_label="step"), tmp_path / "a.webp")
-    with pytest.raises(OutputError, match="cannot be written"):
-        save(grid(IMAGES), tmp_path / "missing" / "a.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        save(grid(IMAGES), tmp_path / "file" / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_sheet_needs_neither_pyplot_nor_torch() -> None:

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from convae.core.errors import DataError
-from convae.pictures.figure import legend_below, panelled, styled
+from convae.pictures.figure import heighten, legend_below, panelled, styled
 from convae.pictures.images import array
 from convae.pictures.style import BLUE, PALETTE, VERMILION
 from convae.pictures.thinning import thinned
@@ -65,15 +65,17 @@ def _mark(axes: Axes, stages: Sequence[tuple[float, str]]) -> int:
             continue
         axes.axvline(start, color=STAGE, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
         width = len(name) * LETTER
-        left = min(place, max(1 - width, 0))
+        before = place + width > 1 and place - width >= 0  # a name that would run over the edge ends at its line
+        left = place - width if before else place
         level = next((number for number, end in enumerate(ends) if end < left), len(ends))
         ends[level : level + 1] = [left + width + LETTER]
         axes.annotate(
             name,
-            (left, 1),
+            (place, 1),
             xycoords="axes fraction",
             xytext=(0, 3 + 10 * level),
             textcoords="offset points",
+            ha="right" if before else "left",
             fontsize=8,
         )
     axes.set_xlim(low, high)
@@ -123,7 +125,10 @@ def curves(
                 _draw(axes, x, y, colours[label])
             if all((x == np.rint(x)).all() for x, _ in points.values()):
                 axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
-            axes.set_title(panel, pad=6 + 10 * _mark(axes, stages))
+            levels = _mark(axes, stages)
+            axes.set_title(panel, pad=6 + 10 * levels)
+            if axes in places[::columns]:
+                heighten(figure, 10 * levels / 72)
         if len(labels) > 1:
             legend_below(figure, [Line2D([], [], color=colours[label], label=label) for label in labels])
     return figure

@@ -74,12 +74,24 @@ def panelled(count: int, *, columns: int, size: tuple[float, float], title: str 
     rows = -(-count // columns)
     figure = Figure(figsize=(columns * size[0], rows * size[1]))
     if title:
-        figure.suptitle(textwrap.fill(title, int(11 * figure.get_figwidth())), x=0.01, ha="left")
-    return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
+        lines = textwrap.wrap(title, int(11 * figure.get_figwidth()))
+        figure.suptitle("\n".join(lines), x=0.01, ha="left")
+        heighten(figure, 0.1 + 0.2 * len(lines))
+    panels = [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
+    for panel in panels:
+        # A number of ticks that does not hang on the panel's size: their width would change once the layout is done.
+        panel.locator_params(nbins=6)
+    return figure, panels
+
+
+def heighten(figure: Figure, inches: float) -> None:
+    """Adds room to a figure, so that what stands around the panels takes nothing from them."""
+    figure.set_figheight(figure.get_figheight() + inches)
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
     """A legend outside the panels, in as many columns as the figure is wide."""
     longest = max(len(str(handle.get_label())) for handle in handles)
-    columns = int(figure.get_figwidth() / (0.6 + 0.09 * longest))
-    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(columns, len(handles))))
+    columns = max(1, min(int(figure.get_figwidth() / (0.6 + 0.09 * longest)), len(handles)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    heighten(figure, 0.15 + 0.2 * -(-len(handles) // columns))

@@ -25,6 +25,8 @@ MARKERS = {"o": 1.0, "s": 0.8, "^": 1.2, "D": 0.7, "v": 1.2, "P": 1.2, "X": 1.2,
 """Shapes, with the size that makes each look as large as the others."""
 CLASSES = 30
 """Colours and markers tell this many classes apart."""
+LISTED = 15
+"""Entries that a column of the legend takes."""
 
 
 def _look(place: int) -> tuple[str, str]:
@@ -120,7 +122,10 @@ def scatter(
             _density(figure, axes, found, place, max(len(classes), 1))
         else:
             _dots(axes, found, place, max(len(classes), 1))
-        axes.set_aspect("equal", adjustable="datalim")
+        low, high = found.min(axis=0), found.max(axis=0)
+        reach = 0.53 * (float((high - low).max()) or 1)
+        (x, y) = (low + high) / 2
+        axes.set(xlim=(x - reach, x + reach), ylim=(y - reach, y + reach), aspect="equal")
         halo = [withStroke(linewidth=3, foreground=PAPER)]
         for number, name in enumerate(called):
             x, y = np.median(found[place == number], axis=0)
@@ -131,5 +136,6 @@ def scatter(
                 Line2D([], [], linestyle="", color=colour, marker=marker, markersize=7, label=name)
                 for (colour, marker), name in zip(looks, called, strict=True)
             ]
-            figure.legend(handles=handles, loc="outside right upper")
+            columns = -(-len(called) // LISTED)
+            figure.legend(handles=handles, loc="outside right center", ncols=columns)
     return figure
