@@ -7,6 +7,7 @@ by beartype under pytest and cost nothing otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -21,6 +22,9 @@ AnyImages = Shaped[Tensor, "batch channel *sizes"]
 """Images at the door of a model, which says itself what it thinks of bytes."""
 Latents = Float[Tensor, "batch *latent"]
 PerImage = Float[Tensor, " batch"]
+Generators = torch.Generator | Sequence[torch.Generator]
+"""What latents are drawn from: one generator for a batch, or one for each image, whose latent then does not depend on
+what it is batched with."""
 
 
 @runtime_checkable
@@ -35,7 +39,7 @@ class PosteriorLike(Protocol):
     def logvar(self) -> Tensor:
         """(batch, *latent)."""
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: Generators | None = None) -> Tensor:
         """A latent drawn for each image."""
 
     def kl(self) -> Tensor:

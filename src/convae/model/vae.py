@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from convae.core.arguments import Named, arguments, named, not_default
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
-from convae.core.types import AnyImages, Images, Latents, Shape
+from convae.core.types import AnyImages, Generators, Images, Latents, Shape
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck, Posterior
 from convae.model.likelihoods import LIKELIHOODS
@@ -115,20 +115,20 @@ class VAE(nn.Module):
         likelihood: Likelihood = self.head(self.decoder(z))
         return likelihood
 
-    def forward(self, x: AnyImages, generator: torch.Generator | None = None) -> Output:
+    def forward(self, x: AnyImages, generator: Generators | None = None) -> Output:
         """Encodes and decodes.
 
         Args:
             x: images.
-            generator: draws the latent. Without one, the latent is drawn from torch's default generator in training
-                mode, and is the posterior's mean in evaluation mode.
+            generator: draws the latents, or one for each image does. Without one, latents are drawn from torch's
+                default generator in training mode, and are the posterior's mean in evaluation mode.
         """
         features = self.encoder(self._checked(x))
         bottled = self.bottleneck(features, generator, self.training or generator is not None)
         return Output(bottled.posterior, bottled.latent, self.decode(bottled.latent), bottled.terms)
 
     @torch.no_grad()
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Images:
+    def sample(self, n: int, generator: Generators | None = None) -> Images:
         """`n` images: the expected image of latents drawn from the prior, in [0, 1]."""
         return self.decode(self.bottleneck.draw(n, generator)).mean
 

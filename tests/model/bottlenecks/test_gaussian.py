@@ -95,3 +95,16 @@ def test_half_precision_features_give_single_precision_posteriors() -> None:
 def test_without_a_head_the_channels_must_be_twice_the_latent() -> None:
     with pytest.raises(ShapeError, match="needs 6 feature channels for 3 without a head, got 4×2×2"):
         Gaussian((4, 2, 2), latent=3, head=False)
+
+
+def test_a_generator_for_each_image_draws_its_latent_whatever_it_is_batched_with() -> None:
+    posterior = GaussianPosterior(torch.zeros(5, 3), torch.zeros(5, 3))
+    drawn = posterior.sample([torch_generator(0, index) for index in range(5)])
+    alone = GaussianPosterior(torch.zeros(1, 3), torch.zeros(1, 3)).sample([torch_generator(0, 3)])
+    assert torch.equal(drawn[3:4], alone)
+    assert len(drawn.unique()) == 15
+
+
+def test_another_number_of_generators_than_images_is_refused() -> None:
+    with pytest.raises(ShapeError, match="2 latents need as many generators, got 1"):
+        GaussianPosterior(torch.zeros(2, 3), torch.zeros(2, 3)).sample([torch_generator(0)])

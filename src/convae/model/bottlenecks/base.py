@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
-from convae.core.types import PosteriorLike, Shape
+from convae.core.types import Generators, PosteriorLike, Shape
 
 
 @runtime_checkable
@@ -49,11 +48,11 @@ class Bottleneck(nn.Module):
         """What the features say of the latent."""
         raise NotImplementedError
 
-    def forward(self, features: Tensor, generator: torch.Generator | None, sample: bool) -> Bottled:
+    def forward(self, features: Tensor, generator: Generators | None, sample: bool) -> Bottled:
         """(batch, *features) to a latent, drawn from the posterior or, without `sample`, its mean."""
         raise NotImplementedError
 
-    def draw(self, count: int, generator: torch.Generator | None) -> Tensor:
+    def draw(self, count: int, generator: Generators | None) -> Tensor:
         """`count` latents from the prior."""
         raise NotImplementedError
 

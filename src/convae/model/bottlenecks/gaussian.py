@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 from convae.core.arguments import Positive
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
-from convae.core.types import Latents, PerImage, Shape
+from convae.core.types import Generators, Latents, PerImage, Shape
 from convae.model.bottlenecks.base import Bottled, Bottleneck
 
 LOGVAR_RANGE = (-30.0, 20.0)
@@ -34,7 +35,7 @@ class GaussianPosterior:
     mean: Latents
     logvar: Latents
 
-    def sample(self, generator: torch.Generator | None = None) -> Latents:
+    def sample(self, generator: Generators | None = None) -> Latents:
         """A latent drawn for each image, differentiable in mean and log-variance (Kingma & Welling 2013)."""
         return self.mean + torch.exp(0.5 * self.logvar) * _normal_like(self.mean, generator)
 
@@ -92,13 +93,13 @@ class Gaussian(Bottleneck):
         mean, logvar = features.chunk(2, dim=1)
         return GaussianPosterior(mean, logvar.clamp(*LOGVAR_RANGE))
 
-    def forward(self, features: Tensor, generator: torch.Generator | None, sample: bool) -> Bottled:
+    def forward(self, features: Tensor, generator: Generators | None, sample: bool) -> Bottled:
         """The latent, its posterior and the term `kl` (nats per image)."""
         posterior = self.posterior(features)
         latent = posterior.sample(generator) if sample else posterior.mean
         return Bottled(latent, posterior, {"kl": posterior.kl()})
 
-    def draw(self, count: int, generator: torch.Generator | None) -> Float[Tensor, count * latent]:
+    def draw(self, count: int, generator: Generators | None) -> Float[Tensor, count * latent]:
         """`count` latents from the standard normal."""
         parameter = next(self.parameters(), torch.empty(0))
         return _normal_like(parameter.new_empty(count, *self.latent_shape), generator)
@@ -108,10 +109,17 @@ class Gaussian(Bottleneck):
         return -0.5 * (z.square() + _LOG_TWO_PI).flatten(1).sum(1)
 
 
-def _normal_like(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal values of the tensor's shape, on its device, from a generator on any device.
+def _normal_like(tensor: Tensor, generator: Generators | None) -> Tensor:
+    """Standard normal values of the tensor's shape, on its device, from generators on any device.
 
     Values are drawn on the generator's own device, so a seed gives the same latents whatever runs the model.
+
+    Raises:
+        ShapeError: there is not one generator for each image.
     """
+    if isinstance(generator, Sequence):
+        if len(generator) != len(tensor):
+            raise ShapeError(f"{len(tensor)} latents need as many generators, got {len(generator)}")
+        return torch.stack([_normal_like(row, own) for row, own in zip(tensor, generator, strict=True)])
     device = tensor.device if generator is None else generator.device
     return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device=device).to(tensor.device)
