@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 def open_model(path: Path, device: str) -> VAE:
     """The model of an artifact or a run, on a device."""
+    from convae.core.allocator import keep_freed_memory
     from convae.core.device import device as device_named
     from convae.model.artifact import load
 
+    keep_freed_memory()
     return load(path, device_named(device))
 
 

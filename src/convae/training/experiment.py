@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
+from convae.core.allocator import keep_freed_memory
 from convae.core.device import device
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text
 from convae.core.progress import Progress
 from convae.data import Batches, Split, open_split
+from convae.model.artifact import load
 from convae.model.build import build
 from convae.model.spec import resolve
 from convae.model.vae import VAE
@@ -58,7 +60,8 @@ def experiment(recipe: Recipe, progress: Progress | None = None) -> Experiment:
         DataError: the images cannot be found or read.
     """
     where = device(recipe.training.device)
-    terms = objective(recipe.objective)
+    keep_freed_memory()
+    terms = objective(recipe.objective, lambda path: load(path).encoder)
     rate = LearningRate(recipe.training.optimizer)
     recipe, split, validation = _with_data(recipe, progress)
     model = build(recipe.model, seed=recipe.training.seed).to(where)
