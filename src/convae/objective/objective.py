@@ -1,8 +1,11 @@
-"""The objective: named terms, each with a weight, and the sum that training minimises."""
+"""The objective: named terms, each with a weight, and the sum that training minimises.
+
+batch, output, moment ── every term ──> cost of each image ── mean × weight(moment) ──> total
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from convae.core.arguments import arguments
-from convae.core.errors import ConfigError
-from convae.core.types import Images, OutputLike
+from convae.core.errors import ConfigError, ConvaeError
+from convae.core.types import BatchLike, OutputLike
 from convae.objective.schedules.base import Moment, Schedule, schedule
 from convae.objective.terms import TERMS
-from convae.objective.terms.base import Term
+from convae.objective.terms.base import Pass, Term
+
+Loader = Callable[[str], nn.Sequential]
+"""From the path of a saved model to the layers of its encoder."""
 
 
 @dataclass(frozen=True)
@@ -52,29 +58,65 @@ class Objective(nn.Module):
         """Each term's weight at a moment."""
         return {name: weight(moment) for name, weight in self.schedules.items()}
 
-    def forward(self, x: Images, output: OutputLike, weights: Mapping[str, float]) -> Losses:
-        """The cost of a batch under the given weights."""
-        terms: dict[str, Tensor] = {name: term(x, output) for name, term in self.terms.items()}
-        parts = [terms[name].mean() * weight for name, weight in weights.items()]
+    def forward(self, batch: BatchLike, output: OutputLike, moment: Moment) -> Losses:
+        """The cost of a batch that the model turned into `output`.
+
+        Raises:
+            ConfigError: the model or the data has not what a term needs; the message names the term.
+            ShapeError: the images have not the size that a term needs.
+        """
+        given = Pass(batch.images, batch.labels, output, moment)
+        terms: dict[str, Tensor] = {}
+        for name, term in self.terms.items():
+            try:
+                terms[name] = term(given)
+            except ConvaeError as error:
+                raise type(error)(f"objective.{name}: {error}") from error
+        parts = [terms[name].mean() * weight for name, weight in self.weights(moment).items()]
         return Losses(torch.stack(parts).sum(), terms)
 
 
-def objective(written: Mapping[str, Mapping[str, Any]]) -> Objective:
+def objective(written: Mapping[str, Mapping[str, Any]], load: Loader | None = None) -> Objective:
     """The objective that a recipe describes: names of terms, each with a weight and the term's own arguments.
 
-    A weight is a number or a schedule; without one it is 1.
+    A weight is a number or a schedule; without one it is 1. A weight of 0 only watches the term.
+
+    Args:
+        written: the arguments of each term by its name, with `weight` among them.
+        load: gives the layers of a saved model's encoder to the terms that compare with what it sees.
 
     Raises:
         ConfigError: no terms, an unknown term, or wrong arguments.
     """
     if not written:
-        raise ConfigError("objective: needs at least one term")
+        raise ConfigError(f"objective: needs at least one term of {', '.join(TERMS.names())}")
     terms: dict[str, Term] = {}
     weights: dict[str, Schedule] = {}
     for name, given in written.items():
         where = f"objective.{name}"
         options = dict(given)
         weights[name] = schedule(options.pop("weight", 1.0), f"{where}.weight")
-        target = TERMS.get(name)
-        terms[name] = target(**arguments(target, options, where))
+        terms[name] = _term(name, options, load, where)
     return Objective(terms, weights)
+
+
+def _term(name: str, options: Mapping[str, Any], load: Loader | None, where: str) -> Term:
+    """A term from its arguments, with the network that it asks for."""
+    try:
+        target = TERMS.get(name)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    checked = arguments(target, options, where)
+    try:
+        handed = [] if target.network is None else [_loaded(checked[target.network], load)]
+        made: Term = target(*handed, **checked)
+    except ConvaeError as error:
+        raise type(error)(f"{where}: {error}") from error
+    return made
+
+
+def _loaded(path: str, load: Loader | None) -> nn.Sequential:
+    """The layers of a saved model's encoder."""
+    if load is None:
+        raise ConfigError(f"compares with the saved model {path}, but no model can be loaded here")
+    return load(path)

@@ -128,7 +128,7 @@ class Trainer:
         torch.manual_seed(key(seed, "layers", self.state.step))
         noise = torch_generator(seed, "latent", self.state.step)
         output = experiment.model(batch.images, noise)
-        losses = experiment.objective(batch.images, output, experiment.objective.weights(moment))
+        losses = experiment.objective(batch, output, moment)
         experiment.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         if self._options.optimizer.clip is not None:
@@ -163,13 +163,14 @@ class Trainer:
             self._save_model("last, since no images were held out for validation")
             return
         experiment.model.eval()
-        weights = experiment.objective.weights(self._moment())
+        moment = self._moment()
+        weights = experiment.objective.weights(moment)
         sums: dict[str, float] = {}
         count = 0
         for number, batch in enumerate(in_order(experiment.validation, self._options.batch_size, experiment.device)):
             # The same noise at every epoch, so that figures differ by the model alone.
             noise = torch_generator(self._options.seed, "validation", number)
-            losses = experiment.objective(batch.images, experiment.model(batch.images, noise), weights)
+            losses = experiment.objective(batch, experiment.model(batch.images, noise), moment)
             for name, term in losses.terms.items():
                 sums[name] = sums.get(name, 0.0) + float(term.to(self._precision).sum())
             count += len(batch)

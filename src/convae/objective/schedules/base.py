@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import Field
 
 from convae.core.arguments import Named, arguments, named
 from convae.core.errors import ConfigError
 from convae.objective.schedules import SCHEDULES
+
+T = TypeVar("T")
+Unit = Literal["step", "epoch", "share"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Begin = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A moment, in epochs, steps, or share of the training."""
+Part = Annotated[float, Field(gt=0, le=1)]
+"""A length as a share of the training."""
+Written = Finite | Named
+"""A schedule as a person writes it: a number, a name, or a name with its arguments."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +39,34 @@ class Moment:
     epoch: float
     share: float
 
+    def read(self, unit: Unit) -> float:
+        """How much of training is done."""
+        return {"step": self.step, "epoch": self.epoch, "share": self.share}[unit]
+
+    def since(self, begin: float, end: float | None, unit: Unit) -> Moment:
+        """The moment as a part of the training sees it, whose clock starts at `begin` and whose share ends at `end`.
+
+        Args:
+            begin: not later than this moment.
+            end: where the part ends; None for a part that lasts to the end of training.
+            unit: of `begin` and `end`. Steps, epochs and shares pass evenly, so one gives the others.
+        """
+        now = self.read(unit)
+        before = begin / now if now > 0 else 0.0
+        steps = self.step - begin if unit == "step" else self.step * (1 - before)
+        epochs = self.epoch - begin if unit == "epoch" else self.epoch * (1 - before)
+        if end is not None:
+            share = (now - begin) / (end - begin)
+        else:
+            share = self.share * (1 - before) / (1 - self.share * before) if self.share * before < 1 else 1.0
+        return Moment(round(steps), epochs, min(1.0, max(0.0, share)))
+
 
 class Schedule(ABC):
-    """A value that is a pure function of the moment. Configuration is keyword-only."""
+    """A value that is a pure function of the moment. Configuration is keyword-only.
+
+    It serves whatever changes with training: weights, learning rates, temperatures, the strength of augmentation.
+    """
 
     example: ClassVar[Mapping[str, Any]] = {}
 
@@ -37,7 +75,72 @@ class Schedule(ABC):
         """The value at a moment."""
 
 
-def schedule(written: float | Named, where: str) -> Schedule:
+class Span:
+    """A stretch of training, and how much of it is done.
+
+    Args:
+        epochs: its length in epochs; without it, `steps` and `share`, it lasts to the end of training.
+        steps: its length in steps.
+        share: its length as a share of the training.
+        after: where it begins: in the unit of its length, a share for one that lasts to the end.
+
+    Raises:
+        ConfigError: more than one length, or one that training does not hold.
+    """
+
+    def __init__(
+        self, *, epochs: float | None = None, steps: float | None = None, share: float | None = None, after: float = 0.0
+    ) -> None:
+        chosen = one_unit(epochs=epochs, steps=steps, share=share)
+        self.unit: Unit = chosen[0] if chosen else "share"
+        length = chosen[1] if chosen else 1 - after
+        if self.unit == "share" and not 0 < length <= 1 - after:
+            raise ConfigError(f"needs its beginning ({after:g}) and its length as shares that end within the training")
+        self.begin = after
+        self.length = length
+
+    def __call__(self, moment: Moment) -> float:
+        """The share of the stretch that is done, in [0, 1]."""
+        return min(1.0, max(0.0, (moment.read(self.unit) - self.begin) / self.length))
+
+
+def one_unit(**given: T | None) -> tuple[Unit, T] | None:
+    """The unit and the value of the one argument of `epochs`, `steps` and `share` that is not None.
+
+    Raises:
+        ConfigError: more than one is given.
+    """
+    units: dict[str, Unit] = {"epochs": "epoch", "steps": "step", "share": "share"}
+    chosen = [(units[name], value) for name, value in given.items() if value is not None]
+    if len(chosen) > 1:
+        raise ConfigError(f"give one of {', '.join(given)}, not several")
+    return chosen[0] if chosen else None
+
+
+def starting(**given: Mapping[float, T] | None) -> tuple[Unit, list[tuple[float, T]]]:
+    """The unit of `epochs`, `steps` or `share`, and what starts when, in that order.
+
+    Raises:
+        ConfigError: none or several are given, or the one is empty.
+    """
+    chosen = one_unit(**given)
+    if chosen is None or not chosen[1]:
+        raise ConfigError(f"needs one of {', '.join(given)}: a mapping of beginnings to what begins there")
+    unit, written = chosen
+    return unit, sorted(written.items(), key=lambda item: item[0])
+
+
+def periods(done: float, length: float) -> int:
+    """How many whole periods of `length` are done; one that lacks but the last digit of a float is whole."""
+    return math.floor(done / length + 1e-9)
+
+
+def between(start: float, end: float, share: float) -> float:
+    """The value on the straight way from `start` (share 0) to `end` (share 1), which it meets exactly."""
+    return start * (1 - share) + end * share
+
+
+def schedule(written: Written, where: str) -> Schedule:
     """The schedule that a number, a name, or a mapping of a name to its arguments describes.
 
     Raises:
@@ -50,5 +153,10 @@ def schedule(written: float | Named, where: str) -> Schedule:
         target = SCHEDULES.get(name)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    made: Schedule = target(**arguments(target, given, where))
+    place = f"{where}.{name}"
+    checked = arguments(target, given, place)
+    try:
+        made: Schedule = target(**checked)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error
     return made

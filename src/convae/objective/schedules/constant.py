@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convae.objective.schedules.base import Moment, Schedule
+from convae.objective.schedules.base import Finite, Moment, Schedule
 
 
 class Constant(Schedule):
@@ -12,7 +12,7 @@ class Constant(Schedule):
         value: that value.
     """
 
-    def __init__(self, *, value: float = 1.0) -> None:
+    def __init__(self, *, value: Finite = 1.0) -> None:
         self.value = value
 
     def __call__(self, moment: Moment) -> float:

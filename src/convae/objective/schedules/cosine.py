@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import math
 
-from convae.objective.schedules.base import Moment, Schedule
+from convae.core.arguments import PositiveFloat
+from convae.objective.schedules.base import Begin, Finite, Moment, Part, Schedule, Span, between
 
 
 class Cosine(Schedule):
-    """Half a cosine wave over the whole training (Loshchilov & Hutter 2017, arXiv:1608.03983).
+    """Half a cosine wave, slowest at both ends, held at its end (Loshchilov & Hutter 2017, arXiv:1608.03983).
 
     Args:
-        start: value at the beginning.
-        end: value at the end.
+        start: value until the wave begins.
+        end: value when the wave is over.
+        epochs: length of the wave in epochs; without it, `steps` and `share`, the whole training.
+        steps: length of the wave in steps.
+        share: length of the wave as a share of the training.
+        after: where the wave begins, in the unit of its length; a share where it has none.
     """
 
-    def __init__(self, *, start: float = 1.0, end: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        start: Finite = 1.0,
+        end: Finite = 0.0,
+        epochs: PositiveFloat | None = None,
+        steps: PositiveFloat | None = None,
+        share: Part | None = None,
+        after: Begin = 0.0,
+    ) -> None:
         self.start = start
         self.end = end
+        self.span = Span(epochs=epochs, steps=steps, share=share, after=after)
 
     def __call__(self, moment: Moment) -> float:
-        """`start` at share 0, `end` at share 1, slowest at both."""
-        return self.end + (self.start - self.end) * 0.5 * (1 + math.cos(math.pi * moment.share))
+        """The value on the wave."""
+        return between(self.start, self.end, 0.5 - 0.5 * math.cos(math.pi * self.span(moment)))

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.arguments import PositiveFloat
-from convae.core.errors import ConfigError
-from convae.objective.schedules.base import Moment, Schedule
+from convae.objective.schedules.base import Begin, Finite, Moment, Part, Schedule, Span, between
 
 
 class Linear(Schedule):
     """A straight line, held at its end: the usual warm-up of a KL weight (Bowman et al. 2016, arXiv:1511.06349).
 
     Args:
-        start: value until `after`.
+        start: value until the line begins.
         end: value when the line is over.
-        epochs: length of the line in epochs; without it and `steps`, the whole training.
+        epochs: length of the line in epochs; without it, `steps` and `share`, the whole training.
         steps: length of the line in steps.
-        after: epochs, or steps if the length is in steps, before the line begins.
+        share: length of the line as a share of the training.
+        after: where the line begins, in the unit of its length; a share where it has none.
     """
 
     example: ClassVar = {"epochs": 10}
@@ -25,26 +25,17 @@ class Linear(Schedule):
     def __init__(
         self,
         *,
-        start: float = 0.0,
-        end: float = 1.0,
+        start: Finite = 0.0,
+        end: Finite = 1.0,
         epochs: PositiveFloat | None = None,
         steps: PositiveFloat | None = None,
-        after: float = 0.0,
+        share: Part | None = None,
+        after: Begin = 0.0,
     ) -> None:
-        if epochs is not None and steps is not None:
-            raise ConfigError("schedule linear: give its length in epochs or in steps, not both")
         self.start = start
         self.end = end
-        self.epochs = epochs
-        self.steps = steps
-        self.after = after
+        self.span = Span(epochs=epochs, steps=steps, share=share, after=after)
 
     def __call__(self, moment: Moment) -> float:
         """The value on the line."""
-        if self.steps is not None:
-            done = (moment.step - self.after) / self.steps
-        elif self.epochs is not None:
-            done = (moment.epoch - self.after) / self.epochs
-        else:
-            done = moment.share
-        return self.start + (self.end - self.start) * min(1.0, max(0.0, done))
+        return between(self.start, self.end, self.span(moment))

@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import nn
+from jaxtyping import Int64
+from torch import Tensor, nn
 
 from convae.core.types import Images, OutputLike, PerImage
+from convae.objective.schedules.base import Moment
 
 
-class Term(nn.Module):
-    """One named cost of an image; smaller is better. Configuration is keyword-only.
+@dataclass(frozen=True)
+class Pass:
+    """What a term judges: a batch that went through the model.
 
-    `unit` is what the figure is measured in; a weight turns it into nats, the unit of the total.
+    Attributes:
+        images: (batch, channel, *sizes) in [0, 1].
+        labels: (batch,) class numbers, -1 where one is missing; None where the data has none.
+        output: what the model made of the images.
+        moment: where training is, for terms that change with it.
     """
 
-    unit: ClassVar[str] = "nats"
+    images: Images
+    labels: Int64[Tensor, " batch"] | None
+    output: OutputLike
+    moment: Moment
+
+    @property
+    def reconstruction(self) -> Images:
+        """The expected image, in [0, 1]: what a user gets."""
+        return self.output.likelihood.mean
+
+
+class Term(nn.Module, ABC):
+    """One named cost of an image; smaller is better. Configuration is keyword-only.
+
+    `unit` is what the figure is measured in; a weight turns it into nats, the unit of the total. A term that
+    compares with what a saved model sees names in `network` the argument that holds the model's path: the network
+    is loaded by whoever builds the objective, and is the constructor's one positional argument.
+    """
+
+    unit: ClassVar[str]
+    network: ClassVar[str | None] = None
     example: ClassVar[Mapping[str, Any]] = {}
 
-    def forward(self, x: Images, output: OutputLike) -> PerImage:
-        """The cost of each image, (batch,), in `unit`."""
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, given: Pass) -> PerImage:
+        """The cost of each image, (batch,), in `unit`.
+
+        Raises:
+            ConfigError: the model or the data has not what the term needs.
+            ShapeError: the images have not the size that the term needs.
+        """

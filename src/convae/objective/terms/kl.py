@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from convae.core.types import Images, OutputLike, PerImage
-from convae.objective.terms.base import Term
+from typing import ClassVar
+
+from convae.core.types import PerImage
+from convae.objective.terms.base import Pass, Term
 
 
 class KL(Term):
@@ -12,6 +14,8 @@ class KL(Term):
     Its weight is the β of the β-VAE (Higgins et al. 2017); the figure itself never contains it.
     """
 
-    def forward(self, x: Images, output: OutputLike) -> PerImage:
+    unit: ClassVar = "nats"
+
+    def forward(self, given: Pass) -> PerImage:
         """The divergence of each image's posterior."""
-        return output.posterior.kl()
+        return given.output.posterior.kl()

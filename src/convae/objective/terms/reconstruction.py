@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from convae.core.types import Images, OutputLike, PerImage
-from convae.objective.terms.base import Term
+from typing import ClassVar
+
+from convae.core.types import PerImage
+from convae.objective.terms.base import Pass, Term
 
 
 class Reconstruction(Term):
     """−log p(x | z) under the model's likelihood, summed over the image's values, nats per image."""
 
-    def forward(self, x: Images, output: OutputLike) -> PerImage:
+    unit: ClassVar = "nats"
+
+    def forward(self, given: Pass) -> PerImage:
         """The negative log-likelihood of each image."""
-        return -output.likelihood.log_prob(x)
+        return -given.output.likelihood.log_prob(given.images)

@@ -1,0 +1,41 @@
+"""A schedule that is run again and again."""
+
+from __future__ import annotations
+
+from convae.core.arguments import Positive, PositiveFloat
+from convae.objective.schedules.base import Moment, Part, Schedule, Span, Written, periods, schedule
+
+
+class Cyclical(Schedule):
+    """Cycles of a schedule, held at the last one's end.
+
+    As it stands it is the cyclical annealing of a KL weight (Fu et al. 2019, arXiv:1903.10145): in each of four
+    cycles the weight rises from 0 to 1 over the first half and stays. Of a cosine it is a learning rate with warm
+    restarts (Loshchilov & Hutter 2017, arXiv:1608.03983).
+
+    Args:
+        of: the schedule; a cycle is its whole training.
+        cycles: how many there are.
+        epochs: length of all cycles together in epochs; without it, `steps` and `share`, the whole training.
+        steps: length of all cycles together in steps.
+        share: length of all cycles together as a share of the training.
+    """
+
+    def __init__(
+        self,
+        *,
+        of: Written = {"linear": {"share": 0.5}},  # noqa: B006  # read, never changed
+        cycles: Positive = 4,
+        epochs: PositiveFloat | None = None,
+        steps: PositiveFloat | None = None,
+        share: Part | None = None,
+    ) -> None:
+        self.of = schedule(of, "of")
+        self.cycles = cycles
+        self.span = Span(epochs=epochs, steps=steps, share=share)
+
+    def __call__(self, moment: Moment) -> float:
+        """The value of the running cycle."""
+        unit, length = self.span.unit, self.span.length / self.cycles
+        running = min(self.cycles - 1, periods(moment.read(unit), length))
+        return self.of(moment.since(running * length, (running + 1) * length, unit))

@@ -1,0 +1,42 @@
+"""One schedule after another."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import ClassVar
+
+from convae.core.errors import ConfigError
+from convae.objective.schedules.base import Begin, Moment, Schedule, Written, schedule, starting
+
+
+class Sequence(Schedule):
+    """Schedules that begin at set times: `{epochs: {0: 0, 500: linear, 600: 1}}`.
+
+    Each has its own clock, which starts when it begins; one without a length lasts until the next begins.
+
+    Args:
+        epochs: schedules by the epoch at which they begin; exactly one of it, `steps` and `share` is needed.
+        steps: schedules by the step at which they begin.
+        share: schedules by the share of the training at which they begin.
+    """
+
+    example: ClassVar = {"epochs": {0: 0.0, 5: "linear", 10: 1.0}}
+
+    def __init__(
+        self,
+        *,
+        epochs: dict[Begin, Written] | None = None,
+        steps: dict[Begin, Written] | None = None,
+        share: dict[Begin, Written] | None = None,
+    ) -> None:
+        self.unit, parts = starting(epochs=epochs, steps=steps, share=share)
+        self.times = [time for time, _ in parts]
+        if self.times[0] != 0:
+            raise ConfigError(f"needs a schedule that begins at 0, the first begins at {self.times[0]:g}")
+        self.parts = [schedule(written, f"from {time:g}") for time, written in parts]
+
+    def __call__(self, moment: Moment) -> float:
+        """The value of the schedule that is running."""
+        last = bisect_right(self.times, moment.read(self.unit)) - 1
+        end = self.times[last + 1] if last + 1 < len(self.times) else None
+        return self.parts[last](moment.since(self.times[last], end, self.unit))

@@ -1,0 +1,43 @@
+"""A value that falls by a factor at regular times."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from convae.core.arguments import PositiveFloat
+from convae.core.errors import ConfigError
+from convae.objective.schedules.base import Finite, Moment, Part, Schedule, one_unit, periods
+
+
+class StepDecay(Schedule):
+    """start · factor^n after n whole periods.
+
+    Args:
+        start: value in the first period.
+        factor: from one period to the next.
+        epochs: a period in epochs; exactly one of it, `steps` and `share` is needed.
+        steps: a period in steps.
+        share: a period as a share of the training.
+    """
+
+    example: ClassVar = {"epochs": 30}
+
+    def __init__(
+        self,
+        *,
+        start: Finite = 1.0,
+        factor: PositiveFloat = 0.1,
+        epochs: PositiveFloat | None = None,
+        steps: PositiveFloat | None = None,
+        share: Part | None = None,
+    ) -> None:
+        period = one_unit(epochs=epochs, steps=steps, share=share)
+        if period is None:
+            raise ConfigError("needs the length of a period as epochs, steps or share")
+        self.unit, self.period = period
+        self.start = start
+        self.factor = factor
+
+    def __call__(self, moment: Moment) -> float:
+        """The value of the running period."""
+        return float(self.start * self.factor ** periods(moment.read(self.unit), self.period))
