@@ -16,13 +16,14 @@ from convae.core.errors import ShapeError
 from convae.core.random import torch_generator
 from convae.core.types import Shape
 from convae.model.bottlenecks import BOTTLENECKS
+from convae.model.description import Spec
 from convae.model.initialise import initialise
 from convae.model.layers import LAYERS
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.mirror import raw_channels
 from convae.model.network import Network, plain
 from convae.model.presets import PRESETS
-from convae.model.spec import Spec, resolve
+from convae.model.spec import resolve
 from convae.model.summary import summary
 from convae.model.vae import VAE
 

@@ -60,7 +60,7 @@ FAULTS: list[tuple[Any, list[str]]] = [
     ({"input": [1, 8, 8]}, ["model: 'encoder' is missing", "'decoder' is missing"]),
     ({**GOOD, "bottleneck": "gaussain"}, ["unknown bottleneck 'gaussain': did you mean 'gaussian'?"]),
     ({**GOOD, "bottleneck": "gaussian"}, ["bottleneck gaussian: 'latent' is missing"]),
-    ({**GOOD, "encoder": "conv"}, ["encoder"]),
+    ({**GOOD, "encoder": "conv"}, ["model: encoder is neither a list of layers nor a file with one"]),
     (encoder("relu", "cnov"), ["encoder layer 1 (cnov): unknown layer 'cnov': did you mean 'conv'?"]),
     (encoder({"conv": {"chanels": 3}}), ["encoder layer 0 (conv {chanels: 3})", "did you mean 'channels'?"]),
     (encoder({"conv": {"channels": 3, "stride": 0}}), ["encoder layer 0", "stride", "greater than 0"]),
@@ -69,7 +69,7 @@ FAULTS: list[tuple[Any, list[str]]] = [
     (encoder(7), ["encoder layer 0: needs a layer's name", "got 7"]),
     (encoder({"repeat": {"times": 0, "layers": ["relu"]}}), ["encoder layer 0: repeat needs 1 to 10000 layers"]),
     (encoder({"repeat": {"times": 2}}), ["encoder layer 0: repeat needs times (a whole number) and layers"]),
-    (encoder({"repeat": {"times": 99999, "layers": ["relu"]}}), ["encoder layer 0: repeat needs 1 to 10000"]),
+    (encoder({"repeat": {"times": 99999, "layers": ["relu"]}}), ["encoder: more than 10000 layers"]),
     (
         encoder("relu", {"repeat": {"times": 3, "layers": ["relu", {"linear": {"features": 2}}]}}),
         ["encoder layer 1.1 (linear {features: 2})", "0 spatial axes", "got the shape 1×8×8"],

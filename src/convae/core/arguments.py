@@ -17,6 +17,7 @@ from pydantic import Field, create_model
 
 from convae.core.config import Config, parse
 from convae.core.errors import ConfigError
+from convae.core.names import shown
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -76,4 +77,4 @@ def named(value: Named, where: str) -> tuple[str, dict[str, Any]]:
         ((name, given),) = value.items()
         if isinstance(name, str) and (given is None or isinstance(given, Mapping)):
             return name, dict(given or {})
-    raise ConfigError(f"{where}: needs a name or a mapping of one name to its arguments, got {value!r}")
+    raise ConfigError(f"{where}: needs a name or a mapping of one name to its arguments, got {shown(value)}")

@@ -63,21 +63,38 @@ def parse_yaml(text: str, source: str) -> Any:
         raise ConfigError(f"{source}{place}: not valid YAML ({problem})") from error
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file.
+def read_text(path: Path) -> str:
+    """The text of a configuration file.
 
     Raises:
-        ConfigError: the file is missing, unreadable, too large, no text, no YAML, or no mapping.
+        ConfigError: the file is missing, unreadable, too large, or no text.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB, so not a configuration file")
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a text file in UTF-8") from error
-    value = parse_yaml(text, str(path))
+
+
+def read_value(path: Path) -> Any:
+    """What a YAML or JSON file holds.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no YAML.
+    """
+    return parse_yaml(read_text(path), str(path))
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML or JSON file.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML, or holds no mapping.
+    """
+    value = read_value(path)
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: needs a mapping of keys to values, got {type(value).__name__}")
     return {str(key): item for key, item in value.items()}

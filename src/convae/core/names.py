@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
+
+
+def shown(value: object) -> str:
+    """A value as people wrote it, cut short where it is long."""
+    return _SHORT.repr(value)
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

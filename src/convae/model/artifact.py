@@ -26,8 +26,8 @@ from convae.core.errors import ArtifactError, ConfigError, ShapeError
 from convae.core.files import new_folder, settled, write_bytes, write_json, write_text
 from convae.core.names import shape_text
 from convae.core.version import VERSION
+from convae.model.description import Spec
 from convae.model.network import count
-from convae.model.spec import Spec
 from convae.model.vae import VAE
 
 FORMAT = 1
@@ -115,6 +115,16 @@ def digest(tensor: Tensor) -> str:
     flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
     head = f"{tensor.dtype} {tuple(tensor.shape)} ".encode()
     return hashlib.sha256(head + flat.numpy().tobytes()).hexdigest()
+
+
+def fingerprint(model: VAE) -> str:
+    """SHA-256 (hex) of a model's description and weights: what two models share that compute the same.
+
+    The name and where a model came from play no part.
+    """
+    described = model.spec.model_dump(mode="json", exclude={"name"})
+    weights = {name: digest(tensor) for name, tensor in model.state_dict().items()}
+    return hashlib.sha256(json.dumps([described, weights], sort_keys=True).encode()).hexdigest()
 
 
 def read_tensors(path: Path, sha256: Mapping[str, str]) -> dict[str, Tensor]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from convae.model.description import Spec
 from convae.model.initialise import initialise
-from convae.model.spec import Spec, resolve
+from convae.model.spec import resolve
 from convae.model.vae import MAX_PARAMETERS, VAE
 
 

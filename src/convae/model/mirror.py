@@ -14,8 +14,13 @@ def halvings(sizes: Sequence[int], times: int) -> list[tuple[int, ...]]:
     """The sizes before and after each of several `same` convolutions of stride 2, largest first."""
     trace = [tuple(sizes)]
     for _ in range(times):
-        trace.append(tuple(-(-size // 2) for size in trace[-1]))
+        trace.append(ceilings(trace[-1], [2] * len(sizes)))
     return trace
+
+
+def ceilings(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
+    """The sizes after a `same` convolution of those strides."""
+    return tuple(-(-size // stride) for size, stride in zip(sizes, strides, strict=True))
 
 
 def output_padding(small: Sequence[int], large: Sequence[int], stride: Sequence[int]) -> list[int]:

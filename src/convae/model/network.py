@@ -7,7 +7,7 @@ The first layer that does not fit is named with its place, as the user wrote it,
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,25 +18,31 @@ from torch import nn
 
 from convae.core.arguments import arguments, not_default
 from convae.core.errors import ConfigError, ShapeError
-from convae.core.names import shape_text
+from convae.core.names import shape_text, shown
 from convae.core.types import Shape
+from convae.model.codes import Code, is_code, read_code, repeats
 from convae.model.layers import LAYERS
 from convae.model.layers.base import Layer, Reach
 
 MAX_LAYERS = 10_000
 """A longer list is taken for a mistake."""
+MAX_DEPTH = 40
+"""So is a deeper one."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One layer of a list: its name, its arguments as given, and its place in the list as the user wrote it."""
+    """One layer of a list: its name, its arguments, its place in the list as the user wrote it, and its code if any."""
 
     name: str
     given: Mapping[str, Any]
     place: str
+    code: Code | None = None
 
     def __str__(self) -> str:
-        given = ", ".join(f"{key}: {json.dumps(value, default=str)}" for key, value in self.given.items())
+        if self.code is not None:
+            return self.code.text
+        given = ", ".join(f"{key}: {shown(value)}" for key, value in self.given.items())
         return f"{self.name} {{{given}}}" if given else self.name
 
 
@@ -47,7 +53,8 @@ class Network(nn.Sequential):
 
     Args:
         shape: (channels, *sizes) of the input, without the batch.
-        layers: a list of layers: a name, or a mapping of a name to its arguments; `repeat` repeats a list.
+        layers: a list of layers: a name, a mapping of a name to its arguments, or a layer code; `repeat` repeats a
+            list, `3*CODE` a code.
         side: `encoder`, `decoder` or the like, for messages.
 
     Raises:
@@ -60,6 +67,7 @@ class Network(nn.Sequential):
         self.shape_in = shape
         self.items: list[Item] = []
         self.shapes: list[Shape] = []
+        within_limits(layers, side)
         with torch.device("meta"), torch.no_grad():
             for item in flat(layers, side):
                 where = f"{side} layer {item.place} ({item})"
@@ -78,9 +86,9 @@ class Network(nn.Sequential):
         result = []
         for item, layer in zip(self.items, self, strict=True):
             target = LAYERS.get(item.name)
-            shown = not_default(target, arguments(target, item.given, item.place))
+            given = not_default(target, shortest(target, arguments(target, item.given, item.place)))
             nested = {name: network.canonical() for name, network in layer.nested().items()}
-            result.append({item.name: plain({**shown, **nested})})
+            result.append({item.name: plain({**given, **nested})})
         return result
 
     def reach(self) -> Reach | None:
@@ -98,29 +106,63 @@ def flat(layers: Sequence[Any], side: str, place: str = "") -> Iterator[Item]:
         ConfigError: something in the list is no layer.
     """
     if not isinstance(layers, Sequence) or isinstance(layers, str):
-        raise ConfigError(f"{side}: needs a list of layers, got {layers!r}")
-    count = 0
+        raise ConfigError(f"{side}: needs a list of layers, got {shown(layers)}")
     for index, written in enumerate(layers):
         here = f"{place}{index}"
-        name, given = _entry(written, f"{side} layer {here}")
-        inner = _repeated(given, f"{side} layer {here}") if name == "repeat" else None
-        made = [Item(name, given, here)] if inner is None else flat(inner[1] * inner[0], side, f"{here}.")
-        for item in made:
-            count += 1
-            if count > MAX_LAYERS:
-                raise ConfigError(f"{side}: more than {MAX_LAYERS} layers")
-            yield item
+        where = f"{side} layer {here}"
+        if isinstance(written, str) and is_code(written):
+            times, code = read_code(written, where)
+            for time in range(times):
+                yield Item(code.layer, code.given, here if times == 1 else f"{here}.{time}", code)
+            continue
+        name, given = _entry(written, where)
+        if name == "repeat":
+            times, inner = _repeated(given, where)
+            yield from flat(inner * times, side, f"{here}.")
+        else:
+            yield Item(name, given, here)
+
+
+def within_limits(layers: Any, side: str) -> None:
+    """Checks that a list, with all lists inside it and its repeats, is no larger and deeper than any honest one.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if _weight(layers, side, 0) > MAX_LAYERS:
+        raise ConfigError(f"{side}: more than {MAX_LAYERS} layers, those of inner lists and repeats counted")
+
+
+def _weight(value: Any, side: str, depth: int) -> int:
+    """How many entries a list comes to; counting ends soon after the limit."""
+    if depth > MAX_DEPTH:
+        raise ConfigError(f"{side}: lists inside lists, more than {MAX_DEPTH} deep")
+    total, times = 1, 1
+    if isinstance(value, Mapping):
+        given = value.get("repeat")
+        if isinstance(given, Mapping) and isinstance(given.get("times"), int):
+            times = max(1, given["times"])
+        value = value.values()
+    elif isinstance(value, str) and is_code(value):
+        return repeats(value)
+    elif not isinstance(value, Sequence) or isinstance(value, str):
+        return total
+    for inner in value:
+        total += _weight(inner, side, depth + 1)
+        if total > MAX_LAYERS * 10:
+            break
+    return total * times
 
 
 def _entry(written: Any, where: str) -> tuple[str, dict[str, Any]]:
     """The name and the arguments of one entry of a list."""
     if isinstance(written, str):
-        written = {written: {}}
+        return written.replace("_", "-"), {}
     if not isinstance(written, Mapping) or len(written) != 1:
-        raise ConfigError(f"{where}: needs a layer's name or a mapping of it to its arguments, got {written!r}")
+        raise ConfigError(f"{where}: needs a layer's name or a mapping of it to its arguments, got {shown(written)}")
     ((name, given),) = written.items()
     if not isinstance(name, str) or not isinstance(given, Mapping | None):
-        raise ConfigError(f"{where}: the arguments of {name} must be a mapping, got {given!r}")
+        raise ConfigError(f"{where}: the arguments of {name} must be a mapping, got {shown(given)}")
     return name.replace("_", "-"), dict(given or {})
 
 
@@ -128,7 +170,7 @@ def _repeated(given: Mapping[str, Any], where: str) -> tuple[int, list[Any]]:
     """The count and the list of a `repeat`."""
     times, inner = given.get("times"), given.get("layers")
     if set(given) != {"times", "layers"} or not isinstance(times, int) or not isinstance(inner, list):
-        raise ConfigError(f"{where}: repeat needs times (a whole number) and layers (a list), got {dict(given)!r}")
+        raise ConfigError(f"{where}: repeat needs times (a whole number) and layers (a list), got {shown(dict(given))}")
     if not 1 <= times * len(inner) <= MAX_LAYERS:
         raise ConfigError(f"{where}: repeat needs 1 to {MAX_LAYERS} layers in all, got {times} × {len(inner)}")
     return times, inner
@@ -140,6 +182,8 @@ def _fitted(item: Item, shape: Shape, where: str) -> tuple[Layer, Shape]:
         target = LAYERS.get(item.name)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+    if item.code is not None:
+        _expected(item.code, shape, where)
     given = arguments(target, item.given, where)
     try:
         layer: Layer = target(shape, **given)
@@ -156,6 +200,14 @@ def _fitted(item: Item, shape: Shape, where: str) -> tuple[Layer, Shape]:
     return layer, out
 
 
+def _expected(code: Code, shape: Shape, where: str) -> None:
+    """Checks that what a code says will reach it does."""
+    if code.axes not in (None, len(shape) - 1):
+        raise ShapeError(f"{where}: needs {code.axes} spatial axes, but {shape_text(shape)} reaches it")
+    if code.channels not in (None, shape[0]):
+        raise ShapeError(f"{where}: needs {code.channels} channels, but {shape_text(shape)} reaches it")
+
+
 def joined(reaches: Iterable[Reach | None]) -> Reach | None:
     """What several layers in a row see together; None stands for a layer that sees just its own position."""
     total: Reach | None = None
@@ -170,6 +222,16 @@ def joined(reaches: Iterable[Reach | None]) -> Reach | None:
         stride = (jump * new for jump, new in zip(total.stride, reach.stride, strict=True))
         total = Reach(tuple(kernel), tuple(stride))
     return total
+
+
+def shortest(target: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with one number in place of equal numbers for each axis, where the target takes both."""
+    result = dict(given)
+    for name, value in given.items():
+        if isinstance(value, tuple) and len(set(value)) == 1:
+            with contextlib.suppress(ConfigError):
+                result = arguments(target, {**result, name: value[0]}, name)
+    return result
 
 
 def plain(value: Any) -> Any:

@@ -1,80 +1,46 @@
-"""What describes a model: its input, encoder, bottleneck, decoder and likelihood; or a preset and its arguments."""
+"""Whatever describes a model, in any notation, becomes its one stored form."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
-
-from convae.core.arguments import Named, Positive, arguments
-from convae.core.config import Config, parse, read_mapping
+from convae.core.arguments import arguments
+from convae.core.config import parse, read_text, read_value
 from convae.core.errors import ConfigError
-from convae.core.names import unknown
+from convae.core.names import shown, unknown
+from convae.model.description import Spec
+from convae.model.notations.arch_def import from_arch_def, read_python
 from convae.model.presets import PRESETS
 
-SUFFIXES = (".yaml", ".yml", ".json")
-
-
-class Spec(Config):
-    """A model in its one stored form.
-
-    Attributes:
-        name: what the model is called.
-        input: channels, then the sizes of one, two or three spatial axes.
-        encoder: list of layers from the image to the features.
-        bottleneck: what makes a latent of the features.
-        decoder: list of layers from the latent to the raw values of the likelihood.
-        likelihood: what the raw values mean.
-    """
-
-    name: str = "vae"
-    input: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=4)]
-    encoder: list[Any]
-    bottleneck: Named
-    decoder: list[Any]
-    likelihood: Named = "bernoulli"
+SUFFIXES = (".yaml", ".yml", ".json", ".py")
+LISTS = ("encoder", "decoder")
 
 
 def resolve(spec: str | Path | Mapping[str, Any]) -> Spec:
     """The stored form of whatever describes a model.
 
     Args:
-        spec: a preset's name, the path of a YAML or JSON file, or a mapping: either `preset` with the preset's
-            arguments, or the keys of `Spec`.
+        spec: a preset's name; or a mapping: `preset` with the preset's arguments, an `arch_def` dictionary, or the
+            keys of `Spec`, with lists of layers or of layer codes, or the paths of JSON or YAML files that hold
+            them; or the path of a YAML or JSON file with such a mapping, or of a Python file that assigns an
+            `arch_def`, which is read and not run.
 
     Raises:
         ConfigError: the name, file, keys or values are wrong.
     """
     if isinstance(spec, Mapping):
-        return _from_mapping(spec, "model")
+        return _from_mapping(spec, "model", Path())
     text = str(spec)
     if text in PRESETS:
-        return _from_mapping({"preset": text}, "model")
+        return _from_mapping({"preset": text}, "model", Path())
     path = Path(text)
     if path.suffix in SUFFIXES and path.exists():
-        data = read_mapping(path)
-        # A recipe describes its model under that key.
-        return _from_mapping(data.get("model", data) if "encoder" not in data else data, text)
+        return _from_file(path)
     if path.suffix in SUFFIXES or path.parent != Path():
         raise ConfigError(f"{text}: no such file, and no preset of that name")
     raise ConfigError(unknown("preset", text, PRESETS.names()))
-
-
-def _from_mapping(data: Any, source: str) -> Spec:
-    """A `Spec` from a preset and its arguments, or from its own keys."""
-    if isinstance(data, str):
-        return resolve(data)
-    if not isinstance(data, Mapping):
-        raise ConfigError(f"{source}: needs a mapping, got {data!r}")
-    if "preset" not in data:
-        return parse(Spec, data, source)
-    given = dict(data)
-    name = str(given.pop("preset")).replace("_", "-")
-    preset = PRESETS.get(name)
-    described = preset(**arguments(preset, given, f"preset {name}"))
-    return parse(Spec, {"name": name, **described}, f"preset {name}")
 
 
 def preset_input(spec: str | Path | Mapping[str, Any]) -> tuple[int, ...] | None:
@@ -84,3 +50,41 @@ def preset_input(spec: str | Path | Mapping[str, Any]) -> tuple[int, ...] | None
     if not isinstance(spec, Mapping) and str(spec) not in PRESETS:
         return None
     return resolve(spec).input
+
+
+def _from_file(path: Path) -> Spec:
+    """A `Spec` from a YAML, JSON or Python file."""
+    source = str(path)
+    data = read_python(read_text(path), source) if path.suffix == ".py" else read_value(path)
+    if isinstance(data, Mapping) and "model" in data and not {"encoder", "encode"} & set(data):
+        # A recipe describes its model under that key.
+        data = data["model"]
+    return _from_mapping(data, source, path.parent)
+
+
+def _from_mapping(data: Any, source: str, folder: Path) -> Spec:
+    """A `Spec` from a preset and its arguments, an `arch_def`, or its own keys; paths are relative to `folder`."""
+    if isinstance(data, str):
+        return resolve(data)
+    if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
+        raise ConfigError(f"{source}: needs a mapping, got {shown(data)}")
+    given = dict(data)
+    if "preset" in given:
+        name = str(given.pop("preset")).replace("_", "-")
+        preset = PRESETS.get(name)
+        given = {"name": name, **preset(**arguments(preset, given, f"preset {name}"))}
+        source = f"preset {name}"
+    elif "encode" in given:
+        given = from_arch_def(given, source)
+    for side in LISTS:
+        if isinstance(given.get(side), str):
+            given[side] = _list_from_file(folder / given[side], f"{source}: {side}")
+    return parse(Spec, given, source)
+
+
+def _list_from_file(path: Path, where: str) -> Any:
+    """What a file holds in place of a list of layers."""
+    try:
+        return read_value(path)
+    except ConfigError as error:
+        raise ConfigError(f"{where} is neither a list of layers nor a file with one ({error})") from error

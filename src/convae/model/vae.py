@@ -14,10 +14,10 @@ from convae.core.names import shape_text
 from convae.core.types import AnyImages, Generators, Images, Latents, Shape
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck, Posterior
+from convae.model.description import Spec
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import Likelihood, LikelihoodHead
 from convae.model.network import Network, count, plain
-from convae.model.spec import Spec
 
 MAX_PARAMETERS = 2_000_000_000
 """A description with more parameters is refused before anything is allocated."""
@@ -71,7 +71,8 @@ class VAE(nn.Module):
         self._parts = {"bottleneck": spec.bottleneck, "likelihood": spec.likelihood}
         needed = (self.head.raw_channels(self.input_shape[0]), *self.input_shape[1:])
         if self.decoder.shape_out != needed:
-            last = f"{len(self.decoder) - 1} ({self.decoder.items[-1]})" if len(self.decoder) else "list is empty and"
+            item = self.decoder.items[-1] if self.decoder.items else None
+            last = "list is empty and" if item is None else f"{item.place} ({item})"
             raise ShapeError(
                 f"decoder layer {last} gives {shape_text(self.decoder.shape_out)}, but the input "
                 f"{shape_text(self.input_shape)} with this likelihood needs {shape_text(needed)}"
@@ -146,11 +147,12 @@ def _part(registry: Any, written: Named, kind: str, *shape: Shape) -> Any:
     """A bottleneck or a likelihood head, on the meta device."""
     name, given = named(written, kind)
     target = registry.get(name)
+    checked = arguments(target, given, f"{kind} {name}")
     try:
         with torch.device("meta"):
-            return target(*shape, **arguments(target, given, f"{kind} {name}"))
-    except ShapeError as error:
-        raise ShapeError(f"{kind} {name}: {error}") from error
+            return target(*shape, **checked)
+    except (ConfigError, ShapeError) as error:
+        raise type(error)(f"{kind} {name}: {error}") from error
 
 
 def _canonical(registry: Any, written: Named, kind: str) -> dict[str, dict[str, Any]]:

@@ -120,7 +120,11 @@ def test_dropout_of_whole_channels_drops_them_whole_and_keeps_the_mean() -> None
         ((1, 4), "layer-norm", "more than one channel"),
         ((4, 1), "instance-norm", "more than one position"),
         ((32, 1, 1), "group-norm", "more than one value in each of 32 groups, got the shape 32×1×1"),
-        ((48, 4, 4), "residual-block", "branch layer 0 (group-norm): needs channels that 32 groups divide, got 48"),
+        (
+            (48, 4, 4),
+            {"residual-block": {"channels": 48}},
+            "branch layer 0 (group-norm): needs channels that 32 groups divide, got 48",
+        ),
     ],
 )
 def test_what_a_layer_cannot_take_it_refuses(shape: Shape, layer: object, part: str) -> None:

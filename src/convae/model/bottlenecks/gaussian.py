@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convae.core.arguments import Positive
-from convae.core.errors import ShapeError
+from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Generators, Latents, PerImage, Shape
 from convae.model.bottlenecks.base import Bottled, Bottleneck
@@ -63,14 +63,19 @@ class Gaussian(Bottleneck):
 
     Args:
         shape: (channels, *sizes) of the encoder's features.
-        latent: latent values, or latent channels of a map; with `head: false` half of the feature channels.
+        latent: latent values, or latent channels of a map; without a head it may be left out, since it is half of
+            the feature channels.
         head: whether a linear map stands between the features and the posterior.
     """
 
     example: ClassVar = {"latent": 3}
 
-    def __init__(self, shape: Shape, *, latent: Positive, head: bool = True) -> None:
+    def __init__(self, shape: Shape, *, latent: Positive | None = None, head: bool = True) -> None:
         super().__init__()
+        if latent is None:
+            if head:
+                raise ConfigError("'latent' is missing: how many values the latent has")
+            latent = max(1, shape[0] // 2)
         self.latent_shape = (latent, *shape[1:])
         if head:
             self.weight = nn.Parameter(torch.empty(2 * latent, shape[0]))

@@ -19,7 +19,7 @@ class BottleneckResidual(Layer):
 
     Args:
         shape: (channels, *sizes).
-        channels: output channels; None for as many as come in.
+        channels: output channels.
         stride: step of the middle convolution in positions.
         reduction: the middle has output channels / reduction, at least one.
         norm: the norm in front of each convolution.
@@ -32,19 +32,18 @@ class BottleneckResidual(Layer):
         self,
         shape: Shape,
         *,
-        channels: Positive | None = None,
+        channels: Positive,
         stride: PerAxis = 1,
         reduction: Positive = 4,
         norm: Named = "batch-norm",
         activation: Named = "relu",
     ) -> None:
         super().__init__(shape)
-        out = shape[0] if channels is None else channels
-        middle = max(1, out // reduction)
+        middle = max(1, channels // reduction)
         convolutions = (
             {"channels": middle, "kernel": 1},
             {"channels": middle, "stride": stride},
-            {"channels": out, "kernel": 1},
+            {"channels": channels, "kernel": 1},
         )
         self.block = Residual(
             shape, layers=[part for conv in convolutions for part in (norm, activation, {"conv": conv})]

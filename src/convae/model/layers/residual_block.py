@@ -19,7 +19,7 @@ class ResidualBlock(Layer):
 
     Args:
         shape: (channels, *sizes).
-        channels: output channels; None for as many as come in.
+        channels: output channels.
         stride: step of the first convolution in positions.
         norm: the norm in front of each convolution.
         activation: the activation behind each norm.
@@ -31,14 +31,13 @@ class ResidualBlock(Layer):
         self,
         shape: Shape,
         *,
-        channels: Positive | None = None,
+        channels: Positive,
         stride: PerAxis = 1,
         norm: Named = "group-norm",
         activation: Named = "silu",
     ) -> None:
         super().__init__(shape)
-        out = shape[0] if channels is None else channels
-        first, second = {"conv": {"channels": out, "stride": stride}}, {"conv": {"channels": out}}
+        first, second = {"conv": {"channels": channels, "stride": stride}}, {"conv": {"channels": channels}}
         self.block = Residual(shape, layers=[norm, activation, first, norm, activation, second])
 
     def forward(self, x: Tensor) -> Tensor:

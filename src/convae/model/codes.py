@@ -1,0 +1,229 @@
+"""Layer codes: a layer as a short word with numbers, such as `C2d_3_128_3_1_1` or `4*VAERB_512_512`.
+
+The numbers are those of the torch module of that name, in their order; `N*` repeats. A code that states its input
+channels is checked against what reaches it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from convae.core.arguments import arguments
+from convae.core.errors import ConfigError
+from convae.core.names import shown, unknown
+from convae.core.types import Shape
+from convae.model.layers import LAYERS
+
+MAX_REPEATS = 10_000
+Given = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A code that has been read: as written, its layer with arguments, and what it says will reach it."""
+
+    text: str
+    layer: str
+    given: Given
+    channels: int | None
+    axes: int | None
+
+
+@dataclass(frozen=True)
+class Word:
+    """What a code's letters stand for.
+
+    Attributes:
+        layer: the layer's name.
+        numbers: what the numbers mean, in order; `in` is the input channels, a name in brackets may be left out.
+        read: the layer's arguments from the numbers by name.
+        write: the numbers by name from the layer's full arguments and the shape that reaches it; None where the
+            code cannot say it.
+        axes: the number of spatial axes that the code is for; None for any.
+        usual: how many numbers are written even where fewer would do; 0 for as few as do.
+    """
+
+    layer: str
+    numbers: tuple[str, ...] = ()
+    read: Callable[[dict[str, int]], Given] = lambda _: {}
+    write: Callable[[Given, Shape], dict[str, int] | None] = lambda given, shape: {}
+    axes: int | None = None
+    usual: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all numbers."""
+        return [number.strip("[]") for number in self.numbers]
+
+    @property
+    def needed(self) -> int:
+        """How many numbers cannot be left out."""
+        return sum(not number.startswith("[") for number in self.numbers)
+
+
+def _padding(numbers: dict[str, int]) -> str | int:
+    """`same` where the padding keeps the sizes at stride 1, so that equal networks have equal descriptions."""
+    padding, span = numbers.get("padding", 0), numbers.get("dilation", 1) * (numbers["kernel"] - 1)
+    return "same" if 2 * padding == span else padding
+
+
+def _read_conv(numbers: dict[str, int]) -> Given:
+    rest: Given = {name: numbers[name] for name in ("stride", "dilation", "groups") if name in numbers}
+    return {"channels": numbers["out"], "kernel": numbers["kernel"], "padding": _padding(numbers), **rest}
+
+
+def _read_transposed(numbers: dict[str, int]) -> Given:
+    rest: Given = {"output_padding": numbers.get("output padding", 0)}
+    if "stride" in numbers:
+        rest["stride"] = numbers["stride"]
+    return {"channels": numbers["out"], "kernel": numbers["kernel"], "padding": _padding(numbers), **rest}
+
+
+def _whole(given: Given, *names: str) -> bool:
+    """Whether each of these arguments is one number for all axes."""
+    return all(isinstance(given[name], int) for name in names)
+
+
+def _write_padding(given: Given, dilation: int) -> int | None:
+    if given["padding"] != "same":
+        return given["padding"] if isinstance(given["padding"], int) else None
+    span = dilation * (given["kernel"] - 1)
+    return None if span % 2 else span // 2
+
+
+def _write_conv(given: Given, shape: Shape) -> dict[str, int] | None:
+    if not given["bias"] or not _whole(given, "kernel", "stride", "dilation", "groups"):
+        return None
+    padding = _write_padding(given, given["dilation"])
+    if padding is None:
+        return None
+    numbers = {"in": shape[0], "out": given["channels"], "kernel": given["kernel"], "stride": given["stride"]}
+    return {**numbers, "padding": padding, "dilation": given["dilation"], "groups": given["groups"]}
+
+
+def _write_transposed(given: Given, shape: Shape) -> dict[str, int] | None:
+    if not given["bias"] or not _whole(given, "kernel", "stride"):
+        return None
+    padding, added = _write_padding(given, 1), given["output_padding"]
+    if added is None:
+        added = given["stride"] - 1 if given["padding"] == "same" else 0
+    if padding is None or not isinstance(added, int):
+        return None
+    numbers = {"in": shape[0], "out": given["channels"], "kernel": given["kernel"], "stride": given["stride"]}
+    return {**numbers, "padding": padding, "output padding": added}
+
+
+def _simple(layer: str, **numbers: str) -> Word:
+    """A code whose numbers are the input channels (`in`) and arguments of the layer, under these names."""
+    names = {number.replace("_", " "): argument for number, argument in numbers.items()}
+
+    def read(given: dict[str, int]) -> Given:
+        return {names[name]: value for name, value in given.items() if names[name] != "in"}
+
+    def write(given: Given, shape: Shape) -> dict[str, int] | None:
+        full = {name: shape[0] if argument == "in" else given[argument] for name, argument in names.items()}
+        return full if all(isinstance(value, int) for value in full.values()) else None
+
+    return Word(layer, tuple(names), read, write)
+
+
+def _pool(layer: str) -> Word:
+    def write(given: Given, shape: Shape) -> dict[str, int] | None:
+        given = {**given, "stride": given["kernel"] if given["stride"] is None else given["stride"]}
+        return {name: given[name] for name in ("kernel", "stride")} if _whole(given, "kernel", "stride") else None
+
+    def read(numbers: dict[str, int]) -> Given:
+        return {name: value for name, value in numbers.items() if name == "kernel" or value != numbers["kernel"]}
+
+    return Word(layer, ("kernel", "[stride]"), read, write)
+
+
+_CONV = ("in", "out", "kernel", "[stride]", "[padding]")
+WORDS: dict[str, Word] = {
+    **{f"C{n}d": Word("conv", (*_CONV, "[dilation]", "[groups]"), _read_conv, _write_conv, n, 5) for n in (2, 1, 3)},
+    **{
+        f"CT{n}d": Word("conv-transpose", (*_CONV, "[output padding]"), _read_transposed, _write_transposed, n, 5)
+        for n in (2, 1, 3)
+    },
+    "VAERB": _simple("residual-block", **{"in": "in", "out": "channels"}),
+    "BRB": _simple("bottleneck-residual", **{"in": "in", "out": "channels"}),
+    "CNX": _simple("convnext", **{"in": "in"}),
+    "SE": _simple("squeeze-excitation", **{"in": "in", "reduction": "reduction"}),
+    "VAEA": _simple("attention", **{"in": "in"}),
+    "MHA": _simple("attention", **{"in": "in", "heads": "heads"}),
+    "GN": _simple("group-norm", groups="groups", **{"in": "in"}),
+    "BN": _simple("batch-norm", **{"in": "in"}),
+    "LN": _simple("layer-norm", **{"in": "in"}),
+    "IN": _simple("instance-norm", **{"in": "in"}),
+    "ReLU": Word("relu"),
+    "LReLU": Word("leaky-relu"),
+    "PReLU": Word("prelu"),
+    "GELU": Word("gelu"),
+    "SiLU": Word("silu"),
+    "Tanh": Word("tanh"),
+    "Sig": Word("sigmoid"),
+    "MaxP": _pool("max-pool"),
+    "AvgP": _pool("avg-pool"),
+    "UpS": _simple("upsample", scale="scale"),
+    "PixS": _simple("pixel-shuffle", scale="scale"),
+    "PixU": _simple("pixel-unshuffle", scale="scale"),
+    "Flat": Word("flatten"),
+    "Lin": _simple("linear", **{"in": "in", "out": "features"}),
+}
+"""Every code, in the order in which a layer's code is looked for."""
+_FORM = re.compile(r"(?:(?P<times>\d+)\*)?(?P<letters>[A-Za-z]\w*?)(?P<numbers>(?:_\d+)*)")
+
+
+def is_code(text: str) -> bool:
+    """Whether an entry of a list is meant as a code: known letters, numbers behind underscores, or a repeat."""
+    form = _FORM.fullmatch(text)
+    return form is not None and bool(form["letters"] in WORDS or form["numbers"] or form["times"])
+
+
+def repeats(text: str) -> int:
+    """How often a code says that it is repeated."""
+    form = _FORM.fullmatch(text)
+    return int(form["times"][:9]) if form is not None and form["times"] else 1
+
+
+def read_code(text: str, where: str) -> tuple[int, Code]:
+    """How often a code is repeated, and what it stands for.
+
+    Raises:
+        ConfigError: unknown letters, or numbers that the layer does not have.
+    """
+    form = _FORM.fullmatch(text)
+    if form is None or form["letters"] not in WORDS:
+        letters = text if form is None else form["letters"]
+        raise ConfigError(f"{where} ({shown(text)}): {unknown('layer code', letters, WORDS)}")
+    word = WORDS[form["letters"]]
+    digits = form["numbers"].split("_")[1:]
+    times = form["times"] or "1"
+    if not word.needed <= len(digits) <= len(word.numbers):
+        raise ConfigError(
+            f"{where} ({shown(text)}): needs {form['letters']}{''.join(f'_{n}' for n in word.numbers)}, "
+            f"got {len(digits)} numbers"
+        )
+    if max(map(len, [*digits, times])) > 9 or not 1 <= int(times) <= MAX_REPEATS:
+        raise ConfigError(f"{where} ({shown(text)}): needs numbers below a billion and 1 to {MAX_REPEATS} repeats")
+    numbers = dict(zip(word.names, map(int, digits), strict=False))
+    return int(times), Code(text, word.layer, word.read(numbers), numbers.get("in"), word.axes)
+
+
+def write_code(layer: str, given: Given, shape: Shape) -> str | None:
+    """A layer as a code, from its full arguments and the shape that reaches it; None where no code says the same."""
+    target = LAYERS.get(layer)
+    for letters, word in WORDS.items():
+        if word.layer != layer or word.axes not in (None, len(shape) - 1):
+            continue
+        numbers = word.write(given, shape)
+        if numbers is None:
+            continue
+        for count in range(word.usual or word.needed, len(word.numbers) + 1):
+            text = "_".join([letters, *(str(numbers[name]) for name in word.names[:count])])
+            if arguments(target, read_code(text, layer)[1].given, layer) == given:
+                return text
+    return None

@@ -1,0 +1,31 @@
+"""What describes a model: its input, encoder, bottleneck, decoder and likelihood."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from convae.core.arguments import Named, Positive
+from convae.core.config import Config
+
+
+class Spec(Config):
+    """A model in its one stored form.
+
+    Attributes:
+        name: what the model is called.
+        input: channels, then the sizes of one, two or three spatial axes.
+        encoder: list of layers from the image to the features.
+        bottleneck: what makes a latent of the features; unless told otherwise one half of their channels is the
+            mean and the other the log-variance.
+        decoder: list of layers from the latent to the raw values of the likelihood.
+        likelihood: what the raw values mean.
+    """
+
+    name: str = "vae"
+    input: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=4)]
+    encoder: list[Any]
+    bottleneck: Named = Field({"gaussian": {"head": False}}, validate_default=True)
+    decoder: list[Any]
+    likelihood: Named = "bernoulli"
