@@ -1,43 +1,148 @@
-"""What a metric is: a figure for each image, whose mean over a split is reported."""
+"""What a metric is: rows of numbers, one for each image, and a figure that is made of their mean over a split.
+
+Most figures are that mean. Whatever else can be written as a function of means, such as a variance, can be a metric
+too, and gets its confidence interval from the same bootstrap.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
-from convae.core.types import Images, PerImage
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from convae.core.random import torch_generator
+from convae.core.types import Images, Latents, PerImage
+from convae.data import Split
+from convae.evaluation.aggregate import log_aggregate
+from convae.model.bottlenecks.gaussian import Gaussian, GaussianPosterior
+from convae.model.likelihoods.base import Likelihood
 from convae.model.vae import VAE, Output
 
 
 @dataclass(frozen=True)
 class Passes:
-    """What the metrics of a batch are computed from.
+    """A batch on its way through the model; each pass happens when a metric first asks for it.
 
     Attributes:
+        model: in evaluation mode.
         images: (batch, channel, *sizes) in [0, 1].
-        drawn: the pass whose latent was drawn from the posterior: what the ELBO is an expectation over.
-        expected: the pass whose latent is the posterior's mean: what a user gets as the reconstruction.
+        indices: (batch,) positions in the split.
+        seed: of everything drawn.
     """
 
+    model: VAE
     images: Images
-    drawn: Output
-    expected: Output
+    indices: Int64[Tensor, " batch"]
+    seed: int
+
+    def generators(self, purpose: str) -> list[torch.Generator]:
+        """A generator for each image, which depends on its position in the split and not on its batch."""
+        return [torch_generator(self.seed, "evaluation", purpose, index) for index in self.indices.tolist()]
+
+    @cached_property
+    def drawn(self) -> Output:
+        """The pass whose latent was drawn from the posterior: what the ELBO is an expectation over."""
+        output: Output = self.model(self.images, self.generators("latent"))
+        return output
+
+    @cached_property
+    def expected(self) -> Likelihood:
+        """What the posterior's mean decodes to: what a user gets as the reconstruction."""
+        return self.model.decode(self.drawn.posterior.mean)
+
+    @cached_property
+    def log_likelihood(self) -> PerImage:
+        """Log p(x | z) of the drawn latent, nats per image."""
+        return self.drawn.likelihood.log_prob(self.images)
+
+    @cached_property
+    def bound(self) -> PerImage:
+        """Log p(x | z) − KL: the ELBO with one drawn latent, nats per image."""
+        return self.log_likelihood - self.drawn.posterior.kl()
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The latents of a whole split, in its order, in float64 on the CPU.
+
+    Attributes:
+        model: what encoded them.
+        mean: (image, *latent) of the posteriors.
+        logvar: (image, *latent) of the posteriors.
+        drawn: (image, *latent), one latent drawn from each posterior.
+        labels: (image,) class numbers, -1 where one is missing; None without labels.
+    """
+
+    model: VAE
+    mean: Latents
+    logvar: Latents
+    drawn: Latents
+    labels: Int64[Tensor, " image"] | None
+
+    @property
+    def log_posterior(self) -> Float64[Tensor, " image"]:
+        """Each Gaussian posterior's density at its own drawn latent, nats."""
+        return GaussianPosterior(self.mean, self.logvar).log_prob(self.drawn)
+
+    @property
+    def log_prior(self) -> Float64[Tensor, " image"]:
+        """The prior's density at the drawn latents, nats."""
+        return self.model.bottleneck.log_prior(self.drawn)
+
+    @cached_property
+    def log_aggregate(self) -> Float64[Tensor, " image"]:
+        """The aggregate posterior's density at the drawn latents, nats."""
+        return log_aggregate(self.drawn.flatten(1), self.mean.flatten(1), self.logvar.flatten(1))
 
 
 class Metric(ABC):
     """One named figure. Configuration is keyword-only.
 
-    `better` says in which direction it improves; None where neither is better.
+    Attributes:
+        unit: what the figure is measured in.
+        better: in which direction it improves; None where neither is better.
+        per_value: whether the figure is a list with a number for each latent value, rather than one number.
+        default: whether it is measured when no metrics are named; those that take long are not.
+        example: arguments for the contract tests.
     """
 
     unit: ClassVar[str]
     better: ClassVar[Literal["higher", "lower"] | None]
+    per_value: ClassVar[bool] = False
+    default: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {}
 
-    def applies(self, model: VAE) -> bool:
-        """Whether the figure means something for this model."""
+    def applies(self, model: VAE, split: Split) -> bool:
+        """Whether the figure means something for this model on these images."""
         return True
 
+    def figure(self, means: Float64[Tensor, "*some column"]) -> Float64[Tensor, "*some part"]:
+        """The figure from the rows' mean over the split: one number, or `per_value` several."""
+        return means
+
+
+class ImageMetric(Metric):
+    """A metric whose rows need one batch at a time."""
+
     @abstractmethod
-    def per_image(self, passes: Passes) -> PerImage:
-        """The figure of each image, (batch,)."""
+    def rows(self, passes: Passes) -> Tensor:
+        """(batch,) or (batch, column): what each image adds."""
+
+
+class LatentMetric(Metric):
+    """A metric whose rows need the latents of the whole split."""
+
+    @abstractmethod
+    def rows(self, encoded: Encoded) -> Tensor:
+        """(image,) or (image, column): what each image adds; images that cannot count are left out."""
+
+
+def gaussian(model: VAE) -> bool:
+    """Whether the posteriors are Gaussians: they have a density, and independent values."""
+    return isinstance(model.bottleneck, Gaussian)

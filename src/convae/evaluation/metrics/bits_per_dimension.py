@@ -6,11 +6,12 @@ import math
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.evaluation.metrics.base import Metric, Passes
+from convae.data import Split
+from convae.evaluation.metrics.base import ImageMetric, Passes
 from convae.model.vae import VAE
 
 
-class BitsPerDimension(Metric):
+class BitsPerDimension(ImageMetric):
     """Negative ELBO divided by the number of values of the image and by log 2.
 
     Only for likelihoods that give levels a probability mass: a density has no bits.
@@ -19,11 +20,10 @@ class BitsPerDimension(Metric):
     unit: ClassVar = "bits/dim"
     better: ClassVar = "lower"
 
-    def applies(self, model: VAE) -> bool:
+    def applies(self, model: VAE, split: Split) -> bool:
         """Whether the likelihood is discrete."""
         return model.head.discrete
 
-    def per_image(self, passes: Passes) -> PerImage:
+    def rows(self, passes: Passes) -> PerImage:
         """The rate of each image."""
-        bound = passes.drawn.likelihood.log_prob(passes.images) - passes.drawn.posterior.kl()
-        return -bound / (passes.images[0].numel() * math.log(2))
+        return -passes.bound / (passes.images[0].numel() * math.log(2))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.evaluation.metrics.base import Metric, Passes
+from convae.evaluation.metrics.base import ImageMetric, Passes
 
 
-class KL(Metric):
+class KL(ImageMetric):
     """KL divergence of the posterior from the prior, nats per image: the second part of the negative ELBO."""
 
     unit: ClassVar = "nats"
     better: ClassVar = None
 
-    def per_image(self, passes: Passes) -> PerImage:
+    def rows(self, passes: Passes) -> PerImage:
         """The divergence of each image's posterior."""
         return passes.drawn.posterior.kl()

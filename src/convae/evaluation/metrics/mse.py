@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.evaluation.metrics.base import Metric, Passes
+from convae.evaluation.metrics.base import ImageMetric, Passes
 
 
-class MSE(Metric):
+class MSE(ImageMetric):
     """Mean over the image's values of the squared difference between image and reconstruction, in [0, 1]."""
 
     unit: ClassVar = "squared image units"
     better: ClassVar = "lower"
 
-    def per_image(self, passes: Passes) -> PerImage:
+    def rows(self, passes: Passes) -> PerImage:
         """The error of each image's reconstruction from the posterior's mean."""
-        return (passes.images - passes.expected.likelihood.mean).square().flatten(1).mean(1)
+        return (passes.images - passes.expected.mean).square().flatten(1).mean(1)

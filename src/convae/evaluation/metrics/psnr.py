@@ -7,19 +7,19 @@ from typing import ClassVar
 import torch
 
 from convae.core.types import PerImage
-from convae.evaluation.metrics.base import Metric, Passes
+from convae.evaluation.metrics.base import ImageMetric, Passes
 
 LOWEST_MSE = 1e-10
 """An exact reconstruction counts as 100 dB."""
 
 
-class PSNR(Metric):
+class PSNR(ImageMetric):
     """−10·log₁₀ of the mean squared error of each image with a peak of 1, then the mean over images, in dB."""
 
     unit: ClassVar = "dB"
     better: ClassVar = "higher"
 
-    def per_image(self, passes: Passes) -> PerImage:
+    def rows(self, passes: Passes) -> PerImage:
         """The ratio of each image's reconstruction from the posterior's mean."""
-        error = (passes.images - passes.expected.likelihood.mean).square().flatten(1).mean(1)
+        error = (passes.images - passes.expected.mean).square().flatten(1).mean(1)
         return -10 * torch.log10(error.clamp_min(LOWEST_MSE))

@@ -1,0 +1,31 @@
+"""How far the posteriors of all images together are from the prior."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from convae.data import Split
+from convae.evaluation.metrics.base import Encoded, LatentMetric, gaussian
+from convae.model.vae import VAE
+
+
+class AggregateGap(LatentMetric):
+    """KL divergence of the aggregate posterior from the prior: what `kl` has beyond the mutual information.
+
+    Where it is large, latents drawn from the prior fall where no image is, and samples are worse than
+    reconstructions (Hoffman & Johnson 2016; Rosca et al. 2018). Too large where the mutual information nears log N
+    for N images: the mixture of their posteriors then is lumpier than that of all images of their kind.
+    """
+
+    unit: ClassVar = "nats"
+    better: ClassVar = "lower"
+
+    def applies(self, model: VAE, split: Split) -> bool:
+        """Whether the posteriors are Gaussians, whose mixture has a density."""
+        return gaussian(model)
+
+    def rows(self, encoded: Encoded) -> Tensor:
+        """(image,): log q(z) − log p(z) at the drawn latent."""
+        return encoded.log_aggregate - encoded.log_prior

@@ -1,0 +1,30 @@
+"""Divergence of each latent value."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from convae.core.types import FactorisedLike
+from convae.data import Split
+from convae.evaluation.metrics.base import ImageMetric, Passes, gaussian
+from convae.model.vae import VAE
+
+
+class KLPerUnit(ImageMetric):
+    """KL divergence of each latent value from the prior, nats per image: a list that sums up to `kl`."""
+
+    unit: ClassVar = "nats"
+    better: ClassVar = None
+    per_value: ClassVar = True
+
+    def applies(self, model: VAE, split: Split) -> bool:
+        """Whether the values of the posterior are independent."""
+        return gaussian(model)
+
+    def rows(self, passes: Passes) -> Tensor:
+        """(batch, value): the parts of each image's divergence."""
+        posterior = passes.drawn.posterior
+        assert isinstance(posterior, FactorisedLike)  # a Gaussian's is
+        return posterior.kl_values().flatten(1)

@@ -1,0 +1,42 @@
+"""How well a line through the latent space parts the classes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convae.data import Split
+from convae.evaluation.labelled import FOLDS, labelled, parts_of_classes
+from convae.evaluation.metrics.base import Encoded, LatentMetric
+from convae.model.vae import VAE
+
+
+class LinearProbe(LatentMetric):
+    """Accuracy of a logistic regression on standardised posterior means, each image judged by one that never saw it.
+
+    Five folds, each with its share of every class; images without a label are left out.
+    """
+
+    unit: ClassVar = "share"
+    better: ClassVar = "higher"
+    default: ClassVar = False
+
+    def applies(self, model: VAE, split: Split) -> bool:
+        """Whether every class has an image for each fold."""
+        return parts_of_classes(split.labels)
+
+    def rows(self, encoded: Encoded) -> Tensor:
+        """(labelled image,): 1 where the class was found."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import StratifiedKFold, cross_val_predict
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        points, labels = labelled(encoded)
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, tol=1e-3))
+        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+        found = cross_val_predict(probe, points, labels, cv=folds)
+        return torch.from_numpy((found == labels).astype(np.float64))

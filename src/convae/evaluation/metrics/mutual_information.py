@@ -1,0 +1,29 @@
+"""How much the latent tells about which image it came from."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from convae.data import Split
+from convae.evaluation.metrics.base import Encoded, LatentMetric, gaussian
+from convae.model.vae import VAE
+
+
+class MutualInformation(LatentMetric):
+    """I(x; z) under the encoder: KL to the prior minus that of the aggregate posterior (Hoffman & Johnson 2016).
+
+    With N images it cannot exceed log N.
+    """
+
+    unit: ClassVar = "nats"
+    better: ClassVar = None
+
+    def applies(self, model: VAE, split: Split) -> bool:
+        """Whether the posteriors are Gaussians, whose mixture has a density."""
+        return gaussian(model)
+
+    def rows(self, encoded: Encoded) -> Tensor:
+        """(image,): log q(z | x) − log q(z) at the drawn latent."""
+        return encoded.log_posterior - encoded.log_aggregate

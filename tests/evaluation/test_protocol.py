@@ -1,0 +1,140 @@
+"""Figures over a whole split are exact, repeatable, and say what they depend on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from evaluation.conftest import Linear
+
+import convae
+from convae.core.errors import ConfigError, ShapeError
+from convae.data import DataConfig, Split, open_split
+from convae.evaluation import evaluate
+from convae.evaluation.metrics import METRICS
+from convae.evaluation.metrics.base import ImageMetric, LatentMetric, Passes
+from convae.evaluation.metrics.psnr import PSNR
+from convae.model.artifact import fingerprint
+from convae.model.vae import VAE
+
+
+def images_of(split: Split) -> torch.Tensor:
+    return split.images(list(range(len(split)))).float() / 255
+
+
+def test_mse_and_psnr_are_the_means_over_all_images_of_what_numpy_finds(model: VAE, digits: Split) -> None:
+    report = evaluate(model, digits, metrics=["mse", "psnr"], batch_size=70)  # 180 images: the last batch has 40
+    images = images_of(digits)
+    with torch.no_grad():
+        decoded = model.decode(model.encode(images).mean).mean
+    errors = np.square(images.double().numpy() - decoded.double().numpy()).reshape(180, -1).mean(1)
+    assert report.figures["mse"].value == pytest.approx(errors.mean(), rel=1e-6)
+    assert report.figures["psnr"].value == pytest.approx(np.mean(-10 * np.log10(errors)), rel=1e-6)
+
+
+def test_an_exact_reconstruction_has_100_db(linear: Linear) -> None:
+    with torch.no_grad():
+        next(linear.model.decoder.parameters()).zero_()  # which leaves the bias
+    images = linear.bias.expand(2, 64).reshape(2, 1, 8, 8)
+    assert PSNR().rows(Passes(linear.model, images, torch.arange(2), 0)).tolist() == [100, 100]
+
+
+def test_neither_the_size_of_batches_nor_the_company_changes_a_figure(model: VAE, digits: Split) -> None:
+    once, again = (evaluate(model, digits, metrics=["all"], batch_size=size) for size in (180, 37))
+    assert once.protocol == again.protocol
+    for name, rows in once.rows.items():
+        torch.testing.assert_close(rows, again.rows[name], rtol=1e-4, atol=1e-5)
+
+
+def test_equal_seeds_give_equal_figures_and_others_give_others(model: VAE, digits: Split) -> None:
+    first, second, other = (evaluate(model, digits, metrics=["elbo", "mse"], seed=seed) for seed in (1, 1, 2))
+    assert first.as_dict() == second.as_dict()
+    assert first.figures["elbo"] != other.figures["elbo"]
+    # Nothing is drawn for it, and only the bootstrap moves its interval.
+    assert first.figures["mse"].value == other.figures["mse"].value
+
+
+def test_the_parts_of_the_negative_elbo_add_up(model: VAE, digits: Split) -> None:
+    found = evaluate(model, digits).rows
+    torch.testing.assert_close(found["reconstruction"] + found["kl"], -found["elbo"], rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(found["kl-per-unit"].sum(1), found["kl"], rtol=1e-5, atol=1e-6)
+
+
+def test_the_report_is_json_with_value_interval_unit_and_protocol(model: VAE, digits: Split) -> None:
+    written = json.loads(json.dumps(evaluate(model, digits, seed=3).as_dict(), allow_nan=False))
+    low, high = written["psnr"]["interval"]
+    assert low < written["psnr"]["value"] < high
+    assert written["psnr"]["unit"] == "dB"
+    assert len(written["kl-per-unit"]["value"]) == len(written["kl-per-unit"]["interval"][0]) == 3
+    protocol = written["protocol"]
+    assert protocol["data"] == json.loads(json.dumps(digits.describe()))
+    assert {"content_hash", "split", "count", "size", "fit"} <= set(protocol["data"])
+    assert protocol["model"] == {"name": "vae", "sha256": fingerprint(model)}
+    assert (protocol["seed"], protocol["convae"]) == (3, convae.__version__)
+
+
+def test_the_fingerprint_follows_the_weights(model: VAE) -> None:
+    before = fingerprint(model)
+    with torch.no_grad():
+        next(model.parameters()).add_(1e-3)
+    assert fingerprint(model) != before
+
+
+def test_a_model_in_training_mode_is_evaluated_in_evaluation_mode(model: VAE, digits: Split) -> None:
+    batch_statistics = {name: value.clone() for name, value in model.named_buffers()}
+    figures = evaluate(model.train(), digits, metrics=["mse"]).figures
+    assert all(torch.equal(value, batch_statistics[name]) for name, value in model.named_buffers())
+    assert figures == evaluate(model.eval(), digits, metrics=["mse"]).figures
+
+
+def test_one_image_has_no_interval(model: VAE, digits: Split) -> None:
+    one = open_split(DataConfig(source="digits", test=1e-4), "test")
+    figure = evaluate(model, one, metrics=["mse"]).figures["mse"]
+    assert len(one) == 1
+    assert figure.interval is None
+    assert isinstance(figure.value, float)
+
+
+def test_figures_that_overflow_become_null(model: VAE, digits: Split) -> None:
+    with torch.no_grad():
+        next(model.decoder.parameters()).fill_(float("inf"))
+    written = evaluate(model, digits, metrics=["elbo"]).as_dict()
+    assert written["elbo"]["value"] is None
+    json.dumps(written, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"metrics": ["pnsr"]}, "unknown metric 'pnsr': did you mean 'psnr'"),
+        ({"metrics": ["bits-per-dimension"]}, "'bits-per-dimension' means nothing for model 'vae'"),
+        ({"options": {"nll": {"samples": 0}}}, "metric nll"),
+        ({"options": {"nll": {"k": 5}}}, "samples"),
+    ],
+)
+def test_what_cannot_be_measured_is_named(model: VAE, digits: Split, given: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        evaluate(model, digits, **given)
+
+
+def test_images_of_another_shape_are_refused(digits: Split) -> None:
+    with pytest.raises(ShapeError, match="takes 1×28×28, the images are 1×8×8"):
+        evaluate(convae.build({"preset": "torch-vae", "input": [1, 28, 28]}), digits)
+
+
+def test_options_ask_for_their_metric_beside_the_others(model: VAE, digits: Split) -> None:
+    report = evaluate(model, digits, options={"nll": {"samples": 2}})
+    assert report.protocol["metrics"]["nll"] == {"samples": 2}
+    assert {"nll", "elbo", "mse"} <= set(report.figures)
+    assert "nll" not in evaluate(model, digits).figures
+
+
+@pytest.mark.parametrize("name", METRICS.names())
+def test_every_metric_says_what_it_is(name: str) -> None:
+    metric = METRICS.get(name)(**METRICS.get(name).example)
+    assert isinstance(metric, ImageMetric | LatentMetric)
+    assert metric.unit
+    assert metric.better in ("higher", "lower", None)
+    assert METRICS.summary(name).endswith(".") or METRICS.summary(name)[-1].isalnum()
