@@ -11,8 +11,8 @@ from convae.core.allocator import keep_freed_memory
 if {told}:
     assert keep_freed_memory()
 def use():
-    for _ in range(20):
-        torch.empty(16 << 20, dtype=torch.uint8).fill_(1)
+    for _ in range(5):
+        torch.empty(64 << 20, dtype=torch.uint8).fill_(1)
 use()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 use()

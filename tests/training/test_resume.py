@@ -19,7 +19,13 @@ RECIPE = {
     # Batch norm and dropout: statistics and noise have to survive the stop too.
     "model": {
         "input": [1, 8, 8],
-        "encoder": [{"conv": {"channels": 4, "stride": 2}}, "batch-norm", "relu", {"dropout": {"share": 0.1}}, "flatten"],
+        "encoder": [
+            {"conv": {"channels": 4, "stride": 2}},
+            "batch-norm",
+            "relu",
+            {"dropout": {"share": 0.1}},
+            "flatten",
+        ],
         "bottleneck": {"gaussian": {"latent": 3}},
         "decoder": [
             {"linear": {"features": 64}},
@@ -54,7 +60,12 @@ class StopAt(Observer):
 def content(run: Path) -> dict[str, bytes]:
     """All that a run leaves, apart from the seconds it took."""
     last = sorted((run / "checkpoints").iterdir())[-1]
-    files = [run / "metrics.jsonl", run / "recipe.yaml", run / "model" / "model.safetensors", run / "model" / "config.json"]
+    files = [
+        run / "metrics.jsonl",
+        run / "recipe.yaml",
+        run / "model" / "model.safetensors",
+        run / "model" / "config.json",
+    ]
     return {path.name: path.read_bytes() for path in [*files, last / "tensors.safetensors", last / "state.json"]}
 
 
