@@ -108,7 +108,7 @@ def _term(name: str, options: Mapping[str, Any], load: Loader | None, where: str
         raise ConfigError(f"{where}: {error}") from error
     checked = arguments(target, options, where)
     try:
-        handed = [] if target.network is None else [_loaded(checked[target.network], load)]
+        handed = [] if target.loads is None else [_loaded(checked[target.loads], load)]
         made: Term = target(*handed, **checked)
     except ConvaeError as error:
         raise type(error)(f"{where}: {error}") from error

@@ -45,7 +45,7 @@ class Term(nn.Module, ABC):
     """
 
     unit: ClassVar[str]
-    network: ClassVar[str | None] = None
+    loads: ClassVar[str | None] = None
     example: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod

@@ -1,0 +1,125 @@
+"""Structural similarity of images, as pure functions: what the terms minimise and the metrics report.
+
+Images are (batch, channel, *sizes) with any number of spatial axes and a data range of 1. Whatever the precision
+of the images, the sums are taken in float32 or wider, since variances are small differences of large numbers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convae.core.errors import ShapeError
+from convae.core.names import shape_text
+from convae.core.types import Images, PerImage
+
+WINDOW = 11
+"""Width of the Gaussian window, pixels."""
+SIGMA = 1.5
+"""Standard deviation of the Gaussian window, pixels."""
+C1, C2 = 0.01**2, 0.03**2
+"""What keeps the quotients finite where images are black and flat, for a data range of 1."""
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Exponents of the scales of MS-SSIM, finest first (Wang, Simoncelli & Bovik 2003)."""
+
+
+def ssim(x: Images, y: Images) -> PerImage:
+    """Structural similarity (Wang et al. 2004, doi:10.1109/TIP.2003.819861), in [-1, 1]; 1 for equal images.
+
+    Every pixel is the centre of a Gaussian window, 11 wide with a sigma of 1.5; beyond its border the image goes on
+    as its mirror image, so images of any size have a similarity. The figure is that of torchmetrics.
+    """
+    luminance, contrast = _maps(x, y)
+    return (luminance * contrast).flatten(1).mean(1)
+
+
+def least_size(scales: int) -> int:
+    """The smallest size of an image that MS-SSIM at so many scales can take, pixels: a window at the coarsest."""
+    return WINDOW << (scales - 1)
+
+
+def ms_ssim(x: Images, y: Images, *, scales: int = len(SCALE_WEIGHTS)) -> PerImage:
+    """Multi-scale structural similarity (Wang, Simoncelli & Bovik 2003, doi:10.1109/ACSSC.2003.1292216), in [0, 1].
+
+    The contrast and structure of each scale and the similarity of the coarsest, each to the power of its weight,
+    multiplied; contrast only where windows lie wholly inside the image. The figure is that of torchmetrics. An image
+    that is negatively correlated with the other at some scale counts as 0 and has no gradient.
+
+    Args:
+        x: images.
+        y: images.
+        scales: 1 to 5, each half as fine as the one before. With fewer than 5 the weights of the finest are kept
+            in their proportion and the sum of all.
+
+    Raises:
+        ShapeError: the images are too small for so many scales.
+    """
+    smallest = min(x.shape[2:])
+    if smallest < least_size(scales):
+        fitting = [fewer for fewer in range(1, scales) if smallest >= least_size(fewer)]
+        raise ShapeError(
+            f"MS-SSIM at {scales} scales needs sizes of {least_size(scales)} or more, but the images are "
+            f"{shape_text(x.shape[2:])}: {f'use {fitting[-1]} scales' if fitting else 'use SSIM, which takes any size'}"
+        )
+    x, y = wide(x), wide(y)
+    factor = sum(SCALE_WEIGHTS) / sum(SCALE_WEIGHTS[:scales])
+    halve = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[x.ndim - 2]
+    product = torch.ones((), device=x.device)
+    for scale, weight in enumerate(SCALE_WEIGHTS[:scales]):
+        if scale > 0:
+            x, y = halve(x, 2), halve(y, 2)
+        luminance, contrast = _maps(x, y)
+        if scale == scales - 1:
+            part = (luminance * contrast).flatten(1).mean(1)
+        else:
+            part = contrast[_inside(contrast)].flatten(1).mean(1)
+        # A power of 0 has an infinite slope: it is taken of 1 there, and thrown away.
+        positive = part > 0
+        powered = torch.where(positive, part, 1) ** (weight * factor)
+        product = product * torch.where(positive, powered, 0)
+    return product
+
+
+def _maps(x: Images, y: Images) -> tuple[Images, Images]:
+    """The two factors of similarity around each pixel: of luminance, and of contrast and structure."""
+    with torch.autocast(x.device.type, enabled=False):
+        x, y = wide(x), wide(y)
+        mean_x, mean_y, xx, yy, xy = _windowed(torch.stack([x, y, x * x, y * y, x * y]))
+        luminance = (2 * mean_x * mean_y + C1) / (mean_x.square() + mean_y.square() + C1)
+        variances = xx - mean_x.square() + yy - mean_y.square()
+        contrast = (2 * (xy - mean_x * mean_y) + C2) / (variances + C2)
+    return luminance, contrast
+
+
+def _inside(images: Images) -> tuple[slice, ...]:
+    """Where windows lie wholly inside the image."""
+    whole, inner = slice(None), slice(WINDOW // 2, -(WINDOW // 2))
+    return (whole, whole, *[inner] * (images.ndim - 2))
+
+
+def _windowed(images: Tensor) -> Tensor:
+    """(stack, batch, channel, *sizes) to the Gaussian mean around each pixel, of the same shape."""
+    # A matrix for each axis, not a convolution: up to some hundred pixels it is faster, and cuDNN rounds the values
+    # of a convolution to TF32, which the small variances do not survive.
+    for _ in range(images.ndim - 3):
+        images = images.movedim(3, -1)
+        images = images @ _window_matrix(images.shape[-1]).to(images)
+    return images
+
+
+def _window_matrix(size: int) -> Tensor:
+    """(size, size): each column holds the window around one pixel of an axis, folded back at its mirrors."""
+    offsets = torch.arange(WINDOW) - WINDOW // 2
+    weights = torch.exp(-0.5 * (offsets.double() / SIGMA).square())
+    # The mirror stands on the border pixel, which is not repeated: ... 2 1 | 0 1 2 ... n-1 | n-2 ...
+    period = max(1, 2 * (size - 1))
+    places = (torch.arange(size) + offsets.unsqueeze(1)) % period
+    places = torch.minimum(places, period - places)
+    matrix = torch.zeros(size, size, dtype=torch.float64)
+    return matrix.scatter_add_(0, places, (weights / weights.sum()).unsqueeze(1).expand(-1, size).contiguous())
+
+
+def wide(images: Images) -> Images:
+    """`images` in float32 or wider."""
+    return images.float() if images.dtype in (torch.bfloat16, torch.float16) else images

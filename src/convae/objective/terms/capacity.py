@@ -1,0 +1,30 @@
+"""The KL held at a capacity that may grow."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from convae.core.types import PerImage
+from convae.objective.schedules.base import Written, schedule
+from convae.objective.terms.base import Pass, Term
+
+
+class Capacity(Term):
+    """|KL − C|: how far the KL of each image is from a set capacity (Burgess et al. 2018, arXiv:1804.03599).
+
+    Its weight is the paper's γ, about 1000 there. In place of `kl`; with `kl` at a weight of 0 beside it, the
+    true divergence is logged too.
+
+    Args:
+        nats: C, a number or a schedule; in the paper it grows linearly from 0 to 25.
+    """
+
+    unit: ClassVar = "nats"
+
+    def __init__(self, *, nats: Written = {"linear": {"end": 25.0}}) -> None:  # noqa: B006  # read, never changed
+        super().__init__()
+        self.capacity = schedule(nats, "nats")
+
+    def forward(self, given: Pass) -> PerImage:
+        """The distance of each image's divergence from the capacity."""
+        return (given.output.posterior.kl() - self.capacity(given.moment)).abs()

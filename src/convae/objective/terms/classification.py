@@ -1,0 +1,35 @@
+"""How well a classifier on the latent knows the labels."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch.nn import functional as F
+
+from convae.core.errors import ConfigError
+from convae.core.types import ClassifiedLike, PerImage
+from convae.objective.terms.base import Pass, Term
+
+MISSING = -1
+"""The label of an image that has none."""
+
+
+class Classification(Term):
+    """Cross-entropy of the latent classifier, averaged over the labelled images of the batch, nats.
+
+    Images without a label cost nothing. Those with one cost their cross-entropy times batch / labelled images, so
+    that the mean over the batch, which is what the objective takes, is the mean over its labelled images.
+    """
+
+    unit: ClassVar = "nats"
+
+    def forward(self, given: Pass) -> PerImage:
+        """The cross-entropy of each image, scaled; 0 where its label is missing."""
+        logits = given.output.logits if isinstance(given.output, ClassifiedLike) else None
+        if logits is None:
+            raise ConfigError("the model has no classifier on its latent")
+        if given.labels is None:
+            raise ConfigError("the data has no labels")
+        costs = F.cross_entropy(logits, given.labels, ignore_index=MISSING, reduction="none")
+        labelled = (given.labels != MISSING).sum().clamp_min(1)
+        return costs * (len(costs) / labelled)

@@ -1,0 +1,40 @@
+"""Differences of spectra, the badly matched frequencies foremost."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from convae.core.arguments import NonNegativeFloat
+from convae.core.types import PerImage
+from convae.objective.similarity import wide
+from convae.objective.terms.base import Pass, Term
+
+
+class FocalFrequency(Term):
+    """Focal frequency loss (Jiang, Dai, Wu & Loy 2021, arXiv:2012.12821).
+
+    The mean over channels and frequencies of the squared distance between the orthonormal spectra of image and
+    expected image, each frequency weighted by that distance to the power of `alpha`, as a share of the largest in
+    its channel. The weights are constants to the gradient.
+
+    Args:
+        alpha: how strongly the term turns to the badly matched frequencies; with 0 it is the mean squared error.
+    """
+
+    unit: ClassVar = "squared image units"
+
+    def __init__(self, *, alpha: NonNegativeFloat = 1.0) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, given: Pass) -> PerImage:
+        """The weighted distance of each image's spectrum."""
+        axes = tuple(range(2, given.images.ndim))
+        difference = torch.fft.fftn(wide(given.reconstruction - given.images), dim=axes, norm="ortho")
+        distance: Tensor = difference.real.square() + difference.imag.square()
+        weight = distance.detach().pow(self.alpha / 2)
+        weight = weight / weight.amax(axes, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
+        return (weight * distance).flatten(1).mean(1)

@@ -1,0 +1,52 @@
+"""The KL with an allowance that costs nothing to use."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+
+from convae.core.arguments import NonNegativeFloat, Positive
+from convae.core.errors import ConfigError
+from convae.core.types import FactorisedLike, PerImage
+from convae.objective.terms.base import Pass, Term
+
+
+class FreeBits(Term):
+    """KL divergence in which each group of the latent costs at least an allowance (Kingma et al. 2016).
+
+    arXiv:1606.04934, appendix C.8: the sum over groups of max(allowance, KL of the group). A group below its
+    allowance has no gradient, so it is not pushed to the prior: a remedy for latents that collapse. What is compared
+    with the allowance is the mean over the batch, as in the paper, or each image's own KL. In place of `kl`; with
+    `kl` at a weight of 0 beside it, the true divergence is logged too.
+
+    Args:
+        nats: the allowance of each group.
+        groups: number of equal groups of neighbouring latent channels (of a vector, latent values); without it,
+            each channel is a group.
+        mean_over_batch: whether the batch's mean is compared, or each image's own KL.
+    """
+
+    unit: ClassVar = "nats"
+
+    def __init__(
+        self, *, nats: NonNegativeFloat = 0.25, groups: Positive | None = None, mean_over_batch: bool = True
+    ) -> None:
+        super().__init__()
+        self.nats = nats
+        self.groups = groups
+        self.mean_over_batch = mean_over_batch
+
+    def forward(self, given: Pass) -> PerImage:
+        """The divergence of each image's posterior; that of a group within its allowance is the allowance."""
+        posterior = given.output.posterior
+        if not isinstance(posterior, FactorisedLike):
+            raise ConfigError("needs a posterior whose KL is a sum over latent values, which this bottleneck has not")
+        values = posterior.kl_values()
+        batch, channels = values.shape[:2]
+        count = self.groups or channels
+        if channels % count:
+            raise ConfigError(f"{channels} latent channels do not make {count} equal groups")
+        groups = values.reshape(batch, count, -1).sum(2)
+        compared = groups.mean(0, keepdim=True) if self.mean_over_batch else groups
+        return torch.where(compared > self.nats, groups, self.nats).sum(1)

@@ -1,0 +1,33 @@
+"""Structural dissimilarity at several scales."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from convae.core.types import PerImage
+from convae.objective.similarity import SCALE_WEIGHTS, ms_ssim
+from convae.objective.terms.base import Pass, Term
+
+
+class MSSSIM(Term):
+    """1 − MS-SSIM of image and expected image, in [0, 1].
+
+    Wang, Simoncelli & Bovik 2003 (doi:10.1109/ACSSC.2003.1292216), with a data range of 1.
+
+    Args:
+        scales: how many there are, each half as fine as the one before; n of them need sizes of 11·2^(n−1) pixels
+            or more, so 176 for five and 44 for three.
+    """
+
+    unit: ClassVar = "1 − MS-SSIM"
+    example: ClassVar = {"scales": 1}
+
+    def __init__(self, *, scales: Annotated[int, Field(ge=1, le=len(SCALE_WEIGHTS))] = len(SCALE_WEIGHTS)) -> None:
+        super().__init__()
+        self.scales = scales
+
+    def forward(self, given: Pass) -> PerImage:
+        """The dissimilarity of each image."""
+        return 1 - ms_ssim(given.images, given.reconstruction, scales=self.scales)

@@ -1,0 +1,86 @@
+"""Differences of what a trained encoder sees."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from convae.core.arguments import NonNegative
+from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import shape_text
+from convae.core.types import PerImage
+from convae.objective.similarity import wide
+from convae.objective.terms.base import Pass, Term
+
+_LEAST_ENERGY = 1e-6
+"""Mean square of features below which they count as silent."""
+
+
+class Perceptual(Term):
+    """Squared distance of image and expected image in the features of a saved model's encoder, which stays frozen.
+
+    After the deep feature consistent VAE (Hou et al. 2017, arXiv:1610.00291), with any encoder. The distance in a
+    layer is divided by the mean square of the image's own features, so that layers count alike whatever the
+    size of their values; the term is the mean over layers.
+
+    Args:
+        network: the encoder's layers.
+        model: path of the saved model: an artifact or a run.
+        layers: places in the encoder's list, counted from 0, of the layers whose features are compared; without
+            them, the last layer at each spatial size.
+    """
+
+    unit: ClassVar = "relative squared feature distance"
+    loads: ClassVar = "model"
+    example: ClassVar = {"model": "runs/digits"}
+
+    def __init__(
+        self,
+        network: nn.Sequential,
+        *,
+        model: str,
+        layers: Annotated[list[NonNegative], Field(min_length=1)] | None = None,
+    ) -> None:
+        super().__init__()
+        if layers is not None and max(layers) >= len(network):
+            raise ConfigError(f"the encoder of {model} has layers 0 to {len(network) - 1}, not {max(layers)}")
+        self.model = model
+        self.layers = layers
+        self.encoder = network.requires_grad_(False)
+
+    def forward(self, given: Pass) -> PerImage:
+        """The distance of each image's features."""
+        self.encoder.eval()
+        with torch.no_grad():
+            wanted = self._features(given.images)
+        found = self._features(given.reconstruction)
+        return torch.stack([_distance(x, y) for x, y in zip(wanted, found, strict=True)]).mean(0)
+
+    def _features(self, x: Tensor) -> list[Tensor]:
+        """What the chosen layers make of images."""
+        shape, axes = x.shape[1:], x.ndim
+        features: dict[object, Tensor] = {}
+        for place, layer in enumerate(self.encoder):
+            try:
+                x = layer(x)
+            except RuntimeError as error:
+                raise ShapeError(f"the encoder of {self.model} cannot take images {shape_text(shape)}") from error
+            if self.layers is None and x.ndim == axes:
+                features[x.shape[2:]] = x
+            elif self.layers is not None and place in self.layers:
+                features[place] = x
+            if self.layers is not None and place == max(self.layers):
+                break
+        if not features:
+            raise ConfigError(f"the encoder of {self.model} keeps no spatial axes: name the layers to compare")
+        return list(features.values())
+
+
+def _distance(wanted: Tensor, found: Tensor) -> PerImage:
+    """Mean squared difference of features, relative to the mean square of the wanted ones."""
+    wanted, found = wide(wanted), wide(found)
+    difference = (wanted - found).square().flatten(1).mean(1)
+    return difference / wanted.square().flatten(1).mean(1).clamp_min(_LEAST_ENERGY)
