@@ -6,13 +6,18 @@ import sys
 import pytest
 
 SCRIPT = """
-import resource, torch
+import ctypes, resource
 from convae.core.allocator import keep_freed_memory
 if {told}:
     assert keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
 def use():
-    for _ in range(10):
-        torch.empty(64 << 20, dtype=torch.uint8).fill_(1)
+    for _ in range(5):
+        block = libc.malloc(64 << 20)
+        ctypes.memset(block, 1, 64 << 20)
+        libc.free(block)
 use()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 use()
