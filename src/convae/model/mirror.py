@@ -37,3 +37,10 @@ def raw_channels(likelihood: Named, shape: Shape) -> int:
     head: Any = LIKELIHOODS.get(name)
     channels: int = head(**arguments(head, given, f"likelihood {name}")).raw_channels(shape[0])
     return channels
+
+
+def enlarged(small: Sequence[int], large: Sequence[int], scale: int) -> dict[str, dict[str, Any]]:
+    """The layer that brings the small sizes to the large ones: by one factor where that fits, else to exact sizes."""
+    if all(little * scale == big for little, big in zip(small, large, strict=True)):
+        return {"upsample": {"scale": scale}}
+    return {"resize": {"to": list(large)}}

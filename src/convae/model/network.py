@@ -225,10 +225,15 @@ def joined(reaches: Iterable[Reach | None]) -> Reach | None:
 
 
 def shortest(target: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments with one number in place of equal numbers for each axis, where the target takes both."""
+    """Arguments with one number in place of equal numbers for each axis, and layers among them without defaults."""
     result = dict(given)
     for name, value in given.items():
-        if isinstance(value, tuple) and len(set(value)) == 1:
+        if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in LAYERS:
+            layer, inner = _entry(value, name)
+            kind = LAYERS.get(layer)
+            rest = not_default(kind, shortest(kind, arguments(kind, inner, name)))
+            result[name] = {layer: rest} if rest else layer
+        elif isinstance(value, tuple) and len(set(value)) == 1:
             with contextlib.suppress(ConfigError):
                 result = arguments(target, {**result, name: value[0]}, name)
     return result

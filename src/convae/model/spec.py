@@ -72,7 +72,7 @@ def _from_mapping(data: Any, source: str, folder: Path) -> Spec:
     if "preset" in given:
         name = str(given.pop("preset")).replace("_", "-")
         preset = PRESETS.get(name)
-        given = {"name": name, **preset(**arguments(preset, given, f"preset {name}"))}
+        given = {**preset(**arguments(preset, given, f"preset {name}")), "name": name}
         source = f"preset {name}"
     elif "encode" in given:
         given = from_arch_def(given, source)

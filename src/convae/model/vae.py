@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from convae.core.types import AnyImages, Generators, Images, Latents, Shape
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck, Posterior
 from convae.model.description import Spec
+from convae.model.layers.base import Layer
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import Likelihood, LikelihoodHead
 from convae.model.network import Network, count, plain
@@ -68,6 +71,7 @@ class VAE(nn.Module):
         self.bottleneck: Bottleneck = _part(BOTTLENECKS, spec.bottleneck, "bottleneck", self.encoder.shape_out)
         self.decoder = Network(self.bottleneck.latent_shape, spec.decoder, "decoder")
         self.head: LikelihoodHead = _part(LIKELIHOODS, spec.likelihood, "likelihood")
+        self._also_fit: set[Shape] = set()
         self._parts = {"bottleneck": spec.bottleneck, "likelihood": spec.likelihood}
         needed = (self.head.raw_channels(self.input_shape[0]), *self.input_shape[1:])
         if self.decoder.shape_out != needed:
@@ -85,6 +89,18 @@ class VAE(nn.Module):
         """The shape of one image's latent: (latent,) or (latent, *grid)."""
         return self.bottleneck.latent_shape
 
+    @functools.cached_property
+    def size_step(self) -> tuple[int, ...] | None:
+        """By multiples of what the sizes of images may differ from the input's; None where they may not.
+
+        They may where no layer ties the network to its sizes, as a flatten does.
+        """
+        layers = [module for module in self.modules() if isinstance(module, Layer)]
+        if not all(layer.any_size for layer in layers):
+            return None
+        reach = self.encoder.reach()
+        return tuple(math.ceil(step) for step in reach.stride) if reach else (1,) * (len(self.input_shape) - 1)
+
     @property
     def spec(self) -> Spec:
         """The description in its stored form: presets and repeats written out."""
@@ -101,7 +117,7 @@ class VAE(nn.Module):
         """What the model believes of the latent of each image; nothing is drawn.
 
         Raises:
-            ShapeError: the images have not the model's shape, or are no floats.
+            ShapeError: the images have not a shape that the model takes, or are no floats.
         """
         return self.bottleneck.posterior(self.encoder(self._checked(x)))
 
@@ -111,7 +127,8 @@ class VAE(nn.Module):
         Raises:
             ShapeError: the latents have not the model's latent shape.
         """
-        if tuple(z.shape[1:]) != self.latent_shape:
+        grid_fits = self.size_step is not None and z.ndim == len(self.latent_shape) + 1
+        if tuple(z.shape[1:]) != self.latent_shape and not (grid_fits and z.shape[1] == self.latent_shape[0]):
             raise ShapeError(f"latents are {shape_text(self.latent_shape)}, got {shape_text(z.shape[1:])}")
         likelihood: Likelihood = self.head(self.decoder(z))
         return likelihood
@@ -135,12 +152,30 @@ class VAE(nn.Module):
 
     def _checked(self, x: Tensor) -> Tensor:
         """`x`, if the model can take it."""
-        if tuple(x.shape[1:]) != self.input_shape:
+        if not self._fits(tuple(x.shape[1:])):
             wanted = shape_text(self.input_shape)
+            if self.size_step is not None:
+                wanted += f", or sizes that differ from these by multiples of {shape_text(self.size_step)}"
             raise ShapeError(f"model '{self.name}' takes images of {wanted}, got {shape_text(x.shape[1:])}")
         if not x.is_floating_point():
             raise ShapeError(f"images are floats in [0, 1], got {x.dtype}: divide 8-bit images by 255")
         return x
+
+    def _fits(self, shape: Shape) -> bool:
+        """Whether images of a shape can be taken: a network built for them would be this very one."""
+        if shape == self.input_shape or shape in self._also_fit:
+            return True
+        if self.size_step is None or len(shape) != len(self.input_shape) or shape[0] != self.input_shape[0]:
+            return False
+        pairs = zip(shape[1:], self.input_shape[1:], self.size_step, strict=True)
+        if any((size - own) % step for size, own, step in pairs):
+            return False
+        try:
+            VAE(self.spec.model_copy(update={"input": shape}))
+        except ShapeError:
+            return False
+        self._also_fit.add(shape)
+        return True
 
 
 def _part(registry: Any, written: Named, kind: str, *shape: Shape) -> Any:

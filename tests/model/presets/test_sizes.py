@@ -8,7 +8,9 @@ import pytest
 import torch
 
 import convae
+from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
+from convae.model.presets import PRESETS
 from convae.model.spec import resolve
 from convae.model.summary import summary
 from convae.model.vae import VAE
@@ -42,22 +44,100 @@ def test_celeba_beta_has_exactly_the_shapes_of_its_original() -> None:
     assert weights["decoder.0.weight"] == 256 * 16384
 
 
-INPUTS = [(1, 28, 28), (3, 33, 47), (2, 9, 64), (1, 100), (4, 37), (1, 12, 10, 9), (3, 1, 1)]
+def test_arch_def_512_has_exactly_the_shapes_of_its_document() -> None:
+    shapes = trace("arch-def-512", "conv", "unflatten", "conv-transpose")
+    down = [(32, 256), (64, 128), (128, 64), (256, 32), (512, 16), (1024, 8), (1024, 4)]
+    up = [(1024, 4), (1024, 8), (1024, 16), (512, 32), (256, 64), (128, 128), (64, 256), (32, 512), (3, 512)]
+    assert shapes == [(channels, size, size) for channels, size in down + up]
 
 
-@pytest.mark.parametrize("preset", ["torch-vae", "celeba-beta"])
+def test_image_vae_solves_the_kernels_of_its_published_models() -> None:
+    spec = VAE(resolve("image-vae")).spec
+    kernels = [item["conv"].get("kernel", 3) for item in spec.encoder if "conv" in item]
+    assert kernels == [2, 2, 5]
+    assert trace("image-vae", "conv", "conv-transpose") == [
+        *[(22, 18, 18), (43, 11, 11), (64, 7, 7)],
+        *[(43, 11, 11), (22, 18, 18), (1, 28, 28)],
+    ]
+
+
+def test_sd_f8_has_as_many_parameters_as_its_original() -> None:
+    model = VAE(resolve("sd-f8"))
+    assert sum(parameter.numel() for parameter in model.parameters()) == 83_653_863
+    assert model.latent_shape == (4, 32, 32)
+
+
+def test_flex_256_is_the_lists_of_its_document() -> None:
+    shapes = trace("flex-256", "conv", "upsample")
+    assert [shape[1] for shape in shapes] == [256, 64, 16, 16, 16, 16, 16, 64, 64, 256, 256, 256]
+    assert [shape[0] for shape in shapes] == [128, 128, 256, 8, 8, 4, 512, 512, 512, 256, 256, 3]
+
+
+@pytest.mark.parametrize(("grid", "latent"), [("global", (128, 1, 1)), ("spatial", (128, 4, 4))])
+def test_dcgan_has_no_dense_layer_and_norms_all_but_its_first_and_last(grid: str, latent: tuple[int, ...]) -> None:
+    model = VAE(resolve({"preset": "dcgan", "grid": grid}))
+    names = [item.name for item in (*model.encoder.items, *model.decoder.items)]
+    assert model.latent_shape == latent
+    assert not {"linear", "flatten", "unflatten", "max-pool", "upsample"} & set(names)
+    assert names[:5] == ["conv", "leaky-relu", "conv", "batch-norm", "leaky-relu"]
+    assert names[-4:] == ["conv-transpose", "batch-norm", "relu", "conv-transpose"]
+
+
+@pytest.mark.parametrize("features", [(64, 7), (64, 7, 29)])
+def test_features_that_do_not_fit_the_input_are_refused(features: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="need channels and sizes no larger than those of the input 1×28×28"):
+        resolve({"preset": "image-vae", "features": features})
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "torch-vae": {"latent": 3, "max_filters": 8},
+    "celeba-beta": {"latent": 3},
+    "arch-def-512": {"latent": 3, "filters": [4, 8, 8, 16]},
+    "dcgan": {"latent": 3, "filters": 8},
+    "flex-256": {"latent": 2, "width": 8},
+    "image-vae": {"latent": 3, "features": None},
+    "resnet": {"latent": 3, "size": "tiny"},
+    "sd-f8": {"latent": 2, "width": 8, "blocks": 1},
+}
+INPUTS = [(1, 28, 28), (3, 33, 47), (1, 100), (1, 12, 10, 9), (3, 5, 1)]
+every_preset = pytest.mark.parametrize("preset", PRESETS.names())
+
+
+def small(preset: str, **given: Any) -> dict[str, Any]:
+    return {"preset": preset, **SMALL[preset], **given}
+
+
+@every_preset
 @pytest.mark.parametrize("input", INPUTS, ids=str)
 def test_any_input_comes_back_in_its_own_shape(preset: str, input: tuple[int, ...]) -> None:
-    model = convae.build({"preset": preset, "input": input, "latent": 3}).eval()
+    model = convae.build(small(preset, input=input)).eval()
     x = torch.rand(2, *input, generator=torch_generator(0, "x"))
     out = model(x)
     assert out.likelihood.mean.shape == x.shape
-    assert out.latent.shape == (2, 3)
+    assert out.latent.shape == (2, *model.latent_shape)
 
 
-@pytest.mark.parametrize("preset", ["torch-vae", "celeba-beta"])
+@every_preset
 def test_a_likelihood_with_two_values_for_each_gets_twice_the_channels(preset: str) -> None:
-    spec = {"preset": preset, "input": [3, 16, 16], "likelihood": {"discretised-logistic": {"scale": "pixel"}}}
+    spec = small(preset, input=[3, 16, 16], likelihood={"discretised-logistic": {"scale": "pixel"}})
     model = convae.build(spec)
     assert model.decoder.shape_out == (6, 16, 16)
-    assert model.sample(2, torch_generator(0)).shape == (2, 3, 16, 16)
+    assert model.decode(torch.zeros(2, *model.latent_shape)).mean.shape == (2, 3, 16, 16)
+
+
+@every_preset
+def test_training_lowers_the_loss_from_the_first_step(preset: str) -> None:
+    model = convae.build(small(preset, input=[1, 16, 16]))
+    grid = torch.linspace(0, 1, 16)
+    x = torch.stack([(grid[:, None] * a + grid[None] * (1 - a)).unsqueeze(0) for a in torch.linspace(0, 1, 16)])
+    optimiser = torch.optim.Adam(model.parameters(), 1e-3)
+    losses = []
+    for step in range(25):
+        out = model(x, torch_generator(0, "noise", step))
+        loss = (out.posterior.kl() - out.likelihood.log_prob(x)).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert min(losses[5:10]) < losses[0]
+    assert sum(losses[-5:]) < sum(losses[:5])

@@ -1,0 +1,65 @@
+"""The structure of the autoencoder of latent diffusion at factor 8."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from convae.core.arguments import Named, Positive
+from convae.model.mirror import enlarged, halvings, raw_channels
+
+
+def sd_f8(
+    *,
+    input: tuple[Positive, ...] = (3, 256, 256),
+    latent: Positive = 4,
+    width: Positive = 128,
+    multipliers: tuple[Positive, ...] = (1, 2, 4, 4),
+    blocks: Positive = 2,
+    likelihood: Named = {"gaussian": {"link": "identity"}},  # noqa: B006  # never changed
+) -> dict[str, Any]:
+    """Residual blocks between three halvings, attention in the middle, to a latent map of an eighth of the size.
+
+    After Rombach et al. 2021 (arXiv:2112.10752), layer by layer as `AutoencoderKL` of diffusers has it.
+
+    Args:
+        input: channels, then sizes.
+        latent: channels of the latent map.
+        width: channels, in multiples of which the stages are wide.
+        multipliers: of each stage; sizes are halved between them.
+        blocks: residual blocks of a stage in the encoder; the decoder has one more.
+        likelihood: what the decoder's values mean.
+    """
+    norm = {"group-norm": {"groups": math.gcd(32, width), "eps": 1e-6}}
+    sizes = halvings(input[1:], len(multipliers) - 1)
+
+    def stage(multiplier: int, count: int) -> list[Any]:
+        return [{"residual-block": {"channels": multiplier * width, "norm": norm}}] * count
+
+    middle = [*stage(multipliers[-1], 1), {"attention": {"norm": norm}}, *stage(multipliers[-1], 1)]
+    encoder: list[Any] = [{"conv": {"channels": width}}]
+    decoder: list[Any] = [
+        {"conv": {"channels": latent, "kernel": 1}},
+        {"conv": {"channels": multipliers[-1] * width}},
+        *middle,
+    ]
+    for step, multiplier in enumerate(multipliers):
+        encoder += stage(multiplier, blocks)
+        if step < len(multipliers) - 1:
+            encoder.append({"conv": {"channels": multiplier * width, "stride": 2, "padding": "keras"}})
+    for step, multiplier in reversed(list(enumerate(multipliers))):
+        decoder += stage(multiplier, blocks + 1)
+        if step:
+            decoder += [enlarged(sizes[step], sizes[step - 1], 2), {"conv": {"channels": multiplier * width}}]
+    features = 2 * latent
+    return {
+        "input": input,
+        "encoder": [
+            *encoder,
+            *middle,
+            *[norm, "silu", {"conv": {"channels": features}}, {"conv": {"channels": features, "kernel": 1}}],
+        ],
+        "bottleneck": {"gaussian": {"latent": latent, "head": False}},
+        "decoder": [*decoder, norm, "silu", {"conv": {"channels": raw_channels(likelihood, input)}}],
+        "likelihood": likelihood,
+    }
