@@ -25,6 +25,8 @@ Positive = Annotated[int, Field(gt=0, le=_LARGEST)]
 NonNegative = Annotated[int, Field(ge=0, le=_LARGEST)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+ImageShape = Annotated[tuple[Positive, ...], Field(min_length=2, max_length=4)]
+"""Channels, then the sizes of one, two or three spatial axes."""
 Share = Annotated[float, Field(ge=0, le=1)]
 PerAxis = Positive | tuple[Positive, ...]
 """One number for all spatial axes, or one for each."""
@@ -75,8 +77,8 @@ def named(value: Named, where: str) -> tuple[str, dict[str, Any]]:
     """
     if isinstance(value, str):
         return value, {}
-    if isinstance(value, Mapping) and len(value) == 1:
+    if isinstance(value, Mapping) and len(value) == 1 and isinstance(next(iter(value.values())), Mapping | None):
         ((name, given),) = value.items()
-        if isinstance(name, str) and (given is None or isinstance(given, Mapping)):
+        if isinstance(name, str) and all(isinstance(key, str) for key in given or {}):
             return name, dict(given or {})
     raise ConfigError(f"{where}: needs a name or a mapping of one name to its arguments, got {shown(value)}")

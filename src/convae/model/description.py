@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 
-from convae.core.arguments import Named, Positive
+from convae.core.arguments import ImageShape, Named
 from convae.core.config import Config
 
 
@@ -24,7 +24,7 @@ class Spec(Config):
     """
 
     name: str = "vae"
-    input: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=4)]
+    input: ImageShape
     encoder: list[Any]
     bottleneck: Named = Field({"gaussian": {"head": False}}, validate_default=True)
     decoder: list[Any]

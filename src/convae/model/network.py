@@ -161,9 +161,13 @@ def _entry(written: Any, where: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(written, Mapping) or len(written) != 1:
         raise ConfigError(f"{where}: needs a layer's name or a mapping of it to its arguments, got {shown(written)}")
     ((name, given),) = written.items()
-    if not isinstance(name, str) or not isinstance(given, Mapping | None):
+    if not isinstance(name, str) or not isinstance(given, Mapping | None) or not _all_text(given or ()):
         raise ConfigError(f"{where}: the arguments of {name} must be a mapping, got {shown(given)}")
     return name.replace("_", "-"), dict(given or {})
+
+
+def _all_text(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _repeated(given: Mapping[str, Any], where: str) -> tuple[int, list[Any]]:

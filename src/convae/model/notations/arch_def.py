@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from convae.core.arguments import Named, PerAxis, Positive
+from convae.core.arguments import ImageShape, Named, PerAxis, Positive
 from convae.core.config import Config, parse
 from convae.core.errors import ConfigError
 from convae.core.types import Shape
@@ -40,7 +40,7 @@ class ArchDef(Config):
         likelihood: what the decoder's values mean.
     """
 
-    input: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=4)]
+    input: ImageShape
     latent: Positive
     encode: Annotated[list[Convolution], Field(min_length=1)]
     decode: Annotated[list[Convolution], Field(min_length=1)] | None = None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from convae.core.arguments import Named, Positive
+from convae.core.arguments import ImageShape, Named, Positive
 from convae.model.notations.arch_def import from_arch_def
 
 
 def arch_def_512(
     *,
-    input: tuple[Positive, ...] = (3, 512, 512),
+    input: ImageShape = (3, 512, 512),
     latent: Positive = 512,
     filters: tuple[Positive, ...] = (32, 64, 128, 256, 512, 1024, 1024),
     likelihood: Named = "bernoulli",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from convae.core.arguments import Named, Positive
+from convae.core.arguments import ImageShape, Named, Positive
 from convae.model.mirror import halvings, output_padding, raw_channels
 
 FILTERS = (32, 64, 128, 256)
 
 
 def celeba_beta(
-    *, input: tuple[Positive, ...] = (3, 128, 128), latent: Positive = 256, likelihood: Named = "gaussian"
+    *, input: ImageShape = (3, 128, 128), latent: Positive = 256, likelihood: Named = "gaussian"
 ) -> dict[str, Any]:
     """Four stride-2 convolutions of 32 to 256 channels with ReLU, dense maps to and from the latent, no norms.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from convae.core.arguments import Named, Positive
+from convae.core.arguments import ImageShape, Named, Positive
 from convae.model.mirror import halvings, output_padding, raw_channels
 
 SMALLEST = 4
@@ -15,7 +15,7 @@ MOST = 8
 
 def dcgan(
     *,
-    input: tuple[Positive, ...] = (3, 64, 64),
+    input: ImageShape = (3, 64, 64),
     latent: Positive = 128,
     grid: Literal["global", "spatial"] = "global",
     filters: Positive = 64,

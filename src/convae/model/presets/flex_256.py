@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from convae.core.arguments import Named, Positive
+from convae.core.arguments import ImageShape, Named, Positive
 from convae.model.mirror import ceilings, enlarged, raw_channels
 
 STRIDE = 4
@@ -13,7 +13,7 @@ STRIDE = 4
 
 def flex_256(
     *,
-    input: tuple[Positive, ...] = (3, 256, 256),
+    input: ImageShape = (3, 256, 256),
     latent: Positive = 4,
     width: Positive = 128,
     likelihood: Named = {"gaussian": {"link": "identity"}},  # noqa: B006  # never changed

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convae.core.arguments import Named, Positive
+from convae.core.arguments import ImageShape, Named, Positive
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text
 from convae.model.mirror import raw_channels
@@ -20,7 +20,7 @@ LIMITS = (5, 7)
 
 def image_vae(
     *,
-    input: tuple[Positive, ...] = (1, 28, 28),
+    input: ImageShape = (1, 28, 28),
     latent: Positive = 2,
     layers: Positive = 3,
     features: tuple[Positive, ...] | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from convae.core.arguments import Named, Positive
+from convae.core.arguments import ImageShape, Named, Positive
 from convae.model.mirror import enlarged, halvings, raw_channels
 
 SIZES = {"tiny": (24, 1, False), "small": (40, 2, False), "base": (64, 2, True)}
@@ -19,7 +19,7 @@ GROUPS = 8
 
 def resnet(
     *,
-    input: tuple[Positive, ...] = (3, 64, 64),
+    input: ImageShape = (3, 64, 64),
     latent: Positive = 64,
     size: Literal["tiny", "small", "base"] = "small",
     grid: Literal["global", "spatial"] = "global",

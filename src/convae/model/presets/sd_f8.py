@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from convae.core.arguments import Named, Positive
+from convae.core.arguments import ImageShape, Named, Positive
 from convae.model.mirror import enlarged, halvings, raw_channels
 
 
 def sd_f8(
     *,
-    input: tuple[Positive, ...] = (3, 256, 256),
+    input: ImageShape = (3, 256, 256),
     latent: Positive = 4,
     width: Positive = 128,
     multipliers: tuple[Positive, ...] = (1, 2, 4, 4),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from convae.core.arguments import Named, Positive
+from convae.core.arguments import ImageShape, Named, Positive
 from convae.model.mirror import halvings, output_padding, raw_channels
 
 
 def torch_vae(
     *,
-    input: tuple[Positive, ...] = (3, 64, 64),
+    input: ImageShape = (3, 64, 64),
     latent: Positive = 64,
     max_filters: Positive = 128,
     likelihood: Named = "bernoulli",
