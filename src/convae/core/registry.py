@@ -36,7 +36,10 @@ class Registry:
     def _files(self) -> dict[str, str]:
         path = importlib.import_module(self.package).__path__
         files = (module.name for module in pkgutil.iter_modules(path))
-        return {name.replace("_", "-"): name for name in files if name != "base" and not name.startswith("_")}
+        # A name that Python keeps for itself is a file with an underscore behind it, as is the habit.
+        return {
+            name.rstrip("_").replace("_", "-"): name for name in files if name != "base" and not name.startswith("_")
+        }
 
     def names(self) -> list[str]:
         """All names, sorted; imports no entry."""

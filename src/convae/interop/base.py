@@ -1,0 +1,116 @@
+"""What every importer shares: reading a file of weights without running it, and filling a model with them."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from convae.core.errors import ArtifactError
+from convae.core.names import shape_text, shown
+from convae.model.spec import resolve
+from convae.model.vae import VAE
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of a foreign checkpoint.
+
+    Attributes:
+        model: in evaluation mode.
+        notes: what a person should know, a sentence each, such as tensors that were left out.
+    """
+
+    model: VAE
+    notes: list[str]
+
+
+def read_state(path: Path) -> State:
+    """The tensors of a PyTorch or safetensors file; nothing in it is run.
+
+    Raises:
+        ArtifactError: the file is missing or damaged, needs code to be read, or holds something other than tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            found: Any = load_file(path)
+        else:
+            with warnings.catch_warnings():
+                # It warns of pickles of unusual kinds, and then refuses them or reads tensors all the same.
+                warnings.simplefilter("ignore")
+                found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except pickle.UnpicklingError as error:
+        raise ArtifactError(
+            f"{path}: is no file of plain tensors; it is damaged, or reading it would run code, which is never done"
+        ) from error
+    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError) as error:
+        raise ArtifactError(f"{path}: damaged or not a file of weights") from error
+    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ArtifactError(f"{path}: holds {shown(type(found).__name__)} and not a dictionary of tensors")
+    return {str(name): tensor for name, tensor in found.items()}
+
+
+def filled(spec: Mapping[str, Any], names: Mapping[str, Tensor], name: str) -> VAE:
+    """A model of a description with these tensors under its own names, in evaluation mode.
+
+    Raises:
+        ArtifactError: a tensor has not the shape that the description gives it.
+    """
+    model = VAE(resolve(spec))
+    for key, wanted in model.state_dict().items():
+        if key not in names or names[key].shape != wanted.shape:
+            got = shape_text(names[key].shape) if key in names else "nothing"
+            raise ArtifactError(f"not the weights of {name}: {key} needs {shape_text(wanted.shape)}, got {got}")
+    model.load_state_dict({key: tensor.detach().clone().float() for key, tensor in names.items()}, assign=True)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    return model.eval()
+
+
+def needed(state: State, names: Iterable[str], name: str) -> None:
+    """Checks that a state has tensors of these names.
+
+    Raises:
+        ArtifactError: one is missing.
+    """
+    for key in names:
+        if key not in state:
+            raise ArtifactError(f"not the weights of {name}: tensor '{key}' is missing, found {shown(sorted(state))}")
+
+
+def unknown_left(state: State, used: Iterable[str], name: str) -> None:
+    """Checks that every tensor of a state is used or known to be of no use.
+
+    Raises:
+        ArtifactError: one is not.
+    """
+    left = sorted(set(state) - set(used))
+    if left:
+        raise ArtifactError(f"not the weights of {name}: it has no tensor '{left[0]}'")
+
+
+def side_of(positions: int, name: str) -> int:
+    """The side of a square map of so many positions.
+
+    Raises:
+        ArtifactError: it is not square.
+    """
+    side = math.isqrt(positions)
+    if side * side != positions or not side:
+        raise ArtifactError(f"not the weights of {name}: {positions} positions make no square map")
+    return side

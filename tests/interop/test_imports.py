@@ -1,0 +1,117 @@
+"""Foreign checkpoints become models that give the originals' outputs; what is none is refused by a sentence."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from originals import ImageVAE, TorchVAE, randomise
+from safetensors.torch import save_file
+from torch import nn
+
+import convae
+from convae.core.errors import ArtifactError
+from convae.interop import IMPORTERS
+from convae.interop.base import Imported, read_state
+
+ORIGINALS: list[tuple[str, nn.Module, tuple[int, ...], str]] = [
+    ("torch-vae", TorchVAE(3, latent=5, most=16), (3, 64, 64), "10 tensors of unused shortcut layers"),
+    ("torch-vae", TorchVAE(1, latent=2, most=8, side=4), (1, 32, 32), "shortcut"),
+    ("image-vae", ImageVAE(latent=2), (1, 28, 28), ""),
+    ("image-vae", ImageVAE(latent=4, classes=10), (1, 28, 28), "the classifier (5 tensors) was left out"),
+]
+SHORTCUTS = 8
+
+
+def imported(path: Path, name: str) -> Imported:
+    result: Imported = IMPORTERS.get(name)(read_state(path))
+    return result
+
+
+@pytest.mark.parametrize(("name", "original", "shape", "note"), ORIGINALS)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_an_imported_model_gives_the_originals_outputs(
+    name: str, original: nn.Module, shape: tuple[int, ...], note: str, suffix: str, tmp_path: Path
+) -> None:
+    randomise(original)
+    state = {key: tensor.clone() for key, tensor in original.state_dict().items()}
+    path = tmp_path / f"weights{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    result = imported(path, name)
+    assert note.replace("10 tensors", f"{SHORTCUTS} tensors") in " ".join(result.notes)
+    model = convae.load(convae.save(result.model, tmp_path / "model"))
+    assert model.input_shape == shape
+    x = torch.rand(4, *shape)
+    with torch.no_grad():
+        mean, logvar, image = original.eval()(x)
+        out = model(x)
+    assert (out.posterior.mean - mean).abs().max() < 1e-5
+    assert (out.posterior.logvar - logvar).abs().max() < 1e-5
+    assert (out.likelihood.mean - image).abs().max() < 1e-5
+
+
+class Bad:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pytest.fail, ("code in the file was run",))
+
+
+def write(path: Path, content: object) -> Path:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ({"weights": Bad()}, "reading it would run code, which is never done"),
+        (pickle.dumps(Bad()), "reading it would run code"),
+        (b"", "weights.pth"),
+        (b"not a checkpoint", "weights.pth"),
+        ([torch.zeros(2)], "not a dictionary of tensors"),
+        ({"epoch": 3}, "not a dictionary of tensors"),
+        ({}, "not a dictionary of tensors"),
+    ],
+)
+def test_what_is_no_file_of_plain_tensors_is_refused(content: object, part: str, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        read_state(write(tmp_path / "weights.pth", content))
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_and_a_truncated_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"none\.pth: cannot be read"):
+        read_state(tmp_path / "none.pth")
+    path = write(tmp_path / "weights.pth", TorchVAE(1, 2, 8).state_dict())
+    path.write_bytes(path.read_bytes()[:-900])
+    with pytest.raises(ArtifactError, match=r"weights\.pth"):
+        read_state(path)
+
+
+def test_weights_inside_a_checkpoint_of_more_are_found(tmp_path: Path) -> None:
+    path = write(tmp_path / "weights.pth", {"state_dict": ImageVAE(2).state_dict(), "hparams": {"latent_dim": 2}})
+    assert imported(path, "image-vae").model.latent_shape == (2,)
+
+
+@pytest.mark.parametrize("name", IMPORTERS.names())
+def test_tensors_of_another_network_are_refused(name: str, tmp_path: Path) -> None:
+    theirs = {"torch-vae": TorchVAE(1, 2, 8), "image-vae": ImageVAE(2)}[name].state_dict()
+    first = next(iter(theirs))
+    dense = next(key for key in theirs if key.endswith(("lin1.weight", "affine.weight")))
+    cases = [
+        ({"layer.weight": torch.zeros(2, 2)}, "is missing"),
+        ({key: tensor for key, tensor in theirs.items() if key != first}, "is missing"),
+        (theirs | {"extra": torch.zeros(1)}, "has no tensor 'extra'"),
+        (theirs | {first: theirs[first].flatten(1)}, "over two axes"),
+        (theirs | {dense: theirs[dense][:-1]}, "not the weights of"),
+    ]
+    for state, part in cases:
+        with pytest.raises(ArtifactError, match=f"not the weights of {name}") as caught:
+            imported(write(tmp_path / "weights.pth", state), name)
+        assert part in str(caught.value)
