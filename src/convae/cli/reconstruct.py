@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Model, Out, SplitOption
+from convae.cli._options import BatchSize, Data, DataDir, Device, Force, Model, Out, SplitOption
 
 
 def reconstruct(
@@ -15,25 +15,43 @@ def reconstruct(
     data: Data = None,
     data_dir: DataDir = None,
     split: SplitOption = "test",
-    count: Annotated[int, typer.Option(min=1, help="How many images, from the first on.")] = 16,
+    count: Annotated[int, typer.Option(min=1, help="How many images on the sheet, from the first on.")] = 16,
+    every: Annotated[
+        bool, typer.Option("--every", help="Write the reconstruction of every image too, under the image's name.")
+    ] = False,
+    batch_size: BatchSize = 256,
     device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Draw images beside what the model makes of them, from the posterior's mean."""
+    import numpy as np
     import torch
 
+    from convae.cli._latents import image_paths, write_image
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.data import in_order
     from convae.pictures.grid import pairs
     from convae.pictures.save import save
 
-    (sheet,) = new_files(out, ["reconstructions.png"], force)
     loaded = open_model(model, device)
     with work_bar() as bar:
         images = open_images(loaded, data, data_dir, split, bar)
-    batch = next(iter(in_order(images, min(count, len(images)), next(loaded.parameters()).device)))
-    with torch.no_grad():
-        decoded = loaded.decode(loaded.encode(batch.images).mean).mean
-    save(pairs(batch.images.cpu(), decoded.cpu(), title=f"{loaded.name}: {images.source} images ({split})"), sheet)
+        shown = min(count, len(images))
+        paths = image_paths(out, images.keys, two_axes=len(loaded.input_shape) == 3) if every else []
+        sheet, *_ = new_files(out, ["reconstructions.png", *(str(path.relative_to(out)) for path in paths)], force)
+        originals, reconstructions, done = [], [], 0
+        wanted = np.arange(len(images) if every else shown)
+        for batch in in_order(images, batch_size, next(loaded.parameters()).device, wanted):
+            with torch.no_grad():
+                decoded = loaded.decode(loaded.encode(batch.images).mean).mean.cpu()
+            if done < shown:
+                originals.append(batch.images[: shown - done].cpu())
+                reconstructions.append(decoded[: shown - done])
+            for image, path in zip(decoded, paths[done : done + len(batch)], strict=False):
+                write_image(image, path)
+            done += len(batch)
+            bar(done, len(wanted), "reconstructing (images)")
+    title = f"{loaded.name}: {images.source} images ({split})"
+    save(pairs(torch.cat(originals), torch.cat(reconstructions), title=title), sheet)
     wrote(sheet)

@@ -1,1 +1,44 @@
-"""The latents room: what a trained model's latent space can do."""
+"""The latents room: what a trained model's latent space can do.
+
+Every tool is a function from tensors to tensors; commands draw and save what it gives.
+"""
+
+from __future__ import annotations
+
+from convae.latents.anomalies import anomaly_scores, explain
+from convae.latents.clusters import Clusters, cluster
+from convae.latents.decoding import decode, decoded
+from convae.latents.drawing import draw
+from convae.latents.encoding import Encoding, Share, encode, encode_to, read_latents
+from convae.latents.interpolation import interpolate, path
+from convae.latents.neighbourhood import neighbours
+from convae.latents.projection import Projection, project
+from convae.latents.translation import direction, direction_of_label, translate
+from convae.latents.walks import by_information, information, manifold, traverse
+
+__all__ = [
+    "Clusters",
+    "Encoding",
+    "Projection",
+    "Share",
+    "anomaly_scores",
+    "by_information",
+    "cluster",
+    "decode",
+    "decoded",
+    "direction",
+    "direction_of_label",
+    "draw",
+    "encode",
+    "encode_to",
+    "explain",
+    "information",
+    "interpolate",
+    "manifold",
+    "neighbours",
+    "path",
+    "project",
+    "read_latents",
+    "translate",
+    "traverse",
+]

@@ -1,0 +1,38 @@
+"""`convae decode`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convae.cli._options import BatchSize, Device, Force, Model, Out
+
+
+def decode(
+    model: Model,
+    latents: Annotated[Path, typer.Argument(help="A folder that convae encode wrote.", show_default=False)],
+    out: Out,
+    batch_size: BatchSize = 256,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Decode latents to images with the names of those that were encoded."""
+    from convae.cli._latents import image_paths, write_image
+    from convae.cli._models import new_files, open_model
+    from convae.cli._screen import work_bar, wrote
+    from convae.latents import decoded, read_latents
+
+    loaded = open_model(model, device)
+    encoding, _ = read_latents(latents)
+    paths = image_paths(out, encoding.names, two_axes=len(loaded.input_shape) == 3)
+    new_files(out, [str(path.relative_to(out)) for path in paths], force)
+    done = 0
+    with work_bar() as bar:
+        for images in decoded(loaded, encoding.mean, batch_size=batch_size):
+            for image, path in zip(images, paths[done : done + len(images)], strict=True):
+                write_image(image, path)
+            done += len(images)
+            bar(done, len(paths), "decoding (images)")
+    wrote(out)

@@ -1,0 +1,50 @@
+"""`convae neighbours`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from convae.cli._options import Data, DataDir, Device, Force, Images, Model, Out, SplitOption
+
+
+def neighbours(
+    model: Model,
+    images: Images,
+    out: Out,
+    count: Annotated[int, typer.Option(min=1, help="How many neighbours of each.")] = 8,
+    data: Data = None,
+    data_dir: DataDir = None,
+    split: SplitOption = "test",
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Find the images of a split whose latents are nearest to those of the given images."""
+    import torch
+
+    from convae.cli._latents import images_at, named_images
+    from convae.cli._models import new_files, open_images, open_model
+    from convae.cli._screen import work_bar, wrote
+    from convae.latents import encode
+    from convae.latents import neighbours as nearest
+    from convae.pictures.grid import grid
+    from convae.pictures.save import save
+
+    (sheet,) = new_files(out, ["neighbours.png"], force)
+    loaded = open_model(model, device)
+    with work_bar() as bar:
+        among = open_images(loaded, data, data_dir, split, bar)
+        queries = named_images(loaded, images, lambda: among)
+        encoding = encode(loaded, among, progress=bar)
+    with torch.no_grad():
+        z = loaded.encode(queries.to(next(loaded.parameters()).device)).mean.cpu()
+    found, distances = nearest(z, encoding.mean, count)
+    near = images_at(among, found.flatten().tolist()).reshape(len(z), count, *loaded.input_shape)
+    cells = torch.cat([queries[:, None], near], dim=1).flatten(0, 1)
+    captions = []
+    for word, far in zip(images, distances.tolist(), strict=True):
+        captions += [word.rpartition("/")[2], *(f"{distance:.2f}" for distance in far)]
+    title = f"{loaded.name}: nearest {among.source} images ({split}), distance between latents"
+    save(grid(cells, columns=count + 1, captions=captions, title=title), sheet)
+    wrote(sheet)

@@ -1,0 +1,44 @@
+"""`convae scatter`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from convae.cli._options import Data, DataDir, Device, Force, Model, Out, Seed, SplitOption
+
+
+def scatter(
+    model: Model,
+    out: Out,
+    method: Annotated[
+        Literal["auto", "raw", "pca", "tsne", "umap"],
+        typer.Option(help="How the plane is made; auto: raw for two latent values, PCA otherwise."),
+    ] = "auto",
+    data: Data = None,
+    data_dir: DataDir = None,
+    split: SplitOption = "test",
+    seed: Seed = 0,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Draw the latents of images as points in a plane, coloured by class where there are classes."""
+    from convae.cli._models import new_files, open_images, open_model
+    from convae.cli._screen import work_bar, wrote
+    from convae.latents import encode, project
+    from convae.pictures.save import save
+    from convae.pictures.scatter import scatter as draw
+
+    files = new_files(out, ["scatter.png", "scatter.svg"], force)
+    loaded = open_model(model, device)
+    with work_bar() as bar:
+        images = open_images(loaded, data, data_dir, split, bar)
+        encoding = encode(loaded, images, progress=bar)
+    plane = project(encoding.mean, method, seed=seed)
+    names = dict(enumerate(images.classes)) if images.classes else None
+    x_label, y_label = plane.labels
+    title = f"{loaded.name}: {len(images):,} {images.source} images ({split})"
+    figure = draw(plane.points, encoding.labels, names=names, x_label=x_label, y_label=y_label, title=title)
+    for path in files:
+        wrote(save(figure, path))

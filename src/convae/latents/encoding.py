@@ -1,0 +1,192 @@
+"""Images to latents: the posteriors of a whole split, as tensors or as files that a killed run goes on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convae.core.errors import DataError, OutputError, ShapeError
+from convae.core.files import write_json, writing
+from convae.core.names import shape_text
+from convae.core.progress import Progress
+from convae.core.types import Latents
+from convae.core.version import VERSION
+from convae.data import Split, in_order
+from convae.latents import formats
+from convae.model.artifact import fingerprint
+from convae.model.vae import VAE
+
+FORMAT = 1
+MANIFEST = "latents.json"
+SHARD = 4096
+"""Images in a file."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The posteriors of some images, on the CPU.
+
+    Attributes:
+        mean: (image, *latent).
+        logvar: (image, *latent), natural logarithm of the variance.
+        labels: (image,) class numbers, -1 where one is missing; None without labels.
+        names: of the images, such as their paths within a folder.
+    """
+
+    mean: Latents
+    logvar: Latents
+    labels: Int64[Tensor, " image"] | None
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+
+@torch.no_grad()
+def encode(
+    model: VAE,
+    split: Split,
+    *,
+    indices: NDArray[np.int64] | None = None,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Encoding:
+    """The posteriors of the images of a split, in its order; nothing is drawn.
+
+    Args:
+        model: is put into evaluation mode.
+        split: the images.
+        indices: positions in the split; without them, all.
+        batch_size: images at a time.
+        progress: told how many images are done.
+
+    Raises:
+        ShapeError: the images have not the model's shape.
+    """
+    if split.shape != model.input_shape:
+        raise ShapeError(f"the model takes {shape_text(model.input_shape)}, the images are {shape_text(split.shape)}")
+    model.eval()
+    wanted = np.arange(len(split)) if indices is None else indices
+    mean = torch.empty(len(wanted), *model.latent_shape)
+    logvar = torch.empty_like(mean)
+    done = 0
+    for batch in in_order(split, batch_size, next(model.parameters()).device, wanted):
+        posterior = model.encode(batch.images)
+        here = slice(done, done + len(batch))
+        mean[here], logvar[here] = posterior.mean, posterior.logvar
+        done += len(batch)
+        if progress:
+            progress(done, len(wanted), "encoding (images)")
+    labels = None if split.labels is None else torch.from_numpy(split.labels[wanted])
+    return Encoding(mean, logvar, labels, [split.key(int(index)) for index in wanted])
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of the files this process writes: those whose number leaves `rank` when divided by `ranks`."""
+
+    rank: int = 0
+    ranks: int = 1
+
+
+def encode_to(
+    model: VAE,
+    split: Split,
+    folder: Path,
+    *,
+    format: str = "safetensors",
+    share: Share | None = None,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Path:
+    """Writes the posteriors of a split as files of 4,096 images each, whatever the number of images in memory.
+
+    A file appears whole or not at all. Files that are there already are kept, if the manifest beside them says that
+    they come from the same model and images: a run that was killed goes on, and ends with the same files.
+
+    Args:
+        model: is put into evaluation mode.
+        split: the images.
+        folder: for the files and their manifest, `latents.json`.
+        format: `safetensors` or `npz`.
+        share: of the files, where several processes write them.
+        batch_size: images at a time.
+        progress: told how many images are done.
+
+    Returns:
+        The manifest's path.
+
+    Raises:
+        OutputError: the folder holds other latents, or cannot be written.
+        ShapeError: the images have not the model's shape.
+    """
+    share = share or Share()
+    write = formats.writer(format)
+    starts = range(0, len(split), SHARD)
+    names = [f"latents-{number + 1:05d}-of-{len(starts):05d}.{format}" for number in range(len(starts))]
+    manifest = {
+        "format": FORMAT,
+        "convae": VERSION,
+        "model": {"name": model.name, "sha256": fingerprint(model), "latent_shape": list(model.latent_shape)},
+        "data": split.describe(),
+        "files": names,
+    }
+    path = folder / MANIFEST
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if path.exists() and json.loads(path.read_bytes()) != manifest:
+        raise OutputError(f"{folder}: holds latents of another model or of other images; choose another folder")
+    write_json(path, manifest)
+    todo = [number for number in range(share.rank, len(names), share.ranks) if not (folder / names[number]).exists()]
+    total = sum(min(SHARD, len(split) - starts[number]) for number in todo)
+    done = 0
+    for number in todo:
+        indices = np.arange(starts[number], min(starts[number] + SHARD, len(split)))
+        encoding = encode(model, split, indices=indices, batch_size=batch_size, progress=_offset(progress, done, total))
+        write(folder / names[number], encoding)
+        done += len(encoding)
+    return path
+
+
+def _offset(progress: Progress | None, done: int, total: int) -> Progress | None:
+    """`progress` for one file among several."""
+    return progress and (lambda part, _, what: progress(done + part, total, what))
+
+
+def read_latents(folder: Path) -> tuple[Encoding, dict[str, Any]]:
+    """All latents that `encode_to` wrote, and their manifest.
+
+    Raises:
+        DataError: the folder holds no latents, not all of them, or damaged ones.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        files = [folder / name for name in manifest["files"]]
+    except OSError as error:
+        raise DataError(f"{folder}: holds no latents ({MANIFEST}: {error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a manifest of latents") from error
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise DataError(
+            f"{folder}: {len(missing)} of {len(files)} files are missing, such as {missing[0]}: encode again"
+        )
+    parts = [formats.read(file) for file in files]
+    labels = [part.labels for part in parts if part.labels is not None]
+    encoding = Encoding(
+        torch.cat([part.mean for part in parts]),
+        torch.cat([part.logvar for part in parts]),
+        torch.cat(labels) if labels else None,
+        [name for part in parts for name in part.names],
+    )
+    return encoding, manifest

@@ -1,0 +1,31 @@
+"""The images whose latents are nearest to a given one."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from convae.core.errors import ConfigError
+from convae.core.types import Latents
+
+BLOCK = 1 << 24
+"""Distances in memory at a time."""
+
+
+def neighbours(
+    query: Float[Tensor, queries * latent], z: Latents, count: int
+) -> tuple[Int64[Tensor, "queries count"], Float[Tensor, "queries count"]]:
+    """The positions in `z` of the `count` nearest latents of each query, nearest first, and their distances.
+
+    Raises:
+        ConfigError: not from one neighbour to as many as there are latents.
+    """
+    if not 1 <= count <= len(z):
+        raise ConfigError(f"among {len(z)} latents there are 1 to {len(z)} neighbours, got {count}")
+    step = max(1, BLOCK // len(z))
+    found = [
+        torch.cdist(part, z.flatten(1), compute_mode="donot_use_mm_for_euclid_dist").topk(count, largest=False)
+        for part in torch.split(query.flatten(1), step)
+    ]
+    return torch.cat([part.indices for part in found]), torch.cat([part.values for part in found])

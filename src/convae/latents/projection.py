@@ -1,0 +1,83 @@
+"""Latents as points in a plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from convae.core.errors import ConfigError
+from convae.core.types import Latents
+
+Method = Literal["auto", "raw", "pca", "tsne", "umap"]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Points in a plane.
+
+    Attributes:
+        points: (image, 2).
+        labels: what each axis is, for a picture.
+    """
+
+    points: Float[Tensor, "image 2"]
+    labels: tuple[str, str]
+
+
+def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection:
+    """Latents in a plane.
+
+    Args:
+        z: the latents.
+        method: `raw`, two latent values as they are; `pca`, the two principal directions; `tsne`, which keeps
+            neighbours together (van der Maaten & Hinton 2008); `umap`, the same by another way (McInnes et al. 2018),
+            from the extra `umap`; `auto`, raw where there are two values and PCA otherwise.
+        seed: of t-SNE and UMAP.
+
+    Raises:
+        ConfigError: the method does not go with the latents, or its package is not installed.
+    """
+    points = z.flatten(1).double()
+    size = points.shape[1]
+    if method == "auto":
+        method = "raw" if size == 2 else "pca"
+    if method == "raw":
+        if size != 2:
+            raise ConfigError(f"latents of {size} values have no plane of their own: use pca, tsne or umap")
+        return Projection(points, ("latent 1", "latent 2"))
+    if method == "pca":
+        return _pca(points)
+    if method == "tsne":
+        from sklearn.manifold import TSNE
+
+        perplexity = min(30.0, (len(points) - 1) / 3)
+        found = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points.numpy())
+        return Projection(torch.from_numpy(found).double(), ("t-SNE 1", "t-SNE 2"))
+    return _umap(points, seed)
+
+
+def _pca(points: Tensor) -> Projection:
+    """The two directions in which the points vary most, with the share of the variance that each has."""
+    from sklearn.decomposition import PCA
+
+    if min(points.shape) < 2:
+        raise ConfigError(f"a plane needs two points of two values, got {points.shape[0]} of {points.shape[1]}")
+    fitted = PCA(2, svd_solver="full").fit(points.numpy())
+    first, second = (
+        f"principal direction {n} ({share:.0%})"
+        for n, share in zip("12", fitted.explained_variance_ratio_, strict=True)
+    )
+    return Projection(torch.from_numpy(fitted.transform(points.numpy())), (first, second))
+
+
+def _umap(points: Tensor, seed: int) -> Projection:
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise ConfigError("umap needs a package that is not installed: pip install 'convae[umap]'") from error
+    found = UMAP(n_components=2, random_state=seed).fit_transform(points.numpy())
+    return Projection(torch.from_numpy(found).double(), ("UMAP 1", "UMAP 2"))

@@ -1,0 +1,99 @@
+"""Walks through latent space along its axes or its principal directions: traversals and manifolds."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from convae.core.errors import ConfigError
+from convae.latents.encoding import Encoding
+
+TAIL = 0.02
+"""The share of the images beyond each end of a walk."""
+
+
+def information(encoding: Encoding) -> Float[Tensor, " value"]:
+    """Mean KL divergence of each latent value from the standard normal over the images, nats."""
+    kl = 0.5 * (encoding.mean.square() + torch.expm1(encoding.logvar) - encoding.logvar)
+    return kl.flatten(1).double().mean(0)
+
+
+def by_information(encoding: Encoding) -> Int64[Tensor, " value"]:
+    """The numbers of the latent values, the one that tells most about the image first."""
+    return information(encoding).argsort(descending=True, stable=True)
+
+
+def _quantiles(values: Tensor, count: int) -> Tensor:
+    """`count` quantiles at even distances, (count, column)."""
+    shares = torch.linspace(TAIL, 1 - TAIL, count, dtype=torch.float64)
+    return torch.quantile(values.double(), shares, dim=0)
+
+
+def traverse(
+    z: Float[Tensor, "*latent"], encoding: Encoding, values: Int64[Tensor, " rows"], steps: int
+) -> Float[Tensor, "rows steps *latent"]:
+    """One row for each latent value: that value goes through its quantiles over the images, the others stay.
+
+    Args:
+        z: the latent to start from.
+        encoding: of the images whose posterior means give the quantiles, from 2% to 98%.
+        values: which values of the flattened latent, such as the first of `by_information`.
+        steps: how many latents in a row.
+
+    Raises:
+        ConfigError: fewer than two steps.
+    """
+    if steps < 2:
+        raise ConfigError(f"a traversal has at least two steps, got {steps}")
+    ranges = _quantiles(encoding.mean.flatten(1)[:, values], steps).to(z.dtype)
+    rows = z.flatten().repeat(len(values), steps, 1)
+    for row, value in enumerate(values.tolist()):
+        rows[row, :, value] = ranges[:, row]
+    return rows.view(len(values), steps, *z.shape)
+
+
+def principal(encoding: Encoding) -> tuple[Tensor, Tensor]:
+    """The mean of the posterior means, (value,), and their two principal directions, (2, value), in float64.
+
+    Signs are chosen so that the largest component of each is positive.
+    """
+    points = encoding.mean.flatten(1).double()
+    middle = points.mean(0)
+    directions = torch.linalg.eigh(torch.cov(points.T).reshape(points.shape[1], -1)).eigenvectors[:, -2:].flip(1).T
+    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
+    return middle, directions * largest.sign()
+
+
+def manifold(
+    encoding: Encoding, steps: int, axes: tuple[int, int] | None = None
+) -> Float[Tensor, "down across *latent"]:
+    """A grid over a plane of the latent space: to the right along the first direction, upwards along the second.
+
+    Grid lines lie at quantiles of the posterior means, from 2% to 98%, so that they are closer where images are.
+
+    Args:
+        encoding: of the images.
+        steps: latents on each side.
+        axes: two values of the flattened latent, the others staying at their mean; without them the plane is that
+            of the values themselves where there are two, and of the two principal directions otherwise.
+
+    Raises:
+        ConfigError: fewer than two steps, axes that are not there, or a latent of one value.
+    """
+    points = encoding.mean.flatten(1).double()
+    size = points.shape[1]
+    if steps < 2 or size < 2:
+        raise ConfigError(f"a manifold needs two latent values and two steps, got {size} and {steps}")
+    if axes is None and size == 2:
+        axes = (0, 1)
+    if axes is None:
+        middle, directions = principal(encoding)
+    else:
+        if len(set(axes)) != 2 or not all(0 <= axis < size for axis in axes):
+            raise ConfigError(f"a plane needs two different latent values from 0 to {size - 1}, got {axes}")
+        middle, directions = points.mean(0), torch.eye(size, dtype=torch.float64)[list(axes)]
+    places = _quantiles((points - middle) @ directions.T, steps)
+    right, up = places[:, 0], places[:, 1].flip(0)
+    grid = middle + up[:, None, None] * directions[1] + right[None, :, None] * directions[0]
+    return grid.to(encoding.mean.dtype).view(steps, steps, *encoding.mean.shape[1:])

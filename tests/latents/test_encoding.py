@@ -1,0 +1,136 @@
+"""Encoding a split: in memory, to files, and on after a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import convae
+from convae.core.errors import ConfigError, DataError, OutputError, ShapeError
+from convae.data import Split
+from convae.latents import Share, encode, encode_to, read_latents
+from convae.latents import encoding as module
+from convae.model.vae import VAE
+
+
+@pytest.fixture(autouse=True)
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SHARD", 50)  # 180 images: files of 50, 50, 50 and 30
+
+
+def test_the_posteriors_are_the_models_own_whatever_the_batches(model: VAE, digits: Split) -> None:
+    images = digits.images(list(range(180))).float() / 255
+    with torch.no_grad():
+        wanted = model.eval().encode(images)
+    for batch_size in (7, 256):
+        found = encode(model, digits, batch_size=batch_size)
+        torch.testing.assert_close(found.mean, wanted.mean, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found.logvar, wanted.logvar, rtol=1e-5, atol=1e-6)
+    assert found.names == digits.keys
+    assert digits.labels is not None
+    assert found.labels is not None
+    assert found.labels.tolist() == digits.labels.tolist()
+
+
+def test_some_images_in_the_order_asked_for(model: VAE, digits: Split) -> None:
+    whole, some = encode(model, digits), encode(model, digits, indices=np.array([5, 0, 99]))
+    torch.testing.assert_close(some.mean, whole.mean[[5, 0, 99]])
+    assert some.names == [digits.key(5), digits.key(0), digits.key(99)]
+
+
+@pytest.mark.parametrize("format", ["safetensors", "npz"])
+def test_files_hold_what_memory_holds(model: VAE, digits: Split, tmp_path: Path, format: str) -> None:
+    path = encode_to(model, digits, tmp_path / "out", format=format)
+    found, manifest = read_latents(tmp_path / "out")
+    wanted = encode(model, digits)
+    torch.testing.assert_close(found.mean, wanted.mean)
+    torch.testing.assert_close(found.logvar, wanted.logvar)
+    assert found.names == wanted.names
+    assert found.labels is not None
+    assert wanted.labels is not None
+    assert torch.equal(found.labels, wanted.labels)
+    assert path.name == "latents.json"
+    assert len(manifest["files"]) == 4
+    assert manifest["data"]["content_hash"] == digits.content_hash
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_run_that_dies_goes_on_and_ends_with_the_same_files(model: VAE, digits: Split, tmp_path: Path) -> None:
+    encode_to(model, digits, tmp_path / "whole")
+
+    class PowerCutError(Exception):
+        pass
+
+    def die(done: int, total: int, what: str) -> None:
+        if done > 110:
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        encode_to(model, digits, tmp_path / "cut", batch_size=20, progress=die)
+    left = {name: (tmp_path / "cut" / name).stat().st_mtime_ns for name in content(tmp_path / "cut")}
+    assert len([name for name in left if name.startswith("latents-")]) == 2
+    encode_to(model, digits, tmp_path / "cut")
+    assert content(tmp_path / "cut").keys() == content(tmp_path / "whole").keys()
+    for name, time in left.items():
+        if name.startswith("latents-"):
+            assert (tmp_path / "cut" / name).stat().st_mtime_ns == time
+    torch.testing.assert_close(read_latents(tmp_path / "cut")[0].mean, read_latents(tmp_path / "whole")[0].mean)
+
+
+def test_ranks_share_the_files_and_together_write_them_all(model: VAE, digits: Split, tmp_path: Path) -> None:
+    encode_to(model, digits, tmp_path, share=Share(1, 3))
+    assert sorted(path.name for path in tmp_path.glob("latents-*")) == ["latents-00002-of-00004.safetensors"]
+    with pytest.raises(DataError, match="3 of 4 files are missing, such as latents-00001"):
+        read_latents(tmp_path)
+    for rank in (0, 2):
+        encode_to(model, digits, tmp_path, share=Share(rank, 3))
+    torch.testing.assert_close(read_latents(tmp_path)[0].mean, encode(model, digits).mean)
+
+
+def test_latents_of_another_model_are_not_mixed_in(model: VAE, digits: Split, tmp_path: Path) -> None:
+    encode_to(model, digits, tmp_path)
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    with pytest.raises(OutputError, match="another model or of other images"):
+        encode_to(model, digits, tmp_path)
+
+
+def test_damaged_files_are_named(model: VAE, digits: Split, tmp_path: Path) -> None:
+    encode_to(model, digits, tmp_path)
+    file = tmp_path / "latents-00002-of-00004.safetensors"
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"latents-00002-of-00004\.safetensors: damaged"):
+        read_latents(tmp_path)
+
+
+def test_a_pickle_in_an_npz_is_refused(model: VAE, digits: Split, tmp_path: Path) -> None:
+    encode_to(model, digits, tmp_path, format="npz")
+    np.savez(tmp_path / "latents-00001-of-00004.npz", mean=np.array([{}], object))
+    with pytest.raises(DataError, match="damaged"):
+        read_latents(tmp_path)
+
+
+@pytest.mark.parametrize("written", ["", "[]", json.dumps({"files": 3}), "{"])
+def test_a_folder_without_a_sound_manifest_is_named(tmp_path: Path, written: str) -> None:
+    (tmp_path / "latents.json").write_text(written)
+    with pytest.raises(DataError, match="not a manifest"):
+        read_latents(tmp_path)
+
+
+def test_a_folder_without_latents_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no latents"):
+        read_latents(tmp_path)
+
+
+def test_wrong_shapes_and_formats_are_refused(model: VAE, digits: Split, tmp_path: Path) -> None:
+    with pytest.raises(ShapeError, match="takes 1×28×28"):
+        encode(convae.build({"preset": "torch-vae", "input": [1, 28, 28]}), digits)
+    with pytest.raises(ConfigError, match="unknown format of latents 'pickle'"):
+        encode_to(model, digits, tmp_path, format="pickle")

@@ -1,0 +1,123 @@
+"""Drawing, decoding, clusters, neighbours, anomalies and planes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from convae.core.errors import ConfigError
+from convae.core.random import torch_generator
+from convae.data import Split
+from convae.latents import anomaly_scores, cluster, decode, draw, encode, explain, neighbours, project
+from convae.latents import clusters as clusters_module
+from convae.model.vae import VAE
+
+
+def test_the_first_samples_are_the_same_for_any_count(model: VAE) -> None:
+    few, many = draw(model, 3, seed=5), draw(model, 9, seed=5)
+    assert torch.equal(few, many[:3])
+    assert not torch.equal(few, draw(model, 3, seed=6))
+
+
+def test_temperature_scales_and_truncation_bounds(model: VAE) -> None:
+    plain = draw(model, 500)
+    torch.testing.assert_close(draw(model, 500, temperature=0.5), 0.5 * plain)
+    cut = draw(model, 500, truncation=0.8)
+    assert cut.abs().max() <= 0.8
+    assert torch.equal(cut[plain.abs() <= 0.8], plain[plain.abs() <= 0.8])
+    # A standard normal cut at ±0.8 has this standard deviation.
+    assert cut.std() == pytest.approx(0.437, abs=0.02)
+
+
+@pytest.mark.parametrize("given", [{"temperature": -1.0}, {"truncation": 0.0}, {"temperature": float("nan")}])
+def test_what_cannot_be_drawn_is_refused(model: VAE, given: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"the (temperature|truncation) is"):
+        draw(model, 1, **given)  # type: ignore[arg-type]
+
+
+def test_decoding_gives_the_expected_images_whatever_the_batches(model: VAE) -> None:
+    z = draw(model, 11)
+    with torch.no_grad():
+        wanted = model.eval().decode(z).mean
+    torch.testing.assert_close(decode(model, z, batch_size=4), wanted)
+
+
+def heaps(count: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
+    """Three heaps far apart, of 3, 2 and 1 parts."""
+    middles = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]])
+    which = torch.tensor([0, 0, 0, 1, 1, 2]).repeat(count // 6)
+    return middles[which] + torch.randn(count, 2, generator=torch_generator(0)), which
+
+
+@pytest.mark.parametrize("large", [20_000, 10])
+def test_clusters_are_found_largest_first(monkeypatch: pytest.MonkeyPatch, large: int) -> None:
+    monkeypatch.setattr(clusters_module, "LARGE", large)
+    z, which = heaps()
+    found = cluster(z, 3, examples=4)
+    assert torch.equal(found.assigned, which)
+    assert found.sizes.tolist() == [30, 20, 10]
+    for number, near in enumerate(found.nearest):
+        distances = (z - found.centroids[number]).norm(dim=1)
+        assert near.tolist() == distances.argsort()[:4].tolist()
+
+
+def test_a_small_cluster_lists_only_its_own() -> None:
+    z = torch.tensor([[0.0], [0.1], [9.0]])
+    assert [len(near) for near in cluster(z, 2, examples=8).nearest] == [2, 1]
+    with pytest.raises(ConfigError, match="3 latents make 1 to 3 clusters, got 4"):
+        cluster(z, 4)
+
+
+def test_neighbours_are_nearest_first_and_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    z, _ = heaps()
+    found, distances = neighbours(z[:5], z, 3)
+    assert found[:, 0].tolist() == [0, 1, 2, 3, 4]
+    wanted = (z[:5, None] - z[None]).norm(dim=-1).sort(dim=1)
+    torch.testing.assert_close(distances, wanted.values[:, :3])
+    monkeypatch.setattr("convae.latents.neighbourhood.BLOCK", 100)
+    assert torch.equal(neighbours(z[:5], z, 3)[0], found)
+    with pytest.raises(ConfigError, match="1 to 60 neighbours, got 61"):
+        neighbours(z[:1], z, 61)
+
+
+def test_anomaly_scores_are_the_negative_elbo_at_the_mean(model: VAE, digits: Split) -> None:
+    images = digits.images(list(range(180))).float() / 255
+    with torch.no_grad():
+        posterior = model.eval().encode(images)
+        wanted = posterior.kl() - model.decode(posterior.mean).log_prob(images)
+    torch.testing.assert_close(anomaly_scores(model, digits, batch_size=50), wanted, rtol=1e-5, atol=1e-4)
+
+
+def test_errors_show_where_an_image_differs(model: VAE, digits: Split) -> None:
+    found = explain(model, digits, torch.tensor([9, 2]))
+    assert found.errors.shape == (2, 8, 8)
+    torch.testing.assert_close(found.images[1], digits.images([2])[0].float() / 255)
+    torch.testing.assert_close(found.errors, (found.images - found.reconstructions).abs()[:, 0])
+
+
+def test_a_plane_of_two_values_is_the_plane_itself() -> None:
+    z, _ = heaps()
+    plane = project(z)
+    torch.testing.assert_close(plane.points, z.double())
+    assert plane.labels == ("latent 1", "latent 2")
+
+
+def test_principal_directions_say_their_share() -> None:
+    z = torch.randn(400, 5, generator=torch_generator(0)) * torch.tensor([3.0, 2.0, 0.1, 0.1, 0.1])
+    plane = project(z)
+    assert plane.points[:, 0].std() == pytest.approx(3, rel=0.1)
+    assert plane.labels[0].startswith("principal direction 1 (6")
+    with pytest.raises(ConfigError, match="no plane of their own"):
+        project(z, "raw")
+
+
+def test_tsne_keeps_heaps_apart_and_is_repeatable() -> None:
+    z, which = heaps()
+    first, second = project(z, "tsne", seed=1), project(z, "tsne", seed=1)
+    assert torch.equal(first.points, second.points)
+    near, _ = neighbours(first.points, first.points, 2)
+    assert (which[near[:, 1]] == which).float().mean() > 0.95
+
+
+def test_encodings_have_a_plane(model: VAE, digits: Split) -> None:
+    assert project(encode(model, digits).mean).points.shape == (180, 2)
