@@ -1,0 +1,78 @@
+"""What a new user meets first: the import, the help, the README's examples."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import convae
+from convae.cli import COMMANDS
+from convae.core.config import parse_yaml
+from convae.training.recipe import read_recipe
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import convae", "import convae; convae.ConvaeError", "from convae.cli import main; main(['--help'])"],
+)
+def test_starting_loads_no_torch(statement: str) -> None:
+    script = f"""
+import sys
+try:
+    {statement}
+except SystemExit:
+    pass
+print("loaded:", [name for name in ("torch", "numpy", "matplotlib", "PIL", "sklearn") if name in sys.modules])
+"""
+    printed = subprocess.check_output([sys.executable, "-c", script], text=True)
+    assert printed.splitlines()[-1] == "loaded: []"
+
+
+def test_public_names_resolve() -> None:
+    assert set(convae.__all__) <= set(dir(convae))
+    for name in convae.__all__:
+        assert getattr(convae, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'vae'"):
+        convae.vae  # noqa: B018  # the access is what is tested
+
+
+def test_the_readmes_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks("python")
+    names: dict[str, object] = {}
+    exec(example, names)
+    assert names["images"].shape == (4, 1, 28, 28)  # type: ignore[attr-defined]
+    assert (tmp_path / "model" / "config.json").is_file()
+
+
+def test_the_readmes_recipe_is_one() -> None:
+    (example,) = blocks("yaml")
+    recipe = read_recipe(parse_yaml(example, "README"))
+    assert recipe.training.optimizer.weight_decay == 0.01
+
+
+def test_the_readme_names_commands_that_exist() -> None:
+    commands = set(re.findall(r"^(?:\$ )?convae ([a-z]+)", "\n".join(blocks("")), flags=re.M))
+    assert {"train", "evaluate", "reconstruct", "sample", "show"} <= commands
+    assert commands <= set(COMMANDS.names())
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_reads(recipe: Path) -> None:
+    read_recipe(recipe)
+
+
+def test_the_package_may_be_run_as_a_module() -> None:
+    printed = subprocess.check_output([sys.executable, "-m", "convae", "--version"], text=True)
+    assert printed.strip() == f"convae {convae.__version__}"
