@@ -12,6 +12,7 @@ from pydantic import Field
 
 from convae.core.arguments import Named, arguments, named
 from convae.core.errors import ConfigError
+from convae.core.names import shown
 from convae.objective.schedules import SCHEDULES
 
 T = TypeVar("T")
@@ -140,14 +141,19 @@ def between(start: float, end: float, share: float) -> float:
     return start * (1 - share) + end * share
 
 
-def schedule(written: Written, where: str) -> Schedule:
+def schedule(written: Any, where: str) -> Schedule:
     """The schedule that a number, a name, or a mapping of a name to its arguments describes.
 
     Raises:
-        ConfigError: unknown name or wrong arguments.
+        ConfigError: none of these, an unknown name, or wrong arguments.
     """
-    if isinstance(written, int | float):
+    if isinstance(written, int | float) and not isinstance(written, bool):
         written = {"constant": {"value": float(written)}}
+    if not isinstance(written, str | dict) or not all(isinstance(key, str) for key in written):
+        raise ConfigError(
+            f"{where}: needs a number, or a schedule such as cosine or {{staircase: {{epochs: {{0: 0, 10: 1}}}}}}, "
+            f"got {shown(written)}"
+        )
     name, given = named(written, where)
     try:
         target = SCHEDULES.get(name)

@@ -1,0 +1,97 @@
+"""The perceptual term: closed forms, a frozen network, and a real encoder from a saved model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import convae
+from convae.core.errors import ArtifactError, ConfigError, ShapeError
+from convae.model.artifact import load
+from convae.objective.objective import objective
+from convae.objective.terms.perceptual import Perceptual
+
+
+def linear_layers() -> nn.Sequential:
+    """Layers without any bend: two convolutions at the full size, one at half of it, and a vector."""
+    kinds = [nn.Conv2d(1, 3, 1, bias=False), nn.Conv2d(3, 3, 1, bias=False), nn.AvgPool2d(2), nn.Flatten()]
+    return nn.Sequential(*kinds).double()
+
+
+def test_through_the_identity_it_is_the_relative_squared_error(passed: Any, drawn: Any) -> None:
+    x, y = drawn(3, 1, 4, 4, word="x"), drawn(3, 1, 4, 4, word="y")
+    term = Perceptual(nn.Sequential(nn.Identity()), model="m")
+    wanted = (x - y).square().sum((1, 2, 3)) / x.square().sum((1, 2, 3))
+    torch.testing.assert_close(term(passed(x, y)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("layers", "compared"), [(None, [1, 2]), ([0], [0]), ([3], [3]), ([1, 3], [1, 3])], ids=["default", "0", "3", "1,3"]
+)
+def test_it_compares_the_chosen_layers(layers: Any, compared: list[int], passed: Any, drawn: Any) -> None:
+    x, y = drawn(2, 1, 6, 6, word="x"), drawn(2, 1, 6, 6, word="y")
+    network = linear_layers()
+    wanted = []
+    for last in compared:
+        part = network[: last + 1]
+        difference = (part(x) - part(y)).square().flatten(1).sum(1)
+        wanted.append(difference / part(x).square().flatten(1).sum(1))
+    term = Perceptual(network, model="m", layers=layers)
+    torch.testing.assert_close(term(passed(x, y)), torch.stack(wanted).mean(0))
+
+
+def test_gradients_are_right_and_stop_at_the_network(passed: Any, drawn: Any) -> None:
+    x, y = drawn(2, 1, 4, 4, word="x"), drawn(2, 1, 4, 4, word="y").requires_grad_()
+    term = Perceptual(nn.Sequential(*linear_layers()[:2], nn.Tanh()), model="m")
+    assert torch.autograd.gradcheck(lambda y: term(passed(x, y)), (y,))
+    assert all(parameter.grad is None for parameter in term.parameters())
+
+
+def test_the_network_stays_as_it_was_saved(passed: Any, drawn: Any) -> None:
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout()).double()
+    term = Perceptual(network, model="m").train()
+    before = {name: tensor.clone() for name, tensor in term.state_dict().items()}
+    given = passed(drawn(2, 1, 4, 4, word="x"), drawn(2, 1, 4, 4, word="y"))
+    first = term(given)
+    torch.testing.assert_close(term(given), first)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in term.state_dict().items())
+
+
+def test_black_images_have_a_finite_distance(passed: Any, drawn: Any) -> None:
+    y = drawn(2, 1, 4, 4).requires_grad_()
+    values = Perceptual(nn.Sequential(nn.Identity()), model="m")(passed(torch.zeros_like(y), y))
+    values.sum().backward()
+    assert values.isfinite().all()
+
+
+def test_a_recipe_names_a_saved_model(tmp_path: Path, passed: Any, drawn: Any) -> None:
+    saved = convae.build({"preset": "torch-vae", "input": [1, 16, 16], "latent": 4, "max_filters": 8}, seed=1)
+    path = str(convae.save(saved, tmp_path / "model"))
+    made = objective({"perceptual": {"model": path, "weight": 3}}, lambda path: load(path).encoder)
+    x, y = drawn(2, 1, 16, 16, word="x").float(), drawn(2, 1, 16, 16, word="y").float().requires_grad_()
+    given = passed(x, y)
+    losses = made(given, given.output, given.moment)
+    losses.total.backward()
+    assert y.grad is not None
+    assert y.grad.any()
+    assert losses.terms["perceptual"].min() > 0
+    with pytest.raises(ShapeError, match=r"objective.perceptual: the encoder of .* cannot take images 3×16×16"):
+        coloured = passed(x.expand(-1, 3, -1, -1))
+        made(coloured, coloured.output, coloured.moment)
+
+
+def test_faults_name_the_term_and_the_model(tmp_path: Path, passed: Any, drawn: Any) -> None:
+    with pytest.raises(ConfigError, match=r"objective.perceptual: 'model' is missing"):
+        objective({"perceptual": {}})
+    with pytest.raises(ArtifactError, match=r"objective.perceptual: .*nothing: no such folder"):
+        objective({"perceptual": {"model": str(tmp_path / "nothing")}}, lambda path: load(path).encoder)
+    with pytest.raises(ConfigError, match="no model can be loaded here"):
+        objective({"perceptual": {"model": "m"}})
+    with pytest.raises(ConfigError, match="has layers 0 to 3, not 4"):
+        objective({"perceptual": {"model": "m", "layers": [1, 4]}}, lambda path: linear_layers())
+    with pytest.raises(ConfigError, match="keeps no spatial axes"):
+        Perceptual(nn.Sequential(nn.Flatten()), model="m")(passed(drawn(2, 1, 4, 4)))
