@@ -99,7 +99,7 @@ def test_a_plane_of_two_values_is_the_plane_itself() -> None:
     z, _ = heaps()
     plane = project(z)
     torch.testing.assert_close(plane.points, z.double())
-    assert plane.labels == ("latent 1", "latent 2")
+    assert plane.labels == ("latent value 0", "latent value 1")
 
 
 def test_principal_directions_say_their_share() -> None:

@@ -35,14 +35,20 @@ def named_images(model: VAE, words: Sequence[str], split: Callable[[], Split]) -
     opened: Split | None = None
     images = []
     for word in words:
-        if word.isdecimal() and not Path(word).exists():
-            opened = opened or split()
-            if int(word) >= len(opened):
-                raise ConfigError(f"image {word}: the split has images 0 to {len(opened) - 1}")
-            images.append(images_at(opened, [int(word)])[0])
-        else:
+        place = position(word)
+        if place is None:
             images.append(_file(model, Path(word)))
+            continue
+        opened = opened or split()
+        if place >= len(opened):
+            raise ConfigError(f"image {word}: the split has images 0 to {len(opened) - 1}")
+        images.append(images_at(opened, [place])[0])
     return torch.stack(images)
+
+
+def position(word: str) -> int | None:
+    """The position in a split that a word means; None where it is the name of a file."""
+    return int(word) if word.isdecimal() and not Path(word).exists() else None
 
 
 def images_at(split: Split, positions: Sequence[int]) -> Tensor:

@@ -23,13 +23,16 @@ def interpolate(
     device: Device = "auto",
     force: Force = False,
 ) -> None:
-    """Go from one image through others to the last: a strip, and an animation."""
+    """Go from one image through others to the last: a strip for each leg, and an animation of all."""
+    from itertools import pairwise
+
     import torch
 
     from convae.cli._latents import named_images
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.latents import decode, path
+    from convae.latents import interpolate as between
     from convae.pictures.animation import animate
     from convae.pictures.grid import grid
     from convae.pictures.save import save
@@ -40,13 +43,11 @@ def interpolate(
         ends = named_images(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar))
     with torch.no_grad():
         points = loaded.encode(ends.to(next(loaded.parameters()).device)).mean.cpu()
-    way = decode(loaded, path(points, steps, mode=mode))
-    captions = [""] * len(way)
-    for number, word in enumerate(images):
-        captions[number * (steps - 1)] = word if word.isdecimal() else word.rpartition("/")[2]
-    save(
-        grid(way, columns=steps if len(images) == 2 else None, captions=captions, title=f"{loaded.name}: {mode}"), still
-    )
-    animate(way, moving)
+    legs = between(points[:-1], points[1:], steps, mode=mode)
+    names = [word.rpartition("/")[2] for word in images]
+    labels = [f"{start} → {end}" for start, end in pairwise(names)]
+    rows = grid(decode(loaded, legs.flatten(0, 1)), row_labels=labels, title=f"{loaded.name}: {mode}")
+    save(rows, still)
+    animate(decode(loaded, path(points, steps, mode=mode)), moving)
     wrote(still)
     wrote(moving)

@@ -23,7 +23,7 @@ def neighbours(
     """Find the images of a split whose latents are nearest to those of the given images."""
     import torch
 
-    from convae.cli._latents import images_at, named_images
+    from convae.cli._latents import images_at, named_images, position
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.latents import encode
@@ -39,12 +39,13 @@ def neighbours(
         encoding = encode(loaded, among, progress=bar)
     with torch.no_grad():
         z = loaded.encode(queries.to(next(loaded.parameters()).device)).mean.cpu()
-    found, distances = nearest(z, encoding.mean, count)
-    near = images_at(among, found.flatten().tolist()).reshape(len(z), count, *loaded.input_shape)
-    cells = torch.cat([queries[:, None], near], dim=1).flatten(0, 1)
-    captions = []
-    for word, far in zip(images, distances.tolist(), strict=True):
-        captions += [word.rpartition("/")[2], *(f"{distance:.2f}" for distance in far)]
+    found, distances = nearest(z, encoding.mean, min(count + 1, len(among)))
+    cells, captions = [], []
+    for word, query, near, far in zip(images, queries, found.tolist(), distances.tolist(), strict=True):
+        # An image of the split is not its own neighbour.
+        kept = [(index, distance) for index, distance in zip(near, far, strict=True) if index != position(word)][:count]
+        cells += [query, *images_at(among, [index for index, _ in kept])]
+        captions += [word.rpartition("/")[2], *(f"{distance:.2f}" for _, distance in kept)]
     title = f"{loaded.name}: nearest {among.source} images ({split}), distance between latents"
-    save(grid(cells, columns=count + 1, captions=captions, title=title), sheet)
+    save(grid(torch.stack(cells), columns=len(cells) // len(images), captions=captions, title=title), sheet)
     wrote(sheet)

@@ -21,7 +21,7 @@ def translate(
     against: Annotated[str | None, typer.Option(help="The class it leads away from; otherwise all others.")] = None,
     having: Annotated[str | None, typer.Option(help="Instead: a folder of images that have something.")] = None,
     without: Annotated[str | None, typer.Option(help="A folder of images, or their partners, without it.")] = None,
-    strengths: Annotated[str, typer.Option(help="How far to go along the direction.")] = "-1,-0.5,0,0.5,1,1.5",
+    strengths: Annotated[str, typer.Option(help="How far to go along the direction.")] = "-1,0,0.5,1,1.5,2,3",
     data: Data = None,
     data_dir: DataDir = None,
     split: SplitOption = "test",

@@ -48,7 +48,7 @@ def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection
     if method == "raw":
         if size != 2:
             raise ConfigError(f"latents of {size} values have no plane of their own: use pca, tsne or umap")
-        return Projection(points, ("latent 1", "latent 2"))
+        return Projection(points, ("latent value 0", "latent value 1"))
     if method == "pca":
         return _pca(points)
     if method == "tsne":
