@@ -77,10 +77,12 @@ class Batches:
         return numpy_generator(self.seed, "order", epoch).permutation(len(self.split))
 
 
-def in_order(split: Split, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
-    """Every image of the split once, in its order; the last batch holds what is left."""
-    everything = np.arange(len(split))
-    blocks = [everything[start : start + batch_size] for start in range(0, len(split), batch_size)]
+def in_order(
+    split: Split, batch_size: int, device: torch.device | str = "cpu", indices: NDArray[np.int64] | None = None
+) -> Iterator[Batch]:
+    """Every image of the split, or of its `indices`, once, in their order; the last batch holds what is left."""
+    wanted = np.arange(len(split)) if indices is None else indices
+    blocks = [wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size)]
     return _deliver(split, blocks, torch.device(device))
 
 
