@@ -1,0 +1,91 @@
+"""Every term with every likelihood, bottleneck and precision either trains or is refused with a reason."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import convae
+from convae.core.errors import ConfigError, ConvaeError
+from convae.core.random import torch_generator
+from convae.model.bottlenecks import BOTTLENECKS
+from convae.model.likelihoods import LIKELIHOODS
+from convae.model.mirror import raw_channels
+from convae.model.vae import VAE
+from convae.objective.objective import objective
+from convae.objective.schedules.base import Moment
+from convae.objective.terms import TERMS
+
+STEPS = 10
+END = Moment(100, 10.0, 1.0)
+INPUT = (1, 12, 12)
+FEATURES = (4, 6, 6)
+REFUSED = {"classification": "the model has no classifier on its latent"}
+"""Terms that need what none of these models has."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    images: Tensor
+    labels: Tensor | None
+
+
+def model(likelihood: str, bottleneck: str) -> VAE:
+    """A small model of a likelihood and a bottleneck."""
+    kind, head = BOTTLENECKS.get(bottleneck), {likelihood: dict(LIKELIHOODS.get(likelihood).example)}
+    latent = kind(FEATURES, **kind.example).latent_shape
+    raw = (raw_channels(head, INPUT), *INPUT[1:])
+    decoder: list[Any] = ["flatten"] if len(latent) > 1 else []
+    decoder += [{"linear": {"features": math.prod(raw)}}, {"unflatten": {"to": list(raw)}}]
+    return convae.build(
+        {
+            "input": list(INPUT),
+            "encoder": [{"conv": {"channels": FEATURES[0], "stride": 2}}, "silu"],
+            "bottleneck": {bottleneck: dict(kind.example)},
+            "decoder": decoder,
+            "likelihood": head,
+        }
+    )
+
+
+def encoder(path: str) -> nn.Sequential:
+    return convae.build({"preset": "torch-vae", "input": list(INPUT), "latent": 2, "max_filters": 8}, seed=3).encoder
+
+
+@pytest.mark.parametrize("bottleneck", BOTTLENECKS.names())
+@pytest.mark.parametrize("likelihood", LIKELIHOODS.names())
+@pytest.mark.parametrize("name", TERMS.names())
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_ten_steps_have_a_finite_and_falling_loss(
+    precision: torch.dtype, name: str, likelihood: str, bottleneck: str
+) -> None:
+    trained = model(likelihood, bottleneck)
+    made = objective({name: dict(TERMS.get(name).example)}, encoder)
+    optimizer = torch.optim.Adam(trained.parameters(), lr=3e-3)
+    images = torch.nn.functional.avg_pool2d(torch.rand(8, *INPUT, generator=torch_generator(0, "images")), 3, 1, 1)
+    batch = Batch(images, torch.arange(8) % 3 - 1)
+    totals = []
+    for _ in range(STEPS):
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            # The same noise and moment in each step, so that the loss falls by the weights alone.
+            output = trained(batch.images, torch_generator(0, "noise"))
+            try:
+                losses = made(batch, output, END)
+            except ConvaeError as error:
+                assert isinstance(error, ConfigError)
+                assert str(error) == f"objective.{name}: {REFUSED[name]}"
+                return
+        assert name not in REFUSED
+        assert losses.terms[name].isfinite().all()
+        optimizer.zero_grad()
+        losses.total.backward()
+        for key, parameter in trained.named_parameters():
+            assert parameter.grad is None or parameter.grad.isfinite().all(), key
+        optimizer.step()
+        totals.append(losses.total.item())
+    assert totals[-1] < totals[0]
