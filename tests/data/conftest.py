@@ -11,8 +11,10 @@ from PIL import Image
 from convae.core.errors import DataError
 from convae.core.progress import Progress
 from convae.data import Split
-from convae.data.sources.base import Listing, Record, Source, Survey
-from convae.data.store import Form, open_store
+from convae.data.cache import open_store
+from convae.data.places import Places
+from convae.data.sources.base import Column, Listing, Record, Source, Survey
+from convae.data.store import Form
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +22,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own for each test, and no data sets but the test's own."""
     monkeypatch.setenv("CONVAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CONVAE_DATA", raising=False)
+    monkeypatch.setenv("CONVAE_OFFLINE", "1")
     return tmp_path / "cache"
 
 
@@ -74,7 +77,7 @@ class Numbered(Source):
     """Images of 2×3 pixels and 3 channels, image i filled with i modulo 256; those in `bad` cannot be read."""
 
     def __init__(self, count: int, bad: frozenset[int] = frozenset(), labels: bool = True) -> None:
-        super().__init__([])
+        super().__init__(Places())
         self.count, self.bad, self.labels = count, bad, labels
         self.reads = 0
 
@@ -86,7 +89,8 @@ class Numbered(Source):
 
     def listing(self) -> Listing:
         labels = np.arange(self.count, dtype=np.int64) % 3 if self.labels else None
-        return Listing([str(index) for index in range(self.count)], labels)
+        columns = {} if labels is None else {"class": Column(labels)}
+        return Listing([str(index) for index in range(self.count)], columns, "class" if columns else None)
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
         self.reads += 1
@@ -102,7 +106,7 @@ def numbered() -> Callable[..., Split]:
     def make(count: int, labels: bool = True) -> Split:
         source, form = Numbered(count, labels=labels), Form((2, 3), 3)
         store = open_store(source, source.fingerprint(), form)
-        return Split("all", "numbered", store, np.arange(count), form, "all")
+        return Split("all", "numbered", store, np.arange(count), "all", store.label)
 
     return make
 

@@ -113,10 +113,10 @@ def test_an_error_in_the_thread_reaches_the_consumer(numbered, monkeypatch):
     split = numbered(10)
     whole = split.images
 
-    def failing(indices):
+    def failing(indices, out):
         if 7 in indices:
             raise OSError("the disk is gone")
-        return whole(indices)
+        return whole(indices, out)
 
     monkeypatch.setattr(split, "images", failing)
     iterator = in_order(split, 5)

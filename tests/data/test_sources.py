@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convae.data import DataConfig, open_split, sources
+from convae.data import SOURCES, DataConfig, open_split
 from convae.data.images import preprocess
+from convae.data.places import Places
 from convae.data.sources import open_source
 
 EXAMPLES = {
@@ -20,23 +21,25 @@ EXAMPLES = {
 }
 
 
-@pytest.fixture(params=sources.names())
+@pytest.fixture(params=SOURCES.names())
 def example(request, tmp_path):
     """Each registered source, opened on its smallest example."""
-    return open_source(EXAMPLES[request.param](request.getfixturevalue), tmp_path)
+    return open_source(EXAMPLES[request.param](request.getfixturevalue), Places((tmp_path,)))
 
 
 def test_every_source_says_what_it_is():
-    assert all(sources.summary(name) for name in sources.names())
+    assert all(SOURCES.summary(name) for name in SOURCES.names())
 
 
 def test_records_are_what_the_survey_and_the_listing_promise(example):
     found, listing = example.survey(), example.listing()
     assert len(set(listing.names)) == len(listing.names) > 0
-    for column in (listing.labels, listing.parts):
-        assert column is None or len(column) == len(listing.names)
-    if listing.classes is not None:
-        assert set(np.unique(listing.labels)) <= set(range(-1, len(listing.classes)))
+    assert listing.label is None or listing.label in listing.columns
+    for column in listing.columns.values():
+        assert len(column.values) == len(listing.names)
+        assert column.classes is None or set(np.unique(column.values)) <= set(range(-1, len(column.classes)))
+    for each in (listing.parts, listing.stamps):
+        assert each is None or len(each) == len(listing.names)
     for index in (0, len(listing.names) - 1):
         record = example.record(index, found.size)
         assert record.size == found.size

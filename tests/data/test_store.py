@@ -6,19 +6,26 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from convae.core.errors import DataError, OutputError
-from convae.data import DataConfig, open_split
-from convae.data.store import Form, open_store, survey
+from convae.data import DataConfig, Split, open_split
+from convae.data.cache import open_store, survey
+from convae.data.store import Form
 
 FORM = Form((2, 3), 3)
 
 
 def stores(cache: Path) -> list[Path]:
     return [path for path in (cache / "stores").iterdir() if path.is_dir()]
+
+
+def levels(store) -> list[int]:
+    """The value that fills each image of a numbered source."""
+    return store.gather(np.arange(len(store)))[:, 0, 0, 0].tolist()
 
 
 def opened(source, form=FORM):
@@ -31,9 +38,8 @@ def test_images_are_read_once_and_never_again(numbered_source):
     assert source.reads == 10
     second = opened(source)
     assert source.reads == 10
-    np.testing.assert_array_equal(first.pixels, second.pixels)
-    np.testing.assert_array_equal(second.pixels[:, 0, 0, 0], range(10))
-    np.testing.assert_array_equal(second.labels, np.arange(10) % 3)
+    assert levels(first) == levels(second) == list(range(10))
+    np.testing.assert_array_equal(second.columns["class"].values, np.arange(10) % 3)
     np.testing.assert_array_equal(second.original_sizes, [[2, 3]] * 10)
     assert second.names == [str(index) for index in range(10)]
 
@@ -51,8 +57,11 @@ def test_unreadable_images_are_skipped_and_listed_in_order(numbered_source):
     store = opened(numbered_source(1000, bad=bad))
     assert store.skipped == [(str(index), "broken on purpose") for index in sorted(bad)]
     good = [index for index in range(1000) if index not in bad]
-    np.testing.assert_array_equal(store.pixels[:, 0, 0, 0], np.array(good) % 256)
-    np.testing.assert_array_equal(store.labels, np.array(good) % 3)
+    assert levels(store) == [index % 256 for index in good]
+    np.testing.assert_array_equal(store.columns["class"].values, np.array(good) % 3)
+    table = (store.folder / "skipped.csv").read_text().splitlines()
+    assert table[:2] == ["name,reason", "0,broken on purpose"]
+    assert len(table) == 4
     assert store.names == [str(index) for index in good]
 
 
@@ -85,30 +94,46 @@ def test_a_damaged_store_is_built_again(numbered_source, cache, name, damage):
         path.write_bytes(path.read_bytes()[:-1] if damage == "shorter" else path.read_bytes() + b"x")
     again = opened(source)
     assert source.reads == 10
-    np.testing.assert_array_equal(again.pixels[:, 0, 0, 0], range(5))
+    assert levels(again) == list(range(5))
     assert stores(cache) == [folder]
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "names.json", "skipped.csv", "index.json"])
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
+def test_a_flipped_bit_beside_the_pixels_is_noticed_and_mended(numbered_source, cache, name, place):
+    source = numbered_source(5, bad=frozenset({3}))
+    opened(source)
+    (folder,) = stores(cache)
+    content = bytearray((folder / name).read_bytes())
+    content[int(place * len(content))] ^= 1
+    (folder / name).write_bytes(content)
+    assert levels(opened(source)) == [0, 1, 2, 4]
+    assert source.reads == 10
+
+
+def test_a_flipped_bit_in_an_image_is_noticed_when_the_image_is_used(numbered_source, cache):
+    opened(numbered_source(5))
+    (folder,) = stores(cache)
+    content = bytearray((folder / "pixels.bin").read_bytes())
+    content[3 * FORM.image_bytes + 7] ^= 1
+    (folder / "pixels.bin").write_bytes(content)
+    store = opened(numbered_source(5))
+    assert store.gather(np.array([0, 4, 2])).shape == (3, 3, 2, 3)
+    with pytest.raises(DataError, match="3 is not what was stored: remove the folder") as caught:
+        store.gather(np.array([2, 3]))
+    assert str(folder) in str(caught.value)
 
 
 def test_an_index_that_is_missing_or_something_else_is_not_trusted(numbered_source, cache):
     source = numbered_source(5)
     opened(source)
     (folder,) = stores(cache)
-    for content in ("[]", "null", "{}", '{"format": 1, "files": 3}', json.dumps({"format": 2, "files": {}})):
+    for content in ("[]", "null", "{}", '{"files": 3}', json.dumps({"files": {}, "sha256": ""})):
         (folder / "index.json").write_text(content)
         assert len(opened(source)) == 5
     (folder / "index.json").unlink()
     assert len(opened(source)) == 5
     assert source.reads == 35
-
-
-def test_what_a_killed_process_left_is_removed(numbered_source, cache):
-    source = numbered_source(5)
-    opened(source)
-    (folder,) = stores(cache)
-    left = folder.with_name(f".{folder.name}.12345.tmp")
-    folder.rename(left)
-    assert len(opened(source)) == 5
-    assert stores(cache) == [folder]
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(numbered_source, tmp_path, monkeypatch):
@@ -134,7 +159,7 @@ def test_a_survey_is_remembered_and_made_again_when_unreadable(numbered_source, 
 
 BUILD = """
 import sys, time
-from convae.data import DataConfig, open_split
+from convae.data import DataConfig, Split, open_split
 told = lambda done, total, what: (print(done, flush=True), time.sleep(float(sys.argv[2])))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -178,17 +203,97 @@ def test_two_processes_at_once_build_one_store(album, cache):
     assert len(stores(cache)) == 1
 
 
-def test_a_build_killed_in_the_middle_is_built_again(album, cache):
+def test_a_killed_build_goes_on_where_it_stopped(album, cache):
     process = builder(album, pause=0.3)
     send(process)
     assert process.stdout is not None
-    assert 0 < int(process.stdout.readline()) < 60
+    seen = [int(process.stdout.readline()) for _ in range(3)]
+    assert 0 < seen[-1] < 60
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     assert [path.name[0] for path in stores(cache)] == ["."]
-    split = open_split(DataConfig(source=album, size=256), "all")
-    assert len(split) == 60
-    assert len(stores(cache)) == 1
+    told = []
+    split = open_split(DataConfig(source=album, size=256), "all", progress=lambda done, *_: told.append(done))
+    assert min(told[1:]) > seen[-2]
     assert [path.name[0] for path in stores(cache)] != ["."]
-    again = open_split(DataConfig(source=album, size=256), "all", progress=lambda *_: pytest.fail("built again"))
-    assert again.content_hash == split.content_hash
+    fresh = reference(album, cache)
+    assert (split.content_hash, split.keys) == (fresh.content_hash, fresh.keys)
+    split.images(range(60))
+
+
+def reference(album: Path, cache: Path) -> Split:
+    """The same images, built at once and without anything known."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVAE_CACHE", str(cache / "elsewhere"))
+        return open_split(DataConfig(source=album, size=256), "all")
+
+
+@pytest.mark.parametrize("damage", ["cut journal", "cut pixels", "flipped pixel", "lost pixels", "junk line"])
+def test_only_what_is_sound_of_an_unfinished_build_is_gone_on_with(album, cache, damage):
+    process = builder(album, pause=0.2)
+    send(process)
+    assert process.stdout is not None
+    for _ in range(5):
+        process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    (partial,) = stores(cache)
+    journal, pixels = partial / "journal.jsonl", partial / "pixels.bin"
+    if damage == "cut journal":
+        journal.write_bytes(journal.read_bytes()[:-5])
+    elif damage == "junk line":
+        journal.write_bytes(journal.read_bytes() + b'{"key": 3}\n[]\n')
+    else:
+        content = bytearray(pixels.read_bytes())
+        content[len(content) // 2] ^= damage == "flipped pixel"
+        end = {"cut pixels": len(content) - 9, "lost pixels": 0}.get(damage, len(content))
+        pixels.write_bytes(content[:end])
+    split = open_split(DataConfig(source=album, size=256), "all")
+    split.images(range(60))
+    assert split.content_hash == reference(album, cache).content_hash
+
+
+def test_only_new_and_changed_files_are_decoded(album, cache, photo, monkeypatch):
+    from convae.data import image_files
+
+    loaded = []
+    whole = image_files.load_with_size
+    monkeypatch.setattr(
+        image_files, "load_with_size", lambda path, *rest: loaded.append(path.name) or whole(path, *rest)
+    )
+    open_split(DataConfig(source=album, size=256), "all")
+    assert len(loaded) == 60
+    loaded.clear()
+    photo(seed=99).save(album / "30.png")
+    photo(seed=98).save(album / "005.png")
+    (album / "07.png").unlink()
+    (album / "08.png").write_text("no image any more")
+    split = open_split(DataConfig(source=album, size=256), "all")
+    assert sorted(loaded) == ["005.png", "08.png", "30.png"]
+    assert [name for name, _ in split.skipped] == ["08.png"]
+    assert len(split) == 59
+    split.images(range(59))
+    # The store of what the folder held before is gone.
+    assert len(stores(cache)) == 1
+    fresh = reference(album, cache)
+    assert (split.content_hash, split.keys) == (fresh.content_hash, fresh.keys)
+
+
+def test_a_damaged_image_is_not_taken_over(album, cache, photo):
+    open_split(DataConfig(source=album, size=256), "all")
+    (folder,) = stores(cache)
+    content = bytearray((folder / "pixels.bin").read_bytes())
+    content[100] ^= 1
+    (folder / "pixels.bin").write_bytes(content)
+    photo(seed=98).save(album / "new.png")
+    split = open_split(DataConfig(source=album, size=256), "all")
+    split.images(range(61))
+    assert split.content_hash == reference(album, cache).content_hash
+
+
+def test_a_full_disk_is_announced_before_any_work(numbered_source, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    source = numbered_source(5)
+    with pytest.raises(OutputError, match=r"the 5 decoded images of .* take 0 MB, and 1 MB are free.*CONVAE_CACHE"):
+        opened(source)
+    assert source.reads == 0

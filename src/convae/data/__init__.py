@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from convae.data.batches import Batch, Batches, in_order
 from convae.data.config import DataConfig
-from convae.data.images import load, load_and_preprocess, preprocess, to_numpy, to_pil, to_tensor
-from convae.data.sources import sources
+from convae.data.images import load, load_and_preprocess, preprocess
+from convae.data.sources import SOURCES
 from convae.data.split import Split, open_split
+from convae.data.tensors import to_numpy, to_pil, to_tensor, to_unit
 
 __all__ = [
+    "SOURCES",
     "Batch",
     "Batches",
     "DataConfig",
@@ -18,8 +20,8 @@ __all__ = [
     "load_and_preprocess",
     "open_split",
     "preprocess",
-    "sources",
     "to_numpy",
     "to_pil",
     "to_tensor",
+    "to_unit",
 ]

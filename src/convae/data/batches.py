@@ -9,12 +9,14 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Int64, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.random import numpy_generator
+from convae.core.types import Images
 from convae.data.split import Split
+from convae.data.tensors import to_unit
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Batch:
         indices: (batch,) positions in the split.
     """
 
-    images: Float[Tensor, "batch channel *sizes"]
+    images: Images
     labels: Int64[Tensor, " batch"] | None
     indices: Int64[Tensor, " batch"]
 
@@ -91,23 +93,44 @@ def _deliver(split: Split, blocks: Sequence[NDArray[np.int64]], device: torch.de
 
     The thread ends with the generator, also when the consumer stops early; an error in it is raised at the consumer.
     """
-
-    def gather(block: NDArray[np.int64]) -> UInt8[Tensor, "batch channel *sizes"]:
-        images = split.images(block)
-        # From pinned memory the copy to the device runs beside the computation.
-        return images.pin_memory() if device.type == "cuda" else images
-
     if not blocks:
         return
-    # Divided by a tensor, because CUDA multiplies by the reciprocal of a number: value / 255 exactly, everywhere.
-    largest = torch.full((), 255.0, device=device)
+    staging = _Staging(split, max(map(len, blocks)), device)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as worker:
-        waiting = worker.submit(gather, blocks[0])
+        waiting = worker.submit(staging.gather, 0, blocks[0])
         for position, block in enumerate(blocks):
-            images = waiting.result()
+            pixels = waiting.result()
             if position + 1 < len(blocks):
-                waiting = worker.submit(gather, blocks[position + 1])
+                waiting = worker.submit(staging.gather, position + 1, blocks[position + 1])
+            images = staging.deliver(position, pixels)
             labels = None if split.labels is None else torch.from_numpy(split.labels[block]).to(device)
-            yield Batch(
-                images.to(device, non_blocking=True).float().div_(largest), labels, torch.from_numpy(block).to(device)
-            )
+            yield Batch(images, labels, torch.from_numpy(block).to(device))
+
+
+class _Staging:
+    """Two pieces of memory that batches are gathered into by turns: one is filled while the other is delivered.
+
+    Memory that is used again needs no new pages, which would take longer than the copying.
+    """
+
+    def __init__(self, split: Split, batch_size: int, device: torch.device) -> None:
+        self._split, self._device = split, device
+        # From pinned memory the copy to the device runs beside the computation.
+        pinned = device.type == "cuda"
+        self._memory = torch.empty(2, batch_size, split.image_bytes, dtype=torch.uint8, pin_memory=pinned)
+        self._delivered = [torch.cuda.Event() for _ in range(2 * pinned)]  # type: ignore[no-untyped-call]
+
+    def gather(self, position: int, block: NDArray[np.int64]) -> Shaped[Tensor, "batch channel *sizes"]:
+        """The stored values of a block; valid until the one after the next is gathered."""
+        turn = position % 2
+        if self._delivered:
+            self._delivered[turn].synchronize()
+        return self._split.images(block, self._memory[turn, : len(block)])
+
+    def deliver(self, position: int, pixels: Shaped[Tensor, "batch channel *sizes"]) -> Images:
+        """What was gathered as images on the device."""
+        images = to_unit(pixels, self._device)
+        if self._delivered:
+            self._delivered[position % 2].record()
+        # Floats on the CPU pass unchanged, and their memory will be used again.
+        return images.clone() if images.data_ptr() == pixels.data_ptr() else images

@@ -31,6 +31,10 @@ class DataConfig(Config):
     source: Annotated[Named, BeforeValidator(_as_text)] = Field(
         description="a data set's name, or a folder of images", examples=["mnist", "photos/"]
     )
+    label: str | None = Field(
+        None, description="which of the things known of the images is their label, such as celeba's `Smiling`"
+    )
+    download: bool = Field(True, description="get a known data set that is not found; $CONVAE_OFFLINE forbids it too")
     dir: Path | None = Field(
         None,
         description="where data sets lie; otherwise $CONVAE_DATA, the user's cache, the system's folders",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from io import BufferedIOBase
 from pathlib import Path
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from convae.core.errors import DataError
 from convae.core.names import shape_text
 from convae.core.progress import Progress
-from convae.data.sources.base import PARTS, Listing, Record, Source, Survey
+from convae.data.download import Remote
+from convae.data.published import PublishedSource
+from convae.data.sources.base import PARTS, Column, Listing, Record, Survey
 
 _INFLATION = 1032
 """Deflate cannot pack more bytes than this into one; a header that promises more is damaged."""
@@ -78,33 +80,33 @@ def _header(file: BufferedIOBase, path: Path, axes: int) -> tuple[int, ...]:
     return shape
 
 
-class IdxSource(Source):
-    """Grey images in the four IDX files that MNIST made common. An entry states its classes and its origin."""
+class IdxSource(PublishedSource):
+    """Grey images in the four IDX files that MNIST made common, plain or packed. An entry states its classes."""
 
     classes: ClassVar[tuple[str, ...]]
-    origin: ClassVar[str]
-    system: ClassVar[Path | None] = None
 
-    def __init__(self, directories: Sequence[Path]) -> None:
-        super().__init__(directories)
-        self._directories = directories
-
-    def fingerprint(self) -> str:
-        """Place, size and time of the four files."""
-        stats = [(path, path.stat()) for path in self._files]
-        return "\n".join(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
+    def locate(self, folder: Path) -> Mapping[str, Path] | None:
+        """Images and labels for training and for testing."""
+        found: dict[str, Path] = {}
+        for remote in self.remotes:
+            stem = remote.name.removesuffix(".gz")
+            there = [path for path in (folder / remote.name, folder / stem) if path.is_file()]
+            if not there:
+                return None
+            found[stem.removesuffix("-ubyte")] = there[0]
+        return found
 
     def survey(self, progress: Progress | None = None) -> Survey:
         """The sizes that the header of the training images states."""
-        return Survey(idx_shape(self._files[0], axes=3)[1:], 1)
+        return Survey(idx_shape(self.files["train-images-idx3"], axes=3)[1:], 1)
 
     def listing(self) -> Listing:
         """The training images, then the test images."""
         train, test = (len(images) for images in self._images)
         names = [f"{part}/{index:05d}" for part, count in (("train", train), ("test", test)) for index in range(count)]
         parts = np.repeat(np.array([PARTS.index("train"), PARTS.index("test")], np.int8), [train, test])
-        labels = np.concatenate([self._labels(self._files[1], train), self._labels(self._files[3], test)])
-        return Listing(names, labels, self.classes, parts)
+        labels = np.concatenate([self._labels("train", train), self._labels("t10k", test)])
+        return Listing(names, {"class": Column(labels, self.classes)}, "class", parts)
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
         """One image; all of them are read when the first is."""
@@ -113,36 +115,30 @@ class IdxSource(Source):
         return Record(image[..., None], image.shape)
 
     @cached_property
-    def _files(self) -> list[Path]:
-        """Images and labels for training, images and labels for testing; all in one folder."""
-        stems = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
-        folders = [folder for given in self._directories for folder in (given, given / self.name)]
-        folders += [self.system] if self.system else []
-        for folder in folders:
-            found = [path for stem in stems for path in (folder / f"{stem}.gz", folder / stem) if path.is_file()]
-            kept = {path.name.removesuffix(".gz"): path for path in reversed(found)}
-            if len(kept) == len(stems):
-                return [kept[stem] for stem in stems]
-        names = ", ".join(f"{stem}.gz" for stem in stems)
-        raise DataError(
-            f"{self.name}: not found: get the four files {names} from {self.origin} and put them into"
-            f" {self._directories[0] / self.name} (looked in {', '.join(str(folder) for folder in folders)})"
-        )
-
-    @cached_property
     def _images(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        train, test = (read_idx(self._files[index], axes=3) for index in (0, 2))
+        paths = [self.files[f"{part}-images-idx3"] for part in ("train", "t10k")]
+        train, test = (read_idx(path, axes=3) for path in paths)
         if train.shape[1:] != test.shape[1:]:
             raise DataError(
-                f"{self._files[2]}: its images are {shape_text(test.shape[1:])} pixels,"
-                f" those of {self._files[0].name} {shape_text(train.shape[1:])}: the files do not belong together"
+                f"{paths[1]}: its images are {shape_text(test.shape[1:])} pixels,"
+                f" those of {paths[0].name} {shape_text(train.shape[1:])}: the files do not belong together"
             )
         return train, test
 
-    def _labels(self, path: Path, count: int) -> NDArray[np.int64]:
+    def _labels(self, part: str, count: int) -> NDArray[np.int64]:
+        path = self.files[f"{part}-labels-idx1"]
         labels = read_idx(path, axes=1).astype(np.int64)
         if len(labels) != count:
             raise DataError(f"{path}: holds {len(labels)} labels for {count} images: the files do not belong together")
         if labels.max() >= len(self.classes):
             raise DataError(f"{path}: holds the label {labels.max()}, but {self.name} has {len(self.classes)} classes")
         return labels
+
+
+def idx_remotes(mirrors: Sequence[str], facts: Mapping[str, tuple[int, str]]) -> tuple[Remote, ...]:
+    """The published files: size in bytes and SHA-256 by the stem of their names, on all mirrors alike."""
+    return tuple(
+        Remote(name, tuple(mirror + name for mirror in mirrors), digest, size=size)
+        for stem, (size, digest) in facts.items()
+        for name in [f"{stem}-ubyte.gz"]
+    )

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+
+OFFLINE = "CONVAE_OFFLINE"
+"""The environment variable that forbids downloads."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders in which data sets are looked for, first to last.
+
+    Attributes:
+        directories: the folders; what is downloaded goes into the last.
+        download: whether a known data set that is in none of them may be downloaded.
+    """
+
+    directories: tuple[Path, ...] = ()
+    download: bool = False
 
 
 def cache_directory() -> Path:
@@ -14,13 +31,11 @@ def cache_directory() -> Path:
     return Path(given).expanduser() if given else platformdirs.user_cache_path("convae")
 
 
-def data_directories(given: Path | None) -> list[Path]:
-    """The folders in which data sets are looked for, first to last.
-
-    A folder that the user names is the only one; otherwise `$CONVAE_DATA` (when set), then the user's cache.
-    """
+def places(given: Path | None, download: bool) -> Places:
+    """Where data sets lie: a folder that the user names alone, otherwise `$CONVAE_DATA` and the user's cache."""
+    download = download and os.environ.get(OFFLINE, "") in {"", "0"}
     if given is not None:
-        return [given.expanduser()]
+        return Places((given.expanduser(),), download)
     variable = os.environ.get("CONVAE_DATA")
-    named = [Path(variable).expanduser()] if variable else []
-    return [*named, cache_directory() / "data"]
+    named = (Path(variable).expanduser(),) if variable else ()
+    return Places((*named, cache_directory() / "data"), download)

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,37 +19,47 @@ from convae.core.names import shape_text, unknown
 from convae.core.progress import Progress
 from convae.core.random import numpy_generator
 from convae.core.types import Shape
+from convae.data.cache import open_store, survey
 from convae.data.config import DataConfig
+from convae.data.places import places
 from convae.data.sources import open_source
 from convae.data.sources.base import PARTS
-from convae.data.store import Form, Store, open_store, survey
+from convae.data.store import Form, Store
 
 SplitName = Literal["train", "validation", "test", "all"]
 
 
 class Split:
-    """The images of one part of a data set, in a fixed order, as bytes in a memory map.
+    """The images of one part of a data set, in a fixed order, in a memory map.
+
+    Attributes:
+        columns: what is known of the images, by name: class numbers and the classes' names.
+        labels: (images,) class numbers of the column that counts as the label, -1 where one is missing; or None.
+        classes: the names of these classes, where there are names.
+        skipped: (name, reason) of each image of the data set that could not be read.
 
     Args:
         name: `train`, `validation`, `test` or `all`.
         source: the data set's name.
         store: where the images lie.
         rows: (images,) the split's images in the store, ascending.
-        form: what the images were brought to.
         chosen: how the split came about, for reports: `official`, or the shares and the seed.
+        label: the column that counts as the label.
     """
 
     def __init__(
-        self, name: SplitName, source: str, store: Store, rows: NDArray[np.int64], form: Form, chosen: str
+        self, name: SplitName, source: str, store: Store, rows: NDArray[np.int64], chosen: str, label: str | None = None
     ) -> None:
         self.name = name
         self.source = source
-        self.labels: NDArray[np.int64] | None = None if store.labels is None else store.labels[rows]
-        self.classes = store.classes
+        self.columns = {key: column[rows] for key, column in store.columns.items()}
+        labelled = None if label is None else self.columns[label]
+        self.labels: NDArray[np.int64] | None = None if labelled is None else labelled.values
+        self.classes = None if labelled is None else labelled.classes
         self.skipped = store.skipped
         self._store = store
         self._rows = rows
-        self._form = form
+        self._form = store.form
         self._chosen = chosen
 
     def __len__(self) -> int:
@@ -60,10 +70,32 @@ class Split:
         """(channels, *sizes) of every image."""
         return (self._form.channels, *self._form.size)
 
-    def images(self, indices: NDArray[np.int64] | Sequence[int]) -> UInt8[Tensor, "batch channel *sizes"]:
-        """The images at `indices`, copied once; in torch's channels_last layout, because they lie so in the store."""
-        gathered = np.take(self._store.pixels, self._rows[np.asarray(indices, np.int64)], axis=0)
-        return torch.from_numpy(gathered).movedim(-1, 1)
+    @property
+    def folder(self) -> Path:
+        """Where the decoded images lie, and `skipped.csv`, the list of those that could not be read."""
+        return self._store.folder
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one stored image."""
+        return self._form.image_bytes
+
+    def images(
+        self, indices: NDArray[np.int64] | Sequence[int], out: UInt8[Tensor, "batch bytes"] | None = None
+    ) -> Shaped[Tensor, "batch channel *sizes"]:
+        """The stored values at `indices`, copied once; in torch's channels_last layout, because they lie so.
+
+        `to_unit` makes images of them, that is floats in [0, 1].
+
+        Args:
+            indices: positions in the split.
+            out: memory to copy into, `image_bytes` for each image; otherwise new memory.
+
+        Raises:
+            IndexError: there is no such position.
+            DataError: the disk does not hold what was written.
+        """
+        return self._store.gather(self._rows[np.asarray(indices, np.int64)], out)
 
     def key(self, index: int) -> str:
         """The name of an image, such as its path within a folder."""
@@ -122,7 +154,8 @@ def open_split(
     """
     if split not in get_args(SplitName):
         raise ConfigError(unknown("split", split, get_args(SplitName)))
-    source = open_source(config.source, config.dir)
+    source = open_source(config.source, places(config.dir, config.download))
+    source.prepare(progress)
     fingerprint = source.fingerprint()
     own = survey(source, fingerprint, progress)
     sizes = config.size or own.size or size
@@ -131,16 +164,18 @@ def open_split(
         raise DataError(f"{source.name}: its images have several sizes: set data.size, such as data.size=[64, 64]")
     if own.size is not None and len(sizes) != len(own.size):
         raise DataError(f"{source.name}: data.size is {shape_text(sizes)}, but its images are {shape_text(own.size)}")
-    form = Form(sizes, depth, config.fit)
-    store = open_store(source, fingerprint, form, progress)
+    store = open_store(source, fingerprint, Form(sizes, depth, config.fit, own.kind), progress)
+    label = config.label or store.label
+    if label is not None and label not in store.columns:
+        raise ConfigError(f"data.label: {source.name}: {unknown('column', label, store.columns or ['nothing'])}")
     if split == "all":
-        return Split(split, source.name, store, np.arange(len(store)), form, "all")
+        return Split(split, source.name, store, np.arange(len(store)), "all", label)
     cut = divide(len(store), store.parts, config.validation, config.test, config.split_seed)
     rows, chosen = cut.rows[split], cut.chosen[split]
     if not len(rows):
         remedy = f"data.{split} is {getattr(config, split)}" if split != "train" else "all are held out"
         raise DataError(f"{source.name}: no {split} images among its {len(store)}: {remedy}")
-    return Split(split, source.name, store, rows, form, chosen)
+    return Split(split, source.name, store, rows, chosen, label)
 
 
 @dataclass(frozen=True)

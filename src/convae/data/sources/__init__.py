@@ -8,13 +8,13 @@ from convae.core.arguments import Named, arguments, named
 from convae.core.errors import DataError
 from convae.core.names import unknown
 from convae.core.registry import Registry
-from convae.data.places import data_directories
+from convae.data.places import Places
 from convae.data.sources.base import Source
 
-sources = Registry("convae.data.sources", "data set", "Source")
+SOURCES = Registry("convae.data.sources", "data set", "Source")
 
 
-def open_source(given: Named, directory: Path | None = None) -> Source:
+def open_source(given: Named, places: Places) -> Source:
     """The source that a person named: `mnist`, `{folder: {path: photos}}`, or just the path of a folder.
 
     Raises:
@@ -22,10 +22,10 @@ def open_source(given: Named, directory: Path | None = None) -> Source:
         ConfigError: wrong arguments.
     """
     name, options = named(given, "data.source")
-    if name not in sources and not options:
+    if name not in SOURCES and not options:
         name, options = "folder", {"path": _folder(name)}
-    target = sources.get(name)
-    source: Source = target(data_directories(directory), **arguments(target, options, f"data.source ({name})"))
+    target = SOURCES.get(name)
+    source: Source = target(places, **arguments(target, options, f"data.source ({name})"))
     return source
 
 
@@ -38,4 +38,4 @@ def _folder(text: str) -> str:
         raise DataError(f"{path}: is a file, but data.source needs a data set's name or a folder of images")
     if path.name != text:
         raise DataError(f"{path}: there is no such folder of images")
-    raise DataError(f"{unknown('data set', text, sources.names())} (nor is it a folder of images)")
+    raise DataError(f"{unknown('data set', text, SOURCES.names())} (nor is it a folder of images)")

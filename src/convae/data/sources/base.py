@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from convae.core.progress import Progress
+from convae.data.pixels import Kind, Pixels
+from convae.data.places import Places
 
 PARTS = ("train", "validation", "test")
 """The parts of a data set; `Listing.parts` counts in this order."""
-
-Pixels = NDArray[np.uint8]
-"""(*sizes, channels): an image as it is stored, channels last."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,29 @@ class Survey:
     Attributes:
         size: spatial sizes, height first, or None when the images have several.
         channels: 1 when all are grey, otherwise those needed to show every image; None when there is no saying.
+        kind: the type that holds the values of every image.
     """
 
     size: tuple[int, ...] | None
     channels: int | None
+    kind: Kind = "uint8"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One thing that is known of each image, such as its class.
+
+    Attributes:
+        values: (images,) class numbers, -1 where one is missing.
+        classes: the name of each class, where there are names.
+    """
+
+    values: NDArray[np.int64]
+    classes: tuple[str, ...] | None = None
+
+    def __getitem__(self, rows: Any) -> Column:
+        """The same of some of the images."""
+        return Column(self.values[rows], self.classes)
 
 
 @dataclass(frozen=True)
@@ -39,17 +57,19 @@ class Listing:
 
     Attributes:
         names: a name for each image, such as its path within a folder.
-        labels: (images,) class numbers, -1 where one is missing; None without labels.
-        classes: the name of each class, where there are names.
+        columns: what is known of the images, by name.
+        label: the column that counts as the images' label unless another is asked for.
         parts: (images,) official part of each image, counted as in `PARTS`; None where there is no official split.
         skipped: (name, reason) of what could not even be listed.
+        stamps: a text for each image that changes whenever the image does; None where only all can change together.
     """
 
     names: Sequence[str]
-    labels: NDArray[np.int64] | None = None
-    classes: tuple[str, ...] | None = None
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    label: str | None = None
     parts: NDArray[np.int8] | None = None
     skipped: Sequence[tuple[str, str]] = ()
+    stamps: Sequence[str] | None = None
 
 
 class Record(NamedTuple):
@@ -62,17 +82,25 @@ class Record(NamedTuple):
 class Source(ABC):
     """One data set. Making one is cheap; files are only looked at when a method is called.
 
-    The first argument of every source is the list of folders in which data sets are looked for; keyword-only
-    arguments are the source's configuration.
+    The first argument of every source says where data sets lie; keyword-only arguments are the source's
+    configuration.
     """
 
-    def __init__(self, directories: Sequence[object]) -> None:
-        del directories
+    def __init__(self, places: Places) -> None:
+        self._places = places
 
     @property
     def name(self) -> str:
         """The name shown in messages and reports: the registry's."""
         return type(self).__module__.rpartition(".")[2].replace("_", "-")
+
+    def prepare(self, progress: Progress | None = None) -> None:
+        """Sees to it that the data set is there; called before anything else, and may download.
+
+        Raises:
+            DataError: the data set is not there and cannot be got.
+        """
+        del progress
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -81,6 +109,10 @@ class Source(ABC):
         Raises:
             DataError: the data set is not there.
         """
+
+    def lineage(self) -> str:
+        """A text that stays when images come, go or change: what was decoded before is then taken over."""
+        return self.fingerprint()
 
     @abstractmethod
     def survey(self, progress: Progress | None = None) -> Survey:
@@ -105,7 +137,7 @@ class Source(ABC):
         Args:
             index: position in the listing.
             near: the spatial sizes that the image will be brought to. A source may return fewer pixels than it has,
-                as long as there remain at least twice as many along each axis.
+                as long as there remain somewhat more along each axis.
 
         Raises:
             DataError: the image cannot be read; it is skipped and the message becomes the reason.

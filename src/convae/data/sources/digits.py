@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convae.core.progress import Progress
-from convae.data.sources.base import Listing, Record, Source, Survey
+from convae.data.sources.base import Column, Listing, Record, Source, Survey
 
 
 class Digits(Source):
@@ -30,7 +30,7 @@ class Digits(Source):
         """The digits with their labels."""
         labels = self._bunch.target.astype(np.int64)
         names = [f"{index:04d}" for index in range(len(labels))]
-        return Listing(names, labels, tuple("0123456789"))
+        return Listing(names, {"class": Column(labels, tuple("0123456789"))}, "class")
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
         """One digit, its levels spread over bytes."""

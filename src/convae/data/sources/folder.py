@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
-
-import numpy as np
-from pydantic import Field
 
 from convae.core.errors import DataError
-from convae.core.progress import Progress
-from convae.data.images import MEGAPIXELS, is_grey, load_with_size, opened, oriented_size
-from convae.data.sources.base import Listing, Record, Source, Survey
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
-
-# Pillow itself refuses twice its own limit, whatever is asked for here.
-Megapixels = Annotated[float, Field(gt=0, le=178)]
+from convae.data.image_files import SUFFIXES, ImageFiles, Megapixels
+from convae.data.images import MEGAPIXELS
+from convae.data.labels import PART_NAMES, folders, numbered, part_numbers
+from convae.data.places import Places
+from convae.data.sources.base import Listing
 
 
-class Folder(Source):
+class Folder(ImageFiles):
     """The image files in a folder and the folders in it, sorted by path; hidden files and folders are left out.
 
-    Where every image lies in one of at least two folders of the first level, these folders are the classes; otherwise
-    there are no labels. A folder that is reached twice, through symbolic links, counts once.
+    Where every image lies in one of at least two folders of the first level, and these are called `train`, `test`
+    and so on, they are the official parts, and the folders in them the classes. Otherwise the folders of the first
+    level are the classes. A single folder on a level says nothing. A folder that is reached twice, through symbolic
+    links, counts once.
 
     Args:
-        directories: not used.
+        places: not used.
         path: the folder.
         megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
     """
 
-    def __init__(self, directories: Sequence[Path], *, path: Path, megapixels: Megapixels = MEGAPIXELS) -> None:
-        super().__init__(directories)
-        self._root = path.expanduser()
-        self._megapixels = megapixels
+    def __init__(self, places: Places, *, path: Path, megapixels: Megapixels = MEGAPIXELS) -> None:
+        super().__init__(places, path, megapixels)
         self._unreadable: list[tuple[str, str]] = []
 
     @property
@@ -46,52 +38,23 @@ class Folder(Source):
         """`folder` and the last part of the path."""
         return f"folder {self._root.resolve().name}"
 
-    def fingerprint(self) -> str:
-        """Place, and path, size, time of change and permissions of every file."""
-        total = hashlib.sha256(os.fsencode(self._root.resolve()))
-        for name in self._names:
-            try:
-                stat = (self._root / name).stat()
-                seen = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_mode}"
-            except OSError as error:
-                seen = f"{error.errno}"
-            total.update(os.fsencode(f"{name}\0{seen}\0"))
-        return f"{total.hexdigest()} {self._megapixels:g}"
-
-    def survey(self, progress: Progress | None = None) -> Survey:
-        """From the headers of all files; those that cannot be read have no say."""
-        sizes: set[tuple[int, ...]] = set()
-        grey = True
-        for done, name in enumerate(self._names, start=1):
-            try:
-                with opened(self._root / name, self._megapixels) as image:
-                    sizes.add(oriented_size(image))
-                    grey = grey and is_grey(image)
-            except DataError:
-                continue
-            if not grey and len(sizes) > 1:
-                break
-            if progress is not None and done % 256 == 0:
-                progress(done, len(self._names), f"surveying {self.name} (images)")
-        return Survey(sizes.pop() if len(sizes) == 1 else None, 1 if grey else 3)
-
     def listing(self) -> Listing:
-        """The files, and the first-level folders as classes."""
-        tops = [name.split("/", 1)[0] if "/" in name else None for name in self._names]
-        classes = sorted({top for top in tops if top is not None})
-        if None in tops or len(classes) < 2:
-            return Listing(self._names, skipped=self._unreadable)
-        numbers = {top: number for number, top in enumerate(classes)}
-        labels = np.array([numbers[str(top)] for top in tops], np.int64)
-        return Listing(self._names, labels, tuple(classes), skipped=self._unreadable)
-
-    def record(self, index: int, near: tuple[int, ...]) -> Record:
-        """One image, decoded no larger than needed."""
-        return Record(*load_with_size(self._root / self._names[index], near, self._megapixels))
+        """The files, with the parts and classes that folders tell."""
+        parts, classes = None, folders(self._paths, 0)
+        if classes is not None and {name.lower() for name in classes} <= set(PART_NAMES):
+            parts, classes = classes, folders(self._paths, 1)
+        columns = {} if classes is None else {"class": numbered(classes)}
+        return Listing(
+            self._paths,
+            columns,
+            "class" if columns else None,
+            None if parts is None else part_numbers(parts, str(self._root)),
+            self._unreadable,
+            self._stamps,
+        )
 
     @cached_property
-    def _names(self) -> list[str]:
-        """Paths within the folder, with `/` between their parts, sorted."""
+    def _paths(self) -> Sequence[str]:
         names: list[str] = []
         visited: set[tuple[int, int]] = set()
         links = [""]

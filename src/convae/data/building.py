@@ -1,0 +1,242 @@
+"""How a store comes about: read in parallel, written in order, resumed where a killed process stopped.
+
+    chunks ── read in threads ──> pixels.bin, then a line of journal.jsonl ──> names, arrays, index; renamed
+
+A chunk counts once its line is in the journal and its images have the digests that the line states, so neither a
+killed process nor a lost page of the disk is taken for work that is done. Images that an earlier store of the same
+source holds unchanged are copied from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convae.core.errors import DataError, OutputError
+from convae.core.progress import Progress
+from convae.data.images import preprocess
+from convae.data.sources.base import Listing, Source
+from convae.data.store import Form, Store, write_index, write_skipped
+
+JOURNAL = "journal.jsonl"
+_CHUNK_BYTES = 1 << 20
+_RESERVE = 1 << 28
+"""Bytes of the disk that a store leaves free."""
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass
+class _Chunk:
+    """Some consecutive images, read: those that could be, and the others with the reason.
+
+    Attributes:
+        key: hash of the keys of all its images.
+        kept: positions in the listing of the images that could be read.
+        sizes: their original sizes.
+        digests: SHA-256 of their values, hex.
+        skipped: position and reason of the others.
+    """
+
+    key: str
+    kept: list[int] = field(default_factory=list)
+    sizes: list[tuple[int, ...]] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    skipped: list[tuple[int, str]] = field(default_factory=list)
+
+
+def build(
+    folder: Path, source: Source, fingerprint: str, form: Form, known: Store | None, progress: Progress | None
+) -> None:
+    """Writes a whole store into `folder`, going on with what an earlier call left there.
+
+    Args:
+        folder: for this source and form alone.
+        source: whose images are stored.
+        fingerprint: the source's.
+        form: what the images are brought to.
+        known: an earlier store of the same source and form.
+        progress: told how many images are done.
+
+    Raises:
+        DataError: none of the images can be read.
+        OutputError: the disk has no room.
+    """
+    listing = source.listing()
+    keys = _keys(listing, fingerprint)
+    reader = _Reader(source, listing, form, keys, known)
+    total = len(listing.names)
+    length = max(1, min(256, _CHUNK_BYTES // form.image_bytes))
+    spans = [range(start, min(start + length, total)) for start in range(0, total, length)]
+    folder.mkdir(exist_ok=True)
+    _announce(folder, source, form, total, progress)
+    workers = os.cpu_count() or 1
+    what = f"storing {source.name} (images)"
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(workers) as pool,
+        (folder / "pixels.bin").open("ab+") as pixels,
+        (folder / JOURNAL).open("ab+") as journal,
+    ):
+        # What Pillow would warn of either keeps an image from being read, and then has a reason, or does not matter.
+        warnings.simplefilter("ignore")
+        chunks = _resumed(journal, pixels, form, [reader.key(span) for span in spans])
+        done = sum(len(span) for span in spans[: len(chunks)])
+        for chunk, content in _in_order(pool, reader, spans[len(chunks) :], ahead=2 * workers):
+            pixels.write(content)
+            pixels.flush()
+            journal.write(json.dumps(asdict(chunk)).encode() + b"\n")
+            journal.flush()
+            chunks.append(chunk)
+            done += len(chunk.kept) + len(chunk.skipped)
+            if progress is not None:
+                progress(done, total, what)
+    _finish(folder, source, listing, keys, chunks)
+
+
+def _announce(folder: Path, source: Source, form: Form, total: int, progress: Progress | None) -> None:
+    """Says what the store will take of the disk, and refuses when that is not there."""
+    needed = total * form.image_bytes
+    free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in folder.iterdir())
+    if needed + _RESERVE > free:
+        raise OutputError(
+            f"{folder.parent}: the {total:,} decoded images of {source.name} take {needed / 1e6:,.0f} MB, and"
+            f" {free / 1e6:,.0f} MB are free"
+        )
+    if progress is not None:
+        progress(0, total, f"storing {source.name} (images)")
+
+
+class _Reader:
+    """Reads the images of a span, from the source or from an earlier store; runs in several threads at once."""
+
+    def __init__(
+        self, source: Source, listing: Listing, form: Form, keys: Sequence[bytes], known: Store | None
+    ) -> None:
+        self._source, self._listing, self._form, self._keys = source, listing, form, keys
+        self._known = known
+        self._rows = {} if known is None else {key.tobytes(): row for row, key in enumerate(known.keys)}
+
+    def key(self, span: range) -> str:
+        """What a chunk of these images is known by."""
+        return hashlib.blake2b(b"".join(self._keys[span.start : span.stop]), digest_size=16).hexdigest()
+
+    def __call__(self, span: range) -> tuple[_Chunk, bytes]:
+        chunk, content = _Chunk(self.key(span)), bytearray()
+        for index in span:
+            try:
+                values, size = self._image(index)
+            except Exception as error:  # One bad file, whatever is wrong with it, must not cost the others.
+                reason = str(error).partition("\n")[0] or type(error).__name__
+                chunk.skipped.append((index, reason))
+                continue
+            chunk.kept.append(index)
+            chunk.sizes.append(size)
+            chunk.digests.append(hashlib.sha256(values).hexdigest())
+            content += values
+        return chunk, bytes(content)
+
+    def _image(self, index: int) -> tuple[bytes, tuple[int, ...]]:
+        row = self._rows.get(self._keys[index])
+        if self._known is not None and row is not None:
+            try:
+                stored = self._known.gather(np.array([row]))[0].movedim(0, -1).numpy()
+                return stored.tobytes(), tuple(self._known.original_sizes[row].tolist())
+            except DataError:
+                pass  # Damaged on the disk: the source still has it.
+        form = self._form
+        record, size = self._source.record(index, form.size)
+        values = preprocess(record, form.size, channels=form.channels, fit=form.fit, kind=form.kind)
+        return values.tobytes(), size
+
+
+def _keys(listing: Listing, fingerprint: str) -> list[bytes]:
+    """What each image is known by: its name, and what changes when it does."""
+    stamps = listing.stamps or [fingerprint] * len(listing.names)
+    return [
+        hashlib.blake2b(os.fsencode(f"{name}\0{stamp}"), digest_size=16).digest()
+        for name, stamp in zip(listing.names, stamps, strict=True)
+    ]
+
+
+def _resumed(journal: BinaryIO, pixels: BinaryIO, form: Form, keys: Sequence[str]) -> list[_Chunk]:
+    """The chunks that an earlier call finished; both files are cut off after the last of them."""
+    chunks: list[_Chunk] = []
+    journal.seek(0)
+    pixels.seek(0)
+    line_end = pixel_end = 0
+    for line, key in zip(journal, keys, strict=False):
+        try:
+            written = json.loads(line)
+            chunk = _Chunk(**{**written, "sizes": [tuple(size) for size in written["sizes"]]})
+        except (ValueError, TypeError, KeyError):
+            break
+        content = pixels.read(form.image_bytes * len(chunk.kept))
+        images = [content[start : start + form.image_bytes] for start in range(0, len(content), form.image_bytes)]
+        if chunk.key != key or [hashlib.sha256(image).hexdigest() for image in images] != chunk.digests:
+            break
+        chunks.append(chunk)
+        line_end, pixel_end = line_end + len(line), pixel_end + len(content)
+    journal.truncate(line_end)
+    pixels.truncate(pixel_end)
+    return chunks
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In], ahead: int
+) -> Iterator[_Out]:
+    """`function` of each item, in order, with at most `ahead` results waiting: memory stays bounded."""
+    waiting: deque[Future[_Out]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for left in waiting:
+            left.cancel()
+
+
+def _finish(folder: Path, source: Source, listing: Listing, keys: Sequence[bytes], chunks: Sequence[_Chunk]) -> None:
+    """Writes the arrays, the names, the table of what was skipped and last the index; all of it reaches the disk."""
+    skipped = [(listing.names[index], reason) for chunk in chunks for index, reason in chunk.skipped]
+    kept = np.array([index for chunk in chunks for index in chunk.kept], np.int64)
+    if not len(kept):
+        name, reason = skipped[0]
+        shutil.rmtree(folder)
+        raise DataError(
+            f"{source.name}: none of the {len(listing.names)} images can be used; the first is {name} ({reason})"
+        )
+    digests = [digest for chunk in chunks for digest in chunk.digests]
+    columns = {name: column[kept] for name, column in listing.columns.items()}
+    arrays: dict[str, NDArray[Any]] = {
+        "digests": np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(len(kept), -1),
+        "keys": np.frombuffer(b"".join(keys[index] for index in kept), np.uint8).reshape(len(kept), -1),
+        "original_sizes": np.array([size for chunk in chunks for size in chunk.sizes], np.int64),
+        **{f"column {number}": column.values for number, column in enumerate(columns.values())},
+    }
+    if listing.parts is not None:
+        arrays["parts"] = listing.parts[kept].astype(np.int8)
+    with (folder / "arrays.npz").open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own options
+    (folder / "names.json").write_text(json.dumps([listing.names[index] for index in kept]), encoding="utf-8")
+    write_skipped(folder / "skipped.csv", [*listing.skipped, *skipped])
+    write_index(folder, len(kept), listing.label, columns)
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

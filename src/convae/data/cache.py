@@ -1,0 +1,88 @@
+"""What was surveyed or decoded once is found again, by all that it depends on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from filelock import FileLock
+
+from convae.core.errors import OutputError
+from convae.core.files import write_json, writing
+from convae.core.progress import Progress
+from convae.data.building import JOURNAL, build
+from convae.data.places import cache_directory
+from convae.data.sources.base import Source, Survey
+from convae.data.store import FORMAT, Form, Store, whole
+
+
+def survey(source: Source, fingerprint: str, progress: Progress | None = None) -> Survey:
+    """What all images of the source have in common; remembered as long as its `fingerprint` stays.
+
+    Raises:
+        DataError: the source is missing, damaged or empty.
+        OutputError: the cache cannot be written.
+    """
+    path = cache_directory() / "surveys" / f"{_key(FORMAT, source.name, fingerprint)}.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return Survey(known["size"] and tuple(known["size"]), known["channels"], known["kind"])
+    except (OSError, ValueError, KeyError, TypeError):
+        found = source.survey(progress)
+    with _cache(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, asdict(found))
+    return found
+
+
+def open_store(source: Source, fingerprint: str, form: Form, progress: Progress | None = None) -> Store:
+    """The store of a source, as its `fingerprint` has it, in a form; built first where there is none that is whole.
+
+    Raises:
+        DataError: the source is missing, damaged, or none of its images can be read.
+        OutputError: the cache cannot be written, or has no room.
+    """
+    place = _key(FORMAT, source.name, source.lineage(), form.size, form.channels, form.fit, form.kind)
+    folder = cache_directory() / "stores" / f"{place}-{_key(fingerprint)}"
+    store = whole(folder, form)
+    if store is not None:
+        return store
+    with _cache(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{place}.lock")):
+            # Another process may have built it while this one waited.
+            store = whole(folder, form)
+            if store is None:
+                earlier = [path for path in folder.parent.glob(f"{place}-*") if path != folder]
+                partial = folder.with_name(f".{place}.partial")
+                known = next((found for path in earlier if (found := whole(path, form))), None)
+                build(partial, source, fingerprint, form, known, progress)
+                shutil.rmtree(folder, ignore_errors=True)
+                partial.rename(folder)
+                (folder / JOURNAL).unlink()
+                for path in earlier:
+                    shutil.rmtree(path, ignore_errors=True)
+                store = whole(folder, form)
+    if store is None:
+        raise OutputError(f"{folder}: was changed by another program while it was written: try again")
+    return store
+
+
+def _key(*parts: object) -> str:
+    """A name for what depends on `parts` and on nothing else."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+@contextlib.contextmanager
+def _cache(path: Path) -> Iterator[None]:
+    """Errors while writing into the cache, with the mend."""
+    try:
+        with writing(path):
+            yield
+    except OutputError as error:
+        raise OutputError(f"{error}: set CONVAE_CACHE to a folder with room for the decoded images") from error

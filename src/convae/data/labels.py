@@ -1,0 +1,42 @@
+"""What texts say of images: class names become numbers, and words such as `train` and `val` the parts of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convae.core.errors import DataError
+from convae.data.sources.base import PARTS, Column
+
+PART_NAMES = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, "dev": 1, "test": 2, "testing": 2}
+"""The words for each part, counted as in `PARTS`."""
+
+
+def folders(paths: Sequence[str], level: int) -> list[str] | None:
+    """The folder of each path on a level, if all have one and there are at least two."""
+    split = [path.split("/") for path in paths]
+    if any(len(pieces) < level + 2 for pieces in split):
+        return None
+    found = [pieces[level] for pieces in split]
+    return found if len(set(found)) > 1 else None
+
+
+def numbered(texts: Sequence[str]) -> Column:
+    """Texts as class numbers, in alphabetical order; an empty text is a missing one."""
+    classes = sorted(set(texts) - {""})
+    numbers = {text: number for number, text in enumerate(classes)}
+    return Column(np.array([numbers.get(text, -1) for text in texts], np.int64), tuple(classes))
+
+
+def part_numbers(texts: Sequence[str], where: str) -> NDArray[np.int8]:
+    """The parts that texts such as `train` and `val` name, counted as in `PARTS`.
+
+    Raises:
+        DataError: one of them is no part.
+    """
+    unknown = next((text for text in texts if text.lower() not in PART_NAMES), None)
+    if unknown is not None:
+        raise DataError(f"{where}: '{unknown}' is no part of a data set: use {', '.join(PARTS)}")
+    return np.array([PART_NAMES[text.lower()] for text in texts], np.int8)

@@ -1,0 +1,80 @@
+"""Data sets that are published as files: found on this machine, or downloaded."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from convae.core.errors import DataError
+from convae.core.progress import Progress
+from convae.data.download import Remote, download
+from convae.data.sources.base import Source
+
+
+class PublishedSource(Source):
+    """A data set made of files that somebody publishes.
+
+    An entry states the files and the page they are described on, and finds what it reads in a folder.
+    """
+
+    remotes: ClassVar[tuple[Remote, ...]]
+    origin: ClassVar[str]
+    system: ClassVar[Path | None] = None
+
+    @abstractmethod
+    def locate(self, folder: Path) -> Mapping[str, Path] | None:
+        """What the source reads, by what it is, if all of it lies in this folder."""
+
+    def prepare(self, progress: Progress | None = None) -> None:
+        """Downloads the files if they are not on this machine."""
+        if self._found is not None:
+            return
+        if not self._places.download or not self.remotes:
+            raise DataError(f"{self.name}: not found: {self._by_hand} (looked in {self._looked_in})")
+        try:
+            download(self.remotes, self._home, progress)
+        except DataError as error:
+            raise DataError(f"{self.name}: cannot be downloaded ({error}): {self._by_hand}") from error
+        del self._found
+
+    def fingerprint(self) -> str:
+        """Place, size and time of the files."""
+        stats = [(path, path.stat()) for path in self.files.values()]
+        return "\n".join(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """What `locate` found.
+
+        Raises:
+            DataError: the files are not on this machine.
+        """
+        if self._found is None:
+            raise DataError(f"{self.name}: not found: {self._by_hand} (looked in {self._looked_in})")
+        return self._found
+
+    @cached_property
+    def _found(self) -> Mapping[str, Path] | None:
+        return next((found for folder in self._folders if (found := self.locate(folder))), None)
+
+    @property
+    def _folders(self) -> list[Path]:
+        folders = [folder for given in self._places.directories for folder in (given, given / self.name)]
+        return folders + ([self.system] if self.system else [])
+
+    @property
+    def _home(self) -> Path:
+        """Where missing files belong."""
+        return self._places.directories[-1] / self.name
+
+    @property
+    def _looked_in(self) -> str:
+        return ", ".join(str(folder) for folder in self._folders)
+
+    @property
+    def _by_hand(self) -> str:
+        names = ", ".join(remote.name for remote in self.remotes)
+        return f"get {names} from {self.origin} and put what you got into {self._home}"

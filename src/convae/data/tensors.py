@@ -1,0 +1,65 @@
+"""Images as tensors: floats in [0, 1], channels first; from files, Pillow and NumPy, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from convae.data.images import load, preprocess
+from convae.data.pixels import as_kind, picture
+
+
+def to_tensor(image: str | Path | Image.Image | NDArray[Any]) -> Float[Tensor, " channel *sizes"]:
+    """An image as the models take it: float in [0, 1], channels first.
+
+    Args:
+        image: a path, a Pillow image, or an array (height, width) or (*sizes, channels) of booleans, of unsigned
+            integers of 8 or 16 bits (scaled by their range) or of floats that are already in [0, 1].
+
+    Raises:
+        DataError: not readable, or values of another type or range.
+    """
+    if isinstance(image, str | Path):
+        image = load(image)
+    if isinstance(image, Image.Image):
+        image = preprocess(image, (image.height, image.width))
+    if image.ndim == 2:
+        image = image[..., None]
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(as_kind(image, "float32"), -1, 0)))
+
+
+def to_numpy(image: Float[Tensor, " channel *sizes"]) -> NDArray[np.uint8]:
+    """The pixels of an image tensor: (*sizes, channels), rounded to bytes; undoes `to_tensor` exactly."""
+    values = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return np.ascontiguousarray(np.moveaxis(values.cpu().numpy(), 0, -1))
+
+
+def to_pil(image: Float[Tensor, "channel height width"] | NDArray[np.uint8]) -> Image.Image:
+    """An image tensor, or pixels (height, width, channels), as a Pillow image.
+
+    Raises:
+        DataError: neither one, three nor four channels.
+    """
+    return picture(to_numpy(image) if isinstance(image, Tensor) else image)
+
+
+def to_unit(
+    pixels: Shaped[Tensor, "batch channel *sizes"], device: torch.device | str | None = None
+) -> Float[Tensor, "batch channel *sizes"]:
+    """Stored values as images: floats in [0, 1], on a device.
+
+    An integer is divided by the largest of its type, exactly; floats are in [0, 1] already.
+    """
+    device = pixels.device if device is None else torch.device(device)
+    images = pixels.to(device, non_blocking=pixels.is_pinned())
+    if images.dtype.is_floating_point:
+        return images
+    # Divided by a tensor, because CUDA multiplies by the reciprocal of a number: value / 255 exactly, everywhere.
+    return images.float().div_(torch.full((), float(torch.iinfo(pixels.dtype).max), device=device))
