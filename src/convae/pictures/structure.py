@@ -1,0 +1,196 @@
+"""The structure of a model: encoder down on the left, bottleneck below, decoder up on the right."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Rectangle
+
+from convae.core.names import shape_text
+from convae.core.types import Shape
+from convae.pictures.figure import styled
+from convae.pictures.style import BLUE, FRAME, GREEN, INK, ORANGE, PURPLE, paler
+
+ROW = 0.27
+"""Height of a layer, in inches."""
+NAME, BAR, FIGURES = 2.5, 1.5, 2.35
+"""Widths of a column's parts: the layer's name, the bar of its output's size, and its figures; in inches."""
+COLUMN = NAME + BAR + FIGURES
+GAP, MARGIN, TITLE = 0.35, 0.15, 0.75
+LETTERS = 36
+"""Longer names are cut short."""
+FIGURES_ARE = "beside each layer: output (channels × sizes)  ·  parameters  ·  positions of the image that it sees"
+KINDS = {
+    "changes sizes, with weights": BLUE,
+    "keeps sizes, with weights": GREEN,
+    "without weights": FRAME,
+    "vector": ORANGE,
+    "latent": PURPLE,
+}
+
+
+@runtime_checkable
+class Row(Protocol):
+    """One layer: its part (`encoder`, `bottleneck`, `decoder`), how it is written, and its figures."""
+
+    part: str
+    layer: str
+    shape: Shape
+    parameters: int
+    field: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Equal layers in a row, and what the first of them gets."""
+
+    row: Row
+    times: int
+    before: Shape
+
+    @property
+    def name(self) -> str:
+        """`3 × conv 64 channels, stride 2`, cut short."""
+        name, _, given = self.row.layer.partition(" ")
+        # The figures say the shape already: `{channels: 64, stride: 2}` is `stride 2`; nor does a line hold what is
+        # described inside a layer.
+        rest = re.sub(r"\w+: \[?\{.*\}\]?(, )?(?=.*\}$)", "", given)
+        rest = re.sub(r"\b(channels|features|to): (\[[^\]]*\]|\([^)]*\)|[^,{}]*)(, )?", "", rest)
+        rest = re.sub(r"[{}':\[\]]", "", rest).strip().rstrip(",")
+        text = " ".join(filter(None, [f"{self.times} ×" if self.times > 1 else "", name, rest]))
+        return text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"
+
+    @property
+    def figures(self) -> str:
+        """Shape, parameters and receptive field."""
+        parts = [shape_text(self.row.shape)]
+        if self.row.parameters:
+            parts.append(_short(self.times * self.row.parameters))
+        if self.row.field:
+            sees_all = any(map(math.isinf, self.row.field))
+            sizes = dict.fromkeys(f"{size:g}" for size in self.row.field)
+            parts.append("sees all" if sees_all else f"sees {'×'.join(sizes)}")
+        return "  ·  ".join(parts)
+
+    @property
+    def kind(self) -> str:
+        """The kind whose colour it has."""
+        if self.row.part == "bottleneck":
+            return "latent"
+        if len(self.row.shape) == 1:
+            return "vector"
+        if not self.row.parameters:
+            return "without weights"
+        return f"{'keeps' if self.row.shape[1:] == self.before[1:] else 'changes'} sizes, with weights"
+
+
+def structure(rows: Sequence[Row], *, input_shape: Shape, title: str) -> Figure:
+    """A drawing with one line for each layer, or for several equal ones in a row.
+
+    The width of a line's bar is the logarithm of its output's largest size, so that every halving shows alike.
+
+    Args:
+        rows: encoder, bottleneck and decoder, in the order in which an image passes them.
+        input_shape: (channels, *sizes) of an image.
+        title: above the drawing.
+    """
+    lines = _lines(rows, input_shape)
+    down = [line for line in lines if line.row.part == "encoder"]
+    up = [line for line in lines if line.row.part == "decoder"]
+    bottleneck = [line for line in lines if line.row.part == "bottleneck"]
+    longest = max(len(down), len(up)) + 1
+    width, height = 2 * COLUMN + GAP + 2 * MARGIN, TITLE + (longest + 3.2) * ROW
+    largest = max((size for line in lines for size in line.row.shape[1:]), default=1)
+    with styled():
+        figure = Figure(figsize=(width, height))
+        figure.set_layout_engine("none")
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, width), ylim=(0, height))
+        axes.axis("off")
+        axes.text(MARGIN, height - 0.12, title, fontsize=13, va="top")
+        axes.text(width - MARGIN, height - 0.16, FIGURES_ARE, fontsize=8, ha="right", va="top")
+        _legend(axes, height - 0.52)
+        floor = 2.2 * ROW
+        left, right = MARGIN, MARGIN + COLUMN + GAP
+        image = shape_text(input_shape)
+        for place, line in enumerate(down):
+            _line(axes, line, left, floor + (len(down) - place) * ROW, largest)
+        for place, line in enumerate(up):
+            _line(axes, line, right, floor + (place + 1) * ROW, largest)
+        _caption(axes, f"image {image}", left, floor + (len(down) + 1) * ROW)
+        _caption(axes, f"likelihood of an image {image}", right, floor + (len(up) + 1) * ROW)
+        for line in bottleneck:
+            _bottleneck(axes, line, left + NAME + BAR / 2, right + NAME + BAR / 2, floor)
+    return figure
+
+
+def _lines(rows: Sequence[Row], input_shape: Shape) -> list[_Line]:
+    """Equal layers that follow each other as one line."""
+    lines = []
+    before = input_shape
+    for _, group in itertools.groupby(rows, key=lambda row: (row.part, row.layer, row.shape, row.parameters)):
+        equal = list(group)
+        # The last one sees the most.
+        lines.append(_Line(equal[-1], len(equal), before))
+        before = equal[-1].shape
+    return lines
+
+
+def _line(axes: Axes, line: _Line, x: float, y: float, largest: int) -> None:
+    """One layer: name, bar, figures."""
+    side = max(line.row.shape[1:], default=1)
+    share = 0.12 + 0.88 * (math.log(side) / math.log(largest) if largest > 1 else 1)
+    colour = KINDS[line.kind]
+    axes.text(x + NAME - 0.1, y + ROW / 2, line.name, ha="right", va="center", fontsize=8.5)
+    corner = (x + NAME + BAR * (1 - share) / 2, y + 0.03)
+    axes.add_patch(Rectangle(corner, BAR * share, ROW - 0.06, facecolor=paler(colour), edgecolor=colour, linewidth=0.9))
+    axes.text(x + NAME + BAR + 0.1, y + ROW / 2, line.figures, va="center", fontsize=8)
+
+
+def _caption(axes: Axes, text: str, x: float, y: float) -> None:
+    """What goes in or comes out, above the middle of a column's bars."""
+    axes.text(x + NAME + BAR / 2, y + 0.09, text, ha="center", va="bottom", fontsize=9, style="italic")
+
+
+def _bottleneck(axes: Axes, line: _Line, left: float, right: float, top: float) -> None:
+    """The box under both columns, with the way through it."""
+    middle, half, y = (left + right) / 2, 1.9, 0.35 * ROW
+    colour = KINDS["latent"]
+    box = FancyBboxPatch(
+        (middle - half, y), 2 * half, 1.5 * ROW, boxstyle="round,pad=0.02", facecolor=paler(colour), edgecolor=colour
+    )
+    axes.add_patch(box)
+    text = f"{line.row.layer.partition(' ')[0]} bottleneck: latent {shape_text(line.row.shape)}"
+    if line.row.parameters:
+        text += f"  ·  {_short(line.row.parameters)}"
+    axes.text(middle, y + 0.75 * ROW, text, ha="center", va="center", fontsize=9)
+    centre = y + 0.75 * ROW
+    arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
+    axes.plot([left, left], [top + ROW, centre], color=INK, linewidth=0.9)
+    axes.annotate("", (middle - half, centre), (left, centre), arrowprops=arrow)
+    axes.plot([middle + half, right], [centre, centre], color=INK, linewidth=0.9)
+    axes.annotate("", (right, top + ROW), (right, centre), arrowprops=arrow)
+
+
+def _legend(axes: Axes, y: float) -> None:
+    """The kinds and their colours in one line."""
+    x = MARGIN
+    for kind, colour in KINDS.items():
+        axes.add_patch(Rectangle((x, y), 0.16, 0.13, facecolor=paler(colour), edgecolor=colour, linewidth=0.9))
+        axes.text(x + 0.23, y + 0.06, kind, va="center", fontsize=8)
+        x += 0.5 + 0.068 * len(kind)
+
+
+def _short(count: int) -> str:
+    """A count with three digits: `1.23 M`."""
+    for power, letter in ((9, "G"), (6, "M"), (3, "k")):
+        if count >= 10**power:
+            return f"{count / 10**power:.3g} {letter}"
+    return str(count)
