@@ -8,65 +8,14 @@ import signal
 from pathlib import Path
 
 import pytest
+from training.runs import RECIPE, StopAt, content
 
 import convae
 from convae.core.errors import ArtifactError
 from convae.training import resume, train
 from convae.training.trainer import Observer, Trainer
 
-RECIPE = {
-    "data": "digits",
-    # Batch norm and dropout: statistics and noise have to survive the stop too.
-    "model": {
-        "input": [1, 8, 8],
-        "encoder": [
-            {"conv": {"channels": 4, "stride": 2}},
-            "batch-norm",
-            "relu",
-            {"dropout": {"share": 0.1}},
-            "flatten",
-        ],
-        "bottleneck": {"gaussian": {"latent": 3}},
-        "decoder": [
-            {"linear": {"features": 64}},
-            {"unflatten": {"to": [4, 4, 4]}},
-            {"conv-transpose": {"channels": 1, "stride": 2}},
-        ],
-        "likelihood": {"gaussian": {"sigma": "learned"}},
-    },
-    "objective": {"reconstruction": {}, "kl": {"weight": {"linear": {"epochs": 2}}}},
-    "training": {
-        "epochs": 3,
-        "batch_size": 200,
-        "log_every": 4,
-        "pictures_every": 0,
-        "optimizer": {"clip": 50.0, "weight_decay": 0.01, "name": "adamw"},
-    },
-}
 STEPS = 21  # 1,437 digits are left for training: 7 batches of 200 in each of 3 epochs
-
-
-class StopAt(Observer):
-    """Ends the training after a step, as a person with Ctrl-C would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def stepped(self, trainer: Trainer) -> None:
-        if trainer.state.step == self.step:
-            trainer.stop()
-
-
-def content(run: Path) -> dict[str, bytes]:
-    """All that a run leaves, apart from the seconds it took."""
-    last = sorted((run / "checkpoints").iterdir())[-1]
-    files = [
-        run / "metrics.jsonl",
-        run / "recipe.yaml",
-        run / "model" / "model.safetensors",
-        run / "model" / "config.json",
-    ]
-    return {path.name: path.read_bytes() for path in [*files, last / "tensors.safetensors", last / "state.json"]}
 
 
 @pytest.fixture(scope="module")
@@ -144,12 +93,12 @@ def test_the_callers_random_state_is_left_alone(tmp_path: Path) -> None:
 
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    train({**RECIPE, "training": {**RECIPE["training"], "steps": 2}}, out=tmp_path / "run")  # type: ignore[dict-item]
+    train({**RECIPE, "training": {**RECIPE["training"], "steps": 2}}, out=tmp_path / "run")
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_the_best_model_is_what_the_run_gives(tmp_path: Path) -> None:
     run = train(RECIPE, out=tmp_path / "run")
-    best = min(row["total"] for row in run.metrics if row["split"] == "validation")
+    best = min(row["total_at_end"] for row in run.metrics if row["split"] == "validation")
     assert run.model.metadata["training"]["validation"]["total"] == best
     assert convae.load(tmp_path / "run").name == run.model.name

@@ -33,19 +33,68 @@ class TrainingState:
 
     Attributes:
         step: steps done.
+        began: the step at which each stage began, up to the running one.
+        finished: whether the last stage is over.
+        watched: the best figure yet of a stage that a plateau ends.
+        waited: epochs since then.
         log_bytes: length of the log of figures at this step; what is beyond it was written by a run that was lost.
-        sums: running sums of the training figures since the last row of the log.
-        summed: steps in those sums.
-        best: the lowest validation total so far, nats per image.
+        since_row: sums of the training figures since the last row of the log.
+        since_epoch: the same, since the running epoch or stage began.
+        best: the lowest validation total of the running stage, under the weights of its end, nats per image.
         best_step: the step at which it was measured.
     """
 
     step: int = 0
+    began: list[int] = field(default_factory=lambda: [0])
+    finished: bool = False
+    watched: float | None = None
+    waited: int = 0
     log_bytes: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    summed: int = 0
+    since_row: dict[str, float] = field(default_factory=dict)
+    since_epoch: dict[str, float] = field(default_factory=dict)
     best: float | None = None
     best_step: int | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        path: where it lies.
+        state: how far the run is.
+        tensors: of the model and the optimiser, by name.
+    """
+
+    path: Path
+    state: TrainingState
+    tensors: dict[str, Tensor]
+
+    def put_into(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Gives the model and the optimiser the values that they had.
+
+        Raises:
+            ArtifactError: the checkpoint is of another model.
+        """
+        try:
+            model.load_state_dict(self._part("model."))
+        except RuntimeError as error:
+            raise ArtifactError(f"{self.path}: is of another model ({str(error).splitlines()[-1].strip()})") from error
+        optimizer.state.clear()
+        for name, parameter in model.named_parameters():
+            values: dict[str, Tensor] = {}
+            for key, tensor in self._part(f"optimizer.{name}.").items():
+                if "." not in key:
+                    like_parameter = tensor.ndim == parameter.ndim and tensor.ndim > 0
+                    layout = torch.preserve_format if not like_parameter else _layout(parameter)
+                    # A copy: the optimiser changes it in place.
+                    values[key] = tensor.to(parameter.device, copy=True).contiguous(memory_format=layout)
+            if values:
+                optimizer.state[parameter] = values
+
+    def _part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors of one object, by the names that it gives them."""
+        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
 
 
 def save_checkpoint(
@@ -77,11 +126,11 @@ def steps(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if (path / STATE).is_file() and (path / TENSORS).is_file())
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
-    """Puts a checkpoint's values into the model and the optimiser.
+def read_checkpoint(path: Path) -> Checkpoint:
+    """What a checkpoint holds, checked.
 
     Raises:
-        ArtifactError: the checkpoint is damaged, or of another model.
+        ArtifactError: it is damaged.
     """
     try:
         written: dict[str, Any] = json.loads((path / STATE).read_bytes())
@@ -89,23 +138,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         sha256 = dict(written["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path / STATE}: damaged or unreadable ({error})") from error
-    tensors = read_tensors(path / TENSORS, sha256)
-    own = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
-    try:
-        model.load_state_dict(own)
-    except RuntimeError as error:
-        raise ArtifactError(f"{path}: is of another model ({str(error).splitlines()[-1].strip()})") from error
-    for name, parameter in model.named_parameters():
-        prefix = f"optimizer.{name}."
-        values: dict[str, Tensor] = {}
-        for key, tensor in tensors.items():
-            if key.startswith(prefix) and "." not in key.removeprefix(prefix):
-                like_parameter = tensor.ndim == parameter.ndim and tensor.ndim > 0
-                layout = torch.preserve_format if not like_parameter else _layout(parameter)
-                values[key.removeprefix(prefix)] = tensor.to(parameter.device).contiguous(memory_format=layout)
-        if values:
-            optimizer.state[parameter] = values
-    return state
+    return Checkpoint(path, state, read_tensors(path / TENSORS, sha256))
 
 
 def _layout(parameter: Tensor) -> torch.memory_format:

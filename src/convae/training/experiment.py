@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from convae.core.allocator import keep_freed_memory
 from convae.core.device import device
@@ -16,8 +17,8 @@ from convae.model.artifact import load
 from convae.model.build import build
 from convae.model.spec import resolve
 from convae.model.vae import VAE
-from convae.objective.objective import Objective, objective
-from convae.training.optimizer import LearningRate, optimizer
+from convae.training.freezing import Frozen
+from convae.training.plan import Plan, plan
 from convae.training.recipe import Recipe
 
 
@@ -28,9 +29,7 @@ class Experiment:
     Attributes:
         recipe: the recipe, with the input shape that the data gave written into its model.
         model: with initial weights, on the device.
-        objective: what is minimised.
-        optimizer: over the model's parameters.
-        learning_rate: for each moment.
+        plan: the stages, with what each minimises and how fast.
         batches: of the training images.
         validation: images held out; None when the recipe holds none out.
         device: where the model is.
@@ -38,17 +37,10 @@ class Experiment:
 
     recipe: Recipe
     model: VAE
-    objective: Objective
-    optimizer: torch.optim.Optimizer
-    learning_rate: LearningRate
+    plan: Plan
     batches: Batches
     validation: Split | None
     device: torch.device
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole training."""
-        return self.recipe.training.steps or self.recipe.training.epochs * self.batches.steps_per_epoch
 
 
 def experiment(recipe: Recipe, progress: Progress | None = None) -> Experiment:
@@ -61,23 +53,30 @@ def experiment(recipe: Recipe, progress: Progress | None = None) -> Experiment:
     """
     where = device(recipe.training.device)
     keep_freed_memory()
-    terms = objective(recipe.objective, lambda path: load(path).encoder)
-    rate = LearningRate(recipe.training.optimizer)
+    plan(recipe, 1, _encoder)  # before the data is prepared, which may take long
     recipe, split, validation = _with_data(recipe, progress)
     model = build(recipe.model, seed=recipe.training.seed).to(where)
     layouts = {3: torch.channels_last, 4: torch.channels_last_3d}
     if len(split.shape) in layouts:
         model.to(memory_format=layouts[len(split.shape)])  # type: ignore[call-overload]  # missing in torch's stub
+    batches = Batches(split, recipe.training.batch_size, recipe.training.seed)
+    stages = plan(recipe, batches.steps_per_epoch, _encoder)
+    for number, stage in enumerate(stages.stages):
+        Frozen(model, stage.freeze, f"stages.{number}.freeze")
+        stage.objective.to(where)
     return Experiment(
         recipe=recipe,
         model=model,
-        objective=terms.to(where),
-        optimizer=optimizer(recipe.training.optimizer, model),
-        learning_rate=rate,
-        batches=Batches(split, recipe.training.batch_size, recipe.training.seed),
+        plan=stages,
+        batches=batches,
         validation=validation,
         device=where,
     )
+
+
+def _encoder(path: str) -> nn.Sequential:
+    """The layers of a saved model's encoder."""
+    return load(path).encoder
 
 
 def _with_data(recipe: Recipe, progress: Progress | None) -> tuple[Recipe, Split, Split | None]:

@@ -8,6 +8,7 @@ from convae.core.random import torch_generator
 from convae.pictures.curves import curves
 from convae.pictures.grid import grid, pairs
 from convae.pictures.save import save
+from convae.training.checkpoint import TrainingState
 from convae.training.experiment import Experiment
 from convae.training.run_folder import RunFolder
 
@@ -30,14 +31,14 @@ class Gallery:
         self._folder = folder
         self._every = experiment.recipe.training.pictures_every
 
-    def hang(self, step: int, final: bool) -> None:
+    def hang(self, state: TrainingState, final: bool) -> None:
         """Writes the pictures of an epoch's end, if it is their turn.
 
         Args:
-            step: steps done.
-            final: whether training is over; then it always is their turn, unless there are to be none.
+            state: how far the training is.
+            final: whether a stage is over; then it always is their turn, unless there are to be none.
         """
-        epoch = -(-step // self._experiment.batches.steps_per_epoch)
+        epoch = -(-state.step // self._experiment.batches.steps_per_epoch)
         if not self._every or (epoch % self._every and not final):
             return
         name = f"epoch-{epoch:04d}"
@@ -52,18 +53,22 @@ class Gallery:
         title = f"{split.name} images, epoch {epoch}"
         save(pairs(images.cpu(), decoded.cpu(), title=title), pictures / f"{name}-reconstructions.png")
         save(grid(sampled.cpu(), title=f"samples, epoch {epoch}"), pictures / f"{name}-samples.png")
-        self.curves()
+        self.curves(state)
 
-    def curves(self) -> None:
+    def curves(self, state: TrainingState) -> None:
         """Draws the figures of the whole run so far."""
         rows = self._folder.rows()
+        plan = self._experiment.plan
         units = {"total": "nats per image"}
-        units.update({name: f"{unit} per image" for name, unit in self._experiment.objective.units.items()})
+        units.update({name: f"{unit} per image" for name, unit in plan.units().items()})
+        names = [stage.name for stage in plan.stages[: len(state.began)]]
+        begins = [(begin / plan.steps_per_epoch, name) for begin, name in zip(state.began, names, strict=True)]
         panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
         for name in units:
             for split in ("train", "validation"):
                 points = [(row["epoch"], row[name]) for row in rows if row["split"] == split and name in row]
                 if points:
                     panels.setdefault(name, {})[split] = ([x for x, _ in points], [y for _, y in points])
-        figure = curves(panels, x_label="epoch", units=units, title=self._experiment.recipe.title)
+        stages = begins if len(plan.stages) > 1 else []
+        figure = curves(panels, x_label="epoch", units=units, title=self._experiment.recipe.title, stages=stages)
         save(figure, self._folder.pictures / "curves.png")

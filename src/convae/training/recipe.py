@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from convae.core.arguments import Named, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Share
 from convae.core.config import Config, override, parse, read_mapping
@@ -38,8 +38,8 @@ class OptimizerConfig(Config):
 class TrainingConfig(Config):
     """How long, how fast and how watched."""
 
-    epochs: Positive = 10
-    """Passes through the training images."""
+    epochs: Positive | None = None
+    """Passes through the training images; 10 where nothing else says how long."""
     steps: Positive | None = None
     """Stop after so many steps instead."""
     batch_size: Positive = 64
@@ -60,6 +60,51 @@ class TrainingConfig(Config):
     """Epochs between two sets of pictures; 0 for none."""
 
 
+class PlateauConfig(Config):
+    """When a figure no longer gets better, on the validation images, or without them on the training images."""
+
+    of: str = "total"
+    """A term of the objective, or `total`, with the weights of the stage's end."""
+    patience: Positive = 5
+    """Epochs without a better figure after which the stage is over."""
+    change: NonNegativeFloat = 1e-3
+    """Share of the best figure by which another has to be lower to count as better."""
+    after: NonNegativeFloat = 0.0
+    """Epochs of the stage before the figure is watched, for instance until all weights have their last value."""
+
+
+class UntilConfig(Config):
+    """What ends a stage before its time."""
+
+    plateau: PlateauConfig
+    """A figure that no longer gets better."""
+
+
+class StageConfig(Config):
+    """A part of the training, with what is different in it. The next stage goes on with its weights."""
+
+    name: str | None = None
+    """What curves and logs call it; otherwise `stage 1`, `stage 2` …"""
+    epochs: Positive | None = None
+    """Its length in epochs; with `until`, the longest it may take."""
+    steps: Positive | None = None
+    """Its length in steps, instead."""
+    until: UntilConfig | None = None
+    """What ends it sooner: early stopping."""
+    freeze: tuple[str, ...] = ()
+    """Parts that keep their weights and statistics (`encoder`, `decoder` …), or patterns of parameters' names."""
+    objective: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Terms that are other than the recipe's, option by option; their schedules begin with the stage."""
+    optimizer: dict[str, Any] | None = None
+    """A new optimiser: options other than `training.optimizer`'s, on a clock that begins with the stage."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> StageConfig:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("needs its length: either epochs or steps")
+        return self
+
+
 class Recipe(Config):
     """A whole experiment."""
 
@@ -73,6 +118,14 @@ class Recipe(Config):
     """Terms by name, each with a `weight` (a number or a schedule) and its own arguments."""
     training: TrainingConfig = TrainingConfig()
     """How long, how fast and how watched."""
+    stages: tuple[StageConfig, ...] = ()
+    """Parts of the training, one after another; without any, it is one stage."""
+
+    @model_validator(mode="after")
+    def _one_plan(self) -> Recipe:
+        if self.stages and (self.training.epochs or self.training.steps):
+            raise ValueError("the stages say how long training takes: leave training.epochs and training.steps out")
+        return self
 
     @property
     def title(self) -> str:
@@ -113,12 +166,24 @@ def _written_out(source: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(model, str):
         model = read_mapping(Path(model)) if Path(model).suffix in SUFFIXES else {"preset": model}
     result["model"] = model
-    if isinstance(result["objective"], Mapping):
-        result["objective"] = {
-            name: {"weight": given} if isinstance(given, int | float) else given or {}
-            for name, given in result["objective"].items()
-        }
+    result["objective"] = _terms_written_out(result["objective"])
+    if isinstance(result.get("stages"), list | tuple):
+        result["stages"] = [
+            {**stage, "objective": _terms_written_out(stage["objective"])}
+            if isinstance(stage, Mapping) and "objective" in stage
+            else stage
+            for stage in result["stages"]
+        ]
     return result
+
+
+def _terms_written_out(written: Any) -> Any:
+    """Terms with their weights under `weight`."""
+    if not isinstance(written, Mapping):
+        return written
+    return {
+        name: {"weight": given} if isinstance(given, int | float) else given or {} for name, given in written.items()
+    }
 
 
 def write_recipe(recipe: Recipe) -> str:

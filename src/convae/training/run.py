@@ -12,7 +12,7 @@ from convae.core.files import writing
 from convae.core.progress import Progress
 from convae.model.artifact import load
 from convae.model.vae import VAE
-from convae.training.checkpoint import TrainingState, load_checkpoint, steps
+from convae.training.checkpoint import Checkpoint, read_checkpoint, steps
 from convae.training.experiment import Experiment, experiment
 from convae.training.recipe import Recipe, read_recipe
 from convae.training.run_folder import RunFolder, free_path
@@ -70,7 +70,7 @@ def train(
     made = experiment(read_recipe(recipe, overrides), progress)
     folder = RunFolder(Path(out) if out is not None else free_path(RUNS, made.recipe.title))
     folder.begin(made.recipe)
-    return _fit(made, folder, TrainingState(), observer)
+    return _fit(made, folder, None, observer)
 
 
 def resume(path: str | Path, *, observer: Observer | None = None, progress: Progress | None = None) -> Run:
@@ -82,23 +82,22 @@ def resume(path: str | Path, *, observer: Observer | None = None, progress: Prog
     """
     folder = RunFolder(Path(path))
     made = experiment(folder.recipe(), progress)
-    state = TrainingState()
     found = steps(folder.checkpoints)
-    if found:
-        state = load_checkpoint(found[-1], made.model, made.optimizer)
+    checkpoint = read_checkpoint(found[-1]) if found else None
+    log_bytes = checkpoint.state.log_bytes if checkpoint else 0
     size = folder.metrics.stat().st_size if folder.metrics.exists() else 0
-    if size < state.log_bytes:
+    if size < log_bytes:
         raise ArtifactError(f"{folder.metrics}: shorter than when the checkpoint was written, so the run cannot go on")
     with writing(folder.metrics), folder.metrics.open("ab") as file:
-        file.truncate(state.log_bytes)
-    return _fit(made, folder, state, observer)
+        file.truncate(log_bytes)
+    return _fit(made, folder, checkpoint, observer)
 
 
-def _fit(made: Experiment, folder: RunFolder, state: TrainingState, observer: Observer | None) -> Run:
+def _fit(made: Experiment, folder: RunFolder, checkpoint: Checkpoint | None, observer: Observer | None) -> Run:
     """Trains, and leaves a run folder that says how far it came."""
-    trainer = Trainer(made, folder, state, observer or Observer())
+    trainer = Trainer(made, folder, checkpoint, observer or Observer())
     trainer.fit()
-    total = trainer.total_steps
+    state, total = trainer.state, trainer.total_steps
     status = f"Training is done: {total} steps."
     if trainer.stopped:
         status = (

@@ -8,19 +8,23 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from convae.core.errors import TrainingError
 from convae.core.files import writing
 from convae.core.random import key, torch_generator
-from convae.data import Batch, in_order
+from convae.data import Batch
 from convae.model.artifact import save
-from convae.objective.schedules.base import Moment
-from convae.training.checkpoint import TrainingState, save_checkpoint
+from convae.training.checkpoint import Checkpoint, TrainingState, save_checkpoint
 from convae.training.experiment import Experiment
+from convae.training.freezing import Frozen
 from convae.training.gallery import Gallery
+from convae.training.means import Means
+from convae.training.optimizer import optimizer
+from convae.training.plan import Stage
 from convae.training.run_folder import RunFolder
+from convae.training.stage_objective import Clocks
 from convae.training.stopping import Stop, stop_on_signals
+from convae.training.validation import validate
 
 Row = dict[str, Any]
 
@@ -50,23 +54,38 @@ class Trainer:
     Args:
         experiment: the objects of the run.
         folder: where everything is written.
-        state: where to begin; the model and the optimiser are in that state already.
+        checkpoint: where to go on; None at the beginning.
         observer: is told how it goes on.
     """
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, state: TrainingState, observer: Observer) -> None:
+    def __init__(
+        self, experiment: Experiment, folder: RunFolder, checkpoint: Checkpoint | None, observer: Observer
+    ) -> None:
         self.experiment = experiment
         self.folder = folder
-        self.state = state
-        self.total_steps = experiment.steps
+        self.state = checkpoint.state if checkpoint else TrainingState()
+        self._plan = experiment.plan
         self._observer = observer
         self._options = experiment.recipe.training
         self._per_epoch = experiment.batches.steps_per_epoch
         self._gallery = Gallery(experiment, folder)
-        # Sums stay on the device: reading one would wait for it at every step. MPS has no float64.
-        self._precision = torch.float32 if experiment.device.type == "mps" else torch.float64
-        self._sums = {name: self._scalar(value) for name, value in state.sums.items()}
+        self._since_row = Means(experiment.device, self.state.since_row)
+        self._since_epoch = Means(experiment.device, self.state.since_epoch)
         self._stop = Stop()
+        self._optimizer = optimizer(self.stage.optimizer, experiment.model)
+        self._enter()
+        if checkpoint:
+            checkpoint.put_into(experiment.model, self._optimizer)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that is running, or was the last."""
+        return self._plan.running(self.state.began)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training; less than it said before when a plateau ended a stage."""
+        return self.state.step if self.state.finished else self._plan.total(self.state.began)
 
     def stop(self) -> None:
         """Asks the training to end after the step that is running, with a checkpoint."""
@@ -75,7 +94,7 @@ class Trainer:
     @property
     def stopped(self) -> bool:
         """Whether training ended before its last step."""
-        return self.state.step < self.total_steps
+        return not self.state.finished
 
     def fit(self) -> None:
         """Trains from the state's step to the last, or until asked to stop; a checkpoint is written at the end.
@@ -84,32 +103,36 @@ class Trainer:
             TrainingError: the loss is no longer finite.
             OutputError: something cannot be written.
         """
-        model = self.experiment.model
         # Layers that draw (dropout) use torch's default generator, seeded for each step; the caller's is left alone.
         with stop_on_signals(self._stop), torch.random.fork_rng():
             self._observer.begun(self)
             try:
                 while self.stopped and not self._stop.requested:
-                    model.train()
+                    self._frozen.train()
                     self._epoch()
             finally:
                 self._observer.ended(self)
-        model.eval()
+        self.experiment.model.eval()
+
+    def _enter(self) -> None:
+        """Freezes what the running stage freezes."""
+        self._frozen = Frozen(self.experiment.model, self.stage.freeze, f"stage '{self.stage.name}': freeze")
+        self._frozen.apply()
 
     def _epoch(self) -> None:
-        """The steps that are left of the running epoch."""
+        """The steps that are left of the running epoch or, if that is over before, of the running stage."""
         epoch, start = divmod(self.state.step, self._per_epoch)
         began, first = time.perf_counter(), self.state.step
+        limit = self._plan.end(self.state.began)
         for batch in self.experiment.batches.iterate(epoch, start, self.experiment.device):
             self._step(batch)
             step = self.state.step
-            over = step % self._per_epoch == 0 or step == self.total_steps
-            if step % self._options.log_every == 0 or step == self.total_steps:
+            over = step % self._per_epoch == 0 or step == limit
+            if step % self._options.log_every == 0 or step == limit:
                 self._log_training()
             if over:
                 self._write_timing(epoch, step - first, time.perf_counter() - began)
-                self._validate()
-                self._gallery.hang(step, final=step == self.total_steps)
+                self._pause(limit)
             self._observer.stepped(self)
             every = self._options.checkpoint_every
             if self._stop.requested or over or (every and step % every == 0):
@@ -117,37 +140,69 @@ class Trainer:
             if self._stop.requested or over:
                 return
 
-    def _moment(self) -> Moment:
-        step = self.state.step
-        return Moment(step, step / self._per_epoch, step / self.total_steps)
+    def _pause(self, limit: int) -> None:
+        """What is done after an epoch, and after a stage, which the figures may end here."""
+        figures = self._validate()
+        ends = self.state.step == limit or self._at_plateau(figures)
+        self._since_epoch.clear()
+        self._gallery.hang(self.state, final=ends)
+        if ends:
+            self._advance()
+
+    def _at_plateau(self, figures: dict[str, float]) -> bool:
+        """Whether the figure that the stage watches has been without progress for so long that the stage is over."""
+        rule, state = self.stage.plateau, self.state
+        if rule is None or self._clocks().stage.epoch < rule.after:
+            return False
+        figure = figures[rule.of]
+        if state.watched is None or figure < state.watched - rule.change * abs(state.watched):
+            state.watched, state.waited = figure, 0
+        else:
+            state.waited += 1
+        return state.waited >= rule.patience
+
+    def _advance(self) -> None:
+        """From a stage that is over to the next, if there is one."""
+        self._log_training()
+        state = self.state
+        if len(state.began) == len(self._plan.stages):
+            state.finished = True
+            return
+        state.began.append(state.step)
+        state.watched, state.waited, state.best, state.best_step = None, 0, None, None
+        if self.stage.fresh:
+            self._optimizer = optimizer(self.stage.optimizer, self.experiment.model)
+        self._enter()
+
+    def _clocks(self) -> Clocks:
+        return self._plan.clocks(self.state.began, self.state.step)
 
     def _step(self, batch: Batch) -> None:
         """One step of the optimiser."""
-        experiment, seed = self.experiment, self._options.seed
-        moment = self._moment()
+        model, seed = self.experiment.model, self._options.seed
         torch.manual_seed(key(seed, "layers", self.state.step))
         noise = torch_generator(seed, "latent", self.state.step)
-        output = experiment.model(batch.images, noise)
-        losses = experiment.objective(batch, output, moment)
-        experiment.optimizer.zero_grad(set_to_none=True)
+        losses = self.stage.objective(batch, model(batch.images, noise), self._clocks())
+        self._optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
-        if self._options.optimizer.clip is not None:
-            torch.nn.utils.clip_grad_norm_(experiment.model.parameters(), self._options.optimizer.clip)
-        rate = experiment.learning_rate(moment, self.total_steps)
-        for group in experiment.optimizer.param_groups:
-            group["lr"] = rate
-        experiment.optimizer.step()
+        if self.stage.optimizer.clip is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), self.stage.optimizer.clip)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._plan.rate(self.state.began, self.state.step)
+        self._optimizer.step()
         self.state.step += 1
-        self.state.summed += 1
-        for name, value in {"total": losses.total, **losses.terms}.items():
-            self._sums[name] = self._sums.get(name, self._scalar(0.0)) + value.detach().to(self._precision).mean()
+        dtype = self._since_row.dtype
+        figures = {"total": losses.total, **{name: term.to(dtype).mean() for name, term in losses.terms.items()}}
+        self._since_row.add(figures)
+        self._since_epoch.add(figures)
 
     def _log_training(self) -> None:
-        """A row with the means since the last one."""
-        figures = {name: float(value) / self.state.summed for name, value in self._sums.items()}
-        moment = self._moment()
-        self._write_row("train", figures, {"lr": self.experiment.learning_rate(moment, self.total_steps)})
-        self._sums, self.state.summed = {}, 0
+        """A row with the means since the last one, if a step was done since."""
+        figures = self._since_row.read()
+        self._since_row.clear()
+        if not figures:
+            return
+        self._write_row("train", figures, {"lr": self._plan.rate(self.state.began, self.state.step)})
         if not math.isfinite(figures["total"]):
             raise TrainingError(
                 f"the loss is no longer a finite number near step {self.state.step}: try a smaller "
@@ -155,31 +210,28 @@ class Trainer:
                 f"{self.folder.checkpoints}"
             )
 
-    @torch.no_grad()
-    def _validate(self) -> None:
-        """A row with the exact means over the validation images; the best model is saved."""
-        experiment = self.experiment
-        if experiment.validation is None:
+    def _validate(self) -> dict[str, float]:
+        """A row of figures on the validation images; the best model is saved.
+
+        Returns:
+            The figures by which the stage is judged, with the total under the weights of its end: totals under
+            weights that change cannot be compared.
+        """
+        state, goal = self.state, self.stage.objective
+        at_end = self._plan.clocks(state.began, self._plan.end(state.began))
+        if self.experiment.validation is None:
             self._save_model("last, since no images were held out for validation")
-            return
-        experiment.model.eval()
-        moment = self._moment()
-        weights = experiment.objective.weights(moment)
-        sums: dict[str, float] = {}
-        count = 0
-        for number, batch in enumerate(in_order(experiment.validation, self._options.batch_size, experiment.device)):
-            # The same noise at every epoch, so that figures differ by the model alone.
-            noise = torch_generator(self._options.seed, "validation", number)
-            losses = experiment.objective(batch, experiment.model(batch.images, noise), moment)
-            for name, term in losses.terms.items():
-                sums[name] = sums.get(name, 0.0) + float(term.to(self._precision).sum())
-            count += len(batch)
-        figures = {name: value / count for name, value in sums.items()}
-        figures = {"total": sum(figures[name] * weight for name, weight in weights.items()), **figures}
-        self._write_row("validation", figures, {})
-        if self.state.best is None or figures["total"] < self.state.best:
-            self.state.best, self.state.best_step = figures["total"], self.state.step
-            self._save_model("best on the validation images", figures)
+            figures = self._since_epoch.read()
+            return {**figures, "total": goal.total(figures, at_end)}
+        figures = validate(self.experiment, goal, self._clocks())
+        judged = {"total": goal.total(figures, at_end), **figures}
+        self._frozen.train()
+        more = {"total_at_end": judged["total"]}
+        self._write_row("validation", {"total": goal.total(figures, self._clocks()), **figures}, more)
+        if state.best is None or judged["total"] < state.best:
+            state.best, state.best_step = judged["total"], state.step
+            self._save_model("best on the validation images", judged)
+        return judged
 
     def _save_model(self, which: str, figures: dict[str, float] | None = None) -> None:
         """The artifact, with where it came from."""
@@ -190,6 +242,7 @@ class Trainer:
                 "recipe": recipe.title,
                 "data": self.experiment.batches.split.describe(),
                 "step": self.state.step,
+                "stage": self.stage.name,
                 "which": which,
                 "objective": recipe.objective,
                 **({"validation": figures} if figures else {}),
@@ -198,11 +251,9 @@ class Trainer:
         save(model, self.folder.model)
 
     def _checkpoint(self) -> None:
-        self.state.sums = {name: float(value) for name, value in self._sums.items()}
+        self.state.since_row, self.state.since_epoch = self._since_row.sums(), self._since_epoch.sums()
         self.state.log_bytes = self.folder.metrics.stat().st_size
-        save_checkpoint(
-            self.folder.checkpoints, self.state, self.experiment.model, self.experiment.optimizer, self._options.keep
-        )
+        save_checkpoint(self.folder.checkpoints, self.state, self.experiment.model, self._optimizer, self._options.keep)
 
     def _write_row(self, split: str, figures: dict[str, float], more: dict[str, float]) -> None:
         """A line of the log: figures are per image, in their terms' units, without weights."""
@@ -220,6 +271,3 @@ class Trainer:
     def _append(path: Any, row: Row) -> None:
         with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-
-    def _scalar(self, value: float) -> Tensor:
-        return torch.tensor(value, dtype=self._precision, device=self.experiment.device)

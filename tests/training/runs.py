@@ -1,0 +1,61 @@
+"""A small real run, and what it leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from convae.training.trainer import Observer, Trainer
+
+RECIPE: dict[str, Any] = {
+    "data": "digits",
+    # Batch norm and dropout: statistics and noise have to survive the stop too.
+    "model": {
+        "input": [1, 8, 8],
+        "encoder": [
+            {"conv": {"channels": 4, "stride": 2}},
+            "batch-norm",
+            "relu",
+            {"dropout": {"share": 0.1}},
+            "flatten",
+        ],
+        "bottleneck": {"gaussian": {"latent": 3}},
+        "decoder": [
+            {"linear": {"features": 64}},
+            {"unflatten": {"to": [4, 4, 4]}},
+            {"conv-transpose": {"channels": 1, "stride": 2}},
+        ],
+        "likelihood": {"gaussian": {"sigma": "learned"}},
+    },
+    "objective": {"reconstruction": {}, "kl": {"weight": {"linear": {"epochs": 2}}}},
+    "training": {
+        "epochs": 3,
+        "batch_size": 200,
+        "log_every": 4,
+        "pictures_every": 0,
+        "optimizer": {"clip": 50.0, "weight_decay": 0.01, "name": "adamw"},
+    },
+}
+
+
+class StopAt(Observer):
+    """Ends the training after a step, as a person with Ctrl-C would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def stepped(self, trainer: Trainer) -> None:
+        if trainer.state.step == self.step:
+            trainer.stop()
+
+
+def content(run: Path) -> dict[str, bytes]:
+    """All that a run leaves, apart from the seconds it took."""
+    last = sorted((run / "checkpoints").iterdir())[-1]
+    files = [
+        run / "metrics.jsonl",
+        run / "recipe.yaml",
+        run / "model" / "model.safetensors",
+        run / "model" / "config.json",
+    ]
+    return {path.name: path.read_bytes() for path in [*files, last / "tensors.safetensors", last / "state.json"]}

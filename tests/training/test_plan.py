@@ -1,0 +1,124 @@
+"""The plan: every stage, weight and learning rate, replayed without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convae.core.errors import ConfigError
+from convae.training.plan import Plan, plan
+from convae.training.recipe import read_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+PER_EPOCH = 7
+
+
+def planned(**recipe: Any) -> Plan:
+    return plan(read_recipe({"data": "digits", "model": "torch-vae", **recipe}), PER_EPOCH)
+
+
+def beta(epoch: float) -> float:
+    """The weight of the KL divergence as the original system documents it."""
+    if epoch < 500:
+        return 0.0
+    if epoch < 600:
+        return (epoch - 500) / 100
+    return 1.0 + sum(epoch >= stair for stair in (800, 1000, 1200, 1400))
+
+
+def test_two_stage_is_the_original_schedule_at_each_step_of_1500_epochs_and_after() -> None:
+    made = plan(read_recipe(RECIPES / "two-stage.yaml"), PER_EPOCH)
+    joint, decoder = made.stages
+    assert (joint.steps, joint.freeze) == (1500 * PER_EPOCH, ())
+    assert set(decoder.freeze) == {"encoder", "bottleneck"}
+    for step in range(made.total([0])):
+        began, epoch = made.began(step), step / PER_EPOCH
+        weights, rate = made.weights(began, step), made.rate(began, step)
+        assert made.running(began) is (joint if epoch < 1500 else decoder)
+        assert weights["reconstruction"] == 1
+        assert weights["kl"] == pytest.approx(beta(epoch) if epoch < 1500 else 0.0, abs=1e-12)
+        assert rate == pytest.approx(1e-4 if epoch < 1000 else 1e-5, rel=1e-12)
+
+
+def test_stage_two_begins_when_stage_one_has_stabilised() -> None:
+    made = plan(read_recipe(RECIPES / "two-stage.yaml"), PER_EPOCH)
+    began = [0, 1430 * PER_EPOCH]
+    assert made.running(began).name == "decoder"
+    assert made.total(began) == 1630 * PER_EPOCH
+    assert made.weights(began, began[1])["kl"] == 0
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_has_a_plan(recipe: Path) -> None:
+    made = plan(read_recipe(recipe), PER_EPOCH)
+    assert made.total([0]) == sum(stage.steps for stage in made.stages)
+    for step in range(0, made.total([0]), PER_EPOCH):
+        assert made.rate(made.began(step), step) > 0
+
+
+def test_a_stages_schedules_begin_with_it_and_the_recipes_with_the_training() -> None:
+    made = planned(
+        objective={"reconstruction": {"weight": {"linear": {"epochs": 8}}}, "kl": 1},
+        stages=[{"epochs": 4}, {"epochs": 4, "objective": {"kl": {"weight": {"linear": {"epochs": 4}}}}}],
+    )
+    halfway = 6 * PER_EPOCH
+    assert made.weights([0, 4 * PER_EPOCH], halfway) == {"reconstruction": 0.75, "kl": 0.5}
+    # Stage one ended early: the stage's clock moves with it, the training's does not.
+    assert made.weights([0, 5 * PER_EPOCH], halfway) == {"reconstruction": 0.75, "kl": 0.25}
+
+
+def test_a_stage_changes_a_term_option_by_option() -> None:
+    made = planned(
+        objective={"reconstruction": {}, "kl": {"weight": 3.0}, "free-bits": {"nats": 2.0, "weight": 5.0}},
+        stages=[{"epochs": 1}, {"epochs": 1, "objective": {"free-bits": {"nats": 1.0}}}],
+    )
+    assert (
+        made.weights([0], 0)
+        == made.weights([0, PER_EPOCH], PER_EPOCH)
+        == {"reconstruction": 1, "kl": 3, "free-bits": 5}
+    )
+
+
+def test_an_optimiser_goes_on_until_another_begins() -> None:
+    made = planned(
+        training={"optimizer": {"warmup": 0, "lr": 0.1, "schedule": {"linear": {"start": 1, "end": 0}}}},
+        stages=[{"epochs": 2}, {"epochs": 2}, {"epochs": 2, "optimizer": {"lr": 0.3}}, {"epochs": 4}],
+    )
+    assert [stage.fresh for stage in made.stages] == [True, False, True, False]
+    rates = [made.rate(made.began(epoch * PER_EPOCH), epoch * PER_EPOCH) for epoch in range(10)]
+    first = [0.1 * (1 - epoch / 4) for epoch in range(4)]
+    assert rates == pytest.approx(first + [0.3 * (1 - epoch / 6) for epoch in range(6)])
+
+
+def test_a_new_optimiser_warms_up_on_its_own_clock() -> None:
+    made = planned(
+        training={"optimizer": {"warmup": 0, "schedule": "constant", "lr": 1.0}},
+        stages=[{"epochs": 2}, {"steps": 10, "optimizer": {"warmup": 0.5}}],
+    )
+    begin = 2 * PER_EPOCH
+    assert [made.rate([0, begin], begin + step) for step in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
+
+
+def test_a_training_without_stages_is_one() -> None:
+    assert [stage.steps for stage in planned().stages] == [10 * PER_EPOCH]
+    assert [stage.steps for stage in planned(training={"steps": 3}).stages] == [3]
+    assert planned(training={"epochs": 2}).total([0]) == 2 * PER_EPOCH
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"stages": [{"name": "a"}]}, "stages.0: needs its length"),
+        ({"stages": [{"epochs": 1, "steps": 1}]}, "stages.0: needs its length"),
+        ({"stages": [{"epochs": 1}], "training": {"epochs": 3}}, "leave training.epochs"),
+        ({"stages": [{"epochs": 1, "until": {"plateau": {"of": "kll"}}}]}, r"stages\.0\.until\.plateau\.of: .*'kl'"),
+        ({"stages": [{"epochs": 1, "objective": {"kll": {}}}]}, r"stages\.0\.objective\.kll: .*did you mean 'kl'"),
+        ({"stages": [{"epochs": 1, "optimizer": {"rate": 1}}]}, r"stages\.0\.optimizer: unknown key 'rate'"),
+        ({"stages": [{"epochs": 1, "until": {"plateux": {}}}]}, "did you mean 'plateau'"),
+    ],
+)
+def test_what_makes_no_plan_is_refused_in_one_sentence(recipe: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        planned(**recipe)
