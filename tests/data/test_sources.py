@@ -13,7 +13,23 @@ from convae.data.images import preprocess
 from convae.data.places import Places
 from convae.data.sources import open_source
 
+
+def cifar(make, name: str, count: int) -> str:
+    """The binary edition, all of it zeros."""
+    files = {"cifar-10": [f"data_batch_{n}" for n in range(1, 6)] + ["test_batch"], "cifar-100": ["train", "test"]}
+    folder = make("tmp_path") / name
+    folder.mkdir()
+    target = SOURCES.get(name)
+    for part in ("train", "test"):
+        make("monkeypatch").setattr(target, part, dict.fromkeys(getattr(target, part), count))
+    for stem in files[name]:
+        (folder / f"{stem}.bin").write_bytes(bytes(count * (3072 + len(target.labels))))
+    return name
+
+
 EXAMPLES = {
+    "cifar-10": lambda make: cifar(make, "cifar-10", 2),
+    "cifar-100": lambda make: cifar(make, "cifar-100", 3),
     "digits": lambda make: "digits",
     "fashion-mnist": lambda make: make("write_idx")(make("tmp_path") / "fashion-mnist") and "fashion-mnist",
     "folder": lambda make: {"folder": {"path": str(make("pictures"))}},
