@@ -29,6 +29,9 @@ def train(
         Path | None, typer.Option(help="The run folder, new or empty; otherwise a new one in runs/.")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print the plan and draw every schedule, without training.")
+    ] = False,
 ) -> int:
     """Train a model by a recipe, or by options alone.
 
@@ -50,11 +53,45 @@ def train(
     options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     if len(files) > 1:
         raise ConfigError(f"more than one recipe: {', '.join(files)}; an option of it is written key.path=value")
-    if resume is not None and (files or options or overrides or out is not None):
+    if resume is not None and (files or options or overrides or dry_run or out is not None):
         raise ConfigError("--resume goes on with a run as it was: give no recipe and no other option with it")
     if resume is None and not files and data is None:
         raise ConfigError("give a recipe file or --data; for example: convae train --data digits")
-    return _train(files[0] if files else None, options + overrides, out, resume)
+    recipe = files[0] if files else None
+    if dry_run:
+        return _preview(recipe, options + overrides, out)
+    return _train(recipe, options + overrides, out, resume)
+
+
+def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
+    from rich.table import Table
+
+    from convae.cli._screen import results, work_bar, wrote
+    from convae.pictures.save import save
+    from convae.training.experiment import experiment
+    from convae.training.memory import step_bytes
+    from convae.training.preview import draw, lines
+    from convae.training.recipe import read_recipe
+    from convae.training.run import RUNS
+
+    with work_bar() as bar:
+        made = experiment(read_recipe(recipe or {}, overrides), bar)
+    rows = lines(made.plan)
+    table = Table(title=f"the plan of {made.recipe.title}", title_justify="left")
+    for heading in rows[0]:
+        table.add_column(heading, justify="right" if heading == "steps" else "left")
+    for row in rows:
+        table.add_row(*row.values())
+    results.print(table)
+    size = made.batches.batch_size
+    results.print(
+        f"{len(made.batches.split):,} training images, {made.batches.steps_per_epoch:,} steps of {size} in an epoch; "
+        f"a step needs about {step_bytes(made.model.spec, size) / (1 << 20):,.0f} MiB",
+        soft_wrap=True,
+    )
+    place = out if out is not None else RUNS / made.recipe.title
+    wrote(save(draw(made.plan, f"the plan of {made.recipe.title}"), place.with_name(f"{place.name}-plan.png")))
+    return 0
 
 
 def _train(recipe: str | None, overrides: list[str], out: Path | None, resumed: Path | None) -> int:
