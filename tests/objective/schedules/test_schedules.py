@@ -79,6 +79,7 @@ def test_shares_are_shares_of_the_training(share: float, after: float, step: int
     one = made({"linear": {"share": share, "after": after}})
     assert one(at(step)) == pytest.approx(min(1, max(0, (step / STEPS - after) / share)), abs=1e-12)
     rest = made({"linear": {"after": after}})
+    assert made({"linear": {"share": 0.1, "after": 0.9}})(at(STEPS)) == pytest.approx(1)
     assert rest(at(step)) == pytest.approx(max(0, (step / STEPS - after) / (1 - after)), abs=1e-12)
     assert rest(at(STEPS)) == 1
 
@@ -217,6 +218,7 @@ def test_the_two_stage_schedule_is_exact_over_1500_epochs(written: Any, per_epoc
         ({"staircase": {"epochs": {-5: 1, 0: 2}}}, "greater than or equal to 0"),
         ({"sequence": {"epochs": {5: 1}}}, "needs a schedule that begins at 0, the first begins at 5"),
         ({"sequence": {"epochs": {0: "cosin"}}}, r"^here\.sequence: from 0: unknown schedule 'cosin'"),
+        ({"sequence": {"epochs": {0: [1]}}}, r"^here\.sequence: from 0: needs a number, or .*, got \[1\]$"),
         ({"cyclical": {"of": {"sum": {"of": []}}}}, r"^here\.cyclical: of\.sum: of: .*at least 1 item"),
         ({"linear": {}, "cosine": {}}, "needs a name or a mapping of one name"),
     ],

@@ -10,20 +10,22 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from convae.core.arguments import Named, arguments, named
+from convae.core.arguments import arguments, named
 from convae.core.errors import ConfigError
 from convae.core.names import shown
 from convae.objective.schedules import SCHEDULES
 
 T = TypeVar("T")
 Unit = Literal["step", "epoch", "share"]
+ROUNDING = 1e-9
+"""What floats may lack: tenths of a training are ten tenths."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Begin = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A moment, in epochs, steps, or share of the training."""
 Part = Annotated[float, Field(gt=0, le=1)]
 """A length as a share of the training."""
-Written = Finite | Named
-"""A schedule as a person writes it: a number, a name, or a name with its arguments."""
+Written = Any
+"""A schedule as a person writes it: a number, a name, or a name with its arguments; `schedule` checks it."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Span:
         chosen = one_unit(epochs=epochs, steps=steps, share=share)
         self.unit: Unit = chosen[0] if chosen else "share"
         length = chosen[1] if chosen else 1 - after
-        if self.unit == "share" and not 0 < length <= 1 - after:
+        if self.unit == "share" and (length <= 0 or after + length > 1 + ROUNDING):
             raise ConfigError(f"needs its beginning ({after:g}) and its length as shares that end within the training")
         self.begin = after
         self.length = length
@@ -133,7 +135,7 @@ def starting(**given: Mapping[float, T] | None) -> tuple[Unit, list[tuple[float,
 
 def periods(done: float, length: float) -> int:
     """How many whole periods of `length` are done; one that lacks but the last digit of a float is whole."""
-    return math.floor(done / length + 1e-9)
+    return math.floor(done / length + ROUNDING)
 
 
 def between(start: float, end: float, share: float) -> float:
@@ -141,7 +143,7 @@ def between(start: float, end: float, share: float) -> float:
     return start * (1 - share) + end * share
 
 
-def schedule(written: Any, where: str) -> Schedule:
+def schedule(written: Written, where: str) -> Schedule:
     """The schedule that a number, a name, or a mapping of a name to its arguments describes.
 
     Raises:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from convae.core.arguments import Positive, PositiveFloat
 from convae.objective.schedules.base import Moment, Part, Schedule, Span, Written, periods, schedule
 
+RISE: Written = {"linear": {"share": 0.5}}
+"""From 0 to 1 over the first half of a cycle."""
+
 
 class Cyclical(Schedule):
     """Cycles of a schedule, held at the last one's end.
@@ -24,7 +27,7 @@ class Cyclical(Schedule):
     def __init__(
         self,
         *,
-        of: Written = {"linear": {"share": 0.5}},  # noqa: B006  # read, never changed
+        of: Written = RISE,
         cycles: Positive = 4,
         epochs: PositiveFloat | None = None,
         steps: PositiveFloat | None = None,

@@ -8,6 +8,9 @@ from convae.core.types import PerImage
 from convae.objective.schedules.base import Written, schedule
 from convae.objective.terms.base import Pass, Term
 
+GROWTH: Written = {"linear": {"end": 25.0}}
+"""The capacity of the paper: linearly from 0 to 25 nats over the training."""
+
 
 class Capacity(Term):
     """|KL − C|: how far the KL of each image is from a set capacity (Burgess et al. 2018, arXiv:1804.03599).
@@ -16,12 +19,12 @@ class Capacity(Term):
     true divergence is logged too.
 
     Args:
-        nats: C, a number or a schedule; in the paper it grows linearly from 0 to 25.
+        nats: C, a number or a schedule.
     """
 
     unit: ClassVar = "nats"
 
-    def __init__(self, *, nats: Written = {"linear": {"end": 25.0}}) -> None:  # noqa: B006  # read, never changed
+    def __init__(self, *, nats: Written = GROWTH) -> None:
         super().__init__()
         self.capacity = schedule(nats, "nats")
 
