@@ -33,10 +33,11 @@ def _app() -> typer.Typer:
     return app
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         typer.echo(f"convae {VERSION}")
         raise typer.Exit
+    return asked
 
 
 def _root(

@@ -3,31 +3,78 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-
-def show(
-    model: Annotated[str, typer.Argument(help="A preset, a YAML or JSON file, an artifact or a run folder.")],
-) -> None:
-    """Print what a model is made of: layers, output shapes, parameters, operations, receptive field."""
-    from pathlib import Path
-
-    from rich.box import SIMPLE_HEAD
+if TYPE_CHECKING:
     from rich.table import Table
 
-    from convae.cli._screen import results
-    from convae.core.names import shape_text
+    from convae.model.vae import VAE
+
+
+def show(
+    model: Annotated[str, typer.Argument(help="A preset, a YAML, JSON or Python file, an artifact or a run folder.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Arguments of a preset or keys of a file, such as input=[1,28,28].", show_default=False),
+    ] = None,
+    notation: Annotated[
+        str | None, typer.Option("--as", help="Print it as yaml, codes or arch-def instead.", show_default=False)
+    ] = None,
+    draw: Annotated[
+        Path | None, typer.Option(help="Draw its structure into this .svg or .png file.", show_default=False)
+    ] = None,
+) -> None:
+    """Print what a model is made of: layers, output shapes, parameters, operations, receptive field."""
+    from convae.cli._screen import results, wrote
+    from convae.model.notations import NOTATIONS
+
+    described = _described(model, overrides or [])
+    if draw is not None:
+        from convae.model.summary import summary
+        from convae.pictures.save import save
+        from convae.pictures.structure import structure
+
+        wrote(save(structure(summary(described), input_shape=described.input_shape, title=described.name), draw))
+    elif notation is not None:
+        results.print(NOTATIONS.get(notation)(described.spec), end="", markup=False, soft_wrap=True)
+    else:
+        results.print(_table(described))
+
+
+def _described(model: str, overrides: list[str]) -> VAE:
+    """The model of an artifact or a run, or of a description with overrides."""
+    from convae.core.config import override, read_mapping
+    from convae.core.errors import ConfigError
     from convae.model.artifact import load
+    from convae.model.presets import PRESETS
     from convae.model.spec import resolve
-    from convae.model.summary import summary
     from convae.model.vae import VAE
 
     path = Path(model)
-    described = load(path) if path.is_dir() else VAE(resolve(model))
-    rows = summary(described)
-    title = f"{described.name}: input {shape_text(described.input_shape)}, latent {shape_text(described.latent_shape)}"
+    if path.is_dir():
+        if overrides:
+            raise ConfigError(f"{path}: is a trained model, whose description cannot be changed by '{overrides[0]}'")
+        return load(path)
+    if not overrides:
+        return VAE(resolve(model))
+    data = {"preset": model} if model in PRESETS or not path.exists() else read_mapping(path)
+    return VAE(resolve(override(data, overrides)))
+
+
+def _table(model: VAE) -> Table:
+    """One line for each layer, and the sums."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from convae.core.names import shape_text
+    from convae.model.summary import summary
+
+    rows = summary(model)
+    title = f"{model.name}: input {shape_text(model.input_shape)}, latent {shape_text(model.latent_shape)}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("layer", overflow="fold")
     for name in ("output shape", "parameters", "FLOPs", "receptive field"):
@@ -37,11 +84,13 @@ def show(
         for row in rows:
             if row.part == part:
                 counts = (f"{row.parameters:,}" if row.parameters else "", engineering(row.flops))
-                table.add_row(f"  {row.layer}", shape_text(row.shape), *counts, _field(row.field))
+                table.add_row(f"  {escape(row.layer)}", shape_text(row.shape), *counts, _field(row.field))
     table.add_section()
     parameters, flops = (sum(getattr(row, name) for row in rows) for name in ("parameters", "flops"))
     table.add_row("[bold]total[/]", "", f"{parameters:,}", engineering(flops), "")
-    results.print(table)
+    if model.size_step is not None:
+        table.caption = f"also takes sizes that differ from the input's by multiples of {shape_text(model.size_step)}"
+    return table
 
 
 def engineering(count: int) -> str:

@@ -38,13 +38,27 @@ KINDS = {
 
 @runtime_checkable
 class Row(Protocol):
-    """One layer: its part (`encoder`, `bottleneck`, `decoder`), how it is written, and its figures."""
+    """One layer and its figures."""
 
-    part: str
-    layer: str
-    shape: Shape
-    parameters: int
-    field: tuple[float, ...]
+    @property
+    def part(self) -> str:
+        """`encoder`, `bottleneck` or `decoder`."""
+
+    @property
+    def layer(self) -> str:
+        """As it is written in a list."""
+
+    @property
+    def shape(self) -> Shape:
+        """(channels, *sizes) that it gives."""
+
+    @property
+    def parameters(self) -> int:
+        """How many it has."""
+
+    @property
+    def field(self) -> tuple[float, ...]:
+        """How many positions of the image it sees along each axis; empty where that means nothing."""
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from yaml import SafeDumper, dump
+import math
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from yaml import safe_dump
 
 from convae.model.description import Spec
 
-
-class _Dumper(SafeDumper):
-    """Writes lists in lists with an indent, as people do."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        """Never without an indent."""
-        super().increase_indent(flow, False)
+WIDTH = 110
 
 
 def yaml(spec: Spec) -> str:
     """The stored form of a model as YAML, one layer a line where it fits."""
-    return dump(spec.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
+    lines = []
+    for key, value in spec.model_dump(mode="json").items():
+        if key in ("encoder", "decoder"):
+            lines += [f"{key}:", *(_entry(item) for item in value)] if value else [f"{key}: []"]
+        else:
+            lines.append(_flow({key: value})[1:-1])
+    return "\n".join([*lines, ""])
+
+
+def _entry(item: Any) -> str:
+    """One layer of a list: a bare name without arguments, else in one line, or else in several."""
+    if isinstance(item, Mapping) and not any(item.values()):
+        (item,) = item
+    line = f"  - {_flow(item)[1:-1] if isinstance(item, Mapping) else item}"
+    if len(line) <= WIDTH:
+        return line
+    return textwrap.indent(safe_dump([item], sort_keys=False, default_flow_style=None, width=WIDTH), "  ").rstrip()
+
+
+def _flow(value: Any) -> str:
+    """A value in one line."""
+    return safe_dump(value, sort_keys=False, default_flow_style=True, width=math.inf).removesuffix("\n...\n").strip()

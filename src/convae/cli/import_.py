@@ -1,0 +1,37 @@
+"""`convae import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convae.cli._options import Force
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="A file of weights: .pth, .pt or .safetensors.", show_default=False)],
+    form: Annotated[str, typer.Option("--as", help="What wrote it: torch-vae or image-vae.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the model.", show_default=False)],
+    force: Force = False,
+) -> None:
+    """Turn published weights of another project into a model; nothing in the file is run."""
+    from convae.cli._screen import notes, wrote
+    from convae.core.errors import OutputError
+    from convae.core.names import shape_text
+    from convae.interop import IMPORTERS
+    from convae.interop.base import read_state
+    from convae.model.artifact import save
+
+    importer = IMPORTERS.get(form)
+    if out.exists() and not force:
+        raise OutputError(f"{out}: is there already; give another --out, or --force to overwrite")
+    imported = importer(read_state(file))
+    model = imported.model
+    model.metadata = {"imported": {"file": file.name, "as": form, "notes": imported.notes}}
+    save(model, out)
+    for note in imported.notes:
+        notes.print(note)
+    notes.print(f"{model.name}: input {shape_text(model.input_shape)}, latent {shape_text(model.latent_shape)}")
+    wrote(out)
