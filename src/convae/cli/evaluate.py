@@ -22,7 +22,11 @@ def evaluate(
     metrics: Annotated[
         str, typer.Option(help="Names with commas between; all; default: those that do not take long.")
     ] = "default",
+    encoder: Annotated[
+        Path | None, typer.Option(help="A trained model by whose encoder samples are compared with the images.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures and their protocol to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with figures and pictures to this file.")] = None,
     seed: Seed = 0,
     batch_size: BatchSize = 256,
     device: Device = "auto",
@@ -33,18 +37,34 @@ def evaluate(
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import results, work_bar, wrote
     from convae.core.config import override
-    from convae.core.files import write_json
+    from convae.core.files import write_json, write_text
+    from convae.evaluation import EncoderFeatures
     from convae.evaluation import evaluate as measure
+    from convae.evaluation.page import page
 
     names = [name.strip() for name in metrics.split(",")]
     given = override({}, options or [])
-    if json is not None:
-        new_files(json.parent, [json.name], force)
+    for file in (json, html):
+        if file is not None:
+            new_files(file.parent, [file.name], force)
     loaded = open_model(model, device)
+    features = None if encoder is None else EncoderFeatures(open_model(encoder, device))
     with work_bar() as bar:
         images = open_images(loaded, data, data_dir, split, bar)
-        report = measure(loaded, images, metrics=names, options=given, seed=seed, batch_size=batch_size, progress=bar)
+        report = measure(
+            loaded,
+            images,
+            metrics=names,
+            options=given,
+            features=features,
+            seed=seed,
+            batch_size=batch_size,
+            progress=bar,
+        )
     results.print(table(report))
     if json is not None:
         write_json(json, report.as_dict())
         wrote(json)
+    if html is not None:
+        write_text(html, page(loaded, images, report))
+        wrote(html)

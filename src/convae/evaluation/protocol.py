@@ -17,8 +17,10 @@ from convae.core.progress import Progress
 from convae.core.version import VERSION
 from convae.data import Split, in_order
 from convae.evaluation.bootstrap import LEVEL, RESAMPLES, interval, resampled_means
+from convae.evaluation.features import Features
 from convae.evaluation.metrics import METRICS
-from convae.evaluation.metrics.base import Encoded, ImageMetric, LatentMetric, Metric, Passes
+from convae.evaluation.metrics.base import Encoded, ImageMetric, LatentMetric, Metric, Passes, SampleMetric
+from convae.evaluation.samples import both
 from convae.model.artifact import fingerprint
 from convae.model.vae import VAE
 
@@ -43,6 +45,16 @@ class Figure:
     interval: tuple[Value, Value] | None
     unit: str
     better: str | None
+
+    def texts(self) -> tuple[str, str]:
+        """Value and interval as people read them; of several values the range and the number."""
+        if isinstance(self.value, list):
+            known = [part for part in self.value if part is not None]
+            return (f"{min(known):.3g} … {max(known):.3g} ({len(self.value)})" if known else "none"), ""
+        value, *ends = (
+            f"{part:.5g}" if isinstance(part, float) else "none" for part in (self.value, *(self.interval or ()))
+        )
+        return value, " … ".join(ends)
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,7 @@ def evaluate(
     *,
     metrics: Sequence[str] = ("default",),
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    features: Features | None = None,
     seed: int = 0,
     batch_size: int = 256,
     progress: Progress | None = None,
@@ -93,7 +106,9 @@ def evaluate(
         metrics: names; `all` stands for all that apply to the model and the images, `default` for those of them
             that do not take long.
         options: arguments of metrics, such as `{"nll": {"samples": 500}}`, which asks for the metric too.
-        seed: of the drawn latents and of the bootstrap.
+        features: the network by whose features samples are compared with the images; `EncoderFeatures` makes one of a
+            trained model. Without it, no metric of samples applies.
+        seed: of the drawn latents, the samples and the bootstrap.
         batch_size: images at a time.
         progress: told how many images are done.
 
@@ -103,16 +118,27 @@ def evaluate(
     """
     if split.shape != model.input_shape:
         raise ShapeError(f"the model takes {shape_text(model.input_shape)}, the images are {shape_text(split.shape)}")
-    chosen, configured = _chosen(metrics, options or {}, model, split)
+    chosen, configured = _chosen(metrics, options or {}, model, split, features is not None)
     model.eval()
     rows = _rows(chosen, model, split, seed, batch_size, progress)
     resampled = {count: _resampled(rows, count, seed) for count in {len(part) for part in rows.values()}}
-    figures = {name: _figure(metric, rows[name], resampled[len(rows[name])][name]) for name, metric in chosen.items()}
+    figures = {
+        name: _figure(metric, rows[name], resampled[len(rows[name])][name])
+        for name, metric in chosen.items()
+        if name in rows
+    }
+    of_samples = {name: metric for name, metric in chosen.items() if isinstance(metric, SampleMetric)}
+    if of_samples and features is not None:
+        real, drawn = both(model, split, features, seed=seed, batch_size=batch_size, progress=progress)
+        for name, metric in of_samples.items():
+            found = metric.measure(real, drawn, seed)
+            figures[f"{name}-{features.name}"] = Figure(found.value, found.ends, metric.unit, metric.better)
     protocol = {
         "data": split.describe(),
         "model": {"name": model.name, "sha256": fingerprint(model)},
         "metrics": configured,
         "latents": "one drawn for each image, from a generator keyed by seed and position",
+        "features": features and {"name": features.name, "sha256": features.sha256, "samples": len(split)},
         "seed": seed,
         "interval": {"method": "percentile bootstrap over images", "resamples": RESAMPLES, "level": LEVEL},
         "convae": VERSION,
@@ -122,7 +148,7 @@ def evaluate(
 
 
 def _chosen(
-    names: Sequence[str], options: Mapping[str, Mapping[str, Any]], model: VAE, split: Split
+    names: Sequence[str], options: Mapping[str, Mapping[str, Any]], model: VAE, split: Split, features: bool
 ) -> tuple[dict[str, Metric], dict[str, dict[str, Any]]]:
     """The metrics to measure by name, and all their arguments."""
     given = {name.replace("_", "-"): of_one for name, of_one in options.items()}
@@ -133,7 +159,10 @@ def _chosen(
         target = METRICS.get(name)
         checked = arguments(target, given.get(name), f"metric {name}")
         metric: Metric = target(**checked)
-        if metric.applies(model, split):
+        if isinstance(metric, SampleMetric) and not features:
+            if name in asked:
+                raise ConfigError(f"metric '{name}' compares features of images: give an encoder whose they are")
+        elif metric.applies(model, split):
             if name in asked or "all" in asked or metric.default:
                 chosen[name], configured[name] = metric, checked
         elif name in asked:
@@ -167,7 +196,7 @@ def _rows(
         labels = None if split.labels is None else torch.from_numpy(split.labels)
         encoded = Encoded(model, mean, logvar, drawn, labels)
         rows.update({name: metric.rows(encoded) for name, metric in of_latents.items()})
-    return {name: rows[name] for name in chosen}
+    return {name: rows[name] for name in chosen if name in rows}
 
 
 def _resampled(rows: dict[str, Tensor], count: int, seed: int) -> dict[str, Tensor]:

@@ -21,8 +21,6 @@ IMAGES = {".png": {"optimize": True}, ".webp": {"lossless": True}}
 def save(picture: Image.Image | Figure, path: Path) -> Path:
     """Writes a sheet as PNG or (lossless) WebP, a figure as PNG or SVG; the suffix decides.
 
-    Neither holds the time of writing.
-
     Returns:
         `path`, for printing.
 
@@ -33,6 +31,12 @@ def save(picture: Image.Image | Figure, path: Path) -> Path:
     known = list(IMAGES) if isinstance(picture, Image.Image) else [".png", ".svg"]
     if suffix not in known:
         raise OutputError(f"{path}: this picture is saved as {' or '.join(known)}, not '{suffix}'")
+    write_bytes(path, encoded(picture, suffix))
+    return path
+
+
+def encoded(picture: Image.Image | Figure, suffix: str) -> bytes:
+    """The content of the file that a picture would be saved as; it does not hold the time of writing."""
     stream = io.BytesIO()
     if isinstance(picture, Image.Image):
         picture.save(stream, suffix[1:], **IMAGES[suffix])
@@ -43,5 +47,4 @@ def save(picture: Image.Image | Figure, path: Path) -> Path:
             picture.savefig(
                 stream, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else {"Software": None}
             )
-    write_bytes(path, stream.getvalue())
-    return path
+    return stream.getvalue()

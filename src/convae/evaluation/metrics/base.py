@@ -13,13 +13,14 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from convae.core.random import torch_generator
 from convae.core.types import Images, Latents, PerImage
 from convae.data import Split
 from convae.evaluation.aggregate import log_aggregate
+from convae.evaluation.bootstrap import interval, resampled_means
 from convae.model.bottlenecks.gaussian import Gaussian, GaussianPosterior
 from convae.model.likelihoods.base import Likelihood
 from convae.model.vae import VAE, Output
@@ -141,6 +142,30 @@ class LatentMetric(Metric):
     @abstractmethod
     def rows(self, encoded: Encoded) -> Tensor:
         """(image,) or (image, column): what each image adds; images that cannot count are left out."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure and its interval, where there is one."""
+
+    value: float
+    ends: tuple[float, float] | None
+
+
+class SampleMetric(Metric):
+    """A metric that compares features of the images with those of as many samples from the prior."""
+
+    @abstractmethod
+    def measure(
+        self, real: Float[Tensor, "image feature"], drawn: Float[Tensor, "image feature"], seed: int
+    ) -> Measured:
+        """The figure; `seed` is that of the bootstrap."""
+
+
+def measured_by_rows(rows: Float64[Tensor, " row"], seed: int) -> Measured:
+    """The rows' mean, and its bootstrap interval where there are several."""
+    ends = interval(resampled_means(rows[:, None], seed))[:, 0].tolist() if len(rows) > 1 else None
+    return Measured(float(rows.mean()), None if ends is None else (ends[0], ends[1]))
 
 
 def gaussian(model: VAE) -> bool:

@@ -1,0 +1,49 @@
+"""Feature networks: what sets of images are compared by, and its name, which is part of every figure's name."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from convae.core.types import Images
+from convae.model.artifact import fingerprint
+from convae.model.vae import VAE
+
+
+@runtime_checkable
+class Features(Protocol):
+    """A network that turns images into vectors."""
+
+    @property
+    def name(self) -> str:
+        """What figures are named after."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its structure and weights."""
+
+    def __call__(self, images: Images) -> Tensor:
+        """(batch, feature)."""
+
+
+class EncoderFeatures:
+    """The posterior mean of a trained model, flattened.
+
+    Args:
+        model: is put into evaluation mode.
+    """
+
+    def __init__(self, model: VAE) -> None:
+        self._model = model.eval()
+        self.name = model.name
+        self.sha256 = fingerprint(model)
+
+    def __call__(self, images: Images) -> Float[Tensor, "batch feature"]:
+        """The mean of each image's posterior.
+
+        Raises:
+            ShapeError: the images have not the model's shape.
+        """
+        return self._model.encode(images).mean.flatten(1)

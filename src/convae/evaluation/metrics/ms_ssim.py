@@ -1,0 +1,37 @@
+"""Structural similarity at several scales."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from convae.core.types import PerImage
+from convae.data import Split
+from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.model.vae import VAE
+from convae.objective.similarity import SCALE_WEIGHTS, least_size, ms_ssim
+
+
+class MSSSIM(ImageMetric):
+    """Multi-scale structural similarity of image and reconstruction (Wang, Simoncelli & Bovik 2003).
+
+    Args:
+        scales: how many; 5 need images of 176 pixels, 2 need 22.
+    """
+
+    unit: ClassVar = "similarity"
+    better: ClassVar = "higher"
+    example: ClassVar[Mapping[str, Any]] = {"scales": 2}
+
+    def __init__(self, *, scales: Annotated[int, Field(ge=1, le=len(SCALE_WEIGHTS))] = len(SCALE_WEIGHTS)) -> None:
+        self.scales = scales
+
+    def applies(self, model: VAE, split: Split) -> bool:
+        """Whether the images are large enough for so many scales."""
+        return min(model.input_shape[1:]) >= least_size(self.scales)
+
+    def rows(self, passes: Passes) -> PerImage:
+        """The similarity of each image and its reconstruction from the posterior's mean."""
+        return ms_ssim(passes.images, passes.expected.mean, scales=self.scales)

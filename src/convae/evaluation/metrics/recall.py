@@ -1,0 +1,31 @@
+"""How many images the samples come near to."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from convae.core.arguments import Positive
+from convae.evaluation.distances import covered
+from convae.evaluation.metrics.base import Measured, SampleMetric, measured_by_rows
+
+
+class Recall(SampleMetric):
+    """Share of images that lie within the reach of the samples: how much of the data the samples show.
+
+    Kynkäänniemi et al. 2019 (arXiv:1904.06991).
+
+    Args:
+        k: the neighbour whose distance is the radius of a ball.
+    """
+
+    unit: ClassVar = "share"
+    better: ClassVar = "higher"
+
+    def __init__(self, *, k: Positive = 3) -> None:
+        self.k = k
+
+    def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Measured:
+        """The share, with its bootstrap interval."""
+        return measured_by_rows(covered(real, drawn, self.k).double(), seed)

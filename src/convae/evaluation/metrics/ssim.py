@@ -1,0 +1,20 @@
+"""Structural similarity."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from convae.core.types import PerImage
+from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.objective.similarity import ssim
+
+
+class SSIM(ImageMetric):
+    """Structural similarity of image and reconstruction (Wang et al. 2004): Gaussian window of 11, range 1."""
+
+    unit: ClassVar = "similarity"
+    better: ClassVar = "higher"
+
+    def rows(self, passes: Passes) -> PerImage:
+        """The similarity of each image and its reconstruction from the posterior's mean."""
+        return ssim(passes.images, passes.expected.mean)

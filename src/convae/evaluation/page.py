@@ -1,0 +1,112 @@
+"""A report as one HTML file that needs nothing beside it: figures, protocol, pictures."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from string import Template
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+
+from convae.core.random import torch_generator
+from convae.data import Split, in_order
+from convae.evaluation.protocol import Report
+from convae.model.vae import VAE
+from convae.pictures.bars import bars
+from convae.pictures.grid import grid, pairs
+from convae.pictures.histograms import histograms
+from convae.pictures.save import encoded
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 20
+"""Images beside their reconstructions."""
+SAMPLED = 40
+"""Samples from the prior."""
+HISTOGRAMS = ("elbo", "nll", "psnr", "ssim")
+"""Figures whose distribution over the images is drawn."""
+
+PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+  body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+  h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+  table { border-collapse: collapse; } th, td { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #ddd; }
+  th { text-align: left; } td:nth-child(2), td:nth-child(3) { text-align: right; font-variant-numeric: tabular-nums; }
+  img { max-width: 100%; image-rendering: auto; } pre { background: #f5f5f5; padding: 1rem; overflow-x: auto; }
+</style>
+<h1>$title</h1>
+<h2>Figures</h2>
+<table>
+<tr><th>figure</th><th>value</th><th>95% interval</th><th>unit</th></tr>
+$rows
+</table>
+$pictures
+<h2>Protocol</h2>
+<p>What the figures depend on: the same model, images and seed give the same figures.</p>
+<pre>$protocol</pre>
+</html>
+""")
+
+
+def page(model: VAE, split: Split, report: Report) -> str:
+    """The report of `evaluate` as HTML, with pictures of the model's work.
+
+    Args:
+        model: that was evaluated.
+        split: on whose images.
+        report: what was found.
+    """
+    data = report.protocol["data"]
+    title = f"{model.name} on {data['count']:,} {data['source']} images ({data['split']})"
+    rows = [
+        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in (name, *figure.texts(), figure.unit)) + "</tr>"
+        for name, figure in report.figures.items()
+    ]
+    pictures = [
+        f'<h2>{html.escape(name)}</h2>\n<img alt="{html.escape(name)}" src="{_embedded(picture)}">'
+        for name, picture in _pictures(model, split, report).items()
+    ]
+    return PAGE.substitute(
+        title=html.escape(title),
+        rows="\n".join(rows),
+        pictures="\n".join(pictures),
+        protocol=html.escape(json.dumps(report.protocol, indent=2, ensure_ascii=False)),
+    )
+
+
+@torch.no_grad()
+def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image | Figure]:
+    """Reconstructions, samples, and how the figures are spread over images and latent values."""
+    device = next(model.parameters()).device
+    batch = next(in_order(split, SHOWN, device, np.arange(min(SHOWN, len(split)))))
+    decoded = model.decode(model.encode(batch.images).mean).mean
+    generators = [torch_generator(report.protocol["seed"], "evaluation", "sample", n) for n in range(SAMPLED)]
+    pictures: dict[str, Image.Image | Figure] = {
+        "Reconstructions": pairs(batch.images.cpu(), decoded.cpu()),
+        "Samples from the prior": grid(model.sample(SAMPLED, generators).cpu(), columns=10),
+    }
+    for name in HISTOGRAMS:
+        rows = report.rows.get(name)
+        if rows is not None and bool(rows.isfinite().all()):
+            label = f"{name} ({report.figures[name].unit})"
+            pictures[f"{name} of the images"] = histograms({split.name: rows}, x_label=label)
+    if "kl-per-unit" in report.rows:
+        means = report.rows["kl-per-unit"].mean(0)
+        pictures["KL of each latent value"] = bars(
+            means, x_label="latent value, the largest first", y_label="nats per image"
+        )
+    return pictures
+
+
+def _embedded(picture: Image.Image | Figure) -> str:
+    """A picture as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(encoded(picture, ".png")).decode()

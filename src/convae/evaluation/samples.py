@@ -1,0 +1,37 @@
+"""Features of a split's images and of as many samples from the prior."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from convae.core.progress import Progress
+from convae.core.random import torch_generator
+from convae.data import Split, in_order
+from convae.evaluation.features import Features
+from convae.model.vae import VAE
+
+
+@torch.no_grad()
+def both(
+    model: VAE, split: Split, features: Features, *, seed: int, batch_size: int, progress: Progress | None = None
+) -> tuple[Float[Tensor, "image feature"], Float[Tensor, "image feature"]]:
+    """The features of every image, and of one sample for each, on the CPU.
+
+    A sample is the expected image of a latent from the prior; the n-th depends on the seed and n alone.
+
+    Raises:
+        ShapeError: the network takes images of another shape.
+    """
+    real: list[Tensor] = []
+    drawn: list[Tensor] = []
+    done = 0
+    for batch in in_order(split, batch_size, next(model.parameters()).device):
+        generators = [torch_generator(seed, "evaluation", "sample", index) for index in batch.indices.tolist()]
+        real.append(features(batch.images).cpu())
+        drawn.append(features(model.sample(len(batch), generators)).cpu())
+        done += len(batch)
+        if progress:
+            progress(done, len(split), "comparing with samples (images)")
+    return torch.cat(real), torch.cat(drawn)

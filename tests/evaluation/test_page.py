@@ -1,0 +1,53 @@
+"""The report as one page that needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+from PIL import Image
+
+from convae.data import Split
+from convae.evaluation import evaluate
+from convae.evaluation.page import page
+from convae.model.vae import VAE
+
+
+class Reader(HTMLParser):
+    """The texts and pictures of a page."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.pictures: list[str] = []
+        self.feed(content)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data.strip())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.pictures += [str(dict(attrs)["src"])] if tag == "img" else []
+
+
+def test_the_page_holds_every_figure_the_protocol_and_its_own_pictures(model: VAE, digits: Split) -> None:
+    model.name = "a <b> & c"
+    report = evaluate(model, digits, metrics=["elbo", "kl-per-unit", "psnr"])
+    content = page(model, digits, report)
+    read = Reader(content)
+    for name, figure in report.figures.items():
+        assert {name, figure.unit, *filter(None, figure.texts())} <= set(read.texts)
+    assert any(digits.content_hash in text for text in read.texts)
+    assert "a <b> & c on 180 digits images (test)" in read.texts
+    assert not re.search(r"(src|href)=\"(?!data:)", content)
+    assert len(read.pictures) == 5  # pairs, samples, two histograms, bars
+    for source in read.pictures:
+        image = Image.open(io.BytesIO(base64.b64decode(source.removeprefix("data:image/png;base64,"))))
+        image.load()
+        assert image.format == "PNG"
+
+
+def test_equal_reports_give_equal_pages(model: VAE, digits: Split) -> None:
+    first, second = (page(model, digits, evaluate(model, digits, metrics=["psnr"])) for _ in range(2))
+    assert first == second

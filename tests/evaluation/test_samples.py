@@ -1,0 +1,145 @@
+"""Distances between sets of features, against closed forms and plain definitions; and scores that part two sets."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from evaluation.conftest import Linear
+from sklearn.metrics import roc_auc_score
+
+import convae
+from convae.core.errors import ConfigError, DataError, ShapeError
+from convae.core.random import torch_generator
+from convae.data import Split
+from convae.evaluation import EncoderFeatures, auroc, evaluate, separate
+from convae.evaluation.distances import covered, frechet, kernel
+from convae.model.artifact import fingerprint
+from convae.model.vae import VAE
+
+
+def normal(count: int, size: int, *words: str | int) -> torch.Tensor:
+    return torch.randn(count, size, generator=torch_generator(0, *words), dtype=torch.float64)
+
+
+def whitened(points: torch.Tensor) -> torch.Tensor:
+    """Points with exactly the mean 0 and the covariance 1."""
+    points = points - points.mean(0)
+    return points @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(points.T))).T
+
+
+def test_the_frechet_distance_is_the_closed_form_of_the_gaussians() -> None:
+    shift, scale = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([2.0, 0.5, 1.0])
+    first, second = whitened(normal(50, 3, 1)), whitened(normal(60, 3, 2)) * scale + shift
+    # Diagonal covariances: |μ|² + Σ (1 − s)².
+    wanted = shift.square().sum() + (1 - scale).square().sum()
+    assert frechet(first, second) == pytest.approx(float(wanted), rel=1e-6)
+    turn = torch.linalg.qr(normal(3, 3, 3))[0]
+    assert frechet(first @ turn, second @ turn) == pytest.approx(float(wanted), rel=1e-6)
+    assert frechet(second, first) == pytest.approx(float(wanted), rel=1e-6)
+    assert frechet(first, first) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_frechet_distance_of_equal_gaussians_falls_with_the_number_of_images() -> None:
+    found = [frechet(normal(count, 8, count, "a"), normal(count, 8, count, "b")) for count in (20, 200, 2000, 20_000)]
+    assert found == sorted(found, reverse=True)
+    assert 0 < found[-1] < 0.01
+
+
+def test_more_features_than_images_have_a_distance() -> None:
+    assert frechet(normal(5, 20, 1), normal(5, 20, 2)) > 0
+    with pytest.raises(DataError, match="needs two images in each set, got 1 and 5"):
+        frechet(normal(1, 2), normal(5, 2))
+
+
+def test_the_kernel_distance_is_its_definition() -> None:
+    x, y = normal(6, 3, 1), normal(6, 3, 2) + 0.3
+
+    def k(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float((a @ b / 3 + 1) ** 3)
+
+    within = sum(k(x[i], x[j]) + k(y[i], y[j]) for i in range(6) for j in range(6) if i != j) / 30
+    between = sum(k(x[i], y[j]) for i in range(6) for j in range(6)) / 36
+    assert kernel(x, y) == pytest.approx(within - 2 * between)
+
+
+def test_the_kernel_distance_of_equal_distributions_is_nought_on_average() -> None:
+    found = torch.tensor([kernel(normal(50, 4, trial, "x"), normal(50, 4, trial, "y")) for trial in range(200)])
+    assert abs(found.mean()) < 4 * found.std() / 200**0.5
+
+
+def test_the_reach_of_a_set_is_the_union_of_its_balls(monkeypatch: pytest.MonkeyPatch) -> None:
+    by = torch.tensor([[0.0], [1.0], [10.0], [13.0]])
+    points = torch.tensor([[-1.0], [-1.5], [2.0], [6.5], [7.0], [16.5]])
+    assert covered(points, by, 1).tolist() == [True, False, True, False, True, False]
+    monkeypatch.setattr("convae.evaluation.distances.BLOCK", 4)
+    assert covered(points, by, 1).tolist() == [True, False, True, False, True, False]
+    with pytest.raises(DataError, match="needs 5 images, got 4"):
+        covered(points, by, 4)
+
+
+def test_figures_of_samples_are_named_after_the_network(model: VAE, digits: Split) -> None:
+    features = EncoderFeatures(convae.build({"preset": "torch-vae", "input": [1, 8, 8], "latent": 4}))
+    found, again = (
+        evaluate(model, digits, metrics=["fd", "kd", "precision", "recall"], features=features, batch_size=size)
+        for size in (180, 50)
+    )
+    written = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    names = {"fd-torch-vae", "kd-torch-vae", "precision-torch-vae", "recall-torch-vae"}
+    assert set(written) == {*names, "protocol"}
+    assert written["protocol"]["features"]["samples"] == 180
+    assert written["protocol"]["features"]["sha256"] != fingerprint(model)
+    assert written["fd-torch-vae"]["interval"] is None
+    for name in names:
+        assert again.figures[name].value == pytest.approx(found.figures[name].value, rel=1e-3)
+
+
+def test_samples_that_are_all_alike_show_nothing_of_the_images(digits: Split) -> None:
+    features, model = EncoderFeatures(Linear().model), Linear().model
+    before = evaluate(model, digits, metrics=["recall"], features=features).figures["recall-vae"].value
+    with torch.no_grad():
+        next(model.decoder.parameters()).zero_()
+    after = evaluate(model, digits, metrics=["recall"], features=features).figures["recall-vae"].value
+    assert before > after == 0
+
+
+def test_without_a_network_samples_are_not_compared(model: VAE, digits: Split) -> None:
+    assert not [name for name in evaluate(model, digits, metrics=["all"]).figures if name.startswith(("fd", "kd"))]
+    with pytest.raises(ConfigError, match="'fd' compares features"):
+        evaluate(model, digits, metrics=["fd"])
+    with pytest.raises(ShapeError):
+        evaluate(model, digits, metrics=["fd"], features=EncoderFeatures(convae.build("torch-vae")))
+
+
+def test_auroc_is_that_of_scikit_learn_ties_and_all() -> None:
+    known, foreign = normal(80, 1, 1)[:, 0].round(decimals=1), (normal(50, 1, 2)[:, 0] + 1).round(decimals=1)
+    value, (low, high) = auroc(known, foreign)
+    labels = [0] * 80 + [1] * 50
+    assert value == pytest.approx(roc_auc_score(labels, torch.cat([known, foreign]).numpy()))
+    assert 0 < low < value < high < 1
+    assert auroc(known, known)[0] == pytest.approx(0.5)
+    assert auroc(torch.zeros(3), torch.ones(4)) == (1.0, (1.0, 1.0))
+
+
+def test_the_interval_of_auroc_holds_the_truth_about_as_often_as_it_says() -> None:
+    truth = torch.distributions.Normal(0, 2**0.5).cdf(torch.tensor(1.0))
+    ends = [auroc(normal(60, 1, t, "a")[:, 0], normal(60, 1, t, "b")[:, 0] + 1)[1] for t in range(200)]
+    assert 0.88 < sum(bool(low < truth < high) for low, high in ends) / 200 < 0.99
+
+
+def test_equal_sets_cannot_be_told_apart(digits: Split) -> None:
+    linear = Linear()
+    found = separate(linear.model, digits, digits)
+    assert found.auroc == pytest.approx(0.5)
+    assert found.unit == "nats"
+    assert torch.equal(found.known, found.foreign)
+    written = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert written["protocol"]["score"] == "elbo"
+    assert written["protocol"]["against"]["content_hash"] == digits.content_hash
+    torch.testing.assert_close(found.known, -evaluate(linear.model, digits, metrics=["elbo"]).rows["elbo"])
+
+
+def test_a_figure_that_is_no_score_is_refused(model: VAE, digits: Split) -> None:
+    with pytest.raises(ConfigError, match="'kl-per-unit' is no score"):
+        separate(model, digits, digits, score="kl-per-unit")
