@@ -17,12 +17,15 @@ from convae.model.likelihoods.base import Likelihood, above, linked
 from convae.model.likelihoods.bernoulli import Bernoulli, BernoulliLikelihood
 from convae.model.likelihoods.discretised_logistic import DiscretisedLogistic, DiscretisedLogisticLikelihood
 from convae.model.likelihoods.gaussian import Gaussian, GaussianLikelihood
+from convae.model.likelihoods.laplace import Laplace, LaplaceLikelihood
 
 Make = Callable[[Tensor], Likelihood]
 WAYS: dict[str, Make] = {
     "bernoulli": lambda raw: BernoulliLikelihood(raw),
     "gaussian": lambda raw: GaussianLikelihood(raw, raw.new_tensor(-1.7)),
     "gaussian-pixel": lambda raw: GaussianLikelihood(raw, raw * 0.1 - 2),
+    "laplace": lambda raw: LaplaceLikelihood(raw, raw.new_tensor(-1.7)),
+    "laplace-pixel": lambda raw: LaplaceLikelihood(raw, raw * 0.1 - 2),
     "discretised-logistic": lambda raw: DiscretisedLogisticLikelihood(raw, raw.new_tensor(-3.0), 256),
     "discretised-logistic-pixel": lambda raw: DiscretisedLogisticLikelihood(raw, raw * 0.1 - 3, 256),
 }
@@ -65,6 +68,28 @@ def test_a_sigma_of_root_half_is_the_sum_of_squares() -> None:
     torch.testing.assert_close(ours, -squares - 18 * math.log(math.pi) / 2, rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize("scale", [0.0025, 0.1, 3.0])
+def test_laplace_is_that_of_torch(scale: float) -> None:
+    raw, x = values(4, 2, 3, 3), levels(4, 2, 3, 3)
+    wanted = distributions.Laplace(raw, scale).log_prob(x).flatten(1).sum(1)
+    ours = Laplace(scale=scale, link="identity")(raw).log_prob(x)
+    torch.testing.assert_close(ours, wanted, rtol=1e-6, atol=0)
+
+
+def test_laplace_values_have_their_spread() -> None:
+    drawn = LaplaceLikelihood(torch.full((40000, 1, 1), 0.5), torch.tensor(-4.0)).sample(torch_generator(0)) - 0.5
+    assert drawn.abs().mean().item() == pytest.approx(math.exp(-4), rel=0.02)
+    assert drawn.square().mean().item() == pytest.approx(2 * math.exp(-8), rel=0.05)
+
+
+def test_a_mean_beyond_the_range_is_cut_and_can_come_back() -> None:
+    raw = torch.tensor([[[-0.4, 0.3, 1.7]]], requires_grad=True)
+    mean = Gaussian(link="identity")(raw).mean
+    mean.sum().backward()
+    assert mean.flatten().tolist() == [0.0, pytest.approx(0.3), 1.0]
+    assert raw.grad.tolist() == [[[1.0, 1.0, 1.0]]]
+
+
 def logistic(location: Tensor, scale: Tensor) -> distributions.TransformedDistribution:
     uniform = distributions.Uniform(torch.zeros_like(location), torch.ones_like(location))
     ways = [distributions.SigmoidTransform().inv, distributions.AffineTransform(location, scale)]
@@ -103,7 +128,7 @@ def test_gradients_are_right(make: Make) -> None:
 def test_extreme_values_give_finite_figures_and_gradients(make: Make, size: float) -> None:
     raw = torch.full((2, 1, 3), size, requires_grad=True)
     x = torch.tensor([0.0, 0.5, 1.0]).expand(2, 1, 3)
-    if abs(size) > 100 and make in (WAYS["gaussian-pixel"], WAYS["discretised-logistic-pixel"]):
+    if abs(size) > 100 and make in [way for name, way in WAYS.items() if "pixel" in name]:
         # There the log-scale itself would be ±100, which no head lets out.
         return
     ours = make(raw).log_prob(x)
@@ -115,8 +140,13 @@ def test_extreme_values_give_finite_figures_and_gradients(make: Make, size: floa
 
 @pytest.mark.parametrize(
     "head",
-    [Bernoulli(), Gaussian(sigma="learned"), DiscretisedLogistic(), DiscretisedLogistic(scale="pixel")],
-    ids=lambda head: type(head).__name__,
+    [
+        Bernoulli(),
+        *(Gaussian(sigma=sigma) for sigma in ("learned", "pixel")),
+        *(Laplace(scale=scale) for scale in ("learned", "pixel")),
+        *(DiscretisedLogistic(scale=scale) for scale in ("learned", "pixel")),
+    ],
+    ids=lambda head: f"{type(head).__name__}-{getattr(head, 'scale', '')}",
 )
 @pytest.mark.parametrize("size", [1e4, -1e4])
 def test_a_head_lets_no_extreme_value_through(head: torch.nn.Module, size: float) -> None:

@@ -75,6 +75,62 @@ def alike(x: Tensor, values: Tensor) -> Tensor:
     return x
 
 
+HIGHEST_LOG_SCALE = 5.0
+"""A learned scale stays below 148 times the range of an image, where every value is as likely as any other."""
+
+
+class LocationScaleHead(LikelihoodHead):
+    """A head whose belief is a location and a scale for each value.
+
+    Args:
+        scale: the fixed scale in image units (1 is white), `learned` for one of the whole model, or `pixel` for one of
+            each value from the decoder, which then gives twice the image's channels.
+        link: how a raw value becomes the location.
+    """
+
+    lowest_log_scale: ClassVar[float]
+    """A learned scale stays above this."""
+    first_log_scale: ClassVar[float]
+    """Where a learned scale begins."""
+
+    def __init__(self, scale: float | Literal["learned", "pixel"], link: Link) -> None:
+        super().__init__()
+        self.scale = scale
+        self.link = link
+        if scale == "learned":
+            self.log_scale = nn.Parameter(torch.empty(()))
+
+    def raw_channels(self, channels: int) -> int:
+        """Twice the channels when the decoder gives scales too."""
+        return 2 * channels if self.scale == "pixel" else channels
+
+    def located(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """The location, and the logarithm of the scale, which broadcasts over it."""
+        raw = wide(raw)
+        if self.scale == "pixel":
+            raw, bent = raw.chunk(2, dim=1)
+            log_scale = self._held(bent + self.first_log_scale)
+        elif self.scale == "learned":
+            log_scale = self._held(self.log_scale.to(raw.dtype))
+        else:
+            log_scale = raw.new_tensor(float(self.scale)).log()
+        return linked(raw, self.link), log_scale
+
+    def _held(self, log_scale: Tensor) -> Tensor:
+        """A learned scale, between its bounds."""
+        return -above(-above(log_scale, self.lowest_log_scale), -HIGHEST_LOG_SCALE)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """A learned scale begins where its class says."""
+        if self.scale == "learned":
+            nn.init.constant_(self.log_scale, self.first_log_scale)
+
+
+def within(location: Tensor) -> Tensor:
+    """The location cut to [0, 1], with the gradient it would have uncut, so that what is beyond can come back."""
+    return location.detach().clamp(0, 1) + (location - location.detach())
+
+
 def wide(raw: Tensor) -> Tensor:
     """`raw` in float32 or wider: likelihoods are sums over many values."""
     return raw.float() if raw.dtype in (torch.bfloat16, torch.float16) else raw

@@ -7,18 +7,12 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from convae.core.arguments import PositiveFloat
 from convae.core.types import Images, PerImage
-from convae.model.likelihoods.base import Likelihood, LikelihoodHead, Link, above, alike, linked, uniform_like, wide
-
-LOWEST_LOG_SCALE = -7.0
-"""The scale stays above a quarter of one of 256 levels."""
-HIGHEST_LOG_SCALE = 7.0
-"""Beyond this all levels are equally likely, to seven digits."""
-FIRST_LOG_SCALE = -2.3
-"""Where training begins: a scale of a tenth of the range."""
+from convae.model.likelihoods.base import Likelihood, Link, LocationScaleHead, alike, uniform_like, within
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,7 @@ class DiscretisedLogisticLikelihood(Likelihood):
     @property
     def mean(self) -> Images:
         """The location, cut to [0, 1]."""
-        return self.location.clamp(0, 1)
+        return within(self.location)
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
         """A level drawn for each value."""
@@ -65,51 +59,35 @@ class DiscretisedLogisticLikelihood(Likelihood):
         return mass.flatten(1).sum(1)
 
 
-class DiscretisedLogistic(LikelihoodHead):
+class DiscretisedLogistic(LocationScaleHead):
     """Logistic distribution over the levels of an image (Kingma et al. 2016, arXiv:1606.04934).
 
     A true probability of 8-bit images: nats and bits per dimension can be compared between models.
 
     Args:
-        scale: one learned scale for the whole `model`, or one for each `pixel` from the decoder, which then gives
-            twice the image's channels.
+        scale: the fixed scale in image units (1 is white), `learned` for one of the whole model, or `pixel` for one of
+            each value from the decoder, which then gives twice the image's channels.
         levels: number of levels of a value.
         link: how a raw value becomes the location.
     """
 
     discrete: ClassVar = True
     example: ClassVar = {"scale": "pixel"}
+    # A quarter of one of 256 levels.
+    lowest_log_scale: ClassVar = -7.0
+    # A tenth of the range.
+    first_log_scale: ClassVar = -2.3
 
     def __init__(
         self,
         *,
-        scale: Literal["model", "pixel"] = "model",
+        scale: PositiveFloat | Literal["learned", "pixel"] = "learned",
         levels: Annotated[int, Field(ge=2, le=65536)] = 256,
         link: Link = "sigmoid",
     ) -> None:
-        super().__init__()
-        self.scale = scale
+        super().__init__(scale, link)
         self.levels = levels
-        self.link = link
-        if scale == "model":
-            self.log_scale = nn.Parameter(torch.empty(()))
-
-    def raw_channels(self, channels: int) -> int:
-        """Twice the channels when the decoder gives scales too."""
-        return 2 * channels if self.scale == "pixel" else channels
 
     def forward(self, raw: Tensor) -> DiscretisedLogisticLikelihood:
-        """Raw values become locations by the link, and with `scale: pixel` the second half log-scales."""
-        raw = wide(raw)
-        if self.scale == "pixel":
-            raw, log_scale = raw.chunk(2, dim=1)
-            log_scale = log_scale + FIRST_LOG_SCALE
-        else:
-            log_scale = self.log_scale.to(raw.dtype)
-        log_scale = above(log_scale.clamp(max=HIGHEST_LOG_SCALE), LOWEST_LOG_SCALE)
-        return DiscretisedLogisticLikelihood(linked(raw, self.link), log_scale, self.levels)
-
-    def reset(self, generator: torch.Generator) -> None:
-        """A scale of about 0.1 of the range."""
-        if self.scale == "model":
-            nn.init.constant_(self.log_scale, FIRST_LOG_SCALE)
+        """Raw values become locations by the link."""
+        return DiscretisedLogisticLikelihood(*self.located(raw), self.levels)

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
 from convae.core.types import Images, PerImage
-from convae.model.likelihoods.base import Likelihood, LikelihoodHead, Link, above, alike, linked, wide
+from convae.model.likelihoods.base import Likelihood, Link, LocationScaleHead, alike, within
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-LOWEST_LOG_SIGMA = -6.0
-"""A learned sigma stays above 0.0025, which is less than one of 256 levels."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class GaussianLikelihood(Likelihood):
     @property
     def mean(self) -> Images:
         """The location, cut to [0, 1]."""
-        return self.location.clamp(0, 1)
+        return within(self.location)
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
         """Normal values, cut to [0, 1]."""
@@ -47,7 +45,7 @@ class GaussianLikelihood(Likelihood):
         return -(0.5 * scaled.square() + self.log_sigma + _HALF_LOG_TWO_PI).flatten(1).sum(1)
 
 
-class Gaussian(LikelihoodHead):
+class Gaussian(LocationScaleHead):
     """Normal values around the mean.
 
     With a fixed sigma this is squared error: −log p = Σ(x − mean)² / 2σ² + constant, so a σ of √½ weighs the sum
@@ -55,29 +53,20 @@ class Gaussian(LikelihoodHead):
     Daniilidis & Levine 2021, arXiv:2006.13202), which finds the balance with the KL by itself.
 
     Args:
-        sigma: `learned`, or the fixed standard deviation in image units (1 is white).
+        sigma: the fixed standard deviation in image units (1 is white), `learned` for one of the whole model, or
+            `pixel` for one of each value from the decoder, which then gives twice the image's channels.
         link: how a raw value becomes a mean.
     """
 
-    example: ClassVar = {"sigma": "learned"}
+    example: ClassVar = {"sigma": "pixel"}
+    # Less than one of 256 levels.
+    lowest_log_scale: ClassVar = -6.0
+    # A quarter: about the spread of a typical image's values around their mean.
+    first_log_scale: ClassVar = math.log(0.25)
 
-    def __init__(self, *, sigma: PositiveFloat | Literal["learned"] = 0.1, link: Link = "sigmoid") -> None:
-        super().__init__()
-        self.link = link
-        self.sigma = sigma
-        if sigma == "learned":
-            self.log_sigma = nn.Parameter(torch.empty(()))
+    def __init__(self, *, sigma: PositiveFloat | Literal["learned", "pixel"] = 0.1, link: Link = "sigmoid") -> None:
+        super().__init__(sigma, link)
 
     def forward(self, raw: Tensor) -> GaussianLikelihood:
         """Raw values become the mean by the link."""
-        location = linked(wide(raw), self.link)
-        if isinstance(self.sigma, float):
-            log_sigma = location.new_tensor(math.log(self.sigma))
-        else:
-            log_sigma = above(self.log_sigma.to(location.dtype), LOWEST_LOG_SIGMA)
-        return GaussianLikelihood(location, log_sigma)
-
-    def reset(self, generator: torch.Generator) -> None:
-        """Sigma begins at 1/4, about the spread of a typical image's values around their mean."""
-        if self.sigma == "learned":
-            nn.init.constant_(self.log_sigma, math.log(0.25))
+        return GaussianLikelihood(*self.located(raw))

@@ -1,0 +1,71 @@
+"""Laplace likelihood: absolute error, in nats."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from convae.core.arguments import PositiveFloat
+from convae.core.types import Images, PerImage
+from convae.model.likelihoods.base import Likelihood, Link, LocationScaleHead, alike, uniform_like, within
+
+_LOG_TWO = math.log(2)
+
+
+@dataclass(frozen=True)
+class LaplaceLikelihood(Likelihood):
+    """Independent values with a double-exponential distribution.
+
+    Attributes:
+        location: (batch, channel, *sizes), the mean before it is cut to [0, 1].
+        log_scale: logarithm of the mean absolute deviation, in image units; broadcasts over `location`.
+    """
+
+    location: Images
+    log_scale: Tensor
+
+    @property
+    def mean(self) -> Images:
+        """The location, cut to [0, 1]."""
+        return within(self.location)
+
+    def sample(self, generator: torch.Generator | None = None) -> Images:
+        """Values drawn around the location, cut to [0, 1]."""
+        centred = uniform_like(self.location, generator) - 0.5
+        # -log of a number in (0, 1] is exponential; the sign of the other half of the bits chooses the side.
+        distance = -torch.log1p(-2 * centred.abs().clamp_max(0.5 - torch.finfo(centred.dtype).eps))
+        return (self.location + self.log_scale.exp() * centred.sign() * distance).clamp(0, 1)
+
+    def log_prob(self, x: Images) -> PerImage:
+        """−|x − location| / b − log 2b, nats per image; a density, so it may be positive."""
+        scaled = (alike(x, self.location) - self.location).abs() * torch.exp(-self.log_scale)
+        return -(scaled + self.log_scale + _LOG_TWO).flatten(1).sum(1)
+
+
+class Laplace(LocationScaleHead):
+    """Double-exponential values around the mean: absolute error, which forgives outliers more than the Gaussian.
+
+    With a fixed scale b, −log p = Σ|x − mean| / b + constant.
+
+    Args:
+        scale: the fixed scale b in image units (1 is white), `learned` for one of the whole model, or `pixel` for one
+            of each value from the decoder, which then gives twice the image's channels.
+        link: how a raw value becomes the location.
+    """
+
+    example: ClassVar = {"scale": "pixel"}
+    # A third of one of 256 levels.
+    lowest_log_scale: ClassVar = -6.6
+    # A fifth of the range.
+    first_log_scale: ClassVar = -1.6
+
+    def __init__(self, *, scale: PositiveFloat | Literal["learned", "pixel"] = 0.1, link: Link = "sigmoid") -> None:
+        super().__init__(scale, link)
+
+    def forward(self, raw: Tensor) -> LaplaceLikelihood:
+        """Raw values become the location by the link."""
+        return LaplaceLikelihood(*self.located(raw))
