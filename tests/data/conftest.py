@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,3 +116,26 @@ def numbered() -> Callable[..., Split]:
 @pytest.fixture
 def numbered_source() -> type[Numbered]:
     return Numbered
+
+
+@pytest.fixture
+def celeba_files(tmp_path: Path, photo: Callable[..., Image.Image]) -> Path:
+    """The files of CelebA, with seven portraits and three attributes, in the official formats."""
+    folder = tmp_path / "celeba"
+    folder.mkdir()
+    names = [f"{number:06d}.jpg" for number in range(1, 8)]
+    parts = [0, 0, 0, 0, 1, 2, 2]
+    with zipfile.ZipFile(folder / "img_align_celeba.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, name in enumerate(names):
+            content = io.BytesIO()
+            photo(178, 218, seed=number).save(content, "JPEG")
+            archive.writestr(f"img_align_celeba/{name}", content.getvalue())
+    rows = list(zip(names, parts, strict=True))
+    (folder / "list_eval_partition.txt").write_bytes(b"".join(f"{name} {part}\r\n".encode() for name, part in rows))
+    (folder / "identity_CelebA.txt").write_bytes(
+        b"".join(f"{name} {2880 - number}\r\n".encode() for number, name in enumerate(reversed(names)))
+    )
+    lines = ["7", "Bald Smiling Young "]
+    lines += [f"{name} -1 {' 1' if number % 2 else '-1'}  1" for number, name in enumerate(names)]
+    (folder / "list_attr_celeba.txt").write_text("\n".join(lines) + "\n")
+    return folder

@@ -27,13 +27,41 @@ def cifar(make, name: str, count: int) -> str:
     return name
 
 
+def array_file(folder: Path) -> Path:
+    np.save(folder / "a.npy", np.random.default_rng(0).integers(0, 2**16, (5, 6, 7), np.uint16))
+    return folder / "a.npy"
+
+
+def binarized(make) -> str:
+    generator = np.random.default_rng(0)
+    make("monkeypatch").setattr(SOURCES.get("binarized-mnist"), "counts", {"train": 3, "valid": 2, "test": 2})
+    parts = {
+        key: generator.integers(0, 256, (count, 98), np.uint8)
+        for key, count in zip(["train", "valid", "test"], [3, 2, 2], strict=True)
+    }
+    np.savez(make("tmp_path") / "binarized_mnist_packed.npz", **parts)
+    return "binarized-mnist"
+
+
+def table(folder: Path) -> Path:
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    (folder / "table.csv").write_text("path,label\n" + "".join(f"{name},{name[:3]}\n" for name in names))
+    return folder / "table.csv"
+
+
 EXAMPLES = {
     "cifar-10": lambda make: cifar(make, "cifar-10", 2),
     "cifar-100": lambda make: cifar(make, "cifar-100", 3),
+    "arrays": lambda make: {"arrays": {"path": str(array_file(make("tmp_path")))}},
+    "binarized-mnist": lambda make: binarized(make),
+    "celeba": lambda make: make("celeba_files") and "celeba",
     "digits": lambda make: "digits",
+    "files": lambda make: {"files": {"paths": [str(path) for path in sorted(make("pictures").rglob("*.png"))]}},
     "fashion-mnist": lambda make: make("write_idx")(make("tmp_path") / "fashion-mnist") and "fashion-mnist",
     "folder": lambda make: {"folder": {"path": str(make("pictures"))}},
+    "manifest": lambda make: {"manifest": {"path": str(table(make("pictures")))}},
     "mnist": lambda make: make("write_idx")(make("tmp_path") / "mnist") and "mnist",
+    "sprites": lambda make: {"sprites": {"count": 5}},
 }
 
 
@@ -59,9 +87,12 @@ def test_records_are_what_the_survey_and_the_listing_promise(example):
     for index in (0, len(listing.names) - 1):
         record = example.record(index, found.size)
         assert record.size == found.size
-        pixels = preprocess(record.pixels, found.size)
+        pixels = preprocess(record.pixels, found.size, kind=found.kind)
+        assert pixels.dtype == found.kind
         assert pixels.shape == (*found.size, found.channels)
-        np.testing.assert_array_equal(pixels, preprocess(example.record(index, found.size).pixels, found.size))
+        np.testing.assert_array_equal(
+            pixels, preprocess(example.record(index, found.size).pixels, found.size, kind=found.kind)
+        )
 
 
 def test_the_fingerprint_stays(example):
@@ -95,6 +126,18 @@ PUBLISHED = {
 PRESENT = {name: place for name in PUBLISHED if (place := real_data(name))}
 
 if PRESENT:
+
+    def test_the_binarised_digits_have_their_published_figures():
+        config = DataConfig(source="binarized-mnist", dir=next(iter(PRESENT.values())))
+        splits = {part: open_split(config, part) for part in ("train", "validation", "test")}
+        assert {part: len(split) for part, split in splits.items()} == {
+            "train": 50000,
+            "validation": 10000,
+            "test": 10000,
+        }
+        pixels = splits["test"].images(range(10000))
+        assert set(pixels.unique().tolist()) == {0, 255}
+        assert round(float(pixels.double().mean() / 255), 5) == 0.13251
 
     @pytest.mark.parametrize("name", PRESENT)
     def test_published_files_have_their_published_figures(name):

@@ -62,18 +62,22 @@ class ImageFiles(Source):
         """From the headers of all files; those that cannot be read have no say."""
         sizes: set[tuple[int, ...]] = set()
         grey = deep = True
+        unread = ""
         for done, name in enumerate(self._paths, start=1):
             try:
                 with opened(self._root / name, self._megapixels) as image:
                     sizes.add(oriented_size(image))
                     grey = grey and is_grey(image)
                     deep = deep and image.mode == "I;16"
-            except DataError:
+            except DataError as error:
+                unread = unread or f"{name} ({error})"
                 continue
             if not grey and len(sizes) > 1:
                 break
             if progress is not None and done % 256 == 0:
                 progress(done, len(self._paths), f"surveying {self.name} (images)")
+        if not sizes:
+            raise DataError(f"{self.name}: none of the {len(self._paths)} images can be used; the first is {unread}")
         size = sizes.pop() if len(sizes) == 1 else None
         return Survey(size, 1 if grey else 3, "uint16" if deep and grey else "uint8")
 

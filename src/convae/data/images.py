@@ -7,13 +7,15 @@ whichever way it went in.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import io
 import math
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, _imaging
 
 from convae.core.errors import DataError
 from convae.core.names import shape_text
@@ -24,6 +26,18 @@ MEGAPIXELS = 80.0
 """Larger images are refused: a small file may claim pixels that fill the memory."""
 _MARGIN = 1.25
 """How many times the pixels wanted a reduced decoding keeps along each axis, at least."""
+
+
+def _quiet_tiff() -> None:
+    """Keeps libtiff, whose complaints Pillow raises as well, from printing them to stderr."""
+    with contextlib.suppress(OSError, AttributeError):
+        # Found through the library of Pillow that it is linked to.
+        library = ctypes.CDLL(_imaging.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
+
+
+_quiet_tiff()
 
 
 def load(path: str | Path, *, near: Sequence[int] | None = None, megapixels: float = MEGAPIXELS) -> Image.Image:
@@ -45,9 +59,11 @@ def load(path: str | Path, *, near: Sequence[int] | None = None, megapixels: flo
         raise DataError(f"{path}: {error}") from error
 
 
-def load_with_size(path: Path, near: Sequence[int] | None, megapixels: float) -> tuple[Image.Image, tuple[int, int]]:
-    """`load`, and the height and width in the file; the messages of its errors do not name the file."""
-    with opened(path, megapixels) as image:
+def load_with_size(
+    content: Path | bytes, near: Sequence[int] | None, megapixels: float
+) -> tuple[Image.Image, tuple[int, int]]:
+    """`load`, of a file or its content, and the height and width there; its errors do not name the file."""
+    with opened(content, megapixels) as image:
         size = oriented_size(image)
         if near is not None:
             longest = math.ceil(_MARGIN * max(near))
@@ -57,18 +73,21 @@ def load_with_size(path: Path, near: Sequence[int] | None, megapixels: float) ->
 
 
 @contextlib.contextmanager
-def opened(path: Path, megapixels: float) -> Iterator[Image.Image]:
-    """An image file of which only the header is read yet; whatever fails in the block is a DataError.
+def opened(content: Path | bytes, megapixels: float) -> Iterator[Image.Image]:
+    """An image, from a file or its content, of which only the header is read; failures in the block are DataErrors.
 
     Raises:
         DataError: missing, not an image, damaged or too large; the message does not name the file.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if isinstance(content, Path) and not stat.S_ISREG(content.stat().st_mode):
             # Opening a pipe would block for ever.
             raise DataError("a pipe, device or folder, not a file")
         # Given a name, Pillow maps raw TIFF pixels into memory and mixes up the sizes of those that lie on their side.
-        with path.open("rb") as file, Image.open(file) as image:
+        with (
+            content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as file,
+            Image.open(file) as image,
+        ):
             if image.width * image.height > megapixels * 1e6:
                 raise DataError(f"{image.width}×{image.height} pixels are more than {megapixels:g} megapixels")
             yield image

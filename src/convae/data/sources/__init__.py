@@ -12,10 +12,11 @@ from convae.data.places import Places
 from convae.data.sources.base import Source
 
 SOURCES = Registry("convae.data.sources", "data set", "Source")
+_SUFFIXES = {".npy": "arrays", ".npz": "arrays", ".csv": "manifest", ".jsonl": "manifest"}
 
 
 def open_source(given: Named, places: Places) -> Source:
-    """The source that a person named: `mnist`, `{folder: {path: photos}}`, or just the path of a folder.
+    """The source that a person named: `mnist`, `{folder: {path: photos}}`, or just the path of a folder or file.
 
     Raises:
         DataError: neither a data set's name nor a folder.
@@ -23,19 +24,24 @@ def open_source(given: Named, places: Places) -> Source:
     """
     name, options = named(given, "data.source")
     if name not in SOURCES and not options:
-        name, options = "folder", {"path": _folder(name)}
+        name, options = _by_path(name)
     target = SOURCES.get(name)
     source: Source = target(places, **arguments(target, options, f"data.source ({name})"))
     return source
 
 
-def _folder(text: str) -> str:
-    """`text`, if it is the path of a folder."""
+def _by_path(text: str) -> tuple[str, dict[str, str]]:
+    """The source that reads what lies at a path: a folder, or a file by its suffix."""
     path = Path(text).expanduser()
     if path.is_dir():
-        return text
+        return "folder", {"path": text}
+    if path.suffix.lower() in _SUFFIXES and path.exists():
+        return _SUFFIXES[path.suffix.lower()], {"path": text}
     if path.exists():
-        raise DataError(f"{path}: is a file, but data.source needs a data set's name or a folder of images")
+        raise DataError(
+            f"{path}: is a file, but data.source needs a data set's name, a folder of images, or a file"
+            f" ({', '.join(_SUFFIXES)})"
+        )
     if path.name != text:
         raise DataError(f"{path}: there is no such folder of images")
     raise DataError(f"{unknown('data set', text, SOURCES.names())} (nor is it a folder of images)")

@@ -1,0 +1,92 @@
+"""Arrays in .npy and .npz files: their shapes and types from the headers, their values without unpickling."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convae.core.errors import DataError
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in a file, of which only the header is read.
+
+    Attributes:
+        shape, dtype: as the header says.
+        read: gives the values.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[], NDArray[Any]]
+
+
+def open_npy(path: Path) -> StoredArray:
+    """The array in a .npy file; its values stay in the file until they are used.
+
+    Raises:
+        DataError: missing, damaged, or an array of Python objects.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a .npy file of numbers, or damaged") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return StoredArray(array.shape, array.dtype, lambda: array)
+
+
+def open_npz(path: Path) -> dict[str, StoredArray]:
+    """The arrays in a .npz file by their names.
+
+    Raises:
+        DataError: missing, damaged, or with arrays of Python objects.
+    """
+    found: dict[str, StoredArray] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                with archive.open(member) as file:
+                    shape, dtype = _header(file)
+                if dtype.hasobject:
+                    raise DataError(f"{path}: {member.filename} holds Python objects, not numbers")
+                if math.prod(shape) * dtype.itemsize > member.file_size:
+                    raise DataError(f"{path}: {member.filename} is shorter than its header says")
+                name = member.filename.removesuffix(".npy")
+                found[name] = StoredArray(shape, dtype, _reader(path, name))
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{path}: not a .npz file, or damaged ({error})") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return found
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and type at the beginning of a .npy file."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"version {version} of the format")
+    shape, _, dtype = readers[version](file)
+    return shape, dtype
+
+
+def _reader(path: Path, name: str) -> Callable[[], NDArray[Any]]:
+    def read() -> NDArray[Any]:
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                values: NDArray[Any] = arrays[name]
+        except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(f"{path}: {name} is damaged ({error})") from error
+        return values
+
+    return read

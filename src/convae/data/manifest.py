@@ -1,0 +1,67 @@
+"""Tables that say which images there are and what is known of them: CSV with a header, or a JSON object a line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from convae.core.errors import DataError
+
+PATHS = ("path", "file", "file_name", "filename", "image")
+"""The columns in which paths are looked for, first to last."""
+_LARGEST = 1 << 30
+
+
+def read_manifest(path: Path) -> list[dict[str, str]]:
+    """The rows of a table, all values as texts, an absent one empty.
+
+    Raises:
+        DataError: missing, not such a table, without rows, or with a row that is shorter or longer than the header.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"{path}: larger than {_LARGEST >> 20} MiB, so not a table of images")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file in UTF-8") from error
+    rows = _objects(text, path) if path.suffix.lower() == ".jsonl" else _table(text, path)
+    if not rows:
+        raise DataError(f"{path}: lists no images")
+    return rows
+
+
+def _table(text: str, path: Path) -> list[dict[str, str]]:
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows = list(reader)
+    except csv.Error as error:
+        raise DataError(f"{path}: not a CSV table ({error})") from error
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise DataError(f"{path} line {number}: has another number of values than the header")
+    return rows
+
+
+def _objects(text: str, path: Path) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path} line {number}: not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path} line {number}: needs an object, got {type(row).__name__}")
+        rows.append({key: _text(value) for key, value in row.items()})
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    return [{key: row.get(key, "") for key in keys} for row in rows]
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,77 @@
+"""The images that a CSV or JSONL table lists, with what it says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from convae.core.errors import DataError
+from convae.core.names import unknown
+from convae.data.image_files import ImageFiles, Megapixels
+from convae.data.images import MEGAPIXELS
+from convae.data.labels import numbered, part_numbers
+from convae.data.manifest import PATHS, read_manifest
+from convae.data.places import Places
+from convae.data.sources.base import Listing
+
+_PARTS = ("split", "part")
+
+
+class Manifest(ImageFiles):
+    """The images in a table with a row for each: a CSV file with a header, or a JSON object a line.
+
+    Paths stand in a column `path`, `file`, `file_name`, `filename` or `image`, relative to the table's folder or
+    absolute. A column `split` or `part` names the official parts. Every other column is kept: its texts are classes,
+    an empty one is missing. The label is the column `label` or `class`, or the only one.
+
+    Args:
+        places: not used.
+        path: the table.
+        megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
+    """
+
+    def __init__(self, places: Places, *, path: Path, megapixels: Megapixels = MEGAPIXELS) -> None:
+        super().__init__(places, path.expanduser().parent, megapixels)
+        self._table = path.expanduser()
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return f"manifest {self._table.name}"
+
+    def fingerprint(self) -> str:
+        """The files and the rows."""
+        return f"{super().fingerprint()} {self._rows}"
+
+    def lineage(self) -> str:
+        """The folder, the limit and the table."""
+        return f"{super().lineage()} {self._table.name}"
+
+    def listing(self) -> Listing:
+        """The rows."""
+        texts = {key: [row[key] for row in self._rows] for key in self._rows[0] if key != self._key}
+        part = next((name for name in _PARTS if name in texts), None)
+        parts = None if part is None else part_numbers(texts.pop(part), str(self._table))
+        columns = {name: numbered(values) for name, values in texts.items()}
+        label = next((name for name in columns if name in {"label", "class"} or len(columns) == 1), None)
+        return Listing(self._paths, columns, label, parts, stamps=self._stamps)
+
+    @cached_property
+    def _paths(self) -> Sequence[str]:
+        paths = [row[self._key] for row in self._rows]
+        if len(set(paths)) != len(paths):
+            twice = next(path for path in paths if paths.count(path) > 1)
+            raise DataError(f"{self._table}: lists {twice} more than once")
+        return paths
+
+    @cached_property
+    def _rows(self) -> list[dict[str, str]]:
+        return read_manifest(self._table)
+
+    @cached_property
+    def _key(self) -> str:
+        found = [name for name in PATHS if name in self._rows[0]]
+        if not found:
+            raise DataError(f"{self._table}: {unknown('column of paths', PATHS[0], self._rows[0])}")
+        return found[0]

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from convae.core.errors import ConvaeError, DataError
+from convae.data import DataConfig, in_order, open_split
+
+GENERATOR = np.random.default_rng(0)
+
+
+def everything(path, **options):
+    given = {"arrays": {"path": str(path), **options}} if options else str(path)
+    return open_split(DataConfig(source=given), "all")
+
+
+@pytest.mark.parametrize(
+    "shape", [(5, 16), (5, 6, 7), (5, 6, 7, 3), (5, 3, 6, 7), (5, 4, 6, 5), (5, 6, 7, 8), (5, 6, 7, 8, 2)]
+)
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32", "bool"])
+def test_signals_images_and_volumes_keep_their_values_and_type(tmp_path, shape, kind):
+    values = GENERATOR.random(shape)
+    largest = {"uint8": 255, "uint16": 65535}.get(kind)
+    array = (values > 0.5) if kind == "bool" else (values * largest).astype(kind) if largest else values.astype(kind)
+    np.save(tmp_path / "a.npy", array)
+    split = everything(tmp_path / "a.npy")
+    (batch,) = in_order(split, 5)
+    expected = array.astype(np.float64) / (largest or 1)
+    if len(shape) == 5 or (len(shape) == 4 and shape[-1] == 3):
+        expected = np.moveaxis(expected, -1, 1)
+    elif shape[1:] not in {(3, 6, 7), (4, 6, 5)}:
+        expected = expected[:, None]
+    assert batch.images.shape == expected.shape
+    np.testing.assert_allclose(batch.images.numpy(), expected, atol=1e-7)
+    assert str(split.images([0]).dtype) == "torch." + {"bool": "uint8"}.get(kind, kind)
+
+
+def test_the_axis_of_channels_can_be_named(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((5, 6, 7), np.uint8))
+    assert everything(tmp_path / "a.npy", channels="first").shape == (6, 7)
+    assert everything(tmp_path / "a.npy", channels="last").shape == (7, 6)
+    assert everything(tmp_path / "a.npy", channels="none").shape == (1, 6, 7)
+
+
+def test_other_types_and_ranges_need_a_range(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.array([[-1, 0, 3]], np.int64))
+    with pytest.raises(DataError, match="int64 have no range of their own: give `range`"):
+        everything(path)
+    (batch,) = in_order(everything(path, range=[-1, 3]), 1)
+    np.testing.assert_array_equal(batch.images[0, 0], [0, 0.25, 1])
+    np.save(path, np.array([[0.0, 0.5], [0.5, 2.0], [np.nan, 0.0]]))
+    split = everything(path)
+    assert split.keys == ["000000"]
+    assert split.skipped == [(name, "holds values outside [0, 1]: give `range`") for name in ("000001", "000002")]
+
+
+def test_packed_files_with_labels_and_parts(tmp_path):
+    images, labels = GENERATOR.integers(0, 256, (6, 4, 4), np.uint8), np.arange(6)
+    np.savez_compressed(tmp_path / "a.npz", x=images, y=labels)
+    split = everything(tmp_path / "a.npz")
+    np.testing.assert_array_equal(split.images(range(6))[:, 0], images)
+    np.testing.assert_array_equal(split.labels, labels)
+    np.savez(tmp_path / "b.npz", faces=images, people=labels, x=images[:1])
+    split = everything(tmp_path / "b.npz", images="faces", labels="people")
+    np.testing.assert_array_equal(split.labels, labels)
+    np.savez(tmp_path / "c.npz", test=images[4:], train=images[:4], train_labels=labels[:4], test_labels=labels[4:])
+    for part, rows in (("train", slice(4)), ("test", slice(4, 6))):
+        split = open_split(DataConfig(source=str(tmp_path / "c.npz"), validation=0), part)
+        np.testing.assert_array_equal(split.images(range(len(split)))[:, 0], images[rows])
+        np.testing.assert_array_equal(split.labels, labels[rows])
+
+
+def test_images_of_16_bits_and_floats_are_resized(tmp_path):
+    for kind, level in (("uint16", 40000), ("float32", 0.625)):
+        np.save(tmp_path / f"{kind}.npy", np.full((2, 8, 8), level, kind))
+        split = open_split(DataConfig(source=str(tmp_path / f"{kind}.npy"), size=4), "all")
+        assert split.shape == (1, 4, 4)
+        assert set(split.images([0, 1]).flatten().tolist()) == {level}
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_objects_are_never_unpickled(tmp_path, name):
+    array = np.array([[{"x": 1}]], object)
+    with (tmp_path / name).open("wb") as file:
+        (np.save if name == "a.npy" else np.savez)(file, array)
+    with pytest.raises(DataError, match=r"not a \.npy file of numbers|holds Python objects"):
+        everything(tmp_path / name)
+    (tmp_path / name).write_bytes(pickle.dumps(array))
+    with pytest.raises(DataError, match=r"not a \.np[yz] file"):
+        everything(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "message"),
+    [
+        ({"a": np.zeros((2, 2)), "b": np.zeros((2, 2))}, {}, "array of images"),
+        ({"x": np.zeros((2, 2))}, {"images": "y"}, "unknown array of images 'y'"),
+        ({"x": np.zeros((2, 2))}, {"labels": "y"}, "unknown array of labels 'y'"),
+        ({"x": np.zeros((2, 2)), "y": np.arange(3)}, {}, "3 labels for 2 images"),
+        ({"x": np.zeros((2, 2)), "y": np.zeros(2)}, {}, "one whole number an image"),
+        ({"x": np.zeros(2)}, {}, "shape 2 is no list of images"),
+        ({"train": np.zeros((2, 2)), "test": np.zeros((2, 3))}, {}, "several shapes"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(tmp_path, arrays, options, message):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ConvaeError, match=message):
+        everything(tmp_path / "a.npz", **options)
+
+
+def test_no_damage_of_a_packed_file_gives_a_traceback(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", x=GENERATOR.integers(0, 256, (3, 5, 5), np.uint8), y=np.arange(3))
+    content = (tmp_path / "a.npz").read_bytes()
+    for number in range(150):
+        damaged = bytearray(content)
+        damaged[GENERATOR.integers(len(content))] ^= 1 << int(GENERATOR.integers(8))
+        path = tmp_path / f"{number}.npz"
+        path.write_bytes(damaged if number % 3 else damaged[: GENERATOR.integers(len(content))])
+        try:
+            everything(path)
+        except DataError as error:
+            assert str(number) in str(error)  # either outcome is right

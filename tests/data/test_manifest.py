@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from convae.core.errors import DataError
+from convae.data import DataConfig, open_split
+
+ROWS = [
+    ("dog/0.png", "dog", "train"),
+    ("cat/1.png", "cat", "val"),
+    ("dog/2.png", "", "test"),
+    ("cat/3.png", "cat", "train"),
+]
+
+
+def write(folder, suffix):
+    path = folder / f"table.{suffix}"
+    if suffix == "csv":
+        path.write_text("file_name,label,split\r\n" + "".join(",".join(row) + "\r\n" for row in ROWS))
+    else:
+        rows = [dict(zip(("file_name", "label", "split"), (a, b or None, c), strict=True)) for a, b, c in ROWS]
+        path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_table_says_which_images_what_they_are_and_where_they_belong(pictures, suffix):
+    config = DataConfig(source=str(write(pictures, suffix)))
+    split = open_split(config, "all")
+    assert split.keys == [path for path, _, _ in ROWS]
+    assert split.classes == ("cat", "dog")
+    assert split.labels.tolist() == [1, 0, -1, 0]
+    assert open_split(config, "test").keys == ["dog/2.png"]
+    assert open_split(config, "validation").keys == ["cat/1.png"]
+    assert open_split(config, "train").keys == ["dog/0.png", "cat/3.png"]
+
+
+def test_other_columns_can_be_the_label(pictures):
+    (pictures / "t.csv").write_text("image,mood,size\ncat/1.png,happy,1\ndog/0.png,sad,2\n")
+    assert open_split(DataConfig(source=str(pictures / "t.csv")), "all").labels is None
+    split = open_split(DataConfig(source=str(pictures / "t.csv"), label="mood"), "all")
+    assert (split.classes, split.labels.tolist()) == (("happy", "sad"), [0, 1])
+
+
+def test_a_missing_file_is_skipped_and_a_changed_row_noticed(pictures):
+    table = pictures / "t.csv"
+    table.write_text("path,label\ncat/1.png,a\nnone.png,b\n")
+    split = open_split(DataConfig(source=str(table)), "all")
+    assert (split.keys, [name for name, _ in split.skipped]) == (["cat/1.png"], ["none.png"])
+    table.write_text("path,label\ncat/1.png,c\nnone.png,b\n")
+    assert open_split(DataConfig(source=str(table)), "all").classes == ("b", "c")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", "", "lists no images"),
+        ("t.csv", "path,label\n", "lists no images"),
+        ("t.csv", "path,label\na.png\n", "line 2: has another number of values"),
+        ("t.csv", "path\na.png,b\n", "line 2: has another number of values"),
+        ("t.csv", "place\na.png\n", "unknown column of paths"),
+        ("t.csv", "path\na.png\na.png\n", "lists a.png more than once"),
+        ("t.csv", "path,split\na.png,practice\n", "'practice' is no part of a data set"),
+        ("t.csv", 'path\n"a', "not a CSV table"),
+        ("t.csv", b"path\n\xff.png\n", "not a text file in UTF-8"),
+        ("t.jsonl", "{}\n[1]\n", "line 2: needs an object, got list"),
+        ("t.jsonl", "{'path': 1}\n", "line 1: not JSON"),
+    ],
+)
+def test_faulty_tables_are_named_with_the_line(tmp_path, photo, name, content, message):
+    photo().save(tmp_path / "a.png")
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=message) as caught:
+        open_split(DataConfig(source=str(tmp_path / name)), "all")
+    assert name in str(caught.value)
+
+
+def test_folders_name_the_official_parts(tmp_path, photo):
+    for number, part in enumerate(("train", "val", "test")):
+        for name in ("cat", "dog"):
+            path = tmp_path / "set" / part / name / "0.png"
+            path.parent.mkdir(parents=True)
+            photo(seed=number).save(path)
+    config = DataConfig(source=str(tmp_path / "set"))
+    for split, part in (("train", "train"), ("validation", "val"), ("test", "test")):
+        found = open_split(config, split)
+        assert found.keys == [f"{part}/cat/0.png", f"{part}/dog/0.png"]
+        assert (found.classes, found.labels.tolist()) == (("cat", "dog"), [0, 1])
+        assert found.describe()["chosen"] == "official"

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from convae.data import DataConfig, open_split
+from convae.data.sources.sprites import COLOURS, FACTORS, draw
+
+MIDDLE = {"shape": 0, "scale": 5, "rotation": 0, "x": 15, "y": 15, "colour": 0}
+
+
+def centre(image: np.ndarray) -> tuple[float, float]:
+    """Where the sprite's mass is, as shares of the image: across, down."""
+    mass = image.astype(float).sum(-1)
+    points = (np.arange(len(image)) + 0.5) / len(image)
+    return float((mass.sum(0) * points).sum() / mass.sum()), float((mass.sum(1) * points).sum() / mass.sum())
+
+
+@pytest.mark.parametrize("shape", range(2))
+@pytest.mark.parametrize("rotation", [0, 7, 31])
+def test_the_factors_are_what_is_drawn(shape, rotation):
+    for x, y in ((0, 31), (15, 3)):
+        image = draw({**MIDDLE, "shape": shape, "rotation": rotation, "x": x, "y": y}, 64)
+        np.testing.assert_allclose(centre(image), [float(FACTORS["x"][x]), float(FACTORS["y"][y])], atol=2e-3)
+
+
+def test_areas_grow_with_the_square_of_the_scale():
+    areas = [draw({**MIDDLE, "scale": scale}, 64)[..., 0].sum() / 255 / 64**2 for scale in range(6)]
+    np.testing.assert_allclose(areas, [(2 * 0.165 * float(scale)) ** 2 for scale in FACTORS["scale"]], rtol=0.03)
+
+
+def test_a_quarter_turn_turns_the_picture():
+    heart = {**MIDDLE, "shape": 2}
+    turned = draw({**heart, "rotation": 10}, 64).astype(int)
+    upright = draw(heart, 64)
+    mirrored = [np.rot90(upright, 3, (0, 1)).astype(int), np.rot90(upright, 1, (0, 1)).astype(int)]
+    differences = sorted(
+        float(np.abs(np.roll(other, shift, (0, 1)) - turned).mean())
+        for other in mirrored
+        for shift in ((0, 0), (1, 0), (0, 1), (1, 1), (-1, 0), (0, -1))
+    )
+    assert differences[0] < 3 < differences[-1]
+
+
+def test_colours_are_the_named_ones_and_nothing_leaves_the_image():
+    for number, colour in enumerate(COLOURS.values()):
+        assert draw({**MIDDLE, "colour": number}, 64).max((0, 1)).tolist() == list(colour)
+    for shape in range(3):
+        for rotation in range(0, 40, 5):
+            for corner in ((0, 0), (31, 31)):
+                image = draw({**MIDDLE, "shape": shape, "rotation": rotation, "x": corner[0], "y": corner[1]}, 64)
+                assert not image[[0, -1]].any()
+                assert not image[:, [0, -1]].any()
+
+
+def test_a_split_carries_every_factor_and_a_larger_set_begins_with_the_smaller():
+    small = open_split(DataConfig(source={"sprites": {"count": 30, "size": 32}}), "all")
+    large = open_split(DataConfig(source={"sprites": {"count": 60, "size": 32}}), "all")
+    other = open_split(DataConfig(source={"sprites": {"count": 30, "size": 32, "seed": 1}}, label="colour"), "all")
+    assert small.shape == (3, 32, 32)
+    assert list(small.columns) == ["shape", "scale", "rotation", "x", "y", "colour"]
+    assert small.classes == ("square", "ellipse", "heart")
+    assert other.classes == tuple(COLOURS)
+    for name, column in small.columns.items():
+        assert column.classes == FACTORS[name]
+        np.testing.assert_array_equal(column.values, large.columns[name].values[:30])
+    np.testing.assert_array_equal(small.images(range(30)), large.images(range(30)))
+    assert small.content_hash != other.content_hash
+    index = 17
+    factors = {name: int(column.values[index]) for name, column in small.columns.items()}
+    np.testing.assert_array_equal(small.images([index])[0].movedim(0, -1), draw(factors, 32))
