@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,7 +14,9 @@ Data = Annotated[
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Where data sets lie on this machine.", show_default=False)
 ]
-SplitOption = Annotated[str, typer.Option("--split", help="train, validation, test or all.")]
+SplitOption = Annotated[
+    Literal["train", "validation", "test", "all"], typer.Option("--split", help="Which part of the data set.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for what is written.", show_default=False)]

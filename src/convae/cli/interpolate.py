@@ -43,11 +43,12 @@ def interpolate(
         ends = named_images(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar))
     with torch.no_grad():
         points = loaded.encode(ends.to(next(loaded.parameters()).device)).mean.cpu()
+    way = path(points, steps, mode=mode)
     legs = between(points[:-1], points[1:], steps, mode=mode)
     names = [word.rpartition("/")[2] for word in images]
     labels = [f"{start} → {end}" for start, end in pairwise(names)]
     rows = grid(decode(loaded, legs.flatten(0, 1)), row_labels=labels, title=f"{loaded.name}: {mode}")
     save(rows, still)
-    animate(decode(loaded, path(points, steps, mode=mode)), moving)
+    animate(decode(loaded, way), moving)
     wrote(still)
     wrote(moving)

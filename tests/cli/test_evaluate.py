@@ -1,0 +1,94 @@
+"""`convae evaluate` and `convae ood` as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command import run
+
+
+def test_figures_are_printed_and_written_with_their_protocol(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("evaluate", artifact, "--json", tmp_path / "new" / "figures.json", "--html", tmp_path / "new" / "page.html")
+    printed = capsys.readouterr().out
+    assert "tiny on 180 digits images (test)" in printed
+    for name in ("elbo", "psnr", "ssim", "active-units"):
+        assert name in printed
+    assert printed.splitlines()[-2:] == [str(tmp_path / "new" / "figures.json"), str(tmp_path / "new" / "page.html")]
+    figures = json.loads((tmp_path / "new" / "figures.json").read_text())
+    low, high = figures["psnr"]["interval"]
+    assert low < figures["psnr"]["value"] < high
+    assert figures["protocol"]["data"]["count"] == 180
+    assert "</html>" in (tmp_path / "new" / "page.html").read_text()
+
+
+def test_named_metrics_with_options_and_an_encoder(artifact: Path, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    run("evaluate", artifact, "nll.samples=3", "--metrics", "fd, psnr", "--encoder", artifact, "--json", file)
+    figures = json.loads(file.read_text())
+    assert set(figures) == {"nll", "psnr", "fd-tiny", "protocol"}
+    assert figures["protocol"]["metrics"]["nll"] == {"samples": 3}
+
+
+def test_the_same_call_gives_the_same_bytes_and_another_seed_others(artifact: Path, tmp_path: Path) -> None:
+    for name, seed, size in (("a", 0, 64), ("b", 0, 64), ("c", 1, 64)):
+        options = ("--seed", seed, "--batch-size", size, "--metrics", "elbo,mse", "--json", tmp_path / name)
+        run("evaluate", artifact, *options)
+    first, second, other = ((tmp_path / name).read_bytes() for name in "abc")
+    assert first == second != other
+
+
+def test_nothing_is_overwritten_without_force(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "figures.json"
+    file.write_text("mine")
+    run("evaluate", artifact, "--metrics", "mse", "--json", file, code=2)
+    assert file.read_text() == "mine"
+    assert "is there already" in capsys.readouterr().err
+    run("evaluate", artifact, "--metrics", "mse", "--json", file, "--force")
+    assert "mse" in json.loads(file.read_text())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing"], "missing: no such folder, so no model can be loaded from it"),
+        (["MODEL", "--metrics", "pnsr"], "unknown metric 'pnsr': did you mean 'psnr'?"),
+        (["MODEL", "nll.sampels=4"], "did you mean 'samples'?"),
+        (["MODEL", "nll.samples=-1"], "greater than 0 (got -1)"),
+        (["MODEL", "nll"], "'nll': an override is written key.path=value"),
+        (["MODEL", "--split", "tset"], "invalid value for '--split'"),
+        (["MODEL", "--data", "minst"], "did you mean 'mnist'"),
+        (["MODEL", "--device", "tpu"], "device 'tpu' is not available here"),
+        (["MODEL", "--metrics", "fd"], "give an encoder"),
+        (
+            ["MODEL", "--batch-size", "0"],
+            "invalid value for '--batch-size': Input should be greater than or equal to 1",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    artifact: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("evaluate", *(artifact if word == "MODEL" else word for word in arguments), code=2)
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert told.startswith("convae: ")
+    assert len(told.splitlines()) == 1
+
+
+def test_foreign_images_are_told_apart(
+    artifact: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("ood", artifact, "--against", photos, "--split", "all", "--out", tmp_path, "--score", "reconstruction")
+    assert "AUROC" in capsys.readouterr().out
+    found = json.loads((tmp_path / "ood.json").read_text())
+    assert 0 <= found["auroc"]["interval"][0] <= found["auroc"]["value"] <= found["auroc"]["interval"][1] <= 1
+    assert found["protocol"]["data"]["count"] == 1797
+    assert found["protocol"]["against"]["count"] == 6
+    assert (tmp_path / "ood.png").read_bytes().startswith(b"\x89PNG")
+    run("ood", artifact, "--against", photos, "--split", "all", "--out", tmp_path, code=2)

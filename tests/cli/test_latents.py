@@ -1,0 +1,201 @@
+"""The commands that use a trained model, as a user calls them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import run
+from PIL import Image
+
+import convae
+from convae.latents import read_latents
+
+DRAWN = {
+    "reconstruct": ["reconstructions.png"],
+    "sample": ["samples.png", "00.png", "63.png"],
+    "interpolate": ["interpolation.png", "interpolation.webp"],
+    "translate": ["translation.png"],
+    "traverse": ["traversal.png"],
+    "manifold": ["manifold.png"],
+    "clusters": ["clusters.png", "centroids.png", "clusters.json"],
+    "scatter": ["scatter.png", "scatter.svg"],
+    "neighbours": ["neighbours.png"],
+    "anomalies": ["anomalies.png", "anomalies.csv"],
+}
+MORE = {"interpolate": ["0", "5"], "translate": ["0", "1", "--label", "3"], "neighbours": ["0", "4"]}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("command", DRAWN)
+def test_a_command_writes_what_it_says_the_same_again_and_never_over_it(
+    command: str, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "new" / "first", tmp_path / "second"
+    run(command, artifact, *MORE.get(command, []), "--out", first)
+    printed = capsys.readouterr().out.splitlines()
+    assert str(first / DRAWN[command][0]) in printed
+    assert all((first / name).stat().st_size for name in DRAWN[command])
+    run(command, artifact, *MORE.get(command, []), "--out", second)
+    assert files(first) == files(second)
+
+    (first / DRAWN[command][0]).write_bytes(b"mine")
+    run(command, artifact, *MORE.get(command, []), "--out", first, code=2)
+    assert (first / DRAWN[command][0]).read_bytes() == b"mine"
+    assert "is there already" in capsys.readouterr().err
+    run(command, artifact, *MORE.get(command, []), "--out", first, "--force")
+    assert files(first) == files(second)
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        ("sample", ["--count", "9"]),
+        ("traverse", []),
+        ("manifold", ["--steps", "3"]),
+        ("interpolate", ["0", "1", "2", "--steps", "3"]),
+        ("anomalies", []),
+        ("neighbours", ["0", "--count", "2"]),
+        ("clusters", ["--count", "3"]),
+        ("reconstruct", ["--every"]),
+    ],
+)
+@pytest.mark.parametrize("shape", [(3, 6, 10)])
+def test_models_of_other_shapes_are_used_alike(
+    command: str, more: list[str], shape: tuple[int, ...], photos: Path, tmp_path: Path
+) -> None:
+    model = convae.build(
+        {
+            "input": list(shape),
+            "encoder": ["flatten"],
+            "bottleneck": {"gaussian": {"latent": 2}},
+            "decoder": [{"linear": {"features": int(np.prod(shape))}}, {"unflatten": {"to": list(shape)}}],
+        }
+    )
+    convae.save(model, tmp_path / "model")
+    given = [] if command == "sample" else ["--data", photos, "--split", "all"]
+    run(command, tmp_path / "model", *more, *given, "--out", tmp_path / "out")
+    assert files(tmp_path / "out")
+
+
+def test_encoding_then_decoding_keeps_names_and_nesting(artifact: Path, photos: Path, tmp_path: Path) -> None:
+    run("encode", artifact, "--data", photos, "--out", tmp_path / "latents")
+    encoding, _ = read_latents(tmp_path / "latents")
+    assert sorted(encoding.names) == sorted(str(path.relative_to(photos)) for path in photos.rglob("*.png"))
+    run("decode", artifact, tmp_path / "latents", "--out", tmp_path / "images")
+    assert set(files(tmp_path / "images")) == set(encoding.names)
+    model = convae.load(artifact)
+    with torch.no_grad():
+        wanted = model.decode(encoding.mean).mean
+    for name, image in zip(encoding.names, wanted, strict=True):
+        found = np.asarray(Image.open(tmp_path / "images" / name)) / 255
+        assert np.abs(found - image[0].numpy()).max() <= 0.5 / 255 + 1e-6
+    run("decode", artifact, tmp_path / "latents", "--out", tmp_path / "images", code=2)
+
+
+def test_encoding_goes_on_where_it_stopped(artifact: Path, photos: Path, tmp_path: Path) -> None:
+    run("encode", artifact, "--data", photos, "--out", tmp_path, "--format", "npz")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("latents-*")}
+    run("encode", artifact, "--data", photos, "--out", tmp_path, "--format", "npz")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    run("encode", artifact, "--data", "digits", "--out", tmp_path, "--format", "npz", code=2)
+
+
+def test_latents_whose_names_lead_out_of_the_folder_are_refused(
+    artifact: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("encode", artifact, "--data", photos, "--out", tmp_path / "latents", "--format", "npz")
+    (file,) = (tmp_path / "latents").glob("latents-*")
+    with np.load(file) as arrays:
+        kept = dict(arrays)
+    kept["names"][0] = "../../evil.png"
+    np.savez(file, **kept)
+    run("decode", artifact, tmp_path / "latents", "--out", tmp_path / "deep" / "images", code=2)
+    assert "leads out of the folder" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("evil.png"))
+
+
+def test_every_reconstruction_goes_under_its_images_name(artifact: Path, photos: Path, tmp_path: Path) -> None:
+    run("reconstruct", artifact, "--data", photos, "--split", "all", "--every", "--count", 2, "--out", tmp_path)
+    wanted = {str(path.relative_to(photos)) for path in photos.rglob("*.png")}
+    assert set(files(tmp_path)) == wanted | {"reconstructions.png"}
+
+
+def test_the_first_samples_do_not_depend_on_the_count(artifact: Path, tmp_path: Path) -> None:
+    run("sample", artifact, "--count", 3, "--seed", 4, "--out", tmp_path / "few")
+    run("sample", artifact, "--count", 9, "--seed", 4, "--out", tmp_path / "many")
+    run("sample", artifact, "--count", 3, "--seed", 5, "--out", tmp_path / "other")
+    few, many, other = (files(tmp_path / name) for name in ("few", "many", "other"))
+    assert all(few[f"{number}.png"] == many[f"{number}.png"] for number in range(3))
+    assert few["0.png"] != other["0.png"]
+
+
+def test_an_interpolation_between_files_ends_at_their_reconstructions(
+    artifact: Path, photos: Path, tmp_path: Path
+) -> None:
+    a, b = photos / "dogs" / "0.png", photos / "cats" / "indoors" / "1.png"
+    run("interpolate", artifact, a, b, "--steps", 5, "--mode", "slerp", "--out", tmp_path)
+    with Image.open(tmp_path / "interpolation.webp") as film:
+        assert film.n_frames == 8  # five there, three back
+
+
+def test_a_direction_comes_from_classes_or_from_two_folders(artifact: Path, photos: Path, tmp_path: Path) -> None:
+    run("translate", artifact, 0, "--label", 1, "--against", 7, "--strengths", "0,1", "--out", tmp_path / "classes")
+    folders = ("--having", photos / "dogs", "--without", photos / "cats")
+    run("translate", artifact, 0, *folders, "--out", tmp_path / "folders")
+    assert files(tmp_path / "classes").keys() == files(tmp_path / "folders").keys() == {"translation.png"}
+
+
+def test_clusters_and_anomalies_list_every_image(artifact: Path, tmp_path: Path) -> None:
+    run("clusters", artifact, "--count", 4, "--out", tmp_path)
+    found = json.loads((tmp_path / "clusters.json").read_text())
+    assert sum(cluster["size"] for cluster in found["clusters"]) == len(found["cluster_of"]) == 180
+    run("anomalies", artifact, "--out", tmp_path)
+    with (tmp_path / "anomalies.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    scores = [float(row["negative ELBO (nats)"]) for row in rows]
+    assert len(rows) == 180
+    assert scores == sorted(scores, reverse=True)
+    assert {row["name"] for row in rows} == set(found["cluster_of"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["interpolate", "MODEL", "0", "200"], "image 200: the split has images 0 to 179"),
+        (["interpolate", "MODEL", "0"], "a way needs at least two points, got 1"),
+        (["interpolate", "MODEL", "0", "nothing.png"], "nothing.png"),
+        (["translate", "MODEL", "0"], "a direction comes from --label"),
+        (["translate", "MODEL", "0", "--label", "cat"], "unknown class 'cat'"),
+        (
+            ["translate", "MODEL", "0", "--label", "3", "--strengths", "much"],
+            "--strengths: numbers with commas between",
+        ),
+        (["manifold", "MODEL", "--axes", "0,9"], "two different latent values from 0 to 2, got (0, 9)"),
+        (["manifold", "MODEL", "--axes", "0.5,1"], "--axes: numbers with commas between"),
+        (["clusters", "MODEL", "--count", "500"], "180 latents make 1 to 180 clusters, got 500"),
+        (["scatter", "MODEL", "--method", "raw"], "latents of 3 values have no plane of their own"),
+        (["sample", "MODEL", "--truncation", "0"], "the truncation is at least 0.1"),
+        (["neighbours", "MODEL", "0", "--data", "missing/folder"], "there is no such folder of images"),
+        (["encode", "MODEL", "--format", "pickle"], "unknown format of latents 'pickle'"),
+        (["decode", "MODEL", "missing"], "missing: holds no latents"),
+        (["traverse", "missing"], "missing: no such folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_nothing_is_written(
+    artifact: Path, tmp_path: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [artifact if word == "MODEL" else word for word in arguments]
+    run(*words, "--out", tmp_path / "out", code=2)
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert told.startswith("convae: ")
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

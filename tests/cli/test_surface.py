@@ -1,0 +1,46 @@
+"""The surface of the command line is frozen: what scripts rely on changes on purpose or not at all.
+
+After a change on purpose: `python tests/cli/test_surface.py` writes the new surface.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import get_type_hints
+
+from typer.main import get_command
+
+from convae.cli import COMMANDS, _app
+
+SURFACE = Path(__file__).with_name("surface.txt")
+
+
+def surface() -> str:
+    """Every command with its arguments, options, types and defaults."""
+    lines = []
+    for name, command in sorted(get_command(_app()).commands.items()):  # type: ignore[attr-defined]  # it is a group
+        lines.append(f"convae {name}")
+        kinds = get_type_hints(COMMANDS.get(name))
+        for parameter in command.params:
+            names = " ".join([*parameter.opts, *parameter.secondary_opts])
+            default = "" if parameter.required else f" = {parameter.default!r}"
+            lines.append(f"  {names}: {inspect.formatannotation(kinds[parameter.name])}{default}")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_surface_is_as_it_was() -> None:
+    assert surface() == SURFACE.read_text(encoding="utf-8"), "renew it with: python tests/cli/test_surface.py"
+
+
+def test_every_command_and_option_says_what_it_does() -> None:
+    group = get_command(_app())
+    assert set(group.commands) == set(COMMANDS.names())  # type: ignore[attr-defined]
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        assert (command.help or "").strip(), name
+        for parameter in command.params:
+            assert parameter.help, f"{name} {parameter.name}"
+
+
+if __name__ == "__main__":
+    SURFACE.write_text(surface(), encoding="utf-8")
