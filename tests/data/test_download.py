@@ -1,0 +1,303 @@
+"""Downloads against a server on this machine that does what servers do."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convae.core.errors import DataError
+from convae.data import DataConfig, download, open_split
+from convae.data.sources.mnist import Mnist
+
+CONTENT = np.random.default_rng(0).integers(0, 256, 600_000, np.uint8).tobytes()
+GOOD = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Each path is a way to behave; counts in `server.asked` how often each was asked, and with which Range."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        behaviour = self.path.strip("/").split("/")[0]
+        asked = self.server.asked.setdefault(behaviour, [])
+        asked.append(self.headers.get("Range"))
+        getattr(self, behaviour.replace("-", "_"))(len(asked))
+
+    def answer(self, content: bytes, status: int = 200, length: int | None = None, **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content) if length is None else length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def ranged(self, limit: int | None = None) -> None:
+        asked = self.headers.get("Range")
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        rest = CONTENT[start:]
+        headers = {"Content_Range": f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"} if asked else {}
+        self.answer(rest[:limit], 206 if asked else 200, len(rest), **headers)
+
+    def good(self, _: int) -> None:
+        self.ranged()
+
+    def truncating(self, _: int) -> None:
+        self.ranged(150_000)
+
+    def stubborn(self, time: int) -> None:
+        """Breaks off once, and knows nothing of ranges."""
+        self.answer(CONTENT[:1000] if time == 1 else CONTENT, length=len(CONTENT))
+
+    def stalling(self, time: int) -> None:
+        if time > 1:
+            self.ranged()
+        else:
+            self.answer(CONTENT[:1000], length=len(CONTENT))
+            self.wfile.flush()
+            self.server.stopped.wait(5)
+
+    def corrupt(self, _: int) -> None:
+        self.answer(CONTENT[:-1] + b"\0")
+
+    def corrupt_once(self, time: int) -> None:
+        self.answer(bytes(len(CONTENT)) if time == 1 else CONTENT)
+
+    def endless(self, _: int) -> None:
+        self.answer(CONTENT + CONTENT)
+
+    def endless_unsaid(self, _: int) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(CONTENT + CONTENT)
+
+    def page(self, _: int) -> None:
+        self.answer(b"<html>quota exceeded</html>", Content_Type="text/html; charset=utf-8")
+
+    def elsewhere(self, _: int) -> None:
+        self.answer(b"", 302, Location="/good")
+
+    def circle(self, _: int) -> None:
+        self.answer(b"", 302, Location="/circle")
+
+    def wrong_part(self, time: int) -> None:
+        if time == 1:
+            self.answer(CONTENT[:1000], length=len(CONTENT))
+        else:
+            self.answer(CONTENT[:50], 206, Content_Range=f"bytes 0-49/{len(CONTENT)}")
+
+    def busy(self, time: int) -> None:
+        if time < 3:
+            self.answer(b"", 429, Retry_After="0")
+        else:
+            self.ranged()
+
+    def not_there(self, _: int) -> None:
+        self.answer(b"", 404)
+
+    def broken(self, _: int) -> None:
+        self.answer(b"", 500)
+
+    def too_short(self, _: int) -> None:
+        self.answer(b"", 416)
+
+    def files(self, _: int) -> None:
+        path = Path(self.server.folder, self.path.rpartition("/")[2])
+        self.answer(path.read_bytes()) if path.exists() else self.answer(b"", 404)
+
+    def slow(self, _: int) -> None:
+        asked = self.headers.get("Range")
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        headers = {"Content_Range": f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"} if asked else {}
+        self.answer(b"", 206 if asked else 200, len(CONTENT) - start, **headers)
+        for place in range(start, len(CONTENT), 20_000):
+            self.wfile.write(CONTENT[place : place + 20_000])
+            self.wfile.flush()
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    """A server, and a client that is not patient."""
+    monkeypatch.setattr(download, "TIMEOUT", 0.5)
+    monkeypatch.setattr(download, "PAUSE", 0.001)
+    monkeypatch.setattr(download, "TRIES", 3)
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    found = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    # A client that goes away in the middle is what is tested here.
+    found.handle_error = lambda *_: None
+    found.asked, found.stopped = {}, threading.Event()
+    thread = threading.Thread(target=found.serve_forever, args=(0.02,))
+    thread.start()
+    yield found
+    found.stopped.set()
+    found.shutdown()
+    thread.join()
+    found.server_close()
+
+
+def remote(server: ThreadingHTTPServer, *behaviours: str, **more: object) -> download.Remote:
+    urls = tuple(f"http://127.0.0.1:{server.server_port}/{behaviour}" for behaviour in behaviours)
+    return download.Remote("file.bin", urls, **{"digest": GOOD, "size": len(CONTENT), **more})
+
+
+@pytest.mark.parametrize(
+    "behaviour", ["good", "truncating", "stubborn", "stalling", "corrupt-once", "elsewhere", "busy"]
+)
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+def test_what_servers_do_is_borne_with(server, tmp_path, behaviour, size):
+    told = []
+    download.download(
+        [remote(server, behaviour, size=size)], tmp_path, lambda done, total, what: told.append((done, total, what))
+    )
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert told[-1][2] == "downloading file.bin (MB)"
+    if behaviour == "truncating":
+        assert server.asked["truncating"] == [None, "bytes=150000-", "bytes=300000-", "bytes=450000-"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("corrupt", "is damaged or another file"),
+        ("endless", "too much|sends more than the 600,000 bytes"),
+        ("endless-unsaid", "sends more than the 600,000 bytes"),
+        ("page", "answers with a page"),
+        ("circle", "answers 302"),
+        ("wrong-part", "another part of the file"),
+        ("not-there", "answers 404 Not Found"),
+        ("broken", "answers 500 Internal Server Error"),
+        ("too-short", "holds less"),
+    ],
+)
+def test_another_mirror_helps_and_without_one_the_reason_is_told(server, tmp_path, behaviour, reason):
+    with pytest.raises(DataError, match=reason) as caught:
+        download.download([remote(server, behaviour)], tmp_path / "alone")
+    assert f"/{behaviour}: " in str(caught.value)
+    assert not (tmp_path / "alone" / "file.bin").exists()
+    assert len(server.asked[behaviour]) <= 12
+    download.download([remote(server, behaviour, "good")], tmp_path / "two")
+    assert (tmp_path / "two" / "file.bin").read_bytes() == CONTENT
+
+
+def test_a_server_that_is_not_there_is_told(tmp_path, server):
+    gone = download.Remote("file.bin", ("http://127.0.0.1:1/x",), GOOD)
+    with pytest.raises(DataError, match="cannot be reached"):
+        download.download([gone], tmp_path)
+    both = download.Remote("file.bin", (*remote(server, "not-there").urls, *gone.urls), GOOD)
+    with pytest.raises(DataError, match=r"answers 404.*; .*cannot be reached"):
+        download.download([both], tmp_path)
+
+
+def test_a_part_of_something_else_is_thrown_away(server, tmp_path):
+    (tmp_path / ".file.bin.part").write_bytes(bytes(1000))
+    download.download([remote(server, "good")], tmp_path)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    (tmp_path / "file.bin").unlink()
+    (tmp_path / ".file.bin.part").write_bytes(bytes(len(CONTENT) + 5))
+    download.download([remote(server, "good", size=None)], tmp_path)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_md5_where_only_that_is_published_and_nothing_twice(server, tmp_path):
+    digest = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+    for _ in range(2):
+        download.download([remote(server, "good", digest=digest, algorithm="md5")], tmp_path)
+    assert server.asked["good"] == [None]
+
+
+GET = """
+import sys
+from pathlib import Path
+from convae.data.download import Remote, download
+download([Remote("file.bin", (sys.argv[1],), sys.argv[2], size=int(sys.argv[3]))], Path(sys.argv[4]))
+"""
+
+
+def getter(server: ThreadingHTTPServer, folder: Path) -> subprocess.Popen[bytes]:
+    url = remote(server, "slow").urls[0]
+    return subprocess.Popen([sys.executable, "-c", GET, url, GOOD, str(len(CONTENT)), str(folder)])
+
+
+def test_a_killed_download_goes_on_where_it_stopped(server, tmp_path):
+    for moment in (50_000, 200_000, 400_000):
+        process = getter(server, tmp_path)
+        part = tmp_path / ".file.bin.part"
+        while not part.exists() or part.stat().st_size < moment:
+            assert process.poll() is None
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "file.bin").exists()
+    process = getter(server, tmp_path)
+    assert process.wait(60) == 0
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    starts = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in server.asked["slow"][1:]]
+    assert starts == sorted(starts)
+    assert starts[0] >= 50_000
+
+
+def test_two_processes_at_once_download_once(server, tmp_path):
+    processes = [getter(server, tmp_path) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert len(server.asked["slow"]) == 1
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+@pytest.fixture
+def small_mnist(tmp_path, server, write_idx, monkeypatch) -> list[Path]:
+    """The files of a small MNIST, which the server has."""
+    server.folder = tmp_path / "published"
+    files = sorted(write_idx(tmp_path / "published").iterdir())
+    remotes = tuple(
+        download.Remote(
+            path.name,
+            (remote(server, f"files/{path.name}").urls),
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            size=path.stat().st_size,
+        )
+        for path in files
+    )
+    monkeypatch.setattr(Mnist, "remotes", remotes)
+    return files
+
+
+def test_a_known_set_that_is_not_found_is_downloaded_once(tmp_path, small_mnist, monkeypatch, cache):
+    monkeypatch.delenv("CONVAE_OFFLINE")
+    assert len(open_split(DataConfig(source="mnist"), "all")) == 17
+    assert sorted(path.name for path in (cache / "data" / "mnist").glob("[!.]*")) == [path.name for path in small_mnist]
+    for path in small_mnist:
+        path.unlink()
+    assert len(open_split(DataConfig(source="mnist"), "all")) == 17
+    with pytest.raises(DataError) as caught:
+        open_split(DataConfig(source="mnist", dir=tmp_path / "given"), "all")
+    for words in (
+        "mnist: cannot be downloaded (",
+        "answers 404",
+        "get t10k-images",
+        "https://",
+        f"put what you got into {tmp_path / 'given' / 'mnist'}",
+    ):
+        assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["configuration", "environment"])
+def test_downloads_can_be_forbidden(small_mnist, monkeypatch, way):
+    if way == "configuration":
+        monkeypatch.delenv("CONVAE_OFFLINE")
+    with pytest.raises(DataError, match="mnist: not found: get"):
+        open_split(DataConfig(source="mnist", download=way != "configuration"), "all")
