@@ -21,6 +21,8 @@ from convae.model.network import Network
 
 BRANCH_SCALE = 0.1
 """The last weight of a residual branch is this much smaller, so that a deep stack begins close to the identity."""
+RAW_SCALE = 0.1
+"""The last weight of the decoder likewise, so that reconstructions begin close to plain grey."""
 LOGVAR_SCALE = 0.1
 """The log-variance half of a bottleneck's head likewise, so that posteriors begin close to unit variance."""
 
@@ -52,15 +54,20 @@ def _scales(model: nn.Module) -> Iterator[tuple[str, float]]:
     for name, network in model.named_modules():
         if not isinstance(network, Network):
             continue
-        weighted = [index for index, layer in enumerate(network) if layer.fan_in() is not None]
+        part = name.rpartition(".")[2]
+        scale = {"branch": BRANCH_SCALE, "decoder": RAW_SCALE}.get(part, 1.0)
+        weighted = [
+            index
+            for index, layer in enumerate(network)
+            if any(True for _ in layer.parameters()) and not isinstance(layer, Activation)
+        ]
         gain = 1.0
         for index, layer in enumerate(network):
             if isinstance(layer, Activation):
                 gain = layer.gain()
                 continue
-            last = name.rpartition(".")[2] == "branch" and weighted and index == weighted[-1]
-            yield f"{name}.{index}".removeprefix("."), gain * (BRANCH_SCALE if last else 1.0)
-            if any(True for _ in layer.parameters()):
+            yield f"{name}.{index}".removeprefix("."), gain * (scale if weighted[-1:] == [index] else 1.0)
+            if index in weighted:
                 # Its own weights, norms or inner layers bring the values back to a mean square of one.
                 gain = 1.0
 

@@ -8,13 +8,14 @@ from typing import Any, Literal
 from convae.core.arguments import ImageShape, Named, Positive
 from convae.model.mirror import enlarged, halvings, raw_channels
 
-SIZES = {"tiny": (24, 1, False), "small": (40, 2, False), "base": (64, 2, True)}
+SIZES = {"tiny": (16, 1, False), "small": (32, 2, False), "base": (64, 2, True)}
 """Channels of the first map, residual blocks for each size of map, and whether the smallest map attends."""
 SMALLEST = 8
 """Sizes are halved until none is larger."""
 MOST = 4
 """Channels are doubled with each halving after the first, up to this many times the first."""
-GROUPS = 8
+CHANNELS_OF_GROUP = 4
+"""In each group of a norm of the first map; later maps have as many groups."""
 
 
 def resnet(
@@ -43,7 +44,7 @@ def resnet(
         times += 1
     sizes = halvings(input[1:], times)
     widths = [width * min(2**step, MOST) for step in range(times)]
-    norm = {"group-norm": {"groups": GROUPS}}
+    norm = {"group-norm": {"groups": width // CHANNELS_OF_GROUP}}
     attention = [{"attention": {"heads": 4, "norm": norm}}] if attends else []
 
     def stage(channels: int) -> list[Any]:

@@ -1,0 +1,42 @@
+"""`convae presets`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def presets(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+) -> None:
+    """List the presets: what they are, and their parameters, operations and shapes at their own size."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from convae.cli._screen import results
+    from convae.cli.show import engineering
+    from convae.core.names import shape_text
+    from convae.model.presets import PRESETS
+    from convae.model.spec import resolve
+    from convae.model.summary import summary
+    from convae.model.vae import VAE
+
+    head = ["preset", "input", "latent", "parameters", "FLOPs per image", "what it is"]
+    rows = []
+    for name in PRESETS.names():
+        model = VAE(resolve(name))
+        layers = summary(model)
+        parameters, flops = (sum(getattr(row, key) for row in layers) for key in ("parameters", "flops"))
+        shapes = (shape_text(model.input_shape), shape_text(model.latent_shape))
+        rows.append([name, *shapes, engineering(parameters), engineering(flops), PRESETS.summary(name)])
+    if markdown:
+        lines = [head, ["---", *["---:"] * 4, "---"], *rows]
+        results.print("\n".join(f"| {' | '.join(line)} |" for line in lines), markup=False, soft_wrap=True)
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for place, name in enumerate(head):
+        table.add_column(name, justify="right" if 0 < place < len(head) - 1 else "left", no_wrap=place < len(head) - 1)
+    for row in rows:
+        table.add_row(*row)
+    results.print(table)
