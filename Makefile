@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint docs format clean
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
 
@@ -20,6 +20,11 @@ help:            ## this list
 	@$(PIP) -e '.[dev]'
 	@touch $@
 
+.venv/.documenting: .venv/.installed
+	@echo "Installing Sphinx into .venv (once) ..."
+	@$(PIP) -e '.[docs]'
+	@touch $@
+
 demo: .venv/.installed   ## train on handwritten digits and show pictures (about two minutes)
 	@$(BIN)/convae train recipes/demo.yaml
 
@@ -32,9 +37,14 @@ lint: .venv/.developing  ## format, style, types, floors
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+docs: .venv/.documenting ## the pages in docs/_build/html, tables made from the code; a warning is a fault
+	@rm -rf docs/_build
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 format: .venv/.developing  ## rewrite the sources in the project's style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 clean:           ## remove the environment and what the tools leave
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist docs/_build

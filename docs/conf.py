@@ -1,0 +1,111 @@
+"""How Sphinx makes the pages: Markdown by MyST, tables from the code by `made`, modules by autodoc."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from made import commands, docstrings, models, modules, tables  # noqa: E402  # the folder of this file is no package
+from pydantic import BaseModel  # noqa: E402
+from sphinx.application import Sphinx  # noqa: E402
+
+from convae.core.version import VERSION  # noqa: E402
+
+project = "convae"
+author = "the convae authors"
+copyright = author
+release = version = VERSION
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "made"]
+templates_path: list[str] = []
+highlight_language = "none"  # a block without a language is one of the shell
+default_role = "code"  # docstrings mark code by single backticks, as Markdown does
+suppress_warnings = ["ref.python"]  # annotations are as written; one name may be at home in several rooms
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False
+autodoc_default_options = {
+    "exclude-members": "model_config, model_post_init, example",
+    "ignore-module-all": True,
+    "no-value": True,
+}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_attr_annotations = False  # the class shows them already, as they are written
+
+html_theme = "furo"
+html_title = f"convae {VERSION}"
+html_static_path = ["static"]
+html_css_files = ["convae.css"]
+html_show_sphinx = False
+html_copy_source = False
+html_show_sourcelink = False
+
+MAKERS = {
+    "overview": tables.overview,
+    "details": tables.details,
+    "arguments": tables.arguments,
+    "options": tables.options,
+    "presets": models.presets,
+    "notation": models.notation,
+    "commands": commands.commands,
+    "modules": modules.modules,
+    "public": modules.public,
+    "table_in": tables.table_in,
+}
+"""What a page may call between double braces."""
+
+
+def make(app: Sphinx, name: str, source: list[str]) -> None:
+    """Puts what the makers give in place of their calls in a page."""
+    source[0] = app.builder.templates.render_string(source[0], MAKERS)  # type: ignore[attr-defined]  # Jinja's bridge
+
+
+def as_written(app: Sphinx, what: str, name: str, thing: Any, *rest: Any) -> tuple[str, str] | None:
+    """The signature with the annotations that its author wrote, not with what they stand for."""
+    if inspect.isclass(thing) and issubclass(thing, BaseModel):
+        return "", ""
+    if what not in ("class", "function", "method", "exception"):
+        return None
+    try:
+        signature = inspect.signature(thing)
+    except (TypeError, ValueError):
+        return None
+    given = [
+        one.replace(annotation=_Text(one.annotation) if one.annotation is not one.empty else one.empty)
+        for one in signature.parameters.values()
+        if one.name != "self"
+    ]
+    back = signature.return_annotation
+    returned = "" if back is inspect.Signature.empty else str(back)
+    return str(inspect.Signature(given)), returned
+
+
+class _Text(str):
+    """An annotation that is shown as it stands."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def as_restructured_text(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Makes this house's docstrings fit for a reader of reStructuredText."""
+    lines[:] = docstrings.as_restructured_text(lines)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connects the makers; the docstrings' turn comes before napoleon's."""
+    app.connect("source-read", make)
+    app.connect("autodoc-process-signature", as_written)
+    app.connect("autodoc-process-docstring", as_restructured_text, priority=400)
+    return {"parallel_read_safe": True}

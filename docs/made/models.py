@@ -1,0 +1,67 @@
+"""What presets and descriptions become: sizes, counts, and the same model in every notation."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from made.tables import table
+from made.values import value_in_words
+
+from convae.core.names import shape_text
+from convae.core.registry import Registry
+from convae.model.notations import NOTATIONS
+from convae.model.presets import PRESETS
+from convae.model.spec import resolve
+from convae.model.summary import summary
+from convae.model.vae import VAE
+
+
+def presets() -> str:
+    """One row for each preset, and for each choice that it offers by name: shapes, parameters, FLOPs per image."""
+    head = ["preset", "input", "features", "latent", "decoder's output", "parameters", "FLOPs per image"]
+    return table(head, [_row(name, given) for name in PRESETS.names() for given in _choices(PRESETS, name)])
+
+
+def _choices(entries: Registry, name: str) -> Iterator[dict[str, Any]]:
+    """No argument, then every value of those that have a few, one at a time."""
+    yield {}
+    function = entries.get(name)
+    hints = typing.get_type_hints(function)
+    for argument, parameter in inspect.signature(function).parameters.items():
+        if typing.get_origin(hints[argument]) is Literal:
+            others = [choice for choice in typing.get_args(hints[argument]) if choice != parameter.default]
+            yield from ({argument: choice} for choice in others)
+
+
+def _row(name: str, given: dict[str, Any]) -> list[str]:
+    model = VAE(resolve({"preset": name, **given}))
+    rows = summary(model)
+    shapes = (model.input_shape, model.encoder.shape_out, model.latent_shape, model.decoder.shape_out)
+    chosen = "".join(f", {value_in_words(argument)[:-1]}: {value}`" for argument, value in given.items())
+    link = f"[`{name}`](#preset-{name}){chosen}"
+    return [link, *map(shape_text, shapes), f"{sum(row.parameters for row in rows):,}", _giga(rows)]
+
+
+def _giga(rows: list[Any]) -> str:
+    """Operations of the forward pass with three digits."""
+    return f"{sum(row.flops for row in rows) / 1e9:.3g} G"
+
+
+LANGUAGES = {"yaml": "yaml", "arch-def": "python", "codes": "json"}
+"""What the notations are written in."""
+
+
+def notation(description: dict[str, Any], *names: str) -> str:
+    """The same model in several notations.
+
+    Args:
+        description: whatever `convae.build` takes.
+        names: of the notations.
+    """
+    spec = resolve(description)
+    return "\n".join(
+        f"`--as {name}`:\n\n```{LANGUAGES.get(name, 'text')}\n{NOTATIONS.get(name)(spec).rstrip()}\n```\n" for name in names
+    )
