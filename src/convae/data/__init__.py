@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from convae.data.augment import Augmentation, AugmentConfig
 from convae.data.batches import Batch, Batches, in_order
 from convae.data.config import DataConfig
+from convae.data.dataset import Dataset, dataset
 from convae.data.images import load, load_and_preprocess, preprocess
 from convae.data.sources import SOURCES
 from convae.data.split import Split, open_split
@@ -11,10 +13,14 @@ from convae.data.tensors import to_numpy, to_pil, to_tensor, to_unit
 
 __all__ = [
     "SOURCES",
+    "AugmentConfig",
+    "Augmentation",
     "Batch",
     "Batches",
     "DataConfig",
+    "Dataset",
     "Split",
+    "dataset",
     "in_order",
     "load",
     "load_and_preprocess",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from convae.core.random import numpy_generator
 from convae.core.types import Images
+from convae.data.augment import Augmentation, AugmentConfig
 from convae.data.split import Split
 from convae.data.tensors import to_unit
 
@@ -43,7 +45,7 @@ class Batches:
     Args:
         split: the images.
         batch_size: images in a batch; a split that is smaller makes one smaller batch.
-        seed: of the order.
+        seed: of the order and of the random changes that the split's configuration asks for.
         drop_last: leaves out the images that fill no whole batch, others in each epoch.
     """
 
@@ -52,6 +54,7 @@ class Batches:
         self.batch_size = min(batch_size, len(split))
         self.seed = seed
         self.drop_last = drop_last
+        self._augment = None if split.augment == AugmentConfig() else Augmentation(split.augment, seed)
         self._order = lru_cache(maxsize=1)(self._permutation)
 
     @property
@@ -70,10 +73,25 @@ class Batches:
             raise IndexError(f"step {step} of an epoch of {self.steps_per_epoch}")
         return self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
 
-    def iterate(self, epoch: int, start_step: int = 0, device: torch.device | str = "cpu") -> Iterator[Batch]:
-        """The batches of an epoch from `start_step` on; the next one is gathered in a thread meanwhile."""
+    def iterate(
+        self, epoch: int, start_step: int = 0, device: torch.device | str = "cpu", strength: float = 1.0
+    ) -> Iterator[Batch]:
+        """The batches of an epoch from `start_step` on; the next one is gathered in a thread meanwhile.
+
+        Args:
+            epoch: whose order and random changes they have.
+            start_step: of the first batch.
+            device: where they are delivered.
+            strength: factor on the random changes.
+        """
         steps = range(start_step, self.steps_per_epoch)
-        return _deliver(self.split, [self.indices(epoch, step) for step in steps], torch.device(device))
+        blocks = [self.indices(epoch, step) for step in steps]
+        with contextlib.closing(_deliver(self.split, blocks, torch.device(device))) as batches:
+            for batch in batches:
+                if self._augment is None:
+                    yield batch
+                else:
+                    yield replace(batch, images=self._augment(batch.images, batch.indices, epoch, strength))
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         return numpy_generator(self.seed, "order", epoch).permutation(len(self.split))
@@ -88,7 +106,7 @@ def in_order(
     return _deliver(split, blocks, torch.device(device))
 
 
-def _deliver(split: Split, blocks: Sequence[NDArray[np.int64]], device: torch.device) -> Iterator[Batch]:
+def _deliver(split: Split, blocks: Sequence[NDArray[np.int64]], device: torch.device) -> Generator[Batch, None, None]:
     """The batches of `blocks`, each gathered by one thread while the consumer works on the one before.
 
     The thread ends with the generator, also when the consumer stops early; an error in it is raised at the consumer.

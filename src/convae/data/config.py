@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from convae.core.arguments import Named, Positive
 from convae.core.config import Config
+from convae.data.augment import AugmentConfig
 
 Fit = Literal["crop", "pad", "squash"]
 """How an image of another aspect fills the size: its centre, all of it with black bars, or all of it distorted."""
@@ -47,3 +48,4 @@ class DataConfig(Config):
     validation: HeldOut = Field(0.1, description="share of the training images held out, where a set has no own")
     test: HeldOut = Field(0.1, description="share of all images held out, where a set has no test images of its own")
     split_seed: int = Field(0, description="seed of the choice of held-out images")
+    augment: AugmentConfig = Field(AugmentConfig(), description="random changes of training images")

@@ -19,6 +19,7 @@ from convae.core.names import shape_text, unknown
 from convae.core.progress import Progress
 from convae.core.random import numpy_generator
 from convae.core.types import Shape
+from convae.data.augment import AugmentConfig
 from convae.data.cache import open_store, survey
 from convae.data.config import DataConfig
 from convae.data.places import places
@@ -26,6 +27,7 @@ from convae.data.sources import open_source
 from convae.data.sources.base import PARTS
 from convae.data.store import Form, Store
 
+_UNCHANGED = AugmentConfig()
 SplitName = Literal["train", "validation", "test", "all"]
 
 
@@ -37,6 +39,7 @@ class Split:
         labels: (images,) class numbers of the column that counts as the label, -1 where one is missing; or None.
         classes: the names of these classes, where there are names.
         skipped: (name, reason) of each image of the data set that could not be read.
+        augment: what happens to the images in training at random; nothing to those that are not for training.
 
     Args:
         name: `train`, `validation`, `test` or `all`.
@@ -45,12 +48,21 @@ class Split:
         rows: (images,) the split's images in the store, ascending.
         chosen: how the split came about, for reports: `official`, or the shares and the seed.
         label: the column that counts as the label.
+        augment: what happens to the images in training.
     """
 
     def __init__(
-        self, name: SplitName, source: str, store: Store, rows: NDArray[np.int64], chosen: str, label: str | None = None
+        self,
+        name: SplitName,
+        source: str,
+        store: Store,
+        rows: NDArray[np.int64],
+        chosen: str,
+        label: str | None = None,
+        augment: AugmentConfig = _UNCHANGED,
     ) -> None:
         self.name = name
+        self.augment = augment
         self.source = source
         self.columns = {key: column[rows] for key, column in store.columns.items()}
         labelled = None if label is None else self.columns[label]
@@ -175,7 +187,8 @@ def open_split(
     if not len(rows):
         remedy = f"data.{split} is {getattr(config, split)}" if split != "train" else "all are held out"
         raise DataError(f"{source.name}: no {split} images among its {len(store)}: {remedy}")
-    return Split(split, source.name, store, rows, chosen, label)
+    augment = config.augment if split == "train" else _UNCHANGED
+    return Split(split, source.name, store, rows, chosen, label, augment)
 
 
 @dataclass(frozen=True)
