@@ -15,6 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 # A pipe has no width; tables need one.
 results = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 notes = Console(stderr=True, highlight=False)
+BESIDE = {"split", "step", "epoch", "total", "total_at_end", "lr", "gradient_norm", "clipped", "skipped"} | {
+    "active_units",
+    "kl_per_unit",
+}
+"""What a row of the log holds beside the terms."""
 PATIENCE = 2.0
 """Seconds of work before a bar is shown."""
 
@@ -94,7 +99,8 @@ class TrainingBar:
             return
         step, seconds = trainer.state.step, time.monotonic() - self._began
         rate = (step - self._first) * trainer.experiment.batches.batch_size / seconds
-        self._bar.update(self._task, completed=step, figures=f"{rate:,.0f} images/s  {self._figures}")
+        figures = f"{rate:,.0f} images/s  {self._figures}"
+        self._bar.update(self._task, completed=step, total=trainer.total_steps, figures=figures)
 
     def logged(self, row: dict[str, Any]) -> None:
         """Keeps the newest training figures; prints a line for each validation."""
@@ -116,8 +122,7 @@ class TrainingBar:
 
 def figures_text(row: dict[str, Any]) -> str:
     """The figures of a row: the total in nats and what it is made of."""
-    skipped = {"split", "step", "epoch", "lr", "total"}
-    parts = ", ".join(f"{name} {value:.2f}" for name, value in row.items() if name not in skipped)
+    parts = ", ".join(f"{name} {value:.2f}" for name, value in row.items() if name not in BESIDE)
     return f"{row['total']:.2f} nats ({parts})"
 
 

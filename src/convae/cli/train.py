@@ -102,6 +102,10 @@ def _train(recipe: str | None, overrides: list[str], out: Path | None, resumed: 
     class Screen(TrainingBar, Observer):
         """The bar as an observer of the trainer."""
 
+        def noted(self, sentence: str) -> None:
+            """Prints it above the bar."""
+            notes.print(sentence, soft_wrap=True, style="yellow")
+
     with work_bar() as bar:
         if resumed is not None:
             run = resume(resumed, observer=Screen(), progress=bar)

@@ -2,7 +2,7 @@
 
     checkpoints/step-00001200/
       state.json              how far the run is, figures of the running epoch, a SHA-256 of each tensor
-      tensors.safetensors     model and optimiser
+      tensors.safetensors     model, optimiser, averaged weights
 
 A checkpoint appears whole or not at all. Generators have no state to save, since all randomness is counted.
 """
@@ -22,9 +22,13 @@ from torch import Tensor, nn
 from convae.core.errors import ArtifactError
 from convae.core.files import new_folder, write_bytes, write_json
 from convae.model.artifact import digest, read_tensors
+from convae.training.average import Average
+from convae.training.health import Skips
 
 STATE = "state.json"
 TENSORS = "tensors.safetensors"
+STOPPED = "-stopped"
+"""At the end of the name of a checkpoint that was written because somebody stopped the run."""
 
 
 @dataclass
@@ -42,6 +46,10 @@ class TrainingState:
         since_epoch: the same, since the running epoch or stage began.
         best: the lowest validation total of the running stage, under the weights of its end, nats per image.
         best_step: the step at which it was measured.
+        skips: steps that were skipped because something in them was not finite.
+        reported: the first step of the row of skipped ones that a note was written on last.
+        halvings: how often the run was rolled back and the learning rate halved.
+        collapsed: validations in a row that found a collapsed posterior.
     """
 
     step: int = 0
@@ -54,6 +62,10 @@ class TrainingState:
     since_epoch: dict[str, float] = field(default_factory=dict)
     best: float | None = None
     best_step: int | None = None
+    skips: Skips = field(default_factory=Skips)
+    reported: int = -1
+    halvings: int = 0
+    collapsed: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,15 +75,15 @@ class Checkpoint:
     Attributes:
         path: where it lies.
         state: how far the run is.
-        tensors: of the model and the optimiser, by name.
+        tensors: of the model, the optimiser and the averaged weights, by name.
     """
 
     path: Path
     state: TrainingState
     tensors: dict[str, Tensor]
 
-    def put_into(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Gives the model and the optimiser the values that they had.
+    def put_into(self, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None) -> None:
+        """Gives the model, the optimiser and the averaged weights the values that they had.
 
         Raises:
             ArtifactError: the checkpoint is of another model.
@@ -91,6 +103,8 @@ class Checkpoint:
                     values[key] = tensor.to(parameter.device, copy=True).contiguous(memory_format=layout)
             if values:
                 optimizer.state[parameter] = values
+        if average:
+            average.begin(self._part("average."))
 
     def _part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors of one object, by the names that it gives them."""
@@ -98,9 +112,19 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Path, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer, keep: int
+    folder: Path,
+    state: TrainingState,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Average | None,
+    *,
+    planned: bool,
+    keep: int,
 ) -> Path:
-    """Writes the checkpoint of a step and removes all but the `keep` newest.
+    """Writes the checkpoint of a step.
+
+    Of those that every run of the recipe writes the `keep` newest are kept, so that a run that was stopped rolls back
+    to the same ones as one that was not; of those that were written because somebody stopped the run, the newest.
 
     Raises:
         OutputError: it cannot be written; the older ones are still there.
@@ -110,20 +134,28 @@ def save_checkpoint(
     for parameter, values in optimizer.state.items():
         for key, value in values.items():
             tensors[f"optimizer.{names[id(parameter)]}.{key}"] = torch.as_tensor(value)
+    tensors |= {f"average.{name}": tensor for name, tensor in (average.tensors if average else {}).items()}
     stored = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
-    path = folder / f"step-{state.step:08d}"
+    path = folder / f"step-{state.step:08d}{'' if planned else STOPPED}"
     with new_folder(path) as place:
         write_bytes(place / TENSORS, to_bytes(stored))
         sha256 = {name: digest(tensor) for name, tensor in stored.items()}
         write_json(place / STATE, {"format": 1, "state": asdict(state), "sha256": sha256})
-    for old in steps(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    kept = {*planned_steps(folder)[-keep:], path}
+    for old in steps(folder):
+        if old not in kept:
+            shutil.rmtree(old, ignore_errors=True)
     return path
 
 
 def steps(folder: Path) -> list[Path]:
     """The complete checkpoints in a folder, oldest first."""
     return sorted(path for path in folder.glob("step-*") if (path / STATE).is_file() and (path / TENSORS).is_file())
+
+
+def planned_steps(folder: Path) -> list[Path]:
+    """Those that every run of the recipe writes, oldest first."""
+    return [path for path in steps(folder) if not path.name.endswith(STOPPED)]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -134,7 +166,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         written: dict[str, Any] = json.loads((path / STATE).read_bytes())
-        state = TrainingState(**written["state"])
+        state = TrainingState(**{**written["state"], "skips": Skips(**written["state"]["skips"])})
         sha256 = dict(written["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path / STATE}: damaged or unreadable ({error})") from error

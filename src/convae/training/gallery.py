@@ -1,10 +1,16 @@
-"""Pictures of a run as it goes: reconstructions, samples and the curves."""
+"""Pictures of a run as it goes: reconstructions, interpolations, samples and the curves."""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterator
+from itertools import islice
 
+import torch
+from PIL.Image import Image
+
+from convae.core.errors import DataError
 from convae.core.random import torch_generator
+from convae.data import Batch, Split, in_order
 from convae.pictures.curves import curves
 from convae.pictures.grid import grid, pairs
 from convae.pictures.save import save
@@ -16,6 +22,10 @@ SHOWN = 16
 """Images in a picture of reconstructions."""
 SAMPLED = 64
 """Images in a picture of samples."""
+WAYS = 4
+"""Ways from one image to another in a picture of interpolations."""
+WAY_STEPS = 9
+"""Images of such a way, both ends among them."""
 
 
 class Gallery:
@@ -31,29 +41,54 @@ class Gallery:
         self._folder = folder
         self._every = experiment.recipe.training.pictures_every
 
-    def hang(self, state: TrainingState, final: bool) -> None:
+    def hang(self, state: TrainingState, final: bool) -> str | None:
         """Writes the pictures of an epoch's end, if it is their turn.
 
         Args:
             state: how far the training is.
             final: whether a stage is over; then it always is their turn, unless there are to be none.
+
+        Returns:
+            Why they could not be drawn, if that is so: a model that diverged gives no images.
         """
         epoch = -(-state.step // self._experiment.batches.steps_per_epoch)
         if not self._every or (epoch % self._every and not final):
-            return
-        name = f"epoch-{epoch:04d}"
+            return None
+        try:
+            self._images(epoch)
+            self.curves(state)
+        except DataError as error:
+            return f"the pictures of epoch {epoch} cannot be drawn: {error}"
+        return None
+
+    @torch.no_grad()
+    def _images(self, epoch: int) -> None:
+        """Reconstructions, ways from one image to another, and samples."""
         model = self._experiment.model.eval()
         split = self._experiment.validation or self._experiment.batches.split
-        images = split.images(list(range(min(SHOWN, len(split))))).to(self._experiment.device).float() / 255
-        with torch.no_grad():
-            decoded = model.decode(model.encode(images).mean).mean
+        images = torch.cat([batch.images for batch in self._shown(split)])
+        latents = model.encode(images).mean
+        decoded = model.decode(latents).mean
         generator = torch_generator(self._experiment.recipe.training.seed, "pictures")
         sampled = model.sample(SAMPLED, generator)
-        pictures = self._folder.pictures
         title = f"{split.name} images, epoch {epoch}"
-        save(pairs(images.cpu(), decoded.cpu(), title=title), pictures / f"{name}-reconstructions.png")
-        save(grid(sampled.cpu(), title=f"samples, epoch {epoch}"), pictures / f"{name}-samples.png")
-        self.curves(state)
+        self._save(pairs(images.cpu(), decoded.cpu(), title=title), f"epoch-{epoch:04d}-reconstructions.png")
+        self._save(grid(sampled.cpu(), title=f"samples, epoch {epoch}"), f"epoch-{epoch:04d}-samples.png")
+        ways = min(WAYS, len(latents) // 2)
+        if ways:
+            ends = latents[: 2 * ways].reshape(ways, 2, *latents.shape[1:])
+            shares = torch.linspace(0, 1, WAY_STEPS, device=latents.device)
+            way = torch.stack([torch.lerp(ends[:, 0], ends[:, 1], share) for share in shares], dim=1)
+            between = model.decode(way.flatten(0, 1)).mean
+            title = f"from one {split.name} image to another, epoch {epoch}"
+            self._save(grid(between.cpu(), columns=WAY_STEPS, title=title), f"epoch-{epoch:04d}-interpolations.png")
+
+    def _shown(self, split: Split) -> Iterator[Batch]:
+        """The first images of a split."""
+        return islice(in_order(split, SHOWN, self._experiment.device), 1)
+
+    def _save(self, picture: Image, name: str) -> None:
+        save(picture, self._folder.pictures / name)
 
     def curves(self, state: TrainingState) -> None:
         """Draws the figures of the whole run so far."""

@@ -26,14 +26,14 @@ class Means:
         self._device = device
         self._sums = torch.tensor(list(stored.values()), dtype=self.dtype, device=device)
 
-    def add(self, figures: Mapping[str, Tensor]) -> None:
-        """One more step: scalars, by name; always the same names until `clear`."""
-        ones = torch.ones((), dtype=self.dtype, device=self._device)
-        values = torch.stack([ones, *(value.detach().to(self.dtype) for value in figures.values())])
+    def add(self, figures: Mapping[str, Tensor], skipped: Tensor) -> None:
+        """One more step, unless it was skipped: scalars, by name; always the same names until `clear`."""
+        one = torch.ones((), dtype=self.dtype, device=self._device)
+        values = torch.stack([one, *(value.detach().to(self.dtype) for value in figures.values())])
         if not self._names:
             self._names = [COUNT, *figures]
             self._sums = torch.zeros_like(values)
-        self._sums += values
+        self._sums += torch.where(skipped, torch.zeros_like(values), values)
 
     def sums(self) -> dict[str, float]:
         """The sums and the number of steps in them; waits for the device."""

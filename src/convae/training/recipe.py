@@ -44,6 +44,10 @@ class TrainingConfig(Config):
     """Stop after so many steps instead."""
     batch_size: Positive = 64
     """Images in a step."""
+    accumulate: Positive = 1
+    """Parts in which a batch goes through the model, for less memory; the step is that of the whole batch."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of a moving average of the weights, such as 0.999, with which the model is validated, shown and saved."""
     seed: NonNegative = 0
     """Of everything random: initial weights, order, noise."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

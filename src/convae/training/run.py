@@ -14,9 +14,10 @@ from convae.model.artifact import load
 from convae.model.vae import VAE
 from convae.training.checkpoint import Checkpoint, read_checkpoint, steps
 from convae.training.experiment import Experiment, experiment
+from convae.training.journal import NOTE, Row
 from convae.training.recipe import Recipe, read_recipe
 from convae.training.run_folder import RunFolder, free_path
-from convae.training.trainer import Observer, Row, Trainer
+from convae.training.trainer import Observer, Trainer
 
 RUNS = Path("runs")
 """Where runs go that are told no other place."""
@@ -43,8 +44,13 @@ class Run:
 
     @property
     def metrics(self) -> list[Row]:
-        """The rows of the log: figures per image, in stated units, without weights."""
-        return RunFolder(self.path).rows()
+        """The rows of the log that hold figures: per image, in stated units, without weights."""
+        return [row for row in RunFolder(self.path).rows() if row["split"] != NOTE]
+
+    @property
+    def notes(self) -> list[str]:
+        """What happened that a person should know of."""
+        return [row["note"] for row in RunFolder(self.path).rows() if row["split"] == NOTE]
 
 
 def train(

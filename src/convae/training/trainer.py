@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 import time
-from typing import Any
 
 import torch
 
 from convae.core.errors import TrainingError
-from convae.core.files import writing
-from convae.core.random import key, torch_generator
 from convae.data import Batch
-from convae.model.artifact import save
-from convae.training.checkpoint import Checkpoint, TrainingState, save_checkpoint
+from convae.model.build import build
+from convae.training.average import Average
+from convae.training.checkpoint import Checkpoint, TrainingState, planned_steps, read_checkpoint, save_checkpoint
 from convae.training.experiment import Experiment
 from convae.training.freezing import Frozen
 from convae.training.gallery import Gallery
+from convae.training.health import MOST_ROLLBACKS, ROLL_BACK_AFTER, Watch, collapse, locate
+from convae.training.journal import NOTE, Journal, Row
+from convae.training.keeping import keep_model
 from convae.training.means import Means
 from convae.training.optimizer import optimizer
 from convae.training.plan import Stage
 from convae.training.run_folder import RunFolder
 from convae.training.stage_objective import Clocks
+from convae.training.stepping import Stepper
 from convae.training.stopping import Stop, stop_on_signals
 from convae.training.validation import validate
-
-Row = dict[str, Any]
 
 
 class Observer:
@@ -40,6 +40,9 @@ class Observer:
 
     def logged(self, row: Row) -> None:
         """A row of figures was written."""
+
+    def noted(self, sentence: str) -> None:
+        """Something happened that a person should know of."""
 
     def ended(self, trainer: Trainer) -> None:
         """Training is over, done or stopped."""
@@ -63,19 +66,16 @@ class Trainer:
     ) -> None:
         self.experiment = experiment
         self.folder = folder
-        self.state = checkpoint.state if checkpoint else TrainingState()
         self._plan = experiment.plan
         self._observer = observer
-        self._options = experiment.recipe.training
+        self._options = options = experiment.recipe.training
         self._per_epoch = experiment.batches.steps_per_epoch
         self._gallery = Gallery(experiment, folder)
-        self._since_row = Means(experiment.device, self.state.since_row)
-        self._since_epoch = Means(experiment.device, self.state.since_epoch)
+        self._journal = Journal(folder, self._per_epoch)
+        self._stepper = Stepper(experiment.model, options.seed, options.accumulate)
+        self._average = Average(experiment.model, options.ema) if options.ema is not None else None
         self._stop = Stop()
-        self._optimizer = optimizer(self.stage.optimizer, experiment.model)
-        self._enter()
-        if checkpoint:
-            checkpoint.put_into(experiment.model, self._optimizer)
+        self._begin(checkpoint)
 
     @property
     def stage(self) -> Stage:
@@ -100,7 +100,7 @@ class Trainer:
         """Trains from the state's step to the last, or until asked to stop; a checkpoint is written at the end.
 
         Raises:
-            TrainingError: the loss is no longer finite.
+            TrainingError: the losses do not stay finite.
             OutputError: something cannot be written.
         """
         # Layers that draw (dropout) use torch's default generator, seeded for each step; the caller's is left alone.
@@ -112,9 +112,24 @@ class Trainer:
                     self._epoch()
             finally:
                 self._observer.ended(self)
+        self._journal.tabulate()
         self.experiment.model.eval()
 
-    def _enter(self) -> None:
+    def _begin(self, checkpoint: Checkpoint | None) -> None:
+        """Puts everything into the state of a checkpoint; without one, of the beginning, the model being new."""
+        model, device = self.experiment.model, self.experiment.device
+        self.state = checkpoint.state if checkpoint else TrainingState()
+        self._since_row = Means(device, self.state.since_row)
+        self._since_epoch = Means(device, self.state.since_epoch)
+        self._watch = Watch(device, self.state.skips)
+        self._optimizer = optimizer(self.stage.optimizer, model)
+        self._freeze()
+        if checkpoint:
+            checkpoint.put_into(model, self._optimizer, self._average)
+        elif self._average:
+            self._average.begin()
+
+    def _freeze(self) -> None:
         """Freezes what the running stage freezes."""
         self._frozen = Frozen(self.experiment.model, self.stage.freeze, f"stage '{self.stage.name}': freeze")
         self._frozen.apply()
@@ -128,33 +143,94 @@ class Trainer:
             self._step(batch)
             step = self.state.step
             over = step % self._per_epoch == 0 or step == limit
-            if step % self._options.log_every == 0 or step == limit:
+            logs = step % self._options.log_every == 0 or step == limit
+            if (logs or over or self.experiment.device.type == "cpu") and self._rolled_back():
+                return
+            if logs:
                 self._log_training()
             if over:
-                self._write_timing(epoch, step - first, time.perf_counter() - began)
+                images = (step - first) * self.experiment.batches.batch_size
+                self._journal.time(epoch, step - first, images, time.perf_counter() - began)
                 self._pause(limit)
             self._observer.stepped(self)
             every = self._options.checkpoint_every
-            if self._stop.requested or over or (every and step % every == 0):
-                self._checkpoint()
+            planned = over or (every is not None and step % every == 0)
+            if self._stop.requested or planned:
+                self._checkpoint(planned)
             if self._stop.requested or over:
                 return
 
+    def _step(self, batch: Batch) -> None:
+        """One step of the optimiser."""
+        state, stage = self.state, self.stage
+        rate = self._rate()
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        figures, skipped = self._stepper(batch, stage.objective, self._clocks(), self._optimizer, stage.optimizer.clip)
+        if self._average:
+            self._average.update(state.step)
+        self._watch.note(skipped, state.step)
+        self._since_row.add(figures, skipped)
+        self._since_epoch.add(figures, skipped)
+        state.step += 1
+
+    def _clocks(self) -> Clocks:
+        return self._plan.clocks(self.state.began, self.state.step)
+
+    def _rate(self) -> float:
+        """The learning rate of the next step."""
+        return self._plan.rate(self.state.began, self.state.step) * 0.5**self.state.halvings
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Inside the block, the model has the weights that it is judged, shown and saved with."""
+        return self._average.in_place() if self._average else contextlib.nullcontext()
+
     def _pause(self, limit: int) -> None:
         """What is done after an epoch, and after a stage, which the figures may end here."""
-        figures = self._validate()
-        ends = self.state.step == limit or self._at_plateau(figures)
+        with self._averaged():
+            figures = self._validate()
+            ends = self.state.step == limit or self._at_plateau(figures)
+            fault = self._gallery.hang(self.state, final=ends)
+        if fault:
+            self._note(fault)
         self._since_epoch.clear()
-        self._gallery.hang(self.state, final=ends)
         if ends:
             self._advance()
+        self._frozen.train()
+
+    def _validate(self) -> dict[str, float]:
+        """A row of figures on the validation images; the best model is saved.
+
+        Returns:
+            The figures by which the stage is judged, with the total under the weights of its end: totals under
+            weights that change cannot be compared. Empty where no step gave a figure.
+        """
+        state, goal = self.state, self.stage.objective
+        at_end = self._plan.clocks(state.began, self._plan.end(state.began))
+        if self.experiment.validation is None:
+            keep_model(self.experiment, self.folder, state, "last, since no images were held out for validation")
+            figures = self._since_epoch.read()
+            return {**figures, "total": goal.total(figures, at_end)} if figures else {}
+        found = validate(self.experiment, goal, self._clocks())
+        judged = {"total": goal.total(found.figures, at_end), **found.figures}
+        row = {"total": goal.total(found.figures, self._clocks()), **found.figures, "total_at_end": judged["total"]}
+        units = {"active_units": found.active, "kl_per_unit": found.kl_per_unit}
+        self._observer.logged(self._journal.write("validation", state.step, {**row, **units}))
+        sentence = collapse(found.kl, found.active, found.latent)
+        state.collapsed = state.collapsed + 1 if sentence else 0
+        if sentence and state.collapsed == 2:  # once may be the beginning; more often would be a nuisance
+            self._note(sentence)
+        if state.best is None or judged["total"] < state.best:
+            state.best, state.best_step = judged["total"], state.step
+            keep_model(self.experiment, self.folder, state, "best on the validation images", judged)
+        return judged
 
     def _at_plateau(self, figures: dict[str, float]) -> bool:
         """Whether the figure that the stage watches has been without progress for so long that the stage is over."""
         rule, state = self.stage.plateau, self.state
         if rule is None or self._clocks().stage.epoch < rule.after:
             return False
-        figure = figures[rule.of]
+        figure = figures.get(rule.of, math.inf)
         if state.watched is None or figure < state.watched - rule.change * abs(state.watched):
             state.watched, state.waited = figure, 0
         else:
@@ -172,102 +248,68 @@ class Trainer:
         state.watched, state.waited, state.best, state.best_step = None, 0, None, None
         if self.stage.fresh:
             self._optimizer = optimizer(self.stage.optimizer, self.experiment.model)
-        self._enter()
+        self._freeze()
 
-    def _clocks(self) -> Clocks:
-        return self._plan.clocks(self.state.began, self.state.step)
+    def _rolled_back(self) -> bool:
+        """Looks after steps that were skipped: names where values stop being finite, goes back after many in a row."""
+        skips = self.state.skips = self._watch.read()
+        if not skips.row:
+            return False
+        if skips.first != self.state.reported:
+            self.state.reported = skips.first
+            self._note(f"step {skips.first} was skipped: {self._where(skips.first)}")
+        if skips.row < ROLL_BACK_AFTER:
+            return False
+        self._roll_back(f"{skips.row} steps in a row from step {skips.first} on were not finite")
+        return True
 
-    def _step(self, batch: Batch) -> None:
-        """One step of the optimiser."""
-        model, seed = self.experiment.model, self._options.seed
-        torch.manual_seed(key(seed, "layers", self.state.step))
-        noise = torch_generator(seed, "latent", self.state.step)
-        losses = self.stage.objective(batch, model(batch.images, noise), self._clocks())
-        self._optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
-        if self.stage.optimizer.clip is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), self.stage.optimizer.clip)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._plan.rate(self.state.began, self.state.step)
-        self._optimizer.step()
-        self.state.step += 1
-        dtype = self._since_row.dtype
-        figures = {"total": losses.total, **{name: term.to(dtype).mean() for name, term in losses.terms.items()}}
-        self._since_row.add(figures)
-        self._since_epoch.add(figures)
+    def _where(self, step: int) -> str:
+        """Where the values of a step stop being finite."""
+        epoch, start = divmod(step, self._per_epoch)
+        batch = next(iter(self.experiment.batches.iterate(epoch, start, self.experiment.device)))
+        clocks = self._plan.clocks(self.state.began, max(step, self.state.began[-1]))
+        place = locate(self.experiment.model, self._stepper, batch, self.stage.objective, clocks)
+        return f"values that are not finite begin in {place}"
+
+    def _roll_back(self, why: str) -> None:
+        """Back to the last checkpoint before a row of skipped steps, with half the learning rate.
+
+        Raises:
+            TrainingError: that was tried too often.
+        """
+        halvings = self.state.halvings + 1
+        if halvings > MOST_ROLLBACKS:
+            raise TrainingError(
+                f"{why}, and going back {MOST_ROLLBACKS} times to half the learning rate did not help: try a smaller "
+                "training.optimizer.lr, set training.optimizer.clip, or look at the notes in "
+                f"{self.folder.metrics}"
+            )
+        found = (read_checkpoint(path) for path in reversed(planned_steps(self.folder.checkpoints)))
+        checkpoint = next((one for one in found if not one.state.skips.row), None)
+        if checkpoint is None:
+            seed, recipe = self._options.seed, self.experiment.recipe
+            self.experiment.model.load_state_dict(build(recipe.model, seed=seed).state_dict())
+        self._begin(checkpoint)
+        self.state.halvings = halvings
+        self._journal.cut(self.state.log_bytes)
+        self._note(f"{why}: went back to step {self.state.step}, with the learning rate divided by {2**halvings}")
+
+    def _note(self, sentence: str) -> None:
+        self._journal.write(NOTE, self.state.step, {"note": sentence})
+        self._observer.noted(sentence)
 
     def _log_training(self) -> None:
         """A row with the means since the last one, if a step was done since."""
         figures = self._since_row.read()
         self._since_row.clear()
-        if not figures:
-            return
-        self._write_row("train", figures, {"lr": self._plan.rate(self.state.began, self.state.step)})
-        if not math.isfinite(figures["total"]):
-            raise TrainingError(
-                f"the loss is no longer a finite number near step {self.state.step}: try a smaller "
-                "training.optimizer.lr or set training.optimizer.clip, and resume from the last checkpoint in "
-                f"{self.folder.checkpoints}"
-            )
+        if figures:
+            row = {**figures, "lr": self._rate(), "skipped": self._watch.read().count}
+            self._observer.logged(self._journal.write("train", self.state.step, row))
 
-    def _validate(self) -> dict[str, float]:
-        """A row of figures on the validation images; the best model is saved.
-
-        Returns:
-            The figures by which the stage is judged, with the total under the weights of its end: totals under
-            weights that change cannot be compared.
-        """
-        state, goal = self.state, self.stage.objective
-        at_end = self._plan.clocks(state.began, self._plan.end(state.began))
-        if self.experiment.validation is None:
-            self._save_model("last, since no images were held out for validation")
-            figures = self._since_epoch.read()
-            return {**figures, "total": goal.total(figures, at_end)}
-        figures = validate(self.experiment, goal, self._clocks())
-        judged = {"total": goal.total(figures, at_end), **figures}
-        self._frozen.train()
-        more = {"total_at_end": judged["total"]}
-        self._write_row("validation", {"total": goal.total(figures, self._clocks()), **figures}, more)
-        if state.best is None or judged["total"] < state.best:
-            state.best, state.best_step = judged["total"], state.step
-            self._save_model("best on the validation images", judged)
-        return judged
-
-    def _save_model(self, which: str, figures: dict[str, float] | None = None) -> None:
-        """The artifact, with where it came from."""
-        model, recipe = self.experiment.model, self.experiment.recipe
-        model.metadata = {
-            "data": recipe.data.model_dump(mode="json", exclude={"dir"}),
-            "training": {
-                "recipe": recipe.title,
-                "data": self.experiment.batches.split.describe(),
-                "step": self.state.step,
-                "stage": self.stage.name,
-                "which": which,
-                "objective": recipe.objective,
-                **({"validation": figures} if figures else {}),
-            },
-        }
-        save(model, self.folder.model)
-
-    def _checkpoint(self) -> None:
-        self.state.since_row, self.state.since_epoch = self._since_row.sums(), self._since_epoch.sums()
-        self.state.log_bytes = self.folder.metrics.stat().st_size
-        save_checkpoint(self.folder.checkpoints, self.state, self.experiment.model, self._optimizer, self._options.keep)
-
-    def _write_row(self, split: str, figures: dict[str, float], more: dict[str, float]) -> None:
-        """A line of the log: figures are per image, in their terms' units, without weights."""
-        epoch = round(self.state.step / self._per_epoch, 6)
-        row: Row = {"split": split, "step": self.state.step, "epoch": epoch, **figures, **more}
-        self._append(self.folder.metrics, row)
-        self._observer.logged(row)
-
-    def _write_timing(self, epoch: int, steps: int, seconds: float) -> None:
-        images = steps * self.experiment.batches.batch_size
-        row = {"epoch": epoch + 1, "steps": steps, "seconds": round(seconds, 3)}
-        self._append(self.folder.timings, {**row, "images_per_second": round(images / seconds, 1)})
-
-    @staticmethod
-    def _append(path: Any, row: Row) -> None:
-        with writing(path), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+    def _checkpoint(self, planned: bool) -> None:
+        state = self.state
+        state.since_row, state.since_epoch = self._since_row.sums(), self._since_epoch.sums()
+        state.skips, state.log_bytes = self._watch.read(), self._journal.size
+        model, keep = self.experiment.model, self._options.keep
+        folder = self.folder.checkpoints
+        save_checkpoint(folder, state, model, self._optimizer, self._average, planned=planned, keep=keep)

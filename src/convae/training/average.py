@@ -1,0 +1,52 @@
+"""Averaged weights: an exponential moving average over the steps, for everything but training itself."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """The moving average of a model's parameters (Polyak & Juditsky 1992); buffers are taken as they are.
+
+    Args:
+        model: the model, whose weights the average begins with.
+        decay: how much of the average a step leaves; less in the first steps, so that it forgets where it began.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._parameters = dict(model.named_parameters())
+        self._decay = decay
+        self.tensors: dict[str, Tensor] = {}
+        self.begin()
+
+    def begin(self, tensors: Mapping[str, Tensor] | None = None) -> None:
+        """Begins with `tensors`, by the parameters' names, or with the model's weights."""
+        self.tensors = {
+            name: parameter.detach().clone(memory_format=torch.preserve_format)
+            for name, parameter in self._parameters.items()
+        }
+        for name, tensor in (tensors or {}).items():
+            self.tensors[name].copy_(tensor)
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Takes in the weights after a step; `step` steps were done before it."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.tensors.values()), list(self._parameters.values()), 1 - decay)
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Inside the block, the model has the averaged weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.data, self.tensors[name] = self.tensors[name], parameter.data

@@ -1,0 +1,66 @@
+"""What a run writes down: rows of figures, notes, timings."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from convae.core.files import write_text, writing
+from convae.training.run_folder import RunFolder
+
+Row = dict[str, Any]
+NOTE = "note"
+"""The `split` of a row that holds a sentence in the place of figures."""
+
+
+class Journal:
+    """The log of a run, row by row.
+
+    Args:
+        folder: of the run.
+        steps_per_epoch: batches in an epoch.
+    """
+
+    def __init__(self, folder: RunFolder, steps_per_epoch: int) -> None:
+        self._folder = folder
+        self._per_epoch = steps_per_epoch
+
+    @property
+    def size(self) -> int:
+        """Bytes of the log so far."""
+        return self._folder.metrics.stat().st_size
+
+    def write(self, split: str, step: int, content: Row) -> Row:
+        """A row; figures are per image, in their terms' units, without weights."""
+        row: Row = {"split": split, "step": step, "epoch": round(step / self._per_epoch, 6), **content}
+        _append(self._folder.metrics, row)
+        return row
+
+    def time(self, epoch: int, steps: int, images: int, seconds: float) -> None:
+        """How long the steps of an epoch took."""
+        row = {"epoch": epoch + 1, "steps": steps, "seconds": round(seconds, 3)}
+        _append(self._folder.timings, {**row, "images_per_second": round(images / seconds, 1)})
+
+    def cut(self, size: int) -> None:
+        """Takes back what was written after the log had `size` bytes."""
+        with writing(self._folder.metrics), self._folder.metrics.open("ab") as file:
+            file.truncate(size)
+
+    def tabulate(self) -> None:
+        """The rows of figures once more, as a table that spreadsheets read; lists are left out."""
+        rows = [row for row in self._folder.rows() if row["split"] != NOTE]
+        figures = [{name: value for name, value in row.items() if not isinstance(value, list)} for row in rows]
+        headings = list(dict.fromkeys(name for row in figures for name in row))
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, headings, lineterminator="\n")
+        table.writeheader()
+        table.writerows(figures)
+        write_text(self._folder.path / "metrics.csv", text.getvalue())
+
+
+def _append(path: Path, row: Row) -> None:
+    with writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")

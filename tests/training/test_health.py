@@ -1,0 +1,207 @@
+"""Health: steps that are not finite are skipped, located and survived; a latent that says nothing is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from training.runs import RECIPE, StopAt, content
+
+from convae.core.errors import TrainingError
+from convae.objective.terms.base import Pass
+from convae.objective.terms.reconstruction import Reconstruction
+from convae.training import resume, train
+from convae.training.health import ROLL_BACK_AFTER, collapse
+from convae.training.trainer import Observer, Trainer
+
+PER_EPOCH = 7
+
+
+def with_training(**options: Any) -> dict[str, Any]:
+    return {**RECIPE, "training": {**RECIPE["training"], **options}}
+
+
+class Spoiler(Observer):
+    """Knows the trainer, so that what a test spoils can depend on the state alone."""
+
+    trainer: Trainer
+
+    def begun(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, when: Any) -> None:
+    """The reconstruction term is not a number when `when(step)` says so, in training alone."""
+    forward = Reconstruction.forward
+
+    def spoiled(self: Reconstruction, given: Pass) -> Tensor:
+        costs = forward(self, given)
+        return costs * float("nan") if torch.is_grad_enabled() and when(given.moment.step) else costs
+
+    monkeypatch.setattr(Reconstruction, "forward", spoiled)
+
+
+class Values(Observer):
+    """The model's values after each step."""
+
+    def __init__(self) -> None:
+        self.after: dict[int, dict[str, Tensor]] = {}
+
+    def stepped(self, trainer: Trainer) -> None:
+        self.after[trainer.state.step] = {k: v.clone() for k, v in trainer.experiment.model.state_dict().items()}
+
+
+def test_a_step_that_is_not_finite_is_skipped_counted_and_located(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spoil(monkeypatch, lambda step: step in (4, 5, 9))
+    seen = Values()
+    run = train(RECIPE, out=tmp_path / "run", observer=seen)
+    assert not run.stopped
+    assert run.notes == [
+        f"step {step} was skipped: values that are not finite begin in the term reconstruction" for step in (4, 9)
+    ]
+    assert [row["skipped"] for row in run.metrics if row["split"] == "train"][-1] == 3
+    assert all(torch.isfinite(torch.tensor(row["total"])) for row in run.metrics)
+    for step in (4, 5, 9):
+        before, after = seen.after[step], seen.after[step + 1]
+        # Batch norm's statistics are not spoiled either.
+        assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert not all(torch.equal(value, seen.after[7][name]) for name, value in seen.after[6].items())
+
+
+@pytest.mark.parametrize("step", [4, 5, 6, 10])
+def test_a_run_with_skipped_steps_resumes_bit_for_bit(
+    step: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spoil(monkeypatch, lambda at: at in (4, 5, 9))
+    train(RECIPE, out=tmp_path / "unbroken")
+    train(RECIPE, out=tmp_path / "run", observer=StopAt(step))
+    resume(tmp_path / "run")
+    assert content(tmp_path / "run") == content(tmp_path / "unbroken")
+
+
+def test_many_in_a_row_go_back_to_a_checkpoint_with_half_the_learning_rate_wherever_the_run_was_stopped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class StopSpoiler(Spoiler, StopAt):
+        """Both."""
+
+    recipe = with_training(epochs=4, optimizer={"schedule": "constant", "warmup": 0, "lr": 1e-3})
+    spoiler = StopSpoiler(0)
+    spoil(monkeypatch, lambda step: step >= 9 and not spoiler.trainer.state.halvings)
+    run = train(recipe, out=tmp_path / "unbroken", observer=spoiler)
+    assert run.notes[-1] == (
+        f"{ROLL_BACK_AFTER} steps in a row from step 9 on were not finite: went back to step {PER_EPOCH}, "
+        "with the learning rate divided by 2"
+    )
+    assert run.metrics[-1]["step"] == 4 * PER_EPOCH
+    rates = {row["lr"] for row in run.metrics if row["split"] == "train" and row["step"] > PER_EPOCH}
+    assert rates == {5e-4}
+    for stops in ((8,), (12, 15), (16, 17, 18)):
+        name = "-".join(map(str, stops))
+        spoiler.step = stops[0]
+        train(recipe, out=tmp_path / name, observer=spoiler)
+        for step in (*stops[1:], 0):
+            spoiler.step = step
+            run = resume(tmp_path / name, observer=spoiler)
+        assert not run.stopped
+        assert content(tmp_path / name) == content(tmp_path / "unbroken")
+
+
+def test_before_the_first_checkpoint_it_begins_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    spoiler = Spoiler()
+    recipe = with_training(epochs=1, batch_size=60, ema=0.9, optimizer={"lr": 1e-3})
+    with monkeypatch.context() as patch:
+        spoil(patch, lambda step: step >= 2 and not spoiler.trainer.state.halvings)
+        run = train(recipe, out=tmp_path / "run", observer=spoiler)
+    assert "went back to step 0" in run.notes[-1]
+    half = {**recipe, "training": {**recipe["training"], "optimizer": {"lr": 5e-4}}}
+    assert run.metrics == train(half, out=tmp_path / "half").metrics
+
+
+def test_a_run_that_cannot_be_saved_says_what_to_try(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    spoil(monkeypatch, lambda step: True)
+    with pytest.raises(TrainingError, match=r"going back 6 times .* try a smaller training\.optimizer\.lr"):
+        train(with_training(batch_size=60, epochs=1), out=tmp_path / "run")
+
+
+def test_the_layer_is_named_in_which_values_stop_being_finite(tmp_path: Path) -> None:
+    class Breaker(Observer):
+        """Breaks a weight once, after the first epoch's checkpoint was written."""
+
+        broken = False
+
+        def stepped(self, trainer: Trainer) -> None:
+            if trainer.state.step == 8 and not self.broken:
+                self.broken = True
+                with torch.no_grad():
+                    trainer.experiment.model.get_parameter("decoder.0.weight")[0, 0] = float("inf")
+
+    sentences: list[str] = []
+
+    class Reader(Breaker):
+        def noted(self, sentence: str) -> None:
+            sentences.append(sentence)
+
+    run = train(RECIPE, out=tmp_path / "run", observer=Reader())
+    assert sentences[0] == "step 8 was skipped: values that are not finite begin in decoder.0 (Linear)"
+    assert f"went back to step {PER_EPOCH}" in sentences[1]
+    assert not run.stopped
+
+
+def test_validation_rows_tell_what_the_latent_is_used_for(tmp_path: Path) -> None:
+    run = train(RECIPE, out=tmp_path / "run")
+    for row in (row for row in run.metrics if row["split"] == "validation"):
+        assert len(row["kl_per_unit"]) == 3
+        assert sum(row["kl_per_unit"]) == pytest.approx(row["kl"], abs=1e-4)
+        assert 0 <= row["active_units"] <= 3
+
+
+def test_posterior_collapse_is_named_once_with_a_remedy(tmp_path: Path) -> None:
+    fast = with_training(epochs=4, batch_size=50, optimizer={"lr": 0.02})
+    recipe = {**fast, "objective": {"reconstruction": {}, "kl": {"weight": 1e3}}}
+    run = train(recipe, out=tmp_path / "run")
+    (note,) = run.notes
+    assert note.startswith("posterior collapse: ")
+    assert "lower objective.kl.weight" in note
+
+
+@pytest.mark.parametrize(("kl", "active", "named"), [(5.0, 3, False), (0.01, 3, True), (5.0, 0, True)])
+def test_collapse_is_a_latent_that_says_nothing(kl: float, active: int, named: bool) -> None:
+    assert (collapse(kl, active, 16) is not None) == named
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from convae.model.vae import VAE
+
+    monkeypatch.setattr(VAE, "sample", lambda self, n, generator=None: torch.full((n, 1, 8, 8), float("nan")))
+    run = train(with_training(epochs=1, pictures_every=1), out=tmp_path / "run")
+    assert not run.stopped
+    assert run.notes[0].startswith("the pictures of epoch 1 cannot be drawn: ")
+
+
+def test_the_share_of_clipped_steps_is_reported(tmp_path: Path) -> None:
+    shares = {}
+    for clip in (1e-3, 1e9):
+        run = train(with_training(epochs=1, optimizer={"clip": clip}), out=tmp_path / str(clip))
+        shares[clip] = {row["clipped"] for row in run.metrics if row["split"] == "train"}
+        assert all(row["gradient_norm"] > clip for row in run.metrics if row["split"] == "train") == (clip < 1)
+    assert shares == {1e-3: {1.0}, 1e9: {0.0}}
+
+
+def test_the_table_holds_the_figures_of_the_log(tmp_path: Path) -> None:
+    import csv
+
+    run = train(with_training(epochs=1), out=tmp_path / "run")
+    with (run.path / "metrics.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == len(run.metrics)
+    for line, row in zip(table, run.metrics, strict=True):
+        assert float(line["total"]) == row["total"]
+        assert "kl_per_unit" not in line
+    assert json.dumps(run.metrics)

@@ -1,0 +1,100 @@
+"""A step in parts is the step; averaged weights are what a run gives; both survive a stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training.runs import RECIPE, StopAt, content
+
+from convae.model.build import build
+from convae.training import resume, train
+from convae.training.average import Average
+from convae.training.checkpoint import steps
+from convae.training.trainer import Observer, Trainer
+
+# Without batch statistics or dropout; the noise of a part, 50 · 16 values, is a whole number of torch's blocks.
+PLAIN = {
+    "input": [1, 8, 8],
+    "encoder": [{"conv": {"channels": 4, "stride": 2}}, "relu", "flatten"],
+    "bottleneck": {"gaussian": {"latent": 16}},
+    "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
+    "likelihood": {"gaussian": {"sigma": 0.3}},
+}
+
+
+def recipe(**training: Any) -> dict[str, Any]:
+    return {**RECIPE, "training": {**RECIPE["training"], **training}}
+
+
+class Weights(Observer):
+    """Copies of the weights after each step."""
+
+    def __init__(self) -> None:
+        self.after: list[dict[str, torch.Tensor]] = []
+
+    def stepped(self, trainer: Trainer) -> None:
+        model = trainer.experiment.model
+        self.after.append({name: value.detach().double() for name, value in model.named_parameters()})
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_step_in_parts_is_the_step_up_to_rounding(parts: int, tmp_path: Path) -> None:
+    whole, cut = Weights(), Weights()
+    # Adam divides a gradient by its size, which makes much of the rounding of small ones: a large epsilon would hide
+    # it, so only the first steps are compared.
+    plain = {**recipe(steps=3, epochs=None, optimizer={"clip": 1.0}), "model": PLAIN}
+    one = train(plain, out=tmp_path / "whole", observer=whole)
+    two = train({**plain, "training": {**plain["training"], "accumulate": parts}}, out=tmp_path / "cut", observer=cut)
+    for first, second in zip(whole.after, cut.after, strict=True):
+        for name, value in first.items():
+            torch.testing.assert_close(second[name], value, rtol=0, atol=2e-5)
+    assert one.metrics[0]["total"] == pytest.approx(two.metrics[0]["total"], rel=1e-6)
+    assert one.metrics[0]["gradient_norm"] == pytest.approx(two.metrics[0]["gradient_norm"], rel=1e-4)
+
+
+def test_more_parts_than_images_are_as_many_as_images(tmp_path: Path) -> None:
+    assert not train(
+        {**recipe(epochs=None, steps=1, batch_size=2, accumulate=5), "model": PLAIN}, out=tmp_path / "r"
+    ).stopped
+
+
+@pytest.mark.parametrize("step", [3, 7, 15])
+def test_averaged_weights_and_parts_survive_a_stop(step: int, tmp_path: Path) -> None:
+    options = recipe(ema=0.9, accumulate=3, epochs=3)
+    train(options, out=tmp_path / "unbroken")
+    train(options, out=tmp_path / "run", observer=StopAt(step))
+    resume(tmp_path / "run")
+    assert content(tmp_path / "run") == content(tmp_path / "unbroken")
+
+
+def test_a_run_gives_the_average_of_its_weights_over_the_steps(tmp_path: Path) -> None:
+    seen = Weights()
+    train(recipe(ema=0.8, epochs=1), out=tmp_path / "run", observer=seen)
+    average = {name: value.detach().double() for name, value in build(RECIPE["model"]).named_parameters()}
+    for step, weights in enumerate(seen.after):
+        decay = min(0.8, (1 + step) / (10 + step))
+        average = {name: decay * value + (1 - decay) * weights[name] for name, value in average.items()}
+    given = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    stored = load_file(steps(tmp_path / "run" / "checkpoints")[-1] / "tensors.safetensors")
+    for name, value in average.items():
+        torch.testing.assert_close(given[name].double(), value, rtol=1e-4, atol=1e-6)
+        assert torch.equal(given[name], stored[f"average.{name}"])
+        # Training goes on from the weights themselves.
+        assert torch.equal(stored[f"model.{name}"].double(), seen.after[-1][name])
+
+
+def test_the_average_takes_the_place_of_the_weights_and_gives_it_back() -> None:
+    model = build(PLAIN)
+    average = Average(model, 0.5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    before = [parameter.clone() for parameter in model.parameters()]
+    with average.in_place():
+        for parameter, old in zip(model.parameters(), before, strict=True):
+            torch.testing.assert_close(parameter + 1, old)
+    assert all(torch.equal(parameter, old) for parameter, old in zip(model.parameters(), before, strict=True))
