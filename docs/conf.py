@@ -40,8 +40,7 @@ autodoc_default_options = {
 }
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
-napoleon_attr_annotations = False  # the class shows them already, as they are written
+napoleon_custom_sections = [("Attributes", "params_style")]
 
 html_theme = "furo"
 html_title = f"convae {VERSION}"
@@ -81,13 +80,18 @@ def as_written(app: Sphinx, what: str, name: str, thing: Any, *rest: Any) -> tup
         signature = inspect.signature(thing)
     except (TypeError, ValueError):
         return None
+    if what == "class" and {one.kind for one in signature.parameters.values()} == {
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.VAR_KEYWORD,
+    }:
+        return "", ""  # made by nobody, such as a protocol
     given = [
         one.replace(annotation=_Text(one.annotation) if one.annotation is not one.empty else one.empty)
         for one in signature.parameters.values()
         if one.name != "self"
     ]
     back = signature.return_annotation
-    returned = "" if back is inspect.Signature.empty else str(back)
+    returned = "" if what == "class" or back is inspect.Signature.empty else str(back)
     return str(inspect.Signature(given)), returned
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import typer
-from made.tables import table
-from made.values import value_in_words
 
 from convae.cli import COMMANDS
+from made.tables import table
+from made.values import type_in_words, value_in_words
 
 
 def commands(level: int = 2) -> str:
@@ -30,7 +31,8 @@ def _lines(name: str) -> Iterator[str]:
     words = [_shown(one) for one in given if one.param_type_name == "argument"]
     yield f"```text\nconvae {name} {' '.join([*words, '[OPTIONS]'])}\n```\n"
     yield f"{inspect.getdoc(COMMANDS.get(name))}\n"
-    yield table(["", "default", ""], ([_written(one), _default(one), one.help or ""] for one in given))
+    hints = typing.get_type_hints(COMMANDS.get(name))
+    yield table(["", "default", ""], ([_written(one), _default(one), _help(one, hints[one.name])] for one in given))
 
 
 def parameters(name: str) -> list[Any]:
@@ -52,6 +54,12 @@ def _written(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return f"`{_shown(parameter)}`"
     return ", ".join(f"`{option}`" for option in [*parameter.opts, *parameter.secondary_opts])
+
+
+def _help(parameter: Any, annotation: Any) -> str:
+    """The sentence of help, and what may be chosen where there is a choice."""
+    choices = [part for part in (annotation, *typing.get_args(annotation)) if typing.get_origin(part) is Literal]
+    return f"{parameter.help or ''} {' '.join(f'{type_in_words(choice).capitalize()}.' for choice in choices)}".strip()
 
 
 def _default(parameter: Any) -> str:

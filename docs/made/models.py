@@ -7,9 +7,6 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from made.tables import table
-from made.values import value_in_words
-
 from convae.core.names import shape_text
 from convae.core.registry import Registry
 from convae.model.notations import NOTATIONS
@@ -17,6 +14,8 @@ from convae.model.presets import PRESETS
 from convae.model.spec import resolve
 from convae.model.summary import summary
 from convae.model.vae import VAE
+from made.tables import table
+from made.values import value_in_words
 
 
 def presets() -> str:
@@ -63,5 +62,6 @@ def notation(description: dict[str, Any], *names: str) -> str:
     """
     spec = resolve(description)
     return "\n".join(
-        f"`--as {name}`:\n\n```{LANGUAGES.get(name, 'text')}\n{NOTATIONS.get(name)(spec).rstrip()}\n```\n" for name in names
+        f"`--as {name}`:\n\n```{LANGUAGES.get(name, 'text')}\n{NOTATIONS.get(name)(spec).rstrip()}\n```\n"
+        for name in names
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Iterator
 
@@ -11,12 +12,16 @@ from made.tables import table
 
 
 def modules(package: str) -> str:
-    """A heading for each public module of a package and of the packages in it, with all its public names.
+    """Every public module of a package, and of the packages in it, with its public names.
 
     Args:
-        package: dotted name.
+        package: dotted name; the page's own heading is for the package itself.
     """
-    return "\n".join(f"## `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n" for name in _below(package))
+    parts = []
+    for name in _below(package):
+        heading = "" if name == package else f"## `{name}`\n\n"
+        parts.append(f"{heading}```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n")
+    return "\n".join(parts)
 
 
 def _below(package: str) -> Iterator[str]:
@@ -32,7 +37,7 @@ def _below(package: str) -> Iterator[str]:
 
 
 def public(package: str) -> str:
-    """One row for each name that a package offers: where its documentation is, and its first sentence.
+    """One row for each class and function that a package offers: a link to its documentation, and what it is.
 
     Args:
         package: dotted name of a package with `__all__`.
@@ -41,7 +46,7 @@ def public(package: str) -> str:
     rows = []
     for name in offered.__all__:
         thing = getattr(offered, name)
-        home = getattr(thing, "__module__", "")
-        link = f"{{py:obj}}`{name} <{home}.{name}>`" if home.startswith("convae") else f"`{name}`"
-        rows.append([link, docstring(thing).text.partition("\n\n")[0]])
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            link = f"{{py:obj}}`{name} <{thing.__module__}.{name}>`"
+            rows.append([link, docstring(thing).text.partition("\n\n")[0]])
     return table([f"`{package}`", ""], rows)

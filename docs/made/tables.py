@@ -11,11 +11,10 @@ import typing
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from made.docstrings import docstring
-from made.values import type_in_words, value_in_words
-
 from convae.core.config import Config
 from convae.core.registry import Registry
+from made.docstrings import docstring
+from made.values import type_in_words, value_in_words
 
 
 def found(place: str) -> Any:

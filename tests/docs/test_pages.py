@@ -1,0 +1,60 @@
+"""What the pages show by hand is tried: recipes read and their models are built, Python runs, commands exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from made.commands import parameters
+
+import convae
+from convae.cli import COMMANDS
+from convae.core.config import parse_yaml
+from convae.model.spec import resolve
+from convae.model.vae import VAE
+from convae.objective.objective import objective
+from convae.training.recipe import read_recipe
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    found = [(page, re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.M | re.S)) for page in PAGES]
+    return [(f"{page.stem}-{number}", text) for page, texts in found for number, text in enumerate(texts)]
+
+
+def cases(language: str) -> list[object]:
+    return [pytest.param(text, id=name) for name, text in blocks(language)]
+
+
+@pytest.mark.parametrize("text", cases("yaml"))
+def test_yaml_is_a_recipe_whose_model_and_objective_can_be_built(text: str) -> None:
+    recipe = read_recipe(parse_yaml(text, "the page"))
+    assert VAE(resolve(recipe.model)).latent_shape
+    assert objective(recipe.objective).units
+
+
+@pytest.mark.parametrize("text", cases("python"))
+def test_python_runs(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(text, names)
+    if "arch_def" in names:
+        assert convae.build(names["arch_def"]).input_shape  # type: ignore[arg-type]  # it is a dictionary
+
+
+def test_commands_and_their_options_exist() -> None:
+    pages = "\n".join(page.read_text() for page in PAGES)
+    shown = re.findall(r"convae ([a-z]+)((?: [^`\n]*)?)", pages)
+    named = [(command, rest) for command, rest in shown if command in COMMANDS]
+    assert {"train", "show", "evaluate", "encode", "interpolate"} <= {command for command, _ in named}
+    for command, rest in named:
+        known = {option for one in parameters(command) for option in (*one.opts, *one.secondary_opts)}
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known, f"convae {command}{rest}"
+
+
+def test_every_room_has_its_page() -> None:
+    rooms = {path.name for path in (ROOT / "src" / "convae").iterdir() if (path / "__init__.py").exists()}
+    assert {page.stem for page in (ROOT / "docs" / "api").glob("*.md")} == rooms - {"cli"}
