@@ -9,6 +9,7 @@ from convae.data.dataset import Dataset, dataset
 from convae.data.images import load, load_and_preprocess, preprocess
 from convae.data.sources import SOURCES
 from convae.data.split import Split, open_split
+from convae.data.statistics import Statistics, statistics
 from convae.data.tensors import to_numpy, to_pil, to_tensor, to_unit
 
 __all__ = [
@@ -20,12 +21,14 @@ __all__ = [
     "DataConfig",
     "Dataset",
     "Split",
+    "Statistics",
     "dataset",
     "in_order",
     "load",
     "load_and_preprocess",
     "open_split",
     "preprocess",
+    "statistics",
     "to_numpy",
     "to_pil",
     "to_tensor",

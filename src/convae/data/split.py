@@ -22,6 +22,7 @@ from convae.core.types import Shape
 from convae.data.augment import AugmentConfig
 from convae.data.cache import open_store, survey
 from convae.data.config import DataConfig
+from convae.data.pixels import Kind
 from convae.data.places import places
 from convae.data.sources import open_source
 from convae.data.sources.base import PARTS
@@ -88,9 +89,19 @@ class Split:
         return self._store.folder
 
     @property
+    def kind(self) -> Kind:
+        """The type of the stored values."""
+        return self._form.kind
+
+    @property
     def image_bytes(self) -> int:
         """Bytes of one stored image."""
         return self._form.image_bytes
+
+    @property
+    def original_sizes(self) -> NDArray[np.int64]:
+        """(images, axes) spatial sizes of the images before they were brought to this one."""
+        return self._store.original_sizes[self._rows]
 
     def images(
         self, indices: NDArray[np.int64] | Sequence[int], out: UInt8[Tensor, "batch bytes"] | None = None

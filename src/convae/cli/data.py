@@ -1,0 +1,98 @@
+"""`convae data`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convae.cli._options import DataDir, Force
+
+if TYPE_CHECKING:
+    from convae.core.progress import Progress
+    from convae.data import DataConfig, Split
+
+_SHOWN = 64
+_CLASSES = 12
+
+
+def data(
+    source: Annotated[str, typer.Argument(help="A data set's name, a folder of images, or a table or array file.")],
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key.path=value ...]", help="Options of a recipe's data section, such as size=64."),
+    ] = None,
+    data_dir: DataDir = None,
+    out: Annotated[Path, typer.Option(help="Folder for the contact sheet.")] = Path(),
+    force: Force = False,
+) -> None:
+    """Decode a data set once, print what is there, and draw a contact sheet."""
+    from rich.table import Table
+
+    from convae.cli._models import new_files
+    from convae.cli._screen import results, work_bar, wrote
+    from convae.core.config import override, parse
+    from convae.data import DataConfig, open_split, to_unit
+    from convae.pictures.grid import grid
+    from convae.pictures.save import save
+
+    given = {"source": source} | ({"dir": str(data_dir)} if data_dir is not None else {})
+    config = parse(DataConfig, override(given, options or []), "data")
+    with work_bar() as bar:
+        split = open_split(config, "all", progress=bar)
+        (sheet,) = new_files(out, [f"{split.source.replace(' ', '-')}.png"], force)
+        rows = _rows(split, config, bar)
+    table = Table(title=split.source, title_justify="left", show_header=False)
+    for name, text in rows:
+        table.add_row(name, text)
+    results.print(table)
+    step = max(1, len(split) // _SHOWN)
+    shown = list(range(0, len(split), step))[:_SHOWN]
+    captions = None
+    if split.labels is not None and split.classes is not None:
+        captions = [split.classes[split.labels[index]] if split.labels[index] >= 0 else "" for index in shown]
+    title = f"{split.source}: {len(shown)} of {len(split):,} images"
+    save(grid(to_unit(split.images(shown)), captions=captions, title=title), sheet)
+    wrote(sheet)
+
+
+def _rows(split: Split, config: DataConfig, progress: Progress) -> list[tuple[str, str]]:
+    """Names of figures and the figures."""
+    from convae.core.names import shape_text
+    from convae.data import statistics
+
+    measured = statistics(split, progress)
+    smallest, largest = split.original_sizes.min(0).tolist(), split.original_sizes.max(0).tolist()
+    sizes = shape_text(smallest) if smallest == largest else f"{shape_text(smallest)} to {shape_text(largest)}"
+    rows = [
+        ("images", f"{len(split):,}"),
+        ("split", _parts(config)),
+        ("stored as", f"{shape_text(split.shape)} {split.kind} (channels first), {config.fit} from {sizes}"),
+        ("mean", " ".join(f"{value:.4f}" for value in measured.mean)),
+        ("standard deviation", " ".join(f"{value:.4f}" for value in measured.std)),
+    ]
+    for name, column in split.columns.items():
+        values = column.values[column.values >= 0]
+        kinds = sorted(set(values.tolist()))
+        named = [str(kind) if column.classes is None else column.classes[kind] for kind in kinds]
+        listed = "; ".join(f"{text}: {(values == kind).sum():,}" for text, kind in zip(named, kinds, strict=True))
+        rows.append((f"column {name}", listed if len(kinds) <= _CLASSES else f"{len(kinds):,} different values"))
+    skipped = f"{len(split.skipped):,} (listed in {split.folder / 'skipped.csv'})" if split.skipped else "none"
+    disk = sum(path.stat().st_size for path in split.folder.iterdir())
+    return [*rows, ("skipped", skipped), ("on the disk", f"{disk / 1e6:,.1f} MB in {split.folder}")]
+
+
+def _parts(config: DataConfig) -> str:
+    """How many images each part has, and how they were chosen."""
+    from convae.core.errors import DataError
+    from convae.data import open_split
+
+    found = []
+    for part in ("train", "validation", "test"):
+        try:
+            split = open_split(config, part)
+        except DataError:
+            continue  # It is empty, because the configuration holds none out.
+        found.append(f"{part} {len(split):,} ({split.describe()['chosen']})")
+    return ", ".join(found)

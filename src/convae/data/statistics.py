@@ -1,0 +1,45 @@
+"""What the values of a split are like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from convae.core.progress import Progress
+from convae.data.batches import in_order
+from convae.data.split import Split
+
+_BATCH_VALUES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of each channel over all images and places, of values in [0, 1]."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+
+def statistics(split: Split, progress: Progress | None = None) -> Statistics:
+    """The statistics of a split; sums are taken in float64, image by image in the split's order.
+
+    Args:
+        split: the images.
+        progress: told how many images are done.
+    """
+    batch_size = max(1, _BATCH_VALUES // int(np.prod(split.shape)))
+    total, squares = (torch.zeros(split.shape[0], dtype=torch.float64) for _ in range(2))
+    done = 0
+    for batch in in_order(split, batch_size):
+        values = batch.images.transpose(0, 1).flatten(1).double()
+        total += values.sum(1)
+        squares += values.square().sum(1)
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(split), f"measuring {split.source} (images)")
+    count = len(split) * int(np.prod(split.shape[1:]))
+    mean = total / count
+    return Statistics(mean.numpy(), (squares / count - mean.square()).clamp(min=0).sqrt().numpy())

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command import run
+from PIL import Image
+
+
+def test_a_data_set_is_described_and_shown(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "dogs" / "broken.png").write_text("no image")
+    run("data", photos, "size=16", "fit=pad", "--out", tmp_path)
+    out = capsys.readouterr().out.replace("\n", "")
+    for words in (
+        "1×16×16 uint8",
+        "pad from 10×12",
+        "cats: 3; dogs: 3",
+        "train 4",
+        "1 (listed in",
+        "skipped.csv",
+        "MB in",
+    ):
+        assert words in out
+    sheet = tmp_path / f"folder-{photos.name}.png"
+    assert str(sheet) in out
+    with Image.open(sheet) as image:
+        assert min(image.size) > 100
+
+
+def test_the_figures_are_those_of_the_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sklearn.datasets import load_digits
+
+    run("data", "digits", "--out", tmp_path)
+    out = capsys.readouterr().out
+    images = load_digits().images / 16
+    assert f"{images.mean():.3f}"[:5] in out
+    assert "1,797" in out
+    assert "0: 178" in out
+    run("data", "digits", "--out", tmp_path, code=2)
+    assert "--force" in capsys.readouterr().err
+
+
+def test_options_of_a_data_set_reach_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("data", "sprites", "source.sprites.count=9", "source.sprites.size=16", "label=colour", "--out", tmp_path)
+    out = capsys.readouterr().out
+    assert "3×16×16" in out
+    assert "column rotation" in out
+    run("data", "sprites", "szie=16", "--out", tmp_path, code=2)
+    assert "did you mean 'size'" in capsys.readouterr().err
