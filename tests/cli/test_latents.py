@@ -199,3 +199,19 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert told.startswith("convae: ")
     assert len(told.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("shape", [(2, 16), (1, 4, 4, 4)])
+def test_signals_and_volumes_are_sampled_as_arrays_and_drawn(shape: tuple[int, ...], tmp_path: Path) -> None:
+    model = convae.build(
+        {
+            "input": list(shape),
+            "encoder": ["flatten"],
+            "bottleneck": {"gaussian": {"latent": 2}},
+            "decoder": [{"linear": {"features": int(np.prod(shape))}}, {"unflatten": {"to": list(shape)}}],
+        }
+    )
+    convae.save(model, tmp_path / "model")
+    run("sample", tmp_path / "model", "--count", 3, "--out", tmp_path / "out")
+    assert set(files(tmp_path / "out")) == {"samples.png", "0.npy", "1.npy", "2.npy"}
+    assert np.load(tmp_path / "out" / "1.npy").shape == shape
