@@ -17,7 +17,6 @@ def test_a_data_set_is_described_and_shown(tmp_path: Path, photos: Path, capsys:
         "cats: 3; dogs: 3",
         "train 4",
         "1 (listed in",
-        "skipped.csv",
         "MB in",
     ):
         assert words in out
