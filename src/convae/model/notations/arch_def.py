@@ -140,8 +140,9 @@ def arch_def(spec: Spec) -> str:
     if spec.likelihood not in ("bernoulli", {"bernoulli": {}}):
         written["likelihood"] = spec.likelihood
     mirrored = {**written, "decode": None}
+    stored = VAE(spec).spec if written["encode"] and decode else None
     for way in (mirrored, written):
-        if _same(way, spec):
+        if stored is not None and _describes(way, stored):
             lines = [f"    {key!r}: {value!r}," for key, value in way.items()]
             return "\n".join(["arch_def = {", *lines, "}", ""])
     raise ConfigError(
@@ -150,10 +151,10 @@ def arch_def(spec: Spec) -> str:
     )
 
 
-def _same(way: dict[str, Any], spec: Spec) -> bool:
-    """Whether the dictionary describes this very model."""
+def _describes(way: dict[str, Any], stored: Spec) -> bool:
+    """Whether the dictionary describes the model of this stored form."""
     try:
-        return VAE(parse(Spec, from_arch_def(way, "arch_def"), "arch_def")).spec == VAE(spec).spec
+        return VAE(parse(Spec, from_arch_def(way, "arch_def"), "arch_def")).spec == stored
     except ConfigError:
         return False
 
