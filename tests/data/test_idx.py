@@ -14,7 +14,7 @@ from convae.data.idx import idx_shape, read_idx
 
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 PLAIN = bytes([0, 0, 8, 3]) + np.array(IMAGES.shape, ">u4").tobytes() + IMAGES.tobytes()
-PACKED = gzip.compress(PLAIN)
+PACKED = gzip.compress(PLAIN, mtime=0)  # the same test names in every process
 
 
 @pytest.mark.parametrize(("name", "content"), [("a-idx3-ubyte", PLAIN), ("a-idx3-ubyte.gz", PACKED)])
