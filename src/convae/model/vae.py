@@ -82,7 +82,10 @@ class VAE(nn.Module):
                 f"{shape_text(self.input_shape)} with this likelihood needs {shape_text(needed)}"
             )
         if count(self) > max_parameters:
-            raise ConfigError(f"model '{spec.name}' has {count(self):,} parameters, more than {max_parameters:,}")
+            raise ConfigError(
+                f"model '{spec.name}' has {count(self):,} parameters, more than {max_parameters:,}: "
+                "give convae.build a larger max_parameters if that is meant"
+            )
 
     @property
     def latent_shape(self) -> Shape:
