@@ -124,13 +124,10 @@ def test_gradients_are_right(make: Make) -> None:
 
 
 @every_way
-@pytest.mark.parametrize("size", [30.0, -30.0, 1e3, -1e3])
+@pytest.mark.parametrize("size", [30.0, -30.0])
 def test_extreme_values_give_finite_figures_and_gradients(make: Make, size: float) -> None:
     raw = torch.full((2, 1, 3), size, requires_grad=True)
     x = torch.tensor([0.0, 0.5, 1.0]).expand(2, 1, 3)
-    if abs(size) > 100 and make in [way for name, way in WAYS.items() if "pixel" in name]:
-        # There the log-scale itself would be ±100, which no head lets out.
-        return
     ours = make(raw).log_prob(x)
     ours.sum().backward()
     assert ours.isfinite().all()
