@@ -53,14 +53,14 @@ def experiment(recipe: Recipe, progress: Progress | None = None) -> Experiment:
     """
     where = device(recipe.training.device)
     keep_freed_memory()
-    plan(recipe, 1, _encoder)  # before the data is prepared, which may take long
+    plan(recipe, 1, encoder_layers)  # before the data is prepared, which may take long
     recipe, split, validation = _with_data(recipe, progress)
     model = build(recipe.model, seed=recipe.training.seed).to(where)
     layouts = {3: torch.channels_last, 4: torch.channels_last_3d}
     if len(split.shape) in layouts:
         model.to(memory_format=layouts[len(split.shape)])  # type: ignore[call-overload]  # missing in torch's stub
     batches = Batches(split, recipe.training.batch_size, recipe.training.seed)
-    stages = plan(recipe, batches.steps_per_epoch, _encoder)
+    stages = plan(recipe, batches.steps_per_epoch, encoder_layers)
     for number, stage in enumerate(stages.stages):
         Frozen(model, stage.freeze, f"stages.{number}.freeze")
         stage.objective.to(where)
@@ -74,7 +74,7 @@ def experiment(recipe: Recipe, progress: Progress | None = None) -> Experiment:
     )
 
 
-def _encoder(path: str) -> nn.Sequential:
+def encoder_layers(path: str) -> nn.Sequential:
     """The layers of a saved model's encoder."""
     return load(path).encoder
 

@@ -1,0 +1,54 @@
+"""`convae sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convae.core.errors import ConfigError
+
+
+def sweep(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[RECIPE] key.path=value,value ...", help="A recipe file, and options with the values to try."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder of the sweep, which goes on with one; otherwise in sweeps/.")
+    ] = None,
+) -> int:
+    """Train a recipe once for each value of an option, and compare what comes of it.
+
+    The same command again goes on with a sweep that was stopped, and repeats no run that is done.
+    """
+    from convae.cli._screen import TrainingBar, notes, results, work_bar, wrote
+    from convae.training.sweep import sweep
+    from convae.training.trainer import Observer
+
+    files = [word for word in arguments if "=" not in word]
+    if len(files) > 1:
+        raise ConfigError(f"more than one recipe: {', '.join(files)}; a swept option is written key.path=value,value")
+
+    class Screen(TrainingBar, Observer):
+        """The bar as an observer of the trainer."""
+
+        def noted(self, sentence: str) -> None:
+            """Prints it above the bar."""
+            notes.print(sentence, soft_wrap=True, style="yellow")
+
+    with work_bar() as bar:
+        options = [word for word in arguments if "=" in word]
+        found = sweep(files[0] if files else {}, options, out=out, observer=Screen(), progress=bar)
+    for label, reason in found.failed.items():
+        notes.print(f"{label}: {reason}", soft_wrap=True, style="yellow")
+    if found.stopped:
+        notes.print("stopped and saved; the same command goes on", soft_wrap=True)
+        return 130
+    if found.runs:
+        results.print((found.path / "table.md").read_text(encoding="utf-8").partition("\n\n!")[0], soft_wrap=True)
+    wrote(found.path)
+    return 0 if found.runs else 1

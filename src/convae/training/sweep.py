@@ -1,0 +1,151 @@
+"""A sweep: one recipe, several values of some of its options, a run for each, and what came of them side by side.
+
+sweeps/vae-objective.kl.weight/
+  recipe.yaml                 what all runs have in common
+  objective.kl.weight=1/      a run folder for each value
+  table.csv, table.md         the figures of the best model of each run
+  comparison.png              reconstructions of the same images, and samples of the same latents' seed
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convae.core.config import parse_yaml
+from convae.core.errors import ConfigError, TrainingError
+from convae.core.files import write_text
+from convae.core.progress import Progress
+from convae.training.checkpoint import read_checkpoint, steps
+from convae.training.comparison import compare_runs
+from convae.training.recipe import Recipe, read_recipe, write_recipe
+from convae.training.run import Run, resume, train
+from convae.training.run_folder import RunFolder
+from convae.training.trainer import Observer
+
+SWEEPS = Path("sweeps")
+"""Where sweeps go that are told no other place."""
+MOST = 1000
+"""More runs are taken for a mistake."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs that differ in the swept options alone.
+
+    Attributes:
+        path: the folder of the sweep.
+        runs: by their values, such as `kl.weight=1`, those that are done.
+        failed: why a run came to no end, by its values.
+        stopped: whether somebody stopped it; the same call goes on.
+    """
+
+    path: Path
+    runs: dict[str, Run]
+    failed: dict[str, str]
+    stopped: bool
+
+
+def sweep(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    assignments: Sequence[str],
+    *,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    progress: Progress | None = None,
+) -> Sweep:
+    """Trains a recipe once for each value, or each combination of values; runs that are done already are not repeated.
+
+    Args:
+        recipe: a recipe, a mapping, or the path of a YAML or JSON file.
+        assignments: `key.path=value,value…` each; one with a single value holds for all runs.
+        out: the folder of the sweep; one that is there must be of the same recipe.
+        observer: is told how each run goes on.
+        progress: is told how far the preparation of the data is.
+
+    Raises:
+        ConvaeError: the recipe, a value or the place is wrong; nothing was trained then.
+    """
+    swept = {key: values for key, values in map(_values, assignments) if len(values) > 1}
+    if not swept:
+        raise ConfigError("a sweep needs an option with several values, such as objective.kl.weight=1,2,3,5")
+    fixed = [assignment for assignment in assignments if assignment.partition("=")[0] not in swept]
+    base = read_recipe(recipe, fixed)
+    if (count := _count(swept)) > MOST:
+        raise ConfigError(f"{count} combinations of values are more than {MOST} runs: sweep fewer options at once")
+    members = [dict(zip(swept, chosen, strict=True)) for chosen in itertools.product(*swept.values())]
+    for member in members:
+        read_recipe(base, _overrides(member))
+    path = Path(out) if out is not None else SWEEPS / f"{base.title}-{'-'.join(swept)}"
+    _claim(path, base)
+    runs: dict[str, Run] = {}
+    failed: dict[str, str] = {}
+    for member in members:
+        try:
+            run = _run(base, member, path, observer, progress)
+        except TrainingError as error:
+            failed[_label(member)] = str(error)
+            continue
+        if run.stopped:
+            return Sweep(path, runs, failed, stopped=True)
+        runs[_label(member)] = run
+    if runs:
+        compare_runs(runs, path, progress)
+    return Sweep(path, runs, failed, stopped=False)
+
+
+def _values(assignment: str) -> tuple[str, list[Any]]:
+    """The key and the values of `key=value,value…`."""
+    key, equals, text = assignment.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"'{assignment}': a swept option is written key.path=value,value")
+    values = parse_yaml(f"[{text}]", f"'{assignment}'")
+    return key, list(values)
+
+
+def _count(swept: Mapping[str, Sequence[Any]]) -> int:
+    count = 1
+    for values in swept.values():
+        count *= len(values)
+    return count
+
+
+def _overrides(member: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={json.dumps(value)}" for key, value in member.items()]
+
+
+def _label(member: Mapping[str, Any]) -> str:
+    """What tables and pictures call a run: the last two words of each key, and the value."""
+    return ", ".join(f"{'.'.join(key.split('.')[-2:])}={_text(value)}" for key, value in member.items())
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _claim(path: Path, base: Recipe) -> None:
+    """Makes the folder of a sweep, or checks that it is of the same recipe."""
+    written, text = path / "recipe.yaml", write_recipe(base)
+    if written.is_file() and written.read_text(encoding="utf-8") != text:
+        raise ConfigError(f"{path}: holds a sweep of another recipe; give another --out")
+    write_text(written, text)
+
+
+def _run(
+    base: Recipe, member: Mapping[str, Any], path: Path, observer: Observer | None, progress: Progress | None
+) -> Run:
+    """The run of some values: done already, gone on with, or new."""
+    name = ",".join(f"{key}={re.sub(r'[^-+.=,A-Za-z0-9_]+', '_', _text(value))}" for key, value in member.items())
+    folder = RunFolder(path / name)
+    if not (folder.path / "recipe.yaml").is_file():
+        named = [f"name={json.dumps(f'{base.title}, {_label(member)}')}"]
+        return train(base, overrides=_overrides(member) + named, out=folder.path, observer=observer, progress=progress)
+    found = steps(folder.checkpoints)
+    if found and read_checkpoint(found[-1]).state.finished:
+        return Run(folder.path, folder.recipe(), stopped=False)
+    return resume(folder.path, observer=observer, progress=progress)
