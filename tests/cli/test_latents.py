@@ -85,6 +85,19 @@ def test_models_of_other_shapes_are_used_alike(
     assert files(tmp_path / "out")
 
 
+@pytest.mark.parametrize("command", DRAWN)
+def test_a_picture_is_opened_only_on_request(
+    command: str, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("typer.launch", opened.append)
+    run(command, artifact, *MORE.get(command, []), "--out", tmp_path, "--open")
+    assert len(opened) == 1
+    assert Path(opened[0]).name in DRAWN[command]
+    run(command, artifact, *MORE.get(command, []), "--out", tmp_path, "--force")
+    assert len(opened) == 1
+
+
 def test_encoding_then_decoding_keeps_names_and_nesting(artifact: Path, photos: Path, tmp_path: Path) -> None:
     run("encode", artifact, "--data", photos, "--out", tmp_path / "latents")
     encoding, _ = read_latents(tmp_path / "latents")

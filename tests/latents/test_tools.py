@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -121,3 +123,9 @@ def test_tsne_keeps_heaps_apart_and_is_repeatable() -> None:
 
 def test_encodings_have_a_plane(model: VAE, digits: Split) -> None:
     assert project(encode(model, digits).mean).points.shape == (180, 2)
+
+
+def test_umap_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(ConfigError, match=r"pip install 'convae\[umap\]'"):
+        project(heaps()[0], "umap")

@@ -22,6 +22,7 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything tha
 Out = Annotated[Path, typer.Option("--out", help="Folder for what is written.", show_default=False)]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+Show = Annotated[bool, typer.Option("--open", help="Show the picture when it is done.")]
 Images = Annotated[
     list[str],
     typer.Argument(help="Image files, or positions of images in the split, from 0 on.", show_default=False),

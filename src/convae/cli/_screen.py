@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -134,6 +135,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def wrote(path: Path) -> None:
-    """Prints the path of what was written."""
+def wrote(path: Path, show: bool = False) -> None:
+    """Prints the path of what was written, and opens it with the system's own program on request."""
     results.print(str(path), soft_wrap=True)
+    if show:
+        typer.launch(str(path))

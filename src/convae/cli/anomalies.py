@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import BatchSize, Data, DataDir, Device, Force, Model, Out, SplitOption
+from convae.cli._options import BatchSize, Data, DataDir, Device, Force, Model, Out, Show, SplitOption
 
 
 def anomalies(
@@ -19,6 +19,7 @@ def anomalies(
     batch_size: BatchSize = 256,
     device: Device = "auto",
     force: Force = False,
+    show: Show = False,
 ) -> None:
     """Rank images by how badly the model explains them, and show where the strangest differ."""
     from convae.cli._models import new_files, open_images, open_model
@@ -47,5 +48,5 @@ def anomalies(
         name = images.key(index).replace('"', '""')
         lines.append(f'{rank},"{name}",{scores[index]:.4f}')
     write_text(table, "\n".join(lines) + "\n")
-    wrote(sheet)
+    wrote(sheet, show)
     wrote(table)

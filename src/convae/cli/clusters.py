@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Model, Out, Seed, SplitOption
+from convae.cli._options import Data, DataDir, Device, Force, Model, Out, Seed, Show, SplitOption
 
 
 def clusters(
@@ -20,6 +20,7 @@ def clusters(
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,
+    show: Show = False,
 ) -> None:
     """Cluster images by their latents: centroids decoded, each beside its nearest examples."""
     import torch
@@ -56,5 +57,6 @@ def clusters(
     ]
     members = dict(zip(encoding.names, found.assigned.tolist(), strict=True))
     write_json(table, {"clusters": described, "seed": seed, "cluster_of": members})
-    for path in (sheet, alone, table):
-        wrote(path)
+    wrote(sheet, show)
+    wrote(alone)
+    wrote(table)

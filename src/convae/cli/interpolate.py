@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Images, Model, Out, SplitOption
+from convae.cli._options import Data, DataDir, Device, Force, Images, Model, Out, Show, SplitOption
 
 
 def interpolate(
@@ -22,6 +22,7 @@ def interpolate(
     split: SplitOption = "test",
     device: Device = "auto",
     force: Force = False,
+    show: Show = False,
 ) -> None:
     """Go from one image through others to the last: a strip for each leg, and an animation of all."""
     from itertools import pairwise
@@ -51,4 +52,4 @@ def interpolate(
     save(rows, still)
     animate(decode(loaded, way), moving)
     wrote(still)
-    wrote(moving)
+    wrote(moving, show)

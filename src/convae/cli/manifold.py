@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Model, Out, SplitOption
+from convae.cli._options import Data, DataDir, Device, Force, Model, Out, Show, SplitOption
 
 
 def manifold(
@@ -21,6 +21,7 @@ def manifold(
     split: SplitOption = "test",
     device: Device = "auto",
     force: Force = False,
+    show: Show = False,
 ) -> None:
     """Draw what a plane of the latent space decodes to."""
     from convae.cli._latents import numbers
@@ -44,4 +45,4 @@ def manifold(
         chosen = (0, 1)
     what = "principal directions" if chosen is None else f"latent values {chosen[0]} (across) and {chosen[1]} (up)"
     save(grid(images, columns=steps, title=f"{loaded.name}: {what}, 2% to 98% quantiles"), sheet)
-    wrote(sheet)
+    wrote(sheet, show)

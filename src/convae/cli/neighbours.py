@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Images, Model, Out, SplitOption
+from convae.cli._options import Data, DataDir, Device, Force, Images, Model, Out, Show, SplitOption
 
 
 def neighbours(
@@ -19,6 +19,7 @@ def neighbours(
     split: SplitOption = "test",
     device: Device = "auto",
     force: Force = False,
+    show: Show = False,
 ) -> None:
     """Find the images of a split whose latents are nearest to those of the given images."""
     import torch
@@ -48,4 +49,4 @@ def neighbours(
         captions += [word.rpartition("/")[2], *(f"{distance:.2f}" for _, distance in kept)]
     title = f"{loaded.name}: nearest {among.source} images ({split}), distance between latents"
     save(grid(torch.stack(cells), columns=len(cells) // len(images), captions=captions, title=title), sheet)
-    wrote(sheet)
+    wrote(sheet, show)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import BatchSize, Data, DataDir, Device, Force, Model, Out, Seed, SplitOption
+from convae.cli._options import BatchSize, Data, DataDir, Device, Force, Model, Out, Seed, Show, SplitOption
 
 
 def ood(
@@ -23,6 +23,7 @@ def ood(
     batch_size: BatchSize = 256,
     device: Device = "auto",
     force: Force = False,
+    show: Show = False,
 ) -> None:
     """Score how strange images are to the model, and how well that parts known images from another set."""
     from convae.cli._models import new_files, open_images, open_model
@@ -47,5 +48,5 @@ def ood(
     x_label = f"{'negative ' if score == 'elbo' else ''}{score} ({found.unit} per image)"
     write_json(table, found.as_dict())
     save(histograms(sets, x_label=x_label, title=f"{loaded.name}: {text}"), picture)
-    wrote(picture)
+    wrote(picture, show)
     wrote(table)

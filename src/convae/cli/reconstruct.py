@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import BatchSize, Data, DataDir, Device, Force, Model, Out, SplitOption
+from convae.cli._options import BatchSize, Data, DataDir, Device, Force, Model, Out, Show, SplitOption
 
 
 def reconstruct(
@@ -22,6 +22,7 @@ def reconstruct(
     batch_size: BatchSize = 256,
     device: Device = "auto",
     force: Force = False,
+    show: Show = False,
 ) -> None:
     """Draw images beside what the model makes of them, from the posterior's mean."""
     import numpy as np
@@ -54,4 +55,4 @@ def reconstruct(
             bar(done, len(wanted), "reconstructing (images)")
     title = f"{loaded.name}: {images.source} images ({split})"
     save(pairs(torch.cat(originals), torch.cat(reconstructions), title=title), sheet)
-    wrote(sheet)
+    wrote(sheet, show)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import Device, Force, Model, Out, Seed
+from convae.cli._options import Device, Force, Model, Out, Seed, Show
 
 
 def sample(
@@ -20,6 +20,7 @@ def sample(
     ] = None,
     device: Device = "auto",
     force: Force = False,
+    show: Show = False,
 ) -> None:
     """Draw images from the prior: one file each, and one sheet of all."""
     from convae.cli._latents import image_paths, write_image
@@ -41,4 +42,4 @@ def sample(
     how = "" if temperature == 1 else f", temperature {temperature:g}"
     how += "" if truncation is None else f", truncation {truncation:g}"
     save(grid(images, title=f"{loaded.name}: samples from the prior, seed {seed}{how}"), sheet)
-    wrote(sheet)
+    wrote(sheet, show)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Model, Out, Seed, SplitOption
+from convae.cli._options import Data, DataDir, Device, Force, Model, Out, Seed, Show, SplitOption
 
 
 def scatter(
@@ -22,6 +22,7 @@ def scatter(
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,
+    show: Show = False,
 ) -> None:
     """Draw the latents of images as points in a plane, coloured by class where there are classes."""
     from convae.cli._models import new_files, open_images, open_model
@@ -30,7 +31,7 @@ def scatter(
     from convae.pictures.save import save
     from convae.pictures.scatter import scatter as draw
 
-    files = new_files(out, ["scatter.png", "scatter.svg"], force)
+    still, drawing = new_files(out, ["scatter.png", "scatter.svg"], force)
     loaded = open_model(model, device)
     with work_bar() as bar:
         images = open_images(loaded, data, data_dir, split, bar)
@@ -40,5 +41,5 @@ def scatter(
     x_label, y_label = plane.labels
     title = f"{loaded.name}: {len(images):,} {images.source} images ({split})"
     figure = draw(plane.points, encoding.labels, names=names, x_label=x_label, y_label=y_label, title=title)
-    for path in files:
-        wrote(save(figure, path))
+    wrote(save(figure, still), show)
+    wrote(save(figure, drawing))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Images, Model, Out, SplitOption
+from convae.cli._options import Data, DataDir, Device, Force, Images, Model, Out, Show, SplitOption
 from convae.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def translate(
     split: SplitOption = "test",
     device: Device = "auto",
     force: Force = False,
+    show: Show = False,
 ) -> None:
     """Move images along a direction in latent space, from classes or from two folders."""
     import torch
@@ -65,7 +66,7 @@ def translate(
     moved = decode(loaded, move(z, by, factors).flatten(0, 1))
     heads = [f"{factor:+g}" if factor else "0" for factor in factors]
     save(grid(moved, row_labels=images, column_labels=heads, title=f"{loaded.name}: {what}"), sheet)
-    wrote(sheet)
+    wrote(sheet, show)
 
 
 def _class(split: Split, word: str) -> int:

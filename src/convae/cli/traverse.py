@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Model, Out, SplitOption
+from convae.cli._options import Data, DataDir, Device, Force, Model, Out, Show, SplitOption
 
 
 def traverse(
@@ -22,6 +22,7 @@ def traverse(
     split: SplitOption = "test",
     device: Device = "auto",
     force: Force = False,
+    show: Show = False,
 ) -> None:
     """Change one latent value at a time: a row for each, from its 2% to its 98% quantile over the images."""
     import torch
@@ -50,4 +51,4 @@ def traverse(
     labels = [f"value {value}: {kl[value]:.2f} nats" for value in values.tolist()]
     beginning = "the mean latent" if image is None else f"image {image}"
     save(grid(walked, columns=steps, row_labels=labels, title=f"{loaded.name}: from {beginning}"), sheet)
-    wrote(sheet)
+    wrote(sheet, show)

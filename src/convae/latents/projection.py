@@ -79,5 +79,5 @@ def _umap(points: Tensor, seed: int) -> Projection:
         from umap import UMAP
     except ImportError as error:
         raise ConfigError("umap needs a package that is not installed: pip install 'convae[umap]'") from error
-    found = UMAP(n_components=2, random_state=seed).fit_transform(points.numpy())
+    found = UMAP(n_components=2, random_state=seed, n_jobs=1).fit_transform(points.numpy())
     return Projection(torch.from_numpy(found).double(), ("UMAP 1", "UMAP 2"))
