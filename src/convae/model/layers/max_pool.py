@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
 from torch.nn import functional as F
 
-from convae.core.arguments import PerAxis
-from convae.core.types import Shape
-from convae.model.layers.base import Layer, Reach, needs_axes, per_axis, window_fits
-
-_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+from convae.model.layers._pool import Pool
 
 
-class MaxPool(Layer):
+class MaxPool(Pool):
     """The largest value of each window of positions.
 
     Args:
@@ -23,19 +18,4 @@ class MaxPool(Layer):
         stride: step in positions; None for windows that touch.
     """
 
-    example: ClassVar = {"kernel": 2}
-
-    def __init__(self, shape: Shape, *, kernel: PerAxis = 2, stride: PerAxis | None = None) -> None:
-        super().__init__(shape)
-        self.axes = needs_axes(shape, 1, 2, 3)
-        self.kernel = per_axis(kernel, shape, "kernel")
-        self.stride = self.kernel if stride is None else per_axis(stride, shape, "stride")
-        window_fits(self.kernel, shape)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, channel, *sizes) to (batch, channel, *smaller sizes)."""
-        return _POOL[self.axes](x, self.kernel, self.stride)
-
-    def reach(self) -> Reach:
-        """Its window and its stride."""
-        return Reach(tuple(map(float, self.kernel)), tuple(map(float, self.stride)))
+    over: ClassVar = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}

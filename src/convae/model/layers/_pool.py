@@ -1,0 +1,40 @@
+"""What poolings share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from torch import Tensor
+
+from convae.core.arguments import PerAxis
+from convae.core.types import Shape
+from convae.model.layers.base import Layer, Reach, needs_axes, per_axis, window_fits
+
+
+class Pool(Layer):
+    """One value for each window of positions; `over` holds the library's function for 1, 2 and 3 axes.
+
+    Args:
+        shape: (channels, *sizes) with 1, 2 or 3 spatial axes.
+        kernel: size of the window, one number or one for each axis.
+        stride: step in positions; None for windows that touch.
+    """
+
+    example: ClassVar = {"kernel": 2}
+    over: ClassVar[Mapping[int, Callable[..., Tensor]]]
+
+    def __init__(self, shape: Shape, *, kernel: PerAxis = 2, stride: PerAxis | None = None) -> None:
+        super().__init__(shape)
+        self.axes = needs_axes(shape, 1, 2, 3)
+        self.kernel = per_axis(kernel, shape, "kernel")
+        self.stride = self.kernel if stride is None else per_axis(stride, shape, "stride")
+        window_fits(self.kernel, shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channel, *sizes) to (batch, channel, *smaller sizes)."""
+        return self.over[self.axes](x, self.kernel, self.stride)
+
+    def reach(self) -> Reach:
+        """Its window and its stride."""
+        return Reach(tuple(map(float, self.kernel)), tuple(map(float, self.stride)))
