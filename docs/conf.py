@@ -57,6 +57,7 @@ MAKERS = {
     "options": tables.options,
     "presets": models.presets,
     "notation": models.notation,
+    "drawing": models.drawing,
     "commands": commands.commands,
     "modules": modules.modules,
     "public": modules.public,

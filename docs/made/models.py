@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
+from convae.cli.show import engineering
 from convae.core.names import shape_text
 from convae.core.registry import Registry
 from convae.model.notations import NOTATIONS
@@ -14,6 +16,8 @@ from convae.model.presets import PRESETS
 from convae.model.spec import resolve
 from convae.model.summary import summary
 from convae.model.vae import VAE
+from convae.pictures.save import save
+from convae.pictures.structure import structure
 from made.tables import table
 from made.values import value_in_words
 
@@ -41,19 +45,30 @@ def _row(name: str, given: dict[str, Any]) -> list[str]:
     shapes = (model.input_shape, model.encoder.shape_out, model.latent_shape, model.decoder.shape_out)
     chosen = "".join(f", {value_in_words(argument)[:-1]}: {value}`" for argument, value in given.items())
     link = f"[`{name}`](#preset-{name}){chosen}"
-    return [link, *map(shape_text, shapes), f"{sum(row.parameters for row in rows):,}", _giga(rows)]
+    parameters, operations = sum(row.parameters for row in rows), sum(row.flops for row in rows)
+    return [link, *map(shape_text, shapes), f"{parameters:,}", engineering(operations)]
 
 
-def _giga(rows: list[Any]) -> str:
-    """Operations of the forward pass with three digits."""
-    return f"{sum(row.flops for row in rows) / 1e9:.3g} G"
+DRAWINGS = Path(__file__).parents[1] / "_build" / "drawings"
+"""Where drawings lie while the pages are made."""
+
+
+def drawing(name: str) -> str:
+    """A picture of a preset's structure, as `convae show --draw` draws it.
+
+    Args:
+        name: of the preset.
+    """
+    model = VAE(resolve(name))
+    path = save(structure(summary(model), input_shape=model.input_shape, title=name), DRAWINGS / f"{name}.svg")
+    return f"![The structure of {name}](/{path.relative_to(DRAWINGS.parents[1])})"
 
 
 LANGUAGES = {"yaml": "yaml", "arch-def": "python", "codes": "json"}
 """What the notations are written in."""
 
 
-def notation(description: dict[str, Any], *names: str) -> str:
+def notation(description: Any, *names: str) -> str:
     """The same model in several notations.
 
     Args:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from made.commands import parameters
 
-import convae
 from convae.cli import COMMANDS
 from convae.core.config import parse_yaml
 from convae.model.spec import resolve
@@ -42,7 +41,7 @@ def test_python_runs(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     names: dict[str, object] = {}
     exec(text, names)
     if "arch_def" in names:
-        assert convae.build(names["arch_def"]).input_shape  # type: ignore[arg-type]  # it is a dictionary
+        assert VAE(resolve(names["arch_def"])).input_shape  # type: ignore[arg-type]  # it is a dictionary
 
 
 def test_commands_and_their_options_exist() -> None:

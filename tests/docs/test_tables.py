@@ -5,7 +5,7 @@ import re
 
 import pytest
 from made.commands import commands, parameters
-from made.models import notation, presets
+from made.models import DRAWINGS, drawing, notation, presets
 from made.modules import modules, public
 from made.tables import arguments, details, found, options, overview, table, table_in
 
@@ -84,7 +84,12 @@ def test_presets_are_counted() -> None:
     row = listed["[`torch-vae`](#preset-torch-vae)"]
     assert row[1:5] == ["3×64×64", "8192", "64", "3×64×64"]
     assert row[5] == f"{sum(one.numel() for one in model.parameters()):,}"
-    assert row[6] == f"{sum(one.flops for one in summary(model)) / 1e9:.3g} G"
+    assert row[6] == f"{sum(one.flops for one in summary(model)) / 1e6:.3g} M"
+
+
+def test_a_drawing_is_a_file_of_the_pages() -> None:
+    assert drawing("image-vae") == "![The structure of image-vae](/_build/drawings/image-vae.svg)"
+    assert (DRAWINGS / "image-vae.svg").read_text().startswith("<?xml")
 
 
 def test_a_model_in_several_notations() -> None:
