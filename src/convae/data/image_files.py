@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -60,6 +61,16 @@ class ImageFiles(Source):
 
     def survey(self, progress: Progress | None = None) -> Survey:
         """From the headers of all files; those that cannot be read have no say."""
+        with warnings.catch_warnings():
+            # As in reading: what Pillow would warn of either keeps an image out, with a reason, or does not matter.
+            warnings.simplefilter("ignore")
+            return self._surveyed(progress)
+
+    def record(self, index: int, near: tuple[int, ...]) -> Record:
+        """One image, decoded no larger than needed."""
+        return Record(*load_with_size(self._root / self._paths[index], near, self._megapixels))
+
+    def _surveyed(self, progress: Progress | None) -> Survey:
         sizes: set[tuple[int, ...]] = set()
         grey = deep = True
         unread = ""
@@ -80,10 +91,6 @@ class ImageFiles(Source):
             raise DataError(f"{self.name}: none of the {len(self._paths)} images can be used; the first is {unread}")
         size = sizes.pop() if len(sizes) == 1 else None
         return Survey(size, 1 if grey else 3, "uint16" if deep and grey else "uint8")
-
-    def record(self, index: int, near: tuple[int, ...]) -> Record:
-        """One image, decoded no larger than needed."""
-        return Record(*load_with_size(self._root / self._paths[index], near, self._megapixels))
 
     @cached_property
     def _stamps(self) -> list[str]:
