@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from convae.core.errors import ConfigError, DataError
+from convae.core.names import unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,3 +122,19 @@ def numbers(text: str, what: str, kind: type[Number]) -> list[Number]:
         return [kind(part) for part in text.split(",")]
     except ValueError as error:
         raise ConfigError(f"{what}: numbers with commas between, such as 0,1, not '{text}'") from error
+
+
+def class_number(split: Split, word: str) -> int:
+    """The number of the class that a person names or numbers.
+
+    Raises:
+        ConfigError: the images have no labels, or no such class.
+    """
+    if split.labels is None:
+        raise ConfigError(f"the images of {split.source} have no labels: give --having and --without")
+    if split.classes and word in split.classes:
+        return split.classes.index(word)
+    there = sorted({int(label) for label in split.labels if label >= 0})
+    if word.isdecimal() and int(word) in there:
+        return int(word)
+    raise ConfigError(unknown("class", word, split.classes or [str(label) for label in there]))

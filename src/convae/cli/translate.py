@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from convae.cli._options import Data, DataDir, Device, Force, Images, Model, Out, Show, SplitOption
 from convae.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from convae.data import Split
 
 
 def translate(
@@ -32,7 +29,7 @@ def translate(
     """Move images along a direction in latent space, from classes or from two folders."""
     import torch
 
-    from convae.cli._latents import named_images, numbers
+    from convae.cli._latents import class_number, named_images, numbers
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.latents import decode, direction, direction_of_label, encode
@@ -50,7 +47,7 @@ def translate(
         start = named_images(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar))
         if label is not None:
             known = open_images(loaded, data, data_dir, split, bar)
-            to, away = _class(known, label), None if against is None else _class(known, against)
+            to, away = class_number(known, label), None if against is None else class_number(known, against)
             encoding = encode(loaded, known, progress=bar)
             assert encoding.labels is not None  # a class was found among them
             by = direction_of_label(encoding.mean, encoding.labels, to, away)
@@ -67,21 +64,3 @@ def translate(
     heads = [f"{factor:+g}" if factor else "0" for factor in factors]
     save(grid(moved, row_labels=images, column_labels=heads, title=f"{loaded.name}: {what}"), sheet)
     wrote(sheet, show)
-
-
-def _class(split: Split, word: str) -> int:
-    """The number of the class that a person names or numbers.
-
-    Raises:
-        ConfigError: the images have no labels, or no such class.
-    """
-    from convae.core.names import unknown
-
-    if split.labels is None:
-        raise ConfigError(f"the images of {split.source} have no labels: give --having and --without")
-    if split.classes and word in split.classes:
-        return split.classes.index(word)
-    there = sorted({int(label) for label in split.labels if label >= 0})
-    if word.isdecimal() and int(word) in there:
-        return int(word)
-    raise ConfigError(unknown("class", word, split.classes or [str(label) for label in there]))

@@ -6,6 +6,7 @@ Every tool is a function from tensors to tensors; commands draw and save what it
 from __future__ import annotations
 
 from convae.latents.anomalies import anomaly_scores, explain
+from convae.latents.classes import Classes, classes
 from convae.latents.clusters import Clusters, cluster
 from convae.latents.decoding import decode, decoded
 from convae.latents.drawing import draw
@@ -17,12 +18,14 @@ from convae.latents.translation import direction, direction_of_label, translate
 from convae.latents.walks import by_information, information, manifold, traverse
 
 __all__ = [
+    "Classes",
     "Clusters",
     "Encoding",
     "Projection",
     "Share",
     "anomaly_scores",
     "by_information",
+    "classes",
     "cluster",
     "decode",
     "decoded",

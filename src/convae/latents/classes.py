@@ -1,0 +1,94 @@
+"""Classes in latent space: latents of a wanted class, and the class of a latent, by one Gaussian for each class."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from convae.core.errors import DataError
+from convae.core.random import torch_generator
+from convae.core.types import Latents, Shape
+from convae.latents.encoding import Encoding
+
+FEWEST = 2
+"""Images that a class needs for its Gaussian."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """A Gaussian over the latents of each class: quadratic discriminant analysis, used both ways.
+
+    Attributes:
+        labels: (class,) their numbers, ascending.
+        shares: (class,) of the labelled images.
+        means: (class, value).
+        roots: (class, value, value), lower triangular, whose products with themselves are the covariances.
+        shape: of one latent.
+    """
+
+    labels: Int64[Tensor, " class"]
+    shares: Float64[Tensor, " class"]
+    means: Float64[Tensor, "class value"]
+    roots: Float64[Tensor, "class value value"]
+    shape: Shape
+
+    def draw(self, label: int, count: int, *, seed: int = 0) -> Latents:
+        """`count` latents of a class; the n-th of them is the same for any count.
+
+        Raises:
+            DataError: there is no such class.
+        """
+        where = (self.labels == label).nonzero()
+        if not len(where):
+            raise DataError(f"no images have the label {label}: there are {self.labels.tolist()}")
+        place = int(where[0, 0])
+        size = self.means.shape[1]
+        noise = [
+            torch.randn(size, generator=torch_generator(seed, "class", label, number), dtype=torch.float64)
+            for number in range(count)
+        ]
+        z = self.means[place] + torch.stack(noise) @ self.roots[place].T
+        return z.float().view(count, *self.shape)
+
+    def posterior(self, z: Latents) -> Float64[Tensor, "batch class"]:
+        """The probability of each class at each latent."""
+        points = z.flatten(1).double()
+        logits = []
+        for share, mean, root in zip(self.shares, self.means, self.roots, strict=True):
+            scaled = torch.linalg.solve_triangular(root, (points - mean).T, upper=False)
+            logits.append(share.log() - root.diagonal().log().sum() - 0.5 * scaled.square().sum(0))
+        return torch.stack(logits, dim=1).softmax(1)
+
+    def label(self, z: Latents) -> Int64[Tensor, " batch"]:
+        """The most probable class of each latent."""
+        return self.labels[self.posterior(z).argmax(1)]
+
+
+def classes(encoding: Encoding) -> Classes:
+    """The Gaussian of each class: mean and covariance of latents drawn from the posteriors of its images.
+
+    The covariance of the posterior means and the mean of the posterior variances add up to it, so a class of few
+    images has one that can be inverted too.
+
+    Raises:
+        DataError: no labels, or a class of one image.
+    """
+    if encoding.labels is None or not bool((encoding.labels >= 0).any()):
+        raise DataError("classes need labelled images, and these have no labels")
+    labels, counts = torch.unique(encoding.labels[encoding.labels >= 0], return_counts=True)
+    if int(counts.min()) < FEWEST:
+        raise DataError(f"a class needs {FEWEST} images, and the label {int(labels[counts.argmin()])} has one")
+    means, roots = [], []
+    for label in labels:
+        own = encoding.labels == label
+        points = encoding.mean[own].flatten(1).double()
+        within = encoding.logvar[own].flatten(1).double().exp().mean(0)
+        covariance = torch.cov(points.T).reshape(points.shape[1], -1) + within.diag()
+        means.append(points.mean(0))
+        roots.append(torch.linalg.cholesky(covariance))
+    shares = counts.double() / math.fsum(counts.tolist())
+    return Classes(labels, shares, torch.stack(means), torch.stack(roots), tuple(encoding.mean.shape[1:]))
