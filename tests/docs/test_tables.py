@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 from made.commands import commands, parameters
-from made.models import DRAWINGS, drawing, notation, presets
+from made.models import drawing, notation, presets
 from made.modules import modules, public
 from made.tables import arguments, details, found, options, overview, table, table_in
 
@@ -87,9 +88,10 @@ def test_presets_are_counted() -> None:
     assert row[6] == f"{sum(one.flops for one in summary(model)) / 1e6:.3g} M"
 
 
-def test_a_drawing_is_a_file_of_the_pages() -> None:
+def test_a_drawing_is_a_file_of_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("made.models.DRAWINGS", tmp_path / "_build" / "drawings")
     assert drawing("image-vae") == "![The structure of image-vae](/_build/drawings/image-vae.svg)"
-    assert (DRAWINGS / "image-vae.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "_build/drawings/image-vae.svg").read_text().startswith("<?xml")
 
 
 def test_a_model_in_several_notations() -> None:
