@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -139,3 +142,71 @@ def celeba_files(tmp_path: Path, photo: Callable[..., Image.Image]) -> Path:
     lines += [f"{name} -1 {' 1' if number % 2 else '-1'}  1" for number, name in enumerate(names)]
     (folder / "list_attr_celeba.txt").write_text("\n".join(lines) + "\n")
     return folder
+
+
+@dataclass
+class Picture:
+    decode: bool = True
+
+
+@dataclass
+class Classes:
+    names: list[str] = field(default_factory=list)
+
+
+class Part:
+    """The rows of one split, by columns."""
+
+    def __init__(self, features, columns, fingerprint="f"):
+        self.features, self.columns, self._fingerprint = features, columns, fingerprint
+
+    def __len__(self):
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, key):
+        if isinstance(key, str):
+            return self.columns[key]
+        return {name: values[key] for name, values in self.columns.items()}
+
+    def cast_column(self, name, feature):
+        assert feature == Picture(decode=False)
+        return Part({**self.features, name: feature}, self.columns, self._fingerprint)
+
+
+FEATURES = {"id": "int", "picture": Picture(), "kind": Classes(["cat", "dog"]), "mood": Classes(["sad", "happy"])}
+
+
+@pytest.fixture
+def hub(monkeypatch, photo, tmp_path):
+    """A hub with one data set, which is reached or not."""
+
+    def content(seed):
+        file = io.BytesIO()
+        photo(seed=seed).save(file, "PNG")
+        return {"bytes": file.getvalue(), "path": None}
+
+    def part(count, first):
+        pictures = [content(first + row) for row in range(count)]
+        columns = {"id": list(range(count)), "picture": pictures, "kind": [row % 2 for row in range(count)]}
+        return Part(FEATURES, {**columns, "mood": [None, *[1] * (count - 1)]})
+
+    photo(seed=50).save(tmp_path / "file.png")
+    sets = {"owner/pets": {"test": part(3, 20), "train": part(6, 0), "extra": part(2, 40)}}
+    sets["owner/pets"]["train"].columns["picture"][1:4] = [
+        {"bytes": b"junk", "path": None},
+        None,
+        {"bytes": None, "path": str(tmp_path / "file.png")},
+    ]
+    asked = []
+
+    def load_dataset(path, config, *, revision, download_config):
+        asked.append((config, revision, download_config.local_files_only))
+        if path not in sets:
+            raise ConnectionError(f"Couldn't reach '{path}' on the Hub\nmore")
+        return sets[path]
+
+    module = ModuleType("datasets")
+    module.load_dataset, module.DownloadConfig = load_dataset, SimpleNamespace
+    module.Image, module.ClassLabel = Picture, Classes
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    return asked

@@ -59,6 +59,7 @@ EXAMPLES = {
     "files": lambda make: {"files": {"paths": [str(path) for path in sorted(make("pictures").rglob("*.png"))]}},
     "fashion-mnist": lambda make: make("write_idx")(make("tmp_path") / "fashion-mnist") and "fashion-mnist",
     "folder": lambda make: {"folder": {"path": str(make("pictures"))}},
+    "hugging-face": lambda make: make("hub") is not None and {"hugging-face": {"path": "owner/pets"}},
     "manifest": lambda make: {"manifest": {"path": str(table(make("pictures")))}},
     "mnist": lambda make: make("write_idx")(make("tmp_path") / "mnist") and "mnist",
     "sprites": lambda make: {"sprites": {"count": 5}},
