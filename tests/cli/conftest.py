@@ -40,7 +40,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return convae.save(model, tmp_path_factory.mktemp("models") / "tiny")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six small grey pictures in two nested folders."""
     folder = tmp_path_factory.mktemp("photos")
