@@ -21,6 +21,7 @@ class Spec(Config):
             mean and the other the log-variance.
         decoder: list of layers from the latent to the raw values of the likelihood.
         likelihood: what the raw values mean.
+        classifier: list of layers from the latent to a value for each class; None for a model that names no classes.
     """
 
     name: str = "vae"
@@ -29,3 +30,4 @@ class Spec(Config):
     bottleneck: Named = Field({"gaussian": {"head": False}}, validate_default=True)
     decoder: list[Any]
     likelihood: Named = "bernoulli"
+    classifier: list[Any] | None = None

@@ -15,7 +15,7 @@ from convae.model.notations.arch_def import from_arch_def, read_python
 from convae.model.presets import PRESETS
 
 SUFFIXES = (".yaml", ".yml", ".json", ".py")
-LISTS = ("encoder", "decoder")
+LISTS = ("encoder", "decoder", "classifier")
 
 
 def resolve(spec: str | Path | Mapping[str, Any]) -> Spec:
@@ -72,7 +72,9 @@ def _from_mapping(data: Any, source: str, folder: Path) -> Spec:
     if "preset" in given:
         name = str(given.pop("preset")).replace("_", "-")
         preset = PRESETS.get(name)
-        given = {**preset(**arguments(preset, given, f"preset {name}")), "name": name}
+        # Any preset may be given a classifier on its latent.
+        classifier = {"classifier": given.pop("classifier")} if "classifier" in given else {}
+        given = {**preset(**arguments(preset, given, f"preset {name}")), "name": name, **classifier}
         source = f"preset {name}"
     elif "encode" in given:
         given = from_arch_def(given, source)

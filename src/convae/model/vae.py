@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from convae.core.arguments import Named, arguments, named, not_default
@@ -22,6 +23,7 @@ from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import Likelihood, LikelihoodHead
 from convae.model.network import Network, count, plain
 
+Logits = Float[Tensor, "batch class"]
 MAX_PARAMETERS = 2_000_000_000
 """A description with more parameters is refused before anything is allocated."""
 
@@ -35,19 +37,22 @@ class Output:
         latent: (batch, *latent), what was decoded.
         likelihood: what the decoder believes of the image.
         terms: the bottleneck's costs for each image, (batch,) nats, unweighted.
+        logits: log-probabilities of the classes up to a constant; None from a model without a classifier.
     """
 
     posterior: Posterior
     latent: Latents
     likelihood: Likelihood
     terms: dict[str, Tensor]
+    logits: Logits | None = None
 
 
 class VAE(nn.Module):
     """A convolutional variational autoencoder.
 
         image ── encoder ──> features ── bottleneck ──> latent ── decoder ──> raw ── head ──> p(image | latent)
-                                            │
+                                            │                │
+                                            │                └── classifier ──> logits, in models that have one
                                             └──> posterior, terms
 
     Images are float tensors (batch, channel, *sizes) in [0, 1]. The parameters are on the meta device until
@@ -70,6 +75,7 @@ class VAE(nn.Module):
         self.encoder = Network(self.input_shape, spec.encoder, "encoder")
         self.bottleneck: Bottleneck = _part(BOTTLENECKS, spec.bottleneck, "bottleneck", self.encoder.shape_out)
         self.decoder = Network(self.bottleneck.latent_shape, spec.decoder, "decoder")
+        self.classifier = None if spec.classifier is None else _classifier(self.latent_shape, spec.classifier)
         self.head: LikelihoodHead = _part(LIKELIHOODS, spec.likelihood, "likelihood")
         self._also_fit: set[Shape] = set()
         self._parts = {"bottleneck": spec.bottleneck, "likelihood": spec.likelihood}
@@ -114,6 +120,7 @@ class VAE(nn.Module):
             bottleneck=_canonical(BOTTLENECKS, self._parts["bottleneck"], "bottleneck"),
             decoder=self.decoder.canonical(),
             likelihood=_canonical(LIKELIHOODS, self._parts["likelihood"], "likelihood"),
+            classifier=None if self.classifier is None else self.classifier.canonical(),
         )
 
     def encode(self, x: AnyImages) -> Posterior:
@@ -136,6 +143,18 @@ class VAE(nn.Module):
         likelihood: Likelihood = self.head(self.decoder(z))
         return likelihood
 
+    def classify(self, z: Latents) -> Logits:
+        """Log-probabilities of the classes of each latent, up to a constant.
+
+        Raises:
+            ConfigError: the model has no classifier.
+            ShapeError: the latents have not the model's latent shape.
+        """
+        if self.classifier is None:
+            raise ConfigError(f"model '{self.name}' has no classifier on its latent")
+        logits: Tensor = self.classifier(z)
+        return logits
+
     def forward(self, x: AnyImages, generator: Generators | None = None) -> Output:
         """Encodes and decodes.
 
@@ -146,7 +165,8 @@ class VAE(nn.Module):
         """
         features = self.encoder(self._checked(x))
         bottled = self.bottleneck(features, generator, self.training or generator is not None)
-        return Output(bottled.posterior, bottled.latent, self.decode(bottled.latent), bottled.terms)
+        logits = None if self.classifier is None else self.classify(bottled.latent)
+        return Output(bottled.posterior, bottled.latent, self.decode(bottled.latent), bottled.terms, logits)
 
     @torch.no_grad()
     def sample(self, n: int, generator: Generators | None = None) -> Images:
@@ -179,6 +199,14 @@ class VAE(nn.Module):
             return False
         self._also_fit.add(shape)
         return True
+
+
+def _classifier(shape: Shape, layers: list[Any]) -> Network:
+    """The layers from a latent to a value for each class, on the meta device."""
+    network = Network(shape, layers, "classifier")
+    if len(network.shape_out) != 1:
+        raise ShapeError(f"classifier gives {shape_text(network.shape_out)}: end it with a value for each class")
+    return network
 
 
 def _part(registry: Any, written: Named, kind: str, *shape: Shape) -> Any:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convae.core.allocator import keep_freed_memory
 from convae.core.device import device
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text
 from convae.core.progress import Progress
-from convae.data import Batches, Split, open_split
+from convae.core.random import torch_generator
+from convae.data import Batch, Batches, Split, in_order, open_split
 from convae.model.artifact import load
 from convae.model.build import build
 from convae.model.spec import resolve
 from convae.model.vae import VAE
 from convae.training.freezing import Frozen
+from convae.training.labels import hide
 from convae.training.plan import Plan, plan
 from convae.training.recipe import Recipe
 
@@ -33,6 +36,7 @@ class Experiment:
         batches: of the training images.
         validation: images held out; None when the recipe holds none out.
         device: where the model is.
+        labels: (images,) of the training images, those that training is told of; None where it is told of all.
     """
 
     recipe: Recipe
@@ -41,6 +45,12 @@ class Experiment:
     batches: Batches
     validation: Split | None
     device: torch.device
+    labels: Tensor | None = None
+
+    def iterate(self, epoch: int, start: int) -> Iterator[Batch]:
+        """The training batches of an epoch from the step `start` on."""
+        for batch in self.batches.iterate(epoch, start, self.device):
+            yield batch if self.labels is None else replace(batch, labels=self.labels[batch.indices])
 
 
 def experiment(recipe: Recipe, progress: Progress | None = None) -> Experiment:
@@ -64,14 +74,48 @@ def experiment(recipe: Recipe, progress: Progress | None = None) -> Experiment:
     for number, stage in enumerate(stages.stages):
         Frozen(model, stage.freeze, f"stages.{number}.freeze")
         stage.objective.to(where)
-    return Experiment(
+    made = Experiment(
         recipe=recipe,
         model=model,
         plan=stages,
         batches=batches,
         validation=validation,
         device=where,
+        labels=_labels(recipe, model, split, where),
     )
+    _tried(made)
+    return made
+
+
+def _labels(recipe: Recipe, model: VAE, split: Split, where: torch.device) -> Tensor | None:
+    """The labels that training is told of, where it is not told of all."""
+    labels, kept = split.labels, recipe.training.labels
+    classes = None if model.classifier is None else model.classifier.shape_out[0]
+    if labels is not None and classes is not None and labels.max() >= classes:
+        raise ConfigError(f"model.classifier: knows {classes} classes, but the data has {labels.max() + 1}")
+    if kept is None:
+        return None
+    if labels is None:
+        raise ConfigError("training.labels: the data has no labels")
+    return torch.from_numpy(hide(labels, kept, recipe.training.seed)).to(where)
+
+
+@torch.no_grad()
+def _tried(made: Experiment) -> None:
+    """Passes two images through the model and every stage's objective: what does not go together is told before a run.
+
+    Raises:
+        ConfigError: the model or the data has not what a term needs; the message names the term.
+        ShapeError: the images have not the size that a term needs.
+    """
+    made.model.eval()
+    batch = next(in_order(made.batches.split, 2, made.device))
+    began: list[int] = []
+    for stage, begin in zip(made.plan.stages, made.plan.began(), strict=True):
+        began.append(begin)
+        output = made.model(batch.images, torch_generator(0, "trial"))
+        stage.objective(batch, output, made.plan.clocks(began, begin))
+    made.model.train()
 
 
 def encoder_layers(path: str) -> nn.Sequential:

@@ -48,6 +48,8 @@ class TrainingConfig(Config):
     """Parts in which a batch goes through the model, for less memory; the step is that of the whole batch."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of a moving average of the weights, such as 0.999, with which the model is validated, shown and saved."""
+    labels: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Training images that keep their label: a share below 1, or a number; as many of each class. Without it, all."""
     seed: NonNegative = 0
     """Of everything random: initial weights, order, noise."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

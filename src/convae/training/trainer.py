@@ -139,7 +139,7 @@ class Trainer:
         epoch, start = divmod(self.state.step, self._per_epoch)
         began, first = time.perf_counter(), self.state.step
         limit = self._plan.end(self.state.began)
-        for batch in self.experiment.batches.iterate(epoch, start, self.experiment.device):
+        for batch in self.experiment.iterate(epoch, start):
             self._step(batch)
             step = self.state.step
             over = step % self._per_epoch == 0 or step == limit
@@ -214,7 +214,8 @@ class Trainer:
         found = validate(self.experiment, goal, self._clocks())
         judged = {"total": goal.total(found.figures, at_end), **found.figures}
         row = {"total": goal.total(found.figures, self._clocks()), **found.figures, "total_at_end": judged["total"]}
-        units = {"active_units": found.active, "kl_per_unit": found.kl_per_unit}
+        accuracy = {} if found.accuracy is None else {"accuracy": found.accuracy}
+        units = {**accuracy, "active_units": found.active, "kl_per_unit": found.kl_per_unit}
         self._observer.logged(self._journal.write("validation", state.step, {**row, **units}))
         sentence = collapse(found.kl, found.active, found.latent)
         state.collapsed = state.collapsed + 1 if sentence else 0
@@ -266,7 +267,7 @@ class Trainer:
     def _where(self, step: int) -> str:
         """Where the values of a step stop being finite."""
         epoch, start = divmod(step, self._per_epoch)
-        batch = next(iter(self.experiment.batches.iterate(epoch, start, self.experiment.device)))
+        batch = next(iter(self.experiment.iterate(epoch, start)))
         clocks = self._plan.clocks(self.state.began, max(step, self.state.began[-1]))
         place = locate(self.experiment.model, self._stepper, batch, self.stage.objective, clocks)
         return f"values that are not finite begin in {place}"

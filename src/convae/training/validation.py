@@ -11,6 +11,7 @@ from convae.core.random import torch_generator
 from convae.core.types import FactorisedLike, PosteriorLike
 from convae.data import in_order
 from convae.training.experiment import Experiment
+from convae.training.labels import MISSING
 from convae.training.stage_objective import Clocks, StageObjective
 
 ACTIVE = 0.01
@@ -27,6 +28,7 @@ class Validated:
         kl_per_unit: its parts, one for each latent value of a vector, or channel of a map; empty where it has none.
         active: latent values whose posterior mean varies over the images.
         latent: latent values.
+        accuracy: share of the labelled images whose class the classifier names; None without one, or without labels.
     """
 
     figures: dict[str, float]
@@ -34,6 +36,7 @@ class Validated:
     kl_per_unit: list[float]
     active: int
     latent: int
+    accuracy: float | None
 
 
 class _Latents:
@@ -63,6 +66,7 @@ def validate(experiment: Experiment, objective: StageObjective, clocks: Clocks) 
     experiment.model.eval()
     sums: dict[str, float] = {}
     latents = _Latents(precision)
+    right = labelled = 0
     for number, batch in enumerate(in_order(split, options.batch_size, device)):
         # The same noise at every epoch, so that figures differ by the model alone.
         noise = torch_generator(options.seed, "validation", number)
@@ -70,6 +74,9 @@ def validate(experiment: Experiment, objective: StageObjective, clocks: Clocks) 
         for name, term in objective(batch, output, clocks).terms.items():
             sums[name] = sums.get(name, 0.0) + float(term.to(precision).sum())
         latents.add(output.posterior)
+        if output.logits is not None and batch.labels is not None:
+            right += int((output.logits.argmax(1) == batch.labels).sum())
+            labelled += int((batch.labels != MISSING).sum())
     first, second, kl, parts = latents.means(len(split))
     return Validated(
         figures={name: value / len(split) for name, value in sums.items()},
@@ -77,6 +84,7 @@ def validate(experiment: Experiment, objective: StageObjective, clocks: Clocks) 
         kl_per_unit=[round(part, 6) for part in parts.tolist()],
         active=int((second - first.square() > ACTIVE).sum()),
         latent=len(first),
+        accuracy=right / labelled if labelled else None,
     )
 
 

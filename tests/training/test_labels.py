@@ -1,0 +1,97 @@
+"""Few labels: how many are kept, of which classes, and what a classifier on the latent learns of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from training.runs import RECIPE, StopAt, content
+
+from convae.core.errors import ConfigError, ShapeError
+from convae.training import resume, train
+from convae.training.experiment import experiment
+from convae.training.labels import MISSING, hide
+from convae.training.recipe import read_recipe
+
+CLASSIFIER: list[Any] = [{"linear": {"features": 32}}, "relu", {"linear": {"features": 10}}]
+CLASSIFYING: dict[str, Any] = {
+    **RECIPE,
+    "model": {**RECIPE["model"], "bottleneck": {"gaussian": {"latent": 8}}, "classifier": CLASSIFIER},
+    "objective": {"reconstruction": {}, "kl": {}, "classification": {"weight": 20.0}},
+    "training": {**RECIPE["training"], "epochs": 6, "batch_size": 50, "optimizer": {"lr": 1e-2}},
+}
+
+
+@given(labels=st.lists(st.integers(-1, 4), min_size=1, max_size=60), kept=st.integers(1, 70), seed=st.integers(0, 3))
+def test_as_many_labels_of_each_class_are_kept(labels: list[int], kept: int, seed: int) -> None:
+    values = np.array(labels, np.int64)
+    known = values != MISSING
+    found = hide(values, kept, seed)
+    shown = found != MISSING
+    assert shown.sum() == min(kept, known.sum())
+    assert (found[shown] == values[shown]).all()
+    counts = {label: int((found == label).sum()) for label in set(labels) - {MISSING}}
+    for label, count in counts.items():
+        assert count >= max(counts.values()) - 1 or count == (values == label).sum()
+
+
+def test_a_share_is_a_share_and_more_labels_are_those_and_others() -> None:
+    values = np.arange(1000, dtype=np.int64) % 10
+    few, more = hide(values, 0.05, 7), hide(values, 100, 7)
+    assert (few != MISSING).sum() == 50
+    assert (more[few != MISSING] != MISSING).all()
+    assert not np.array_equal(few, hide(values, 0.05, 8))
+
+
+def test_training_sees_the_kept_labels_alone() -> None:
+    made = experiment(read_recipe({**CLASSIFYING, "training": {"labels": 30, "batch_size": 100}}))
+    seen = torch.cat([batch.labels for batch in made.iterate(0, 0) if batch.labels is not None])
+    assert 0 < (seen != MISSING).sum() <= 30
+    assert (torch.bincount(seen[seen != MISSING]) <= 3).all()
+
+
+def test_the_classifier_learns_from_the_labels_and_its_accuracy_is_reported(tmp_path: Path) -> None:
+    run = train(CLASSIFYING, out=tmp_path / "run")
+    accuracies = [row["accuracy"] for row in run.metrics if row["split"] == "validation"]
+    assert accuracies[-1] > 0.5
+    model = run.model
+    with torch.no_grad():
+        assert model.classify(torch.zeros(2, 8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("step", [20, 57])
+def test_a_run_with_few_labels_resumes_bit_for_bit(step: int, tmp_path: Path) -> None:
+    recipe = {**CLASSIFYING, "training": {**CLASSIFYING["training"], "labels": 0.05, "epochs": 2}}
+    train(recipe, out=tmp_path / "unbroken")
+    train(recipe, out=tmp_path / "run", observer=StopAt(step))
+    resume(tmp_path / "run")
+    assert content(tmp_path / "run") == content(tmp_path / "unbroken")
+
+
+def test_a_preset_takes_a_classifier() -> None:
+    model = {"preset": "torch-vae", "input": [1, 8, 8], "latent": 4, "classifier": [{"linear": {"features": 10}}]}
+    made = experiment(read_recipe({"data": "digits", "model": model}))
+    assert made.model.classifier is not None
+    assert made.model.spec.classifier == [{"linear": {"features": 10}}]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"model": RECIPE["model"]}, ConfigError, "no classifier on its latent"),
+        ({"model": {**CLASSIFYING["model"], "classifier": [{"linear": {"features": 4}}]}}, ConfigError, "4 classes"),
+        ({"model": {**CLASSIFYING["model"], "classifier": [{"unflatten": {"to": [2, 4]}}]}}, ShapeError, "classifier"),
+        ({"objective": {"ms-ssim": {}}}, ShapeError, r"objective\.ms-ssim"),
+    ],
+)
+def test_what_does_not_go_together_is_told_before_a_run(
+    change: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        train({**CLASSIFYING, **change}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
