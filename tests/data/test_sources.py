@@ -62,7 +62,9 @@ EXAMPLES = {
     "hugging-face": lambda make: make("hub") is not None and {"hugging-face": {"path": "owner/pets"}},
     "manifest": lambda make: {"manifest": {"path": str(table(make("pictures")))}},
     "mnist": lambda make: make("write_idx")(make("tmp_path") / "mnist") and "mnist",
+    "signals": lambda make: {"signals": {"count": 5, "length": 32}},
     "sprites": lambda make: {"sprites": {"count": 5}},
+    "voxels": lambda make: {"voxels": {"count": 5, "size": 8}},
 }
 
 

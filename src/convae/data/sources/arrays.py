@@ -72,7 +72,7 @@ class Arrays(Source):
         place = f"{self._path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
         return f"{place} {self._wanted} {self._channels} {self._range}"
 
-    def survey(self, progress: Progress | None = None) -> Survey:
+    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """From the header."""
         axis = self._channel_axis
         shape = list(self._stored[0].shape[1:])

@@ -115,8 +115,12 @@ class Source(ABC):
         return self.fingerprint()
 
     @abstractmethod
-    def survey(self, progress: Progress | None = None) -> Survey:
+    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """What all images have in common, from headers alone where that is possible.
+
+        Args:
+            progress: told how many images were looked at.
+            sizes: whether the size is asked for; without it, fewer images need to be looked at.
 
         Raises:
             DataError: the data set is damaged, or holds no images.

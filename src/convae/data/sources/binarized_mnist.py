@@ -35,7 +35,7 @@ class BinarizedMnist(PublishedSource):
         """The file with the packed images."""
         return {"images": folder / _FILE} if (folder / _FILE).is_file() else None
 
-    def survey(self, progress: Progress | None = None) -> Survey:
+    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """28×28, grey."""
         return Survey((28, 28), 1)
 

@@ -65,7 +65,7 @@ class Celeba(PublishedSource):
         there = [path for path in images if path.exists()]
         return {**found, "images": there[0]} if there and all(path.is_file() for path in found.values()) else None
 
-    def survey(self, progress: Progress | None = None) -> Survey:
+    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """The size of the first image, which all share; RGB."""
         return Survey(self.record(0, (10**6, 10**6)).size, 3)
 

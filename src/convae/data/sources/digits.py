@@ -22,7 +22,7 @@ class Digits(Source):
         """The release that embeds them."""
         return f"digits of scikit-learn {version('scikit-learn')}"
 
-    def survey(self, progress: Progress | None = None) -> Survey:
+    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """8×8, grey."""
         return Survey((8, 8), 1)
 

@@ -64,21 +64,21 @@ class HuggingFace(Source):
         """What `datasets` itself knows the parts by."""
         return " ".join(f"{name} {part._fingerprint}" for name, part in self._parts.items()) + f" {self._wanted}"
 
-    def survey(self, progress: Progress | None = None) -> Survey:
+    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """From the headers of the first images of the first part."""
-        sizes: set[tuple[int, ...]] = set()
+        found: set[tuple[int, ...]] = set()
         grey = True
         part = next(iter(self._parts.values()))
         for row in range(min(len(part), _SURVEYED)):
             try:
                 with opened(_content(part[row][self._image]), MEGAPIXELS) as image:
-                    sizes.add(oriented_size(image))
+                    found.add(oriented_size(image))
                     grey = grey and is_grey(image)
             except DataError:
                 continue
-        if not sizes:
+        if not found:
             raise DataError(f"{self.name}: none of its first images can be used")
-        return Survey(sizes.pop() if len(sizes) == 1 else None, 1 if grey else 3)
+        return Survey(found.pop() if len(found) == 1 else None, 1 if grey else 3)
 
     def listing(self) -> Listing:
         """The rows of all parts, one after the other."""

@@ -75,7 +75,7 @@ class Sprites(Source):
         """The arguments, and a version of the drawing."""
         return f"sprites 1 {self._count} {self._size} {self._seed}"
 
-    def survey(self, progress: Progress | None = None) -> Survey:
+    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """The size asked for, RGB."""
         return Survey((self._size, self._size), 3)
 

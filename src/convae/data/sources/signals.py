@@ -1,0 +1,86 @@
+"""Signals: one-dimensional waves of four kinds, quasi-periodic and noisy; as many as wanted, no files."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from convae.core.arguments import NonNegative, Positive, Share
+from convae.core.progress import Progress
+from convae.core.random import numpy_generator
+from convae.data.places import Places
+from convae.data.sources.base import Column, Listing, Record, Source, Survey
+
+KINDS = ("heartbeat", "chirp", "beats", "sawtooth")
+
+
+class Signals(Source):
+    """Heartbeats, chirps, beats of two tones, and sawteeth, of random rate, phase and height, with noise.
+
+    What a signal is depends on the seed and its number alone, so that a larger set begins with the smaller. The label
+    is its kind.
+
+    Args:
+        places: not used.
+        count: number of signals.
+        length: samples in each.
+        noise: standard deviation of the noise, in units of the whole range.
+        seed: of everything drawn.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        *,
+        count: Positive = 4_000,
+        length: Annotated[int, Field(ge=16, le=65536)] = 128,
+        noise: Share = 0.02,
+        seed: NonNegative = 0,
+    ) -> None:
+        super().__init__(places)
+        self._count, self._length, self._noise, self._seed = count, length, noise, seed
+
+    def fingerprint(self) -> str:
+        """The arguments, and a version of the drawing."""
+        return f"signals 1 {self._count} {self._length} {self._noise} {self._seed}"
+
+    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
+        """The length asked for, one channel."""
+        return Survey((self._length,), 1)
+
+    def listing(self) -> Listing:
+        """The kinds, in turn."""
+        names = [f"{index:0{len(str(self._count - 1))}d}" for index in range(self._count)]
+        return Listing(names, {"kind": Column(np.arange(self._count) % len(KINDS), KINDS)}, "kind")
+
+    def record(self, index: int, near: tuple[int, ...]) -> Record:
+        """One signal, drawn."""
+        random = numpy_generator(self._seed, "signals", index)
+        wave = draw(KINDS[index % len(KINDS)], self._length, random)
+        noisy = np.clip(wave + self._noise * random.standard_normal(self._length), 0, 1)
+        return Record(np.rint(255 * noisy).astype(np.uint8)[:, None], (self._length,))
+
+
+def draw(kind: str, length: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """(length,) a wave of a kind, in [0, 1], without noise."""
+    time = np.linspace(0, 1, length, endpoint=False)
+    turns, phase = random.uniform(2, 5), random.uniform(0, 1)
+    height = random.uniform(0.25, 0.45)
+    # The rate itself swings a little, as a heart's does.
+    angle = turns * (time + 0.02 * np.sin(2 * np.pi * (time + random.uniform(0, 1)))) + phase
+    within = angle % 1
+    wave: NDArray[np.float64]
+    if kind == "heartbeat":
+        # A small wave, a sharp beat with its undershoot, and a broad wave: bumps (centre, width, height).
+        bumps = ((0.2, 0.04, 0.2), (0.38, 0.015, 1.0), (0.43, 0.02, -0.3), (0.7, 0.07, 0.35))
+        wave = sum((top * np.exp(-(((within - at) / width) ** 2) / 2) for at, width, top in bumps), np.zeros(length))
+    elif kind == "chirp":
+        wave = np.sin(2 * np.pi * (phase + turns * time * (0.4 + random.uniform(0.6, 1.2) * time)))
+    elif kind == "beats":
+        wave = np.sin(2 * np.pi * 2 * angle) * np.cos(2 * np.pi * (time + random.uniform(0, 1)))
+    else:
+        wave = 2 * within - 1
+    return np.clip(0.5 + height * wave, 0, 1)
