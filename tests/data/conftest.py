@@ -89,7 +89,7 @@ class Numbered(Source):
     def fingerprint(self) -> str:
         return f"{self.count} {sorted(self.bad)} {self.labels}"
 
-    def survey(self, progress: Progress | None = None) -> Survey:
+    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         return Survey((2, 3), 3)
 
     def listing(self) -> Listing:

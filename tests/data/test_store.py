@@ -148,7 +148,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(numbered_source, tmp_pat
 def test_a_survey_is_remembered_and_made_again_when_unreadable(numbered_source, cache, monkeypatch):
     source = numbered_source(3)
     found = survey(source, "a")
-    monkeypatch.setattr(type(source), "survey", lambda *_: pytest.fail("surveyed again"))
+    monkeypatch.setattr(type(source), "survey", lambda *_, **__: pytest.fail("surveyed again"))
     assert survey(source, "a") == found
     monkeypatch.undo()
     monkeypatch.setenv("CONVAE_CACHE", str(cache))

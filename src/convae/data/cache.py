@@ -21,19 +21,19 @@ from convae.data.sources.base import Source, Survey
 from convae.data.store import FORMAT, Form, Store, whole
 
 
-def survey(source: Source, fingerprint: str, progress: Progress | None = None) -> Survey:
-    """What all images of the source have in common; remembered as long as its `fingerprint` stays.
+def survey(source: Source, fingerprint: str, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
+    """What all images of the source have in common, sizes only if asked for; remembered while `fingerprint` stays.
 
     Raises:
         DataError: the source is missing, damaged or empty.
         OutputError: the cache cannot be written.
     """
-    path = cache_directory() / "surveys" / f"{_key(FORMAT, source.name, fingerprint)}.json"
+    path = cache_directory() / "surveys" / f"{_key(FORMAT, source.name, fingerprint, sizes)}.json"
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
         return Survey(known["size"] and tuple(known["size"]), known["channels"], known["kind"])
     except (OSError, ValueError, KeyError, TypeError):
-        found = source.survey(progress)
+        found = source.survey(progress, sizes=sizes)
     with _cache(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, asdict(found))

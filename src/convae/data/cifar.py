@@ -56,7 +56,7 @@ class CifarSource(PublishedSource):
                     return paths
         return None
 
-    def survey(self, progress: Progress | None = None) -> Survey:
+    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """32×32, RGB."""
         return Survey((32, 32), 3)
 

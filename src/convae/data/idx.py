@@ -96,7 +96,7 @@ class IdxSource(PublishedSource):
             found[stem.removesuffix("-ubyte")] = there[0]
         return found
 
-    def survey(self, progress: Progress | None = None) -> Survey:
+    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """The sizes that the header of the training images states."""
         return Survey(idx_shape(self.files["train-images-idx3"], axes=3)[1:], 1)
 

@@ -59,18 +59,18 @@ class ImageFiles(Source):
         """The folder and the limit."""
         return f"{os.fsencode(self._root.resolve())!r} {self._megapixels:g}"
 
-    def survey(self, progress: Progress | None = None) -> Survey:
-        """From the headers of all files; those that cannot be read have no say."""
+    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
+        """From the headers of files; those that cannot be read have no say."""
         with warnings.catch_warnings():
             # As in reading: what Pillow would warn of either keeps an image out, with a reason, or does not matter.
             warnings.simplefilter("ignore")
-            return self._surveyed(progress)
+            return self._surveyed(progress, sizes)
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
         """One image, decoded no larger than needed."""
         return Record(*load_with_size(self._root / self._paths[index], near, self._megapixels))
 
-    def _surveyed(self, progress: Progress | None) -> Survey:
+    def _surveyed(self, progress: Progress | None, wanted: bool) -> Survey:
         sizes: set[tuple[int, ...]] = set()
         grey = deep = True
         unread = ""
@@ -83,13 +83,13 @@ class ImageFiles(Source):
             except DataError as error:
                 unread = unread or f"{name} ({error})"
                 continue
-            if not grey and len(sizes) > 1:
+            if not grey and (len(sizes) > 1 or not wanted):
                 break
             if progress is not None and done % 256 == 0:
                 progress(done, len(self._paths), f"surveying {self.name} (images)")
         if not sizes:
             raise DataError(f"{self.name}: none of the {len(self._paths)} images can be used; the first is {unread}")
-        size = sizes.pop() if len(sizes) == 1 else None
+        size = sizes.pop() if wanted and len(sizes) == 1 else None
         return Survey(size, 1 if grey else 3, "uint16" if deep and grey else "uint8")
 
     @cached_property

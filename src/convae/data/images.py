@@ -69,7 +69,7 @@ def load_with_size(
             longest = math.ceil(_MARGIN * max(near))
             image.draft(None, (longest, longest))
         image.load()
-        return (ImageOps.exif_transpose(image) if _orientation(image) > 1 else image.copy()), size
+        return (ImageOps.exif_transpose(image) if _orientation(image) > 1 else image), size
 
 
 @contextlib.contextmanager

@@ -180,7 +180,7 @@ def open_split(
     source = open_source(config.source, places(config.dir, config.download))
     source.prepare(progress)
     fingerprint = source.fingerprint()
-    own = survey(source, fingerprint, progress)
+    own = survey(source, fingerprint, progress, sizes=config.size is None)
     sizes = config.size or own.size or size
     depth = config.channels or own.channels or channels
     if sizes is None or depth is None:
