@@ -13,7 +13,7 @@ from convae.core.version import VERSION
 COMMANDS = Registry(__name__, "command")
 _INTERRUPTED = 130
 # Typer brings its own copy of click and offers the base of its usage errors under no name of its own.
-_UsageProblem = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_UsageProblem: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 def _app() -> typer.Typer:

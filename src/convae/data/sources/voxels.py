@@ -78,4 +78,5 @@ def draw(body: str, size: int, random: np.random.Generator) -> NDArray[np.uint8]
     else:
         inside = (np.sqrt(x * x + y * y) - 0.75) ** 2 + z * z <= 0.1
     cover = inside.reshape(size, _FINE, size, _FINE, size, _FINE).mean((1, 3, 5))
-    return np.rint(255 * cover).astype(np.uint8)[..., None]
+    voxels: NDArray[np.uint8] = np.rint(255 * cover).astype(np.uint8)[..., None]
+    return voxels
