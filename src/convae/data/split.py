@@ -180,7 +180,9 @@ def open_split(
     source = open_source(config.source, places(config.dir, config.download))
     source.prepare(progress)
     fingerprint = source.fingerprint()
-    own = survey(source, fingerprint, progress, sizes=config.size is None)
+    # Two numbers fit every image; any other count is held against the images' own.
+    asked = config.size is None or len(config.size) != 2
+    own = survey(source, fingerprint, progress, sizes=asked)
     sizes = config.size or own.size or size
     depth = config.channels or own.channels or channels
     if sizes is None or depth is None:
