@@ -122,3 +122,9 @@ def test_a_training_without_stages_is_one() -> None:
 def test_what_makes_no_plan_is_refused_in_one_sentence(recipe: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         planned(**recipe)
+
+
+def test_the_strength_of_augmentation_is_a_schedule_with_one_value_for_each_epoch() -> None:
+    made = planned(training={"epochs": 4, "augmentation": {"linear": {"start": 1.0, "end": 0.0}}})
+    assert [made.augmentation(epoch) for epoch in range(4)] == pytest.approx([1, 0.75, 0.5, 0.25])
+    assert planned().augmentation(3) == 1

@@ -102,3 +102,15 @@ def test_the_best_model_is_what_the_run_gives(tmp_path: Path) -> None:
     best = min(row["total_at_end"] for row in run.metrics if row["split"] == "validation")
     assert run.model.metadata["training"]["validation"]["total"] == best
     assert convae.load(tmp_path / "run").name == run.model.name
+
+
+def test_random_changes_of_images_survive_a_stop(tmp_path: Path) -> None:
+    augmented = {
+        **RECIPE,
+        "data": {"source": "digits", "augment": {"zoom": 0.1, "shear": 0.1}},
+        "training": {**RECIPE["training"], "epochs": 2, "augmentation": {"linear": {"start": 1, "end": 0}}},
+    }
+    train(augmented, out=tmp_path / "unbroken")
+    train(augmented, out=tmp_path / "run", observer=StopAt(10))
+    resume(tmp_path / "run")
+    assert content(tmp_path / "run") == content(tmp_path / "unbroken")

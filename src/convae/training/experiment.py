@@ -23,6 +23,7 @@ from convae.training.freezing import Frozen
 from convae.training.labels import hide
 from convae.training.plan import Plan, plan
 from convae.training.recipe import Recipe
+from convae.training.tensorboard import summary_writer
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Experiment:
 
     def iterate(self, epoch: int, start: int) -> Iterator[Batch]:
         """The training batches of an epoch from the step `start` on."""
-        for batch in self.batches.iterate(epoch, start, self.device):
+        for batch in self.batches.iterate(epoch, start, self.device, self.plan.augmentation(epoch)):
             yield batch if self.labels is None else replace(batch, labels=self.labels[batch.indices])
 
 
@@ -63,6 +64,8 @@ def experiment(recipe: Recipe, progress: Progress | None = None) -> Experiment:
     """
     where = device(recipe.training.device)
     keep_freed_memory()
+    if recipe.training.tensorboard:
+        summary_writer()
     plan(recipe, 1, encoder_layers)  # before the data is prepared, which may take long
     recipe, split, validation = _with_data(recipe, progress)
     model = build(recipe.model, seed=recipe.training.seed).to(where)

@@ -17,7 +17,7 @@ from convae.core.config import parse
 from convae.core.errors import ConfigError
 from convae.core.names import unknown
 from convae.objective.objective import Loader, Objective, objective
-from convae.objective.schedules.base import Moment
+from convae.objective.schedules.base import Moment, Schedule, schedule
 from convae.objective.terms.base import Term
 from convae.training.optimizer import LearningRate
 from convae.training.recipe import OptimizerConfig, PlateauConfig, Recipe, StageConfig
@@ -59,10 +59,12 @@ class Plan:
     Attributes:
         stages: at least one; the first brings an optimiser.
         steps_per_epoch: batches in an epoch.
+        strength: of the random changes of training images, on the clock of the whole training.
     """
 
     stages: tuple[Stage, ...]
     steps_per_epoch: int
+    strength: Schedule
 
     def began(self, step: int | None = None) -> list[int]:
         """The steps at which the stages begin, up to the one that does `step`, if each takes its longest."""
@@ -107,6 +109,14 @@ class Plan:
     def weights(self, began: Sequence[int], step: int) -> dict[str, float]:
         """The weight of each term at a step."""
         return self.running(began).objective.weights(self.clocks(began, step))
+
+    def augmentation(self, epoch: int) -> float:
+        """The factor on the random changes of an epoch's images.
+
+        It does not depend on the step, so that a batch is the same wherever in the epoch a run was stopped, and counts
+        with the longest that every stage may take.
+        """
+        return self.strength(self._moment(epoch * self.steps_per_epoch, self.total(self.began())))
 
     def units(self) -> dict[str, str]:
         """The unit of each term of any stage."""
@@ -156,7 +166,7 @@ def plan(recipe: Recipe, steps_per_epoch: int, load: Loader | None = None) -> Pl
                 fresh=not stages or written.optimizer is not None,
             )
         )
-    return Plan(tuple(stages), steps_per_epoch)
+    return Plan(tuple(stages), steps_per_epoch, schedule(options.augmentation, "training.augmentation"))
 
 
 def _optimizer(base: OptimizerConfig, written: StageConfig, where: str) -> OptimizerConfig:

@@ -50,6 +50,8 @@ class TrainingConfig(Config):
     """Decay of a moving average of the weights, such as 0.999, with which the model is validated, shown and saved."""
     labels: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Training images that keep their label: a share below 1, or a number; as many of each class. Without it, all."""
+    augmentation: float | Named = 1.0
+    """Factor on the random changes of `data.augment`, a number or a schedule, with one value for each epoch."""
     seed: NonNegative = 0
     """Of everything random: initial weights, order, noise."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -64,6 +66,8 @@ class TrainingConfig(Config):
     """How many of the newest checkpoints are kept."""
     pictures_every: NonNegative = 1
     """Epochs between two sets of pictures; 0 for none."""
+    tensorboard: bool = False
+    """Write the figures for TensorBoard, too, into `tensorboard/` of the run; needs the extra of that name."""
 
 
 class PlateauConfig(Config):

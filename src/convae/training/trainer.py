@@ -26,6 +26,7 @@ from convae.training.run_folder import RunFolder
 from convae.training.stage_objective import Clocks
 from convae.training.stepping import Stepper
 from convae.training.stopping import Stop, stop_on_signals
+from convae.training.tensorboard import TensorBoard
 from convae.training.validation import validate
 
 
@@ -76,6 +77,7 @@ class Trainer:
         self._average = Average(experiment.model, options.ema) if options.ema is not None else None
         self._stop = Stop()
         self._begin(checkpoint)
+        self._board = TensorBoard(folder.path / "tensorboard", self.state.step) if options.tensorboard else None
 
     @property
     def stage(self) -> Stage:
@@ -112,6 +114,8 @@ class Trainer:
                     self._epoch()
             finally:
                 self._observer.ended(self)
+                if self._board:
+                    self._board.close()
         self._journal.tabulate()
         self.experiment.model.eval()
 
@@ -216,7 +220,7 @@ class Trainer:
         row = {"total": goal.total(found.figures, self._clocks()), **found.figures, "total_at_end": judged["total"]}
         accuracy = {} if found.accuracy is None else {"accuracy": found.accuracy}
         units = {**accuracy, "active_units": found.active, "kl_per_unit": found.kl_per_unit}
-        self._observer.logged(self._journal.write("validation", state.step, {**row, **units}))
+        self._write("validation", {**row, **units})
         sentence = collapse(found.kl, found.active, found.latent)
         state.collapsed = state.collapsed + 1 if sentence else 0
         if sentence and state.collapsed == 2:  # once may be the beginning; more often would be a nuisance
@@ -295,6 +299,13 @@ class Trainer:
         self._journal.cut(self.state.log_bytes)
         self._note(f"{why}: went back to step {self.state.step}, with the learning rate divided by {2**halvings}")
 
+    def _write(self, split: str, content: Row) -> None:
+        """A row of figures, to all who want it."""
+        row = self._journal.write(split, self.state.step, content)
+        self._observer.logged(row)
+        if self._board:
+            self._board.write(row)
+
     def _note(self, sentence: str) -> None:
         self._journal.write(NOTE, self.state.step, {"note": sentence})
         self._observer.noted(sentence)
@@ -305,7 +316,7 @@ class Trainer:
         self._since_row.clear()
         if figures:
             row = {**figures, "lr": self._rate(), "skipped": self._watch.read().count}
-            self._observer.logged(self._journal.write("train", self.state.step, row))
+            self._write("train", row)
 
     def _checkpoint(self, planned: bool) -> None:
         state = self.state
