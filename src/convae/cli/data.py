@@ -64,7 +64,11 @@ def _rows(split: Split, config: DataConfig, progress: Progress) -> list[tuple[st
 
     measured = statistics(split, progress)
     smallest, largest = split.original_sizes.min(0).tolist(), split.original_sizes.max(0).tolist()
-    sizes = shape_text(smallest) if smallest == largest else f"{shape_text(smallest)} to {shape_text(largest)}"
+    sizes = (
+        shape_text(smallest)
+        if smallest == largest
+        else f"sizes between {shape_text(smallest)} and {shape_text(largest)}"
+    )
     rows = [
         ("images", f"{len(split):,}"),
         ("split", _parts(config)),
