@@ -21,8 +21,9 @@ from convae.model.network import Network
 
 BRANCH_SCALE = 0.1
 """The last weight of a residual branch is this much smaller, so that a deep stack begins close to the identity."""
-RAW_SCALE = 0.1
-"""The last weight of the decoder likewise, so that reconstructions begin close to plain grey."""
+RAW_SCALE = 0.3
+"""The last weight of the decoder likewise, so that reconstructions begin near plain grey, yet with features of both
+signs: torch-vae on MNIST ends three epochs at 108.5 validation nats with this, 110.6 with 1 and 114.5 with 0.1."""
 LOGVAR_SCALE = 0.1
 """The log-variance half of a bottleneck's head likewise, so that posteriors begin close to unit variance."""
 
