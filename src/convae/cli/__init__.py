@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         text = str(problem.format_message())  # type: ignore[attr-defined]  # every usage error has it
         if type(problem).__name__ == "NoArgsIsHelpError":
             sys.exit(2)  # the help is printed already
+        text = text.replace("Value error, ", "")
         _fail(text[:1].lower() + text[1:].rstrip("."))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(_INTERRUPTED)
