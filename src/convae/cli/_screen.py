@@ -89,7 +89,16 @@ class TrainingBar:
         self._figures = ""
 
     def begun(self, trainer: Any) -> None:
-        """Shows where the training begins."""
+        """Shows where the training begins, and says what could not be read."""
+        split = trainer.experiment.batches.split
+        if split.skipped:
+            path, reason = split.skipped[0]
+            count = len(split.skipped)
+            first = f"{path}: {reason}" if count == 1 else f"the first is {path}: {reason}"
+            listed = f"all are listed in {split.folder / 'skipped.csv'}"
+            notes.print(
+                f"{count:,} of the images could not be read and are left out; {first}; {listed}", soft_wrap=True
+            )
         self._first, self._began = trainer.state.step, time.monotonic()
         self._bar.start()
         self._task = self._bar.add_task("training", total=trainer.total_steps, completed=self._first, figures="")

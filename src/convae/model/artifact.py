@@ -169,7 +169,7 @@ def _config_digest(config: Mapping[str, Any]) -> str:
 def _card(model: VAE) -> str:
     """The README of an artifact."""
     trained = model.metadata.get("training", {})
-    lines = [f"- {key}: {value}" for key, value in trained.items()]
+    lines = [f"- {key}: {_said(value)}" for key, value in trained.items()]
     return "\n".join(
         [
             f"# {model.name}",
@@ -189,3 +189,12 @@ def _card(model: VAE) -> str:
             "",
         ]
     )
+
+
+def _said(value: Any) -> str:
+    """A fact as a person reads it: a mapping as its facts in a row."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items()) or "as it is"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
