@@ -71,6 +71,25 @@ def test_overrides_make_their_way_into_a_copy() -> None:
     assert data == {"train": {"lr": 1.0}, "likelihood": "gaussian"}
 
 
+def test_overrides_reach_into_lists() -> None:
+    data = {"stages": [{"epochs": 1}, {"epochs": 2, "freeze": ["encoder", "head"]}, None], "encoder": ["relu"]}
+    changes = ["stages.0.epochs=5", "stages.1.freeze.1=decoder", "stages.2.epochs=3", "encoder.0.prelu={}"]
+    with pytest.raises(ConfigError, match=r"encoder\.0 is 'relu', which has no keys"):
+        override(data, changes)
+    changed = override(data, changes[:-1])
+    assert changed["stages"] == [{"epochs": 5}, {"epochs": 2, "freeze": ["encoder", "decoder"]}, {"epochs": 3}]
+    assert data["stages"][0] == {"epochs": 1}
+
+
+@pytest.mark.parametrize("place", ["2", "-1", "first", "²"])
+def test_a_place_that_a_list_has_not_is_named_with_those_that_it_has(place: str) -> None:
+    for path in (f"stages.{place}", f"stages.{place}.epochs"):
+        with pytest.raises(ConfigError, match=f"stages is a list and has no place '{place}': its places are 0 to 1"):
+            override({"stages": [{}, {}]}, [f"{path}=5"])
+    with pytest.raises(ConfigError, match="its places are none, it is empty"):
+        override({"stages": []}, ["stages.0.epochs=5"])
+
+
 @pytest.mark.parametrize("wrong", ["seed", "=3", "a..b=3", "seed.deep=3"])
 def test_wrong_overrides_are_quoted(wrong: str) -> None:
     with pytest.raises(ConfigError, match=f"'{wrong}'"):

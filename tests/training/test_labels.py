@@ -46,6 +46,14 @@ def test_a_share_is_a_share_and_more_labels_are_those_and_others() -> None:
     assert (few != MISSING).sum() == 50
     assert (more[few != MISSING] != MISSING).all()
     assert not np.array_equal(few, hide(values, 0.05, 8))
+    assert np.array_equal(hide(values, 1.0, 7), values)
+    assert (hide(values, 1, 7) != MISSING).sum() == 1
+
+
+@pytest.mark.parametrize("labels", [0, -0.1, 1.5, 0.0])
+def test_a_share_of_labels_is_no_more_than_all(labels: float) -> None:
+    with pytest.raises(ConfigError, match=r"training\.labels"):
+        read_recipe({**CLASSIFYING, "training": {"labels": labels}})
 
 
 def test_training_sees_the_kept_labels_alone() -> None:

@@ -103,8 +103,11 @@ def read_mapping(path: Path) -> dict[str, Any]:
 def override(data: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """A copy of `data` with each `key.path=value` put in place; values are read as YAML.
 
+    A number in the path is a place in a list, counted from 0: `stages.0.epochs=5`.
+
     Raises:
-        ConfigError: an assignment has no `=`, an empty key, or a path through a value that is no mapping.
+        ConfigError: an assignment has no `=`, an empty key, a path through a value that has no keys, or a place that
+            a list has not.
     """
     result: dict[str, Any] = json.loads(json.dumps(data))
     for assignment in assignments:
@@ -112,19 +115,31 @@ def override(data: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, A
         keys = path.split(".")
         if not equals or not all(keys):
             raise ConfigError(f"'{assignment}': an override is written key.path=value")
-        place = result
+        place: Any = result
         for depth, key in enumerate(keys[:-1]):
-            inner = place.get(key)
+            at = _place(place, key, f"'{assignment}': {'.'.join(keys[:depth])}")
+            inner = place.setdefault(at, None) if isinstance(place, dict) else place[at]
             if inner is None:
-                inner = place[key] = {}
+                inner = place[at] = {}
             elif inner == keys[depth + 1]:
                 # `likelihood: gaussian` becomes `likelihood: {gaussian: {…}}` when one of its arguments is set.
-                inner = place[key] = {inner: {}}
-            if not isinstance(inner, dict):
+                inner = place[at] = {inner: {}}
+            if not isinstance(inner, dict | list):
                 raise ConfigError(f"'{assignment}': {'.'.join(keys[: depth + 1])} is {inner!r}, which has no keys")
             place = inner
-        place[keys[-1]] = parse_yaml(text, f"'{assignment}'")
+        at = _place(place, keys[-1], f"'{assignment}': {'.'.join(keys[:-1])}")
+        place[at] = parse_yaml(text, f"'{assignment}'")
     return result
+
+
+def _place(value: dict[str, Any] | list[Any], key: str, where: str) -> Any:
+    """A key as a mapping or a list takes it."""
+    if isinstance(value, dict):
+        return key
+    if not (key.isascii() and key.isdecimal() and int(key) < len(value)):
+        places = f"0 to {len(value) - 1}" if value else "none, it is empty"
+        raise ConfigError(f"{where} is a list and has no place '{key}': its places are {places}")
+    return int(key)
 
 
 def parse(model: type[ConfigT], data: Mapping[str, Any], source: str) -> ConfigT:

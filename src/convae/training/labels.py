@@ -11,17 +11,17 @@ MISSING = -1
 """The label of an image that has none."""
 
 
-def hide(labels: NDArray[np.int64], kept: float, seed: int) -> NDArray[np.int64]:
+def hide(labels: NDArray[np.int64], kept: int | float, seed: int) -> NDArray[np.int64]:
     """The labels of some images, the others missing.
 
     Args:
         labels: (images,) class numbers, -1 where one is missing.
-        kept: how many: a share of the known ones below 1, or a number. Each class keeps as many, up to one, as long as
-            it has them.
+        kept: how many: a whole number, or, as a float, a share of the known ones. Each class keeps as many, up to one,
+            as long as it has them.
         seed: of the choice. A larger number keeps what a smaller one keeps, and more.
     """
     known = np.flatnonzero(labels != MISSING)
-    count = round(kept * len(known)) if kept < 1 else round(kept)
+    count = kept if isinstance(kept, int) else round(kept * len(known))
     order = numpy_generator(seed, "labels").permutation(known)
     # The first of each class, then the second of each, and so on.
     by_class = np.argsort(labels[order], kind="stable")

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from convae.core.arguments import Named, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Share
 from convae.core.config import Config, override, parse, read_mapping
 from convae.core.errors import ConfigError
 from convae.data import DataConfig
 from convae.model.spec import SUFFIXES
+
+
+def _whole_or_share(value: float) -> float:
+    if isinstance(value, float) and not value <= 1:
+        raise ValueError("a share of the labels is at most 1, and a number of them is whole")
+    return value
 
 
 class OptimizerConfig(Config):
@@ -48,8 +54,9 @@ class TrainingConfig(Config):
     """Parts in which a batch goes through the model, for less memory; the step is that of the whole batch."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of a moving average of the weights, such as 0.999, with which the model is validated, shown and saved."""
-    labels: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Training images that keep their label: a share below 1, or a number; as many of each class. Without it, all."""
+    labels: Annotated[int | float, Field(gt=0), AfterValidator(_whole_or_share)] | None = None
+    """Training images that keep their label: a whole number of them, or a share such as 0.05; as many of each class.
+    Without it, all."""
     augmentation: float | Named = 1.0
     """Factor on the random changes of `data.augment`, a number or a schedule, with one value for each epoch."""
     seed: NonNegative = 0
