@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from convae.core import files
 from convae.core.errors import OutputError
-from convae.core.files import new_folder, settled, write_json, write_text
+from convae.core.files import append, cut, new_folder, settled, tidy, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -35,7 +36,10 @@ def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
     assert names(tmp_path / "deep" / "er") == ["a.txt"]
 
 
-def test_a_folder_takes_its_place_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_folder_takes_its_place_whole(tmp_path: Path, exchanges: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not exchanges:
+        monkeypatch.setattr(files, "_exchanged", lambda one, other: False)
     for content in ("old", "new"):
         with new_folder(tmp_path / "deep" / "model") as place:
             (place / content).write_text(content)
@@ -64,5 +68,31 @@ def test_a_crash_between_the_renames_is_put_right(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be written"), new_folder(tmp_path / "file" / "model"):
-        pass
+    for place in (tmp_path / "file" / "model", tmp_path / "file"):
+        with pytest.raises(OutputError, match="cannot be written"), new_folder(place):
+            pass
+    assert names(tmp_path) == ["file"]
+
+
+def test_what_dead_processes_left_is_removed_and_what_they_set_aside_is_put_back(tmp_path: Path) -> None:
+    (tmp_path / ".model.old").mkdir()
+    (tmp_path / ".model.old" / "weights").touch()
+    (tmp_path / ".other.old").mkdir()
+    (tmp_path / ".other.7.tmp").mkdir()
+    (tmp_path / ".text.7.tmp").touch()
+    for name in ("other", ".config"):
+        (tmp_path / name).mkdir()
+    tidy(tmp_path)
+    assert names(tmp_path) == [".config", "model", "other"]
+    assert names(tmp_path / "model") == ["weights"]
+    tidy(tmp_path / "nowhere")
+
+
+def test_text_is_added_and_cut_off(tmp_path: Path) -> None:
+    append(tmp_path / "log", "ä\n")
+    append(tmp_path / "log", "half")
+    cut(tmp_path / "log", 3)
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "ä\n"
+    for write in (append, cut):
+        with pytest.raises(OutputError, match="cannot be written"):
+            write(tmp_path, 0 if write is cut else "text")

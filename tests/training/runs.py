@@ -38,6 +38,36 @@ RECIPE: dict[str, Any] = {
 }
 
 
+_CLASSIFIER = [{"linear": {"features": 10}}]
+EVERYTHING: dict[str, Any] = {
+    "data": {"source": "digits", "augment": {"flip": True, "zoom": 0.1, "shear": 0.1}},
+    "model": {**RECIPE["model"], "classifier": _CLASSIFIER},
+    "objective": {
+        "reconstruction": {},
+        "kl": {"weight": {"linear": {"epochs": 2}}},
+        "classification": {"weight": 20.0},
+    },
+    "training": {
+        "batch_size": 479,
+        "accumulate": 2,
+        "ema": 0.9,
+        "labels": 0.5,
+        "augmentation": {"linear": {"start": 1, "end": 0}},
+        "log_every": 2,
+        "checkpoint_every": 1,
+        "keep": 100,
+        "pictures_every": 0,
+        "optimizer": {"clip": 50.0, "weight_decay": 0.01, "name": "adamw"},
+    },
+    "stages": [
+        {"steps": 4},
+        {"steps": 2, "freeze": ["encoder", "bottleneck"], "objective": {"kl": 0}, "optimizer": {"lr": 1e-3}},
+        {"epochs": 5, "until": {"plateau": {"of": "kl", "patience": 1, "change": 10.0}}},
+    ],
+}
+"""The same network, with everything that a run has to remember: 3 batches in an epoch, 12 steps in three stages."""
+
+
 class StopAt(Observer):
     """Ends the training after a step, as a person with Ctrl-C would."""
 

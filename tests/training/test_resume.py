@@ -8,40 +8,51 @@ import signal
 from pathlib import Path
 
 import pytest
-from training.runs import RECIPE, StopAt, content
+from command import run
+from training.runs import EVERYTHING, RECIPE, StopAt, content
 
 import convae
-from convae.core.errors import ArtifactError
+from convae.core.errors import ArtifactError, OutputError
 from convae.training import resume, train
 from convae.training.trainer import Observer, Trainer
 
 STEPS = 21  # 1,437 digits are left for training: 7 batches of 200 in each of 3 epochs
+ALL_STEPS = 12
+
+
+class Notes(Observer):
+    """What an observer is told in words."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def noted(self, sentence: str) -> None:
+        self.sentences.append(sentence)
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     path = tmp_path_factory.mktemp("unbroken") / "run"
-    run = train(RECIPE, out=path)
-    assert not run.stopped
-    assert run.metrics[-1]["step"] == STEPS
+    made = train(RECIPE, out=path)
+    assert not made.stopped
+    assert made.metrics[-1]["step"] == STEPS
     return content(path)
 
 
-@pytest.mark.parametrize("step", [1, 3, 4, 6, 7, 8, 13, 14, 18, 20])
-def test_a_resumed_run_equals_the_unbroken_one(step: int, unbroken: dict[str, bytes], tmp_path: Path) -> None:
-    stopped = train(RECIPE, out=tmp_path / "run", observer=StopAt(step))
-    assert stopped.stopped
-    assert "convae train --resume" in (tmp_path / "run" / "README.md").read_text()
-    assert not resume(tmp_path / "run").stopped
-    assert content(tmp_path / "run") == unbroken
-
-
-def test_a_run_may_be_stopped_at_every_step(unbroken: dict[str, bytes], tmp_path: Path) -> None:
-    train(RECIPE, out=tmp_path / "run", observer=StopAt(2))
-    for step in range(4, STEPS, 2):
-        assert resume(tmp_path / "run", observer=StopAt(step)).stopped
-    resume(tmp_path / "run")
-    assert content(tmp_path / "run") == unbroken
+def test_a_run_resumed_at_every_step_equals_the_unbroken_one(tmp_path: Path) -> None:
+    train(EVERYTHING, out=tmp_path / "unbroken")
+    made = train(EVERYTHING, out=tmp_path / "run", observer=StopAt(1))
+    for step in range(2, ALL_STEPS + 1):
+        assert made.stopped
+        assert "convae train --resume" in (tmp_path / "run" / "README.md").read_text()
+        made = resume(tmp_path / "run", observer=StopAt(step))
+    assert not made.stopped
+    # Both wrote and kept a checkpoint after every step.
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == ALL_STEPS
+    for file in sorted((tmp_path / "unbroken" / "checkpoints").rglob("*.*")):
+        again = tmp_path / "run" / file.relative_to(tmp_path / "unbroken")
+        assert again.read_bytes() == file.read_bytes(), again
+    assert content(tmp_path / "run") == content(tmp_path / "unbroken")
 
 
 def test_rows_that_a_lost_run_wrote_after_its_last_checkpoint_are_not_kept(
@@ -73,14 +84,96 @@ def test_a_finished_run_is_left_as_it_is(unbroken: dict[str, bytes], tmp_path: P
     assert content(tmp_path / "run") == unbroken
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
-    train(RECIPE, out=tmp_path / "run", observer=StopAt(3))
-    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+def damage(checkpoint: Path) -> None:
     tensors = bytearray((checkpoint / "tensors.safetensors").read_bytes())
     tensors[-5] ^= 1
     (checkpoint / "tensors.safetensors").write_bytes(tensors)
-    with pytest.raises(ArtifactError, match="damaged"):
+
+
+def test_the_last_good_checkpoint_is_used_and_said(
+    unbroken: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(RECIPE, out=tmp_path / "run", observer=StopAt(17))
+    _, good, damaged = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    assert (good.name, damaged.name) == ("step-00000014", "step-00000017-stopped")
+    damage(damaged)
+    run("train", "--resume", tmp_path / "run")
+    said = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
+    assert len(said) == 1
+    assert "step-00000017-stopped/tensors.safetensors" in said[0]
+    assert said[0].endswith("going on from step 14 instead")
+    assert content(tmp_path / "run") == unbroken
+
+
+def test_a_run_without_a_good_checkpoint_is_refused(tmp_path: Path) -> None:
+    train(RECIPE, out=tmp_path / "run", observer=StopAt(8))
+    first, second = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    damage(first)
+    (second / "state.json").unlink()
+    with pytest.raises(ArtifactError, match=r"damaged.*no checkpoint is left"):
         resume(tmp_path / "run")
+
+
+def test_a_changed_state_is_refused(tmp_path: Path) -> None:
+    train(RECIPE, out=tmp_path / "run", observer=StopAt(3))
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    state = json.loads((checkpoint / "state.json").read_text())
+    state["state"]["step"] = 2
+    (checkpoint / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ArtifactError, match="damaged or edited"):
+        resume(tmp_path / "run")
+
+
+def test_a_log_that_lost_its_end_takes_the_run_back(unbroken: dict[str, bytes], tmp_path: Path) -> None:
+    train(RECIPE, out=tmp_path / "run", observer=StopAt(15))
+    log = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    (tmp_path / "run" / "metrics.jsonl").write_bytes(log[:-10])
+    notes = Notes()
+    resume(tmp_path / "run", observer=notes)
+    assert "shorter than when the checkpoint step-00000015-stopped was written" in notes.sentences[0]
+    assert content(tmp_path / "run") == unbroken
+
+
+def test_only_one_process_at_a_time_trains_into_a_folder(tmp_path: Path) -> None:
+    class Another(Observer):
+        def begun(self, trainer: Trainer) -> None:
+            with pytest.raises(OutputError, match="another process is training into this folder"):
+                resume(tmp_path / "run")
+
+    train(RECIPE, out=tmp_path / "run", observer=Another(), overrides=["training.steps=1"])
+
+
+def test_what_a_dead_process_left_is_cleared_away(tmp_path: Path) -> None:
+    train(RECIPE, out=tmp_path / "run", observer=StopAt(3))
+    for name in (".model.77.tmp", "checkpoints/.step-00000007.77.tmp"):
+        (tmp_path / "run" / name).mkdir()
+    (tmp_path / "run" / "pictures" / ".curves.png.77.tmp").touch()
+    with (tmp_path / "run" / "timings.jsonl").open("a") as file:
+        file.write('{"epoch": 1, "st')
+    resume(tmp_path / "run", observer=StopAt(8))
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+    for line in (tmp_path / "run" / "timings.jsonl").read_text().splitlines():
+        json.loads(line)
+
+
+def test_a_folder_in_which_a_run_died_before_it_began_is_free(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").touch()
+    (tmp_path / "run" / ".recipe.yaml.77.tmp").touch()
+    train(RECIPE, out=tmp_path / "run", overrides=["training.steps=1"])
+    with pytest.raises(OutputError, match="is there already"):
+        train(RECIPE, out=tmp_path / "run")
+
+
+def test_a_log_whose_last_row_is_cut_short_can_be_read(tmp_path: Path) -> None:
+    made = train(RECIPE, out=tmp_path / "run", observer=StopAt(8))
+    rows = made.metrics
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"split": "tra')
+    assert made.metrics == rows
+    (tmp_path / "run" / "metrics.jsonl").write_text("{\n")
+    with pytest.raises(ArtifactError, match=r"metrics\.jsonl: damaged"):
+        assert made.metrics
 
 
 def test_what_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
@@ -98,19 +191,7 @@ def test_the_callers_random_state_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_best_model_is_what_the_run_gives(tmp_path: Path) -> None:
-    run = train(RECIPE, out=tmp_path / "run")
-    best = min(row["total_at_end"] for row in run.metrics if row["split"] == "validation")
-    assert run.model.metadata["training"]["validation"]["total"] == best
-    assert convae.load(tmp_path / "run").name == run.model.name
-
-
-def test_random_changes_of_images_survive_a_stop(tmp_path: Path) -> None:
-    augmented = {
-        **RECIPE,
-        "data": {"source": "digits", "augment": {"zoom": 0.1, "shear": 0.1}},
-        "training": {**RECIPE["training"], "epochs": 2, "augmentation": {"linear": {"start": 1, "end": 0}}},
-    }
-    train(augmented, out=tmp_path / "unbroken")
-    train(augmented, out=tmp_path / "run", observer=StopAt(10))
-    resume(tmp_path / "run")
-    assert content(tmp_path / "run") == content(tmp_path / "unbroken")
+    made = train(RECIPE, out=tmp_path / "run")
+    best = min(row["total_at_end"] for row in made.metrics if row["split"] == "validation")
+    assert made.model.metadata["training"]["validation"]["total"] == best
+    assert convae.load(tmp_path / "run").name == made.model.name

@@ -24,7 +24,7 @@ from torch import Tensor
 from convae.core.config import Config, parse
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
 from convae.core.files import new_folder, settled, write_bytes, write_json, write_text
-from convae.core.names import shape_text
+from convae.core.names import shape_text, shown
 from convae.core.version import VERSION
 from convae.model.description import Spec
 from convae.model.network import count
@@ -33,6 +33,7 @@ from convae.model.vae import VAE
 FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+_SEAL = "config_sha256"
 
 
 class Stored(Config):
@@ -43,7 +44,6 @@ class Stored(Config):
     model: Spec
     metadata: dict[str, Any]
     sha256: dict[str, str]
-    config_sha256: str
 
 
 def save(model: VAE, path: str | Path) -> Path:
@@ -61,10 +61,9 @@ def save(model: VAE, path: str | Path) -> Path:
         "metadata": model.metadata,
         "sha256": {name: digest(tensor) for name, tensor in tensors.items()},
     }
-    config["config_sha256"] = _config_digest(config)
     with new_folder(folder) as place:
         write_bytes(place / WEIGHTS, to_bytes(tensors))
-        write_json(place / CONFIG, config)
+        write_json(place / CONFIG, sealed(config))
         write_text(place / "README.md", _card(model))
     return folder
 
@@ -77,7 +76,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> VAE:
     """
     folder = find(Path(path))
     try:
-        stored = parse(Stored, _read_config(folder), "its content")
+        stored = parse(Stored, read_sealed(folder / CONFIG, FORMAT), "its content")
         model = VAE(stored.model)
     except (ConfigError, ShapeError) as error:
         raise ArtifactError(f"{folder / CONFIG}: describes no model that this version can build ({error})") from error
@@ -131,7 +130,7 @@ def read_tensors(path: Path, sha256: Mapping[str, str]) -> dict[str, Tensor]:
     """The tensors of a safetensors file, each checked.
 
     Raises:
-        ArtifactError: the file is missing or damaged, or a tensor has not its SHA-256.
+        ArtifactError: the file is missing or damaged, or its tensors are not those with these SHA-256.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -140,30 +139,39 @@ def read_tensors(path: Path, sha256: Mapping[str, str]) -> dict[str, Tensor]:
         raise ArtifactError(f"{path}: damaged or not a safetensors file ({error})") from error
     for name, tensor in tensors.items():
         if sha256.get(name) != digest(tensor):
-            raise ArtifactError(f"{path}: tensor '{name}' is damaged: its SHA-256 is not the recorded one")
+            raise ArtifactError(f"{path}: tensor {shown(name)} is damaged: its SHA-256 is not the recorded one")
+    if missing := sha256.keys() - tensors.keys():
+        raise ArtifactError(f"{path}: tensor {shown(min(missing))} is missing")
     return tensors
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    """The checked content of config.json."""
-    path = folder / CONFIG
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a JSON file says, with a SHA-256 of it, which `read_sealed` checks."""
+    return {**content, _SEAL: hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
+
+
+def read_sealed(path: Path, newest: int) -> dict[str, Any]:
+    """The content of a JSON file that `sealed` made, without its seal.
+
+    Args:
+        path: the file.
+        newest: the latest `format` of it that is known.
+
+    Raises:
+        ArtifactError: it is missing, damaged, edited, or of a later format.
+    """
     try:
-        config = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged or unreadable ({error})") from error
-    if not isinstance(config, dict) or not isinstance(config.get("format"), int):
-        raise ArtifactError(f"{path}: not the configuration of a convae model")
-    if config["format"] > FORMAT:
-        raise ArtifactError(f"{path}: format {config['format']} is newer than this version of convae reads ({FORMAT})")
-    if config.get("config_sha256") != _config_digest(config):
+    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+        raise ArtifactError(f"{path}: damaged, or not a file of convae")
+    if content["format"] > newest:
+        raise ArtifactError(f"{path}: format {content['format']} is newer than this version of convae reads ({newest})")
+    seal = content.pop(_SEAL, None)
+    if seal != sealed(content)[_SEAL]:
         raise ArtifactError(f"{path}: damaged or edited: its SHA-256 is not the recorded one")
-    return config
-
-
-def _config_digest(config: Mapping[str, Any]) -> str:
-    """SHA-256 of a configuration without its own digest."""
-    rest = {key: value for key, value in config.items() if key != "config_sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return content
 
 
 def _card(model: VAE) -> str:

@@ -1,7 +1,7 @@
 """Checkpoints: all that a run needs to go on as if it had never stopped.
 
     checkpoints/step-00001200/
-      state.json              how far the run is, figures of the running epoch, a SHA-256 of each tensor
+      state.json              how far the run is, figures of the running epoch, a SHA-256 of each tensor and of itself
       tensors.safetensors     model, optimiser, averaged weights
 
 A checkpoint appears whole or not at all. Generators have no state to save, since all randomness is counted.
@@ -9,22 +9,25 @@ A checkpoint appears whole or not at all. Generators have no state to save, sinc
 
 from __future__ import annotations
 
-import json
+import contextlib
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from convae.core.arguments import NonNegative
 from convae.core.errors import ArtifactError
-from convae.core.files import new_folder, write_bytes, write_json
-from convae.model.artifact import digest, read_tensors
+from convae.core.files import new_folder, temporary, write_bytes, write_json
+from convae.model.artifact import digest, read_sealed, read_tensors, sealed
 from convae.training.average import Average
 from convae.training.health import Skips
 
+FORMAT = 2
 STATE = "state.json"
 TENSORS = "tensors.safetensors"
 STOPPED = "-stopped"
@@ -52,12 +55,12 @@ class TrainingState:
         collapsed: validations in a row that found a collapsed posterior.
     """
 
-    step: int = 0
-    began: list[int] = field(default_factory=lambda: [0])
+    step: NonNegative = 0
+    began: Annotated[list[NonNegative], Field(min_length=1)] = field(default_factory=lambda: [0])
     finished: bool = False
     watched: float | None = None
     waited: int = 0
-    log_bytes: int = 0
+    log_bytes: Annotated[int, Field(ge=0)] = 0
     since_row: dict[str, float] = field(default_factory=dict)
     since_epoch: dict[str, float] = field(default_factory=dict)
     best: float | None = None
@@ -66,6 +69,9 @@ class TrainingState:
     reported: int = -1
     halvings: int = 0
     collapsed: int = 0
+
+
+_STATES, _DIGESTS = TypeAdapter(TrainingState), TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -140,36 +146,42 @@ def save_checkpoint(
     with new_folder(path) as place:
         write_bytes(place / TENSORS, to_bytes(stored))
         sha256 = {name: digest(tensor) for name, tensor in stored.items()}
-        write_json(place / STATE, {"format": 1, "state": asdict(state), "sha256": sha256})
-    kept = {*planned_steps(folder)[-keep:], path}
+        write_json(place / STATE, sealed({"format": FORMAT, "state": asdict(state), "sha256": sha256}))
+    kept = {*[old for old in steps(folder) if is_planned(old)][-keep:], path}
     for old in steps(folder):
         if old not in kept:
-            shutil.rmtree(old, ignore_errors=True)
+            remove_checkpoint(old)
     return path
 
 
 def steps(folder: Path) -> list[Path]:
-    """The complete checkpoints in a folder, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if (path / STATE).is_file() and (path / TENSORS).is_file())
+    """The checkpoints in a folder, oldest first."""
+    return sorted(folder.glob("step-*"))
 
 
-def planned_steps(folder: Path) -> list[Path]:
-    """Those that every run of the recipe writes, oldest first."""
-    return [path for path in steps(folder) if not path.name.endswith(STOPPED)]
+def is_planned(path: Path) -> bool:
+    """Whether a checkpoint is one that every run of the recipe writes."""
+    return not path.name.endswith(STOPPED)
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Removes a checkpoint, out of sight first: a process that dies meanwhile leaves none that looks damaged."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path.rename(temporary(path)), ignore_errors=True)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """What a checkpoint holds, checked.
 
     Raises:
-        ArtifactError: it is damaged.
+        ArtifactError: it is damaged, or of a later format.
     """
+    written = read_sealed(path / STATE, FORMAT)
     try:
-        written: dict[str, Any] = json.loads((path / STATE).read_bytes())
-        state = TrainingState(**{**written["state"], "skips": Skips(**written["state"]["skips"])})
-        sha256 = dict(written["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path / STATE}: damaged or unreadable ({error})") from error
+        state = _STATES.validate_python(written.get("state"))
+        sha256 = _DIGESTS.validate_python(written.get("sha256"))
+    except ValidationError as error:
+        raise ArtifactError(f"{path / STATE}: not the state of a training ({error.errors()[0]['msg']})") from error
     return Checkpoint(path, state, read_tensors(path / TENSORS, sha256))
 
 

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from convae.core.files import write_text, writing
+from convae.core.files import append, sync, write_text, writing
 from convae.training.run_folder import RunFolder
 
 Row = dict[str, Any]
@@ -28,10 +28,11 @@ class Journal:
         self._folder = folder
         self._per_epoch = steps_per_epoch
 
-    @property
-    def size(self) -> int:
-        """Bytes of the log so far."""
-        return self._folder.metrics.stat().st_size
+    def sync(self) -> int:
+        """Sees that the log so far is on the disk, and gives its bytes."""
+        with writing(self._folder.metrics):
+            sync(self._folder.metrics)
+            return self._folder.metrics.stat().st_size
 
     def write(self, split: str, step: int, content: Row) -> Row:
         """A row; figures are per image, in their terms' units, without weights."""
@@ -43,11 +44,6 @@ class Journal:
         """How long the steps of an epoch took."""
         row = {"epoch": epoch + 1, "steps": steps, "seconds": round(seconds, 3)}
         _append(self._folder.timings, {**row, "images_per_second": round(images / seconds, 1)})
-
-    def cut(self, size: int) -> None:
-        """Takes back what was written after the log had `size` bytes."""
-        with writing(self._folder.metrics), self._folder.metrics.open("ab") as file:
-            file.truncate(size)
 
     def tabulate(self) -> None:
         """The rows of figures once more, as a table that spreadsheets read; lists are left out."""
@@ -62,5 +58,4 @@ class Journal:
 
 
 def _append(path: Path, row: Row) -> None:
-    with writing(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append(path, json.dumps(row) + "\n")

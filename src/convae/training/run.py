@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from convae.core.errors import ArtifactError
-from convae.core.files import writing
 from convae.core.progress import Progress
 from convae.model.artifact import load
 from convae.model.vae import VAE
 from convae.training.checkpoint import Checkpoint, read_checkpoint, steps
 from convae.training.experiment import Experiment, experiment
 from convae.training.journal import NOTE, Row
+from convae.training.plan import Plan
 from convae.training.recipe import Recipe, read_recipe
 from convae.training.run_folder import RunFolder, free_path
 from convae.training.trainer import Observer, Trainer
@@ -73,35 +73,67 @@ def train(
     Raises:
         ConvaeError: the recipe, the data or the place is wrong; one sentence says what.
     """
+    if out is not None:
+        RunFolder(Path(out)).free()
     made = experiment(read_recipe(recipe, overrides), progress)
     folder = RunFolder(Path(out) if out is not None else free_path(RUNS, made.recipe.title))
-    folder.begin(made.recipe)
-    return _fit(made, folder, None, observer)
+    folder.free()
+    with folder.held():
+        folder.begin(made.recipe)
+        return _fit(made, folder, None, observer or Observer())
 
 
 def resume(path: str | Path, *, observer: Observer | None = None, progress: Progress | None = None) -> Run:
-    """Goes on with a run from its last checkpoint, as if it had never stopped.
+    """Goes on with a run from its last good checkpoint, as if it had never stopped.
+
+    A checkpoint that is damaged is passed over; the observer is told.
 
     Raises:
-        ArtifactError: the folder is no run, or its checkpoints are damaged.
+        ArtifactError: the folder is no run, or all its checkpoints are damaged.
+        OutputError: another process is training into it, or it cannot be written.
         ConvaeError: the data is no longer there.
     """
-    folder = RunFolder(Path(path))
-    made = experiment(folder.recipe(), progress)
-    found = steps(folder.checkpoints)
-    checkpoint = read_checkpoint(found[-1]) if found else None
-    log_bytes = checkpoint.state.log_bytes if checkpoint else 0
+    folder, observer = RunFolder(Path(path)), observer or Observer()
+    recipe = folder.recipe()
+    with folder.held():
+        made = experiment(recipe, progress)
+        checkpoint = _last_good(folder, made.plan, observer)
+        folder.recover(checkpoint.state.log_bytes if checkpoint else 0)
+        return _fit(made, folder, checkpoint, observer)
+
+
+def _last_good(folder: RunFolder, plan: Plan, observer: Observer) -> Checkpoint | None:
+    """The newest checkpoint that the run can go on from; None where none was written yet.
+
+    Raises:
+        ArtifactError: there are some, but none of them can be used.
+    """
     size = folder.metrics.stat().st_size if folder.metrics.exists() else 0
-    if size < log_bytes:
-        raise ArtifactError(f"{folder.metrics}: shorter than when the checkpoint was written, so the run cannot go on")
-    with writing(folder.metrics), folder.metrics.open("ab") as file:
-        file.truncate(log_bytes)
-    return _fit(made, folder, checkpoint, observer)
+    faults: list[str] = []
+    for path in reversed(steps(folder.checkpoints)):
+        try:
+            checkpoint = read_checkpoint(path)
+            state = checkpoint.state
+            if len(state.began) > len(plan.stages) or not 0 <= state.began[-1] <= state.step:
+                raise ArtifactError(
+                    f"{path}: is of a run with other stages than those of {folder.path / 'recipe.yaml'}"
+                )
+            if size < state.log_bytes:
+                raise ArtifactError(f"{folder.metrics}: shorter than when the checkpoint {path.name} was written")
+        except ArtifactError as error:
+            faults.append(str(error))
+            continue
+        if faults:
+            observer.noted(f"{'; '.join(faults)}: going on from step {state.step} instead")
+        return checkpoint
+    if faults:
+        raise ArtifactError(f"{'; '.join(faults)}: no checkpoint is left to go on from; begin anew with the recipe")
+    return None
 
 
-def _fit(made: Experiment, folder: RunFolder, checkpoint: Checkpoint | None, observer: Observer | None) -> Run:
+def _fit(made: Experiment, folder: RunFolder, checkpoint: Checkpoint | None, observer: Observer) -> Run:
     """Trains, and leaves a run folder that says how far it came."""
-    trainer = Trainer(made, folder, checkpoint, observer or Observer())
+    trainer = Trainer(made, folder, checkpoint, observer)
     trainer.fit()
     state, total = trainer.state, trainer.total_steps
     status = f"Training is done: {total} steps."

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from convae.core.errors import ArtifactError, OutputError
-from convae.core.files import write_text, writing
+from convae.core.files import cut, is_temporary, tidy, write_text, writing
 from convae.training.recipe import Recipe, read_recipe, write_recipe
 
 README = """# {title}
@@ -26,6 +30,10 @@ A run of convae. What lies where:
 
 {status}
 """
+
+
+LOCK = ".lock"
+"""What a process that trains into the folder holds."""
 
 
 class RunFolder:
@@ -63,20 +71,47 @@ class RunFolder:
         """The best model's artifact."""
         return self.path / "model"
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside the block, no other process trains into the folder, which is made; the lock ends with the process.
+
+        Raises:
+            OutputError: another one does, or the folder cannot be written.
+        """
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                lock = FileLock(self.path / LOCK).acquire(timeout=0)
+            except Timeout as error:
+                raise OutputError(f"{self.path}: another process is training into this folder") from error
+        with lock:
+            yield
+
+    def free(self) -> None:
+        """Checks that there is nothing at the folder's place, or nothing in it.
+
+        Raises:
+            OutputError: there is, or the folder cannot be read.
+        """
+        with writing(self.path):
+            taken = self.path.exists() and not self.path.is_dir()
+            if taken or (self.path.is_dir() and any(map(_counts, self.path.iterdir()))):
+                raise OutputError(f"{self.path}: is there already; give another --out, or --resume it")
+
     def begin(self, recipe: Recipe) -> None:
-        """Makes the folder and writes the recipe.
+        """Writes the recipe into the folder, and makes what a run has in it.
 
         Raises:
             OutputError: the folder holds files already, or cannot be written.
         """
+        self.free()
+        # First: with it the folder is a run's, which `resume` goes on with, and without it a free one.
+        write_text(self.path / "recipe.yaml", write_recipe(recipe))
         with writing(self.path):
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-                raise OutputError(f"{self.path}: is there already; give another --out, or --resume it")
-            for folder in (self.path, self.pictures, self.checkpoints):
+            for folder in (self.pictures, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
             self.metrics.touch()
             self.timings.touch()
-        write_text(self.path / "recipe.yaml", write_recipe(recipe))
         self.describe(recipe, "Training has begun.")
 
     def describe(self, recipe: Recipe, status: str) -> None:
@@ -95,8 +130,29 @@ class RunFolder:
         return read_recipe(path)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the log of figures."""
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        """The rows of the log of figures; one that was cut short when its process died is left out.
+
+        Raises:
+            ArtifactError: the log is missing or damaged.
+        """
+        try:
+            *lines, _ = self.metrics.read_text(encoding="utf-8").split("\n")
+            return [json.loads(line) for line in lines]
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{self.metrics}: damaged or unreadable ({error})") from error
+
+    def recover(self, log_bytes: int) -> None:
+        """Takes back what was written after the log of figures had so many bytes, and what was left half-written."""
+        for folder in (self.path, self.pictures, self.checkpoints):
+            tidy(folder)
+        cut(self.metrics, log_bytes)
+        timings = self.timings.read_bytes() if self.timings.exists() else b""
+        cut(self.timings, timings.rfind(b"\n") + 1)
+
+
+def _counts(path: Path) -> bool:
+    """Whether what lies in a folder makes it a taken one: what a run leaves that died as it began does not."""
+    return path.name != LOCK and not is_temporary(path)
 
 
 def free_path(parent: Path, title: str) -> Path:

@@ -9,6 +9,7 @@ sweeps/vae-objective.kl.weight/
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from convae.core.config import parse_yaml
-from convae.core.errors import ConfigError, TrainingError
+from convae.core.errors import ArtifactError, ConfigError, TrainingError
 from convae.core.files import write_text
 from convae.core.progress import Progress
 from convae.training.checkpoint import read_checkpoint, steps
@@ -146,6 +147,7 @@ def _run(
         named = [f"name={json.dumps(f'{base.title}, {_label(member)}')}"]
         return train(base, overrides=_overrides(member) + named, out=folder.path, observer=observer, progress=progress)
     found = steps(folder.checkpoints)
-    if found and read_checkpoint(found[-1]).state.finished:
-        return Run(folder.path, folder.recipe(), stopped=False)
+    with contextlib.suppress(ArtifactError):  # of a damaged checkpoint, which `resume` passes over
+        if found and read_checkpoint(found[-1]).state.finished:
+            return Run(folder.path, folder.recipe(), stopped=False)
     return resume(folder.path, observer=observer, progress=progress)

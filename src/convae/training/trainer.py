@@ -8,11 +8,20 @@ import time
 
 import torch
 
-from convae.core.errors import TrainingError
+from convae.core.errors import ArtifactError, TrainingError
+from convae.core.files import cut
 from convae.data import Batch
 from convae.model.build import build
 from convae.training.average import Average
-from convae.training.checkpoint import Checkpoint, TrainingState, planned_steps, read_checkpoint, save_checkpoint
+from convae.training.checkpoint import (
+    Checkpoint,
+    TrainingState,
+    is_planned,
+    read_checkpoint,
+    remove_checkpoint,
+    save_checkpoint,
+    steps,
+)
 from convae.training.experiment import Experiment
 from convae.training.freezing import Frozen
 from convae.training.gallery import Gallery
@@ -289,15 +298,27 @@ class Trainer:
                 "training.optimizer.lr, set training.optimizer.clip, or look at the notes in "
                 f"{self.folder.metrics}"
             )
-        found = (read_checkpoint(path) for path in reversed(planned_steps(self.folder.checkpoints)))
-        checkpoint = next((one for one in found if not one.state.skips.row), None)
+        checkpoint = self._before_skips()
         if checkpoint is None:
             seed, recipe = self._options.seed, self.experiment.recipe
             self.experiment.model.load_state_dict(build(recipe.model, seed=seed).state_dict())
         self._begin(checkpoint)
         self.state.halvings = halvings
-        self._journal.cut(self.state.log_bytes)
+        cut(self.folder.metrics, self.state.log_bytes)
         self._note(f"{why}: went back to step {self.state.step}, with the learning rate divided by {2**halvings}")
+
+    def _before_skips(self) -> Checkpoint | None:
+        """The last checkpoint before a row of skipped steps; later ones are removed, since the log will not reach them.
+
+        Those that were written because somebody stopped the run are passed over, so that it makes no difference.
+        """
+        for path in reversed(steps(self.folder.checkpoints)):
+            with contextlib.suppress(ArtifactError):
+                checkpoint = read_checkpoint(path)
+                if is_planned(path) and not checkpoint.state.skips.row:
+                    return checkpoint
+            remove_checkpoint(path)
+        return None
 
     def _write(self, split: str, content: Row) -> None:
         """A row of figures, to all who want it."""
@@ -321,7 +342,7 @@ class Trainer:
     def _checkpoint(self, planned: bool) -> None:
         state = self.state
         state.since_row, state.since_epoch = self._since_row.sums(), self._since_epoch.sums()
-        state.skips, state.log_bytes = self._watch.read(), self._journal.size
+        state.skips, state.log_bytes = self._watch.read(), self._journal.sync()
         model, keep = self.experiment.model, self._options.keep
         folder = self.folder.checkpoints
         save_checkpoint(folder, state, model, self._optimizer, self._average, planned=planned, keep=keep)
