@@ -15,7 +15,8 @@ from torch import nn
 import convae
 from convae.core.errors import ArtifactError
 from convae.interop import IMPORTERS
-from convae.interop.base import Imported, read_state
+from convae.interop.base import Imported
+from convae.model.weights import read_state
 
 ORIGINALS: list[tuple[str, nn.Module, tuple[int, ...], str]] = [
     ("torch-vae", TorchVAE(3, latent=5, most=16), (3, 64, 64), "10 tensors of unused shortcut layers"),

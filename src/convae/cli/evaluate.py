@@ -23,7 +23,10 @@ def evaluate(
         str, typer.Option(help="Names with commas between; all; default: those that do not take long.")
     ] = "default",
     encoder: Annotated[
-        Path | None, typer.Option(help="A trained model by whose encoder samples are compared with the images.")
+        Path | None,
+        typer.Option(
+            help="A trained model, or FID's Inception weights, by whose features samples and images are compared."
+        ),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures and their protocol to this file.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with figures and pictures to this file.")] = None,
@@ -38,8 +41,9 @@ def evaluate(
     from convae.cli._screen import results, work_bar, wrote
     from convae.core.config import override
     from convae.core.files import write_json, write_text
-    from convae.evaluation import EncoderFeatures
+    from convae.evaluation import EncoderFeatures, InceptionFeatures
     from convae.evaluation import evaluate as measure
+    from convae.evaluation.features import Features
     from convae.evaluation.page import page
 
     names = [name.strip() for name in metrics.split(",")]
@@ -48,7 +52,11 @@ def evaluate(
         if file is not None:
             new_files(file.parent, [file.name], force)
     loaded = open_model(model, device)
-    features = None if encoder is None else EncoderFeatures(open_model(encoder, device))
+    features: Features | None = None
+    if encoder is not None and encoder.is_file():
+        features = InceptionFeatures(encoder, next(loaded.parameters()).device)
+    elif encoder is not None:
+        features = EncoderFeatures(open_model(encoder, device))
     with work_bar() as bar:
         images = open_images(loaded, data, data_dir, split, bar)
         report = measure(

@@ -21,8 +21,8 @@ def import_(
     from convae.core.errors import OutputError
     from convae.core.names import shape_text
     from convae.interop import IMPORTERS
-    from convae.interop.base import read_state
     from convae.model.artifact import save
+    from convae.model.weights import read_state
 
     importer = IMPORTERS.get(form)
     if out.exists() and not force:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -24,6 +25,14 @@ class Features(Protocol):
     def sha256(self) -> str:
         """Of its structure and weights."""
 
+    @property
+    def preparation(self) -> str:
+        """How images are brought to it."""
+
+    @property
+    def known_as(self) -> Mapping[str, str]:
+        """What figures with these features have a name of their own, and which; the others are named after it."""
+
     def __call__(self, images: Images) -> Tensor:
         """(batch, feature)."""
 
@@ -39,6 +48,8 @@ class EncoderFeatures:
         self._model = model.eval()
         self.name = model.name
         self.sha256 = fingerprint(model)
+        self.preparation = "as they are"
+        self.known_as: dict[str, str] = {}
 
     def __call__(self, images: Images) -> Float[Tensor, "batch feature"]:
         """The mean of each image's posterior.

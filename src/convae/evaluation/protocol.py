@@ -132,13 +132,20 @@ def evaluate(
         real, drawn = both(model, split, features, seed=seed, batch_size=batch_size, progress=progress)
         for name, metric in of_samples.items():
             found = metric.measure(real, drawn, seed)
-            figures[f"{name}-{features.name}"] = Figure(found.value, found.ends, metric.unit, metric.better)
+            called = features.known_as.get(name, f"{name}-{features.name}")
+            figures[called] = Figure(found.value, found.ends, metric.unit, metric.better)
     protocol = {
         "data": split.describe(),
         "model": {"name": model.name, "sha256": fingerprint(model)},
         "metrics": configured,
         "latents": "one drawn for each image, from a generator keyed by seed and position",
-        "features": features and {"name": features.name, "sha256": features.sha256, "samples": len(split)},
+        "features": features
+        and {
+            "name": features.name,
+            "sha256": features.sha256,
+            "images": features.preparation,
+            "samples": len(split),
+        },
         "seed": seed,
         "interval": {"method": "percentile bootstrap over images", "resamples": RESAMPLES, "level": LEVEL},
         "convae": VERSION,
@@ -161,12 +168,14 @@ def _chosen(
         metric: Metric = target(**checked)
         if isinstance(metric, SampleMetric) and not features:
             if name in asked:
-                raise ConfigError(f"metric '{name}' compares features of images: give an encoder whose they are")
+                raise ConfigError(f"metric '{name}' compares features of images: give --encoder, whose they are")
         elif metric.applies(model, split):
             if name in asked or "all" in asked or metric.default:
-                chosen[name], configured[name] = metric, checked
+                called = metric.called(name)
+                chosen[called], configured[called] = metric, dict(metric.described() or checked)
         elif name in asked:
-            raise ConfigError(f"metric '{name}' means nothing for model '{model.name}' on these images")
+            needs = f": it needs {metric.needs}" if metric.needs else ""
+            raise ConfigError(f"metric '{name}' means nothing for model '{model.name}' on these images{needs}")
     return chosen, configured
 
 

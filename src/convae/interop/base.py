@@ -1,26 +1,19 @@
-"""What every importer shares: reading a file of weights without running it, and filling a model with them."""
+"""What every importer shares: checking the tensors of a foreign file, and filling a model with them."""
 
 from __future__ import annotations
 
 import math
-import pickle
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from convae.core.errors import ArtifactError
 from convae.core.names import shape_text, shown
 from convae.model.spec import resolve
 from convae.model.vae import VAE
-
-State = dict[str, Tensor]
+from convae.model.weights import State
 
 
 @dataclass(frozen=True)
@@ -34,35 +27,6 @@ class Imported:
 
     model: VAE
     notes: list[str]
-
-
-def read_state(path: Path) -> State:
-    """The tensors of a PyTorch or safetensors file; nothing in it is run.
-
-    Raises:
-        ArtifactError: the file is missing or damaged, needs code to be read, or holds something other than tensors.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            found: Any = load_file(path)
-        else:
-            with warnings.catch_warnings():
-                # It warns of pickles of unusual kinds, and then refuses them or reads tensors all the same.
-                warnings.simplefilter("ignore")
-                found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except pickle.UnpicklingError as error:
-        raise ArtifactError(
-            f"{path}: is no file of plain tensors; it is damaged, or reading it would run code, which is never done"
-        ) from error
-    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError) as error:
-        raise ArtifactError(f"{path}: damaged or not a file of weights") from error
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ArtifactError(f"{path}: holds {shown(type(found).__name__)} and not a dictionary of tensors")
-    return {str(name): tensor for name, tensor in found.items()}
 
 
 def filled(spec: Mapping[str, Any], names: Mapping[str, Tensor], name: str) -> VAE:

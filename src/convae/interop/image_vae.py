@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from convae.core.errors import ArtifactError
-from convae.interop.base import Imported, State, filled, needed, side_of, unknown_left
+from convae.interop.base import Imported, filled, needed, side_of, unknown_left
 from convae.model.description import Spec
 from convae.model.spec import resolve
+from convae.model.weights import State
 
 NAME = "image-vae"
 SIDES = (28, *range(1, 513))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from convae.core.errors import ArtifactError
-from convae.interop.base import Imported, State, filled, needed, side_of, unknown_left
+from convae.interop.base import Imported, filled, needed, side_of, unknown_left
+from convae.model.weights import State
 
 NAME = "torch-vae"
 

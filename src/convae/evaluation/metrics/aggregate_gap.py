@@ -20,6 +20,7 @@ class AggregateGap(LatentMetric):
     """
 
     unit: ClassVar = "nats"
+    needs: ClassVar = "a Gaussian posterior"
     better: ClassVar = "lower"
 
     def applies(self, model: VAE, split: Split) -> bool:

@@ -110,6 +110,7 @@ class Metric(ABC):
         better: in which direction it improves; None where neither is better.
         per_value: whether the figure is a list with a number for each latent value, rather than one number.
         default: whether it is measured when no metrics are named; those that take long are not.
+        needs: what it cannot be measured without, for messages.
         example: arguments for the contract tests.
     """
 
@@ -117,11 +118,20 @@ class Metric(ABC):
     better: ClassVar[Literal["higher", "lower"] | None]
     per_value: ClassVar[bool] = False
     default: ClassVar[bool] = True
+    needs: ClassVar[str] = ""
     example: ClassVar[Mapping[str, Any]] = {}
 
     def applies(self, model: VAE, split: Split) -> bool:
         """Whether the figure means something for this model on these images."""
         return True
+
+    def called(self, name: str) -> str:
+        """What the figure is called; `name` is the metric's."""
+        return name
+
+    def described(self) -> Mapping[str, Any] | None:
+        """What the protocol says of it; None where its arguments say all, as they do if they name no files."""
+        return None
 
     def figure(self, means: Float64[Tensor, "*some column"]) -> Float64[Tensor, "*some part"]:
         """The figure from the rows' mean over the split: one number, or `per_value` several."""

@@ -18,6 +18,7 @@ class BitsPerDimension(ImageMetric):
     """
 
     unit: ClassVar = "bits/dim"
+    needs: ClassVar = "a discrete likelihood: discretised-logistic"
     better: ClassVar = "lower"
 
     def applies(self, model: VAE, split: Split) -> bool:

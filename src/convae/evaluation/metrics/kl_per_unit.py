@@ -16,6 +16,7 @@ class KLPerUnit(ImageMetric):
     """KL divergence of each latent value from the prior, nats per image: a list that sums up to `kl`."""
 
     unit: ClassVar = "nats"
+    needs: ClassVar = "a Gaussian posterior"
     better: ClassVar = None
     per_value: ClassVar = True
 

@@ -21,6 +21,7 @@ class LinearProbe(LatentMetric):
     """
 
     unit: ClassVar = "share"
+    needs: ClassVar = "labels, of two classes or more with 5 images each"
     better: ClassVar = "higher"
     default: ClassVar = False
 

@@ -22,6 +22,7 @@ class MSSSIM(ImageMetric):
     """
 
     unit: ClassVar = "similarity"
+    needs: ClassVar = "larger images or fewer scales: ms-ssim.scales=2 takes 22 pixels"
     better: ClassVar = "higher"
     example: ClassVar[Mapping[str, Any]] = {"scales": 2}
 

@@ -18,6 +18,7 @@ class MutualInformation(LatentMetric):
     """
 
     unit: ClassVar = "nats"
+    needs: ClassVar = "a Gaussian posterior"
     better: ClassVar = None
 
     def applies(self, model: VAE, split: Split) -> bool:

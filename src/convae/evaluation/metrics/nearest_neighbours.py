@@ -23,6 +23,7 @@ class NearestNeighbours(LatentMetric):
     """
 
     unit: ClassVar = "share"
+    needs: ClassVar = "labels, of two classes or more with 5 images each"
     better: ClassVar = "higher"
     default: ClassVar = False
 

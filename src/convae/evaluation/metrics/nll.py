@@ -25,6 +25,7 @@ class NLL(ImageMetric):
     """
 
     unit: ClassVar = "nats"
+    needs: ClassVar = "a Gaussian posterior"
     better: ClassVar = "lower"
     default: ClassVar = False
     example: ClassVar = {"samples": 3}
