@@ -168,7 +168,7 @@ def _chosen(
         metric: Metric = target(**checked)
         if isinstance(metric, SampleMetric) and not features:
             if name in asked:
-                raise ConfigError(f"metric '{name}' compares features of images: give --encoder, whose they are")
+                raise ConfigError(f"metric '{name}' compares features of images: give an encoder whose they are")
         elif metric.applies(model, split):
             if name in asked or "all" in asked or metric.default:
                 called = metric.called(name)
