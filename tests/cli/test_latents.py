@@ -121,6 +121,18 @@ def test_encoding_goes_on_where_it_stopped(artifact: Path, photos: Path, tmp_pat
     run("encode", artifact, "--data", "digits", "--out", tmp_path, "--format", "npz", code=2)
 
 
+def test_parts_are_written_one_by_one_or_by_rank(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convae.latents.encoding.SHARD", 700)  # 1,797 digits: three files
+    run("encode", artifact, "--shard", "2/2", "--out", tmp_path)
+    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["latents-00002-of-00003.safetensors"]
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    run("encode", artifact, "--out", tmp_path)
+    assert len(read_latents(tmp_path)[0]) == 1797
+
+
 def test_latents_whose_names_lead_out_of_the_folder_are_refused(
     artifact: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,6 +210,8 @@ def test_clusters_and_anomalies_list_every_image(artifact: Path, tmp_path: Path)
         (["sample", "MODEL", "--truncation", "0"], "the truncation is at least 0.1"),
         (["neighbours", "MODEL", "0", "--data", "missing/folder"], "there is no such folder of images"),
         (["encode", "MODEL", "--format", "pickle"], "unknown format of latents 'pickle'"),
+        (["encode", "MODEL", "--shard", "3/2"], "--shard: part i of n, from 1/4 to 4/4, not '3/2'"),
+        (["encode", "MODEL", "--shard", "half"], "--shard: part i of n"),
         (["decode", "MODEL", "missing"], "missing: holds no latents"),
         (["traverse", "missing"], "missing: no such folder"),
     ],

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pyarrow import parquet
 
 import convae
 from convae.core.errors import ConfigError, DataError, OutputError, ShapeError
 from convae.data import Split
-from convae.latents import Share, encode, encode_to, read_latents
+from convae.latents import Encoding, Share, encode, encode_to, formats, read_latents
 from convae.latents import encoding as module
+from convae.model.bottlenecks.gaussian import GaussianPosterior
 from convae.model.vae import VAE
 
 
@@ -42,7 +45,10 @@ def test_some_images_in_the_order_asked_for(model: VAE, digits: Split) -> None:
     assert some.names == [digits.key(5), digits.key(0), digits.key(99)]
 
 
-@pytest.mark.parametrize("format", ["safetensors", "npz"])
+FORMATS = ["safetensors", "npz", "parquet"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_files_hold_what_memory_holds(model: VAE, digits: Split, tmp_path: Path, format: str) -> None:
     path = encode_to(model, digits, tmp_path / "out", format=format)
     found, manifest = read_latents(tmp_path / "out")
@@ -56,6 +62,56 @@ def test_files_hold_what_memory_holds(model: VAE, digits: Split, tmp_path: Path,
     assert path.name == "latents.json"
     assert len(manifest["files"]) == 4
     assert manifest["data"]["content_hash"] == digits.content_hash
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("labelled", [True, False])
+def test_maps_codes_and_names_of_any_kind_are_kept(tmp_path: Path, format: str, labelled: bool) -> None:
+    given = Encoding(
+        torch.randn(2, 3, 4, 5),
+        torch.randn(2, 3, 4, 5),
+        torch.tensor([7, -1]) if labelled else None,
+        ["räum/ü 1.png", "b\n.png"],
+        torch.arange(40).view(2, 4, 5),
+    )
+    formats.writer(format)(tmp_path / f"latents.{format}", given)
+    found = formats.read(tmp_path / f"latents.{format}")
+    for name in formats.TENSORS:
+        wanted = getattr(given, name)
+        assert (getattr(found, name) is None) if wanted is None else torch.equal(getattr(found, name), wanted)
+    assert found.names == given.names
+
+
+def test_parquet_is_a_table_that_others_read(model: VAE, digits: Split, tmp_path: Path) -> None:
+    encode_to(model, digits, tmp_path, format="parquet")
+    table = parquet.read_table(sorted(tmp_path.glob("*.parquet"))[0])
+    assert table.column_names == ["name", "mean", "logvar", "labels"]
+    assert table["name"].to_pylist() == digits.keys[:50]
+    torch.testing.assert_close(torch.tensor(table["mean"].to_pylist()), encode(model, digits).mean[:50])
+
+
+def test_a_missing_package_is_named(model: VAE, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match=r"pip install 'convae\[parquet\]'"):
+        encode_to(model, digits, tmp_path / "out", format="parquet")
+    assert not (tmp_path / "out").exists()
+
+
+def test_codes_are_kept_where_the_bottleneck_has_them(
+    model: VAE, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Coded(GaussianPosterior):
+        @property
+        def codes(self) -> torch.Tensor:
+            return (self.mean > 0).int()
+
+    encode_plainly = model.encode
+    monkeypatch.setattr(model, "encode", lambda images: Coded(**vars(encode_plainly(images))))
+    encode_to(model, digits, tmp_path)
+    found, _ = read_latents(tmp_path)
+    assert found.codes is not None
+    assert torch.equal(found.codes, (found.mean > 0).long())
+    assert 0 < found.codes.float().mean() < 1
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -92,6 +148,8 @@ def test_ranks_share_the_files_and_together_write_them_all(model: VAE, digits: S
     for rank in (0, 2):
         encode_to(model, digits, tmp_path, share=Share(rank, 3))
     torch.testing.assert_close(read_latents(tmp_path)[0].mean, encode(model, digits).mean)
+    with pytest.raises(ConfigError, match="process 3 of 3"):
+        Share(3, 3)
 
 
 def test_latents_of_another_model_are_not_mixed_in(model: VAE, digits: Split, tmp_path: Path) -> None:

@@ -55,6 +55,15 @@ class FactorisedLike(Protocol):
 
 
 @runtime_checkable
+class CodedLike(Protocol):
+    """What a posterior gives beside, whose latent is made of entries of a code book."""
+
+    @property
+    def codes(self) -> Tensor:
+        """(batch, *grid), the number of the entry at each place of the latent."""
+
+
+@runtime_checkable
 class LikelihoodLike(Protocol):
     """What a decoder believes of the image of each latent."""
 

@@ -14,11 +14,11 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convae.core.errors import DataError, OutputError, ShapeError
+from convae.core.errors import ConfigError, DataError, OutputError, ShapeError
 from convae.core.files import write_json, writing
 from convae.core.names import shape_text
 from convae.core.progress import Progress
-from convae.core.types import Latents
+from convae.core.types import CodedLike, Latents
 from convae.core.version import VERSION
 from convae.data import Split, in_order
 from convae.latents import formats
@@ -40,12 +40,15 @@ class Encoding:
         logvar: (image, *latent), natural logarithm of the variance.
         labels: (image,) class numbers, -1 where one is missing; None without labels.
         names: of the images, such as their paths within a folder.
+        codes: (image, *grid) numbers of the code that each place of the latent has, from models whose bottleneck has
+            a code book; None from others.
     """
 
     mean: Latents
     logvar: Latents
     labels: Int64[Tensor, " image"] | None
     names: Sequence[str]
+    codes: Int64[Tensor, image * grid] | None = None
 
     def __len__(self) -> int:
         return len(self.mean)
@@ -78,16 +81,20 @@ def encode(
     wanted = np.arange(len(split)) if indices is None else indices
     mean = torch.empty(len(wanted), *model.latent_shape)
     logvar = torch.empty_like(mean)
+    codes: list[Tensor] = []
     done = 0
     for batch in in_order(split, batch_size, next(model.parameters()).device, wanted):
         posterior = model.encode(batch.images)
         here = slice(done, done + len(batch))
         mean[here], logvar[here] = posterior.mean, posterior.logvar
+        if isinstance(posterior, CodedLike):
+            codes.append(posterior.codes.cpu().long())
         done += len(batch)
         if progress:
             progress(done, len(wanted), "encoding (images)")
     labels = None if split.labels is None else torch.from_numpy(split.labels[wanted])
-    return Encoding(mean, logvar, labels, [split.key(int(index)) for index in wanted])
+    names = [split.key(int(index)) for index in wanted]
+    return Encoding(mean, logvar, labels, names, torch.cat(codes) if codes else None)
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,10 @@ class Share:
 
     rank: int = 0
     ranks: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.ranks:
+            raise ConfigError(f"process {self.rank} of {self.ranks}: there are {self.ranks}, counted from 0")
 
 
 def encode_to(
@@ -117,7 +128,7 @@ def encode_to(
         model: is put into evaluation mode.
         split: the images.
         folder: for the files and their manifest, `latents.json`.
-        format: `safetensors` or `npz`.
+        format: `safetensors`, `npz`, or `parquet` from the extra of that name.
         share: of the files, where several processes write them.
         batch_size: images at a time.
         progress: told how many images are done.
@@ -126,6 +137,7 @@ def encode_to(
         The manifest's path.
 
     Raises:
+        ConfigError: no such format, or its package is not installed.
         OutputError: the folder holds other latents, or cannot be written.
         ShapeError: the images have not the model's shape.
     """
@@ -183,10 +195,12 @@ def read_latents(folder: Path) -> tuple[Encoding, dict[str, Any]]:
         )
     parts = [formats.read(file) for file in files]
     labels = [part.labels for part in parts if part.labels is not None]
+    codes = [part.codes for part in parts if part.codes is not None]
     encoding = Encoding(
         torch.cat([part.mean for part in parts]),
         torch.cat([part.logvar for part in parts]),
         torch.cat(labels) if labels else None,
         [name for part in parts for name in part.names],
+        torch.cat(codes) if codes else None,
     )
     return encoding, manifest
