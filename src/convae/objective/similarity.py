@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
+from convae.core.precision import wide
 from convae.core.types import Images, PerImage
 
 WINDOW = 11
@@ -119,7 +120,3 @@ def _window_matrix(size: int) -> Tensor:
     matrix = torch.zeros(size, size, dtype=torch.float64)
     return matrix.scatter_add_(0, places, (weights / weights.sum()).unsqueeze(1).expand(-1, size).contiguous())
 
-
-def wide(images: Images) -> Images:
-    """`images` in float32 or wider."""
-    return images.float() if images.dtype in (torch.bfloat16, torch.float16) else images

@@ -26,6 +26,7 @@ from convae.core.files import new_folder, temporary, write_bytes, write_json
 from convae.model.artifact import digest, read_sealed, read_tensors, sealed
 from convae.training.average import Average
 from convae.training.health import Skips
+from convae.training.precision import Scaling
 
 FORMAT = 2
 STATE = "state.json"
@@ -51,6 +52,7 @@ class TrainingState:
         best_step: the step at which it was measured.
         skips: steps that were skipped because something in them was not finite.
         reported: the first step of the row of skipped ones that a note was written on last.
+        scaling: of the loss, in fp16.
         halvings: how often the run was rolled back and the learning rate halved.
         collapsed: validations in a row that found a collapsed posterior.
     """
@@ -67,6 +69,7 @@ class TrainingState:
     best_step: int | None = None
     skips: Skips = field(default_factory=Skips)
     reported: int = -1
+    scaling: Scaling = field(default_factory=Scaling)
     halvings: int = 0
     collapsed: int = 0
 

@@ -22,6 +22,7 @@ from convae.model.vae import VAE
 from convae.training.freezing import Frozen
 from convae.training.labels import hide
 from convae.training.plan import Plan, plan
+from convae.training.precision import chosen
 from convae.training.recipe import Recipe
 from convae.training.tensorboard import summary_writer
 
@@ -31,7 +32,7 @@ class Experiment:
     """What a trainer works with.
 
     Attributes:
-        recipe: the recipe, with the input shape that the data gave written into its model.
+        recipe: the recipe, with what the data and the device decided written into it: input shape and precision.
         model: with initial weights, on the device.
         plan: the stages, with what each minimises and how fast.
         batches: of the training images.
@@ -63,6 +64,8 @@ def experiment(recipe: Recipe, progress: Progress | None = None) -> Experiment:
         DataError: the images cannot be found or read.
     """
     where = device(recipe.training.device)
+    precision = chosen(recipe.training.precision, where)
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
     keep_freed_memory()
     if recipe.training.tensorboard:
         summary_writer()

@@ -14,6 +14,7 @@ from convae.core.config import Config, override, parse, read_mapping
 from convae.core.errors import ConfigError
 from convae.data import DataConfig
 from convae.model.spec import SUFFIXES
+from convae.training.precision import PrecisionName
 
 
 def _whole_or_share(value: float) -> float:
@@ -63,6 +64,9 @@ class TrainingConfig(Config):
     """Of everything random: initial weights, order, noise."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto` takes CUDA, then MPS, then the CPU."""
+    precision: PrecisionName = "auto"
+    """In which numbers a step computes what does not lose by it: `auto` is bf16 where the hardware has it, else float32;
+    fp16 scales the loss. What is saved, validated and shown is float32."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """How weights follow gradients."""
     log_every: Positive = 50

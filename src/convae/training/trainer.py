@@ -31,6 +31,7 @@ from convae.training.keeping import keep_model
 from convae.training.means import Means
 from convae.training.optimizer import optimizer
 from convae.training.plan import Stage
+from convae.training.precision import Precision, notice
 from convae.training.run_folder import RunFolder
 from convae.training.stage_objective import Clocks
 from convae.training.stepping import Stepper
@@ -82,7 +83,6 @@ class Trainer:
         self._per_epoch = experiment.batches.steps_per_epoch
         self._gallery = Gallery(experiment, folder)
         self._journal = Journal(folder, self._per_epoch)
-        self._stepper = Stepper(experiment.model, options.seed, options.accumulate)
         self._average = Average(experiment.model, options.ema) if options.ema is not None else None
         self._stop = Stop()
         self._begin(checkpoint)
@@ -117,6 +117,9 @@ class Trainer:
         # Layers that draw (dropout) use torch's default generator, seeded for each step; the caller's is left alone.
         with stop_on_signals(self._stop), torch.random.fork_rng():
             self._observer.begun(self)
+            slow = notice(self._options.precision, self.experiment.device)
+            if slow:
+                self._observer.noted(slow)
             try:
                 while self.stopped and not self._stop.requested:
                     self._frozen.train()
@@ -135,6 +138,9 @@ class Trainer:
         self._since_row = Means(device, self.state.since_row)
         self._since_epoch = Means(device, self.state.since_epoch)
         self._watch = Watch(device, self.state.skips)
+        options = self._options
+        self._precision = Precision(options.precision, device, self.state.scaling)
+        self._stepper = Stepper(model, options.seed, options.accumulate, self._precision)
         self._optimizer = optimizer(self.stage.optimizer, model)
         self._freeze()
         if checkpoint:
@@ -179,12 +185,12 @@ class Trainer:
         rate = self._rate()
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        figures, skipped = self._stepper(batch, stage.objective, self._clocks(), self._optimizer, stage.optimizer.clip)
+        done = self._stepper(batch, stage.objective, self._clocks(), self._optimizer, stage.optimizer.clip)
         if self._average:
             self._average.update(state.step)
-        self._watch.note(skipped, state.step)
-        self._since_row.add(figures, skipped)
-        self._since_epoch.add(figures, skipped)
+        self._watch.note(done.faulty, state.step)
+        self._since_row.add(done.figures, done.skipped)
+        self._since_epoch.add(done.figures, done.skipped)
         state.step += 1
 
     def _clocks(self) -> Clocks:
@@ -293,10 +299,10 @@ class Trainer:
         """
         halvings = self.state.halvings + 1
         if halvings > MOST_ROLLBACKS:
+            hint = "training.precision: float32, " if self._precision.scale else ""
             raise TrainingError(
                 f"{why}, and going back {MOST_ROLLBACKS} times to half the learning rate did not help: try a smaller "
-                "training.optimizer.lr, set training.optimizer.clip, or look at the notes in "
-                f"{self.folder.metrics}"
+                f"training.optimizer.lr, {hint}set training.optimizer.clip, or look at the notes in {self.folder.metrics}"
             )
         checkpoint = self._before_skips()
         if checkpoint is None:
@@ -337,12 +343,16 @@ class Trainer:
         self._since_row.clear()
         if figures:
             row = {**figures, "lr": self._rate(), "skipped": self._watch.read().count}
+            if self._precision.scale:
+                row["loss_scale"] = self._precision.scale.read().factor
             self._write("train", row)
 
     def _checkpoint(self, planned: bool) -> None:
         state = self.state
         state.since_row, state.since_epoch = self._since_row.sums(), self._since_epoch.sums()
         state.skips, state.log_bytes = self._watch.read(), self._journal.sync()
+        if self._precision.scale:
+            state.scaling = self._precision.scale.read()
         model, keep = self.experiment.model, self._options.keep
         folder = self.folder.checkpoints
         save_checkpoint(folder, state, model, self._optimizer, self._average, planned=planned, keep=keep)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from convae.core.arguments import Positive
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
+from convae.core.precision import wide
 from convae.core.types import Generators, Latents, PerImage, Shape
 from convae.model.bottlenecks.base import Bottled, Bottleneck
 
@@ -93,9 +94,7 @@ class Gaussian(Bottleneck):
         elif self.head:
             convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[features.ndim]
             features = convolve(features, self.weight.view(*self.weight.shape, *(1,) * (features.ndim - 2)), self.bias)
-        if features.dtype in (torch.bfloat16, torch.float16):
-            features = features.float()
-        mean, logvar = features.chunk(2, dim=1)
+        mean, logvar = wide(features).chunk(2, dim=1)
         return GaussianPosterior(mean, logvar.clamp(*LOGVAR_RANGE))
 
     def forward(self, features: Tensor, generator: Generators | None, sample: bool) -> Bottled:

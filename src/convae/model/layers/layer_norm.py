@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from convae.core.arguments import PositiveFloat
 from convae.core.errors import ShapeError
+from convae.core.precision import wide
 from convae.core.types import Shape
 from convae.model.layers.base import Layer, along_channels
 
@@ -31,6 +32,8 @@ class LayerNorm(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
-        variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
-        normal = (x - mean) * torch.rsqrt(variance + self.eps)
-        return normal * along_channels(self.weight, x.ndim - 2) + along_channels(self.bias, x.ndim - 2)
+        values = wide(x)
+        variance, mean = torch.var_mean(values, 1, correction=0, keepdim=True)
+        normal = (values - mean) * torch.rsqrt(variance + self.eps)
+        gain, bias = (along_channels(parameter, x.ndim - 2) for parameter in (self.weight, self.bias))
+        return (normal * gain + bias).to(x.dtype)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
+from convae.core.precision import wide
 from convae.core.types import Images, PerImage
 
 Link = Literal["sigmoid", "tanh", "identity"]
@@ -129,11 +130,6 @@ class LocationScaleHead(LikelihoodHead):
 def within(location: Tensor) -> Tensor:
     """The location cut to [0, 1], with the gradient it would have uncut, so that what is beyond can come back."""
     return location.detach().clamp(0, 1) + (location - location.detach())
-
-
-def wide(raw: Tensor) -> Tensor:
-    """`raw` in float32 or wider: likelihoods are sums over many values."""
-    return raw.float() if raw.dtype in (torch.bfloat16, torch.float16) else raw
 
 
 def linked(raw: Tensor, link: Link) -> Tensor:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convae.core.precision import wide
 from convae.core.types import Images, PerImage
-from convae.model.likelihoods.base import Likelihood, LikelihoodHead, alike, uniform_like, wide
+from convae.model.likelihoods.base import Likelihood, LikelihoodHead, alike, uniform_like
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch.nn import functional as F
 
 from convae.core.errors import ConfigError
+from convae.core.precision import wide
 from convae.core.types import ClassifiedLike, PerImage
 from convae.objective.terms.base import Pass, Term
 
@@ -30,6 +31,6 @@ class Classification(Term):
             raise ConfigError("the model has no classifier on its latent")
         if given.labels is None:
             raise ConfigError("the data has no labels")
-        costs = F.cross_entropy(logits, given.labels, ignore_index=MISSING, reduction="none")
+        costs = F.cross_entropy(wide(logits), given.labels, ignore_index=MISSING, reduction="none")
         labelled = (given.labels != MISSING).sum().clamp_min(1)
         return costs * (len(costs) / labelled)

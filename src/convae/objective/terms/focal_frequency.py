@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from convae.core.arguments import NonNegativeFloat
+from convae.core.precision import wide
 from convae.core.types import PerImage
-from convae.objective.similarity import wide
 from convae.objective.terms.base import Pass, Term
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from convae.core.arguments import NonNegative
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
+from convae.core.precision import wide
 from convae.core.types import PerImage
-from convae.objective.similarity import wide
 from convae.objective.terms.base import Pass, Term
 
 _LEAST_ENERGY = 1e-6

@@ -1,0 +1,11 @@
+"""Which numbers are wide enough for sums, variances and differences."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """`tensor` in float32 or wider: half precision keeps 8 or 11 binary digits, too few for sums over many values."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
