@@ -191,7 +191,8 @@ def test_activations_that_overflow_are_a_fault_that_names_its_layer(tmp_path: Pa
     class Breaker(Observer):
         """Makes a layer's values too large for float16, and only for that."""
 
-        sentences: list[str] = []
+        def __init__(self) -> None:
+            self.sentences: list[str] = []
 
         def begun(self, trainer: Trainer) -> None:
             with torch.no_grad():
@@ -202,9 +203,10 @@ def test_activations_that_overflow_are_a_fault_that_names_its_layer(tmp_path: Pa
         def noted(self, sentence: str) -> None:
             self.sentences.append(sentence)
 
+    breaker = Breaker()
     with pytest.raises(TrainingError, match=r"training\.precision: float32"):
-        train(recipe("fp16", batch_size=20), out=tmp_path / "run", observer=Breaker())
-    assert "step 0 was skipped: values that are not finite begin in decoder.0 (Linear)" in Breaker.sentences
+        train(recipe("fp16", batch_size=20), out=tmp_path / "run", observer=breaker)
+    assert "step 0 was skipped: values that are not finite begin in decoder.0 (Linear)" in breaker.sentences
 
 
 def test_the_model_of_a_run_in_half_precision_is_float32(tmp_path: Path) -> None:

@@ -119,4 +119,3 @@ def _window_matrix(size: int) -> Tensor:
     places = torch.minimum(places, period - places)
     matrix = torch.zeros(size, size, dtype=torch.float64)
     return matrix.scatter_add_(0, places, (weights / weights.sum()).unsqueeze(1).expand(-1, size).contiguous())
-

@@ -65,8 +65,8 @@ class TrainingConfig(Config):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto` takes CUDA, then MPS, then the CPU."""
     precision: PrecisionName = "auto"
-    """In which numbers a step computes what does not lose by it: `auto` is bf16 where the hardware has it, else float32;
-    fp16 scales the loss. What is saved, validated and shown is float32."""
+    """In what a step computes where nothing is lost by it: `auto` is bf16 where the hardware has it, else float32; fp16
+    scales the loss. What is saved, validated and shown is float32."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """How weights follow gradients."""
     log_every: Positive = 50

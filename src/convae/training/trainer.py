@@ -302,7 +302,8 @@ class Trainer:
             hint = "training.precision: float32, " if self._precision.scale else ""
             raise TrainingError(
                 f"{why}, and going back {MOST_ROLLBACKS} times to half the learning rate did not help: try a smaller "
-                f"training.optimizer.lr, {hint}set training.optimizer.clip, or look at the notes in {self.folder.metrics}"
+                f"training.optimizer.lr, {hint}set training.optimizer.clip, or look at the notes in "
+                f"{self.folder.metrics}"
             )
         checkpoint = self._before_skips()
         if checkpoint is None:
