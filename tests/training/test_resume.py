@@ -65,15 +65,18 @@ def test_rows_that_a_lost_run_wrote_after_its_last_checkpoint_are_not_kept(
     assert content(tmp_path / "run") == unbroken
 
 
-def test_ctrl_c_saves_and_the_run_goes_on(unbroken: dict[str, bytes], tmp_path: Path) -> None:
-    class CtrlC(Observer):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_save_and_the_run_goes_on(
+    number: signal.Signals, unbroken: dict[str, bytes], tmp_path: Path
+) -> None:
+    class Signal(Observer):
         def stepped(self, trainer: Trainer) -> None:
             if trainer.state.step == 5:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
 
-    before = signal.getsignal(signal.SIGINT)
-    assert train(RECIPE, out=tmp_path / "run", observer=CtrlC()).stopped
-    assert signal.getsignal(signal.SIGINT) is before
+    before = signal.getsignal(number)
+    assert train(RECIPE, out=tmp_path / "run", observer=Signal()).stopped
+    assert signal.getsignal(number) is before
     resume(tmp_path / "run")
     assert content(tmp_path / "run") == unbroken
 

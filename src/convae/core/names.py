@@ -8,11 +8,18 @@ from collections.abc import Iterable
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
+_LONGEST = 300
 
 
 def shown(value: object) -> str:
     """A value as people wrote it, cut short where it is long."""
     return _SHORT.repr(value)
+
+
+def brief(error: object) -> str:
+    """What an error says, on one line and cut short where it is long: it may quote a damaged file at length."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from convae.core.config import Config, parse
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
 from convae.core.files import new_folder, settled, write_bytes, write_json, write_text
-from convae.core.names import shape_text, shown
+from convae.core.names import brief, shape_text, shown
 from convae.core.version import VERSION
 from convae.model.description import Spec
 from convae.model.network import count
@@ -79,7 +79,9 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> VAE:
         stored = parse(Stored, read_sealed(folder / CONFIG, FORMAT), "its content")
         model = VAE(stored.model)
     except (ConfigError, ShapeError) as error:
-        raise ArtifactError(f"{folder / CONFIG}: describes no model that this version can build ({error})") from error
+        raise ArtifactError(
+            f"{folder / CONFIG}: describes no model that this version can build ({brief(error)})"
+        ) from error
     expected = model.state_dict()
     tensors = read_tensors(folder / WEIGHTS, stored.sha256)
     for name, wanted in expected.items():
@@ -113,7 +115,9 @@ def digest(tensor: Tensor) -> str:
     """SHA-256 of a tensor's dtype, shape and bytes."""
     flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
     head = f"{tensor.dtype} {tuple(tensor.shape)} ".encode()
-    return hashlib.sha256(head + flat.numpy().tobytes()).hexdigest()
+    found = hashlib.sha256(head)
+    found.update(flat.numpy().data)
+    return found.hexdigest()
 
 
 def fingerprint(model: VAE) -> str:
@@ -134,9 +138,10 @@ def read_tensors(path: Path, sha256: Mapping[str, str]) -> dict[str, Tensor]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+            # Copies: what is mapped from the file would change with it after it was checked.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # not a mapping
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise ArtifactError(f"{path}: damaged or not a safetensors file ({error})") from error
+        raise ArtifactError(f"{path}: damaged or not a safetensors file ({brief(error)})") from error
     for name, tensor in tensors.items():
         if sha256.get(name) != digest(tensor):
             raise ArtifactError(f"{path}: tensor {shown(name)} is damaged: its SHA-256 is not the recorded one")
@@ -163,7 +168,7 @@ def read_sealed(path: Path, newest: int) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: damaged or unreadable ({error})") from error
+        raise ArtifactError(f"{path}: damaged or unreadable ({brief(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise ArtifactError(f"{path}: damaged, or not a file of convae")
     if content["format"] > newest:
