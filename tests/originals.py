@@ -81,6 +81,10 @@ class ImageVAE(nn.Module):
         if classes is not None:
             self.classifier = nn.Sequential(nn.Linear(latent, 4), nn.PReLU(), nn.Linear(4, classes))
 
+    def classify(self, z: Tensor) -> Tensor:
+        classes: Tensor = self.classifier(z)
+        return classes
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, logvar = self.encoder["affine"](self.encoder["conv"](x).flatten(1)).chunk(2, dim=1)
         y = self.decoder["affine"](mean).view(-1, 64, 7, 7)

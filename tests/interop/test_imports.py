@@ -22,7 +22,7 @@ ORIGINALS: list[tuple[str, nn.Module, tuple[int, ...], str]] = [
     ("torch-vae", TorchVAE(3, latent=5, most=16), (3, 64, 64), "10 tensors of unused shortcut layers"),
     ("torch-vae", TorchVAE(1, latent=2, most=8, side=4), (1, 32, 32), "shortcut"),
     ("image-vae", ImageVAE(latent=2), (1, 28, 28), ""),
-    ("image-vae", ImageVAE(latent=4, classes=10), (1, 28, 28), "the classifier (5 tensors) was left out"),
+    ("image-vae", ImageVAE(latent=4, classes=10), (1, 28, 28), "it has a classifier of 10 classes on its latent"),
 ]
 SHORTCUTS = 8
 
@@ -52,6 +52,10 @@ def test_an_imported_model_gives_the_originals_outputs(
     assert (out.posterior.mean - mean).abs().max() < 1e-5
     assert (out.posterior.logvar - logvar).abs().max() < 1e-5
     assert (out.likelihood.mean - image).abs().max() < 1e-5
+    if isinstance(original, ImageVAE) and hasattr(original, "classifier"):
+        assert (model.classify(mean) - original.classify(mean)).abs().max() < 1e-5
+    else:
+        assert model.classifier is None
 
 
 class Bad:
@@ -109,10 +113,29 @@ def test_tensors_of_another_network_are_refused(name: str, tmp_path: Path) -> No
         ({"layer.weight": torch.zeros(2, 2)}, "is missing"),
         ({key: tensor for key, tensor in theirs.items() if key != first}, "is missing"),
         (theirs | {"extra": torch.zeros(1)}, "has no tensor 'extra'"),
-        (theirs | {first: theirs[first].flatten(1)}, "over two axes"),
+        (theirs | {first: theirs[first].flatten(1)}, "needs 4 axes"),
         (theirs | {dense: theirs[dense][:-1]}, "not the weights of"),
     ]
     for state, part in cases:
         with pytest.raises(ArtifactError, match=f"not the weights of {name}") as caught:
             imported(write(tmp_path / "weights.pth", state), name)
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "original"), [("torch-vae", TorchVAE(1, 2, 8, side=2)), ("image-vae", ImageVAE(2, classes=10))]
+)
+def test_a_tensor_of_a_wrong_shape_is_refused_by_a_sentence_wherever_it_is(name: str, original: nn.Module) -> None:
+    state = original.state_dict()
+    for key, tensor in state.items():
+        if ".shortcut" in key or key.endswith("num_batches_tracked"):
+            continue
+        for wrong in (
+            torch.zeros(()),
+            torch.zeros(0),
+            torch.zeros(2, 3, 4, 5, 6),
+            tensor.repeat(3, *[1] * (tensor.ndim - 1)),
+        ):
+            if wrong.shape != tensor.shape and not (tensor.ndim == 1 and len(tensor) == 1):
+                with pytest.raises(ArtifactError, match=f"not the weights of {name}"):
+                    IMPORTERS.get(name)({**state, key: wrong})

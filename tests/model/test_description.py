@@ -12,6 +12,7 @@ import yaml
 import convae
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.model.spec import preset_input, resolve
+from convae.model.vae import VAE
 
 GOOD: dict[str, Any] = {
     "input": [1, 8, 8],
@@ -19,6 +20,7 @@ GOOD: dict[str, Any] = {
     "bottleneck": {"gaussian": {"latent": 2}},
     "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
 }
+ARCH_DEF: dict[str, Any] = {"input": [8, 8, 1], "latent": 2, "encode": [[4, 3, 2]]}
 
 
 def encoder(*layers: Any, input: tuple[int, ...] = (1, 8, 8)) -> dict[str, Any]:
@@ -132,8 +134,17 @@ def test_a_huge_model_is_refused_before_anything_is_allocated() -> None:
     huge = encoder({"conv": {"channels": 2_000_000, "kernel": 8}}, {"conv": {"channels": 2_000_000, "kernel": 8}})
     with pytest.raises(ConfigError, match="more than 2,000,000,000"):
         convae.build(huge)
-    with pytest.raises(ConfigError, match=r"has [\d,]+ parameters, more than 10"):
-        convae.build(GOOD, max_parameters=10)
+    with pytest.raises(ConfigError, match=r"has [\d,]+ parameters, more than 10: write a larger max_parameters"):
+        convae.build({**GOOD, "max_parameters": 10})
+
+
+@pytest.mark.parametrize(
+    "written", [{**GOOD, "name": "own"}, {"preset": "torch-vae"}, ARCH_DEF], ids=["own", "preset", "arch_def"]
+)
+def test_what_a_description_allows_is_kept_with_it(written: dict[str, Any]) -> None:
+    allowed = resolve({**written, "max_parameters": 5_000_000_000})
+    assert allowed.max_parameters == 5_000_000_000
+    assert VAE(allowed).spec.max_parameters == 5_000_000_000
 
 
 def test_sizes_beyond_every_memory_are_refused_by_a_sentence() -> None:

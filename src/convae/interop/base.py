@@ -46,15 +46,18 @@ def filled(spec: Mapping[str, Any], names: Mapping[str, Tensor], name: str) -> V
     return model.eval()
 
 
-def needed(state: State, names: Iterable[str], name: str) -> None:
-    """Checks that a state has tensors of these names.
+def needed(state: State, axes: Mapping[str, int], name: str) -> None:
+    """Checks that a state has tensors of these names, each over so many axes and not empty.
 
     Raises:
-        ArtifactError: one is missing.
+        ArtifactError: one is missing or of another kind.
     """
-    for key in names:
+    for key, number in axes.items():
         if key not in state:
             raise ArtifactError(f"not the weights of {name}: tensor '{key}' is missing, found {shown(sorted(state))}")
+        if state[key].ndim != number or not state[key].numel():
+            got = shape_text(state[key].shape) or "a single number"
+            raise ArtifactError(f"not the weights of {name}: {key} needs {number} axes, got {got}")
 
 
 def unknown_left(state: State, used: Iterable[str], name: str) -> None:

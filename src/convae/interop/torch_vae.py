@@ -29,13 +29,14 @@ def torch_vae(state: State) -> Imported:
     }
     names = {f"{theirs}.{part}": f"{ours}.{part}" for theirs, (ours, parts) in pairs.items() for part in parts}
     heads = [f"encoder.{half}.{part}" for part in ("weight", "bias") for half in ("proj_mu", "proj_log_var")]
-    needed(state, [*names, *heads], NAME)
+    axes = {key: 4 if ".conv" in key else 2 for key in [*names, *heads] if key.endswith("weight") and ".bn" not in key}
+    needed(state, {key: axes.get(key, 1) for key in [*names, *heads]}, NAME)
     shortcuts = [key for key in state if ".shortcut" in key]
     counters = [key for key in state if key.endswith("num_batches_tracked")]
     unknown_left(state, [*names, *heads, *shortcuts, *counters], NAME)
     first, last, mean = (state[f"encoder.{part}.weight"] for part in ("conv1", "conv3", "proj_mu"))
-    if first.ndim != 4 or last.ndim != 4 or mean.ndim != 2:
-        raise ArtifactError(f"not the weights of {NAME}: its convolutions are over two axes")
+    if state[heads[1]].shape != mean.shape:
+        raise ArtifactError(f"not the weights of {NAME}: its mean and its log-variance are maps of one shape")
     side = 8 * side_of(mean.shape[1] // last.shape[0], NAME)
     spec = {
         "preset": NAME,

@@ -11,7 +11,7 @@ import torch
 from convae.model.description import Spec
 from convae.model.initialise import initialise
 from convae.model.spec import resolve
-from convae.model.vae import MAX_PARAMETERS, VAE
+from convae.model.vae import VAE
 
 
 def build(
@@ -19,7 +19,6 @@ def build(
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    max_parameters: int = MAX_PARAMETERS,
 ) -> VAE:
     """A new model, with fresh weights, in training mode.
 
@@ -28,12 +27,11 @@ def build(
             `{"preset": "torch-vae", "input": [3, 64, 64], "latent": 64}`; `input` is channels, then sizes.
         seed: for the weights; equal seeds give equal models.
         device: where the model lives.
-        max_parameters: a larger description is refused.
 
     Raises:
         ConfigError: the description is wrong; every fault is listed.
         ShapeError: a layer cannot take the shape that reaches it.
     """
-    model = VAE(spec if isinstance(spec, Spec) else resolve(spec), max_parameters=max_parameters)
+    model = VAE(spec if isinstance(spec, Spec) else resolve(spec))
     initialise(model, seed, device)
     return model

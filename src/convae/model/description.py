@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from convae.core.arguments import ImageShape, Named
 from convae.core.config import Config
+
+MAX_PARAMETERS = 2_000_000_000
+"""A larger model is taken for a mistake, unless its description says that it is meant."""
+MostParameters = Annotated[int, Field(gt=0)]
 
 
 class Spec(Config):
@@ -22,6 +26,8 @@ class Spec(Config):
         decoder: list of layers from the latent to the raw values of the likelihood.
         likelihood: what the raw values mean.
         classifier: list of layers from the latent to a value for each class; None for a model that names no classes.
+        max_parameters: the largest number of parameters that is not taken for a mistake, and refused before a byte
+            of it is allocated.
     """
 
     name: str = "vae"
@@ -31,3 +37,4 @@ class Spec(Config):
     decoder: list[Any]
     likelihood: Named = "bernoulli"
     classifier: list[Any] | None = None
+    max_parameters: MostParameters = MAX_PARAMETERS

@@ -16,6 +16,8 @@ from convae.model.presets import PRESETS
 
 SUFFIXES = (".yaml", ".yml", ".json", ".py")
 LISTS = ("encoder", "decoder", "classifier")
+BESIDE = ("classifier", "max_parameters")
+"""What may stand beside the arguments of any preset."""
 
 
 def resolve(spec: str | Path | Mapping[str, Any]) -> Spec:
@@ -72,9 +74,8 @@ def _from_mapping(data: Any, source: str, folder: Path) -> Spec:
     if "preset" in given:
         name = str(given.pop("preset")).replace("_", "-")
         preset = PRESETS.get(name)
-        # Any preset may be given a classifier on its latent.
-        classifier = {"classifier": given.pop("classifier")} if "classifier" in given else {}
-        given = {**preset(**arguments(preset, given, f"preset {name}")), "name": name, **classifier}
+        beside = {key: given.pop(key) for key in BESIDE if key in given}
+        given = {**preset(**arguments(preset, given, f"preset {name}")), "name": name, **beside}
         source = f"preset {name}"
     elif "encode" in given:
         given = from_arch_def(given, source)

@@ -24,8 +24,6 @@ from convae.model.likelihoods.base import Likelihood, LikelihoodHead
 from convae.model.network import Network, count, plain
 
 Logits = Float[Tensor, "batch class"]
-MAX_PARAMETERS = 2_000_000_000
-"""A description with more parameters is refused before anything is allocated."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +58,13 @@ class VAE(nn.Module):
 
     Args:
         spec: the description, checked.
-        max_parameters: the largest number of parameters that is not taken for a mistake.
 
     Raises:
         ConfigError: unknown layers or wrong arguments, or too many parameters.
         ShapeError: a layer does not fit, or the decoder does not give the input's shape back.
     """
 
-    def __init__(self, spec: Spec, *, max_parameters: int = MAX_PARAMETERS) -> None:
+    def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.input_shape: Shape = tuple(spec.input)
         self.name = spec.name
@@ -87,10 +84,11 @@ class VAE(nn.Module):
                 f"decoder layer {last} gives {shape_text(self.decoder.shape_out)}, but the input "
                 f"{shape_text(self.input_shape)} with this likelihood needs {shape_text(needed)}"
             )
-        if count(self) > max_parameters:
+        self._max_parameters = spec.max_parameters
+        if count(self) > spec.max_parameters:
             raise ConfigError(
-                f"model '{spec.name}' has {count(self):,} parameters, more than {max_parameters:,}: "
-                "give convae.build a larger max_parameters if that is meant"
+                f"model '{spec.name}' has {count(self):,} parameters, more than {spec.max_parameters:,}: "
+                "write a larger max_parameters into its description if that is meant"
             )
 
     @property
@@ -121,6 +119,7 @@ class VAE(nn.Module):
             decoder=self.decoder.canonical(),
             likelihood=_canonical(LIKELIHOODS, self._parts["likelihood"], "likelihood"),
             classifier=None if self.classifier is None else self.classifier.canonical(),
+            max_parameters=self._max_parameters,
         )
 
     def encode(self, x: AnyImages) -> Posterior:

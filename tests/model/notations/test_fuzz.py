@@ -20,6 +20,7 @@ from convae.core.config import parse_yaml
 from convae.core.errors import ConfigError, ConvaeError
 from convae.model.layers import LAYERS
 from convae.model.notations import NOTATIONS
+from convae.model.notations.arch_def import read_python
 from convae.model.spec import resolve
 from convae.model.vae import VAE
 
@@ -54,7 +55,9 @@ ARCH: dict[str, Any] = {
 }
 PRESET: dict[str, Any] = {"preset": "torch-vae", "input": [1, 20, 20], "latent": 4, "max_filters": 8}
 SEEDS = [OWN, CODES, ARCH, PRESET]
+READERS: dict[str, Callable[[str, str], Any]] = {"yaml": parse_yaml, "codes": parse_yaml, "arch-def": read_python}
 
+LETTERS = "0129-.,:[]{}()\"'_*#\n\t é\0"
 WORDS = [*LAYERS.names(), "cnov", "C2d_3_8_3", "2*SiLU", "VAERB_8_16", "", "repeat", "same", "learned", "none.json"]
 VALUES: list[Callable[[random.Random], Any]] = [
     lambda r: r.randint(-2, 40),
@@ -105,7 +108,7 @@ def mutate(value: Any, r: random.Random) -> Any:
 def check(spec: Any) -> bool:
     """Whether the description builds; if so, all notations that can write it write the same model."""
     try:
-        model = VAE(resolve(spec), max_parameters=BUDGET)
+        model = VAE(resolve(spec).model_copy(update={"max_parameters": BUDGET}))
     except ConvaeError as error:
         text = str(error)
         assert 0 < len(text) < 3000
@@ -114,12 +117,12 @@ def check(spec: Any) -> bool:
     stored = model.spec
     as_json = json.loads(json.dumps(stored.model_dump(mode="json")))
     assert VAE(resolve(as_json)).spec == stored
-    assert VAE(resolve(parse_yaml(NOTATIONS.get("yaml")(stored), "yaml"))).spec == stored
-    try:
-        codes = json.loads(NOTATIONS.get("codes")(stored))
-    except ConfigError:
-        return True
-    assert VAE(resolve(codes)).spec == stored
+    for notation, read in READERS.items():
+        try:
+            text = NOTATIONS.get(notation)(stored)
+        except ConfigError:
+            continue
+        assert VAE(resolve(read(text, notation))).spec == stored
     return True
 
 
@@ -136,6 +139,24 @@ def test_a_mutated_description_builds_or_is_refused(seed: Any, number: int) -> N
     for _ in range(r.randint(1, 4)):
         spec = mutate(spec, r)
     if isinstance(spec, dict | str):
+        check(spec)
+
+
+@settings(max_examples=COUNT, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 2**32))
+@pytest.mark.parametrize(("notation", "seed"), list(zip(READERS, SEEDS, strict=False)), ids=list(READERS))
+def test_a_file_with_changed_letters_builds_or_is_refused(notation: str, seed: Any, number: int) -> None:
+    r = random.Random(number)
+    text = NOTATIONS.get(notation)(resolve(seed))
+    for _ in range(r.randint(1, 4)):
+        spot = r.randrange(len(text))
+        text = text[:spot] + r.choice(["", *LETTERS]) + text[spot + r.randint(0, 2) :]
+    try:
+        spec = READERS[notation](text, "a file")
+    except ConfigError as error:
+        assert "\n" not in str(error)
+        return
+    if isinstance(spec, dict):
         check(spec)
 
 

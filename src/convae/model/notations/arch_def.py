@@ -20,7 +20,7 @@ from convae.core.arguments import ImageShape, Named, PerAxis, Positive
 from convae.core.config import Config, parse
 from convae.core.errors import ConfigError
 from convae.core.types import Shape
-from convae.model.description import Spec
+from convae.model.description import MAX_PARAMETERS, MostParameters, Spec
 from convae.model.mirror import ceilings, output_padding, raw_channels
 from convae.model.vae import VAE
 
@@ -38,6 +38,7 @@ class ArchDef(Config):
         decode: the decoder's transposed convolutions; None for a mirror of the encoder.
         name: what the model is called.
         likelihood: what the decoder's values mean.
+        max_parameters: the largest number of parameters that is not taken for a mistake.
     """
 
     input: ImageShape
@@ -46,6 +47,7 @@ class ArchDef(Config):
     decode: Annotated[list[Convolution], Field(min_length=1)] | None = None
     name: str = "arch-def"
     likelihood: Named = "bernoulli"
+    max_parameters: MostParameters = MAX_PARAMETERS
 
 
 def from_arch_def(data: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -73,6 +75,7 @@ def from_arch_def(data: Mapping[str, Any], source: str) -> dict[str, Any]:
         "bottleneck": {"gaussian": {"latent": given.latent}},
         "decoder": [*decoder, {"conv": {"channels": raw_channels(given.likelihood, shape)}}],
         "likelihood": given.likelihood,
+        "max_parameters": given.max_parameters,
     }
 
 
@@ -139,6 +142,8 @@ def arch_def(spec: Spec) -> str:
     }
     if spec.likelihood not in ("bernoulli", {"bernoulli": {}}):
         written["likelihood"] = spec.likelihood
+    if spec.max_parameters != MAX_PARAMETERS:
+        written["max_parameters"] = spec.max_parameters
     mirrored = {**written, "decode": None}
     stored = VAE(spec).spec if written["encode"] and decode else None
     for way in (mirrored, written):
