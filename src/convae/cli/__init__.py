@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from convae.core.errors import ConvaeError
+from convae.core.errors import ConvaeError, ToldElsewhereError
 from convae.core.registry import Registry
 from convae.core.version import VERSION
 
@@ -50,6 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command; bad input of any kind is one sentence on stderr and exit code 2."""
     try:
         code = _app()(args=arguments, prog_name="convae", standalone_mode=False)
+    except ToldElsewhereError:
+        sys.exit(2)
     except ConvaeError as error:
         _fail(str(error))
     except _UsageProblem as problem:

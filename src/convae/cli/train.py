@@ -111,6 +111,8 @@ def _train(recipe: str | None, overrides: list[str], out: Path | None, resumed: 
             run = resume(resumed, observer=Screen(), progress=bar)
         else:
             run = train(recipe or {}, overrides=overrides, out=out, observer=Screen(), progress=bar)
+    if not run.first:
+        return 130 if run.stopped else 0
     if run.stopped:
         notes.print(f"stopped and saved; go on with: convae train --resume {run.path}", soft_wrap=True)
         return 130

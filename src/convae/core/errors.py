@@ -29,3 +29,7 @@ class OutputError(ConvaeError):
 
 class TrainingError(ConvaeError):
     """Training cannot go on, for instance because the loss is no longer a number."""
+
+
+class ToldElsewhereError(ConvaeError):
+    """Another process of the same run has this error and tells it; this one only ends."""

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from convae.core.random import Counted
+
 Shape = tuple[int, ...]
 """Channels, then the sizes of the spatial axes; without the batch."""
 
@@ -22,9 +24,9 @@ AnyImages = Shaped[Tensor, "batch channel *sizes"]
 """Images at the door of a model, which says itself what it thinks of bytes."""
 Latents = Float[Tensor, "batch *latent"]
 PerImage = Float[Tensor, " batch"]
-Generators = torch.Generator | Sequence[torch.Generator]
-"""What latents are drawn from: one generator for a batch, or one for each image, whose latent then does not depend on
-what it is batched with."""
+Generators = torch.Generator | Sequence[torch.Generator] | Counted
+"""What latents are drawn from: one generator for a batch; or one for each image, whose latent then does not depend on
+what it is batched with; or numbers counted by the image's place in a batch of which these images may be a part."""
 
 
 @runtime_checkable
@@ -119,3 +121,12 @@ class BatchLike(Protocol):
     @property
     def labels(self) -> Tensor | None:
         """(batch,) class numbers, -1 where one is missing; None where the data has none."""
+
+
+@runtime_checkable
+class PartLike(Protocol):
+    """What a batch says beside that is a part of a larger one: shared by several processes, or taken in turns."""
+
+    @property
+    def labelled(self) -> float | None:
+        """Share of the whole batch's images that have a label; None where only the batch's own labels are known."""

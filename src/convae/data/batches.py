@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from jaxtyping import Int64, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
+from convae.core.errors import ConfigError
 from convae.core.random import numpy_generator
 from convae.core.types import Images
 from convae.data.augment import Augmentation, AugmentConfig
@@ -23,20 +25,46 @@ from convae.data.tensors import to_unit
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images of a split, on a device.
+    """Some images of a split, on a device; where a larger batch was cut into parts, one of these.
 
     Attributes:
         images: (batch, channel, *sizes) in [0, 1], in torch's channels_last layout.
         labels: (batch,) class numbers, -1 where one is missing; None without labels.
         indices: (batch,) positions in the split.
+        start: place of the first image in the whole batch.
+        whole: images in the whole batch; None where this is all of it.
+        labelled: share of the whole batch's images that have a label; None where only this part's labels are known.
     """
 
     images: Images
     labels: Int64[Tensor, " batch"] | None
     indices: Int64[Tensor, " batch"]
+    start: int = 0
+    whole: int | None = None
+    labelled: float | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def parts(self, count: int) -> Iterator[Batch]:
+        """The batch in `count` parts of about equal length, or in as many as it has images."""
+        if count == 1:
+            yield self
+            return
+        for begin, end in pairwise(cut(len(self), min(count, len(self)))):
+            yield Batch(
+                images=self.images[begin:end],
+                labels=None if self.labels is None else self.labels[begin:end],
+                indices=self.indices[begin:end],
+                start=self.start + begin,
+                whole=len(self) if self.whole is None else self.whole,
+                labelled=self.labelled,
+            )
+
+
+def cut(images: int, parts: int) -> list[int]:
+    """Where to cut images into consecutive parts of about equal length: the parts' ends, after a 0."""
+    return [images * part // parts for part in range(parts + 1)]
 
 
 class Batches:
@@ -47,13 +75,32 @@ class Batches:
         batch_size: images in a batch; a split that is smaller makes one smaller batch.
         seed: of the order and of the random changes that the split's configuration asks for.
         drop_last: leaves out the images that fill no whole batch, others in each epoch.
+        labels: (images,) what is told of the images' classes; otherwise the split's own labels.
+        part: which consecutive part of each batch is delivered, counted from 0, and of how many: each of the processes
+            that share the batches takes one.
+
+    Raises:
+        ConfigError: a batch has fewer images than there are parts.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int, *, drop_last: bool = True) -> None:
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        *,
+        drop_last: bool = True,
+        labels: NDArray[np.int64] | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> None:
         self.split = split
         self.batch_size = min(batch_size, len(split))
         self.seed = seed
         self.drop_last = drop_last
+        self.labels = split.labels if labels is None else labels
+        self._part = part
+        if self.batch_size < part[1]:
+            raise ConfigError(f"{part[1]} processes cannot share batches of {self.batch_size} images")
         self._augment = None if split.augment == AugmentConfig() else Augmentation(split.augment, seed)
         self._order = lru_cache(maxsize=1)(self._permutation)
 
@@ -85,28 +132,45 @@ class Batches:
             strength: factor on the random changes.
         """
         steps = range(start_step, self.steps_per_epoch)
-        blocks = [self.indices(epoch, step) for step in steps]
-        with contextlib.closing(_deliver(self.split, blocks, torch.device(device))) as batches:
-            for batch in batches:
-                if self._augment is None:
-                    yield batch
-                else:
-                    yield replace(batch, images=self._augment(batch.images, batch.indices, epoch, strength))
+        wholes = [self.indices(epoch, step) for step in steps]
+        number, parts = self._part
+        cuts = [cut(len(whole), parts)[number : number + 2] for whole in wholes]
+        blocks = [whole[begin:end] for whole, (begin, end) in zip(wholes, cuts, strict=True)]
+        with contextlib.closing(_deliver(self.split, blocks, torch.device(device), self.labels)) as batches:
+            for batch, whole, (begin, _) in zip(batches, wholes, cuts, strict=True):
+                images = batch.images
+                if self._augment is not None:
+                    images = self._augment(images, batch.indices, epoch, strength)
+                yield replace(batch, images=images, start=begin, whole=len(whole), labelled=self._labelled(whole))
+
+    def _labelled(self, whole: NDArray[np.int64]) -> float | None:
+        """The share of a batch's images that have a label."""
+        return None if self.labels is None else float((self.labels[whole] >= 0).mean())
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         return numpy_generator(self.seed, "order", epoch).permutation(len(self.split))
 
 
 def in_order(
-    split: Split, batch_size: int, device: torch.device | str = "cpu", indices: NDArray[np.int64] | None = None
+    split: Split,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    indices: NDArray[np.int64] | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """Every image of the split, or of its `indices`, once, in their order; the last batch holds what is left."""
+    """Every image of the split, or of its `indices`, once, in their order; the last batch holds what is left.
+
+    Of several processes that share the batches, number `part[0]` of `part[1]` takes each `part[1]`-th one.
+    """
     wanted = np.arange(len(split)) if indices is None else indices
-    blocks = [wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size)]
-    return _deliver(split, blocks, torch.device(device))
+    starts = range(0, len(wanted), batch_size)[part[0] :: part[1]]
+    blocks = [wanted[start : start + batch_size] for start in starts]
+    return _deliver(split, blocks, torch.device(device), split.labels)
 
 
-def _deliver(split: Split, blocks: Sequence[NDArray[np.int64]], device: torch.device) -> Generator[Batch, None, None]:
+def _deliver(
+    split: Split, blocks: Sequence[NDArray[np.int64]], device: torch.device, told: NDArray[np.int64] | None
+) -> Generator[Batch, None, None]:
     """The batches of `blocks`, each gathered by one thread while the consumer works on the one before.
 
     The thread ends with the generator, also when the consumer stops early; an error in it is raised at the consumer.
@@ -121,7 +185,7 @@ def _deliver(split: Split, blocks: Sequence[NDArray[np.int64]], device: torch.de
             if position + 1 < len(blocks):
                 waiting = worker.submit(staging.gather, position + 1, blocks[position + 1])
             images = staging.deliver(position, pixels)
-            labels = None if split.labels is None else torch.from_numpy(split.labels[block]).to(device)
+            labels = None if told is None else torch.from_numpy(told[block]).to(device)
             yield Batch(images, labels, torch.from_numpy(block).to(device))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from convae.core.arguments import arguments
 from convae.core.errors import ConfigError, ConvaeError
-from convae.core.types import BatchLike, OutputLike
+from convae.core.types import BatchLike, OutputLike, PartLike
 from convae.objective.schedules.base import Moment, Schedule, schedule
 from convae.objective.terms import TERMS
 from convae.objective.terms.base import Pass, Term
@@ -65,7 +65,8 @@ class Objective(nn.Module):
             ConfigError: the model or the data has not what a term needs; the message names the term.
             ShapeError: the images have not the size that a term needs.
         """
-        given = Pass(batch.images, batch.labels, output, moment)
+        labelled = batch.labelled if isinstance(batch, PartLike) else None
+        given = Pass(batch.images, batch.labels, output, moment, labelled)
         terms: dict[str, Tensor] = {}
         for name, term in self.terms.items():
             try:

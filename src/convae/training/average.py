@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from convae.training.sharding import cut_like
+
 
 class Average:
     """The moving average of a model's parameters (Polyak & Juditsky 1992); buffers are taken as they are.
@@ -30,7 +32,7 @@ class Average:
             for name, parameter in self._parameters.items()
         }
         for name, tensor in (tensors or {}).items():
-            self.tensors[name].copy_(tensor)
+            self.tensors[name].copy_(cut_like(tensor, self.tensors[name]))
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -47,6 +49,9 @@ class Average:
         finally:
             self._swap()
 
+    @torch.no_grad()
     def _swap(self) -> None:
         for name, parameter in self._parameters.items():
-            parameter.data, self.tensors[name] = self.tensors[name], parameter.data
+            kept = parameter.detach().clone(memory_format=torch.preserve_format)
+            parameter.copy_(self.tensors[name])
+            self.tensors[name].copy_(kept)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -25,8 +26,10 @@ from convae.core.errors import ArtifactError
 from convae.core.files import new_folder, temporary, write_bytes, write_json
 from convae.model.artifact import digest, read_sealed, read_tensors, sealed
 from convae.training.average import Average
+from convae.training.distributed import Ranks
 from convae.training.health import Skips
 from convae.training.precision import Scaling
+from convae.training.sharding import cut_like, gathered, load_whole
 
 FORMAT = 2
 STATE = "state.json"
@@ -98,7 +101,7 @@ class Checkpoint:
             ArtifactError: the checkpoint is of another model.
         """
         try:
-            model.load_state_dict(self._part("model."))
+            load_whole(model, self._part("model."))
         except RuntimeError as error:
             raise ArtifactError(f"{self.path}: is of another model ({str(error).splitlines()[-1].strip()})") from error
         optimizer.state.clear()
@@ -109,7 +112,8 @@ class Checkpoint:
                     like_parameter = tensor.ndim == parameter.ndim and tensor.ndim > 0
                     layout = torch.preserve_format if not like_parameter else _layout(parameter)
                     # A copy: the optimiser changes it in place.
-                    values[key] = tensor.to(parameter.device, copy=True).contiguous(memory_format=layout)
+                    own = tensor.to(parameter.device, copy=True).contiguous(memory_format=layout)
+                    values[key] = cut_like(own, parameter) if like_parameter else own
             if values:
                 optimizer.state[parameter] = values
         if average:
@@ -120,12 +124,21 @@ class Checkpoint:
         return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
 
 
+def whole_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name; every process has to call it, since a model may be cut among them."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            tensors[f"optimizer.{names[id(parameter)]}.{key}"] = torch.as_tensor(value)
+    tensors |= {f"average.{name}": tensor for name, tensor in (average.tensors if average else {}).items()}
+    return {name: gathered(tensors[name].detach()) for name in sorted(tensors)}
+
+
 def save_checkpoint(
     folder: Path,
     state: TrainingState,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: Average | None,
+    tensors: Mapping[str, Tensor],
     *,
     planned: bool,
     keep: int,
@@ -138,13 +151,7 @@ def save_checkpoint(
     Raises:
         OutputError: it cannot be written; the older ones are still there.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    for parameter, values in optimizer.state.items():
-        for key, value in values.items():
-            tensors[f"optimizer.{names[id(parameter)]}.{key}"] = torch.as_tensor(value)
-    tensors |= {f"average.{name}": tensor for name, tensor in (average.tensors if average else {}).items()}
-    stored = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    stored = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     path = folder / f"step-{state.step:08d}{'' if planned else STOPPED}"
     with new_folder(path) as place:
         write_bytes(place / TENSORS, to_bytes(stored))
@@ -186,6 +193,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except ValidationError as error:
         raise ArtifactError(f"{path / STATE}: not the state of a training ({error.errors()[0]['msg']})") from error
     return Checkpoint(path, state, read_tensors(path / TENSORS, sha256))
+
+
+def read_together(ranks: Ranks, read: Callable[[], Checkpoint | None]) -> Checkpoint | None:
+    """What `read` gives in the first process, which alone has to see the files, in all of them."""
+    found: list[Checkpoint] = []
+
+    def told() -> tuple[Path, TrainingState] | None:
+        found.extend(filter(None, [read()]))
+        return (found[0].path, found[0].state) if found else None
+
+    seen = ranks.from_first(told)
+    return seen and Checkpoint(*seen, ranks.tensors_from_first(found[0].tensors if found else {}))
 
 
 def _layout(parameter: Tensor) -> torch.memory_format:

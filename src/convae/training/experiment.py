@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convae.core.allocator import keep_freed_memory
@@ -17,13 +19,16 @@ from convae.core.random import torch_generator
 from convae.data import Batch, Batches, Split, in_order, open_split
 from convae.model.artifact import load
 from convae.model.build import build
+from convae.model.layers.batch_norm import BatchNorm
 from convae.model.spec import resolve
 from convae.model.vae import VAE
+from convae.training.distributed import Ranks
 from convae.training.freezing import Frozen
 from convae.training.labels import hide
 from convae.training.plan import Plan, plan
 from convae.training.precision import chosen
 from convae.training.recipe import Recipe
+from convae.training.sharding import gathered, is_cut, shard
 from convae.training.tensorboard import summary_writer
 
 
@@ -38,7 +43,7 @@ class Experiment:
         batches: of the training images.
         validation: images held out; None when the recipe holds none out.
         device: where the model is.
-        labels: (images,) of the training images, those that training is told of; None where it is told of all.
+        ranks: the processes that train together; each has all of this, and its part of each batch.
     """
 
     recipe: Recipe
@@ -47,35 +52,43 @@ class Experiment:
     batches: Batches
     validation: Split | None
     device: torch.device
-    labels: Tensor | None = None
+    ranks: Ranks
 
     def iterate(self, epoch: int, start: int) -> Iterator[Batch]:
         """The training batches of an epoch from the step `start` on."""
-        for batch in self.batches.iterate(epoch, start, self.device, self.plan.augmentation(epoch)):
-            yield batch if self.labels is None else replace(batch, labels=self.labels[batch.indices])
+        return self.batches.iterate(epoch, start, self.device, self.plan.augmentation(epoch))
 
 
-def experiment(recipe: Recipe, progress: Progress | None = None) -> Experiment:
-    """The objects that a recipe describes.
+def experiment(recipe: Recipe, progress: Progress | None = None, ranks: Ranks | None = None) -> Experiment:
+    """The objects that a recipe describes, in each of the processes that train together.
 
     Raises:
         ConfigError: the recipe asks for something that is not there, or that does not go together.
         ShapeError: the network cannot take the images.
         DataError: the images cannot be found or read.
     """
-    where = device(recipe.training.device)
+    ranks = ranks or Ranks()
+    where = ranks.device(device(recipe.training.device))
     precision = chosen(recipe.training.precision, where)
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
     keep_freed_memory()
     if recipe.training.tensorboard:
         summary_writer()
     plan(recipe, 1, encoder_layers)  # before the data is prepared, which may take long
-    recipe, split, validation = _with_data(recipe, progress)
+    # One process on each host decodes the images, the others find them decoded.
+    told = progress if ranks.first else None
+    recipe, split, validation = ranks.one_first(lambda: _with_data(recipe, told))
     model = build(recipe.model, seed=recipe.training.seed).to(where)
     layouts = {3: torch.channels_last, 4: torch.channels_last_3d}
-    if len(split.shape) in layouts:
+    if recipe.training.sync_batch_norm:
+        for module in model.modules():
+            if isinstance(module, BatchNorm):
+                module.synchronised = True
+    # Parameters that are cut among processes have to be contiguous.
+    if len(split.shape) in layouts and not recipe.training.shard:
         model.to(memory_format=layouts[len(split.shape)])  # type: ignore[call-overload]  # missing in torch's stub
-    batches = Batches(split, recipe.training.batch_size, recipe.training.seed)
+    labels, part = _labels(recipe, model, split), (ranks.number, ranks.count)
+    batches = Batches(split, recipe.training.batch_size, recipe.training.seed, labels=labels, part=part)
     stages = plan(recipe, batches.steps_per_epoch, encoder_layers)
     for number, stage in enumerate(stages.stages):
         Frozen(model, stage.freeze, f"stages.{number}.freeze")
@@ -87,13 +100,15 @@ def experiment(recipe: Recipe, progress: Progress | None = None) -> Experiment:
         batches=batches,
         validation=validation,
         device=where,
-        labels=_labels(recipe, model, split, where),
+        ranks=ranks,
     )
     _tried(made)
+    if recipe.training.shard and ranks.count > 1:
+        shard(model, where)
     return made
 
 
-def _labels(recipe: Recipe, model: VAE, split: Split, where: torch.device) -> Tensor | None:
+def _labels(recipe: Recipe, model: VAE, split: Split) -> NDArray[np.int64] | None:
     """The labels that training is told of, where it is not told of all."""
     labels, kept = split.labels, recipe.training.labels
     classes = None if model.classifier is None else model.classifier.shape_out[0]
@@ -103,7 +118,7 @@ def _labels(recipe: Recipe, model: VAE, split: Split, where: torch.device) -> Te
         return None
     if labels is None:
         raise ConfigError("training.labels: the data has no labels")
-    return torch.from_numpy(hide(labels, kept, recipe.training.seed)).to(where)
+    return hide(labels, kept, recipe.training.seed)
 
 
 @torch.no_grad()
@@ -122,6 +137,23 @@ def _tried(made: Experiment) -> None:
         output = made.model(batch.images, torch_generator(0, "trial"))
         stage.objective(batch, output, made.plan.clocks(began, begin))
     made.model.train()
+
+
+def whole(made: Experiment) -> Experiment:
+    """The same with a model that is not cut, in the first process; every process has to call it."""
+    state = made.model.state_dict()
+    if not any(map(is_cut, state.values())):
+        return made
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        all_of_it = gathered(tensor)
+        if made.ranks.first:
+            tensors[name] = all_of_it.cpu()
+    if not made.ranks.first:
+        return made
+    model = build(made.recipe.model, seed=made.recipe.training.seed)
+    model.load_state_dict(tensors)
+    return replace(made, model=model.to(made.device))
 
 
 def encoder_layers(path: str) -> nn.Sequential:

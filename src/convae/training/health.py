@@ -59,10 +59,10 @@ class Watch:
         return Skips(*self._counters.tolist())
 
 
-def locate(model: nn.Module, stepper: Stepper, batch: Batch, objective: StageObjective, clocks: Clocks) -> str:
+def locate(model: nn.Module, stepper: Stepper, batch: Batch, objective: StageObjective, clocks: Clocks) -> str | None:
     """Where values stop being finite when a batch is run again: a layer, a term, or a parameter's gradient.
 
-    The model is left as it was, without gradients.
+    None where all of them are finite. The model is left as it was, without gradients.
     """
     names = {module: name for name, module in model.named_modules() if not list(module.children())}
     found: list[str] = []
@@ -81,7 +81,7 @@ def locate(model: nn.Module, stepper: Stepper, batch: Batch, objective: StageObj
     # The gradient goes through the model from its end.
     found += [f"the gradient of {name}" for name, gradient in reversed(grown) if not gradient.isfinite().all()]
     model.zero_grad(set_to_none=True)
-    return found[0] if found else "nowhere when it is run again"
+    return found[0] if found else None
 
 
 @contextlib.contextmanager

@@ -22,10 +22,12 @@ class Journal:
     Args:
         folder: of the run.
         steps_per_epoch: batches in an epoch.
+        writes: whether it is this process that writes it.
     """
 
-    def __init__(self, folder: RunFolder, steps_per_epoch: int) -> None:
+    def __init__(self, folder: RunFolder, steps_per_epoch: int, writes: bool) -> None:
         self._folder = folder
+        self._writes = writes
         self._per_epoch = steps_per_epoch
 
     def sync(self) -> int:
@@ -37,13 +39,13 @@ class Journal:
     def write(self, split: str, step: int, content: Row) -> Row:
         """A row; figures are per image, in their terms' units, without weights."""
         row: Row = {"split": split, "step": step, "epoch": round(step / self._per_epoch, 6), **content}
-        _append(self._folder.metrics, row)
+        self._append(self._folder.metrics, row)
         return row
 
     def time(self, epoch: int, steps: int, images: int, seconds: float) -> None:
         """How long the steps of an epoch took."""
         row = {"epoch": epoch + 1, "steps": steps, "seconds": round(seconds, 3)}
-        _append(self._folder.timings, {**row, "images_per_second": round(images / seconds, 1)})
+        self._append(self._folder.timings, {**row, "images_per_second": round(images / seconds, 1)})
 
     def tabulate(self) -> None:
         """The rows of figures once more, as a table that spreadsheets read; lists are left out."""
@@ -56,6 +58,6 @@ class Journal:
         table.writerows(figures)
         write_text(self._folder.path / "metrics.csv", text.getvalue())
 
-
-def _append(path: Path, row: Row) -> None:
-    append(path, json.dumps(row) + "\n")
+    def _append(self, path: Path, row: Row) -> None:
+        if self._writes:
+            append(path, json.dumps(row) + "\n")

@@ -15,7 +15,7 @@ def keep_model(
     which: str,
     figures: dict[str, float] | None = None,
 ) -> None:
-    """Writes the model in the place of the one that the run gave before.
+    """Writes the model in the place of the one that the run gave before, in the first process alone.
 
     Args:
         experiment: whose model it is.
@@ -24,6 +24,8 @@ def keep_model(
         which: of all models of the run it is, in words.
         figures: what it reaches on the validation images.
     """
+    if not experiment.ranks.first:
+        return
     model, recipe = experiment.model, experiment.recipe
     model.metadata = {
         "data": recipe.data.model_dump(mode="json", exclude={"dir"}),

@@ -50,9 +50,14 @@ class TrainingConfig(Config):
     steps: Positive | None = None
     """Stop after so many steps instead."""
     batch_size: Positive = 64
-    """Images in a step."""
+    """Images in a step; under torchrun, of all processes together."""
     accumulate: Positive = 1
     """Parts in which a batch goes through the model, for less memory; the step is that of the whole batch."""
+    sync_batch_norm: bool = False
+    """Under torchrun, take the statistics of batch norms over the images of all processes, not over each one's own."""
+    shard: bool = False
+    """Under torchrun, cut parameters, gradients and optimiser into a part for each process (FSDP2), for models that one
+    device cannot hold; without it, each process has them all (DDP)."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of a moving average of the weights, such as 0.999, with which the model is validated, shown and saved."""
     labels: Annotated[int | float, Field(gt=0), AfterValidator(_whole_or_share)] | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,14 @@ from convae.core.errors import ArtifactError
 from convae.core.progress import Progress
 from convae.model.artifact import load
 from convae.model.vae import VAE
-from convae.training.checkpoint import Checkpoint, read_checkpoint, steps
+from convae.training.checkpoint import Checkpoint, read_checkpoint, read_together, steps
+from convae.training.distributed import Ranks
 from convae.training.experiment import Experiment, experiment
 from convae.training.journal import NOTE, Row
+from convae.training.launch import launch, launched, restarted
 from convae.training.plan import Plan
 from convae.training.recipe import Recipe, read_recipe
-from convae.training.run_folder import RunFolder, free_path
+from convae.training.run_folder import RunFolder, free_path, taken_paths
 from convae.training.trainer import Observer, Trainer
 
 RUNS = Path("runs")
@@ -31,11 +35,13 @@ class Run:
         path: the run folder.
         recipe: as it was run, everything written out.
         stopped: whether it ended before its last step; `resume` goes on.
+        first: whether this is, of several processes, the one that wrote it.
     """
 
     path: Path
     recipe: Recipe
     stopped: bool
+    first: bool = True
 
     @property
     def model(self) -> VAE:
@@ -73,14 +79,20 @@ def train(
     Raises:
         ConvaeError: the recipe, the data or the place is wrong; one sentence says what.
     """
-    if out is not None:
-        RunFolder(Path(out)).free()
-    made = experiment(read_recipe(recipe, overrides), progress)
-    folder = RunFolder(Path(out) if out is not None else free_path(RUNS, made.recipe.title))
-    folder.free()
-    with folder.held():
-        folder.begin(made.recipe)
-        return _fit(made, folder, None, observer or Observer())
+    read = read_recipe(recipe, overrides)
+    with launched() as ranks:
+        again = ranks.from_first(partial(_began_already, read, out, any(ranks.gather(restarted()))))
+        if again is not None:
+            return _resume(again, ranks, observer, progress)
+        if out is not None:
+            ranks.from_first(RunFolder(Path(out)).free)
+        made = experiment(read, progress, ranks)
+        folder = RunFolder(
+            Path(out) if out is not None else ranks.from_first(partial(free_path, RUNS, made.recipe.title))
+        )
+        with _held(folder, ranks):
+            ranks.from_first(partial(_begin, folder, made.recipe))
+            return _fit(made, folder, None, observer)
 
 
 def resume(path: str | Path, *, observer: Observer | None = None, progress: Progress | None = None) -> Run:
@@ -93,13 +105,46 @@ def resume(path: str | Path, *, observer: Observer | None = None, progress: Prog
         OutputError: another process is training into it, or it cannot be written.
         ConvaeError: the data is no longer there.
     """
-    folder, observer = RunFolder(Path(path)), observer or Observer()
-    recipe = folder.recipe()
-    with folder.held():
-        made = experiment(recipe, progress)
-        checkpoint = _last_good(folder, made.plan, observer)
-        folder.recover(checkpoint.state.log_bytes if checkpoint else 0)
-        return _fit(made, folder, checkpoint, observer)
+    with launched() as ranks:
+        return _resume(RunFolder(Path(path)), ranks, observer, progress)
+
+
+def _began_already(recipe: Recipe, out: str | Path | None, restarted: bool) -> RunFolder | None:
+    """The run that this same launch began, if its processes were started again."""
+    own = launch()
+    if own is None:
+        return None
+    paths = taken_paths(RUNS, recipe.title) if out is None else [Path(out)]
+    return next((RunFolder(path) for path in paths if own.began(path, restarted)), None)
+
+
+@contextlib.contextmanager
+def _held(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
+    """Inside the block, the first process holds the folder."""
+    with contextlib.ExitStack() as stack:
+        ranks.from_first(lambda: stack.enter_context(folder.held()))
+        yield
+
+
+def _begin(folder: RunFolder, recipe: Recipe) -> None:
+    """Makes the folder of a new run."""
+    folder.begin(recipe)
+    own = launch()
+    if own is not None:
+        own.sign(folder.path)
+
+
+def _resume(folder: RunFolder, ranks: Ranks, observer: Observer | None, progress: Progress | None) -> Run:
+    recipe = ranks.from_first(folder.recipe)
+    with _held(folder, ranks):
+        made = experiment(recipe, progress, ranks)
+
+        def recovered() -> Checkpoint | None:
+            checkpoint = _last_good(folder, made.plan, observer or Observer())
+            folder.recover(checkpoint.state.log_bytes if checkpoint else 0)
+            return checkpoint
+
+        return _fit(made, folder, read_together(ranks, recovered), observer)
 
 
 def _last_good(folder: RunFolder, plan: Plan, observer: Observer) -> Checkpoint | None:
@@ -131,9 +176,10 @@ def _last_good(folder: RunFolder, plan: Plan, observer: Observer) -> Checkpoint 
     return None
 
 
-def _fit(made: Experiment, folder: RunFolder, checkpoint: Checkpoint | None, observer: Observer) -> Run:
+def _fit(made: Experiment, folder: RunFolder, checkpoint: Checkpoint | None, observer: Observer | None) -> Run:
     """Trains, and leaves a run folder that says how far it came."""
-    trainer = Trainer(made, folder, checkpoint, observer)
+    first = made.ranks.first
+    trainer = Trainer(made, folder, checkpoint, observer if observer and first else Observer())
     trainer.fit()
     state, total = trainer.state, trainer.total_steps
     status = f"Training is done: {total} steps."
@@ -143,5 +189,6 @@ def _fit(made: Experiment, folder: RunFolder, checkpoint: Checkpoint | None, obs
         )
     elif state.best is not None:
         status += f" The best model is that of step {state.best_step}: {state.best:.2f} nats per validation image."
-    folder.describe(made.recipe, status)
-    return Run(folder.path, made.recipe, trainer.stopped)
+    if first:
+        folder.describe(made.recipe, status)
+    return Run(folder.path, made.recipe, trainer.stopped, first)

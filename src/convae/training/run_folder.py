@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ A run of convae. What lies where:
 | `pictures/` | reconstructions and samples as training went on, and the curves |
 | `model/` | the model that was best on the validation images: `convae.load` takes this folder or the whole run |
 | `checkpoints/` | what `convae train --resume` needs; may be deleted when training is done |
+| `launch.json` | of a run of several processes: which call of torchrun began it |
 
 {status}
 """
@@ -157,7 +159,13 @@ def _counts(path: Path) -> bool:
 
 def free_path(parent: Path, title: str) -> Path:
     """The first of `title`, `title-2`, `title-3` … that is not there yet."""
-    number = 1
-    while (path := parent / (title if number == 1 else f"{title}-{number}")).exists():
-        number += 1
-    return path
+    return next(path for path in _paths(parent, title) if not path.exists())
+
+
+def taken_paths(parent: Path, title: str) -> Iterator[Path]:
+    """Those before it."""
+    return takewhile(Path.exists, _paths(parent, title))
+
+
+def _paths(parent: Path, title: str) -> Iterator[Path]:
+    return (parent / (title if number == 1 else f"{title}-{number}") for number in count(1))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from convae.core.random import key, torch_generator
+from convae.core.random import Counted, key
 from convae.data import Batch
+from convae.model.layers.dropout import Dropout
+from convae.training.distributed import Ranks
+from convae.training.parallel import Costs, Parallel
 from convae.training.precision import Precision
+from convae.training.sharding import gathered
 from convae.training.stage_objective import Clocks, StageObjective
 
 
@@ -39,16 +42,19 @@ class Stepper:
         model: what is trained.
         seed: of noise and dropout.
         parts: in how many parts a batch goes through the model, for less memory. The gradient is that of the whole
-            batch up to rounding, and up to what is computed over a batch: batch-norm statistics, and means over the
-            labelled images of each part.
+            batch up to rounding, and up to what is computed over a batch, such as batch-norm statistics.
         precision: what a step computes in.
+        ranks: the processes that each take a part of the batch.
     """
 
-    def __init__(self, model: nn.Module, seed: int, parts: int, precision: Precision) -> None:
+    def __init__(self, model: nn.Module, seed: int, parts: int, precision: Precision, ranks: Ranks) -> None:
         self._model = model
         self._seed = seed
         self._parts = parts
         self._precision = precision
+        self._ranks = ranks
+        self._costs = Costs(model) if ranks.count == 1 else Parallel(model, ranks)
+        self._dropouts = [module for module in model.modules() if isinstance(module, Dropout)]
         self._buffers = list(model.buffers())
 
     def __call__(
@@ -62,7 +68,7 @@ class Stepper:
         """One step. Where the total or a gradient is not finite, weights, statistics and optimiser stay as they are.
 
         Args:
-            batch: the images.
+            batch: the images, or this process's part of them.
             objective: what is minimised.
             clocks: the moment before the step.
             optimizer: fused, with the step's learning rate.
@@ -76,7 +82,7 @@ class Stepper:
         scale = self._precision.scale
         if scale:
             torch._foreach_div_(gradients, scale.factor)
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = gathered(torch.nn.utils.get_total_norm(gradients))
         skipped = faulty = ~(norm.isfinite() & figures["total"].isfinite())
         if scale:
             overflowed = skipped & figures["total"].isfinite() & (scale.factor > 1)
@@ -93,31 +99,32 @@ class Stepper:
         return Stepped({**figures, "gradient_norm": norm}, skipped, faulty)
 
     def gradients(self, batch: Batch, objective: StageObjective, clocks: Clocks) -> dict[str, Tensor]:
-        """The figures of a batch, after adding its gradients, of the scaled loss, to those of the parameters."""
-        step = clocks.training.step
-        # Layers that draw (dropout) use their device's default generator. Seeding those of all devices takes longer.
+        """The figures of the whole batch, after adding its gradients, of the scaled loss, to those of the parameters."""
+        step, ranks = clocks.training.step, self._ranks
+        # For layers that draw from their device's default generator. Seeding those of all devices takes longer.
         seed = torch.default_generator.manual_seed if batch.images.device.type == "cpu" else torch.manual_seed
         seed(key(self._seed, "layers", step))
-        noise = torch_generator(self._seed, "latent", step)
+        whole = batch.whole or len(batch)
         figures: dict[str, Tensor] = {}
-        for part in _split(batch, min(self._parts, len(batch))):
-            with self._precision.compute():
-                losses = objective(part, self._model(part.images, noise), clocks)
-            share = len(part) / len(batch)
-            scale = self._precision.scale
-            (losses.total * (share if scale is None else share * scale.factor)).backward()
+        parts = list(batch.parts(min(self._parts, whole // ranks.count)))
+        self._costs.prepare(parts[0], self._counted("latent", step, batch, whole), objective, clocks)
+        for number, part in enumerate(parts, start=1):
+            noise = self._counted("latent", step, part, whole)
+            for place, layer in enumerate(self._dropouts):
+                layer.counted = self._counted(f"dropout {place}", step, part, whole)
+            share, scale = len(part) / whole, self._precision.scale
+            with self._costs.summing(number == len(parts)):
+                with self._precision.compute():
+                    losses = self._costs(part, noise, objective, clocks)
+                weight = share * self._costs.divisor
+                (losses.total * (weight if scale is None else weight * scale.factor)).backward()
             for name, value in {"total": losses.total, **losses.terms}.items():
                 mean = value.detach().double().mean() if value.device.type != "mps" else value.detach().mean()
                 figures[name] = figures[name] + mean * share if name in figures else mean * share
-        return figures
+        for layer in self._dropouts:
+            layer.counted = None
+        return ranks.sum(figures, self._buffers)
 
-
-def _split(batch: Batch, parts: int) -> Iterator[Batch]:
-    """The batch in parts of about equal length."""
-    if parts == 1:
-        yield batch
-        return
-    tensors = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    pieces = {name: tensor.tensor_split(parts) for name, tensor in tensors.items() if tensor is not None}
-    for number in range(parts):
-        yield replace(batch, **{name: cut[number] for name, cut in pieces.items()})
+    def _counted(self, what: str, step: int, part: Batch, whole: int) -> Counted:
+        """What is drawn for the images of a part: the same, whoever takes them."""
+        return Counted(self._seed, (what, step), part.start, whole)

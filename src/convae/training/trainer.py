@@ -18,11 +18,13 @@ from convae.training.checkpoint import (
     TrainingState,
     is_planned,
     read_checkpoint,
+    read_together,
     remove_checkpoint,
     save_checkpoint,
     steps,
+    whole_tensors,
 )
-from convae.training.experiment import Experiment
+from convae.training.experiment import Experiment, whole
 from convae.training.freezing import Frozen
 from convae.training.gallery import Gallery
 from convae.training.health import MOST_ROLLBACKS, ROLL_BACK_AFTER, Watch, collapse, locate
@@ -33,9 +35,10 @@ from convae.training.optimizer import optimizer
 from convae.training.plan import Stage
 from convae.training.precision import Precision, notice
 from convae.training.run_folder import RunFolder
+from convae.training.sharding import load_whole
 from convae.training.stage_objective import Clocks
 from convae.training.stepping import Stepper
-from convae.training.stopping import Stop, stop_on_signals
+from convae.training.stopping import stop_on_signals
 from convae.training.tensorboard import TensorBoard
 from convae.training.validation import validate
 
@@ -81,12 +84,12 @@ class Trainer:
         self._observer = observer
         self._options = options = experiment.recipe.training
         self._per_epoch = experiment.batches.steps_per_epoch
-        self._gallery = Gallery(experiment, folder)
-        self._journal = Journal(folder, self._per_epoch)
+        self._ranks = ranks = experiment.ranks
+        self._journal = Journal(folder, self._per_epoch, ranks.first)
         self._average = Average(experiment.model, options.ema) if options.ema is not None else None
-        self._stop = Stop()
         self._begin(checkpoint)
-        self._board = TensorBoard(folder.path / "tensorboard", self.state.step) if options.tensorboard else None
+        shows = options.tensorboard and ranks.first
+        self._board = TensorBoard(folder.path / "tensorboard", self.state.step) if shows else None
 
     @property
     def stage(self) -> Stage:
@@ -100,7 +103,7 @@ class Trainer:
 
     def stop(self) -> None:
         """Asks the training to end after the step that is running, with a checkpoint."""
-        self._stop.requested = True
+        self._ranks.stop.requested = True
 
     @property
     def stopped(self) -> bool:
@@ -115,20 +118,23 @@ class Trainer:
             OutputError: something cannot be written.
         """
         # Layers that draw (dropout) use torch's default generator, seeded for each step; the caller's is left alone.
-        with stop_on_signals(self._stop), torch.random.fork_rng():
+        with stop_on_signals(self._ranks.stop), self._ranks.connected(), torch.random.fork_rng():
             self._observer.begun(self)
             slow = notice(self._options.precision, self.experiment.device)
             if slow:
                 self._observer.noted(slow)
             try:
-                while self.stopped and not self._stop.requested:
+                while self.stopped and not self._ranks.stops(now=True):
                     self._frozen.train()
                     self._epoch()
             finally:
                 self._observer.ended(self)
                 if self._board:
                     self._board.close()
-        self._journal.tabulate()
+            # A process that ended before the first has written would be taken for one that failed.
+            self._ranks.gather(None)
+        if self._ranks.first:
+            self._journal.tabulate()
         self.experiment.model.eval()
 
     def _begin(self, checkpoint: Checkpoint | None) -> None:
@@ -140,7 +146,7 @@ class Trainer:
         self._watch = Watch(device, self.state.skips)
         options = self._options
         self._precision = Precision(options.precision, device, self.state.scaling)
-        self._stepper = Stepper(model, options.seed, options.accumulate, self._precision)
+        self._stepper = Stepper(model, options.seed, options.accumulate, self._precision, self._ranks)
         self._optimizer = optimizer(self.stage.optimizer, model)
         self._freeze()
         if checkpoint:
@@ -173,10 +179,10 @@ class Trainer:
                 self._pause(limit)
             self._observer.stepped(self)
             every = self._options.checkpoint_every
-            planned = over or (every is not None and step % every == 0)
-            if self._stop.requested or planned:
+            planned, stops = over or (every is not None and step % every == 0), self._ranks.stops()
+            if stops or planned:
                 self._checkpoint(planned)
-            if self._stop.requested or over:
+            if stops or over:
                 return
 
     def _step(self, batch: Batch) -> None:
@@ -207,9 +213,10 @@ class Trainer:
     def _pause(self, limit: int) -> None:
         """What is done after an epoch, and after a stage, which the figures may end here."""
         with self._averaged():
-            figures = self._validate()
+            shown = whole(self.experiment)
+            figures = self._validate(shown)
             ends = self.state.step == limit or self._at_plateau(figures)
-            fault = self._gallery.hang(self.state, final=ends)
+            fault = Gallery(shown, self.folder).hang(self.state, final=ends) if self._ranks.first else None
         if fault:
             self._note(fault)
         self._since_epoch.clear()
@@ -217,8 +224,11 @@ class Trainer:
             self._advance()
         self._frozen.train()
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self, shown: Experiment) -> dict[str, float]:
         """A row of figures on the validation images; the best model is saved.
+
+        Args:
+            shown: with the model to save.
 
         Returns:
             The figures by which the stage is judged, with the total under the weights of its end: totals under
@@ -227,7 +237,7 @@ class Trainer:
         state, goal = self.state, self.stage.objective
         at_end = self._plan.clocks(state.began, self._plan.end(state.began))
         if self.experiment.validation is None:
-            keep_model(self.experiment, self.folder, state, "last, since no images were held out for validation")
+            keep_model(shown, self.folder, state, "last, since no images were held out for validation")
             figures = self._since_epoch.read()
             return {**figures, "total": goal.total(figures, at_end)} if figures else {}
         found = validate(self.experiment, goal, self._clocks())
@@ -242,7 +252,7 @@ class Trainer:
             self._note(sentence)
         if state.best is None or judged["total"] < state.best:
             state.best, state.best_step = judged["total"], state.step
-            keep_model(self.experiment, self.folder, state, "best on the validation images", judged)
+            keep_model(shown, self.folder, state, "best on the validation images", judged)
         return judged
 
     def _at_plateau(self, figures: dict[str, float]) -> bool:
@@ -288,8 +298,8 @@ class Trainer:
         epoch, start = divmod(step, self._per_epoch)
         batch = next(iter(self.experiment.iterate(epoch, start)))
         clocks = self._plan.clocks(self.state.began, max(step, self.state.began[-1]))
-        place = locate(self.experiment.model, self._stepper, batch, self.stage.objective, clocks)
-        return f"values that are not finite begin in {place}"
+        places = self._ranks.gather(locate(self.experiment.model, self._stepper, batch, self.stage.objective, clocks))
+        return f"values that are not finite begin in {next(filter(None, places), 'nowhere when it is run again')}"
 
     def _roll_back(self, why: str) -> None:
         """Back to the last checkpoint before a row of skipped steps, with half the learning rate.
@@ -305,13 +315,14 @@ class Trainer:
                 f"training.optimizer.lr, {hint}set training.optimizer.clip, or look at the notes in "
                 f"{self.folder.metrics}"
             )
-        checkpoint = self._before_skips()
+        checkpoint = read_together(self._ranks, self._before_skips)
         if checkpoint is None:
             seed, recipe = self._options.seed, self.experiment.recipe
-            self.experiment.model.load_state_dict(build(recipe.model, seed=seed).state_dict())
+            load_whole(self.experiment.model, build(recipe.model, seed=seed).state_dict())
         self._begin(checkpoint)
         self.state.halvings = halvings
-        cut(self.folder.metrics, self.state.log_bytes)
+        if self._ranks.first:
+            cut(self.folder.metrics, self.state.log_bytes)
         self._note(f"{why}: went back to step {self.state.step}, with the learning rate divided by {2**halvings}")
 
     def _before_skips(self) -> Checkpoint | None:
@@ -351,9 +362,10 @@ class Trainer:
     def _checkpoint(self, planned: bool) -> None:
         state = self.state
         state.since_row, state.since_epoch = self._since_row.sums(), self._since_epoch.sums()
-        state.skips, state.log_bytes = self._watch.read(), self._journal.sync()
+        state.skips = self._watch.read()
         if self._precision.scale:
             state.scaling = self._precision.scale.read()
-        model, keep = self.experiment.model, self._options.keep
-        folder = self.folder.checkpoints
-        save_checkpoint(folder, state, model, self._optimizer, self._average, planned=planned, keep=keep)
+        tensors = whole_tensors(self.experiment.model, self._optimizer, self._average)
+        if self._ranks.first:
+            state.log_bytes = self._journal.sync()
+            save_checkpoint(self.folder.checkpoints, state, tensors, planned=planned, keep=self._options.keep)

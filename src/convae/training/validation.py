@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from convae.core.random import torch_generator
 from convae.core.types import FactorisedLike, PosteriorLike
-from convae.data import in_order
+from convae.data import Batch, Split, in_order
 from convae.training.experiment import Experiment
 from convae.training.labels import MISSING
 from convae.training.stage_objective import Clocks, StageObjective
@@ -39,53 +40,69 @@ class Validated:
     accuracy: float | None
 
 
-class _Latents:
-    """Sums over images of what the posteriors say."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self._dtype = dtype
-        self._sums: list[Tensor] = []
-
-    def add(self, posterior: PosteriorLike) -> None:
-        mean = posterior.mean.flatten(1).to(self._dtype)
-        parts = _parts(posterior) if isinstance(posterior, FactorisedLike) else mean[:, :0]
-        rows = [mean, mean.square(), posterior.kl()[:, None], parts]
-        sums = [row.to(self._dtype).sum(0) for row in rows]
-        self._sums = [old + new for old, new in zip(self._sums, sums, strict=True)] if self._sums else sums
-
-    def means(self, count: int) -> list[Tensor]:
-        return [total / count for total in self._sums]
-
-
 @torch.no_grad()
 def validate(experiment: Experiment, objective: StageObjective, clocks: Clocks) -> Validated:
-    """Passes all validation images through the model, which is left in evaluation mode."""
+    """Passes all validation images through the model, which is left in evaluation mode.
+
+    Processes that train together take the batches by turns, and sum what they find.
+    """
     split, options, device = experiment.validation, experiment.recipe.training, experiment.device
     assert split is not None  # nothing is validated without images
     precision = torch.float32 if device.type == "mps" else torch.float64
     experiment.model.eval()
-    sums: dict[str, float] = {}
-    latents = _Latents(precision)
-    right = labelled = 0
-    for number, batch in enumerate(in_order(split, options.batch_size, device)):
+    sums: list[Tensor] = []
+    names: list[str] = []
+    for number, batch in _turns(experiment, split):
         # The same noise at every epoch, so that figures differ by the model alone.
         noise = torch_generator(options.seed, "validation", number)
         output = experiment.model(batch.images, noise)
-        for name, term in objective(batch, output, clocks).terms.items():
-            sums[name] = sums.get(name, 0.0) + float(term.to(precision).sum())
-        latents.add(output.posterior)
-        if output.logits is not None and batch.labels is not None:
-            right += int((output.logits.argmax(1) == batch.labels).sum())
-            labelled += int((batch.labels != MISSING).sum())
-    first, second, kl, parts = latents.means(len(split))
+        terms = objective(batch, output, clocks).terms
+        names = list(terms)
+        rows = [*terms.values(), *_latent_rows(output.posterior), *_labelled_rows(output.logits, batch)]
+        found = [row.to(precision).sum(0) for row in rows]
+        if number * options.batch_size >= len(split):
+            found = [torch.zeros_like(own) for own in found]
+        sums = [old + new for old, new in zip(sums, found, strict=True)] if sums else found
+    lengths = [own.numel() for own in sums]
+    totals = torch.split(experiment.ranks.add(torch.cat([own.flatten() for own in sums])), lengths)
+    figures, (first, second, kl, parts) = totals[: len(names)], [own / len(split) for own in totals[len(names) : -2]]
+    right, labelled = (float(own) for own in totals[-2:])
     return Validated(
-        figures={name: value / len(split) for name, value in sums.items()},
+        figures={name: float(total) / len(split) for name, total in zip(names, figures, strict=True)},
         kl=float(kl),
         kl_per_unit=[round(part, 6) for part in parts.tolist()],
         active=int((second - first.square() > ACTIVE).sum()),
         latent=len(first),
         accuracy=right / labelled if labelled else None,
     )
+
+
+def _turns(experiment: Experiment, split: Split) -> Iterator[tuple[int, Batch]]:
+    """The batches of this process and their numbers.
+
+    All processes pass as many through the model, which none could otherwise put together from its parts: one that has
+    no batch left takes the first again, under a number beyond the last.
+    """
+    size, ranks, device = experiment.recipe.training.batch_size, experiment.ranks, experiment.device
+    batches = -(-len(split) // size)
+    numbers = range(ranks.number, batches, ranks.count)
+    yield from zip(numbers, in_order(split, size, device, part=(ranks.number, ranks.count)), strict=True)
+    if len(numbers) * ranks.count < batches:
+        yield batches, next(in_order(split, size, device))
+
+
+def _latent_rows(posterior: PosteriorLike) -> list[Tensor]:
+    """Figures of each image, (batch, values) each: means, their squares, the divergence and its parts."""
+    mean = posterior.mean.flatten(1).double() if posterior.mean.device.type != "mps" else posterior.mean.flatten(1)
+    parts = _parts(posterior) if isinstance(posterior, FactorisedLike) else mean[:, :0]
+    return [mean, mean.square(), posterior.kl()[:, None], parts]
+
+
+def _labelled_rows(logits: Tensor | None, batch: Batch) -> list[Tensor]:
+    """Of each image, (batch,) each: whether its class was named, and whether its class is known."""
+    if logits is None or batch.labels is None:
+        return [torch.zeros(len(batch), device=batch.images.device)] * 2
+    return [logits.argmax(1) == batch.labels, batch.labels != MISSING]
 
 
 def _parts(posterior: FactorisedLike) -> Tensor:

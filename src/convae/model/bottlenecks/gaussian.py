@@ -16,6 +16,7 @@ from convae.core.arguments import Positive
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.precision import wide
+from convae.core.random import Counted
 from convae.core.types import Generators, Latents, PerImage, Shape
 from convae.model.bottlenecks.base import Bottled, Bottleneck
 
@@ -125,5 +126,7 @@ def _normal_like(tensor: Tensor, generator: Generators | None) -> Tensor:
         if len(generator) != len(tensor):
             raise ShapeError(f"{len(tensor)} latents need as many generators, got {len(generator)}")
         return torch.stack([_normal_like(row, own) for row, own in zip(tensor, generator, strict=True)])
+    if isinstance(generator, Counted):
+        return generator.normal(tuple(tensor.shape), tensor.dtype).to(tensor.device)
     device = tensor.device if generator is None else generator.device
     return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device=device).to(tensor.device)

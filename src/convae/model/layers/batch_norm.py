@@ -10,15 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convae.core.arguments import PositiveFloat
+from convae.core.collective import is_shared, shared_sum
 from convae.core.errors import ShapeError
 from convae.core.types import Shape
-from convae.model.layers.base import Layer
+from convae.model.layers.base import Layer, along_channels
 
 
 class BatchNorm(Layer):
     """Normalises each channel over the batch and the sizes (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
-    In evaluation, and where a stage freezes it, it uses the running statistics and leaves them as they are.
+    In evaluation, and where a stage freezes it, it uses the running statistics and leaves them as they are. With
+    `synchronised` set, the statistics of a training step are those of all images of the batch, whichever of the
+    processes that share it has them; otherwise each process takes those of its own images.
 
     Args:
         shape: any.
@@ -28,6 +31,7 @@ class BatchNorm(Layer):
 
     running_mean: Tensor
     running_var: Tensor
+    synchronised: bool = False
 
     def __init__(
         self, shape: Shape, *, momentum: Annotated[float, Field(gt=0, le=1)] = 0.1, eps: PositiveFloat = 1e-5
@@ -42,6 +46,8 @@ class BatchNorm(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape; a training batch needs more than one value for each channel."""
+        if self.training and self.synchronised and is_shared():
+            return self._over_processes(x)
         if self.training and x.numel() == x.shape[1]:
             raise ShapeError("batch norm cannot train on one value for each channel: use more images in a batch")
         return F.batch_norm(
@@ -54,6 +60,22 @@ class BatchNorm(Layer):
             self.momentum,
             self.eps,
         )
+
+    def _over_processes(self, x: Tensor) -> Tensor:
+        """The normalisation by the statistics of all processes' values, summed in float32 or wider."""
+        values = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        axes, channels = [0, *range(2, x.ndim)], x.shape[1]
+        own = values.new_full((1,), x.numel() / channels)
+        sums = shared_sum(torch.cat([values.sum(axes), own]))
+        count, mean = sums[-1].detach(), sums[:-1] / sums[-1].detach()
+        centred = values - along_channels(mean, x.ndim - 2)
+        variance = shared_sum(centred.square().sum(axes)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+        gain = torch.rsqrt(variance + self.eps) * self.weight
+        result = centred * along_channels(gain, x.ndim - 2) + along_channels(self.bias, x.ndim - 2)
+        return result.to(x.dtype)
 
     def reset(self, generator: torch.Generator) -> None:
         """Running statistics of a standard normal input."""

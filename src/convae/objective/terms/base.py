@@ -23,12 +23,14 @@ class Pass:
         labels: (batch,) class numbers, -1 where one is missing; None where the data has none.
         output: what the model made of the images.
         moment: where training is, for terms that change with it.
+        labelled: where the images are part of a larger batch, the share of its images that have a label.
     """
 
     images: Images
     labels: Int64[Tensor, " batch"] | None
     output: OutputLike
     moment: Moment
+    labelled: float | None = None
 
     @property
     def reconstruction(self) -> Images:

@@ -19,7 +19,8 @@ class Classification(Term):
     """Cross-entropy of the latent classifier, averaged over the labelled images of the batch, nats.
 
     Images without a label cost nothing. Those with one cost their cross-entropy times batch / labelled images, so
-    that the mean over the batch, which is what the objective takes, is the mean over its labelled images.
+    that the mean over the batch, which is what the objective takes, is the mean over its labelled images; the batch is
+    the whole one, where processes or turns share it.
     """
 
     unit: ClassVar = "nats"
@@ -32,5 +33,7 @@ class Classification(Term):
         if given.labels is None:
             raise ConfigError("the data has no labels")
         costs = F.cross_entropy(wide(logits), given.labels, ignore_index=MISSING, reduction="none")
+        if given.labelled is not None:
+            return costs * (1 / given.labelled if given.labelled else 0.0)
         labelled = (given.labels != MISSING).sum().clamp_min(1)
         return costs * (len(costs) / labelled)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from convae.core.arguments import NonNegativeFloat, Positive
+from convae.core.collective import is_shared, shared_sum
 from convae.core.errors import ConfigError
 from convae.core.types import FactorisedLike, PerImage
 from convae.objective.terms.base import Pass, Term
@@ -48,5 +50,13 @@ class FreeBits(Term):
         if channels % count:
             raise ConfigError(f"{channels} latent channels do not make {count} equal groups")
         groups = values.reshape(batch, count, -1).sum(2)
-        compared = groups.mean(0, keepdim=True) if self.mean_over_batch else groups
+        compared = _mean(groups.detach()) if self.mean_over_batch else groups
         return torch.where(compared > self.nats, groups, self.nats).sum(1)
+
+
+def _mean(groups: Tensor) -> Tensor:
+    """(1, group): the mean over the images of the batch, those of other processes among them."""
+    if not is_shared():
+        return groups.mean(0, keepdim=True)
+    sums = shared_sum(torch.cat([groups.sum(0), groups.new_full((1,), len(groups))]))
+    return (sums[:-1] / sums[-1])[None]

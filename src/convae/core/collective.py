@@ -1,0 +1,58 @@
+"""Sums over the processes that share a batch, for what is computed over all of its images.
+
+Layers and terms call `shared_sum` without knowing how many processes there are. It is the identity outside of
+`sharing`, which the trainer enters around a step that several processes take together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_SHARING: ContextVar[bool] = ContextVar("sharing", default=False)
+
+
+@contextlib.contextmanager
+def sharing() -> Iterator[None]:
+    """Inside the block, all processes take the same steps on parts of one batch."""
+    token = _SHARING.set(True)
+    try:
+        yield
+    finally:
+        _SHARING.reset(token)
+
+
+def is_shared() -> bool:
+    """Whether other processes take this step with other images of the batch."""
+    return _SHARING.get()
+
+
+def shared_sum(values: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, differentiable; every process has to call it, in the same order."""
+    if not is_shared():
+        return values
+    total: Tensor = _SharedSum.apply(values)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _SharedSum(torch.autograd.Function):
+    """Every process's result depends on every process's values: the gradient is the sum of all gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return _summed(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _summed(gradients[0])
+
+
+def _summed(values: Tensor) -> Tensor:
+    total = values.clone(memory_format=torch.contiguous_format)
+    torch.distributed.all_reduce(total)
+    return total

@@ -1,0 +1,108 @@
+"""How several processes come together: what torchrun tells each of them, and which run a restarted one belongs to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from convae.core.errors import ConfigError
+from convae.core.files import write_json
+from convae.training.distributed import Ranks
+
+MANY = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Environment variables that say that a process is one of several."""
+SIGNED = "launch.json"
+"""In the folder of a run that torchrun began."""
+UNNAMED = "none"
+"""torchrun's name of a launch that nobody gave one."""
+
+
+@contextlib.contextmanager
+def launched() -> Iterator[Ranks]:
+    """The processes of this launch, connected inside the block; one alone where nothing says otherwise.
+
+    Raises:
+        ConfigError: the others cannot be reached.
+    """
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if dist.is_initialized():
+        yield Ranks(dist.get_rank(), dist.get_world_size(), local)
+        return
+    if not all(name in os.environ for name in MANY) or os.environ["WORLD_SIZE"] == "1":
+        yield Ranks()
+        return
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"the other {os.environ['WORLD_SIZE']} processes cannot be reached ({str(error).splitlines()[0]}): start "
+            "all of them with torchrun, or unset RANK and WORLD_SIZE"
+        ) from error
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size(), local)
+    finally:
+        dist.destroy_process_group()
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One call of torchrun, which may start its processes several times.
+
+    Attributes:
+        name: that torchrun was given or made (`--rdzv-id`); `none` where there is none.
+        agent: the process that starts this one, by host, number and time.
+    """
+
+    name: str
+    agent: str
+
+    def is_that_of(self, other: Launch, restarted: bool) -> bool:
+        """Whether `other`, which began a run, is this launch.
+
+        Args:
+            other: read from the run's folder.
+            restarted: whether torchrun says that it has started some of the processes again.
+        """
+        return self.agent == other.agent or (restarted and self.name == other.name != UNNAMED)
+
+    def sign(self, folder: Path) -> None:
+        """Writes into the folder of a run that this launch began it."""
+        write_json(folder / SIGNED, asdict(self))
+
+    def began(self, folder: Path, restarted: bool) -> bool:
+        """Whether it was this launch that began the run in a folder.
+
+        Args:
+            folder: of the run.
+            restarted: whether torchrun says that it has started some of the processes again.
+        """
+        try:
+            other = Launch(**json.loads((folder / SIGNED).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return False
+        return self.agent == other.agent or (restarted and self.name == other.name != UNNAMED)
+
+
+def launch() -> Launch | None:
+    """The launch that this process is of; None without torchrun."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    if name is None:
+        return None
+    agent = os.getppid()
+    began = ""
+    with contextlib.suppress(OSError):  # there is /proc on Linux alone
+        began = Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[19]
+    return Launch(name, f"{socket.gethostname()} {agent} {began}")
+
+
+def restarted() -> bool:
+    """Whether torchrun has started this process again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

@@ -1,0 +1,69 @@
+"""Models too large for one device: every parameter cut into a part for each process (FSDP2).
+
+Layers are put together for a moment, when they are used, and cut again (Zhao et al. 2023, arXiv:2304.11277). What is
+saved is always whole, so that a checkpoint or an artifact knows nothing of how many processes wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from convae.model.network import count
+from convae.model.vae import VAE
+
+ALONE = 1_000_000
+"""Parameters from which a layer is put together by itself; smaller ones are with all others."""
+
+
+def shard(model: VAE, device: torch.device) -> None:
+    """Cuts the parameters of a model, in its place, among all processes.
+
+    Args:
+        model: whose parameters are contiguous and alike in all processes.
+        device: where it is.
+    """
+    # Imported where it is used: it takes longer than the first steps of a small training.
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    for layer in [*model.encoder, *model.decoder]:
+        if count(layer) >= ALONE:
+            fully_shard(layer, mesh=mesh)
+    # Cut again after every use, so that the model's parameters are always the parts.
+    fully_shard(model, mesh=mesh, reshard_after_forward=True)
+
+
+def is_cut(tensor: Tensor) -> bool:
+    """Whether this process has only its part of a tensor."""
+    return hasattr(tensor, "full_tensor")
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """The whole of a tensor that may be cut; every process has to call it, in the same order."""
+    whole: Tensor = tensor.full_tensor() if is_cut(tensor) else tensor  # type: ignore[attr-defined]
+    return whole
+
+
+def cut_like(whole: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor, cut as `like` is cut."""
+    if not is_cut(like):
+        return whole
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(like, DTensor)
+    placed = whole.to(like.device)
+    return distribute_tensor(placed, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def load_whole(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Gives a model, which may be cut, the values of a whole one.
+
+    Raises:
+        RuntimeError: they are of another model.
+    """
+    own = model.state_dict()
+    model.load_state_dict({name: cut_like(value, own.get(name, value)) for name, value in tensors.items()})
