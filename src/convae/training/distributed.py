@@ -89,6 +89,20 @@ class Ranks:
             self._raise(self.gather(error))
         return result
 
+    def all(self, work: Callable[[], _T]) -> _T:
+        """Does `work` in each process.
+
+        Raises:
+            ConvaeError: what it raised in any of them.
+        """
+        error: ConvaeError | None = None
+        try:
+            result = work()
+        except ConvaeError as raised:
+            error = raised
+        self._raise(self.gather(error))
+        return result
+
     def from_first(self, work: Callable[[], _T]) -> _T:
         """What `work` gives in the first process, where alone it is done.
 

@@ -79,14 +79,14 @@ def train(
     Raises:
         ConvaeError: the recipe, the data or the place is wrong; one sentence says what.
     """
-    read = read_recipe(recipe, overrides)
     with launched() as ranks:
+        read = ranks.from_first(partial(read_recipe, recipe, overrides))
         again = ranks.from_first(partial(_began_already, read, out, any(ranks.gather(restarted()))))
         if again is not None:
             return _resume(again, ranks, observer, progress)
         if out is not None:
             ranks.from_first(RunFolder(Path(out)).free)
-        made = experiment(read, progress, ranks)
+        made = ranks.all(partial(experiment, read, progress, ranks))
         folder = RunFolder(
             Path(out) if out is not None else ranks.from_first(partial(free_path, RUNS, made.recipe.title))
         )
@@ -137,7 +137,7 @@ def _begin(folder: RunFolder, recipe: Recipe) -> None:
 def _resume(folder: RunFolder, ranks: Ranks, observer: Observer | None, progress: Progress | None) -> Run:
     recipe = ranks.from_first(folder.recipe)
     with _held(folder, ranks):
-        made = experiment(recipe, progress, ranks)
+        made = ranks.all(partial(experiment, recipe, progress, ranks))
 
         def recovered() -> Checkpoint | None:
             checkpoint = _last_good(folder, made.plan, observer or Observer())

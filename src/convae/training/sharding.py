@@ -6,7 +6,9 @@ saved is always whole, so that a checkpoint or an artifact knows nothing of how 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +31,25 @@ def shard(model: VAE, device: torch.device) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    # What the trainer does with the model's output changes nothing in its place.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)
+    processes = torch.distributed.get_world_size()
+    mesh = init_device_mesh(device.type, (processes,))
+    # Single numbers cannot be cut: every process keeps them, and takes the mean of their gradients.
+    numbers = {parameter for parameter in model.parameters() if not parameter.ndim}
+    for number in numbers:
+        number.register_hook(partial(_mean, processes))
     for layer in [*model.encoder, *model.decoder]:
         if count(layer) >= ALONE:
             fully_shard(layer, mesh=mesh)
     # Cut again after every use, so that the model's parameters are always the parts.
-    fully_shard(model, mesh=mesh, reshard_after_forward=True)
+    fully_shard(model, mesh=mesh, reshard_after_forward=True, ignored_params=numbers)
+
+
+def _mean(processes: int, gradient: Tensor) -> Tensor:
+    total = gradient.clone()
+    torch.distributed.all_reduce(total)
+    return total / processes
 
 
 def is_cut(tensor: Tensor) -> bool:

@@ -1,0 +1,92 @@
+"""What several processes do together in the tests: `python ranks.py NUMBER COUNT FOLDER`; the test looks at the runs."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from training.runs import RECIPE
+
+STOPPED_AT = 5
+CLASSIFYING = {"classification": {"weight": 5.0}}
+
+
+def recipe(**training: Any) -> dict[str, Any]:
+    """With all that spans a batch: batch norm, dropout, few labels, free bits, clipping; and what follows it."""
+    made = copy.deepcopy(RECIPE)
+    # A bias before a batch norm has no gradient but rounding, of which Adam would make whole steps.
+    made["model"]["encoder"][0]["conv"]["bias"] = False
+    made["model"]["classifier"] = [{"linear": {"features": 10}}]
+    made["objective"] = {"reconstruction": {}, "free-bits": {"nats": 0.3}, **CLASSIFYING}
+    # Not a multiple of the processes: their parts of a batch differ in size.
+    given = {"steps": 12, "epochs": None, "batch_size": 201, "log_every": 1, "ema": 0.9, "labels": 300}
+    made["training"].update(given, sync_batch_norm=True, checkpoint_every=4, optimizer={"clip": 50.0, "lr": 3e-4})
+    made["training"].update(training)
+    return made
+
+
+# What is computed over the images of a part is not that of the batch.
+WITHOUT_NORM = {
+    **recipe()["model"],
+    "encoder": [layer for layer in RECIPE["model"]["encoder"] if layer != "batch-norm"],
+}
+STAGES: list[dict[str, Any]] = [
+    {"steps": 4, "freeze": ["decoder"], "objective": {"classification": {"weight": 0.0}}},
+    {"steps": 4},
+]
+RUNS: dict[str, dict[str, Any]] = {
+    "whole": recipe(),
+    "parts": {
+        **recipe(accumulate=3),
+        "model": WITHOUT_NORM,
+        "objective": {"reconstruction": {}, "kl": {}, **CLASSIFYING},
+    },
+    "shard": recipe(shard=True),
+    "stages": {**recipe(steps=None), "stages": STAGES},
+    "shard-stages": {**recipe(steps=None, shard=True), "stages": STAGES},
+    # Without a classification term, the classifier's parameters have no gradient.
+    "idle": {**recipe(ema=None), "objective": {"reconstruction": {}, "kl": {}}},
+}
+
+
+def main(number: int, count: int, folder: Path) -> None:
+    """All runs, and one that is stopped by a signal that only the last process gets."""
+    import torch.distributed as dist
+
+    from convae.core.errors import ConfigError
+    from convae.training import resume, train
+    from convae.training.trainer import Observer, Trainer
+
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=number, world_size=count)
+    for name, written in RUNS.items():
+        train(written, out=folder / name)
+
+    stepped = Trainer._step
+
+    def signalled(trainer: Trainer, batch: Any) -> None:
+        if trainer.state.step == STOPPED_AT - 1 and number == count - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        stepped(trainer, batch)
+
+    for name, written in {"stopped": recipe(), "shard-stopped": recipe(shard=True)}.items():
+        Trainer._step = signalled  # type: ignore[method-assign]
+        run = train(written, out=folder / name)
+        Trainer._step = stepped  # type: ignore[method-assign]
+        assert run.stopped
+        assert run.first == (number == 0)
+    resume(folder / "alone", observer=Observer())
+    try:
+        train(recipe(batch_size=1), out=folder / "refused")
+    except ConfigError as error:
+        (folder / "refusal").write_text(str(error))
+    except Exception as error:
+        (folder / "told elsewhere").write_text(type(error).__name__)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

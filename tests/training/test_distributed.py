@@ -1,0 +1,85 @@
+"""Two processes that share every batch give what one gives, up to rounding; the other tests start them as torchrun."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training.ranks import RUNS, STOPPED_AT, recipe
+from training.runs import StopAt
+
+import convae
+from convae.training import resume, train
+
+TESTS = Path(__file__).parents[1]
+WHICH = {"split", "step", "epoch"}
+
+
+def together(count: int, folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+    command = [sys.executable, "-W", "error", str(TESTS / "training" / "ranks.py")]
+    started = [
+        subprocess.Popen(
+            [*command, str(number), str(count), str(folder)], env=environment, stderr=subprocess.PIPE, text=True
+        )
+        for number in range(count)
+    ]
+    said = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [0] * count, "\n".join(said)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    train(recipe(), out=folder / "alone", observer=StopAt(STOPPED_AT))
+    together(2, folder)
+    return folder
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_alike(one: Path, other: Path) -> None:
+    ones, others = rows(one), rows(other)
+    assert [(row["split"], row["step"]) for row in ones] == [(row["split"], row["step"]) for row in others]
+    for row, same in zip(ones, others, strict=True):
+        assert row.keys() == same.keys()
+        for name, figure in row.items():
+            if name not in WHICH:
+                assert same[name] == pytest.approx(figure, rel=2e-4, abs=2e-4), (row["split"], row["step"], name)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_curves_of_one_and_of_two_processes_agree(name: str, runs: Path, tmp_path: Path) -> None:
+    run = train(RUNS[name], out=tmp_path / "one")
+    assert len(run.metrics) > len(rows(runs / name)) / 2 > 4
+    assert_alike(tmp_path / "one", runs / name)
+    one, two = convae.load(run.path).state_dict(), convae.load(runs / name).state_dict()
+    assert one.keys() == two.keys()
+    assert all(value.allclose(two[key], rtol=1e-3, atol=1e-4) for key, value in one.items())
+
+
+@pytest.mark.parametrize("name", ["stopped", "shard-stopped"])
+def test_a_signal_to_one_process_stops_all_after_the_same_step_and_one_goes_on(
+    name: str, runs: Path, tmp_path: Path
+) -> None:
+    last = sorted((runs / name / "checkpoints").iterdir())[-1]
+    assert last.name == f"step-{STOPPED_AT:08d}-stopped"
+    assert not resume(runs / name).stopped
+    assert_alike(runs / "whole", runs / name)
+
+
+def test_what_one_began_two_go_on_with(runs: Path) -> None:
+    assert_alike(runs / "whole", runs / "alone")
+
+
+def test_more_processes_than_images_in_a_batch_are_refused_in_one_sentence(runs: Path) -> None:
+    assert "2 processes cannot share batches of 1" in (runs / "refusal").read_text()
+    assert (runs / "told elsewhere").read_text() == "ToldElsewhereError"
+    assert not (runs / "refused").exists()
