@@ -8,6 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from convae.core.errors import ConfigError
 from convae.data import Batches, in_order
 
 
@@ -124,3 +125,37 @@ def test_an_error_in_the_thread_reaches_the_consumer(numbered, monkeypatch):
     with pytest.raises(OSError, match="the disk is gone"):
         next(iterator)
     assert threads() == 0
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@given(processes=st.integers(1, 5), size=st.integers(5, 23))
+def test_the_parts_of_several_processes_are_the_batch(numbered, processes, size):
+    labels = np.where(np.arange(50) % 3, np.arange(50) % 4, -1)
+    whole = Batches(numbered(50), size, seed=3, labels=labels)
+    shares = [Batches(numbered(50), size, seed=3, labels=labels, part=(rank, processes)) for rank in range(processes)]
+    for batch, *parts in zip(whole.iterate(1), *(share.iterate(1) for share in shares), strict=True):
+        assert torch.equal(torch.cat([part.indices for part in parts]), batch.indices)
+        assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
+        assert [part.start for part in parts] == [size * rank // processes for rank in range(processes)]
+        assert {part.whole for part in parts} == {size}
+        assert batch.labels is not None
+        for part in parts:
+            assert part.labelled == pytest.approx(float((batch.labels >= 0).double().mean()))
+
+
+def test_parts_know_their_place(numbered):
+    (batch,) = Batches(numbered(10), 10, seed=0, part=(1, 2)).iterate(0)
+    parts = list(batch.parts(3))
+    assert [(part.start, len(part), part.whole) for part in parts] == [(5, 1, 10), (6, 2, 10), (8, 2, 10)]
+    assert list(batch.parts(1)) == [batch]
+    assert len(list(batch.parts(9))) == 5
+
+
+def test_processes_take_whole_batches_by_turns_without_training(numbered):
+    found = [[batch.indices.tolist() for batch in in_order(numbered(10), 4, part=(rank, 2))] for rank in range(2)]
+    assert found == [[[0, 1, 2, 3], [8, 9]], [[4, 5, 6, 7]]]
+
+
+def test_more_processes_than_images_in_a_batch_are_refused(numbered):
+    with pytest.raises(ConfigError, match="3 processes cannot share batches of 2"):
+        Batches(numbered(10), 2, seed=0, part=(0, 3))

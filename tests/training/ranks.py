@@ -1,4 +1,4 @@
-"""What several processes do together in the tests: `python ranks.py NUMBER COUNT FOLDER`; the test looks at the runs."""
+"""What several processes do together in the tests: `python ranks.py NUMBER COUNT FOLDER`; tests look at the runs."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import convae
 from convae.training import resume, train
 
 TESTS = Path(__file__).parents[1]
-WHICH = {"split", "step", "epoch"}
+WHICH = {"split", "step", "epoch", "note"}
 
 
 def together(count: int, folder: Path) -> None:

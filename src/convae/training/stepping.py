@@ -99,7 +99,7 @@ class Stepper:
         return Stepped({**figures, "gradient_norm": norm}, skipped, faulty)
 
     def gradients(self, batch: Batch, objective: StageObjective, clocks: Clocks) -> dict[str, Tensor]:
-        """The figures of the whole batch, after adding its gradients, of the scaled loss, to those of the parameters."""
+        """The figures of the whole batch, after adding the gradients of the scaled loss to those of the parameters."""
         step, ranks = clocks.training.step, self._ranks
         # For layers that draw from their device's default generator. Seeding those of all devices takes longer.
         seed = torch.default_generator.manual_seed if batch.images.device.type == "cpu" else torch.manual_seed
