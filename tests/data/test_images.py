@@ -238,3 +238,29 @@ def test_grey_in_three_channels_is_the_grey_three_times(photo, fit):
     grey, rgb = (preprocess(photo(mode="L"), (16, 16), channels=channels, fit=fit) for channels in (1, 3))
     np.testing.assert_array_equal(rgb, np.repeat(grey, 3, axis=-1))
     np.testing.assert_array_equal(rgb, preprocess(photo(mode="L").convert("RGB"), (16, 16), channels=3, fit=fit))
+
+
+@pytest.mark.parametrize(("size", "into"), [((218, 178), (64, 64)), ((33, 50), (64, 20)), ((600, 400), (16, 48))])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_resizing_is_that_of_pillow(photo, mode, size, into):
+    image = photo(size[1], size[0], mode)
+    if mode == "RGBA":
+        image.putalpha(photo(size[1], size[0], "L", seed=1).point(lambda level: 2 * level))
+    got = preprocess(image, into, channels=len(mode), fit="squash")
+    oracle = np.asarray(image.resize(into[::-1], Image.Resampling.BICUBIC)).reshape(got.shape)
+    visible = oracle[..., -1:] > 100 if mode == "RGBA" else True
+    assert (np.abs(got.astype(int) - oracle) * visible).max() <= (3 if mode == "RGBA" else 1)
+
+
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    into=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+def test_a_mirrored_image_comes_out_mirrored_by_crop(size, into):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 1), np.uint8)
+    upright, mirrored = preprocess(pixels, into), preprocess(np.ascontiguousarray(pixels[::-1, ::-1]), into)
+    assert np.abs(upright.astype(int) - mirrored[::-1, ::-1]).max() <= 2
+
+
+def test_a_hair_of_extreme_aspect_costs_no_memory():
+    assert preprocess(np.full((1, 100_000, 1), 9, np.uint8), (64, 64)).tolist() == [[[9]] * 64] * 64

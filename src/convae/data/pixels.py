@@ -30,12 +30,12 @@ def as_kind(values: NDArray[Any], kind: str) -> Pixels:
     """
     if values.dtype == np.bool_:
         values = values.astype(np.uint8) * np.uint8(255)
+    if values.dtype == kind and values.dtype in (np.uint8, np.uint16):
+        return values
     if np.issubdtype(values.dtype, np.floating):
         if not np.all((values >= 0) & (values <= 1)):
             raise DataError(f"{_NEEDED}, got values from {values.min():g} to {values.max():g}")
         shares: NDArray[np.float32] = values.astype(np.float32, copy=False)
-    elif values.dtype.name == kind:
-        return values
     elif values.dtype in (np.uint8, np.uint16):
         shares = np.divide(values, np.iinfo(values.dtype).max, dtype=np.float32)
     else:

@@ -32,7 +32,7 @@ from convae.data.config import Fit
 from convae.data.pixels import Kind
 from convae.data.sources.base import Column
 
-FORMAT = 2
+FORMAT = 3
 """Version of the folder's layout and of the resizing; another one is another store."""
 _SMALL = ("arrays.npz", "names.json", "skipped.csv")
 

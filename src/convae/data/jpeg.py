@@ -1,0 +1,48 @@
+"""The fast path of JPEG files: decoded by simplejpeg, where that is installed (the extra `jpeg`).
+
+Pillow and simplejpeg decode by the same library, libjpeg-turbo, and are asked for the same here, so that the pixels
+are equal bit for bit; what is saved are Pillow's own costs, more than half of the time. Whatever is not in perfect
+order is left to Pillow, so that a damaged image is taken or refused, and for the same reason, with and without.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+try:
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
+
+LARGEST = 1 << 28
+"""Bytes of a file that are read into memory at once."""
+_COLOURS = {"Gray": "GRAY", "YCbCr": "RGB", "RGB": "RGB"}
+
+
+def decode(content: bytes, longest: int | None, megapixels: float) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
+    """The pixels of a JPEG as they lie in the file, and its height and width; None where Pillow has to decide.
+
+    Args:
+        content: of the file.
+        longest: decodes at a half, quarter or eighth of the size, as long as each axis keeps so many pixels.
+        megapixels: the most pixels that an image may have, in millions.
+
+    Returns:
+        (height, width, channels) one or three channels.
+    """
+    if simplejpeg is None or not content.startswith(b"\xff\xd8\xff"):
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+        if colours not in _COLOURS or height * width > megapixels * 1e6:
+            return None
+        factor = 1 if longest is None else min(height // longest, width // longest)
+        factor = next((known for known in (8, 4, 2) if factor >= known), 1)
+        sides = -(-height // factor), -(-width // factor)
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            content, colorspace=_COLOURS[colours], min_height=sides[0], min_width=sides[1]
+        )
+    except (ValueError, KeyError):  # it knows names for some kinds only
+        return None
+    return (pixels, (height, width)) if pixels.shape[:2] == sides else None
