@@ -1,10 +1,13 @@
-"""The source of Hugging Face data sets, on a stand-in for the parts of `datasets` that it uses."""
+"""The source of Hugging Face data sets: what is on the disk by the library itself, the Hub by a stand-in for it."""
 
 from __future__ import annotations
 
+import io
 import sys
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from convae.core.errors import ConfigError, DataError
 from convae.data import DataConfig, open_split
@@ -33,7 +36,7 @@ def test_the_official_parts_the_classes_and_what_cannot_be_decoded(hub):
 def test_columns_can_be_named_and_wrong_names_are_told(hub):
     opened(image="picture", config="small", revision="v1")
     assert hub[-1][:2] == ("small", "v1")
-    with pytest.raises(DataError, match="unknown column of images 'pictures': did you mean 'picture'"):
+    with pytest.raises(DataError, match="unknown column 'pictures': did you mean 'picture'"):
         opened(image="pictures")
     with pytest.raises(ConfigError, match="unknown column 'knd': did you mean 'kind'"):
         opened(label="knd")
@@ -56,3 +59,107 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ConfigError, match=r"pip install 'convae\[hugging-face\]'"):
         opened()
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """The library itself, with a cache of its own and nothing to show."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    datasets.disable_progress_bars()
+    return datasets
+
+
+@pytest.fixture
+def rows(library, photo):
+    """Four rows in the library's own types, of which two have no image."""
+
+    def content(seed):
+        file = io.BytesIO()
+        photo(seed=seed).save(file, "PNG")
+        return {"bytes": file.getvalue(), "path": None}
+
+    features = library.Features(
+        picture=library.Image(),
+        kind=library.ClassLabel(names=["cat", "dog"]),
+        year=library.Value("int64"),
+        place=library.Value("string"),
+        weight=library.Value("float64"),
+    )
+    columns = {
+        "picture": [content(0), {"bytes": b"junk", "path": None}, None, content(3)],
+        "kind": [0, 1, 0, None],
+        "year": [1999, 2001, 2001, 2003],
+        "place": ["Rome", "Oslo", None, "Oslo"],
+        "weight": [1.0, 2.0, 3.0, 4.5],
+    }
+    return library.Dataset.from_dict(columns, features=features)
+
+
+@pytest.mark.parametrize("form", ["parquet", "saved", "saved in parts"])
+def test_what_the_library_wrote_is_read(library, rows, tmp_path, form):
+    folder = tmp_path / "pets"
+    folder.mkdir()
+    if form == "parquet":
+        rows.to_parquet(folder / "train-00000-of-00001.parquet")
+        rows.to_parquet(folder / "test-00000-of-00001.parquet")
+    elif form == "saved":
+        rows.save_to_disk(folder)
+    else:
+        library.DatasetDict({"test": rows, "train": rows}).save_to_disk(folder)
+    split = opened(path=str(folder))
+    parts = ["train"] if form == "saved" else ["train", "test"]
+    assert split.source == "hugging-face pets"
+    assert split.keys == [f"{part}/00000{row}" for part in parts for row in (0, 3)]
+    assert [name for name, _ in split.skipped] == [f"{part}/00000{row}" for part in parts for row in (1, 2)]
+    assert (split.classes, split.labels.tolist()) == (("cat", "dog"), [0, -1] * len(parts))
+    assert split.shape == (3, 30, 40)
+
+
+def test_columns_of_texts_and_numbers_may_be_the_label(rows, tmp_path):
+    rows.save_to_disk(tmp_path / "pets")
+
+    def labelled(name):
+        source = {"hugging-face": {"path": str(tmp_path / "pets"), "label": name}}
+        return open_split(DataConfig(source=source), "all")
+
+    assert (labelled("place").classes, labelled("place").labels.tolist()) == (("Oslo", "Rome"), [1, 0])
+    assert (labelled("year").classes, labelled("year").labels.tolist()) == (None, [1999, 2003])
+    for name, message in (("weight", "holds neither classes"), ("plce", "unknown column 'plce': did you mean 'place'")):
+        with pytest.raises(DataError, match=message):
+            labelled(name)
+
+
+def test_a_folder_of_images_as_the_library_reads_it(library, tmp_path, photo):
+    for number in range(6):
+        path = tmp_path / "pets" / ("train" if number < 4 else "test") / ("cat" if number % 2 else "dog")
+        path.mkdir(parents=True, exist_ok=True)
+        photo(seed=number).save(path / f"{number}.png")
+    (tmp_path / "pets" / "train" / "cat" / "1.png").write_bytes(b"junk")
+    split = opened(path=str(tmp_path / "pets"))
+    assert len(split) == 5
+    assert len(split.skipped) == 1
+    assert split.classes == ("cat", "dog")
+    assert len(opened("test", path=str(tmp_path / "pets"))) == 2
+
+
+def test_a_column_of_contents_is_one_of_images_when_it_is_named(library, tmp_path, photo):
+    file = io.BytesIO()
+    photo().save(file, "PNG")
+    (tmp_path / "pets").mkdir()
+    table = pyarrow.table({"blob": [file.getvalue(), b"junk", file.getvalue()], "y": [1, 2, 3]})
+    parquet.write_table(table, tmp_path / "pets" / "whole.parquet")
+    assert len(opened(path=str(tmp_path / "pets"), image="blob")) == 2
+    with pytest.raises(DataError, match="none of its columns is one of images: give `image`, of blob, y"):
+        opened(path=str(tmp_path / "pets"))
+    with pytest.raises(DataError, match="the column y holds no images"):
+        opened(path=str(tmp_path / "pets"), image="y")
+
+
+def test_folders_that_are_not_there_or_hold_nothing_are_one_sentence(library, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path in ("empty", "none"):
+        with pytest.raises(DataError, match="cannot be loaded") as caught:
+            opened(path=str(tmp_path / path))
+        assert "\n" not in str(caught.value)

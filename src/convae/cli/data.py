@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +42,7 @@ def data(
     config = parse(DataConfig, override(given, options or []), "data")
     with work_bar() as bar:
         split = open_split(config, "all", progress=bar)
-        (sheet,) = new_files(out, [f"{split.source.replace(' ', '-')}.png"], force)
+        (sheet,) = new_files(out, [re.sub(r"[^\w.-]+", "-", split.source) + ".png"], force)
         rows = _rows(split, config, bar)
     table = Table(title=split.source, title_justify="left", show_header=False)
     for name, text in rows:

@@ -24,8 +24,10 @@ _LARGEST = 4 << 20
 _LISTS = {"parts": "list_eval_partition.txt", "identities": "identity_CelebA.txt", "attributes": "list_attr_celeba.txt"}
 
 
-def _drive(identity: str) -> tuple[str, ...]:
-    return (f"https://drive.usercontent.google.com/download?id={identity}&export=download&confirm=t",)
+def _remote(name: str, identity: str, digest: str) -> Remote:
+    """A file in its authors' Google Drive, which is often over its quota, and at the GRAAL of Université Laval."""
+    drive = f"https://drive.usercontent.google.com/download?id={identity}&export=download&confirm=t"
+    return Remote(name, (drive, f"https://graal.ift.ulaval.ca/public/celeba/{name}"), digest, "md5")
 
 
 class Celeba(PublishedSource):
@@ -38,24 +40,10 @@ class Celeba(PublishedSource):
 
     origin: ClassVar = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
     remotes: ClassVar = (
-        Remote(
-            "list_eval_partition.txt",
-            _drive("0B7EVK8r0v71pY0NSMzRuSXJEVkk"),
-            "d32c9cbf5e040fd4025c592c306e6668",
-            "md5",
-        ),
-        Remote(
-            "identity_CelebA.txt",
-            _drive("1_ee_0u7vcNLOfNLegJRHmolfH5ICW-XS"),
-            "32bd1bd63d3c78cd57e08160ec5ed1e2",
-            "md5",
-        ),
-        Remote(
-            "list_attr_celeba.txt", _drive("0B7EVK8r0v71pblRyaVFSWGxPY0U"), "75e246fa4810816ffd6ee81facbd244c", "md5"
-        ),
-        Remote(
-            "img_align_celeba.zip", _drive("0B7EVK8r0v71pZjFTYXZWM3FlRnM"), "00d2c5bc6d35e252742224ab0c1e8fcb", "md5"
-        ),
+        _remote("list_eval_partition.txt", "0B7EVK8r0v71pY0NSMzRuSXJEVkk", "d32c9cbf5e040fd4025c592c306e6668"),
+        _remote("identity_CelebA.txt", "1_ee_0u7vcNLOfNLegJRHmolfH5ICW-XS", "32bd1bd63d3c78cd57e08160ec5ed1e2"),
+        _remote("list_attr_celeba.txt", "0B7EVK8r0v71pblRyaVFSWGxPY0U", "75e246fa4810816ffd6ee81facbd244c"),
+        _remote("img_align_celeba.zip", "0B7EVK8r0v71pZjFTYXZWM3FlRnM", "00d2c5bc6d35e252742224ab0c1e8fcb"),
     )
 
     def locate(self, folder: Path) -> Mapping[str, Path] | None:

@@ -1,8 +1,9 @@
-"""Data sets of the Hugging Face Hub, by the library `datasets`, which is imported here alone."""
+"""Data sets of the Hugging Face Hub or in its formats, by the library `datasets`, which is imported here alone."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,27 +14,30 @@ from convae.core.errors import ConfigError, DataError
 from convae.core.names import unknown
 from convae.core.progress import Progress
 from convae.data.images import MEGAPIXELS, is_grey, load_with_size, opened, oriented_size
-from convae.data.labels import PART_NAMES
+from convae.data.labels import PART_NAMES, numbered
 from convae.data.places import Places
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
 
 _SURVEYED = 256
 """Images whose headers are looked at."""
+_SAVED = ("dataset_dict.json", "state.json")
+"""What `save_to_disk` leaves: of several parts, of one."""
 
 
 class HuggingFace(Source):
-    """The images of a data set on the Hugging Face Hub; needs the extra `hugging-face`.
+    """The images of a data set that the library `datasets` opens; needs the extra `hugging-face`.
 
-    Its splits `train`, `validation` and `test` are the official parts; any other is left out. Every column of classes
-    is kept. Rows that cannot be decoded are skipped.
+    On the Hub or on this disk: Parquet, a folder of images, or what `save_to_disk` wrote. Its splits `train`,
+    `validation` and `test` are the official parts, and any other is left out unless it is the only one. Every column of
+    classes is kept. Rows that cannot be decoded are skipped.
 
     Args:
         places: whether downloading is allowed; what is downloaded lies where `datasets` puts it.
-        path: the data set's name on the Hub, or a local path that `datasets.load_dataset` takes.
+        path: the data set's name on the Hub, or a folder.
         config: the configuration of a data set that has several.
         revision: the branch, tag or commit.
-        image: the column of images; by default the first one.
-        label: the column that is the label; by default the first column of classes.
+        image: the column of images, or of files' contents or paths; by default the first one of images.
+        label: the column of classes, texts or whole numbers that is the label; by default the first one of classes.
     """
 
     def __init__(
@@ -52,8 +56,9 @@ class HuggingFace(Source):
 
     @property
     def name(self) -> str:
-        """`hugging-face` and the data set's name."""
-        return f"hugging-face {self._given[0]}"
+        """`hugging-face` and the data set's name, or the last part of the path."""
+        path = Path(self._given[0]).expanduser()
+        return f"hugging-face {path.resolve().name if path.is_dir() else self._given[0]}"
 
     def prepare(self, progress: Progress | None = None) -> None:
         """Loads the data set, which downloads it the first time."""
@@ -85,10 +90,9 @@ class HuggingFace(Source):
         names = [f"{name}/{row:06d}" for name, part in self._parts.items() for row in range(len(part))]
         numbers = [PART_NAMES[name] for name in self._parts]
         parts = np.repeat(np.array(numbers, np.int8), [len(part) for part in self._parts.values()])
-        columns = {name: self._column(name, classes) for name, classes in self._classes.items()}
-        label = self._wanted[1] or next(iter(columns), None)
-        if label is not None and label not in columns:
-            raise DataError(f"{self.name}: {unknown('column of classes', label, columns or ['nothing'])}")
+        label = self._wanted[1] or next(iter(self._classes), None)
+        kept = dict.fromkeys([*self._classes, *([] if label is None else [label])])
+        columns = {name: self._column(name) for name in kept}
         return Listing(names, columns, label, parts if len(set(numbers)) > 1 else None)
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
@@ -99,9 +103,17 @@ class HuggingFace(Source):
             index -= len(part)
         raise IndexError(index)
 
-    def _column(self, name: str, classes: tuple[str, ...]) -> Column:
-        values = [-1 if value is None else value for part in self._parts.values() for value in part[name]]
-        return Column(np.array(values, np.int64), classes)
+    def _column(self, name: str) -> Column:
+        features = next(iter(self._parts.values())).features
+        if name not in features:
+            raise DataError(f"{self.name}: {unknown('column', name, features)}")
+        values = [value for part in self._parts.values() for value in part[name]]
+        if all(value is None or type(value) is int for value in values):
+            numbers = np.array([-1 if value is None else value for value in values], np.int64)
+            return Column(numbers, self._classes.get(name))
+        if all(value is None or isinstance(value, str | bool) for value in values):
+            return numbered(["" if value is None else str(value) for value in values])
+        raise DataError(f"{self.name}: the column {name} holds neither classes, texts nor whole numbers")
 
     @cached_property
     def _parts(self) -> dict[str, Any]:
@@ -110,27 +122,44 @@ class HuggingFace(Source):
             datasets = importlib.import_module("datasets")
         except ImportError as error:
             raise ConfigError("data.source hugging-face needs an extra: pip install 'convae[hugging-face]'") from error
-        path, config, revision = self._given
-        where = datasets.DownloadConfig(local_files_only=not self._places.download)
         try:
-            found = datasets.load_dataset(path, config, revision=revision, download_config=where)
+            found = self._loaded(datasets)
         except Exception as error:  # The Hub, the network and the files can fail in any way.
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise DataError(f"{self.name}: cannot be loaded ({reason})") from error
         parts = {name: part for name, part in found.items() if name in PART_NAMES}
+        if not parts and len(found) == 1:
+            parts = {"train": part for part in found.values()}
         if not parts:
             raise DataError(f"{self.name}: has no split train, validation or test, but {', '.join(found)}")
         features = next(iter(parts.values())).features
         images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-        wanted = self._wanted[0]
-        if not images or (wanted is not None and wanted not in images):
-            raise DataError(f"{self.name}: {unknown('column of images', wanted or 'image', images or ['nothing'])}")
-        self._image = wanted or images[0]
+        wanted = self._wanted[0] or next(iter(images), None)
+        if wanted is None:
+            raise DataError(f"{self.name}: none of its columns is one of images: give `image`, of {', '.join(features)}")
+        if wanted not in features:
+            raise DataError(f"{self.name}: {unknown('column', wanted, features)}")
+        self._image = wanted
         self._classes = {
             name: tuple(feature.names) for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)
         }
         undecoded = datasets.Image(decode=False)
-        return {name: part.cast_column(self._image, undecoded) for name, part in sorted(parts.items(), key=_place)}
+        try:
+            return {name: part.cast_column(wanted, undecoded) for name, part in sorted(parts.items(), key=_place)}
+        except Exception as error:  # The libraries below have errors of many kinds.
+            raise DataError(f"{self.name}: the column {wanted} holds no images, files' contents or paths") from error
+
+    def _loaded(self, datasets: Any) -> Mapping[str, Any]:
+        """The parts, from the Hub or from this disk."""
+        path, config, revision = self._given
+        folder = Path(path).expanduser()
+        if any((folder / name).is_file() for name in _SAVED):
+            saved = datasets.load_from_disk(str(folder))
+            return saved if isinstance(saved, Mapping) else {"train": saved}
+        local = str(folder) if folder.exists() else path
+        where = datasets.DownloadConfig(local_files_only=not self._places.download)
+        found: Mapping[str, Any] = datasets.load_dataset(local, config, revision=revision, download_config=where)
+        return found
 
 
 def _place(item: tuple[str, Any]) -> int:
