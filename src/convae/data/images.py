@@ -72,8 +72,8 @@ def load_with_size(
 ) -> tuple[Image.Image | Pixels, tuple[int, int]]:
     """`load`, of a file or its content, and the height and width there; its errors do not name the file."""
     longest = None if near is None else math.ceil(_MARGIN * max(near))
-    content = _content_of_jpeg(content)
-    if isinstance(content, bytes):
+    if isinstance(content, bytes) or jpeg.may_take(content):
+        content = content if isinstance(content, bytes) else content.read_bytes()
         found = jpeg.decode(content, longest, megapixels)
         # EXIF data, and the XMP data that may take their place, say how the image is turned.
         if found is not None and (b"Exif" in content or b"Orientation" in content):
@@ -87,18 +87,6 @@ def load_with_size(
             image.draft(None, (longest, longest))
         image.load()
         return _upright(image, _orientation(image)), size
-
-
-def _content_of_jpeg(content: Path | bytes) -> Path | bytes:
-    """The content of a file that is called a JPEG, where the fast path may take it; otherwise what was given."""
-    if jpeg.simplejpeg is None or isinstance(content, bytes) or content.suffix.lower() not in {".jpg", ".jpeg"}:
-        return content
-    with contextlib.suppress(OSError):
-        found = content.stat()
-        # Opening a pipe would block for ever.
-        if stat.S_ISREG(found.st_mode) and found.st_size <= jpeg.LARGEST:
-            return content.read_bytes()
-    return content
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -7,6 +7,10 @@ order is left to Pillow, so that a damaged image is taken or refused, and for th
 
 from __future__ import annotations
 
+import os
+import stat
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,9 +19,21 @@ try:
 except ImportError:
     simplejpeg = None
 
-LARGEST = 1 << 28
+_LARGEST = 1 << 28
 """Bytes of a file that are read into memory at once."""
+_SUFFIXES = frozenset({".jpg", ".jpeg"})
 _COLOURS = {"Gray": "GRAY", "YCbCr": "RGB", "RGB": "RGB"}
+
+
+def may_take(path: Path) -> bool:
+    """Whether a file is called a JPEG, and can be read at once: a pipe would block for ever."""
+    if simplejpeg is None or path.suffix.lower() not in _SUFFIXES:
+        return False
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST and os.access(path, os.R_OK)
 
 
 def decode(content: bytes, longest: int | None, megapixels: float) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:

@@ -129,14 +129,15 @@ class HuggingFace(Source):
             raise DataError(f"{self.name}: cannot be loaded ({reason})") from error
         parts = {name: part for name, part in found.items() if name in PART_NAMES}
         if not parts and len(found) == 1:
-            parts = {"train": part for part in found.values()}
+            parts = {"train": next(iter(found.values()))}
         if not parts:
             raise DataError(f"{self.name}: has no split train, validation or test, but {', '.join(found)}")
         features = next(iter(parts.values())).features
         images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
         wanted = self._wanted[0] or next(iter(images), None)
         if wanted is None:
-            raise DataError(f"{self.name}: none of its columns is one of images: give `image`, of {', '.join(features)}")
+            choice = ", ".join(features)
+            raise DataError(f"{self.name}: none of its columns is one of images: give `image`, of {choice}")
         if wanted not in features:
             raise DataError(f"{self.name}: {unknown('column', wanted, features)}")
         self._image = wanted
