@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint docs format clean
+.PHONY: help demo test lint docs examples format clean
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
 
@@ -41,6 +41,12 @@ docs: .venv/.documenting ## the pages in docs/_build/html, tables made from the 
 	@rm -rf docs/_build
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+examples: .venv/.developing ## run the notebooks; what they give goes to docs/_build/examples
+	@mkdir -p docs/_build/examples
+	@for name in examples/*.ipynb; do \
+		$(BIN)/jupyter-execute "$$name" --output="$(CURDIR)/docs/_build/$$name" || exit 1; \
+	done
 
 format: .venv/.developing  ## rewrite the sources in the project's style
 	@$(BIN)/ruff format .

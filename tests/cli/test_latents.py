@@ -57,7 +57,6 @@ def test_a_command_writes_what_it_says_the_same_again_and_never_over_it(
 @pytest.mark.parametrize(
     ("command", "more"),
     [
-        ("sample", ["--count", "9"]),
         ("traverse", []),
         ("manifold", ["--steps", "3"]),
         ("interpolate", ["0", "1", "2", "--steps", "3"]),
@@ -65,12 +64,22 @@ def test_a_command_writes_what_it_says_the_same_again_and_never_over_it(
         ("neighbours", ["0", "--count", "2"]),
         ("clusters", ["--count", "3"]),
         ("reconstruct", ["--every"]),
+        ("scatter", []),
+        ("translate", ["0", "1", "--having", "DATA", "--without", "DATA"]),
+        ("ood", ["--against", "DATA"]),
+        ("encode", ["--format", "parquet"]),
+        ("evaluate", ["--html", "PAGE"]),
     ],
 )
-@pytest.mark.parametrize("shape", [(3, 6, 10)])
+@pytest.mark.parametrize("shape", [(3, 6, 10), (2, 16), (5, 4, 6), (1, 3, 4, 5)])
 def test_models_of_other_shapes_are_used_alike(
     command: str, more: list[str], shape: tuple[int, ...], photos: Path, tmp_path: Path
 ) -> None:
+    """RGB, signals of two channels, images of five, volumes."""
+    if shape[0] != 3:
+        photos = tmp_path / "arrays.npy"
+        np.save(photos, np.random.default_rng(0).random((6, *shape[1:], shape[0]), np.float32))
+    data = photos if shape[0] == 3 else f"{{arrays: {{path: {photos}, channels: last}}}}"
     model = convae.build(
         {
             "input": list(shape),
@@ -80,8 +89,10 @@ def test_models_of_other_shapes_are_used_alike(
         }
     )
     convae.save(model, tmp_path / "model")
-    given = [] if command == "sample" else ["--data", photos, "--split", "all"]
-    run(command, tmp_path / "model", *more, *given, "--out", tmp_path / "out")
+    given = ["--data", data, "--split", "all"]
+    given += ["--out", tmp_path / "out"] if command != "evaluate" else []
+    words = {"DATA": data, "PAGE": tmp_path / "out" / "page.html"}
+    run(command, tmp_path / "model", *(words.get(word, word) for word in more), *given)
     assert files(tmp_path / "out")
 
 

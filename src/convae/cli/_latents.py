@@ -73,6 +73,11 @@ def _file(model: VAE, path: Path) -> Tensor:
     return to_tensor(load_and_preprocess(path, sizes, channels=channels, fit=fit))
 
 
+def pictured(model: VAE) -> bool:
+    """Whether the model's images are such as a PNG can hold: two axes, and grey, RGB or RGBA."""
+    return len(model.input_shape) == 3 and model.input_shape[0] in (1, 3, 4)
+
+
 def image_paths(folder: Path, names: Sequence[str], *, two_axes: bool) -> list[Path]:
     """Where images with these names go: the same nested folders, as PNG, or as .npy where they are no pictures.
 

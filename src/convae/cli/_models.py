@@ -26,9 +26,10 @@ def open_model(path: Path, device: str) -> VAE:
 def open_images(model: VAE, data: str | None, data_dir: Path | None, split: str, progress: Progress) -> Split:
     """The images of a split, brought to the model's shape as they were in training.
 
-    Without `data`, the data that the model was trained on.
+    Without `data`, the data that the model was trained on. Options of a source are written as in a recipe:
+    `{arrays: {path: signals.npy, channels: last}}`.
     """
-    from convae.core.config import parse
+    from convae.core.config import parse, parse_yaml
     from convae.data import DataConfig, open_split
 
     remembered: dict[str, Any] = dict(model.metadata.get("data", {}))
@@ -36,7 +37,7 @@ def open_images(model: VAE, data: str | None, data_dir: Path | None, split: str,
         raise ConfigError("the model does not say what it was trained on: give --data")
     config = {**remembered, "channels": model.input_shape[0], "size": model.input_shape[1:]}
     if data is not None:
-        config["source"] = data
+        config["source"] = parse_yaml(data, "--data") if data.startswith("{") else data
     if data_dir is not None:
         config["dir"] = data_dir
     return open_split(parse(DataConfig, config, "data"), split, progress=progress)  # type: ignore[arg-type]  # checked there

@@ -19,14 +19,14 @@ def decode(
     force: Force = False,
 ) -> None:
     """Decode latents to images with the names of those that were encoded."""
-    from convae.cli._latents import image_paths, write_image
+    from convae.cli._latents import image_paths, pictured, write_image
     from convae.cli._models import new_files, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.latents import decoded, read_latents
 
     loaded = open_model(model, device)
     encoding, _ = read_latents(latents)
-    paths = image_paths(out, encoding.names, two_axes=len(loaded.input_shape) == 3)
+    paths = image_paths(out, encoding.names, two_axes=pictured(loaded))
     new_files(out, [str(path.relative_to(out)) for path in paths], force)
     done = 0
     with work_bar() as bar:

@@ -28,7 +28,7 @@ def reconstruct(
     import numpy as np
     import torch
 
-    from convae.cli._latents import image_paths, write_image
+    from convae.cli._latents import image_paths, pictured, write_image
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.data import in_order
@@ -39,7 +39,7 @@ def reconstruct(
     with work_bar() as bar:
         images = open_images(loaded, data, data_dir, split, bar)
         shown = min(count, len(images))
-        paths = image_paths(out, images.keys, two_axes=len(loaded.input_shape) == 3) if every else []
+        paths = image_paths(out, images.keys, two_axes=pictured(loaded)) if every else []
         sheet, *_ = new_files(out, ["reconstructions.png", *(str(path.relative_to(out)) for path in paths)], force)
         originals, reconstructions, done = [], [], 0
         wanted = np.arange(len(images) if every else shown)
