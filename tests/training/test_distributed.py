@@ -14,7 +14,9 @@ from training.ranks import RUNS, STOPPED_AT, recipe
 from training.runs import StopAt
 
 import convae
+from convae.core.errors import ConfigError, OutputError
 from convae.training import resume, train
+from convae.training.sweep import sweep
 
 TESTS = Path(__file__).parents[1]
 WHICH = {"split", "step", "epoch", "note"}
@@ -83,3 +85,31 @@ def test_more_processes_than_images_in_a_batch_are_refused_in_one_sentence(runs:
     assert "2 processes cannot share batches of 1" in (runs / "refusal").read_text()
     assert (runs / "told elsewhere").read_text() == "ToldElsewhereError"
     assert not (runs / "refused").exists()
+
+
+def test_a_launch_that_is_started_again_goes_on_with_its_own_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-7")
+    first = train(recipe(), observer=StopAt(STOPPED_AT))
+    again = train(recipe())  # the same agent starts it
+    assert (again.path, again.stopped) == (first.path, False)
+    assert len(rows(again.path)) == 14
+
+    monkeypatch.setattr(os, "getppid", lambda: 1)  # another agent: a launch of the same name, but a new one
+    anew = train(recipe(), observer=StopAt(2))
+    assert anew.path != first.path
+    monkeypatch.setattr(os, "getppid", lambda: 2)  # another agent of a launch that torchrun says was restarted
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert train(recipe(), observer=StopAt(3), out=anew.path).path == anew.path
+
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # nobody gave it a name: the agent alone tells
+    with pytest.raises(OutputError, match="is there already"):
+        train(recipe(), out=anew.path)
+
+
+def test_a_sweep_is_not_for_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="one process"):
+        sweep(recipe(), ["training.seed=1,2"], out=tmp_path)

@@ -10,6 +10,7 @@ share it. On CPUs they talk by gloo, between GPUs by NCCL. One process alone has
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -202,8 +203,10 @@ class Ranks:
             text = str(error)
             if self.count == 1 or not (isinstance(error, dist.DistError) or "gloo" in text):
                 raise
+            # Without places in gloo's source.
+            reason = re.sub(r"\[/\S*\] ?", "", text.splitlines()[0]).partition(". ")[0]
             lost = (
-                f"lost the connection to another of the {self.count} processes ({text.splitlines()[0]}): torchrun's "
+                f"lost the connection to another of the {self.count} processes ({reason}): torchrun's "
                 "--max-restarts starts all of them again, at the last checkpoint"
             )
             raise TrainingError(lost) if self.first else ToldElsewhereError(lost) from error

@@ -6,12 +6,16 @@ import contextlib
 import json
 import os
 import socket
+import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from convae.core.errors import ConfigError
 from convae.core.files import write_json
@@ -21,6 +25,8 @@ MANY = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables that say that a process is one of several."""
 SIGNED = "launch.json"
 """In the folder of a run that torchrun began."""
+POLL = 0.02
+"""Seconds between two looks at what the first process says."""
 UNNAMED = "none"
 """torchrun's name of a launch that nobody gave one."""
 
@@ -40,7 +46,10 @@ def launched() -> Iterator[Ranks]:
         yield Ranks()
         return
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        store, number, count = next(rendezvous("env://"))
+        meeting = PrefixStore(_meeting(store, number, count), store)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=meeting, rank=number, world_size=count)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"the other {os.environ['WORLD_SIZE']} processes cannot be reached ({str(error).splitlines()[0]}): start "
@@ -50,6 +59,43 @@ def launched() -> Iterator[Ranks]:
         yield Ranks(dist.get_rank(), dist.get_world_size(), local)
     finally:
         dist.destroy_process_group()
+
+
+def _meeting(store: Store, number: int, count: int) -> str:
+    """A name that the processes of this attempt agree on.
+
+    torchrun keeps the store when it starts processes again, and with it the addresses of those that died: what an
+    earlier attempt wrote must not be taken for what one of this attempt says.
+
+    Raises:
+        RuntimeError: the others did not come.
+    """
+    own = uuid.uuid4().hex
+    if number == 0:
+        store.set("convae", own)
+        for other in range(1, count):
+            # Nobody but a process of this attempt can have answered to a name that is so new.
+            store.set(f"{own}/{str(store.get(f'{own}/{other}'), 'ascii')}", "come")
+        return own
+    until = time.monotonic() + dist.constants.default_pg_timeout.total_seconds()
+    while time.monotonic() < until:
+        if store.check(["convae"]):
+            name = str(store.get("convae"), "ascii")
+            store.set(f"{name}/{number}", own)
+            if store.check([f"{name}/{own}"]):
+                return name
+        time.sleep(POLL)
+    raise RuntimeError("the first process did not come")
+
+
+def alone(what: str) -> None:
+    """Checks that this process is the only one.
+
+    Raises:
+        ConfigError: it is one of several.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError(f"{what} is for one process: give torchrun a single training, `-m convae train`")
 
 
 @dataclass(frozen=True)

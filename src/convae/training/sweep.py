@@ -24,6 +24,7 @@ from convae.core.files import write_text
 from convae.core.progress import Progress
 from convae.training.checkpoint import read_checkpoint, steps
 from convae.training.comparison import compare_runs
+from convae.training.launch import alone
 from convae.training.recipe import Recipe, read_recipe, write_recipe
 from convae.training.run import Run, resume, train
 from convae.training.run_folder import RunFolder
@@ -72,6 +73,7 @@ def sweep(
     Raises:
         ConvaeError: the recipe, a value or the place is wrong; nothing was trained then.
     """
+    alone("a sweep")
     swept = {key: values for key, values in map(_values, assignments) if len(values) > 1}
     if not swept:
         raise ConfigError("a sweep needs an option with several values, such as objective.kl.weight=1,2,3,5")
