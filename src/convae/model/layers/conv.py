@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from convae.core.arguments import NonNegative, PerAxis, Positive
 from convae.core.errors import ShapeError
 from convae.core.types import Shape
+from convae.model.layers._convolution import Geometry, convolve
 from convae.model.layers.base import Layer, Reach, needs_axes, per_axis, window_fits
 
 Padding = Literal["same"] | NonNegative | tuple[NonNegative, ...]
-_CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 class Conv(Layer):
@@ -72,7 +72,8 @@ class Conv(Layer):
             # The library pads both ends alike, so the rest of an uneven padding is put on first.
             uneven = [(0, high - low) for low, high in zip(self.low, self.high, strict=True)]
             x = F.pad(x, [number for pair in reversed(uneven) for number in pair])
-        return _CONVOLVE[self.axes](x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        geometry = Geometry(self.stride, padding, self.dilation, (0,) * self.axes, self.groups)
+        return convolve(x, self.weight, self.bias, geometry)
 
     def fan_in(self) -> float:
         """Input channels of a group times the kernel positions that lie inside the input, on average."""

@@ -7,15 +7,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from convae.core.arguments import NonNegative, PerAxis, Positive
 from convae.core.errors import ShapeError
 from convae.core.types import Shape
+from convae.model.layers._convolution import Geometry, convolve
 from convae.model.layers.base import Layer, Reach, needs_axes, per_axis
 from convae.model.layers.conv import Padding, ends, meetings
-
-_CONVOLVE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 class ConvTranspose(Layer):
@@ -78,7 +76,8 @@ class ConvTranspose(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, *sizes) to (batch, channels, *larger sizes)."""
-        y = _CONVOLVE[self.axes](x, self.weight, self.bias, self.stride, self.padding, self.output_padding)
+        geometry = Geometry(self.stride, self.padding, (1,) * self.axes, self.output_padding, transposed=True)
+        y = convolve(x, self.weight, self.bias, geometry)
         for axis, number in enumerate(self.cut, start=2):
             if number:
                 y = y.narrow(axis, 0, y.shape[axis] - number)
