@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint docs examples format clean
+.PHONY: help demo test lint docs examples bench format clean
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
 
@@ -23,6 +23,11 @@ help:            ## this list
 .venv/.documenting: .venv/.installed
 	@echo "Installing Sphinx into .venv (once) ..."
 	@$(PIP) -e '.[docs]'
+	@touch $@
+
+.venv/.benching: .venv/.installed
+	@echo "Installing the peers that convae is compared with into .venv (once) ..."
+	@$(PIP) -e '.[bench]'
 	@touch $@
 
 demo: .venv/.installed   ## train on handwritten digits and show pictures (about two minutes)
@@ -47,6 +52,9 @@ examples: .venv/.developing ## run the notebooks; what they give goes to docs/_b
 	@for name in examples/*.ipynb; do \
 		$(BIN)/jupyter-execute "$$name" --output="$(CURDIR)/docs/_build/$$name" || exit 1; \
 	done
+
+bench: .venv/.benching   ## training steps per second against the peers; write the table to benchmarks/training.md
+	@$(BIN)/python -m benchmarks.training --out benchmarks/training.md
 
 format: .venv/.developing  ## rewrite the sources in the project's style
 	@$(BIN)/ruff format .

@@ -1,0 +1,1 @@
+"""Training steps per second, convae against its peers; `python -m benchmarks.training --help`."""

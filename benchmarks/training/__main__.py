@@ -1,0 +1,225 @@
+"""Training steps, convae against its peers, both sides by turns in one run.
+
+    python -m benchmarks.training [--case NAME ...] [--turns 7] [--out FILE.md]
+
+Each side is a process of its own that takes some steps when it is its turn; the other waits meanwhile. Printed are
+images per second (the median turn), the ratio of each pair of turns (median and quartiles), the largest memory of
+each process, and what share of this machine's ceiling convae reaches: the rate of the fastest convolution found here,
+forward and backward, in the precision of the run. Both sides have the same network: their numbers of parameters are
+compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.training.cases import CASES, Case
+from benchmarks.training.turns import WARM_UP
+
+HEADINGS = ("network", "MFLOP/image", "peer, images/s", "convae, images/s", "ratio (quartiles)", "ceiling", "peak MiB")
+
+
+class Side:
+    """A process that trains when asked to."""
+
+    def __init__(self, side: str, case: Case, data: Path, device: str, precision: str) -> None:
+        words = [sys.executable, "-W", "ignore", "-m", "benchmarks.training", "--side", side, "--case", case.name]
+        words += ["--data", str(data), "--device", device, "--precision", precision]
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  # open as long as the process runs
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True
+        )
+        self._read("ready")
+
+    def turn(self, steps: int) -> float:
+        """Seconds of some steps."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        return float(self._read())
+
+    def end(self) -> float:
+        """MiB that the process had at the most."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        peak = float(self._read())
+        self._process.wait()
+        return peak
+
+    def _read(self, wanted: str | None = None) -> str:
+        """The next line, or the next that is as wanted: libraries print, too."""
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if wanted is None or line.strip() == wanted:
+                return line
+        self._process.wait()
+        self._said.seek(0)
+        raise SystemExit(f"a side ended early:\n{self._said.read()}")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured of one case: seconds of each turn, and the most memory, of both sides."""
+
+    case: Case
+    peer: list[float]
+    ours: list[float]
+    peaks: tuple[float, float]
+
+    def row(self, flops: float, ceiling: float) -> list[str]:
+        """The row of the table; `flops` of one image's training, `ceiling` in FLOP/s."""
+        images = self.case.batch * self.case.steps
+        ratios = [theirs / mine for theirs, mine in zip(self.peer, self.ours, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        rates = [images / statistics.median(times) for times in (self.peer, self.ours)]
+        share = rates[1] * flops / ceiling
+        ratio = f"{middle:.2f} ({low:.2f} … {high:.2f})"
+        peaks = " / ".join(f"{peak:,.0f}" for peak in self.peaks)
+        return [
+            self.case.name,
+            f"{flops / 1e6:,.0f}",
+            f"{rates[0]:,.1f}",
+            f"{rates[1]:,.1f}",
+            ratio,
+            f"{share:.0%}",
+            peaks,
+        ]
+
+
+@contextlib.contextmanager
+def data_of(case: Case, turns: int) -> Iterator[Path]:
+    """Images for all turns of a case, none of them twice: an array, or a folder of JPEGs of 178×218 pixels."""
+    count = case.batch * (WARM_UP + case.steps * (turns + 1) + 1)
+    generator = np.random.default_rng(0)
+    channels, height, width = case.input
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CONVAE_CACHE"] = f"{folder}/cache"
+        if case.files:
+            files = Path(folder) / "images"
+            files.mkdir()
+            for number in range(count):
+                rough = Image.fromarray(generator.integers(0, 256, (14, 11, 3), dtype=np.uint8))
+                rough.resize((178, 218), Image.Resampling.BICUBIC).save(files / f"{number:06}.jpg", quality=90)
+            yield files
+        else:
+            path = Path(folder) / "images.npy"
+            np.save(path, generator.integers(0, 256, (count, height, width, channels), dtype=np.uint8))
+            yield path
+
+
+def measured(case: Case, turns: int, device: str, precision: str) -> Found:
+    """Both sides by turns; who begins changes from turn to turn."""
+    with data_of(case, turns) as data:
+        sides = {side: Side(side, case, data, device, precision) for side in ("peer", "ours")}
+        times: dict[str, list[float]] = {"peer": [], "ours": []}
+        for turn in range(turns + 1):
+            for side in sorted(sides, reverse=bool(turn % 2)):
+                seconds = sides[side].turn(case.steps)
+                if turn:
+                    times[side].append(seconds)
+        return Found(case, times["peer"], times["ours"], (sides["peer"].end(), sides["ours"].end()))
+
+
+def training_flops(case: Case) -> float:
+    """Of one image: three times those of its forward pass, two for each multiplication with its addition."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    import convae
+    from benchmarks.training.peers import NETWORKS
+
+    model = convae.build(case.model).eval()
+    if case.name in NETWORKS:
+        mine, theirs = (sum(p.numel() for p in m.parameters()) for m in (model, NETWORKS[case.name]()))
+        if mine != theirs:
+            raise SystemExit(f"{case.name}: {mine:,} parameters here, {theirs:,} in the peer")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.rand(1, *case.input))
+    return 3.0 * counter.get_total_flops()
+
+
+def ceiling(device: str, precision: str) -> float:
+    """FLOP/s of the fastest of some convolutions, forward and backward."""
+    from convae.core.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+    best = 0.0
+    for channels, side in ((64, 56), (128, 28), (256, 28)):
+        layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False, device=device, dtype=kind)
+        layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
+        x = torch.randn(32, channels, side, side, device=device, dtype=kind)
+        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        for _ in range(5):
+            began = time.perf_counter()
+            layer(x).sum().backward()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            best = max(best, 3 * 2 * 9 * channels**2 * side**2 * len(x) / (time.perf_counter() - began))
+    return best
+
+
+def table(rows: list[list[str]]) -> str:
+    """As Markdown."""
+    lines = [list(HEADINGS), ["---", *["---:"] * (len(HEADINGS) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def processor() -> str:
+    """What computes here, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}"
+
+
+def main() -> None:
+    """Prints and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", nargs="*", choices=[case.name for case in CASES], help="rows; all without it")
+    parser.add_argument("--turns", type=int, default=7, help="of each side")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", default="auto", help="of convae's side")
+    parser.add_argument("--out", type=Path, help="where the table is written, too")
+    parser.add_argument("--side", choices=("peer", "ours"), help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    chosen = [case for case in CASES if not given.case or case.name in given.case]
+    if given.side == "ours":
+        from benchmarks.training.ours import ours
+
+        return ours(chosen[0], given.data, given.device, given.precision)
+    if given.side == "peer":
+        from benchmarks.training.peers import peer
+
+        return peer(chosen[0], given.data, given.device)
+    best = ceiling(given.device, given.precision)
+    title = f"{processor()}, torch {torch.__version__}; ceiling {best / 1e9:,.0f} GFLOP/s ({given.precision})"
+    print(title, flush=True)
+    rows = []
+    for case in chosen:
+        flops = training_flops(case)
+        rows.append(measured(case, given.turns, given.device, given.precision).row(flops, best))
+        print(" | ".join(rows[-1]), f"(load {os.getloadavg()[0]:.1f})", flush=True)
+    text = f"{title}\n\n{table(rows)}\n"
+    print(f"\n{text}")
+    if given.out:
+        given.out.write_text(text, encoding="utf-8")
+    return None
+
+
+if __name__ == "__main__":
+    main()

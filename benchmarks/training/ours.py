@@ -1,0 +1,47 @@
+"""convae's side: its own trainer, as `convae train` runs it, asked after every step whether to go on."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import convae
+from benchmarks.training.cases import Case
+from benchmarks.training.turns import WARM_UP, asked
+from convae.training.trainer import Observer, Trainer
+
+
+class Turns(Observer):
+    """Holds the training up between turns."""
+
+    def __init__(self) -> None:
+        self._left = WARM_UP
+        self._asked = asked()
+
+    def stepped(self, trainer: Trainer) -> None:
+        """One step is done."""
+        self._left -= 1
+        if not self._left:
+            self._left = next(self._asked, 0)
+            if not self._left:
+                trainer.stop()
+
+
+def ours(case: Case, data: Path, device: str, precision: str) -> None:
+    """Trains until nobody asks any more."""
+    with tempfile.TemporaryDirectory() as folder:
+        convae.train(
+            {
+                "data": {"source": str(data), "validation": 0, "test": 0, "size": case.input[1:]},
+                "model": case.model,
+                "training": {
+                    "steps": 1_000_000,
+                    "batch_size": case.batch,
+                    "pictures_every": 0,
+                    "device": device,
+                    "precision": precision,
+                },
+            },
+            out=Path(folder) / "run",
+            observer=Turns(),
+        )
