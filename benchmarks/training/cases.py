@@ -93,7 +93,7 @@ _PYTHAE_CELEBA = _pythae(
     ],
 )
 _TORCH_VAE = {"preset": "torch-vae", "input": [3, 64, 64], "latent": 64}
-_SD_F8 = {"preset": "sd-f8", "input": [3, 64, 64], "width": 32, "multipliers": [1, 2, 4]}
+_SD_F8 = {"preset": "sd-f8", "input": [3, 64, 64], "width": 32, "multipliers": [1, 2, 4], "blocks": 1}
 
 CASES = (
     Case("celeba-beta", {"preset": "celeba-beta", "input": [3, 128, 128]}, 64, 2),

@@ -96,7 +96,7 @@ class AutoencoderLoss(nn.Module):
         from diffusers import AutoencoderKL
 
         kinds = {"down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3}
-        self.model = AutoencoderKL(block_out_channels=(32, 64, 128), layers_per_block=2, use_quant_conv=True, **kinds)
+        self.model = AutoencoderKL(block_out_channels=(32, 64, 128), **kinds)
 
     def forward(self, x: Tensor) -> Tensor:
         """The loss of a batch."""

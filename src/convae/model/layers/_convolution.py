@@ -63,7 +63,7 @@ class _Convolution(torch.autograd.Function):
         return _forward(x, weight, bias, geometry)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         g: Geometry = ctx.geometry
