@@ -184,6 +184,13 @@ def test_an_interpolation_between_files_ends_at_their_reconstructions(
 
 def test_a_direction_comes_from_classes_or_from_two_folders(artifact: Path, photos: Path, tmp_path: Path) -> None:
     run("translate", artifact, 0, "--label", 1, "--against", 7, "--strengths", "0,1", "--out", tmp_path / "classes")
+    run("translate", artifact, 0, "--attribute", "class", "--strengths", "0,1", "--out", tmp_path / "attribute")
+    run("translate", artifact, 0, "--label", 1, "--against", 0, "--strengths", "0,1", "--out", tmp_path / "same")
+    with (
+        Image.open(tmp_path / "attribute" / "translation.png") as one,
+        Image.open(tmp_path / "same" / "translation.png") as other,
+    ):
+        assert np.array_equal(np.asarray(one)[60:], np.asarray(other)[60:])  # below their titles
     folders = ("--having", photos / "dogs", "--without", photos / "cats")
     run("translate", artifact, 0, *folders, "--out", tmp_path / "folders")
     assert files(tmp_path / "classes").keys() == files(tmp_path / "folders").keys() == {"translation.png"}
@@ -210,6 +217,7 @@ def test_clusters_and_anomalies_list_every_image(artifact: Path, tmp_path: Path)
         (["interpolate", "MODEL", "0", "nothing.png"], "nothing.png"),
         (["translate", "MODEL", "0"], "a direction comes from --label"),
         (["translate", "MODEL", "0", "--label", "cat"], "unknown class 'cat'"),
+        (["translate", "MODEL", "0", "--attribute", "Smiling"], "unknown column 'Smiling'"),
         (
             ["translate", "MODEL", "0", "--label", "3", "--strengths", "much"],
             "--strengths: numbers with commas between",

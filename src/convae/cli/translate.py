@@ -16,6 +16,9 @@ def translate(
     out: Out,
     label: Annotated[str | None, typer.Option(help="The class that the direction leads to.")] = None,
     against: Annotated[str | None, typer.Option(help="The class it leads away from; otherwise all others.")] = None,
+    attribute: Annotated[
+        str | None, typer.Option(help="Take the classes of this column, such as Smiling in CelebA; alone, yes from no.")
+    ] = None,
     having: Annotated[str | None, typer.Option(help="Instead: a folder of images that have something.")] = None,
     without: Annotated[str | None, typer.Option(help="A folder of images, or their partners, without it.")] = None,
     strengths: Annotated[str, typer.Option(help="How far to go along the direction.")] = "-1,0,0.5,1,1.5,2,3",
@@ -26,7 +29,7 @@ def translate(
     force: Force = False,
     show: Show = False,
 ) -> None:
-    """Move images along a direction in latent space, from classes or from two folders."""
+    """Move images along a direction in latent space, from classes, an attribute, or two folders."""
     import torch
 
     from convae.cli._latents import class_number, named_images, numbers
@@ -37,6 +40,8 @@ def translate(
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
+    if attribute is not None and label is None:
+        label, against = "1", "0"
     factors = numbers(strengths, "--strengths", float)
     by_class, by_folders = label is not None, having is not None and without is not None
     if by_class == by_folders or (having is None) != (without is None):
@@ -46,12 +51,13 @@ def translate(
     with work_bar() as bar:
         start = named_images(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar))
         if label is not None:
-            known = open_images(loaded, data, data_dir, split, bar)
+            known = open_images(loaded, data, data_dir, split, bar, attribute)
             to, away = class_number(known, label), None if against is None else class_number(known, against)
             encoding = encode(loaded, known, progress=bar)
             assert encoding.labels is not None  # a class was found among them
             by = direction_of_label(encoding.mean, encoding.labels, to, away)
             what = f"towards {label}" + ("" if against is None else f" from {against}")
+            what += "" if attribute is None else f" of {attribute}"
         else:
             with_it, without_it = (
                 encode(loaded, open_images(loaded, folder, data_dir, "all", bar), progress=bar).mean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,11 +162,19 @@ def encode_to(
     todo = [number for number in range(share.rank, len(names), share.ranks) if not (folder / names[number]).exists()]
     total = sum(min(SHARD, len(split) - starts[number]) for number in todo)
     done = 0
-    for number in todo:
-        indices = np.arange(starts[number], min(starts[number] + SHARD, len(split)))
-        encoding = encode(model, split, indices=indices, batch_size=batch_size, progress=_offset(progress, done, total))
-        write(folder / names[number], encoding)
-        done += len(encoding)
+    # A file is written while the next is encoded, and no more than one is waited for.
+    with ThreadPoolExecutor(1) as background:
+        written: Future[None] | None = None
+        for number in todo:
+            indices = np.arange(starts[number], min(starts[number] + SHARD, len(split)))
+            told = _offset(progress, done, total)
+            encoding = encode(model, split, indices=indices, batch_size=batch_size, progress=told)
+            if written is not None:
+                written.result()
+            written = background.submit(write, folder / names[number], encoding)
+            done += len(encoding)
+        if written is not None:
+            written.result()
     return path
 
 
