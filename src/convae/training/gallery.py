@@ -11,7 +11,6 @@ from PIL.Image import Image
 from convae.core.errors import DataError
 from convae.core.random import torch_generator
 from convae.data import Batch, Split, in_order
-from convae.pictures.curves import curves
 from convae.pictures.grid import grid, pairs
 from convae.pictures.save import save
 from convae.training.checkpoint import TrainingState
@@ -92,6 +91,9 @@ class Gallery:
 
     def curves(self, state: TrainingState) -> None:
         """Draws the figures of the whole run so far."""
+        # Here, since matplotlib takes half a second to import, which the first step need not wait for.
+        from convae.pictures.curves import curves
+
         rows = self._folder.rows()
         plan = self._experiment.plan
         units = {"total": "nats per image"}
