@@ -56,6 +56,16 @@ def test_a_step_in_parts_is_the_step_up_to_rounding(parts: int, tmp_path: Path) 
     assert one.metrics[0]["gradient_norm"] == pytest.approx(two.metrics[0]["gradient_norm"], rel=1e-4)
 
 
+def test_what_is_computed_again_is_the_same(tmp_path: Path) -> None:
+    # Batch norm, whose statistics move once, and dropout, which drops the same values again, in groups of two layers.
+    options = recipe(epochs=None, steps=4, accumulate=2)
+    train(options, out=tmp_path / "kept")
+    train({**options, "training": {**options["training"], "checkpointing": True}}, out=tmp_path / "again")
+    kept, again = content(tmp_path / "kept"), content(tmp_path / "again")
+    for name in ("metrics.jsonl", "tensors.safetensors", "model.safetensors"):
+        assert kept[name] == again[name], name
+
+
 def test_more_parts_than_images_are_as_many_as_images(tmp_path: Path) -> None:
     assert not train(
         {**recipe(epochs=None, steps=1, batch_size=2, accumulate=5), "model": PLAIN}, out=tmp_path / "r"

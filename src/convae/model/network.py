@@ -8,13 +8,15 @@ The first layer that does not fit is named with its place, as the user wrote it,
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from convae.core.arguments import arguments, not_default
 from convae.core.errors import ConfigError, ShapeError
@@ -57,6 +59,11 @@ class Network(nn.Sequential):
             list, `3*CODE` a code.
         side: `encoder`, `decoder` or the like, for messages.
 
+    Attributes:
+        checkpointing: whether training keeps only what lies between groups of layers, and computes what lies inside
+            them again in the backward pass (Chen et al. 2016, arXiv:1604.06174): less memory, more time, equal
+            gradients.
+
     Raises:
         ConfigError: an unknown layer, or wrong arguments for one.
         ShapeError: a layer cannot take the shape that reaches it.
@@ -64,6 +71,7 @@ class Network(nn.Sequential):
 
     def __init__(self, shape: Shape, layers: Sequence[Any], side: str) -> None:
         super().__init__()
+        self.checkpointing = False
         self.shape_in = shape
         self.items: list[Item] = []
         self.shapes: list[Shape] = []
@@ -75,6 +83,19 @@ class Network(nn.Sequential):
                 self.items.append(item)
                 self.shapes.append(shape)
                 self.append(layer)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """What the layers make of (batch, channels, *sizes)."""
+        layers = list(self)
+        if not (self.checkpointing and self.training and torch.is_grad_enabled()):
+            return _in_a_row(layers, input)
+        # As many groups as layers in a group: what lies between groups, and inside one, is then the least.
+        length = max(1, math.ceil(math.sqrt(len(layers))))
+        for start in range(0, len(layers), length):
+            group = layers[start : start + length]
+            contexts = functools.partial(_contexts, group)
+            input = checkpoint(_in_a_row, group, input, use_reentrant=False, context_fn=contexts)
+        return input
 
     @property
     def shape_out(self) -> Shape:
@@ -97,6 +118,30 @@ class Network(nn.Sequential):
 
     def __iter__(self) -> Iterator[Layer]:
         return super().__iter__()  # type: ignore[return-value]
+
+
+def _in_a_row(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
+def _contexts(
+    layers: Sequence[nn.Module],
+) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+    """What surrounds the first pass through some layers, and the second, which moves no statistics."""
+    return contextlib.nullcontext(), _statistics_kept(layers)
+
+
+@contextlib.contextmanager
+def _statistics_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
+    buffers = [buffer.data for layer in layers for buffer in layer.buffers()]
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, old in zip(buffers, before, strict=True):
+            buffer.copy_(old)
 
 
 def flat(layers: Sequence[Any], side: str, place: str = "") -> Iterator[Item]:

@@ -79,6 +79,8 @@ def experiment(recipe: Recipe, progress: Progress | None = None, ranks: Ranks | 
     told = progress if ranks.first else None
     recipe, split, validation = ranks.one_first(lambda: _with_data(recipe, told))
     model = build(recipe.model, seed=recipe.training.seed).to(where)
+    for network in (model.encoder, model.decoder):
+        network.checkpointing = recipe.training.checkpointing
     layouts = {3: torch.channels_last, 4: torch.channels_last_3d}
     if recipe.training.sync_batch_norm:
         for module in model.modules():

@@ -58,6 +58,9 @@ class TrainingConfig(Config):
     shard: bool = False
     """Under torchrun, cut parameters, gradients and optimiser into a part for each process (FSDP2), for models that one
     device cannot hold; without it, each process has them all (DDP)."""
+    checkpointing: bool = False
+    """Keep only a part of what lies between layers, and compute the rest again in the backward pass: less memory, more
+    time, the same gradients."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of a moving average of the weights, such as 0.999, with which the model is validated, shown and saved."""
     labels: Annotated[int | float, Field(gt=0), AfterValidator(_whole_or_share)] | None = None
