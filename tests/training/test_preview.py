@@ -9,7 +9,7 @@ import pytest
 from convae.cli.train import train
 from convae.model.spec import resolve
 from convae.pictures.save import save
-from convae.training.memory import activation_bytes, step_bytes
+from convae.training.memory import activation_bytes, estimated
 from convae.training.plan import plan
 from convae.training.preview import draw, lines
 from convae.training.recipe import read_recipe
@@ -56,4 +56,5 @@ def test_activations_are_counted_once_and_grow_with_the_batch() -> None:
     # The images, the convolution's map (once, though three operations keep it), the latent and what belongs to it.
     assert 4 * (64 + 64 + 4 * 16) <= one <= 4 * 4 * (64 + 64 + 4 * 16)
     assert two > 1.8 * one
-    assert step_bytes(spec, 1) > one
+    assert estimated(spec).bytes(1) > one
+    assert estimated(spec).bytes(9) - estimated(spec).bytes(8) >= two - one

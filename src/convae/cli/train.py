@@ -69,7 +69,7 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
     from convae.cli._screen import results, work_bar, wrote
     from convae.pictures.save import save
     from convae.training.experiment import experiment
-    from convae.training.memory import step_bytes
+    from convae.training.memory import estimated
     from convae.training.preview import draw, lines
     from convae.training.recipe import read_recipe
     from convae.training.run import RUNS
@@ -84,9 +84,10 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
         table.add_row(*row.values())
     results.print(table)
     size = made.batches.batch_size
+    needed = estimated(made.model.spec, made.recipe.training.checkpointing).bytes(size)
     results.print(
         f"{len(made.batches.split):,} training images, {made.batches.steps_per_epoch:,} steps of {size} in an epoch; "
-        f"a step needs about {step_bytes(made.model.spec, size) / (1 << 20):,.0f} MiB",
+        f"a step needs about {needed / (1 << 20):,.0f} MiB",
         soft_wrap=True,
     )
     place = out if out is not None else RUNS / made.recipe.title

@@ -78,17 +78,7 @@ def experiment(recipe: Recipe, progress: Progress | None = None, ranks: Ranks | 
     # One process on each host decodes the images, the others find them decoded.
     told = progress if ranks.first else None
     recipe, split, validation = ranks.one_first(lambda: _with_data(recipe, told))
-    model = build(recipe.model, seed=recipe.training.seed).to(where)
-    for network in (model.encoder, model.decoder):
-        network.checkpointing = recipe.training.checkpointing
-    layouts = {3: torch.channels_last, 4: torch.channels_last_3d}
-    if recipe.training.sync_batch_norm:
-        for module in model.modules():
-            if isinstance(module, BatchNorm):
-                module.synchronised = True
-    # Parameters that are cut among processes have to be contiguous.
-    if len(split.shape) in layouts and not recipe.training.shard:
-        model.to(memory_format=layouts[len(split.shape)])  # type: ignore[call-overload]  # missing in torch's stub
+    model = prepared(recipe, where)
     labels, part = _labels(recipe, model, split), (ranks.number, ranks.count)
     batches = Batches(split, recipe.training.batch_size, recipe.training.seed, labels=labels, part=part)
     stages = plan(recipe, batches.steps_per_epoch, encoder_layers)
@@ -108,6 +98,22 @@ def experiment(recipe: Recipe, progress: Progress | None = None, ranks: Ranks | 
     if recipe.training.shard and ranks.count > 1:
         shard(model, where)
     return made
+
+
+def prepared(recipe: Recipe, where: torch.device) -> VAE:
+    """The model of a recipe on its device, laid out and set as it trains."""
+    options = recipe.training
+    model = build(recipe.model, seed=options.seed).to(where)
+    for network in (model.encoder, model.decoder):
+        network.checkpointing = options.checkpointing
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.synchronised = options.sync_batch_norm
+    layouts = {3: torch.channels_last, 4: torch.channels_last_3d}
+    # Parameters that are cut among processes have to be contiguous.
+    if len(model.input_shape) in layouts and not options.shard:
+        model.to(memory_format=layouts[len(model.input_shape)])  # type: ignore[call-overload]  # missing in torch's stub
+    return model
 
 
 def _labels(recipe: Recipe, model: VAE, split: Split) -> NDArray[np.int64] | None:

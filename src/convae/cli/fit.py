@@ -1,0 +1,102 @@
+"""`convae fit`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convae.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from convae.training.recipe import Recipe
+
+_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+
+
+def fit(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL|RECIPE", help="A recipe, a preset, a model's file, an artifact or a run.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[key.path=value ...]",
+            help="Options of the recipe, such as model.input=[3,128,128] or training.checkpointing=true.",
+            show_default=False,
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="What training may take, such as 4GiB; otherwise nine tenths of what is free."),
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie on this machine.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Find the largest training batch that fits into memory.
+
+    Two small batches give a line of memory against batch; one probe, in a process that can take no more than it may,
+    tries what the line promises.
+    """
+    from convae.cli._screen import notes, results, work_bar
+    from convae.training.fitting import fit as fitted
+
+    budget = None if memory is None else _bytes(memory)
+    with work_bar() as bar:
+        recipe, most = _recipe(model, overrides or [], data_dir, device, bar)
+    found = fitted(recipe, budget, most, told=lambda sentence: notes.print(sentence, soft_wrap=True))
+    mib = 2**20
+    line = found.line
+    notes.print(f"so {line.fixed / mib:,.0f} MiB, and {line.per_image / mib:,.3f} MiB for each image")
+    if found.taken is None:
+        notes.print(f"the probe of {found.probed:,} images took more than {found.budget / mib:,.0f} MiB and was ended")
+    else:
+        notes.print(
+            f"the probe of {found.probed:,} images took {found.taken / mib:,.0f} MiB of {found.budget / mib:,.0f}, "
+            f"{found.error:+.1%} beyond the line"
+        )
+    results.print(f"batch size {found.batch_size}", highlight=False)
+
+
+def _recipe(
+    model: str, overrides: list[str], data_dir: Path | None, device: str, progress: object
+) -> tuple[Recipe, int]:
+    """The recipe whose steps are tried, and for one with data the images that a batch can have at most."""
+    from convae.core.config import read_mapping
+    from convae.model.artifact import load
+    from convae.model.presets import PRESETS
+    from convae.training.experiment import experiment
+    from convae.training.fitting import MOST
+    from convae.training.recipe import read_recipe
+
+    path = Path(model)
+    options = [*overrides, f"training.device={device}"]
+    if path.is_dir():
+        written: dict[str, Any] = {"model": load(path).spec.model_dump(mode="json")}
+    elif path.suffix in (".yaml", ".yml", ".json") and path.exists():
+        read = read_mapping(path)
+        if "data" in read:
+            place = [f"data.dir={data_dir}"] if data_dir is not None else []
+            made = experiment(read_recipe(path, options + place), progress)  # type: ignore[arg-type]  # a work bar
+            return made.recipe, len(made.batches.split)
+        written = {"model": read}
+    elif path.suffix == ".py" or model in PRESETS:
+        written = {"model": model}
+    else:
+        raise ConfigError(f"'{model}': no recipe, file, artifact or preset of that name; see `convae presets`")
+    # Of the data only the shape matters, which the model says.
+    return read_recipe({"data": "digits", **written}, options), MOST
+
+
+def _bytes(text: str) -> int:
+    """A number of bytes as people write it: `4GiB`, `500 MB`.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|)", text.strip())
+    if found is None or float(found[1]) == 0:
+        raise ConfigError(f"--memory: a number of bytes such as 4GiB or 500MB, not '{text}'")
+    return round(float(found[1]) * _UNITS[found[2]])
