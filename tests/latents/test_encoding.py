@@ -105,6 +105,10 @@ def test_codes_are_kept_where_the_bottleneck_has_them(
         def codes(self) -> torch.Tensor:
             return (self.mean > 0).int()
 
+        @property
+        def entries(self) -> int:
+            return 2
+
     encode_plainly = model.encode
     monkeypatch.setattr(model, "encode", lambda images: Coded(**vars(encode_plainly(images))))
     encode_to(model, digits, tmp_path)

@@ -54,7 +54,9 @@ def _passed(
     mean = x.new_zeros(len(x), 3) if mean is None else mean
     posterior = GaussianPosterior(mean, torch.zeros_like(mean) if logvar is None else logvar)
     likelihood = GaussianLikelihood(x if y is None else y, x.new_zeros(()))
-    return Pass(x, labels, Output(posterior, mean, likelihood, logits), moment)
+    # As of a code book with a single entry at the origin.
+    terms = {name: mean.square().flatten(1).sum(1) for name in ("commitment", "codebook")}
+    return Pass(x, labels, Output(posterior, mean, likelihood, logits, terms), moment)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from convae.objective.terms.reconstruction import Reconstruction
 from convae.training import resume, train
 from convae.training.health import ROLL_BACK_AFTER, collapse
 from convae.training.trainer import Observer, Trainer
+from convae.training.validation import Validated
 
 PER_EPOCH = 7
 
@@ -173,7 +174,8 @@ def test_posterior_collapse_is_named_once_with_a_remedy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kl", "active", "named"), [(5.0, 3, False), (0.01, 3, True), (5.0, 0, True)])
 def test_collapse_is_a_latent_that_says_nothing(kl: float, active: int, named: bool) -> None:
-    assert (collapse(kl, active, 16) is not None) == named
+    found = Validated({}, kl, [], active, 16, codes=None, perplexity=None, entries=None, accuracy=None)
+    assert (collapse(found) is not None) == named
 
 
 def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

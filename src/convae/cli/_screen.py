@@ -18,6 +18,7 @@ results = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 notes = Console(stderr=True, highlight=False)
 BESIDE = {"split", "step", "epoch", "total", "total_at_end", "lr", "gradient_norm", "clipped", "skipped"} | {
     "loss_scale",
+    "codes_used",
     "active_units",
     "kl_per_unit",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from torch import Tensor
 
@@ -9,3 +11,10 @@ from torch import Tensor
 def wide(tensor: Tensor) -> Tensor:
     """`tensor` in float32 or wider: half precision keeps 8 or 11 binary digits, too few for sums over many values."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+def full_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Inside the block, matrix products keep the precision of their factors."""
+    if not torch.amp.is_autocast_available(device.type):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)

@@ -64,6 +64,10 @@ class CodedLike(Protocol):
     def codes(self) -> Tensor:
         """(batch, *grid), the number of the entry at each place of the latent."""
 
+    @property
+    def entries(self) -> int:
+        """How many the code book has."""
+
 
 @runtime_checkable
 class LikelihoodLike(Protocol):

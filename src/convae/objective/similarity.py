@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
-from convae.core.precision import wide
+from convae.core.precision import full_precision, wide
 from convae.core.types import Images, PerImage
 
 WINDOW = 11
@@ -84,7 +84,7 @@ def ms_ssim(x: Images, y: Images, *, scales: int = len(SCALE_WEIGHTS)) -> PerIma
 
 def _maps(x: Images, y: Images) -> tuple[Images, Images]:
     """The two factors of similarity around each pixel: of luminance, and of contrast and structure."""
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x.device):
         x, y = wide(x), wide(y)
         mean_x, mean_y, xx, yy, xy = _windowed(torch.stack([x, y, x * x, y * y, x * y]))
         luminance = (2 * mean_x * mean_y + C1) / (mean_x.square() + mean_y.square() + C1)

@@ -141,6 +141,9 @@ def _tried(made: Experiment) -> None:
     batch = next(in_order(made.batches.split, 2, made.device))
     began: list[int] = []
     for stage, begin in zip(made.plan.stages, made.plan.began(), strict=True):
+        for term in made.model.bottleneck.needs:
+            if term not in stage.objective.units:
+                raise ConfigError(f"objective: this bottleneck cannot be trained without the term {term}")
         began.append(begin)
         output = made.model(batch.images, torch_generator(0, "trial"))
         stage.objective(batch, output, made.plan.clocks(began, begin))

@@ -28,6 +28,8 @@ class Frozen:
 
     def __init__(self, model: nn.Module, parts: Sequence[str], where: str) -> None:
         self._model = model
+        # A part without parameters may still have statistics that move.
+        self._parts = [child for name, child in model.named_children() if name in parts]
         children = [name for name, _ in model.named_children()]
         names = [name for name, _ in model.named_parameters()]
         for part in parts:
@@ -52,3 +54,5 @@ class Frozen:
             own = list(module.parameters())
             if own and not any(parameter.requires_grad for parameter in own):
                 module.eval()
+        for part in self._parts:
+            part.eval()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from convae.data import Batch
 from convae.training.stage_objective import Clocks, StageObjective
 from convae.training.stepping import Stepper
+from convae.training.validation import Validated
 
 ROLL_BACK_AFTER = 10
 """Steps in a row that were not finite after which the weights themselves are taken to be the reason."""
@@ -19,6 +20,10 @@ MOST_ROLLBACKS = 6
 """After more of them the training gives up: the learning rate is a sixty-fourth by then."""
 COLLAPSED = 0.1
 """KL divergence in nats per image below which the latent says nothing of an image."""
+COLLAPSED_BOOK = 0.05
+"""Perplexity of the codes, as a share of the entries of the code book, below which most of it lies idle."""
+LEAST_PERPLEXITY = 1.5
+"""A small code book lies idle below this."""
 
 
 @dataclass
@@ -96,18 +101,21 @@ def _statistics_kept(model: nn.Module) -> Iterator[None]:
             buffer.copy_(before[name])
 
 
-def collapse(kl: float, active: int, latent: int) -> str | None:
-    """A sentence on the collapse of the posterior, if that is what the figures of a validation say.
-
-    Args:
-        kl: KL divergence, nats per image.
-        active: latent values whose mean varies from image to image.
-        latent: latent values.
-    """
-    if kl >= COLLAPSED and active:
+def collapse(found: Validated) -> str | None:
+    """A sentence on the collapse of the posterior or of the code book, if that is what the figures say."""
+    if found.perplexity is not None and found.entries is not None:
+        if found.perplexity >= max(COLLAPSED_BOOK * found.entries, LEAST_PERPLEXITY):
+            return None
+        return (
+            f"codebook collapse: {found.codes} of {found.entries} entries are in use, as variedly as "
+            f"{found.perplexity:.1f} used evenly: raise restart of the bottleneck (0.03 is usual), lower "
+            "objective.commitment.weight or the learning rate, or take fewer codes"
+        )
+    if found.kl >= COLLAPSED and found.active:
         return None
     return (
-        f"posterior collapse: {active} of {latent} latent values are active and the KL divergence is {kl:.2g} nats per "
+        f"posterior collapse: {found.active} of {found.latent} latent values are active and the KL divergence is "
+        f"{found.kl:.2g} nats per "
         "image: lower objective.kl.weight, let it rise from 0 (weight: {linear: {epochs: 10}}), or give free-bits in "
         "the place of kl"
     )

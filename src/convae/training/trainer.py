@@ -245,8 +245,10 @@ class Trainer:
         row = {"total": goal.total(found.figures, self._clocks()), **found.figures, "total_at_end": judged["total"]}
         accuracy = {} if found.accuracy is None else {"accuracy": found.accuracy}
         units = {**accuracy, "active_units": found.active, "kl_per_unit": found.kl_per_unit}
+        if found.perplexity is not None:
+            units |= {"perplexity": found.perplexity, "codes_used": found.codes}
         self._write("validation", {**row, **units})
-        sentence = collapse(found.kl, found.active, found.latent)
+        sentence = collapse(found)
         state.collapsed = state.collapsed + 1 if sentence else 0
         if sentence and state.collapsed == 2:  # once may be the beginning; more often would be a nuisance
             self._note(sentence)

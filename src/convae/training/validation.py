@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convae.core.random import torch_generator
-from convae.core.types import FactorisedLike, PosteriorLike
+from convae.core.types import CodedLike, FactorisedLike, PosteriorLike
 from convae.data import Batch, Split, in_order
 from convae.training.experiment import Experiment
 from convae.training.labels import MISSING
@@ -29,6 +29,9 @@ class Validated:
         kl_per_unit: its parts, one for each latent value of a vector, or channel of a map; empty where it has none.
         active: latent values whose posterior mean varies over the images.
         latent: latent values.
+        codes: entries of the code book that some image uses; None without a code book.
+        perplexity: how many entries would be used as variedly if they were used evenly; None without a code book.
+        entries: of the code book; None without one.
         accuracy: share of the labelled images whose class the classifier names; None without one, or without labels.
     """
 
@@ -37,6 +40,9 @@ class Validated:
     kl_per_unit: list[float]
     active: int
     latent: int
+    codes: int | None
+    perplexity: float | None
+    entries: int | None
     accuracy: float | None
 
 
@@ -65,7 +71,10 @@ def validate(experiment: Experiment, objective: StageObjective, clocks: Clocks) 
         sums = [old + new for old, new in zip(sums, found, strict=True)] if sums else found
     lengths = [own.numel() for own in sums]
     totals = torch.split(experiment.ranks.add(torch.cat([own.flatten() for own in sums])), lengths)
-    figures, (first, second, kl, parts) = totals[: len(names)], [own / len(split) for own in totals[len(names) : -2]]
+    figures, (first, second, kl, parts, uses) = (
+        totals[: len(names)],
+        [own / len(split) for own in totals[len(names) : -2]],
+    )
     right, labelled = (float(own) for own in totals[-2:])
     return Validated(
         figures={name: float(total) / len(split) for name, total in zip(names, figures, strict=True)},
@@ -73,6 +82,9 @@ def validate(experiment: Experiment, objective: StageObjective, clocks: Clocks) 
         kl_per_unit=[round(part, 6) for part in parts.tolist()],
         active=int((second - first.square() > ACTIVE).sum()),
         latent=len(first),
+        codes=int((uses > 0).sum()) if len(uses) else None,
+        perplexity=_perplexity(uses) if len(uses) else None,
+        entries=len(uses) or None,
         accuracy=right / labelled if labelled else None,
     )
 
@@ -92,10 +104,11 @@ def _turns(experiment: Experiment, split: Split) -> Iterator[tuple[int, Batch]]:
 
 
 def _latent_rows(posterior: PosteriorLike) -> list[Tensor]:
-    """Figures of each image, (batch, values) each: means, their squares, the divergence and its parts."""
+    """Figures of each image, (batch, values) each: means, their squares, the divergence and its parts, uses of codes."""
     mean = posterior.mean.flatten(1).double() if posterior.mean.device.type != "mps" else posterior.mean.flatten(1)
     parts = _parts(posterior) if isinstance(posterior, FactorisedLike) else mean[:, :0]
-    return [mean, mean.square(), posterior.kl()[:, None], parts]
+    uses = _uses(posterior) if isinstance(posterior, CodedLike) else mean[:, :0]
+    return [mean, mean.square(), posterior.kl()[:, None], parts, uses]
 
 
 def _labelled_rows(logits: Tensor | None, batch: Batch) -> list[Tensor]:
@@ -103,6 +116,18 @@ def _labelled_rows(logits: Tensor | None, batch: Batch) -> list[Tensor]:
     if logits is None or batch.labels is None:
         return [torch.zeros(len(batch), device=batch.images.device)] * 2
     return [logits.argmax(1) == batch.labels, batch.labels != MISSING]
+
+
+def _uses(posterior: CodedLike) -> Tensor:
+    """(batch, entry): at how many places each entry of the code book is."""
+    codes = posterior.codes.flatten(1)
+    uses = torch.zeros(len(codes), posterior.entries, device=codes.device)
+    return uses.scatter_add_(1, codes, torch.ones_like(codes, dtype=uses.dtype))
+
+
+def _perplexity(uses: Tensor) -> float:
+    """How many entries would be as varied if they were used evenly: e to the entropy of their uses."""
+    return float(torch.special.entr(uses / uses.sum()).sum().exp())
 
 
 def _parts(posterior: FactorisedLike) -> Tensor:

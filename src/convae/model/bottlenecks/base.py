@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from convae.core.types import Generators, PosteriorLike, Shape
 
@@ -38,11 +40,13 @@ class Bottleneck(nn.Module):
     """The narrow place between encoder and decoder.
 
     The constructor takes the shape of the encoder's features and its configuration as keyword-only arguments, and
-    sets `latent_shape`, the shape that the decoder gets, without the batch.
+    sets `latent_shape`, the shape that the decoder gets, without the batch. `needs` names the terms without which an
+    objective cannot train it.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
     latent_shape: Shape
+    needs: tuple[str, ...] = ()
 
     def posterior(self, features: Tensor) -> Posterior:
         """What the features say of the latent."""
@@ -59,3 +63,15 @@ class Bottleneck(nn.Module):
     def log_prior(self, z: Tensor) -> Tensor:
         """The prior's density at each latent, (batch,), nats."""
         raise NotImplementedError
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Gives the bottleneck's parameters and buffers their initial values."""
+        raise NotImplementedError
+
+
+def projected(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear map of the channels, the same at each place: (batch, channel, *sizes) to (batch, row, *sizes)."""
+    if features.ndim == 2:
+        return F.linear(features, weight, bias)
+    convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[features.ndim]
+    return convolve(features, weight.view(*weight.shape, *(1,) * (features.ndim - 2)), bias)

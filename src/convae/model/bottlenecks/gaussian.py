@@ -10,7 +10,6 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from convae.core.arguments import Positive
 from convae.core.errors import ConfigError, ShapeError
@@ -18,10 +17,12 @@ from convae.core.names import shape_text
 from convae.core.precision import wide
 from convae.core.random import Counted
 from convae.core.types import Generators, Latents, PerImage, Shape
-from convae.model.bottlenecks.base import Bottled, Bottleneck
+from convae.model.bottlenecks.base import Bottled, Bottleneck, projected
 
 LOGVAR_RANGE = (-30.0, 20.0)
 """Beyond this a float32 variance is useless; within it neither the variance nor its inverse overflows."""
+LOGVAR_SCALE = 0.1
+"""By how much the log-variance half of a head is smaller at first, so that posteriors begin close to unit variance."""
 _LOG_TWO_PI = math.log(2 * math.pi)
 
 
@@ -90,11 +91,8 @@ class Gaussian(Bottleneck):
 
     def posterior(self, features: Tensor) -> GaussianPosterior:
         """(batch, *features) to the posterior of each image, in float32 or wider."""
-        if self.head and features.ndim == 2:
-            features = F.linear(features, self.weight, self.bias)
-        elif self.head:
-            convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[features.ndim]
-            features = convolve(features, self.weight.view(*self.weight.shape, *(1,) * (features.ndim - 2)), self.bias)
+        if self.head:
+            features = projected(features, self.weight, self.bias)
         mean, logvar = wide(features).chunk(2, dim=1)
         return GaussianPosterior(mean, logvar.clamp(*LOGVAR_RANGE))
 
@@ -112,6 +110,13 @@ class Gaussian(Bottleneck):
     def log_prior(self, z: Latents) -> PerImage:
         """The standard normal's density, nats."""
         return -0.5 * (z.square() + _LOG_TWO_PI).flatten(1).sum(1)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """A head that keeps the size of the features, its log-variance half small."""
+        if self.head:
+            self.weight.copy_(torch.randn(self.weight.shape, generator=generator) / math.sqrt(self.weight.shape[1]))
+            self.weight[self.weight.shape[0] // 2 :] *= LOGVAR_SCALE
+            self.bias.zero_()
 
 
 def _normal_like(tensor: Tensor, generator: Generators | None) -> Tensor:

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from convae.core.types import Images, OutputLike, PerImage
+from convae.core.errors import ConfigError
+from convae.core.types import CodedLike, Images, OutputLike, PerImage, PosteriorLike
 from convae.objective.schedules.base import Moment
 
 
@@ -36,6 +37,29 @@ class Pass:
     def reconstruction(self) -> Images:
         """The expected image, in [0, 1]: what a user gets."""
         return self.output.likelihood.mean
+
+    @property
+    def posterior(self) -> PosteriorLike:
+        """What the encoder believes of the latent, where its divergence from the prior depends on the image.
+
+        Raises:
+            ConfigError: it is made of entries of a code book, whose divergence is the same for all images.
+        """
+        if isinstance(self.output.posterior, CodedLike):
+            raise ConfigError(
+                "the divergence of a code book is the same for all images, so nothing can lower it: give commitment"
+            )
+        return self.output.posterior
+
+    def reported(self, name: str, lack: str) -> PerImage:
+        """A term of the bottleneck's own, of each image.
+
+        Raises:
+            ConfigError: this bottleneck has none of that name; `lack` says why.
+        """
+        if name not in self.output.terms:
+            raise ConfigError(lack)
+        return self.output.terms[name]
 
 
 class Term(nn.Module, ABC):

@@ -30,4 +30,4 @@ class Capacity(Term):
 
     def forward(self, given: Pass) -> PerImage:
         """The distance of each image's divergence from the capacity."""
-        return (given.output.posterior.kl() - self.capacity(given.moment)).abs()
+        return (given.posterior.kl() - self.capacity(given.moment)).abs()

@@ -41,7 +41,7 @@ class FreeBits(Term):
 
     def forward(self, given: Pass) -> PerImage:
         """The divergence of each image's posterior; that of a group within its allowance is the allowance."""
-        posterior = given.output.posterior
+        posterior = given.posterior
         if not isinstance(posterior, FactorisedLike):
             raise ConfigError("needs a posterior whose KL is a sum over latent values, which this bottleneck has not")
         values = posterior.kl_values()

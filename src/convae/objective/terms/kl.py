@@ -18,4 +18,4 @@ class KL(Term):
 
     def forward(self, given: Pass) -> PerImage:
         """The divergence of each image's posterior."""
-        return given.output.posterior.kl()
+        return given.posterior.kl()

@@ -1,0 +1,113 @@
+"""A code book in a run: it trains, survives a stop, is watched, and its collapse is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training.runs import RECIPE, StopAt, content
+
+from convae.core.errors import ConfigError
+from convae.data import open_split
+from convae.evaluation import evaluate
+from convae.training import resume, train
+from convae.training.trainer import Observer, Trainer
+
+MODEL = {
+    "input": [1, 8, 8],
+    "encoder": [{"conv": {"channels": 8, "stride": 2}}, "relu"],
+    "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
+    "likelihood": {"gaussian": {"sigma": 0.2}},
+}
+TERMS = {"reconstruction": {}, "commitment": {"weight": 0.25}, "codebook": {}}
+
+
+def recipe(update: str = "ema", *, objective: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+    own = {name: given for name, given in TERMS.items() if name != "codebook" or update == "gradient"}
+    training = {**RECIPE["training"], "optimizer": {"lr": 3e-3}, "precision": "float32"}
+    return {
+        **RECIPE,
+        "model": {**MODEL, "bottleneck": {"vq": {"codes": 16, "latent": 4, "update": update, **options}}},
+        "objective": own if objective is None else objective,
+        "training": training,
+    }
+
+
+both = pytest.mark.parametrize("update", ["ema", "gradient"])
+
+
+@both
+def test_a_code_book_trains_and_is_watched(update: str, tmp_path: Path) -> None:
+    run = train(recipe(update), out=tmp_path / "run")
+    rows = [row for row in run.metrics if row["split"] == "validation"]
+    assert rows[-1]["reconstruction"] < rows[0]["reconstruction"]
+    assert all(1 <= row["perplexity"] <= row["codes_used"] <= 16 for row in rows)
+    assert rows[-1]["perplexity"] > 4
+    assert run.notes == []
+    assert "perplexity" in (run.path / "metrics.csv").read_text()
+
+
+@both
+@pytest.mark.parametrize("step", [1, 9])
+def test_a_run_with_a_code_book_resumes_bit_for_bit(update: str, step: int, tmp_path: Path) -> None:
+    # Entries die all the time: an even use is asked for.
+    options = recipe(update, restart=0.9, decay=0.5)
+    options["training"] |= {"accumulate": 2, "ema": 0.9, "epochs": 2}
+    train(options, out=tmp_path / "unbroken")
+    train(options, out=tmp_path / "run", observer=StopAt(step))
+    resume(tmp_path / "run")
+    assert content(tmp_path / "run") == content(tmp_path / "unbroken")
+
+
+def test_codebook_collapse_is_named_once_with_a_remedy(tmp_path: Path) -> None:
+    # Entries that are never raised and lie far from all features but one of them.
+    class Far(Observer):
+        def begun(self, trainer: Trainer) -> None:
+            with torch.no_grad():
+                trainer.experiment.model.get_parameter("bottleneck.codebook")[1:] += 1e3
+
+    run = train(recipe("gradient", restart=0), out=tmp_path / "run", observer=Far())
+    (note,) = run.notes
+    assert note.startswith("codebook collapse: 1 of 16 entries are in use")
+    assert "raise restart of the bottleneck" in note
+
+
+@both
+def test_an_objective_that_leaves_it_untrained_is_refused(update: str, tmp_path: Path) -> None:
+    for lacking in ("commitment", *(["codebook"] if update == "gradient" else [])):
+        rest = {name: given for name, given in TERMS.items() if name != lacking}
+        rest = {name: given for name, given in rest.items() if update == "gradient" or name != "codebook"}
+        with pytest.raises(
+            ConfigError, match=f"^objective: this bottleneck cannot be trained without the term {lacking}"
+        ):
+            train(recipe(update, objective=rest), out=tmp_path / "run")
+
+
+def test_terms_of_a_gaussian_are_refused_with_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^objective\.kl: the divergence of a code book is .*: give commitment$"):
+        train(recipe(objective={"reconstruction": {}, "commitment": {}, "kl": {}}), out=tmp_path / "run")
+
+
+@both
+def test_a_frozen_code_book_stays_as_it_is(update: str, tmp_path: Path) -> None:
+    options = recipe(update)
+    options["training"] = {name: value for name, value in options["training"].items() if name != "epochs"}
+    options["stages"] = [{"epochs": 1}, {"epochs": 1, "freeze": ["encoder", "bottleneck"]}]
+    books: dict[int, torch.Tensor] = {}
+
+    class Look(Observer):
+        def stepped(self, trainer: Trainer) -> None:
+            books[trainer.state.step] = trainer.experiment.model.state_dict()["bottleneck.codebook"].clone()
+
+    train(options, out=tmp_path / "run", observer=Look())
+    assert not torch.equal(books[6], books[7])
+    assert torch.equal(books[7], books[14])
+
+
+def test_every_figure_of_a_model_with_a_code_book_is_measured_or_left_out(tmp_path: Path) -> None:
+    run = train(recipe(), out=tmp_path / "run")
+    figures = set(evaluate(run.model, open_split(run.recipe.data, "test")).figures)
+    assert {"elbo", "kl", "reconstruction", "psnr", "ssim", "active-units"} <= figures
+    assert not {"nll", "kl-per-unit", "aggregate-gap"} & figures
