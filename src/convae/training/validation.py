@@ -71,10 +71,8 @@ def validate(experiment: Experiment, objective: StageObjective, clocks: Clocks) 
         sums = [old + new for old, new in zip(sums, found, strict=True)] if sums else found
     lengths = [own.numel() for own in sums]
     totals = torch.split(experiment.ranks.add(torch.cat([own.flatten() for own in sums])), lengths)
-    figures, (first, second, kl, parts, uses) = (
-        totals[: len(names)],
-        [own / len(split) for own in totals[len(names) : -2]],
-    )
+    figures, latents = totals[: len(names)], totals[len(names) : -2]
+    first, second, kl, parts, uses = (own / len(split) for own in latents)
     right, labelled = (float(own) for own in totals[-2:])
     return Validated(
         figures={name: float(total) / len(split) for name, total in zip(names, figures, strict=True)},
@@ -104,7 +102,7 @@ def _turns(experiment: Experiment, split: Split) -> Iterator[tuple[int, Batch]]:
 
 
 def _latent_rows(posterior: PosteriorLike) -> list[Tensor]:
-    """Figures of each image, (batch, values) each: means, their squares, the divergence and its parts, uses of codes."""
+    """Figures of each image, (batch, values) each: means, their squares, the divergence, its parts, codes."""
     mean = posterior.mean.flatten(1).double() if posterior.mean.device.type != "mps" else posterior.mean.flatten(1)
     parts = _parts(posterior) if isinstance(posterior, FactorisedLike) else mean[:, :0]
     uses = _uses(posterior) if isinstance(posterior, CodedLike) else mean[:, :0]

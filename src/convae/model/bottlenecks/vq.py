@@ -17,6 +17,7 @@ from convae.core.arguments import Positive, Share
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.precision import full_precision, wide
+from convae.core.random import Counted, torch_generator
 from convae.core.types import Generators, Latents, PerImage, Shape
 from convae.model.bottlenecks.base import Bottled, Bottleneck, projected
 from convae.model.bottlenecks.gaussian import LOGVAR_RANGE
@@ -155,7 +156,7 @@ class VQ(Bottleneck):
                 raise ShapeError(f"{count} latents need as many generators, got {len(generator)}")
             codes = torch.stack([_drawn(entries, grid, own) for own in generator])
         else:
-            codes = _drawn(entries, (count, *grid), generator)
+            codes = _drawn(entries, (count, *grid), _single(generator))
         return self._entries(codes.to(self.codebook.device))
 
     def log_prior(self, z: Latents) -> PerImage:
@@ -195,8 +196,9 @@ class VQ(Bottleneck):
         """Moves unused entries onto features of the batch, and lets them live as if they were used evenly."""
         even = len(vectors) / len(self.uses)
         dead = (self.uses < self.restart * even) & vectors.isfinite().all()
-        own = generator[0] if isinstance(generator, Sequence) else generator
-        chosen = vectors[_drawn(len(vectors), self.uses.shape, own).to(vectors.device)].to(self.codebook.dtype)
+        chosen = vectors[_drawn(len(vectors), self.uses.shape, _single(generator)).to(vectors.device)].to(
+            self.codebook.dtype
+        )
         self.codebook.copy_(torch.where(dead[:, None], chosen, self.codebook))
         if self.update == "ema":
             self.sums.copy_(torch.where(dead[:, None], even * chosen, self.sums))
@@ -221,6 +223,13 @@ class VQ(Bottleneck):
 def _vectors(values: Latents) -> Vectors:
     """(batch, channel, *grid) to one row for each place."""
     return values.movedim(1, -1).flatten(0, -2)
+
+
+def _single(generator: Generators | None) -> torch.Generator | None:
+    """One generator for what is drawn for a whole batch."""
+    if isinstance(generator, Counted):
+        return torch_generator(generator.seed, *generator.words, "codes", generator.start)
+    return generator[0] if isinstance(generator, Sequence) else generator
 
 
 def _drawn(below: int, shape: Shape, generator: torch.Generator | None) -> Tensor:
