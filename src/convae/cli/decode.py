@@ -30,7 +30,7 @@ def decode(
     new_files(out, [str(path.relative_to(out)) for path in paths], force)
     done = 0
     with work_bar() as bar:
-        for images in decoded(loaded, encoding.mean, batch_size=batch_size):
+        for images in decoded(loaded, encoding.mean, labels=encoding.labels, batch_size=batch_size):
             for image, path in zip(images, paths[done : done + len(images)], strict=True):
                 write_image(image, path)
             done += len(images)

@@ -45,7 +45,7 @@ def reconstruct(
         wanted = np.arange(len(images) if every else shown)
         for batch in in_order(images, batch_size, next(loaded.parameters()).device, wanted):
             with torch.no_grad():
-                decoded = loaded.decode(loaded.encode(batch.images).mean).mean.cpu()
+                decoded = loaded.decode(loaded.encode(batch.images, batch.labels).mean, batch.labels).mean.cpu()
             if done < shown:
                 originals.append(batch.images[: shown - done].cpu())
                 reconstructions.append(decoded[: shown - done])

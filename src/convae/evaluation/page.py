@@ -88,7 +88,7 @@ def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image
     """Reconstructions, samples, and how the figures are spread over images and latent values."""
     device = next(model.parameters()).device
     batch = next(in_order(split, SHOWN, device, np.arange(min(SHOWN, len(split)))))
-    decoded = model.decode(model.encode(batch.images).mean).mean
+    decoded = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean
     generators = [torch_generator(report.protocol["seed"], "evaluation", "sample", n) for n in range(SAMPLED)]
     pictures: dict[str, Image.Image | Figure] = {
         "Reconstructions": pairs(batch.images.cpu(), decoded.cpu()),

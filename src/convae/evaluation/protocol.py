@@ -118,6 +118,7 @@ def evaluate(
     """
     if split.shape != model.input_shape:
         raise ShapeError(f"the model takes {shape_text(model.input_shape)}, the images are {shape_text(split.shape)}")
+    model.check_labels(split.labels, split.source)
     chosen, configured = _chosen(metrics, options or {}, model, split, features is not None)
     model.eval()
     rows = _rows(chosen, model, split, seed, batch_size, progress)
@@ -189,7 +190,7 @@ def _rows(
     latents: list[tuple[Tensor, Tensor, Tensor]] = []
     done = 0
     for batch in in_order(split, batch_size, next(model.parameters()).device):
-        passes = Passes(model, batch.images, batch.indices, seed)
+        passes = Passes(model, batch.images, batch.indices, seed, batch.labels)
         for name, metric in chosen.items():
             if isinstance(metric, ImageMetric):
                 parts[name].append(metric.rows(passes).cpu().double())

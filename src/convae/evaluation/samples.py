@@ -19,7 +19,8 @@ def both(
 ) -> tuple[Float[Tensor, "image feature"], Float[Tensor, "image feature"]]:
     """The features of every image, and of one sample for each, on the CPU.
 
-    A sample is the expected image of a latent from the prior; the n-th depends on the seed and n alone.
+    A sample is the expected image of a latent from the prior; the n-th depends on the seed and n alone, and of a
+    conditional model on the label of the n-th image.
 
     Raises:
         ShapeError: the network takes images of another shape.
@@ -30,7 +31,7 @@ def both(
     for batch in in_order(split, batch_size, next(model.parameters()).device):
         generators = [torch_generator(seed, "evaluation", "sample", index) for index in batch.indices.tolist()]
         real.append(features(batch.images).cpu())
-        drawn.append(features(model.sample(len(batch), generators)).cpu())
+        drawn.append(features(model.sample(len(batch), generators, batch.labels)).cpu())
         done += len(batch)
         if progress:
             progress(done, len(split), "comparing with samples (images)")

@@ -13,7 +13,7 @@ from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.progress import Progress
 from convae.core.types import Images, PerImage
-from convae.data import Split, in_order
+from convae.data import Batch, Split, in_order
 from convae.model.vae import VAE
 
 
@@ -28,20 +28,21 @@ def anomaly_scores(
     """
     if split.shape != model.input_shape:
         raise ShapeError(f"the model takes {shape_text(model.input_shape)}, the images are {shape_text(split.shape)}")
+    model.check_labels(split.labels, split.source)
     model.eval()
     scores = []
     done = 0
     for batch in in_order(split, batch_size, next(model.parameters()).device):
-        scores.append(_score(model, batch.images).cpu())
+        scores.append(_score(model, batch).cpu())
         done += len(batch)
         if progress:
             progress(done, len(split), "scoring (images)")
     return torch.cat(scores)
 
 
-def _score(model: VAE, images: Images) -> PerImage:
-    posterior = model.encode(images)
-    return posterior.kl() - model.decode(posterior.mean).log_prob(images)
+def _score(model: VAE, batch: Batch) -> PerImage:
+    posterior = model.encode(batch.images, batch.labels)
+    return posterior.kl() - model.decode(posterior.mean, batch.labels).log_prob(batch.images)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,6 @@ def explain(model: VAE, split: Split, indices: Tensor) -> Anomaly:
     model.eval()
     device = next(model.parameters()).device
     (batch,) = in_order(split, len(indices), device, np.asarray(indices, np.int64))
-    decoded = model.decode(model.encode(batch.images).mean).mean.cpu()
+    decoded = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean.cpu()
     images = batch.images.cpu()
     return Anomaly(images, decoded, (images - decoded).abs().mean(1))

@@ -75,9 +75,11 @@ def encode(
 
     Raises:
         ShapeError: the images have not the model's shape.
+        ConfigError: the model is conditional, and the images have not the labels that it knows.
     """
     if split.shape != model.input_shape:
         raise ShapeError(f"the model takes {shape_text(model.input_shape)}, the images are {shape_text(split.shape)}")
+    model.check_labels(split.labels, split.source)
     model.eval()
     wanted = np.arange(len(split)) if indices is None else indices
     mean = torch.empty(len(wanted), *model.latent_shape)
@@ -85,7 +87,7 @@ def encode(
     codes: list[Tensor] = []
     done = 0
     for batch in in_order(split, batch_size, next(model.parameters()).device, wanted):
-        posterior = model.encode(batch.images)
+        posterior = model.encode(batch.images, batch.labels)
         here = slice(done, done + len(batch))
         mean[here], logvar[here] = posterior.mean, posterior.logvar
         if isinstance(posterior, CodedLike):

@@ -28,6 +28,8 @@ class Spec(Config):
         classifier: list of layers from the latent to a value for each class; None for a model that names no classes.
         max_parameters: the largest number of parameters that is not taken for a mistake, and refused before a byte
             of it is allocated.
+        condition: arguments of the condition, such as `{classes: 10}`, by which the label of an image enters encoder
+            and decoder; None for a model that is not conditional.
     """
 
     name: str = "vae"
@@ -38,3 +40,4 @@ class Spec(Config):
     likelihood: Named = "bernoulli"
     classifier: list[Any] | None = None
     max_parameters: MostParameters = MAX_PARAMETERS
+    condition: dict[str, Any] | None = None

@@ -15,6 +15,7 @@ from torch import nn
 
 from convae.core.random import torch_generator
 from convae.model.bottlenecks.base import Bottleneck
+from convae.model.condition import Condition
 from convae.model.layers.base import Activation, Layer
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.network import Network
@@ -37,7 +38,7 @@ def initialise(model: nn.Module, seed: int, device: torch.device | str = "cpu") 
     """
     model.to_empty(device=device)
     for name, module in model.named_modules():
-        if isinstance(module, Layer | LikelihoodHead):
+        if isinstance(module, Layer | LikelihoodHead | Condition):
             module.reset(torch_generator(seed, "reset", name))
     scales = dict(_scales(model))
     for name, module in model.named_modules():

@@ -16,7 +16,7 @@ from convae.model.presets import PRESETS
 
 SUFFIXES = (".yaml", ".yml", ".json", ".py")
 LISTS = ("encoder", "decoder", "classifier")
-BESIDE = ("bottleneck", "classifier", "max_parameters")
+BESIDE = ("bottleneck", "classifier", "condition", "max_parameters")
 """What may stand beside the arguments of any preset."""
 
 

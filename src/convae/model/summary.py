@@ -21,7 +21,7 @@ class Row:
     """One layer of a model.
 
     Attributes:
-        part: `encoder`, `bottleneck` or `decoder`.
+        part: `condition`, `encoder`, `bottleneck`, `decoder` or `classifier`.
         layer: as written in the list.
         shape: (channels, *sizes) that it gives.
         parameters: how many it has.
@@ -43,12 +43,17 @@ def summary(model: VAE) -> list[Row]:
     """One row for each layer, in the order in which an image passes them."""
     with torch.device("meta"), torch.no_grad():
         copy = VAE(model.spec).eval()
-    rows = list(_network_rows(copy.encoder, "encoder"))
+    rows = []
+    if copy.condition is not None:
+        shape = copy.encoder.shape_in
+        rows.append(Row("condition", f"{copy.condition.classes} classes", shape, count(copy.condition), 0, ()))
+    rows += _network_rows(copy.encoder, "encoder")
     features = torch.empty(1, *copy.encoder.shape_out, device="meta")
     (name,) = copy.spec.bottleneck if isinstance(copy.spec.bottleneck, dict) else (copy.spec.bottleneck,)
     flops = _flops(copy.bottleneck, features, None, False)
     rows.append(Row("bottleneck", str(name), copy.latent_shape, count(copy.bottleneck), flops, ()))
-    return [*rows, *_network_rows(copy.decoder, "decoder")]
+    rows += _network_rows(copy.decoder, "decoder")
+    return [*rows, *(_network_rows(copy.classifier, "classifier") if copy.classifier else ())]
 
 
 def _network_rows(network: Network, part: str) -> Iterator[Row]:

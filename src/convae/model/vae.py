@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convae.core.arguments import Named, arguments, named, not_default
@@ -17,6 +20,7 @@ from convae.core.names import shape_text
 from convae.core.types import AnyImages, Generators, Images, Latents, Shape
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck, Posterior
+from convae.model.condition import Condition, Labels
 from convae.model.description import Spec
 from convae.model.layers.base import Layer
 from convae.model.likelihoods import LIKELIHOODS
@@ -53,6 +57,9 @@ class VAE(nn.Module):
                                             │                └── classifier ──> logits, in models that have one
                                             └──> posterior, terms
 
+    In a conditional model the label of the image enters encoder and decoder too: whatever encodes or decodes takes
+    the labels, and needs them; other models take no notice of them.
+
     Images are float tensors (batch, channel, *sizes) in [0, 1]. The parameters are on the meta device until
     `initialise` or `load` gives them values; `convae.build` does both.
 
@@ -69,9 +76,11 @@ class VAE(nn.Module):
         self.input_shape: Shape = tuple(spec.input)
         self.name = spec.name
         self.metadata: dict[str, Any] = {}
-        self.encoder = Network(self.input_shape, spec.encoder, "encoder")
+        self.condition = None if spec.condition is None else _condition(spec)
+        more = 0 if self.condition is None else self.condition.channels
+        self.encoder = Network((self.input_shape[0] + more, *self.input_shape[1:]), spec.encoder, "encoder")
         self.bottleneck: Bottleneck = _part(BOTTLENECKS, spec.bottleneck, "bottleneck", self.encoder.shape_out)
-        self.decoder = Network(self.bottleneck.latent_shape, spec.decoder, "decoder")
+        self.decoder = Network((self.latent_shape[0] + more, *self.latent_shape[1:]), spec.decoder, "decoder")
         self.classifier = None if spec.classifier is None else _classifier(self.latent_shape, spec.classifier)
         self.head: LikelihoodHead = _part(LIKELIHOODS, spec.likelihood, "likelihood")
         self._also_fit: set[Shape] = set()
@@ -120,26 +129,37 @@ class VAE(nn.Module):
             likelihood=_canonical(LIKELIHOODS, self._parts["likelihood"], "likelihood"),
             classifier=None if self.classifier is None else self.classifier.canonical(),
             max_parameters=self._max_parameters,
+            condition=None if self.condition is None else _arguments(self.condition),
         )
 
-    def encode(self, x: AnyImages) -> Posterior:
+    def encode(self, x: AnyImages, labels: Labels | None = None) -> Posterior:
         """What the model believes of the latent of each image; nothing is drawn.
+
+        Args:
+            x: images.
+            labels: of the images, for a conditional model.
 
         Raises:
             ShapeError: the images have not a shape that the model takes, or are no floats.
+            ConfigError: the model is conditional, and the labels are not such as it knows.
         """
-        return self.bottleneck.posterior(self.encoder(self._checked(x)))
+        return self.bottleneck.posterior(self._features(x, labels))
 
-    def decode(self, z: Latents) -> Likelihood:
+    def decode(self, z: Latents, labels: Labels | None = None) -> Likelihood:
         """What the model believes of the image of each latent.
+
+        Args:
+            z: latents.
+            labels: of the images, for a conditional model.
 
         Raises:
             ShapeError: the latents have not the model's latent shape.
+            ConfigError: the model is conditional, and the labels are not such as it knows.
         """
         grid_fits = self.size_step is not None and z.ndim == len(self.latent_shape) + 1
         if tuple(z.shape[1:]) != self.latent_shape and not (grid_fits and z.shape[1] == self.latent_shape[0]):
             raise ShapeError(f"latents are {shape_text(self.latent_shape)}, got {shape_text(z.shape[1:])}")
-        likelihood: Likelihood = self.head(self.decoder(z))
+        likelihood: Likelihood = self.head(self.decoder(self._conditioned(z, labels)))
         return likelihood
 
     def classify(self, z: Latents) -> Logits:
@@ -154,23 +174,68 @@ class VAE(nn.Module):
         logits: Tensor = self.classifier(z)
         return logits
 
-    def forward(self, x: AnyImages, generator: Generators | None = None) -> Output:
+    def forward(self, x: AnyImages, generator: Generators | None = None, labels: Labels | None = None) -> Output:
         """Encodes and decodes.
 
         Args:
             x: images.
             generator: draws the latents, or one for each image does. Without one, latents are drawn from torch's
                 default generator in training mode, and are the posterior's mean in evaluation mode.
+            labels: of the images, for a conditional model.
         """
-        features = self.encoder(self._checked(x))
-        bottled = self.bottleneck(features, generator, self.training or generator is not None)
+        bottled = self.bottleneck(self._features(x, labels), generator, self.training or generator is not None)
         logits = None if self.classifier is None else self.classify(bottled.latent)
-        return Output(bottled.posterior, bottled.latent, self.decode(bottled.latent), bottled.terms, logits)
+        return Output(bottled.posterior, bottled.latent, self.decode(bottled.latent, labels), bottled.terms, logits)
 
     @torch.no_grad()
-    def sample(self, n: int, generator: Generators | None = None) -> Images:
-        """`n` images: the expected image of latents drawn from the prior, in [0, 1]."""
-        return self.decode(self.bottleneck.draw(n, generator)).mean
+    def sample(self, n: int, generator: Generators | None = None, labels: Labels | None = None) -> Images:
+        """`n` images: the expected image of latents drawn from the prior, in [0, 1].
+
+        Args:
+            n: how many.
+            generator: draws the latents, or one for each image does.
+            labels: of the images, for a conditional model; without them, the classes by turns.
+        """
+        z = self.bottleneck.draw(n, generator)
+        if labels is None and self.condition is not None:
+            labels = torch.arange(n, device=z.device) % self.condition.classes
+        return self.decode(z, labels).mean
+
+    def check_labels(self, labels: Sequence[int] | NDArray[np.int64] | None, whose: str) -> None:
+        """Checks, once for many images, that a conditional model knows their labels.
+
+        Args:
+            labels: of the images, -1 where one is missing.
+            whose: they are, for the message.
+
+        Raises:
+            ConfigError: the model is conditional, and there are no labels, or a label is missing or no class.
+        """
+        if self.condition is None:
+            return
+        classes = self.condition.classes
+        if labels is None:
+            raise ConfigError(f"model '{self.name}' is conditional and needs labels, but {whose} has none")
+        if missing := int((np.asarray(labels) < 0).sum()):
+            raise ConfigError(f"model '{self.name}' is conditional, but {missing:,} images of {whose} have no label")
+        if (largest := int(np.max(labels))) >= classes:
+            raise ConfigError(f"model '{self.name}' knows the classes 0 to {classes - 1}, but {whose} has {largest}")
+
+    def _features(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        features: Tensor = self.encoder(self._conditioned(self._checked(x), labels))
+        return features
+
+    def _conditioned(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """Images or latents with what their labels say, in a conditional model."""
+        if self.condition is None:
+            return x
+        if labels is None:
+            raise ConfigError(
+                f"model '{self.name}' is conditional: it needs a label from 0 to {self.condition.classes - 1} of each "
+                "image"
+            )
+        joined: Tensor = self.condition(x, labels)
+        return joined
 
     def _checked(self, x: Tensor) -> Tensor:
         """`x`, if the model can take it."""
@@ -200,6 +265,17 @@ class VAE(nn.Module):
         return True
 
 
+def _condition(spec: Spec) -> Condition:
+    """The condition, on the meta device."""
+    if spec.classifier is not None:
+        raise ConfigError(
+            f"model '{spec.name}' has a condition and a classifier: the classifier would look in the latent for what "
+            "the condition keeps out of it; leave one of them out"
+        )
+    with torch.device("meta"):
+        return Condition(**arguments(Condition, spec.condition, "condition"))
+
+
 def _classifier(shape: Shape, layers: list[Any]) -> Network:
     """The layers from a latent to a value for each class, on the meta device."""
     network = Network(shape, layers, "classifier")
@@ -218,6 +294,11 @@ def _part(registry: Any, written: Named, kind: str, *shape: Shape) -> Any:
             return target(*shape, **checked)
     except (ConfigError, ShapeError) as error:
         raise type(error)(f"{kind} {name}: {error}") from error
+
+
+def _arguments(condition: Condition) -> dict[str, Any]:
+    """A condition in its one stored form."""
+    return not_default(Condition, {"classes": condition.classes, "channels": condition.channels})
 
 
 def _canonical(registry: Any, written: Named, kind: str) -> dict[str, dict[str, Any]]:

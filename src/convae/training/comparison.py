@@ -66,13 +66,13 @@ def _pictures(runs: Mapping[str, Run], splits: Mapping[str, Split]) -> dict[str,
     """Rows of images: originals, their reconstructions by each model, and samples of each."""
     reconstructed, sampled = {}, {}
     first = next(iter(splits.values()))
-    images = next(iter(in_order(first, min(SHOWN, len(first))))).images
+    batch = next(iter(in_order(first, min(SHOWN, len(first)))))
     for label, run in runs.items():
         model = run.model
-        reconstructed[label] = model.decode(model.encode(images).mean).mean
+        reconstructed[label] = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean
         generator = torch_generator(run.recipe.training.seed, "pictures")
-        sampled[f"samples, {label}"] = model.sample(len(images), generator)
-    return {"original": images, **reconstructed, **sampled}
+        sampled[f"samples, {label}"] = model.sample(len(batch), generator)
+    return {"original": batch.images, **reconstructed, **sampled}
 
 
 def _images(run: Run, progress: Progress | None) -> Split:

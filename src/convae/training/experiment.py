@@ -119,6 +119,9 @@ def prepared(recipe: Recipe, where: torch.device) -> VAE:
 def _labels(recipe: Recipe, model: VAE, split: Split) -> NDArray[np.int64] | None:
     """The labels that training is told of, where it is not told of all."""
     labels, kept = split.labels, recipe.training.labels
+    model.check_labels(labels, split.source)
+    if kept is not None and model.condition is not None:
+        raise ConfigError("training.labels: a conditional model needs the label of every image")
     classes = None if model.classifier is None else model.classifier.shape_out[0]
     if labels is not None and classes is not None and labels.max() >= classes:
         raise ConfigError(f"model.classifier: knows {classes} classes, but the data has {labels.max() + 1}")
@@ -145,7 +148,7 @@ def _tried(made: Experiment) -> None:
             if term not in stage.objective.units:
                 raise ConfigError(f"objective: this bottleneck cannot be trained without the term {term}")
         began.append(begin)
-        output = made.model(batch.images, torch_generator(0, "trial"))
+        output = made.model(batch.images, torch_generator(0, "trial"), batch.labels)
         stage.objective(batch, output, made.plan.clocks(began, begin))
     made.model.train()
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
-
 import torch
 from PIL.Image import Image
 
 from convae.core.errors import DataError
 from convae.core.random import torch_generator
-from convae.data import Batch, Split, in_order
+from convae.data import in_order
 from convae.pictures.grid import grid, pairs
 from convae.pictures.save import save
 from convae.training.checkpoint import TrainingState
@@ -65,26 +62,24 @@ class Gallery:
         """Reconstructions, ways from one image to another, and samples."""
         model = self._experiment.model.eval()
         split = self._experiment.validation or self._experiment.batches.split
-        images = torch.cat([batch.images for batch in self._shown(split)])
-        latents = model.encode(images).mean
-        decoded = model.decode(latents).mean
+        batch = next(in_order(split, SHOWN, self._experiment.device))
+        latents = model.encode(batch.images, batch.labels).mean
+        decoded = model.decode(latents, batch.labels).mean
         generator = torch_generator(self._experiment.recipe.training.seed, "pictures")
         sampled = model.sample(SAMPLED, generator)
         title = f"{split.name} images, epoch {epoch}"
-        self._save(pairs(images.cpu(), decoded.cpu(), title=title), f"epoch-{epoch:04d}-reconstructions.png")
+        self._save(pairs(batch.images.cpu(), decoded.cpu(), title=title), f"epoch-{epoch:04d}-reconstructions.png")
         self._save(grid(sampled.cpu(), title=f"samples, epoch {epoch}"), f"epoch-{epoch:04d}-samples.png")
         ways = min(WAYS, len(latents) // 2)
         if ways:
             ends = latents[: 2 * ways].reshape(ways, 2, *latents.shape[1:])
             shares = torch.linspace(0, 1, WAY_STEPS, device=latents.device)
             way = torch.stack([torch.lerp(ends[:, 0], ends[:, 1], share) for share in shares], dim=1)
-            between = model.decode(way.flatten(0, 1)).mean
+            # A conditional model paints the whole way as the class that it begins with.
+            kinds = None if batch.labels is None else batch.labels[: 2 * ways : 2].repeat_interleave(WAY_STEPS)
+            between = model.decode(way.flatten(0, 1), kinds).mean
             title = f"from one {split.name} image to another, epoch {epoch}"
             self._save(grid(between.cpu(), columns=WAY_STEPS, title=title), f"epoch-{epoch:04d}-interpolations.png")
-
-    def _shown(self, split: Split) -> Iterator[Batch]:
-        """The first images of a split."""
-        return islice(in_order(split, SHOWN, self._experiment.device), 1)
 
     def _save(self, picture: Image, name: str) -> None:
         save(picture, self._folder.pictures / name)

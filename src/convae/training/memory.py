@@ -84,7 +84,7 @@ def activation_bytes(spec: Spec, batch_size: int, checkpointing: bool = False) -
 
     images = torch.zeros(batch_size, *model.input_shape, device="meta")
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = model(images)
+        output = model(images, None, torch.zeros(batch_size, dtype=torch.long, device="meta"))
         output.likelihood.log_prob(images)
         output.posterior.kl()
     return sum(storage.nbytes() for address, storage in kept.items() if address not in own)

@@ -35,7 +35,7 @@ class Costs(nn.Module):
 
     def forward(self, part: Batch, noise: Counted, objective: StageObjective, clocks: Clocks) -> Losses:
         """The cost of some images; `noise` draws their latents."""
-        return objective(part, self.model(part.images, noise), clocks)  # type: ignore[no-any-return]
+        return objective(part, self.model(part.images, noise, part.labels), clocks)  # type: ignore[no-any-return]
 
     def prepare(self, part: Batch, noise: Counted, objective: StageObjective, clocks: Clocks) -> None:
         """Before the first part of each step."""

@@ -61,7 +61,7 @@ def validate(experiment: Experiment, objective: StageObjective, clocks: Clocks) 
     for number, batch in _turns(experiment, split):
         # The same noise at every epoch, so that figures differ by the model alone.
         noise = torch_generator(options.seed, "validation", number)
-        output = experiment.model(batch.images, noise)
+        output = experiment.model(batch.images, noise, batch.labels)
         terms = objective(batch, output, clocks).terms
         names = list(terms)
         rows = [*terms.values(), *_latent_rows(output.posterior), *_labelled_rows(output.logits, batch)]

@@ -35,12 +35,14 @@ class Passes:
         images: (batch, channel, *sizes) in [0, 1].
         indices: (batch,) positions in the split.
         seed: of everything drawn.
+        labels: (batch,) class numbers, -1 where one is missing; None without labels.
     """
 
     model: VAE
     images: Images
     indices: Int64[Tensor, " batch"]
     seed: int
+    labels: Int64[Tensor, " batch"] | None = None
 
     def generators(self, purpose: str) -> list[torch.Generator]:
         """A generator for each image, which depends on its position in the split and not on its batch."""
@@ -49,13 +51,13 @@ class Passes:
     @cached_property
     def drawn(self) -> Output:
         """The pass whose latent was drawn from the posterior: what the ELBO is an expectation over."""
-        output: Output = self.model(self.images, self.generators("latent"))
+        output: Output = self.model(self.images, self.generators("latent"), self.labels)
         return output
 
     @cached_property
     def expected(self) -> Likelihood:
         """What the posterior's mean decodes to: what a user gets as the reconstruction."""
-        return self.model.decode(self.drawn.posterior.mean)
+        return self.model.decode(self.drawn.posterior.mean, self.labels)
 
     @cached_property
     def log_likelihood(self) -> PerImage:

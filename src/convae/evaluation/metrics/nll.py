@@ -43,6 +43,8 @@ class NLL(ImageMetric):
         weights = []
         for _ in range(self.samples):
             z = posterior.sample(generators)
-            joint = model.decode(z).log_prob(passes.images).double() + model.bottleneck.log_prior(z).double()
+            joint = (
+                model.decode(z, passes.labels).log_prob(passes.images).double() + model.bottleneck.log_prior(z).double()
+            )
             weights.append(joint - posterior.log_prob(z).double())
         return math.log(self.samples) - torch.logsumexp(torch.stack(weights), dim=0)
