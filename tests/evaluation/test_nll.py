@@ -35,6 +35,6 @@ def test_the_bound_falls_to_the_known_value_as_k_grows(linear: Linear, digits: S
 def test_k_is_honoured_exactly(linear: Linear, digits: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
     original = linear.model.decode
-    monkeypatch.setattr(linear.model, "decode", lambda z: (decoded.append(len(z)), original(z))[1])
+    monkeypatch.setattr(linear.model, "decode", lambda z, labels: (decoded.append(len(z)), original(z, labels))[1])
     evaluate(linear.model, digits, options={"nll": {"samples": 7}}, metrics=["nll"], batch_size=100)
     assert sum(decoded) == (7 + 1) * len(digits)  # and one pass with a drawn latent
