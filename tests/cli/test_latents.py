@@ -261,15 +261,3 @@ def test_signals_and_volumes_are_sampled_as_arrays_and_drawn(shape: tuple[int, .
     run("sample", tmp_path / "model", "--count", 3, "--out", tmp_path / "out")
     assert set(files(tmp_path / "out")) == {"samples.png", "0.npy", "1.npy", "2.npy"}
     assert np.load(tmp_path / "out" / "1.npy").shape == shape
-
-
-def test_samples_of_classes_are_a_labelled_data_set(
-    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run("sample-labelled", artifact, "--count", 2, "--out", tmp_path / "all")
-    assert "% of the samples" in capsys.readouterr().out
-    assert set(files(tmp_path / "all")) == {"samples.png", *(f"{label}/{n}.png" for label in range(10) for n in (0, 1))}
-    run("sample-labelled", artifact, "--count", 2, "--label", 3, "--out", tmp_path / "one")
-    assert files(tmp_path / "one")["3/1.png"] == files(tmp_path / "all")["3/1.png"]
-    assert set(files(tmp_path / "one")) == {"samples.png", "3/0.png", "3/1.png"}
-    run("sample-labelled", artifact, "--label", "cat", "--out", tmp_path / "none", code=2)

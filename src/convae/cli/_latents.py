@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
@@ -129,17 +129,25 @@ def numbers(text: str, what: str, kind: type[Number]) -> list[Number]:
         raise ConfigError(f"{what}: numbers with commas between, such as 0,1, not '{text}'") from error
 
 
-def class_number(split: Split, word: str) -> int:
-    """The number of the class that a person names or numbers.
+def classes_of(split: Split) -> dict[int, str]:
+    """What the classes of a split are called, by their numbers.
 
     Raises:
-        ConfigError: the images have no labels, or no such class.
+        ConfigError: the images have no labels.
     """
     if split.labels is None:
         raise ConfigError(f"the images of {split.source} have no labels: give --having and --without")
-    if split.classes and word in split.classes:
-        return split.classes.index(word)
     there = sorted({int(label) for label in split.labels if label >= 0})
-    if word.isdecimal() and int(word) in there:
-        return int(word)
-    raise ConfigError(unknown("class", word, split.classes or [str(label) for label in there]))
+    return {number: split.classes[number] if split.classes else str(number) for number in there}
+
+
+def class_number(word: str, called: Mapping[int, str]) -> int:
+    """The number of the class that a person names or numbers.
+
+    Raises:
+        ConfigError: there is no such class.
+    """
+    named = [number for number, name in called.items() if name == word]
+    if named or (word.isdecimal() and int(word) in called):
+        return named[0] if named else int(word)
+    raise ConfigError(unknown("class", word, list(called.values())))

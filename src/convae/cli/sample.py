@@ -6,13 +6,33 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import Device, Force, Model, Out, Seed, Show
+from convae.cli._options import Data, DataDir, Device, Force, Model, Out, Seed, Show
 
 
 def sample(
     model: Model,
     out: Out,
-    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
+    count: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many images; of each class with --labelled.", show_default="64, of a class 10"),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Only images of this class, by name or number.", show_default=False)
+    ] = None,
+    labelled: Annotated[
+        bool, typer.Option("--labelled", help="Images of every class, as a data set: LABEL/NUMBER.png.")
+    ] = False,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Leave out images of whose label the model is less sure.",
+            show_default="0.95 with --label or --labelled, otherwise 0",
+        ),
+    ] = None,
+    data: Data = None,
+    data_dir: DataDir = None,
     seed: Seed = 0,
     temperature: Annotated[float, typer.Option(min=0, help="Factor of the prior's standard deviation.")] = 1.0,
     truncation: Annotated[
@@ -22,24 +42,18 @@ def sample(
     force: Force = False,
     show: Show = False,
 ) -> None:
-    """Draw images from the prior: one file each, and one sheet of all."""
-    from convae.cli._latents import image_paths, write_image
-    from convae.cli._models import new_files, open_model
-    from convae.cli._screen import wrote
-    from convae.latents import decode, draw
-    from convae.pictures.grid import grid
-    from convae.pictures.save import save
+    """Draw images from the prior, of any class or of a wanted one: one file each, and one sheet of all.
 
+    A conditional model takes the label. A model with a classifier keeps the images of whose label it is sure. For other
+    models a Gaussian for each class is fitted to the latents of labelled images, those that the model was trained on;
+    with --data, one with a classifier draws from such Gaussians too. Where labels are known, manifest.csv lists them.
+    """
+    from convae.cli._models import open_model
+    from convae.cli._samples import Wish, drawn, write
+    from convae.cli._screen import work_bar
+
+    wish = Wish(count, label, labelled, confidence, data, data_dir, seed, temperature, truncation)
     loaded = open_model(model, device)
-    digits = len(str(count - 1))
-    names = [f"{number:0{digits}}" for number in range(count)]
-    paths = image_paths(out, names, two_axes=len(loaded.input_shape) == 3)
-    sheet, *_ = new_files(out, ["samples.png", *(path.name for path in paths)], force)
-    z = draw(loaded, count, seed=seed, temperature=temperature, truncation=truncation)
-    images = decode(loaded, z)
-    for image, path in zip(images, paths, strict=True):
-        write_image(image, path)
-    how = "" if temperature == 1 else f", temperature {temperature:g}"
-    how += "" if truncation is None else f", truncation {truncation:g}"
-    save(grid(images, title=f"{loaded.name}: samples from the prior, seed {seed}{how}"), sheet)
-    wrote(sheet, show)
+    with work_bar() as bar:
+        samples = drawn(loaded, wish, bar)
+    write(loaded, wish, samples, out, force=force, show=show)

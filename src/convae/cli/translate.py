@@ -32,7 +32,7 @@ def translate(
     """Move images along a direction in latent space, from classes, an attribute, or two folders."""
     import torch
 
-    from convae.cli._latents import class_number, named_images, numbers
+    from convae.cli._latents import class_number, classes_of, named_images, numbers
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.latents import decode, direction, direction_of_label, encode
@@ -52,7 +52,8 @@ def translate(
         start = named_images(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar))
         if label is not None:
             known = open_images(loaded, data, data_dir, split, bar, attribute)
-            to, away = class_number(known, label), None if against is None else class_number(known, against)
+            called = classes_of(known)
+            to, away = class_number(label, called), None if against is None else class_number(against, called)
             encoding = encode(loaded, known, progress=bar)
             assert encoding.labels is not None  # a class was found among them
             by = direction_of_label(encoding.mean, encoding.labels, to, away)

@@ -12,15 +12,18 @@ from convae.latents.decoding import decode, decoded
 from convae.latents.drawing import draw
 from convae.latents.encoding import Encoding, Share, encode, encode_to, read_latents
 from convae.latents.interpolation import interpolate, path
+from convae.latents.labelled import CONFIDENCE, Labelled, draw_labelled, known_classes
 from convae.latents.neighbourhood import neighbours
 from convae.latents.projection import Projection, project
 from convae.latents.translation import direction, direction_of_label, translate
 from convae.latents.walks import by_information, information, manifold, traverse
 
 __all__ = [
+    "CONFIDENCE",
     "Classes",
     "Clusters",
     "Encoding",
+    "Labelled",
     "Projection",
     "Share",
     "anomaly_scores",
@@ -32,11 +35,13 @@ __all__ = [
     "direction",
     "direction_of_label",
     "draw",
+    "draw_labelled",
     "encode",
     "encode_to",
     "explain",
     "information",
     "interpolate",
+    "known_classes",
     "manifold",
     "neighbours",
     "path",

@@ -36,8 +36,8 @@ class Classes:
     roots: Float64[Tensor, "class value value"]
     shape: Shape
 
-    def draw(self, label: int, count: int, *, seed: int = 0) -> Latents:
-        """`count` latents of a class; the n-th of them is the same for any count.
+    def draw(self, label: int, count: int, *, seed: int = 0, first: int = 0) -> Latents:
+        """`count` latents of a class from the number `first` on; the n-th of them is the same for any count.
 
         Raises:
             DataError: there is no such class.
@@ -49,7 +49,7 @@ class Classes:
         size = self.means.shape[1]
         noise = [
             torch.randn(size, generator=torch_generator(seed, "class", label, number), dtype=torch.float64)
-            for number in range(count)
+            for number in range(first, first + count)
         ]
         z = self.means[place] + torch.stack(noise) @ self.roots[place].T
         return z.float().view(count, *self.shape)

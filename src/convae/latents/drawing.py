@@ -16,7 +16,13 @@ LEAST_TRUNCATION = 0.1
 
 
 def draw(
-    model: VAE, count: int, *, seed: int = 0, temperature: float = 1.0, truncation: float | None = None
+    model: VAE,
+    count: int,
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
+    truncation: float | None = None,
+    first: int = 0,
 ) -> Latents:
     """`count` latents from the prior; the n-th of them is the same for any count.
 
@@ -26,6 +32,7 @@ def draw(
         seed: of what is drawn.
         temperature: the factor of the standard deviation; below 1 nearer to the middle of the prior.
         truncation: values beyond it, in standard deviations, are drawn again (Brock, Donahue & Simonyan 2018).
+        first: number of the first.
 
     Raises:
         ConfigError: temperature or truncation out of range, or asked of a prior that is no Gaussian.
@@ -36,7 +43,7 @@ def draw(
         raise ConfigError(f"the truncation is at least {LEAST_TRUNCATION:g} standard deviations, got {truncation:g}")
     if (temperature != 1 or truncation is not None) and not isinstance(model.bottleneck, Gaussian):
         raise ConfigError(f"the prior of '{model.name}' is no Gaussian: it has no temperature and no truncation")
-    generators = [torch_generator(seed, "sample", number) for number in range(count)]
+    generators = [torch_generator(seed, "sample", number) for number in range(first, first + count)]
     z = model.bottleneck.draw(count, generators)
     if truncation is not None:
         z = torch.stack([_truncated(row, own, truncation) for row, own in zip(z, generators, strict=True)])

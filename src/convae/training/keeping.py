@@ -26,8 +26,9 @@ def keep_model(
     """
     if not experiment.ranks.first:
         return
-    model, recipe = experiment.model, experiment.recipe
+    model, recipe, names = experiment.model, experiment.recipe, experiment.batches.split.classes
     model.metadata = {
+        **({"classes": list(names)} if names else {}),
         "data": recipe.data.model_dump(mode="json", exclude={"dir"}),
         "training": {
             "recipe": recipe.title,
