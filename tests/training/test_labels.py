@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ConfigError, ShapeError
+from convae.data import DataConfig, in_order, open_split
+from convae.evaluation import evaluate
 from convae.training import resume, train
 from convae.training.experiment import experiment
 from convae.training.labels import MISSING, hide
@@ -70,6 +72,13 @@ def test_the_classifier_learns_from_the_labels_and_its_accuracy_is_reported(tmp_
     model = run.model
     with torch.no_grad():
         assert model.classify(torch.zeros(2, 8)).shape == (2, 10)
+    digits = open_split(DataConfig(source="digits"), "test")
+    batch = next(in_order(digits, len(digits)))
+    with torch.no_grad():
+        named = model.classify(model.encode(batch.images).mean).argmax(1)
+    figure = evaluate(model, digits, metrics=["accuracy"]).figures["accuracy"]
+    assert figure.value == pytest.approx(float((named == batch.labels).float().mean()))
+    assert figure.value > 0.5
 
 
 @pytest.mark.parametrize("step", [20, 57])
