@@ -78,7 +78,7 @@ def test_images_of_16_bits_and_floats_are_resized(tmp_path):
         np.save(tmp_path / f"{kind}.npy", np.full((2, 8, 8), level, kind))
         split = open_split(DataConfig(source=str(tmp_path / f"{kind}.npy"), size=4), "all")
         assert split.shape == (1, 4, 4)
-        assert set(split.images([0, 1]).flatten().tolist()) == {level}
+        np.testing.assert_allclose(split.images([0, 1]), level, rtol=1e-6)  # up to the rounding of the weights
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])

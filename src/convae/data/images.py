@@ -283,8 +283,8 @@ def _resized(pixels: Pixels, size: Sequence[int]) -> Pixels:
 
 def _interpolated(pixels: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:
     """Pillow's antialiased bicubic resizing as torch has it: of bytes within one level, in a third of the time."""
-    if not pixels.flags.writeable:
-        pixels = pixels.copy()  # torch has no read-only tensors
+    if not pixels.flags.writeable or min(pixels.strides) < 0:
+        pixels = pixels.copy()  # torch has neither read-only tensors nor reversed axes
     resized = F.interpolate(
         torch.from_numpy(pixels)[None].permute(0, 3, 1, 2), tuple(size), mode="bicubic", antialias=True
     )
