@@ -110,7 +110,7 @@ def test_codes_are_kept_where_the_bottleneck_has_them(
             return 2
 
     encode_plainly = model.encode
-    monkeypatch.setattr(model, "encode", lambda images: Coded(**vars(encode_plainly(images))))
+    monkeypatch.setattr(model, "encode", lambda *given: Coded(**vars(encode_plainly(*given))))
     encode_to(model, digits, tmp_path)
     found, _ = read_latents(tmp_path)
     assert found.codes is not None
