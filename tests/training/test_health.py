@@ -15,7 +15,8 @@ from convae.core.errors import TrainingError
 from convae.objective.terms.base import Pass
 from convae.objective.terms.reconstruction import Reconstruction
 from convae.training import resume, train
-from convae.training.health import ROLL_BACK_AFTER, collapse
+from convae.training.health import collapse
+from convae.training.recovery import ROLL_BACK_AFTER
 from convae.training.trainer import Observer, Trainer
 from convae.training.validation import Validated
 

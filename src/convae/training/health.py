@@ -14,10 +14,6 @@ from convae.training.stage_objective import Clocks, StageObjective
 from convae.training.stepping import Stepper
 from convae.training.validation import Validated
 
-ROLL_BACK_AFTER = 10
-"""Steps in a row that were not finite after which the weights themselves are taken to be the reason."""
-MOST_ROLLBACKS = 6
-"""After more of them the training gives up: the learning rate is a sixty-fourth by then."""
 COLLAPSED = 0.1
 """KL divergence in nats per image below which the latent says nothing of an image."""
 COLLAPSED_BOOK = 0.05

@@ -8,34 +8,22 @@ import time
 
 import torch
 
-from convae.core.errors import ArtifactError, TrainingError
 from convae.core.files import cut
 from convae.data import Batch
-from convae.model.build import build
 from convae.training.average import Average
-from convae.training.checkpoint import (
-    Checkpoint,
-    TrainingState,
-    is_planned,
-    read_checkpoint,
-    read_together,
-    remove_checkpoint,
-    save_checkpoint,
-    steps,
-    whole_tensors,
-)
+from convae.training.checkpoint import Checkpoint, TrainingState, save_checkpoint, whole_tensors
 from convae.training.experiment import Experiment, whole
 from convae.training.freezing import Frozen
 from convae.training.gallery import Gallery
-from convae.training.health import MOST_ROLLBACKS, ROLL_BACK_AFTER, Watch, collapse, locate
+from convae.training.health import Watch, collapse
 from convae.training.journal import NOTE, Journal, Row
 from convae.training.keeping import keep_model
 from convae.training.means import Means
 from convae.training.optimizer import optimizer
 from convae.training.plan import Stage
 from convae.training.precision import Precision, notice
+from convae.training.recovery import ROLL_BACK_AFTER, Recovery
 from convae.training.run_folder import RunFolder
-from convae.training.sharding import load_whole
 from convae.training.stage_objective import Clocks
 from convae.training.stepping import Stepper
 from convae.training.stopping import stop_on_signals
@@ -85,6 +73,7 @@ class Trainer:
         self._options = options = experiment.recipe.training
         self._per_epoch = experiment.batches.steps_per_epoch
         self._ranks = ranks = experiment.ranks
+        self._recovery = Recovery(experiment, folder)
         self._journal = Journal(folder, self._per_epoch, ranks.first)
         self._average = Average(experiment.model, options.ema) if options.ema is not None else None
         self._begin(checkpoint)
@@ -284,61 +273,24 @@ class Trainer:
 
     def _rolled_back(self) -> bool:
         """Looks after steps that were skipped: names where values stop being finite, goes back after many in a row."""
-        skips = self.state.skips = self._watch.read()
+        state = self.state
+        skips = state.skips = self._watch.read()
         if not skips.row:
             return False
-        if skips.first != self.state.reported:
-            self.state.reported = skips.first
-            self._note(f"step {skips.first} was skipped: {self._where(skips.first)}")
+        if skips.first != state.reported:
+            state.reported = skips.first
+            self._note(self._recovery.sentence(state, self._stepper))
         if skips.row < ROLL_BACK_AFTER:
             return False
-        self._roll_back(f"{skips.row} steps in a row from step {skips.first} on were not finite")
-        return True
-
-    def _where(self, step: int) -> str:
-        """Where the values of a step stop being finite."""
-        epoch, start = divmod(step, self._per_epoch)
-        batch = next(iter(self.experiment.iterate(epoch, start)))
-        clocks = self._plan.clocks(self.state.began, max(step, self.state.began[-1]))
-        places = self._ranks.gather(locate(self.experiment.model, self._stepper, batch, self.stage.objective, clocks))
-        return f"values that are not finite begin in {next(filter(None, places), 'nowhere when it is run again')}"
-
-    def _roll_back(self, why: str) -> None:
-        """Back to the last checkpoint before a row of skipped steps, with half the learning rate.
-
-        Raises:
-            TrainingError: that was tried too often.
-        """
-        halvings = self.state.halvings + 1
-        if halvings > MOST_ROLLBACKS:
-            hint = "training.precision: float32, " if self._precision.scale else ""
-            raise TrainingError(
-                f"{why}, and going back {MOST_ROLLBACKS} times to half the learning rate did not help: try a smaller "
-                f"training.optimizer.lr, {hint}set training.optimizer.clip, or look at the notes in "
-                f"{self.folder.metrics}"
-            )
-        checkpoint = read_together(self._ranks, self._before_skips)
-        if checkpoint is None:
-            seed, recipe = self._options.seed, self.experiment.recipe
-            load_whole(self.experiment.model, build(recipe.model, seed=seed).state_dict())
-        self._begin(checkpoint)
-        self.state.halvings = halvings
+        self._begin(self._recovery.checkpoint(state))
+        self.state.halvings = state.halvings + 1
         if self._ranks.first:
             cut(self.folder.metrics, self.state.log_bytes)
-        self._note(f"{why}: went back to step {self.state.step}, with the learning rate divided by {2**halvings}")
-
-    def _before_skips(self) -> Checkpoint | None:
-        """The last checkpoint before a row of skipped steps; later ones are removed, since the log will not reach them.
-
-        Those that were written because somebody stopped the run are passed over, so that it makes no difference.
-        """
-        for path in reversed(steps(self.folder.checkpoints)):
-            with contextlib.suppress(ArtifactError):
-                checkpoint = read_checkpoint(path)
-                if is_planned(path) and not checkpoint.state.skips.row:
-                    return checkpoint
-            remove_checkpoint(path)
-        return None
+        self._note(
+            f"{self._recovery.reason(state)}: went back to step {self.state.step}, with the learning rate divided by "
+            f"{2**self.state.halvings}"
+        )
+        return True
 
     def _write(self, split: str, content: Row) -> None:
         """A row of figures, to all who want it."""
