@@ -38,6 +38,19 @@ STAGES: list[dict[str, Any]] = [
     {"steps": 4, "freeze": ["decoder"], "objective": {"classification": {"weight": 0.0}}},
     {"steps": 4},
 ]
+def codes(update: str, *terms: str, **training: Any) -> dict[str, Any]:
+    """With a code book whose entries die all the time, since an even use is asked for."""
+    model = {
+        "input": [1, 8, 8],
+        "encoder": [{"conv": {"channels": 8, "stride": 2}}, "relu"],
+        "bottleneck": {"vq": {"codes": 16, "latent": 4, "update": update, "restart": 0.5, "decay": 0.5}},
+        "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
+        "likelihood": {"gaussian": {"sigma": 0.2}},
+    }
+    objective = {"reconstruction": {}, "commitment": {"weight": 0.25}, **{term: {} for term in terms}}
+    return {**recipe(labels=None, **training), "model": model, "objective": objective}
+
+
 RUNS: dict[str, dict[str, Any]] = {
     "whole": recipe(),
     "parts": {
@@ -50,6 +63,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "shard-stages": {**recipe(steps=None, shard=True), "stages": STAGES},
     # Without a classification term, the classifier's parameters have no gradient.
     "idle": {**recipe(ema=None), "objective": {"reconstruction": {}, "kl": {}}},
+    "codes": codes("ema"),
+    "codes-gradient": codes("gradient", "codebook"),
+    "shard-codes": codes("gradient", "codebook", shard=True),
 }
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convae.core.arguments import Positive, Share
+from convae.core.collective import shared_sum
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.precision import full_precision, wide
@@ -194,15 +195,33 @@ class VQ(Bottleneck):
     @torch.no_grad()
     def _raise_dead(self, vectors: Vectors, generator: Generators | None) -> None:
         """Moves unused entries onto features of the batch, and lets them live as if they were used evenly."""
-        even = len(vectors) / len(self.uses)
-        dead = (self.uses < self.restart * even) & vectors.isfinite().all()
-        chosen = vectors[_drawn(len(vectors), self.uses.shape, _single(generator)).to(vectors.device)].to(
-            self.codebook.dtype
-        )
+        chosen, there, number = self._candidates(vectors, generator)
+        even = number.to(self.uses.dtype) / len(self.uses)
+        dead = (self.uses < self.restart * even) & there
+        chosen = chosen.to(self.codebook.dtype)
         self.codebook.copy_(torch.where(dead[:, None], chosen, self.codebook))
         if self.update == "ema":
             self.sums.copy_(torch.where(dead[:, None], even * chosen, self.sums))
         self.uses.copy_(torch.where(dead, even, self.uses))
+
+    def _candidates(self, vectors: Vectors, generator: Generators | None) -> tuple[Vectors, Tensor, Tensor]:
+        """A feature for each entry, whether it is there, and how many features there are, over all processes.
+
+        They are drawn from the whole batch, the same however it is cut. Where it goes through the model part by part,
+        that of an entry may be in another part. None is there if any feature is not finite.
+        """
+        drawn_by, first, whole = _single(generator), 0, len(vectors)
+        if isinstance(generator, Counted):
+            places = math.prod(self.latent_shape[1:])
+            first, whole = generator.start * places, generator.whole * places
+        drawn = (_drawn(whole, self.uses.shape, drawn_by) - first).to(vectors.device)
+        here = (drawn >= 0) & (drawn < len(vectors))
+        chosen = torch.where(here[:, None], vectors[drawn.clamp(0, len(vectors) - 1)], 0)
+        # One message for all of it.
+        rest = [here, ~vectors.isfinite().all()[None], vectors.new_full((1,), len(vectors))]
+        message = shared_sum(torch.cat([chosen.flatten(), *(part.to(vectors.dtype) for part in rest)]))
+        features, there, faults, number = message.split([chosen.numel(), len(here), 1, 1])
+        return features.view_as(chosen), (there > 0) & (faults == 0), number
 
     @torch.no_grad()
     def _follow(self, vectors: Vectors, codes: Tensor) -> None:
@@ -210,11 +229,13 @@ class VQ(Bottleneck):
         with full_precision(vectors.device):
             numbers = codes.flatten()
             used = torch.zeros_like(self.uses).index_add_(0, numbers, torch.ones_like(numbers, dtype=self.uses.dtype))
-            self.uses.lerp_(used, 1 - self.decay)
             if self.update == "gradient":
+                self.uses.lerp_(shared_sum(used), 1 - self.decay)
                 return
             near = torch.zeros_like(self.sums).index_add_(0, numbers, vectors.to(self.sums.dtype))
-            self.sums.lerp_(near, 1 - self.decay)
+            found = shared_sum(torch.cat([near, used[:, None]], 1))
+            self.sums.lerp_(found[:, :-1], 1 - self.decay)
+            self.uses.lerp_(found[:, -1], 1 - self.decay)
             total = self.uses.sum()
             smoothed = (self.uses + _SMOOTHING) / (total + len(self.uses) * _SMOOTHING) * total
             self.codebook.copy_(self.sums / smoothed[:, None])
@@ -228,7 +249,7 @@ def _vectors(values: Latents) -> Vectors:
 def _single(generator: Generators | None) -> torch.Generator | None:
     """One generator for what is drawn for a whole batch."""
     if isinstance(generator, Counted):
-        return torch_generator(generator.seed, *generator.words, "codes", generator.start)
+        return torch_generator(generator.seed, *generator.words, "codes")
     return generator[0] if isinstance(generator, Sequence) else generator
 
 
