@@ -53,6 +53,7 @@ EVERYTHING: dict[str, Any] = {
         "ema": 0.9,
         "labels": 0.5,
         "augmentation": {"linear": {"start": 1, "end": 0}},
+        "temperature": {"linear": {"start": 0.5, "end": 1}},
         "log_every": 2,
         "checkpoint_every": 1,
         "keep": 100,

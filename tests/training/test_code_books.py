@@ -85,6 +85,13 @@ def test_an_objective_that_leaves_it_untrained_is_refused(update: str, tmp_path:
             train(recipe(update, objective=rest), out=tmp_path / "run")
 
 
+def test_a_temperature_is_refused_where_nothing_is_drawn(tmp_path: Path) -> None:
+    options = recipe()
+    options["training"]["temperature"] = 0.5
+    with pytest.raises(ConfigError, match=r"^training\.temperature: a code book draws no latents"):
+        train(options, out=tmp_path / "run")
+
+
 def test_terms_of_a_gaussian_are_refused_with_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^objective\.kl: the divergence of a code book is .*: give commitment$"):
         train(recipe(objective={"reconstruction": {}, "commitment": {}, "kl": {}}), out=tmp_path / "run")

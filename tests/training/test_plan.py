@@ -129,3 +129,11 @@ def test_the_strength_of_augmentation_is_a_schedule_with_one_value_for_each_epoc
     made = planned(training={"epochs": 4, "augmentation": {"linear": {"start": 1.0, "end": 0.0}}})
     assert [made.augmentation(epoch) for epoch in range(4)] == pytest.approx([1, 0.75, 0.5, 0.25])
     assert planned().augmentation(3) == 1
+
+
+def test_the_temperature_of_latents_is_a_schedule_on_the_clock_of_the_training() -> None:
+    made = planned(training={"epochs": 4, "temperature": {"linear": {"epochs": 2}}})
+    began = made.began()
+    values = [made.temperature(made.clocks(began, step).training) for step in (0, made.steps_per_epoch)]
+    assert values == pytest.approx([0, 0.5])
+    assert planned().temperature(made.clocks(began, 0).training) == 1

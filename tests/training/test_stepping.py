@@ -56,6 +56,29 @@ def test_a_step_in_parts_is_the_step_up_to_rounding(parts: int, tmp_path: Path) 
     assert one.metrics[0]["gradient_norm"] == pytest.approx(two.metrics[0]["gradient_norm"], rel=1e-4)
 
 
+def test_the_temperature_is_the_factor_on_what_is_drawn_of_a_latent(tmp_path: Path) -> None:
+    class Distances(Observer):
+        """How far each latent that is decoded is from the mean of its posterior, in standard deviations."""
+
+        def begun(self, trainer: Trainer) -> None:
+            self.found: list[torch.Tensor] = []
+            trainer.experiment.model.register_forward_hook(self.look)
+
+        def look(self, model: torch.nn.Module, _: Any, output: Any) -> None:
+            if model.training:
+                distance = (output.latent - output.posterior.mean) * (-0.5 * output.posterior.logvar).exp()
+                self.found.append(distance.detach())
+
+    seen: dict[str, list[torch.Tensor]] = {}
+    for name, temperature in {"one": 1.0, "rising": {"linear": {"start": 0.0, "end": 2.0, "steps": 2}}}.items():
+        options = recipe(steps=3, epochs=None, precision="float32", temperature=temperature)
+        watching = Distances()
+        train({**options, "model": PLAIN}, out=tmp_path / name, observer=watching)
+        seen[name] = watching.found
+    for factor, one, own in zip((0.0, 1.0, 2.0), seen["one"], seen["rising"], strict=True):
+        torch.testing.assert_close(own, factor * one, rtol=1e-3, atol=1e-4)
+
+
 def test_what_is_computed_again_is_the_same(tmp_path: Path) -> None:
     # Batch norm, whose statistics move once, and dropout, which drops the same values again, in groups of two layers.
     options = recipe(epochs=None, steps=4, accumulate=2)

@@ -48,15 +48,17 @@ class Counted:
         words: which name the stream.
         start: place of the first image in the whole batch.
         whole: images in the whole batch.
+        scale: standard deviation of what is normal.
     """
 
     seed: int
     words: tuple[int | str, ...]
     start: int
     whole: int
+    scale: float = 1.0
 
     def normal(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """(image, *values), standard normal: what a batch of up to `BLOCK` images would be given is its first block."""
+        """(image, *values), normal: what a batch of up to `BLOCK` images would be given is its first block."""
         import torch
 
         first, end = self.start // BLOCK, self.start + shape[0]
@@ -66,7 +68,7 @@ class Counted:
             generator = torch_generator(self.seed, *self.words, *([number] if number else []))
             blocks.append(torch.randn((images, *shape[1:]), generator=generator, dtype=dtype))
         values = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
-        return values[self.start - first * BLOCK : end - first * BLOCK]
+        return values[self.start - first * BLOCK : end - first * BLOCK] * self.scale
 
     def each(self, count: int, device: torch.device) -> Iterator[torch.Generator]:
         """A generator on `device` for each of `count` images; it is good until the next one is taken."""

@@ -16,6 +16,7 @@ from convae.core.errors import ConfigError
 from convae.core.names import shape_text
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
+from convae.core.types import CodedLike
 from convae.data import Batch, Batches, Split, in_order, open_split
 from convae.model.artifact import load
 from convae.model.build import build
@@ -149,6 +150,8 @@ def _tried(made: Experiment) -> None:
                 raise ConfigError(f"objective: this bottleneck cannot be trained without the term {term}")
         began.append(begin)
         output = made.model(batch.images, torch_generator(0, "trial"), batch.labels)
+        if isinstance(output.posterior, CodedLike) and made.recipe.training.temperature != 1:
+            raise ConfigError("training.temperature: a code book draws no latents: leave it out")
         stage.objective(batch, output, made.plan.clocks(began, begin))
     made.model.train()
 

@@ -60,11 +60,13 @@ class Plan:
         stages: at least one; the first brings an optimiser.
         steps_per_epoch: batches in an epoch.
         strength: of the random changes of training images, on the clock of the whole training.
+        temperature: of the latents that are drawn in training, on the same clock.
     """
 
     stages: tuple[Stage, ...]
     steps_per_epoch: int
     strength: Schedule
+    temperature: Schedule
 
     def began(self, step: int | None = None) -> list[int]:
         """The steps at which the stages begin, up to the one that does `step`, if each takes its longest."""
@@ -166,7 +168,12 @@ def plan(recipe: Recipe, steps_per_epoch: int, load: Loader | None = None) -> Pl
                 fresh=not stages or written.optimizer is not None,
             )
         )
-    return Plan(tuple(stages), steps_per_epoch, schedule(options.augmentation, "training.augmentation"))
+    return Plan(
+        tuple(stages),
+        steps_per_epoch,
+        strength=schedule(options.augmentation, "training.augmentation"),
+        temperature=schedule(options.temperature, "training.temperature"),
+    )
 
 
 def _optimizer(base: OptimizerConfig, written: StageConfig, where: str) -> OptimizerConfig:

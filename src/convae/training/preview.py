@@ -48,9 +48,11 @@ def draw(plan: Plan, title: str) -> Figure:
         values["learning rate"].append(plan.rate(began, step))
         for name in plan.units():
             values[f"weight of {name}"].append(weights.get(name, float("nan")))
-    strengths = [plan.augmentation(step // plan.steps_per_epoch) for step in moments]
-    if set(strengths) != {1.0}:
-        values["strength of augmentation"] = strengths
+    factors = {
+        "strength of augmentation": [plan.augmentation(step // plan.steps_per_epoch) for step in moments],
+        "temperature": [plan.temperature(plan.clocks(plan.began(step), step).training) for step in moments],
+    }
+    values |= {name: line for name, line in factors.items() if set(line) != {1.0}}
     epochs = [step / plan.steps_per_epoch for step in moments]
     stages = zip(plan.began(), plan.stages, strict=True)
     marks: list[Any] = [(begin / plan.steps_per_epoch, stage.name) for begin, stage in stages]

@@ -86,7 +86,8 @@ def _steps(recipe: Recipe, batch_size: int, where: torch.device) -> None:
     stage.objective.to(where)
     model = prepared(recipe, where)
     average = Average(model, options.ema) if options.ema is not None else None
-    stepper = Stepper(model, options.seed, options.accumulate, Precision(options.precision, where, Scaling()), Ranks())
+    precision = Precision(options.precision, where, Scaling())
+    stepper = Stepper(model, options.seed, options.accumulate, precision, Ranks(), stages.temperature)
     adam = optimizer(stage.optimizer, model)
     frozen = Frozen(model, stage.freeze, "freeze")
     frozen.apply()

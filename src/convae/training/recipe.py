@@ -68,6 +68,9 @@ class TrainingConfig(Config):
     Without it, all."""
     augmentation: float | Named = 1.0
     """Factor on the random changes of `data.augment`, a number or a schedule, with one value for each epoch."""
+    temperature: float | Named = 1.0
+    """Factor on the standard deviation with which latents are drawn from posteriors in training, a number or a
+    schedule; 0 draws their means. Validation takes 1."""
     seed: NonNegative = 0
     """Of everything random: initial weights, order, noise."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from convae.core.random import Counted, key
 from convae.data import Batch
 from convae.model.layers.dropout import Dropout
+from convae.objective.schedules.base import Schedule
 from convae.training.distributed import Ranks
 from convae.training.parallel import Costs, Parallel
 from convae.training.precision import Precision
@@ -45,14 +46,18 @@ class Stepper:
             batch up to rounding, and up to what is computed over a batch, such as batch-norm statistics.
         precision: what a step computes in.
         ranks: the processes that each take a part of the batch.
+        temperature: of the latents that are drawn.
     """
 
-    def __init__(self, model: nn.Module, seed: int, parts: int, precision: Precision, ranks: Ranks) -> None:
+    def __init__(
+        self, model: nn.Module, seed: int, parts: int, precision: Precision, ranks: Ranks, temperature: Schedule
+    ) -> None:
         self._model = model
         self._seed = seed
         self._parts = parts
         self._precision = precision
         self._ranks = ranks
+        self._temperature = temperature
         self._costs = Costs(model) if ranks.count == 1 else Parallel(model, ranks)
         self._dropouts = [module for module in model.modules() if isinstance(module, Dropout)]
         self._buffers = list(model.buffers())
@@ -100,16 +105,16 @@ class Stepper:
 
     def gradients(self, batch: Batch, objective: StageObjective, clocks: Clocks) -> dict[str, Tensor]:
         """The figures of the whole batch, after adding the gradients of the scaled loss to those of the parameters."""
-        step, ranks = clocks.training.step, self._ranks
+        step, ranks, temperature = clocks.training.step, self._ranks, self._temperature(clocks.training)
         # For layers that draw from their device's default generator. Seeding those of all devices takes longer.
         seed = torch.default_generator.manual_seed if batch.images.device.type == "cpu" else torch.manual_seed
         seed(key(self._seed, "layers", step))
         whole = batch.whole or len(batch)
         figures: dict[str, Tensor] = {}
         parts = list(batch.parts(min(self._parts, whole // ranks.count)))
-        self._costs.prepare(parts[0], self._counted("latent", step, batch, whole), objective, clocks)
+        self._costs.prepare(parts[0], self._counted("latent", step, batch, whole, temperature), objective, clocks)
         for number, part in enumerate(parts, start=1):
-            noise = self._counted("latent", step, part, whole)
+            noise = self._counted("latent", step, part, whole, temperature)
             for place, layer in enumerate(self._dropouts):
                 layer.counted = self._counted(f"dropout {place}", step, part, whole)
             share, scale = len(part) / whole, self._precision.scale
@@ -125,6 +130,6 @@ class Stepper:
             layer.counted = None
         return ranks.sum(figures, self._buffers)
 
-    def _counted(self, what: str, step: int, part: Batch, whole: int) -> Counted:
+    def _counted(self, what: str, step: int, part: Batch, whole: int, scale: float = 1.0) -> Counted:
         """What is drawn for the images of a part: the same, whoever takes them."""
-        return Counted(self._seed, (what, step), part.start, whole)
+        return Counted(self._seed, (what, step), part.start, whole, scale)

@@ -135,7 +135,9 @@ class Trainer:
         self._watch = Watch(device, self.state.skips)
         options = self._options
         self._precision = Precision(options.precision, device, self.state.scaling)
-        self._stepper = Stepper(model, options.seed, options.accumulate, self._precision, self._ranks)
+        self._stepper = Stepper(
+            model, options.seed, options.accumulate, self._precision, self._ranks, self._plan.temperature
+        )
         self._optimizer = optimizer(self.stage.optimizer, model)
         self._freeze()
         if checkpoint:
