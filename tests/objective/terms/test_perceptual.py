@@ -44,6 +44,15 @@ def test_it_compares_the_chosen_layers(layers: Any, compared: list[int], passed:
     torch.testing.assert_close(term(passed(x, y)), torch.stack(wanted).mean(0))
 
 
+def test_what_strides_hide_is_seen_in_the_image(passed: Any, drawn: Any) -> None:
+    x = drawn(2, 1, 6, 6)
+    chequered = x + 0.1 * (-1) ** torch.arange(6)  # every other column
+    strided = nn.Sequential(nn.AvgPool2d(2))
+    torch.testing.assert_close(Perceptual(strided, model="m", layers=[0])(passed(x, chequered)), torch.zeros(2).double())
+    wanted = 0.01 * 36 / x.square().sum((1, 2, 3)) / 2
+    torch.testing.assert_close(Perceptual(strided, model="m")(passed(x, chequered)), wanted)
+
+
 def test_gradients_are_right_and_stop_at_the_network(passed: Any, drawn: Any) -> None:
     x, y = drawn(2, 1, 4, 4, word="x"), drawn(2, 1, 4, 4, word="y").requires_grad_()
     term = Perceptual(nn.Sequential(*linear_layers()[:2], nn.Tanh()), model="m")

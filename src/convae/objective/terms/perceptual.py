@@ -30,7 +30,8 @@ class Perceptual(Term):
         network: the encoder's layers.
         model: path of the saved model: an artifact or a run.
         layers: places in the encoder's list, counted from 0, of the layers whose features are compared; without
-            them, the last layer at each spatial size.
+            them, the last layer at each spatial size, and the image itself where no layer keeps its size: features
+            of strided layers alone do not tell of patterns as fine as the stride.
     """
 
     unit: ClassVar = "relative squared feature distance"
@@ -61,7 +62,7 @@ class Perceptual(Term):
 
     def _features(self, x: Tensor) -> list[Tensor]:
         """What the chosen layers make of images."""
-        shape, axes = x.shape[1:], x.ndim
+        images, shape, axes = x, x.shape[1:], x.ndim
         features: dict[object, Tensor] = {}
         for place, layer in enumerate(self.encoder):
             try:
@@ -76,6 +77,8 @@ class Perceptual(Term):
                 break
         if not features:
             raise ConfigError(f"the encoder of {self.model} keeps no spatial axes: name the layers to compare")
+        if self.layers is None:
+            features.setdefault(images.shape[2:], images)
         return list(features.values())
 
 
