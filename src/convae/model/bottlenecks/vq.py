@@ -204,7 +204,9 @@ class VQ(Bottleneck):
             self.sums.copy_(torch.where(dead[:, None], even * chosen, self.sums))
         self.uses.copy_(torch.where(dead, even, self.uses))
 
-    def _candidates(self, vectors: Vectors, generator: Generators | None) -> tuple[Vectors, Tensor, Tensor]:
+    def _candidates(
+        self, vectors: Vectors, generator: Generators | None
+    ) -> tuple[Float[Tensor, "entry channel"], Tensor, Tensor]:
         """A feature for each entry, whether it is there, and how many features there are, over all processes.
 
         They are drawn from the whole batch, the same however it is cut. Where it goes through the model part by part,
