@@ -65,7 +65,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "idle": {**recipe(ema=None), "objective": {"reconstruction": {}, "kl": {}}},
     "codes": codes("ema"),
     "codes-gradient": codes("gradient", "codebook"),
-    "shard-codes": codes("gradient", "codebook", shard=True),
+    "shard-codes": codes("ema", shard=True),
 }
 
 

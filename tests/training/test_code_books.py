@@ -12,7 +12,9 @@ from training.runs import RECIPE, StopAt, content
 from convae.core.errors import ConfigError
 from convae.data import open_split
 from convae.evaluation import evaluate
+from convae.model.build import build
 from convae.training import resume, train
+from convae.training.sharding import shard
 from convae.training.trainer import Observer, Trainer
 
 MODEL = {
@@ -90,6 +92,11 @@ def test_a_temperature_is_refused_where_nothing_is_drawn(tmp_path: Path) -> None
     options["training"]["temperature"] = 0.5
     with pytest.raises(ConfigError, match=r"^training\.temperature: a code book draws no latents"):
         train(options, out=tmp_path / "run")
+
+
+def test_a_code_book_that_follows_gradients_is_not_cut_among_processes() -> None:
+    with pytest.raises(ConfigError, match=r"^training\.shard: a code book that follows gradients cannot be cut"):
+        shard(build(recipe("gradient")["model"]), torch.device("cpu"))
 
 
 def test_terms_of_a_gaussian_are_refused_with_what_to_give(tmp_path: Path) -> None:

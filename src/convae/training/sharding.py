@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from convae.core.errors import ConfigError
 from convae.model.network import count
 from convae.model.vae import VAE
 
@@ -26,7 +27,13 @@ def shard(model: VAE, device: torch.device) -> None:
     Args:
         model: whose parameters are contiguous and alike in all processes.
         device: where it is.
+
+    Raises:
+        ConfigError: a pass in training changes parameters by itself, which is lost where they are put together for a
+            moment.
     """
+    if model.bottleneck.moves:
+        raise ConfigError("training.shard: a code book that follows gradients cannot be cut: give update: ema")
     # Imported where it is used: it takes longer than the first steps of a small training.
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard

@@ -41,12 +41,13 @@ class Bottleneck(nn.Module):
 
     The constructor takes the shape of the encoder's features and its configuration as keyword-only arguments, and
     sets `latent_shape`, the shape that the decoder gets, without the batch. `needs` names the terms without which an
-    objective cannot train it.
+    objective cannot train it, and `moves` the parameters that a pass in training changes by itself.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
     latent_shape: Shape
     needs: tuple[str, ...] = ()
+    moves: tuple[str, ...] = ()
 
     def posterior(self, features: Tensor) -> Posterior:
         """What the features say of the latent."""

@@ -109,6 +109,7 @@ class VQ(Bottleneck):
         self.latent_shape = (channels, *shape[1:])
         self.update, self.decay, self.restart = update, decay, restart
         self.needs = ("commitment", "codebook") if update == "gradient" else ("commitment",)
+        self.moves = ("codebook",) if update == "gradient" else ()
         if head:
             self.weight = nn.Parameter(torch.empty(channels, shape[0]))
             self.bias = nn.Parameter(torch.empty(channels))
