@@ -38,6 +38,8 @@ STAGES: list[dict[str, Any]] = [
     {"steps": 4, "freeze": ["decoder"], "objective": {"classification": {"weight": 0.0}}},
     {"steps": 4},
 ]
+
+
 def codes(update: str, *terms: str, **training: Any) -> dict[str, Any]:
     """With a code book whose entries die all the time, since an even use is asked for."""
     model = {

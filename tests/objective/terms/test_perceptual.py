@@ -48,7 +48,9 @@ def test_what_strides_hide_is_seen_in_the_image(passed: Any, drawn: Any) -> None
     x = 0.2 + 0.5 * drawn(2, 1, 6, 6)
     chequered = x + 0.1 * (-1) ** torch.arange(6)  # every other column
     strided = nn.Sequential(nn.AvgPool2d(2))
-    torch.testing.assert_close(Perceptual(strided, model="m", layers=[0])(passed(x, chequered)), torch.zeros(2).double())
+    torch.testing.assert_close(
+        Perceptual(strided, model="m", layers=[0])(passed(x, chequered)), torch.zeros(2).double()
+    )
     wanted = 0.01 * 36 / x.square().sum((1, 2, 3)) / 2
     torch.testing.assert_close(Perceptual(strided, model="m")(passed(x, chequered)), wanted)
 

@@ -223,7 +223,7 @@ class VQ(Bottleneck):
         # One message for all of it.
         rest = [here, ~vectors.isfinite().all()[None], vectors.new_full((1,), len(vectors))]
         message = shared_sum(torch.cat([chosen.flatten(), *(part.to(vectors.dtype) for part in rest)]))
-        features, there, faults, number = message.split([chosen.numel(), len(here), 1, 1])
+        features, there, faults, number = torch.split(message, [chosen.numel(), len(here), 1, 1])
         return features.view_as(chosen), (there > 0) & (faults == 0), number
 
     @torch.no_grad()
