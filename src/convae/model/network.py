@@ -24,7 +24,8 @@ from convae.core.names import shape_text, shown
 from convae.core.types import Shape
 from convae.model.codes import Code, is_code, read_code, repeats
 from convae.model.layers import LAYERS
-from convae.model.layers.base import Layer, Reach
+from convae.model.layers.base import Layer, Reach, in_a_row, joined
+from convae.model.slices import in_slices, sees_everything
 
 MAX_LAYERS = 10_000
 """A longer list is taken for a mistake."""
@@ -63,6 +64,8 @@ class Network(nn.Sequential):
         checkpointing: whether training keeps only what lies between groups of layers, and computes what lies inside
             them again in the backward pass (Chen et al. 2016, arXiv:1604.06174): less memory, more time, equal
             gradients.
+        rows: how many positions of the first spatial axis are computed at a time where nothing is trained, with equal
+            results and less memory; None for all.
 
     Raises:
         ConfigError: an unknown layer, or wrong arguments for one.
@@ -72,6 +75,7 @@ class Network(nn.Sequential):
     def __init__(self, shape: Shape, layers: Sequence[Any], side: str) -> None:
         super().__init__()
         self.checkpointing = False
+        self.rows: int | None = None
         self.shape_in = shape
         self.items: list[Item] = []
         self.shapes: list[Shape] = []
@@ -87,14 +91,16 @@ class Network(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         """What the layers make of (batch, channels, *sizes)."""
         layers = list(self)
+        if self.rows is not None and not (self.training or torch.is_grad_enabled()):
+            return in_slices(layers, input, self.rows)
         if not (self.checkpointing and self.training and torch.is_grad_enabled()):
-            return _in_a_row(layers, input)
+            return in_a_row(layers, input)
         # As many groups as layers in a group: what lies between groups, and inside one, is then the least.
         length = max(1, math.ceil(math.sqrt(len(layers))))
         for start in range(0, len(layers), length):
             group = layers[start : start + length]
             contexts = functools.partial(_contexts, group)
-            input = checkpoint(_in_a_row, group, input, use_reentrant=False, context_fn=contexts)
+            input = checkpoint(in_a_row, group, input, use_reentrant=False, context_fn=contexts)
         return input
 
     @property
@@ -116,14 +122,17 @@ class Network(nn.Sequential):
         """What one output position sees of the network's input."""
         return joined(layer.reach() for layer in self)
 
+    def sees_everything(self) -> str | None:
+        """The first layer of which an output may depend on the whole image, as the user wrote it; None without one."""
+        found = (
+            f"layer {item.place} ({item})"
+            for item, layer in zip(self.items, self, strict=True)
+            if sees_everything(layer)
+        )
+        return next(found, None)
+
     def __iter__(self) -> Iterator[Layer]:
         return super().__iter__()  # type: ignore[return-value]
-
-
-def _in_a_row(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
-    for layer in layers:
-        x = layer(x)
-    return x
 
 
 def _contexts(
@@ -255,22 +264,6 @@ def _expected(code: Code, shape: Shape, where: str) -> None:
         raise ShapeError(f"{where}: needs {code.axes} spatial axes, but {shape_text(shape)} reaches it")
     if code.channels not in (None, shape[0]):
         raise ShapeError(f"{where}: needs {code.channels} channels, but {shape_text(shape)} reaches it")
-
-
-def joined(reaches: Iterable[Reach | None]) -> Reach | None:
-    """What several layers in a row see together; None stands for a layer that sees just its own position."""
-    total: Reach | None = None
-    for reach in reaches:
-        if reach is None:
-            continue
-        if total is None or len(total.kernel) != len(reach.kernel):
-            # After a flatten there are no axes left; what was seen before it stays.
-            total = reach if total is None else total
-            continue
-        kernel = (k + (new - 1) * jump for k, new, jump in zip(total.kernel, reach.kernel, total.stride, strict=True))
-        stride = (jump * new for jump, new in zip(total.stride, reach.stride, strict=True))
-        total = Reach(tuple(kernel), tuple(stride))
-    return total
 
 
 def shortest(target: Any, given: Mapping[str, Any]) -> dict[str, Any]:

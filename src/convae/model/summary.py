@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convae.core.types import Shape
-from convae.model.layers.base import Reach
-from convae.model.network import Network, count, joined
+from convae.model.layers.base import Reach, joined
+from convae.model.network import Network, count
 from convae.model.vae import VAE
 
 

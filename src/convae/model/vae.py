@@ -117,6 +117,28 @@ class VAE(nn.Module):
         reach = self.encoder.reach()
         return tuple(math.ceil(step) for step in reach.stride) if reach else (1,) * (len(self.input_shape) - 1)
 
+    def use_slices(self, rows: int | None) -> None:
+        """Computes encoder and decoder in slices wherever nothing is trained: less memory for a large image.
+
+        Results are equal up to rounding, since each slice is computed with the rows around it that it depends on.
+
+        Args:
+            rows: of an image in a slice, along its first spatial axis; None for the whole image at once.
+
+        Raises:
+            ConfigError: there are no rows in a slice, or a layer sees the whole image, as attention, a flatten and a
+                norm over the positions do.
+        """
+        if rows is not None and rows < 1:
+            raise ConfigError(f"slices need at least one row, got {rows}")
+        for side, network in (("encoder", self.encoder), ("decoder", self.decoder)):
+            if rows is not None and (found := network.sees_everything()) is not None:
+                raise ConfigError(
+                    f"model '{self.name}' cannot be computed in slices: {side} {found} sees the whole image"
+                )
+        self.encoder.rows = rows
+        self.decoder.rows = None if rows is None else max(1, rows * self.latent_shape[1] // self.input_shape[1])
+
     @property
     def spec(self) -> Spec:
         """The description in its stored form: presets and repeats written out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -37,12 +37,14 @@ class Layer(nn.Module):
     what it needs; the network adds where.
 
     `example` and `example_shape` are its smallest example, for the documentation and the contract tests. `any_size`
-    says that it works, with the same parameters, on spatial sizes other than those it was built for.
+    says that it works, with the same parameters, on spatial sizes other than those it was built for; `over_positions`
+    that it takes statistics over the positions of an image.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
     example_shape: ClassVar[Shape] = (4, 8, 8)
     any_size: ClassVar[bool] = True
+    over_positions: ClassVar[bool] = False
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -74,6 +76,29 @@ class Activation(Layer):
         midpoints = (torch.arange(4096, dtype=torch.float64) + 0.5) / 4096
         values = torch.special.ndtri(midpoints).float().unsqueeze(1).expand(-1, self.shape_in[0])
         return float(self(values).double().square().mean().rsqrt())
+
+
+def joined(reaches: Iterable[Reach | None]) -> Reach | None:
+    """What several layers in a row see together; None stands for a layer that sees just its own position."""
+    total: Reach | None = None
+    for reach in reaches:
+        if reach is None:
+            continue
+        if total is None or len(total.kernel) != len(reach.kernel):
+            # After a flatten there are no axes left; what was seen before it stays.
+            total = reach if total is None else total
+            continue
+        kernel = (k + (new - 1) * jump for k, new, jump in zip(total.kernel, reach.kernel, total.stride, strict=True))
+        stride = (jump * new for jump, new in zip(total.stride, reach.stride, strict=True))
+        total = Reach(tuple(kernel), tuple(stride))
+    return total
+
+
+def in_a_row(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """What layers make of `x`, each of what the one before it gave."""
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 def everything(shape: Shape) -> Reach:

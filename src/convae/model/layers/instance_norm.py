@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ class InstanceNorm(Layer):
         shape: any with more than one position.
         eps: added to the variance.
     """
+
+    over_positions: ClassVar = True
 
     def __init__(self, shape: Shape, *, eps: PositiveFloat = 1e-5) -> None:
         super().__init__(shape)
