@@ -1,6 +1,6 @@
 """Training steps, convae against its peers, both sides by turns in one run.
 
-    python -m benchmarks.training [--case NAME ...] [--turns 7] [--out FILE.md]
+    python -m benchmarks.training [--case NAME ...] [--growth | --profile] [--turns 7] [--out FILE.md]
 
 Each side is a process of its own that takes some steps when it is its turn; the other waits meanwhile. Printed are
 images per second (the median turn), the ratio of each pair of turns (median and quartiles), the largest memory of
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import platform
 import statistics
@@ -28,7 +29,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.training.cases import CASES, Case
+from benchmarks.training import profile
+from benchmarks.training.cases import CASES, GROWTH, Case
 from benchmarks.training.turns import WARM_UP
 
 HEADINGS = ("network", "MFLOP/image", "peer, images/s", "convae, images/s", "ratio (quartiles)", "ceiling", "peak MiB")
@@ -52,6 +54,15 @@ class Side:
         self._process.stdin.write(f"{steps}\n")
         self._process.stdin.flush()
         return float(self._read())
+
+    def profile(self, steps: int) -> str:
+        """What `profiled` says of some steps."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        line = self._read()
+        self._read()
+        return line
 
     def end(self) -> float:
         """MiB that the process had at the most."""
@@ -101,6 +112,28 @@ class Found:
         ]
 
 
+def further(found: list[Found]) -> str:
+    """As Markdown, what each image costs that a larger batch adds to a smaller one, and each pixel of larger images."""
+    lines = []
+    for before, after in itertools.pairwise(found):
+        added = after.case.batch - before.case.batch
+        pixels = (
+            after.case.input[1] * after.case.input[2] - before.case.input[1] * before.case.input[2]
+        ) * before.case.batch
+        steps = [
+            [statistics.median(times) / each.case.steps for times in (each.peer, each.ours)] for each in (before, after)
+        ]
+        grown = [late - early for early, late in zip(*steps, strict=True)]
+        if added > 0 and not pixels:
+            each, unit = [1e3 * seconds / added for seconds in grown], "ms for each further image"
+        elif pixels > 0 and not added:
+            each, unit = [1e9 * seconds / pixels for seconds in grown], "ns for each further pixel"
+        else:
+            continue
+        lines.append(f"| {before.case.name} → {after.case.name} | {each[0]:.3g} | {each[1]:.3g} | {unit} |")
+    return "\n".join(["| from → to | peer | convae | |", "| --- | ---: | ---: | --- |", *lines])
+
+
 @contextlib.contextmanager
 def data_of(case: Case, turns: int) -> Iterator[Path]:
     """Images for all turns of a case, none of them twice: an array, or a folder of JPEGs of 178×218 pixels."""
@@ -135,16 +168,29 @@ def measured(case: Case, turns: int, device: str, precision: str) -> Found:
         return Found(case, times["peer"], times["ours"], (sides["peer"].end(), sides["ours"].end()))
 
 
+def profiles(case: Case, device: str, precision: str) -> str:
+    """Where the time of both sides goes, as Markdown."""
+    os.environ["CONVAE_PROFILE"] = "1"
+    with data_of(case, 2) as data:
+        said = []
+        for name in ("peer", "ours"):
+            side = Side(name, case, data, device, precision)
+            side.profile(case.steps)
+            said.append(side.profile(case.steps))
+            side.end()
+    return profile.table(case.name, *said)
+
+
 def training_flops(case: Case) -> float:
     """Of one image: three times those of its forward pass, two for each multiplication with its addition."""
     from torch.utils.flop_counter import FlopCounterMode
 
     import convae
-    from benchmarks.training.peers import NETWORKS
+    from benchmarks.training.peers import network
 
     model = convae.build(case.model).eval()
-    if case.name in NETWORKS:
-        mine, theirs = (sum(p.numel() for p in m.parameters()) for m in (model, NETWORKS[case.name]()))
+    if (other := network(case)) is not None:
+        mine, theirs = (sum(p.numel() for p in m.parameters()) for m in (model, other))
         if mine != theirs:
             raise SystemExit(f"{case.name}: {mine:,} parameters here, {theirs:,} in the peer")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -189,7 +235,10 @@ def processor() -> str:
 def main() -> None:
     """Prints and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", nargs="*", choices=[case.name for case in CASES], help="rows; all without it")
+    names = [case.name for case in (*CASES, *GROWTH)]
+    parser.add_argument("--case", nargs="*", choices=names, metavar="NAME", help="rows; all of the table without it")
+    parser.add_argument("--growth", action="store_true", help="what a further image costs, instead of the table")
+    parser.add_argument("--profile", action="store_true", help="where the time of a step goes, instead of the table")
     parser.add_argument("--turns", type=int, default=7, help="of each side")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", default="auto", help="of convae's side")
@@ -197,7 +246,8 @@ def main() -> None:
     parser.add_argument("--side", choices=("peer", "ours"), help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    chosen = [case for case in CASES if not given.case or case.name in given.case]
+    wanted = given.case or [case.name for case in (GROWTH if given.growth else CASES)]
+    chosen = [case for case in (*CASES, *GROWTH) if case.name in wanted]
     if given.side == "ours":
         from benchmarks.training.ours import ours
 
@@ -206,15 +256,24 @@ def main() -> None:
         from benchmarks.training.peers import peer
 
         return peer(chosen[0], given.data, given.device)
+    if given.profile:
+        text = "\n\n".join(profiles(case, given.device, given.precision) for case in chosen)
+        print(text)
+        if given.out:
+            given.out.write_text(text + "\n", encoding="utf-8")
+        return None
     best = ceiling(given.device, given.precision)
     title = f"{processor()}, torch {torch.__version__}; ceiling {best / 1e9:,.0f} GFLOP/s ({given.precision})"
     print(title, flush=True)
-    rows = []
+    rows, found = [], []
     for case in chosen:
         flops = training_flops(case)
-        rows.append(measured(case, given.turns, given.device, given.precision).row(flops, best))
+        found.append(measured(case, given.turns, given.device, given.precision))
+        rows.append(found[-1].row(flops, best))
         print(" | ".join(rows[-1]), f"(load {os.getloadavg()[0]:.1f})", flush=True)
     text = f"{title}\n\n{table(rows)}\n"
+    if given.growth:
+        text += f"\n{further(found)}\n"
     print(f"\n{text}")
     if given.out:
         given.out.write_text(text, encoding="utf-8")

@@ -92,7 +92,13 @@ _PYTHAE_CELEBA = _pythae(
         _up(3, 5, 1, 0, stride=1),
     ],
 )
-_TORCH_VAE = {"preset": "torch-vae", "input": [3, 64, 64], "latent": 64}
+
+
+def _torch_vae(side: int = 64) -> dict[str, Any]:
+    return {"preset": "torch-vae", "input": [3, side, side], "latent": 64}
+
+
+_TORCH_VAE = _torch_vae()
 _SD_F8 = {"preset": "sd-f8", "input": [3, 64, 64], "width": 32, "multipliers": [1, 2, 4], "blocks": 1}
 
 CASES = (
@@ -104,3 +110,8 @@ CASES = (
     Case("pythae-celeba", _PYTHAE_CELEBA, 16, 1),
     Case("autoencoder-kl", _SD_F8, 16, 1),
 )
+GROWTH = (
+    *(Case(f"torch-vae-batch-{batch}", _TORCH_VAE, batch, 640 // batch) for batch in (16, 32, 64, 128)),
+    *(Case(f"torch-vae-side-{side}", _torch_vae(side), 64, 40960 // side**2 or 2) for side in (32, 64, 128)),
+)
+"""What a further image costs as batches grow, and as images do."""

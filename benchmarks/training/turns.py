@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 import time
@@ -9,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+
+from benchmarks.training.profile import profiled, wanted
 
 WARM_UP = 3
 """Steps before the first turn: kernels are chosen, memory is fetched."""
@@ -20,7 +23,8 @@ def asked() -> Iterator[int]:
     for line in sys.stdin:
         _wait()
         began = time.perf_counter()
-        yield int(line)
+        with profiled(int(line)) if wanted() else contextlib.nullcontext():
+            yield int(line)
         _wait()
         print(time.perf_counter() - began, flush=True)
     print(_peak(), flush=True)

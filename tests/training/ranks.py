@@ -56,13 +56,13 @@ def codes(update: str, *terms: str, **training: Any) -> dict[str, Any]:
 RUNS: dict[str, dict[str, Any]] = {
     "whole": recipe(),
     "parts": {
-        **recipe(accumulate=3),
+        **recipe(accumulate=3, checkpointing=True),
         "model": WITHOUT_NORM,
         "objective": {"reconstruction": {}, "kl": {}, **CLASSIFYING},
     },
     "shard": recipe(shard=True),
     "stages": {**recipe(steps=None), "stages": STAGES},
-    "shard-stages": {**recipe(steps=None, shard=True), "stages": STAGES},
+    "shard-stages-bf16": {**recipe(steps=None, shard=True, precision="bf16", checkpointing=True), "stages": STAGES},
     # Without a classification term, the classifier's parameters have no gradient.
     "idle": {**recipe(ema=None), "objective": {"reconstruction": {}, "kl": {}}},
     "codes": codes("ema"),

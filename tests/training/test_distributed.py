@@ -47,24 +47,25 @@ def rows(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def assert_alike(one: Path, other: Path) -> None:
+def assert_alike(one: Path, other: Path, within: float = 2e-4) -> None:
     ones, others = rows(one), rows(other)
     assert [(row["split"], row["step"]) for row in ones] == [(row["split"], row["step"]) for row in others]
     for row, same in zip(ones, others, strict=True):
         assert row.keys() == same.keys()
         for name, figure in row.items():
             if name not in WHICH:
-                assert same[name] == pytest.approx(figure, rel=2e-4, abs=2e-4), (row["split"], row["step"], name)
+                assert same[name] == pytest.approx(figure, rel=within, abs=within), (row["split"], row["step"], name)
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_the_curves_of_one_and_of_two_processes_agree(name: str, runs: Path, tmp_path: Path) -> None:
     run = train(RUNS[name], out=tmp_path / "one")
     assert len(run.metrics) > len(rows(runs / name)) / 2 > 4
-    assert_alike(tmp_path / "one", runs / name)
+    rounding = RUNS[name]["training"].get("precision") == "bf16"
+    assert_alike(tmp_path / "one", runs / name, 2e-2 if rounding else 2e-4)
     one, two = convae.load(run.path).state_dict(), convae.load(runs / name).state_dict()
     assert one.keys() == two.keys()
-    assert all(value.allclose(two[key], rtol=1e-3, atol=1e-4) for key, value in one.items())
+    assert all(value.allclose(two[key], rtol=1e-3, atol=1e-2 if rounding else 1e-4) for key, value in one.items())
 
 
 @pytest.mark.parametrize("name", ["stopped", "shard-stopped"])

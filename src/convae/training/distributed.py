@@ -81,13 +81,10 @@ class Ranks:
         if self.count == 1:
             return work()
         for turn in (True, False):
-            error: ConvaeError | None = None
             if (self._local == 0) == turn:
-                try:
-                    result = work()
-                except ConvaeError as raised:
-                    error = raised
-            self._raise(self.gather(error))
+                result = self.all(work)
+            else:
+                self.all(lambda: None)
         return result
 
     def all(self, work: Callable[[], _T]) -> _T:

@@ -49,13 +49,15 @@ def _gradients(layer: torch.nn.Module, x: Tensor) -> list[Tensor]:
     return [y.detach(), x.grad, *(p.grad for p in layer.parameters() if p.grad is not None)]
 
 
-@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+@pytest.mark.parametrize("capability", ["AVX2", "AVX2-deep", "AVX512"])
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_are_the_librarys(case: str, capability: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x = _layer(case)
     for parameter in layer.parameters():
         parameter.grad = None
-    monkeypatch.setattr("convae.model.layers._convolution._slow_library", lambda: capability == "AVX2")
+    monkeypatch.setattr("convae.model.layers._convolution._slow_library", lambda: capability.startswith("AVX2"))
+    if capability == "AVX2-deep":
+        monkeypatch.setattr("convae.model.layers._convolution.DEEP", 0)
     found = _gradients(layer, x)
     for parameter in layer.parameters():
         parameter.grad = None
@@ -64,6 +66,7 @@ def test_gradients_are_the_librarys(case: str, capability: str, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr("convae.model.layers._convolution._Convolution.apply", _library)
         wanted = _gradients(wide, x.double())
+    assert found[0].shape == wanted[0].shape
     assert len(found) == len(wanted) == 2 + len(list(layer.parameters()))
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
@@ -85,6 +88,17 @@ def test_patches_are_cut_into_pieces_that_fit_the_cache(
     whole = weight_gradient(x, grad, weight, geometry)
     monkeypatch.setattr("convae.model.layers._convolution.PATCH_BYTES", 1)
     torch.testing.assert_close(weight_gradient(x, grad, weight, geometry), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_many_channels_at_few_places_are_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convae.model.layers._convolution._slow_library", lambda: True)
+    x, weight = _values(1, 64, 2, 2, key=1), _values(64, 64, 3, 3, key=2).requires_grad_()
+    called = []
+    monkeypatch.setattr("convae.model.layers._convolution._forward", lambda *_: called.append(1) or x)
+    convolve(x, weight, None, Geometry((2, 2), (1, 1), (1, 1), (0, 0)))
+    assert not called
+    convolve(x, weight, None, Geometry((1, 1), (1, 1), (1, 1), (0, 0)))
+    assert called
 
 
 def test_frozen_weights_and_frozen_inputs_get_no_gradient() -> None:
