@@ -64,6 +64,7 @@ def test_a_command_writes_what_it_says_the_same_again_and_never_over_it(
         ("neighbours", ["0", "--count", "2"]),
         ("clusters", ["--count", "3"]),
         ("reconstruct", ["--every"]),
+        ("sample", ["--count", "9"]),
         ("scatter", []),
         ("translate", ["0", "1", "--having", "DATA", "--without", "DATA"]),
         ("ood", ["--against", "DATA"]),
@@ -89,7 +90,7 @@ def test_models_of_other_shapes_are_used_alike(
         }
     )
     convae.save(model, tmp_path / "model")
-    given = ["--data", data, "--split", "all"]
+    given = ["--data", data, "--split", "all"] if command != "sample" else []
     given += ["--out", tmp_path / "out"] if command != "evaluate" else []
     words = {"DATA": data, "PAGE": tmp_path / "out" / "page.html"}
     run(command, tmp_path / "model", *(words.get(word, word) for word in more), *given)
@@ -184,7 +185,8 @@ def test_an_interpolation_between_files_ends_at_their_reconstructions(
 
 def test_a_direction_comes_from_classes_or_from_two_folders(artifact: Path, photos: Path, tmp_path: Path) -> None:
     run("translate", artifact, 0, "--label", 1, "--against", 7, "--strengths", "0,1", "--out", tmp_path / "classes")
-    run("translate", artifact, 0, "--attribute", "class", "--strengths", "0,1", "--out", tmp_path / "attribute")
+    by_column = ("--attribute", "class", "--label", 1, "--against", 0)
+    run("translate", artifact, 0, *by_column, "--strengths", "0,1", "--out", tmp_path / "attribute")
     run("translate", artifact, 0, "--label", 1, "--against", 0, "--strengths", "0,1", "--out", tmp_path / "same")
     with (
         Image.open(tmp_path / "attribute" / "translation.png") as one,
@@ -213,11 +215,14 @@ def test_clusters_and_anomalies_list_every_image(artifact: Path, tmp_path: Path)
     ("arguments", "sentence"),
     [
         (["interpolate", "MODEL", "0", "200"], "image 200: the split has images 0 to 179"),
-        (["interpolate", "MODEL", "0"], "a way needs at least two points, got 1"),
+        (["interpolate", "MODEL", "0"], "a way needs at least two images, got 1"),
         (["interpolate", "MODEL", "0", "nothing.png"], "nothing.png"),
         (["translate", "MODEL", "0"], "a direction comes from --label"),
         (["translate", "MODEL", "0", "--label", "cat"], "unknown class 'cat'"),
         (["translate", "MODEL", "0", "--attribute", "Smiling"], "unknown column 'Smiling'"),
+        (["translate", "MODEL", "0", "--attribute", "class"], "'class' is no yes or no"),
+        (["translate", "MODEL", "0", "--attribute", "class", "--against", "1"], "a direction comes from --label"),
+        (["traverse", "MODEL", "--label", "1"], "--label: model 'tiny' is not conditional"),
         (
             ["translate", "MODEL", "0", "--label", "3", "--strengths", "much"],
             "--strengths: numbers with commas between",
@@ -247,8 +252,8 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("shape", [(2, 16), (1, 4, 4, 4)])
-def test_signals_and_volumes_are_sampled_as_arrays_and_drawn(shape: tuple[int, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(2, 16), (5, 4, 6), (1, 4, 4, 4)])
+def test_what_no_png_holds_is_sampled_as_arrays_and_drawn(shape: tuple[int, ...], tmp_path: Path) -> None:
     model = convae.build(
         {
             "input": list(shape),

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,6 +70,16 @@ def test_overrides_make_their_way_into_a_copy() -> None:
     assert changed["new"] == {"inner": {"key": [1, 2]}}
     assert changed["likelihood"] == {"gaussian": {"sigma": 0.1}}
     assert data == {"train": {"lr": 1.0}, "likelihood": "gaussian"}
+
+
+def test_what_python_code_writes_becomes_what_a_file_holds() -> None:
+    data = {"dir": Path("a/b"), "size": (64, np.int64(64)), "lr": np.float32(0.5), "stage": Stage(epochs=2)}
+    plain = {"dir": "a/b", "size": [64, 64], "lr": 0.5, "stage": {"epochs": 2, "rate": 1e-3}}
+    assert override(data, []) == plain
+    wrongs: list[dict[Any, Any]] = [{"a": {1, 2}}, {"a": np.zeros(3)}, {"a": {("a", "b"): 1}}]
+    for wrong in wrongs:
+        with pytest.raises(ConfigError, match="made of mappings, lists, texts and numbers"):
+            override(wrong, [])
 
 
 def test_overrides_reach_into_lists() -> None:

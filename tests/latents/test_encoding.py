@@ -16,7 +16,6 @@ from convae.core.errors import ConfigError, DataError, OutputError, ShapeError
 from convae.data import Split
 from convae.latents import Encoding, Share, encode, encode_to, formats, read_latents
 from convae.latents import encoding as module
-from convae.model.bottlenecks.gaussian import GaussianPosterior
 from convae.model.vae import VAE
 
 
@@ -97,25 +96,22 @@ def test_a_missing_package_is_named(model: VAE, digits: Split, tmp_path: Path, m
     assert not (tmp_path / "out").exists()
 
 
-def test_codes_are_kept_where_the_bottleneck_has_them(
-    model: VAE, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Coded(GaussianPosterior):
-        @property
-        def codes(self) -> torch.Tensor:
-            return (self.mean > 0).int()
-
-        @property
-        def entries(self) -> int:
-            return 2
-
-    encode_plainly = model.encode
-    monkeypatch.setattr(model, "encode", lambda *given: Coded(**vars(encode_plainly(*given))))
-    encode_to(model, digits, tmp_path)
+def test_codes_are_kept_where_the_bottleneck_has_them(digits: Split, tmp_path: Path) -> None:
+    coded = convae.build(
+        {
+            "input": [1, 8, 8],
+            "encoder": [{"conv": {"channels": 4, "stride": 2}}],
+            "bottleneck": {"vq": {"codes": 5, "latent": 3}},
+            "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
+        }
+    ).eval()
+    encode_to(coded, digits, tmp_path)
     found, _ = read_latents(tmp_path)
     assert found.codes is not None
-    assert torch.equal(found.codes, (found.mean > 0).long())
-    assert 0 < found.codes.float().mean() < 1
+    assert found.codes.shape == (180, 4, 4)
+    assert len(found.codes.unique()) > 1
+    book = coded.bottleneck.codebook
+    torch.testing.assert_close(found.mean, book[found.codes].movedim(-1, 1))
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -134,6 +130,7 @@ def test_a_run_that_dies_goes_on_and_ends_with_the_same_files(model: VAE, digits
 
     with pytest.raises(PowerCutError):
         encode_to(model, digits, tmp_path / "cut", batch_size=20, progress=die)
+    (tmp_path / "cut" / ".latents-00003-of-00004.safetensors.123.tmp").write_bytes(b"half")
     left = {name: (tmp_path / "cut" / name).stat().st_mtime_ns for name in content(tmp_path / "cut")}
     assert len([name for name in left if name.startswith("latents-")]) == 2
     encode_to(model, digits, tmp_path / "cut")
@@ -164,11 +161,29 @@ def test_latents_of_another_model_are_not_mixed_in(model: VAE, digits: Split, tm
         encode_to(model, digits, tmp_path)
 
 
+def test_a_damaged_manifest_is_not_written_over(model: VAE, digits: Split, tmp_path: Path) -> None:
+    (tmp_path / "latents.json").write_text("{")
+    with pytest.raises(OutputError, match="another model or of other images"):
+        encode_to(model, digits, tmp_path)
+    assert (tmp_path / "latents.json").read_text() == "{"
+
+
 def test_damaged_files_are_named(model: VAE, digits: Split, tmp_path: Path) -> None:
     encode_to(model, digits, tmp_path)
     file = tmp_path / "latents-00002-of-00004.safetensors"
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(DataError, match=r"latents-00002-of-00004\.safetensors: damaged"):
+        read_latents(tmp_path)
+
+
+def test_files_that_do_not_go_together_are_named(model: VAE, digits: Split, tmp_path: Path) -> None:
+    encode_to(model, digits, tmp_path, format="npz")
+    two = np.zeros((2, 5), np.float32)
+    np.savez(tmp_path / "latents-00001-of-00004.npz", mean=two, logvar=two, names=np.array(["a"]))
+    with pytest.raises(DataError, match="damaged"):
+        read_latents(tmp_path)
+    np.savez(tmp_path / "latents-00001-of-00004.npz", mean=two, logvar=two, names=np.array(["a", "b"]))
+    with pytest.raises(DataError, match="different shapes"):
         read_latents(tmp_path)
 
 
@@ -179,7 +194,7 @@ def test_a_pickle_in_an_npz_is_refused(model: VAE, digits: Split, tmp_path: Path
         read_latents(tmp_path)
 
 
-@pytest.mark.parametrize("written", ["", "[]", json.dumps({"files": 3}), "{"])
+@pytest.mark.parametrize("written", ["", "[]", json.dumps({"files": 3}), json.dumps({"files": []}), "{"])
 def test_a_folder_without_a_sound_manifest_is_named(tmp_path: Path, written: str) -> None:
     (tmp_path / "latents.json").write_text(written)
     with pytest.raises(DataError, match="not a manifest"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 from pathlib import Path
 
 import matplotlib as mpl
@@ -157,6 +158,19 @@ def test_neither_title_nor_data_touch_the_legend(name: str) -> None:
 def test_classes_can_have_names() -> None:
     figure = scatter(POINTS, np.arange(500) % 2, names={1: "boot"}, x_label="a", y_label="b")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0", "boot"]
+
+
+@pytest.mark.parametrize(("classes", "least"), [(10, 7), (30, 1)])
+def test_the_names_of_classes_lie_inside_and_off_each_other(classes: int, least: int) -> None:
+    words = {number: f"a long name {number}" for number in range(30)}
+    figure = scatter(POINTS, np.arange(500) % classes, names=words, x_label="a", y_label="b")
+    figure.draw_without_rendering()
+    inside = figure.axes[0].get_window_extent()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_visible()]
+    assert len(boxes) >= least
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
+    assert all(inside.y0 <= box.y0 and box.y1 <= inside.y1 for box in boxes)
 
 
 def test_each_set_of_a_histogram_adds_up_to_one() -> None:

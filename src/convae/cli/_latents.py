@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
+from convae.cli._classes import drawn_as, wanted_class
 from convae.core.errors import ConfigError, DataError
-from convae.core.names import unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,32 +20,65 @@ if TYPE_CHECKING:
 Number = TypeVar("Number", int, float)
 
 
-def named_images(model: VAE, words: Sequence[str], split: Callable[[], Split]) -> Tensor:
-    """The images that a person names, (batch, channel, *sizes) in [0, 1].
+@dataclass(frozen=True)
+class Start:
+    """Images that a person names, and their latents, on the CPU.
+
+    Attributes:
+        images: (image, channel, *sizes) in [0, 1].
+        z: (image, *latent), the posteriors' means.
+        labels: (image,) the classes that a conditional model draws them as; None with other models.
+        drawn_as: the same in words, for a title; empty with other models.
+    """
+
+    images: Tensor
+    z: Tensor
+    labels: Tensor | None
+    drawn_as: str
+
+
+def start(model: VAE, words: Sequence[str], split: Callable[[], Split], label: str | None = None) -> Start:
+    """The images that a person names, encoded.
 
     Args:
         model: whose input the images are brought to.
         words: paths of image files, or positions in the split, the first being 0.
         split: opens the split; called when a word is a position.
+        label: the class that a conditional model draws them as, and takes an image file to be of; without it, each
+            image's own, which files have not.
 
     Raises:
         DataError: a file cannot be read as an image.
-        ConfigError: the split has no such position.
+        ConfigError: the split has no such position, the model is not conditional but there is a label, or it is and
+            the class of an image is not known.
     """
     import torch
 
+    wanted = wanted_class(model, label)
     opened: Split | None = None
-    images = []
+    images, own = [], []
     for word in words:
-        place = position(word)
+        place, kind = position(word), -1
         if place is None:
             images.append(_file(model, Path(word)))
-            continue
-        opened = opened or split()
-        if place >= len(opened):
-            raise ConfigError(f"image {word}: the split has images 0 to {len(opened) - 1}")
-        images.append(images_at(opened, [place])[0])
-    return torch.stack(images)
+        else:
+            opened = opened or split()
+            if place >= len(opened):
+                raise ConfigError(f"image {word}: the split has images 0 to {len(opened) - 1}")
+            images.append(images_at(opened, [place])[0])
+            if model.condition is not None:
+                model.check_labels(opened.labels, opened.source)
+                kind = -1 if opened.labels is None else int(opened.labels[place])
+        if model.condition is not None and kind < 0 and wanted is None:
+            raise ConfigError(f"model '{model.name}' is conditional: --label says what class {word} is of")
+        own.append(wanted if kind < 0 and wanted is not None else kind)
+    stacked, device = torch.stack(images), next(model.parameters()).device
+    labels = None if model.condition is None else torch.tensor(own, device=device)
+    with torch.no_grad():
+        z = model.encode(stacked.to(device), labels).mean.cpu()
+    if labels is not None:
+        labels = labels.cpu() if wanted is None else torch.full_like(labels, wanted).cpu()
+    return Start(stacked, z, labels, drawn_as(model, wanted))
 
 
 def position(word: str) -> int | None:
@@ -73,18 +107,14 @@ def _file(model: VAE, path: Path) -> Tensor:
     return to_tensor(load_and_preprocess(path, sizes, channels=channels, fit=fit))
 
 
-def pictured(model: VAE) -> bool:
-    """Whether the model's images are such as a PNG can hold: two axes, and grey, RGB or RGBA."""
-    return len(model.input_shape) == 3 and model.input_shape[0] in (1, 3, 4)
-
-
-def image_paths(folder: Path, names: Sequence[str], *, two_axes: bool) -> list[Path]:
-    """Where images with these names go: the same nested folders, as PNG, or as .npy where they are no pictures.
+def image_paths(model: VAE, folder: Path, names: Sequence[str]) -> list[Path]:
+    """Where a model's images with these names go: the same nested folders, as PNG, or as .npy where no PNG holds them.
 
     Raises:
         DataError: a name leads out of the folder.
     """
-    suffix = ".png" if two_axes else ".npy"
+    # Two axes, and grey, RGB or RGBA.
+    suffix = ".png" if len(model.input_shape) == 3 and model.input_shape[0] in (1, 3, 4) else ".npy"
     taken: set[PurePosixPath] = set()
     paths = []
     for name in names:
@@ -127,27 +157,3 @@ def numbers(text: str, what: str, kind: type[Number]) -> list[Number]:
         return [kind(part) for part in text.split(",")]
     except ValueError as error:
         raise ConfigError(f"{what}: numbers with commas between, such as 0,1, not '{text}'") from error
-
-
-def classes_of(split: Split) -> dict[int, str]:
-    """What the classes of a split are called, by their numbers.
-
-    Raises:
-        ConfigError: the images have no labels.
-    """
-    if split.labels is None:
-        raise ConfigError(f"the images of {split.source} have no labels: give --having and --without")
-    there = sorted({int(label) for label in split.labels if label >= 0})
-    return {number: split.classes[number] if split.classes else str(number) for number in there}
-
-
-def class_number(word: str, called: Mapping[int, str]) -> int:
-    """The number of the class that a person names or numbers.
-
-    Raises:
-        ConfigError: there is no such class.
-    """
-    named = [number for number, name in called.items() if name == word]
-    if named or (word.isdecimal() and int(word) in called):
-        return named[0] if named else int(word)
-    raise ConfigError(unknown("class", word, list(called.values())))

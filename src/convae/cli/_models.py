@@ -23,12 +23,9 @@ def open_model(path: Path, device: str) -> VAE:
     return load(path, device_named(device))
 
 
-def open_images(
-    model: VAE, data: str | None, data_dir: Path | None, split: str, progress: Progress, label: str | None = None
-) -> Split:
+def open_images(model: VAE, data: str | None, data_dir: Path | None, split: str, progress: Progress) -> Split:
     """The images of a split, brought to the model's shape as they were in training.
 
-    `label` is the column that counts as the label, where it is not the one of training.
     Without `data`, the data that the model was trained on. Options of a source are written as in a recipe:
     `{arrays: {path: signals.npy, channels: last}}`.
     """
@@ -41,8 +38,6 @@ def open_images(
     config = {**remembered, "channels": model.input_shape[0], "size": model.input_shape[1:]}
     if data is not None:
         config["source"] = parse_yaml(data, "--data") if data.startswith("{") else data
-    if label is not None:
-        config["label"] = label
     if data_dir is not None:
         config["dir"] = data_dir
     return open_split(parse(DataConfig, config, "data"), split, progress=progress)  # type: ignore[arg-type]  # checked there

@@ -27,3 +27,7 @@ Images = Annotated[
     list[str],
     typer.Argument(help="Image files, or positions of images in the split, from 0 on.", show_default=False),
 ]
+Label = Annotated[
+    str | None,
+    typer.Option("--label", help="Conditional models: draw as this class, by name or number.", show_default=False),
+]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convae.cli._classes import called, class_number
 from convae.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -88,10 +89,12 @@ def drawn(model: VAE, wish: Wish, progress: Progress) -> Samples:
             )
         z = draw(model, wish.number, seed=wish.seed, temperature=wish.temperature, truncation=wish.truncation)
         return Samples(decode(model, z), None, None, f"samples from the prior, seed {wish.seed}{_changes(wish)}")
-    known, names = _gaussians(model, wish, progress) if wish.data or not by_itself else (None, _names(model))
+    known, names = (
+        _gaussians(model, wish, progress) if wish.data or not by_itself else (None, model.metadata.get("classes"))
+    )
     numbers = known_classes(model, known)
-    called = {number: names[number] if names else f"{number:0{len(str(numbers[-1]))}}" for number in numbers}
-    wanted = _wanted(wish, called)
+    words = called(numbers, names)
+    wanted = _wanted(wish, words)
     least = (CONFIDENCE if wanted is not None else 0.0) if wish.confidence is None else wish.confidence
     found = draw_labelled(
         model,
@@ -105,11 +108,11 @@ def drawn(model: VAE, wish: Wish, progress: Progress) -> Samples:
         progress=progress,
     )
     sure = None if found.confidence is None else found.confidence.tolist()
-    how = "samples" if wanted is None else f"samples of {'each class' if wish.labelled else called[wanted[0]]}"
+    how = "samples" if wanted is None else f"samples of {'each class' if wish.labelled else words[wanted[0]]}"
     how += "" if known is None else ", from the latents of labelled images"
     how += f", confidence at least {least:g}" if sure and least else ""
     return Samples(
-        found.images, [called[n] for n in found.labels.tolist()], sure, f"{how}, seed {wish.seed}{_changes(wish)}"
+        found.images, [words[n] for n in found.labels.tolist()], sure, f"{how}, seed {wish.seed}{_changes(wish)}"
     )
 
 
@@ -122,19 +125,11 @@ def _gaussians(model: VAE, wish: Wish, progress: Progress) -> tuple[Classes, Seq
     return classes(encode(model, images, progress=progress)), images.classes
 
 
-def _names(model: VAE) -> list[str] | None:
-    """The names of the classes that the model was trained on."""
-    names: list[str] | None = model.metadata.get("classes")
-    return names
-
-
-def _wanted(wish: Wish, called: dict[int, str]) -> list[int] | None:
+def _wanted(wish: Wish, words: dict[int, str]) -> list[int] | None:
     """The numbers of the classes that are asked for; None for any."""
-    from convae.cli._latents import class_number
-
     if wish.label is None:
-        return list(called) if wish.labelled else None
-    return [class_number(wish.label, called)]
+        return list(words) if wish.labelled else None
+    return [class_number(wish.label, words)]
 
 
 def _changes(wish: Wish) -> str:
@@ -156,7 +151,7 @@ def write(model: VAE, wish: Wish, samples: Samples, out: Path, *, force: bool, s
     numbers = [f"{number % count:0{len(str(count - 1))}}" for number in range(len(samples.images))]
     if wish.labelled and samples.labels:
         numbers = [f"{name.replace('/', '-')}/{number}" for name, number in zip(samples.labels, numbers, strict=True)]
-    paths = image_paths(out, numbers, two_axes=len(model.input_shape) == 3)
+    paths = image_paths(model, out, numbers)
     files = [str(path.relative_to(out)) for path in paths]
     # In a folder whose folders are the classes, the sheet would be one more image.
     place, name = (out.parent, f"{out.resolve().name}-sheet.png") if wish.labelled else (out, "samples.png")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Images, Model, Out, Show, SplitOption
+from convae.cli._options import Data, DataDir, Device, Force, Images, Label, Model, Out, Show, SplitOption
 
 
 def interpolate(
@@ -17,6 +17,7 @@ def interpolate(
     mode: Annotated[
         Literal["lerp", "slerp"], typer.Option(help="The straight line, or along the great circle.")
     ] = "lerp",
+    label: Label = None,
     data: Data = None,
     data_dir: DataDir = None,
     split: SplitOption = "test",
@@ -29,27 +30,31 @@ def interpolate(
 
     import torch
 
-    from convae.cli._latents import named_images
+    from convae.cli._latents import start
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
-    from convae.latents import decode, path
+    from convae.core.errors import ConfigError
+    from convae.latents import decode
     from convae.latents import interpolate as between
     from convae.pictures.animation import animate
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
+    if len(images) < 2:
+        raise ConfigError(f"a way needs at least two images, got {len(images)}")
     still, moving = new_files(out, ["interpolation.png", "interpolation.webp"], force)
     loaded = open_model(model, device)
     with work_bar() as bar:
-        ends = named_images(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar))
-    with torch.no_grad():
-        points = loaded.encode(ends.to(next(loaded.parameters()).device)).mean.cpu()
-    way = path(points, steps, mode=mode)
-    legs = between(points[:-1], points[1:], steps, mode=mode)
+        ends = start(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar), label)
+    legs = between(ends.z[:-1], ends.z[1:], steps, mode=mode)
+    # A conditional model draws each leg as the class that it begins with.
+    kinds = None if ends.labels is None else ends.labels[:-1].repeat_interleave(steps)
+    strips = decode(loaded, legs.flatten(0, 1), labels=kinds)
     names = [word.rpartition("/")[2] for word in images]
-    labels = [f"{start} → {end}" for start, end in pairwise(names)]
-    rows = grid(decode(loaded, legs.flatten(0, 1)), row_labels=labels, title=f"{loaded.name}: {mode}")
-    save(rows, still)
-    animate(decode(loaded, way), moving)
+    rows = [f"{name} → {following}" for name, following in pairwise(names)]
+    save(grid(strips, row_labels=rows, title=f"{loaded.name}: {mode}{ends.drawn_as}"), still)
+    # Where one leg ends and the next begins, the way has one image.
+    joined = strips.view(*legs.shape[:2], *strips.shape[1:])
+    animate(torch.cat([joined[:, :-1].flatten(0, 1), joined[-1:, -1]]), moving)
     wrote(still)
     wrote(moving, show)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Model, Out, Show, SplitOption
+from convae.cli._options import Data, DataDir, Device, Force, Label, Model, Out, Show, SplitOption
 
 
 def manifold(
@@ -16,6 +16,7 @@ def manifold(
     axes: Annotated[
         str | None, typer.Option(help="Two latent values, such as 0,3; otherwise the principal directions.")
     ] = None,
+    label: Label = None,
     data: Data = None,
     data_dir: DataDir = None,
     split: SplitOption = "test",
@@ -24,6 +25,9 @@ def manifold(
     show: Show = False,
 ) -> None:
     """Draw what a plane of the latent space decodes to."""
+    import torch
+
+    from convae.cli._classes import drawn_as, needed_class
     from convae.cli._latents import numbers
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
@@ -38,11 +42,15 @@ def manifold(
         raise ConfigError(f"--axes: two latent values, such as 0,3, not '{axes}'")
     (sheet,) = new_files(out, ["manifold.png"], force)
     loaded = open_model(model, device)
+    wanted = needed_class(loaded, label)
     with work_bar() as bar:
         encoding = encode(loaded, open_images(loaded, data, data_dir, split, bar), progress=bar)
-    images = decode(loaded, plane(encoding, steps, chosen).flatten(0, 1))
+    points = plane(encoding, steps, chosen).flatten(0, 1)
+    kinds = None if wanted is None else torch.full((len(points),), wanted)
+    images = decode(loaded, points, labels=kinds)
     if chosen is None and encoding.mean[0].numel() == 2:
         chosen = (0, 1)
     what = "principal directions" if chosen is None else f"latent values {chosen[0]} (across) and {chosen[1]} (up)"
-    save(grid(images, columns=steps, title=f"{loaded.name}: {what}, 2% to 98% quantiles"), sheet)
+    title = f"{loaded.name}: {what}, 2% to 98% quantiles{drawn_as(loaded, wanted)}"
+    save(grid(images, columns=steps, title=title), sheet)
     wrote(sheet, show)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Images, Model, Out, Show, SplitOption
+from convae.cli._options import Data, DataDir, Device, Force, Images, Label, Model, Out, Show, SplitOption
 
 
 def neighbours(
@@ -14,6 +14,7 @@ def neighbours(
     images: Images,
     out: Out,
     count: Annotated[int, typer.Option(min=1, help="How many neighbours of each.")] = 8,
+    label: Label = None,
     data: Data = None,
     data_dir: DataDir = None,
     split: SplitOption = "test",
@@ -24,7 +25,7 @@ def neighbours(
     """Find the images of a split whose latents are nearest to those of the given images."""
     import torch
 
-    from convae.cli._latents import images_at, named_images, position
+    from convae.cli._latents import images_at, position, start
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.latents import encode
@@ -36,13 +37,11 @@ def neighbours(
     loaded = open_model(model, device)
     with work_bar() as bar:
         among = open_images(loaded, data, data_dir, split, bar)
-        queries = named_images(loaded, images, lambda: among)
+        queries = start(loaded, images, lambda: among, label)
         encoding = encode(loaded, among, progress=bar)
-    with torch.no_grad():
-        z = loaded.encode(queries.to(next(loaded.parameters()).device)).mean.cpu()
-    found, distances = nearest(z, encoding.mean, min(count + 1, len(among)))
+    found, distances = nearest(queries.z, encoding.mean, min(count + 1, len(among)))
     cells, captions = [], []
-    for word, query, near, far in zip(images, queries, found.tolist(), distances.tolist(), strict=True):
+    for word, query, near, far in zip(images, queries.images, found.tolist(), distances.tolist(), strict=True):
         # An image of the split is not its own neighbour.
         kept = [(index, distance) for index, distance in zip(near, far, strict=True) if index != position(word)][:count]
         cells += [query, *images_at(among, [index for index, _ in kept])]

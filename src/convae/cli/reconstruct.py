@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import BatchSize, Data, DataDir, Device, Force, Model, Out, Show, SplitOption
+from convae.cli._options import BatchSize, Data, DataDir, Device, Force, Label, Model, Out, Show, SplitOption
 
 
 def reconstruct(
@@ -19,6 +19,7 @@ def reconstruct(
     every: Annotated[
         bool, typer.Option("--every", help="Write the reconstruction of every image too, under the image's name.")
     ] = False,
+    label: Label = None,
     batch_size: BatchSize = 256,
     device: Device = "auto",
     force: Force = False,
@@ -28,7 +29,8 @@ def reconstruct(
     import numpy as np
     import torch
 
-    from convae.cli._latents import image_paths, pictured, write_image
+    from convae.cli._classes import drawn_as, wanted_class
+    from convae.cli._latents import image_paths, write_image
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.data import in_order
@@ -36,16 +38,19 @@ def reconstruct(
     from convae.pictures.save import save
 
     loaded = open_model(model, device)
+    drawn = wanted_class(loaded, label)
     with work_bar() as bar:
         images = open_images(loaded, data, data_dir, split, bar)
         shown = min(count, len(images))
-        paths = image_paths(out, images.keys, two_axes=pictured(loaded)) if every else []
+        paths = image_paths(loaded, out, images.keys) if every else []
         sheet, *_ = new_files(out, ["reconstructions.png", *(str(path.relative_to(out)) for path in paths)], force)
         originals, reconstructions, done = [], [], 0
         wanted = np.arange(len(images) if every else shown)
+        loaded.check_labels(images.labels, images.source)
         for batch in in_order(images, batch_size, next(loaded.parameters()).device, wanted):
             with torch.no_grad():
-                decoded = loaded.decode(loaded.encode(batch.images, batch.labels).mean, batch.labels).mean.cpu()
+                kinds = batch.labels if drawn is None else torch.full_like(batch.indices, drawn)
+                decoded = loaded.decode(loaded.encode(batch.images, batch.labels).mean, kinds).mean.cpu()
             if done < shown:
                 originals.append(batch.images[: shown - done].cpu())
                 reconstructions.append(decoded[: shown - done])
@@ -53,6 +58,6 @@ def reconstruct(
                 write_image(image, path)
             done += len(batch)
             bar(done, len(wanted), "reconstructing (images)")
-    title = f"{loaded.name}: {images.source} images ({split})"
+    title = f"{loaded.name}: {images.source} images ({split}){drawn_as(loaded, drawn)}"
     save(pairs(torch.cat(originals), torch.cat(reconstructions), title=title), sheet)
     wrote(sheet, show)

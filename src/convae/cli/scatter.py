@@ -29,6 +29,7 @@ def scatter(
     from convae.cli._screen import work_bar, wrote
     from convae.latents import encode, project
     from convae.pictures.save import save
+    from convae.pictures.scatter import CLASSES
     from convae.pictures.scatter import scatter as draw
 
     still, drawing = new_files(out, ["scatter.png", "scatter.svg"], force)
@@ -37,9 +38,13 @@ def scatter(
         images = open_images(loaded, data, data_dir, split, bar)
         encoding = encode(loaded, images, progress=bar)
     plane = project(encoding.mean, method, seed=seed)
-    names = dict(enumerate(images.classes)) if images.classes else None
+    labels, names = encoding.labels, dict(enumerate(images.classes or ()))
     x_label, y_label = plane.labels
     title = f"{loaded.name}: {len(images):,} {images.source} images ({split})"
-    figure = draw(plane.points, encoding.labels, names=names, x_label=x_label, y_label=y_label, title=title)
+    if labels is not None and len(labels.unique()) > CLASSES:
+        title += f", more than {CLASSES} classes, which no colours tell apart"
+        labels = None
+    names[-1] = "no label"
+    figure = draw(plane.points, labels, names=names, x_label=x_label, y_label=y_label, title=title)
     wrote(save(figure, still), show)
     wrote(save(figure, drawing))

@@ -32,7 +32,8 @@ def translate(
     """Move images along a direction in latent space, from classes, an attribute, or two folders."""
     import torch
 
-    from convae.cli._latents import class_number, classes_of, named_images, numbers
+    from convae.cli._classes import class_number, classes_of
+    from convae.cli._latents import numbers, start
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.latents import decode, direction, direction_of_label, encode
@@ -40,34 +41,43 @@ def translate(
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
-    if attribute is not None and label is None:
-        label, against = "1", "0"
     factors = numbers(strengths, "--strengths", float)
-    by_class, by_folders = label is not None, having is not None and without is not None
-    if by_class == by_folders or (having is None) != (without is None):
-        raise ConfigError("a direction comes from --label (and --against), or from --having and --without")
+    by_class, by_folders = label is not None or attribute is not None, having is not None and without is not None
+    if by_class == by_folders or (having is None) != (without is None) or (against is not None and label is None):
+        raise ConfigError(
+            "a direction comes from --label (and --against), from --attribute, or from --having and --without"
+        )
     (sheet,) = new_files(out, ["translation.png"], force)
     loaded = open_model(model, device)
+    if loaded.condition is not None and label is not None and attribute is None:
+        raise ConfigError(
+            f"model '{loaded.name}' is conditional: its latents leave the class to its labels, and convae reconstruct"
+            " --label draws images as another class"
+        )
     with work_bar() as bar:
-        start = named_images(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar))
-        if label is not None:
-            known = open_images(loaded, data, data_dir, split, bar, attribute)
-            called = classes_of(known)
-            to, away = class_number(label, called), None if against is None else class_number(against, called)
-            encoding = encode(loaded, known, progress=bar)
-            assert encoding.labels is not None  # a class was found among them
-            by = direction_of_label(encoding.mean, encoding.labels, to, away)
-            what = f"towards {label}" + ("" if against is None else f" from {against}")
-            what += "" if attribute is None else f" of {attribute}"
+        given = start(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar))
+        if by_class:
+            known = open_images(loaded, data, data_dir, split, bar)
+            values, names = classes_of(known, attribute)
+            if label is None and not set(names) <= {0, 1}:
+                raise ConfigError(f"--attribute: '{attribute}' is no yes or no: --label says which of its classes")
+            to, away, what = 1, None if against is None else class_number(against, names), f"towards {attribute}"
+            if label is None:
+                away = 0
+            else:
+                to = class_number(label, names)
+                what = f"towards {names[to]}" + ("" if away is None else f" from {names[away]}")
+                what += "" if attribute is None else f" of {attribute}"
+            by = direction_of_label(encode(loaded, known, progress=bar).mean, torch.from_numpy(values), to, away)
         else:
             with_it, without_it = (
                 encode(loaded, open_images(loaded, folder, data_dir, "all", bar), progress=bar).mean
                 for folder in (having, without)
             )
             by, what = direction(without_it, with_it), f"from {without} to {having}"
-    with torch.no_grad():
-        z = loaded.encode(start.to(next(loaded.parameters()).device)).mean.cpu()
-    moved = decode(loaded, move(z, by, factors).flatten(0, 1))
+    moved = move(given.z, by, factors)
+    kinds = None if given.labels is None else given.labels.repeat_interleave(len(factors))
+    drawn = decode(loaded, moved.flatten(0, 1), labels=kinds)
     heads = [f"{factor:+g}" if factor else "0" for factor in factors]
-    save(grid(moved, row_labels=images, column_labels=heads, title=f"{loaded.name}: {what}"), sheet)
+    save(grid(drawn, row_labels=images, column_labels=heads, title=f"{loaded.name}: {what}"), sheet)
     wrote(sheet, show)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Model, Out, Show, SplitOption
+from convae.cli._options import Data, DataDir, Device, Force, Label, Model, Out, Show, SplitOption
 
 
 def traverse(
@@ -17,6 +17,7 @@ def traverse(
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="How many latent values, those that tell most first.")] = 10,
     steps: Annotated[int, typer.Option(min=2, help="Images in a row.")] = 9,
+    label: Label = None,
     data: Data = None,
     data_dir: DataDir = None,
     split: SplitOption = "test",
@@ -27,7 +28,8 @@ def traverse(
     """Change one latent value at a time: a row for each, from its 2% to its 98% quantile over the images."""
     import torch
 
-    from convae.cli._latents import named_images
+    from convae.cli._classes import drawn_as, needed_class
+    from convae.cli._latents import start
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.latents import by_information, decode, encode, information
@@ -37,18 +39,20 @@ def traverse(
 
     (sheet,) = new_files(out, ["traversal.png"], force)
     loaded = open_model(model, device)
+    wanted = needed_class(loaded, label) if image is None else None
     with work_bar() as bar:
         images = open_images(loaded, data, data_dir, split, bar)
+        given = None if image is None else start(loaded, [image], lambda: images, label)
         encoding = encode(loaded, images, progress=bar)
-    start = encoding.mean.mean(0)
-    if image is not None:
-        with torch.no_grad():
-            given = named_images(loaded, [image], lambda: images).to(next(loaded.parameters()).device)
-            start = loaded.encode(given).mean[0].cpu()
     values = by_information(encoding)[:rows]
     kl = information(encoding)
-    walked = decode(loaded, walk(start, encoding, values, steps).flatten(0, 1))
-    labels = [f"value {value}: {kl[value]:.2f} nats" for value in values.tolist()]
-    beginning = "the mean latent" if image is None else f"image {image}"
-    save(grid(walked, columns=steps, row_labels=labels, title=f"{loaded.name}: from {beginning}"), sheet)
+    if given is None:
+        begin, beginning = encoding.mean.mean(0), f"the mean latent{drawn_as(loaded, wanted)}"
+        kinds = None if wanted is None else torch.tensor([wanted])
+    else:
+        begin, beginning, kinds = given.z[0], f"image {image}{given.drawn_as}", given.labels
+    walked = walk(begin, encoding, values, steps).flatten(0, 1)
+    drawn = decode(loaded, walked, labels=None if kinds is None else kinds.expand(len(walked)))
+    names = [f"value {value}: {kl[value]:.2f} nats" for value in values.tolist()]
+    save(grid(drawn, columns=steps, row_labels=names, title=f"{loaded.name}: from {beginning}"), sheet)
     wrote(sheet, show)

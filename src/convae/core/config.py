@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import numbers
+import os
 import re
 import typing
 from collections.abc import Iterable, Mapping
@@ -107,9 +109,12 @@ def override(data: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, A
 
     Raises:
         ConfigError: an assignment has no `=`, an empty key, a path through a value that has no keys, or a place that
-            a list has not.
+            a list has not; or `data` holds what no configuration file can.
     """
-    result: dict[str, Any] = json.loads(json.dumps(data))
+    try:
+        result: dict[str, Any] = json.loads(json.dumps(data, default=_plain))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"a configuration is made of mappings, lists, texts and numbers: {error}") from error
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         keys = path.split(".")
@@ -130,6 +135,19 @@ def override(data: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, A
         at = _place(place, keys[-1], f"'{assignment}': {'.'.join(keys[:-1])}")
         place[at] = parse_yaml(text, f"'{assignment}'")
     return result
+
+
+def _plain(value: Any) -> Any:
+    """What Python code may write in the place of a text, a number or a mapping, as a configuration file has it."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise TypeError(f"a {type(value).__name__} is none of these")
 
 
 def _place(value: dict[str, Any] | list[Any], key: str, where: str) -> Any:

@@ -45,6 +45,13 @@ def temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
 
 
+def clear(path: Path) -> None:
+    """Removes what processes that died in the middle of writing `path` left; only while no other one writes it."""
+    for left in path.parent.iterdir():
+        if is_temporary(left) and left.name.startswith(f".{path.name}."):
+            _remove(left)
+
+
 def is_temporary(path: Path) -> bool:
     """Whether a file or folder has a name that `temporary` gives, of any process."""
     return path.name.startswith(".") and path.name.endswith(_TEMPORARY)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.errors import ConfigError, DataError, OutputError, ShapeError
-from convae.core.files import write_json, writing
+from convae.core.files import clear, write_json, writing
 from convae.core.names import shape_text
 from convae.core.progress import Progress
 from convae.core.types import CodedLike, Latents
@@ -158,10 +158,11 @@ def encode_to(
     path = folder / MANIFEST
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    if path.exists() and json.loads(path.read_bytes()) != manifest:
-        raise OutputError(f"{folder}: holds latents of another model or of other images; choose another folder")
-    write_json(path, manifest)
-    todo = [number for number in range(share.rank, len(names), share.ranks) if not (folder / names[number]).exists()]
+        if not _there(path, manifest):
+            write_json(path, manifest)
+        todo = [n for n in range(share.rank, len(names), share.ranks) if not (folder / names[n]).exists()]
+        for own in [names[number] for number in todo] + [MANIFEST] * (share.ranks == 1):
+            clear(folder / own)
     total = sum(min(SHARD, len(split) - starts[number]) for number in todo)
     done = 0
     # A file is written while the next is encoded, and no more than one is waited for.
@@ -180,6 +181,19 @@ def encode_to(
     return path
 
 
+def _there(path: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a folder holds latents, which then are those of this very manifest."""
+    if not path.exists():
+        return False
+    try:
+        same = json.loads(path.read_bytes()) == manifest
+    except ValueError:
+        same = False
+    if not same:
+        raise OutputError(f"{path.parent}: holds latents of another model or of other images; choose another folder")
+    return True
+
+
 def _offset(progress: Progress | None, done: int, total: int) -> Progress | None:
     """`progress` for one file among several."""
     return progress and (lambda part, _, what: progress(done + part, total, what))
@@ -195,6 +209,8 @@ def read_latents(folder: Path) -> tuple[Encoding, dict[str, Any]]:
     try:
         manifest = json.loads(path.read_bytes())
         files = [folder / name for name in manifest["files"]]
+        if not files:
+            raise ValueError("no files")
     except OSError as error:
         raise DataError(f"{folder}: holds no latents ({MANIFEST}: {error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -205,6 +221,8 @@ def read_latents(folder: Path) -> tuple[Encoding, dict[str, Any]]:
             f"{folder}: {len(missing)} of {len(files)} files are missing, such as {missing[0]}: encode again"
         )
     parts = [formats.read(file) for file in files]
+    if len({part.mean.shape[1:] for part in parts}) != 1:
+        raise DataError(f"{folder}: its files hold latents of different shapes: encode again")
     labels = [part.labels for part in parts if part.labels is not None]
     codes = [part.codes for part in parts if part.codes is not None]
     encoding = Encoding(

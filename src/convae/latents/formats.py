@@ -52,7 +52,10 @@ def read(path: Path) -> Encoding:
     readers = {".npz": _read_npz, ".parquet": _read_parquet}
     try:
         tensors, names = readers.get(path.suffix, _read_safetensors)(path)
-        return Encoding(tensors["mean"], tensors["logvar"], tensors.get("labels"), names, tensors.get("codes"))
+        mean = tensors["mean"]
+        if tensors["logvar"].shape != mean.shape or {len(names), *map(len, tensors.values())} != {len(mean)}:
+            raise ValueError("what it holds of the images are different numbers")
+        return Encoding(mean, tensors["logvar"], tensors.get("labels"), names, tensors.get("codes"))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: damaged, or not a file of latents ({error})") from error
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +12,8 @@ from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
 
 from convae.core.errors import DataError, ShapeError
@@ -27,6 +31,8 @@ CLASSES = 30
 """Colours and markers tell this many classes apart."""
 LISTED = 15
 """Entries that a column of the legend takes."""
+TURNS, NEAR = 200, 3
+"""How often names are moved off each other, and how many of their heights away they may end."""
 
 
 def _look(place: int) -> tuple[str, str]:
@@ -89,6 +95,37 @@ def _density(figure: Figure, axes: Axes, points: NDArray[np.float64], place: NDA
     axes.imshow(tinted, extent=extent, origin="lower", interpolation="nearest", zorder=1)
 
 
+def _part(figure: Figure, axes: Axes, texts: Sequence[Text]) -> None:
+    """Moves names off each other, up and down; those that find no room nearby are left to the legend."""
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in texts]
+    middles = np.array([[(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2] for box in boxes])
+    sizes = np.array([[box.width, box.height] for box in boxes])
+    limit = axes.get_window_extent()
+    moved = middles.copy()
+    moved[:, 0] = moved[:, 0].clip(limit.x0 + sizes[:, 0] / 2, limit.x1 - sizes[:, 0] / 2)
+    for _ in range(TURNS):
+        apart = True
+        for one, other in combinations(range(len(texts)), 2):
+            overlap = (sizes[one] + sizes[other]) / 2 - np.abs(moved[one] - moved[other])
+            if (overlap > 0).all():
+                apart = False
+                upper, lower = (one, other) if moved[one, 1] >= moved[other, 1] else (other, one)
+                moved[upper, 1] += overlap[1] / 2 + 0.5
+                moved[lower, 1] -= overlap[1] / 2 + 0.5
+        if apart:
+            break
+    shown: list[Bbox] = []
+    for text, place, size, median in zip(texts, moved, sizes, middles, strict=True):
+        box = Bbox.from_bounds(*(place - size / 2), *size)
+        near = bool(abs(place[1] - median[1]) <= NEAR * size[1] and limit.y0 <= box.y0 and box.y1 <= limit.y1)
+        near = near and not any(box.overlaps(other) for other in shown)
+        text.set_visible(near)
+        text.set_position(axes.transData.inverted().transform(place))
+        if near:
+            shown.append(box)
+
+
 def scatter(
     points: ArrayLike,
     labels: ArrayLike | None = None,
@@ -98,7 +135,7 @@ def scatter(
     y_label: str,
     title: str | None = None,
 ) -> Figure:
-    """Points in a plane; more than 20,000 as a density. Each class is also named at its median.
+    """Points in a plane; more than 20,000 as a density. Each class is also named about its median, if there is room.
 
     Args:
         points: (point, 2).
@@ -127,9 +164,11 @@ def scatter(
         (x, y) = (low + high) / 2
         axes.set(xlim=(x - reach, x + reach), ylim=(y - reach, y + reach), aspect="equal")
         halo = [withStroke(linewidth=3, foreground=PAPER)]
+        texts = []
         for number, name in enumerate(called):
             x, y = np.median(found[place == number], axis=0)
-            axes.text(x, y, name, ha="center", va="center", fontsize=11, fontweight="bold", path_effects=halo)
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 11, "fontweight": "bold"}
+            texts.append(axes.text(x, y, name, path_effects=halo, **style))
         if called:
             looks = [(colour, "s" if crowded else marker) for colour, marker in map(_look, range(len(called)))]
             handles = [
@@ -138,4 +177,5 @@ def scatter(
             ]
             columns = -(-len(called) // LISTED)
             figure.legend(handles=handles, loc="outside right center", ncols=columns)
+            _part(figure, axes, texts)
     return figure

@@ -1,0 +1,142 @@
+"""What the commands make of a conditional model, whose images have to be of a class."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import run
+from PIL import Image
+
+import convae
+from convae.data import DataConfig, load_and_preprocess, open_split, to_tensor
+
+NAMES = ["nought", *"123456789"]
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = convae.build(
+        {
+            "name": "tiny",
+            "input": [1, 8, 8],
+            "encoder": [{"conv": {"channels": 4, "stride": 2}}, "relu", "flatten"],
+            "bottleneck": {"gaussian": {"latent": 3}},
+            "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
+            "condition": {"classes": 10},
+        }
+    )
+    model.metadata = {"data": {"source": "digits"}, "classes": NAMES}
+    return convae.save(model, tmp_path_factory.mktemp("models") / "tiny")
+
+
+def below_the_title(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)[60:]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["reconstruct"],
+        ["reconstruct", "--label", "nought"],
+        ["interpolate", "0", "5", "3"],
+        ["interpolate", "0", "FILE", "--label", "1"],
+        ["traverse", "--label", "1"],
+        ["traverse", "--image", "0"],
+        ["translate", "0", "1", "--having", "DOGS", "--without", "CATS"],
+        ["manifold", "--steps", "3", "--label", "2"],
+        ["clusters", "--count", "3"],
+        ["clusters", "--count", "3", "--label", "4"],
+        ["neighbours", "0", "FILE", "--label", "1"],
+        ["scatter"],
+        ["anomalies"],
+        ["ood", "--against", "PHOTOS"],
+        ["sample", "--label", "1", "--count", "2"],
+    ],
+    ids=" ".join,
+)
+def test_every_command_takes_a_conditional_model(
+    words: list[str], conditional: Path, photos: Path, tmp_path: Path
+) -> None:
+    for name in ("dogs", "cats"):
+        for kind in ("a", "b"):  # the classes
+            shutil.copytree(photos / name, tmp_path / name / kind)
+    places = {
+        "FILE": photos / "dogs" / "0.png",
+        "PHOTOS": photos,
+        "DOGS": tmp_path / "dogs",
+        "CATS": tmp_path / "cats",
+    }
+    run(words[0], conditional, *(places.get(word, word) for word in words[1:]), "--out", tmp_path / "out")
+    assert list((tmp_path / "out").glob("*.png"))
+
+
+def test_images_are_encoded_as_what_they_are_and_drawn_as_what_is_asked_for(
+    conditional: Path, photos: Path, tmp_path: Path
+) -> None:
+    run(
+        "reconstruct", conditional, "--data", photos, "--split", "all", "--every", "--label", 7, "--out", tmp_path / "7"
+    )
+    run("encode", conditional, "--data", photos, "--out", tmp_path / "latents")
+    run("decode", conditional, tmp_path / "latents", "--label", 7, "--out", tmp_path / "decoded")
+    model = convae.load(conditional)
+    split = open_split(DataConfig(source=str(photos), size=(8, 8), channels=1), "all")
+    for index, name in enumerate(split.keys):
+        image = to_tensor(load_and_preprocess(photos / name, (8, 8), channels=1))[None]
+        assert split.labels is not None
+        with torch.no_grad():
+            z = model.encode(image, torch.from_numpy(split.labels[[index]])).mean
+            wanted = model.decode(z, torch.tensor([7])).mean[0, 0].numpy()
+        for folder in ("7", "decoded"):
+            found = np.asarray(Image.open(tmp_path / folder / name)) / 255
+            assert np.abs(found - wanted).max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_way_is_drawn_as_the_class_that_it_begins_with(conditional: Path, tmp_path: Path) -> None:
+    split = open_split(DataConfig(source="digits"), "test")
+    assert split.labels is not None
+    first, other = (int(split.labels[index]) for index in (0, 1))
+    assert first != other
+    run("interpolate", conditional, 0, 1, "--out", tmp_path / "own")
+    for label in (first, other):
+        run("interpolate", conditional, 0, 1, "--label", NAMES[label], "--out", tmp_path / str(label))
+    own, as_first, as_other = (
+        below_the_title(tmp_path / name / "interpolation.png") for name in ("own", str(first), str(other))
+    )
+    assert np.array_equal(own, as_first)
+    assert not np.array_equal(own, as_other)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["traverse"], "model 'tiny' is conditional: --label says as which class its latents are drawn"),
+        (["manifold"], "model 'tiny' is conditional: --label says as which class"),
+        (["interpolate", "0", "FILE"], "model 'tiny' is conditional: --label says what class"),
+        (["neighbours", "0", "--label", "cat"], "unknown class 'cat'"),
+        (["decode", "LATENTS", "--label", "10"], "unknown class '10'"),
+        (["translate", "0", "--label", "3"], "model 'tiny' is conditional: its latents leave the class"),
+        (["reconstruct", "--data", "FLAT"], "is conditional and needs labels"),
+        (["clusters", "--data", "FLAT"], "is conditional and needs labels"),
+        (["neighbours", "0", "--data", "FLAT"], "is conditional and needs labels"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_class_that_nobody_says_is_asked_for_in_one_sentence(
+    words: list[str],
+    sentence: str,
+    conditional: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"FILE": photos / "dogs" / "0.png", "FLAT": photos / "dogs"}
+    run(words[0], conditional, *(places.get(word, word) for word in words[1:]), "--out", tmp_path / "out", code=2)
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
