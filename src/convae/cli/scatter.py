@@ -41,7 +41,7 @@ def scatter(
     labels, names = encoding.labels, dict(enumerate(images.classes or ()))
     x_label, y_label = plane.labels
     title = f"{loaded.name}: {len(images):,} {images.source} images ({split})"
-    if labels is not None and len(labels.unique()) > CLASSES:
+    if labels is not None and len(set(labels.tolist())) > CLASSES:
         title += f", more than {CLASSES} classes, which no colours tell apart"
         labels = None
     names[-1] = "no label"

@@ -121,7 +121,8 @@ def _part(figure: Figure, axes: Axes, texts: Sequence[Text]) -> None:
         near = bool(abs(place[1] - median[1]) <= NEAR * size[1] and limit.y0 <= box.y0 and box.y1 <= limit.y1)
         near = near and not any(box.overlaps(other) for other in shown)
         text.set_visible(near)
-        text.set_position(axes.transData.inverted().transform(place))
+        x, y = axes.transData.inverted().transform(place)
+        text.set_position((float(x), float(y)))
         if near:
             shown.append(box)
 
