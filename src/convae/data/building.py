@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import warnings
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from convae.core.errors import DataError, OutputError
 from convae.core.progress import Progress
-from convae.data.images import preprocess
-from convae.data.sources.base import Listing, Source
+from convae.data.images import alike, preprocess, preprocess_alike
+from convae.data.pixels import Pixels
+from convae.data.sources.base import Listing, Record, Source
 from convae.data.store import Form, Store, write_index, write_skipped
 
 JOURNAL = "journal.jsonl"
@@ -136,31 +137,40 @@ class _Reader:
 
     def __call__(self, span: range) -> tuple[_Chunk, bytes]:
         chunk, content = _Chunk(self.key(span)), bytearray()
+        form = self._form
+        sizes: dict[int, tuple[int, ...]] = {}
+        values: dict[int, Pixels] = {}
+        together: defaultdict[tuple[int, ...], dict[int, NDArray[np.uint8]]] = defaultdict(dict)
         for index in span:
             try:
-                values, size = self._image(index)
+                pixels, sizes[index] = self._record(index)
+                waiting = alike(pixels, form.channels) if form.kind == "uint8" and len(form.size) == 2 else None
+                if waiting is None:
+                    values[index] = preprocess(pixels, form.size, channels=form.channels, fit=form.fit, kind=form.kind)
+                else:
+                    together[waiting.shape][index] = waiting
             except Exception as error:  # One bad file, whatever is wrong with it, must not cost the others.
                 reason = str(error).partition("\n")[0] or type(error).__name__
                 chunk.skipped.append((index, reason))
-                continue
+        for images in together.values():
+            values.update(zip(images, preprocess_alike([*images.values()], form.size, form.fit), strict=True))
+        for index in sorted(values):
+            image = values[index].tobytes()
             chunk.kept.append(index)
-            chunk.sizes.append(size)
-            chunk.digests.append(hashlib.sha256(values).hexdigest())
-            content += values
+            chunk.sizes.append(sizes[index])
+            chunk.digests.append(hashlib.sha256(image).hexdigest())
+            content += image
         return chunk, bytes(content)
 
-    def _image(self, index: int) -> tuple[bytes, tuple[int, ...]]:
+    def _record(self, index: int) -> Record:
         row = self._rows.get(self._keys[index])
         if self._known is not None and row is not None:
             try:
                 stored = self._known.gather(np.array([row]))[0].movedim(0, -1).numpy()
-                return stored.tobytes(), tuple(self._known.original_sizes[row].tolist())
+                return Record(stored, tuple(self._known.original_sizes[row].tolist()))
             except DataError:
                 pass  # Damaged on the disk: the source still has it.
-        form = self._form
-        record, size = self._source.record(index, form.size)
-        values = preprocess(record, form.size, channels=form.channels, fit=form.fit, kind=form.kind)
-        return values.tobytes(), size
+        return self._source.record(index, self._form.size)
 
 
 def _keys(listing: Listing, fingerprint: str) -> list[bytes]:

@@ -68,6 +68,8 @@ def open_store(source: Source, fingerprint: str, form: Form, progress: Progress 
                 for path in earlier:
                     shutil.rmtree(path, ignore_errors=True)
                 store = whole(folder, form)
+                if store is not None:
+                    store.trust()
     if store is None:
         raise OutputError(f"{folder}: was changed by another program while it was written: try again")
     return store

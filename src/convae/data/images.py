@@ -31,6 +31,8 @@ from convae.data.pixels import MODES, Kind, Pixels, as_kind, picture
 
 MEGAPIXELS = 80.0
 """Larger images are refused: a small file may claim pixels that fill the memory."""
+_SMALL = 1 << 18
+"""Bytes of the largest images that are worth being resized together."""
 _MARGIN = 1.25
 """How many times the pixels wanted a reduced decoding keeps along each axis, at least."""
 
@@ -72,11 +74,12 @@ def load_with_size(
 ) -> tuple[Image.Image | Pixels, tuple[int, int]]:
     """`load`, of a file or its content, and the height and width there; its errors do not name the file."""
     longest = None if near is None else math.ceil(_MARGIN * max(near))
-    if isinstance(content, bytes) or jpeg.may_take(content):
-        content = content if isinstance(content, bytes) else content.read_bytes()
+    if isinstance(content, Path):
+        content = jpeg.content(content) or content
+    if isinstance(content, bytes):
         found = jpeg.decode(content, longest, megapixels)
         # EXIF data, and the XMP data that may take their place, say how the image is turned.
-        if found is not None and (b"Exif" in content or b"Orientation" in content):
+        if found is not None and jpeg.mentions(content, b"Exif", b"Orientation"):
             with opened(content, megapixels) as image:
                 return _upright(picture(found[0]), _orientation(image)), oriented_size(image)
         if found is not None:
@@ -180,7 +183,7 @@ def preprocess(
         if image.ndim != 3 or len(size) != 2:
             raise DataError(f"values of shape {shape_text(image.shape)} cannot be resized to {shape_text(size)}")
         if channels == image.shape[-1]:
-            return as_kind(_fitted(image, size, fit), kind or image.dtype.name)
+            return as_kind(_fitted(image[None], size, fit)[0], kind or image.dtype.name)
         image = picture(as_kind(image, "uint8"))
     if len(size) != 2:
         raise DataError(f"an image has a height and a width, and cannot be brought to {shape_text(size)}")
@@ -188,7 +191,8 @@ def preprocess(
     # Grey pixels are resized once, not once for each channel that they become.
     first = 1 if channels == 3 and is_grey(image) and not image.has_transparency_data else channels
     pixels = np.array(_with_channels(image, first)).reshape(image.height, image.width, first)
-    return as_kind(np.repeat(_fitted(pixels, size, fit), channels // first, axis=-1), kind or "uint8")
+    fitted = _fitted(pixels[None], size, fit)[0]
+    return as_kind(np.repeat(fitted, channels // first, axis=-1), kind or "uint8")
 
 
 def load_and_preprocess(
@@ -200,6 +204,25 @@ def load_and_preprocess(
         DataError: the file cannot be read as an image, or not brought to that size.
     """
     return preprocess(load(path, near=size), size, channels=channels, fit=fit)
+
+
+def alike(image: Image.Image | Pixels, channels: int) -> NDArray[np.uint8] | None:
+    """The bytes of an image that `preprocess_alike` takes, of so many channels; None where `preprocess` has to."""
+    if isinstance(image, Image.Image):
+        if channels == 4 or image.mode != MODES.get(channels) or image.has_transparency_data:
+            return None
+        image = np.array(image).reshape(image.height, image.width, channels)
+    fits = image.ndim == 3 and image.dtype == np.uint8 and image.shape[-1] == channels != 4
+    return image if fits and image.nbytes <= _SMALL else None  # type: ignore[return-value]  # they are bytes
+
+
+def preprocess_alike(images: Sequence[NDArray[np.uint8]], size: Sequence[int], fit: Fit) -> NDArray[np.uint8]:
+    """`preprocess` of images of one shape at once, which takes small ones half of the time.
+
+    Returns:
+        (image, *size, channels).
+    """
+    return _fitted(np.stack(images), size, fit)  # type: ignore[return-value]  # bytes stay bytes
 
 
 def is_grey(image: Image.Image) -> bool:
@@ -230,20 +253,20 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _fitted(pixels: Pixels, size: Sequence[int], fit: Fit) -> Pixels:
-    """The image at exactly the size (height, width)."""
-    sides = pixels.shape[:2]
+    """Images of one shape at exactly the size (height, width)."""
+    sides = pixels.shape[1:3]
     if sides == tuple(size):
         return pixels
     if fit == "squash":
         return _resized(pixels, size)
     if fit == "pad":
         inner, (top, left) = _padded(sides, tuple(size))
-        bars = np.zeros((*size, pixels.shape[-1]), pixels.dtype)
-        bars[top : top + inner[0], left : left + inner[1]] = _resized(pixels, inner)
+        bars = np.zeros((len(pixels), *size, pixels.shape[-1]), pixels.dtype)
+        bars[:, top : top + inner[0], left : left + inner[1]] = _resized(pixels, inner)
         return bars
     (above, beside), (top, left), larger = _cropped(sides, tuple(size))
-    inside = _resized(pixels[above : sides[0] - above, beside : sides[1] - beside], larger)
-    return inside[top : top + size[0], left : left + size[1]]
+    inside = _resized(pixels[:, above : sides[0] - above, beside : sides[1] - beside], larger)
+    return inside[:, top : top + size[0], left : left + size[1]]
 
 
 @lru_cache(maxsize=1024)
@@ -270,14 +293,18 @@ def _cropped(sides: tuple[int, ...], size: tuple[int, ...]) -> tuple[list[int], 
 
 
 def _resized(pixels: Pixels, size: Sequence[int]) -> Pixels:
-    """The image at a size (height, width), each channel by itself but for the colours of what is transparent."""
+    """Images at a size (height, width), each channel by itself but for the colours of what is transparent."""
     if pixels.dtype != np.uint8:
         # A bicubic curve overshoots beside edges.
         return as_kind(_interpolated(as_kind(pixels, "float32"), size).clip(0, 1), pixels.dtype.name)
     if pixels.shape[-1] != 4 or (pixels[..., 3] == 255).all():
         return _interpolated(pixels, size)
-    # What is transparent has no colour that its neighbours could take on.
-    weighted = _interpolated(np.array(picture(pixels).convert("RGBa")), size)
+    return np.stack([_transparent(image, size) for image in pixels])
+
+
+def _transparent(image: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.uint8]:
+    """An RGBA image at a size: what is transparent has no colour that its neighbours could take on."""
+    weighted = _interpolated(np.array(picture(image).convert("RGBa"))[None], size)
     return np.array(Image.frombytes("RGBa", (size[1], size[0]), weighted.tobytes()).convert("RGBA"))
 
 
@@ -285,7 +312,5 @@ def _interpolated(pixels: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:
     """Pillow's antialiased bicubic resizing as torch has it: of bytes within one level, in a third of the time."""
     if not pixels.flags.writeable or min(pixels.strides) < 0:
         pixels = pixels.copy()  # torch has neither read-only tensors nor reversed axes
-    resized = F.interpolate(
-        torch.from_numpy(pixels)[None].permute(0, 3, 1, 2), tuple(size), mode="bicubic", antialias=True
-    )
-    return np.ascontiguousarray(resized.permute(0, 2, 3, 1)[0].numpy())
+    resized = F.interpolate(torch.from_numpy(pixels).permute(0, 3, 1, 2), tuple(size), mode="bicubic", antialias=True)
+    return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy())

@@ -25,15 +25,28 @@ _SUFFIXES = frozenset({".jpg", ".jpeg"})
 _COLOURS = {"Gray": "GRAY", "YCbCr": "RGB", "RGB": "RGB"}
 
 
-def may_take(path: Path) -> bool:
-    """Whether a file is called a JPEG, and can be read at once: a pipe would block for ever."""
+def content(path: Path) -> bytes | None:
+    """What is in a file that is called a JPEG; None where Pillow has to see to it, or there is nothing to be had."""
     if simplejpeg is None or path.suffix.lower() not in _SUFFIXES:
-        return False
+        return None
     try:
-        found = path.stat()
+        # Otherwise opening a pipe would block for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  # there is no path to a descriptor
+            found = os.fstat(descriptor)
+            return file.read() if stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST else None
     except OSError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST and os.access(path, os.R_OK)
+        return None
+
+
+def mentions(content: bytes, *words: bytes) -> bool:
+    """Whether one of the words stands in what comes before the first scan of a JPEG."""
+    end = 2
+    while content[end : end + 1] == b"\xff" and content[end + 1 : end + 2] != b"\xda":
+        end += 2 + int.from_bytes(content[end + 2 : end + 4], "big")
+    if content[end : end + 1] != b"\xff":
+        end = len(content)  # no plain row of segments
+    return any(content.find(word, 0, end) >= 0 for word in words)
 
 
 def decode(content: bytes, longest: int | None, megapixels: float) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:

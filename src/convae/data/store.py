@@ -118,6 +118,10 @@ class Store:
         shape = (len(rows), *self.form.size, self.form.channels)
         return gathered.view(getattr(torch, self.form.kind)).view(shape).movedim(-1, 1)
 
+    def trust(self) -> None:
+        """Takes every image for checked: this process has just written or read it."""
+        self._checked[:] = True
+
     def _check(self, row: int) -> None:
         if hashlib.sha256(self._rows[row].numpy().data).digest() != self.digests[row].tobytes():
             raise DataError(
