@@ -28,7 +28,8 @@ FEW = [
     Layer("encoder", "flatten", (2048,), 0, (float("inf"), float("inf"))),
     Layer("bottleneck", "gaussian", (4,), 16392),
     Layer("decoder", "linear {features: 3072}", (3072,), 15360),
-    Layer("decoder", "unflatten {to: [3, 32, 32]}", (3, 32, 32)),
+    Layer("decoder", "unflatten {to: [3, 16, 16]}", (3, 16, 16)),
+    Layer("decoder", "conv-transpose {channels: 3, kernel: [5, 3], stride: 2, output_padding: [0, 1]}", (3, 32, 32), 9),
 ]
 BLOCK = "residual-block {channels: 64, norm: {'group-norm': {'groups': 8}}}"
 MANY = [
@@ -51,7 +52,7 @@ def test_every_layer_is_told_with_its_figures() -> None:
     written = [text.get_text() for text in texts(drawn(FEW))]
     for wanted in (
         *["a model", "conv stride 2, padding keras", "8×16×16  ·  224  ·  sees 3", "2048  ·  sees all", "linear"],
-        *["gaussian bottleneck: latent 4  ·  16.4 k", "3072  ·  15.4 k", "unflatten", "image 3×32×32"],
+        *["gaussian bottleneck: latent 4  ·  16.4 k", "3072  ·  15.4 k", "unflatten", "conv-transpose kernel 5×3, stride 2", "image 3×32×32"],
     ):
         assert wanted in written
 

@@ -46,10 +46,8 @@ def show(
 
 def _described(model: str, overrides: list[str]) -> VAE:
     """The model of an artifact or a run, or of a description with overrides."""
-    from convae.core.config import override, read_mapping
     from convae.core.errors import ConfigError
     from convae.model.artifact import load
-    from convae.model.presets import PRESETS
     from convae.model.spec import resolve
     from convae.model.vae import VAE
 
@@ -58,10 +56,7 @@ def _described(model: str, overrides: list[str]) -> VAE:
         if overrides:
             raise ConfigError(f"{path}: is a trained model, whose description cannot be changed by '{overrides[0]}'")
         return load(path)
-    if not overrides:
-        return VAE(resolve(model))
-    data = {"preset": model} if model in PRESETS or not path.exists() else read_mapping(path)
-    return VAE(resolve(override(data, overrides)))
+    return VAE(resolve(model, overrides))
 
 
 def _table(model: VAE) -> Table:

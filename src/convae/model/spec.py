@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from convae.core.arguments import arguments
-from convae.core.config import parse, read_text, read_value
+from convae.core.config import override, parse, read_text, read_value
 from convae.core.errors import ConfigError
 from convae.core.names import shown, unknown
 from convae.model.description import Spec
@@ -20,26 +20,27 @@ BESIDE = ("bottleneck", "classifier", "condition", "max_parameters")
 """What may stand beside the arguments of any preset."""
 
 
-def resolve(spec: str | Path | Mapping[str, Any]) -> Spec:
+def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Spec:
     """The stored form of whatever describes a model.
 
     Args:
         spec: a preset's name; or a mapping: `preset` with the preset's arguments, an `arch_def` dictionary, or the
             keys of `Spec`, with lists of layers or of layer codes, or the paths of JSON or YAML files that hold
-            them; or the path of a YAML or JSON file with such a mapping, or of a Python file that assigns an
-            `arch_def`, which is read and not run.
+            them; or the path of a YAML or JSON file with such a mapping or with a recipe, or of a Python file that
+            assigns an `arch_def`, which is read and not run.
+        overrides: `key.path=value` each, put into the mapping first.
 
     Raises:
         ConfigError: the name, file, keys or values are wrong.
     """
     if isinstance(spec, Mapping):
-        return _from_mapping(spec, "model", Path())
+        return _from_mapping(spec, "model", Path(), overrides)
     text = str(spec)
     if text in PRESETS:
-        return _from_mapping({"preset": text}, "model", Path())
+        return _from_mapping({"preset": text}, "model", Path(), overrides)
     path = Path(text)
     if path.suffix in SUFFIXES and path.exists():
-        return _from_file(path)
+        return _from_file(path, overrides)
     if path.suffix in SUFFIXES or path.parent != Path():
         raise ConfigError(f"{text}: no such file, and no preset of that name")
     raise ConfigError(unknown("preset", text, PRESETS.names()))
@@ -54,23 +55,23 @@ def preset_input(spec: str | Path | Mapping[str, Any]) -> tuple[int, ...] | None
     return resolve(spec).input
 
 
-def _from_file(path: Path) -> Spec:
+def _from_file(path: Path, overrides: Sequence[str]) -> Spec:
     """A `Spec` from a YAML, JSON or Python file."""
     source = str(path)
     data = read_python(read_text(path), source) if path.suffix == ".py" else read_value(path)
     if isinstance(data, Mapping) and "model" in data and not {"encoder", "encode"} & set(data):
         # A recipe describes its model under that key.
         data = data["model"]
-    return _from_mapping(data, source, path.parent)
+    return _from_mapping(data, source, path.parent, overrides)
 
 
-def _from_mapping(data: Any, source: str, folder: Path) -> Spec:
+def _from_mapping(data: Any, source: str, folder: Path, overrides: Sequence[str]) -> Spec:
     """A `Spec` from a preset and its arguments, an `arch_def`, or its own keys; paths are relative to `folder`."""
     if isinstance(data, str):
-        return resolve(data)
+        return resolve(data, overrides)
     if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
         raise ConfigError(f"{source}: needs a mapping, got {shown(data)}")
-    given = dict(data)
+    given = override(data, overrides) if overrides else dict(data)
     if "preset" in given:
         name = str(given.pop("preset")).replace("_", "-")
         preset = PRESETS.get(name)

@@ -24,7 +24,7 @@ NAME, BAR, FIGURES = 2.5, 1.5, 2.35
 """Widths of a column's parts: the layer's name, the bar of its output's size, and its figures; in inches."""
 COLUMN = NAME + BAR + FIGURES
 GAP, MARGIN, TITLE = 0.35, 0.15, 0.75
-LETTERS = 36
+LETTERS = 40
 """Longer names are cut short."""
 FIGURES_ARE = "beside each layer: output (channels × sizes)  ·  parameters  ·  positions of the image that it sees"
 KINDS = {
@@ -76,7 +76,8 @@ class _Line:
         # The figures say the shape already: `{channels: 64, stride: 2}` is `stride 2`; nor does a line hold what is
         # described inside a layer.
         rest = re.sub(r"\w+: \[?\{.*\}\]?(, )?(?=.*\}$)", "", given)
-        rest = re.sub(r"\b(channels|features|to): (\[[^\]]*\]|\([^)]*\)|[^,{}]*)(, )?", "", rest)
+        rest = re.sub(r"\b(channels|features|to|output_padding): (\[[^\]]*\]|\([^)]*\)|[^,{}]*)(, )?", "", rest)
+        rest = re.sub(r"[\[(][\d, ]+[\])]", lambda numbers: numbers[0][1:-1].replace(", ", "×"), rest)
         rest = re.sub(r"[{}':\[\]]", "", rest).strip().rstrip(",")
         text = " ".join(filter(None, [f"{self.times} ×" if self.times > 1 else "", name, rest]))
         return text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"

@@ -19,8 +19,9 @@ from convae.core.random import Counted
 from convae.core.types import Generators, Latents, PerImage, Shape
 from convae.model.bottlenecks.base import Bottled, Bottleneck, projected
 
-LOGVAR_RANGE = (-30.0, 20.0)
-"""Beyond this a float32 variance is useless; within it neither the variance nor its inverse overflows."""
+LOGVAR_RANGE = (-30.0, 40.0)
+"""Within this neither a variance, nor its inverse, nor the square of either, which optimisers take of gradients, leaves
+float32. torch-vae has no bound; its published weights come to 22 on random noise."""
 LOGVAR_SCALE = 0.1
 """By how much the log-variance half of a head is smaller at first, so that posteriors begin close to unit variance."""
 _LOG_TWO_PI = math.log(2 * math.pi)
