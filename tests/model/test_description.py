@@ -37,6 +37,21 @@ def test_a_name_a_mapping_and_files_describe_the_same_model(tmp_path: Path) -> N
     assert all(spec == specs[0] for spec in specs)
 
 
+def test_overrides_reach_whatever_describes_the_model(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"data": "digits", "model": "torch-vae"}))
+    (tmp_path / "lists.yaml").write_text(yaml.safe_dump({**GOOD, "encoder": "encoder.yaml"}))
+    (tmp_path / "encoder.yaml").write_text(yaml.safe_dump(GOOD["encoder"]))
+    (tmp_path / "arch.py").write_text(f"arch_def = {ARCH_DEF}")
+    wanted: dict[Any, Any] = {"preset": "torch-vae", "latent": 3}
+    for way in ("torch-vae", {"preset": "torch-vae"}, tmp_path / "recipe.yaml"):
+        assert resolve(way, ["latent=3"]) == resolve(wanted)
+    bottleneck = {"gaussian": {"latent": 5}}
+    assert resolve(tmp_path / "lists.yaml", ["bottleneck.gaussian.latent=5"]) == resolve(
+        {**GOOD, "bottleneck": bottleneck}
+    )
+    assert resolve(tmp_path / "arch.py", ["latent=5"]) == resolve({**ARCH_DEF, "latent": 5})
+
+
 def test_repeats_are_written_out_and_underscores_are_hyphens() -> None:
     repeat = {"repeat": {"times": 2, "layers": [{"batch_norm": None}, {"repeat": {"times": 2, "layers": ["relu"]}}]}}
     model = convae.build(encoder(repeat))
