@@ -45,7 +45,7 @@ def ood(
     sets = {known.source: found.known, foreign.source: found.foreign}
     if len(sets) == 1:
         sets = {"known": found.known, "foreign": found.foreign}
-    x_label = f"{'negative ' if score == 'elbo' else ''}{score} ({found.unit} per image)"
+    x_label = f"{'negative ELBO' if score == 'elbo' else score} ({found.unit} per image)"
     write_json(table, found.as_dict())
     save(histograms(sets, x_label=x_label, title=f"{loaded.name}: {text}"), picture)
     wrote(picture, show)
