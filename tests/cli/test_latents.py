@@ -174,6 +174,17 @@ def test_the_first_samples_do_not_depend_on_the_count(artifact: Path, tmp_path: 
     assert few["0.png"] != other["0.png"]
 
 
+def test_files_and_images_of_the_split_have_as_many_neighbours(artifact: Path, photos: Path, tmp_path: Path) -> None:
+    given = ["--data", photos, "--split", "all", "--count", 99]
+    run("neighbours", artifact, 0, photos / "dogs" / "0.png", *given, "--out", tmp_path / "both")
+    run("neighbours", artifact, photos / "dogs" / "0.png", *given, "--out", tmp_path / "file")
+    with (
+        Image.open(tmp_path / "both" / "neighbours.png") as both,
+        Image.open(tmp_path / "file" / "neighbours.png") as file,
+    ):
+        assert both.height < 2 * file.height  # two rows of equal length
+
+
 def test_an_interpolation_between_files_ends_at_their_reconstructions(
     artifact: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -229,6 +240,11 @@ def test_clusters_and_anomalies_list_every_image(artifact: Path, tmp_path: Path)
         ),
         (["manifold", "MODEL", "--axes", "0,9"], "two different latent values from 0 to 2, got (0, 9)"),
         (["manifold", "MODEL", "--axes", "0.5,1"], "--axes: numbers with commas between"),
+        (["translate", "MODEL", "0", "--label", "3", "--against", "3"], "--label and --against are both 3"),
+        (["translate", "MODEL", "0", "--label", "3", "--strengths", "nan"], "--strengths: numbers with commas"),
+        (["manifold", "MODEL", "--data", "ONE", "--split", "all"], "needs two latent values, two images and two steps"),
+        (["scatter", "MODEL", "--data", "ONE", "--split", "all", "--method", "tsne"], "tsne needs 5 images, got 1"),
+        (["neighbours", "MODEL", "0", "--data", "ONE", "--split", "all"], "holds no image but this one"),
         (["clusters", "MODEL", "--count", "500"], "180 latents make 1 to 180 clusters, got 500"),
         (["scatter", "MODEL", "--method", "raw"], "latents of 3 values have no plane of their own"),
         (["sample", "MODEL", "--truncation", "0"], "the truncation is at least 0.1"),
@@ -243,7 +259,10 @@ def test_clusters_and_anomalies_list_every_image(artifact: Path, tmp_path: Path)
 def test_bad_input_is_one_sentence_and_nothing_is_written(
     artifact: Path, tmp_path: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [artifact if word == "MODEL" else word for word in arguments]
+    places = {"MODEL": artifact, "ONE": tmp_path / "one"}
+    places["ONE"].mkdir()
+    Image.new("L", (8, 8)).save(places["ONE"] / "a.png")
+    words = [places.get(word, word) for word in arguments]
     run(*words, "--out", tmp_path / "out", code=2)
     told = capsys.readouterr().err
     assert sentence in told

@@ -54,7 +54,8 @@ def test_other_types_and_ranges_need_a_range(tmp_path):
     np.save(path, np.array([[0.0, 0.5], [0.5, 2.0], [np.nan, 0.0]]))
     split = everything(path)
     assert split.keys == ["000000"]
-    assert split.skipped == [(name, "holds values outside [0, 1]: give `range`") for name in ("000001", "000002")]
+    reasons = ["holds values outside [0, 1]: give `range`", "holds values that are no numbers (NaN)"]
+    assert split.skipped == [*zip(["000001", "000002"], reasons, strict=True)]
 
 
 def test_packed_files_with_labels_and_parts(tmp_path):

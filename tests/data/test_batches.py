@@ -97,6 +97,7 @@ def test_the_thread_ends_when_the_consumer_stops_or_fails(numbered):
     batches = Batches(numbered(20), 2, seed=0)
     iterator = batches.iterate(0)
     next(iterator)
+    assert batches.waited > 0
     assert threads() == 1
     iterator.close()
     assert threads() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -101,10 +102,15 @@ def _file(model: VAE, path: Path) -> Tensor:
     from convae.data import load_and_preprocess, to_tensor
 
     channels, *sizes = model.input_shape
-    if len(sizes) != 2:
+    if not _pictured(model):
         raise DataError(f"{path}: model '{model.name}' takes no image files: name its images by their position")
     fit = model.metadata.get("data", {}).get("fit", "crop")
     return to_tensor(load_and_preprocess(path, sizes, channels=channels, fit=fit))
+
+
+def _pictured(model: VAE) -> bool:
+    """Whether the model's images are such as image files hold: two axes, and grey, RGB or RGBA."""
+    return len(model.input_shape) == 3 and model.input_shape[0] in (1, 3, 4)
 
 
 def image_paths(model: VAE, folder: Path, names: Sequence[str]) -> list[Path]:
@@ -113,8 +119,7 @@ def image_paths(model: VAE, folder: Path, names: Sequence[str]) -> list[Path]:
     Raises:
         DataError: a name leads out of the folder.
     """
-    # Two axes, and grey, RGB or RGBA.
-    suffix = ".png" if len(model.input_shape) == 3 and model.input_shape[0] in (1, 3, 4) else ".npy"
+    suffix = ".png" if _pictured(model) else ".npy"
     taken: set[PurePosixPath] = set()
     paths = []
     for name in names:
@@ -154,6 +159,9 @@ def numbers(text: str, what: str, kind: type[Number]) -> list[Number]:
         ConfigError: it is something else.
     """
     try:
-        return [kind(part) for part in text.split(",")]
+        found = [kind(part) for part in text.split(",")]
+        if not all(map(math.isfinite, found)):
+            raise ValueError("not finite")
+        return found
     except ValueError as error:
         raise ConfigError(f"{what}: numbers with commas between, such as 0,1, not '{text}'") from error

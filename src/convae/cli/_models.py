@@ -52,5 +52,5 @@ def new_files(folder: Path, names: list[str], force: bool) -> list[Path]:
     paths = [folder / name for name in names]
     there = [path for path in paths if path.exists()]
     if there and not force:
-        raise OutputError(f"{there[0]}: is there already; give another --out, or --force to overwrite")
+        raise OutputError(f"{there[0]}: is there already; choose another place, or --force to overwrite")
     return paths

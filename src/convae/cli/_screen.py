@@ -129,7 +129,9 @@ class TrainingBar:
         done = trainer.state.step - self._first
         if done:
             rate = done * trainer.experiment.batches.batch_size / seconds
-            notes.print(f"{done:,} steps in {duration(seconds)}, {rate:,.0f} images/s with everything")
+            waited = trainer.experiment.batches.waited / seconds
+            text = f"{done:,} steps in {duration(seconds)}, {rate:,.0f} images/s with everything"
+            notes.print(f"{text}, {waited:.1%} of the time waiting for data")
 
 
 def figures_text(row: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ def neighbours(
     from convae.cli._latents import images_at, position, start
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
+    from convae.core.errors import ConfigError
     from convae.latents import encode
     from convae.latents import neighbours as nearest
     from convae.pictures.grid import grid
@@ -38,11 +39,15 @@ def neighbours(
     with work_bar() as bar:
         among = open_images(loaded, data, data_dir, split, bar)
         queries = start(loaded, images, lambda: among, label)
+        # An image of the split is not its own neighbour.
+        most = len(among) - any(position(word) is not None for word in images)
+        if not most:
+            raise ConfigError(f"{among.source} ({split}) holds no image but this one")
         encoding = encode(loaded, among, progress=bar)
+    count = min(count, most)
     found, distances = nearest(queries.z, encoding.mean, min(count + 1, len(among)))
     cells, captions = [], []
     for word, query, near, far in zip(images, queries.images, found.tolist(), distances.tolist(), strict=True):
-        # An image of the split is not its own neighbour.
         kept = [(index, distance) for index, distance in zip(near, far, strict=True) if index != position(word)][:count]
         cells += [query, *images_at(among, [index for index, _ in kept])]
         captions += [word.rpartition("/")[2], *(f"{distance:.2f}" for _, distance in kept)]

@@ -68,6 +68,8 @@ def translate(
                 to = class_number(label, names)
                 what = f"towards {names[to]}" + ("" if away is None else f" from {names[away]}")
                 what += "" if attribute is None else f" of {attribute}"
+            if to == away:
+                raise ConfigError(f"--label and --against are both {names[to]}: a direction leads from one to another")
             by = direction_of_label(encode(loaded, known, progress=bar).mean, torch.from_numpy(values), to, away)
         else:
             with_it, without_it = (

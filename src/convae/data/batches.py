@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -98,6 +99,8 @@ class Batches:
         self.seed = seed
         self.drop_last = drop_last
         self.labels = split.labels if labels is None else labels
+        self.waited = 0.0
+        """Seconds that consumers had to wait for their batches, in all."""
         self._part = part
         if self.batch_size < part[1]:
             raise ConfigError(f"{part[1]} processes cannot share batches of {self.batch_size} images")
@@ -137,11 +140,15 @@ class Batches:
         cuts = [cut(len(whole), parts)[number : number + 2] for whole in wholes]
         blocks = [whole[begin:end] for whole, (begin, end) in zip(wholes, cuts, strict=True)]
         with contextlib.closing(_deliver(self.split, blocks, torch.device(device), self.labels)) as batches:
+            asked = time.perf_counter()
             for batch, whole, (begin, _) in zip(batches, wholes, cuts, strict=True):
                 images = batch.images
                 if self._augment is not None:
                     images = self._augment(images, batch.indices, epoch, strength)
-                yield replace(batch, images=images, start=begin, whole=len(whole), labelled=self._labelled(whole))
+                found = replace(batch, images=images, start=begin, whole=len(whole), labelled=self._labelled(whole))
+                self.waited += time.perf_counter() - asked
+                yield found
+                asked = time.perf_counter()
 
     def _labelled(self, whole: NDArray[np.int64]) -> float | None:
         """The share of a batch's images that have a label."""

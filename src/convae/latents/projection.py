@@ -12,6 +12,8 @@ from torch import Tensor
 from convae.core.errors import ConfigError
 from convae.core.types import Latents
 
+FEWEST = 5
+"""Points that have neighbours to be kept together with."""
 Method = Literal["auto", "raw", "pca", "tsne", "umap"]
 
 
@@ -39,7 +41,7 @@ def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection
         seed: of t-SNE and UMAP.
 
     Raises:
-        ConfigError: the method does not go with the latents, or its package is not installed.
+        ConfigError: the method does not go with the latents or with so few, or its package is not installed.
     """
     points = z.flatten(1).double()
     size = points.shape[1]
@@ -51,6 +53,8 @@ def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection
         return Projection(points, ("latent value 0", "latent value 1"))
     if method == "pca":
         return _pca(points)
+    if len(points) < FEWEST:
+        raise ConfigError(f"{method} needs {FEWEST} images, got {len(points)}")
     if method == "tsne":
         from sklearn.manifold import TSNE
 

@@ -79,12 +79,14 @@ def manifold(
             of the values themselves where there are two, and of the two principal directions otherwise.
 
     Raises:
-        ConfigError: fewer than two steps, axes that are not there, or a latent of one value.
+        ConfigError: fewer than two steps or images, axes that are not there, or a latent of one value.
     """
     points = encoding.mean.flatten(1).double()
     size = points.shape[1]
-    if steps < 2 or size < 2:
-        raise ConfigError(f"a manifold needs two latent values and two steps, got {size} and {steps}")
+    if steps < 2 or size < 2 or len(points) < 2:
+        raise ConfigError(
+            f"a manifold needs two latent values, two images and two steps, got {size}, {len(points)} and {steps}"
+        )
     if axes is None and size == 2:
         axes = (0, 1)
     if axes is None:

@@ -42,10 +42,11 @@ class Journal:
         self._append(self._folder.metrics, row)
         return row
 
-    def time(self, epoch: int, steps: int, images: int, seconds: float) -> None:
-        """How long the steps of an epoch took."""
+    def time(self, epoch: int, steps: int, images: int, seconds: float, waited: float) -> None:
+        """How long the steps of an epoch took, and for how much of that they waited for their batches."""
         row = {"epoch": epoch + 1, "steps": steps, "seconds": round(seconds, 3)}
-        self._append(self._folder.timings, {**row, "images_per_second": round(images / seconds, 1)})
+        rates = {"images_per_second": round(images / seconds, 1), "waiting_for_data": round(waited / seconds, 4)}
+        self._append(self._folder.timings, {**row, **rates})
 
     def tabulate(self) -> None:
         """The rows of figures once more, as a table that spreadsheets read; lists are left out."""

@@ -24,7 +24,7 @@ A run of convae. What lies where:
 | `recipe.yaml` | everything this run is a function of: `convae train recipe.yaml` makes it again |
 | `metrics.jsonl` | a row of figures every few steps (train) and at the end of each epoch (validation), and notes |
 | `metrics.csv` | the same figures as a table |
-| `timings.jsonl` | images per second of each epoch |
+| `timings.jsonl` | images per second of each epoch, and the share of its time that waited for data |
 | `pictures/` | reconstructions and samples as training went on, and the curves |
 | `model/` | the model that was best on the validation images: `convae.load` takes this folder or the whole run |
 | `checkpoints/` | what `convae train --resume` needs; may be deleted when training is done |

@@ -153,7 +153,8 @@ class Trainer:
     def _epoch(self) -> None:
         """The steps that are left of the running epoch or, if that is over before, of the running stage."""
         epoch, start = divmod(self.state.step, self._per_epoch)
-        began, first = time.perf_counter(), self.state.step
+        batches = self.experiment.batches
+        began, waited, first = time.perf_counter(), batches.waited, self.state.step
         limit = self._plan.end(self.state.began)
         for batch in self.experiment.iterate(epoch, start):
             self._step(batch)
@@ -165,8 +166,8 @@ class Trainer:
             if logs:
                 self._log_training()
             if over:
-                images = (step - first) * self.experiment.batches.batch_size
-                self._journal.time(epoch, step - first, images, time.perf_counter() - began)
+                seconds, images = time.perf_counter() - began, (step - first) * batches.batch_size
+                self._journal.time(epoch, step - first, images, seconds, batches.waited - waited)
                 self._pause(limit)
             self._observer.stepped(self)
             every = self._options.checkpoint_every

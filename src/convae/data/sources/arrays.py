@@ -120,6 +120,8 @@ class Arrays(Source):
             values = ((values - low) / (high - low)).astype(np.float32)
         if np.issubdtype(values.dtype, np.floating):
             if not np.all((values >= 0) & (values <= 1)):
+                if np.isnan(values).any():
+                    raise DataError("holds values that are no numbers (NaN)")
                 place = "[0, 1]: give `range`" if self._range is None else f"the range {list(self._range)}"
                 raise DataError(f"holds values outside {place}")
             return np.ascontiguousarray(values, np.float32)
