@@ -12,6 +12,8 @@ from PIL import Image
 
 from convae.core.errors import DataError
 from convae.data import load, load_and_preprocess, preprocess, to_numpy, to_pil, to_tensor
+from convae.data.images import alike, preprocess_alike
+from convae.data.pixels import picture
 
 QUADRANTS = np.kron(np.array([[0, 80], [160, 240]], np.uint8), np.ones((8, 8), np.uint8))
 """16×16, a level in each quarter."""
@@ -264,3 +266,29 @@ def test_a_mirrored_image_comes_out_mirrored_by_crop(size, into):
 
 def test_a_hair_of_extreme_aspect_costs_no_memory():
     assert preprocess(np.full((1, 100_000, 1), 9, np.uint8), (64, 64)).tolist() == [[[9]] * 64] * 64
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+@pytest.mark.parametrize(("shape", "into"), [((109, 89, 3), (64, 64)), ((8, 8, 1), (16, 16)), ((9, 30, 3), (9, 7))])
+def test_images_of_one_shape_come_out_together_as_each_would_alone(fit, shape, into):
+    images = np.random.default_rng(0).integers(0, 256, (5, *shape), np.uint8)
+    given = [alike(picture(image) if place % 2 else image, shape[-1]) for place, image in enumerate(images)]
+    together = preprocess_alike([image for image in given if image is not None], into, fit)
+    alone = [preprocess(image, into, fit=fit) for image in images]
+    np.testing.assert_array_equal(together, np.stack(alone))
+
+
+@pytest.mark.parametrize(
+    ("image", "channels"),
+    [
+        (np.zeros((4, 4, 3), np.uint8), 1),
+        (np.zeros((4, 4, 4), np.uint8), 4),
+        (np.zeros((4, 4, 3), np.uint16), 3),
+        (np.zeros((600, 600, 3), np.uint8), 3),
+        (Image.new("L", (4, 4)), 3),
+        (Image.new("RGBA", (4, 4)), 4),
+    ],
+    ids=["fewer channels", "transparent", "deep", "large", "grey picture", "transparent picture"],
+)
+def test_what_needs_more_than_resizing_goes_alone(image, channels):
+    assert alike(image, channels) is None

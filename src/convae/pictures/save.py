@@ -14,8 +14,8 @@ from convae.core.files import write_bytes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-IMAGES = {".png": {"optimize": True}, ".webp": {"lossless": True}}
-"""What a sheet is saved as, with the writer's options."""
+IMAGES = (".png", ".webp")
+"""What a sheet is saved as, without loss."""
 
 
 def save(picture: Image.Image | Figure, path: Path) -> Path:
@@ -28,7 +28,7 @@ def save(picture: Image.Image | Figure, path: Path) -> Path:
         OutputError: another suffix, or the file cannot be written.
     """
     suffix = path.suffix.lower()
-    known = list(IMAGES) if isinstance(picture, Image.Image) else [".png", ".svg"]
+    known = IMAGES if isinstance(picture, Image.Image) else (".png", ".svg")
     if suffix not in known:
         raise OutputError(f"{path}: this picture is saved as {' or '.join(known)}, not '{suffix}'")
     write_bytes(path, encoded(picture, suffix))
@@ -39,7 +39,7 @@ def encoded(picture: Image.Image | Figure, suffix: str) -> bytes:
     """The content of the file that a picture would be saved as; it does not hold the time of writing."""
     stream = io.BytesIO()
     if isinstance(picture, Image.Image):
-        picture.save(stream, suffix[1:], **IMAGES[suffix])
+        picture.save(stream, suffix[1:], lossless=True)
     else:
         from convae.pictures.figure import styled
 
