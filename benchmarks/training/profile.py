@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import torch
 
 KINDS = {
-    "convolutions, forward": ("mkldnn_convolution", "aten::_convolution", "aten::conv", "slow_conv"),
     # addmm_ in place and copy_ are the patches of convae's own gradient; copy_ also changes layouts.
     "convolutions, backward": ("convolution_backward", "ConvolutionBackward", "aten::addmm_"),
+    "convolutions, forward": ("mkldnn_convolution", "aten::_convolution", "aten::conv", "slow_conv"),
     "copies, changes of layout": ("aten::copy_", "aten::fill_", "aten::zero_"),
     "norms": ("norm",),
     "activations": ("relu", "threshold", "silu", "sigmoid", "tanh", "softplus", "leaky"),
