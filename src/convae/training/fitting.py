@@ -22,7 +22,7 @@ SMALL = (0.05, 0.15)
 """Shares of the budget that the two small batches are meant to take of it for their images, and …"""
 CAUTION = 0.1
 """Share of the budget that the probe is meant to leave: memory in pieces takes more than its sum."""
-MOST_SMALL = 1 << 30
+MOST_SMALL = 4 << 30
 """… bytes of the larger one at most."""
 MOST = 1 << 16
 """Images in a batch beyond which nobody asks."""
