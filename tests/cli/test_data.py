@@ -39,10 +39,20 @@ def test_the_figures_are_those_of_the_digits(tmp_path: Path, capsys: pytest.Capt
     assert "--force" in capsys.readouterr().err
 
 
+def test_a_name_with_a_slash_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convae.data.sources.digits.Digits.name", "hugging-face org/set, part")
+    run("data", "digits", "--out", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["hugging-face-org-set-part.png"]
+
+
 def test_options_of_a_data_set_reach_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("data", "sprites", "source.sprites.count=9", "source.sprites.size=16", "label=colour", "--out", tmp_path)
     out = capsys.readouterr().out
     assert "3×16×16" in out
     assert "column rotation" in out
+    run("data", "{sprites: {count: 9, size: 16}}", "label=colour", "--out", tmp_path, "--force")
+    assert capsys.readouterr().out == out
+    run("data", "{sprites: {", "--out", tmp_path, code=2)
+    assert "SOURCE line 1: not valid YAML" in capsys.readouterr().err
     run("data", "sprites", "szie=16", "--out", tmp_path, code=2)
     assert "did you mean 'size'" in capsys.readouterr().err

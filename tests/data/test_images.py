@@ -292,3 +292,12 @@ def test_images_of_one_shape_come_out_together_as_each_would_alone(fit, shape, i
 )
 def test_what_needs_more_than_resizing_goes_alone(image, channels):
     assert alike(image, channels) is None
+
+
+def test_a_number_is_a_square_and_a_size_that_cannot_be_is_named(tmp_path, photo):
+    photo().save(tmp_path / "a.png")
+    square = load_and_preprocess(tmp_path / "a.png", 8)
+    np.testing.assert_array_equal(square, load_and_preprocess(tmp_path / "a.png", (8, 8)))
+    for size in (0, (4, -1)):
+        with pytest.raises(DataError, match="at least one pixel along each axis"):
+            load_and_preprocess(tmp_path / "a.png", size)

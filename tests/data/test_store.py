@@ -78,6 +78,7 @@ def test_progress_is_told_up_to_the_end(numbered_source):
     counts = [done for done, _, _ in told]
     assert counts == sorted(counts)
     assert len(counts) > 1
+    assert told[0] == (0, 600, f"storing {source.name}, 0.0 MB (images)")
     assert told[-1][:2] == (600, 600)
 
 

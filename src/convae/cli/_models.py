@@ -29,7 +29,7 @@ def open_images(model: VAE, data: str | None, data_dir: Path | None, split: str,
     Without `data`, the data that the model was trained on. Options of a source are written as in a recipe:
     `{arrays: {path: signals.npy, channels: last}}`.
     """
-    from convae.core.config import parse, parse_yaml
+    from convae.core.config import parse
     from convae.data import DataConfig, open_split
 
     remembered: dict[str, Any] = dict(model.metadata.get("data", {}))
@@ -37,10 +37,17 @@ def open_images(model: VAE, data: str | None, data_dir: Path | None, split: str,
         raise ConfigError("the model does not say what it was trained on: give --data")
     config = {**remembered, "channels": model.input_shape[0], "size": model.input_shape[1:]}
     if data is not None:
-        config["source"] = parse_yaml(data, "--data") if data.startswith("{") else data
+        config["source"] = source_of(data, "--data")
     if data_dir is not None:
         config["dir"] = data_dir
     return open_split(parse(DataConfig, config, "data"), split, progress=progress)  # type: ignore[arg-type]  # checked there
+
+
+def source_of(text: str, what: str) -> Any:
+    """The source of data that a person writes: a name, a path, or a name with options, as in a recipe."""
+    from convae.core.config import parse_yaml
+
+    return parse_yaml(text, what) if text.startswith("{") else text
 
 
 def new_files(folder: Path, names: list[str], force: bool) -> list[Path]:

@@ -19,7 +19,12 @@ _CLASSES = 12
 
 
 def data(
-    source: Annotated[str, typer.Argument(help="A data set's name, a folder of images, or a table or array file.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A data set's name, a folder, or a table or array file; with options: '{sprites: {count: 500}}'."
+        ),
+    ],
     options: Annotated[
         list[str] | None,
         typer.Argument(metavar="[key.path=value ...]", help="Options of a recipe's data section, such as size=64."),
@@ -31,14 +36,14 @@ def data(
     """Decode a data set once, print what is there, and draw a contact sheet."""
     from rich.table import Table
 
-    from convae.cli._models import new_files
+    from convae.cli._models import new_files, source_of
     from convae.cli._screen import results, work_bar, wrote
     from convae.core.config import override, parse
     from convae.data import DataConfig, open_split, to_unit
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
-    given = {"source": source} | ({"dir": str(data_dir)} if data_dir is not None else {})
+    given = {"source": source_of(source, "SOURCE")} | ({"dir": str(data_dir)} if data_dir is not None else {})
     config = parse(DataConfig, override(given, options or []), "data")
     with work_bar() as bar:
         split = open_split(config, "all", progress=bar)

@@ -83,9 +83,10 @@ def build(
     length = max(1, min(256, _CHUNK_BYTES // form.image_bytes))
     spans = [range(start, min(start + length, total)) for start in range(0, total, length)]
     folder.mkdir(exist_ok=True)
-    _announce(folder, source, form, total, progress)
     workers = os.cpu_count() or 1
-    what = f"storing {source.name} (images)"
+    what = f"storing {source.name}, {_room(folder, source, form, total)} (images)"
+    if progress is not None:
+        progress(0, total, what)
     with (
         warnings.catch_warnings(),
         ThreadPoolExecutor(workers) as pool,
@@ -108,8 +109,12 @@ def build(
     _finish(folder, source, listing, keys, chunks)
 
 
-def _announce(folder: Path, source: Source, form: Form, total: int, progress: Progress | None) -> None:
-    """Says what the store will take of the disk, and refuses when that is not there."""
+def _room(folder: Path, source: Source, form: Form, total: int) -> str:
+    """What the store will take of the disk, in words.
+
+    Raises:
+        OutputError: that is not there.
+    """
     needed = total * form.image_bytes
     free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in folder.iterdir())
     if needed + _RESERVE > free:
@@ -117,8 +122,7 @@ def _announce(folder: Path, source: Source, form: Form, total: int, progress: Pr
             f"{folder.parent}: the {total:,} decoded images of {source.name} take {needed / 1e6:,.0f} MB, and"
             f" {free / 1e6:,.0f} MB are free"
         )
-    if progress is not None:
-        progress(0, total, f"storing {source.name} (images)")
+    return f"{needed / 1e6:,.0f} MB" if needed >= 1e7 else f"{needed / 1e6:,.1f} MB"
 
 
 class _Reader:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, _imaging
 from torch.nn import functional as F
 
-from convae.core.errors import DataError
-from convae.core.names import shape_text
+from convae.core.errors import ConfigError, DataError
+from convae.core.names import shape_text, unknown
 from convae.data import jpeg
 from convae.data.config import Fit
 from convae.data.pixels import MODES, Kind, Pixels, as_kind, picture
@@ -147,7 +147,7 @@ def _orientation(image: Image.Image) -> int:
 
 def preprocess(
     image: Image.Image | Pixels,
-    size: Sequence[int],
+    size: int | Sequence[int],
     *,
     channels: int | None = None,
     fit: Fit = "crop",
@@ -161,7 +161,7 @@ def preprocess(
 
     Args:
         image: a Pillow image of any mode, or an array (*sizes, channels).
-        size: spatial sizes, height first.
+        size: spatial sizes, height first; a number for a square.
         channels: 1 grey, 3 RGB, 4 RGBA; any other number, for arrays, only where it is what the array has. None
             keeps an array's channels; a Pillow image becomes grey where it is grey and RGB otherwise.
         fit: `crop` fills the size with the image's centre, `pad` shows all of it between bars, `squash` distorts it.
@@ -172,8 +172,11 @@ def preprocess(
 
     Raises:
         DataError: the image cannot be brought to that size, number of channels or type.
+        ConfigError: no such fit.
     """
-    size = tuple(size)
+    if fit not in get_args(Fit):
+        raise ConfigError(unknown("fit", fit, get_args(Fit)))
+    size = _sides(size)
     if isinstance(image, Image.Image) and image.mode == "I;16" and kind in {"uint16", "float32"}:
         image = np.array(image)[..., None]
     if isinstance(image, np.ndarray):
@@ -196,14 +199,26 @@ def preprocess(
 
 
 def load_and_preprocess(
-    path: str | Path, size: Sequence[int], *, channels: int | None = None, fit: Fit = "crop"
+    path: str | Path, size: int | Sequence[int], *, channels: int | None = None, fit: Fit = "crop"
 ) -> Pixels:
     """`load`, then `preprocess`: (*size, channels).
 
     Raises:
         DataError: the file cannot be read as an image, or not brought to that size.
+        ConfigError: no such fit.
     """
-    return preprocess(load(path, near=size), size, channels=channels, fit=fit)
+    sides = _sides(size)
+    return preprocess(load(path, near=sides), sides, channels=channels, fit=fit)
+
+
+def _sides(size: int | Sequence[int]) -> tuple[int, ...]:
+    """A size as one number for each axis."""
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if not all(side > 0 for side in sides):
+        raise DataError(
+            f"no image can be brought to {shape_text(sides)}: a size has at least one pixel along each axis"
+        )
+    return sides
 
 
 def alike(image: Image.Image | Pixels, channels: int) -> NDArray[np.uint8] | None:
