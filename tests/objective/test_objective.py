@@ -61,7 +61,8 @@ def test_the_formula_of_flexvae_is_a_line_for_each_symbol(passed: Any, drawn: An
     [
         ({}, "^objective: needs at least one term of absolute-error, "),
         ({"reconstuction": {}}, r"^objective\.reconstuction: unknown term 'reconstuction': did you mean 'recons"),
-        ({"kl": {"wieght": 2}}, r"^objective\.kl: unknown key 'wieght'"),
+        ({"kl": {"wieght": 2}}, r"^objective\.kl: unknown key 'wieght': did you mean 'weight'\?$"),
+        ({"free-bits": {"nat": 2}}, r"^objective\.free-bits: unknown key 'nat': did you mean 'nats'\?$"),
         ({"kl": {"weight": "linaer"}}, r"^objective\.kl\.weight: unknown schedule 'linaer': did you mean 'linear'\?$"),
         ({"kl": {"weight": {"linear": {"epochs": 0}}}}, r"^objective\.kl\.weight\.linear: epochs: "),
         ({"kl": {"weight": [1, 2]}}, r"^objective\.kl\.weight: needs a number, or a schedule .*, got \[1, 2\]$"),

@@ -102,6 +102,17 @@ def test_a_new_optimiser_warms_up_on_its_own_clock() -> None:
     assert [made.rate([0, begin], begin + step) for step in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
 
 
+def test_overrides_may_be_written_in_short_forms() -> None:
+    written = read_recipe(
+        {"data": "digits", "objective": {"kl": 2}, "stages": [{"epochs": 1, "objective": {"kl": 3}}]},
+        ["objective.kl=0.5", "objective.sparse=1", "data=mnist", "model=dcgan", "stages.0.objective.kl=4"],
+    )
+    assert written.objective["kl"] == {"weight": 0.5}
+    assert written.objective["sparse"] == {"weight": 1}
+    assert (written.data.source, written.model["preset"]) == ("mnist", "dcgan")
+    assert written.stages[0].objective["kl"] == {"weight": 4}
+
+
 def test_a_training_without_stages_is_one() -> None:
     assert [stage.steps for stage in planned().stages] == [10 * PER_EPOCH]
     assert [stage.steps for stage in planned(training={"steps": 3}).stages] == [3]

@@ -35,8 +35,8 @@ Named = str | dict[str, dict[str, Any] | None]
 
 
 @cache
-def _model(target: Callable[..., Any]) -> type[Config]:
-    """A pydantic model with one field for each keyword-only parameter of `target`."""
+def _model(target: Callable[..., Any], beside: tuple[str, ...] = ()) -> type[Config]:
+    """A pydantic model with one field for each keyword-only parameter of `target`, and one for each name beside them."""
     function = target.__init__ if inspect.isclass(target) else target
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
@@ -45,22 +45,27 @@ def _model(target: Callable[..., Any]) -> type[Config]:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             # Aliased, so that a parameter may carry a name that pydantic keeps for itself.
             fields[f"field_{name}"] = (hints.get(name, Any), Field(default, alias=name))
+    fields |= {f"beside_{name}": (Any, Field(None, alias=name)) for name in beside}
     return create_model(getattr(target, "__name__", "arguments"), __base__=Config, **fields)
 
 
-def arguments(target: Callable[..., Any], given: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
+def arguments(
+    target: Callable[..., Any], given: Mapping[str, Any] | None, where: str, *, beside: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """All keyword arguments for `target`: those given, validated and converted, and the defaults of the others.
 
     Args:
         target: a class or function whose keyword-only parameters are its configuration.
         given: what the user wrote.
         where: the place, for messages, such as `encoder layer 3 (conv)`.
+        beside: names that the user may write there, too, for somebody else.
 
     Raises:
         ConfigError: unknown, missing or wrong arguments, all listed, each with its path.
     """
-    parsed = parse(_model(target), dict(given or {}), where)
-    return {name.removeprefix("field_"): getattr(parsed, name) for name in type(parsed).model_fields}
+    parsed = parse(_model(target, beside), dict(given or {}), where)
+    names = (name for name in type(parsed).model_fields if name.startswith("field_"))
+    return {name.removeprefix("field_"): getattr(parsed, name) for name in names}
 
 
 def not_default(target: Callable[..., Any], full: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from convae.objective.terms.base import Pass, Term
 
 Loader = Callable[[str], nn.Sequential]
 """From the path of a saved model to the layers of its encoder."""
+WEIGHT = "weight"
+"""What a recipe gives every term, beside the term's own arguments."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +97,18 @@ def objective(written: Mapping[str, Mapping[str, Any]], load: Loader | None = No
     weights: dict[str, Schedule] = {}
     for name, given in written.items():
         where = f"objective.{name}"
-        options = dict(given)
-        weights[name] = schedule(options.pop("weight", 1.0), f"{where}.weight")
-        terms[name] = _term(name, options, load, where)
+        terms[name] = _term(name, given, load, where)
+        weights[name] = schedule(given.get(WEIGHT, 1.0), f"{where}.{WEIGHT}")
     return Objective(terms, weights)
 
 
 def _term(name: str, options: Mapping[str, Any], load: Loader | None, where: str) -> Term:
-    """A term from its arguments, with the network that it asks for."""
+    """A term from its arguments, its weight among them, with the network that it asks for."""
     try:
         target = TERMS.get(name)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    checked = arguments(target, options, where)
+    checked = arguments(target, options, where, beside=(WEIGHT,))
     try:
         handed = [] if target.loads is None else [_loaded(checked[target.loads], load)]
         made: Term = target(*handed, **checked)

@@ -182,11 +182,16 @@ def read_recipe(source: Recipe | Mapping[str, Any] | str | Path, overrides: Sequ
     if isinstance(source, Recipe):
         source = source.model_dump(mode="json")
     if isinstance(source, Mapping):
-        return parse(Recipe, override(_written_out(source), overrides), "recipe")
+        return _read(source, overrides, "recipe")
     path = Path(source)
     if not path.exists():
         raise ConfigError(f"{path}: no such recipe")
-    return parse(Recipe, override(_written_out(read_mapping(path)), overrides), str(path))
+    return _read(read_mapping(path), overrides, str(path))
+
+
+def _read(source: Mapping[str, Any], overrides: Sequence[str], where: str) -> Recipe:
+    """The recipe in a mapping; overrides may be written in short forms, too."""
+    return parse(Recipe, _written_out(override(_written_out(source), overrides)), where)
 
 
 def _written_out(source: Mapping[str, Any]) -> dict[str, Any]:
