@@ -36,7 +36,7 @@ Named = str | dict[str, dict[str, Any] | None]
 
 @cache
 def _model(target: Callable[..., Any], beside: tuple[str, ...] = ()) -> type[Config]:
-    """A pydantic model with one field for each keyword-only parameter of `target`, and one for each name beside them."""
+    """A pydantic model with a field for each keyword-only parameter of `target`, and for each name beside them."""
     function = target.__init__ if inspect.isclass(target) else target
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}

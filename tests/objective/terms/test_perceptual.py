@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import convae
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
 from convae.model.artifact import load
 from convae.objective.objective import objective
+from convae.objective.schedules.base import Moment
 from convae.objective.terms.perceptual import Perceptual
 
 
@@ -42,6 +44,20 @@ def test_it_compares_the_chosen_layers(layers: Any, compared: list[int], passed:
         wanted.append(difference / part(x).square().flatten(1).sum(1))
     term = Perceptual(network, model="m", layers=layers)
     torch.testing.assert_close(term(passed(x, y)), torch.stack(wanted).mean(0))
+
+
+def test_images_are_moved_by_a_pixel_another_way_at_every_step(passed: Any, drawn: Any) -> None:
+    x, y = drawn(2, 1, 6, 6, word="x"), drawn(2, 1, 6, 6, word="y")
+    term = Perceptual(nn.Sequential(nn.AvgPool2d(2)), model="m", layers=[0])
+    given = passed(x, y)
+    found = [term(replace(given, moment=Moment(step, 0.0, 0.0))) for step in range(5)]
+    for step, moves in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)]):
+        one, two = (torch.nn.functional.avg_pool2d(image.roll(moves, (2, 3)), 2) for image in (x, y))
+        wanted = (one - two).square().sum((1, 2, 3)) / one.square().sum((1, 2, 3))
+        torch.testing.assert_close(found[step], wanted)
+    assert torch.equal(found[4], found[0])
+    with torch.no_grad():  # as in validation: the figure does not depend on the step
+        torch.testing.assert_close(term(given), torch.stack(found[:4]).mean(0))
 
 
 def test_what_strides_hide_is_seen_in_the_image(passed: Any, drawn: Any) -> None:

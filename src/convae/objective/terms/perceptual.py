@@ -26,12 +26,16 @@ class Perceptual(Term):
     layer is divided by the mean square of the image's own features, so that layers count alike whatever the
     size of their values; the term is the mean over layers.
 
+    A layer of stride 2 sees the pixels of a chequered pattern as alike or as different, as they happen to lie: what
+    such layers alone judge is chequered where it is uncertain. So the image itself is compared, too, and both images
+    are moved by a pixel along some of their axes, other ones at every step; without gradients, the term is the mean
+    over all of these ways.
+
     Args:
         network: the encoder's layers.
         model: path of the saved model: an artifact or a run.
         layers: places in the encoder's list, counted from 0, of the layers whose features are compared; without
-            them, the last layer at each spatial size, and the image itself where no layer keeps its size: features
-            of strided layers alone do not tell of patterns as fine as the stride.
+            them, the last layer at each spatial size, and the image itself where no layer keeps its size.
     """
 
     unit: ClassVar = "relative squared feature distance"
@@ -55,10 +59,20 @@ class Perceptual(Term):
     def forward(self, given: Pass) -> PerImage:
         """The distance of each image's features."""
         self.encoder.eval()
+        ways = 1 << (given.images.ndim - 2)
+        numbers = [given.moment.step % ways] if torch.is_grad_enabled() else range(ways)
+        return torch.stack([self._moved(given, number) for number in numbers]).mean(0)
+
+    def _moved(self, given: Pass, way: int) -> PerImage:
+        """The distance after moving both images by a pixel along each axis whose bit is set."""
+        axes = [axis for axis in range(2, given.images.ndim) if way >> (axis - 2) & 1]
+        x, y = (
+            torch.roll(image, [1] * len(axes), axes) if axes else image
+            for image in (given.images, given.reconstruction)
+        )
         with torch.no_grad():
-            wanted = self._features(given.images)
-        found = self._features(given.reconstruction)
-        return torch.stack([_distance(x, y) for x, y in zip(wanted, found, strict=True)]).mean(0)
+            wanted = self._features(x)
+        return torch.stack([_distance(one, two) for one, two in zip(wanted, self._features(y), strict=True)]).mean(0)
 
     def _features(self, x: Tensor) -> list[Tensor]:
         """What the chosen layers make of images."""
