@@ -17,7 +17,7 @@ from convae.training import resume, train
 from convae.training.sharding import shard
 from convae.training.trainer import Observer, Trainer
 
-MODEL = {
+MODEL: dict[str, Any] = {
     "input": [1, 8, 8],
     "encoder": [{"conv": {"channels": 8, "stride": 2}}, "relu"],
     "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
@@ -49,6 +49,15 @@ def test_a_code_book_trains_and_is_watched(update: str, tmp_path: Path) -> None:
     assert rows[-1]["perplexity"] > 4
     assert run.notes == []
     assert "perplexity" in (run.path / "metrics.csv").read_text()
+
+
+def test_a_vector_is_quantised_as_a_whole_and_watched(tmp_path: Path) -> None:
+    options = recipe()
+    options["model"]["encoder"] = [*MODEL["encoder"], "flatten"]
+    options["model"]["decoder"] = [{"linear": {"features": 128}}, {"unflatten": {"to": [8, 4, 4]}}, *MODEL["decoder"]]
+    options["training"]["epochs"] = 1
+    (row,) = [row for row in train(options, out=tmp_path / "run").metrics if row["split"] == "validation"]
+    assert 1 <= row["perplexity"] <= row["codes_used"] <= 16
 
 
 @both

@@ -118,7 +118,7 @@ def _labelled_rows(logits: Tensor | None, batch: Batch) -> list[Tensor]:
 
 def _uses(posterior: CodedLike) -> Tensor:
     """(batch, entry): at how many places each entry of the code book is."""
-    codes = posterior.codes.flatten(1)
+    codes = posterior.codes.reshape(len(posterior.codes), -1)
     uses = torch.zeros(len(codes), posterior.entries, device=codes.device)
     return uses.scatter_add_(1, codes, torch.ones_like(codes, dtype=uses.dtype))
 
