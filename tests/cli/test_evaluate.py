@@ -91,4 +91,5 @@ def test_foreign_images_are_told_apart(
     assert found["protocol"]["data"]["count"] == 1797
     assert found["protocol"]["against"]["count"] == 6
     assert (tmp_path / "ood.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "ood.svg").read_bytes().startswith(b"<?xml")
     run("ood", artifact, "--against", photos, "--split", "all", "--out", tmp_path, code=2)

@@ -33,7 +33,7 @@ def ood(
     from convae.pictures.histograms import histograms
     from convae.pictures.save import save
 
-    picture, table = new_files(out, ["ood.png", "ood.json"], force)
+    picture, drawing, table = new_files(out, ["ood.png", "ood.svg", "ood.json"], force)
     loaded = open_model(model, device)
     with work_bar() as bar:
         known = open_images(loaded, data, data_dir, split, bar)
@@ -47,6 +47,7 @@ def ood(
         sets = {"known": found.known, "foreign": found.foreign}
     x_label = f"{'negative ELBO' if score == 'elbo' else score} ({found.unit} per image)"
     write_json(table, found.as_dict())
-    save(histograms(sets, x_label=x_label, title=f"{loaded.name}: {text}"), picture)
-    wrote(picture, show)
+    figure = histograms(sets, x_label=x_label, title=f"{loaded.name}: {text}")
+    wrote(save(figure, picture), show)
+    wrote(save(figure, drawing))
     wrote(table)
