@@ -65,6 +65,14 @@ def test_unreadable_images_are_skipped_and_listed_in_order(numbered_source):
     assert store.names == [str(index) for index in good]
 
 
+def test_images_that_fail_together_go_alone(numbered_source, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("convae.data.building.preprocess_alike", fail)
+    assert levels(opened(numbered_source(10))) == list(range(10))
+
+
 def test_a_source_without_a_readable_image_is_refused(numbered_source, cache):
     with pytest.raises(DataError, match=r"none of the 3 images can be used; the first is 0 \(broken on purpose\)"):
         opened(numbered_source(3, bad=frozenset(range(3))))

@@ -9,6 +9,7 @@ source holds unchanged are copied from there.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from convae.core.errors import DataError, OutputError
 from convae.core.progress import Progress
@@ -146,18 +148,21 @@ class _Reader:
         values: dict[int, Pixels] = {}
         together: defaultdict[tuple[int, ...], dict[int, NDArray[np.uint8]]] = defaultdict(dict)
         for index in span:
-            try:
+            with _excused(chunk, index):
                 pixels, sizes[index] = self._record(index)
                 waiting = alike(pixels, form.channels) if form.kind == "uint8" and len(form.size) == 2 else None
                 if waiting is None:
-                    values[index] = preprocess(pixels, form.size, channels=form.channels, fit=form.fit, kind=form.kind)
+                    values[index] = self._preprocessed(pixels)
                 else:
                     together[waiting.shape][index] = waiting
-            except Exception as error:  # One bad file, whatever is wrong with it, must not cost the others.
-                reason = str(error).partition("\n")[0] or type(error).__name__
-                chunk.skipped.append((index, reason))
         for images in together.values():
-            values.update(zip(images, preprocess_alike([*images.values()], form.size, form.fit), strict=True))
+            try:
+                values.update(zip(images, preprocess_alike([*images.values()], form.size, form.fit), strict=True))
+            except Exception:  # One of them is at fault, and which one shows when each goes alone.
+                for index, image in images.items():
+                    with _excused(chunk, index):
+                        values[index] = self._preprocessed(image)
+        chunk.skipped.sort()
         for index in sorted(values):
             image = values[index].tobytes()
             chunk.kept.append(index)
@@ -165,6 +170,10 @@ class _Reader:
             chunk.digests.append(hashlib.sha256(image).hexdigest())
             content += image
         return chunk, bytes(content)
+
+    def _preprocessed(self, pixels: Image.Image | Pixels) -> Pixels:
+        form = self._form
+        return preprocess(pixels, form.size, channels=form.channels, fit=form.fit, kind=form.kind)
 
     def _record(self, index: int) -> Record:
         row = self._rows.get(self._keys[index])
@@ -175,6 +184,15 @@ class _Reader:
             except DataError:
                 pass  # Damaged on the disk: the source still has it.
         return self._source.record(index, self._form.size)
+
+
+@contextlib.contextmanager
+def _excused(chunk: _Chunk, index: int) -> Iterator[None]:
+    """Whatever is wrong with an image makes it one that is skipped, with the reason: it must not cost the others."""
+    try:
+        yield
+    except Exception as error:
+        chunk.skipped.append((index, str(error).partition("\n")[0] or type(error).__name__))
 
 
 def _keys(listing: Listing, fingerprint: str) -> list[bytes]:
