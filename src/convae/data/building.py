@@ -164,11 +164,11 @@ class _Reader:
                         values[index] = self._preprocessed(image)
         chunk.skipped.sort()
         for index in sorted(values):
-            image = values[index].tobytes()
+            raw = values[index].tobytes()
             chunk.kept.append(index)
             chunk.sizes.append(sizes[index])
-            chunk.digests.append(hashlib.sha256(image).hexdigest())
-            content += image
+            chunk.digests.append(hashlib.sha256(raw).hexdigest())
+            content += raw
         return chunk, bytes(content)
 
     def _preprocessed(self, pixels: Image.Image | Pixels) -> Pixels:
