@@ -78,6 +78,7 @@ def write(path: Path, content: object) -> Path:
         (pickle.dumps(Bad()), "reading it would run code"),
         (b"", "weights.pth"),
         (b"not a checkpoint", "weights.pth"),
+        (b"junk", "weights.pth: damaged"),
         ([torch.zeros(2)], "not a dictionary of tensors"),
         ({"epoch": 3}, "not a dictionary of tensors"),
         ({}, "not a dictionary of tensors"),

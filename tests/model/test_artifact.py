@@ -58,6 +58,14 @@ def test_a_run_folder_stands_for_its_best_model(folder: Path) -> None:
     assert convae.load(folder.parent).name == "torch-vae"
 
 
+def test_the_folder_that_one_stands_in_is_a_model_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert convae.load(".").name == "torch-vae"
+    monkeypatch.chdir("/")
+    with pytest.raises(ArtifactError, match=r"holds no config\.json"):
+        convae.load(".")
+
+
 @settings(max_examples=60)
 @given(data=st.data())
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])

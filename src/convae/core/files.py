@@ -148,8 +148,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def settled(path: Path) -> Path:
     """`path`, after putting back what a crash inside `new_folder` may have left set aside."""
-    aside = path.with_name(f".{path.name}{_ASIDE}")
-    if not path.exists() and aside.is_dir():
+    if not path.exists() and (aside := path.with_name(f".{path.name}{_ASIDE}")).is_dir():
         with writing(path):
             aside.rename(path)
     return path

@@ -23,6 +23,11 @@ def ceilings(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
     return tuple(-(-size // stride) for size, stride in zip(sizes, strides, strict=True))
 
 
+def within(stride: int, sizes: Sequence[int]) -> list[int]:
+    """That stride along each axis, or as much as an axis has."""
+    return [min(stride, size) for size in sizes]
+
+
 def output_padding(small: Sequence[int], large: Sequence[int], stride: Sequence[int]) -> list[int]:
     """The output padding with which a `same` transposed convolution turns the small sizes into the large ones.
 

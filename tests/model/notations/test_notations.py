@@ -201,6 +201,11 @@ FAULTS: list[tuple[Any, list[str]]] = [
     (with_encoder("VAERB_3"), ["encoder layer 0 ('VAERB_3'): needs VAERB_in_out, got 1 numbers"]),
     (with_encoder("C2d_3_8_3_0_1"), ["encoder layer 0 (C2d_3_8_3_0_1)", "stride", "greater than 0"]),
     (with_encoder("C2d_3_8_99_1_0"), ["encoder layer 0 (C2d_3_8_99_1_0)", "at least 99", "3×64×64"]),
+    (
+        with_encoder("C2d_3_8_3_1_1", "C2d_8_8_3_65_1"),
+        ["encoder layer 1 (C2d_8_8_3_65_1): its stride of 65 goes beyond the size 64 of the shape 8×64×64"],
+    ),
+    (with_encoder("C2d_3_8_3_1_1", "MaxP_2_65"), ["encoder layer 1 (MaxP_2_65): its stride of 65 goes beyond"]),
     (with_encoder("0*SiLU"), ["1 to 10000 repeats"]),
     (with_encoder("99999*SiLU"), ["encoder: more than 10000 layers"]),
     (with_encoder("C2d_3_99999999999_1"), ["numbers below a billion"]),

@@ -29,7 +29,7 @@ class Pool(Layer):
         self.axes = needs_axes(shape, 1, 2, 3)
         self.kernel = per_axis(kernel, shape, "kernel")
         self.stride = self.kernel if stride is None else per_axis(stride, shape, "stride")
-        window_fits(self.kernel, shape)
+        window_fits(self.kernel, self.stride, shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, *sizes) to (batch, channel, *smaller sizes)."""

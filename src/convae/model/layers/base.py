@@ -139,12 +139,15 @@ def along_channels(parameter: Tensor, axes: int) -> Tensor:
     return parameter.view(1, -1, *(1,) * axes)
 
 
-def window_fits(window: tuple[int, ...], shape: Shape) -> None:
-    """Checks that a window, in positions along each axis, is no larger than the (padded) sizes of `shape`.
+def window_fits(window: tuple[int, ...], stride: tuple[int, ...], shape: Shape) -> None:
+    """Checks that a window is no larger than the (padded) sizes of `shape`, nor its step; one position takes any step.
 
     Raises:
-        ShapeError: it is larger along some axis.
+        ShapeError: one of them, in positions, is larger along some axis.
     """
+    for step, size in zip(stride, shape[1:], strict=True):
+        if step > size > 1:
+            raise ShapeError(f"its stride of {step} goes beyond the size {size} of the shape {shape_text(shape)}")
     for needed, size in zip(window, shape[1:], strict=True):
         if size < needed:
             raise ShapeError(f"needs at least {needed} positions along each axis, got the shape {shape_text(shape)}")

@@ -61,7 +61,7 @@ class Conv(Layer):
             raise ShapeError(f"cannot part {shape[0]} input and {channels} output channels into {self.groups} groups")
         self.low, self.high = self._fewest() if padding == "keras" else ends(padding, self.kernel, self.dilation, shape)
         needed = tuple(n - low - high for n, low, high in zip(self._span(), self.low, self.high, strict=True))
-        window_fits(needed, shape)
+        window_fits(needed, self.stride, shape)
         self.weight = nn.Parameter(torch.empty(channels, shape[0] // self.groups, *self.kernel))
         self.bias = nn.Parameter(torch.empty(channels)) if bias else None
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.model.mirror import ceilings, enlarged, raw_channels
+from convae.model.mirror import ceilings, enlarged, raw_channels, within
 
 STRIDE = 4
 
@@ -40,7 +40,7 @@ def flex_256(
     def down(channels: int, before: tuple[int, ...]) -> dict[str, Any]:
         # Without padding where the stride divides the sizes, as in the original; the sizes are the same either way.
         padding: Any = "same" if any(size % STRIDE for size in before) else 0
-        return {"conv": {"channels": channels, "stride": STRIDE, "padding": padding}}
+        return {"conv": {"channels": channels, "stride": within(STRIDE, before), "padding": padding}}
 
     attention = {"attention": {"norm": norm}}
     two, four, out = 2 * width, 4 * width, raw_channels(likelihood, input)

@@ -6,16 +6,16 @@ import math
 from typing import Any, Literal
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.model.mirror import enlarged, halvings, raw_channels
+from convae.model.mirror import ceilings, output_padding, raw_channels, within
 
-SIZES = {"tiny": (16, 1, False), "small": (32, 2, False), "base": (64, 2, True)}
-"""Channels of the first map, residual blocks for each size of map, and whether the smallest map attends."""
+SIZES = {"tiny": (32, 256, 1), "small": (64, 512, 2), "base": (128, 1024, 3)}
+"""Channels, features of a vector, and how many residual blocks each of the two has."""
 SMALLEST = 8
-"""Sizes are halved until none is larger."""
-MOST = 4
-"""Channels are doubled with each halving after the first, up to this many times the first."""
-CHANNELS_OF_GROUP = 4
-"""In each group of a norm of the first map; later maps have as many groups."""
+"""Sizes are divided until none is larger."""
+STEM = 4
+"""By so much the first convolution divides larger sizes, later ones by two."""
+REDUCTION = 4
+"""The middle of a convolutional residual block has so many times fewer channels."""
 
 
 def resnet(
@@ -26,54 +26,64 @@ def resnet(
     grid: Literal["global", "spatial"] = "global",
     likelihood: Named = "bernoulli",
 ) -> dict[str, Any]:
-    """Pre-activation residual blocks with group norm and SiLU at half the input's size and below.
+    """Convolutions of stride 4 and 2 to a small map, residual blocks there and on a vector, SiLU, no norms.
 
-    The full-size maps see one convolution each way: a stride-2 4-convolution in front and a sub-pixel convolution
-    at the end, so that nearly all operations happen where each counts for many pixels.
+    A dense layer does two operations for each weight and image, a convolution two at every position: with equal
+    operations, most weights go where the image is a vector, and next to none where it is large. Blocks that begin
+    close to the identity need no norms (as in Child 2021, arXiv:2011.10650), and without them an image keeps its
+    contrast. Kernels of twice the stride meet all pixels equally often. `benchmarks/presets.py` compares it with the
+    other presets.
 
     Args:
         input: channels, then sizes.
         latent: latent values, or latent channels with a spatial grid.
         size: how wide and deep the network is.
-        grid: `global` for a latent vector, `spatial` for a latent map.
+        grid: `global` for a latent vector, `spatial` for a latent map and nothing dense.
         likelihood: what the decoder's values mean.
     """
-    width, blocks, attends = SIZES[size]
-    times = 1
-    while max(halvings(input[1:], times)[-1]) > SMALLEST:
-        times += 1
-    sizes = halvings(input[1:], times)
-    widths = [width * min(2**step, MOST) for step in range(times)]
-    norm = {"group-norm": {"groups": width // CHANNELS_OF_GROUP}}
-    attention = [{"attention": {"heads": 4, "norm": norm}}] if attends else []
-
-    def stage(channels: int) -> list[Any]:
-        return [{"residual-block": {"channels": channels, "norm": norm}}] * blocks
-
-    encoder: list[Any] = [{"conv": {"channels": width, "kernel": 4, "stride": 2}}, *stage(width)]
-    for channels in widths[1:]:
-        encoder += [{"conv": {"channels": channels, "stride": 2}}, *stage(channels)]
-    encoder += [*attention, norm, "silu"]
-    decoder: list[Any] = [{"conv": {"channels": widths[-1]}}]
+    channels, features, blocks = SIZES[size]
+    sizes, strides = _trace(tuple(input[1:]))
+    kernels = [[2 * step for step in stride] for stride in strides]
+    smallest = [channels, *sizes[-1]]
+    middle = channels // REDUCTION
+    convolutions = ({"channels": middle, "kernel": 1}, {"channels": middle}, {"channels": channels, "kernel": 1})
+    map_blocks = [_block(*({"conv": given} for given in convolutions))] * blocks
+    encoder: list[Any] = []
+    for kernel, stride in zip(kernels, strides, strict=True):
+        encoder += ["silu", {"conv": {"channels": channels, "kernel": kernel, "stride": stride}}]
+    encoder = [*encoder[1:], *map_blocks, "silu"]
+    decoder: list[Any] = [{"conv": {"channels": channels}}]
     if grid == "global":
-        encoder.append("flatten")
-        features = math.prod((widths[-1], *sizes[-1]))
-        decoder = [{"linear": {"features": features}}, {"unflatten": {"to": [widths[-1], *sizes[-1]]}}]
-    decoder += [*attention, *stage(widths[-1])]
-    for step in range(times - 1, 0, -1):
-        channels = widths[step - 1]
-        decoder += [enlarged(sizes[step + 1], sizes[step], 2), {"conv": {"channels": channels}}, *stage(channels)]
+        dense = {"linear": {"features": features}}
+        vector = [dense, *[_block(dense, dense)] * blocks, "silu"]
+        encoder += ["flatten", *vector]
+        decoder = [*vector, {"linear": {"features": math.prod(smallest)}}, {"unflatten": {"to": smallest}}]
+    decoder += map_blocks
+    outputs = [raw_channels(likelihood, input), *[channels] * (len(strides) - 1)]
+    for large, small, out, kernel, stride in reversed(
+        [*zip(sizes, sizes[1:], outputs, kernels, strides, strict=False)]
+    ):
+        added = output_padding(small, large, stride)
+        given = {"channels": out, "kernel": kernel, "stride": stride, "output_padding": added}
+        decoder += ["silu", {"conv-transpose": given}]
     return {
         "input": input,
         "encoder": encoder,
         "bottleneck": {"gaussian": {"latent": latent}},
-        "decoder": [*decoder, norm, "silu", *_last(sizes[1], sizes[0], raw_channels(likelihood, input))],
+        "decoder": decoder,
         "likelihood": likelihood,
     }
 
 
-def _last(small: tuple[int, ...], large: tuple[int, ...], channels: int) -> list[Any]:
-    """To the input's size and channels: sub-pixels, cut to size where it is odd."""
-    if all(2 * little == big for little, big in zip(small, large, strict=True)):
-        return [{"conv": {"channels": channels * 2 ** len(small)}}, {"pixel-shuffle": {"scale": 2}}]
-    return [{"resize": {"to": list(large)}}, {"conv": {"channels": channels}}]
+def _trace(sizes: tuple[int, ...]) -> tuple[list[tuple[int, ...]], list[list[int]]]:
+    """The sizes before and after each convolution on the way in, and its strides."""
+    trace, strides = [sizes], []
+    while not strides or max(trace[-1]) > SMALLEST:
+        strides.append(within(STEM if max(sizes) > 2 * SMALLEST and not strides else 2, trace[-1]))
+        trace.append(ceilings(trace[-1], strides[-1]))
+    return trace, strides
+
+
+def _block(*layers: dict[str, Any]) -> dict[str, Any]:
+    """A residual block of an activation in front of each of the layers."""
+    return {"residual": {"layers": [part for layer in layers for part in ("silu", layer)]}}
