@@ -77,7 +77,8 @@ def resnet(
 
 def _trace(sizes: tuple[int, ...]) -> tuple[list[tuple[int, ...]], list[list[int]]]:
     """The sizes before and after each convolution on the way in, and its strides."""
-    trace, strides = [sizes], []
+    trace = [sizes]
+    strides: list[list[int]] = []
     while not strides or max(trace[-1]) > SMALLEST:
         strides.append(within(STEM if max(sizes) > 2 * SMALLEST and not strides else 2, trace[-1]))
         trace.append(ceilings(trace[-1], strides[-1]))
