@@ -159,9 +159,9 @@ class _Reader:
             try:
                 values.update(zip(images, preprocess_alike([*images.values()], form.size, form.fit), strict=True))
             except Exception:  # One of them is at fault, and which one shows when each goes alone.
-                for index, image in images.items():
+                for index, pixels in images.items():
                     with _excused(chunk, index):
-                        values[index] = self._preprocessed(image)
+                        values[index] = self._preprocessed(pixels)
         chunk.skipped.sort()
         for index in sorted(values):
             raw = values[index].tobytes()
