@@ -88,8 +88,16 @@ class Folder(ImageFiles):
             name = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
                 continue
-            if os.path.isdir(entry.path):  # noqa: PTH112  # unlike the entry's own, false for a link to itself
+            if _is_folder(entry):
                 (linked if entry.is_symlink() else inner).append(name)
-            elif Path(entry.name).suffix.lower() in SUFFIXES:
+            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122  # a third of a Path's time
                 names.append(name)
         return inner, linked
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself
+        return False
