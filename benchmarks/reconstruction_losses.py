@@ -12,6 +12,7 @@ import torch
 
 import convae
 from convae.data import in_order, open_split
+from convae.model.layers.base import Activation
 from convae.objective.schedules.base import Moment
 from convae.objective.similarity import ssim
 from convae.objective.terms.base import Pass
@@ -32,7 +33,10 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, required=True, help="a saved model, in whose encoder features differ")
     parser.add_argument("--out", type=Path, default=Path("reconstruction-losses.png"))
     given = parser.parse_args()
-    features = Perceptual(convae.load(given.judge).encoder, model=str(given.judge))
+    judge = convae.load(given.judge).encoder
+    # Features alone: the term's own choice of layers has the image itself among them.
+    kept = [place for place, layer in enumerate(judge) if isinstance(layer, Activation)]
+    features = Perceptual(judge, model=str(given.judge), layers=kept)
     rows = {}
     print("| judged by | KL, nats | PSNR, dB | SSIM | feature distance |\n|---|---|---|---|---|")
     for path in given.runs:
