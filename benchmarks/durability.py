@@ -30,7 +30,8 @@ from pathlib import Path
 import torch
 
 # In place of this file's own folder, in which another package has the name of one there.
-sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests")
+sys.path.pop(0)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from training.runs import EVERYTHING, StopAt, content
 from trials import Damage, Faults, check, fault_trial
