@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from training.ranks import RUNS, STOPPED_AT, recipe
 from training.runs import StopAt
 
@@ -36,10 +37,15 @@ def together(count: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs")
-    train(recipe(), out=folder / "alone", observer=StopAt(STOPPED_AT))
-    together(2, folder)
+def runs(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
+    # Made once for all that test at the same time: the others wait, since it takes both cores.
+    folder = tmp_path_factory.getbasetemp().parent / f"ranks-{testrun_uid}"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "made").exists():
+            folder.mkdir()
+            train(recipe(), out=folder / "alone", observer=StopAt(STOPPED_AT))
+            together(2, folder)
+            (folder / "made").touch()
     return folder
 
 
