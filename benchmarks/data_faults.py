@@ -202,12 +202,12 @@ def kills_of_a_download(room: Path, kills: int) -> None:
     server.handle_error = lambda *_: None  # clients go away here
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url, digest = f"http://127.0.0.1:{server.server_port}/x", hashlib.sha256(Slow.content).hexdigest()
-    command = lambda place: [sys.executable, "-c", GET, url, digest, str(24 << 20), str(place)]  # noqa: E731
-    usual, draw = timed(command(room / "undisturbed")), random.Random(2)
+    command = [sys.executable, "-c", GET, url, digest, str(24 << 20)]
+    usual, draw = timed([*command, str(room / "undisturbed")]), random.Random(2)
     struck = files = 0
     while struck < kills:
         place = room / f"download{files}"
-        struck += killed(command(place), usual, kills - struck, draw)
+        struck += killed([*command, str(place)], usual, kills - struck, draw)
         assert (place / "file.bin").read_bytes() == Slow.content
         shutil.rmtree(place)
         files += 1
