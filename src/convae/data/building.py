@@ -80,7 +80,7 @@ def build(
     """
     listing = source.listing()
     keys = _keys(listing, fingerprint)
-    reader = _Reader(source, listing, form, keys, known)
+    reader = _Reader(source, form, keys, known)
     total = len(listing.names)
     length = max(1, min(256, _CHUNK_BYTES // form.image_bytes))
     spans = [range(start, min(start + length, total)) for start in range(0, total, length)]
@@ -130,10 +130,8 @@ def _room(folder: Path, source: Source, form: Form, total: int) -> str:
 class _Reader:
     """Reads the images of a span, from the source or from an earlier store; runs in several threads at once."""
 
-    def __init__(
-        self, source: Source, listing: Listing, form: Form, keys: Sequence[bytes], known: Store | None
-    ) -> None:
-        self._source, self._listing, self._form, self._keys = source, listing, form, keys
+    def __init__(self, source: Source, form: Form, keys: Sequence[bytes], known: Store | None) -> None:
+        self._source, self._form, self._keys = source, form, keys
         self._known = known
         self._rows = {} if known is None else {key.tobytes(): row for row, key in enumerate(known.keys)}
 

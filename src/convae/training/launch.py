@@ -110,15 +110,6 @@ class Launch:
     name: str
     agent: str
 
-    def is_that_of(self, other: Launch, restarted: bool) -> bool:
-        """Whether `other`, which began a run, is this launch.
-
-        Args:
-            other: read from the run's folder.
-            restarted: whether torchrun says that it has started some of the processes again.
-        """
-        return self.agent == other.agent or (restarted and self.name == other.name != UNNAMED)
-
     def sign(self, folder: Path) -> None:
         """Writes into the folder of a run that this launch began it."""
         write_json(folder / SIGNED, asdict(self))
