@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
 from convae.core.config import Config, parse
 from convae.core.errors import ConfigError
@@ -34,6 +34,12 @@ Named = str | dict[str, dict[str, Any] | None]
 """A registry entry as a person writes it: `gaussian`, or `{gaussian: {sigma: 0.1}}`."""
 
 
+class _Arguments(Config):
+    """What models of arguments have in common: no source in which pydantic could look for sentences on fields."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+
 @cache
 def _model(target: Callable[..., Any], beside: tuple[str, ...] = ()) -> type[Config]:
     """A pydantic model with a field for each keyword-only parameter of `target`, and for each name beside them."""
@@ -46,7 +52,7 @@ def _model(target: Callable[..., Any], beside: tuple[str, ...] = ()) -> type[Con
             # Aliased, so that a parameter may carry a name that pydantic keeps for itself.
             fields[f"field_{name}"] = (hints.get(name, Any), Field(default, alias=name))
     fields |= {f"beside_{name}": (Any, Field(None, alias=name)) for name in beside}
-    return create_model(getattr(target, "__name__", "arguments"), __base__=Config, **fields)
+    return create_model(getattr(target, "__name__", "arguments"), __base__=_Arguments, **fields)
 
 
 def arguments(
