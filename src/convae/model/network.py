@@ -245,14 +245,14 @@ def _fitted(item: Item, shape: Shape, where: str) -> tuple[Layer, Shape]:
     given = arguments(target, item.given, where)
     try:
         layer: Layer = target(shape, **given)
-        # Two images, since a batch norm in training refuses one value for each channel.
-        made = layer(torch.empty(2, *shape))
+        # Two images, since a batch norm in training refuses one value for each channel. On the meta device a batch
+        # norm costs more than the convolution before it, and the first linear layer a second of imports.
+        out = layer.shape_out() or tuple(layer(torch.empty(2, *shape)).shape[1:])
     except ShapeError as error:
         raise ShapeError(f"{where}: {error}") from error
     except (RuntimeError, ValueError, OverflowError) as error:
         reason = str(error).partition("\n")[0]
         raise ShapeError(f"{where}: cannot take the shape {shape_text(shape)} ({reason})") from error
-    out: Shape = tuple(made.shape[1:])
     if 0 in out:
         raise ShapeError(f"{where}: turns {shape_text(shape)} into the empty shape {shape_text(out)}")
     return layer, out

@@ -50,6 +50,10 @@ class Layer(nn.Module):
         super().__init__()
         self.shape_in = shape
 
+    def shape_out(self) -> Shape | None:
+        """What it makes of `shape_in`, if that is plain without running it; the contract tests hold it to that."""
+        return None
+
     def reach(self) -> Reach | None:
         """What one output position sees of the layer's input; None when it sees just its own position."""
         return None
@@ -68,6 +72,10 @@ class Layer(nn.Module):
 
 class Activation(Layer):
     """A layer that maps each value by itself; initialisation asks it what it leaves of a standard normal."""
+
+    def shape_out(self) -> Shape:
+        """The shape that reached it."""
+        return self.shape_in
 
     @torch.no_grad()
     def gain(self) -> float:

@@ -44,6 +44,10 @@ class BatchNorm(Layer):
         self.register_buffer("running_mean", torch.empty(shape[0]))
         self.register_buffer("running_var", torch.empty(shape[0]))
 
+    def shape_out(self) -> Shape:
+        """The shape that reached it."""
+        return self.shape_in
+
     def forward(self, x: Tensor) -> Tensor:
         """Any shape; a training batch needs more than one value for each channel."""
         if self.training and self.synchronised and is_shared():

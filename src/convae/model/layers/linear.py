@@ -31,6 +31,10 @@ class Linear(Layer):
         self.weight = nn.Parameter(torch.empty(features, shape[0]))
         self.bias = nn.Parameter(torch.empty(features)) if bias else None
 
+    def shape_out(self) -> Shape:
+        """As many features as there are rows of weights."""
+        return (self.weight.shape[0],)
+
     def forward(self, x: Tensor) -> Tensor:
         """(batch, features in) to (batch, features)."""
         return F.linear(x, self.weight, self.bias)
