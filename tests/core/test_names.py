@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from convae.core.names import nearest, shape_text, unknown
+from convae.core.names import nearest, shape_text, unknown, written
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,10 @@ def test_unknown_suggests_one_name_or_lists_them_all() -> None:
 
 def test_shapes_are_written_as_people_write_them() -> None:
     assert shape_text((3, 64, 48)) == "3×64×48"
+
+
+def test_arguments_are_written_as_lists_of_layers_have_them() -> None:
+    layers = [{"silu": {}}, "tanh", {"conv": {"channels": 8, "kernel": [1, 3], "padding": "same"}}]
+    assert written(layers) == "[silu, tanh, {conv: {channels: 8, kernel: [1, 3], padding: same}}]"
+    assert written("two words") == "'two words'"
+    assert len(written([layers] * 1000)) < 1000

@@ -91,7 +91,9 @@ def test_it_saves_and_loads_and_its_stored_form_stands_for_itself(described: dic
 def test_its_summary_adds_up_and_it_exports(described: dict[str, Any]) -> None:
     model = convae.build(described).eval()
     assert sum(row.parameters for row in summary(model)) == sum(p.numel() for p in model.parameters())
-    assert summary(model)[0].part == "condition"
+    into, beside = summary(model)[:2]
+    assert (into.part, into.shape[0]) == ("condition", model.encoder.shape_in[0])
+    assert (beside.part, beside.shape, beside.parameters) == ("condition", model.decoder.shape_in, 0)
     exported = torch.export.export(Reconstruct(model), (images(), LABELS))
     torch.testing.assert_close(exported.module()(images(), LABELS), model(images(), None, LABELS).likelihood.mean)
 

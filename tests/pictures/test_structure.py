@@ -23,7 +23,7 @@ class Layer:
 
 
 FEW = [
-    Layer("encoder", "conv {channels: 8, stride: 2, padding: 'keras'}", (8, 16, 16), 224, (3, 3)),
+    Layer("encoder", "conv {channels: 8, stride: 2, padding: keras}", (8, 16, 16), 224, (3, 3)),
     Layer("encoder", "relu", (8, 16, 16), 0, (3, 3)),
     Layer("encoder", "flatten", (2048,), 0, (float("inf"), float("inf"))),
     Layer("bottleneck", "gaussian", (4,), 16392),
@@ -31,12 +31,20 @@ FEW = [
     Layer("decoder", "unflatten {to: [3, 16, 16]}", (3, 16, 16)),
     Layer("decoder", "conv-transpose {channels: 3, kernel: [5, 3], stride: 2, output_padding: [0, 1]}", (3, 32, 32), 9),
 ]
-BLOCK = "residual-block {channels: 64, norm: {'group-norm': {'groups': 8}}}"
+BLOCK = "residual-block {channels: 64, norm: {group-norm: {groups: 8}}}"
 MANY = [
     *[Layer("encoder", BLOCK, (64, size, size), 1_200_000, (7, 5)) for size in range(40, 20, -1)],
     *[Layer("encoder", BLOCK, (64, 20, 20), 1_200_000, (9, 9))] * 3,
     Layer("bottleneck", "gaussian", (4, 20, 20)),
     *[Layer("decoder", BLOCK, (64, size, size), 1_200_000) for size in range(21, 41)],
+]
+ALL = [
+    Layer("condition", "10 classes with the image", (11, 32, 32), 80),
+    Layer("condition", "10 classes with the latent", (12,)),
+    *FEW,
+    Layer("classifier", "linear {features: 16}", (16,), 80),
+    Layer("classifier", "silu", (16,)),
+    Layer("classifier", "linear {features: 10}", (10,), 170),
 ]
 
 
@@ -66,7 +74,22 @@ def test_equal_layers_in_a_row_are_one_line_and_what_is_inside_them_is_left_out(
     assert written.count("residual-block") == 40
 
 
-@pytest.mark.parametrize("rows", [FEW, MANY], ids=["few", "many"])
+def test_a_list_inside_a_layer_is_told_by_its_names() -> None:
+    block = "residual {layers: [silu, {linear: {features: 4}}, silu, {conv: {channels: 4, kernel: [1, 3]}}, tanh]}"
+    written = [text.get_text() for text in texts(drawn([Layer("encoder", block, (4,)), *FEW[3:]]))]
+    assert "residual of silu, linear, silu, conv, tanh" in written
+
+
+def test_a_condition_is_drawn_on_both_sides_and_a_classifier_under_the_latent() -> None:
+    labels = {text.get_text(): text.get_position() for text in texts(drawn(ALL))}
+    (_, image), (_, first) = labels["10 classes with the image"], labels["conv stride 2, padding keras"]
+    (_, latent), (_, top) = labels["10 classes with the latent"], labels["conv-transpose kernel 5×3, stride 2"]
+    (_, bottleneck), (_, classes) = labels["gaussian bottleneck: latent 4  ·  16.4 k"], labels["class, one of 10"]
+    assert image > first
+    assert top > latent > bottleneck > labels["silu"][1] > classes
+
+
+@pytest.mark.parametrize("rows", [FEW, MANY, ALL], ids=["few", "many", "all"])
 def test_no_two_texts_overlap_and_none_leaves_the_picture(rows: Sequence[Layer]) -> None:
     figure = drawn(rows)
     figure.draw_without_rendering()

@@ -5,15 +5,42 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 _LONGEST = 300
 
 
+class _Flow(reprlib.Repr):
+    """Values on one line as YAML has them, layers without arguments by their names."""
+
+    def repr_str(self, x: str, level: int) -> str:
+        """Words without quotes."""
+        return x if x.replace("-", "").replace("_", "").isalnum() else super().repr_str(x, level)
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        """`{conv: {channels: 8}}`, and `silu` for `{silu: {}}`."""
+        if len(x) == 1 and list(x.values()) == [{}]:
+            return self.repr1(next(iter(x)), level)
+        if level <= 0 and x:
+            return "{…}"
+        shown = [f"{self.repr1(key, level - 1)}: {self.repr1(x[key], level - 1)}" for key in x]
+        return f"{{{', '.join(shown)}}}"
+
+
+_FLOW = _Flow()
+_FLOW.maxstring = _FLOW.maxother = 60
+
+
 def shown(value: object) -> str:
     """A value as people wrote it, cut short where it is long."""
     return _SHORT.repr(value)
+
+
+def written(value: object) -> str:
+    """An argument of a layer as lists of layers have it, cut short where it is long."""
+    return _FLOW.repr(value)
 
 
 def brief(error: object) -> str:

@@ -22,7 +22,7 @@ class Row:
 
     Attributes:
         part: `condition`, `encoder`, `bottleneck`, `decoder` or `classifier`.
-        layer: as written in the list.
+        layer: as written in the list; what a condition joins.
         shape: (channels, *sizes) that it gives.
         parameters: how many it has.
         flops: floating-point operations of the forward pass for one image, two for each multiply-add; convolutions
@@ -40,13 +40,14 @@ class Row:
 
 
 def summary(model: VAE) -> list[Row]:
-    """One row for each layer, in the order in which an image passes them."""
+    """One row for each layer, in the order in which an image passes them, behind those of a condition."""
     with torch.device("meta"), torch.no_grad():
         copy = VAE(model.spec).eval()
     rows = []
-    if copy.condition is not None:
-        shape = copy.encoder.shape_in
-        rows.append(Row("condition", f"{copy.condition.classes} classes", shape, count(copy.condition), 0, ()))
+    if (condition := copy.condition) is not None:
+        what = f"{condition.classes} classes with the"
+        rows.append(Row("condition", f"{what} image", copy.encoder.shape_in, count(condition), 0, ()))
+        rows.append(Row("condition", f"{what} latent", copy.decoder.shape_in, 0, 0, ()))
     rows += _network_rows(copy.encoder, "encoder")
     features = torch.empty(1, *copy.encoder.shape_out, device="meta")
     (name,) = copy.spec.bottleneck if isinstance(copy.spec.bottleneck, dict) else (copy.spec.bottleneck,)

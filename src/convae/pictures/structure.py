@@ -1,13 +1,14 @@
-"""The structure of a model: encoder down on the left, bottleneck below, decoder up on the right."""
+"""The structure of a model: encoder down on the left, bottleneck below, decoder up on the right, classifier last."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,12 +21,14 @@ from convae.pictures.style import BLUE, FRAME, GREEN, INK, ORANGE, PURPLE, paler
 
 ROW = 0.27
 """Height of a layer, in inches."""
-NAME, BAR, FIGURES = 2.5, 1.5, 2.35
+NAME, BAR, FIGURES = 2.7, 1.5, 2.35
 """Widths of a column's parts: the layer's name, the bar of its output's size, and its figures; in inches."""
 COLUMN = NAME + BAR + FIGURES
 GAP, MARGIN, TITLE = 0.35, 0.15, 0.75
-LETTERS = 40
+PARTS = ("condition", "encoder", "bottleneck", "decoder", "classifier")
+LETTERS = 43
 """Longer names are cut short."""
+CAPTION: dict[str, Any] = {"ha": "center", "fontsize": 9, "style": "italic"}
 FIGURES_ARE = "beside each layer: output (channels × sizes)  ·  parameters  ·  positions of the image that it sees"
 KINDS = {
     "changes sizes, with weights": BLUE,
@@ -42,7 +45,7 @@ class Row(Protocol):
 
     @property
     def part(self) -> str:
-        """`encoder`, `bottleneck` or `decoder`."""
+        """One of `PARTS`; of a condition, what it joins to the image and what to the latent."""
 
     @property
     def layer(self) -> str:
@@ -73,14 +76,19 @@ class _Line:
     def name(self) -> str:
         """`3 × conv 64 channels, stride 2`, cut short."""
         name, _, given = self.row.layer.partition(" ")
-        # The figures say the shape already: `{channels: 64, stride: 2}` is `stride 2`; nor does a line hold what is
-        # described inside a layer.
-        rest = re.sub(r"\w+: \[?\{.*\}\]?(, )?(?=.*\}$)", "", given)
-        rest = re.sub(r"\b(channels|features|to|output_padding): (\[[^\]]*\]|\([^)]*\)|[^,{}]*)(, )?", "", rest)
-        rest = re.sub(r"[\[(][\d, ]+[\])]", lambda numbers: numbers[0][1:-1].replace(", ", "×"), rest)
-        rest = re.sub(r"[{}':\[\]]", "", rest).strip().rstrip(",")
-        text = " ".join(filter(None, [f"{self.times} ×" if self.times > 1 else "", name, rest]))
-        return text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"
+        given = given.removeprefix("{").removesuffix("}")
+        # Of layers in a list inside a layer, only the names: `{conv: {channels: 8}}` is `conv`; nothing of others.
+        inner = r"\{([\w-]+): \{[^{}]*\}\}"
+        while given != (given := re.sub(inner, r"\1", re.sub(rf"\w+: {inner}(, )?", "", given))):
+            pass
+        inside = re.search(r"\blayers: \[(.*?)\]", given)
+        # The figures say the shape already: `{channels: 64, stride: 2}` is `stride 2`.
+        rest = re.sub(r"\b(layers|channels|features|to|output_padding): (\[[^\]]*\]|[^,{}]*)(, )?", "", given)
+        rest = re.sub(r"\[[\d, ]+\]", lambda numbers: numbers[0][1:-1].replace(", ", "×"), rest)
+        rest = re.sub(r"[{}:\[\]]", "", rest).strip().rstrip(",")
+        of = f"of {inside[1]}" if inside else ""
+        text = " ".join(filter(None, [f"{self.times} ×" if self.times > 1 else "", name, rest, of]))
+        return textwrap.shorten(text, LETTERS, placeholder=" …")
 
     @property
     def figures(self) -> str:
@@ -112,16 +120,18 @@ def structure(rows: Sequence[Row], *, input_shape: Shape, title: str) -> Figure:
     The width of a line's bar is the logarithm of its output's largest size, so that every halving shows alike.
 
     Args:
-        rows: encoder, bottleneck and decoder, in the order in which an image passes them.
+        rows: condition, encoder, bottleneck, decoder and classifier, in the order in which an image passes them.
         input_shape: (channels, *sizes) of an image.
         title: above the drawing.
     """
     lines = _lines(rows, input_shape)
-    down = [line for line in lines if line.row.part == "encoder"]
-    up = [line for line in lines if line.row.part == "decoder"]
-    bottleneck = [line for line in lines if line.row.part == "bottleneck"]
+    parts = {part: [line for line in lines if line.row.part == part] for part in PARTS}
+    into = parts["condition"]
+    down, up = [*into[:1], *parts["encoder"]], [*into[1:], *parts["decoder"]]
+    classifier = parts["classifier"]
     longest = max(len(down), len(up)) + 1
-    width, height = 2 * COLUMN + GAP + 2 * MARGIN, TITLE + (longest + 3.2) * ROW
+    under = (len(classifier) + 1.9) * ROW if classifier else 0
+    width, height = 2 * COLUMN + GAP + 2 * MARGIN, TITLE + (longest + 3.2) * ROW + under
     largest = max((size for line in lines for size in line.row.shape[1:]), default=1)
     with styled():
         figure = Figure(figsize=(width, height))
@@ -131,8 +141,8 @@ def structure(rows: Sequence[Row], *, input_shape: Shape, title: str) -> Figure:
         axes.axis("off")
         axes.text(MARGIN, height - 0.12, title, fontsize=13, va="top")
         axes.text(width - MARGIN, height - 0.16, FIGURES_ARE, fontsize=8, ha="right", va="top")
-        _legend(axes, height - 0.52)
-        floor = 2.2 * ROW
+        _legend(axes, {line.kind for line in lines}, (MARGIN / width, 1 - 0.42 / height))
+        floor = 2.2 * ROW + under
         left, right = MARGIN, MARGIN + COLUMN + GAP
         image = shape_text(input_shape)
         for place, line in enumerate(down):
@@ -141,8 +151,10 @@ def structure(rows: Sequence[Row], *, input_shape: Shape, title: str) -> Figure:
             _line(axes, line, right, floor + (place + 1) * ROW, largest)
         _caption(axes, f"image {image}", left, floor + (len(down) + 1) * ROW)
         _caption(axes, f"likelihood of an image {image}", right, floor + (len(up) + 1) * ROW)
-        for line in bottleneck:
+        for line in parts["bottleneck"]:
             _bottleneck(axes, line, left + NAME + BAR / 2, right + NAME + BAR / 2, floor)
+        if classifier:
+            _classifier(axes, classifier, width / 2, under, largest)
     return figure
 
 
@@ -171,12 +183,12 @@ def _line(axes: Axes, line: _Line, x: float, y: float, largest: int) -> None:
 
 def _caption(axes: Axes, text: str, x: float, y: float) -> None:
     """What goes in or comes out, above the middle of a column's bars."""
-    axes.text(x + NAME + BAR / 2, y + 0.09, text, ha="center", va="bottom", fontsize=9, style="italic")
+    axes.text(x + NAME + BAR / 2, y + 0.09, text, va="bottom", **CAPTION)
 
 
 def _bottleneck(axes: Axes, line: _Line, left: float, right: float, top: float) -> None:
     """The box under both columns, with the way through it."""
-    middle, half, y = (left + right) / 2, 1.9, 0.35 * ROW
+    middle, half, y = (left + right) / 2, 1.9, top - 1.85 * ROW
     colour = KINDS["latent"]
     box = FancyBboxPatch(
         (middle - half, y), 2 * half, 1.5 * ROW, boxstyle="round,pad=0.02", facecolor=paler(colour), edgecolor=colour
@@ -194,13 +206,35 @@ def _bottleneck(axes: Axes, line: _Line, left: float, right: float, top: float) 
     axes.annotate("", (right, top + ROW), (right, centre), arrowprops=arrow)
 
 
-def _legend(axes: Axes, y: float) -> None:
-    """The kinds and their colours in one line."""
-    x = MARGIN
-    for kind, colour in KINDS.items():
-        axes.add_patch(Rectangle((x, y), 0.16, 0.13, facecolor=paler(colour), edgecolor=colour, linewidth=0.9))
-        axes.text(x + 0.23, y + 0.06, kind, va="center", fontsize=8)
-        x += 0.5 + 0.068 * len(kind)
+def _classifier(axes: Axes, lines: Sequence[_Line], middle: float, top: float, largest: int) -> None:
+    """The layers from the latent to the classes, under the bottleneck."""
+    first = top - 0.7 * ROW
+    arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", (middle, first), (middle, top + 0.35 * ROW), arrowprops=arrow)
+    x = middle - NAME - BAR / 2
+    for place, line in enumerate(lines):
+        _line(axes, line, x, first - (place + 1) * ROW, largest)
+    classes = shape_text(lines[-1].row.shape)
+    axes.text(middle, first - (len(lines) + 0.1) * ROW, f"class, one of {classes}", va="top", **CAPTION)
+
+
+def _legend(axes: Axes, kinds: Collection[str], corner: tuple[float, float]) -> None:
+    """The kinds that occur and their colours in one line, from the upper left corner on, in shares of the page."""
+    shown = {kind: colour for kind, colour in KINDS.items() if kind in kinds}
+    boxes = [Rectangle((0, 0), 1, 1, facecolor=paler(shown[kind]), edgecolor=shown[kind]) for kind in shown]
+    axes.legend(
+        boxes,
+        list(shown),
+        loc="upper left",
+        bbox_to_anchor=corner,
+        borderaxespad=0,
+        borderpad=0,
+        columnspacing=1.5,
+        fontsize=8,
+        frameon=False,
+        handlelength=1.5,
+        ncols=len(shown),
+    )
 
 
 def _short(count: int) -> str:
