@@ -38,7 +38,7 @@ def shown(value: object) -> str:
     return _SHORT.repr(value)
 
 
-def written(value: object) -> str:
+def flow_text(value: object) -> str:
     """An argument of a layer as lists of layers have it, cut short where it is long."""
     return _FLOW.repr(value)
 

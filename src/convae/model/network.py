@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from convae.core.arguments import arguments, not_default
 from convae.core.errors import ConfigError, ShapeError
-from convae.core.names import shape_text, shown, written
+from convae.core.names import flow_text, shape_text, shown
 from convae.core.types import Shape
 from convae.model.codes import Code, is_code, read_code, repeats
 from convae.model.layers import LAYERS
@@ -45,7 +45,7 @@ class Item:
     def __str__(self) -> str:
         if self.code is not None:
             return self.code.text
-        given = ", ".join(f"{key}: {written(value)}" for key, value in self.given.items())
+        given = ", ".join(f"{key}: {flow_text(value)}" for key, value in self.given.items())
         return f"{self.name} {{{given}}}" if given else self.name
 
 
