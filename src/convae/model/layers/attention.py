@@ -27,6 +27,7 @@ class Attention(Layer):
     """
 
     example: ClassVar = {"heads": 2, "norm": {"group-norm": {"groups": 2}}}
+    keeps_shape = True
 
     def __init__(self, shape: Shape, *, heads: Positive = 1, norm: Named = "group-norm") -> None:
         super().__init__(shape)

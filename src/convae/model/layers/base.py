@@ -38,13 +38,14 @@ class Layer(nn.Module):
 
     `example` and `example_shape` are its smallest example, for the documentation and the contract tests. `any_size`
     says that it works, with the same parameters, on spatial sizes other than those it was built for; `over_positions`
-    that it takes statistics over the positions of an image.
+    that it takes statistics over the positions of an image; `keeps_shape` that it gives back the shape that reached it.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
     example_shape: ClassVar[Shape] = (4, 8, 8)
     any_size: ClassVar[bool] = True
     over_positions: ClassVar[bool] = False
+    keeps_shape: ClassVar[bool] = False
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -52,7 +53,7 @@ class Layer(nn.Module):
 
     def shape_out(self) -> Shape | None:
         """What it makes of `shape_in`, if that is plain without running it; the contract tests hold it to that."""
-        return None
+        return self.shape_in if self.keeps_shape else None
 
     def reach(self) -> Reach | None:
         """What one output position sees of the layer's input; None when it sees just its own position."""
@@ -73,9 +74,7 @@ class Layer(nn.Module):
 class Activation(Layer):
     """A layer that maps each value by itself; initialisation asks it what it leaves of a standard normal."""
 
-    def shape_out(self) -> Shape:
-        """The shape that reached it."""
-        return self.shape_in
+    keeps_shape = True
 
     @torch.no_grad()
     def gain(self) -> float:

@@ -29,6 +29,7 @@ class BatchNorm(Layer):
         eps: added to the variance.
     """
 
+    keeps_shape = True
     running_mean: Tensor
     running_var: Tensor
     synchronised: bool = False
@@ -43,10 +44,6 @@ class BatchNorm(Layer):
         self.bias = nn.Parameter(torch.empty(shape[0]))
         self.register_buffer("running_mean", torch.empty(shape[0]))
         self.register_buffer("running_var", torch.empty(shape[0]))
-
-    def shape_out(self) -> Shape:
-        """The shape that reached it."""
-        return self.shape_in
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape; a training batch needs more than one value for each channel."""

@@ -54,6 +54,10 @@ class BottleneckResidual(Layer):
         y: Tensor = self.block(x)
         return y
 
+    def shape_out(self) -> Shape:
+        """The block's."""
+        return self.block.shape_out()
+
     def reach(self) -> Reach | None:
         """What its middle convolution sees."""
         return self.block.reach()

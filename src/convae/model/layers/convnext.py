@@ -24,6 +24,7 @@ class ConvNeXt(Layer):
     """
 
     example: ClassVar = {"kernel": 3, "expansion": 2}
+    keeps_shape = True
 
     def __init__(self, shape: Shape, *, kernel: PerAxis = 7, expansion: Positive = 4) -> None:
         super().__init__(shape)

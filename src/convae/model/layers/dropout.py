@@ -26,6 +26,7 @@ class Dropout(Layer):
         whole_channels: zero whole channels instead of single values.
     """
 
+    keeps_shape = True
     counted: Counted | None = None
 
     def __init__(

@@ -24,6 +24,7 @@ class InstanceNorm(Layer):
     """
 
     over_positions: ClassVar = True
+    keeps_shape = True
 
     def __init__(self, shape: Shape, *, eps: PositiveFloat = 1e-5) -> None:
         super().__init__(shape)

@@ -22,6 +22,8 @@ class LayerNorm(Layer):
         eps: added to the variance.
     """
 
+    keeps_shape = True
+
     def __init__(self, shape: Shape, *, eps: PositiveFloat = 1e-6) -> None:
         super().__init__(shape)
         if shape[0] == 1:

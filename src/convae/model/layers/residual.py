@@ -47,6 +47,10 @@ class Residual(Layer):
         """(batch, channel, *sizes) to the branch's shape."""
         return torch.add(self.skip(x), self.branch(x))
 
+    def shape_out(self) -> Shape:
+        """The branch's."""
+        return self.branch.shape_out
+
     def reach(self) -> Reach | None:
         """What the branch sees, which is never less than what the skip sees."""
         return self.branch.reach()

@@ -45,6 +45,10 @@ class ResidualBlock(Layer):
         y: Tensor = self.block(x)
         return y
 
+    def shape_out(self) -> Shape:
+        """The block's."""
+        return self.block.shape_out()
+
     def reach(self) -> Reach | None:
         """What its two convolutions see."""
         return self.block.reach()

@@ -18,6 +18,8 @@ class SqueezeExcitation(Layer):
         reduction: the gate has channels / reduction hidden features, at least one.
     """
 
+    keeps_shape = True
+
     def __init__(self, shape: Shape, *, reduction: Positive = 16) -> None:
         super().__init__(shape)
         needs_axes(shape, 1, 2, 3)
