@@ -153,7 +153,9 @@ def test_what_a_pickle_would_call_is_a_note():
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.text() | st.binary(),
             lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
+            max_leaves=20,
         ),
+        max_size=4,
     ),
     protocol=st.integers(0, 2),
 )

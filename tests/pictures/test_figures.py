@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from convae.core.errors import ConvaeError, DataError, ShapeError
 from convae.pictures.curves import curves
 from convae.pictures.heat import heat
 from convae.pictures.histograms import histograms
-from convae.pictures.save import save
+from convae.pictures.save import encoded, save
 from convae.pictures.scatter import scatter
 
 STEPS = np.arange(60)
@@ -54,11 +55,16 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
+@cache
+def png(name: str) -> bytes:
+    """A figure's file, as it was first."""
+    return encoded(FIGURES[name](), ".png")
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_keep_their_ink_on_the_page_and_their_bytes(name: str, tmp_path: Path) -> None:
-    first, second = (save(FIGURES[name](), tmp_path / place) for place in ("a.png", "b.png"))
-    assert first.read_bytes() == second.read_bytes()
-    page = np.asarray(Image.open(first).convert("L"))
+    assert save(FIGURES[name](), tmp_path / "again.png").read_bytes() == png(name)
+    page = np.asarray(Image.open(tmp_path / "again.png").convert("L"))
     border = np.concatenate([page[:3].ravel(), page[-3:].ravel(), page[:, :3].ravel(), page[:, -3:].ravel()])
     assert (border == 255).all()
     assert (page < 128).sum() > 500
@@ -71,7 +77,7 @@ def test_svg_bytes_depend_on_the_content_alone(tmp_path: Path) -> None:
 
 
 def test_the_users_settings_neither_change_the_look_nor_are_changed(tmp_path: Path) -> None:
-    plain = save(FIGURES["curves"](), tmp_path / "plain.png").read_bytes()
+    plain = png("curves")
     with mpl.rc_context({"lines.linewidth": 9, "font.size": 30, "axes.facecolor": "black"}):
         settings = dict(mpl.rcParams)
         assert save(FIGURES["curves"](), tmp_path / "own.png").read_bytes() == plain
@@ -79,10 +85,9 @@ def test_the_users_settings_neither_change_the_look_nor_are_changed(tmp_path: Pa
 
 
 def test_threads_may_draw_at_the_same_time(tmp_path: Path) -> None:
-    alone = save(FIGURES["histograms"](), tmp_path / "alone.png").read_bytes()
     with ThreadPoolExecutor(4) as pool:
-        paths = list(pool.map(lambda place: save(FIGURES["histograms"](), tmp_path / f"{place}.png"), range(5)))
-    assert {path.read_bytes() for path in paths} == {alone}
+        paths = list(pool.map(lambda place: save(FIGURES["one point"](), tmp_path / f"{place}.png"), range(5)))
+    assert {path.read_bytes() for path in paths} == {png("one point")}
 
 
 def test_train_and_validation_keep_their_colours_whatever_stands_beside_them() -> None:

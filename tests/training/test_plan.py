@@ -30,12 +30,13 @@ def beta(epoch: float) -> float:
 
 
 def test_two_stage_is_the_original_schedule_at_each_step_of_1500_epochs_and_after() -> None:
-    made = plan(read_recipe(RECIPES / "two-stage.yaml"), PER_EPOCH)
+    per_epoch = 2
+    made = plan(read_recipe(RECIPES / "two-stage.yaml"), per_epoch)
     joint, decoder = made.stages
-    assert (joint.steps, joint.freeze) == (1500 * PER_EPOCH, ())
+    assert (joint.steps, joint.freeze) == (1500 * per_epoch, ())
     assert set(decoder.freeze) == {"encoder", "bottleneck"}
     for step in range(made.total([0])):
-        began, epoch = made.began(step), step / PER_EPOCH
+        began, epoch = made.began(step), step / per_epoch
         weights, rate = made.weights(began, step), made.rate(began, step)
         assert made.running(began) is (joint if epoch < 1500 else decoder)
         assert weights["reconstruction"] == 1
