@@ -56,3 +56,15 @@ def test_options_of_a_data_set_reach_it(tmp_path: Path, capsys: pytest.CaptureFi
     assert "SOURCE line 1: not valid YAML" in capsys.readouterr().err
     run("data", "sprites", "szie=16", "--out", tmp_path, code=2)
     assert "did you mean 'size'" in capsys.readouterr().err
+
+
+def test_options_may_be_written_as_in_a_recipe(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Image.open(photos / "dogs" / "0.png") as image:
+        image.resize((20, 20)).save(photos / "dogs" / "large.png")
+    run("data", photos, "--out", tmp_path, code=2)
+    told = capsys.readouterr().err
+    (option,) = [word for word in told.replace(", 64]", ",64]").split() if "=" in word]
+    run("data", photos, option, "--out", tmp_path)
+    assert "1×64×64" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 # A pipe has no width; tables need one.
 results = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -23,6 +24,8 @@ BESIDE = {"split", "step", "epoch", "total", "total_at_end", "lr", "gradient_nor
     "kl_per_unit",
 }
 """What a row of the log holds beside the terms."""
+_BESIDE_FIGURES = 55
+"""Characters that the bar of a training takes beside its figures."""
 PATIENCE = 2.0
 """Seconds of work before a bar is shown."""
 
@@ -53,9 +56,11 @@ class WorkBar:
         self._bar.update(self._task, completed=done, total=total, rate=f"{done / seconds:,.0f}/s" if seconds else "")
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Takes the bar away, until there is more work."""
         if self._task is not None:
             self._bar.stop()
+            self._bar.remove_task(self._task)
+            self._task, self._what = None, ""
 
 
 @contextlib.contextmanager
@@ -69,11 +74,12 @@ def work_bar() -> Iterator[WorkBar]:
 
 
 def _bar(*more: Any) -> Progress:
+    # Where there is little room, the bar gives way, and no number does.
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
         *more,
         console=notes,
         transient=True,
@@ -81,9 +87,14 @@ def _bar(*more: Any) -> Progress:
 
 
 class TrainingBar:
-    """A bar over all steps of a training, with images per second and the newest figures."""
+    """A bar over all steps of a training, with images per second and the newest figures.
 
-    def __init__(self) -> None:
+    Args:
+        before: a bar that goes away when this one comes.
+    """
+
+    def __init__(self, before: WorkBar | None = None) -> None:
+        self._before = before
         self._bar = _bar(TextColumn("{task.fields[figures]}"))
         self._task: TaskID | None = None
         self._began = time.monotonic()
@@ -92,6 +103,8 @@ class TrainingBar:
 
     def begun(self, trainer: Any) -> None:
         """Shows where the training begins, and says what could not be read."""
+        if self._before is not None:
+            self._before.close()
         split = trainer.experiment.batches.split
         if split.skipped:
             path, reason = split.skipped[0]
@@ -112,6 +125,8 @@ class TrainingBar:
         step, seconds = trainer.state.step, time.monotonic() - self._began
         rate = (step - self._first) * trainer.experiment.batches.batch_size / seconds
         figures = f"{rate:,.0f} images/s  {self._figures}"
+        if len(figures) > notes.width - _BESIDE_FIGURES:
+            figures = figures.partition(" (")[0]
         self._bar.update(self._task, completed=step, total=trainer.total_steps, figures=figures)
 
     def logged(self, row: dict[str, Any]) -> None:
@@ -125,6 +140,9 @@ class TrainingBar:
     def ended(self, trainer: Any) -> None:
         """Takes the bar away."""
         self._bar.stop()
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
         seconds = time.monotonic() - self._began
         done = trainer.state.step - self._first
         if done:

@@ -44,7 +44,8 @@ def data(
     from convae.pictures.save import save
 
     given = {"source": source_of(source, "SOURCE")} | ({"dir": str(data_dir)} if data_dir is not None else {})
-    config = parse(DataConfig, override(given, options or []), "data")
+    # As they are written in a recipe, too.
+    config = parse(DataConfig, override(given, [option.removeprefix("data.") for option in options or []]), "data")
     with work_bar() as bar:
         split = open_split(config, "all", progress=bar)
         (sheet,) = new_files(out, [re.sub(r"[^\w.-]+", "-", split.source) + ".png"], force)

@@ -42,7 +42,7 @@ def sweep(
 
     with work_bar() as bar:
         options = [word for word in arguments if "=" in word]
-        found = sweep(files[0] if files else {}, options, out=out, observer=Screen(), progress=bar)
+        found = sweep(files[0] if files else {}, options, out=out, observer=Screen(bar), progress=bar)
     for label, reason in found.failed.items():
         notes.print(f"{label}: {reason}", soft_wrap=True, style="yellow")
     if found.stopped:

@@ -109,9 +109,9 @@ def _train(recipe: str | None, overrides: list[str], out: Path | None, resumed: 
 
     with work_bar() as bar:
         if resumed is not None:
-            run = resume(resumed, observer=Screen(), progress=bar)
+            run = resume(resumed, observer=Screen(bar), progress=bar)
         else:
-            run = train(recipe or {}, overrides=overrides, out=out, observer=Screen(), progress=bar)
+            run = train(recipe or {}, overrides=overrides, out=out, observer=Screen(bar), progress=bar)
     if not run.first:
         return 130 if run.stopped else 0
     if run.stopped:
