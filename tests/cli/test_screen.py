@@ -7,11 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from command import run
 from rich.console import Console
 from training.runs import RECIPE
-
-import yaml
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
