@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import run
 
@@ -93,3 +94,27 @@ def test_foreign_images_are_told_apart(
     assert (tmp_path / "ood.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "ood.svg").read_bytes().startswith(b"<?xml")
     run("ood", artifact, "--against", photos, "--split", "all", "--out", tmp_path, code=2)
+
+
+def test_a_run_finds_its_data_where_it_was_and_an_artifact_does_not_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def idx(array: np.ndarray) -> bytes:
+        return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
+
+    drawn = np.random.default_rng(0)
+    for part, count in (("train", 12), ("t10k", 5)):
+        (tmp_path / "mine" / "mnist").mkdir(parents=True, exist_ok=True)
+        file = tmp_path / "mine" / "mnist" / f"{part}-images-idx3-ubyte"
+        file.write_bytes(idx(drawn.integers(0, 256, (count, 8, 8))))
+        (file.parent / f"{part}-labels-idx1-ubyte").write_bytes(idx(drawn.integers(0, 10, count)))
+    recipe = tmp_path / "recipe.yaml"
+    model = "{preset: torch-vae, latent: 2, max_filters: 8}"
+    recipe.write_text(f"{{data: mnist, model: {model}, training: {{steps: 1, batch_size: 4, pictures_every: 0}}}}")
+    monkeypatch.setenv("CONVAE_OFFLINE", "1")
+    run("train", recipe, "--data-dir", tmp_path / "mine", "--out", tmp_path / "run")
+    run("evaluate", tmp_path / "run", "--metrics", "mse")
+    assert "on 5 mnist images (test)" in capsys.readouterr().out
+    run("evaluate", tmp_path / "run" / "model", "--metrics", "mse", code=2)
+    assert "mnist: not found" in capsys.readouterr().err
+    assert str(tmp_path) not in (tmp_path / "run" / "model" / "config.json").read_text()

@@ -20,14 +20,30 @@ def open_model(path: Path, device: str) -> VAE:
     from convae.model.artifact import load
 
     keep_freed_memory()
-    return load(path, device_named(device))
+    model = load(path, device_named(device))
+    place = _data_dir(path)
+    if place is not None and "data" in model.metadata:
+        model.metadata["data"]["dir"] = place
+    return model
+
+
+def _data_dir(run: Path) -> str | None:
+    """Where a run on this machine had its data sets: an artifact, which others are given, does not say that."""
+    from convae.core.config import read_mapping
+    from convae.core.errors import ConvaeError
+
+    try:
+        place = read_mapping(run / "recipe.yaml")["data"]["dir"]
+    except (ConvaeError, LookupError, TypeError):
+        return None
+    return place if isinstance(place, str) and Path(place).is_dir() else None
 
 
 def open_images(model: VAE, data: str | None, data_dir: Path | None, split: str, progress: Progress) -> Split:
     """The images of a split, brought to the model's shape as they were in training.
 
-    Without `data`, the data that the model was trained on. Options of a source are written as in a recipe:
-    `{arrays: {path: signals.npy, channels: last}}`.
+    Without `data`, the data that the model was trained on, for a run where it was then. Options of a source are written
+    as in a recipe: `{arrays: {path: signals.npy, channels: last}}`.
     """
     from convae.core.config import parse
     from convae.data import DataConfig, open_split
