@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import run
 from PIL import Image
@@ -68,3 +69,23 @@ def test_options_may_be_written_as_in_a_recipe(
     (option,) = [word for word in told.replace(", 64]", ",64]").split() if "=" in word]
     run("data", photos, option, "--out", tmp_path)
     assert "1×64×64" in capsys.readouterr().out
+
+
+def test_dark_images_of_16_bits_are_told_with_the_range_that_lights_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = np.random.default_rng(0).integers(300, 7100, (9, 8, 8), dtype=np.uint16)
+    cells[0, 0, :2] = 300, 7100
+    np.save(tmp_path / "cells.npy", cells)
+    run("data", tmp_path / "cells.npy", "--out", tmp_path)
+    told = capsys.readouterr().err
+    assert "their values reach 11% of what 16 bits hold" in told
+    source = told[told.index("{arrays") :].strip().replace("...", str(tmp_path / "cells.npy"))
+    assert "range: [300, 7100]" in source
+    run("data", source, "--out", tmp_path, "--force")
+    said = capsys.readouterr()
+    assert "0.0000…1.0000" in said.out
+    assert said.err == ""
+    # A training takes the same words.
+    options = ("--preset", "torch-vae", "--epochs", "1", "model.max_filters=8", "training.pictures_every=0")
+    run("train", "--data", source, *options, "--out", tmp_path / "run")

@@ -92,8 +92,10 @@ def test_an_objective_that_leaves_it_untrained_is_refused(update: str, tmp_path:
         rest = {name: given for name, given in rest.items() if update == "gradient" or name != "codebook"}
         with pytest.raises(
             ConfigError, match=f"^objective: this bottleneck cannot be trained without the term {lacking}"
-        ):
+        ) as told:
             train(recipe(update, objective=rest), out=tmp_path / "run")
+        advice = str(told.value).split("'")[1]
+        train(recipe(update, objective=rest), out=tmp_path / lacking, overrides=[advice, "training.steps=1"])
 
 
 def test_a_temperature_is_refused_where_nothing_is_drawn(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import typer
 from convae.cli._options import DataDir, Force
 
 if TYPE_CHECKING:
-    from convae.core.progress import Progress
-    from convae.data import DataConfig, Split
+    from convae.data import DataConfig, Split, Statistics
 
 _SHOWN = 64
 _CLASSES = 12
+_DARK = 0.5
+"""Of all that 16 bits hold: cameras of 10 to 14 bits and dim specimens are below it."""
 
 
 def data(
@@ -37,9 +38,9 @@ def data(
     from rich.table import Table
 
     from convae.cli._models import new_files, source_of
-    from convae.cli._screen import results, work_bar, wrote
+    from convae.cli._screen import notes, results, work_bar, wrote
     from convae.core.config import override, parse
-    from convae.data import DataConfig, open_split, to_unit
+    from convae.data import DataConfig, open_split, statistics, to_unit
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
@@ -49,11 +50,21 @@ def data(
     with work_bar() as bar:
         split = open_split(config, "all", progress=bar)
         (sheet,) = new_files(out, [re.sub(r"[^\w.-]+", "-", split.source) + ".png"], force)
-        rows = _rows(split, config, bar)
+        measured = statistics(split, bar)
+        rows = _rows(split, config, measured)
     table = Table(title=split.source, title_justify="left", show_header=False)
     for name, text in rows:
         table.add_row(name, text)
     results.print(table)
+    low, high = float(measured.low.min()), float(measured.high.max())
+    if split.kind == "uint16" and high < _DARK:
+        found = f"[{round(low * 65535)}, {round(high * 65535)}]"
+        notes.print(
+            f"these images are dark: their values reach {high:.0%} of what 16 bits hold; as an array they can fill "
+            f"the range: data.source={{arrays: {{path: ..., range: {found}}}}}",
+            soft_wrap=True,
+            style="yellow",
+        )
     step = max(1, len(split) // _SHOWN)
     shown = list(range(0, len(split), step))[:_SHOWN]
     captions = None
@@ -64,12 +75,10 @@ def data(
     wrote(sheet)
 
 
-def _rows(split: Split, config: DataConfig, progress: Progress) -> list[tuple[str, str]]:
+def _rows(split: Split, config: DataConfig, measured: Statistics) -> list[tuple[str, str]]:
     """Names of figures and the figures."""
     from convae.core.names import shape_text
-    from convae.data import statistics
 
-    measured = statistics(split, progress)
     smallest, largest = split.original_sizes.min(0).tolist(), split.original_sizes.max(0).tolist()
     sizes = (
         shape_text(smallest)
@@ -80,6 +89,7 @@ def _rows(split: Split, config: DataConfig, progress: Progress) -> list[tuple[st
         ("images", f"{len(split):,}"),
         ("split", _parts(config)),
         ("stored as", f"{shape_text(split.shape)} {split.kind} (channels first), {config.fit} from {sizes}"),
+        ("values", " ".join(f"{a:.4f}…{b:.4f}" for a, b in zip(measured.low, measured.high, strict=True))),
         ("mean", " ".join(f"{value:.4f}" for value in measured.mean)),
         ("standard deviation", " ".join(f"{value:.4f}" for value in measured.std)),
     ]

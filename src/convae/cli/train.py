@@ -37,10 +37,12 @@ def train(
 
     Ctrl-C stops after the running step and says how to go on; the run then is the same as one that never stopped.
     """
+    from convae.cli._models import source_of
+
     files = [word for word in arguments or [] if "=" not in word]
     overrides = [word for word in arguments or [] if "=" in word]
     given: dict[str, Any] = {
-        "data.source": data,
+        "data.source": source_of(data, "--data") if data is not None else None,
         "data.dir": str(data_dir) if data_dir is not None else None,
         "model.preset": preset,
         "model.latent": latent,

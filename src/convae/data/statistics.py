@@ -17,10 +17,12 @@ _BATCH_VALUES = 1 << 22
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and standard deviation of each channel over all images and places, of values in [0, 1]."""
+    """Of each channel, over all images and places: mean, deviation, smallest and largest of values in [0, 1]."""
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
 
 def statistics(split: Split, progress: Progress | None = None) -> Statistics:
@@ -31,15 +33,18 @@ def statistics(split: Split, progress: Progress | None = None) -> Statistics:
         progress: told how many images are done.
     """
     batch_size = max(1, _BATCH_VALUES // int(np.prod(split.shape)))
-    total, squares = (torch.zeros(split.shape[0], dtype=torch.float64) for _ in range(2))
+    total, squares, high = (torch.zeros(split.shape[0], dtype=torch.float64) for _ in range(3))
+    low = torch.ones_like(high)
     done = 0
     for batch in in_order(split, batch_size):
         values = batch.images.transpose(0, 1).flatten(1).double()
         total += values.sum(1)
         squares += values.square().sum(1)
+        low, high = torch.minimum(low, values.amin(1)), torch.maximum(high, values.amax(1))
         done += len(batch)
         if progress is not None:
             progress(done, len(split), f"measuring {split.source} (images)")
     count = len(split) * int(np.prod(split.shape[1:]))
     mean = total / count
-    return Statistics(mean.numpy(), (squares / count - mean.square()).clamp(min=0).sqrt().numpy())
+    std = (squares / count - mean.square()).clamp(min=0).sqrt()
+    return Statistics(mean.numpy(), std.numpy(), low.numpy(), high.numpy())

@@ -147,7 +147,13 @@ def _tried(made: Experiment) -> None:
     for stage, begin in zip(made.plan.stages, made.plan.began(), strict=True):
         for term in made.model.bottleneck.needs:
             if term not in stage.objective.units:
-                raise ConfigError(f"objective: this bottleneck cannot be trained without the term {term}")
+                given = "".join(
+                    f", {name}: {0.25 if name == 'commitment' else 1}" for name in made.model.bottleneck.needs
+                )
+                raise ConfigError(
+                    f"objective: this bottleneck cannot be trained without the term {term}: give "
+                    f"'objective={{reconstruction: 1{given}}}'"
+                )
         began.append(begin)
         output = made.model(batch.images, torch_generator(0, "trial"), batch.labels)
         if isinstance(output.posterior, CodedLike) and made.recipe.training.temperature != 1:
