@@ -75,15 +75,21 @@ def test_a_model_without_classes_draws_from_the_latents_of_labelled_images(artif
     [
         ({"classifier": [{"linear": {"features": 3}}]}, ["--label", "cow"], "unknown class 'cow'"),
         ({"classifier": [{"linear": {"features": 3}}]}, ["--label", "cat", "--labelled"], "give one of them"),
-        ({"classifier": [{"linear": {"features": 3}}]}, ["--label", "cat", "--confidence", "1"], "ask for fewer"),
+        ({"classifier": [{"linear": {"features": 3}}]}, ["--label", "cat", "--confidence", "1"], "class 0 (cat)"),
         ({"condition": {"classes": 3}}, ["--label", "cat", "--confidence", "0.5"], "leave out --confidence"),
         ({}, ["--confidence", "0.5"], "knows no classes"),
         ({}, ["--label", "cat"], "give --data"),
     ],
 )
 def test_what_cannot_be_drawn_is_told_in_one_sentence(
-    more: dict[str, Any], arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    more: dict[str, Any],
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr("convae.latents.labelled.PATIENCE", 4)
     run("sample", saved(tmp_path, **more), *arguments, "--out", tmp_path / "out", code=2)
     told = capsys.readouterr().err
     assert sentence in told

@@ -52,7 +52,8 @@ def test_of_a_wanted_class_those_are_kept_of_which_the_classifier_is_sure_twice(
     torch.testing.assert_close(z[:200], wanted, atol=1e-3, rtol=1e-3)
 
 
-def test_a_class_that_decoded_images_do_not_show_is_not_found(judged: VAE) -> None:
+def test_a_class_that_decoded_images_do_not_show_is_not_found(judged: VAE, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convae.latents.labelled.PATIENCE", 4)
     # Latents of class 2 there are, but encoded again their images are of class 3.
     with pytest.raises(ConfigError, match=r"not 5 samples of class 2 with a confidence of 0\.9"):
         draw_labelled(judged, 5, [2], confidence=0.9)

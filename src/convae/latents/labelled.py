@@ -156,7 +156,7 @@ class _Search:
             wanted = sum(int((found[1] == label).sum()) for label in missing)
             idle = 0 if wanted else idle + 1
             if idle == PATIENCE:
-                what = "any class" if labels is None else f"class {missing[0]}"
+                what = "any class" if labels is None else self._called(missing[0])
                 raise ConfigError(
                     f"among {tried:,} latents there are not {count} samples of {what} with a confidence of "
                     f"{self.confidence:g}: ask for fewer, or for less confidence"
@@ -171,6 +171,11 @@ class _Search:
         else:
             chosen = torch.cat([(kinds == label).nonzero()[:count, 0] for label in labels])
         return Labelled(images[chosen], kinds[chosen], sure[chosen], tried)
+
+    def _called(self, label: int) -> str:
+        """A class in words; the names that the model learned are not those of other labelled images."""
+        names = self.model.metadata.get("classes") if self.known is None else None
+        return f"class {label}" if not names or label >= len(names) else f"class {label} ({names[label]})"
 
     def _missing(self, kept: list[_Kept], count: int, labels: list[int] | None) -> list[int]:
         """The classes of which there are not yet enough; all, while there are not enough in all."""

@@ -265,7 +265,8 @@ class VAE(nn.Module):
             wanted = shape_text(self.input_shape)
             if self.size_step is not None:
                 wanted += f", or sizes that differ from these by multiples of {shape_text(self.size_step)}"
-            raise ShapeError(f"model '{self.name}' takes images of {wanted}, got {shape_text(x.shape[1:])}")
+            alone = ": one image is a batch of its own, image[None]" if tuple(x.shape) == self.input_shape else ""
+            raise ShapeError(f"model '{self.name}' takes images of {wanted}, got {shape_text(x.shape[1:])}{alone}")
         if not x.is_floating_point():
             raise ShapeError(f"images are floats in [0, 1], got {x.dtype}: divide 8-bit images by 255")
         return x
