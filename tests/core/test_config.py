@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from convae.core.config import MAX_BYTES, Config, override, parse, parse_yaml, read_mapping
 from convae.core.errors import ConfigError
@@ -119,3 +120,21 @@ def test_every_fault_is_listed_with_its_path_and_the_nearest_name() -> None:
         "unknown key 'sead': did you mean 'seed'?",
     ):
         assert part in text
+
+
+class Several(Config):
+    size: Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(gt=0)], ...] | Literal["same"] = 1
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("big", "size: input should be a valid integer or a valid list or 'same' (got 'big')"),
+        (-1, "size: input should be greater than 0 (got -1)"),
+        ([3, 0], "size.1: input should be greater than 0 (got 0)"),
+    ],
+)
+def test_a_value_that_may_be_one_of_several_things_has_one_fault(value: object, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(Several, {"size": value}, "file")
+    assert str(caught.value) == f"file: {told}"

@@ -82,6 +82,10 @@ FAULTS: list[tuple[Any, list[str]]] = [
     (encoder({"conv": {"chanels": 3}}), ["encoder layer 0 (conv {chanels: 3})", "did you mean 'channels'?"]),
     (encoder({"conv": {"channels": 3, "stride": 0}}), ["encoder layer 0", "stride", "greater than 0"]),
     (encoder({"conv": {}, "relu": {}}), ["encoder layer 0: needs a layer's name or a mapping"]),
+    (
+        encoder({"residual": {"layers": [{"conv": {"channels": 1, "kernel": "q"}}]}}),
+        ["encoder layer 0 (residual", "branch layer 0 (conv {channels: 1, kernel: q}): kernel: input should be a valid"],
+    ),
     (encoder({"conv": 3}), ["encoder layer 0: the arguments of conv must be a mapping, got 3"]),
     (encoder(7), ["encoder layer 0: needs a layer's name", "got 7"]),
     (encoder({"repeat": {"times": 0, "layers": ["relu"]}}), ["encoder layer 0: repeat needs 1 to 10000 layers"]),

@@ -18,7 +18,7 @@ def import_(
 ) -> None:
     """Turn published weights of another project into a model; nothing in the file is run."""
     from convae.cli._screen import notes, wrote
-    from convae.core.errors import OutputError
+    from convae.core.errors import ArtifactError, OutputError
     from convae.core.names import shape_text
     from convae.interop import IMPORTERS
     from convae.model.artifact import save
@@ -27,7 +27,11 @@ def import_(
     importer = IMPORTERS.get(form)
     if out.exists() and not force:
         raise OutputError(f"{out}: is there already; give another --out, or --force to overwrite")
-    imported = importer(read_state(file))
+    state = read_state(file)
+    try:
+        imported = importer(state)
+    except ArtifactError as error:
+        raise ArtifactError(f"{file}: {error}") from error
     model = imported.model
     model.metadata = {"imported": {"file": file.name, "as": form, "notes": imported.notes}}
     save(model, out)

@@ -6,6 +6,7 @@ import json
 import numbers
 import os
 import re
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -169,14 +170,36 @@ def parse(model: type[ConfigT], data: Mapping[str, Any], source: str) -> ConfigT
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:
-        faults = list(dict.fromkeys(_fault(model, fault) for fault in error.errors(include_url=False)))
+        places: dict[str, list[Any]] = {}
+        for fault in error.errors(include_url=False):
+            places.setdefault(_path(fault["loc"]), []).append(fault)
+        # Of a value that may be one of several things, the fault inside it says more than that it is none of them.
+        inner = {path: faults for path, faults in places.items() if not any(_inside(deep, path) for deep in places)}
+        faults = [_fault(model, path, found) for path, found in inner.items()]
         raise ConfigError(f"{source}: {'; '.join(faults)}") from error
 
 
-def _fault(model: type[BaseModel], fault: Any) -> str:
-    """One fault as `path: what is wrong`."""
+_NEEDS = "Input should be "
+_ALTERNATIVE = re.compile(r"constrained-\w+|int|float|str|bool|none|.*\[.*", re.DOTALL)
+"""What pydantic writes into a path for one of several things that a value may be."""
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """Keys and places, without what is no part of the configuration."""
+    return ".".join(str(part) for part in location if isinstance(part, int) or not _ALTERNATIVE.fullmatch(part))
+
+
+def _inside(path: str, outer: str) -> bool:
+    return bool(outer) and path.startswith(f"{outer}.")
+
+
+def _fault(model: type[BaseModel], path: str, faults: list[Any]) -> str:
+    """What is wrong at one place as `path: what is wrong`."""
+    # A value of a kind that may stand there and out of its range is told before one of another kind.
+    kinds = ("_type", "_parsing", "literal_error")
+    faults = [fault for fault in faults if not fault["type"].endswith(kinds)] or faults
+    fault = faults[0]
     location = fault["loc"]
-    path = ".".join(str(part) for part in location)
     if fault["type"] == "extra_forbidden":
         choices = _keys(model, location[:-1])
         match = nearest(str(location[-1]), choices)
@@ -184,8 +207,13 @@ def _fault(model: type[BaseModel], fault: Any) -> str:
         return f"unknown key '{path}': {hint}"
     if fault["type"] == "missing":
         return f"'{path}' is missing"
-    message = str(fault["msg"])
-    message = message[:1].lower() + message[1:].removesuffix(".")
+    messages = dict.fromkeys(str(fault["msg"]) for fault in faults)
+    first, *others = messages
+    if others and all(message.startswith(_NEEDS) for message in messages):
+        # One of several things.
+        wanted = [message.removeprefix(_NEEDS).partition(", unable")[0] for message in messages]
+        first = _NEEDS + " or ".join(wanted).replace("tuple", "list")
+    message = first[:1].lower() + first[1:].removesuffix(".")
     given = fault.get("input")
     shown = f" (got {given!r})" if isinstance(given, str | int | float | None) else ""
     return f"{path}: {message.removeprefix('value error, ')}{shown}" if path else message

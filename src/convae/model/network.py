@@ -33,14 +33,36 @@ MAX_DEPTH = 40
 """So is a deeper one."""
 
 
+class Translated(dict[str, Any]):
+    """A layer that was written in another notation.
+
+    Args:
+        layer: a mapping of its name to its arguments.
+        original: its place there, and how it was written.
+    """
+
+    def __init__(self, layer: Mapping[str, Any], original: str) -> None:
+        super().__init__(layer)
+        self.original = original
+
+
 @dataclass(frozen=True)
 class Item:
-    """One layer of a list: its name, its arguments, its place in the list as the user wrote it, and its code if any."""
+    """One layer of a list: its name, its arguments, its place in the list as the user wrote it, and its code if any.
+
+    What was translated from another notation has its place and text there.
+    """
 
     name: str
     given: Mapping[str, Any]
     place: str
     code: Code | None = None
+    original: str | None = None
+
+    @property
+    def where(self) -> str:
+        """Its place, and the layer as it was written."""
+        return self.original or f"layer {self.place} ({self})"
 
     def __str__(self) -> str:
         if self.code is not None:
@@ -82,7 +104,7 @@ class Network(nn.Sequential):
         within_limits(layers, side)
         with torch.device("meta"), torch.no_grad():
             for item in flat(layers, side):
-                where = f"{side} layer {item.place} ({item})"
+                where = f"{side} {item.where}"
                 layer, shape = _fitted(item, shape, where)
                 self.items.append(item)
                 self.shapes.append(shape)
@@ -125,7 +147,7 @@ class Network(nn.Sequential):
     def sees_everything(self) -> str | None:
         """The first layer of which an output may depend on the whole image, as the user wrote it; None without one."""
         found = (
-            f"layer {item.place} ({item})"
+            item.where
             for item, layer in zip(self.items, self, strict=True)
             if sees_everything(layer)
         )
@@ -174,7 +196,7 @@ def flat(layers: Sequence[Any], side: str, place: str = "") -> Iterator[Item]:
             times, inner = _repeated(given, where)
             yield from flat(inner * times, side, f"{here}.")
         else:
-            yield Item(name, given, here)
+            yield Item(name, given, here, original=getattr(written, "original", None))
 
 
 def within_limits(layers: Any, side: str) -> None:
@@ -248,8 +270,8 @@ def _fitted(item: Item, shape: Shape, where: str) -> tuple[Layer, Shape]:
         # Two images, since a batch norm in training refuses one value for each channel. On the meta device a batch
         # norm costs more than the convolution before it, and the first linear layer a second of imports.
         out = layer.shape_out() or tuple(layer(torch.empty(2, *shape)).shape[1:])
-    except ShapeError as error:
-        raise ShapeError(f"{where}: {error}") from error
+    except (ConfigError, ShapeError) as error:
+        raise type(error)(f"{where}: {error}") from error
     except (RuntimeError, ValueError, OverflowError) as error:
         reason = str(error).partition("\n")[0]
         raise ShapeError(f"{where}: cannot take the shape {shape_text(shape)} ({reason})") from error

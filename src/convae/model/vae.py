@@ -87,10 +87,9 @@ class VAE(nn.Module):
         self._parts = {"bottleneck": spec.bottleneck, "likelihood": spec.likelihood}
         needed = (self.head.raw_channels(self.input_shape[0]), *self.input_shape[1:])
         if self.decoder.shape_out != needed:
-            item = self.decoder.items[-1] if self.decoder.items else None
-            last = "list is empty and" if item is None else f"{item.place} ({item})"
+            last = self.decoder.items[-1].where if self.decoder.items else "layer list is empty and"
             raise ShapeError(
-                f"decoder layer {last} gives {shape_text(self.decoder.shape_out)}, but the input "
+                f"decoder {last} gives {shape_text(self.decoder.shape_out)}, but the input "
                 f"{shape_text(self.input_shape)} with this likelihood needs {shape_text(needed)}"
             )
         self._max_parameters = spec.max_parameters

@@ -215,10 +215,14 @@ FAULTS: list[tuple[Any, list[str]]] = [
     ({**FACES, "encode": []}, ["encode", "at least 1"]),
     ({**FACES, "encode": [(32, 3)]}, ["encode.0", "missing"]),
     ({**FACES, "encode": [(32, 3, (2, 2, 2))]}, ["encode 0: has 3 strides, needs one or 2"]),
+    (
+        {**FACES, "encode": [(8, 3, 2), (8, 3, 999)]},
+        ["encoder layer of encode 1 (8, 3, 999): its stride of 999 goes beyond the size 256"],
+    ),
     ({**FACES, "laten": 3}, ["unknown key 'laten': did you mean 'latent'?"]),
     (
         {**FACES, "decode": [(32, 3, 2), (16, 3, 2)]},
-        ["decoder layer 7 (conv {channels: 3}) gives 3×16×16", "needs 3×512×512"],
+        ["decoder layer behind decode 1 (16, 3, 2) gives 3×16×16", "needs 3×512×512"],
     ),
 ]
 

@@ -22,6 +22,7 @@ from convae.core.errors import ConfigError
 from convae.core.types import Shape
 from convae.model.description import MAX_PARAMETERS, MostParameters, Spec
 from convae.model.mirror import ceilings, output_padding, raw_channels
+from convae.model.network import Translated
 from convae.model.vae import VAE
 
 Convolution = tuple[Positive, PerAxis, PerAxis]
@@ -64,16 +65,21 @@ def from_arch_def(data: Mapping[str, Any], source: str) -> dict[str, Any]:
         steps = _per_axis(strides, len(sizes), f"{source}: encode {index}")
         sizes = [-(-size // step) for size, step in zip(sizes, steps, strict=True)]
     first = (given.encode[-1][0], *sizes)
-    encoder = [part for conv in given.encode for part in ({"conv": _written(conv)}, "relu")]
+    encoder: list[Any] = []
+    for index, conv in enumerate(given.encode):
+        encoder += [Translated({"conv": _written(conv)}, f"layer of encode {index} {conv}"), "relu"]
     decoder: list[Any] = [{"linear": {"features": math.prod(first)}}, "relu", {"unflatten": {"to": list(first)}}]
-    for conv, added in zip(decode, _added(decode, shape, first, source), strict=True):
-        decoder += [{"conv-transpose": {**_written(conv), **added}}, "relu"]
+    added = _added(decode, shape, first, source)
+    for index, (conv, more) in enumerate(zip(decode, added, strict=True)):
+        where = f"decode {index} {conv}" if given.decode else f"encode {len(decode) - 1 - index} {conv}, mirrored"
+        decoder += [Translated({"conv-transpose": {**_written(conv), **more}}, f"layer of {where}"), "relu"]
+    last = {"conv": {"channels": raw_channels(given.likelihood, shape)}}
     return {
         "name": given.name,
         "input": shape,
         "encoder": [*encoder, "flatten"],
         "bottleneck": {"gaussian": {"latent": given.latent}},
-        "decoder": [*decoder, {"conv": {"channels": raw_channels(given.likelihood, shape)}}],
+        "decoder": [*decoder, Translated(last, f"layer behind {where}")],
         "likelihood": given.likelihood,
         "max_parameters": given.max_parameters,
     }
