@@ -32,7 +32,8 @@ def test_published_weights_become_an_artifact(weights: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    ("form", "part"), [("image-vae", "vae.pth: not the weights of image-vae"), ("torch-vea", "did you mean 'torch-vae'?")]
+    ("form", "part"),
+    [("image-vae", "vae.pth: not the weights of image-vae"), ("torch-vea", "did you mean 'torch-vae'?")],
 )
 def test_a_refused_file_leaves_nothing(form: str, part: str, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("import", weights, "--as", form, "--out", weights.parent / "model", code=2)

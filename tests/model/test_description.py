@@ -84,7 +84,10 @@ FAULTS: list[tuple[Any, list[str]]] = [
     (encoder({"conv": {}, "relu": {}}), ["encoder layer 0: needs a layer's name or a mapping"]),
     (
         encoder({"residual": {"layers": [{"conv": {"channels": 1, "kernel": "q"}}]}}),
-        ["encoder layer 0 (residual", "branch layer 0 (conv {channels: 1, kernel: q}): kernel: input should be a valid"],
+        [
+            "encoder layer 0 (residual",
+            "branch layer 0 (conv {channels: 1, kernel: q}): kernel: input should be a valid",
+        ],
     ),
     (encoder({"conv": 3}), ["encoder layer 0: the arguments of conv must be a mapping, got 3"]),
     (encoder(7), ["encoder layer 0: needs a layer's name", "got 7"]),

@@ -6,7 +6,6 @@ import json
 import numbers
 import os
 import re
-import re
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path

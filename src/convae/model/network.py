@@ -146,11 +146,7 @@ class Network(nn.Sequential):
 
     def sees_everything(self) -> str | None:
         """The first layer of which an output may depend on the whole image, as the user wrote it; None without one."""
-        found = (
-            item.where
-            for item, layer in zip(self.items, self, strict=True)
-            if sees_everything(layer)
-        )
+        found = (item.where for item, layer in zip(self.items, self, strict=True) if sees_everything(layer))
         return next(found, None)
 
     def __iter__(self) -> Iterator[Layer]:
