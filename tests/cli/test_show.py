@@ -23,6 +23,15 @@ def test_a_network_that_takes_other_sizes_says_which(capsys: pytest.CaptureFixtu
     assert "multiples of 8×8" in capsys.readouterr().out
 
 
+def test_a_long_layer_goes_on_below_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    run("show", "resnet", "size=tiny")
+    lines = capsys.readouterr().out.splitlines()
+    first = next(number for number, line in enumerate(lines) if "residual {" in line and "}]}" not in line)
+    starts = [len(line) - len(line.lstrip()) for line in lines[first : first + 2]]
+    assert starts[0] == starts[1] == 4
+    assert lines[first + 1].split()[0] not in ("silu", "flatten", "residual")
+
+
 @pytest.mark.parametrize("notation", ["yaml", "codes"])
 def test_what_is_printed_can_be_shown_again(notation: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("show", "sd-f8", "input=[1,16,16]", "width=32", "--as", "yaml")

@@ -63,6 +63,7 @@ def _table(model: VAE) -> Table:
     """One line for each layer, and the sums."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
+    from rich.padding import Padding
     from rich.table import Table
 
     from convae.core.names import shape_text
@@ -72,14 +73,15 @@ def _table(model: VAE) -> Table:
     title = f"{model.name}: input {shape_text(model.input_shape)}, latent {shape_text(model.latent_shape)}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("layer", overflow="fold")
-    for name in ("output shape", "parameters", "FLOPs", "receptive field"):
+    for name in ("output shape", "parameters", "FLOPs", "receptive\nfield"):
         table.add_column(name, justify="right", no_wrap=True)
     for part in dict.fromkeys(row.part for row in rows):
         table.add_row(f"[bold]{part}[/]")
         for row in rows:
             if row.part == part:
                 counts = (f"{row.parameters:,}" if row.parameters else "", engineering(row.flops))
-                table.add_row(f"  {escape(row.layer)}", shape_text(row.shape), *counts, _field(row.field))
+                layer = Padding(escape(row.layer), (0, 0, 0, 2))  # which its further lines have, too
+                table.add_row(layer, shape_text(row.shape), *counts, _field(row.field))
     table.add_section()
     parameters, flops = (sum(getattr(row, name) for row in rows) for name in ("parameters", "flops"))
     table.add_row("[bold]total[/]", "", f"{parameters:,}", engineering(flops), "")

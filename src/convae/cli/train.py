@@ -18,7 +18,7 @@ def train(
     ] = None,
     data: Annotated[str | None, typer.Option(help="A data set's name or a folder of images.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie on this machine.")] = None,
-    preset: Annotated[str | None, typer.Option(help="A named architecture; see `convae show`.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A named architecture; see `convae presets`.")] = None,
     latent: Annotated[int | None, typer.Option(help="Latent values, or channels of a latent map.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes through the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in a step.")] = None,
