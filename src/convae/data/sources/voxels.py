@@ -14,13 +14,12 @@ from convae.core.random import numpy_generator
 from convae.data.places import Places
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
 
+Values = NDArray[np.float64]
 BODIES = ("box", "ellipsoid", "cylinder", "torus")
-_FINE = 2
-"""Points along each axis of a voxel whose mean is its value."""
 
 
 class Voxels(Source):
-    """Boxes, ellipsoids, cylinders and tori, white on black, in any turn, with soft edges.
+    """Boxes, ellipsoids, cylinders and tori, white on black, turned about the first axis, with soft edges.
 
     What a body is depends on the seed and its number alone, so that a larger set begins with the smaller. The label is
     its kind.
@@ -36,7 +35,7 @@ class Voxels(Source):
         self,
         places: Places,
         *,
-        count: Positive = 2_000,
+        count: Positive = 4_000,
         size: Annotated[int, Field(ge=8, le=256)] = 24,
         seed: NonNegative = 0,
     ) -> None:
@@ -45,7 +44,7 @@ class Voxels(Source):
 
     def fingerprint(self) -> str:
         """The arguments, and a version of the drawing."""
-        return f"voxels 1 {self._count} {self._size} {self._seed}"
+        return f"voxels 2 {self._count} {self._size} {self._seed}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """The size asked for, one channel."""
@@ -63,20 +62,41 @@ class Voxels(Source):
 
 
 def draw(body: str, size: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """(size, size, size, 1) a body of a kind, in a random turn, of random proportions, near the middle."""
-    axis = 2 * (np.arange(size * _FINE) + 0.5) / (size * _FINE) - 1
-    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1) - random.uniform(-0.2, 0.2, 3)
-    # The orthogonal factor of a normal matrix is an even choice among all turns (and reflections).
-    turn, _ = np.linalg.qr(random.standard_normal((3, 3)))
-    x, y, z = np.moveaxis(points @ turn / random.uniform(0.4, 0.65, 3), -1, 0)
+    """(size, size, size, 1) a body of a kind, up to an eighth turned, of random proportions, near the middle."""
+    axis = 2 * (np.arange(size) + 0.5) / size - 1
+    depth, height, width = np.meshgrid(*(axis - move for move in random.uniform(-0.1, 0.1, 3)), indexing="ij")
+    # No more: a body looks the same after half a turn, and all of them would lie on a ring, with a hole in it.
+    angle = random.uniform(-np.pi / 4, np.pi / 4)
+    across, along = (
+        np.cos(angle) * height - np.sin(angle) * width,
+        np.sin(angle) * height + np.cos(angle) * width,
+    )
+    scale = random.uniform(0.45, 0.7, 3)
+    x, y, z = across / scale[0], along / scale[1], depth / scale[2]
     if body == "box":
-        inside = np.maximum(np.maximum(np.abs(x), np.abs(y)), np.abs(z)) <= 0.8
+        outside = _largest(*((np.abs(at) - 0.85) * by for at, by in zip((x, y, z), scale, strict=True)))
     elif body == "ellipsoid":
-        inside = x * x + y * y + z * z <= 1
+        outside = _distance(np.sqrt(x * x + y * y + z * z) - 1, (x, y, z), scale)
     elif body == "cylinder":
-        inside = (x * x + y * y <= 0.6) & (np.abs(z) <= 1)
+        outside = _largest(_distance(np.hypot(x, y) - 0.8, (x, y), scale), (np.abs(z) - 1) * scale[2])
     else:
-        inside = (np.sqrt(x * x + y * y) - 0.75) ** 2 + z * z <= 0.1
-    cover = inside.reshape(size, _FINE, size, _FINE, size, _FINE).mean((1, 3, 5))
+        ring = np.hypot(x, y)
+        away = ring - 0.75
+        outside = _distance(np.hypot(away, z) - 0.32, (away * x / ring, away * y / ring, z), scale)
+    # A voxel is covered by as much as the surface is inside of its middle, in voxels.
+    cover = np.clip(0.5 - outside * size / 2, 0, 1)
     voxels: NDArray[np.uint8] = np.rint(255 * cover).astype(np.uint8)[..., None]
     return voxels
+
+
+def _distance(level: Values, towards: tuple[Values, ...], scale: Values) -> Values:
+    """From where `level` is zero, to first order: `level` by its slope, which points `towards`, in stretched axes."""
+    steps = zip(towards, scale, strict=False)
+    length = np.sqrt(sum((at * at for at in towards), np.zeros(())))
+    slope = np.sqrt(sum(((at / by) ** 2 for at, by in steps), np.zeros(()))) / np.maximum(length, 1e-9)
+    found: Values = level / np.maximum(slope, 1e-9)
+    return found
+
+
+def _largest(*values: Values) -> Values:
+    return np.maximum.reduce(values)
