@@ -45,7 +45,7 @@ class Signals(Source):
 
     def fingerprint(self) -> str:
         """The arguments, and a version of the drawing."""
-        return f"signals 2 {self._count} {self._length} {self._noise} {self._seed}"
+        return f"signals 3 {self._count} {self._length} {self._noise} {self._seed}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """The length asked for, one channel."""

@@ -44,7 +44,7 @@ class Voxels(Source):
 
     def fingerprint(self) -> str:
         """The arguments, and a version of the drawing."""
-        return f"voxels 2 {self._count} {self._size} {self._seed}"
+        return f"voxels 3 {self._count} {self._size} {self._seed}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """The size asked for, one channel."""
@@ -99,4 +99,5 @@ def _distance(level: Values, towards: tuple[Values, ...], scale: Values) -> Valu
 
 
 def _largest(*values: Values) -> Values:
-    return np.maximum.reduce(values)
+    largest: Values = np.maximum.reduce(values)
+    return largest
