@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--size", default="tiny", help="of resnet")
     parser.add_argument("--only", help="names of presets, with commas between")
     parser.add_argument("--steps", type=int, default=1000, help="0 for the costs alone")
-    parser.add_argument("--rates", default="1e-3,2e-3,4e-3", help="learning rates, the best of which counts")
+    parser.add_argument("--rates", default="4e-3,8e-3,16e-3,32e-3", help="learning rates, the best of which counts")
     parser.add_argument("--seeds", default="0", help="the first chooses the rate")
     parser.add_argument("--first", action="store_true", help="the first steps of every preset instead")
     given = parser.parse_args()

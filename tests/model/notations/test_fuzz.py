@@ -1,6 +1,6 @@
 """Mutated descriptions build and come back the same, or are refused by a sentence; nothing else ever happens.
 
-`CONVAE_FUZZ=20000 pytest tests/model/notations/test_fuzz.py` tries more of them.
+`CONVAE_FUZZ=2900 pytest tests/model/notations/test_fuzz.py` tries 20,300 of them.
 """
 
 from __future__ import annotations
