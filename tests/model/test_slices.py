@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -38,6 +38,7 @@ STEPS = st.one_of(
 )
 
 
+@example(layers=[{"conv": {"channels": 3, "kernel": 2, "padding": 0}}, {"pixel-unshuffle": {}}], size=21, rows=1)
 @given(layers=st.lists(STEPS, min_size=1, max_size=6), size=st.integers(20, 60), rows=st.integers(1, 30))
 @settings(max_examples=60)
 def test_any_local_layers_give_the_same_in_slices(layers: list[Any], size: int, rows: int) -> None:
