@@ -44,7 +44,7 @@ class Voxels(Source):
 
     def fingerprint(self) -> str:
         """The arguments, and a version of the drawing."""
-        return f"voxels 3 {self._count} {self._size} {self._seed}"
+        return f"voxels 4 {self._count} {self._size} {self._seed}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """The size asked for, one channel."""
@@ -62,11 +62,11 @@ class Voxels(Source):
 
 
 def draw(body: str, size: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """(size, size, size, 1) a body of a kind, up to an eighth turned, of random proportions, near the middle."""
+    """(size, size, size, 1) a body of a kind, up to a sixteenth turned, of random proportions, near the middle."""
     axis = 2 * (np.arange(size) + 0.5) / size - 1
     depth, height, width = np.meshgrid(*(axis - move for move in random.uniform(-0.1, 0.1, 3)), indexing="ij")
-    # No more: a body looks the same after half a turn, and all of them would lie on a ring, with a hole in it.
-    angle = random.uniform(-np.pi / 4, np.pi / 4)
+    # No more: a quarter turn exchanges two sides, so turns of an eighth to either way close a ring, with a hole in it.
+    angle = random.uniform(-np.pi / 8, np.pi / 8)
     across, along = (
         np.cos(angle) * height - np.sin(angle) * width,
         np.sin(angle) * height + np.cos(angle) * width,
