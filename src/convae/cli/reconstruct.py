@@ -58,6 +58,6 @@ def reconstruct(
                 write_image(image, path)
             done += len(batch)
             bar(done, len(wanted), "reconstructing (images)")
-    title = f"{loaded.name}: {images.source} images ({split}){drawn_as(loaded, drawn)}"
+    title = f"{loaded.name}: {images.source} ({split}){drawn_as(loaded, drawn)}"
     save(pairs(torch.cat(originals), torch.cat(reconstructions), title=title), sheet)
     wrote(sheet, show)

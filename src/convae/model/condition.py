@@ -23,7 +23,8 @@ class Condition(nn.Module):
 
     Args:
         classes: how many there are; labels are the numbers from 0 on.
-        channels: values of the vector of a class.
+        channels: values of the vector of a class. The vectors begin as random ones: with two or three values some
+            classes begin nearly alike, and what sets them apart may never be learned.
     """
 
     def __init__(self, *, classes: Positive, channels: Positive = 8) -> None:

@@ -105,7 +105,7 @@ def test_squeeze_excitation_weighs_whole_channels() -> None:
 
 def test_dropout_of_whole_channels_drops_them_whole_and_keeps_the_mean() -> None:
     x = torch.ones(200, 8, 3, 3)
-    dropped = network((8, 3, 3), {"dropout": {"share": 0.25, "whole_channels": True}})(x)
+    dropped = network((8, 3, 3), {"dropout": {"rate": 0.25, "whole_channels": True}})(x)
     assert dropped.flatten(2).mean(2).unique().tolist() == pytest.approx([0, 4 / 3])
     assert dropped.mean().item() == pytest.approx(1, abs=0.1)
 

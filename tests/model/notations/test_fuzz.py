@@ -38,7 +38,7 @@ OWN: dict[str, Any] = {
         "flatten",
     ],
     "bottleneck": {"gaussian": {"latent": 3}},
-    "decoder": [{"linear": {"features": 576}}, {"unflatten": {"to": [3, 16, 12]}}, {"dropout": {"share": 0.1}}],
+    "decoder": [{"linear": {"features": 576}}, {"unflatten": {"to": [3, 16, 12]}}, {"dropout": {"rate": 0.1}}],
     "likelihood": {"gaussian": {"sigma": 0.2, "link": "tanh"}},
 }
 CODES: dict[str, Any] = {

@@ -53,7 +53,7 @@ class Bottleneck(nn.Module):
         """What the features say of the latent."""
         raise NotImplementedError
 
-    def forward(self, features: Tensor, generator: Generators | None, sample: bool) -> Bottled:
+    def forward(self, features: Tensor, generator: Generators | None = None, sample: bool = True) -> Bottled:
         """(batch, *features) to a latent, drawn from the posterior or, without `sample`, its mean."""
         raise NotImplementedError
 

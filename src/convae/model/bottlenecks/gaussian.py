@@ -97,7 +97,7 @@ class Gaussian(Bottleneck):
         mean, logvar = wide(features).chunk(2, dim=1)
         return GaussianPosterior(mean, logvar.clamp(*LOGVAR_RANGE))
 
-    def forward(self, features: Tensor, generator: Generators | None, sample: bool) -> Bottled:
+    def forward(self, features: Tensor, generator: Generators | None = None, sample: bool = True) -> Bottled:
         """The latent, its posterior and the term `kl` (nats per image)."""
         posterior = self.posterior(features)
         latent = posterior.sample(generator) if sample else posterior.mean

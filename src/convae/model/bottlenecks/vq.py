@@ -130,7 +130,7 @@ class VQ(Bottleneck):
         """(batch, *features) to the nearest entries, in float32 or wider."""
         return self._nearest(self._values(features))
 
-    def forward(self, features: Tensor, generator: Generators | None, sample: bool) -> Bottled:
+    def forward(self, features: Tensor, generator: Generators | None = None, sample: bool = True) -> Bottled:
         """The entries, with the squared distances to them (squared latent units per image) as terms.
 
         In training the code book moves: first the dead entries, and after the pass, with `ema`, all others.

@@ -22,7 +22,7 @@ class Dropout(Layer):
 
     Args:
         shape: any.
-        share: probability of zeroing a value, in [0, 1).
+        rate: probability of zeroing a value, in [0, 1).
         whole_channels: zero whole channels instead of single values.
     """
 
@@ -30,22 +30,22 @@ class Dropout(Layer):
     counted: Counted | None = None
 
     def __init__(
-        self, shape: Shape, *, share: Annotated[float, Field(ge=0, lt=1)] = 0.5, whole_channels: bool = False
+        self, shape: Shape, *, rate: Annotated[float, Field(ge=0, lt=1)] = 0.5, whole_channels: bool = False
     ) -> None:
         super().__init__(shape)
-        self.share = share
+        self.rate = rate
         self.whole_channels = whole_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
-        if not self.training or not self.share:
+        if not self.training or not self.rate:
             return x
         whole = self.whole_channels and x.ndim >= 3
         values = x.new_ones(x.shape[:2]) if whole else x
         if self.counted is None:
-            factors = F.dropout(torch.ones_like(values), self.share)
+            factors = F.dropout(torch.ones_like(values), self.rate)
         else:
-            kept, factors = 1 - self.share, torch.empty_like(values)
+            kept, factors = 1 - self.rate, torch.empty_like(values)
             for row, generator in zip(factors, self.counted.each(len(x), x.device), strict=True):
                 row.bernoulli_(kept, generator=generator)
             factors /= kept
