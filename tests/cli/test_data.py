@@ -36,6 +36,7 @@ def test_the_figures_are_those_of_the_digits(tmp_path: Path, capsys: pytest.Capt
     assert f"{images.mean():.3f}"[:5] in out
     assert "1,797" in out
     assert "0: 178" in out
+    assert "crop" not in out, "they are stored at their own size"
     run("data", "digits", "--out", tmp_path, code=2)
     assert "--force" in capsys.readouterr().err
 

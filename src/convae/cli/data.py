@@ -85,10 +85,11 @@ def _rows(split: Split, config: DataConfig, measured: Statistics) -> list[tuple[
         if smallest == largest
         else f"sizes between {shape_text(smallest)} and {shape_text(largest)}"
     )
+    changed = "" if smallest == largest == list(split.shape[1:]) else f", {config.fit} from {sizes}"
     rows = [
         ("images", f"{len(split):,}"),
         ("split", _parts(config)),
-        ("stored as", f"{shape_text(split.shape)} {split.kind} (channels first), {config.fit} from {sizes}"),
+        ("stored as", f"{shape_text(split.shape)} {split.kind} (channels first){changed}"),
         ("values", " ".join(f"{a:.4f}…{b:.4f}" for a, b in zip(measured.low, measured.high, strict=True))),
         ("mean", " ".join(f"{value:.4f}" for value in measured.mean)),
         ("standard deviation", " ".join(f"{value:.4f}" for value in measured.std)),
