@@ -118,7 +118,7 @@ def trained(split: Split) -> Network:
         "batch-norm",
         "relu",
         "flatten",
-        {"dropout": {"share": 0.3}},
+        {"dropout": {"rate": 0.3}},
         {"linear": {"features": 64}},
         "relu",
         {"linear": {"features": int(split.labels.max()) + 1}},

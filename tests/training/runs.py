@@ -16,7 +16,7 @@ RECIPE: dict[str, Any] = {
             {"conv": {"channels": 4, "stride": 2}},
             "batch-norm",
             "relu",
-            {"dropout": {"share": 0.1}},
+            {"dropout": {"rate": 0.1}},
             "flatten",
         ],
         "bottleneck": {"gaussian": {"latent": 3}},

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ConfigError
 from convae.data import DataConfig, open_split
 from convae.evaluation import evaluate
 from convae.latents import anomaly_scores, decode, encode
+from convae.pictures.grid import grid
 from convae.training import Run, resume, train
 
 CONDITIONAL: dict[str, Any] = {
@@ -55,6 +57,10 @@ def test_a_conditional_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     resume(tmp_path / "run")
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
     assert list((tmp_path / "run" / "pictures").glob("*-interpolations.png"))
+    with Image.open(tmp_path / "run" / "pictures" / "epoch-0001-samples.png") as sheet:
+        drawn = torch.zeros(64, *RECIPE["model"]["input"])
+        assert sheet.size == grid(drawn, captions=["0"] * 64, title="samples").size, "each sample tells its class"
+        assert sheet.size != grid(drawn, title="samples").size
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from PIL.Image import Image
 from convae.core.errors import DataError
 from convae.core.random import torch_generator
 from convae.data import in_order
+from convae.model.vae import VAE
 from convae.pictures.grid import grid, pairs
 from convae.pictures.save import save
 from convae.training.checkpoint import TrainingState
@@ -69,7 +70,9 @@ class Gallery:
         sampled = model.sample(SAMPLED, generator)
         title = f"{split.name} images, epoch {epoch}"
         self._save(pairs(batch.images.cpu(), decoded.cpu(), title=title), f"epoch-{epoch:04d}-reconstructions.png")
-        self._save(grid(sampled.cpu(), title=f"samples, epoch {epoch}"), f"epoch-{epoch:04d}-samples.png")
+        captions = _captions(model, split.classes)
+        sheet = grid(sampled.cpu(), captions=captions, title=f"samples, epoch {epoch}")
+        self._save(sheet, f"epoch-{epoch:04d}-samples.png")
         ways = min(WAYS, len(latents) // 2)
         if ways:
             ends = latents[: 2 * ways].reshape(ways, 2, *latents.shape[1:])
@@ -104,3 +107,11 @@ class Gallery:
         stages = begins if len(plan.stages) > 1 else []
         figure = curves(panels, x_label="epoch", units=units, title=self._experiment.recipe.title, stages=stages)
         save(figure, self._folder.pictures / "curves.png")
+
+
+def _captions(model: VAE, names: tuple[str, ...] | None) -> list[str] | None:
+    """What the samples of a conditional model are of: the classes by turns."""
+    if model.condition is None:
+        return None
+    numbers = [number % model.condition.classes for number in range(SAMPLED)]
+    return [names[number] if names and number < len(names) else str(number) for number in numbers]
