@@ -18,6 +18,19 @@ def test_a_preset_with_arguments_is_shown_layer_by_layer(capsys: pytest.CaptureF
         assert part in out
 
 
+def test_a_name_is_printed_and_drawn_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = r"x [/] [small] a $\frac{$ b"
+    run("show", *SMALL, "--draw", tmp_path / "plain.png")
+    run("show", *SMALL, "--as", "yaml")
+    (tmp_path / "named.yaml").write_text(
+        capsys.readouterr().out.partition("\n")[2].replace("name: torch-vae", f"name: '{name}'")
+    )
+    run("show", tmp_path / "named.yaml")
+    assert f"{name}: input 1×12×10" in capsys.readouterr().out
+    run("show", tmp_path / "named.yaml", "--draw", tmp_path / "named.png")
+    assert (tmp_path / "named.png").read_bytes() != (tmp_path / "plain.png").read_bytes()
+
+
 def test_a_network_that_takes_other_sizes_says_which(capsys: pytest.CaptureFixture[str]) -> None:
     run("show", "sd-f8", "input=[1,16,16]", "width=8")
     assert "multiples of 8×8" in capsys.readouterr().out

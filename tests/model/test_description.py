@@ -121,6 +121,10 @@ SHAPES: list[tuple[Any, list[str]]] = [
     ),
     (encoder({"conv": {"channels": 4, "kernel": [3, 3, 3]}}), ["kernel has 3 numbers, needs one or 2"]),
     (encoder({"conv": {"channels": 4, "groups": 3}}), ["1 input and 4 output channels into 3 groups"]),
+    (
+        encoder({"conv": {"channels": 4}}, {"attention": {"norm": "max-pool"}}),
+        ["encoder layer 1 (attention", "its norm turns 4×8×8 into 4×4×4; it needs one that keeps the sizes"],
+    ),
     (encoder("max-pool", "max-pool", "max-pool", "max-pool"), ["encoder layer 3 (max-pool)", "1×1×1"]),
     (encoder({"unflatten": {"to": [1, 8]}}), ["encoder layer 0", "0 spatial axes", "1×8×8"]),
     (
@@ -150,6 +154,33 @@ def test_a_layer_that_does_not_fit_is_named_with_what_it_got_and_needs(spec: Any
         convae.build(spec)
     for part in parts:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (encoder({"conv": {"channels": 8, "padding": 3 * 10**8}}), "bottleneck gaussian: cannot take the shape"),
+        ({**GOOD, "condition": {"classes": 2**31 - 1, "channels": 2**31 - 1}}, "condition: cannot be made"),
+        ({"preset": "dcgan", "filters": 10**9}, "encoder layer 2 .* cannot take the shape"),
+    ],
+)
+def test_what_no_memory_holds_is_named_without_the_words_of_the_library(written: Any, message: str) -> None:
+    with pytest.raises(ConvaeError, match=rf"{message}.* \(larger than any memory\)"):
+        convae.build(written)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"preset": "sd-f8", "multipliers": []},
+        {"preset": "sd-f8", "blocks": 10**9},
+        {"preset": "arch-def-512", "filters": []},
+        {"preset": "image-vae", "layers": 2**31 - 1},
+    ],
+)
+def test_presets_refuse_depths_that_no_network_has(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"preset {given['preset']}: {list(given)[1]}"):
+        resolve(given)
 
 
 def test_a_huge_model_is_refused_before_anything_is_allocated() -> None:

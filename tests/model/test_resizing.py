@@ -38,11 +38,22 @@ def test_other_sizes_go_through_with_the_same_weights(spec: dict[str, Any], step
 def test_sizes_between_the_steps_are_refused_with_those_that_fit() -> None:
     model = convae.build(SPECS[0][0])
     with pytest.raises(
-        ShapeError, match="takes images of 3×32×32, or sizes that differ from these by multiples of 16×16"
+        ShapeError, match="takes images of 3×32×32, or sizes that differ from the input's by multiples of 16×16"
     ):
         model.encode(torch.rand(1, 3, 40, 32))
     with pytest.raises(ShapeError, match="got 3×0×32"):
         model.encode(torch.rand(1, 3, 0, 32))
+
+
+def test_sizes_too_small_for_a_layer_are_refused_with_the_reason() -> None:
+    layers = [{"conv": {"channels": 2, "kernel": 5, "padding": 0}}, {"conv-transpose": {"channels": 2, "kernel": 5}}]
+    layers[1]["conv-transpose"]["padding"] = 0
+    model = convae.build({"input": [1, 9, 9], "encoder": layers, "decoder": ["relu"]})
+    assert model(torch.rand(1, 1, 6, 20)).latent.shape == (1, 1, 6, 20)
+    with pytest.raises(
+        ShapeError, match=r"takes images of 1×9×9, or other sizes, got 1×3×9: encoder layer 0 .* at least 5"
+    ):
+        model.encode(torch.rand(1, 1, 3, 9))
 
 
 def test_a_flatten_ties_the_network_to_its_sizes() -> None:

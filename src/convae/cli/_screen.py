@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-# A pipe has no width; tables need one.
-results = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-notes = Console(stderr=True, highlight=False)
+# A pipe has no width; tables need one. What is printed may hold names that people chose: no brackets mean anything.
+results = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
+notes = Console(stderr=True, highlight=False, markup=False)
 BESIDE = {"split", "step", "epoch", "total", "total_at_end", "lr", "gradient_norm", "clipped", "skipped"} | {
     "loss_scale",
     "codes_used",

@@ -32,7 +32,7 @@ def presets(
         rows.append([name, *shapes, engineering(parameters), engineering(flops), PRESETS.summary(name)])
     if markdown:
         lines = [head, ["---", *["---:"] * 4, "---"], *rows]
-        results.print("\n".join(f"| {' | '.join(line)} |" for line in lines), markup=False, soft_wrap=True)
+        results.print("\n".join(f"| {' | '.join(line)} |" for line in lines), soft_wrap=True)
         return
     table = Table(box=SIMPLE_HEAD)
     for place, name in enumerate(head):

@@ -39,7 +39,7 @@ def show(
 
         wrote(save(structure(summary(described), input_shape=described.input_shape, title=described.name), draw))
     elif notation is not None:
-        results.print(NOTATIONS.get(notation)(described.spec), end="", markup=False, soft_wrap=True)
+        results.print(NOTATIONS.get(notation)(described.spec), end="", soft_wrap=True)
     else:
         results.print(_table(described))
 
@@ -62,7 +62,6 @@ def _described(model: str, overrides: list[str]) -> VAE:
 def _table(model: VAE) -> Table:
     """One line for each layer, and the sums."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.padding import Padding
     from rich.table import Table
 
@@ -76,17 +75,17 @@ def _table(model: VAE) -> Table:
     for name in ("output shape", "parameters", "FLOPs", "receptive\nfield"):
         table.add_column(name, justify="right", no_wrap=True)
     for part in dict.fromkeys(row.part for row in rows):
-        table.add_row(f"[bold]{part}[/]")
+        table.add_row(part, style="bold")
         for row in rows:
             if row.part == part:
                 counts = (f"{row.parameters:,}" if row.parameters else "", engineering(row.flops))
-                layer = Padding(escape(row.layer), (0, 0, 0, 2))  # which its further lines have, too
+                layer = Padding(row.layer, (0, 0, 0, 2))  # which its further lines have, too
                 table.add_row(layer, shape_text(row.shape), *counts, _field(row.field))
     table.add_section()
     parameters, flops = (sum(getattr(row, name) for row in rows) for name in ("parameters", "flops"))
-    table.add_row("[bold]total[/]", "", f"{parameters:,}", engineering(flops), "")
-    if model.size_step is not None:
-        table.caption = f"also takes sizes that differ from the input's by multiples of {shape_text(model.size_step)}"
+    table.add_row("total", "", f"{parameters:,}", engineering(flops), "", style="bold")
+    if model.other_sizes is not None:
+        table.caption = f"also takes {model.other_sizes}"
     return table
 
 

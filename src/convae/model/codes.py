@@ -13,7 +13,7 @@ from typing import Any
 
 from convae.core.arguments import arguments
 from convae.core.errors import ConfigError
-from convae.core.names import shown, unknown
+from convae.core.names import nearest, shown, unknown
 from convae.core.types import Shape
 from convae.model.layers import LAYERS
 
@@ -174,13 +174,16 @@ WORDS: dict[str, Word] = {
     "Lin": _simple("linear", **{"in": "in", "out": "features"}),
 }
 """Every code, in the order in which a layer's code is looked for."""
-_FORM = re.compile(r"(?:(?P<times>\d+)\*)?(?P<letters>[A-Za-z]\w*?)(?P<numbers>(?:_\d+)*)")
+_FORM = re.compile(r"(?:(?P<times>\d+)\*)?(?P<letters>[A-Za-z]\w*?)(?P<numbers>(?:_\d+)*)", re.ASCII)
+_ATTEMPT = re.compile(r"[*(,]|[_-]\s*-?\d|^\s*\d", re.ASCII)
+"""What no layer's name has: a repeat, or numbers behind something."""
 
 
 def is_code(text: str) -> bool:
-    """Whether an entry of a list is meant as a code: known letters, numbers behind underscores, or a repeat."""
+    """Whether an entry of a list is meant as a code: known letters, or what looks like numbers or a repeat."""
     form = _FORM.fullmatch(text)
-    return form is not None and bool(form["letters"] in WORDS or form["numbers"] or form["times"])
+    known = form is not None and form["letters"] in WORDS
+    return known or (bool(_ATTEMPT.search(text)) and text.replace("_", "-") not in LAYERS)
 
 
 def repeats(text: str) -> int:
@@ -197,20 +200,36 @@ def read_code(text: str, where: str) -> tuple[int, Code]:
     """
     form = _FORM.fullmatch(text)
     if form is None or form["letters"] not in WORDS:
-        letters = text if form is None else form["letters"]
-        raise ConfigError(f"{where} ({shown(text)}): {unknown('layer code', letters, WORDS)}")
+        raise ConfigError(f"{where} ({shown(text)}): {_no_code(text)}")
     word = WORDS[form["letters"]]
     digits = form["numbers"].split("_")[1:]
     times = form["times"] or "1"
     if not word.needed <= len(digits) <= len(word.numbers):
-        raise ConfigError(
-            f"{where} ({shown(text)}): needs {form['letters']}{''.join(f'_{n}' for n in word.numbers)}, "
-            f"got {len(digits)} numbers"
-        )
+        raise ConfigError(f"{where} ({shown(text)}): needs {_written(form['letters'])}, got {len(digits)} numbers")
     if max(map(len, [*digits, times])) > 9 or not 1 <= int(times) <= MAX_REPEATS:
         raise ConfigError(f"{where} ({shown(text)}): needs numbers below a billion and 1 to {MAX_REPEATS} repeats")
     numbers = dict(zip(word.names, map(int, digits), strict=False))
     return int(times), Code(text, word.layer, word.read(numbers), numbers.get("in"), word.axes)
+
+
+def _written(letters: str) -> str:
+    """How a code is written, with names in place of its numbers."""
+    numbers = WORDS[letters].numbers
+    return letters + "".join(f"_{name}" for name in numbers) if numbers else f"{letters} without numbers"
+
+
+def _no_code(text: str) -> str:
+    """Why a text is no code, and which is nearest to it, by the code's letters or by its layer's name."""
+    found = re.search(r"[A-Za-z][A-Za-z0-9]*", re.sub(r"^\W*\d+\s*[xX](?=[A-Za-z])", "", text), re.ASCII)
+    letters = found[0] if found else text
+    choices = {**{WORDS[code].layer: code for code in reversed(WORDS)}, **{code: code for code in WORDS}}
+    close = nearest(letters, choices)
+    if close is None:
+        return unknown("layer code", letters, WORDS)
+    code = choices[close]
+    if code.lower() == letters.lower():
+        return f"is no layer code: it is written {_written(code)}, and with N* in front to repeat it"
+    return f"unknown layer code '{letters}': did you mean '{code}'?"
 
 
 def write_code(layer: str, given: Given, shape: Shape) -> str | None:

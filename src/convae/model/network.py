@@ -233,6 +233,8 @@ def _entry(written: Any, where: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(written, Mapping) or len(written) != 1:
         raise ConfigError(f"{where}: needs a layer's name or a mapping of it to its arguments, got {shown(written)}")
     ((name, given),) = written.items()
+    if isinstance(name, str) and is_code(name):
+        raise ConfigError(f"{where}: a layer code stands alone, without a colon, got {shown(written)}")
     if not isinstance(name, str) or not isinstance(given, Mapping | None) or not _all_text(given or ()):
         raise ConfigError(f"{where}: the arguments of {name} must be a mapping, got {shown(given)}")
     return name.replace("_", "-"), dict(given or {})
@@ -261,19 +263,28 @@ def _fitted(item: Item, shape: Shape, where: str) -> tuple[Layer, Shape]:
     if item.code is not None:
         _expected(item.code, shape, where)
     given = arguments(target, item.given, where)
-    try:
+    with told(where, shape):
         layer: Layer = target(shape, **given)
         # Two images, since a batch norm in training refuses one value for each channel. On the meta device a batch
         # norm costs more than the convolution before it, and the first linear layer a second of imports.
         out = layer.shape_out() or tuple(layer(torch.empty(2, *shape)).shape[1:])
-    except (ConfigError, ShapeError) as error:
-        raise type(error)(f"{where}: {error}") from error
-    except (RuntimeError, ValueError, OverflowError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ShapeError(f"{where}: cannot take the shape {shape_text(shape)} ({reason})") from error
     if 0 in out:
         raise ShapeError(f"{where}: turns {shape_text(shape)} into the empty shape {shape_text(out)}")
     return layer, out
+
+
+@contextlib.contextmanager
+def told(where: str, shape: Shape = ()) -> Iterator[None]:
+    """Says where a part of a model could not be made, and of what shape, whatever the library has to say of it."""
+    try:
+        yield
+    except (ConfigError, ShapeError) as error:
+        raise type(error)(f"{where}: {error}") from error
+    except (RuntimeError, ValueError, OverflowError) as error:
+        fault = f"cannot take the shape {shape_text(shape)}" if shape else "cannot be made"
+        huge = "overflow" in str(error).lower()
+        reason = "larger than any memory" if huge else str(error).partition("\n")[0]
+        raise ShapeError(f"{where}: {fault} ({reason})") from error
 
 
 def _expected(code: Code, shape: Shape, where: str) -> None:

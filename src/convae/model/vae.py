@@ -25,7 +25,7 @@ from convae.model.description import Spec
 from convae.model.layers.base import Layer
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import Likelihood, LikelihoodHead
-from convae.model.network import Network, count, plain
+from convae.model.network import Network, count, plain, told
 
 Logits = Float[Tensor, "batch class"]
 
@@ -115,6 +115,15 @@ class VAE(nn.Module):
             return None
         reach = self.encoder.reach()
         return tuple(math.ceil(step) for step in reach.stride) if reach else (1,) * (len(self.input_shape) - 1)
+
+    @property
+    def other_sizes(self) -> str | None:
+        """The sizes of images beside the input's own that the model takes, in words; None without any."""
+        if self.size_step is None:
+            return None
+        if set(self.size_step) == {1}:
+            return "other sizes"
+        return f"sizes that differ from the input's by multiples of {shape_text(self.size_step)}"
 
     def use_slices(self, rows: int | None) -> None:
         """Computes encoder and decoder in slices wherever nothing is trained: less memory for a large image.
@@ -260,31 +269,34 @@ class VAE(nn.Module):
 
     def _checked(self, x: Tensor) -> Tensor:
         """`x`, if the model can take it."""
-        if not self._fits(tuple(x.shape[1:])):
-            wanted = shape_text(self.input_shape)
-            if self.size_step is not None:
-                wanted += f", or sizes that differ from these by multiples of {shape_text(self.size_step)}"
-            alone = ": one image is a batch of its own, image[None]" if tuple(x.shape) == self.input_shape else ""
-            raise ShapeError(f"model '{self.name}' takes images of {wanted}, got {shape_text(x.shape[1:])}{alone}")
+        shape = tuple(x.shape[1:])
+        if shape != self.input_shape and shape not in self._also_fit:
+            if (fault := self._misfit(shape)) is not None:
+                taken = ", or ".join([shape_text(self.input_shape), *([self.other_sizes] if self.other_sizes else [])])
+                alone = (
+                    ": one image is a batch of its own, image[None]" if tuple(x.shape) == self.input_shape else fault
+                )
+                raise ShapeError(f"model '{self.name}' takes images of {taken}, got {shape_text(shape)}{alone}")
+            self._also_fit.add(shape)
         if not x.is_floating_point():
             raise ShapeError(f"images are floats in [0, 1], got {x.dtype}: divide 8-bit images by 255")
         return x
 
-    def _fits(self, shape: Shape) -> bool:
-        """Whether images of a shape can be taken: a network built for them would be this very one."""
-        if shape == self.input_shape or shape in self._also_fit:
-            return True
+    def _misfit(self, shape: Shape) -> str | None:
+        """Why images of a shape cannot be taken, if that has to be said; None where they can.
+
+        They can where a network built for them would be this very one.
+        """
         if self.size_step is None or len(shape) != len(self.input_shape) or shape[0] != self.input_shape[0]:
-            return False
+            return ""
         pairs = zip(shape[1:], self.input_shape[1:], self.size_step, strict=True)
         if any((size - own) % step for size, own, step in pairs):
-            return False
+            return ""
         try:
             VAE(self.spec.model_copy(update={"input": shape}))
-        except ShapeError:
-            return False
-        self._also_fit.add(shape)
-        return True
+        except ShapeError as error:
+            return f": {error}"
+        return None
 
 
 def _condition(spec: Spec) -> Condition:
@@ -294,8 +306,9 @@ def _condition(spec: Spec) -> Condition:
             f"model '{spec.name}' has a condition and a classifier: the classifier would look in the latent for what "
             "the condition keeps out of it; leave one of them out"
         )
-    with torch.device("meta"):
-        return Condition(**arguments(Condition, spec.condition, "condition"))
+    given = arguments(Condition, spec.condition, "condition")
+    with torch.device("meta"), told("condition"):
+        return Condition(**given)
 
 
 def _classifier(shape: Shape, layers: list[Any]) -> Network:
@@ -311,11 +324,8 @@ def _part(registry: Any, written: Named, kind: str, *shape: Shape) -> Any:
     name, given = named(written, kind)
     target = registry.get(name)
     checked = arguments(target, given, f"{kind} {name}")
-    try:
-        with torch.device("meta"):
-            return target(*shape, **checked)
-    except (ConfigError, ShapeError) as error:
-        raise type(error)(f"{kind} {name}: {error}") from error
+    with torch.device("meta"), told(f"{kind} {name}", *shape):
+        return target(*shape, **checked)
 
 
 def _arguments(condition: Condition) -> dict[str, Any]:

@@ -26,6 +26,7 @@ SETTINGS: dict[Any, Any] = {
     "axes.labelsize": 10,
     "figure.titlesize": 13,
     "figure.facecolor": PAPER,
+    "text.parse_math": False,  # names that people chose may hold dollars
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.1,
     "figure.constrained_layout.h_pad": 0.1,

@@ -197,7 +197,32 @@ FAULTS: list[tuple[Any, list[str]]] = [
     ),
     (with_encoder("C2d_3_64_3_1_1", "2*VAERB_32_64"), ["encoder layer 1.0 (2*VAERB_32_64): needs 32 channels"]),
     (with_encoder("C2d_3_31_3_1_1", "GN_32_31"), ["encoder layer 1 (GN_32_31)", "32 groups divide, got 31"]),
-    (with_encoder("C2D_3_128_3"), ["encoder layer 0 ('C2D_3_128_3'): unknown layer code 'C2D': did you mean 'C2d'?"]),
+    (
+        with_encoder("C2D_3_128_3"),
+        ["encoder layer 0 ('C2D_3_128_3'): is no layer code: it is written C2d_in_out_kernel_[stride]"],
+    ),
+    *(
+        (with_encoder(text), [f"encoder layer 0 ({text!r}): is no layer code: it is written VAERB_in_out, and with N*"])
+        for text in (
+            "2xVAERB_8_8",
+            "2 * VAERB_8_8",
+            "VAERB_8_8*2",
+            " VAERB_8_8",
+            "VAERB_8_8_",
+            "VAERB-8-8",
+            "VAERB_８_8",
+        )
+    ),
+    *(
+        (with_encoder(text), [f"encoder layer 0 ('{text}'): unknown layer code '{word}': did you mean '{code}'?"])
+        for text, word, code in (
+            ("VAEBR_8_8", "VAEBR", "VAERB"),
+            ("Conv_3_64", "Conv", "C2d"),
+            ("BatchNorm_8", "BatchNorm", "BN"),
+            ("Linear(3, 4)", "Linear", "Lin"),
+        )
+    ),
+    (with_encoder({"SiLU": None}), ["encoder layer 0: a layer code stands alone"]),
     (with_encoder("VAERB_3"), ["encoder layer 0 ('VAERB_3'): needs VAERB_in_out, got 1 numbers"]),
     (with_encoder("C2d_3_8_3_0_1"), ["encoder layer 0 (C2d_3_8_3_0_1)", "stride", "greater than 0"]),
     (with_encoder("C2d_3_8_99_1_0"), ["encoder layer 0 (C2d_3_8_99_1_0)", "at least 99", "3×64×64"]),

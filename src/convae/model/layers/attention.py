@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from convae.core.arguments import Named, Positive
 from convae.core.errors import ShapeError
+from convae.core.names import shape_text
 from convae.core.types import Shape
 from convae.model.layers.base import Layer, Reach, everything, needs_axes
 from convae.model.network import Network
@@ -37,6 +38,9 @@ class Attention(Layer):
             raise ShapeError(f"needs channels that {heads} heads divide, got {channels} channels")
         self.heads = heads
         self.ask = Network(shape, [norm, {"conv": {"channels": 3 * channels, "kernel": 1}}], "ask")
+        if self.ask.shape_out[1:] != shape[1:]:
+            normed = shape_text(self.ask.shapes[0])
+            raise ShapeError(f"its norm turns {shape_text(shape)} into {normed}; it needs one that keeps the sizes")
         self.branch = Network(shape, [{"conv": {"channels": channels, "kernel": 1}}], "branch")
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from convae.core.arguments import ImageShape, Named, Positive
 from convae.model.notations.arch_def import from_arch_def
@@ -12,7 +14,7 @@ def arch_def_512(
     *,
     input: ImageShape = (3, 512, 512),
     latent: Positive = 512,
-    filters: tuple[Positive, ...] = (32, 64, 128, 256, 512, 1024, 1024),
+    filters: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64, 128, 256, 512, 1024, 1024),
     likelihood: Named = "bernoulli",
 ) -> dict[str, Any]:
     """A row of stride-2 convolutions with ReLU, dense maps to and from the latent, and its mirror; no norms.

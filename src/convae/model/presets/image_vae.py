@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from convae.core.arguments import ImageShape, Named, Positive
 from convae.core.errors import ConfigError
@@ -22,7 +23,7 @@ def image_vae(
     *,
     input: ImageShape = (1, 28, 28),
     latent: Positive = 2,
-    layers: Positive = 3,
+    layers: Annotated[int, Field(gt=0, le=1_000)] = 3,
     features: tuple[Positive, ...] | None = None,
     likelihood: Named = "bernoulli",
 ) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from convae.core.arguments import ImageShape, Named, Positive
 from convae.model.mirror import enlarged, halvings, raw_channels
@@ -14,8 +16,8 @@ def sd_f8(
     input: ImageShape = (3, 256, 256),
     latent: Positive = 4,
     width: Positive = 128,
-    multipliers: tuple[Positive, ...] = (1, 2, 4, 4),
-    blocks: Positive = 2,
+    multipliers: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 4),
+    blocks: Annotated[int, Field(gt=0, le=1_000)] = 2,
     likelihood: Named = {"gaussian": {"link": "identity"}},  # noqa: B006  # never changed
 ) -> dict[str, Any]:
     """Residual blocks between three halvings, attention in the middle, to a latent map of an eighth of the size.
