@@ -20,6 +20,7 @@ GOOD: dict[str, Any] = {
     "bottleneck": {"gaussian": {"latent": 2}},
     "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
 }
+WIDE: dict[str, Any] = {"bottleneck": {"gaussian": {"latent": 4}}}
 ARCH_DEF: dict[str, Any] = {"input": [8, 8, 1], "latent": 2, "encode": [[4, 3, 2]]}
 
 
@@ -159,7 +160,10 @@ def test_a_layer_that_does_not_fit_is_named_with_what_it_got_and_needs(spec: Any
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        (encoder({"conv": {"channels": 8, "padding": 3 * 10**8}}), "bottleneck gaussian: cannot take the shape"),
+        (
+            {**encoder({"conv": {"channels": 8, "padding": 10**8}}), **WIDE},
+            "bottleneck gaussian: cannot take the shape",
+        ),
         ({**GOOD, "condition": {"classes": 2**31 - 1, "channels": 2**31 - 1}}, "condition: cannot be made"),
         ({"preset": "dcgan", "filters": 10**9}, "encoder layer 2 .* cannot take the shape"),
     ],
