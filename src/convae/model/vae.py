@@ -188,7 +188,8 @@ class VAE(nn.Module):
         """
         grid_fits = self.size_step is not None and z.ndim == len(self.latent_shape) + 1
         if tuple(z.shape[1:]) != self.latent_shape and not (grid_fits and z.shape[1] == self.latent_shape[0]):
-            raise ShapeError(f"latents are {shape_text(self.latent_shape)}, got {shape_text(z.shape[1:])}")
+            alone = ": one latent is a batch of its own, latent[None]" if tuple(z.shape) == self.latent_shape else ""
+            raise ShapeError(f"latents are {shape_text(self.latent_shape)}, got {shape_text(z.shape[1:])}{alone}")
         likelihood: Likelihood = self.head(self.decoder(self._conditioned(z, labels)))
         return likelihood
 

@@ -187,21 +187,24 @@ def encoder_layers(path: str) -> nn.Sequential:
 def _with_data(recipe: Recipe, progress: Progress | None) -> tuple[Recipe, Split, Split | None]:
     """The recipe with one shape for data and model, and the images to train and to validate on.
 
-    A model whose input is written down decides the size of the images. A preset without one takes the images as
-    they are, or where they have several sizes, at its own size.
+    A model whose input is written down decides the size of the images. One without takes the images as they are, or
+    where they have several sizes, at its preset's size.
     """
-    wanted = resolve(recipe.model).input
-    data = recipe.data
-    if "preset" in recipe.model and "input" not in recipe.model:
-        split = open_split(data, "train", size=wanted[1:], channels=wanted[0], progress=progress)
-    else:
-        data = data.model_copy(
-            update={"size": data.size or wanted[1:], "channels": data.channels or wanted[0]},
-        )
+    data, model = recipe.data, dict(recipe.model)
+    if "input" in model:
+        wanted = resolve(model).input
+        data = data.model_copy(update={"size": data.size or wanted[1:], "channels": data.channels or wanted[0]})
         split = open_split(data, "train", progress=progress)
         if split.shape != wanted:
             raise ConfigError(f"model.input is {shape_text(wanted)}, but the images are {shape_text(split.shape)}")
+    else:
+        preset = resolve(model).input if "preset" in model else None
+        size, channels = (preset[1:], preset[0]) if preset else (None, None)
+        split = open_split(data, "train", size=size, channels=channels, progress=progress)
+        # An architecture dictionary has channels last.
+        model["input"] = [*split.shape[1:], split.shape[0]] if "encode" in model else list(split.shape)
+    if "preset" not in model and recipe.name:
+        model.setdefault("name", recipe.name)
     data = data.model_copy(update={"size": split.shape[1:], "channels": split.shape[0]})
-    model = {**recipe.model, "input": list(split.shape)} if "preset" in recipe.model else recipe.model
     recipe = recipe.model_copy(update={"name": recipe.title, "model": model, "data": data})
     return recipe, split, open_split(data, "validation", progress=progress) if data.validation else None

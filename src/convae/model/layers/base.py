@@ -152,9 +152,9 @@ def window_fits(window: tuple[int, ...], stride: tuple[int, ...], shape: Shape) 
     Raises:
         ShapeError: one of them, in positions, is larger along some axis.
     """
-    for step, size in zip(stride, shape[1:], strict=True):
-        if step > size > 1:
-            raise ShapeError(f"its stride of {step} goes beyond the size {size} of the shape {shape_text(shape)}")
     for needed, size in zip(window, shape[1:], strict=True):
         if size < needed:
             raise ShapeError(f"needs at least {needed} positions along each axis, got the shape {shape_text(shape)}")
+    for step, size in zip(stride, shape[1:], strict=True):
+        if step > size > 1:
+            raise ShapeError(f"its stride of {step} goes beyond the size {size} of the shape {shape_text(shape)}")
