@@ -50,6 +50,11 @@ def test_any_text_is_a_value_or_one_clear_fault(text: str) -> None:
         assert "\n" not in str(error)
 
 
+def test_a_json_file_is_not_said_to_be_wrong_yaml() -> None:
+    with pytest.raises(ConfigError, match=r"model\.json line 1: not valid JSON \("):
+        parse_yaml("[1, 2", "model.json")
+
+
 def test_files_that_are_no_mappings_are_refused(tmp_path: Path) -> None:
     cases: dict[str, bytes] = {
         "list.yaml": b"- 1",
@@ -129,12 +134,57 @@ class Several(Config):
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("big", "size: input should be a valid integer or a valid list or 'same' (got 'big')"),
-        (-1, "size: input should be greater than 0 (got -1)"),
-        ([3, 0], "size.1: input should be greater than 0 (got 0)"),
+        ("big", "size: should be a whole number or a list or 'same' (got 'big')"),
+        (-1, "size: should be greater than 0 (got -1)"),
+        ([3, 0], "size.1: should be greater than 0 (got 0)"),
+        (True, "size: should be a whole number or a list or 'same' (got True)"),
+        ([3, True], "size.1: should be a whole number (got True)"),
     ],
 )
 def test_a_value_that_may_be_one_of_several_things_has_one_fault(value: object, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(Several, {"size": value}, "file")
     assert str(caught.value) == f"file: {told}"
+
+
+class Everything(Config):
+    count: int = 1
+    rate: float = 0.5
+    on: bool | float = False
+    text: Annotated[str, Field(min_length=1)] = "a"
+    shape: Annotated[tuple[int, ...], Field(min_length=2, max_length=3)] = (1, 2)
+    stages: list[Stage] | None = None
+    folder: Path = Path()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"count": "x"}, "count: should be a whole number (got 'x')"),
+        ({"count": 8.5}, "count: should be a whole number (got 8.5)"),
+        ({"count": [16]}, "count: should be a whole number (got [16])"),
+        ({"count": False}, "count: should be a whole number (got False)"),
+        ({"rate": True}, "rate: should be a number (got True)"),
+        ({"rate": "fast"}, "rate: should be a number (got 'fast')"),
+        ({"on": "x"}, "on: should be true or false or a number (got 'x')"),
+        ({"text": 5}, "text: should be text (got 5)"),
+        ({"text": ""}, "text: should have at least 1 character (got '')"),
+        ({"shape": 28}, "shape: should be a list (got 28)"),
+        ({"shape": [1]}, "shape: has 1 item, needs at least 2 (got [1])"),
+        ({"shape": [1, 2, 3, 4]}, "shape: has 4 items, needs at most 3 (got [1, 2, 3, 4])"),
+        ({"shape": [1, True]}, "shape.1: should be a whole number (got True)"),
+        ({"rate": None}, "rate: should be a number (got None)"),
+        ({"stages": [3]}, "stages.0: should be a mapping (got 3)"),
+        ({"folder": 5}, "folder: should be a path (got 5)"),
+    ],
+)
+def test_a_fault_is_told_behind_its_path(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(Everything, given, "file")
+    assert str(caught.value) == f"file: {told}"
+
+
+def test_whole_numbers_may_be_written_as_others_and_booleans_stay_what_they_are() -> None:
+    parsed = parse(Everything, {"count": 1e4, "rate": 2, "on": True}, "file")
+    assert (parsed.count, parsed.rate, parsed.on) == (10_000, 2.0, True)
+    assert parsed.on is True

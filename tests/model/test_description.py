@@ -82,12 +82,13 @@ FAULTS: list[tuple[Any, list[str]]] = [
     (encoder("relu", "cnov"), ["encoder layer 1 (cnov): unknown layer 'cnov': did you mean 'conv'?"]),
     (encoder({"conv": {"chanels": 3}}), ["encoder layer 0 (conv {chanels: 3})", "did you mean 'channels'?"]),
     (encoder({"conv": {"channels": 3, "stride": 0}}), ["encoder layer 0", "stride", "greater than 0"]),
+    (encoder({"conv": {"channels": True}}), ["encoder layer 0", "channels: should be a whole number (got True)"]),
     (encoder({"conv": {}, "relu": {}}), ["encoder layer 0: needs a layer's name or a mapping"]),
     (
         encoder({"residual": {"layers": [{"conv": {"channels": 1, "kernel": "q"}}]}}),
         [
             "encoder layer 0 (residual",
-            "branch layer 0 (conv {channels: 1, kernel: q}): kernel: input should be a valid",
+            "branch layer 0 (conv {channels: 1, kernel: q}): kernel: should be a whole number or a list",
         ],
     ),
     (encoder({"conv": 3}), ["encoder layer 0: the arguments of conv must be a mapping, got 3"]),

@@ -12,19 +12,45 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, PydanticKnownError
+from pydantic_core.core_schema import no_info_before_validator_function
 
 from convae.core.errors import ConfigError
-from convae.core.names import nearest
+from convae.core.names import nearest, shown
 
 MAX_BYTES = 4 << 20
 """No honest configuration file is larger; a larger one is some other file."""
 
 
+def _without_booleans(schema: Any) -> Any:
+    """The schema with a check before each number in it: to Python, `true` is the number 1."""
+    if isinstance(schema, list):
+        return [_without_booleans(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: _without_booleans(item) for key, item in schema.items()}
+    kind = schema.get("type")
+    if kind not in ("int", "float"):
+        return schema
+
+    def number(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise PydanticKnownError("int_type" if kind == "int" else "float_type")
+        return value
+
+    return no_info_before_validator_function(number, schema)
+
+
 class Config(BaseModel):
-    """Base of every configuration: immutable, unknown keys forbidden."""
+    """Base of every configuration: immutable, unknown keys forbidden, `true` and `false` no numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema: CoreSchema = _without_booleans(handler(source))
+        return schema
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -62,7 +88,8 @@ def parse_yaml(text: str, source: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0] or "nested too deeply"
-        raise ConfigError(f"{source}{place}: not valid YAML ({problem})") from error
+        notation = "JSON" if source.endswith(".json") else "YAML"
+        raise ConfigError(f"{source}{place}: not valid {notation} ({problem})") from error
 
 
 def read_text(path: Path) -> str:
@@ -178,7 +205,20 @@ def parse(model: type[ConfigT], data: Mapping[str, Any], source: str) -> ConfigT
         raise ConfigError(f"{source}: {'; '.join(faults)}") from error
 
 
-_NEEDS = "Input should be "
+_WANTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text",
+    "bool": "true or false",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+    "path": "a path",
+}
+"""What a value should be, under the beginning of pydantic's name for the fault that it is something else."""
+_OTHER_KIND = ("_type", "_parsing", "_from_float")
+_SHOULD_BE = "should be "
 _ALTERNATIVE = re.compile(r"constrained-\w+|int|float|str|bool|none|.*\[.*", re.DOTALL)
 """What pydantic writes into a path for one of several things that a value may be."""
 
@@ -195,7 +235,7 @@ def _inside(path: str, outer: str) -> bool:
 def _fault(model: type[BaseModel], path: str, faults: list[Any]) -> str:
     """What is wrong at one place as `path: what is wrong`."""
     # A value of a kind that may stand there and out of its range is told before one of another kind.
-    kinds = ("_type", "_parsing", "literal_error")
+    kinds = (*_OTHER_KIND, "literal_error")
     faults = [fault for fault in faults if not fault["type"].endswith(kinds)] or faults
     fault = faults[0]
     location = fault["loc"]
@@ -206,16 +246,28 @@ def _fault(model: type[BaseModel], path: str, faults: list[Any]) -> str:
         return f"unknown key '{path}': {hint}"
     if fault["type"] == "missing":
         return f"'{path}' is missing"
-    messages = dict.fromkeys(str(fault["msg"]) for fault in faults)
-    first, *others = messages
-    if others and all(message.startswith(_NEEDS) for message in messages):
+    first, *others = messages = dict.fromkeys(map(_said, faults))
+    if others and all(message.startswith(_SHOULD_BE) for message in messages):
         # One of several things.
-        wanted = [message.removeprefix(_NEEDS).partition(", unable")[0] for message in messages]
-        first = _NEEDS + " or ".join(wanted).replace("tuple", "list")
-    message = first[:1].lower() + first[1:].removesuffix(".")
+        first = _SHOULD_BE + " or ".join(message.removeprefix(_SHOULD_BE) for message in messages)
     given = fault.get("input")
-    shown = f" (got {given!r})" if isinstance(given, str | int | float | None) else ""
-    return f"{path}: {message.removeprefix('value error, ')}{shown}" if path else message
+    got = f" (got {shown(given)})" if isinstance(given, str | int | float | list | tuple | None) else ""
+    return f"{path}: {first}{got}" if path else first
+
+
+def _said(fault: Any) -> str:
+    """What pydantic says of a value, so that it can be read behind the value's path."""
+    kind, context = fault["type"], fault.get("ctx", {})
+    if kind in ("too_short", "too_long"):
+        count = context["actual_length"]
+        bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        return f"has {count} item{'s' * (count != 1)}, needs {bound}"
+    wanted = _WANTED.get(kind.partition("_")[0])
+    if wanted and kind.endswith(_OTHER_KIND):
+        return f"{_SHOULD_BE}{wanted}"
+    message = str(fault["msg"]).removeprefix("Value error, ").removesuffix(".")
+    message = re.sub(r"^\w+ (?=should )", "", message)
+    return message[:1].lower() + message[1:]
 
 
 def _keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
