@@ -71,7 +71,15 @@ FAULTS: list[tuple[Any, list[str]]] = [
     ("nowhere/model.yaml", ["nowhere/model.yaml: no such file"]),
     ({"preset": "torch-vae", "latent": 0}, ["preset torch-vae: latent", "greater than 0", "got 0"]),
     ({"preset": "torch-vae", "latnet": 3}, ["unknown key 'latnet': did you mean 'latent'?"]),
-    ({"preset": "torch-vae", "input": [3]}, ["input", "at least 2"]),
+    (
+        {"preset": "torch-vae", "input": [3]},
+        ["input: needs channels and one to three sizes, such as [1, 28, 28] (got [3])"],
+    ),
+    ({**GOOD, "input": "28x28"}, ["model: input: needs channels and one to three sizes", "(got '28x28')"]),
+    ({**GOOD, "input": {"channels": 1, "height": 8}}, ["model: input: needs channels and one to three sizes"]),
+    ({**GOOD, "input": [1, True, 8]}, ["model: input.1: should be a whole number (got True)"]),
+    ({**GOOD, "name": ""}, ["model: name: should have at least 1 character"]),
+    ({**GOOD, 5: 3}, ["model: needs a mapping of names to values"]),
     ({"preset": "torch-vae", "input": [3, 0, 8]}, ["input.1", "greater than 0"]),
     ({"preset": "torch-vae", "likelihood": "gausian"}, ["unknown likelihood 'gausian': did you mean 'gaussian'?"]),
     ({"preset": "torch-vae", "likelihood": {"gaussian": {"sigma": 0}}}, ["likelihood gaussian", "sigma"]),
@@ -114,6 +122,30 @@ def test_a_wrong_description_gives_one_sentence(spec: Any, parts: list[str]) -> 
     for part in parts:
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("m.json", '// mine\n{"input":[1,8,8]}', "m.json: needs a mapping, got '// mine"),
+        ("m.json", '"m.json"', "m.json: needs a mapping, got 'm.json'"),
+        ("m.json", '{"input": [1, 8', "m.json line 1: not valid JSON"),
+        ("m.json", '["C2d_1_8_3", "SiLU"]', "m.json: a list of layers is only a part of a model"),
+        ("m.json", '["C2d_1_8_3", "SiLU"]', "such as encoder: m.json"),
+        ("m.yaml", "", "m.yaml: needs a mapping, got None"),
+        ("m.yaml", "model: m.yaml", "m.yaml: its model leads back to this file"),
+        ("m.yaml", "model:", "m.yaml: needs a preset's name, a file's path or a mapping, got None"),
+        ("m.yaml", "model: [SiLU]", "m.yaml: needs a preset's name, a file's path or a mapping, got ['SiLU']"),
+    ],
+)
+def test_a_file_that_describes_no_model_is_named(
+    name: str, text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        resolve(name)
+    assert told in str(caught.value)
 
 
 SHAPES: list[tuple[Any, list[str]]] = [

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import BeforeValidator, ConfigDict, Field, create_model
 
 from convae.core.config import Config, parse
 from convae.core.errors import ConfigError
@@ -25,7 +25,20 @@ Positive = Annotated[int, Field(gt=0, le=_LARGEST)]
 NonNegative = Annotated[int, Field(ge=0, le=_LARGEST)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-ImageShape = Annotated[tuple[Positive, ...], Field(min_length=2, max_length=4)]
+
+
+def shape_written_as(wanted: str) -> BeforeValidator:
+    """Refuses what is no list of two to four entries with a sentence that says what is wanted."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, list | tuple) and 2 <= len(value) <= 4:
+            return value
+        raise ValueError(f"needs {wanted}")
+
+    return BeforeValidator(check)
+
+
+ImageShape = Annotated[tuple[Positive, ...], shape_written_as("channels and one to three sizes, such as [1, 28, 28]")]
 """Channels, then the sizes of one, two or three spatial axes."""
 Share = Annotated[float, Field(ge=0, le=1)]
 PerAxis = Positive | tuple[Positive, ...]

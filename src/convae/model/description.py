@@ -12,6 +12,7 @@ from convae.core.config import Config
 MAX_PARAMETERS = 2_000_000_000
 """A larger model is taken for a mistake, unless its description says that it is meant."""
 MostParameters = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1)]
 
 
 class Spec(Config):
@@ -32,7 +33,7 @@ class Spec(Config):
             and decoder; None for a model that is not conditional.
     """
 
-    name: str = "vae"
+    name: Name = "vae"
     input: ImageShape
     encoder: list[Any]
     bottleneck: Named = Field({"gaussian": {"head": False}}, validate_default=True)

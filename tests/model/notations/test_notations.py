@@ -237,9 +237,10 @@ FAULTS: list[tuple[Any, list[str]]] = [
     (with_encoder("C1d_3_8_3"), ["encoder layer 0 (C1d_3_8_3): needs 1 spatial axes, but 3×64×64 reaches it"]),
     (with_encoder("5000*SiLU", "5001*SiLU"), ["encoder: more than 10000 layers"]),
     ({**FLEX, "decoder": DECODER[:-1]}, ["decoder layer 14 (SiLU) gives 128×256×256", "needs 3×256×256"]),
-    ({**FACES, "encode": []}, ["encode", "at least 1"]),
-    ({**FACES, "encode": [(32, 3)]}, ["encode.0", "missing"]),
-    ({**FACES, "encode": [(32, 3, (2, 2, 2))]}, ["encode 0: has 3 strides, needs one or 2"]),
+    (
+        {**FACES, "encode": [(32, 3, (2, 2, 2))]},
+        ["encode 0 (32, 3, (2, 2, 2)): needs one stride or 2, one for each size, has 3"],
+    ),
     (
         {**FACES, "encode": [(8, 3, 2), (8, 3, 999)]},
         ["encoder layer of encode 1 (8, 3, 999): its stride of 999 goes beyond the size 256"],
@@ -260,11 +261,36 @@ def test_the_first_fault_is_named_as_it_was_written(spec: Any, parts: list[str])
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "x = 1", "a = {1: f()}", "a = {", "a = {}\nb = {}"])
-def test_python_without_one_plain_dictionary_is_refused(text: str, tmp_path: Path) -> None:
-    (tmp_path / "arch.py").write_text(text)
-    with pytest.raises(ConfigError, match=r"arch\.py"):
-        resolve(tmp_path / "arch.py")
+@pytest.mark.parametrize(
+    ("notation", "spec"),
+    [
+        (
+            "arch-def",  # its convolutions alone would not lead back to the input
+            {
+                "input": [1, 4, 4],
+                "encoder": [{"conv": {"channels": 8, "stride": 2}}, "flatten"],
+                "bottleneck": {"gaussian": {"latent": 2}},
+                "decoder": [
+                    *[{"linear": {"features": 32}}, {"unflatten": {"to": [8, 2, 2]}}],
+                    *[{"conv-transpose": {"channels": 8, "stride": 2}}] * 2,
+                    *[{"resize": {"to": [4, 4]}}, {"conv": {"channels": 1}}],
+                ],
+            },
+        ),
+        (
+            "codes",  # a number of ten digits
+            {
+                "input": [1, 10**9],
+                "encoder": [{"conv": {"channels": 2, "kernel": 10**9, "padding": 0}}],
+                "decoder": [{"upsample": {"scale": 10**9}}],
+                "max_parameters": 10**10,
+            },
+        ),
+    ],
+)
+def test_what_a_notation_cannot_say_is_told_with_one_that_can(notation: str, spec: Any) -> None:
+    with pytest.raises(ConfigError, match="use --as yaml"):
+        NOTATIONS.get(notation)(stored(spec))
 
 
 @pytest.mark.parametrize(

@@ -14,19 +14,27 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import Field
-
-from convae.core.arguments import ImageShape, Named, PerAxis, Positive
+from convae.core.arguments import Named, PerAxis, Positive, shape_written_as
 from convae.core.config import Config, parse
-from convae.core.errors import ConfigError
+from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import brief, shown
 from convae.core.types import Shape
-from convae.model.description import MAX_PARAMETERS, MostParameters, Spec
+from convae.model.description import MAX_PARAMETERS, MostParameters, Name, Spec
 from convae.model.mirror import ceilings, output_padding, raw_channels
 from convae.model.network import Translated
 from convae.model.vae import VAE
 
-Convolution = tuple[Positive, PerAxis, PerAxis]
+Convolution = tuple[int, int | Shape, int | Shape]
 """Channels, kernel, strides."""
+ROW = "a list of (channels, kernel, strides)"
+
+
+class Written(Config):
+    """The three entries of a convolution."""
+
+    channels: Positive
+    kernel: PerAxis
+    strides: PerAxis
 
 
 class ArchDef(Config):
@@ -42,11 +50,13 @@ class ArchDef(Config):
         max_parameters: the largest number of parameters that is not taken for a mistake.
     """
 
-    input: ImageShape
+    input: Annotated[
+        tuple[Positive, ...], shape_written_as("one to three sizes and then channels, such as (28, 28, 1)")
+    ]
     latent: Positive
-    encode: Annotated[list[Convolution], Field(min_length=1)]
-    decode: Annotated[list[Convolution], Field(min_length=1)] | None = None
-    name: str = "arch-def"
+    encode: Any
+    decode: Any = None
+    name: Name = "arch-def"
     likelihood: Named = "bernoulli"
     max_parameters: MostParameters = MAX_PARAMETERS
 
@@ -59,17 +69,19 @@ def from_arch_def(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     """
     given = parse(ArchDef, data, source)
     shape = (given.input[-1], *given.input[:-1])
-    decode = given.encode[::-1] if given.decode is None else given.decode
-    sizes = list(shape[1:])
-    for index, (_, _, strides) in enumerate(given.encode):
-        steps = _per_axis(strides, len(sizes), f"{source}: encode {index}")
-        sizes = [-(-size // step) for size, step in zip(sizes, steps, strict=True)]
-    first = (given.encode[-1][0], *sizes)
+    encode = _row(given.encode, "encode", len(shape) - 1, source, ROW)
+    decode = encode[::-1]
+    if given.decode is not None:
+        decode = _row(given.decode, "decode", len(shape) - 1, source, f"{ROW}, or None (null in YAML and JSON)")
+    sizes = shape[1:]
+    for conv in encode:
+        sizes = ceilings(sizes, _per_axis(conv, len(sizes)))
+    first = (encode[-1][0], *sizes)
     encoder: list[Any] = []
-    for index, conv in enumerate(given.encode):
+    for index, conv in enumerate(encode):
         encoder += [Translated({"conv": _written(conv)}, f"layer of encode {index} {conv}"), "relu"]
     decoder: list[Any] = [{"linear": {"features": math.prod(first)}}, "relu", {"unflatten": {"to": list(first)}}]
-    added = _added(decode, shape, first, source)
+    added = _added(decode, shape, first)
     for index, (conv, more) in enumerate(zip(decode, added, strict=True)):
         where = f"decode {index} {conv}" if given.decode else f"encode {len(decode) - 1 - index} {conv}, mirrored"
         decoder += [Translated({"conv-transpose": {**_written(conv), **more}}, f"layer of {where}"), "relu"]
@@ -90,18 +102,33 @@ def _written(conv: Convolution) -> dict[str, Any]:
     return {"channels": channels, "kernel": kernel, "stride": strides}
 
 
-def _per_axis(value: int | tuple[int, ...], axes: int, where: str) -> tuple[int, ...]:
-    """One stride for each axis."""
-    steps = (value,) * axes if isinstance(value, int) else value
-    if len(steps) != axes:
-        raise ConfigError(f"{where}: has {len(steps)} strides, needs one or {axes}, one for each size of the input")
-    return steps
+def _row(written: Any, side: str, axes: int, source: str, wanted: str) -> list[Convolution]:
+    """The convolutions of a list, each checked; a fault is told behind the convolution as it was written."""
+    if not isinstance(written, list | tuple) or not written:
+        raise ConfigError(f"{source}: {side}: needs {wanted}, got {shown(written)}")
+    row: list[Convolution] = []
+    for index, entries in enumerate(written):
+        if not isinstance(entries, list | tuple):
+            raise ConfigError(f"{source}: {side} {index}: needs (channels, kernel, strides), got {shown(entries)}")
+        where = f"{source}: {side} {index} {shown(entries)}"
+        if len(entries) != 3:
+            raise ConfigError(f"{where}: needs (channels, kernel, strides), has {len(entries)} values")
+        found = parse(Written, dict(zip(Written.model_fields, entries, strict=True)), where)
+        if not isinstance(found.strides, int) and len(found.strides) != axes:
+            raise ConfigError(f"{where}: needs one stride or {axes}, one for each size, has {len(found.strides)}")
+        row.append((found.channels, found.kernel, found.strides))
+    return row
 
 
-def _added(decode: Sequence[Convolution], shape: Shape, first: Shape, source: str) -> list[dict[str, Any]]:
+def _per_axis(conv: Convolution, axes: int) -> Shape:
+    """The stride along each axis."""
+    strides = conv[2]
+    return (strides,) * axes if isinstance(strides, int) else strides
+
+
+def _added(decode: Sequence[Convolution], shape: Shape, first: Shape) -> list[dict[str, Any]]:
     """The output padding of each transposed convolution, where the strides lead back to the input's sizes."""
-    axes = len(shape) - 1
-    strides = [_per_axis(conv[2], axes, f"{source}: decode {index}") for index, conv in enumerate(decode)]
+    strides = [_per_axis(conv, len(shape) - 1) for conv in decode]
     trace = [shape[1:]]
     for steps in reversed(strides):
         trace.append(ceilings(trace[-1], steps))
@@ -113,23 +140,53 @@ def _added(decode: Sequence[Convolution], shape: Shape, first: Shape, source: st
 
 
 def read_python(text: str, source: str) -> dict[str, Any]:
-    """The dictionary that a Python file assigns to a name; nothing in the file is run.
+    """The dictionary that a Python file assigns to `arch_def`, or the only one that it has; nothing in it is run.
 
     Raises:
         ConfigError: the file is no Python, or assigns no dictionary of plain values.
     """
     try:
         tree = ast.parse(text)
-        found = [
-            ast.literal_eval(statement.value)
-            for statement in tree.body
-            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict)
-        ]
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
-        raise ConfigError(f"{source}: holds no dictionary of plain values ({error})") from error
-    if len(found) != 1:
-        raise ConfigError(f"{source}: needs one assignment of a dictionary, such as arch_def = {{…}}, has {len(found)}")
-    return dict(found[0])
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ConfigError(f"{source}{line}: not valid Python ({brief(getattr(error, 'msg', error))})") from error
+    assigned = {
+        target.id: statement.value
+        for statement in tree.body
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None
+        for target in (statement.targets if isinstance(statement, ast.Assign) else [statement.target])
+        if isinstance(target, ast.Name)
+    }
+    value = assigned.get("arch_def")
+    if value is None:
+        found = [value for value in assigned.values() if isinstance(value, ast.Dict)]
+        if len(found) != 1:
+            raise ConfigError(
+                f"{source}: needs arch_def = {{…}}, or one dictionary under another name, has {len(found)}"
+            )
+        (value,) = found
+    if not isinstance(value, ast.Dict):
+        raise ConfigError(f"{source} line {value.lineno}: arch_def needs a plain {{…}}, got {_source(value, text)}")
+    return dict(_plain(value, text, source))
+
+
+def _plain(node: ast.expr, text: str, source: str) -> Any:
+    """The value that an expression writes out, such as numbers in lists; else the part that is none is named."""
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, RecursionError, MemoryError) as error:
+        parts = [*node.keys, *node.values] if isinstance(node, ast.Dict) else getattr(node, "elts", [])
+        for part in filter(None, parts):
+            _plain(part, text, source)
+        where = f"{source} line {node.lineno}"
+        raise ConfigError(
+            f"{where}: {_source(node, text)} is no plain value, and nothing in the file is run: write the value itself"
+        ) from error
+
+
+def _source(node: ast.expr, text: str) -> str:
+    """An expression as it was written, on one line."""
+    return brief(ast.get_source_segment(text, node))
 
 
 def arch_def(spec: Spec) -> str:
@@ -166,7 +223,7 @@ def _describes(way: dict[str, Any], stored: Spec) -> bool:
     """Whether the dictionary describes the model of this stored form."""
     try:
         return VAE(parse(Spec, from_arch_def(way, "arch_def"), "arch_def")).spec == stored
-    except ConfigError:
+    except (ConfigError, ShapeError):
         return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 
@@ -33,7 +34,9 @@ def _coded(network: Network, side: str) -> list[str]:
     shapes = [network.shape_in, *network.shapes]
     for item, shape in zip(network.items, shapes, strict=False):
         target = LAYERS.get(item.name)
-        code = write_code(item.name, shortest(target, arguments(target, item.given, side)), shape)
+        code = None
+        with contextlib.suppress(ConfigError):  # a number that is too large for a code
+            code = write_code(item.name, shortest(target, arguments(target, item.given, side)), shape)
         if code is None:
             raise ConfigError(f"{side} layer {item.place} ({item}): no layer code says this: use --as yaml")
         found.append(code)

@@ -1,0 +1,102 @@
+"""What is wrong with an `arch_def`, as a dictionary, in YAML or JSON, or in Python, is told behind what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convae.core.errors import ConfigError
+from convae.model.spec import resolve
+
+GOOD: dict[str, Any] = {"input": (8, 8, 1), "latent": 2, "encode": [(4, 3, (2, 2)), (8, 3, 2)], "decode": None}
+CONV = "needs (channels, kernel, strides)"
+ROW = "needs a list of (channels, kernel, strides)"
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"encode": [(8, 3), (16, 3)]}, f"encode 0 (8, 3): {CONV}, has 2 values"),
+        ({"encode": [(8, 3, (2, 2), "relu")]}, f"encode 0 (8, 3, (2, 2), 'relu'): {CONV}, has 4 values"),
+        ({"encode": [8, 16]}, f"encode 0: {CONV}, got 8"),
+        ({"encode": ["8,3,2"]}, f"encode 0: {CONV}, got '8,3,2'"),
+        ({"encode": []}, f"encode: {ROW}, got []"),
+        ({"encode": None}, f"encode: {ROW}, got None"),
+        ({"encode": [(8, 3, (0, 2))]}, "encode 0 (8, 3, (0, 2)): strides.0: should be greater than 0 (got 0)"),
+        ({"encode": [(8, 3, 2), (8, 0, 2)]}, "encode 1 (8, 0, 2): kernel: should be greater than 0 (got 0)"),
+        ({"encode": [((2, 2), 3, 8)]}, "encode 0 ((2, 2), 3, 8): channels: should be a whole number (got (2, 2))"),
+        ({"encode": [(8, 3, True)]}, "encode 0 (8, 3, True): strides: should be a whole number or a list (got True)"),
+        ({"encode": [(8, 3, (2,))]}, "encode 0 (8, 3, (2,)): needs one stride or 2, one for each size, has 1"),
+        ({"decode": "None"}, f"decode: {ROW}, or None (null in YAML and JSON), got 'None'"),
+        ({"decode": []}, f"decode: {ROW}, or None (null in YAML and JSON), got []"),
+        ({"decode": [(8, 3)]}, f"decode 0 (8, 3): {CONV}, has 2 values"),
+        ({"input": 64}, "input: needs one to three sizes and then channels, such as (28, 28, 1) (got 64)"),
+        ({"input": (64,)}, "input: needs one to three sizes and then channels, such as (28, 28, 1) (got (64,))"),
+        ({"input": (64, 0, 1)}, "input.1: should be greater than 0 (got 0)"),
+        ({"name": ""}, "name: should have at least 1 character (got '')"),
+    ],
+)
+def test_a_fault_of_an_arch_def_is_told_behind_what_was_written(changed: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve({**GOOD, **changed})
+    assert str(caught.value) == f"model: {told}"
+
+
+def test_an_arch_def_with_encoder_in_place_of_encode_is_still_taken_for_one() -> None:
+    given = {"encoder" if key == "encode" else key: value for key, value in GOOD.items()}
+    with pytest.raises(ConfigError, match="'encode' is missing; unknown key 'encoder': did you mean 'encode'"):
+        resolve(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "input: [8, 8, 1]\nlatent: 2\nencode: [(8, 3, (2, 2))]"),
+        ("a.yaml", "input: [8, 8, 1]\nlatent: 2\nencode:\n  - (8, 3, 2)"),
+        ("a.yaml", "input: (8, 8, 1)\nlatent: 2\nencode: [[8, 3, 2]]"),
+        ("a.json", '{"input": (8, 8, 1), "latent": 2, "encode": [(8, 3, (2, 2))]}'),
+    ],
+)
+def test_round_brackets_in_a_file_without_them_are_told(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=rf"{name}: YAML and JSON have no round brackets: write square ones"):
+        resolve(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "arch.py: needs arch_def = {…}, or one dictionary under another name, has 0"),
+        ("x = 1", "arch.py: needs arch_def = {…}, or one dictionary under another name, has 0"),
+        ("arch_def: dict", "arch.py: needs arch_def = {…}, or one dictionary under another name, has 0"),
+        ("a = {}\nb = {}", "arch.py: needs arch_def = {…}, or one dictionary under another name, has 2"),
+        ("\na = {", "arch.py line 2: not valid Python ('{' was never closed)"),
+        ("arch_def = dict(\n  latent=4)", "arch.py line 1: arch_def needs a plain {…}, got dict( latent=4)"),
+        ("a = {1: f()}", "arch.py line 1: f() is no plain value, and nothing in the file is run"),
+        ("H = 3\na = {'input': (H, H, 3)}", "arch.py line 2: H is no plain value"),
+        ("a = {\n  'encode': [(8, 3, 2)] * 3}", "arch.py line 2: [(8, 3, 2)] * 3 is no plain value"),
+        ("a = {**b, 'latent': 3}", "arch.py line 1: b is no plain value"),
+        ("a = {'input': {[]: 1}}", "arch.py line 1: {[]: 1} is no plain value"),
+    ],
+)
+def test_python_without_one_plain_dictionary_is_refused(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "arch.py").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        resolve(tmp_path / "arch.py")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "arch_def: dict[str, Any] = {given}",
+        "own_name = {given}",
+        "arch_def = {given}\ntrain_cfg = {{'lr': 3}}",
+        "train_cfg = {{'lr': f()}}\narch_def = {given}",
+    ],
+)
+def test_the_dictionary_is_the_one_called_arch_def_or_the_only_one(text: str, tmp_path: Path) -> None:
+    (tmp_path / "arch.py").write_text(text.format(given=GOOD))
+    assert resolve(tmp_path / "arch.py") == resolve(GOOD)
