@@ -11,7 +11,7 @@ import yaml
 
 import convae
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
-from convae.model.spec import preset_input, resolve
+from convae.model.spec import resolve
 from convae.model.vae import VAE
 
 GOOD: dict[str, Any] = {
@@ -59,11 +59,21 @@ def test_repeats_are_written_out_and_underscores_are_hyphens() -> None:
     assert [next(iter(item)) for item in model.spec.encoder] == [*["batch-norm", "relu", "relu"] * 2, "flatten"]
 
 
-def test_only_a_preset_leaves_its_input_open() -> None:
-    assert preset_input("torch-vae") == (3, 64, 64)
-    assert preset_input({"preset": "celeba-beta"}) == (3, 128, 128)
-    assert preset_input({"preset": "torch-vae", "input": [1, 8, 8]}) is None
-    assert preset_input(GOOD) is None
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("w.pt", "holds weights, which describe no model: see convae import"),
+        ("n.ipynb", r"is no .yaml, .yml, .json or .py file"),
+        ("folder", "is a folder"),
+        ("none/at.yaml", "none/at.yaml: no such file, and no preset of that name"),
+    ],
+)
+def test_what_describes_no_model_says_what_it_is(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "w.pt").touch()
+    (tmp_path / "n.ipynb").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match=message):
+        resolve(tmp_path / name)
 
 
 FAULTS: list[tuple[Any, list[str]]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from PIL import Image
 from training.runs import RECIPE
 
-from convae.core.errors import DataError
+from convae.core.errors import ConfigError, DataError
+from convae.model.spec import resolve
 from convae.training.experiment import experiment
 from convae.training.recipe import read_recipe
 
@@ -42,3 +44,43 @@ def test_images_of_several_sizes_need_one_for_a_list_of_layers(tmp_path: Path) -
         Image.new("L", (side, 8)).save(tmp_path / f"{side}.png")
     with pytest.raises(DataError, match=r"set data\.size"):
         experiment(read_recipe({**RECIPE, "model": LISTS, "data": str(tmp_path)}))
+
+
+def test_files_that_a_recipe_names_lie_beside_it_and_those_of_overrides_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "encoder.json").write_text(json.dumps(LISTS["encoder"]))
+    (folder / "model.py").write_text("arch_def = {'input': (8, 8, 1), 'latent': 2, 'encode': [(4, 3, (2, 2))]}")
+    lists = {**RECIPE, "model": {**RECIPE["model"], "encoder": "encoder.json"}}
+    (folder / "lists.yaml").write_text(json.dumps(lists))
+    (folder / "python.yaml").write_text(json.dumps({**RECIPE, "model": "model.py"}))
+    (tmp_path / "other.json").write_text(json.dumps({"latent": 3, "encode": [[4, 3, 2]]}))
+    monkeypatch.chdir(tmp_path)
+    assert read_recipe(Path("recipes/lists.yaml")) == read_recipe(RECIPE)
+    assert read_recipe("recipes/python.yaml").model["latent"] == 2
+    assert read_recipe("recipes/python.yaml", ["model=other.json"]).model["latent"] == 3
+    assert resolve("recipes/lists.yaml") == resolve(RECIPE["model"])
+    assert read_recipe({"data": "digits", "model": "recipes/model.py"}).model["latent"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("model.py", "arch_def = {}", "describes a model, no training: convae train --data DATA model="),
+        ("model.yaml", "{preset: dcgan}", "describes a model, no training"),
+        ("recipe.yaml", "{data: digits, model: net.json}", "net.json: no such file"),
+        ("recipe.yaml", "{data: digits, model: 3}", "model: needs a preset's name, a file's path or a mapping, got 3"),
+        ("recipe.yaml", "{data: digits, model: recipe.yaml}", "its model leads back to this file"),
+    ],
+)
+def test_a_file_that_is_no_recipe_says_what_it_is(name: str, text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_recipe(tmp_path / name)
+
+
+def test_a_preset_in_place_of_a_recipe_is_told_apart() -> None:
+    with pytest.raises(ConfigError, match="a preset is trained by --preset torch-vae"):
+        read_recipe("torch-vae")

@@ -15,6 +15,7 @@ from convae.model.notations.arch_def import from_arch_def, read_python
 from convae.model.presets import PRESETS
 
 SUFFIXES = (".yaml", ".yml", ".json", ".py")
+WEIGHTS = (".pt", ".pth", ".safetensors")
 LISTS = ("encoder", "decoder", "classifier")
 BESIDE = ("bottleneck", "classifier", "condition", "max_parameters")
 """What may stand beside the arguments of any preset."""
@@ -33,61 +34,9 @@ def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     Raises:
         ConfigError: the name, file, keys or values are wrong.
     """
-    return _from_any(spec, "model", Path(), overrides, ())
-
-
-def preset_input(spec: str | Path | Mapping[str, Any]) -> tuple[int, ...] | None:
-    """The input that a description leaves open, as its preset would choose it; None where it is written down."""
-    if isinstance(spec, Mapping) and ("input" in spec or "preset" not in spec):
-        return None
-    if not isinstance(spec, Mapping) and str(spec) not in PRESETS:
-        return None
-    return resolve(spec).input
-
-
-def _from_any(data: Any, source: str, folder: Path, overrides: Sequence[str], seen: tuple[Path, ...]) -> Spec:
-    """A `Spec` from a mapping, a name or a path; `seen` are the files that led here."""
-    if isinstance(data, Mapping):
-        return _from_mapping(data, source, folder, overrides)
-    if not isinstance(data, str | Path):
-        raise ConfigError(f"{source}: needs a preset's name, a file's path or a mapping, got {brief(shown(data))}")
-    text = str(data)
-    if text in PRESETS:
-        return _from_mapping({"preset": text}, source, folder, overrides)
-    path = Path(text)
-    if path.suffix in SUFFIXES and path.exists():
-        return _from_file(path, overrides, seen)
-    if path.suffix in SUFFIXES or path.parent != Path():
-        raise ConfigError(f"{text}: no such file, and no preset of that name")
-    raise ConfigError(unknown("preset", text, PRESETS.names()))
-
-
-def _from_file(path: Path, overrides: Sequence[str], seen: tuple[Path, ...]) -> Spec:
-    """A `Spec` from a YAML, JSON or Python file."""
-    source = str(path)
-    if path.resolve() in seen:
-        raise ConfigError(f"{source}: its model leads back to this file")
-    data = read_python(read_text(path), source) if path.suffix == ".py" else read_value(path)
-    if isinstance(data, list):
-        raise ConfigError(
-            f"{source}: a list of layers is only a part of a model: write a mapping of input, encoder and decoder, "
-            f"with this file's name in place of a list, such as encoder: {path.name}"
-        )
-    if not isinstance(data, Mapping):
-        raise ConfigError(f"{source}: needs a mapping, got {shown(data)}")
-    if "model" in data and not {"encoder", "encode"} & set(data):
-        # A recipe describes its model under that key.
-        return _from_any(data["model"], source, path.parent, overrides, (*seen, path.resolve()))
-    return _from_mapping(data, source, path.parent, overrides)
-
-
-def _from_mapping(data: Mapping[Any, Any], source: str, folder: Path, overrides: Sequence[str]) -> Spec:
-    """A `Spec` from a preset and its arguments, an `arch_def`, or its own keys; paths are relative to `folder`."""
-    if "(" in {text[:1] for key in ("input", "encode", "decode") for text in _texts(data.get(key))}:
-        raise ConfigError(f"{source}: YAML and JSON have no round brackets: write square ones, as in [8, 3, [2, 2]]")
-    if not all(isinstance(key, str) for key in data):
-        raise ConfigError(f"{source}: needs a mapping of names to values, got {shown(data)}")
-    given = override(data, overrides) if overrides else dict(data)
+    given, source = described(spec)
+    if overrides:
+        given, source = described(override(given, overrides), source=source)
     if "preset" in given:
         name = str(given.pop("preset")).replace("_", "-")
         preset = PRESETS.get(name)
@@ -96,10 +45,71 @@ def _from_mapping(data: Mapping[Any, Any], source: str, folder: Path, overrides:
         source = f"preset {name}"
     elif "encode" in given or {"latent", "decode"} <= set(given):
         given = from_arch_def(given, source)
+    return parse(Spec, given, source)
+
+
+def described(
+    written: Any, folder: Path = Path(), source: str = "model", seen: tuple[Path, ...] = ()
+) -> tuple[dict[str, Any], str]:
+    """A description as a mapping, and where it was found: a name becomes `preset`, and files that it names are read.
+
+    Args:
+        written: a preset's name, a file's path, or a mapping.
+        folder: what paths are relative to.
+        source: where this was written.
+        seen: the files that led here.
+
+    Raises:
+        ConfigError: it is none of these, or a file cannot be read or describes no model.
+    """
+    if isinstance(written, Mapping):
+        return _read_in(written, source, folder), source
+    if not isinstance(written, str | Path):
+        raise ConfigError(f"{source}: needs a preset's name, a file's path or a mapping, got {brief(shown(written))}")
+    if str(written) in PRESETS:
+        return {"preset": str(written)}, source
+    path = folder / written
+    if path.suffix not in SUFFIXES or not path.is_file():
+        raise ConfigError(_no_description(path, str(written)))
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: its model leads back to this file")
+    data = read_python(read_text(path), str(path)) if path.suffix == ".py" else read_value(path)
+    if isinstance(data, list):
+        raise ConfigError(
+            f"{path}: a list of layers is only a part of a model: write a mapping of input, encoder and decoder, "
+            f"with this file's name in place of a list, such as encoder: {path.name}"
+        )
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path}: needs a mapping, got {shown(data)}")
+    # A recipe describes its model under that key.
+    inner = data["model"] if "model" in data and not {"encoder", "encode"} & set(data) else data
+    return described(inner, path.parent, str(path), (*seen, path.resolve()))
+
+
+def _no_description(path: Path, written: str) -> str:
+    """Why nothing under a path describes a model."""
+    if path.is_dir():
+        return f"{path}: is a folder, which describes no model; one with a saved model is read by convae.load"
+    if path.suffix in WEIGHTS and path.exists():
+        return f"{path}: holds weights, which describe no model: see convae import"
+    if path.exists():
+        return f"{path}: is no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, which alone describe models"
+    if path.suffix in SUFFIXES or Path(written).parent != Path():
+        return f"{path}: no such file, and no preset of that name"
+    return unknown("preset", written, PRESETS.names())
+
+
+def _read_in(data: Mapping[Any, Any], source: str, folder: Path) -> dict[str, Any]:
+    """A description with its keys checked and, in place of the paths of lists, what their files hold."""
+    if "(" in {text[:1] for key in ("input", "encode", "decode") for text in _texts(data.get(key))}:
+        raise ConfigError(f"{source}: YAML and JSON have no round brackets: write square ones, as in [8, 3, [2, 2]]")
+    if not all(isinstance(key, str) for key in data):
+        raise ConfigError(f"{source}: needs a mapping of names to values, got {shown(data)}")
+    given = dict(data)
     for side in LISTS:
         if isinstance(given.get(side), str):
             given[side] = _list_from_file(folder / given[side], f"{source}: {side}")
-    return parse(Spec, given, source)
+    return given
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -13,7 +13,8 @@ from convae.core.arguments import Named, NonNegative, NonNegativeFloat, Positive
 from convae.core.config import Config, override, parse, read_mapping
 from convae.core.errors import ConfigError
 from convae.data import DataConfig
-from convae.model.spec import SUFFIXES
+from convae.model.presets import PRESETS
+from convae.model.spec import described
 from convae.training.precision import PrecisionName
 
 
@@ -185,24 +186,28 @@ def read_recipe(source: Recipe | Mapping[str, Any] | str | Path, overrides: Sequ
         return _read(source, overrides, "recipe")
     path = Path(source)
     if not path.exists():
-        raise ConfigError(f"{path}: no such recipe")
-    return _read(read_mapping(path), overrides, str(path))
+        hint = f": a preset is trained by --preset {path}" if str(path) in PRESETS else ""
+        raise ConfigError(f"{path}: no such recipe{hint}")
+    read = {"encode": None} if path.suffix == ".py" else read_mapping(path)
+    if "model" not in read and {"preset", "encoder", "encode"} & set(read):
+        raise ConfigError(f"{path}: describes a model, no training: convae train --data DATA model={path}")
+    return _read(read, overrides, str(path), path.parent)
 
 
-def _read(source: Mapping[str, Any], overrides: Sequence[str], where: str) -> Recipe:
-    """The recipe in a mapping; overrides may be written in short forms, too."""
-    return parse(Recipe, _written_out(override(_written_out(source), overrides)), where)
+def _read(source: Mapping[str, Any], overrides: Sequence[str], where: str, folder: Path = Path()) -> Recipe:
+    """The recipe in a mapping; overrides may be written in short forms, too.
+
+    Paths in the mapping are relative to `folder`, those in overrides to where the program runs.
+    """
+    return parse(Recipe, _written_out(override(_written_out(source, folder), overrides)), where)
 
 
-def _written_out(source: Mapping[str, Any]) -> dict[str, Any]:
+def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any]:
     """The short forms of a recipe as mappings, so that an override reaches inside them and loses nothing."""
     result: dict[str, Any] = {"objective": {"reconstruction": {}, "kl": {}}, **source}
     if isinstance(result.get("data"), str):
         result["data"] = {"source": result["data"]}
-    model = result.get("model", "torch-vae")
-    if isinstance(model, str):
-        model = read_mapping(Path(model)) if Path(model).suffix in SUFFIXES else {"preset": model}
-    result["model"] = model
+    result["model"] = described(result.get("model", "torch-vae"), folder)[0]
     result["objective"] = _terms_written_out(result["objective"])
     if isinstance(result.get("stages"), list | tuple):
         result["stages"] = [
