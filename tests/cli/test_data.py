@@ -37,6 +37,9 @@ def test_the_figures_are_those_of_the_digits(tmp_path: Path, capsys: pytest.Capt
     assert "1,797" in out
     assert "0: 178" in out
     assert "crop" not in out, "they are stored at their own size"
+    capsys.readouterr()
+    run("data", "digits")
+    assert ".png" not in capsys.readouterr().out, "a sheet is drawn where it was asked for"
     run("data", "digits", "--out", tmp_path, code=2)
     assert "--force" in capsys.readouterr().err
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import convae
 from convae.core.errors import ShapeError
 from convae.core.random import torch_generator
 from convae.model.vae import VAE
@@ -58,3 +59,19 @@ def test_images_that_do_not_fit_are_refused(model: VAE, x: torch.Tensor, part: s
 def test_latents_that_do_not_fit_are_refused(model: VAE) -> None:
     with pytest.raises(ShapeError, match="latents are 3, got 4"):
         model.decode(torch.zeros(2, 4))
+
+
+def test_images_of_another_precision_than_the_weights_are_told_what_to_do() -> None:
+    model = convae.build({"preset": "torch-vae", "input": [1, 8, 8], "max_filters": 8, "latent": 2})
+    images = torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    with pytest.raises(
+        ShapeError, match=r"images are float64, but model 'torch-vae' is not: give it images\.float\(\)"
+    ):
+        model.encode(images)
+    assert model.double().encode(images).mean.dtype == torch.float64
+
+
+def test_one_latent_alone_is_told_apart_from_a_wrong_one() -> None:
+    model = convae.build({"preset": "torch-vae", "input": [1, 8, 8], "max_filters": 8, "latent": 2})
+    with pytest.raises(ShapeError, match=r"one latent is a batch of its own, latent\[None\]"):
+        model.decode(torch.zeros(2))

@@ -11,6 +11,8 @@ import typer
 from convae.cli._options import DataDir, Force
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from convae.data import DataConfig, Split, Statistics
 
 _SHOWN = 64
@@ -31,17 +33,18 @@ def data(
         typer.Argument(metavar="[key.path=value ...]", help="Options of a recipe's data section, such as size=64."),
     ] = None,
     data_dir: DataDir = None,
-    out: Annotated[Path, typer.Option(help="Folder for the contact sheet.")] = Path(),
+    out: Annotated[
+        Path | None, typer.Option(help="Draw a contact sheet into this folder, too.", show_default=False)
+    ] = None,
     force: Force = False,
 ) -> None:
-    """Decode a data set once, print what is there, and draw a contact sheet."""
+    """Decode a data set once, print what is there, and draw a contact sheet if asked to."""
     from rich.table import Table
 
     from convae.cli._models import new_files, source_of
     from convae.cli._screen import notes, results, work_bar, wrote
     from convae.core.config import override, parse
-    from convae.data import DataConfig, open_split, statistics, to_unit
-    from convae.pictures.grid import grid
+    from convae.data import DataConfig, open_split, statistics
     from convae.pictures.save import save
 
     given = {"source": source_of(source, "SOURCE")} | ({"dir": str(data_dir)} if data_dir is not None else {})
@@ -49,7 +52,7 @@ def data(
     config = parse(DataConfig, override(given, [option.removeprefix("data.") for option in options or []]), "data")
     with work_bar() as bar:
         split = open_split(config, "all", progress=bar)
-        (sheet,) = new_files(out, [re.sub(r"[^\w.-]+", "-", split.source) + ".png"], force)
+        sheets = new_files(out, [re.sub(r"[^\w.-]+", "-", split.source) + ".png"], force) if out is not None else []
         measured = statistics(split, bar)
         rows = _rows(split, config, measured)
     table = Table(title=split.source, title_justify="left", show_header=False)
@@ -65,14 +68,23 @@ def data(
             soft_wrap=True,
             style="yellow",
         )
+    for sheet in sheets:
+        save(_sheet(split), sheet)
+        wrote(sheet)
+
+
+def _sheet(split: Split) -> Image:
+    """Images from all over the data, with their classes."""
+    from convae.data import to_unit
+    from convae.pictures.grid import grid
+
     step = max(1, len(split) // _SHOWN)
     shown = list(range(0, len(split), step))[:_SHOWN]
     captions = None
     if split.labels is not None and split.classes is not None:
         captions = [split.classes[split.labels[index]] if split.labels[index] >= 0 else "" for index in shown]
     title = f"{split.source}: {len(shown)} of {len(split):,} images"
-    save(grid(to_unit(split.images(shown)), captions=captions, title=title), sheet)
-    wrote(sheet)
+    return grid(to_unit(split.images(shown)), captions=captions, title=title)
 
 
 def _rows(split: Split, config: DataConfig, measured: Statistics) -> list[tuple[str, str]]:

@@ -59,7 +59,8 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
 def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
     """One sentence saying that `name` is no known `kind`, with the nearest name or all of them."""
     choices = sorted(choices)
-    match = nearest(name, choices)
+    # A number is no slip of the hand for another.
+    match = None if name.isdigit() else nearest(name, choices)
     if match is not None:
         return f"unknown {kind} '{name}': did you mean '{match}'?"
     return f"unknown {kind} '{name}': choose from {', '.join(choices)}"

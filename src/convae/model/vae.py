@@ -281,7 +281,13 @@ class VAE(nn.Module):
             self._also_fit.add(shape)
         if not x.is_floating_point():
             raise ShapeError(f"images are floats in [0, 1], got {x.dtype}: divide 8-bit images by 255")
+        if x.dtype == torch.float64 != self._weights_type():
+            raise ShapeError(f"images are float64, but model '{self.name}' is not: give it images.float()")
         return x
+
+    def _weights_type(self) -> torch.dtype:
+        """The type of the weights; a model without any takes what it gets."""
+        return next((parameter.dtype for parameter in self.parameters()), torch.float64)
 
     def _misfit(self, shape: Shape) -> str | None:
         """Why images of a shape cannot be taken, if that has to be said; None where they can.

@@ -203,8 +203,8 @@ def _with_data(recipe: Recipe, progress: Progress | None) -> tuple[Recipe, Split
         split = open_split(data, "train", size=size, channels=channels, progress=progress)
         # An architecture dictionary has channels last.
         model["input"] = [*split.shape[1:], split.shape[0]] if "encode" in model else list(split.shape)
-    if "preset" not in model and recipe.name:
-        model.setdefault("name", recipe.name)
+    if "preset" not in model:
+        model.setdefault("name", recipe.title)
     data = data.model_copy(update={"size": split.shape[1:], "channels": split.shape[0]})
     recipe = recipe.model_copy(update={"name": recipe.title, "model": model, "data": data})
     return recipe, split, open_split(data, "validation", progress=progress) if data.validation else None
