@@ -101,6 +101,10 @@ FAULTS: list[tuple[Any, list[str]]] = [
     (encoder({"conv": {"chanels": 3}}), ["encoder layer 0 (conv {chanels: 3})", "did you mean 'channels'?"]),
     (encoder({"conv": {"channels": 3, "stride": 0}}), ["encoder layer 0", "stride", "greater than 0"]),
     (encoder({"conv": {"channels": True}}), ["encoder layer 0", "channels: should be a whole number (got True)"]),
+    (
+        encoder({"conv": None, "channels": 8, "stride": 2}),  # the arguments not indented under `conv:`
+        ["layer 0: indent the arguments under their layer's name, got {conv: null, channels: 8, stride: 2}"],
+    ),
     (encoder({"conv": {}, "relu": {}}), ["encoder layer 0: needs a layer's name or a mapping"]),
     (
         encoder({"residual": {"layers": [{"conv": {"channels": 1, "kernel": "q"}}]}}),
@@ -112,6 +116,10 @@ FAULTS: list[tuple[Any, list[str]]] = [
     (encoder({"conv": 3}), ["encoder layer 0: the arguments of conv must be a mapping, got 3"]),
     (encoder(7), ["encoder layer 0: needs a layer's name", "got 7"]),
     (encoder({"repeat": {"times": 0, "layers": ["relu"]}}), ["encoder layer 0: repeat needs 1 to 10000 layers"]),
+    (
+        encoder({"repeat": {"times": True, "layers": ["relu"]}}),
+        ["encoder layer 0: repeat needs times (a whole number)"],
+    ),
     (encoder({"repeat": {"times": 2}}), ["encoder layer 0: repeat needs times (a whole number) and layers"]),
     (encoder({"repeat": {"times": 99999, "layers": ["relu"]}}), ["encoder: more than 10000 layers"]),
     (

@@ -19,6 +19,10 @@ class _Flow(reprlib.Repr):
         """Words without quotes."""
         return x if x.replace("-", "").replace("_", "").isalnum() else super().repr_str(x, level)
 
+    def repr_NoneType(self, x: None, level: int) -> str:  # noqa: N802  # it is called by the type's name
+        """As YAML has it."""
+        return "null"
+
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
         """`{conv: {channels: 8}}`, and `silu` for `{silu: {}}`."""
         if len(x) == 1 and list(x.values()) == [{}]:

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from convae.core.arguments import arguments, not_default
 from convae.core.errors import ConfigError, ShapeError
-from convae.core.names import flow_text, shape_text, shown
+from convae.core.names import brief, flow_text, shape_text, shown
 from convae.core.types import Shape
 from convae.model.codes import Code, is_code, read_code, repeats
 from convae.model.layers import LAYERS
@@ -230,6 +230,9 @@ def _entry(written: Any, where: str) -> tuple[str, dict[str, Any]]:
     """The name and the arguments of one entry of a list."""
     if isinstance(written, str):
         return written.replace("_", "-"), {}
+    if isinstance(written, Mapping) and len(written) > 1 and any(given is None for given in written.values()):
+        # `conv:` and its arguments in one column are, to YAML, one mapping in which `conv` has no value.
+        raise ConfigError(f"{where}: indent the arguments under their layer's name, got {brief(flow_text(written))}")
     if not isinstance(written, Mapping) or len(written) != 1:
         raise ConfigError(f"{where}: needs a layer's name or a mapping of it to its arguments, got {shown(written)}")
     ((name, given),) = written.items()
@@ -247,7 +250,7 @@ def _all_text(values: Iterable[Any]) -> bool:
 def _repeated(given: Mapping[str, Any], where: str) -> tuple[int, list[Any]]:
     """The count and the list of a `repeat`."""
     times, inner = given.get("times"), given.get("layers")
-    if set(given) != {"times", "layers"} or not isinstance(times, int) or not isinstance(inner, list):
+    if not isinstance(times, int) or isinstance(times, bool) or not isinstance(inner, list) or len(given) != 2:
         raise ConfigError(f"{where}: repeat needs times (a whole number) and layers (a list), got {shown(dict(given))}")
     if not 1 <= times * len(inner) <= MAX_LAYERS:
         raise ConfigError(f"{where}: repeat needs 1 to {MAX_LAYERS} layers in all, got {times} × {len(inner)}")
