@@ -65,6 +65,7 @@ def test_repeats_are_written_out_and_underscores_are_hyphens() -> None:
         ("w.pt", "holds weights, which describe no model: see convae import"),
         ("n.ipynb", r"is no .yaml, .yml, .json or .py file"),
         ("folder", "is a folder"),
+        ("a" * 300 + ".yaml", "no such file"),
         ("none/at.yaml", "none/at.yaml: no such file, and no preset of that name"),
     ],
 )

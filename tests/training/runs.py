@@ -40,7 +40,7 @@ RECIPE: dict[str, Any] = {
 
 _CLASSIFIER = [{"linear": {"features": 10}}]
 EVERYTHING: dict[str, Any] = {
-    "data": {"source": "digits", "augment": {"flip": True, "zoom": 0.1, "shear": 0.1}},
+    "data": {"source": "digits", "augment": {"flip": 0.5, "zoom": 0.1, "shear": 0.1}},
     "model": {**RECIPE["model"], "classifier": _CLASSIFIER},
     "objective": {
         "reconstruction": {},

@@ -39,6 +39,12 @@ def test_what_a_model_leaves_open_comes_from_the_data_and_the_recipe(
     assert again.recipe == made.recipe
 
 
+def test_a_model_without_any_name_has_that_of_its_run_from_the_first_step_on() -> None:
+    made = experiment(read_recipe({key: value for key, value in RECIPE.items() if key != "name"}))
+    assert made.model.name == "digits-vae"
+    assert experiment(made.recipe).model.name == "digits-vae"
+
+
 def test_images_of_several_sizes_need_one_for_a_list_of_layers(tmp_path: Path) -> None:
     for side in range(8, 28):
         Image.new("L", (side, 8)).save(tmp_path / f"{side}.png")

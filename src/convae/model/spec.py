@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def described(
     if str(written) in PRESETS:
         return {"preset": str(written)}, source
     path = folder / written
-    if path.suffix not in SUFFIXES or not path.is_file():
+    if path.suffix not in SUFFIXES or not _is(path.is_file):
         raise ConfigError(_no_description(path, str(written)))
     if path.resolve() in seen:
         raise ConfigError(f"{path}: its model leads back to this file")
@@ -88,15 +88,23 @@ def described(
 
 def _no_description(path: Path, written: str) -> str:
     """Why nothing under a path describes a model."""
-    if path.is_dir():
+    if _is(path.is_dir):
         return f"{path}: is a folder, which describes no model; one with a saved model is read by convae.load"
-    if path.suffix in WEIGHTS and path.exists():
+    if path.suffix in WEIGHTS and _is(path.exists):
         return f"{path}: holds weights, which describe no model: see convae import"
-    if path.exists():
+    if _is(path.exists):
         return f"{path}: is no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, which alone describe models"
     if path.suffix in SUFFIXES or Path(written).parent != Path():
         return f"{path}: no such file, and no preset of that name"
     return unknown("preset", written, PRESETS.names())
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """Whether a path is something; no text that cannot be a path is."""
+    try:
+        return question()
+    except (OSError, ValueError):
+        return False
 
 
 def _read_in(data: Mapping[Any, Any], source: str, folder: Path) -> dict[str, Any]:
