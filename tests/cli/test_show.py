@@ -31,6 +31,12 @@ def test_a_name_is_printed_and_drawn_as_it_is(tmp_path: Path, capsys: pytest.Cap
     assert (tmp_path / "named.png").read_bytes() != (tmp_path / "plain.png").read_bytes()
 
 
+def test_one_thing_is_shown_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("show", *SMALL, "--as", "yaml", "--draw", tmp_path / "x.png", code=2)
+    assert "give one of them" in capsys.readouterr().err
+    assert not (tmp_path / "x.png").exists()
+
+
 def test_a_network_that_takes_other_sizes_says_which(capsys: pytest.CaptureFixture[str]) -> None:
     run("show", "sd-f8", "input=[1,16,16]", "width=8")
     assert "multiples of 8×8" in capsys.readouterr().out

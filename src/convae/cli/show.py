@@ -29,8 +29,11 @@ def show(
 ) -> None:
     """Print what a model is made of: layers, output shapes, parameters, operations, receptive field."""
     from convae.cli._screen import results, wrote
+    from convae.core.errors import ConfigError
     from convae.model.notations import NOTATIONS
 
+    if draw is not None and notation is not None:
+        raise ConfigError("--as prints a model and --draw draws it: give one of them")
     described = _described(model, overrides or [])
     if draw is not None:
         from convae.model.summary import summary
