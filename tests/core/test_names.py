@@ -14,6 +14,9 @@ def test_nearest_finds_the_name_that_was_meant_or_none(written: str, meant: str 
 
 def test_unknown_suggests_one_name_or_lists_them_all() -> None:
     assert unknown("layer", "cnov", ["conv", "linear"]) == "unknown layer 'cnov': did you mean 'conv'?"
+    assert unknown("class", "12", ["1", "2"]) == "unknown class '12': choose from 1, 2", (
+        "no number is a slip for another"
+    )
     assert unknown("layer", "zzzz", ["linear", "conv"]) == "unknown layer 'zzzz': choose from conv, linear"
 
 

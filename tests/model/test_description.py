@@ -173,6 +173,7 @@ SHAPES: list[tuple[Any, list[str]]] = [
         ["encoder layer 1 (conv {channels: 4, kernel: 5, padding: 0})", "at least 5", "4×4×4"],
     ),
     (encoder({"conv": {"channels": 4, "kernel": [3, 3, 3]}}), ["kernel has 3 numbers, needs one or 2"]),
+    (encoder({"max-pool": {"kernel": 40}}), ["encoder layer 0 (max-pool {kernel: 40}): needs at least 40 positions"]),
     (encoder({"conv": {"channels": 4, "groups": 3}}), ["1 input and 4 output channels into 3 groups"]),
     (
         encoder({"conv": {"channels": 4}}, {"attention": {"norm": "max-pool"}}),

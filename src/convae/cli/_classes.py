@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from convae.core.errors import ConfigError
-from convae.core.names import unknown
+from convae.core.names import called, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,12 +14,6 @@ if TYPE_CHECKING:
 
     from convae.data import Split
     from convae.model.vae import VAE
-
-
-def called(numbers: Sequence[int], names: Sequence[str] | None) -> dict[int, str]:
-    """What some classes are called: by their names, where they have any, or else by numbers of equal length."""
-    known = dict(enumerate(names or ()))
-    return {number: known.get(number, f"{number:0{len(str(numbers[-1]))}}") for number in numbers}
 
 
 def classes_of(images: Split, column: str | None = None) -> tuple[NDArray[np.int64], dict[int, str]]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convae.cli._classes import called, class_number
+from convae.cli._classes import class_number
 from convae.core.errors import ConfigError
+from convae.core.names import called
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _SHORT = reprlib.Repr()
@@ -68,6 +68,12 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
     if match is not None:
         return f"unknown {kind} '{name}': did you mean '{match}'?"
     return f"unknown {kind} '{name}': choose from {', '.join(choices)}"
+
+
+def called(numbers: Sequence[int], names: Sequence[str] | None) -> dict[int, str]:
+    """What some classes are called: by their names, where they have any, or else by numbers of equal length."""
+    known = dict(enumerate(names or ()))
+    return {number: known.get(number, f"{number:0{len(str(numbers[-1]))}}") for number in numbers}
 
 
 def shape_text(shape: Iterable[int]) -> str:

@@ -14,18 +14,18 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from convae.core.arguments import Named, arguments, named, not_default
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.types import AnyImages, Generators, Images, Latents, Shape
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck, Posterior
-from convae.model.condition import Condition, Labels
+from convae.model.condition import Labels
 from convae.model.description import Spec
 from convae.model.layers.base import Layer
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import Likelihood, LikelihoodHead
-from convae.model.network import Network, count, plain, told
+from convae.model.network import Network, count
+from convae.model.parts import classifier, condition, part, stored, stored_condition
 
 Logits = Float[Tensor, "batch class"]
 
@@ -76,13 +76,13 @@ class VAE(nn.Module):
         self.input_shape: Shape = tuple(spec.input)
         self.name = spec.name
         self.metadata: dict[str, Any] = {}
-        self.condition = None if spec.condition is None else _condition(spec)
+        self.condition = None if spec.condition is None else condition(spec)
         more = 0 if self.condition is None else self.condition.channels
         self.encoder = Network((self.input_shape[0] + more, *self.input_shape[1:]), spec.encoder, "encoder")
-        self.bottleneck: Bottleneck = _part(BOTTLENECKS, spec.bottleneck, "bottleneck", self.encoder.shape_out)
+        self.bottleneck: Bottleneck = part(BOTTLENECKS, spec.bottleneck, "bottleneck", self.encoder.shape_out)
         self.decoder = Network((self.latent_shape[0] + more, *self.latent_shape[1:]), spec.decoder, "decoder")
-        self.classifier = None if spec.classifier is None else _classifier(self.latent_shape, spec.classifier)
-        self.head: LikelihoodHead = _part(LIKELIHOODS, spec.likelihood, "likelihood")
+        self.classifier = None if spec.classifier is None else classifier(self.latent_shape, spec.classifier)
+        self.head: LikelihoodHead = part(LIKELIHOODS, spec.likelihood, "likelihood")
         self._also_fit: set[Shape] = set()
         self._parts = {"bottleneck": spec.bottleneck, "likelihood": spec.likelihood}
         needed = (self.head.raw_channels(self.input_shape[0]), *self.input_shape[1:])
@@ -154,12 +154,12 @@ class VAE(nn.Module):
             name=self.name,
             input=self.input_shape,
             encoder=self.encoder.canonical(),
-            bottleneck=_canonical(BOTTLENECKS, self._parts["bottleneck"], "bottleneck"),
+            bottleneck=stored(BOTTLENECKS, self._parts["bottleneck"], "bottleneck"),
             decoder=self.decoder.canonical(),
-            likelihood=_canonical(LIKELIHOODS, self._parts["likelihood"], "likelihood"),
+            likelihood=stored(LIKELIHOODS, self._parts["likelihood"], "likelihood"),
             classifier=None if self.classifier is None else self.classifier.canonical(),
             max_parameters=self._max_parameters,
-            condition=None if self.condition is None else _arguments(self.condition),
+            condition=None if self.condition is None else stored_condition(self.condition),
         )
 
     def encode(self, x: AnyImages, labels: Labels | None = None) -> Posterior:
@@ -272,12 +272,9 @@ class VAE(nn.Module):
         """`x`, if the model can take it."""
         shape = tuple(x.shape[1:])
         if shape != self.input_shape and shape not in self._also_fit:
-            if (fault := self._misfit(shape)) is not None:
-                taken = ", or ".join([shape_text(self.input_shape), *([self.other_sizes] if self.other_sizes else [])])
-                alone = (
-                    ": one image is a batch of its own, image[None]" if tuple(x.shape) == self.input_shape else fault
-                )
-                raise ShapeError(f"model '{self.name}' takes images of {taken}, got {shape_text(shape)}{alone}")
+            if tuple(x.shape) == self.input_shape:
+                raise ShapeError(f"model '{self.name}' takes batches, got {shape_text(x.shape)}: give it image[None]")
+            self._fit(shape)
             self._also_fit.add(shape)
         if not x.is_floating_point():
             raise ShapeError(f"images are floats in [0, 1], got {x.dtype}: divide 8-bit images by 255")
@@ -289,59 +286,23 @@ class VAE(nn.Module):
         """The type of the weights; a model without any takes what it gets."""
         return next((parameter.dtype for parameter in self.parameters()), torch.float64)
 
-    def _misfit(self, shape: Shape) -> str | None:
-        """Why images of a shape cannot be taken, if that has to be said; None where they can.
+    def _fit(self, shape: Shape) -> None:
+        """Checks that images of another shape can be taken: a network built for them would be this very one."""
+        taken, reason = shape_text(self.input_shape), ""
+        if self.other_sizes is not None:
+            taken += f", or {self.other_sizes}"
+        if self._in_step(shape):
+            try:
+                VAE(self.spec.model_copy(update={"input": shape}))
+            except ShapeError as error:
+                reason = f": {error}"
+            else:
+                return
+        raise ShapeError(f"model '{self.name}' takes images of {taken}, got {shape_text(shape)}{reason}")
 
-        They can where a network built for them would be this very one.
-        """
+    def _in_step(self, shape: Shape) -> bool:
+        """Whether a shape differs from the input's by whole steps of its sizes alone."""
         if self.size_step is None or len(shape) != len(self.input_shape) or shape[0] != self.input_shape[0]:
-            return ""
+            return False
         pairs = zip(shape[1:], self.input_shape[1:], self.size_step, strict=True)
-        if any((size - own) % step for size, own, step in pairs):
-            return ""
-        try:
-            VAE(self.spec.model_copy(update={"input": shape}))
-        except ShapeError as error:
-            return f": {error}"
-        return None
-
-
-def _condition(spec: Spec) -> Condition:
-    """The condition, on the meta device."""
-    if spec.classifier is not None:
-        raise ConfigError(
-            f"model '{spec.name}' has a condition and a classifier: the classifier would look in the latent for what "
-            "the condition keeps out of it; leave one of them out"
-        )
-    given = arguments(Condition, spec.condition, "condition")
-    with torch.device("meta"), told("condition"):
-        return Condition(**given)
-
-
-def _classifier(shape: Shape, layers: list[Any]) -> Network:
-    """The layers from a latent to a value for each class, on the meta device."""
-    network = Network(shape, layers, "classifier")
-    if len(network.shape_out) != 1:
-        raise ShapeError(f"classifier gives {shape_text(network.shape_out)}: end it with a value for each class")
-    return network
-
-
-def _part(registry: Any, written: Named, kind: str, *shape: Shape) -> Any:
-    """A bottleneck or a likelihood head, on the meta device."""
-    name, given = named(written, kind)
-    target = registry.get(name)
-    checked = arguments(target, given, f"{kind} {name}")
-    with torch.device("meta"), told(f"{kind} {name}", *shape):
-        return target(*shape, **checked)
-
-
-def _arguments(condition: Condition) -> dict[str, Any]:
-    """A condition in its one stored form."""
-    return not_default(Condition, {"classes": condition.classes, "channels": condition.channels})
-
-
-def _canonical(registry: Any, written: Named, kind: str) -> dict[str, dict[str, Any]]:
-    """A bottleneck or a likelihood in its one stored form."""
-    name, given = named(written, kind)
-    target = registry.get(name)
-    return {name.replace("_", "-"): plain(not_default(target, arguments(target, given, kind)))}
+        return not any((size - own) % step for size, own, step in pairs)

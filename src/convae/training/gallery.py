@@ -6,6 +6,7 @@ import torch
 from PIL.Image import Image
 
 from convae.core.errors import DataError
+from convae.core.names import called
 from convae.core.random import torch_generator
 from convae.data import in_order
 from convae.model.vae import VAE
@@ -113,5 +114,6 @@ def _captions(model: VAE, names: tuple[str, ...] | None) -> list[str] | None:
     """What the samples of a conditional model are of: the classes by turns."""
     if model.condition is None:
         return None
-    numbers = [number % model.condition.classes for number in range(SAMPLED)]
-    return [names[number] if names and number < len(names) else str(number) for number in numbers]
+    classes = model.condition.classes
+    words = called(range(classes), names)
+    return [words[number % classes] for number in range(SAMPLED)]

@@ -1,0 +1,56 @@
+"""What stands around encoder and decoder, made of its description on the meta device, and written down again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from convae.core.arguments import Named, arguments, named, not_default
+from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import shape_text
+from convae.core.types import Shape
+from convae.model.condition import Condition
+from convae.model.description import Spec
+from convae.model.network import Network, plain, told
+
+
+def condition(spec: Spec) -> Condition:
+    """The condition, on the meta device."""
+    if spec.classifier is not None:
+        raise ConfigError(
+            f"model '{spec.name}' has a condition and a classifier: the classifier would look in the latent for what "
+            "the condition keeps out of it; leave one of them out"
+        )
+    given = arguments(Condition, spec.condition, "condition")
+    with torch.device("meta"), told("condition"):
+        return Condition(**given)
+
+
+def classifier(shape: Shape, layers: list[Any]) -> Network:
+    """The layers from a latent to a value for each class, on the meta device."""
+    network = Network(shape, layers, "classifier")
+    if len(network.shape_out) != 1:
+        raise ShapeError(f"classifier gives {shape_text(network.shape_out)}: end it with a value for each class")
+    return network
+
+
+def part(registry: Any, written: Named, kind: str, *shape: Shape) -> Any:
+    """A bottleneck or a likelihood head, on the meta device."""
+    name, given = named(written, kind)
+    target = registry.get(name)
+    checked = arguments(target, given, f"{kind} {name}")
+    with torch.device("meta"), told(f"{kind} {name}", *shape):
+        return target(*shape, **checked)
+
+
+def stored_condition(condition: Condition) -> dict[str, Any]:
+    """A condition in its one stored form."""
+    return not_default(Condition, {"classes": condition.classes, "channels": condition.channels})
+
+
+def stored(registry: Any, written: Named, kind: str) -> dict[str, dict[str, Any]]:
+    """A bottleneck or a likelihood in its one stored form."""
+    name, given = named(written, kind)
+    target = registry.get(name)
+    return {name.replace("_", "-"): plain(not_default(target, arguments(target, given, kind)))}
