@@ -17,6 +17,7 @@ from training.runs import StopAt
 import convae
 from convae.core.errors import ConfigError, OutputError
 from convae.training import resume, train
+from convae.training.precision import HALVES
 from convae.training.sweep import sweep
 
 TESTS = Path(__file__).parents[1]
@@ -67,7 +68,7 @@ def assert_alike(one: Path, other: Path, within: float = 2e-4) -> None:
 def test_the_curves_of_one_and_of_two_processes_agree(name: str, runs: Path, tmp_path: Path) -> None:
     run = train(RUNS[name], out=tmp_path / "one")
     assert len(run.metrics) > len(rows(runs / name)) / 2 > 4
-    rounding = RUNS[name]["training"].get("precision") == "bf16"
+    rounding = run.recipe.training.precision in HALVES
     assert_alike(tmp_path / "one", runs / name, 2e-2 if rounding else 2e-4)
     one, two = convae.load(run.path).state_dict(), convae.load(runs / name).state_dict()
     assert one.keys() == two.keys()
