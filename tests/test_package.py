@@ -11,7 +11,7 @@ import pytest
 
 import convae
 from convae.cli import COMMANDS
-from convae.core.config import parse_yaml
+from convae.core.documents import parse_yaml
 from convae.training.recipe import read_recipe
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from convae.core.config import MAX_BYTES, Config, override, parse, parse_yaml, read_mapping
+from convae.core.config import Config, override, parse
+from convae.core.documents import MAX_BYTES, parse_yaml, read_mapping
 from convae.core.errors import ConfigError
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from convae.core import files
 from convae.core.errors import OutputError
-from convae.core.files import append, cut, new_folder, settled, tidy, write_json, write_text
+from convae.core.files import append, cut, new_folder, open_regular, read_bytes, settled, tidy, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -96,3 +98,85 @@ def test_text_is_added_and_cut_off(tmp_path: Path) -> None:
     for write in (append, cut):
         with pytest.raises(OutputError, match="cannot be written"):
             write(tmp_path, 0 if write is cut else "text")
+
+
+OWNED, MARK = ("config.json", "README.md"), ("config.json", b"convae")
+
+
+def put(folder: Path, **content: str) -> None:
+    folder.mkdir()
+    for name, text in content.items():
+        (folder / name.replace("_", ".")).write_text(text)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"thesis_txt": "precious"},
+        {"config_json": "of another library"},
+        {"README_md": "mine"},
+        {"config_json": "convae", "notes_txt": "mine"},
+    ],
+)
+def test_a_folder_that_convae_did_not_make_is_left_alone(tmp_path: Path, content: dict[str, str]) -> None:
+    put(tmp_path / "a", **content)
+    before = {path.name: path.read_text() for path in (tmp_path / "a").iterdir()}
+    with pytest.raises(OutputError, match="did not write"), new_folder(tmp_path / "a", OWNED, MARK):
+        pass
+    assert {path.name: path.read_text() for path in (tmp_path / "a").iterdir()} == before
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"config_json": "convae", "README_md": "x"}, {"config_json": "convae", "Thumbs_db": ""}]
+)
+def test_an_own_or_empty_folder_is_replaced(tmp_path: Path, content: dict[str, str]) -> None:
+    put(tmp_path / "a", **content)
+    with new_folder(tmp_path / "a", OWNED, MARK) as place:
+        (place / "new").touch()
+    assert names(tmp_path / "a") == ["new"]
+
+
+def test_a_link_to_a_folder_is_followed(tmp_path: Path) -> None:
+    put(tmp_path / "disk")
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    with new_folder(tmp_path / "link", OWNED, MARK) as place:
+        (place / "new").touch()
+    assert (tmp_path / "link").is_symlink()
+    assert names(tmp_path / "disk") == ["new"]
+
+
+@pytest.mark.parametrize("written", [".", "..", "../a", "inner/.."])
+def test_the_working_directory_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    put(tmp_path / "a")
+    monkeypatch.chdir(tmp_path / "a")
+    with pytest.raises(OutputError), new_folder(Path(written), OWNED, MARK):
+        pass
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "log").symlink_to(tmp_path / "victim")
+    for change in (lambda: cut(tmp_path / "log", 0), lambda: append(tmp_path / "log", "x")):
+        with pytest.raises(OutputError, match="is a link"):
+            change()
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_name_that_is_no_utf8_is_written_and_read_back(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    write_json(tmp_path / "a.json", {"name": name})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["name"] == name
+    write_text(tmp_path / "a.csv", name)
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == r"caf\udce9"
+
+
+def test_reading_is_bounded_by_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100)
+    assert read_bytes(tmp_path / "a", 100) == b"x" * 100
+    with pytest.raises(OSError, match="larger than"):
+        read_bytes(tmp_path / "a", 99)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(OSError, match=r"regular file|directory"), open_regular(path):
+            pass

@@ -9,7 +9,7 @@ import pytest
 from made.commands import parameters
 
 from convae.cli import COMMANDS
-from convae.core.config import parse_yaml
+from convae.core.documents import parse_yaml
 from convae.model.spec import resolve
 from convae.model.vae import VAE
 from convae.objective.objective import objective

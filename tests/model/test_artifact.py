@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -155,12 +157,66 @@ def test_what_is_no_model_is_named(tmp_path: Path) -> None:
 
 
 def test_saving_again_replaces_the_whole_folder(model: VAE, folder: Path) -> None:
-    (folder / "left-over").touch()
     model.metadata = {"second": True}
     convae.save(model, folder)
-    assert not (folder / "left-over").exists()
     assert convae.load(folder).metadata == {"second": True}
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_saving_deletes_nothing_that_is_not_an_artifact(model: VAE, folder: Path, tmp_path: Path) -> None:
+    (folder / "thesis.txt").write_text("precious")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "config.json").write_text('{"architectures": ["BertModel"]}')
+    (foreign / "model.safetensors").write_bytes(b"weights")
+    for place, kept in ((folder, "thesis.txt"), (foreign, "model.safetensors")):
+        before = (place / kept).read_bytes()
+        with pytest.raises(OutputError, match=place.name):
+            convae.save(model, place)
+        assert (place / kept).read_bytes() == before
+
+
+def test_a_link_to_an_artifact_is_followed(model: VAE, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    model.metadata = {"second": True}
+    convae.save(model, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert convae.load(folder).metadata == {"second": True}
+
+
+def test_the_home_directory_is_meant(model: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    convae.save(model, "~/saved")
+    assert (tmp_path / "saved" / "config.json").is_file()
+    assert convae.load("~/saved").name == model.name
+
+
+def test_an_artifact_that_is_replaced_while_it_is_read_is_sound(model: VAE, tmp_path: Path) -> None:
+    place, done = tmp_path / "model", threading.Event()
+    convae.save(model, place)
+
+    def write() -> None:
+        while not done.is_set():
+            with torch.no_grad():
+                next(model.parameters()).add_(1)
+            convae.save(model, place)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(25):
+            convae.load(place)
+    finally:
+        done.set()
+        writer.join()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_pipe_in_an_artifact_is_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ArtifactError, match="model"):
+        convae.load(folder)
 
 
 def test_a_save_that_fails_leaves_the_old_model(model: VAE, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ def open_model(path: Path, device: str) -> VAE:
 
 def _data_dir(run: Path) -> str | None:
     """Where a run on this machine had its data sets: an artifact, which others are given, does not say that."""
-    from convae.core.config import read_mapping
+    from convae.core.documents import read_mapping
     from convae.core.errors import ConvaeError
 
     try:
@@ -61,7 +61,7 @@ def open_images(model: VAE, data: str | None, data_dir: Path | None, split: str,
 
 def source_of(text: str, what: str) -> Any:
     """The source of data that a person writes: a name, a path, or a name with options, as in a recipe."""
-    from convae.core.config import parse_yaml
+    from convae.core.documents import parse_yaml
 
     return parse_yaml(text, what) if text.startswith("{") else text
 

@@ -64,7 +64,7 @@ def _recipe(
     model: str, overrides: list[str], data_dir: Path | None, device: str, progress: object
 ) -> tuple[Recipe, int]:
     """The recipe whose steps are tried, and for one with data the images that a batch can have at most."""
-    from convae.core.config import read_mapping
+    from convae.core.documents import read_mapping
     from convae.model.artifact import load
     from convae.model.presets import PRESETS
     from convae.training.experiment import experiment

@@ -1,4 +1,4 @@
-"""Configuration: YAML or JSON files, `key.path=value` overrides, pydantic models that forbid unknown keys."""
+"""Configuration: `key.path=value` overrides, and pydantic models that forbid unknown keys."""
 
 from __future__ import annotations
 
@@ -8,19 +8,15 @@ import os
 import re
 import typing
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticKnownError
 from pydantic_core.core_schema import no_info_before_validator_function
 
+from convae.core.documents import parse_yaml
 from convae.core.errors import ConfigError
 from convae.core.names import nearest, shown
-
-MAX_BYTES = 4 << 20
-"""No honest configuration file is larger; a larger one is some other file."""
 
 
 def _without_booleans(schema: Any) -> Any:
@@ -54,79 +50,6 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that also reads `1e-3` as a number and refuses a key that is written twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        written = [
-            key.value
-            for key, _ in node.value
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge"
-        ]
-        for key in written:
-            if written.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is written twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """The value written in `text`, YAML or JSON.
-
-    Raises:
-        ConfigError: the text is neither; the message names `source` and the line.
-    """
-    try:
-        return yaml.load(text, _Loader)  # a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).partition("\n")[0] or "nested too deeply"
-        notation = "JSON" if source.endswith(".json") else "YAML"
-        raise ConfigError(f"{source}{place}: not valid {notation} ({problem})") from error
-
-
-def read_text(path: Path) -> str:
-    """The text of a configuration file.
-
-    Raises:
-        ConfigError: the file is missing, unreadable, too large, or no text.
-    """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB, so not a configuration file")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not a text file in UTF-8") from error
-
-
-def read_value(path: Path) -> Any:
-    """What a YAML or JSON file holds.
-
-    Raises:
-        ConfigError: the file cannot be read, or is no YAML.
-    """
-    return parse_yaml(read_text(path), str(path))
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file.
-
-    Raises:
-        ConfigError: the file cannot be read, is no YAML, or holds no mapping.
-    """
-    value = read_value(path)
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path}: needs a mapping of keys to values, got {type(value).__name__}")
-    return {str(key): item for key, item in value.items()}
 
 
 def override(data: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:

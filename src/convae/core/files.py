@@ -13,15 +13,47 @@ import errno
 import json
 import os
 import shutil
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from convae.core.errors import OutputError
 
 _TEMPORARY, _ASIDE = ".tmp", ".old"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """A regular file opened for reading; a pipe or a device, which may block or never end, is refused.
+
+    Raises:
+        OSError: missing, unreadable, or not a regular file.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for somebody who writes to it.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123  # a descriptor has no path
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+            raise OSError(errno.EINVAL, f"{kind}, not a regular file", str(path))
+        yield file
+
+
+def read_bytes(path: Path, largest: int) -> bytes:
+    """The content of a regular file of at most `largest` bytes; never more than one byte beyond that is read.
+
+    Raises:
+        OSError: missing, unreadable, not a regular file, or larger.
+    """
+    with open_regular(path) as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        size = f"{largest >> 20} MiB" if largest >= 1 << 20 else f"{largest:,} bytes"
+        raise OSError(errno.EFBIG, f"larger than {size}", str(path))
+    return content
 
 
 def sync(path: Path) -> None:
@@ -92,9 +124,18 @@ def write_bytes(path: Path, content: bytes) -> None:
             _remove(place)
 
 
+def encode_text(text: str) -> bytes:
+    r"""UTF-8, in which bytes of a file name that are no UTF-8 stand as JSON escapes such as `\udce9`.
+
+    A file name is bytes; Python holds those that are no UTF-8 as lone surrogates, which UTF-8 cannot hold. Inside JSON
+    the escape is read back as the same name, and `os.fsencode` then gives the bytes again.
+    """
+    return text.encode("utf-8", "backslashreplace")
+
+
 def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 text file atomically."""
-    write_bytes(path, text.encode("utf-8"))
+    """Writes a text file atomically, as `encode_text` has it."""
+    write_bytes(path, encode_text(text))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -103,29 +144,50 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Adds to the end of a UTF-8 text file; of a process that dies meanwhile a part may stay, which `cut` removes."""
-    with writing(path), path.open("ab") as file:
-        file.write(text.encode("utf-8"))
+    """Adds to the end of a text file; of a process that dies meanwhile a part may stay, which `cut` removes."""
+    with writing(path), _open_own(path) as file:
+        file.write(encode_text(text))
 
 
 def cut(path: Path, size: int) -> None:
     """Shortens a file to `size` bytes; makes it, where there is none."""
-    with writing(path), path.open("ab") as file:
+    with writing(path), _open_own(path) as file:
         file.truncate(size)
 
 
+def _open_own(path: Path) -> BinaryIO:
+    """A file opened for appending, never through a link: it may lead to a file that convae did not make."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        return open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666), "ab")  # noqa: PTH123
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a link: put the file itself there") from error
+        raise
+
+
 @contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(
+    path: Path, owned: Collection[str] | None = None, mark: tuple[str, bytes] | None = None
+) -> Iterator[Path]:
     """A temporary folder that takes the place of `path`, whole, when the block ends without an error.
 
     Where the kernel can exchange two folders, there is a whole one at `path` at every moment. Elsewhere the old one is
     set aside first and removed last, so a crash between the two renames leaves it under the name that `settled` looks
     for.
+
+    Args:
+        path: where it goes; a link to a folder is followed.
+        owned: names of the files that such a folder has. One that holds anything else was not made by convae, or holds
+            more than convae put there, and is left alone. None for a folder inside one that is convae's.
+        mark: one of these files, and bytes that it holds when convae wrote it.
+
+    Raises:
+        OutputError: the folder cannot be written, or what is there is not convae's to replace.
     """
+    path = replaceable(path, owned, mark)
     place = temporary(path)
     with writing(path):
-        if path.exists() and not path.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(place)
         place.mkdir()
@@ -144,6 +206,42 @@ def new_folder(path: Path) -> Iterator[Path]:
             _remove(aside)
         finally:
             _remove(place)
+
+
+_CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+"""What file managers leave in any folder that is looked at."""
+
+
+def replaceable(path: Path, owned: Collection[str] | None, mark: tuple[str, bytes] | None) -> Path:
+    """Where a folder of convae's may be written: `path` without links, once it is sure that nothing else is lost there.
+
+    Raises:
+        OutputError: there is a file, the working directory, or a folder with something that convae did not write.
+    """
+    with writing(path):
+        path = path.resolve() if path.is_symlink() or path.name in ("", "..") else path
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if owned is None or not path.is_dir():
+            return path
+        if Path.cwd().is_relative_to(path.resolve()):
+            raise OutputError(f"{path}: is the working directory or holds it; choose a folder inside it")
+        found = {entry.name for entry in path.iterdir()} - _CLUTTER
+        if foreign := sorted(found - set(owned)):
+            raise OutputError(f"{path}: holds '{foreign[0]}', which convae did not write; choose another folder")
+        if found and mark is not None:
+            name, content = mark
+            head = read_head(path / name) if name in found else b""
+            if content not in head:
+                raise OutputError(f"{path}: holds files that convae did not write; choose another folder")
+    return path
+
+
+def read_head(path: Path, largest: int = 1 << 16) -> bytes:
+    """The beginning of a regular file; nothing of one that cannot be read."""
+    with contextlib.suppress(OSError), open_regular(path) as file:
+        return file.read(largest)
+    return b""
 
 
 def settled(path: Path) -> Path:
@@ -168,7 +266,7 @@ def tidy(folder: Path) -> None:
 
 def _remove(path: Path) -> None:
     """Removes a file or a folder, as far as that goes: what is left over does no harm."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):

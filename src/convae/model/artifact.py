@@ -23,7 +23,7 @@ from torch import Tensor
 
 from convae.core.config import Config, parse
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
-from convae.core.files import new_folder, settled, write_bytes, write_json, write_text
+from convae.core.files import new_folder, open_regular, read_bytes, settled, write_bytes, write_json, write_text
 from convae.core.names import brief, shape_text, shown
 from convae.core.version import VERSION
 from convae.model.description import Spec
@@ -33,7 +33,14 @@ from convae.model.vae import VAE
 FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+CARD = "README.md"
 _SEAL = "config_sha256"
+_MARK = (CONFIG, b'"convae"')
+"""What tells an artifact's configuration from that of other libraries, whose files have the same names."""
+_LARGEST = 64 << 20
+"""Bytes of the largest configuration or state that is read."""
+_TRIES = 50
+"""How often an artifact that is replaced while it is read is read again."""
 
 
 class Stored(Config):
@@ -47,12 +54,16 @@ class Stored(Config):
 
 
 def save(model: VAE, path: str | Path) -> Path:
-    """Writes an artifact, whole or not at all; an artifact that is there already is replaced.
+    """Writes an artifact, whole or not at all; an artifact that is there already is replaced, and nothing else is.
+
+    Args:
+        model: with its weights.
+        path: a new or empty folder, an artifact, or a link to one of them; `~` is the home directory.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or holds something that is not an artifact's.
     """
-    folder = Path(path)
+    folder = Path(path).expanduser()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     config: dict[str, Any] = {
         "format": FORMAT,
@@ -61,20 +72,43 @@ def save(model: VAE, path: str | Path) -> Path:
         "metadata": model.metadata,
         "sha256": {name: digest(tensor) for name, tensor in tensors.items()},
     }
-    with new_folder(folder) as place:
+    with new_folder(folder, (CONFIG, WEIGHTS, CARD), _MARK) as place:
         write_bytes(place / WEIGHTS, to_bytes(tensors))
         write_json(place / CONFIG, sealed(config))
-        write_text(place / "README.md", _card(model))
+        write_text(place / CARD, _card(model))
     return folder
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> VAE:
     """A model from an artifact folder, or from a run folder, whose best model it takes; in evaluation mode.
 
+    An artifact that a training run replaces meanwhile is read again, so that all of it is of one moment.
+
     Raises:
         ArtifactError: there is no artifact, or it is damaged, or of a later format.
     """
-    folder = find(Path(path))
+    path = Path(path).expanduser()
+    for _ in range(_TRIES):
+        before = _identity(path)
+        try:
+            return _load(find(path), device)
+        except ArtifactError:
+            if _identity(path) == before:
+                raise
+    raise ArtifactError(f"{path}: is replaced faster than it can be read")
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What changes when the artifact at a path is replaced; None where there is none at this moment."""
+    try:
+        found = (find(path) / CONFIG).stat()
+    except (ArtifactError, OSError):
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _load(folder: Path, device: torch.device | str) -> VAE:
+    """The model of an artifact folder."""
     try:
         stored = parse(Stored, read_sealed(folder / CONFIG, FORMAT), "its content")
         model = VAE(stored.model)
@@ -137,6 +171,8 @@ def read_tensors(path: Path, sha256: Mapping[str, str]) -> dict[str, Tensor]:
         ArtifactError: the file is missing or damaged, or its tensors are not those with these SHA-256.
     """
     try:
+        with open_regular(path):
+            pass  # A pipe or a device would be waited for.
         with safe_open(path, framework="pt") as file:
             # Copies: what is mapped from the file would change with it after it was checked.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # not a mapping
@@ -166,7 +202,7 @@ def read_sealed(path: Path, newest: int) -> dict[str, Any]:
         ArtifactError: it is missing, damaged, edited, or of a later format.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bytes(path, _LARGEST))
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged or unreadable ({brief(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):

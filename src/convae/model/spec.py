@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from convae.core.arguments import arguments
-from convae.core.config import override, parse, read_text, read_value
+from convae.core.config import override, parse
+from convae.core.documents import read_text, read_value
 from convae.core.errors import ConfigError
 from convae.core.names import brief, shown, unknown
 from convae.model.description import Spec

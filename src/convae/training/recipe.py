@@ -10,7 +10,8 @@ import yaml
 from pydantic import AfterValidator, Field, model_validator
 
 from convae.core.arguments import Named, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Share
-from convae.core.config import Config, override, parse, read_mapping
+from convae.core.config import Config, override, parse
+from convae.core.documents import read_mapping
 from convae.core.errors import ConfigError
 from convae.data import DataConfig
 from convae.model.presets import PRESETS

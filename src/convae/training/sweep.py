@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convae.core.config import parse_yaml
+from convae.core.documents import parse_yaml
 from convae.core.errors import ArtifactError, ConfigError, TrainingError
 from convae.core.files import write_text
 from convae.core.progress import Progress

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from convae.core.config import parse_yaml
+from convae.core.documents import parse_yaml
 from convae.core.errors import ConfigError, ConvaeError
 from convae.model.layers import LAYERS
 from convae.model.notations import NOTATIONS
