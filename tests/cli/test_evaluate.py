@@ -15,14 +15,14 @@ def test_figures_are_printed_and_written_with_their_protocol(
 ) -> None:
     run("evaluate", artifact, "--json", tmp_path / "new" / "figures.json", "--html", tmp_path / "new" / "page.html")
     printed = capsys.readouterr().out
-    assert "tiny on 180 digits images (test)" in printed
+    assert "tiny on 202 digits images (test)" in printed
     for name in ("elbo", "psnr", "ssim", "active-units"):
         assert name in printed
     assert printed.splitlines()[-2:] == [str(tmp_path / "new" / "figures.json"), str(tmp_path / "new" / "page.html")]
     figures = json.loads((tmp_path / "new" / "figures.json").read_text())
     low, high = figures["psnr"]["interval"]
     assert low < figures["psnr"]["value"] < high
-    assert figures["protocol"]["data"]["count"] == 180
+    assert figures["protocol"]["data"]["count"] == 202
     assert "</html>" in (tmp_path / "new" / "page.html").read_text()
 
 

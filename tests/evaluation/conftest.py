@@ -19,7 +19,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def digits(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
-    """The 180 test digits, 1×8×8."""
+    """The 202 test digits, 1×8×8."""
     monkeypatch.setenv("CONVAE_CACHE", str(cache))
     return open_split(DataConfig(source="digits"), "test")
 

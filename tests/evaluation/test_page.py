@@ -39,7 +39,7 @@ def test_the_page_holds_every_figure_the_protocol_and_its_own_pictures(model: VA
     for name, figure in report.figures.items():
         assert {name, figure.unit, *filter(None, figure.texts())} <= set(read.texts)
     assert any(digits.content_hash in text for text in read.texts)
-    assert "a <b> & c on 180 digits images (test)" in read.texts
+    assert "a <b> & c on 202 digits images (test)" in read.texts
     assert not re.search(r"(src|href)=\"(?!data:)", content)
     assert len(read.pictures) == 5  # pairs, samples, two histograms, bars
     for source in read.pictures:

@@ -249,7 +249,7 @@ def test_evaluation_measures_lpips_and_says_whose_weights_they_are(
 ) -> None:
     name, path = backbone
     given = {"backbone": str(path), "heads": str(HEADS / f"{name}.pth"), "size": 32}
-    report = evaluate(model, digits, metrics=["lpips"], options={"lpips": given}, batch_size=180)
+    report = evaluate(model, digits, metrics=["lpips"], options={"lpips": given}, batch_size=202)
     figure = report.figures["lpips-unverified"]
     assert figure.interval is not None
     assert figure.interval[0] < figure.value < figure.interval[1]  # type: ignore[operator]

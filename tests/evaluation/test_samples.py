@@ -83,12 +83,12 @@ def test_figures_of_samples_are_named_after_the_network(model: VAE, digits: Spli
     features = EncoderFeatures(convae.build({"preset": "torch-vae", "input": [1, 8, 8], "latent": 4}))
     found, again = (
         evaluate(model, digits, metrics=["fd", "kd", "precision", "recall"], features=features, batch_size=size)
-        for size in (180, 50)
+        for size in (202, 50)
     )
     written = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     names = {"fd-torch-vae", "kd-torch-vae", "precision-torch-vae", "recall-torch-vae"}
     assert set(written) == {*names, "protocol"}
-    assert written["protocol"]["features"]["samples"] == 180
+    assert written["protocol"]["features"]["samples"] == 202
     assert written["protocol"]["features"]["sha256"] != fingerprint(model)
     assert written["fd-torch-vae"]["interval"] is None
     for name in names:

@@ -21,11 +21,11 @@ from convae.model.vae import VAE
 
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SHARD", 50)  # 180 images: files of 50, 50, 50 and 30
+    monkeypatch.setattr(module, "SHARD", 60)  # 202 images: files of 60, 60, 60 and 22
 
 
 def test_the_posteriors_are_the_models_own_whatever_the_batches(model: VAE, digits: Split) -> None:
-    images = digits.images(list(range(180))).float() / 255
+    images = digits.images(list(range(202))).float() / 255
     with torch.no_grad():
         wanted = model.eval().encode(images)
     for batch_size in (7, 256):
@@ -85,8 +85,8 @@ def test_parquet_is_a_table_that_others_read(model: VAE, digits: Split, tmp_path
     encode_to(model, digits, tmp_path, format="parquet")
     table = parquet.read_table(sorted(tmp_path.glob("*.parquet"))[0])
     assert table.column_names == ["name", "mean", "logvar", "labels"]
-    assert table["name"].to_pylist() == digits.keys[:50]
-    torch.testing.assert_close(torch.tensor(table["mean"].to_pylist()), encode(model, digits).mean[:50])
+    assert table["name"].to_pylist() == digits.keys[:60]
+    torch.testing.assert_close(torch.tensor(table["mean"].to_pylist()), encode(model, digits).mean[:60])
 
 
 def test_a_missing_package_is_named(model: VAE, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_codes_are_kept_where_the_bottleneck_has_them(digits: Split, tmp_path: P
     encode_to(coded, digits, tmp_path)
     found, _ = read_latents(tmp_path)
     assert found.codes is not None
-    assert found.codes.shape == (180, 4, 4)
+    assert found.codes.shape == (202, 4, 4)
     assert len(found.codes.unique()) > 1
     book = coded.bottleneck.codebook
     torch.testing.assert_close(found.mean, book[found.codes].movedim(-1, 1))
@@ -125,7 +125,7 @@ def test_a_run_that_dies_goes_on_and_ends_with_the_same_files(model: VAE, digits
         pass
 
     def die(done: int, total: int, what: str) -> None:
-        if done > 110:
+        if done > 130:
             raise PowerCutError
 
     with pytest.raises(PowerCutError):

@@ -48,7 +48,7 @@ EVERYTHING: dict[str, Any] = {
         "classification": {"weight": 20.0},
     },
     "training": {
-        "batch_size": 479,
+        "batch_size": 477,
         "accumulate": 2,
         "ema": 0.9,
         "labels": 0.5,

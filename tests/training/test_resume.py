@@ -16,7 +16,7 @@ from convae.core.errors import ArtifactError, OutputError
 from convae.training import resume, train
 from convae.training.trainer import Observer, Trainer
 
-STEPS = 21  # 1,437 digits are left for training: 7 batches of 200 in each of 3 epochs
+STEPS = 21  # 1,432 digits are left for training: 7 batches of 200 in each of 3 epochs
 ALL_STEPS = 12
 
 

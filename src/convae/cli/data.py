@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,9 +99,11 @@ def _rows(split: Split, config: DataConfig, measured: Statistics) -> list[tuple[
         else f"sizes between {shape_text(smallest)} and {shape_text(largest)}"
     )
     changed = "" if smallest == largest == list(split.shape[1:]) else f", {config.fit} from {sizes}"
+    parts = _parts(config)
     rows = [
         ("images", f"{len(split):,}"),
-        ("split", _parts(config)),
+        ("split", ", ".join(f"{name} {len(part):,} ({part.describe()['chosen']})" for name, part in parts.items())),
+        *_repeated(parts),
         ("stored as", f"{shape_text(split.shape)} {split.kind} (channels first){changed}"),
         ("values", " ".join(f"{a:.4f}…{b:.4f}" for a, b in zip(measured.low, measured.high, strict=True))),
         ("mean", " ".join(f"{value:.4f}" for value in measured.mean)),
@@ -117,16 +120,27 @@ def _rows(split: Split, config: DataConfig, measured: Statistics) -> list[tuple[
     return [*rows, ("skipped", skipped), ("on the disk", f"{disk / 1e6:,.1f} MB in {split.folder}")]
 
 
-def _parts(config: DataConfig) -> str:
-    """How many images each part has, and how they were chosen."""
+def _parts(config: DataConfig) -> dict[str, Split]:
+    """The parts that have images, by name."""
     from convae.core.errors import DataError
     from convae.data import open_split
 
-    found = []
+    found = {}
     for part in ("train", "validation", "test"):
-        try:
-            split = open_split(config, part)
-        except DataError:
-            continue  # It is empty, because the configuration holds none out.
-        found.append(f"{part} {len(split):,} ({split.describe()['chosen']})")
-    return ", ".join(found)
+        with contextlib.suppress(DataError):  # It is empty, because the configuration holds none out.
+            found[part] = open_split(config, part)
+    return found
+
+
+def _repeated(parts: dict[str, Split]) -> list[tuple[str, str]]:
+    """How many images there are more than once, and how many that are held out are trained on."""
+    from convae.data.duplicates import find_duplicates
+
+    found = find_duplicates(parts)
+    if not found.images:
+        return []
+    trained_on = ", ".join(
+        f"{count:,} of {found.held_out[name]:,} {name} images" for name, count in found.trained_on.items()
+    )
+    text = f"{found.images:,} images are duplicates of each other: {found.distinct:,} different ones"
+    return [("duplicates", f"{text}; training images, too: {trained_on}" if trained_on else text)]

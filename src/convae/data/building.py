@@ -28,6 +28,7 @@ from PIL import Image
 
 from convae.core.errors import DataError, OutputError
 from convae.core.progress import Progress
+from convae.data.identity import content_digest
 from convae.data.images import alike, preprocess, preprocess_alike
 from convae.data.pixels import Pixels
 from convae.data.sources.base import Listing, Record, Source
@@ -51,6 +52,7 @@ class _Chunk:
         kept: positions in the listing of the images that could be read.
         sizes: their original sizes.
         digests: SHA-256 of their values, hex.
+        identities: digests of their content as the source holds it, hex.
         skipped: position and reason of the others.
     """
 
@@ -58,6 +60,7 @@ class _Chunk:
     kept: list[int] = field(default_factory=list)
     sizes: list[tuple[int, ...]] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
+    identities: list[str] = field(default_factory=list)
     skipped: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -143,11 +146,13 @@ class _Reader:
         chunk, content = _Chunk(self.key(span)), bytearray()
         form = self._form
         sizes: dict[int, tuple[int, ...]] = {}
+        identities: dict[int, bytes] = {}
         values: dict[int, Pixels] = {}
         together: defaultdict[tuple[int, ...], dict[int, NDArray[np.uint8]]] = defaultdict(dict)
         for index in span:
             with _excused(chunk, index):
-                pixels, sizes[index] = self._record(index)
+                pixels, sizes[index], identity = self._record(index)
+                identities[index] = identity or content_digest(pixels)
                 waiting = alike(pixels, form.channels) if form.kind == "uint8" and len(form.size) == 2 else None
                 if waiting is None:
                     values[index] = self._preprocessed(pixels)
@@ -166,6 +171,7 @@ class _Reader:
             chunk.kept.append(index)
             chunk.sizes.append(sizes[index])
             chunk.digests.append(hashlib.sha256(raw).hexdigest())
+            chunk.identities.append(identities[index].hex())
             content += raw
         return chunk, bytes(content)
 
@@ -178,7 +184,8 @@ class _Reader:
         if self._known is not None and row is not None:
             try:
                 stored = self._known.gather(np.array([row]))[0].movedim(0, -1).numpy()
-                return Record(stored, tuple(self._known.original_sizes[row].tolist()))
+                sizes = tuple(self._known.original_sizes[row].tolist())
+                return Record(stored, sizes, self._known.identities[row].tobytes())
             except DataError:
                 pass  # Damaged on the disk: the source still has it.
         return self._source.record(index, self._form.size)
@@ -253,9 +260,11 @@ def _finish(folder: Path, source: Source, listing: Listing, keys: Sequence[bytes
             f"{source.name}: none of the {len(listing.names)} images can be used; the first is {name} ({reason})"
         )
     digests = [digest for chunk in chunks for digest in chunk.digests]
+    identities = [identity for chunk in chunks for identity in chunk.identities]
     columns = {name: column[kept] for name, column in listing.columns.items()}
     arrays: dict[str, NDArray[Any]] = {
         "digests": np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(len(kept), -1),
+        "identities": np.frombuffer(bytes.fromhex("".join(identities)), np.uint8).reshape(len(kept), -1),
         "keys": np.frombuffer(b"".join(keys[index] for index in kept), np.uint8).reshape(len(kept), -1),
         "original_sizes": np.array([size for chunk in chunks for size in chunk.sizes], np.int64),
         **{f"column {number}": column.values for number, column in enumerate(columns.values())},

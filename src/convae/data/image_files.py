@@ -15,6 +15,7 @@ from pydantic import Field
 
 from convae.core.errors import DataError
 from convae.core.progress import Progress
+from convae.data.identity import content_digest
 from convae.data.images import MEGAPIXELS, is_grey, load_with_size, opened, oriented_size
 from convae.data.places import Places
 from convae.data.sources.base import Record, Source, Survey
@@ -49,7 +50,7 @@ class ImageFiles(Source):
         """
 
     def fingerprint(self) -> str:
-        """Place, and path, size, time of change and permissions of every file."""
+        """Place, and path, size, times of change and permissions of every file."""
         total = hashlib.sha256(os.fsencode(self.lineage()))
         for name, stamp in zip(self._paths, self._stamps, strict=True):
             total.update(os.fsencode(f"{name}\0{stamp}\0"))
@@ -68,7 +69,8 @@ class ImageFiles(Source):
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
         """One image, decoded no larger than needed."""
-        return Record(*load_with_size(self._root / self._paths[index], near, self._megapixels))
+        path = self._root / self._paths[index]
+        return Record(*load_with_size(path, near, self._megapixels), content_digest(path))
 
     def _surveyed(self, progress: Progress | None, wanted: bool) -> Survey:
         sizes: set[tuple[int, ...]] = set()
@@ -94,7 +96,7 @@ class ImageFiles(Source):
 
     @cached_property
     def _stamps(self) -> list[str]:
-        """Size, time of change and permissions of every file, or the number of the error that hides them."""
+        """Size, times of change and permissions of every file, or the number of the error that hides them."""
         root = os.fspath(self._root)
         return [_stamp(os.path.join(root, name)) for name in self._paths]  # noqa: PTH118  # a Path takes twice as long
 
@@ -104,4 +106,5 @@ def _stamp(path: str) -> str:
         stat = os.stat(path)  # noqa: PTH116  # as above
     except OSError as error:
         return f"{error.errno}"
-    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_mode}"
+    # Programs can set the time of the last change back, but not that of the last change of file or attributes.
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_mode}"

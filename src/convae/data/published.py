@@ -41,9 +41,11 @@ class PublishedSource(Source):
         del self._found
 
     def fingerprint(self) -> str:
-        """Place, size and time of the files."""
+        """Place, size and times of the files."""
         stats = [(path, path.stat()) for path in self.files.values()]
-        return "\n".join(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
+        return "\n".join(
+            f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}" for path, stat in stats
+        )
 
     @property
     def files(self) -> Mapping[str, Path]:

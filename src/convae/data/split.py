@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,15 +16,14 @@ from torch import Tensor
 from convae.core.errors import ConfigError, DataError
 from convae.core.names import shape_text, unknown
 from convae.core.progress import Progress
-from convae.core.random import numpy_generator
 from convae.core.types import Shape
 from convae.data.augment import AugmentConfig
 from convae.data.cache import open_store, survey
 from convae.data.config import DataConfig
+from convae.data.division import divide
 from convae.data.pixels import Kind
 from convae.data.places import places
 from convae.data.sources import open_source
-from convae.data.sources.base import PARTS
 from convae.data.store import Form, Store
 
 _UNCHANGED = AugmentConfig()
@@ -129,6 +127,16 @@ class Split:
         """The names of all images."""
         return [self._store.names[row] for row in self._rows]
 
+    @property
+    def identities(self) -> NDArray[np.uint8]:
+        """(images, 16) digest of each image's content as the source holds it, whatever size it was brought to."""
+        return self._store.identities[self._rows]
+
+    @property
+    def digests(self) -> NDArray[np.uint8]:
+        """(images, 32) SHA-256 of each image's values as they are stored."""
+        return self._store.digests[self._rows]
+
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 (hex) of shape, pixels and labels, in the split's order; where the files lie plays no part."""
@@ -195,46 +203,10 @@ def open_split(
         raise ConfigError(f"data.label: {source.name}: {unknown('column', label, store.columns or ['nothing'])}")
     if split == "all":
         return Split(split, source.name, store, np.arange(len(store)), "all", label)
-    cut = divide(len(store), store.parts, config.validation, config.test, config.split_seed)
+    cut = divide(store.identities, store.parts, config.validation, config.test, config.split_seed)
     rows, chosen = cut.rows[split], cut.chosen[split]
     if not len(rows):
         remedy = f"data.{split} is {getattr(config, split)}" if split != "train" else "all are held out"
         raise DataError(f"{source.name}: no {split} images among its {len(store)}: {remedy}")
     augment = config.augment if split == "train" else _UNCHANGED
     return Split(split, source.name, store, rows, chosen, label, augment)
-
-
-@dataclass(frozen=True)
-class Division:
-    """The rows of each part, ascending, and how each was chosen."""
-
-    rows: dict[str, NDArray[np.int64]]
-    chosen: dict[str, str]
-
-
-def divide(count: int, parts: NDArray[np.int8] | None, validation: float, test: float, seed: int) -> Division:
-    """Divides a data set into training, validation and test images, none of them in two.
-
-    An official test or validation part stays as it is. Where there is none, a share is held out: of all images for
-    testing, of the remaining training images for validation; at least one image and never all of them.
-
-    Args:
-        count: number of images.
-        parts: (images,) official parts, counted as in `PARTS`; None where there are none.
-        validation: share of the training images held out.
-        test: share of all images held out.
-        seed: of the choice.
-    """
-    if parts is None:
-        parts = np.zeros(count, np.int8)
-    rows = {name: np.flatnonzero(parts == number) for number, name in enumerate(PARTS)}
-    chosen = dict.fromkeys(PARTS, "official")
-    for name, share in (("test", test), ("validation", validation)):
-        if not len(rows[name]):
-            pool = rows["train"]
-            held = min(max(round(share * len(pool)), 1 if share else 0), max(len(pool) - 1, 0))
-            order = numpy_generator(seed, "split", name).permutation(len(pool))
-            rows[name], rows["train"] = np.sort(pool[order[:held]]), np.sort(pool[order[held:]])
-            chosen[name] = f"{share:g} of {len(pool)} by seed {seed}"
-            chosen["train"] = "what is not held out"
-    return Division(rows, chosen)

@@ -32,7 +32,7 @@ from convae.data.config import Fit
 from convae.data.pixels import Kind
 from convae.data.sources.base import Column
 
-FORMAT = 3
+FORMAT = 4
 """Version of the folder's layout and of the resizing; another one is another store."""
 _SMALL = ("arrays.npz", "names.json", "skipped.csv")
 
@@ -65,6 +65,7 @@ class Store:
         label: the column that counts as the label, or None.
         parts: (images,) official parts, counted as in `sources.base.PARTS`; None without an official split.
         digests: (images, 32) SHA-256 of each image's values.
+        identities: (images, 16) digest of each image's content as the source holds it, whatever the form.
         keys: (images, 16) hash of each image's name and of what changes when it does.
         original_sizes: (images, axes) spatial sizes before resizing.
         skipped: (name, reason) of each image that could not be read.
@@ -79,6 +80,7 @@ class Store:
         with np.load(io.BytesIO(files["arrays.npz"]), allow_pickle=False) as arrays:
             self.parts: NDArray[np.int8] | None = arrays.get("parts")
             self.digests: NDArray[np.uint8] = arrays["digests"]
+            self.identities: NDArray[np.uint8] = arrays["identities"]
             self.keys: NDArray[np.uint8] = arrays["keys"]
             self.original_sizes: NDArray[np.int64] = arrays["original_sizes"]
             self.columns = {

@@ -13,6 +13,7 @@ from convae.core.errors import DataError
 from convae.core.names import shape_text, unknown
 from convae.core.progress import Progress
 from convae.data.arrays import StoredArray, open_npy, open_npz
+from convae.data.identity import content_digest
 from convae.data.labels import PART_NAMES
 from convae.data.pixels import Kind, Pixels
 from convae.data.places import Places
@@ -64,12 +65,12 @@ class Arrays(Source):
         return f"arrays {self._path.name}"
 
     def fingerprint(self) -> str:
-        """The arguments, and place, size and time of the file."""
+        """The arguments, and place, size and times of the file."""
         try:
             stat = self._path.stat()
         except OSError as error:
             raise DataError(f"{self._path}: cannot be read ({error.strerror or error})") from error
-        place = f"{self._path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        place = f"{self._path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
         return f"{place} {self._wanted} {self._channels} {self._range}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
@@ -101,7 +102,7 @@ class Arrays(Source):
         values: NDArray[Any] = np.asarray(self._values[block][index - self._starts[block]])
         axis = self._channel_axis
         values = values[..., None] if axis is None else np.moveaxis(values, axis, -1)
-        return Record(self._converted(values), values.shape[:-1])
+        return Record(self._converted(values), values.shape[:-1], content_digest(values))
 
     @property
     def _kind(self) -> Kind:

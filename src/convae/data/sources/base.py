@@ -73,10 +73,18 @@ class Listing:
 
 
 class Record(NamedTuple):
-    """One image as a source reads it: its pixels, and the spatial sizes (height first) that it has there."""
+    """One image as a source reads it.
+
+    Attributes:
+        pixels: at least as many as were asked for.
+        size: the spatial sizes (height first) that the image has there.
+        identity: digest of its content, which does not depend on what was asked for (`identity.content_digest`);
+            None where that is the digest of the pixels.
+    """
 
     pixels: Pixels | Image.Image
     size: tuple[int, ...]
+    identity: bytes | None = None
 
 
 class Source(ABC):

@@ -14,6 +14,7 @@ import numpy as np
 from convae.core.errors import DataError
 from convae.core.progress import Progress
 from convae.data.download import Remote
+from convae.data.identity import content_digest
 from convae.data.images import MEGAPIXELS, load_with_size
 from convae.data.published import PublishedSource
 from convae.data.sources.base import Column, Listing, Record, Survey
@@ -75,7 +76,8 @@ class Celeba(PublishedSource):
         """One portrait, decoded no larger than needed."""
         name = self._names[index]
         if self._archive is None:
-            return Record(*load_with_size(self.files["images"] / name, near, MEGAPIXELS))
+            path = self.files["images"] / name
+            return Record(*load_with_size(path, near, MEGAPIXELS), content_digest(path))
         try:
             member = self._archive.getinfo(f"{_IMAGES}/{name}")
             if member.file_size > _LARGEST:
@@ -85,7 +87,7 @@ class Celeba(PublishedSource):
             raise DataError("is not in the archive") from error
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise DataError(f"damaged in the archive ({error})") from error
-        return Record(*load_with_size(content, near, MEGAPIXELS))
+        return Record(*load_with_size(content, near, MEGAPIXELS), content_digest(content))
 
     @cached_property
     def _names(self) -> Sequence[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from convae.core.errors import ConfigError, DataError
 from convae.core.names import unknown
 from convae.core.progress import Progress
+from convae.data.identity import content_digest
 from convae.data.images import MEGAPIXELS, is_grey, load_with_size, opened, oriented_size
 from convae.data.labels import PART_NAMES, numbered
 from convae.data.places import Places
@@ -99,7 +100,8 @@ class HuggingFace(Source):
         """One image, decoded no larger than needed."""
         for part in self._parts.values():
             if index < len(part):
-                return Record(*load_with_size(_content(part[index][self._image]), near, MEGAPIXELS))
+                content = _content(part[index][self._image])
+                return Record(*load_with_size(content, near, MEGAPIXELS), content_digest(content))
             index -= len(part)
         raise IndexError(index)
 
