@@ -216,10 +216,56 @@ def test_clusters_and_anomalies_list_every_image(artifact: Path, tmp_path: Path)
     run("anomalies", artifact, "--out", tmp_path)
     with (tmp_path / "anomalies.csv").open() as file:
         rows = list(csv.DictReader(file))
-    scores = [float(row["negative ELBO (nats)"]) for row in rows]
+    scores = [float(row["negative_elbo_nats"]) for row in rows]
     assert len(rows) == 202
     assert scores == sorted(scores, reverse=True)
     assert {row["name"] for row in rows} == set(found["cluster_of"])
+    assert found["agreement_with_labels"]["images"] == 202
+    with (tmp_path / "clusters.csv").open() as file:
+        listed = list(csv.DictReader(file))
+    assert {row["name"]: int(row["cluster"]) for row in listed} == found["cluster_of"]
+    assert {row["split"] for row in listed} == {"test"}
+
+
+def test_a_number_of_clusters_is_chosen_by_the_silhouette(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("clusters", artifact, "--count", "auto", "--out", tmp_path)
+    assert "silhouette" in capsys.readouterr().out
+    found = json.loads((tmp_path / "clusters.json").read_text())
+    tried = {int(count): silhouette for count, silhouette in found["silhouettes_tried"].items()}
+    assert list(tried) == list(range(2, 21))
+    assert len(found["clusters"]) == max(tried, key=lambda count: tried[count])
+    assert found["silhouette"] == max(tried.values())
+
+
+def test_anomalies_ood_and_evaluate_have_one_negative_elbo(artifact: Path, photos: Path, tmp_path: Path) -> None:
+    more = ("--seed", 3, "--samples", 2)
+    run("evaluate", artifact, "elbo.samples=2", "--metrics", "elbo", "--seed", 3, "--json", tmp_path / "figures.json")
+    run("anomalies", artifact, *more, "--out", tmp_path / "known")
+    run("anomalies", artifact, "--data", photos, "--split", "all", *more, "--out", tmp_path / "other")
+    run("ood", artifact, "--against", photos, "--split", "all", *more, "--out", tmp_path / "ood")
+    run("ood", artifact, "--against", "digits", *more, "--out", tmp_path / "same")
+
+    def read(path: Path) -> list[dict[str, str]]:
+        with path.open() as file:
+            return list(csv.DictReader(file))
+
+    def scores(rows: list[dict[str, str]]) -> dict[str, float]:
+        return {row["name"]: float(row["negative_elbo_nats"]) for row in rows}
+
+    known = scores(read(tmp_path / "known" / "anomalies.csv"))
+    mean = sum(known.values()) / len(known)
+    assert mean == pytest.approx(-json.loads((tmp_path / "figures.json").read_text())["elbo"]["value"], rel=1e-9)
+    assert scores([row for row in read(tmp_path / "same" / "ood.csv") if row["set"] == "known"]) == known
+    rows = read(tmp_path / "ood" / "ood.csv")
+    other = scores([row for row in rows if row["set"] == "ood"])
+    assert other == scores(read(tmp_path / "other" / "anomalies.csv"))
+    # The AUROC by its definition: a pair of images at a time.
+    all_known = scores([row for row in rows if row["set"] == "known"]).values()
+    wins = sum((b > a) + 0.5 * (b == a) for a in all_known for b in other.values())
+    found = json.loads((tmp_path / "ood" / "ood.json").read_text())
+    assert found["auroc"]["value"] == pytest.approx(wins / len(all_known) / len(other))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +288,7 @@ def test_clusters_and_anomalies_list_every_image(artifact: Path, tmp_path: Path)
         (["manifold", "MODEL", "--axes", "0.5,1"], "--axes: numbers with commas between"),
         (["translate", "MODEL", "0", "--label", "3", "--against", "3"], "--label and --against are both 3"),
         (["translate", "MODEL", "0", "--label", "3", "--strengths", "nan"], "--strengths: numbers with commas"),
-        (["manifold", "MODEL", "--data", "ONE", "--split", "all"], "needs two latent values, two images and two steps"),
+        (["manifold", "MODEL", "--data", "ONE", "--split", "all"], "a manifold needs two images"),
         (["scatter", "MODEL", "--data", "ONE", "--split", "all", "--method", "tsne"], "tsne needs 5 images, got 1"),
         (["neighbours", "MODEL", "0", "--data", "ONE", "--split", "all"], "holds no image but this one"),
         (["clusters", "MODEL", "--count", "500"], "202 latents make 1 to 202 clusters, got 500"),

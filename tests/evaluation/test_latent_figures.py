@@ -10,14 +10,18 @@ import torch
 from evaluation.conftest import Linear
 from torch.distributions import Normal
 
+import convae
+from convae.core.errors import ConfigError, DataError
 from convae.core.random import torch_generator
 from convae.data import Split
-from convae.evaluation import evaluate
-from convae.evaluation.aggregate import log_aggregate
+from convae.evaluation import evaluate, score_images
+from convae.evaluation.aggregate import log_aggregate, query_positions
 from convae.evaluation.metrics.active_units import ActiveUnits
 from convae.evaluation.metrics.base import Encoded
 from convae.evaluation.metrics.linear_probe import LinearProbe
 from convae.evaluation.metrics.nearest_neighbours import NearestNeighbours
+from convae.evaluation.page import page
+from convae.latents import classes, encode, information, manifold, nearest_latents, traverse
 from convae.model.vae import VAE
 
 
@@ -89,3 +93,87 @@ def test_labels_are_needed(model: VAE, digits: Split) -> None:
     assert not LinearProbe().applies(model, digits)
     digits.labels = None
     assert not NearestNeighbours().applies(model, digits)
+
+
+def test_figures_at_their_bound_are_no_measurements(digits: Split) -> None:
+    """Posteriors that do not overlap: every image is told from every other, and log N is all that can be said."""
+    linear = Linear(too_wide=1e-6)
+    report = evaluate(linear.model, digits)
+    found = report.figures["mutual-information"]
+    assert found.at_most == pytest.approx(math.log(202))
+    assert found.interval is None
+    assert found.texts()[0].startswith("≥ ")
+    assert "aggregate-gap" not in report.figures
+    assert "log N" in report.left_out["aggregate-gap"]
+    written = report.as_dict()
+    assert written["mutual-information"]["bound"] == "lower"
+    assert "aggregate-gap" in written["left_out"]
+    assert "aggregate-gap" in page(linear.model, digits, report)
+    measured = evaluate(Linear(too_wide=100).model, digits)
+    assert measured.figures["mutual-information"].at_most is None
+    assert measured.figures["aggregate-gap"].interval is not None
+
+
+def test_the_aggregate_is_evaluated_at_evenly_spaced_latents(
+    model: VAE, digits: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = evaluate(model, digits, metrics=["mutual-information"])
+    monkeypatch.setattr("convae.evaluation.aggregate.QUERIES", 60)
+    some = evaluate(model, digits, metrics=["mutual-information"])
+    assert query_positions(202).tolist()[:2] == [0, 3]
+    rows = some.rows["mutual-information"]
+    torch.testing.assert_close(rows, whole.rows["mutual-information"][query_positions(202)])
+
+
+@pytest.mark.parametrize("name", ["active-units", "kl-per-unit", "mutual-information", "aggregate-gap", "nll"])
+def test_figures_of_gaussians_are_not_given_for_codes(digits: Split, name: str) -> None:
+    coded = convae.build(
+        {
+            "input": [1, 8, 8],
+            "encoder": [{"conv": {"channels": 4, "stride": 2}}],
+            "bottleneck": {"vq": {"codes": 5, "latent": 3}},
+            "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
+        }
+    )
+    assert name not in evaluate(coded, digits, metrics=["default"]).figures
+    with pytest.raises(ConfigError, match=f"'{name}'.*needs a Gaussian posterior"):
+        evaluate(coded, digits, metrics=[name])
+    codes = encode(coded, digits)
+    for call in (lambda: information(codes), lambda: traverse(codes.mean[0], codes, torch.tensor([0]), 3)):
+        with pytest.raises(ConfigError, match="are codes"):
+            call()
+    with pytest.raises(ConfigError, match="are codes"):
+        manifold(codes, 3)
+    with pytest.raises(ConfigError, match="are codes"):
+        classes(codes)
+    between = nearest_latents(coded, codes.mean[:5].lerp(codes.mean[5:10], 0.5))
+    book = coded.bottleneck.codebook
+    vectors = between.movedim(1, -1).flatten(0, -2)
+    assert (vectors[:, None] == book).all(2).any(1).all()
+
+
+def test_more_latents_make_a_steadier_elbo(model: VAE, digits: Split) -> None:
+    once, often = (
+        evaluate(model, digits, options={"elbo": {"samples": count}}, metrics=["elbo"]).rows["elbo"]
+        for count in (1, 50)
+    )
+    other = evaluate(model, digits, options={"elbo": {"samples": 50}}, metrics=["elbo"], seed=1).rows["elbo"]
+    assert (often - other).std() < (once - other).std() / 3
+
+
+def test_a_figure_that_is_not_finite_says_for_which_images(model: VAE, digits: Split) -> None:
+    with torch.no_grad():
+        next(model.decoder.parameters()).fill_(float("nan"))
+    report = evaluate(model, digits, metrics=["mse", "kl"])
+    assert (report.figures["mse"].not_finite, report.figures["kl"].not_finite) == (202, 0)
+    assert digits.key(0) in report.figures["mse"].texts()[0]
+    assert report.as_dict()["mse"]["not_finite"] == {"images": 202, "first": digits.key(0)}
+    with pytest.raises(DataError, match=f"202 of 202 images.*'{digits.key(0)}'"):
+        score_images(model, digits)
+
+
+def test_evaluation_leaves_the_mode_of_the_model_alone(model: VAE, digits: Split) -> None:
+    model.train()
+    evaluate(model, digits, metrics=["mse", "mutual-information"])
+    assert model.training
+    assert model.encoder.training

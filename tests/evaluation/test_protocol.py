@@ -28,6 +28,7 @@ def test_mse_and_psnr_are_the_means_over_all_images_of_what_numpy_finds(model: V
     report = evaluate(model, digits, metrics=["mse", "psnr"], batch_size=70)  # 202 images: the last batch has 62
     images = images_of(digits)
     with torch.no_grad():
+        model.eval()
         decoded = model.decode(model.encode(images).mean).mean
     errors = np.square(images.double().numpy() - decoded.double().numpy()).reshape(202, -1).mean(1)
     assert report.figures["mse"].value == pytest.approx(errors.mean(), rel=1e-6)

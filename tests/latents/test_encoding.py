@@ -13,8 +13,8 @@ from pyarrow import parquet
 
 import convae
 from convae.core.errors import ConfigError, DataError, OutputError, ShapeError
-from convae.data import Split
-from convae.latents import Encoding, Share, encode, encode_to, formats, read_latents
+from convae.data import DataConfig, Split, open_split
+from convae.latents import Encoding, Share, decode, encode, encode_to, formats, read_latents
 from convae.latents import encoding as module
 from convae.model.vae import VAE
 
@@ -44,7 +44,7 @@ def test_some_images_in_the_order_asked_for(model: VAE, digits: Split) -> None:
     assert some.names == [digits.key(5), digits.key(0), digits.key(99)]
 
 
-FORMATS = ["safetensors", "npz", "parquet"]
+FORMATS = ["safetensors", "npz", "parquet", "csv"]
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -59,6 +59,8 @@ def test_files_hold_what_memory_holds(model: VAE, digits: Split, tmp_path: Path,
     assert wanted.labels is not None
     assert torch.equal(found.labels, wanted.labels)
     assert path.name == "latents.json"
+    assert found.splits == ["test"] * 202
+    assert found.classes == manifest["classes"] == (None if digits.classes is None else list(digits.classes))
     assert len(manifest["files"]) == 4
     assert manifest["data"]["content_hash"] == digits.content_hash
 
@@ -72,21 +74,26 @@ def test_maps_codes_and_names_of_any_kind_are_kept(tmp_path: Path, format: str, 
         torch.tensor([7, -1]) if labelled else None,
         ["räum/ü 1.png", "b\n.png"],
         torch.arange(40).view(2, 4, 5),
+        ["x", "y"],
+        ["train", "test"],
     )
     formats.writer(format)(tmp_path / f"latents.{format}", given)
-    found = formats.read(tmp_path / f"latents.{format}")
+    found = formats.read(tmp_path / f"latents.{format}", (3, 4, 5))
     for name in formats.TENSORS:
         wanted = getattr(given, name)
         assert (getattr(found, name) is None) if wanted is None else torch.equal(getattr(found, name), wanted)
     assert found.names == given.names
+    assert found.splits == given.splits
 
 
 def test_parquet_is_a_table_that_others_read(model: VAE, digits: Split, tmp_path: Path) -> None:
     encode_to(model, digits, tmp_path, format="parquet")
     table = parquet.read_table(sorted(tmp_path.glob("*.parquet"))[0])
-    assert table.column_names == ["name", "mean", "logvar", "labels"]
+    values = [f"{what}{number}" for what in ("z", "logvar") for number in range(3)]
+    assert table.column_names == ["name", "split", "class", "label", *values]
     assert table["name"].to_pylist() == digits.keys[:60]
-    torch.testing.assert_close(torch.tensor(table["mean"].to_pylist()), encode(model, digits).mean[:60])
+    found = torch.stack([torch.tensor(table[f"z{number}"].to_pylist()) for number in range(3)], dim=1)
+    torch.testing.assert_close(found, encode(model, digits).mean[:60])
 
 
 def test_a_missing_package_is_named(model: VAE, digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,13 +164,13 @@ def test_latents_of_another_model_are_not_mixed_in(model: VAE, digits: Split, tm
     encode_to(model, digits, tmp_path)
     with torch.no_grad():
         next(model.parameters()).add_(1)
-    with pytest.raises(OutputError, match="another model or of other images"):
+    with pytest.raises(OutputError, match="another model"):
         encode_to(model, digits, tmp_path)
 
 
 def test_a_damaged_manifest_is_not_written_over(model: VAE, digits: Split, tmp_path: Path) -> None:
     (tmp_path / "latents.json").write_text("{")
-    with pytest.raises(OutputError, match="another model or of other images"):
+    with pytest.raises(OutputError, match="is damaged"):
         encode_to(model, digits, tmp_path)
     assert (tmp_path / "latents.json").read_text() == "{"
 
@@ -183,7 +190,7 @@ def test_files_that_do_not_go_together_are_named(model: VAE, digits: Split, tmp_
     with pytest.raises(DataError, match="damaged"):
         read_latents(tmp_path)
     np.savez(tmp_path / "latents-00001-of-00004.npz", mean=two, logvar=two, names=np.array(["a", "b"]))
-    with pytest.raises(DataError, match="different shapes"):
+    with pytest.raises(DataError, match="holds latents 5"):
         read_latents(tmp_path)
 
 
@@ -211,3 +218,94 @@ def test_wrong_shapes_and_formats_are_refused(model: VAE, digits: Split, tmp_pat
         encode(convae.build({"preset": "torch-vae", "input": [1, 28, 28]}), digits)
     with pytest.raises(ConfigError, match="unknown format of latents 'pickle'"):
         encode_to(model, digits, tmp_path, format="pickle")
+
+
+def test_the_manifest_holds_the_scale_of_the_latents(digits: Split, tmp_path: Path) -> None:
+    maps = convae.build(
+        {
+            "input": [1, 8, 8],
+            "encoder": [{"conv": {"channels": 4, "stride": 2}}],
+            "bottleneck": {"gaussian": {"latent": 3}},
+            "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
+        }
+    )
+    encode_to(maps, digits, tmp_path)
+    found, manifest = read_latents(tmp_path)
+    said, mean = manifest["statistics"], found.mean.double()
+    assert said["images"] == 202
+    assert said["mean"] == pytest.approx(float(mean.mean()))
+    assert said["std"] == pytest.approx(float(mean.std()))
+    assert said["scaling_factor"] == pytest.approx(1 / float(mean.std()))
+    assert said["channel_mean"] == pytest.approx(mean.mean((0, 2, 3)).tolist())
+    assert said["channel_std"] == pytest.approx(mean.transpose(0, 1).flatten(1).std(1).tolist())
+    drawn = mean + torch.randn(mean.shape, dtype=torch.float64) * (0.5 * found.logvar.double()).exp()
+    assert said["drawn_std"] == pytest.approx(float(drawn.std()), rel=0.02)
+
+
+def test_a_part_of_the_files_has_no_scale_yet(model: VAE, digits: Split, tmp_path: Path) -> None:
+    path = encode_to(model, digits, tmp_path, share=Share(0, 2))
+    assert "statistics" not in json.loads(path.read_text())
+    encode_to(model, digits, tmp_path, share=Share(1, 2))
+    encode_to(model, digits, tmp_path / "whole")
+    assert path.read_bytes() == (tmp_path / "whole" / "latents.json").read_bytes()
+
+
+def test_another_format_is_said_and_force_replaces_what_convae_wrote_alone(
+    model: VAE, digits: Split, tmp_path: Path
+) -> None:
+    encode_to(model, digits, tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "latents-of-mine.npz").write_text("mine")
+    with pytest.raises(OutputError, match=r"another format, safetensors; .*--force"):
+        encode_to(model, digits, tmp_path, format="npz")
+    encode_to(model, digits, tmp_path, format="npz", force=True)
+    ours = {f"latents-{number:05d}-of-00004.npz" for number in range(1, 5)}
+    assert content(tmp_path).keys() == {"notes.txt", "latents-of-mine.npz", "latents.json"} | ours
+    torch.testing.assert_close(read_latents(tmp_path)[0].mean, encode(model, digits).mean)
+
+
+def test_files_without_their_manifest_are_not_taken_for_these_latents(
+    model: VAE, digits: Split, tmp_path: Path
+) -> None:
+    encode_to(model, digits, tmp_path)
+    (tmp_path / "latents.json").unlink()
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    with pytest.raises(OutputError, match="without their manifest"):
+        encode_to(model, digits, tmp_path)
+    encode_to(model, digits, tmp_path, force=True)
+    torch.testing.assert_close(read_latents(tmp_path)[0].mean, encode(model, digits).mean)
+
+
+def test_latents_that_are_not_finite_are_refused_by_the_images_name(model: VAE, digits: Split, tmp_path: Path) -> None:
+    with torch.no_grad():
+        model.bottleneck.weight.fill_(float("nan"))  # type: ignore[union-attr,operator]
+    with pytest.raises(DataError, match=digits.key(0)):
+        encode_to(model, digits, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_images_of_a_data_set_say_their_split(model: VAE, digits: Split, tmp_path: Path) -> None:
+    whole = open_split(DataConfig(source="digits"), "all")
+    found = encode(model, whole)
+    assert found.splits is not None
+    for name in ("train", "validation", "test"):
+        own = open_split(DataConfig(source="digits"), name)  # type: ignore[arg-type]
+        assert [key for key, part in zip(found.names, found.splits, strict=True) if part == name] == own.keys
+
+
+def test_encoding_and_decoding_leave_the_mode_of_the_model_alone(model: VAE, digits: Split) -> None:
+    model.train()
+    model.decoder.eval()
+    encode(model, digits)
+    decode(model, torch.zeros(2, 3))
+    assert (model.training, model.encoder.training, model.decoder.training) == (True, True, False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.bfloat16])
+def test_latents_of_another_floating_type_are_decoded(model: VAE, dtype: torch.dtype) -> None:
+    z = torch.tensor([[0.5, -0.25, 1.0]])
+    torch.testing.assert_close(decode(model, z.to(dtype)), decode(model, z))
+    assert decode(model, z[:0]).shape == (0, 1, 8, 8)
+    with pytest.raises(DataError, match="first is number 1"):
+        decode(model, torch.tensor([[0.0, 0, 0], [0, float("nan"), 0]]))

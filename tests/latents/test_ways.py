@@ -145,5 +145,13 @@ def test_a_manifold_over_two_axes_leaves_the_others_at_their_mean() -> None:
     torch.testing.assert_close(grid[..., 0, 1], images.mean[:, 0, 1].mean().expand(3, 3))
     with pytest.raises(ConfigError, match="two different latent values from 0 to 3"):
         manifold(images, 3, (0, 4))
-    with pytest.raises(ConfigError, match="needs two latent values"):
-        manifold(encoding(latents(9, 1)), 3)
+
+
+def test_a_manifold_of_one_value_is_a_row() -> None:
+    row = manifold(encoding(latents(90, 1)), 5)
+    assert row.shape == (1, 5, 1)
+    assert (row[0, :, 0].diff() > 0).all()
+    with pytest.raises(ConfigError, match="two different latent values"):
+        manifold(encoding(latents(9, 1)), 3, (0, 1))
+    with pytest.raises(ConfigError, match="two images"):
+        manifold(encoding(latents(1, 1)), 3)

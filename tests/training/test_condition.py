@@ -12,8 +12,8 @@ from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ConfigError
 from convae.data import DataConfig, open_split
-from convae.evaluation import evaluate
-from convae.latents import anomaly_scores, decode, encode
+from convae.evaluation import evaluate, score_images
+from convae.latents import decode, encode
 from convae.pictures.grid import grid
 from convae.training import Run, resume, train
 
@@ -36,7 +36,7 @@ def test_what_the_label_says_the_latent_need_not(run: Run, tmp_path: Path) -> No
     without = evaluate(plain.model, digits, metrics=["elbo"]).figures["elbo"].value
     assert measured.figures["elbo"].value > without + 1
     assert measured.figures["nll"].value < -measured.figures["elbo"].value
-    scores = anomaly_scores(run.model, digits)
+    scores = score_images(run.model, digits).values
     assert scores.shape == (len(digits),)
 
 
@@ -81,7 +81,7 @@ def test_data_without_the_labels_that_it_needs_is_refused(change: dict[str, Any]
 def test_images_without_labels_are_refused_by_a_trained_model(run: Run) -> None:
     digits = open_split(DataConfig(source="digits"), "test")
     digits.labels = None
-    for call in (evaluate, encode, anomaly_scores):
+    for call in (evaluate, encode, score_images):
         with pytest.raises(ConfigError, match="is conditional and needs labels, but digits has none"):
             call(run.model, digits)
     with pytest.raises(ConfigError, match="latents has 12"):

@@ -21,4 +21,9 @@ def table(report: Report) -> Table:
     table.add_column("unit")
     for name, figure in report.figures.items():
         table.add_row(name, *figure.texts(), figure.unit)
+    for name in report.left_out:
+        table.add_row(name, "left out", "", "")
+    if report.left_out:
+        table.caption = "\n".join(f"{name}: {reason}" for name, reason in report.left_out.items())
+        table.caption_justify = "left"
     return table

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from convae.cli._classes import drawn_as, wanted_class
 from convae.core.errors import ConfigError, DataError
@@ -165,3 +165,16 @@ def numbers(text: str, what: str, kind: type[Number]) -> list[Number]:
         return found
     except ValueError as error:
         raise ConfigError(f"{what}: numbers with commas between, such as 0,1, not '{text}'") from error
+
+
+def cluster_count(text: str) -> int | Literal["auto"]:
+    """How many clusters a person asks for.
+
+    Raises:
+        ConfigError: it is neither a number nor `auto`.
+    """
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal() or not int(text):
+        raise ConfigError(f"a number of clusters is 1 or more, or auto, not '{text}'")
+    return int(text)

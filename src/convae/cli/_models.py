@@ -21,10 +21,18 @@ def open_model(path: Path, device: str) -> VAE:
 
     keep_freed_memory()
     model = load(path, device_named(device))
+    model.name = _run_name(path) or model.name
     place = _data_dir(path)
     if place is not None and "data" in model.metadata:
         model.metadata["data"]["dir"] = place
     return model
+
+
+def _run_name(path: Path) -> str | None:
+    """The name of the run that a path leads to, itself or its `model` folder; None for an artifact by itself."""
+    run = path.expanduser().resolve()
+    run = run.parent if run.name == "model" and not (run / "recipe.yaml").is_file() else run
+    return run.name if (run / "recipe.yaml").is_file() else None
 
 
 def _data_dir(run: Path) -> str | None:

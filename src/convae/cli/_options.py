@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -22,6 +22,15 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything tha
 Out = Annotated[Path, typer.Option("--out", help="Folder for what is written.", show_default=False)]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+Score = Annotated[
+    str, typer.Option("--score", help="What is high for strange images: elbo (turned), nll, reconstruction, kl, …")
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        "--samples", min=1, help="Latents drawn for each image, for elbo and nll.", show_default="1, of nll 64"
+    ),
+]
 Show = Annotated[bool, typer.Option("--open", help="Show the picture when it is done.")]
 Images = Annotated[
     list[str],
@@ -31,3 +40,8 @@ Label = Annotated[
     str | None,
     typer.Option("--label", help="Conditional models: draw as this class, by name or number.", show_default=False),
 ]
+
+
+def samples_of(score: str, samples: int | None) -> dict[str, dict[str, Any]] | None:
+    """`--samples` as an option of the metric that `--score` names."""
+    return None if samples is None else {score: {"samples": samples}}

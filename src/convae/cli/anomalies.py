@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import BatchSize, Data, DataDir, Device, Force, Model, Out, Show, SplitOption
+from convae.cli._options import (
+    BatchSize,
+    Data,
+    DataDir,
+    Device,
+    Force,
+    Model,
+    Out,
+    Samples,
+    Score,
+    Seed,
+    Show,
+    SplitOption,
+)
 
 
 def anomalies(
@@ -16,16 +29,26 @@ def anomalies(
     data: Data = None,
     data_dir: DataDir = None,
     split: SplitOption = "test",
+    score: Score = "elbo",
+    samples: Samples = None,
+    seed: Seed = 0,
     batch_size: BatchSize = 256,
     device: Device = "auto",
     force: Force = False,
     show: Show = False,
 ) -> None:
-    """Rank images by how badly the model explains them, and show where the strangest differ."""
+    """Rank images by how badly the model explains them, and show where the strangest differ.
+
+    anomalies.csv lists all of them. The score is that of `convae ood`, and its mean that of `convae evaluate`: the
+    negative ELBO with latents drawn from the posterior by the seed.
+    """
     from convae.cli._models import new_files, open_images, open_model
+    from convae.cli._options import samples_of
     from convae.cli._screen import work_bar, wrote
-    from convae.core.files import write_text
-    from convae.latents import anomaly_scores, explain
+    from convae.cli._tables import columns_of, sorted_by
+    from convae.evaluation import score_images
+    from convae.latents import explain
+    from convae.latents.formats import write_table
     from convae.pictures.grid import compare
     from convae.pictures.heat import heat
     from convae.pictures.save import save
@@ -34,19 +57,20 @@ def anomalies(
     loaded = open_model(model, device)
     with work_bar() as bar:
         images = open_images(loaded, data, data_dir, split, bar)
-        scores = anomaly_scores(loaded, images, batch_size=batch_size, progress=bar)
-    order = scores.argsort(descending=True, stable=True)
+        options = samples_of(score, samples)
+        scores = score_images(
+            loaded, images, score=score, options=options, seed=seed, batch_size=batch_size, progress=bar
+        )
+    order = scores.values.argsort(descending=True, stable=True)
     shown = explain(loaded, images, order[:count])
     rows = {"image": shown.images, "reconstruction": shown.reconstructions}
     if len(loaded.input_shape) > 2:  # the error of a signal is seen where its two lines part
         rows["error"] = heat(shown.errors)  # type: ignore[assignment]  # pictures take arrays as well
-    captions = [f"{score:.0f} nats" for score in scores[order[:count]].tolist()]
-    title = f"{loaded.name}: the strangest of {len(images):,} {images.source} images ({split})"
+    captions = [f"{value:.5g}" for value in scores.values[order[:count]].tolist()]
+    title = f"{loaded.name}: highest {scores.label} of {len(images):,} {images.source} images ({images.name})"
     save(compare(rows, captions=captions, title=title), sheet)
-    lines = ["rank,name,negative ELBO (nats)"]
-    for rank, index in enumerate(order.tolist(), start=1):
-        name = images.key(index).replace('"', '""')
-        lines.append(f'{rank},"{name}",{scores[index]:.4f}')
-    write_text(table, "\n".join(lines) + "\n")
+    listed = {**columns_of(images), scores.column: scores.values.tolist()}
+    ranks = list(range(1, len(order) + 1))
+    write_table(table, {"rank": ranks, **sorted_by(listed, order.tolist())})
     wrote(sheet, show)
     wrote(table)

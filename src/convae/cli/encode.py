@@ -21,7 +21,7 @@ def encode(
     data: Data = None,
     data_dir: DataDir = None,
     split: SplitOption = "all",
-    format: Annotated[str, typer.Option(help="safetensors, npz or parquet.")] = "safetensors",
+    format: Annotated[str, typer.Option(help="safetensors, npz, or as flat tables csv and parquet.")] = "safetensors",
     shard: Annotated[
         str | None,
         typer.Option(
@@ -30,20 +30,35 @@ def encode(
     ] = None,
     batch_size: BatchSize = 256,
     device: Device = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Remove other latents from the folder first.")] = False,
 ) -> None:
-    """Encode images to latents: means, log-variances, codes, labels and names, in files of 4,096 images.
+    """Encode images to latents: means, log-variances, codes, names, splits and labels, in files of 4,096 images.
 
-    The same command goes on where a killed one stopped; under torchrun each process writes its share of the files.
+    latents.json beside them holds the names of the classes and the scale of the latents. `convae table` writes one file
+    with scores and clusters. The same command goes on where a killed one stopped; under torchrun each process writes
+    its part of the files.
     """
+    import json
+
     from convae.cli._models import open_images, open_model
-    from convae.cli._screen import work_bar, wrote
+    from convae.cli._screen import results, work_bar, wrote
     from convae.latents import encode_to
 
     share = _share(shard)
     loaded = open_model(model, device)
     with work_bar() as bar:
         images = open_images(loaded, data, data_dir, split, bar)
-        path = encode_to(loaded, images, out, format=format, share=share, batch_size=batch_size, progress=bar)
+        path = encode_to(
+            loaded, images, out, format=format, share=share, batch_size=batch_size, force=force, progress=bar
+        )
+    found = json.loads(path.read_bytes()).get("statistics")
+    if found is not None:
+        scale = "" if found["scaling_factor"] is None else f", scaling factor {found['scaling_factor']:.5g}"
+        results.print(
+            f"{found['images']:,} latents: mean {found['mean']:.4g}, standard deviation {found['std']:.5g}{scale}; "
+            f"by channel in {path.name}",
+            soft_wrap=True,
+        )
     wrote(path)
 
 

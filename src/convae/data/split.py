@@ -48,6 +48,7 @@ class Split:
         chosen: how the split came about, for reports: `official`, or the shares and the seed.
         label: the column that counts as the label.
         augment: what happens to the images in training.
+        parts: what part each image is in, where the split is all of them.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Split:
         chosen: str,
         label: str | None = None,
         augment: AugmentConfig = _UNCHANGED,
+        parts: Sequence[str] | None = None,
     ) -> None:
         self.name = name
         self.augment = augment
@@ -72,6 +74,7 @@ class Split:
         self._rows = rows
         self._form = store.form
         self._chosen = chosen
+        self._parts = parts
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -121,6 +124,10 @@ class Split:
     def key(self, index: int) -> str:
         """The name of an image, such as its path within a folder."""
         return self._store.names[int(self._rows[index])]
+
+    def part(self, index: int) -> str:
+        """The part of the data set that an image is in: `train`, `validation` or `test`."""
+        return self.name if self._parts is None else self._parts[index]
 
     @property
     def keys(self) -> list[str]:
@@ -201,9 +208,12 @@ def open_split(
     label = config.label or store.label
     if label is not None and label not in store.columns:
         raise ConfigError(f"data.label: {source.name}: {unknown('column', label, store.columns or ['nothing'])}")
-    if split == "all":
-        return Split(split, source.name, store, np.arange(len(store)), "all", label)
     cut = divide(store.identities, store.parts, config.validation, config.test, config.split_seed)
+    if split == "all":
+        parts = np.empty(len(store), object)
+        for name, held in cut.rows.items():
+            parts[held] = name
+        return Split(split, source.name, store, np.arange(len(store)), "all", label, parts=parts.tolist())
     rows, chosen = cut.rows[split], cut.chosen[split]
     if not len(rows):
         remedy = f"data.{split} is {getattr(config, split)}" if split != "train" else "all are held out"

@@ -6,5 +6,17 @@ from convae.evaluation.features import EncoderFeatures
 from convae.evaluation.inception import InceptionFeatures
 from convae.evaluation.outliers import Separation, auroc, separate
 from convae.evaluation.protocol import Figure, Report, evaluate
+from convae.evaluation.scores import ImageScores, score_images
 
-__all__ = ["EncoderFeatures", "Figure", "InceptionFeatures", "Report", "Separation", "auroc", "evaluate", "separate"]
+__all__ = [
+    "EncoderFeatures",
+    "Figure",
+    "ImageScores",
+    "InceptionFeatures",
+    "Report",
+    "Separation",
+    "auroc",
+    "evaluate",
+    "score_images",
+    "separate",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from jaxtyping import Float64
@@ -11,29 +13,39 @@ from convae.core.random import numpy_generator
 
 RESAMPLES = 1000
 LEVEL = 0.95
-BLOCK = 1 << 22
-"""Chosen images in memory at a time."""
+BLOCK = 1 << 21
+"""Counts of how often an image is chosen that are in memory at a time, 8 bytes each."""
 
 
 def resampled_means(
     rows: Float64[Tensor, "image column"], seed: int, resamples: int = RESAMPLES
 ) -> Float64[Tensor, "resamples column"]:
     """The rows' mean over each of `resamples` sets of as many images, drawn with replacement."""
-    count = len(rows)
-    step = max(1, BLOCK // count)
-    means = []
+    return resampled_together({"": rows}, seed, resamples)[""]
+
+
+def resampled_together(
+    tables: Mapping[str, Float64[Tensor, "image _"]], seed: int, resamples: int = RESAMPLES
+) -> dict[str, Float64[Tensor, "resamples _"]]:
+    """`resampled_means` of several tables of the same images, over the same sets for all of them.
+
+    Sets are numbered one by one, so that they depend neither on the size of a block nor on the columns.
+    """
+    count = len(next(iter(tables.values())))
+    step = min(max(1, BLOCK // count), resamples)
+    means = {name: torch.empty(resamples, rows.shape[1], dtype=torch.float64) for name, rows in tables.items()}
+    times = torch.empty(step, count, dtype=torch.float64)
     for start in range(0, resamples, step):
         sets = min(step, resamples - start)
-        # Numbered set by set, so that the sets depend neither on the size of a block nor on the columns.
-        chosen = np.concatenate(
-            [numpy_generator(seed, "bootstrap", start + number).integers(count, size=count) for number in range(sets)]
-        )
-        times = np.bincount(chosen + np.repeat(np.arange(sets) * count, count), minlength=sets * count)
-        means.append(torch.from_numpy(times.reshape(sets, count).astype(np.float64)) @ rows / count)
-    return torch.cat(means)
+        for number in range(sets):
+            chosen = numpy_generator(seed, "bootstrap", start + number).integers(count, size=count)
+            times[number] = torch.from_numpy(np.bincount(chosen, minlength=count))
+        for name, rows in tables.items():
+            means[name][start : start + sets] = times[:sets] @ rows / count
+    return means
 
 
 def interval(figures: Float64[Tensor, "resamples part"], level: float = LEVEL) -> Float64[Tensor, "2 part"]:
     """The percentile interval: the middle `level` of the resampled figures, its lower end and its upper."""
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=figures.dtype)
-    return torch.quantile(figures, ends, dim=0)
+    # torch.quantile takes 16 million values at most.
+    return torch.from_numpy(np.quantile(figures.numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0))

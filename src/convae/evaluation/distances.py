@@ -8,8 +8,10 @@ from torch import Tensor
 
 from convae.core.errors import DataError
 
-BLOCK = 1 << 24
-"""Distances in memory at a time."""
+BLOCK = 1 << 22
+"""Distances in memory at a time, 8 bytes each, and several such blocks."""
+ROWS = 4096
+"""Features in memory at a time as float64."""
 
 
 def frechet(real: Float[Tensor, "real feature"], drawn: Float[Tensor, "drawn feature"]) -> float:
@@ -23,13 +25,23 @@ def frechet(real: Float[Tensor, "real feature"], drawn: Float[Tensor, "drawn fea
     """
     if min(len(real), len(drawn)) < 2:
         raise DataError(f"a Fréchet distance needs two images in each set, got {len(real)} and {len(drawn)}")
-    first, second = (torch.cov(features.double().T).reshape(features.shape[1], -1) for features in (real, drawn))
-    gap = (real.double().mean(0) - drawn.double().mean(0)).square().sum()
+    (middle, first), (other, second) = _moments(real), _moments(drawn)
+    gap = (middle - other).square().sum()
     # tr (Σ₁ Σ₂)^½ by the symmetric matrix Σ₁^½ Σ₂ Σ₁^½, which has the same eigenvalues.
     values, vectors = torch.linalg.eigh(first)
     root = vectors * values.clamp_min(0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ second @ root).clamp_min(0).sqrt().sum()
     return float(gap + first.trace() + second.trace() - 2 * cross)
+
+
+def _moments(features: Float[Tensor, "some feature"]) -> tuple[Tensor, Tensor]:
+    """Mean and covariance in float64, a few thousand features at a time."""
+    mean = features.mean(0, dtype=torch.float64)
+    total = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
+    for part in torch.split(features, ROWS):
+        centered = part.double() - mean
+        total.addmm_(centered.T, centered)
+    return mean, total / (len(features) - 1)
 
 
 def kernel(real: Float[Tensor, "some feature"], drawn: Float[Tensor, "some feature"]) -> float:
@@ -61,6 +73,11 @@ def covered(
         raise DataError(f"the reach of a set by {k} neighbours needs {k + 1} images, got {len(by)}")
     by = by.double()
     step = max(1, BLOCK // len(by))
-    # The nearest of its own set is a member itself.
-    radii = torch.cat([torch.cdist(part, by).kthvalue(k + 1).values for part in torch.split(by, step)])
-    return torch.cat([(torch.cdist(part, by) <= radii).any(1) for part in torch.split(points.double(), step)])
+    radii = torch.empty(len(by), dtype=torch.float64)
+    for start in range(0, len(by), step):
+        # The nearest of its own set is a member itself.
+        radii[start : start + step] = torch.cdist(by[start : start + step], by).kthvalue(k + 1).values
+    found = torch.empty(len(points), dtype=torch.bool)
+    for start in range(0, len(points), step):
+        found[start : start + step] = (torch.cdist(points[start : start + step].double(), by) <= radii).any(1)
+    return found

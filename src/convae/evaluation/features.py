@@ -10,6 +10,7 @@ from torch import Tensor
 
 from convae.core.types import Images
 from convae.model.artifact import fingerprint
+from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
 
@@ -41,11 +42,11 @@ class EncoderFeatures:
     """The posterior mean of a trained model, flattened.
 
     Args:
-        model: is put into evaluation mode.
+        model: is used in evaluation mode, and left in the mode that it is in.
     """
 
     def __init__(self, model: VAE) -> None:
-        self._model = model.eval()
+        self._model = model
         self.name = model.name
         self.sha256 = fingerprint(model)
         self.preparation = "as they are"
@@ -57,4 +58,5 @@ class EncoderFeatures:
         Raises:
             ShapeError: the images have not the model's shape.
         """
-        return self._model.encode(images).mean.flatten(1)
+        with evaluation_mode(self._model):
+            return self._model.encode(images).mean.flatten(1)

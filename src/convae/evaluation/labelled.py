@@ -22,4 +22,4 @@ def labelled(encoded: Encoded) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """(image, value) posterior means and (image,) class numbers of the images that have one."""
     assert encoded.labels is not None  # the metrics apply to nothing else
     known = encoded.labels >= 0
-    return encoded.mean[known].flatten(1).numpy(), encoded.labels[known].numpy()
+    return encoded.mean[known].flatten(1).double().numpy(), encoded.labels[known].numpy()

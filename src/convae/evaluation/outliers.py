@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from convae.core.errors import ConfigError
 from convae.core.progress import Progress
 from convae.data import Split
-from convae.evaluation.protocol import evaluate
+from convae.evaluation.scores import ImageScores, score_images
 from convae.model.vae import VAE
 
 NORMAL = 1.959964
@@ -24,20 +23,31 @@ class Separation:
     """Scores of known and foreign images, and how well they part.
 
     Attributes:
-        known: (image,) score of each known image; higher is stranger.
-        foreign: (image,) of each foreign one.
+        scores: of the known images and of the foreign ones.
         auroc: probability that a foreign image scores higher than a known one.
         interval: its 95% confidence interval.
-        unit: of the scores.
         protocol: of both sets of scores.
     """
 
-    known: Float64[Tensor, " known"]
-    foreign: Float64[Tensor, " foreign"]
+    scores: tuple[ImageScores, ImageScores]
     auroc: float
     interval: tuple[float, float]
-    unit: str
     protocol: dict[str, Any]
+
+    @property
+    def known(self) -> Float64[Tensor, " known"]:
+        """(image,) score of each known image; higher is stranger."""
+        return self.scores[0].values
+
+    @property
+    def foreign(self) -> Float64[Tensor, " foreign"]:
+        """(image,) of each foreign one."""
+        return self.scores[1].values
+
+    @property
+    def unit(self) -> str:
+        """Of the scores."""
+        return self.scores[0].unit
 
     def as_dict(self) -> dict[str, Any]:
         """The figure and its protocol: what goes into the JSON file."""
@@ -81,8 +91,7 @@ def separate(
         model: trained on images of the known kind.
         known: such images, not seen in training.
         foreign: others, brought to the same shape.
-        score: a metric with one figure for each image, such as `elbo`, `nll`, `reconstruction` or `kl`; its sign is
-            turned where higher is better, so that a high score is strange.
+        score: a metric with one figure for each image, as for `score_images`.
         options: arguments of the metric, by its name.
         seed: of the drawn latents.
         batch_size: images at a time.
@@ -90,18 +99,13 @@ def separate(
 
     Raises:
         ConfigError: no such metric, or one without a figure for each image.
+        DataError: a score is not finite.
         ShapeError: the images have not the model's shape.
     """
-    reports = [
-        evaluate(model, split, metrics=[score], options=options, seed=seed, batch_size=batch_size, progress=progress)
+    scored, against = (
+        score_images(model, split, score=score, options=options, seed=seed, batch_size=batch_size, progress=progress)
         for split in (known, foreign)
-    ]
-    scores = []
-    for report, split in zip(reports, (known, foreign), strict=True):
-        rows = report.rows.get(score)
-        if rows is None or rows.shape != (len(split),):
-            raise ConfigError(f"'{score}' is no score: it has not one figure for each image")
-        scores.append(-rows if report.figures[score].better == "higher" else rows)
-    value, ends = auroc(*scores)
-    protocol = {**reports[0].protocol, "against": reports[1].protocol["data"], "score": score}
-    return Separation(scores[0], scores[1], value, ends, reports[0].figures[score].unit, protocol)
+    )
+    value, ends = auroc(scored.values, against.values)
+    protocol = {**scored.protocol, "against": against.protocol["data"], "score": score}
+    return Separation((scored, against), value, ends, protocol)

@@ -15,6 +15,7 @@ from PIL import Image
 from convae.core.random import torch_generator
 from convae.data import Split, in_order
 from convae.evaluation.protocol import Report
+from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 from convae.pictures.bars import bars
 from convae.pictures.grid import grid, pairs
@@ -71,6 +72,10 @@ def page(model: VAE, split: Split, report: Report) -> str:
         "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in (name, *figure.texts(), figure.unit)) + "</tr>"
         for name, figure in report.figures.items()
     ]
+    rows += [
+        f"<tr><td>{html.escape(name)}</td><td>left out</td><td></td><td>{html.escape(reason)}</td></tr>"
+        for name, reason in report.left_out.items()
+    ]
     pictures = [
         f'<h2>{html.escape(name)}</h2>\n<img alt="{html.escape(name)}" src="{_embedded(picture)}">'
         for name, picture in _pictures(model, split, report).items()
@@ -88,11 +93,13 @@ def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image
     """Reconstructions, samples, and how the figures are spread over images and latent values."""
     device = next(model.parameters()).device
     batch = next(in_order(split, SHOWN, device, np.arange(min(SHOWN, len(split)))))
-    decoded = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean
     generators = [torch_generator(report.protocol["seed"], "evaluation", "sample", n) for n in range(SAMPLED)]
+    with evaluation_mode(model):
+        decoded = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean
+        samples = model.sample(SAMPLED, generators)
     pictures: dict[str, Image.Image | Figure] = {
         "Reconstructions": pairs(batch.images.cpu(), decoded.cpu()),
-        "Samples from the prior": grid(model.sample(SAMPLED, generators).cpu(), columns=10),
+        "Samples from the prior": grid(samples.cpu(), columns=10),
     }
     for name in HISTOGRAMS:
         rows = report.rows.get(name)

@@ -16,12 +16,14 @@ from convae.core.names import shape_text
 from convae.core.progress import Progress
 from convae.core.version import VERSION
 from convae.data import Split, in_order
-from convae.evaluation.bootstrap import LEVEL, RESAMPLES, interval, resampled_means
+from convae.evaluation.aggregate import QUERIES
+from convae.evaluation.bootstrap import LEVEL, RESAMPLES, interval, resampled_together
 from convae.evaluation.features import Features
 from convae.evaluation.metrics import METRICS
 from convae.evaluation.metrics.base import Encoded, ImageMetric, LatentMetric, Metric, Passes, SampleMetric
 from convae.evaluation.samples import both
 from convae.model.artifact import fingerprint
+from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
 GROUPS = {"default", "all"}
@@ -39,15 +41,27 @@ class Figure:
         interval: lower and upper end of its 95% confidence interval; None where one image gives no spread.
         unit: what it is measured in.
         better: `higher`, `lower`, or None.
+        at_most: what the value cannot exceed on so few images and is as good as at: it is a lower bound then, and no
+            measurement. None where it is measured.
+        not_finite: images whose part is NaN or infinite, so that there is no value.
+        first_not_finite: the name of the first of them.
     """
 
     value: Value
     interval: tuple[Value, Value] | None
     unit: str
     better: str | None
+    at_most: float | None = None
+    not_finite: int = 0
+    first_not_finite: str | None = None
 
     def texts(self) -> tuple[str, str]:
         """Value and interval as people read them; of several values the range and the number."""
+        if self.not_finite:
+            first = "" if self.first_not_finite is None else f", the first is {self.first_not_finite}"
+            return f"not finite for {self.not_finite:,} images{first}", ""
+        if self.at_most is not None and isinstance(self.value, float):
+            return f"≥ {self.value:.5g} (bounded by log N = {self.at_most:.5g})", ""
         if isinstance(self.value, list):
             known = [part for part in self.value if part is not None]
             return (f"{min(known):.3g} … {max(known):.3g} ({len(self.value)})" if known else "none"), ""
@@ -65,23 +79,31 @@ class Report:
         figures: by name.
         protocol: everything that the figures depend on.
         rows: what each image added to each figure, (image,) or (image, column), in float64.
+        left_out: why a figure that was asked for cannot be measured on these images, by its name.
     """
 
     figures: dict[str, Figure]
     protocol: dict[str, Any]
     rows: dict[str, Tensor] = field(repr=False)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Figures by name, and `protocol`: what goes into the JSON file."""
-        figures = {
-            name: {
-                "value": figure.value,
-                "interval": None if figure.interval is None else list(figure.interval),
-                "unit": figure.unit,
-            }
-            for name, figure in self.figures.items()
-        }
-        return {**figures, "protocol": self.protocol}
+        """Figures by name, `left_out` where there are any, and `protocol`: what goes into the JSON file.
+
+        A figure that is a lower bound has `bound: lower` and `at_most`; one without a value says for how many images
+        it is `not_finite`, and names the first.
+        """
+        found: dict[str, Any] = {}
+        for name, figure in self.figures.items():
+            ends = None if figure.interval is None else list(figure.interval)
+            found[name] = {"value": figure.value, "interval": ends, "unit": figure.unit}
+            if figure.at_most is not None:
+                found[name] |= {"bound": "lower", "at_most": figure.at_most}
+            if figure.not_finite:
+                found[name]["not_finite"] = {"images": figure.not_finite, "first": figure.first_not_finite}
+        if self.left_out:
+            found["left_out"] = self.left_out
+        return {**found, "protocol": self.protocol}
 
 
 def evaluate(
@@ -101,7 +123,7 @@ def evaluate(
     part beyond the rounding of floats.
 
     Args:
-        model: in whatever mode; it is evaluated in evaluation mode.
+        model: is used in evaluation mode, and left in the mode that it is in.
         split: the images.
         metrics: names; `all` stands for all that apply to the model and the images, `default` for those of them
             that do not take long.
@@ -120,26 +142,24 @@ def evaluate(
         raise ShapeError(f"the model takes {shape_text(model.input_shape)}, the images are {shape_text(split.shape)}")
     model.check_labels(split.labels, split.source)
     chosen, configured = _chosen(metrics, options or {}, model, split, features is not None)
-    model.eval()
-    rows = _rows(chosen, model, split, seed, batch_size, progress)
-    resampled = {count: _resampled(rows, count, seed) for count in {len(part) for part in rows.values()}}
-    figures = {
-        name: _figure(metric, rows[name], resampled[len(rows[name])][name])
-        for name, metric in chosen.items()
-        if name in rows
-    }
-    of_samples = {name: metric for name, metric in chosen.items() if isinstance(metric, SampleMetric)}
-    if of_samples and features is not None:
-        real, drawn = both(model, split, features, seed=seed, batch_size=batch_size, progress=progress)
-        for name, metric in of_samples.items():
-            found = metric.measure(real, drawn, seed)
-            called = features.known_as.get(name, f"{name}-{features.name}")
-            figures[called] = Figure(found.value, found.ends, metric.unit, metric.better)
+    with evaluation_mode(model):
+        rows, encoded = _rows(chosen, model, split, seed, batch_size, progress)
+        limits, left_out = _add_rows_of_latents(rows, chosen, encoded)
+        del encoded
+        figures = _figures({name: rows[name] for name in chosen if name in rows}, chosen, split, seed, limits)
+        of_samples = {name: metric for name, metric in chosen.items() if isinstance(metric, SampleMetric)}
+        if of_samples and features is not None:
+            real, drawn = both(model, split, features, seed=seed, batch_size=batch_size, progress=progress)
+            for name, metric in of_samples.items():
+                found = metric.measure(real, drawn, seed)
+                called = features.known_as.get(name, f"{name}-{features.name}")
+                figures[called] = Figure(found.value, found.ends, metric.unit, metric.better)
     protocol = {
         "data": split.describe(),
         "model": {"name": model.name, "sha256": fingerprint(model)},
         "metrics": configured,
         "latents": "one drawn for each image, from a generator keyed by seed and position",
+        "aggregate_posterior": f"of all images, at the drawn latents of {min(QUERIES, len(split))}",
         "features": features
         and {
             "name": features.name,
@@ -152,7 +172,7 @@ def evaluate(
         "convae": VERSION,
         "torch": torch.__version__.partition("+")[0],
     }
-    return Report(figures, protocol, rows)
+    return Report(figures, protocol, rows, left_out)
 
 
 def _chosen(
@@ -183,47 +203,78 @@ def _chosen(
 @torch.no_grad()
 def _rows(
     chosen: dict[str, Metric], model: VAE, split: Split, seed: int, batch_size: int, progress: Progress | None
-) -> dict[str, Tensor]:
-    """What each image adds to each metric, in float64 on the CPU."""
-    of_latents = {name: metric for name, metric in chosen.items() if isinstance(metric, LatentMetric)}
-    parts: dict[str, list[Tensor]] = {name: [] for name in chosen}
-    latents: list[tuple[Tensor, Tensor, Tensor]] = []
+) -> tuple[dict[str, Tensor], Encoded | None]:
+    """What each image adds to the metrics of images, in float64 on the CPU, and the latents for those of latents.
+
+    Memory is allocated once: small results that are kept between the batches leave holes, and the heap grows.
+    """
+    count, shape = len(split), model.latent_shape
+    rows: dict[str, Tensor] = {}
+    encoded: Encoded | None = None
+    if any(isinstance(metric, LatentMetric) for metric in chosen.values()):
+        labels = None if split.labels is None else torch.from_numpy(split.labels)
+        mean, logvar, drawn = (torch.empty(count, *shape) for _ in range(3))
+        encoded = Encoded(model, mean, logvar, drawn, labels)
     done = 0
     for batch in in_order(split, batch_size, next(model.parameters()).device):
         passes = Passes(model, batch.images, batch.indices, seed, batch.labels)
         for name, metric in chosen.items():
             if isinstance(metric, ImageMetric):
-                parts[name].append(metric.rows(passes).cpu().double())
-        if of_latents:
-            posterior = passes.drawn.posterior
-            latents.append((posterior.mean.cpu(), posterior.logvar.cpu(), passes.drawn.latent.cpu()))
+                found = metric.rows(passes)
+                if name not in rows:
+                    rows[name] = torch.empty(count, *found.shape[1:], dtype=torch.float64)
+                rows[name][done : done + len(batch)] = found
+        if encoded is not None:
+            posterior, here = passes.drawn.posterior, slice(done, done + len(batch))
+            encoded.mean[here], encoded.logvar[here] = posterior.mean, posterior.logvar
+            encoded.drawn[here] = passes.drawn.latent
         done += len(batch)
         if progress:
             progress(done, len(split), "evaluating (images)")
-    rows = {name: torch.cat(own) for name, own in parts.items() if own}
-    if of_latents:
-        mean, logvar, drawn = (torch.cat(own).double() for own in zip(*latents, strict=True))
-        labels = None if split.labels is None else torch.from_numpy(split.labels)
-        encoded = Encoded(model, mean, logvar, drawn, labels)
-        rows.update({name: metric.rows(encoded) for name, metric in of_latents.items()})
-    return {name: rows[name] for name in chosen if name in rows}
+    return rows, encoded
 
 
-def _resampled(rows: dict[str, Tensor], count: int, seed: int) -> dict[str, Tensor]:
-    """The resampled means of the metrics that have `count` rows: the same sets of images for all of them."""
-    same = {name: own.reshape(count, -1) for name, own in rows.items() if len(own) == count}
-    means = resampled_means(torch.cat(list(same.values()), dim=1), seed)
-    return dict(zip(same, torch.split(means, [own.shape[1] for own in same.values()], dim=1), strict=True))
+def _add_rows_of_latents(
+    rows: dict[str, Tensor], chosen: dict[str, Metric], encoded: Encoded | None
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Adds what each image adds to the metrics of latents; gives what bounds them, and why others are left out."""
+    limits: dict[str, float | None] = {}
+    left_out: dict[str, str] = {}
+    for name, metric in chosen.items():
+        if not isinstance(metric, LatentMetric) or encoded is None:
+            continue
+        reason = metric.unmeasurable(encoded)
+        if reason is not None:
+            left_out[name] = reason
+        else:
+            rows[name], limits[name] = metric.rows(encoded), metric.bounded_by(encoded)
+    return limits, left_out
 
 
-def _figure(metric: Metric, rows: Tensor, resampled: Tensor) -> Figure:
+def _figures(
+    rows: dict[str, Tensor], chosen: dict[str, Metric], split: Split, seed: int, limits: dict[str, float | None]
+) -> dict[str, Figure]:
+    """The figures, those of equally many rows resampled with the same sets of images."""
+    resampled: dict[str, Tensor] = {}
+    for count in {len(own) for own in rows.values()}:
+        same = {name: own.reshape(count, -1) for name, own in rows.items() if len(own) == count}
+        resampled |= resampled_together(same, seed)
+    return {name: _figure(chosen[name], own, resampled[name], split, limits.get(name)) for name, own in rows.items()}
+
+
+def _figure(metric: Metric, rows: Tensor, resampled: Tensor, split: Split, at_most: float | None) -> Figure:
     """The figure of a metric's rows, and its interval."""
     value = metric.figure(rows.reshape(len(rows), -1).mean(0))
+    wrong = (~rows.reshape(len(rows), -1).isfinite()).any(1).nonzero()[:, 0]
+    if len(wrong):
+        # Rows of fewer images, such as those with a label, have no names.
+        first = split.key(int(wrong[0])) if len(rows) == len(split) else None
+        return Figure(_plain(value, metric), None, metric.unit, metric.better, None, len(wrong), first)
     ends = None
-    if len(rows) > 1:
+    if len(rows) > 1 and at_most is None:
         low, high = interval(metric.figure(resampled))
         ends = (_plain(low, metric), _plain(high, metric))
-    return Figure(_plain(value, metric), ends, metric.unit, metric.better)
+    return Figure(_plain(value, metric), ends, metric.unit, metric.better, at_most)
 
 
 def _plain(figure: Tensor, metric: Metric) -> Value:

@@ -25,14 +25,15 @@ def both(
     Raises:
         ShapeError: the network takes images of another shape.
     """
-    real: list[Tensor] = []
-    drawn: list[Tensor] = []
+    real, drawn = torch.empty(0), torch.empty(0)
     done = 0
     for batch in in_order(split, batch_size, next(model.parameters()).device):
         generators = [torch_generator(seed, "evaluation", "sample", index) for index in batch.indices.tolist()]
-        real.append(features(batch.images).cpu())
-        drawn.append(features(model.sample(len(batch), generators, batch.labels)).cpu())
+        of_images, of_samples = features(batch.images), features(model.sample(len(batch), generators, batch.labels))
+        if not done:
+            real, drawn = (torch.empty(len(split), of_images.shape[1], dtype=of_images.dtype) for _ in range(2))
+        real[done : done + len(batch)], drawn[done : done + len(batch)] = of_images, of_samples
         done += len(batch)
         if progress:
             progress(done, len(split), "comparing with samples (images)")
-    return torch.cat(real), torch.cat(drawn)
+    return real, drawn

@@ -5,28 +5,30 @@ Every tool is a function from tensors to tensors; commands draw and save what it
 
 from __future__ import annotations
 
-from convae.latents.anomalies import anomaly_scores, explain
+from convae.latents.anomalies import explain
 from convae.latents.classes import Classes, classes
-from convae.latents.clusters import Clusters, cluster
+from convae.latents.clusters import Agreement, Clusters, agreement, cluster
 from convae.latents.decoding import decode, decoded
 from convae.latents.drawing import draw
-from convae.latents.encoding import Encoding, Share, encode, encode_to, read_latents
+from convae.latents.encoding import Encoding, Share, encode, encode_to, iterate_latents, read_latents, read_manifest
 from convae.latents.interpolation import interpolate, path
 from convae.latents.labelled import CONFIDENCE, Labelled, draw_labelled, known_classes
 from convae.latents.neighbourhood import neighbours
 from convae.latents.projection import Projection, project
+from convae.latents.quantized import nearest_latents
 from convae.latents.translation import direction, direction_of_label, translate
 from convae.latents.walks import by_information, information, manifold, traverse
 
 __all__ = [
     "CONFIDENCE",
+    "Agreement",
     "Classes",
     "Clusters",
     "Encoding",
     "Labelled",
     "Projection",
     "Share",
-    "anomaly_scores",
+    "agreement",
     "by_information",
     "classes",
     "cluster",
@@ -41,12 +43,15 @@ __all__ = [
     "explain",
     "information",
     "interpolate",
+    "iterate_latents",
     "known_classes",
     "manifold",
+    "nearest_latents",
     "neighbours",
     "path",
     "project",
     "read_latents",
+    "read_manifest",
     "translate",
     "traverse",
 ]

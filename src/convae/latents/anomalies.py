@@ -1,4 +1,4 @@
-"""Images that a model explains badly, and where in them."""
+"""Where in an image a model explains it badly."""
 
 from __future__ import annotations
 
@@ -9,40 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from convae.core.errors import ShapeError
-from convae.core.names import shape_text
-from convae.core.progress import Progress
-from convae.core.types import Images, PerImage
-from convae.data import Batch, Split, in_order
+from convae.core.types import Images
+from convae.data import Split, in_order
+from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
-
-
-@torch.no_grad()
-def anomaly_scores(
-    model: VAE, split: Split, *, batch_size: int = 256, progress: Progress | None = None
-) -> Float[Tensor, " image"]:
-    """−log p(x | z) + KL of each image at the posterior's mean, nats: high for what the model has not learned.
-
-    Raises:
-        ShapeError: the images have not the model's shape.
-    """
-    if split.shape != model.input_shape:
-        raise ShapeError(f"the model takes {shape_text(model.input_shape)}, the images are {shape_text(split.shape)}")
-    model.check_labels(split.labels, split.source)
-    model.eval()
-    scores = []
-    done = 0
-    for batch in in_order(split, batch_size, next(model.parameters()).device):
-        scores.append(_score(model, batch).cpu())
-        done += len(batch)
-        if progress:
-            progress(done, len(split), "scoring (images)")
-    return torch.cat(scores)
-
-
-def _score(model: VAE, batch: Batch) -> PerImage:
-    posterior = model.encode(batch.images, batch.labels)
-    return posterior.kl() - model.decode(posterior.mean, batch.labels).log_prob(batch.images)
 
 
 @dataclass(frozen=True)
@@ -63,9 +33,9 @@ class Anomaly:
 @torch.no_grad()
 def explain(model: VAE, split: Split, indices: Tensor) -> Anomaly:
     """Where the images at `indices` differ from what the posterior's mean decodes to."""
-    model.eval()
     device = next(model.parameters()).device
     (batch,) = in_order(split, len(indices), device, np.asarray(indices, np.int64))
-    decoded = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean.cpu()
+    with evaluation_mode(model):
+        decoded = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean.cpu()
     images = batch.images.cpu()
     return Anomaly(images, decoded, (images - decoded).abs().mean(1))

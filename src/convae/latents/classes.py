@@ -13,6 +13,7 @@ from convae.core.errors import DataError
 from convae.core.random import torch_generator
 from convae.core.types import Latents, Shape
 from convae.latents.encoding import Encoding
+from convae.latents.quantized import require_continuous
 
 FEWEST = 2
 """Images that a class needs for its Gaussian."""
@@ -76,7 +77,9 @@ def classes(encoding: Encoding) -> Classes:
 
     Raises:
         DataError: no labels, or a class of one image.
+        ConfigError: the latents are codes.
     """
+    require_continuous(encoding, "a Gaussian of each class")
     if encoding.labels is None or not bool((encoding.labels >= 0).any()):
         raise DataError("classes need labelled images, and these have no labels")
     labels, counts = torch.unique(encoding.labels[encoding.labels >= 0], return_counts=True)

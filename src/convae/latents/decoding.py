@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import torch
 
+from convae.core.errors import DataError, ShapeError
 from convae.core.types import Images, Latents
 from convae.model.condition import Labels
+from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
 
@@ -16,25 +18,34 @@ def decode(model: VAE, z: Latents, *, labels: Labels | None = None, batch_size: 
     """The expected image of each latent, in [0, 1], on the CPU.
 
     Args:
-        model: is put into evaluation mode.
-        z: latents.
+        model: is left in the mode that it is in.
+        z: latents, of any floating type.
         labels: of the images, for a conditional model.
         batch_size: latents at a time.
 
     Raises:
         ShapeError: the latents have not the model's latent shape.
         ConfigError: the model is conditional, and the labels are not such as it knows.
+        DataError: a latent is not finite.
     """
-    return torch.cat(list(decoded(model, z, labels=labels, batch_size=batch_size)))
+    found = list(decoded(model, z, labels=labels, batch_size=batch_size))
+    return torch.cat(found) if found else torch.empty(0, *model.input_shape)
 
 
 @torch.no_grad()
 def decoded(model: VAE, z: Latents, *, labels: Labels | None = None, batch_size: int = 256) -> Iterator[Images]:
     """`decode`, a batch at a time, for more images than fit into memory."""
-    model.eval()
-    device = next(model.parameters()).device
+    if not z.is_floating_point():
+        raise ShapeError(f"latents are floats, got {z.dtype}: model.decode_codes takes the numbers of codes")
+    wrong = (~z.flatten(1).isfinite().all(1)).nonzero()[:, 0] if z.numel() else z[:0]
+    if len(wrong):
+        raise DataError(f"{len(wrong)} of {len(z)} latents are not finite, the first is number {int(wrong[0])}")
+    parameter = next(model.parameters())
     if labels is not None:
         model.check_labels(labels.numpy(), "the latents")
     for start in range(0, len(z), batch_size):
         here = slice(start, start + batch_size)
-        yield model.decode(z[here].to(device), None if labels is None else labels[here].to(device)).mean.cpu()
+        part = z[here].to(parameter.device, parameter.dtype)
+        with evaluation_mode(model):
+            images = model.decode(part, None if labels is None else labels[here].to(parameter.device)).mean.cpu()
+        yield images

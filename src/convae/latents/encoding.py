@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,17 @@ from convae.core.types import CodedLike, Latents
 from convae.core.version import VERSION
 from convae.data import Split, in_order
 from convae.latents import formats
+from convae.latents.statistics import Moments
 from convae.model.artifact import fingerprint
+from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "latents.json"
 SHARD = 4096
 """Images in a file."""
+_OWN = re.compile(rf"latents-\d{{5,}}-of-\d{{5,}}\.({'|'.join(formats.FORMATS)})")
+"""The names of the files that `encode_to` writes beside the manifest."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,9 @@ class Encoding:
         labels: (image,) class numbers, -1 where one is missing; None without labels.
         names: of the images, such as their paths within a folder.
         codes: (image, *grid) numbers of the code that each place of the latent has, from models whose bottleneck has
-            a code book; None from others.
+            a codebook; None from others.
+        classes: the names of the class numbers; None where they have none.
+        splits: the part of the data set that each image is in; None where that is not known.
     """
 
     mean: Latents
@@ -50,6 +58,8 @@ class Encoding:
     labels: Int64[Tensor, " image"] | None
     names: Sequence[str]
     codes: Int64[Tensor, image * grid] | None = None
+    classes: Sequence[str] | None = None
+    splits: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.mean)
@@ -67,7 +77,7 @@ def encode(
     """The posteriors of the images of a split, in its order; nothing is drawn.
 
     Args:
-        model: is put into evaluation mode.
+        model: is left in the mode that it is in.
         split: the images.
         indices: positions in the split; without them, all.
         batch_size: images at a time.
@@ -76,28 +86,42 @@ def encode(
     Raises:
         ShapeError: the images have not the model's shape.
         ConfigError: the model is conditional, and the images have not the labels that it knows.
+        DataError: a latent is not finite.
     """
     if split.shape != model.input_shape:
         raise ShapeError(f"the model takes {shape_text(model.input_shape)}, the images are {shape_text(split.shape)}")
     model.check_labels(split.labels, split.source)
-    model.eval()
     wanted = np.arange(len(split)) if indices is None else indices
     mean = torch.empty(len(wanted), *model.latent_shape)
     logvar = torch.empty_like(mean)
     codes: list[Tensor] = []
     done = 0
-    for batch in in_order(split, batch_size, next(model.parameters()).device, wanted):
-        posterior = model.encode(batch.images, batch.labels)
-        here = slice(done, done + len(batch))
-        mean[here], logvar[here] = posterior.mean, posterior.logvar
-        if isinstance(posterior, CodedLike):
-            codes.append(posterior.codes.cpu().long())
-        done += len(batch)
-        if progress:
-            progress(done, len(wanted), "encoding (images)")
-    labels = None if split.labels is None else torch.from_numpy(split.labels[wanted])
-    names = [split.key(int(index)) for index in wanted]
-    return Encoding(mean, logvar, labels, names, torch.cat(codes) if codes else None)
+    with evaluation_mode(model):
+        for batch in in_order(split, batch_size, next(model.parameters()).device, wanted):
+            posterior = model.encode(batch.images, batch.labels)
+            here = slice(done, done + len(batch))
+            mean[here], logvar[here] = posterior.mean, posterior.logvar
+            if isinstance(posterior, CodedLike):
+                codes.append(posterior.codes.cpu().long())
+            wrong = (~(mean[here] + logvar[here]).flatten(1).isfinite().all(1)).nonzero()[:, 0]
+            if len(wrong):
+                raise DataError(
+                    f"image '{split.key(int(wanted[done + int(wrong[0])]))}': its latent is NaN or infinite, as are "
+                    f"those of {len(wrong)} of {len(batch)} images of its batch: model '{model.name}' has diverged, "
+                    "or its weights are broken"
+                )
+            done += len(batch)
+            if progress:
+                progress(done, len(wanted), "encoding (images)")
+    return Encoding(
+        mean,
+        logvar,
+        None if split.labels is None else torch.from_numpy(split.labels[wanted]),
+        [split.key(int(index)) for index in wanted],
+        torch.cat(codes) if codes else None,
+        split.classes,
+        [split.part(int(index)) for index in wanted],
+    )
 
 
 @dataclass(frozen=True)
@@ -115,25 +139,28 @@ class Share:
 def encode_to(
     model: VAE,
     split: Split,
-    folder: Path,
+    folder: str | Path,
     *,
     format: str = "safetensors",
     share: Share | None = None,
     batch_size: int = 256,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Writes the posteriors of a split as files of 4,096 images each, whatever the number of images in memory.
+    """Writes the posteriors of a split as files of 4,096 images each, so that memory holds the latents of two files.
 
     A file appears whole or not at all. Files that are there already are kept, if the manifest beside them says that
-    they come from the same model and images: a run that was killed goes on, and ends with the same files.
+    they come from the same model and images: a run that was killed goes on, and ends with the same files. When the last
+    file is there, the manifest gets the `statistics` of the latents.
 
     Args:
-        model: is put into evaluation mode.
+        model: is left in the mode that it is in.
         split: the images.
         folder: for the files and their manifest, `latents.json`.
-        format: `safetensors`, `npz`, or `parquet` from the extra of that name.
+        format: `safetensors`, `npz`, `csv`, or `parquet` from the extra of that name.
         share: of the files, where several processes write them.
         batch_size: images at a time.
+        force: whether latents that are in the folder already are removed first, and nothing else.
         progress: told how many images are done.
 
     Returns:
@@ -143,55 +170,114 @@ def encode_to(
         ConfigError: no such format, or its package is not installed.
         OutputError: the folder holds other latents, or cannot be written.
         ShapeError: the images have not the model's shape.
+        DataError: a latent is not finite.
     """
-    share = share or Share()
+    folder, share = Path(folder), share or Share()
     write = formats.writer(format)
-    starts = range(0, len(split), SHARD)
-    names = [f"latents-{number + 1:05d}-of-{len(starts):05d}.{format}" for number in range(len(starts))]
+    count = -(-len(split) // SHARD)
+    names = [f"latents-{number + 1:05d}-of-{count:05d}.{format}" for number in range(count)]
+    own = names[share.rank :: share.ranks]
     manifest = {
         "format": FORMAT,
         "convae": VERSION,
         "model": {"name": model.name, "sha256": fingerprint(model), "latent_shape": list(model.latent_shape)},
         "data": split.describe(),
+        "classes": None if split.classes is None else list(split.classes),
         "files": names,
     }
     path = folder / MANIFEST
+    made = not folder.exists()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if not _there(path, manifest):
-            write_json(path, manifest)
+        other = _what_differs(folder, manifest)
+        if other and not force:
+            raise OutputError(f"{folder}: {other}; choose another folder, or replace them with force (--force)")
+        if force:
+            _remove(folder, own if other is None else None)
         todo = [n for n in range(share.rank, len(names), share.ranks) if not (folder / names[n]).exists()]
-        for own in [names[number] for number in todo] + [MANIFEST] * (share.ranks == 1):
-            clear(folder / own)
-    total = sum(min(SHARD, len(split) - starts[number]) for number in todo)
+        for name in [names[number] for number in todo] + [MANIFEST] * (share.ranks == 1):
+            clear(folder / name)
+    try:
+        _encode_files(model, split, folder, manifest, todo, write, batch_size, progress)
+    except BaseException:
+        if made:
+            with contextlib.suppress(OSError):  # it holds files by now
+                folder.rmdir()
+        raise
+    if all((folder / name).exists() for name in names):
+        # From the files, so that a run that went on ends with the same manifest, whichever process is the last.
+        moments = Moments(model.latent_shape)
+        for name in names:
+            moments.add(formats.read(folder / name, model.latent_shape))
+        write_json(path, {**manifest, "statistics": moments.describe()})
+    return path
+
+
+def _encode_files(
+    model: VAE,
+    split: Split,
+    folder: Path,
+    manifest: dict[str, Any],
+    todo: Sequence[int],
+    write: Callable[[Path, Encoding], None],
+    batch_size: int,
+    progress: Progress | None,
+) -> None:
+    """Encodes the images of some files and writes them, after the manifest."""
+    ends = [min((number + 1) * SHARD, len(split)) for number in todo]
+    total = sum(end - number * SHARD for number, end in zip(todo, ends, strict=True))
     done = 0
     # A file is written while the next is encoded, and no more than one is waited for.
     with ThreadPoolExecutor(1) as background:
         written: Future[None] | None = None
-        for number in todo:
-            indices = np.arange(starts[number], min(starts[number] + SHARD, len(split)))
+        for number, end in zip(todo, ends, strict=True):
             told = _offset(progress, done, total)
+            indices = np.arange(number * SHARD, end)
             encoding = encode(model, split, indices=indices, batch_size=batch_size, progress=told)
+            if not (folder / MANIFEST).exists():
+                write_json(folder / MANIFEST, manifest)
             if written is not None:
                 written.result()
-            written = background.submit(write, folder / names[number], encoding)
+            written = background.submit(write, folder / manifest["files"][number], encoding)
             done += len(encoding)
         if written is not None:
             written.result()
-    return path
 
 
-def _there(path: Path, manifest: dict[str, Any]) -> bool:
-    """Whether a folder holds latents, which then are those of this very manifest."""
+def _what_differs(folder: Path, manifest: dict[str, Any]) -> str | None:
+    """What other latents a folder holds than those of a manifest; None where there are none."""
+    path = folder / MANIFEST
     if not path.exists():
-        return False
+        return "holds files of latents without their manifest" if _written(folder) else None
     try:
-        same = json.loads(path.read_bytes()) == manifest
-    except ValueError:
-        same = False
-    if not same:
-        raise OutputError(f"{path.parent}: holds latents of another model or of other images; choose another folder")
-    return True
+        there = json.loads(path.read_bytes())
+        there.pop("statistics", None)
+        model, data = there["model"], there["data"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"its {MANIFEST} is damaged"
+    if model.get("sha256") != manifest["model"]["sha256"]:
+        return f"holds latents of another model, '{model.get('name')}'"
+    if data != json.loads(json.dumps(manifest["data"])):
+        return f"holds latents of other images, {data.get('count')} of {data.get('source')} ({data.get('split')})"
+    if there.get("files") != manifest["files"]:
+        formats_there = sorted({Path(str(name)).suffix[1:] for name in there.get("files") or ()})
+        return f"holds the same latents in another format, {', '.join(formats_there)}"
+    if (there.get("format"), there.get("convae")) != (FORMAT, VERSION):
+        return f"holds latents that convae {there.get('convae')} wrote"
+    return None
+
+
+def _written(folder: Path) -> list[Path]:
+    """The files in a folder that have the names `encode_to` gives."""
+    return [path for path in sorted(folder.iterdir()) if _OWN.fullmatch(path.name) and not path.is_dir()]
+
+
+def _remove(folder: Path, names: Sequence[str] | None) -> None:
+    """Removes these files of latents; without names all of them and their manifest, and nothing else."""
+    doomed = [folder / MANIFEST, *_written(folder)] if names is None else [folder / name for name in names]
+    for path in doomed:
+        clear(path)
+        path.unlink(missing_ok=True)
 
 
 def _offset(progress: Progress | None, done: int, total: int) -> Progress | None:
@@ -199,37 +285,74 @@ def _offset(progress: Progress | None, done: int, total: int) -> Progress | None
     return progress and (lambda part, _, what: progress(done + part, total, what))
 
 
-def read_latents(folder: Path) -> tuple[Encoding, dict[str, Any]]:
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """The manifest of the latents in a folder, all of whose files are there.
+
+    Raises:
+        DataError: the folder holds no latents, or not all of them.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        names = [str(name) for name in manifest["files"]]
+        if not names or not isinstance(manifest.get("model", {}), dict):
+            raise ValueError("no files")
+        if not all(map(_OWN.fullmatch, names)):
+            raise ValueError("other files")
+    except OSError as error:
+        raise DataError(f"{folder}: holds no latents ({MANIFEST}: {error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a manifest of latents") from error
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        count = f"{len(missing)} of {len(names)} files"
+        raise DataError(f"{folder}: {count} are missing, such as {missing[0]}: encode again")
+    return manifest
+
+
+def iterate_latents(folder: str | Path) -> Iterator[Encoding]:
+    """The latents that `encode_to` wrote, a file at a time.
+
+    Raises:
+        DataError: the folder holds no latents, not all of them, or damaged ones.
+    """
+    folder, manifest = Path(folder), read_manifest(folder)
+    shape = manifest.get("model", {}).get("latent_shape")
+    classes = manifest.get("classes")
+    for name in manifest["files"]:
+        part = formats.read(folder / name, None if shape is None else tuple(shape))
+        if shape is not None and list(part.mean.shape[1:]) != shape:
+            raise DataError(
+                f"{folder / name}: holds latents {shape_text(part.mean.shape[1:])}, and {MANIFEST} says "
+                f"{shape_text(shape)}: encode again"
+            )
+        yield replace(part, classes=classes)
+
+
+def read_latents(folder: str | Path) -> tuple[Encoding, dict[str, Any]]:
     """All latents that `encode_to` wrote, and their manifest.
 
     Raises:
         DataError: the folder holds no latents, not all of them, or damaged ones.
     """
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_bytes())
-        files = [folder / name for name in manifest["files"]]
-        if not files:
-            raise ValueError("no files")
-    except OSError as error:
-        raise DataError(f"{folder}: holds no latents ({MANIFEST}: {error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a manifest of latents") from error
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise DataError(
-            f"{folder}: {len(missing)} of {len(files)} files are missing, such as {missing[0]}: encode again"
-        )
-    parts = [formats.read(file) for file in files]
-    if len({part.mean.shape[1:] for part in parts}) != 1:
-        raise DataError(f"{folder}: its files hold latents of different shapes: encode again")
-    labels = [part.labels for part in parts if part.labels is not None]
+    manifest = read_manifest(folder)
+    parts = list(iterate_latents(folder))
+    # A table of images none of which has a label holds no labels.
+    labelled = any(part.labels is not None for part in parts)
+    labels = [torch.full((len(part),), -1) if part.labels is None else part.labels for part in parts]
     codes = [part.codes for part in parts if part.codes is not None]
+    splits = [split for part in parts for split in part.splits or ()]
+    names = [name for part in parts for name in part.names]
+    if codes and len(codes) != len(parts):
+        raise DataError(f"{folder}: some of its files hold codes and some do not: encode again")
     encoding = Encoding(
         torch.cat([part.mean for part in parts]),
         torch.cat([part.logvar for part in parts]),
-        torch.cat(labels) if labels else None,
-        [name for part in parts for name in part.names],
+        torch.cat(labels) if labelled else None,
+        names,
         torch.cat(codes) if codes else None,
+        manifest.get("classes"),
+        splits if len(splits) == len(names) else None,
     )
     return encoding, manifest

@@ -27,6 +27,7 @@ from convae.core.types import Images
 from convae.latents.classes import Classes
 from convae.latents.decoding import decode
 from convae.latents.drawing import draw
+from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
 CONFIDENCE = 0.95
@@ -73,7 +74,7 @@ def draw_labelled(
     """`count` samples of each of some classes, or of any class; the first of them are the same for any count.
 
     Args:
-        model: is put into evaluation mode.
+        model: is left in the mode that it is in.
         count: of each class; in all without `labels`.
         labels: the wanted classes, in the order of the result; without them, any.
         confidence: probability of its label below which a sample is not kept; 0 keeps all, each under the most
@@ -88,7 +89,6 @@ def draw_labelled(
         ConfigError: no such class, nobody to judge, an option that means nothing here, or too few samples of which
             the judge is so sure.
     """
-    model.eval()
     if not 0 <= confidence <= 1:
         raise ConfigError(f"a confidence is a probability from 0 to 1, got {confidence:g}")
     there = known_classes(model, known)
@@ -103,7 +103,8 @@ def draw_labelled(
         kinds = own % len(there) if labels is None else torch.tensor(labels).repeat_interleave(count)
         z = draw(model, count, seed=seed, temperature=temperature, truncation=truncation)
         return Labelled(decode(model, z[own.to(z.device)], labels=kinds), kinds, None, number)
-    return _Search(model, known, seed, temperature, truncation, confidence, progress).run(count, labels)
+    with evaluation_mode(model):
+        return _Search(model, known, seed, temperature, truncation, confidence, progress).run(count, labels)
 
 
 def known_classes(model: VAE, known: Classes | None = None) -> list[int]:

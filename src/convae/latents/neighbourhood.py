@@ -9,7 +9,7 @@ from torch import Tensor
 from convae.core.errors import ConfigError
 from convae.core.types import Latents
 
-BLOCK = 1 << 24
+BLOCK = 1 << 22
 """Distances in memory at a time."""
 
 
@@ -24,8 +24,11 @@ def neighbours(
     if not 1 <= count <= len(z):
         raise ConfigError(f"among {len(z)} latents there are 1 to {len(z)} neighbours, got {count}")
     step = max(1, BLOCK // len(z))
-    found = [
-        torch.cdist(part, z.flatten(1), compute_mode="donot_use_mm_for_euclid_dist").topk(count, largest=False)
-        for part in torch.split(query.flatten(1), step)
-    ]
-    return torch.cat([part.indices for part in found]), torch.cat([part.values for part in found])
+    points = z.flatten(1)
+    found = torch.empty(len(query), count, dtype=torch.int64)
+    distances = torch.empty(len(query), count, dtype=z.dtype)
+    for start in range(0, len(query), step):
+        part = query[start : start + step].flatten(1)
+        near = torch.cdist(part, points, compute_mode="donot_use_mm_for_euclid_dist").topk(count, largest=False)
+        found[start : start + step], distances[start : start + step] = near.indices, near.values
+    return found, distances

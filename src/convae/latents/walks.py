@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from convae.core.errors import ConfigError
 from convae.latents.encoding import Encoding
+from convae.latents.quantized import require_continuous
 
 TAIL = 0.02
 """The share of the images beyond each end of a walk."""
 
 
 def information(encoding: Encoding) -> Float[Tensor, " value"]:
-    """Mean KL divergence of each latent value from the standard normal over the images, nats."""
+    """Mean KL divergence of each latent value from the standard normal over the images, nats.
+
+    Raises:
+        ConfigError: the latents are codes, whose values have none.
+    """
+    require_continuous(encoding, "the KL divergence of each latent value")
     kl = 0.5 * (encoding.mean.square() + torch.expm1(encoding.logvar) - encoding.logvar)
     return kl.flatten(1).double().mean(0)
 
@@ -26,8 +33,8 @@ def by_information(encoding: Encoding) -> Int64[Tensor, " value"]:
 
 def _quantiles(values: Tensor, count: int) -> Tensor:
     """`count` quantiles at even distances, (count, column)."""
-    shares = torch.linspace(TAIL, 1 - TAIL, count, dtype=torch.float64)
-    return torch.quantile(values.double(), shares, dim=0)
+    # torch.quantile takes 16 million values at most.
+    return torch.from_numpy(np.quantile(values.double().numpy(), np.linspace(TAIL, 1 - TAIL, count), axis=0))
 
 
 def traverse(
@@ -42,8 +49,9 @@ def traverse(
         steps: how many latents in a row.
 
     Raises:
-        ConfigError: fewer than two steps.
+        ConfigError: fewer than two steps, or the latents are codes.
     """
+    require_continuous(encoding, "a traversal")
     if steps < 2:
         raise ConfigError(f"a traversal has at least two steps, got {steps}")
     ranges = _quantiles(encoding.mean.flatten(1)[:, values], steps).to(z.dtype)
@@ -70,6 +78,8 @@ def manifold(
 ) -> Float[Tensor, "down across *latent"]:
     """A grid over a plane of the latent space: to the right along the first direction, upwards along the second.
 
+    Of a latent of one value, a single row along it.
+
     Grid lines lie at quantiles of the posterior means, from 2% to 98%, so that they are closer where images are.
 
     Args:
@@ -79,14 +89,15 @@ def manifold(
             of the values themselves where there are two, and of the two principal directions otherwise.
 
     Raises:
-        ConfigError: fewer than two steps or images, axes that are not there, or a latent of one value.
+        ConfigError: fewer than two steps or images, axes that are not there, or latents that are codes.
     """
+    require_continuous(encoding, "a manifold")
     points = encoding.mean.flatten(1).double()
     size = points.shape[1]
-    if steps < 2 or size < 2 or len(points) < 2:
-        raise ConfigError(
-            f"a manifold needs two latent values, two images and two steps, got {size}, {len(points)} and {steps}"
-        )
+    if steps < 2 or len(points) < 2:
+        raise ConfigError(f"a manifold needs two images and two steps, got {len(points)} and {steps}")
+    if size == 1 and axes is None:
+        return _quantiles(points, steps).to(encoding.mean.dtype).view(1, steps, *encoding.mean.shape[1:])
     if axes is None and size == 2:
         axes = (0, 1)
     if axes is None:

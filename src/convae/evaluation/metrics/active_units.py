@@ -9,21 +9,30 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
-from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.data import Split
+from convae.evaluation.metrics.base import ImageMetric, Passes, gaussian
+from convae.model.vae import VAE
 
 
 class ActiveUnits(ImageMetric):
     """Latent values whose posterior mean varies over the images (Burda, Grosse & Salakhutdinov 2015, appendix C).
+
+    Not for quantized latents: what is in use there is codes.
 
     Args:
         threshold: the variance of the mean above which a value counts as active.
     """
 
     unit: ClassVar = "latent values"
+    needs: ClassVar = "a Gaussian posterior"
     better: ClassVar = None
 
     def __init__(self, *, threshold: PositiveFloat = 0.01) -> None:
         self.threshold = threshold
+
+    def applies(self, model: VAE, split: Split) -> bool:
+        """Whether latent values are independent of each other, rather than parts of a code."""
+        return gaussian(model)
 
     def rows(self, passes: Passes) -> Tensor:
         """(batch, 2 · value): each posterior mean, and its square."""

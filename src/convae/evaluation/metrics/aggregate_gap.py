@@ -15,8 +15,9 @@ class AggregateGap(LatentMetric):
     """KL divergence of the aggregate posterior from the prior: what `kl` has beyond the mutual information.
 
     Where it is large, latents drawn from the prior fall where no image is, and samples are worse than
-    reconstructions (Hoffman & Johnson 2016; Rosca et al. 2018). Too large where the mutual information nears log N
-    for N images: the mixture of their posteriors then is lumpier than that of all images of their kind.
+    reconstructions (Hoffman & Johnson 2016; Rosca et al. 2018). Left out where the mutual information is at its bound
+    log N for N images: the mixture of their posteriors then is lumpier than that of all images of their kind, and the
+    figure would be `kl` − log N whatever the model. The mean is over the drawn latents of 10,000 images at most.
     """
 
     unit: ClassVar = "nats"
@@ -28,5 +29,14 @@ class AggregateGap(LatentMetric):
         return gaussian(model)
 
     def rows(self, encoded: Encoded) -> Tensor:
-        """(image,): log q(z) − log p(z) at the drawn latent."""
+        """(query,): log q(z) − log p(z) at the drawn latent."""
         return encoded.log_aggregate - encoded.log_prior
+
+    def unmeasurable(self, encoded: Encoded) -> str | None:
+        """That the mutual information is at its bound, if it is."""
+        if encoded.information_bound is None:
+            return None
+        return (
+            f"the mutual information is at its bound, log N = {encoded.information_bound:.4g} nats for "
+            f"N = {len(encoded.mean):,} images, so the gap cannot be told from KL − log N: evaluate on more images"
+        )

@@ -6,6 +6,7 @@ too, and gets its confidence interval from the same bootstrap.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from torch import Tensor
 from convae.core.random import torch_generator
 from convae.core.types import Images, Latents, PerImage
 from convae.data import Split
-from convae.evaluation.aggregate import log_aggregate
+from convae.evaluation.aggregate import log_aggregate, query_positions
 from convae.evaluation.bootstrap import interval, resampled_means
 from convae.model.bottlenecks.gaussian import Gaussian, GaussianPosterior
 from convae.model.likelihoods.base import Likelihood
@@ -49,9 +50,14 @@ class Passes:
         return [torch_generator(self.seed, "evaluation", purpose, index) for index in self.indices.tolist()]
 
     @cached_property
+    def latent_generators(self) -> list[torch.Generator]:
+        """What the latents of the ELBO are drawn from: the first for `drawn`, more for a mean over several."""
+        return self.generators("latent")
+
+    @cached_property
     def drawn(self) -> Output:
         """The pass whose latent was drawn from the posterior: what the ELBO is an expectation over."""
-        output: Output = self.model(self.images, self.generators("latent"), self.labels)
+        output: Output = self.model(self.images, self.latent_generators, self.labels)
         return output
 
     @cached_property
@@ -70,9 +76,14 @@ class Passes:
         return self.log_likelihood - self.drawn.posterior.kl()
 
 
+SATURATED = 1.0
+"""Nats below log N within which the mutual information of N images is at its bound: hardly any posterior then overlaps
+with that of another image, and more images would give more."""
+
+
 @dataclass(frozen=True)
 class Encoded:
-    """The latents of a whole split, in its order, in float64 on the CPU.
+    """The latents of a whole split, in its order, on the CPU.
 
     Attributes:
         model: what encoded them.
@@ -88,20 +99,33 @@ class Encoded:
     drawn: Latents
     labels: Int64[Tensor, " image"] | None
 
-    @property
-    def log_posterior(self) -> Float64[Tensor, " image"]:
-        """Each Gaussian posterior's density at its own drawn latent, nats."""
-        return GaussianPosterior(self.mean, self.logvar).log_prob(self.drawn)
-
-    @property
-    def log_prior(self) -> Float64[Tensor, " image"]:
-        """The prior's density at the drawn latents, nats."""
-        return self.model.bottleneck.log_prior(self.drawn)
+    @cached_property
+    def queries(self) -> Int64[Tensor, " query"]:
+        """The images whose drawn latents the aggregate posterior is evaluated at, 10,000 at most."""
+        return query_positions(len(self.drawn))
 
     @cached_property
-    def log_aggregate(self) -> Float64[Tensor, " image"]:
-        """The aggregate posterior's density at the drawn latents, nats."""
-        return log_aggregate(self.drawn.flatten(1), self.mean.flatten(1), self.logvar.flatten(1))
+    def log_posterior(self) -> Float64[Tensor, " query"]:
+        """Each Gaussian posterior's density at its own drawn latent, nats."""
+        asked = self.queries
+        posterior = GaussianPosterior(self.mean[asked].double(), self.logvar[asked].double())
+        return posterior.log_prob(self.drawn[asked].double())
+
+    @cached_property
+    def log_prior(self) -> Float64[Tensor, " query"]:
+        """The prior's density at the drawn latents, nats."""
+        return self.model.bottleneck.log_prior(self.drawn[self.queries].double())
+
+    @cached_property
+    def log_aggregate(self) -> Float64[Tensor, " query"]:
+        """The density of the aggregate posterior of all images at the drawn latents, nats."""
+        return log_aggregate(self.drawn[self.queries].flatten(1), self.mean.flatten(1), self.logvar.flatten(1))
+
+    @cached_property
+    def information_bound(self) -> float | None:
+        """Log N, where the mutual information of N images is at that bound; None where it is measured."""
+        bound = math.log(len(self.mean))
+        return bound if float((self.log_posterior - self.log_aggregate).mean()) > bound - SATURATED else None
 
 
 class Metric(ABC):
@@ -154,6 +178,14 @@ class LatentMetric(Metric):
     @abstractmethod
     def rows(self, encoded: Encoded) -> Tensor:
         """(image,) or (image, column): what each image adds; images that cannot count are left out."""
+
+    def bounded_by(self, encoded: Encoded) -> float | None:
+        """What the figure cannot exceed on so few images and is as good as at, so that it is only a lower bound."""
+        return None
+
+    def unmeasurable(self, encoded: Encoded) -> str | None:
+        """Why these images cannot give the figure; None where they can."""
+        return None
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
+
+from convae.core.arguments import Positive
 from convae.core.types import PerImage
 from convae.evaluation.metrics.base import ImageMetric, Passes
 
 
 class ELBO(ImageMetric):
-    """log p(x | z) − KL with one drawn latent: a lower bound on log p(x), nats per image, without any β."""
+    """log p(x | z) − KL with drawn latents: a lower bound on log p(x), nats per image, without any β.
+
+    Its negative is the score of `convae anomalies` and `convae ood`: the same latents, by the same seed.
+
+    Args:
+        samples: latents drawn for each image, over which log p(x | z) is averaged.
+    """
 
     unit: ClassVar = "nats"
     better: ClassVar = "higher"
+    example: ClassVar = {"samples": 2}
+
+    def __init__(self, *, samples: Positive = 1) -> None:
+        self.samples = samples
 
     def rows(self, passes: Passes) -> PerImage:
         """The bound for each image."""
-        return passes.bound
+        if self.samples == 1:
+            return passes.bound
+        posterior = passes.drawn.posterior
+        found = [passes.log_likelihood]
+        for _ in range(self.samples - 1):
+            z = posterior.sample(passes.latent_generators)
+            found.append(passes.model.decode(z, passes.labels).log_prob(passes.images))
+        return torch.stack(found).mean(0) - posterior.kl()

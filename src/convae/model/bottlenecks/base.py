@@ -61,6 +61,10 @@ class Bottleneck(nn.Module):
         """`count` latents from the prior."""
         raise NotImplementedError
 
+    def quantize(self, z: Tensor) -> Tensor:
+        """The nearest latents that the bottleneck can give: `z` itself, unless it has a codebook."""
+        return z
+
     def log_prior(self, z: Tensor) -> Tensor:
         """The prior's density at each latent, (batch,), nats."""
         raise NotImplementedError

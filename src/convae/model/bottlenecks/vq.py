@@ -161,6 +161,10 @@ class VQ(Bottleneck):
             codes = _drawn(entries, (count, *grid), _single(generator))
         return self._entries(codes.to(self.codebook.device))
 
+    def quantize(self, z: Latents) -> Latents:
+        """Each place of the latents moved to its nearest code."""
+        return self._nearest(z).mean
+
     def log_prior(self, z: Latents) -> PerImage:
         """−log(entries) for each place, nats: the mass of any latent that is made of entries."""
         places = math.prod(z.shape[2:])

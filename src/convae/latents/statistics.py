@@ -1,0 +1,67 @@
+"""The scale of latents, which every model on top of them needs: mean and standard deviation, also by channel."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from convae.core.types import Shape
+
+if TYPE_CHECKING:
+    from convae.latents.encoding import Encoding
+
+
+class Moments:
+    """Mean and variance of latents that come a part at a time, in float64 (Chan, Golub & LeVeque 1979).
+
+    Args:
+        shape: of one latent.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self._images = 0
+        self._places = math.prod(shape[1:])
+        self._mean = torch.zeros(shape[0], dtype=torch.float64)
+        self._squares = torch.zeros_like(self._mean)
+        self._variance = torch.zeros_like(self._mean)
+
+    def add(self, part: Encoding) -> None:
+        """Takes some more posteriors into account."""
+        values, variances = _by_channel(part.mean), _by_channel(part.logvar).exp()
+        before, here = self._images * self._places, values.shape[1]
+        mean = values.mean(1)
+        step = mean - self._mean
+        self._squares += (values - mean[:, None]).square().sum(1) + step.square() * before * here / (before + here)
+        self._mean += step * here / (before + here)
+        self._variance += (variances.mean(1) - self._variance) * here / (before + here)
+        self._images += len(part)
+
+    def describe(self) -> dict[str, Any]:
+        """What goes into the manifest: of the posterior means, and the standard deviation of drawn latents.
+
+        `scaling_factor` is what latents are multiplied by to have a standard deviation of 1; None where they have none.
+        """
+        count = self._images * self._places
+        channels = self._squares / max(count - 1, 1)
+        mean = float(self._mean.mean())
+        between = float((self._mean - mean).square().sum()) * count
+        total = (float(self._squares.sum()) + between) / max(count * len(self._mean) - 1, 1)
+        deviation = math.sqrt(total)
+        return {
+            "images": self._images,
+            "of": "posterior means",
+            "mean": mean,
+            "std": deviation,
+            "scaling_factor": 1 / deviation if deviation else None,
+            "drawn_std": math.sqrt(total + float(self._variance.mean())),
+            "channel_mean": self._mean.tolist(),
+            "channel_std": channels.sqrt().tolist(),
+        }
+
+
+def _by_channel(values: Tensor) -> Tensor:
+    """(channel, image · place), in float64."""
+    return values.transpose(0, 1).flatten(1).double()

@@ -1,0 +1,37 @@
+"""Memory that is said to be bounded is measured: the peak of a process at two sizes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "memory.py"
+# A matrix of all pairs, 8 · 6,144² bytes, would be 288 MiB.
+SIZES = {
+    "aggregate": (1_000, 6_144, 100),
+    "distances": (1_000, 6_144, 180),
+    "neighbours": (1_000, 6_144, 150),
+    "clusters": (1_000, 6_144, 100),
+    "evaluate": (500, 6_144, 150),
+    "bootstrap": (1_000, 50_000, 100),
+    "encode_to": (4_500, 12_500, 40),
+}
+"""The smaller and the larger number of images, and the MiB by which the peak may grow."""
+
+
+@pytest.fixture(scope="module")
+def peaks() -> dict[str, list[float]]:
+    words = [f"{what}:{small}:{large}" for what, (small, large, _) in SIZES.items()]
+    done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, check=True)
+    found: dict[str, list[float]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("what", SIZES)
+def test_memory_does_not_grow_with_the_square_of_the_images(peaks: dict[str, list[float]], what: str) -> None:
+    small, large = peaks[what]
+    assert large - small < SIZES[what][2]
