@@ -6,11 +6,15 @@ import sys
 
 import typer
 
+from convae.cli._streams import steady_streams
 from convae.core.errors import ConvaeError, ToldElsewhereError
+from convae.core.names import printable
 from convae.core.registry import Registry
 from convae.core.version import VERSION
 
 COMMANDS = Registry(__name__, "command")
+_UNWRITTEN = 1
+_USAGE = 2
 _INTERRUPTED = 130
 # Typer brings its own copy of click and offers the base of its usage errors under no name of its own.
 _UsageProblem: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -47,28 +51,40 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command; bad input of any kind is one sentence on stderr and exit code 2."""
+    """Runs the command; bad input of any kind is one sentence on stderr and exit code 2.
+
+    Nothing that is printed ends a command. Where its output could not be written, although somebody was there to read
+    it, as on a full disk, it exits with 1 at its end.
+    """
+    with steady_streams() as output:
+        code = _run(arguments)
+        output.flush()
+        if code == 0 and output.failure is not None:
+            _say(f"the output could not be written ({output.failure.strerror})")
+            code = _UNWRITTEN
+    sys.exit(code)
+
+
+def _run(arguments: list[str] | None) -> int:
+    """The exit code of a command."""
     try:
         code = _app()(args=arguments, prog_name="convae", standalone_mode=False)
     except ToldElsewhereError:
-        sys.exit(2)
+        return _USAGE
     except ConvaeError as error:
-        _fail(str(error))
+        _say(str(error))
+        return _USAGE
     except _UsageProblem as problem:
         text = str(problem.format_message())  # type: ignore[attr-defined]  # every usage error has it
         if type(problem).__name__ == "NoArgsIsHelpError":
-            sys.exit(2)  # the help is printed already
+            return _USAGE  # the help is printed already
         text = text.replace("Value error, ", "")
-        _fail(text[:1].lower() + text[1:].rstrip("."))
+        _say(text[:1].lower() + text[1:].rstrip("."))
+        return _USAGE
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read the output has gone; there is nobody left to tell.
-        sys.stderr.close()
-        sys.exit(0)
-    sys.exit(code if isinstance(code, int) else 0)
+        return _INTERRUPTED
+    return code if isinstance(code, int) else 0
 
 
-def _fail(sentence: str) -> None:
-    typer.echo(f"convae: {sentence}", err=True)
-    sys.exit(2)
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"convae: {printable(sentence)}\n")

@@ -13,10 +13,23 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
+from rich.text import Text
+
+from convae.cli._streams import is_terminal
+from convae.core.names import printable
+
+
+class Screen(Console):
+    """A console for text that may hold names of people's files and classes: nothing in them moves or colours it."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text that is about to be printed, also in the cells of tables."""
+        return super().render_str(printable(text), **options)
+
 
 # A pipe has no width; tables need one. What is printed may hold names that people chose: no brackets mean anything.
-results = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
-notes = Console(stderr=True, highlight=False, markup=False)
+results = Screen(highlight=False, markup=False, width=None if is_terminal(sys.stdout) else 120)
+notes = Screen(stderr=True, highlight=False, markup=False)
 BESIDE = {"split", "step", "epoch", "total", "total_at_end", "lr", "gradient_norm", "clipped", "skipped"} | {
     "loss_scale",
     "codes_used",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -51,6 +52,25 @@ def brief(error: object) -> str:
     """What an error says, on one line and cut short where it is long: it may quote a damaged file at length."""
     text = " ".join(str(error).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+
+
+def printable(text: str) -> str:
+    r"""Text for a terminal, in which nothing of a foreign name acts.
+
+    Control characters, bidirectional overrides and bytes that are no UTF-8 become escapes such as `\x1b`; line breaks
+    and tabs stay.
+    """
+    return _ACTING.sub(_escaped, text)
+
+
+_ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
