@@ -103,7 +103,8 @@ def parse_yaml(text: str, source: str) -> Any:
             loader.dispose()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}" if mark else ""
+        # libyaml has the end of a text on the line after it.
+        place = f" line {min(mark.line, text.rstrip().count(chr(10))) + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0] or "nested too deeply"
         raise ConfigError(f"{source}{place}: not valid YAML ({problem})") from error
 
