@@ -6,7 +6,7 @@ import os
 
 # Each worker of the suite, and each process it starts, works on one core: two that share two cores by two threads each
 # spend their time waiting for each other.
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hypothesis import settings
 from jaxtyping import install_import_hook
