@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
-from convae.core.errors import DataError
+from convae.core.errors import DataError, OutputError
 from convae.data import DataConfig, download, open_split
 from convae.data.sources.mnist import Mnist
 
@@ -200,6 +204,50 @@ def test_a_server_that_is_not_there_is_told(tmp_path, server):
     both = download.Remote("file.bin", (*remote(server, "not-there").urls, *gone.urls), GOOD)
     with pytest.raises(DataError, match=r"answers 404.*; .*cannot be reached"):
         download.download([both], tmp_path)
+
+
+NETWORK = {
+    "unreachable": OSError(errno.ENETUNREACH, "Network is unreachable"),
+    "reset": ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+    "encryption": ssl.SSLError(1, "[SSL] record layer failure"),
+    "no text": OSError(),
+}
+
+
+@pytest.mark.parametrize("moment", ["opening", "reading"])
+@pytest.mark.parametrize("fault", NETWORK)
+def test_an_error_of_the_network_is_no_error_of_the_disk(server, tmp_path, monkeypatch, moment, fault):
+    broken = f"http://127.0.0.1:{server.server_port}/broken-line"
+    urlopen = download.urllib.request.urlopen
+
+    def opened(request, timeout):
+        if request.full_url != broken:
+            return urlopen(request, timeout=timeout)
+        if moment == "opening":
+            raise NETWORK[fault]
+        response = urlopen(remote(server, "good").urls[0], timeout=timeout)
+        monkeypatch.setattr(response, "read1", Mock(side_effect=[CONTENT[:1000], NETWORK[fault]]))
+        return response
+
+    monkeypatch.setattr(download.urllib.request, "urlopen", opened)
+    with pytest.raises(DataError, match="network error"):
+        download.download([replace(remote(server), urls=(broken,))], tmp_path / "alone")
+    assert (tmp_path / "alone").exists() == (moment == "reading"), "only what came is kept"
+    download.download([replace(remote(server), urls=(broken, *remote(server, "good").urls))], tmp_path / "two")
+    assert (tmp_path / "two" / "file.bin").read_bytes() == CONTENT
+
+
+def test_an_error_of_the_disk_is_told_as_such(server, tmp_path):
+    (tmp_path / ".file.bin.part").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="No space left"):
+        download.download([remote(server, "good", "good")], tmp_path)
+
+
+def test_a_failed_download_leaves_no_folder(server, tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DataError):
+        download.download([remote(server, "not-there")], tmp_path / "mine" / "data" / "set")
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 def test_a_part_of_something_else_is_thrown_away(server, tmp_path):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convae.core.errors import ConvaeError, DataError
-from convae.data import DataConfig, open_split
+from convae.data import DataConfig, idx, open_split
 from convae.data.idx import idx_shape, read_idx
 
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
@@ -128,3 +130,55 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path, write_idx, cach
     with pytest.raises(ConvaeError, match=message):
         open_split(DataConfig(source="mnist", dir=tmp_path), "train")
     assert not [path for path in (cache / "stores").iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "{stem}-ubyte",
+        "{dotted}-ubyte",
+        "{dotted}-ubyte.gz",
+        "{stem}-ubyte/{stem}-ubyte",
+        "{dotted}-ubyte/{dotted}-ubyte",
+    ],
+)
+def test_the_files_are_found_under_the_names_that_others_give_them(tmp_path, write_idx, where):
+    for path in write_idx(tmp_path / "published").iterdir():
+        stem = path.name.removesuffix("-ubyte.gz")
+        new = tmp_path / "data" / "mnist" / where.format(stem=stem, dotted=stem.replace("-idx", ".idx"))
+        new.parent.mkdir(parents=True, exist_ok=True)
+        new.write_bytes(path.read_bytes() if new.suffix == ".gz" else gzip.decompress(path.read_bytes()))
+    assert len(open_split(DataConfig(source="mnist", dir=tmp_path / "data"), "test")) == 5
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+@pytest.mark.parametrize("given", ["", "MNIST", "MNIST/raw", "FashionMNIST", "FashionMNIST/raw"])
+def test_torchvisions_folders_are_found(tmp_path, write_idx, name, given):
+    write_idx(tmp_path / "MNIST" / "raw", test=3)
+    write_idx(tmp_path / "FashionMNIST" / "raw", test=4)
+    expected = {"M": 3, "F": 4}.get(given[:1], 3 if name == "mnist" else 4)
+    assert len(open_split(DataConfig(source=name, dir=tmp_path / given), "test")) == expected
+
+
+def test_a_file_that_was_unpacked_and_kept_its_name_is_read(tmp_path):
+    (tmp_path / "images.gz").write_bytes(PLAIN)
+    (tmp_path / "images").write_bytes(PACKED)
+    for name in ("images.gz", "images"):
+        np.testing.assert_array_equal(read_idx(tmp_path / name, axes=3), IMAGES)
+
+
+def test_files_of_the_set_beside_it_are_not_taken_for_its_own(tmp_path, write_idx, monkeypatch):
+    folder = write_idx(tmp_path / "raw")
+    labels = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())
+    monkeypatch.setattr(idx, "_TEST_LABELS", {hashlib.sha256(labels).hexdigest(): "fashion-mnist"})
+    with pytest.raises(DataError, match=r"t10k-labels.* of fashion-mnist"):
+        open_split(DataConfig(source="mnist", dir=tmp_path), "test")
+    assert len(open_split(DataConfig(source="fashion-mnist", dir=tmp_path), "test")) == 5
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_only_regular_files_are_opened(tmp_path, kind):
+    path = tmp_path / "images.gz"
+    {"pipe": os.mkfifo, "device": lambda path: path.symlink_to("/dev/zero"), "folder": Path.mkdir}[kind](path)
+    with pytest.raises(DataError, match=r"images\.gz: a .*not a file"):
+        read_idx(path, axes=3)

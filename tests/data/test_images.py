@@ -57,10 +57,30 @@ def test_sixteen_bits_are_scaled_by_their_range(tmp_path):
     np.testing.assert_array_equal(load_and_preprocess(tmp_path / "deep.png", (1, 4))[..., 0], [[0, 1, 128, 255]])
 
 
-@pytest.mark.parametrize("values", [np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70000, np.int32)])
-def test_values_without_a_range_are_refused(values):
-    with pytest.raises(DataError, match="no fixed range"):
+@pytest.mark.parametrize("values", [np.full((4, 4), 1.5, np.float32), np.full((4, 4), 70000, np.int32)])
+def test_values_outside_the_range_of_their_type_are_refused_with_the_remedy(values):
+    with pytest.raises(DataError, match=f"{values.max():g}.*outside.*`range`"):
         preprocess(Image.fromarray(values), (4, 4))
+
+
+def test_floats_that_are_shares_are_taken_as_those():
+    pixels = preprocess(Image.fromarray(np.full((4, 4), 0.25, np.float32)), (2, 2), kind="float32")
+    np.testing.assert_array_equal(pixels, np.full((2, 2, 1), 0.25, np.float32))
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(1, 3), (1, 4), (3, 1), (3, 4), (4, 1), (4, 3)])
+@pytest.mark.parametrize("kind", ["uint16", "float32"])
+def test_deep_images_change_their_channels_as_shallow_ones_do_without_losing_bits(given, wanted, kind):
+    shallow = np.random.default_rng(0).integers(0, 256, (8, 6, given), np.uint8)
+    deep = shallow.astype(np.uint16) * 257 if kind == "uint16" else shallow / np.float32(255)
+    got = preprocess(deep, (8, 6), channels=wanted)
+    assert got.dtype == kind
+    shares = got / (65535 if kind == "uint16" else 1)
+    np.testing.assert_allclose(shares, preprocess(shallow, (8, 6), channels=wanted) / 255, atol=1.2 / 255)
+    fine = np.full((4, 4, given), 40001 if kind == "uint16" else 0.610373, kind)
+    assert (
+        abs(float(preprocess(fine, (2, 2), channels=wanted)[0, 0, 0]) / float(fine[0, 0, 0]) - 1) < 1e-5 or given == 4
+    )
 
 
 def test_transparency_lies_over_white_or_is_kept():

@@ -10,7 +10,8 @@ from PIL import Image
 
 from convae.core.errors import DataError
 from convae.data import jpeg
-from convae.data.images import load_with_size, preprocess
+from convae.data.image_reading import decode
+from convae.data.images import preprocess
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 
@@ -18,10 +19,10 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6
 def read(content, near, megapixels=80.0):
     """The pixels and the size in the file, or the reason against them."""
     try:
-        image, size = load_with_size(content, near, megapixels)
+        image, header = decode(content, near, megapixels)
     except DataError as error:
         return str(error)
-    return np.asarray(image).reshape(*np.asarray(image).shape[:2], -1), size
+    return np.asarray(image).reshape(*np.asarray(image).shape[:2], -1), header.size
 
 
 @pytest.fixture
@@ -83,8 +84,8 @@ def test_the_orientation_in_xmp_data_counts_too(both, photo):
 
 def test_it_is_taken_where_it_is_there(photo, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("Pillow was asked"))
-    pixels, size = load_with_size(content_of(photo(178, 218)), (64, 64), 80.0)
-    assert (pixels.shape, size) == ((109, 89, 3), (218, 178))
+    pixels, header = decode(content_of(photo(178, 218)), (64, 64), 80.0)
+    assert (pixels.shape, header.size) == ((109, 89, 3), (218, 178))
     assert preprocess(pixels, (64, 64)).shape == (64, 64, 3)
 
 

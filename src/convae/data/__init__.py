@@ -6,7 +6,8 @@ from convae.data.augment import Augmentation, AugmentConfig
 from convae.data.batches import Batch, Batches, in_order
 from convae.data.config import DataConfig
 from convae.data.dataset import Dataset, dataset
-from convae.data.images import load, load_and_preprocess, preprocess
+from convae.data.image_reading import load
+from convae.data.images import load_and_preprocess, preprocess
 from convae.data.sources import SOURCES
 from convae.data.split import Split, open_split
 from convae.data.statistics import Statistics, statistics

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.errors import DataError
+from convae.data.reading import open_regular
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class StoredArray:
     """An array in a file, of which only the header is read.
 
     Attributes:
-        shape, dtype: as the header says.
+        shape, dtype: as the header says; an array of Python objects is never read.
         read: gives the values.
     """
 
@@ -37,7 +38,11 @@ def open_npy(path: Path) -> StoredArray:
         DataError: missing, damaged, or an array of Python objects.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Held open, so that what is mapped is what was checked.
+        with open_regular(path):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     except (ValueError, EOFError) as error:
         raise DataError(f"{path}: not a .npy file of numbers, or damaged") from error
     except OSError as error:
@@ -46,23 +51,23 @@ def open_npy(path: Path) -> StoredArray:
 
 
 def open_npz(path: Path) -> dict[str, StoredArray]:
-    """The arrays in a .npz file by their names.
+    """The arrays in a .npz file by their names; those of Python objects can be listed but not read.
 
     Raises:
-        DataError: missing, damaged, or with arrays of Python objects.
+        DataError: missing or damaged.
     """
     found: dict[str, StoredArray] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as content, zipfile.ZipFile(content) as archive:
             for member in archive.infolist():
                 with archive.open(member) as file:
                     shape, dtype = _header(file)
-                if dtype.hasobject:
-                    raise DataError(f"{path}: {member.filename} holds Python objects, not numbers")
-                if math.prod(shape) * dtype.itemsize > member.file_size:
-                    raise DataError(f"{path}: {member.filename} is shorter than its header says")
+                if not dtype.hasobject and math.prod(shape) * dtype.itemsize > member.file_size:
+                    raise DataError(f"{member.filename} is shorter than its header says")
                 name = member.filename.removesuffix(".npy")
                 found[name] = StoredArray(shape, dtype, _reader(path, name))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{path}: not a .npz file, or damaged ({error})") from error
     except OSError as error:
@@ -83,7 +88,7 @@ def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
 def _reader(path: Path, name: str) -> Callable[[], NDArray[Any]]:
     def read() -> NDArray[Any]:
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with open_regular(path) as content, np.load(content, allow_pickle=False) as arrays:
                 values: NDArray[Any] = arrays[name]
         except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{path}: {name} is damaged ({error})") from error

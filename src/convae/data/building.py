@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +31,16 @@ from convae.core.progress import Progress
 from convae.data.identity import content_digest
 from convae.data.images import alike, preprocess, preprocess_alike
 from convae.data.pixels import Pixels
-from convae.data.sources.base import Listing, Record, Source
+from convae.data.ranges import Facts, fact_array, measure, raw_values, spread
+from convae.data.sources.base import Listing, Source
 from convae.data.store import Form, Store, write_index, write_skipped
+from convae.data.world import is_of_the_world, patiently, world_error
 
 JOURNAL = "journal.jsonl"
 _CHUNK_BYTES = 1 << 20
 _RESERVE = 1 << 28
-"""Bytes of the disk that a store leaves free."""
+_RESERVED = 20
+"""Bytes of the disk that a store leaves free at most, and the share of a small disk: one of so many parts."""
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -54,6 +57,7 @@ class _Chunk:
         digests: SHA-256 of their values, hex.
         identities: digests of their content as the source holds it, hex.
         skipped: position and reason of the others.
+        facts: what the images were, as `Facts` has it.
     """
 
     key: str
@@ -62,6 +66,7 @@ class _Chunk:
     digests: list[str] = field(default_factory=list)
     identities: list[str] = field(default_factory=list)
     skipped: list[tuple[int, str]] = field(default_factory=list)
+    facts: list[Sequence[Any]] = field(default_factory=list)
 
 
 def build(
@@ -78,12 +83,12 @@ def build(
         progress: told how many images are done.
 
     Raises:
-        DataError: none of the images can be read.
+        DataError: none of the images can be read, or the world failed while they were, and did so again.
         OutputError: the disk has no room.
     """
     listing = source.listing()
     keys = _keys(listing, fingerprint)
-    reader = _Reader(source, form, keys, known)
+    reader = _Reader(source, form, listing.names, keys, known)
     total = len(listing.names)
     length = max(1, min(256, _CHUNK_BYTES // form.image_bytes))
     spans = [range(start, min(start + length, total)) for start in range(0, total, length)]
@@ -121,20 +126,44 @@ def _room(folder: Path, source: Source, form: Form, total: int) -> str:
         OutputError: that is not there.
     """
     needed = total * form.image_bytes
-    free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in folder.iterdir())
-    if needed + _RESERVE > free:
+    disk = shutil.disk_usage(folder)
+    free = disk.free + sum(path.stat().st_size for path in folder.iterdir())
+    reserve = min(_RESERVE, disk.total // _RESERVED)
+    if needed + reserve > free:
         raise OutputError(
-            f"{folder.parent}: the {total:,} decoded images of {source.name} take {needed / 1e6:,.0f} MB, and"
-            f" {free / 1e6:,.0f} MB are free"
+            f"{folder.parent}: the {total:,} decoded images of {source.name} take {_megabytes(needed)}, of which"
+            f" {_megabytes(free)} are free and {_megabytes(reserve)} have to stay free"
         )
-    return f"{needed / 1e6:,.0f} MB" if needed >= 1e7 else f"{needed / 1e6:,.1f} MB"
+    return _megabytes(needed)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB" if count >= 1e7 else f"{count / 1e6:,.1f} MB"
+
+
+class _Read(NamedTuple):
+    """An image before it is resized.
+
+    Attributes:
+        pixels: with values over the range of their type.
+        size: its own.
+        identity: digest of its content.
+        facts: what it was.
+    """
+
+    pixels: Image.Image | Pixels
+    size: tuple[int, ...]
+    identity: bytes
+    facts: Facts
 
 
 class _Reader:
     """Reads the images of a span, from the source or from an earlier store; runs in several threads at once."""
 
-    def __init__(self, source: Source, form: Form, keys: Sequence[bytes], known: Store | None) -> None:
-        self._source, self._form, self._keys = source, form, keys
+    def __init__(
+        self, source: Source, form: Form, names: Sequence[str], keys: Sequence[bytes], known: Store | None
+    ) -> None:
+        self._source, self._form, self._names, self._keys = source, form, names, keys
         self._known = known
         self._rows = {} if known is None else {key.tobytes(): row for row, key in enumerate(known.keys)}
 
@@ -145,14 +174,13 @@ class _Reader:
     def __call__(self, span: range) -> tuple[_Chunk, bytes]:
         chunk, content = _Chunk(self.key(span)), bytearray()
         form = self._form
-        sizes: dict[int, tuple[int, ...]] = {}
-        identities: dict[int, bytes] = {}
+        found: dict[int, _Read] = {}
         values: dict[int, Pixels] = {}
         together: defaultdict[tuple[int, ...], dict[int, NDArray[np.uint8]]] = defaultdict(dict)
         for index in span:
-            with _excused(chunk, index):
-                pixels, sizes[index], identity = self._record(index)
-                identities[index] = identity or content_digest(pixels)
+            with self._excused(chunk, index):
+                found[index] = self._read(index)
+                pixels = found[index].pixels
                 waiting = alike(pixels, form.channels) if form.kind == "uint8" and len(form.size) == 2 else None
                 if waiting is None:
                     values[index] = self._preprocessed(pixels)
@@ -163,15 +191,16 @@ class _Reader:
                 values.update(zip(images, preprocess_alike([*images.values()], form.size, form.fit), strict=True))
             except Exception:  # One of them is at fault, and which one shows when each goes alone.
                 for index, pixels in images.items():
-                    with _excused(chunk, index):
+                    with self._excused(chunk, index):
                         values[index] = self._preprocessed(pixels)
         chunk.skipped.sort()
         for index in sorted(values):
             raw = values[index].tobytes()
             chunk.kept.append(index)
-            chunk.sizes.append(sizes[index])
+            chunk.sizes.append(found[index].size)
+            chunk.facts.append(found[index].facts)
             chunk.digests.append(hashlib.sha256(raw).hexdigest())
-            chunk.identities.append(identities[index].hex())
+            chunk.identities.append(found[index].identity.hex())
             content += raw
         return chunk, bytes(content)
 
@@ -179,25 +208,41 @@ class _Reader:
         form = self._form
         return preprocess(pixels, form.size, channels=form.channels, fit=form.fit, kind=form.kind)
 
-    def _record(self, index: int) -> Record:
+    def _read(self, index: int) -> _Read:
+        """An image, from the earlier store or the source."""
         row = self._rows.get(self._keys[index])
         if self._known is not None and row is not None:
             try:
                 stored = self._known.gather(np.array([row]))[0].movedim(0, -1).numpy()
-                sizes = tuple(self._known.original_sizes[row].tolist())
-                return Record(stored, sizes, self._known.identities[row].tobytes())
+                return _Read(
+                    stored,
+                    tuple(self._known.original_sizes[row].tolist()),
+                    self._known.identities[row].tobytes(),
+                    Facts(*self._known.facts[row].tolist()),
+                )
             except DataError:
                 pass  # Damaged on the disk: the source still has it.
-        return self._source.record(index, self._form.size)
+        record = patiently(lambda: self._source.record(index, self._form.size))
+        span = self._source.value_range
+        values = raw_values(record.pixels)
+        facts = measure(values, record.header, span)._replace(left_out=record.left_out)
+        bits = None if record.header is None else record.header.bits
+        identity = record.identity or content_digest(record.pixels)
+        return _Read(spread(values, bits, span, self._form.kind), record.size, identity, facts)
 
+    @contextlib.contextmanager
+    def _excused(self, chunk: _Chunk, index: int) -> Iterator[None]:
+        """What is wrong with an image makes it one that is skipped, with the reason: it must not cost the others.
 
-@contextlib.contextmanager
-def _excused(chunk: _Chunk, index: int) -> Iterator[None]:
-    """Whatever is wrong with an image makes it one that is skipped, with the reason: it must not cost the others."""
-    try:
-        yield
-    except Exception as error:
-        chunk.skipped.append((index, str(error).partition("\n")[0] or type(error).__name__))
+        Raises:
+            DataError: it was not the image that was wrong.
+        """
+        try:
+            yield
+        except Exception as error:
+            if is_of_the_world(error):
+                raise world_error(f"{self._source.name}: {self._names[index]}", error) from error
+            chunk.skipped.append((index, str(error).partition("\n")[0] or type(error).__name__))
 
 
 def _keys(listing: Listing, fingerprint: str) -> list[bytes]:
@@ -266,6 +311,7 @@ def _finish(folder: Path, source: Source, listing: Listing, keys: Sequence[bytes
         "digests": np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(len(kept), -1),
         "identities": np.frombuffer(bytes.fromhex("".join(identities)), np.uint8).reshape(len(kept), -1),
         "keys": np.frombuffer(b"".join(keys[index] for index in kept), np.uint8).reshape(len(kept), -1),
+        "facts": fact_array([each for chunk in chunks for each in chunk.facts]),
         "original_sizes": np.array([size for chunk in chunks for size in chunk.sizes], np.int64),
         **{f"column {number}": column.values for number, column in enumerate(columns.values())},
     }
@@ -275,7 +321,7 @@ def _finish(folder: Path, source: Source, listing: Listing, keys: Sequence[bytes
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own options
     (folder / "names.json").write_text(json.dumps([listing.names[index] for index in kept]), encoding="utf-8")
     write_skipped(folder / "skipped.csv", [*listing.skipped, *skipped])
-    write_index(folder, len(kept), listing.label, columns)
+    write_index(folder, source.name, len(kept), listing, columns)
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

@@ -14,7 +14,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -78,14 +78,34 @@ def download(remotes: Sequence[Remote], folder: Path, progress: Progress | None 
         DataError: a file could not be got from any mirror; the message names it and each reason.
         OutputError: the folder cannot be written.
     """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for remote in remotes:
+                place, part, lock = (
+                    folder / name for name in (remote.name, f".{remote.name}.part", f".{remote.name}.lock")
+                )
+                with FileLock(lock):
+                    if not place.exists():
+                        _get(remote, part, progress)
+                        part.rename(place)
+        except BaseException:
+            _remove_empty(folder, remotes, new)
+            raise
+
+
+def _remove_empty(folder: Path, remotes: Sequence[Remote], new: Sequence[Path]) -> None:
+    """Removes the folders that a failed download made, if nothing came; a part that did come is resumed later."""
+    with contextlib.suppress(OSError):
         for remote in remotes:
-            place = folder / remote.name
-            with FileLock(folder / f".{remote.name}.lock"):
-                if not place.exists():
-                    _get(remote, folder / f".{remote.name}.part", progress)
-                    (folder / f".{remote.name}.part").rename(place)
+            part = folder / f".{remote.name}.part"
+            if part.exists() and part.stat().st_size == 0:
+                part.unlink()
+            if not part.exists():
+                (folder / f".{remote.name}.lock").unlink(missing_ok=True)
+        for path in new:
+            path.rmdir()
 
 
 def _get(remote: Remote, part: Path, progress: Progress | None) -> None:
@@ -119,27 +139,43 @@ def _transfer(url: str, remote: Remote, part: Path, progress: Progress | None) -
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
-            start, end = _span(response.status, response.headers, have)
-            total = remote.size or end
-            if total is not None and total > (remote.size or _LARGEST):
-                raise _TransferError(f"offers {total:,} bytes, which is too much", final=True)
-            with part.open("r+b" if start else "wb") as file:
-                file.seek(start)
-                _pour(response, file, start, total, remote, progress)
-            if end is not None and part.stat().st_size < end:
-                raise _TransferError(f"broke off after {part.stat().st_size:,} of {end:,} bytes")
+        with _network():
+            response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         with error:
             _refused(error, part)
+    with response:
+        start, end = _span(response.status, response.headers, have)
+        total = remote.size or end
+        if total is not None and total > (remote.size or _LARGEST):
+            raise _TransferError(f"offers {total:,} bytes, which is too much", final=True)
+        with part.open("r+b" if start else "wb") as file:
+            file.seek(start)
+            _pour(response, file, start, total, remote, progress)
+        if end is not None and part.stat().st_size < end:
+            raise _TransferError(f"broke off after {part.stat().st_size:,} of {end:,} bytes")
+
+
+@contextlib.contextmanager
+def _network() -> Iterator[None]:
+    """Around what talks to a server and to nothing else: every error of the system in it is the network's.
+
+    Raises:
+        _TransferError: the server cannot be reached or broke off.
+        HTTPError: it refuses.
+    """
+    try:
+        yield
+    except urllib.error.HTTPError:
+        raise
     except TimeoutError as error:
         raise _TransferError(f"nothing came for {TIMEOUT:g} seconds") from error
     except urllib.error.URLError as error:
         timed_out = isinstance(error.reason, TimeoutError)
         reason = f"nothing came for {TIMEOUT:g} seconds" if timed_out else str(error.reason)
         raise _TransferError(f"cannot be reached ({reason})") from error
-    except (http.client.HTTPException, ConnectionError, ValueError) as error:
-        raise _TransferError(f"broke off ({error})") from error
+    except (http.client.HTTPException, OSError, ValueError) as error:
+        raise _TransferError(f"network error ({error or type(error).__name__})") from error
 
 
 def _span(status: int, headers: Message, have: int) -> tuple[int, int | None]:
@@ -169,7 +205,7 @@ def _pour(
     """Copies the answer to the file, no further than the file may be long."""
     done, limit = start, total or _LARGEST
     what = f"downloading {remote.name} (MB)"
-    while piece := response.read1(_PIECE):
+    while piece := _received(response):
         done += len(piece)
         if done > limit:
             file.truncate(0)
@@ -177,6 +213,12 @@ def _pour(
         file.write(piece)
         if progress is not None:
             progress(done >> 20, max(limit if total else done, 1) >> 20, what)
+
+
+def _received(response: http.client.HTTPResponse) -> bytes:
+    """The next bytes of an answer; none at its end."""
+    with _network():
+        return response.read1(_PIECE)
 
 
 def _refused(error: urllib.error.HTTPError, part: Path) -> None:

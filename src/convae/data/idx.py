@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import hashlib
 import math
+import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from io import BufferedIOBase
 from pathlib import Path
@@ -19,8 +22,11 @@ from convae.core.names import shape_text
 from convae.core.progress import Progress
 from convae.data.download import Remote
 from convae.data.published import PublishedSource
+from convae.data.reading import open_regular
 from convae.data.sources.base import PARTS, Column, Listing, Record, Survey
 
+_GZIP = b"\x1f\x8b"
+"""What packed files begin with."""
 _INFLATION = 1032
 """Deflate cannot pack more bytes than this into one; a header that promises more is damaged."""
 
@@ -35,7 +41,7 @@ def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
         with _opened(path) as file:
             shape = _header(file, path, axes)
             expected = math.prod(shape)
-            if expected > path.stat().st_size * _INFLATION:
+            if expected > os.fstat(file.fileno()).st_size * _INFLATION:
                 raise DataError(f"{path}: damaged: too short for the {shape_text(shape)} values its header promises")
             content = file.read(expected)
             # Reading on to the end also checks the sum at the end of a gzip file.
@@ -65,19 +71,37 @@ def idx_shape(path: Path, axes: int) -> tuple[int, ...]:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _opened(path: Path) -> BufferedIOBase:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BufferedIOBase]:
+    """The content of a file, unpacked where it is packed: browsers unpack `.gz` files and leave their names."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open_regular(path))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+        packed = file.read(len(_GZIP)) == _GZIP
+        file.seek(0)
+        yield stack.enter_context(gzip.GzipFile(fileobj=file)) if packed else file
 
 
 def _header(file: BufferedIOBase, path: Path, axes: int) -> tuple[int, ...]:
     """Reads two zero bytes, the type (8: unsigned bytes), the number of axes, and a big-endian size for each axis."""
     magic = file.read(4)
     if magic != bytes([0, 0, 8, axes]):
-        raise DataError(f"{path}: not an IDX file of unsigned bytes with {axes} axes (it begins with {magic.hex()})")
+        raise DataError(
+            f"{path}: damaged, or not an IDX file of unsigned bytes with {axes} axes (it begins with {magic.hex()})"
+        )
     sizes = file.read(4 * axes)
     if len(sizes) != 4 * axes or 0 in (shape := tuple(int(size) for size in np.frombuffer(sizes, ">u4"))):
         raise DataError(f"{path}: damaged: its header is cut off or states a size of 0: get it again")
     return shape
+
+
+_TEST_LABELS = {
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2": "mnist",
+    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34": "fashion-mnist",
+}
+"""SHA-256 of the unpacked test labels of sets whose files have the same names."""
 
 
 class IdxSource(PublishedSource):
@@ -86,11 +110,13 @@ class IdxSource(PublishedSource):
     classes: ClassVar[tuple[str, ...]]
 
     def locate(self, folder: Path) -> Mapping[str, Path] | None:
-        """Images and labels for training and for testing."""
+        """Images and labels for training and for testing; under the names that archivers and others give them, too."""
         found: dict[str, Path] = {}
         for remote in self.remotes:
             stem = remote.name.removesuffix(".gz")
-            there = [path for path in (folder / remote.name, folder / stem) if path.is_file()]
+            dotted = stem.replace("-idx", ".idx")
+            names = [remote.name, stem, f"{dotted}.gz", dotted, f"{stem}/{stem}", f"{dotted}/{dotted}"]
+            there = [path for name in names if (path := folder / name).is_file()]
             if not there:
                 return None
             found[stem.removesuffix("-ubyte")] = there[0]
@@ -127,7 +153,12 @@ class IdxSource(PublishedSource):
 
     def _labels(self, part: str, count: int) -> NDArray[np.int64]:
         path = self.files[f"{part}-labels-idx1"]
-        labels = read_idx(path, axes=1).astype(np.int64)
+        content = read_idx(path, axes=1)
+        header = bytes([0, 0, 8, 1]) + np.array(content.shape, ">u4").tobytes()
+        owner = _TEST_LABELS.get(hashlib.sha256(header + content.tobytes()).hexdigest(), self.name)
+        if owner != self.name:
+            raise DataError(f"{path}: is a file of {owner}, not of {self.name}: data.source={owner} reads it")
+        labels = content.astype(np.int64)
         if len(labels) != count:
             raise DataError(f"{path}: holds {len(labels)} labels for {count} images: the files do not belong together")
         if labels.max() >= len(self.classes):

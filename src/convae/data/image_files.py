@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from convae.core.errors import DataError
 from convae.core.progress import Progress
+from convae.data import tiff
+from convae.data.headers import Header
 from convae.data.identity import content_digest
-from convae.data.images import MEGAPIXELS, is_grey, load_with_size, opened, oriented_size
+from convae.data.image_reading import MEGAPIXELS, decode, header_of
+from convae.data.images import with_channels
+from convae.data.pixels import Kind
 from convae.data.places import Places
-from convae.data.sources.base import Record, Source, Survey
+from convae.data.ranges import common_kind
+from convae.data.sources.base import Column, Listing, Record, Source, Survey
+from convae.data.world import is_of_the_world, patiently, world_error
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
+SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff"}
+    | {".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
+)
+_PAGED = frozenset({".tif", ".tiff", ".gif", ".webp", ".png", ".apng", ".avif"})
 
 # Pillow itself refuses twice its own limit, whatever is asked for here.
 Megapixels = Annotated[float, Field(gt=0, le=178)]
+Pages = Literal["first", "all", "volume", "channels"]
+"""What becomes of files of several pages."""
+
+
+class _Entry(NamedTuple):
+    """One image: the file's place in the list of paths, and its page; None for the first or all of them."""
+
+    file: int
+    page: int | None = None
 
 
 class ImageFiles(Source):
@@ -33,12 +55,31 @@ class ImageFiles(Source):
         places: not used.
         root: the folder.
         megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
+        range: the values that become 0 and 1; by default those of each file's type.
+        pages: what becomes of files of several pages.
     """
 
-    def __init__(self, places: Places, root: Path, megapixels: float = MEGAPIXELS) -> None:
+    _scanned: ClassVar = False
+    """Whether the paths are those that a scan of the folder found."""
+
+    def __init__(
+        self,
+        places: Places,
+        root: Path,
+        megapixels: float = MEGAPIXELS,
+        range: tuple[float, float] | None = None,
+        pages: Pages = "first",
+    ) -> None:
         super().__init__(places)
         self._root = root.expanduser()
         self._megapixels = megapixels
+        self._range = range
+        self._pages = pages
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """The range that was asked for."""
+        return self._range
 
     @property
     @abstractmethod
@@ -57,54 +98,159 @@ class ImageFiles(Source):
         return total.hexdigest()
 
     def lineage(self) -> str:
-        """The folder and the limit."""
-        return f"{os.fsencode(self._root.resolve())!r} {self._megapixels:g}"
+        """The folder and the options."""
+        # What is not read in full without tifffile is once it is installed.
+        options = f"{self._megapixels:g} {self._range} {self._pages} {self._has_tiff and tiff.is_installed()}"
+        return f"{os.fsencode(self._root.resolve())!r} {options}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """From the headers of files; those that cannot be read have no say."""
+        found: set[tuple[int, ...]] = set()
+        channels: set[int] = set()
+        kinds: set[Kind] = set()
+        unread = ""
+        for done, (name, header) in enumerate(self.headers(progress), start=1):
+            if isinstance(header, str):
+                unread = unread or f"{name} ({header})"
+                continue
+            found.add(self._size(header))
+            channels.add(header.channels * (len(header.pages) if self._pages == "channels" else 1))
+            kinds.add(header.kind)
+            # Nothing that is still to come changes what was found.
+            if channels - {1} and "uint8" in kinds and (len(found) > 1 or not sizes) and done < len(self._paths):
+                break
+        if not found:
+            raise DataError(f"{self.name}: none of the {len(self._paths)} images can be used; the first is {unread}")
+        size = found.pop() if sizes and len(found) == 1 else None
+        return Survey(size, channels.pop() if len(channels) == 1 else 3, common_kind(kinds, channels))
+
+    def headers(self, progress: Progress | None = None) -> Iterator[tuple[str, Header | str]]:
+        """The name and header of each file, or why it has none."""
         with warnings.catch_warnings():
             # As in reading: what Pillow would warn of either keeps an image out, with a reason, or does not matter.
             warnings.simplefilter("ignore")
-            return self._surveyed(progress, sizes)
+            for row, name in enumerate(self._paths):
+                yield name, self._header(row)
+                if progress is not None and row % 256 == 255:
+                    progress(row + 1, len(self._paths), f"surveying {self.name} (images)")
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
         """One image, decoded no larger than needed."""
-        path = self._root / self._paths[index]
-        return Record(*load_with_size(path, near, self._megapixels), content_digest(path))
+        row, page = self._entries[index]
+        path = self._root / self._paths[row]
+        if self._refusal(row):
+            raise DataError(self._refusal(row))
+        if self._pages in {"first", "all"}:
+            found = decode(path, near, self._megapixels, page=page)
+            left_out = len(found.header.pages) - 1 if self._pages == "first" else 0
+            return Record(found.pixels, found.header.size, content_digest(path), found.header, left_out)
+        return self._stack(path)
 
-    def _surveyed(self, progress: Progress | None, wanted: bool) -> Survey:
-        sizes: set[tuple[int, ...]] = set()
-        grey = deep = True
-        unread = ""
-        for done, name in enumerate(self._paths, start=1):
-            try:
-                with opened(self._root / name, self._megapixels) as image:
-                    sizes.add(oriented_size(image))
-                    grey = grey and is_grey(image)
-                    deep = deep and image.mode == "I;16"
-            except DataError as error:
-                unread = unread or f"{name} ({error})"
-                continue
-            if not grey and (len(sizes) > 1 or not wanted):
-                break
-            if progress is not None and done % 256 == 0:
-                progress(done, len(self._paths), f"surveying {self.name} (images)")
-        if not sizes:
-            raise DataError(f"{self.name}: none of the {len(self._paths)} images can be used; the first is {unread}")
-        size = sizes.pop() if wanted and len(sizes) == 1 else None
-        return Survey(size, 1 if grey else 3, "uint16" if deep and grey else "uint8")
+    def _stack(self, path: Path) -> Record:
+        """All pages of a file as one image: a volume, or its channels."""
+        header = header_of(path, self._megapixels)
+        if len(header.pages) * header.size[0] * header.size[1] > self._megapixels * 1e6:
+            raise DataError(f"{len(header.pages)} pages are more than {self._megapixels:g} megapixels")
+        pages = [decode(path, None, self._megapixels, page=page) for page in header.pages]
+        if len({page.header.size for page in pages}) > 1:
+            raise DataError(f"its {len(pages)} pages have several sizes")
+        depth = max(page.header.channels for page in pages)
+        values = [with_channels(page.pixels, depth) for page in pages]
+        stacked: NDArray[Any] = np.stack(values) if self._pages == "volume" else np.concatenate(values, -1)
+        return Record(stacked, stacked.shape[:-1], content_digest(path), header)
+
+    def _size(self, header: Header) -> tuple[int, ...]:
+        return (len(header.pages), *header.size) if self._pages == "volume" else header.size
+
+    def _header(self, row: int) -> Header | str:
+        """The header of a file, or why it cannot be read.
+
+        Raises:
+            DataError: the world failed, and did so again.
+        """
+        path = self._root / self._paths[row]
+        if self._refusal(row):
+            return self._refusal(row)
+        try:
+            return patiently(lambda: header_of(path, self._megapixels))
+        except DataError as error:
+            if is_of_the_world(error):
+                raise world_error(str(path), error) from error
+            return str(error)
+
+    def _expanded(
+        self,
+        columns: Mapping[str, Column],
+        label: str | None,
+        parts: NDArray[np.int8] | None = None,
+        skipped: Sequence[tuple[str, str]] = (),
+        notes: Sequence[str] = (),
+    ) -> Listing:
+        """A listing of the images from what is known of the files: a file may have several pages."""
+        rows = np.array([entry.file for entry in self._entries])
+        names = [self._paths[file] if page is None else f"{self._paths[file]}#{page}" for file, page in self._entries]
+        of_pages = sum(entry.page is not None for entry in self._entries)
+        if of_pages:
+            files = len({entry.file for entry in self._entries if entry.page is not None})
+            notes = [*notes, f"{of_pages:,} images are the pages of {files:,} files, named file#page"]
+        return Listing(
+            names,
+            {name: column[rows] for name, column in columns.items()},
+            label,
+            None if parts is None else parts[rows],
+            skipped,
+            [self._stamps[row] for row in rows],
+            notes,
+        )
+
+    @cached_property
+    def _entries(self) -> list[_Entry]:
+        """The images: the files, or their pages."""
+        if self._pages != "all":
+            return [_Entry(row) for row in range(len(self._paths))]
+        found: list[_Entry] = []
+        for row, name in enumerate(self._paths):
+            header = self._header(row) if os.path.splitext(name)[1].lower() in _PAGED else ""  # noqa: PTH122
+            pages = () if isinstance(header, str) else header.pages
+            found += [_Entry(row, page) for page in pages] if len(pages) > 1 else [_Entry(row)]
+        return found
+
+    @cached_property
+    def _has_tiff(self) -> bool:
+        return any(name.lower().endswith(tiff.SUFFIXES) for name in self._paths)
 
     @cached_property
     def _stamps(self) -> list[str]:
-        """Size, times of change and permissions of every file, or the number of the error that hides them."""
-        root = os.fspath(self._root)
-        return [_stamp(os.path.join(root, name)) for name in self._paths]  # noqa: PTH118  # a Path takes twice as long
+        """Size, times of change and permissions of every file, or the number of the error that hides it."""
+        return [self._stamp(name) for name in self._paths]
+
+    def _stamp(self, name: str) -> str:
+        path = os.path.join(self._root, name)  # noqa: PTH118  # a Path takes twice as long
+
+        def stamp() -> str:
+            try:
+                stat = os.stat(path)  # noqa: PTH116  # as above
+            except OSError as error:
+                # A file that a scan of its folder has just found, and that is no broken link, is away for a moment.
+                away = self._scanned and error.errno == errno.ENOENT and not os.path.islink(path)  # noqa: PTH114
+                if error.errno not in _LASTING or away:
+                    raise
+                return f"{error.errno}"
+            readable = os.access(path, os.R_OK)
+            # Programs can set the time of the last change back, but not that of the last change of file or attributes.
+            found = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_mode}"
+            return found if readable else f"{errno.EACCES}"
+
+        try:
+            return patiently(stamp)
+        except OSError as error:
+            raise world_error(path, error) from error
+
+    def _refusal(self, row: int) -> str:
+        """Why a file could not be read when it was listed; empty where it could."""
+        stamp = self._stamps[row]
+        return "" if " " in stamp else os.strerror(int(stamp))
 
 
-def _stamp(path: str) -> str:
-    try:
-        stat = os.stat(path)  # noqa: PTH116  # as above
-    except OSError as error:
-        return f"{error.errno}"
-    # Programs can set the time of the last change back, but not that of the last change of file or attributes.
-    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_mode}"
+_LASTING = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM})
+"""Errors of files that are not there or not for us: part of the stamp, so that another try follows any change."""

@@ -1,4 +1,4 @@
-"""One image at a time: from a file to pixels of the size wanted.
+"""One image at a time, brought to the size, the channels and the type wanted.
 
 Everything that is stored or shown to a network passes through `preprocess`, so that an image comes out the same
 whichever way it went in.
@@ -6,12 +6,8 @@ whichever way it went in.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
 import math
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -20,129 +16,21 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, _imaging
+from PIL import Image
 from torch.nn import functional as F
 
 from convae.core.errors import ConfigError, DataError
 from convae.core.names import shape_text, unknown
-from convae.data import jpeg
 from convae.data.config import Fit
+from convae.data.headers import is_grey
+from convae.data.image_reading import load
 from convae.data.pixels import MODES, Kind, Pixels, as_kind, picture
+from convae.data.ranges import raw_values, spread
 
-MEGAPIXELS = 80.0
-"""Larger images are refused: a small file may claim pixels that fill the memory."""
 _SMALL = 1 << 18
 """Bytes of the largest images that are worth being resized together."""
-_MARGIN = 1.25
-"""How many times the pixels wanted a reduced decoding keeps along each axis, at least."""
-
-
-def _quiet_tiff() -> None:
-    """Keeps libtiff, whose complaints Pillow raises as well, from printing them to stderr."""
-    with contextlib.suppress(OSError, AttributeError):
-        # Found through the library of Pillow that it is linked to.
-        library = ctypes.CDLL(_imaging.__file__)
-        library.TIFFSetErrorHandler(None)
-        library.TIFFSetWarningHandler(None)
-
-
-_quiet_tiff()
-
-
-def load(path: str | Path, *, near: Sequence[int] | None = None, megapixels: float = MEGAPIXELS) -> Image.Image:
-    """Reads an image file: its first frame, turned the way its EXIF orientation says.
-
-    Args:
-        path: any file that Pillow can read.
-        near: the spatial sizes wanted later. A much larger JPEG is then decoded at a half, quarter or eighth of its
-            size, never below five quarters of the sizes wanted: this saves most of the time, and changes the result
-            less than another resizing filter would.
-        megapixels: the most pixels that an image may have, in millions.
-
-    Raises:
-        DataError: missing, not an image, truncated, damaged or too large; the message names the file.
-    """
-    try:
-        image = load_with_size(Path(path), near, megapixels)[0]
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    return image if isinstance(image, Image.Image) else picture(image)
-
-
-def load_with_size(
-    content: Path | bytes, near: Sequence[int] | None, megapixels: float
-) -> tuple[Image.Image | Pixels, tuple[int, int]]:
-    """`load`, of a file or its content, and the height and width there; its errors do not name the file."""
-    longest = None if near is None else math.ceil(_MARGIN * max(near))
-    if isinstance(content, Path):
-        content = jpeg.content(content) or content
-    if isinstance(content, bytes):
-        found = jpeg.decode(content, longest, megapixels)
-        # EXIF data, and the XMP data that may take their place, say how the image is turned.
-        if found is not None and jpeg.mentions(content, b"Exif", b"Orientation"):
-            with opened(content, megapixels) as image:
-                return _upright(picture(found[0]), _orientation(image)), oriented_size(image)
-        if found is not None:
-            return found
-    with opened(content, megapixels) as image:
-        size = oriented_size(image)
-        if longest is not None:
-            image.draft(None, (longest, longest))
-        image.load()
-        return _upright(image, _orientation(image)), size
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    """The image turned as its EXIF orientation says."""
-    if orientation == 1:
-        return image
-    image.getexif()[ExifTags.Base.Orientation] = orientation
-    return ImageOps.exif_transpose(image)
-
-
-@contextlib.contextmanager
-def opened(content: Path | bytes, megapixels: float) -> Iterator[Image.Image]:
-    """An image, from a file or its content, of which only the header is read; failures in the block are DataErrors.
-
-    Raises:
-        DataError: missing, not an image, damaged or too large; the message does not name the file.
-    """
-    try:
-        if isinstance(content, Path) and not stat.S_ISREG(content.stat().st_mode):
-            # Opening a pipe would block for ever.
-            raise DataError("a pipe, device or folder, not a file")
-        # Given a name, Pillow maps raw TIFF pixels into memory and mixes up the sizes of those that lie on their side.
-        with (
-            content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as file,
-            Image.open(file) as image,
-        ):
-            if image.width * image.height > megapixels * 1e6:
-                raise DataError(f"{image.width}×{image.height} pixels are more than {megapixels:g} megapixels")
-            yield image
-    except DataError:
-        raise
-    except UnidentifiedImageError as error:
-        raise DataError("not an image in a format that Pillow knows") from error
-    except Exception as error:  # A damaged file can raise anything inside Pillow's many decoders.
-        text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-        raise DataError(text.partition("\n")[0]) from error
-
-
-def oriented_size(image: Image.Image) -> tuple[int, int]:
-    """Height and width of an image after its EXIF orientation is applied; looks at the header only."""
-    # Pillow turns TIFF images by itself, and states their size after that.
-    turned = image.format != "TIFF" and _orientation(image) in {5, 6, 7, 8}
-    return (image.width, image.height) if turned else (image.height, image.width)
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1…8, of which 1 is upright; damaged EXIF data say nothing, so upright too."""
-    try:
-        # PNG's own getexif would read all pixels first.
-        found = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
-    except Exception:  # As with pixels, damage can raise anything.
-        return 1
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""The share of red, green and blue in grey (ITU-R BT.601), as Pillow has it."""
 
 
 def preprocess(
@@ -177,17 +65,20 @@ def preprocess(
     if fit not in get_args(Fit):
         raise ConfigError(unknown("fit", fit, get_args(Fit)))
     size = _sides(size)
-    if isinstance(image, Image.Image) and image.mode == "I;16" and kind in {"uint16", "float32"}:
-        image = np.array(image)[..., None]
+    values = raw_values(image)
+    if isinstance(image, Image.Image) and isinstance(values, np.ndarray):
+        image = spread(values, None, None, kind or "uint8")
     if isinstance(image, np.ndarray):
         channels = channels or image.shape[-1]
         if image.shape == (*size, channels):
             return as_kind(image, kind or image.dtype.name)
         if image.ndim != 3 or len(size) != 2:
             raise DataError(f"values of shape {shape_text(image.shape)} cannot be resized to {shape_text(size)}")
+        if image.dtype != np.uint8:
+            image = _deep_channels(image, channels)
         if channels == image.shape[-1]:
             return as_kind(_fitted(image[None], size, fit)[0], kind or image.dtype.name)
-        image = picture(as_kind(image, "uint8"))
+        image = picture(image)
     if len(size) != 2:
         raise DataError(f"an image has a height and a width, and cannot be brought to {shape_text(size)}")
     channels = channels or (1 if is_grey(image) else 3)
@@ -240,17 +131,24 @@ def preprocess_alike(images: Sequence[NDArray[np.uint8]], size: Sequence[int], f
     return _fitted(np.stack(images), size, fit)  # type: ignore[return-value]  # bytes stay bytes
 
 
-def is_grey(image: Image.Image) -> bool:
-    """Whether the image's mode has no colour; looks at the header only."""
-    return image.mode in {"1", "L", "LA", "La", "I", "F"} or image.mode.startswith("I;16")
+def with_channels(image: Image.Image | NDArray[Any], channels: int) -> NDArray[Any]:
+    """The values of an image as they are in its file, of so many channels: (height, width, channels).
+
+    Raises:
+        DataError: it does not become so many.
+    """
+    values = raw_values(image)
+    if isinstance(values, Image.Image):
+        return np.array(_with_channels(values, channels)).reshape(values.height, values.width, channels)
+    if values.shape[-1] != channels:
+        raise DataError(f"an image of {values.shape[-1]} channels among images of {channels}")
+    return values
 
 
 def _with_channels(image: Image.Image, channels: int) -> Image.Image:
     """The image in the mode that has so many channels."""
     if channels not in MODES:
         raise DataError(f"an image becomes 1 (grey), 3 (RGB) or 4 (RGBA) channels, not {channels}")
-    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        image = _eight_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if channels != 4:
@@ -259,12 +157,24 @@ def _with_channels(image: Image.Image, channels: int) -> Image.Image:
     return image if image.mode == MODES[channels] else image.convert(MODES[channels])
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """A grey image of 16 bits, which Pillow may hold in 32, scaled to 8."""
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise DataError("floating-point or 32-bit pixels have no fixed range: convert them to 8 or 16 bits")
-    return Image.fromarray(np.rint(values.astype(np.float32) / 257).astype(np.uint8))
+def _deep_channels(values: Pixels, channels: int) -> Pixels:
+    """Values of more than 8 bits (height, width, channels) with another number of channels, none of their bits lost."""
+    if channels == values.shape[-1]:
+        return values
+    if channels not in MODES or values.shape[-1] not in MODES:
+        raise DataError(
+            f"an image becomes 1 (grey), 3 (RGB) or 4 (RGBA) channels, not {channels} of {values.shape[-1]}"
+        )
+    shares: NDArray[Any] = as_kind(values, "float32")
+    if shares.shape[-1] == 1:
+        shares = np.repeat(shares, 3, -1)
+    if shares.shape[-1] == 4 and channels != 4:  # laid over white
+        shares = shares[..., :3] * shares[..., 3:] + (1 - shares[..., 3:])
+    if channels == 1:
+        shares = shares @ _LUMA[:, None]
+    if channels == 4 and shares.shape[-1] == 3:
+        shares = np.concatenate([shares, np.ones_like(shares[..., :1])], -1)
+    return as_kind(shares.clip(0, 1), values.dtype.name)
 
 
 def _fitted(pixels: Pixels, size: Sequence[int], fit: Fit) -> Pixels:

@@ -23,6 +23,8 @@ class PublishedSource(Source):
     remotes: ClassVar[tuple[Remote, ...]]
     origin: ClassVar[str]
     system: ClassVar[Path | None] = None
+    torchvision: ClassVar[str | None] = None
+    """The folder that torchvision makes for the set, where its name is another."""
 
     @abstractmethod
     def locate(self, folder: Path) -> Mapping[str, Path] | None:
@@ -64,8 +66,15 @@ class PublishedSource(Source):
 
     @property
     def _folders(self) -> list[Path]:
-        folders = [folder for given in self._places.directories for folder in (given, given / self.name)]
+        folders = [given / inner for given in self._places.directories for inner in self._inner]
         return folders + ([self.system] if self.system else [])
+
+    @property
+    def _inner(self) -> list[str]:
+        """The folders of a place for data sets in which the files may lie; those of the set's own name come first."""
+        if self.torchvision is None:
+            return [self.name, "."]
+        return [self.name, f"{self.name}/raw", f"{self.torchvision}/raw", self.torchvision, ".", "raw"]
 
     @property
     def _home(self) -> Path:
@@ -74,7 +83,9 @@ class PublishedSource(Source):
 
     @property
     def _looked_in(self) -> str:
-        return ", ".join(str(folder) for folder in self._folders)
+        inner = ", ".join(name for name in self._inner if name != ".")
+        places = ", ".join(map(str, [*self._places.directories, *([self.system] if self.system else [])]))
+        return f"{places} and the folders {inner} there"
 
     @property
     def _by_hand(self) -> str:

@@ -23,6 +23,7 @@ from convae.data.config import DataConfig
 from convae.data.division import divide
 from convae.data.pixels import Kind
 from convae.data.places import places
+from convae.data.ranges import range_notes
 from convae.data.sources import open_source
 from convae.data.store import Form, Store
 
@@ -38,6 +39,7 @@ class Split:
         labels: (images,) class numbers of the column that counts as the label, -1 where one is missing; or None.
         classes: the names of these classes, where there are names.
         skipped: (name, reason) of each image of the data set that could not be read.
+        facts: (images,) what each image was in its file: bits, smallest and largest value, pages left out.
         augment: what happens to the images in training at random; nothing to those that are not for training.
 
     Args:
@@ -70,6 +72,7 @@ class Split:
         self.labels: NDArray[np.int64] | None = None if labelled is None else labelled.values
         self.classes = None if labelled is None else labelled.classes
         self.skipped = store.skipped
+        self.facts: NDArray[Any] = store.facts[rows]
         self._store = store
         self._rows = rows
         self._form = store.form
@@ -143,6 +146,11 @@ class Split:
     def digests(self) -> NDArray[np.uint8]:
         """(images, 32) SHA-256 of each image's values as they are stored."""
         return self._store.digests[self._rows]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the data before trusting a figure, a sentence each."""
+        return [*self._store.notes, *range_notes(self)]
 
     @cached_property
     def content_hash(self) -> str:

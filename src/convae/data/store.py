@@ -30,7 +30,7 @@ from torch import Tensor
 from convae.core.errors import DataError
 from convae.data.config import Fit
 from convae.data.pixels import Kind
-from convae.data.sources.base import Column
+from convae.data.sources.base import Column, Listing
 
 FORMAT = 4
 """Version of the folder's layout and of the resizing; another one is another store."""
@@ -68,6 +68,8 @@ class Store:
         identities: (images, 16) digest of each image's content as the source holds it, whatever the form.
         keys: (images, 16) hash of each image's name and of what changes when it does.
         original_sizes: (images, axes) spatial sizes before resizing.
+        facts: (images,) what each image was in its file, as `ranges.FACTS` has it.
+        notes: what a person should know of how the images were found, a sentence each.
         skipped: (name, reason) of each image that could not be read.
     """
 
@@ -76,6 +78,7 @@ class Store:
         self.folder = folder
         self.form = form
         self.label: str | None = index["label"]
+        self.notes: tuple[str, ...] = tuple(index["notes"])
         self.skipped = _skipped(files["skipped.csv"])
         with np.load(io.BytesIO(files["arrays.npz"]), allow_pickle=False) as arrays:
             self.parts: NDArray[np.int8] | None = arrays.get("parts")
@@ -83,6 +86,7 @@ class Store:
             self.identities: NDArray[np.uint8] = arrays["identities"]
             self.keys: NDArray[np.uint8] = arrays["keys"]
             self.original_sizes: NDArray[np.int64] = arrays["original_sizes"]
+            self.facts: NDArray[Any] = arrays["facts"]
             self.columns = {
                 column["name"]: Column(arrays[f"column {number}"], column["classes"] and tuple(column["classes"]))
                 for number, column in enumerate(index["columns"])
@@ -147,11 +151,12 @@ def whole(folder: Path, form: Form) -> Store | None:
         return None
 
 
-def write_index(folder: Path, count: int, label: str | None, columns: Mapping[str, Column]) -> None:
+def write_index(folder: Path, source: str, count: int, listing: Listing, columns: Mapping[str, Column]) -> None:
     """Completes a store: writes the index, which states the digests of the other small files and its own."""
     files = {name: content_digest((folder / name).read_bytes()) for name in _SMALL}
     named = [{"name": name, "classes": column.classes} for name, column in columns.items()]
-    index: dict[str, Any] = {"count": count, "label": label, "columns": named, "files": files}
+    index: dict[str, Any] = {"source": source, "count": count, "label": listing.label, "notes": [*listing.notes]}
+    index |= {"columns": named, "files": files}
     # As it will be read: tuples become lists.
     index["sha256"] = content_digest(json.dumps(index).encode())
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")

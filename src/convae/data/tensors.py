@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from convae.data.images import load, preprocess
+from convae.data.image_reading import load
+from convae.data.images import preprocess
 from convae.data.pixels import as_kind, picture
 
 

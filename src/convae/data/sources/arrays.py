@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +15,15 @@ from convae.core.names import shape_text, unknown
 from convae.core.progress import Progress
 from convae.data.arrays import StoredArray, open_npy, open_npz
 from convae.data.identity import content_digest
-from convae.data.labels import PART_NAMES
-from convae.data.pixels import Kind, Pixels
+from convae.data.labels import PART_NAMES, numbered
+from convae.data.pixels import Kind
 from convae.data.places import Places
+from convae.data.ranges import ValueRange
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
 
 _IMAGES = ("images", "x", "data", "signals", "volumes", "arr_0")
 _LABELS = ("labels", "label", "y", "targets")
+_KINDS = {1: "signals", 2: "images", 3: "volumes"}
 _FEW = 4
 """So many values along an axis at most make it one of channels, where nothing else is said."""
 
@@ -40,7 +43,7 @@ class Arrays(Source):
         labels: the array that holds class numbers, where its name is another.
         channels: whether the axis of channels is the first or last of an image, or there is none. By default, a
             last or first axis of at most four values is one, in arrays of at least four axes.
-        range: the values that become 0 and 1; what lies outside is refused.
+        range: the values that become 0 and 1, such as [0, 4095]; what lies outside is refused.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class Arrays(Source):
         images: str | None = None,
         labels: str | None = None,
         channels: Literal["first", "last", "none"] | None = None,
-        range: tuple[float, float] | None = None,
+        range: ValueRange | None = None,
     ) -> None:
         super().__init__(places)
         self._path = path.expanduser()
@@ -73,6 +76,11 @@ class Arrays(Source):
         place = f"{self._path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
         return f"{place} {self._wanted} {self._channels} {self._range}"
 
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """The range that was asked for."""
+        return self._range
+
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """From the header."""
         axis = self._channel_axis
@@ -84,17 +92,13 @@ class Arrays(Source):
         """The rows with their labels and parts."""
         columns: dict[str, Column] = {}
         if self._labels:
-            columns["class"] = Column(np.concatenate([_classes(array, self._path) for array in self._labels]))
-            if len(columns["class"].values) != self._starts[-1]:
-                raise DataError(
-                    f"{self._path}: holds {len(columns['class'].values)} labels for {self._starts[-1]} images"
-                )
+            columns["class"] = _classes(self._labels, np.diff(self._starts), self._path)
         parts = None
         if self._parts:
             counts = [array.shape[0] for array in self._stored]
             parts = np.repeat(np.array([PART_NAMES[part] for part in self._parts], np.int8), counts)
         names = [f"{row:06d}" for row in np.arange(self._starts[-1])]
-        return Listing(names, columns, "class" if columns else None, parts)
+        return Listing(names, columns, "class" if columns else None, parts, notes=self._notes)
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
         """One row."""
@@ -102,33 +106,36 @@ class Arrays(Source):
         values: NDArray[Any] = np.asarray(self._values[block][index - self._starts[block]])
         axis = self._channel_axis
         values = values[..., None] if axis is None else np.moveaxis(values, axis, -1)
-        return Record(self._converted(values), values.shape[:-1], content_digest(values))
+        return Record(np.ascontiguousarray(values), values.shape[:-1], content_digest(values))
+
+    @property
+    def _notes(self) -> list[str]:
+        """What was guessed, and what was not read."""
+        notes = []
+        shape, axis = self._stored[0].shape[1:], self._channel_axis
+        small = [place for place, size in enumerate(shape) if size <= _FEW]
+        if self._channels is None and len(shape) > 1 and small != ([] if axis is None else [axis]):
+            size = [side for place, side in enumerate(shape) if place != axis]
+            depth = "no axis of channels" if axis is None else f"{shape[axis]} channels"
+            notes.append(
+                f"a guess: rows of {shape_text(shape)} are taken for {_KINDS[len(size)]} of {shape_text(size)} with"
+                f" {depth}; the option `channels: first`, last or none of the source says what they are"
+            )
+        pickled = [name for name, array in self._arrays.items() if array.dtype.hasobject]
+        if pickled:
+            notes.append(f"{', '.join(pickled)} in {self._path.name} holds Python objects, which are never read")
+        return notes
 
     @property
     def _kind(self) -> Kind:
         dtype = self._stored[0].dtype
-        if self._range is not None or np.issubdtype(dtype, np.floating):
-            return "float32"
         if dtype == np.uint16:
             return "uint16"
         if dtype in (np.uint8, np.bool_):
             return "uint8"
+        if np.issubdtype(dtype, np.floating) or (self._range is not None and np.issubdtype(dtype, np.integer)):
+            return "float32"
         raise DataError(f"{self._path}: values of type {dtype} have no range of their own: give `range`")
-
-    def _converted(self, values: NDArray[Any]) -> Pixels:
-        if self._range is not None:
-            low, high = self._range
-            values = ((values - low) / (high - low)).astype(np.float32)
-        if np.issubdtype(values.dtype, np.floating):
-            if not np.all((values >= 0) & (values <= 1)):
-                if np.isnan(values).any():
-                    raise DataError("holds values that are no numbers (NaN)")
-                place = "[0, 1]: give `range`" if self._range is None else f"the range {list(self._range)}"
-                raise DataError(f"holds values outside {place}")
-            return np.ascontiguousarray(values, np.float32)
-        if values.dtype == np.bool_:
-            return values.astype(np.uint8) * np.uint8(255)
-        return np.ascontiguousarray(values, self._kind)
 
     @property
     def _channel_axis(self) -> int | None:
@@ -156,12 +163,17 @@ class Arrays(Source):
         if self._parts:
             found = [self._arrays[part] for part in self._parts]
         else:
-            known = [name for name in (self._wanted[0] or "", *_IMAGES) if name in self._arrays]
-            only = list(self._arrays) if len(self._arrays) == 1 else []
-            if not known + only or (self._wanted[0] is not None and self._wanted[0] not in self._arrays):
+            read = [name for name, array in self._arrays.items() if not array.dtype.hasobject]
+            known = [name for name in _IMAGES if name in read]
+            only = (read or list(self._arrays))[:1] if len(read) <= 1 else []
+            wanted = self._wanted[0] or next(iter(known + only), "")
+            if wanted not in self._arrays:
                 raise DataError(f"{self._path}: {unknown('array of images', self._wanted[0] or '', self._arrays)}")
-            found = [self._arrays[(known + only)[0]]]
+            found = [self._arrays[wanted]]
         first = found[0]
+        pickled = next((name for name, array in self._arrays.items() if array in found and array.dtype.hasobject), None)
+        if pickled is not None:
+            raise DataError(f"{self._path}: {pickled} holds Python objects, not numbers, and is never unpickled")
         if not 2 <= len(first.shape) <= 5 or 0 in first.shape:
             raise DataError(f"{self._path}: an array of shape {shape_text(first.shape)} is no list of images")
         if any(array.shape[1:] != first.shape[1:] or array.dtype != first.dtype for array in found):
@@ -169,13 +181,18 @@ class Arrays(Source):
         return found
 
     @cached_property
-    def _labels(self) -> list[StoredArray]:
+    def _labels(self) -> Sequence[StoredArray | None]:
+        """The labels of each array of images; None for parts that have none."""
         wanted = self._wanted[1]
         if wanted is not None and wanted not in self._arrays:
             raise DataError(f"{self._path}: {unknown('array of labels', wanted, self._arrays)}")
+        if wanted is not None and self._arrays[wanted].dtype.hasobject:
+            raise DataError(f"{self._path}: {wanted} holds Python objects, not numbers, and is never unpickled")
+        read = {name: array for name, array in self._arrays.items() if not array.dtype.hasobject}
         if self._parts:
-            return [self._arrays[f"{part}_labels"] for part in self._parts if f"{part}_labels" in self._arrays]
-        return [self._arrays[name] for name in (wanted or "", *_LABELS) if name in self._arrays][:1]
+            labels: list[StoredArray | None] = [read.get(f"{part}_labels") for part in self._parts]
+            return labels if any(labels) else []
+        return [read[name] for name in (wanted or "", *_LABELS) if name in read][:1]
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
@@ -187,8 +204,22 @@ class Arrays(Source):
         return [array.read() for array in self._stored]
 
 
-def _classes(array: StoredArray, path: Path) -> NDArray[np.int64]:
-    """Class numbers, -1 where one is missing."""
-    if len(array.shape) != 1 or not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
-        raise DataError(f"{path}: labels need one whole number an image, got {shape_text(array.shape)} {array.dtype}")
-    return array.read().astype(np.int64)
+def _classes(arrays: Sequence[StoredArray | None], counts: NDArray[np.int64], path: Path) -> Column:
+    """Class numbers, or texts that name classes; -1 where there is none."""
+    given = [array for array in arrays if array is not None]
+    for each in given:
+        texts = each.dtype.kind == "U"
+        if len(each.shape) != 1 or not (texts or np.issubdtype(each.dtype, np.integer) or each.dtype == np.bool_):
+            raise DataError(
+                f"{path}: labels need one whole number or text an image, got {shape_text(each.shape)} {each.dtype}"
+            )
+    named = any(array.dtype.kind == "U" for array in given)
+    values: list[Any] = []
+    for array, count in zip(arrays, counts.tolist(), strict=True):
+        found = [None] * count if array is None else array.read().tolist()
+        if len(found) != count:
+            raise DataError(f"{path}: holds {len(found)} labels for {count} images")
+        values += found
+    if named:
+        return numbered(["" if value is None else str(value) for value in values])
+    return Column(np.array([-1 if value is None else int(value) for value in values], np.int64))

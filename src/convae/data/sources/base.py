@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convae.core.progress import Progress
-from convae.data.pixels import Kind, Pixels
+from convae.data.headers import Header
+from convae.data.pixels import Kind
 from convae.data.places import Places
 
 PARTS = ("train", "validation", "test")
@@ -62,6 +63,7 @@ class Listing:
         parts: (images,) official part of each image, counted as in `PARTS`; None where there is no official split.
         skipped: (name, reason) of what could not even be listed.
         stamps: a text for each image that changes whenever the image does; None where only all can change together.
+        notes: what a person should know of how the images were found, a sentence each.
     """
 
     names: Sequence[str]
@@ -70,21 +72,26 @@ class Listing:
     parts: NDArray[np.int8] | None = None
     skipped: Sequence[tuple[str, str]] = ()
     stamps: Sequence[str] | None = None
+    notes: Sequence[str] = ()
 
 
 class Record(NamedTuple):
     """One image as a source reads it.
 
     Attributes:
-        pixels: at least as many as were asked for.
-        size: the spatial sizes (height first) that the image has there.
+        pixels: a Pillow image, or values (*sizes, channels) of any type.
+        size: the spatial sizes (height first) that it has there.
         identity: digest of its content, which does not depend on what was asked for (`identity.content_digest`);
             None where that is the digest of the pixels.
+        header: of its file, where there is one.
+        left_out: further pages of its file that are no image of the source.
     """
 
-    pixels: Pixels | Image.Image
+    pixels: NDArray[Any] | Image.Image
     size: tuple[int, ...]
     identity: bytes | None = None
+    header: Header | None = None
+    left_out: int = 0
 
 
 class Source(ABC):
@@ -101,6 +108,16 @@ class Source(ABC):
     def name(self) -> str:
         """The name shown in messages and reports: the registry's."""
         return type(self).__module__.rpartition(".")[2].replace("_", "-")
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """The values that become 0 and 1, where they are not those of the values' type."""
+        return None
+
+    def headers(self, progress: Progress | None = None) -> Iterator[tuple[str, Header | str]]:
+        """The name and header of each image, or why it has none; nothing where images are in no files of their own."""
+        del progress
+        return iter(())
 
     def prepare(self, progress: Progress | None = None) -> None:
         """Sees to it that the data set is there; called before anything else, and may download.

@@ -15,7 +15,7 @@ from convae.core.errors import DataError
 from convae.core.progress import Progress
 from convae.data.download import Remote
 from convae.data.identity import content_digest
-from convae.data.images import MEGAPIXELS, load_with_size
+from convae.data.image_reading import MEGAPIXELS, decode
 from convae.data.published import PublishedSource
 from convae.data.sources.base import Column, Listing, Record, Survey
 
@@ -76,8 +76,7 @@ class Celeba(PublishedSource):
         """One portrait, decoded no larger than needed."""
         name = self._names[index]
         if self._archive is None:
-            path = self.files["images"] / name
-            return Record(*load_with_size(path, near, MEGAPIXELS), content_digest(path))
+            return _record(self.files["images"] / name, near)
         try:
             member = self._archive.getinfo(f"{_IMAGES}/{name}")
             if member.file_size > _LARGEST:
@@ -87,7 +86,7 @@ class Celeba(PublishedSource):
             raise DataError("is not in the archive") from error
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise DataError(f"damaged in the archive ({error})") from error
-        return Record(*load_with_size(content, near, MEGAPIXELS), content_digest(content))
+        return _record(content, near)
 
     @cached_property
     def _names(self) -> Sequence[str]:
@@ -144,3 +143,8 @@ class Celeba(PublishedSource):
         return {
             attribute: Column((table[:, number] + 1) // 2, ("no", "yes")) for number, attribute in enumerate(attributes)
         }
+
+
+def _record(content: Path | bytes, near: tuple[int, ...]) -> Record:
+    pixels, header = decode(content, near, MEGAPIXELS)
+    return Record(pixels, header.size, content_digest(content), header)

@@ -23,6 +23,7 @@ class FashionMnist(IdxSource):
         "bag",
         "ankle boot",
     )
+    torchvision: ClassVar = "FashionMNIST"
     origin: ClassVar = "https://github.com/zalandoresearch/fashion-mnist/tree/master/data/fashion"
     remotes: ClassVar = idx_remotes(
         [

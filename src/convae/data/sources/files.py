@@ -8,9 +8,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from convae.data.image_files import ImageFiles, Megapixels
-from convae.data.images import MEGAPIXELS
+from convae.data.image_files import ImageFiles, Megapixels, Pages
+from convae.data.image_reading import MEGAPIXELS
 from convae.data.places import Places
+from convae.data.ranges import ValueRange
 from convae.data.sources.base import Listing
 
 
@@ -21,6 +22,10 @@ class Files(ImageFiles):
         places: not used.
         paths: of the files; one that stands there twice is there twice.
         megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
+        range: the values that become 0 and 1, such as [0, 4095]; by default those of each file's type. A file of a type
+            that does not reach so far keeps its own.
+        pages: what becomes of files of several pages, such as stacks and animations: the `first` page is the image,
+            `all` pages are images, or they are one image: a `volume`, or its `channels`.
     """
 
     def __init__(
@@ -29,13 +34,15 @@ class Files(ImageFiles):
         *,
         paths: Annotated[list[Path], Field(min_length=1)],
         megapixels: Megapixels = MEGAPIXELS,
+        range: ValueRange | None = None,
+        pages: Pages = "first",
     ) -> None:
-        super().__init__(places, Path(), megapixels)
+        super().__init__(places, Path(), megapixels, range, pages)
         self._listed = [str(path.expanduser().absolute()) for path in paths]
 
     def listing(self) -> Listing:
         """The files."""
-        return Listing(self._paths, stamps=self._stamps)
+        return self._expanded({}, None)
 
     def lineage(self) -> str:
         """The files: another list is another data set."""

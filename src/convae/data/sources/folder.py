@@ -2,102 +2,197 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 from convae.core.errors import DataError
-from convae.data.image_files import SUFFIXES, ImageFiles, Megapixels
-from convae.data.images import MEGAPIXELS
-from convae.data.labels import PART_NAMES, folders, numbered, part_numbers
+from convae.data.image_files import SUFFIXES, ImageFiles, Megapixels, Pages
+from convae.data.image_reading import MEGAPIXELS
+from convae.data.layout import Layout, read_annotations, read_layout
+from convae.data.manifest import PATHS
 from convae.data.places import Places
+from convae.data.ranges import ValueRange
+from convae.data.reading import open_regular, read_regular
 from convae.data.sources.base import Listing
+from convae.data.world import patiently, world_error
+
+_LEFT_OUT = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
+"""Folders that systems make beside images, some of them with pictures of their own."""
+_IMAGE_LIKE = frozenset(
+    {".heic", ".heif", ".jxl", ".svg", ".psd", ".dcm", ".nii", ".czi", ".nd2", ".lif", ".svs", ".npy", ".mat"}
+    | {".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".exr", ".hdr", ".mp4", ".avi", ".mov", ".zip"}
+)
+"""Endings of files that may be meant as images and are not read."""
+_LARGEST = 1 << 26
+"""Bytes of an annotation file."""
+
+
+class _Found(NamedTuple):
+    """What a walk through the folders found: names within the root, sorted."""
+
+    images: list[str]
+    unreadable: list[tuple[str, str]]
+    tables: list[str]
+    others: Counter[str]
 
 
 class Folder(ImageFiles):
     """The image files in a folder and the folders in it, sorted by path; hidden files and folders are left out.
 
-    Where every image lies in one of at least two folders of the first level, and these are called `train`, `test`
-    and so on, they are the official parts, and the folders in them the classes. Otherwise the folders of the first
-    level are the classes. A single folder on a level says nothing. A folder that is reached twice, through symbolic
-    links, counts once.
+    A folder that holds only one folder is stepped through. Where the folders of a level are called `train`, `val`,
+    `test` and the like, they are the official parts. The folders below are the classes; `images` and the like are
+    none. Images beside class folders have no label, except where a file `*annotations.txt` (`name<TAB>class`) gives
+    one. A folder that is reached twice, through symbolic links, counts once.
 
     Args:
         places: not used.
         path: the folder.
         megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
+        range: the values that become 0 and 1, such as [0, 4095]; by default those of each file's type. A file of a type
+            that does not reach so far keeps its own.
+        pages: what becomes of files of several pages, such as stacks and animations: the `first` page is the image,
+            `all` pages are images, or they are one image: a `volume`, or its `channels`.
     """
 
-    def __init__(self, places: Places, *, path: Path, megapixels: Megapixels = MEGAPIXELS) -> None:
-        super().__init__(places, path, megapixels)
-        self._unreadable: list[tuple[str, str]] = []
+    _scanned: ClassVar = True
+
+    def __init__(
+        self,
+        places: Places,
+        *,
+        path: Path,
+        megapixels: Megapixels = MEGAPIXELS,
+        range: ValueRange | None = None,
+        pages: Pages = "first",
+    ) -> None:
+        super().__init__(places, path, megapixels, range, pages)
 
     @property
     def name(self) -> str:
         """`folder` and the last part of the path."""
         return f"folder {self._root.resolve().name}"
 
+    def fingerprint(self) -> str:
+        """As of all image files, and the annotation files."""
+        return " ".join([super().fingerprint(), *(self._stamp(name) for name in self._found.tables)])
+
     def listing(self) -> Listing:
-        """The files, with the parts and classes that folders tell."""
-        parts, classes = None, folders(self._paths, 0)
-        if classes is not None and {name.lower() for name in classes} <= set(PART_NAMES):
-            parts, classes = classes, folders(self._paths, 1)
-        columns = {} if classes is None else {"class": numbered(classes)}
-        return Listing(
-            self._paths,
-            columns,
-            "class" if columns else None,
-            None if parts is None else part_numbers(parts, str(self._root)),
-            self._unreadable,
-            self._stamps,
+        """The files, with the parts and classes that folders and annotation files tell."""
+        layout = self._layout
+        return self._expanded(
+            {} if layout.classes is None else {"class": layout.classes},
+            None if layout.classes is None else "class",
+            layout.parts,
+            self._found.unreadable,
+            (*layout.notes, *self._notes(layout)),
         )
 
-    @cached_property
+    @property
     def _paths(self) -> Sequence[str]:
-        names: list[str] = []
+        return self._found.images
+
+    @cached_property
+    def _layout(self) -> Layout:
+        tables: dict[str, dict[str, str]] = {}
+        for name in self._found.tables:
+            content = read_regular(self._root / name, _LARGEST).decode("utf-8", "surrogateescape")
+            tables.setdefault(name.rpartition("/")[0], {}).update(read_annotations(content))
+        return read_layout(self._paths, tables)
+
+    def _notes(self, layout: Layout) -> list[str]:
+        """What is in the folder and was not read."""
+        notes = []
+        missed = {ending: count for ending, count in sorted(self._found.others.items()) if ending in _IMAGE_LIKE}
+        if missed:
+            listed = ", ".join(f"{count:,} {ending}" for ending, count in missed.items())
+            notes.append(f"files of other kinds are left out: {listed}")
+        if layout.classes is None:
+            tables = [name for name in os.listdir(self._root) if name.lower().endswith(".csv") and self._lists(name)]  # noqa: PTH208  # names, no paths
+            notes += [f"{name} lists images: to use what it says of them, give {self._root / name}" for name in tables]
+        return notes
+
+    def _lists(self, name: str) -> bool:
+        """Whether a table's header has a column of paths."""
+        try:
+            with open_regular(self._root / name) as file:
+                words = file.readline(1 << 16).decode("utf-8-sig", "replace").lower().replace('"', "").split(",")
+        except (OSError, DataError):
+            return False
+        return any(word.strip() in PATHS for word in words)
+
+    @cached_property
+    def _found(self) -> _Found:
+        found = _Found([], [], [], Counter())
         visited: set[tuple[int, int]] = set()
         links = [""]
         # All real folders of a tree come before the links in it, so that a folder is found under its own name.
         while links:
             pending = [links.pop(0)]
             while pending:
-                inner, linked = self._scan(pending.pop(), visited, names)
+                inner, linked = self._scan(pending.pop(), visited, found)
                 pending += inner
                 links += linked
-        if not names:
-            raise DataError(f"{self._root}: holds no images ({', '.join(sorted(SUFFIXES))})")
-        return sorted(names)
+        if not found.images:
+            kinds = ", ".join(f"{count:,} {ending}" for ending, count in found.others.most_common(3))
+            held = f"; it holds {kinds}" if kinds else ""
+            raise DataError(f"{self._root}: holds no images ({', '.join(sorted(SUFFIXES))}){held}")
+        return _Found(sorted(found.images), found.unreadable, sorted(found.tables), found.others)
 
-    def _scan(self, folder: str, visited: set[tuple[int, int]], names: list[str]) -> tuple[list[str], list[str]]:
-        """Adds the image files of one folder to `names`; gives the folders in it, real and linked."""
+    def _scan(self, folder: str, visited: set[tuple[int, int]], found: _Found) -> tuple[list[str], list[str]]:
+        """Adds what one folder holds to `found`; gives the folders in it, real and linked."""
+
+        def entries() -> tuple[os.stat_result, list[tuple[os.DirEntry[str], bool]]]:
+            with os.scandir(self._root / folder) as held:
+                listed = sorted(held, key=lambda entry: entry.name)
+            return (self._root / folder).stat(), [(entry, _is_folder(entry)) for entry in listed]
+
         try:
-            stat = (self._root / folder).stat()
-            if (stat.st_dev, stat.st_ino) in visited:
-                return [], []
-            visited.add((stat.st_dev, stat.st_ino))
-            entries = sorted(os.scandir(self._root / folder), key=lambda entry: entry.name)
+            stat, listed = patiently(entries) if folder else entries()
+        except PermissionError as error:
+            if not folder:
+                raise DataError(f"{self._root}: cannot be read ({error.strerror})") from error
+            found.unreadable.append((folder, f"folder cannot be read ({error.strerror})"))
+            return [], []
         except OSError as error:
             if not folder:
                 raise DataError(f"{self._root}: cannot be read ({error.strerror or error})") from error
-            self._unreadable.append((folder, f"folder cannot be read ({error.strerror or error})"))
+            raise world_error(str(self._root / folder), error) from error
+        if (stat.st_dev, stat.st_ino) in visited:
             return [], []
+        visited.add((stat.st_dev, stat.st_ino))
         inner: list[str] = []
         linked: list[str] = []
-        for entry in entries:
+        for entry, is_folder in listed:
             name = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or (is_folder and entry.name.lower() in _LEFT_OUT):
                 continue
-            if _is_folder(entry):
+            if is_folder:
                 (linked if entry.is_symlink() else inner).append(name)
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122  # a third of a Path's time
-                names.append(name)
+                continue
+            ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122  # a third of a Path's time
+            if ending in SUFFIXES:
+                found.images.append(name)
+            else:
+                found.others[ending or "without an ending"] += 1
+                if entry.name.lower().endswith("annotations.txt"):
+                    found.tables.append(name)
         return inner, linked
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one."""
+    """Whether an entry is a folder or a link to one.
+
+    Raises:
+        OSError: there is no saying now.
+    """
     try:
         return entry.is_dir()
-    except OSError:  # such as a link to itself
-        return False
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EACCES}:  # such as a link to itself
+            return False
+        raise

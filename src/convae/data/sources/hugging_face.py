@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy as np
 from convae.core.errors import ConfigError, DataError
 from convae.core.names import unknown
 from convae.core.progress import Progress
+from convae.data.headers import Header
 from convae.data.identity import content_digest
-from convae.data.images import MEGAPIXELS, is_grey, load_with_size, opened, oriented_size
+from convae.data.image_reading import MEGAPIXELS, decode, header_of
 from convae.data.labels import PART_NAMES, numbered
 from convae.data.places import Places
+from convae.data.ranges import ValueRange, common_kind
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
 
 _SURVEYED = 256
@@ -39,6 +42,7 @@ class HuggingFace(Source):
         revision: the branch, tag or commit.
         image: the column of images, or of files' contents or paths; by default the first one of images.
         label: the column of classes, texts or whole numbers that is the label; by default the first one of classes.
+        range: the values that become 0 and 1, such as [0, 4095]; by default those of each image's type.
     """
 
     def __init__(
@@ -50,8 +54,10 @@ class HuggingFace(Source):
         revision: str | None = None,
         image: str | None = None,
         label: str | None = None,
+        range: ValueRange | None = None,
     ) -> None:
         super().__init__(places)
+        self._range = range
         self._given = (path, config, revision)
         self._wanted = (image, label)
 
@@ -68,23 +74,37 @@ class HuggingFace(Source):
 
     def fingerprint(self) -> str:
         """What `datasets` itself knows the parts by."""
-        return " ".join(f"{name} {part._fingerprint}" for name, part in self._parts.items()) + f" {self._wanted}"
+        return (
+            " ".join(f"{name} {part._fingerprint}" for name, part in self._parts.items())
+            + f" {self._wanted} {self._range}"
+        )
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """The range that was asked for."""
+        return self._range
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """From the headers of the first images of the first part."""
-        found: set[tuple[int, ...]] = set()
-        grey = True
-        part = next(iter(self._parts.values()))
-        for row in range(min(len(part), _SURVEYED)):
-            try:
-                with opened(_content(part[row][self._image]), MEGAPIXELS) as image:
-                    found.add(oriented_size(image))
-                    grey = grey and is_grey(image)
-            except DataError:
-                continue
-        if not found:
+        headers = [header for _, header in islice(self.headers(), _SURVEYED) if isinstance(header, Header)]
+        if not headers:
             raise DataError(f"{self.name}: none of its first images can be used")
-        return Survey(found.pop() if len(found) == 1 else None, 1 if grey else 3)
+        found = {header.size for header in headers}
+        channels = {header.channels for header in headers}
+        kind = common_kind({header.kind for header in headers}, channels)
+        return Survey(found.pop() if len(found) == 1 else None, channels.pop() if len(channels) == 1 else 3, kind)
+
+    def headers(self, progress: Progress | None = None) -> Iterator[tuple[str, Header | str]]:
+        """The name and header of each image of all parts, or why it has none."""
+        for name, part in self._parts.items():
+            for row in range(len(part)):
+                try:
+                    header: Header | str = header_of(_content(part[row][self._image]), MEGAPIXELS)
+                except DataError as error:
+                    header = str(error)
+                yield f"{name}/{row:06d}", header
+                if progress is not None and row % 256 == 255:
+                    progress(row + 1, len(part), f"surveying {self.name} (images)")
 
     def listing(self) -> Listing:
         """The rows of all parts, one after the other."""
@@ -101,7 +121,8 @@ class HuggingFace(Source):
         for part in self._parts.values():
             if index < len(part):
                 content = _content(part[index][self._image])
-                return Record(*load_with_size(content, near, MEGAPIXELS), content_digest(content))
+                pixels, header = decode(content, near, MEGAPIXELS)
+                return Record(pixels, header.size, content_digest(content), header, len(header.pages) - 1)
             index -= len(part)
         raise IndexError(index)
 

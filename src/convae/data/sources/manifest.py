@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 from convae.core.errors import DataError
 from convae.core.names import unknown
-from convae.data.image_files import ImageFiles, Megapixels
-from convae.data.images import MEGAPIXELS
+from convae.data.image_files import ImageFiles, Megapixels, Pages
+from convae.data.image_reading import MEGAPIXELS
 from convae.data.labels import numbered, part_numbers
 from convae.data.manifest import PATHS, read_manifest
 from convae.data.places import Places
+from convae.data.ranges import ValueRange
 from convae.data.sources.base import Listing
 
 _PARTS = ("split", "part")
@@ -29,10 +31,22 @@ class Manifest(ImageFiles):
         places: not used.
         path: the table.
         megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
+        range: the values that become 0 and 1, such as [0, 4095]; by default those of each file's type. A file of a type
+            that does not reach so far keeps its own.
+        pages: what becomes of files of several pages, such as stacks and animations: the `first` page is the image,
+            `all` pages are images, or they are one image: a `volume`, or its `channels`.
     """
 
-    def __init__(self, places: Places, *, path: Path, megapixels: Megapixels = MEGAPIXELS) -> None:
-        super().__init__(places, path.expanduser().parent, megapixels)
+    def __init__(
+        self,
+        places: Places,
+        *,
+        path: Path,
+        megapixels: Megapixels = MEGAPIXELS,
+        range: ValueRange | None = None,
+        pages: Pages = "first",
+    ) -> None:
+        super().__init__(places, path.expanduser().parent, megapixels, range, pages)
         self._table = path.expanduser()
 
     @property
@@ -55,13 +69,13 @@ class Manifest(ImageFiles):
         parts = None if part is None else part_numbers(texts.pop(part), str(self._table))
         columns = {name: numbered(values) for name, values in texts.items()}
         label = next((name for name in columns if name in {"label", "class"} or len(columns) == 1), None)
-        return Listing(self._paths, columns, label, parts, stamps=self._stamps)
+        return self._expanded(columns, label, parts)
 
     @cached_property
     def _paths(self) -> Sequence[str]:
         paths = [row[self._key] for row in self._rows]
-        if len(set(paths)) != len(paths):
-            twice = next(path for path in paths if paths.count(path) > 1)
+        twice, count = Counter(paths).most_common(1)[0]
+        if count > 1:
             raise DataError(f"{self._table}: lists {twice} more than once")
         return paths
 

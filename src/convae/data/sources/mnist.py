@@ -11,6 +11,7 @@ class Mnist(IdxSource):
     """Handwritten digits, 28×28 grey, with an official test split (Y. LeCun, C. Cortes, C. Burges, 1998)."""
 
     classes: ClassVar = tuple("0123456789")
+    torchvision: ClassVar = "MNIST"
     origin: ClassVar = "https://ossci-datasets.s3.amazonaws.com/mnist/"
     remotes: ClassVar = idx_remotes(
         [

@@ -1,0 +1,155 @@
+"""What the header of an image file says, before any pixel is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from PIL import ExifTags, Image
+
+from convae.data.pixels import Kind
+
+_PAGED = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
+"""Formats whose further frames are images of their own; those of other formats are previews."""
+_BITS, _SAMPLES, _SUBFILE, _SAMPLE_FORMAT = 258, 277, 254, 339
+"""Tags of TIFF."""
+_SIGNED, _FLOAT = 2, 3
+
+
+class Header(NamedTuple):
+    """What one image file holds.
+
+    Attributes:
+        size: height and width, upright.
+        channels: samples of a pixel, transparency among them.
+        bits: of one sample.
+        is_float: whether samples are floating-point numbers.
+        pages: the numbers of the frames that are images of their own.
+        transparent: whether there is transparency.
+        format: Pillow's name of the file's format.
+        mode: Pillow's name of the pixels' kind, or how many samples Pillow cannot read.
+        beyond_pillow: why Pillow cannot read all of the samples; empty where it can.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    bits: int = 8
+    is_float: bool = False
+    pages: Sequence[int] = (0,)
+    transparent: bool = False
+    format: str = "JPEG"
+    mode: str = "RGB"
+    beyond_pillow: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """The type that holds the values of the image."""
+        return "float32" if self.is_float else "uint16" if self.bits > 8 else "uint8"  # a byte
+
+
+def read_header(image: Image.Image) -> Header:
+    """The header of an image that Pillow has opened."""
+    tags = getattr(image, "tag_v2", {})
+    bits, is_float = _depth(image, tags)
+    transparent = image.has_transparency_data
+    beyond = _beyond_pillow(image, tags, bits) if tags else ""
+    channels = int(tags.get(_SAMPLES, 1)) if beyond else 1 if is_grey(image) else 3
+    return Header(
+        oriented_size(image),
+        channels,
+        bits,
+        is_float,
+        _pages(image),
+        transparent,
+        image.format or "",
+        image.mode,
+        beyond,
+    )
+
+
+def tiff_header(tags: Any) -> Header:
+    """The header of a TIFF file that Pillow cannot open, from its tags."""
+    samples, bits, sample_format = _samples(tags)
+    width, height = int(tags.get(256, 0)), int(tags.get(257, 0))
+    kind = {_SIGNED: "signed ", _FLOAT: "floating-point "}.get(sample_format, "")
+    return Header(
+        (height, width),
+        samples,
+        bits,
+        sample_format == _FLOAT,
+        format="TIFF",
+        mode=f"{samples}×{bits}",
+        beyond_pillow=f"{samples} {kind}samples of {bits} bits a pixel",
+    )
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether the image's mode has no colour; looks at the header only."""
+    return image.mode in {"1", "L", "LA", "La", "I", "F"} or image.mode.startswith("I;16")
+
+
+def oriented_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of an image after its EXIF orientation is applied; looks at the header only."""
+    # Pillow turns TIFF images by itself, and states their size after that.
+    turned = image.format != "TIFF" and orientation(image) in {5, 6, 7, 8}
+    return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1…8, of which 1 is upright; damaged EXIF data say nothing, so upright too."""
+    try:
+        # PNG's own getexif would read all pixels first.
+        found = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+    except Exception:  # As with pixels, damage can raise anything.
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _samples(tags: Any) -> tuple[int, int, int]:
+    """How many samples a pixel has, the bits of one, and the number of their format."""
+    bits = tags.get(_BITS, (1,))
+    formats = tags.get(_SAMPLE_FORMAT, (1,))
+    return int(tags.get(_SAMPLES, 1)), int(max(bits)), int(max(formats))
+
+
+def _depth(image: Image.Image, tags: Any) -> tuple[int, bool]:
+    """The bits of a sample in the file, and whether it is a floating-point number."""
+    if tags:
+        _, bits, sample_format = _samples(tags)
+        return bits, sample_format == _FLOAT
+    if image.mode == "F":
+        return 32, True
+    if image.mode == "1":
+        return 1, False
+    tiles: list[Any] = getattr(image, "tile", [])
+    arguments = str(tiles[0].args) if tiles else ""
+    deep = image.mode == "I" or image.mode.startswith("I;16") or ";16" in arguments
+    # Of PPM files, the largest value is the decoder's argument.
+    largest = tiles[0].args if tiles and image.format == "PPM" else ()
+    deep = deep or (isinstance(largest, tuple) and any(isinstance(value, int) and value > 255 for value in largest))
+    return (16 if deep else 8), False
+
+
+def _beyond_pillow(image: Image.Image, tags: Any, bits: int) -> str:
+    """What of a TIFF file's samples Pillow drops, cuts or misreads; empty where it reads all of them."""
+    samples, _, sample_format = _samples(tags)
+    what = f"{samples} samples of {bits} bits a pixel"
+    if samples != len(image.getbands()):
+        return what
+    if samples > 1 and bits > 8:  # Pillow has no such colours
+        return what
+    return f"signed {what}" if sample_format == _SIGNED and bits <= 8 else ""
+
+
+def _pages(image: Image.Image) -> tuple[int, ...]:
+    """The numbers of the frames that are images of their own: reduced copies of others are none."""
+    count = getattr(image, "n_frames", 1) if image.format in _PAGED else 1
+    if count == 1 or image.format != "TIFF":
+        return tuple(range(count))
+    found = []
+    for page in range(count):
+        image.seek(page)
+        if not int(image.tag_v2.get(_SUBFILE, 0)) & 1:  # type: ignore[attr-defined]  # TIFF images have it
+            found.append(page)
+    image.seek(0)
+    return tuple(found) or (0,)

@@ -1,0 +1,185 @@
+"""What the folders of a tree say of its images: official parts, classes, and what lies beside them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convae.data.labels import PART_NAMES, numbered
+from convae.data.sources.base import PARTS, Column
+
+CONTAINERS = frozenset({"images", "image", "imgs", "img", "jpegimages", "jpegs", "jpeg", "jpg", "png"})
+"""Folders that hold images and name no class."""
+_COMPANIONS = frozenset({"masks", "mask", "labels", "label", "annotations", "gt", "groundtruth", "segmentations"})
+"""Folders that name no class where a container lies beside them."""
+_UNLABELLED = frozenset({"unlabeled", "unlabelled"})
+_FILLERS = frozenset({"set", "data", "dataset", "images", "image", "imgs", "img", "split", "part", ""})
+_LABELLED = 0.5
+"""Fewer of the training images than this share in class folders, and the folders are no classes."""
+
+Dirs = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What folders say.
+
+    Attributes:
+        classes: the class of each image, -1 where its place names none; None where no folder is a class.
+        parts: (images,) official part, counted as in `PARTS`; None where there are none.
+        notes: what was found and what has no class or part, a sentence each.
+    """
+
+    classes: Column | None
+    parts: NDArray[np.int8] | None
+    notes: tuple[str, ...]
+
+
+def read_layout(paths: Sequence[str], annotations: Mapping[str, Mapping[str, str]]) -> Layout:
+    """What the folders of image files say.
+
+    Args:
+        paths: of the images within their root, with `/` between their parts.
+        annotations: by the folder of an annotation file, the classes that it gives to names of files.
+    """
+    notes: list[str] = []
+    dirs: list[Dirs] = [tuple(path.split("/")[:-1]) for path in paths]
+    companions = _companions(dirs)
+    dirs = [tuple(name for name in place if not _is_container(name, companions)) for place in dirs]
+    depth = _single(dirs)
+    if depth:
+        notes.append(f"one folder within the other is stepped through: {'/'.join(dirs[0][:depth])}")
+    rest = [place[depth:] for place in dirs]
+    heads = {place[0] for place in rest if place}
+    parts = None
+    if _are_parts(heads):
+        numbers = [(_part(place[0]) or 0) if place else 0 for place in rest]
+        parts = np.array(numbers, np.int8)
+        notes += _part_notes(paths, rest, parts)
+        rest = _inside_parts(rest)
+    texts = [place[0] if place else "" for place in rest]
+    texts = _annotated(paths, texts, annotations, notes)
+    return Layout(_classes(paths, texts, parts, notes), parts, tuple(notes))
+
+
+def read_annotations(text: str) -> dict[str, str]:
+    """The classes that a table of lines `file<TAB>class …` gives to files, as Tiny ImageNet has it."""
+    rows = (line.split("\t") for line in text.splitlines())
+    return {row[0].strip(): row[1].strip() for row in rows if len(row) > 1}
+
+
+def _companions(dirs: Iterable[Dirs]) -> set[str]:
+    """The names of folders that lie beside a container and belong to it, such as masks."""
+    beside: dict[Dirs, set[str]] = {}
+    for place in set(dirs):
+        for level, name in enumerate(place):
+            beside.setdefault(place[:level], set()).add(name.lower())
+    return {name for names in beside.values() if names & CONTAINERS for name in names & _COMPANIONS}
+
+
+def _is_container(name: str, companions: set[str]) -> bool:
+    return name.lower() in CONTAINERS or name.lower() in companions
+
+
+def _single(dirs: Sequence[Dirs]) -> int:
+    """How many folders all images share, one within the other, before the one that is the only class."""
+    depth = 0
+    while all(len(place) > depth for place in dirs) and len(names := {place[depth] for place in dirs}) == 1:
+        if any(len(place) == depth + 1 for place in dirs) and _part(names.pop()) is None:
+            break
+        depth += 1
+    return depth
+
+
+def _part(name: str) -> int | None:
+    """The part that a folder's name says: `train`, `Test`, `val2017`, `training_set`."""
+    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word not in _FILLERS]
+    return PART_NAMES.get(words[0]) if len(words) == 1 else None
+
+
+def _are_parts(heads: set[str]) -> bool:
+    found = {_part(name) for name in heads} - {None}
+    unlabelled = any(name.lower() in _UNLABELLED for name in heads)
+    return len(found) > 1 or (len(found) == 1 and unlabelled)
+
+
+def _part_notes(paths: Sequence[str], rest: Sequence[Dirs], parts: NDArray[np.int8]) -> list[str]:
+    """Which parts were found, and what lies beside them."""
+    counts = np.bincount(parts, minlength=len(PARTS)).tolist()
+    listed = ", ".join(f"{name} {count:,}" for name, count in zip(PARTS, counts, strict=True) if count)
+    notes = [f"official parts by their folders: {listed}"]
+    beside = [path for path, place in zip(paths, rest, strict=True) if not place or _part(place[0]) is None]
+    if beside:
+        notes.append(
+            f"{_images(len(beside))} beside the folders of the parts, such as {beside[0]}:"
+            " used for training, without a label"
+        )
+    return notes
+
+
+def _inside_parts(rest: Sequence[Dirs]) -> list[Dirs]:
+    """The folders within each part, single ones stepped through; none for what lies beside the parts."""
+    inner: dict[str, list[Dirs]] = {}
+    for place in rest:
+        if place and _part(place[0]) is not None:
+            inner.setdefault(place[0], []).append(place[1:])
+    # A folder that only some of the parts have on its own is a class there.
+    depth = 1 + min((_single(places) for places in inner.values() if any(places)), default=0)
+    return [place[depth:] if place and place[0] in inner else () for place in rest]
+
+
+def _annotated(
+    paths: Sequence[str], texts: Sequence[str], annotations: Mapping[str, Mapping[str, str]], notes: list[str]
+) -> list[str]:
+    """The classes of folders, and where there is none, those of an annotation file in or above the image's folder."""
+    found = list(texts)
+    used = 0
+    for index, (path, text) in enumerate(zip(paths, texts, strict=True)):
+        pieces = path.split("/")
+        for level in range(len(pieces) - 1, -1, -1) if not text else ():
+            table = annotations.get("/".join(pieces[:level]), {})
+            known = table.get("/".join(pieces[level:]), table.get(pieces[-1]))
+            if known is not None:
+                found[index] = known
+                used += 1
+                break
+    if used:
+        notes.append(f"the classes of {_images(used)} are those of annotation files")
+    return found
+
+
+def _classes(
+    paths: Sequence[str], texts: Sequence[str], parts: NDArray[np.int8] | None, notes: list[str]
+) -> Column | None:
+    """The classes, where enough of the training images have one."""
+    trained = np.ones(len(texts), bool) if parts is None else parts == 0
+    labelled = np.array([bool(text) for text in texts])
+    if not labelled.any():
+        return None
+    if labelled[trained].sum() < _LABELLED * trained.sum():
+        notes.append(
+            f"only {labelled[trained].sum():,} of {trained.sum():,} training images lie in folders of their own:"
+            " the folders are not taken for classes"
+        )
+        return None
+    bare = np.flatnonzero(~labelled)
+    if len(bare):
+        where = Counter("" if parts is None else f" of {PARTS[parts[row]]}" for row in bare)
+        listed = ", ".join(f"{_images(count)}{part}" for part, count in where.items())
+        notes.append(f"without a class, since no class folder holds them: {listed}, such as {paths[bare[0]]}")
+    if parts is not None:
+        known = {text for text, of in zip(texts, trained, strict=True) if of}
+        new = sorted({text for text in texts if text} - known)
+        if new:
+            names = ", ".join(new[:3])
+            notes.append(f"{len(new):,} of the classes have no training images, such as {names}")
+    return numbered(texts)
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image" if count == 1 else f"{count:,} images"

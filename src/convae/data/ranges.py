@@ -1,0 +1,261 @@
+"""From which values to which an image's values go, and what becomes 0 and 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import AfterValidator
+
+from convae.core.errors import DataError
+from convae.data.pixels import Kind, Pixels, as_kind
+
+if TYPE_CHECKING:
+    from convae.data.headers import Header
+    from convae.data.split import Split
+
+_DIM = 0.5
+"""Where all images of a kind go through less of their range, it is not their own."""
+_SLIVER = {8: 1 / 16, 16: 0.26, 32: 1 / 16}
+"""As `_DIM`, of single images, by the bits of their values: of 16 bits, cameras fill 10 to 14."""
+_FEW = 15
+"""Values up to this number are counts or classes, such as those of masks; above, they fill a number of bits."""
+
+
+def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+    if not (math.isfinite(value[0]) and math.isfinite(value[1]) and value[0] < value[1]):
+        raise ValueError("needs two numbers, the smaller one first, such as [0, 4095]")
+    return value
+
+
+ValueRange = Annotated[tuple[float, float], AfterValidator(_ascending)]
+"""The values that become 0 and 1."""
+
+
+class Facts(NamedTuple):
+    """What one image was before it was brought to the store's form.
+
+    Attributes:
+        bits: of a value in the file.
+        low, high: its smallest and largest value there, transparency apart.
+        bottom, top: the values there that became 0 and 1.
+        left_out: further pages of its file that are not used.
+        transparent: whether it has transparency.
+    """
+
+    bits: int
+    low: float
+    high: float
+    bottom: float
+    top: float
+    left_out: int = 0
+    transparent: bool = False
+
+
+def common_kind(kinds: set[Kind], channels: set[int]) -> Kind:
+    """The type in which images of several types are stored: of grey ones the widest, of colours the narrowest."""
+    order: list[Kind] = ["uint8", "uint16", "float32"]
+    choose = min if channels - {1} else max
+    return order[choose(order.index(kind) for kind in kinds)]
+
+
+def raw_values(image: Image.Image | NDArray[Any]) -> Image.Image | NDArray[Any]:
+    """A grey Pillow image of more than 8 bits as the array (height, width, 1) of its values; all else as it is."""
+    if isinstance(image, Image.Image) and (image.mode in {"I", "F"} or image.mode.startswith("I;16")):
+        return np.array(image)[..., None]
+    return image
+
+
+def measure(pixels: Image.Image | NDArray[Any], header: Header | None, span: tuple[float, float] | None) -> Facts:
+    """The facts of an image as a source gives it.
+
+    Args:
+        pixels: as `raw_values` gives them.
+        header: of its file; None where the values' type says all.
+        span: the range asked for.
+    """
+    bits = pixels.dtype.itemsize * 8 if isinstance(pixels, np.ndarray) else 8
+    bits, transparent = (bits, False) if header is None else (header.bits, header.transparent)
+    low, high = _extremes(pixels)
+    if _was_cut(pixels, bits):
+        low, high = low * 257, high * 257
+    bottom, top = _span(pixels, bits, span)
+    return Facts(bits, low, high, bottom, top, 0, transparent)
+
+
+def spread(
+    pixels: Image.Image | NDArray[Any], bits: int | None, span: tuple[float, float] | None, kind: Kind
+) -> Image.Image | Pixels:
+    """An image's values over the range of a type, where that is not their own range already.
+
+    Args:
+        pixels: as `raw_values` gives them.
+        bits: of a value in the file; None for those of the type.
+        span: the values that become 0 and 1; by default those of the type. An image of a type that does not reach so
+            far keeps the range of its type.
+        kind: the type wanted.
+
+    Raises:
+        DataError: there are values outside, or no range at all.
+    """
+    bits = bits or (pixels.dtype.itemsize * 8 if isinstance(pixels, np.ndarray) else 8)
+    bottom, top = _span(pixels, bits, span)
+    if isinstance(pixels, Image.Image):
+        if (bottom, top) == _own(pixels, 8) or (span is None and _was_cut(pixels, bits)):
+            return pixels
+        image = (
+            pixels
+            if pixels.mode in {"L", "RGB"}
+            else pixels.convert("L" if len(pixels.getbands()) == 1 and pixels.mode != "P" else "RGB")
+        )
+        values: NDArray[Any] = np.array(image).reshape(image.height, image.width, -1)
+        pixels = values.astype(np.uint16) * np.uint16(257) if _was_cut(image, bits) else values
+    if pixels.dtype == np.bool_ or (pixels.dtype in (np.uint8, np.uint16) and (bottom, top) == _own(pixels, 16)):
+        return as_kind(np.ascontiguousarray(pixels), kind)
+    low, high = pixels.min(), pixels.max()
+    if not (low >= bottom and high <= top):
+        if np.isnan(low) or np.isnan(high):
+            raise DataError("holds values that are no numbers (NaN)")
+        remedy = "give the source a `range`" if span is None else "widen its `range`"
+        raise DataError(f"holds values from {low:g} to {high:g}, outside [{bottom:g}, {top:g}]: {remedy}")
+    shares = pixels if (bottom, top) == (0, 1) else (pixels.astype(np.float64) - bottom) / (top - bottom)
+    return as_kind(np.ascontiguousarray(shares, np.float32), kind)
+
+
+def _was_cut(pixels: Image.Image | NDArray[Any], bits: int) -> bool:
+    """Whether Pillow gave 8 of the bits that colours have in their file."""
+    return isinstance(pixels, Image.Image) and bits > 8  # a byte
+
+
+def _own(pixels: Image.Image | NDArray[Any], bits: int) -> tuple[float, float]:
+    """The range of an image's own type."""
+    if isinstance(pixels, Image.Image):
+        return (0, 65535) if _was_cut(pixels, bits) else (0, 255)
+    if pixels.dtype == np.bool_ or np.issubdtype(pixels.dtype, np.floating):
+        return (0, 1)
+    if pixels.dtype == np.uint8:
+        return (0, 255)
+    return (0, 2**bits - 1 if 8 < bits < 16 else 65535)
+
+
+def _span(pixels: Image.Image | NDArray[Any], bits: int, span: tuple[float, float] | None) -> tuple[float, float]:
+    """The values that become 0 and 1."""
+    own = _own(pixels, bits)
+    if span is None:
+        return own
+    small = isinstance(pixels, Image.Image) or pixels.dtype in (np.uint8, np.uint16)
+    return own if small and span[1] > own[1] else span
+
+
+def _extremes(pixels: Image.Image | NDArray[Any]) -> tuple[float, float]:
+    """The smallest and largest value, those of transparency apart."""
+    if isinstance(pixels, np.ndarray):
+        return float(pixels.min()), float(pixels.max())
+    image = pixels.convert("RGB") if pixels.mode in {"P", "PA"} else pixels
+    found: Any = image.getextrema()
+    if len(image.getbands()) == 1:
+        found = (found,)
+    bands = [extremes for band, extremes in zip(image.getbands(), found, strict=True) if band not in {"A", "a"}]
+    return float(min(low for low, _ in bands)), float(max(high for _, high in bands))
+
+
+def range_notes(split: Split) -> list[str]:
+    """What a person should know of the values of a split's images, a sentence each.
+
+    That is: images that use a sliver of their type's range, images of several bit depths, values that were stored with
+    fewer bits than they have, and pages that are not used.
+    """
+    facts = split.facts
+    notes: list[str] = []
+    kinds = {
+        (bits, bottom, top): (facts["bits"] == bits) & (facts["bottom"] == bottom) & (facts["top"] == top)
+        for bits, bottom, top in np.unique(facts[["bits", "bottom", "top"]]).tolist()
+    }
+    for (bits, bottom, top), chosen in kinds.items():
+        found = _slivers(facts["low"], facts["high"], chosen, bits, bottom, top)
+        if found.any():
+            notes.append(_sliver_note(split, found, int(chosen.sum()), (bits, bottom, top)))
+    depths = {int(bits): int((facts["bits"] == bits).sum()) for bits in np.unique(facts["bits"])}
+    if len(depths) > 1:
+        listed = ", ".join(f"{count:,} of {bits} bits" for bits, count in depths.items())
+        notes.append(f"images of several bit depths, each spread over its own range: {listed}")
+    cut = facts["bits"] > 8 * np.dtype(split.kind).itemsize
+    if cut.any():
+        notes.append(
+            f"{_count(cut, split)} more than {8 * np.dtype(split.kind).itemsize} bits a value and are stored with"
+            f" fewer, such as {split.key(int(cut.argmax()))}"
+        )
+    left_out = facts["left_out"]
+    if left_out.any():
+        of, first = int(left_out.sum()) + len(split), split.key(int((left_out > 0).argmax()))
+        notes.append(
+            f"{int(left_out.sum()):,} of {of:,} pages are left out: of files of several pages, such as {first}, only"
+            " the first is used; `pages: all`, volume or channels of the source uses them all"
+        )
+    return notes
+
+
+def _slivers(
+    low: NDArray[np.float64], high: NDArray[np.float64], chosen: NDArray[np.bool_], bits: int, bottom: float, top: float
+) -> NDArray[np.bool_]:
+    """Which images of a kind use a sliver of its range: all of them, or single ones."""
+    reach = high[chosen].max() - low[chosen].min()
+    given = top not in {1, 255, 65535, 2**bits - 1}
+    if bits == 1 or reach == 0 or given:
+        return np.zeros_like(chosen)
+    if reach < _DIM * (top - bottom):
+        return chosen
+    limit = _SLIVER.get(bits, _SLIVER[16]) * (top - bottom)
+    found = chosen & (high - bottom <= limit)
+    return found if (high > low)[found].any() else np.zeros_like(chosen)
+
+
+def _sliver_note(split: Split, found: NDArray[np.bool_], of: int, kind: tuple[int, float, float]) -> str:
+    bits, bottom, top = kind
+    low, high = float(split.facts["low"][found].min()), float(split.facts["high"][found].max())
+    count = int(found.sum())
+    which = f"all {count:,}" if count == of == len(split) else f"{count:,} of {len(split):,}"
+    first = split.key(int((found & (split.facts["high"] > split.facts["low"])).argmax()))
+    ending = "" if count < of or low <= bottom else f"{low:g} to "
+    source = split.source.partition(" ")[0]
+    given = f"{{{source}: {{path: ..., range: {list(_suggested(low, high, top))}}}}}"
+    return (
+        f"{which} images have {bits} bits a value but values {ending or 'up to '}{high:g} of {top:g} only, such as"
+        f" {first}: to spread them, give the source a range, as in {given}"
+    )
+
+
+def _suggested(low: float, high: float, top: float) -> tuple[float, float]:
+    """The range that values go through, to the next number of bits where they are integers."""
+    if top <= 1:
+        return 0, float(f"{high:.2g}")
+    whole = int(high) if high <= _FEW else 2 ** math.ceil(math.log2(high + 1)) - 1
+    return (0 if low < high / 2 else int(low)), whole
+
+
+def _count(found: NDArray[np.bool_], split: Split) -> str:
+    count = int(found.sum())
+    return f"all {count:,} images have" if count == len(split) else f"{count:,} of {len(split):,} images have"
+
+
+FACTS = np.dtype(
+    [
+        ("bits", "u1"),
+        ("low", "f8"),
+        ("high", "f8"),
+        ("bottom", "f8"),
+        ("top", "f8"),
+        ("left_out", "i4"),
+        ("transparent", "?"),
+    ]
+)
+"""`Facts` as the store keeps them."""
+
+
+def fact_array(facts: Sequence[Sequence[Any]]) -> NDArray[Any]:
+    """(images,) records of `FACTS`."""
+    return np.array([tuple(each) for each in facts], FACTS)

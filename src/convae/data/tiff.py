@@ -1,0 +1,63 @@
+"""TIFF files whose samples Pillow drops, cuts or misreads, by tifffile, where that is installed (the extra `tiff`)."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from io import BufferedIOBase
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from convae.core.errors import DataError
+from convae.data.headers import Header, tiff_header
+
+SUFFIXES = (".tif", ".tiff")
+_MAGIC = (b"II*\0", b"MM\0*")
+
+
+def is_installed() -> bool:
+    """Whether tifffile is there."""
+    return importlib.util.find_spec("tifffile") is not None
+
+
+def read_tiff_header(file: BufferedIOBase) -> Header | None:
+    """The header of a TIFF file that Pillow cannot open; None where it is no TIFF file."""
+    file.seek(0)
+    head = file.read(8)
+    if head[:4] not in _MAGIC:
+        return None
+    tags = ImageFileDirectory_v2(head)
+    file.seek(tags.next)
+    tags.load(file)
+    return tiff_header(tags) if tags.get(256) and tags.get(257) else None
+
+
+def read_samples(file: BufferedIOBase, header: Header, page: int) -> NDArray[Any]:
+    """All samples of a page as the file has them: (height, width, channels).
+
+    Raises:
+        DataError: tifffile is not there, or cannot read them.
+    """
+    if not is_installed():
+        raise DataError(f"has {header.beyond_pillow}, which need the extra tiff: pip install 'convae[tiff]'")
+    tifffile = importlib.import_module("tifffile")
+    file.seek(0)
+    try:
+        with tifffile.TiffFile(file) as stack:
+            found = stack.pages[page]
+            samples: NDArray[Any] = np.asarray(found.asarray())
+            axes = found.axes
+    except OSError:
+        raise
+    except Exception as error:  # Damaged files, and codecs that are not installed, can raise anything.
+        raise DataError(str(error).partition("\n")[0] or type(error).__name__) from error
+    if axes == "SYX":
+        samples = np.moveaxis(samples, 0, -1)
+    if axes == "YX":
+        samples = samples[..., None]
+    if samples.ndim != 3:
+        raise DataError(f"a page with axes {axes} is no image")
+    return np.ascontiguousarray(samples.astype(samples.dtype.newbyteorder("=")))
