@@ -63,33 +63,78 @@ def test_options_of_a_data_set_reach_it(tmp_path: Path, capsys: pytest.CaptureFi
     assert "did you mean 'size'" in capsys.readouterr().err
 
 
-def test_options_may_be_written_as_in_a_recipe(
+def test_a_folder_of_several_sizes_is_described_by_its_headers(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str], shared_cache: Path
+) -> None:
+    with Image.open(photos / "dogs" / "0.png") as image:
+        image.resize((200, 150)).convert("RGB").save(photos / "dogs" / "large.jpg")
+        image.resize((50, 40)).save(photos / "sheet.tif", save_all=True, append_images=[image, image])
+    Image.new("RGBA", (60, 70)).save(photos / "cats" / "logo.webp")
+    (photos / "cats" / "broken.png").write_text("no image")
+    before = {path.name for path in (shared_cache / "stores").glob("*")}
+    run("data", photos)
+    said = capsys.readouterr()
+    for fact in (
+        "10", "10×12 … 150×200", "10×12: 6", "40×50: 1", "PNG: 6", "TIFF: 1", "L: 7", "RGB: 1", "RGBA: 1", "8: 9",
+        "11 in 9 files, 1 of which", "1 of 9 images, laid over white", "cats: 5; dogs: 4; without one: 1", "broken.png",
+        "proposed size",
+    ):  # fmt: skip
+        assert fact in said.out, fact
+    assert {path.name for path in (shared_cache / "stores").glob("*")} == before, "nothing is decoded"
+    assert "pages: all" in said.err
+    (option,) = [word for word in said.err.split() if word.startswith("size=")]
+    for spelling in (option, f"data.{option}"):
+        run("data", photos, spelling)
+        assert f"3×{option[5:]}×{option[5:]}" in capsys.readouterr().out
+
+
+def test_a_contact_sheet_of_several_sizes_needs_one(
     tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Image.open(photos / "dogs" / "0.png") as image:
         image.resize((20, 20)).save(photos / "dogs" / "large.png")
     run("data", photos, "--out", tmp_path, code=2)
-    told = capsys.readouterr().err
-    (option,) = [word for word in told.replace(", 64]", ",64]").split() if "=" in word]
-    run("data", photos, option, "--out", tmp_path)
-    assert "1×64×64" in capsys.readouterr().out
+    assert "size=16" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_dark_images_of_16_bits_are_told_with_the_range_that_lights_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("kind", "top", "option"),
+    [("uint16", 4095, "[0, 4095]"), ("uint16", 300, "[0, 511]"), ("uint8", 1, "[0, 1]"), ("uint8", 60, "[0, 63]")],
+)
+@pytest.mark.parametrize("suffix", ["npy", "tif", "csv"])
+def test_images_of_a_sliver_of_their_range_are_named_with_the_range_that_spreads_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, top: int, option: str, suffix: str
 ) -> None:
-    cells = np.random.default_rng(0).integers(300, 7100, (9, 8, 8), dtype=np.uint16)
-    cells[0, 0, :2] = 300, 7100
-    np.save(tmp_path / "cells.npy", cells)
-    run("data", tmp_path / "cells.npy", "--out", tmp_path)
+    cells = np.random.default_rng(0).integers(0, top + 1, (9, 8, 8)).astype(kind)
+    cells[:, 0, :2] = 0, top
+    place = tmp_path / "cells" / "a.npy"
+    place.parent.mkdir()
+    if suffix == "npy":
+        np.save(place, cells)
+    else:
+        for number, cell in enumerate(cells):
+            Image.fromarray(cell).save(tmp_path / "cells" / f"{number}.tif")
+        place = tmp_path / "cells"
+    if suffix == "csv":
+        place = place / "table.csv"
+        place.write_text("path\n" + "".join(f"{number}.tif\n" for number in range(9)))
+    run("data", place)
     told = capsys.readouterr().err
-    assert "their values reach 11% of what 16 bits hold" in told
-    source = told[told.index("{arrays") :].strip().replace("...", str(tmp_path / "cells.npy"))
-    assert "range: [300, 7100]" in source
-    run("data", source, "--out", tmp_path, "--force")
+    for fact in ("all 9", f"{top} of {65535 if kind == 'uint16' else 255}", option):
+        assert fact in told
+    source = told[told.index("{") :].strip().replace("...", str(place))
+    run("data", source, "--out", tmp_path)
     said = capsys.readouterr()
-    assert "0.0000…1.0000" in said.out
+    assert f"0.0000…{top / int(option[4:-1])}"[:11] in said.out
     assert said.err == ""
-    # A training takes the same words.
+
+
+def test_training_says_what_data_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = np.random.default_rng(0).integers(0, 200, (40, 8, 8), dtype=np.uint16)
+    np.save(tmp_path / "cells.npy", cells)
     options = ("--preset", "torch-vae", "--epochs", "1", "model.max_filters=8", "training.pictures_every=0")
-    run("train", "--data", source, *options, "--out", tmp_path / "run")
+    run("train", "--data", tmp_path / "cells.npy", *options, "--out", tmp_path / "run")
+    assert "range: [0, 255]" in capsys.readouterr().err
+    source = f"{{arrays: {{path: {tmp_path / 'cells.npy'}, range: [0, 255]}}}}"
+    run("train", "--data", source, *options, "--out", tmp_path / "other")
+    assert "range" not in capsys.readouterr().err

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convae.cli._options import DataDir, Force
+from convae.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 64
 _CLASSES = 12
-_DARK = 0.5
-"""Of all that 16 bits hold: cameras of 10 to 14 bits and dim specimens are below it."""
 
 
 def data(
@@ -39,39 +39,52 @@ def data(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Decode a data set once, print what is there, and draw a contact sheet if asked to."""
-    from rich.table import Table
+    """Print what a data set holds, and draw a contact sheet if asked to.
 
+    Images of one size, or brought to one by `size=64`, are decoded once and measured. Of images of several sizes, the
+    headers are read.
+    """
     from convae.cli._models import new_files, source_of
-    from convae.cli._screen import notes, results, work_bar, wrote
+    from convae.cli._screen import work_bar, wrote
     from convae.core.config import override, parse
     from convae.data import DataConfig, open_split, statistics
+    from convae.data.report import preview
     from convae.pictures.save import save
 
     given = {"source": source_of(source, "SOURCE")} | ({"dir": str(data_dir)} if data_dir is not None else {})
     # As they are written in a recipe, too.
     config = parse(DataConfig, override(given, [option.removeprefix("data.") for option in options or []]), "data")
     with work_bar() as bar:
+        found = preview(config, bar)
+    if found is not None:
+        again = f"to decode them and see their values, give a size: convae data {source} size={found.size}"
+        _print(found.source, [*found.rows, ("proposed size", str(found.size))], [*found.notes, again])
+        if out is not None:
+            raise ConfigError(f"a contact sheet needs a size: give size={found.size}")
+        return
+    with work_bar() as bar:
         split = open_split(config, "all", progress=bar)
         sheets = new_files(out, [re.sub(r"[^\w.-]+", "-", split.source) + ".png"], force) if out is not None else []
         measured = statistics(split, bar)
         rows = _rows(split, config, measured)
-    table = Table(title=split.source, title_justify="left", show_header=False)
-    for name, text in rows:
-        table.add_row(name, text)
-    results.print(table)
-    low, high = float(measured.low.min()), float(measured.high.max())
-    if split.kind == "uint16" and high < _DARK:
-        found = f"[{round(low * 65535)}, {round(high * 65535)}]"
-        notes.print(
-            f"these images are dark: their values reach {high:.0%} of what 16 bits hold; as an array they can fill "
-            f"the range: data.source={{arrays: {{path: ..., range: {found}}}}}",
-            soft_wrap=True,
-            style="yellow",
-        )
+    _print(split.source, rows, split.notes)
     for sheet in sheets:
         save(_sheet(split), sheet)
         wrote(sheet)
+
+
+def _print(title: str, rows: list[tuple[str, str]], sentences: Sequence[str]) -> None:
+    """A table of what there is, and below it what one should know of it."""
+    from rich.table import Table
+
+    from convae.cli._screen import notes, results
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, text in rows:
+        table.add_row(name, text)
+    results.print(table)
+    for sentence in sentences:
+        notes.print(sentence, soft_wrap=True, style="yellow")
 
 
 def _sheet(split: Split) -> Image:
@@ -91,6 +104,7 @@ def _sheet(split: Split) -> Image:
 def _rows(split: Split, config: DataConfig, measured: Statistics) -> list[tuple[str, str]]:
     """Names of figures and the figures."""
     from convae.core.names import shape_text
+    from convae.data.report import transparency_text
 
     smallest, largest = split.original_sizes.min(0).tolist(), split.original_sizes.max(0).tolist()
     sizes = (
@@ -109,12 +123,17 @@ def _rows(split: Split, config: DataConfig, measured: Statistics) -> list[tuple[
         ("mean", " ".join(f"{value:.4f}" for value in measured.mean)),
         ("standard deviation", " ".join(f"{value:.4f}" for value in measured.std)),
     ]
+    transparent = int(split.facts["transparent"].sum())
+    if transparent and split.shape[0] != len("RGBA"):
+        rows.append(("transparency", transparency_text(transparent, len(split))))
     for name, column in split.columns.items():
         values = column.values[column.values >= 0]
         kinds = sorted(set(values.tolist()))
         named = [str(kind) if column.classes is None else column.classes[kind] for kind in kinds]
         listed = "; ".join(f"{text}: {(values == kind).sum():,}" for text, kind in zip(named, kinds, strict=True))
-        rows.append((f"column {name}", listed if len(kinds) <= _CLASSES else f"{len(kinds):,} different values"))
+        text = listed if len(kinds) <= _CLASSES else f"{len(kinds):,} different values"
+        missing = len(column.values) - len(values)
+        rows.append((f"column {name}", text + (f"; without one: {missing:,}" if missing else "")))
     skipped = f"{len(split.skipped):,} (listed in {split.folder / 'skipped.csv'})" if split.skipped else "none"
     disk = sum(path.stat().st_size for path in split.folder.iterdir())
     return [*rows, ("skipped", skipped), ("on the disk", f"{disk / 1e6:,.1f} MB in {split.folder}")]

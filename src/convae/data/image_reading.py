@@ -171,7 +171,7 @@ def _identified(file: io.BufferedIOBase, megapixels: float) -> tuple[Image.Image
     """The image in a file, or None where only its header can be read."""
     image: Image.Image | None
     try:
-        image = Image.open(file)
+        image = Image.open(file)  # type: ignore[arg-type]  # a file for bytes is one
     except UnidentifiedImageError as error:
         image, header = None, tiff.read_tiff_header(file)
         if header is None:

@@ -51,6 +51,7 @@ class Split:
         label: the column that counts as the label.
         augment: what happens to the images in training.
         parts: what part each image is in, where the split is all of them.
+        notes: what a person should know of how the images came to be these, a sentence each.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Split:
         label: str | None = None,
         augment: AugmentConfig = _UNCHANGED,
         parts: Sequence[str] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.augment = augment
@@ -78,6 +80,7 @@ class Split:
         self._form = store.form
         self._chosen = chosen
         self._parts = parts
+        self._notes = notes
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -150,7 +153,7 @@ class Split:
     @property
     def notes(self) -> list[str]:
         """What a person should know of the data before trusting a figure, a sentence each."""
-        return [*self._store.notes, *range_notes(self)]
+        return [*self._notes, *self._store.notes, *range_notes(self)]
 
     @cached_property
     def content_hash(self) -> str:
@@ -212,6 +215,9 @@ def open_split(
         raise DataError(f"{source.name}: its images have several sizes: set data.size, such as data.size=[64, 64]")
     if own.size is not None and len(sizes) != len(own.size):
         raise DataError(f"{source.name}: data.size is {shape_text(sizes)}, but its images are {shape_text(own.size)}")
+    notes = []
+    if config.size is None and own.size is None:
+        notes.append(f"images of several sizes are brought to {shape_text(sizes)}: data.size sets another size")
     store = open_store(source, fingerprint, Form(sizes, depth, config.fit, own.kind), progress)
     label = config.label or store.label
     if label is not None and label not in store.columns:
@@ -221,10 +227,10 @@ def open_split(
         parts = np.empty(len(store), object)
         for name, held in cut.rows.items():
             parts[held] = name
-        return Split(split, source.name, store, np.arange(len(store)), "all", label, parts=parts.tolist())
+        return Split(split, source.name, store, np.arange(len(store)), "all", label, parts=parts.tolist(), notes=notes)
     rows, chosen = cut.rows[split], cut.chosen[split]
     if not len(rows):
         remedy = f"data.{split} is {getattr(config, split)}" if split != "train" else "all are held out"
         raise DataError(f"{source.name}: no {split} images among its {len(store)}: {remedy}")
     augment = config.augment if split == "train" else _UNCHANGED
-    return Split(split, source.name, store, rows, chosen, label, augment)
+    return Split(split, source.name, store, rows, chosen, label, augment, notes=notes)

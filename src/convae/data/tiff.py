@@ -31,7 +31,7 @@ def read_tiff_header(file: BufferedIOBase) -> Header | None:
         return None
     tags = ImageFileDirectory_v2(head)
     file.seek(tags.next)
-    tags.load(file)
+    tags.load(file)  # type: ignore[arg-type]  # a file for bytes is one
     return tiff_header(tags) if tags.get(256) and tags.get(257) else None
 
 

@@ -112,6 +112,8 @@ class Trainer:
             slow = notice(self._options.precision, self.experiment.device)
             if slow:
                 self._observer.noted(slow)
+            for sentence in self.experiment.batches.split.notes if self.state.step == 0 else ():
+                self._note(sentence)
             try:
                 while self.stopped and not self._ranks.stops(now=True):
                     self._frozen.train()
