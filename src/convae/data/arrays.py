@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.errors import DataError
-from convae.data.reading import open_regular
+from convae.core.files import open_regular
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.errors import DataError
+from convae.core.files import open_regular
 from convae.core.names import shape_text
 from convae.core.progress import Progress
 from convae.data.download import Remote
 from convae.data.published import PublishedSource
-from convae.data.reading import open_regular
 from convae.data.sources.base import PARTS, Column, Listing, Record, Survey
 
 _GZIP = b"\x1f\x8b"
@@ -75,10 +75,7 @@ def idx_shape(path: Path, axes: int) -> tuple[int, ...]:
 def _opened(path: Path) -> Iterator[BufferedIOBase]:
     """The content of a file, unpacked where it is packed: browsers unpack `.gz` files and leave their names."""
     with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(open_regular(path))
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
+        file = stack.enter_context(open_regular(path))
         packed = file.read(len(_GZIP)) == _GZIP
         file.seek(0)
         yield stack.enter_context(gzip.GzipFile(fileobj=file)) if packed else file

@@ -21,13 +21,13 @@ from convae.core.progress import Progress
 from convae.data import tiff
 from convae.data.headers import Header
 from convae.data.identity import content_digest
-from convae.data.image_reading import MEGAPIXELS, decode, header_of
+from convae.data.image_reading import MEGAPIXELS, decode, header_of, header_or_reason
 from convae.data.images import with_channels
 from convae.data.pixels import Kind
 from convae.data.places import Places
 from convae.data.ranges import common_kind
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
-from convae.data.world import is_of_the_world, patiently, world_error
+from convae.data.world import patiently, world_error
 
 SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff"}
@@ -171,12 +171,7 @@ class ImageFiles(Source):
         path = self._root / self._paths[row]
         if self._refusal(row):
             return self._refusal(row)
-        try:
-            return patiently(lambda: header_of(path, self._megapixels))
-        except DataError as error:
-            if is_of_the_world(error):
-                raise world_error(str(path), error) from error
-            return str(error)
+        return header_or_reason(path, self._megapixels, str(path))
 
     def _expanded(
         self,

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, _imaging
 
 from convae.core.errors import DataError
+from convae.core.files import open_regular
 from convae.data import jpeg, tiff
 from convae.data.headers import Header, orientation, oriented_size, read_header
 from convae.data.pixels import picture
-from convae.data.reading import open_regular
+from convae.data.world import is_of_the_world, patiently, world_error
 
 MEGAPIXELS = 80.0
 """Larger images are refused: a small file may claim pixels that fill the memory."""
@@ -122,6 +123,20 @@ def header_of(content: Path | bytes, megapixels: float) -> Header:
     """
     with _file(content) as file:
         return _identified(file, megapixels)[1]
+
+
+def header_or_reason(content: Path | bytes, megapixels: float, name: str) -> Header | str:
+    """What the header of an image file says, or what is wrong with the file.
+
+    Raises:
+        DataError: the world failed, and did so again.
+    """
+    try:
+        return patiently(lambda: header_of(content, megapixels))
+    except DataError as error:
+        if is_of_the_world(error):
+            raise world_error(name, error) from error
+        return str(error)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convae.core.errors import DataError
-from convae.data.reading import read_regular
+from convae.core.files import read_bytes
 
 PATHS = ("path", "file", "file_name", "filename", "image")
 """The columns in which paths are looked for, first to last."""
@@ -23,7 +23,9 @@ def read_manifest(path: Path) -> list[dict[str, str]]:
         DataError: missing, not such a table, without rows, or with a row that is shorter or longer than the header.
     """
     try:
-        text = read_regular(path, _LARGEST).decode("utf-8-sig")
+        text = read_bytes(path, _LARGEST).decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file in UTF-8") from error
     rows = _objects(text, path) if path.suffix.lower() == ".jsonl" else _table(text, path)

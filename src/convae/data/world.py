@@ -6,6 +6,7 @@ open files passes, and must not cost the image for good.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,6 +18,9 @@ PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 _PROBE = 1 << 28
 """Bytes that can be had where it is not memory that is short: a damaged image may ask for any number of them."""
 
+_OF_THE_FILE = frozenset({errno.EINVAL, errno.EISDIR, errno.EFBIG})
+"""Errors that say what a file is: a pipe, a folder, too large."""
+
 _Out = TypeVar("_Out")
 
 
@@ -26,7 +30,7 @@ def is_of_the_world(error: BaseException) -> bool:
     while cause is not None:
         # Pillow's own errors are OSErrors, too, without a number of the system.
         if isinstance(cause, OSError) and cause.errno is not None:
-            return True
+            return cause.errno not in _OF_THE_FILE
         if isinstance(cause, MemoryError) or (isinstance(cause, RuntimeError) and "memory" in str(cause)):
             return _memory_is_short()
         cause = cause.__cause__

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from convae.core.errors import DataError
+from convae.core.files import read_bytes, read_head
 from convae.data.image_files import SUFFIXES, ImageFiles, Megapixels, Pages
 from convae.data.image_reading import MEGAPIXELS
 from convae.data.layout import Layout, read_annotations, read_layout
 from convae.data.manifest import PATHS
 from convae.data.places import Places
 from convae.data.ranges import ValueRange
-from convae.data.reading import open_regular, read_regular
 from convae.data.sources.base import Listing
 from convae.data.world import patiently, world_error
 
@@ -100,7 +100,10 @@ class Folder(ImageFiles):
     def _layout(self) -> Layout:
         tables: dict[str, dict[str, str]] = {}
         for name in self._found.tables:
-            content = read_regular(self._root / name, _LARGEST).decode("utf-8", "surrogateescape")
+            try:
+                content = read_bytes(self._root / name, _LARGEST).decode("utf-8", "surrogateescape")
+            except OSError as error:
+                raise DataError(f"{self._root / name}: cannot be read ({error.strerror or error})") from error
             tables.setdefault(name.rpartition("/")[0], {}).update(read_annotations(content))
         return read_layout(self._paths, tables)
 
@@ -118,11 +121,8 @@ class Folder(ImageFiles):
 
     def _lists(self, name: str) -> bool:
         """Whether a table's header has a column of paths."""
-        try:
-            with open_regular(self._root / name) as file:
-                words = file.readline(1 << 16).decode("utf-8-sig", "replace").lower().replace('"', "").split(",")
-        except (OSError, DataError):
-            return False
+        header = read_head(self._root / name).decode("utf-8-sig", "replace").partition("\n")[0]
+        words = header.lower().replace('"', "").split(",")
         return any(word.strip() in PATHS for word in words)
 
     @cached_property

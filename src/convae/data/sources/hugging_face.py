@@ -16,7 +16,7 @@ from convae.core.names import unknown
 from convae.core.progress import Progress
 from convae.data.headers import Header
 from convae.data.identity import content_digest
-from convae.data.image_reading import MEGAPIXELS, decode, header_of
+from convae.data.image_reading import MEGAPIXELS, decode, header_or_reason
 from convae.data.labels import PART_NAMES, numbered
 from convae.data.places import Places
 from convae.data.ranges import ValueRange, common_kind
@@ -98,13 +98,16 @@ class HuggingFace(Source):
         """The name and header of each image of all parts, or why it has none."""
         for name, part in self._parts.items():
             for row in range(len(part)):
-                try:
-                    header: Header | str = header_of(_content(part[row][self._image]), MEGAPIXELS)
-                except DataError as error:
-                    header = str(error)
-                yield f"{name}/{row:06d}", header
+                yield f"{name}/{row:06d}", self._header(part[row][self._image], f"{self.name}: {name}/{row:06d}")
                 if progress is not None and row % 256 == 255:
                     progress(row + 1, len(part), f"surveying {self.name} (images)")
+
+    def _header(self, value: Any, where: str) -> Header | str:
+        try:
+            content = _content(value)
+        except DataError as error:
+            return str(error)
+        return header_or_reason(content, MEGAPIXELS, where)
 
     def listing(self) -> Listing:
         """The rows of all parts, one after the other."""
