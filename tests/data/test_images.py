@@ -216,7 +216,7 @@ def test_what_is_no_image_is_refused(tmp_path):
         ("empty.png", "not an image"),
         ("text.png", "not an image"),
         ("none.png", "No such file"),
-        ("", "not a file"),
+        ("", "directory"),
     ):
         with pytest.raises(DataError, match=reason):
             load(tmp_path / name)

@@ -78,7 +78,7 @@ def _opened(path: Path) -> Iterator[BufferedIOBase]:
         file = stack.enter_context(open_regular(path))
         packed = file.read(len(_GZIP)) == _GZIP
         file.seek(0)
-        yield stack.enter_context(gzip.GzipFile(fileobj=file)) if packed else file
+        yield stack.enter_context(gzip.GzipFile(fileobj=file)) if packed else file  # type: ignore[misc]  # both are buffered
 
 
 def _header(file: BufferedIOBase, path: Path, axes: int) -> tuple[int, ...]:

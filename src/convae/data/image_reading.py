@@ -174,7 +174,7 @@ def _file(content: Path | bytes) -> Iterator[io.BufferedIOBase]:
     try:
         # Given a name, Pillow maps raw TIFF pixels into memory and mixes up the sizes of those that lie on their side.
         with open_regular(content) if isinstance(content, Path) else io.BytesIO(content) as file:
-            yield file
+            yield file  # type: ignore[misc]  # both are buffered
     except DataError:
         raise
     except Exception as error:  # A damaged file can raise anything inside Pillow's many decoders.
