@@ -81,7 +81,7 @@ def test_codebook_collapse_is_named_once_with_a_remedy(tmp_path: Path) -> None:
 
     run = train(recipe("gradient", restart=0), out=tmp_path / "run", observer=Far())
     (note,) = run.notes
-    assert note.startswith("codebook collapse: 1 of 16 entries are in use")
+    assert note.startswith("codebook collapse: 1 of 16 ")
     assert "raise restart of the bottleneck" in note
 
 

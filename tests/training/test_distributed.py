@@ -51,7 +51,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    """What was measured; a note says it where another number of processes continued."""
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in found if row["split"] != "note"]
 
 
 def assert_alike(one: Path, other: Path, within: float = 2e-4) -> None:
@@ -85,8 +87,9 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step_and_one_goes_on(
     assert_alike(runs / "whole", runs / name)
 
 
-def test_what_one_began_two_go_on_with(runs: Path) -> None:
+def test_what_one_began_two_go_on_with_and_say_so(runs: Path) -> None:
     assert_alike(runs / "whole", runs / "alone")
+    assert "processes 2 instead of 1" in (runs / "alone" / "metrics.jsonl").read_text()
 
 
 def test_more_processes_than_images_in_a_batch_are_refused_in_one_sentence(runs: Path) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from convae.cli._streams import steady_streams
 from convae.core.errors import ConvaeError, ToldElsewhereError
+from convae.core.memory import is_out_of_memory
 from convae.core.names import printable
 from convae.core.registry import Registry
 from convae.core.version import VERSION
@@ -83,6 +84,14 @@ def _run(arguments: list[str] | None) -> int:
         return _USAGE
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _say(
+            "out of memory: give a smaller --batch-size or smaller images, or free memory that other programs take; "
+            "for training, `convae fit` finds the largest batch size"
+        )
+        return _USAGE
     return code if isinstance(code, int) else 0
 
 

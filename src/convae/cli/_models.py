@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +41,12 @@ def _data_dir(run: Path) -> str | None:
     from convae.core.documents import read_mapping
     from convae.core.errors import ConvaeError
 
-    try:
-        place = read_mapping(run / "recipe.yaml")["data"]["dir"]
-    except (ConvaeError, LookupError, TypeError):
-        return None
-    return place if isinstance(place, str) and Path(place).is_dir() else None
+    # The best and the last model of a run lie in it.
+    for folder in (run, run.parent):
+        with contextlib.suppress(ConvaeError, LookupError, TypeError):
+            place = read_mapping(folder / "recipe.yaml")["data"]["dir"]
+            return place if isinstance(place, str) and Path(place).is_dir() else None
+    return None
 
 
 def open_images(model: VAE, data: str | None, data_dir: Path | None, split: str, progress: Progress) -> Split:

@@ -28,6 +28,12 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="The run folder, new or empty; otherwise a new one in runs/.")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Train on from the weights of this run or saved model, in a new run; without a recipe, by that run's."
+        ),
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print the plan and draw every schedule, without training.")
@@ -43,6 +49,7 @@ def train(
     overrides = [word for word in arguments or [] if "=" in word]
     given: dict[str, Any] = {
         "data.source": source_of(data, "--data") if data is not None else None,
+        "start.model": str(start) if start is not None else None,
         "data.dir": str(data_dir) if data_dir is not None else None,
         "model.preset": preset,
         "model.latent": latent,
@@ -56,13 +63,31 @@ def train(
     if len(files) > 1:
         raise ConfigError(f"more than one recipe: {', '.join(files)}; an option of it is written key.path=value")
     if resume is not None and (files or options or overrides or dry_run or out is not None):
-        raise ConfigError("--resume goes on with a run as it was: give no recipe and no other option with it")
+        raise ConfigError(
+            "--resume continues a run as it was: give no recipe and no other option with it. With other options, train "
+            f"on in a new run: convae train --start {resume} {' '.join(options + overrides)}".rstrip()
+        )
+    if start is not None and not files:
+        files = _recipe_of(start, data)
     if resume is None and not files and data is None:
         raise ConfigError("give a recipe file or --data; for example: convae train --data digits")
     recipe = files[0] if files else None
     if dry_run:
         return _preview(recipe, options + overrides, out)
     return _train(recipe, options + overrides, out, resume)
+
+
+def _recipe_of(start: Path, data: str | None) -> list[str]:
+    """The recipe of the run that a model is of, to train it on by.
+
+    Raises:
+        ConfigError: it is a saved model of no run, and there are no data to train it on.
+    """
+    start = start.expanduser()
+    found = [folder / "recipe.yaml" for folder in (start, start.parent) if (folder / "recipe.yaml").is_file()]
+    if not found and data is None:
+        raise ConfigError(f"--start {start}: is no run, whose data and recipe could be used: give --data or a recipe")
+    return [str(path) for path in found[:1]]
 
 
 def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
@@ -115,7 +140,11 @@ def _train(recipe: str | None, overrides: list[str], out: Path | None, resumed: 
         else:
             run = train(recipe or {}, overrides=overrides, out=out, observer=Screen(bar), progress=bar)
     if not run.first:
-        return 130 if run.stopped else 0
+        return 130 if run.stopped and not run.out_of_time else 0
+    if run.out_of_time:
+        notes.print(f"time is up; continue with: convae train --resume {run.path}", soft_wrap=True)
+        wrote(run.path)
+        return 0
     if run.stopped:
         notes.print(f"stopped and saved; go on with: convae train --resume {run.path}", soft_wrap=True)
         return 130

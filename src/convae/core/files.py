@@ -133,6 +133,24 @@ def encode_text(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that takes the place of `path`, whole, when the block ends without an error.
+
+    For content that is too large for `write_bytes`.
+    """
+    place = temporary(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield place
+            sync(place)
+            place.replace(path)
+            sync(path.parent)
+        finally:
+            _remove(place)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically, as `encode_text` has it."""
     write_bytes(path, encode_text(text))

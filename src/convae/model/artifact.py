@@ -109,8 +109,8 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 
 def _load(folder: Path, device: torch.device | str) -> VAE:
     """The model of an artifact folder."""
+    stored = read_config(folder)
     try:
-        stored = parse(Stored, read_sealed(folder / CONFIG, FORMAT), "its content")
         model = VAE(stored.model)
     except (ConfigError, ShapeError) as error:
         raise ArtifactError(
@@ -130,6 +130,19 @@ def _load(folder: Path, device: torch.device | str) -> VAE:
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.to(device).eval()
+
+
+def read_config(path: str | Path) -> Stored:
+    """The description and metadata of an artifact or a run's best model, without its weights.
+
+    Raises:
+        ArtifactError: there is no artifact, or its description is damaged or of a later format.
+    """
+    config = find(Path(path)) / CONFIG
+    try:
+        return parse(Stored, read_sealed(config, FORMAT), "its content")
+    except ConfigError as error:
+        raise ArtifactError(f"{config}: describes no model that this version can build ({brief(error)})") from error
 
 
 def find(path: Path) -> Path:

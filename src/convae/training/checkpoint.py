@@ -1,7 +1,7 @@
 """Checkpoints: all that a run needs to go on as if it had never stopped.
 
     checkpoints/step-00001200/
-      state.json              how far the run is, figures of the running epoch, a SHA-256 of each tensor and of itself
+      state.json              how far the run is, its recipe, the machine, a SHA-256 of each tensor and of itself
       tensors.safetensors     model, optimiser, averaged weights
 
 A checkpoint appears whole or not at all. Generators have no state to save, since all randomness is counted.
@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
@@ -31,7 +31,7 @@ from convae.training.health import Skips
 from convae.training.precision import Scaling
 from convae.training.sharding import cut_like, gathered, load_whole
 
-FORMAT = 2
+FORMAT = 3
 STATE = "state.json"
 TENSORS = "tensors.safetensors"
 STOPPED = "-stopped"
@@ -58,6 +58,7 @@ class TrainingState:
         scaling: of the loss, in fp16.
         halvings: how often the run was rolled back and the learning rate halved.
         collapsed: validations in a row that found a collapsed posterior.
+        diverged: validations in a row that found a model that diverged.
     """
 
     step: NonNegative = 0
@@ -75,9 +76,51 @@ class TrainingState:
     scaling: Scaling = field(default_factory=Scaling)
     halvings: int = 0
     collapsed: int = 0
+    diverged: int = 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the rounding of a run depends on, beside its recipe and data.
+
+    Attributes:
+        threads: in which torch computes.
+        instructions: that torch's kernels use, such as `AVX2`.
+        torch_version: of the library.
+        device: `cpu`, or the name of the GPU.
+        processes: that train together.
+    """
+
+    threads: int
+    instructions: str
+    torch_version: str
+    device: str
+    processes: int
+
+    @classmethod
+    def here(cls, device: torch.device, processes: int) -> Machine:
+        """The one that this process computes on."""
+        return cls(
+            threads=torch.get_num_threads(),
+            instructions=torch.backends.cpu.get_cpu_capability(),
+            torch_version=str(torch.__version__),
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            processes=processes,
+        )
+
+    def changes(self, before: Machine) -> str | None:
+        """A sentence on what is different from the machine before; None where nothing is."""
+        own, old = asdict(self), asdict(before)
+        found = [
+            f"{name.replace('_', ' ')} {own[name]} instead of {old[name]}" for name in own if own[name] != old[name]
+        ]
+        if not found:
+            return None
+        return f"{', '.join(found)}: from here on the run equals an uninterrupted one up to rounding, not bit for bit"
 
 
 _STATES, _DIGESTS = TypeAdapter(TrainingState), TypeAdapter(dict[str, str])
+_RECIPES, _MACHINES = TypeAdapter(dict[str, Any]), TypeAdapter(Machine)
 
 
 @dataclass(frozen=True)
@@ -87,11 +130,15 @@ class Checkpoint:
     Attributes:
         path: where it lies.
         state: how far the run is.
-        tensors: of the model, the optimiser and the averaged weights, by name.
+        recipe: of the run, as it was when the checkpoint was written.
+        machine: that it was written on.
+        tensors: of the model, the optimiser and the averaged weights, by name; none where only the rest was read.
     """
 
     path: Path
     state: TrainingState
+    recipe: dict[str, Any]
+    machine: Machine
     tensors: dict[str, Tensor]
 
     def put_into(self, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None) -> None:
@@ -140,6 +187,8 @@ def save_checkpoint(
     state: TrainingState,
     tensors: Mapping[str, Tensor],
     *,
+    recipe: Mapping[str, Any],
+    machine: Machine,
     planned: bool,
     keep: int,
 ) -> Path:
@@ -156,7 +205,8 @@ def save_checkpoint(
     with new_folder(path) as place:
         write_bytes(place / TENSORS, to_bytes(stored))
         sha256 = {name: digest(tensor) for name, tensor in stored.items()}
-        write_json(place / STATE, sealed({"format": FORMAT, "state": asdict(state), "sha256": sha256}))
+        facts = {"state": asdict(state), "recipe": recipe, "machine": asdict(machine), "sha256": sha256}
+        write_json(place / STATE, sealed({"format": FORMAT, **facts}))
     kept = {*[old for old in steps(folder) if is_planned(old)][-keep:], path}
     for old in steps(folder):
         if old not in kept:
@@ -180,31 +230,36 @@ def remove_checkpoint(path: Path) -> None:
         shutil.rmtree(path.rename(temporary(path)), ignore_errors=True)
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, with_tensors: bool = True) -> Checkpoint:
     """What a checkpoint holds, checked.
 
     Raises:
-        ArtifactError: it is damaged, or of a later format.
+        ArtifactError: it is damaged, or of another format.
     """
     written = read_sealed(path / STATE, FORMAT)
+    if written["format"] < FORMAT:
+        raise ArtifactError(f"{path}: was written by an earlier version of convae, which can continue it")
     try:
         state = _STATES.validate_python(written.get("state"))
+        recipe = _RECIPES.validate_python(written.get("recipe"))
+        machine = _MACHINES.validate_python(written.get("machine"))
         sha256 = _DIGESTS.validate_python(written.get("sha256"))
     except ValidationError as error:
         raise ArtifactError(f"{path / STATE}: not the state of a training ({error.errors()[0]['msg']})") from error
-    return Checkpoint(path, state, read_tensors(path / TENSORS, sha256))
+    tensors = read_tensors(path / TENSORS, sha256) if with_tensors else {}
+    return Checkpoint(path, state, recipe, machine, tensors)
 
 
 def read_together(ranks: Ranks, read: Callable[[], Checkpoint | None]) -> Checkpoint | None:
     """What `read` gives in the first process, which alone has to see the files, in all of them."""
     found: list[Checkpoint] = []
 
-    def told() -> tuple[Path, TrainingState] | None:
+    def told() -> Checkpoint | None:
         found.extend(filter(None, [read()]))
-        return (found[0].path, found[0].state) if found else None
+        return replace(found[0], tensors={}) if found else None
 
     seen = ranks.from_first(told)
-    return seen and Checkpoint(*seen, ranks.tensors_from_first(found[0].tensors if found else {}))
+    return seen and replace(seen, tensors=ranks.tensors_from_first(found[0].tensors if found else {}))
 
 
 def _layout(parameter: Tensor) -> torch.memory_format:

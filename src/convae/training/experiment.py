@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from convae.training.plan import Plan, plan
 from convae.training.precision import chosen
 from convae.training.recipe import Recipe
 from convae.training.sharding import gathered, is_cut, shard
+from convae.training.start import Start, open_start
 from convae.training.tensorboard import summary_writer
 
 
@@ -45,6 +47,7 @@ class Experiment:
         validation: images held out; None when the recipe holds none out.
         device: where the model is.
         ranks: the processes that train together; each has all of this, and its part of each batch.
+        start: the saved model that a new run begins with, in the first process; None for random weights.
     """
 
     recipe: Recipe
@@ -54,16 +57,32 @@ class Experiment:
     validation: Split | None
     device: torch.device
     ranks: Ranks
+    start: Start | None = None
 
     def iterate(self, epoch: int, start: int) -> Iterator[Batch]:
         """The training batches of an epoch from the step `start` on."""
         return self.batches.iterate(epoch, start, self.device, self.plan.augmentation(epoch))
 
 
-def experiment(recipe: Recipe, progress: Progress | None = None, ranks: Ranks | None = None) -> Experiment:
+def experiment(
+    recipe: Recipe,
+    progress: Progress | None = None,
+    ranks: Ranks | None = None,
+    *,
+    start: VAE | None = None,
+    is_new: bool = True,
+) -> Experiment:
     """The objects that a recipe describes, in each of the processes that train together.
 
+    Args:
+        recipe: the recipe.
+        progress: is told how far the preparation of the data is.
+        ranks: the processes that train together; this one alone without it.
+        start: the model that the recipe's `start` stands for, where it is not to be loaded.
+        is_new: whether a run begins, so that the model that it starts from has to be there.
+
     Raises:
+        ArtifactError: the model to start from is missing or damaged.
         ConfigError: the recipe asks for something that is not there, or that does not go together.
         ShapeError: the network cannot take the images.
         DataError: the images cannot be found or read.
@@ -76,10 +95,14 @@ def experiment(recipe: Recipe, progress: Progress | None = None, ranks: Ranks | 
     if recipe.training.tensorboard:
         summary_writer()
     plan(recipe, 1, encoder_layers)  # before the data is prepared, which may take long
+    started: list[Start] = []
+    if recipe.start is not None and is_new:
+        recipe = ranks.from_first(partial(_started, recipe, start, started))
     # One process on each host decodes the images, the others find them decoded.
     told = progress if ranks.first else None
     recipe, split, validation = ranks.one_first(lambda: _with_data(recipe, told))
     model = prepared(recipe, where)
+    ranks.all(lambda: [each.tensors(model) for each in started])
     labels, part = _labels(recipe, model, split), (ranks.number, ranks.count)
     batches = Batches(split, recipe.training.batch_size, recipe.training.seed, labels=labels, part=part)
     stages = plan(recipe, batches.steps_per_epoch, encoder_layers)
@@ -94,11 +117,26 @@ def experiment(recipe: Recipe, progress: Progress | None = None, ranks: Ranks | 
         validation=validation,
         device=where,
         ranks=ranks,
+        start=started[0] if started else None,
     )
     _tried(made)
     if recipe.training.shard and ranks.count > 1:
         shard(model, where)
     return made
+
+
+def _started(recipe: Recipe, given: VAE | None, started: list[Start]) -> Recipe:
+    """The recipe with what the model that it starts from decides; that model is added to `started`."""
+    assert recipe.start is not None
+    start = open_start(recipe.start, given)
+    started.append(start)
+    model = dict(recipe.model)
+    if not start.parts and not {"input", "encode"} & set(model):
+        model["input"] = list(start.model.input_shape)
+    if "input" in model:
+        start.tensors(VAE(resolve(model)))  # what does not fit is told before the data is prepared
+    written = recipe.start.model_copy(update={"sha256": start.sha256})
+    return recipe.model_copy(update={"model": model, "start": written})
 
 
 def prepared(recipe: Recipe, where: torch.device) -> VAE:

@@ -13,6 +13,7 @@ from convae.model.vae import VAE
 from convae.pictures.grid import grid, pairs
 from convae.pictures.save import save
 from convae.training.checkpoint import TrainingState
+from convae.training.curves import Curves
 from convae.training.experiment import Experiment
 from convae.training.run_folder import RunFolder
 
@@ -30,44 +31,48 @@ class Gallery:
     """Hangs pictures of an experiment into its run folder.
 
     Args:
-        experiment: whose model is shown.
+        experiment: the objects of the run.
         folder: whose `pictures` are written.
     """
 
     def __init__(self, experiment: Experiment, folder: RunFolder) -> None:
-        self._experiment = experiment
         self._folder = folder
         self._every = experiment.recipe.training.pictures_every
+        self.curves = Curves(folder, experiment.plan, experiment.recipe.title)
 
-    def hang(self, state: TrainingState, final: bool) -> str | None:
+    def hang(self, shown: Experiment, state: TrainingState, final: bool) -> str | None:
         """Writes the pictures of an epoch's end, if it is their turn.
 
         Args:
+            shown: with the model to show.
             state: how far the training is.
             final: whether a stage is over; then it always is their turn, unless there are to be none.
 
         Returns:
             Why they could not be drawn, if that is so: a model that diverged gives no images.
         """
-        epoch = -(-state.step // self._experiment.batches.steps_per_epoch)
+        epoch = -(-state.step // shown.batches.steps_per_epoch)
         if not self._every or (epoch % self._every and not final):
             return None
         try:
-            self._images(epoch)
-            self.curves(state)
+            self._images(shown, epoch)
         except DataError as error:
             return f"the pictures of epoch {epoch} cannot be drawn: {error}"
+        finally:
+            figure = self.curves.draw(state)
+            if figure is not None:
+                save(figure, self._folder.pictures / "curves.png")
         return None
 
     @torch.no_grad()
-    def _images(self, epoch: int) -> None:
+    def _images(self, shown: Experiment, epoch: int) -> None:
         """Reconstructions, ways from one image to another, and samples."""
-        model = self._experiment.model.eval()
-        split = self._experiment.validation or self._experiment.batches.split
-        batch = next(in_order(split, SHOWN, self._experiment.device))
+        model = shown.model.eval()
+        split = shown.validation or shown.batches.split
+        batch = next(in_order(split, SHOWN, shown.device))
         latents = model.encode(batch.images, batch.labels).mean
         decoded = model.decode(latents, batch.labels).mean
-        generator = torch_generator(self._experiment.recipe.training.seed, "pictures")
+        generator = torch_generator(shown.recipe.training.seed, "pictures")
         sampled = model.sample(SAMPLED, generator)
         title = f"{split.name} images, epoch {epoch}"
         self._save(pairs(batch.images.cpu(), decoded.cpu(), title=title), f"epoch-{epoch:04d}-reconstructions.png")
@@ -87,27 +92,6 @@ class Gallery:
 
     def _save(self, picture: Image, name: str) -> None:
         save(picture, self._folder.pictures / name)
-
-    def curves(self, state: TrainingState) -> None:
-        """Draws the figures of the whole run so far."""
-        # Here, since matplotlib takes half a second to import, which the first step need not wait for.
-        from convae.pictures.curves import curves
-
-        rows = self._folder.rows()
-        plan = self._experiment.plan
-        units = {"total": "nats per image"}
-        units.update({name: f"{unit} per image" for name, unit in plan.units().items()})
-        names = [stage.name for stage in plan.stages[: len(state.began)]]
-        begins = [(begin / plan.steps_per_epoch, name) for begin, name in zip(state.began, names, strict=True)]
-        panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-        for name in units:
-            for split in ("train", "validation"):
-                points = [(row["epoch"], row[name]) for row in rows if row["split"] == split and name in row]
-                if points:
-                    panels.setdefault(name, {})[split] = ([x for x, _ in points], [y for _, y in points])
-        stages = begins if len(plan.stages) > 1 else []
-        figure = curves(panels, x_label="epoch", units=units, title=self._experiment.recipe.title, stages=stages)
-        save(figure, self._folder.pictures / "curves.png")
 
 
 def _captions(model: VAE, names: tuple[str, ...] | None) -> list[str] | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convae.core.files import append, sync, write_text, writing
+from convae.core.files import append, replacing, sync, writing
 from convae.training.run_folder import RunFolder
 
 Row = dict[str, Any]
@@ -50,15 +50,26 @@ class Journal:
 
     def tabulate(self) -> None:
         """The rows of figures once more, as a table that spreadsheets read; lists are left out."""
-        rows = [row for row in self._folder.rows() if row["split"] != NOTE]
-        figures = [{name: value for name, value in row.items() if not isinstance(value, list)} for row in rows]
-        headings = list(dict.fromkeys(name for row in figures for name in row))
-        text = io.StringIO(newline="")
-        table = csv.DictWriter(text, headings, lineterminator="\n")
-        table.writeheader()
-        table.writerows(figures)
-        write_text(self._folder.path / "metrics.csv", text.getvalue())
+        # Twice through the log, for the columns and for the rows: it may be longer than memory.
+        headings = dict[str, None]()
+        for row in self._figures():
+            headings.update(dict.fromkeys(row))
+        with (
+            replacing(self._folder.path / "metrics.csv") as place,
+            place.open("w", newline="", encoding="utf-8") as file,
+        ):
+            table = csv.DictWriter(file, list(headings), lineterminator="\n")
+            table.writeheader()
+            table.writerows(self._figures())
+
+    def _figures(self) -> Iterator[Row]:
+        """The rows that are not notes, without lists."""
+        for row, _ in self._folder.read_rows():
+            if row["split"] != NOTE:
+                yield {name: value for name, value in row.items() if not isinstance(value, list)}
 
     def _append(self, path: Path, row: Row) -> None:
         if self._writes:
+            if not path.exists():
+                self._folder.check()
             append(path, json.dumps(row) + "\n")

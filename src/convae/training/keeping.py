@@ -1,25 +1,26 @@
-"""The model that a run gives, as an artifact that says where it came from."""
+"""The models that a run gives, the best and the last, as artifacts that say where they came from."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from convae.model.artifact import save
 from convae.training.checkpoint import TrainingState
 from convae.training.experiment import Experiment
-from convae.training.run_folder import RunFolder
 
 
 def keep_model(
     experiment: Experiment,
-    folder: RunFolder,
+    path: Path,
     state: TrainingState,
     which: str,
     figures: dict[str, float] | None = None,
 ) -> None:
-    """Writes the model in the place of the one that the run gave before, in the first process alone.
+    """Writes the model in the place of the one that was there before, in the first process alone.
 
     Args:
         experiment: whose model it is.
-        folder: of the run.
+        path: of the artifact.
         state: how far the run is.
         which: of all models of the run it is, in words.
         figures: what it reaches on the validation images.
@@ -40,4 +41,4 @@ def keep_model(
             **({"validation": figures} if figures else {}),
         },
     }
-    save(model, folder.model)
+    save(model, path)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,11 +15,15 @@ from pydantic import AfterValidator, Field, model_validator
 from convae.core.arguments import Named, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Share
 from convae.core.config import Config, override, parse
 from convae.core.documents import read_mapping
-from convae.core.errors import ConfigError
+from convae.core.errors import ArtifactError, ConfigError
 from convae.data import DataConfig
+from convae.model.artifact import find, read_config
 from convae.model.presets import PRESETS
 from convae.model.spec import described
 from convae.training.precision import PrecisionName
+
+_DESCRIBES = {"preset", "encoder", "encode", "decode"}
+"""Keys of which a whole description of a model has at least one."""
 
 
 def _whole_or_share(value: float) -> float:
@@ -51,6 +58,9 @@ class TrainingConfig(Config):
     """Passes through the training images; 10 where nothing else says how long."""
     steps: Positive | None = None
     """Stop after so many steps instead."""
+    minutes: PositiveFloat | None = None
+    """Stop after so many minutes of training, with a model, pictures and a checkpoint to continue from. Schedules go by
+    steps all the same: choose a length that the time is about enough for."""
     batch_size: Positive = 64
     """Images in a step; under torchrun, of all processes together."""
     accumulate: Positive = 1
@@ -139,6 +149,20 @@ class StageConfig(Config):
         return self
 
 
+class StartConfig(Config):
+    """The saved model whose weights, statistics and codes a run begins with, in place of random ones."""
+
+    model: str
+    """Path of a run or of a saved model. A path alone, `start: RUN`, is short for this."""
+    which: Literal["best", "last"] = "best"
+    """Of a run: the model that was best on the validation images, or the last one."""
+    parts: tuple[str, ...] = ()
+    """Parts that are taken (`encoder`, `bottleneck`, `decoder` …); all others begin at random. Without it, the whole
+    model."""
+    sha256: str | None = None
+    """SHA-256 of description and weights, which a run writes into its recipe; another model is then refused."""
+
+
 class Recipe(Config):
     """A whole experiment."""
 
@@ -146,8 +170,11 @@ class Recipe(Config):
     """What the run is called."""
     data: DataConfig
     """Which images, at which size, split how."""
+    start: StartConfig | None = None
+    """The model that training begins with; without it, random weights."""
     model: dict[str, Any]
-    """A preset's name under `preset` and its arguments, or a whole description; a name or path stands for either."""
+    """A preset's name under `preset` and its arguments, or a whole description; a name or path stands for either.
+    Without it, that of `start`; the path of a saved model stands for its description and its weights."""
     objective: dict[str, dict[str, Any]]
     """Terms by name, each with a `weight` (a number or a schedule) and its own arguments."""
     training: TrainingConfig = TrainingConfig()
@@ -200,7 +227,40 @@ def _read(source: Mapping[str, Any], overrides: Sequence[str], where: str, folde
 
     Paths in the mapping are relative to `folder`, those in overrides to where the program runs.
     """
-    return parse(Recipe, _written_out(override(_written_out(source, folder), overrides)), where)
+    written = _written_out(source, folder)
+    starts = "start" in written or any(re.match(r"start\b", assignment) for assignment in overrides)
+    if "model" not in written and not starts:
+        written["model"] = described("torch-vae")[0]
+    result = _written_out(override(written, overrides))
+    if "model" not in result:
+        result["model"] = _started_model(result.get("start"), where)
+    elif starts and not _DESCRIBES & set(result["model"]):
+        given = ", ".join(f"model.{key}" for key in result["model"])
+        raise ConfigError(f"{where}: {given}: start gives the whole model: leave it out, or describe the model in full")
+    return parse(Recipe, result, where)
+
+
+def _started_model(start: Any, where: str) -> dict[str, Any]:
+    """The description of the model that training begins with."""
+    path = start.get("model") if isinstance(start, Mapping) else None
+    if not isinstance(path, str):
+        raise ConfigError(f"{where}: start: needs the path of a run or of a saved model")
+    return read_config(start_path(path, start.get("which", "best"))).model.model_dump(mode="json")
+
+
+def start_path(model: str, which: str) -> Path:
+    """Where the model that training begins with lies.
+
+    Raises:
+        ArtifactError: there is no saved model.
+    """
+    path = Path(model).expanduser()
+    return find(path / "last") if which == "last" else find(path)
+
+
+def _absolute(path: str | os.PathLike[str], folder: Path) -> str:
+    """A path as a run stores it: that of a recipe is relative to the recipe's folder."""
+    return str((folder / Path(path).expanduser()).absolute())
 
 
 def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any]:
@@ -208,7 +268,20 @@ def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, 
     result: dict[str, Any] = {"objective": {"reconstruction": {}, "kl": {}}, **source}
     if isinstance(result.get("data"), str):
         result["data"] = {"source": result["data"]}
-    result["model"] = described(result.get("model", "torch-vae"), folder)[0]
+    model, start = result.get("model"), result.get("start")
+    if isinstance(start, str | os.PathLike):
+        start = {"model": start}
+    if isinstance(start, Mapping) and isinstance(start.get("model"), str | os.PathLike):
+        result["start"] = {**start, "model": _absolute(start["model"], folder)}
+    if _is_saved(model, folder):
+        # Its description and, unless the recipe says otherwise, its weights.
+        path = _absolute(result.pop("model"), folder)
+        if start is None:
+            result["start"] = {"model": path}
+        else:
+            result["model"] = read_config(path).model.model_dump(mode="json")
+    elif model is not None:
+        result["model"] = described(model, folder)[0]
     result["objective"] = _terms_written_out(result["objective"])
     if isinstance(result.get("stages"), list | tuple):
         result["stages"] = [
@@ -218,6 +291,15 @@ def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, 
             for stage in result["stages"]
         ]
     return result
+
+
+def _is_saved(model: Any, folder: Path) -> bool:
+    """Whether what a recipe calls its model is the path of a run or of a saved model."""
+    if not isinstance(model, str | os.PathLike) or str(model) in PRESETS:
+        return False
+    with contextlib.suppress(ArtifactError, OSError, ValueError):
+        return find(Path(_absolute(model, folder))).is_dir()
+    return False
 
 
 def _terms_written_out(written: Any) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
+
+from torch import Tensor
 
 from convae.core.errors import ArtifactError, TrainingError
-from convae.model.build import build
 from convae.training.checkpoint import (
     Checkpoint,
     TrainingState,
@@ -16,9 +18,10 @@ from convae.training.checkpoint import (
     steps,
 )
 from convae.training.experiment import Experiment
-from convae.training.health import locate
+from convae.training.health import ABSURD, REMEDY, locate
 from convae.training.run_folder import RunFolder
 from convae.training.sharding import load_whole
+from convae.training.start import initial_weights
 from convae.training.stepping import Stepper
 
 ROLL_BACK_AFTER = 10
@@ -46,34 +49,50 @@ class Recovery:
         batch = next(iter(experiment.iterate(epoch, start)))
         clocks = experiment.plan.clocks(state.began, max(step, state.began[-1]))
         objective = experiment.plan.running(state.began).objective
-        places = experiment.ranks.gather(locate(experiment.model, stepper, batch, objective, clocks))
-        place = next(filter(None, places), "nowhere when it is run again")
-        return f"step {step} was skipped: values that are not finite begin in {place}"
+        largest = state.skips.limit(math.prod(experiment.model.input_shape), ABSURD)
+        found = experiment.ranks.gather(locate(experiment.model, stepper, batch, objective, clocks, largest))
+        reason = next(filter(None, found), "its values were not finite, but are when it is run again")
+        return f"step {step} was skipped: {reason}"
 
-    def checkpoint(self, state: TrainingState) -> Checkpoint | None:
-        """The last checkpoint before the row of skipped steps; None for the beginning, where the model is put back to.
+    def checkpoint(self, state: TrainingState, reason: str) -> Checkpoint | None:
+        """The last checkpoint before what went wrong; None for the beginning.
+
+        Args:
+            state: how far the run is.
+            reason: why it goes back.
 
         Raises:
             TrainingError: going back was tried too often.
         """
         experiment = self._experiment
         if state.halvings >= MOST_ROLLBACKS:
-            hint = "training.precision: float32, " if experiment.recipe.training.precision == "fp16" else ""
+            hint = ", or set training.precision: float32" if experiment.recipe.training.precision == "fp16" else ""
             raise TrainingError(
-                f"{self.reason(state)}, and going back {MOST_ROLLBACKS} times to half the learning rate did not help: "
-                f"try a smaller training.optimizer.lr, {hint}set training.optimizer.clip, or look at the notes in "
-                f"{self._folder.metrics}"
+                f"{reason}, and going back {MOST_ROLLBACKS} times to half the learning rate did not help: "
+                f"{REMEDY}{hint}. The notes in {self._folder.metrics} say where it began"
             )
-        found = read_together(experiment.ranks, self._before_skips)
-        if found is None:
-            seed = experiment.recipe.training.seed
-            load_whole(experiment.model, build(experiment.recipe.model, seed=seed).state_dict())
-        return found
+        return read_together(experiment.ranks, self._before_skips)
 
-    @staticmethod
-    def reason(state: TrainingState) -> str:
-        """Why a run goes back."""
-        return f"{state.skips.row} steps in a row from step {state.skips.first} on were not finite"
+    def begin(self) -> str | None:
+        """Gives the model the weights that it has before the first step.
+
+        Returns:
+            A sentence on a saved model that they come from.
+
+        Raises:
+            ArtifactError: that model is missing or damaged.
+        """
+        experiment, sentences = self._experiment, list[str | None]()
+
+        def read() -> dict[str, Tensor]:
+            if not experiment.ranks.first:
+                return {}
+            tensors, sentence = initial_weights(experiment.recipe, self._folder, experiment.batches.batch_size)
+            sentences.append(sentence)
+            return tensors
+
+        load_whole(experiment.model, experiment.ranks.tensors_from_first(experiment.ranks.all(read)))
+        return sentences[0] if sentences else None
 
     def _before_skips(self) -> Checkpoint | None:
         """The last checkpoint before a row of skipped steps; later ones are removed, since the log will not reach them.

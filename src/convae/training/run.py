@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from convae.core.errors import ArtifactError
 from convae.core.progress import Progress
-from convae.model.artifact import load
+from convae.model.artifact import load, read_config, save
 from convae.model.vae import VAE
 from convae.training.checkpoint import Checkpoint, read_checkpoint, read_together, steps
+from convae.training.continuing import check_recipe, check_state
 from convae.training.distributed import Ranks
 from convae.training.experiment import Experiment, experiment
 from convae.training.journal import NOTE, Row
@@ -34,19 +35,52 @@ class Run:
     Attributes:
         path: the run folder.
         recipe: as it was run, everything written out.
-        stopped: whether it ended before its last step; `resume` goes on.
+        stopped: whether it ended before its last step; `resume` continues it.
         first: whether this is, of several processes, the one that wrote it.
+        out_of_time: whether it was `training.minutes` that stopped it.
     """
 
     path: Path
     recipe: Recipe
     stopped: bool
     first: bool = True
+    out_of_time: bool = False
 
     @property
     def model(self) -> VAE:
         """The best model, in evaluation mode."""
         return load(self.path)
+
+    @property
+    def last(self) -> VAE:
+        """The last model, in evaluation mode."""
+        return load(self.path / "last")
+
+    @property
+    def pictures(self) -> Path:
+        """The folder of reconstructions, samples and curves."""
+        return RunFolder(self.path).pictures
+
+    @property
+    def best_step(self) -> int:
+        """The step after which the best model was saved."""
+        step: int = self._trained["step"]
+        return step
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The validation metrics of the best model, per image; empty where no images were held out.
+
+        Terms are without their weights, `total` is with those of the end of the stage.
+        """
+        metrics: dict[str, float] = self._trained.get("validation", {})
+        return metrics
+
+    @property
+    def _trained(self) -> dict[str, Any]:
+        """What the best model says of its training."""
+        trained: dict[str, Any] = read_config(self.path).metadata["training"]
+        return trained
 
     @property
     def metrics(self) -> list[Row]:
@@ -79,6 +113,7 @@ def train(
     Raises:
         ConvaeError: the recipe, the data or the place is wrong; one sentence says what.
     """
+    recipe, start = _without_model(recipe)
     with launched() as ranks:
         read = ranks.from_first(partial(read_recipe, recipe, overrides))
         again = ranks.from_first(partial(_began_already, read, out, any(ranks.gather(restarted()))))
@@ -86,13 +121,16 @@ def train(
             return _resume(again, ranks, observer, progress)
         if out is not None:
             ranks.from_first(RunFolder(Path(out)).free)
-        made = ranks.all(partial(experiment, read, progress, ranks))
+        made = ranks.all(partial(experiment, read, progress, ranks, start=start))
         folder = RunFolder(
             Path(out) if out is not None else ranks.from_first(partial(free_path, RUNS, made.recipe.title))
         )
+        if start is not None and made.recipe.start is not None:
+            own = made.recipe.start.model_copy(update={"model": str(folder.start.absolute())})
+            made = replace(made, recipe=made.recipe.model_copy(update={"start": own}))
         with _held(folder, ranks):
-            ranks.from_first(partial(_begin, folder, made.recipe))
-            return _fit(made, folder, None, observer)
+            ranks.from_first(partial(_begin, folder, made))
+            return _fit(replace(made, start=None), folder, None, observer)
 
 
 def resume(path: str | Path, *, observer: Observer | None = None, progress: Progress | None = None) -> Run:
@@ -126,9 +164,30 @@ def _held(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
         yield
 
 
-def _begin(folder: RunFolder, recipe: Recipe) -> None:
+def _without_model(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+) -> tuple[Recipe | Mapping[str, Any] | str | Path, VAE | None]:
+    """A recipe that names no model object, and the model that it named: as `start`, in it, or as `model`."""
+    if not isinstance(recipe, Mapping):
+        return recipe, None
+    model, start = recipe.get("model"), recipe.get("start")
+    options = dict(start) if isinstance(start, Mapping) else {"model": start}
+    given = next((each for each in (options.get("model"), model) if isinstance(each, VAE)), None)
+    if given is None:
+        return recipe, None
+    written = {key: value for key, value in recipe.items() if key != "model" or not isinstance(value, VAE)}
+    written.setdefault("model", (model if isinstance(model, VAE) else given).spec.model_dump(mode="json"))
+    if isinstance(options.get("model"), VAE) or start is None:
+        written["start"] = {**options, "model": "start"}
+        return written, given
+    return written, None
+
+
+def _begin(folder: RunFolder, made: Experiment) -> None:
     """Makes the folder of a new run."""
-    folder.begin(recipe)
+    folder.begin(made.recipe)
+    if made.start is not None:
+        save(made.start.model, folder.start)
     own = launch()
     if own is not None:
         own.sign(folder.path)
@@ -137,7 +196,14 @@ def _begin(folder: RunFolder, recipe: Recipe) -> None:
 def _resume(folder: RunFolder, ranks: Ranks, observer: Observer | None, progress: Progress | None) -> Run:
     recipe = ranks.from_first(folder.recipe)
     with _held(folder, ranks):
-        made = ranks.all(partial(experiment, recipe, progress, ranks))
+        if ranks.from_first(partial(_is_finished, folder, recipe)):
+            if observer and ranks.first:
+                observer.noted(
+                    f"{folder.path} is finished: nothing is left to train. To train on from its model, in a new run: "
+                    f"convae train --start {folder.path} --epochs N"
+                )
+            return Run(folder.path, recipe, stopped=False, first=ranks.first)
+        made = ranks.all(partial(experiment, recipe, progress, ranks, is_new=False))
 
         def recovered() -> Checkpoint | None:
             checkpoint = _last_good(folder, made.plan, observer or Observer())
@@ -145,6 +211,20 @@ def _resume(folder: RunFolder, ranks: Ranks, observer: Observer | None, progress
             return checkpoint
 
         return _fit(made, folder, read_together(ranks, recovered), observer)
+
+
+def _is_finished(folder: RunFolder, recipe: Recipe) -> bool:
+    """Whether the newest checkpoint of a run is that of its end.
+
+    Raises:
+        ConfigError: the recipe of the run was changed.
+    """
+    for path in reversed(steps(folder.checkpoints)):
+        with contextlib.suppress(ArtifactError):
+            checkpoint = read_checkpoint(path, with_tensors=False)
+            check_recipe(recipe, checkpoint.recipe, folder.path)
+            return checkpoint.state.finished
+    return False
 
 
 def _last_good(folder: RunFolder, plan: Plan, observer: Observer) -> Checkpoint | None:
@@ -159,10 +239,6 @@ def _last_good(folder: RunFolder, plan: Plan, observer: Observer) -> Checkpoint 
         try:
             checkpoint = read_checkpoint(path)
             state = checkpoint.state
-            if len(state.began) > len(plan.stages) or not 0 <= state.began[-1] <= state.step:
-                raise ArtifactError(
-                    f"{path}: is of a run with other stages than those of {folder.path / 'recipe.yaml'}"
-                )
             if size < state.log_bytes:
                 raise ArtifactError(f"{folder.metrics}: shorter than when the checkpoint {path.name} was written")
         except ArtifactError as error:
@@ -170,6 +246,7 @@ def _last_good(folder: RunFolder, plan: Plan, observer: Observer) -> Checkpoint 
             continue
         if faults:
             observer.noted(f"{'; '.join(faults)}: going on from step {state.step} instead")
+        check_state(state, plan, path)
         return checkpoint
     if faults:
         raise ArtifactError(f"{'; '.join(faults)}: no checkpoint is left to go on from; begin anew with the recipe")
@@ -191,4 +268,4 @@ def _fit(made: Experiment, folder: RunFolder, checkpoint: Checkpoint | None, obs
         status += f" The best model is that of step {state.best_step}: {state.best:.2f} nats per validation image."
     if first:
         folder.describe(made.recipe, status)
-    return Run(folder.path, made.recipe, trainer.stopped, first)
+    return Run(folder.path, made.recipe, trainer.stopped, first, trainer.stopped and trainer.out_of_time)

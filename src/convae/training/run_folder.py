@@ -26,7 +26,9 @@ A run of convae. What lies where:
 | `metrics.csv` | the same figures as a table |
 | `timings.jsonl` | images per second of each epoch, and the share of its time that waited for data |
 | `pictures/` | reconstructions and samples as training went on, and the curves |
-| `model/` | the model that was best on the validation images: `convae.load` takes this folder or the whole run |
+| `model/` | the best model on the validation images: every command and `convae.load` take it, or the whole run |
+| `last/` | the last model: every command and `convae.load` take it as `RUN/last` |
+| `start/` | the model that training began with, where it did not begin with random weights |
 | `checkpoints/` | what `convae train --resume` needs; may be deleted when training is done |
 | `launch.json` | of a run of several processes: which call of torchrun began it |
 
@@ -72,6 +74,16 @@ class RunFolder:
     def model(self) -> Path:
         """The best model's artifact."""
         return self.path / "model"
+
+    @property
+    def last(self) -> Path:
+        """The last model's artifact."""
+        return self.path / "last"
+
+    @property
+    def start(self) -> Path:
+        """The artifact of the model that training began with."""
+        return self.path / "start"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -131,15 +143,36 @@ class RunFolder:
             raise ArtifactError(f"{self.path}: no run folder, it holds no recipe.yaml")
         return read_recipe(path)
 
+    def check(self) -> None:
+        """Checks that the folder is still there, before files are written into it.
+
+        Raises:
+            OutputError: it was removed or moved.
+        """
+        if not (self.path / "recipe.yaml").is_file():
+            raise OutputError(f"{self.path}: the run folder is gone: it was removed or moved during training")
+
     def rows(self) -> list[dict[str, Any]]:
         """The rows of the log of figures; one that was cut short when its process died is left out.
 
         Raises:
             ArtifactError: the log is missing or damaged.
         """
+        return [row for row, _ in self.read_rows()]
+
+    def read_rows(self, begin: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+        """Each row of the log with the bytes of the log up to its end, from a byte on.
+
+        Raises:
+            ArtifactError: the log is missing or damaged.
+        """
         try:
-            *lines, _ = self.metrics.read_text(encoding="utf-8").split("\n")
-            return [json.loads(line) for line in lines]
+            with self.metrics.open("rb") as file:
+                file.seek(begin)
+                for line in file:
+                    begin += len(line)
+                    if line.endswith(b"\n"):
+                        yield json.loads(line), begin
         except (OSError, ValueError) as error:
             raise ArtifactError(f"{self.metrics}: damaged or unreadable ({error})") from error
 

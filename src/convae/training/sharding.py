@@ -64,6 +64,12 @@ def is_cut(tensor: Tensor) -> bool:
     return hasattr(tensor, "full_tensor")
 
 
+def local_part(tensor: Tensor) -> Tensor:
+    """This process's part of a tensor; all of one that is not cut."""
+    part: Tensor = tensor.to_local() if is_cut(tensor) else tensor  # type: ignore[attr-defined]
+    return part
+
+
 def gathered(tensor: Tensor) -> Tensor:
     """The whole of a tensor that may be cut; every process has to call it, in the same order."""
     whole: Tensor = tensor.full_tensor() if is_cut(tensor) else tensor  # type: ignore[attr-defined]

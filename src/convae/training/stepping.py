@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +26,7 @@ class Stepped:
     Attributes:
         figures: means over the batch of the total (nats per image) and of each term, the gradient's norm, and whether
             it was clipped.
-        skipped: whether nothing was done, since something was not finite.
+        skipped: whether nothing was done, since something was not finite, or the total beyond all sense.
         faulty: whether it was skipped for more than a loss that was scaled too much.
     """
 
@@ -61,6 +62,7 @@ class Stepper:
         self._costs = Costs(model) if ranks.count == 1 else Parallel(model, ranks)
         self._dropouts = [module for module in model.modules() if isinstance(module, Dropout)]
         self._buffers = list(model.buffers())
+        self._statistics = [buffer for buffer in self._buffers if buffer.is_floating_point() and buffer.numel()]
 
     def __call__(
         self,
@@ -69,8 +71,9 @@ class Stepper:
         clocks: Clocks,
         optimizer: torch.optim.Optimizer,
         clip: float | None,
+        largest_total: Tensor | None = None,
     ) -> Stepped:
-        """One step. Where the total or a gradient is not finite, weights, statistics and optimiser stay as they are.
+        """One step. Where the total, a gradient or a statistic is not finite, nothing of the model changes.
 
         Args:
             batch: the images, or this process's part of them.
@@ -78,6 +81,7 @@ class Stepper:
             clocks: the moment before the step.
             optimizer: fused, with the step's learning rate.
             clip: the largest norm of the gradient; longer ones are scaled down.
+            largest_total: nats per image; a step with a larger total is treated like one that is not finite.
         """
         before = [buffer.clone() for buffer in self._buffers]
         optimizer.zero_grad(set_to_none=True)
@@ -88,9 +92,13 @@ class Stepper:
         if scale:
             torch._foreach_div_(gradients, scale.factor)
         norm = gathered(torch.nn.utils.get_total_norm(gradients))
-        skipped = faulty = ~(norm.isfinite() & figures["total"].isfinite())
+        total = figures["total"]
+        sound = total.isfinite() & torch.nn.utils.get_total_norm(self._statistics, math.inf).isfinite()
+        if largest_total is not None:
+            sound &= total <= largest_total
+        skipped = faulty = ~(norm.isfinite() & sound)
         if scale:
-            overflowed = skipped & figures["total"].isfinite() & (scale.factor > 1)
+            overflowed = skipped & sound & (scale.factor > 1)
             scale.update(overflowed)
             faulty = skipped & ~overflowed
         if clip is not None:

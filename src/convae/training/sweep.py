@@ -94,7 +94,7 @@ def sweep(
         except TrainingError as error:
             failed[_label(member)] = str(error)
             continue
-        if run.stopped:
+        if run.stopped and not run.out_of_time:
             return Sweep(path, runs, failed, stopped=True)
         runs[_label(member)] = run
     if runs:

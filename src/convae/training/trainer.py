@@ -1,21 +1,24 @@
-"""The loop: batches to losses to weights, watched, and ready to stop and go on at any step."""
+"""The loop: batches to losses to weights, watched, and ready to stop and continue at any step."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import time
+from collections.abc import Iterator
 
 import torch
 
+from convae.core.errors import TrainingError
 from convae.core.files import cut
+from convae.core.memory import is_out_of_memory
 from convae.data import Batch
 from convae.training.average import Average
-from convae.training.checkpoint import Checkpoint, TrainingState, save_checkpoint, whole_tensors
+from convae.training.checkpoint import Checkpoint, Machine, TrainingState, save_checkpoint, steps, whole_tensors
 from convae.training.experiment import Experiment, whole
 from convae.training.freezing import Frozen
 from convae.training.gallery import Gallery
-from convae.training.health import Watch, collapse
+from convae.training.health import DIVERGED, REMEDY, Watch, collapse, divergence, not_finite
 from convae.training.journal import NOTE, Journal, Row
 from convae.training.keeping import keep_model
 from convae.training.means import Means
@@ -54,12 +57,12 @@ class Trainer:
     """Trains the model of an experiment into a run folder.
 
     What step t does is a function of the recipe, the data and t alone, so a run that was stopped and resumed is the
-    same, bit for bit on the CPU, as one that never stopped.
+    same as one that never stopped: bit for bit on a CPU, with the same number of threads and the same instruction set.
 
     Args:
         experiment: the objects of the run.
         folder: where everything is written.
-        checkpoint: where to go on; None at the beginning.
+        checkpoint: where to continue; None at the beginning.
         observer: is told how it goes on.
     """
 
@@ -76,6 +79,15 @@ class Trainer:
         self._recovery = Recovery(experiment, folder)
         self._journal = Journal(folder, self._per_epoch, ranks.first)
         self._average = Average(experiment.model, options.ema) if options.ema is not None else None
+        self._gallery = Gallery(experiment, folder)
+        self._machine = Machine.here(experiment.device, ranks.count)
+        self._values = math.prod(experiment.model.input_shape)
+        self._rate_used = 0.0
+        self._until = math.inf
+        if checkpoint:
+            self._first_notes: list[str | None] = [self._machine.changes(checkpoint.machine)]
+        else:
+            self._first_notes = self._beginning() if experiment.recipe.start else self._known()
         self._begin(checkpoint)
         shows = options.tensorboard and ranks.first
         self._board = TensorBoard(folder.path / "tensorboard", self.state.step) if shows else None
@@ -99,25 +111,32 @@ class Trainer:
         """Whether training ended before its last step."""
         return not self.state.finished
 
+    @property
+    def out_of_time(self) -> bool:
+        """Whether `training.minutes` are over."""
+        return time.monotonic() >= self._until
+
     def fit(self) -> None:
         """Trains from the state's step to the last, or until asked to stop; a checkpoint is written at the end.
 
         Raises:
-            TrainingError: the losses do not stay finite.
+            TrainingError: the losses do not stay finite, or the memory does not suffice.
             OutputError: something cannot be written.
         """
         # Layers that draw (dropout) use torch's default generator, seeded for each step; the caller's is left alone.
         with stop_on_signals(self._ranks.stop), self._ranks.connected(), torch.random.fork_rng():
             self._observer.begun(self)
-            slow = notice(self._options.precision, self.experiment.device)
-            if slow:
+            if slow := notice(self._options.precision, self.experiment.device):
                 self._observer.noted(slow)
-            for sentence in self.experiment.batches.split.notes if self.state.step == 0 else ():
+            for sentence in self._first_notes:
                 self._note(sentence)
+            if self._options.minutes is not None:
+                self._until = time.monotonic() + 60 * self._options.minutes
             try:
-                while self.stopped and not self._ranks.stops(now=True):
-                    self._frozen.train()
-                    self._epoch()
+                with self._memory():
+                    while self.stopped and not self._ranks.stops(now=True):
+                        self._frozen.train()
+                        self._epoch()
             finally:
                 self._observer.ended(self)
                 if self._board:
@@ -128,29 +147,60 @@ class Trainer:
             self._journal.tabulate()
         self.experiment.model.eval()
 
+    def _beginning(self) -> list[str | None]:
+        """Gives the model its first weights; what a person should know of them."""
+        return [self._recovery.begin(), *self._known()]
+
+    def _known(self) -> list[str | None]:
+        """What is known of data and model before the first step."""
+        return [*self.experiment.batches.split.notes, _untrained(self.experiment)]
+
     def _begin(self, checkpoint: Checkpoint | None) -> None:
         """Puts everything into the state of a checkpoint; without one, of the beginning, the model being new."""
         model, device = self.experiment.model, self.experiment.device
         self.state = checkpoint.state if checkpoint else TrainingState()
         self._since_row = Means(device, self.state.since_row)
         self._since_epoch = Means(device, self.state.since_epoch)
-        self._watch = Watch(device, self.state.skips)
+        self._watch = Watch(device, self.state.skips, self._values)
         options = self._options
         self._precision = Precision(options.precision, device, self.state.scaling)
         self._stepper = Stepper(
             model, options.seed, options.accumulate, self._precision, self._ranks, self._plan.temperature
         )
         self._optimizer = optimizer(self.stage.optimizer, model)
-        self._freeze()
         if checkpoint:
             checkpoint.put_into(model, self._optimizer, self._average)
         elif self._average:
             self._average.begin()
+        self._freeze()
 
     def _freeze(self) -> None:
         """Freezes what the running stage freezes."""
         self._frozen = Frozen(self.experiment.model, self.stage.freeze, f"stage '{self.stage.name}': freeze")
         self._frozen.apply()
+        if self._average:
+            self._average.freeze(self._frozen.names)
+
+    @contextlib.contextmanager
+    def _memory(self) -> Iterator[None]:
+        """Inside the block, a lack of memory is one sentence that says what to do.
+
+        Raises:
+            TrainingError: there is not enough memory.
+        """
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            folder, size = self.folder.path, self.experiment.batches.batch_size
+            kept = steps(self.folder.checkpoints)
+            on = f"`convae train --resume {folder}` then continues from {kept[-1].name}" if kept else "then train anew"
+            raise TrainingError(
+                f"out of memory in step {self.state.step}, with batches of {size} images: write training.accumulate or "
+                f"training.checkpointing: true into {folder / 'recipe.yaml'}, and {on}; "
+                f"`convae fit {folder / 'recipe.yaml'}` finds the largest batch size for a new run"
+            ) from error
 
     def _epoch(self) -> None:
         """The steps that are left of the running epoch or, if that is over before, of the running stage."""
@@ -162,8 +212,10 @@ class Trainer:
             self._step(batch)
             step = self.state.step
             over = step % self._per_epoch == 0 or step == limit
-            logs = step % self._options.log_every == 0 or step == limit
-            if (logs or over or self.experiment.device.type == "cpu") and self._rolled_back():
+            logs = step % self._options.log_every == 0 or over
+            every = self._options.checkpoint_every
+            planned = over or (every is not None and step % every == 0)
+            if (logs or planned or self.experiment.device.type == "cpu") and self._rolled_back(planned):
                 return
             if logs:
                 self._log_training()
@@ -172,8 +224,11 @@ class Trainer:
                 self._journal.time(epoch, step - first, images, seconds, batches.waited - waited)
                 self._pause(limit)
             self._observer.stepped(self)
-            every = self._options.checkpoint_every
-            planned, stops = over or (every is not None and step % every == 0), self._ranks.stops()
+            if self.out_of_time and self._ranks.first:
+                self.stop()
+            stops = self._ranks.stops()
+            if stops and not over:
+                self._leave()
             if stops or planned:
                 self._checkpoint(planned)
             if stops or over:
@@ -182,13 +237,14 @@ class Trainer:
     def _step(self, batch: Batch) -> None:
         """One step of the optimiser."""
         state, stage = self.state, self.stage
-        rate = self._rate()
+        self._rate_used = self._plan.rate(state.began, state.step) * 0.5**state.halvings
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        done = self._stepper(batch, stage.objective, self._clocks(), self._optimizer, stage.optimizer.clip)
+            group["lr"] = self._rate_used
+        clip, largest = stage.optimizer.clip, self._watch.largest_total()
+        done = self._stepper(batch, stage.objective, self._clocks(), self._optimizer, clip, largest)
         if self._average:
             self._average.update(state.step)
-        self._watch.note(done.faulty, state.step)
+        self._watch.note(done, state.step)
         self._since_row.add(done.figures, done.skipped)
         self._since_epoch.add(done.figures, done.skipped)
         state.step += 1
@@ -196,30 +252,42 @@ class Trainer:
     def _clocks(self) -> Clocks:
         return self._plan.clocks(self.state.began, self.state.step)
 
-    def _rate(self) -> float:
-        """The learning rate of the next step."""
-        return self._plan.rate(self.state.began, self.state.step) * 0.5**self.state.halvings
-
     def _averaged(self) -> contextlib.AbstractContextManager[None]:
         """Inside the block, the model has the weights that it is judged, shown and saved with."""
         return self._average.in_place() if self._average else contextlib.nullcontext()
 
     def _pause(self, limit: int) -> None:
-        """What is done after an epoch, and after a stage, which the figures may end here."""
+        """What is done after an epoch, and after a stage, which the metrics may end here."""
         with self._averaged():
             shown = whole(self.experiment)
-            figures = self._validate(shown)
-            ends = self.state.step == limit or self._at_plateau(figures)
-            fault = Gallery(shown, self.folder).hang(self.state, final=ends) if self._ranks.first else None
-        if fault:
-            self._note(fault)
+            metrics = self._validate(shown)
+            ends = self.state.step >= limit or self._at_plateau(metrics)
+            self._show(shown, final=ends)
         self._since_epoch.clear()
         if ends:
             self._advance()
         self._frozen.train()
 
+    def _leave(self) -> None:
+        """What is done in the middle of an epoch that is not trained to its end now."""
+        is_out_of_time = self._ranks.from_first(lambda: self.out_of_time)
+        with self._averaged():
+            shown = whole(self.experiment)
+            if is_out_of_time:
+                self._log_training()
+                self._validate(shown)
+                self._show(shown, final=True)
+            else:
+                keep_model(shown, self.folder.last, self.state, "last")
+        self._frozen.train()
+
+    def _show(self, shown: Experiment, final: bool) -> None:
+        """Draws the pictures, if it is their turn."""
+        if self._ranks.first:
+            self._note(self._gallery.hang(shown, self.state, final=final))
+
     def _validate(self, shown: Experiment) -> dict[str, float]:
-        """A row of figures on the validation images; the best model is saved.
+        """A row of metrics on the validation images; the last model is saved and, where this is it, the best.
 
         Args:
             shown: with the model to save.
@@ -228,11 +296,16 @@ class Trainer:
             The figures by which the stage is judged, with the total under the weights of its end: totals under
             weights that change cannot be compared. Empty where no step gave a figure.
         """
+        if self._ranks.first:
+            self.folder.check()
         state, goal = self.state, self.stage.objective
         at_end = self._plan.clocks(state.began, self._plan.end(state.began))
         if self.experiment.validation is None:
-            keep_model(shown, self.folder, state, "last, since no images were held out for validation")
+            keep_model(shown, self.folder.last, state, "last")
             figures = self._since_epoch.read()
+            terms = {name: figures[name] for name in goal.units if name in figures}
+            if figures and not self._diverged(figures["total"], terms):
+                keep_model(shown, self.folder.model, state, "last, since no images were held out for validation")
             return {**figures, "total": goal.total(figures, at_end)} if figures else {}
         found = validate(self.experiment, goal, self._clocks())
         judged = {"total": goal.total(found.figures, at_end), **found.figures}
@@ -246,10 +319,20 @@ class Trainer:
         state.collapsed = state.collapsed + 1 if sentence else 0
         if sentence and state.collapsed == 2:  # once may be the beginning; more often would be a nuisance
             self._note(sentence)
-        if state.best is None or judged["total"] < state.best:
+        keep_model(shown, self.folder.last, state, "last", judged)
+        if not self._diverged(row["total"], found.figures) and (state.best is None or judged["total"] < state.best):
             state.best, state.best_step = judged["total"], state.step
-            keep_model(shown, self.folder, state, "best on the validation images", judged)
+            keep_model(shown, self.folder.model, state, "best on the validation images", judged)
         return judged
+
+    def _diverged(self, total: float, terms: dict[str, float]) -> bool:
+        """Whether a model makes no sense, which is told the first time."""
+        state = self.state
+        sentence = divergence(total, terms, self._watch.read().limit(self._values, DIVERGED), state.step)
+        state.diverged = state.diverged + 1 if sentence else 0
+        if sentence and state.diverged == 1:
+            self._note(sentence)
+        return sentence is not None
 
     def _at_plateau(self, figures: dict[str, float]) -> bool:
         """Whether the figure that the stage watches has been without progress for so long that the stage is over."""
@@ -276,24 +359,36 @@ class Trainer:
             self._optimizer = optimizer(self.stage.optimizer, self.experiment.model)
         self._freeze()
 
-    def _rolled_back(self) -> bool:
-        """Looks after steps that were skipped: names where values stop being finite, goes back after many in a row."""
+    def _rolled_back(self, planned: bool) -> bool:
+        """Looks after steps that were skipped: names where they went wrong, goes back after many in a row.
+
+        Args:
+            planned: whether a checkpoint comes next, of a model whose weights have to be finite.
+        """
         state = self.state
         skips = state.skips = self._watch.read()
-        if not skips.row:
-            return False
-        if skips.first != state.reported:
+        reason = None
+        if skips.row and skips.first != state.reported:
             state.reported = skips.first
             self._note(self._recovery.sentence(state, self._stepper))
-        if skips.row < ROLL_BACK_AFTER:
+        if skips.row >= ROLL_BACK_AFTER:
+            reason = f"{skips.row} steps in a row from step {skips.first} on were skipped"
+        elif planned and (names := list(filter(None, self._ranks.gather(not_finite(self.experiment.model))))):
+            reason = f"'{names[0]}' holds values that are not finite after step {state.step}"
+        if reason is None:
             return False
-        self._begin(self._recovery.checkpoint(state))
+        checkpoint = self._recovery.checkpoint(state, reason)
+        sentences = [] if checkpoint else self._beginning()
+        self._begin(checkpoint)
         self.state.halvings = state.halvings + 1
         if self._ranks.first:
             cut(self.folder.metrics, self.state.log_bytes)
+        self._gallery.curves.forget()
+        for sentence in sentences:
+            self._note(sentence)
         self._note(
-            f"{self._recovery.reason(state)}: went back to step {self.state.step}, with the learning rate divided by "
-            f"{2**self.state.halvings}"
+            f"{reason}: went back to step {self.state.step}, with the learning rate divided by "
+            f"{2**self.state.halvings}; if it happens again, {REMEDY}"
         )
         return True
 
@@ -304,7 +399,9 @@ class Trainer:
         if self._board:
             self._board.write(row)
 
-    def _note(self, sentence: str) -> None:
+    def _note(self, sentence: str | None) -> None:
+        if sentence is None:
+            return
         self._journal.write(NOTE, self.state.step, {"note": sentence})
         self._observer.noted(sentence)
 
@@ -313,7 +410,7 @@ class Trainer:
         figures = self._since_row.read()
         self._since_row.clear()
         if figures:
-            row = {**figures, "lr": self._rate(), "skipped": self._watch.read().count}
+            row = {**figures, "lr": self._rate_used, "skipped": self._watch.read().count}
             if self._precision.scale:
                 row["loss_scale"] = self._precision.scale.read().factor
             self._write("train", row)
@@ -326,5 +423,23 @@ class Trainer:
             state.scaling = self._precision.scale.read()
         tensors = whole_tensors(self.experiment.model, self._optimizer, self._average)
         if self._ranks.first:
+            self.folder.check()
             state.log_bytes = self._journal.sync()
-            save_checkpoint(self.folder.checkpoints, state, tensors, planned=planned, keep=self._options.keep)
+            save_checkpoint(
+                self.folder.checkpoints,
+                state,
+                tensors,
+                recipe=self.experiment.recipe.model_dump(mode="json"),
+                machine=self._machine,
+                planned=planned,
+                keep=self._options.keep,
+            )
+
+
+def _untrained(experiment: Experiment) -> str | None:
+    """A sentence on a classifier that no stage trains."""
+    if experiment.model.classifier is None:
+        return None
+    if any("classification" in stage.objective.units for stage in experiment.plan.stages):
+        return None
+    return "the classifier is not trained: add objective.classification, or leave model.classifier out"

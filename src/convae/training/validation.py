@@ -24,6 +24,7 @@ class Validated:
     """What was measured.
 
     Attributes:
+        images: how many it was measured on.
         figures: the mean of each term, without its weight, in its own unit.
         kl: KL divergence of the posterior from the prior, nats per image.
         kl_per_unit: its parts, one for each latent value of a vector, or channel of a map; empty where it has none.
@@ -35,6 +36,7 @@ class Validated:
         accuracy: share of the labelled images whose class the classifier names; None without one, or without labels.
     """
 
+    images: int
     figures: dict[str, float]
     kl: float
     kl_per_unit: list[float]
@@ -75,6 +77,7 @@ def validate(experiment: Experiment, objective: StageObjective, clocks: Clocks) 
     first, second, kl, parts, uses = (own / len(split) for own in latents)
     right, labelled = (float(own) for own in totals[-2:])
     return Validated(
+        images=len(split),
         figures={name: float(total) / len(split) for name, total in zip(names, figures, strict=True)},
         kl=float(kl),
         kl_per_unit=[round(part, 6) for part in parts.tolist()],

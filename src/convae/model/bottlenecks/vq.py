@@ -170,6 +170,18 @@ class VQ(Bottleneck):
         places = math.prod(z.shape[2:])
         return z.new_full((len(z),), -places * math.log(len(self.codebook)))
 
+    @torch.no_grad()
+    def expect(self, batch: int) -> None:
+        """Scales the codes' uses to steps of `batch` images, so that none counts as dead because batches were smaller.
+
+        For a codebook that was trained before; the codes stay as they are.
+        """
+        total = self.uses.sum()
+        scale = torch.where(total > 0, batch * math.prod(self.latent_shape[1:]) / total, 1.0)
+        self.uses.mul_(scale)
+        if self.update == "ema":
+            self.sums.mul_(scale)
+
     def reset(self, generator: torch.Generator) -> None:
         """Normal entries, all unused, and a head that keeps the size of the features."""
         self.codebook.copy_(torch.randn(self.codebook.shape, generator=generator))
