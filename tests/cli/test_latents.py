@@ -13,6 +13,7 @@ from command import run
 from PIL import Image
 
 import convae
+from convae.core.file_sets import LIST
 from convae.latents import read_latents
 
 DRAWN = {
@@ -31,7 +32,8 @@ MORE = {"interpolate": ["0", "5"], "translate": ["0", "1", "--label", "3"], "nei
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != LIST)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 @pytest.mark.parametrize("command", DRAWN)

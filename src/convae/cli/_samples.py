@@ -144,6 +144,7 @@ def write(model: VAE, wish: Wish, samples: Samples, out: Path, *, force: bool, s
     from convae.cli._latents import image_paths, write_image
     from convae.cli._models import new_files
     from convae.cli._screen import wrote
+    from convae.core.file_sets import begin_file_set
     from convae.core.files import write_text
     from convae.pictures.grid import grid
     from convae.pictures.save import save
@@ -157,7 +158,7 @@ def write(model: VAE, wish: Wish, samples: Samples, out: Path, *, force: bool, s
     # In a folder whose folders are the classes, the sheet would be one more image.
     place, name = (out.parent, f"{out.resolve().name}-sheet.png") if wish.labelled else (out, "samples.png")
     (sheet,) = new_files(place, [name], force)
-    manifest, *_ = new_files(out, [MANIFEST, *files], force)
+    manifest, *_ = begin_file_set(out, [MANIFEST, *files], force=force)
     for image, path in zip(samples.images, paths, strict=True):
         write_image(image, path)
     title = f"{model.name}: {samples.how}"

@@ -24,8 +24,9 @@ def decode(
 
     from convae.cli._classes import wanted_class
     from convae.cli._latents import image_paths, write_image
-    from convae.cli._models import new_files, open_model
+    from convae.cli._models import open_model
     from convae.cli._screen import work_bar, wrote
+    from convae.core.file_sets import begin_file_set
     from convae.latents import decoded, read_latents
 
     loaded = open_model(model, device)
@@ -33,7 +34,7 @@ def decode(
     encoding, _ = read_latents(latents)
     labels = encoding.labels if wanted is None else torch.full((len(encoding),), wanted)
     paths = image_paths(loaded, out, encoding.names)
-    new_files(out, [str(path.relative_to(out)) for path in paths], force)
+    begin_file_set(out, [str(path.relative_to(out)) for path in paths], force=force)
     done = 0
     with work_bar() as bar:
         for images in decoded(loaded, encoding.mean, labels=labels, batch_size=batch_size):

@@ -33,6 +33,7 @@ def reconstruct(
     from convae.cli._latents import image_paths, write_image
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
+    from convae.core.file_sets import begin_file_set
     from convae.data import in_order
     from convae.pictures.grid import pairs
     from convae.pictures.save import save
@@ -43,7 +44,9 @@ def reconstruct(
         images = open_images(loaded, data, data_dir, split, bar)
         shown = min(count, len(images))
         paths = image_paths(loaded, out, images.keys) if every else []
-        sheet, *_ = new_files(out, ["reconstructions.png", *(str(path.relative_to(out)) for path in paths)], force)
+        (sheet,) = new_files(out, ["reconstructions.png"], force)
+        if every:
+            begin_file_set(out, [str(path.relative_to(out)) for path in paths], force=force)
         originals, reconstructions, done = [], [], 0
         wanted = np.arange(len(images) if every else shown)
         loaded.check_labels(images.labels, images.source)
