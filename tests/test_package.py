@@ -12,6 +12,9 @@ import pytest
 import convae
 from convae.cli import COMMANDS
 from convae.core.documents import parse_yaml
+from convae.model.spec import resolve
+from convae.model.vae import VAE
+from convae.training.packaged import packaged_recipes, recipe_summary
 from convae.training.recipe import read_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -68,9 +71,34 @@ def test_the_readme_names_commands_that_exist() -> None:
     assert commands <= set(COMMANDS.names())
 
 
-@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_recipe_reads(recipe: Path) -> None:
-    read_recipe(recipe)
+@pytest.mark.parametrize("name", packaged_recipes())
+def test_every_packaged_recipe_reads_by_its_name_says_what_it_is_and_describes_a_model(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = read_recipe(name)
+    assert recipe.title == name
+    assert 20 < len(recipe_summary(packaged_recipes()[name])) < 120
+    assert VAE(resolve(recipe.model)).latent_shape
+
+
+@pytest.mark.parametrize(("name", "hint"), [("dmo", "'demo'"), ("recipes/demo.yaml", "convae train demo")])
+def test_a_recipe_that_is_missing_is_told_its_packaged_namesake(
+    name: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(convae.ConvaeError, match=hint):
+        read_recipe(name)
+
+
+def test_a_file_of_ones_own_comes_before_a_packaged_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").write_text("{data: digits, name: mine}")
+    assert read_recipe("demo").title == "mine"
+
+
+def test_recipes_are_in_one_place() -> None:
+    assert not (ROOT / "recipes").exists()
 
 
 def test_the_package_may_be_run_as_a_module() -> None:

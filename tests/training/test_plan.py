@@ -12,7 +12,7 @@ from convae.core.errors import ConfigError
 from convae.training.plan import Plan, plan
 from convae.training.recipe import read_recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[2] / "src" / "convae" / "recipes"
 PER_EPOCH = 7
 
 

@@ -14,7 +14,7 @@ from convae.training.plan import plan
 from convae.training.preview import draw, lines
 from convae.training.recipe import read_recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[2] / "src" / "convae" / "recipes"
 
 
 def test_the_plan_says_what_each_stage_is() -> None:

@@ -16,10 +16,12 @@ from convae.core.arguments import Named, NonNegative, NonNegativeFloat, Positive
 from convae.core.config import Config, override, parse
 from convae.core.documents import read_mapping
 from convae.core.errors import ArtifactError, ConfigError
+from convae.core.names import nearest
 from convae.data import DataConfig
 from convae.model.artifact import find, read_config
 from convae.model.presets import PRESETS
 from convae.model.spec import described
+from convae.training.packaged import packaged_recipes
 from convae.training.precision import PrecisionName
 
 _DESCRIBES = {"preset", "encoder", "encode", "decode"}
@@ -202,7 +204,7 @@ def read_recipe(source: Recipe | Mapping[str, Any] | str | Path, overrides: Sequ
     """A checked recipe.
 
     Args:
-        source: a recipe, a mapping, or the path of a YAML or JSON file.
+        source: a recipe, a mapping, the path of a YAML or JSON file, or the name of a recipe that comes with convae.
         overrides: `key.path=value` each.
 
     Raises:
@@ -212,14 +214,27 @@ def read_recipe(source: Recipe | Mapping[str, Any] | str | Path, overrides: Sequ
         source = source.model_dump(mode="json")
     if isinstance(source, Mapping):
         return _read(source, overrides, "recipe")
-    path = Path(source)
+    path, folder = Path(source), Path(source).parent
     if not path.exists():
-        hint = f": a preset is trained by --preset {path}" if str(path) in PRESETS else ""
-        raise ConfigError(f"{path}: no such recipe{hint}")
+        if str(path) not in packaged_recipes():
+            raise ConfigError(f"{path}: no such recipe{_hint(path)}")
+        # What a packaged recipe names lies where the program runs, not where convae is installed.
+        path, folder = packaged_recipes()[str(path)], Path()
     read = {"encode": None} if path.suffix == ".py" else read_mapping(path)
     if "model" not in read and {"preset", "encoder", "encode"} & set(read):
         raise ConfigError(f"{path}: describes a model, no training: convae train --data DATA model={path}")
-    return _read(read, overrides, str(path), path.parent)
+    return _read(read, overrides, str(path), folder)
+
+
+def _hint(path: Path) -> str:
+    """What the name of a missing recipe may have meant, as the end of a sentence."""
+    if str(path) in PRESETS:
+        return f": a preset is trained by --preset {path}"
+    if path.stem in packaged_recipes():
+        return f": convae brings one of this name, convae train {path.stem}"
+    if not path.suffix and path.parent == Path() and (match := nearest(str(path), packaged_recipes())) is not None:
+        return f": did you mean '{match}'? (convae recipes lists those that come with convae)"
+    return ""
 
 
 def _read(source: Mapping[str, Any], overrides: Sequence[str], where: str, folder: Path = Path()) -> Recipe:

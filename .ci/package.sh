@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Builds the sdist, and the wheel from it, and uses the wheel as somebody does who has only installed it: in an environment
+# of its own, outside of the sources. The dependencies are those of the environment of $PYTHON, which are not installed again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PYTHON="$(cd "$(dirname "${PYTHON:-.venv/bin/python}")" && pwd)/python"
+place="$(mktemp -d)"
+trap 'rm -rf "$place"' EXIT
+
+rm -rf dist
+# One after the other, since the second is made from what the first holds. --no-isolation: by the locked setuptools.
+"$PYTHON" -m build --no-isolation --outdir dist . > "$place/build.log" 2>&1 || { cat "$place/build.log"; exit 1; }
+ls -l dist
+
+"$PYTHON" -m venv "$place/venv"
+"$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
+site="$("$place/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+"$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$site/dependencies.pth"
+
+unset PYTHONPATH
+cd "$place"
+convae="$place/venv/bin/convae"
+"$place/venv/bin/python" - <<'PYTHON'
+import pathlib, sysconfig
+import convae
+
+home = pathlib.Path(convae.__file__).parent
+assert home.is_relative_to(sysconfig.get_path("purelib")), f"not the wheel's: {home}"
+assert (home / "py.typed").is_file()
+PYTHON
+"$convae" --help > /dev/null
+"$convae" recipes
+"$convae" train demo --epochs 1 --device cpu --out run
+"$convae" evaluate run --metrics elbo
+"$convae" sample run --count 4 --label 3 --out samples
+test -n "$(find samples -name '*.png')"
+echo "the wheel works: $(cd "$OLDPWD" && basename dist/*.whl)"
