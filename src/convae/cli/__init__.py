@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from convae.cli._notes import drop_notes, show_notes
 from convae.cli._streams import steady_streams
 from convae.core.errors import ConvaeError, ToldElsewhereError
 from convae.core.memory import is_out_of_memory
@@ -69,7 +70,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> int:
     """The exit code of a command."""
     try:
+        drop_notes()
         code = _app()(args=arguments, prog_name="convae", standalone_mode=False)
+        show_notes()
     except ToldElsewhereError:
         return _USAGE
     except ConvaeError as error:

@@ -68,7 +68,7 @@ def start(model: VAE, words: Sequence[str], split: Callable[[], Split], label: s
                 raise ConfigError(f"image {word}: the split has images 0 to {len(opened) - 1}")
             images.append(images_at(opened, [place])[0])
             if model.condition is not None:
-                model.check_labels(opened.labels, opened.source)
+                model.check_labels(opened.labels, opened.source, opened.classes)
                 kind = -1 if opened.labels is None else int(opened.labels[place])
         if model.condition is not None and kind < 0 and wanted is None:
             raise ConfigError(f"model '{model.name}' is conditional: --label says what class {word} is of")

@@ -6,6 +6,8 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convae.cli._classes import with_model_classes
+from convae.cli._notes import note
 from convae.core.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -49,24 +51,73 @@ def _data_dir(run: Path) -> str | None:
     return None
 
 
-def open_images(model: VAE, data: str | None, data_dir: Path | None, split: str, progress: Progress) -> Split:
-    """The images of a split, brought to the model's shape as they were in training.
+def open_images(
+    model: VAE,
+    data: str | None,
+    data_dir: Path | None,
+    split: str | None,
+    progress: Progress,
+    *,
+    usual: str = "test",
+    label: int | None = None,
+    must_fill: bool = False,
+) -> Split:
+    """Images brought to the model's shape, read and labelled as those of its training; says how many they are.
 
     Without `data`, the data that the model was trained on, for a run where it was then. Options of a source are written
-    as in a recipe: `{arrays: {path: signals.npy, channels: last}}`.
+    as in a recipe: `{arrays: {path: signals.npy, channels: last}}`. Classes are matched with the model's by name.
+
+    Args:
+        model: the model.
+        data: what the person names.
+        data_dir: where data sets lie.
+        split: the part that the person names; otherwise the usual one of the training data, and all of other data.
+        progress: told how far the decoding is.
+        usual: the part of the training data that the command takes.
+        label: the class of images that have none, for a conditional model.
+        must_fill: whether the label is for nothing else.
+
+    Raises:
+        ConfigError: the model does not say what it was trained on, or is conditional and a class is not known, or
+            there is a label that no image needs.
+        DataError: the data is missing, damaged or empty.
     """
     from convae.core.config import parse
     from convae.data import DataConfig, open_split
+    from convae.data.provenance import is_same_source, with_reading_options
 
-    remembered: dict[str, Any] = dict(model.metadata.get("data", {}))
-    if data is None and "source" not in remembered:
+    trained: dict[str, Any] = dict(model.metadata.get("data", {}))
+    if data is None and "source" not in trained:
         raise ConfigError("the model does not say what it was trained on: give --data")
-    config = {**remembered, "channels": model.input_shape[0], "size": model.input_shape[1:]}
-    if data is not None:
-        config["source"] = source_of(data, "--data")
+    config = {**trained, "channels": model.input_shape[0], "size": model.input_shape[1:]}
     if data_dir is not None:
         config["dir"] = data_dir
-    return open_split(parse(DataConfig, config, "data"), split, progress=progress)  # type: ignore[arg-type]  # checked there
+    given = trained["source"] if data is None else source_of(data, "--data")
+    is_own = data is None or ("source" in trained and is_same_source(given, trained["source"]))
+    taken: dict[str, Any] = {}
+    if not is_own:
+        config |= {"source": given, "label": None}
+        if "source" in trained:
+            config["source"], taken = with_reading_options(given, trained["source"])
+    part = split or (usual if is_own else "all")
+    images = open_split(parse(DataConfig, config, "data"), part, progress=progress)  # type: ignore[arg-type]  # a part
+    column = images.columns.get(trained.get("label") or "")
+    if column is not None and not is_own:
+        images = images.with_labels(column.values, column.classes)
+    _say_used(images, taken)
+    return with_model_classes(model, images, label, must_fill=must_fill)
+
+
+def _say_used(images: Split, taken: dict[str, Any]) -> None:
+    """Says how many images are used, which could not be read, and what other data takes over from the training data."""
+    text = f"{images.source}: {len(images):,} of {images.total:,} images ({images.name})"
+    if images.skipped:
+        name, reason = images.skipped[0]
+        first = f"{name}: {reason}" if len(images.skipped) == 1 else f"the first is {name}: {reason}"
+        text += f"; {len(images.skipped):,} skipped, {first}; see {images.folder / 'skipped.csv'}"
+    if taken:
+        text += f"; read with {', '.join(f'{key} {value}' for key, value in taken.items())}, as the training data was"
+    note(text)
 
 
 def source_of(text: str, what: str) -> Any:

@@ -15,7 +15,16 @@ DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Where data sets lie on this machine.", show_default=False)
 ]
 SplitOption = Annotated[
-    Literal["train", "validation", "test", "all"], typer.Option("--split", help="Which part of the data set.")
+    Literal["train", "validation", "test", "all"] | None,
+    typer.Option(
+        "--split",
+        help="Which part of the data set.",
+        show_default="of the training data test, of other data all",
+    ),
+]
+EncodeSplit = Annotated[
+    Literal["train", "validation", "test", "all"] | None,
+    typer.Option("--split", help="Which part of the data set.", show_default="all"),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
@@ -38,7 +47,19 @@ Images = Annotated[
 ]
 Label = Annotated[
     str | None,
-    typer.Option("--label", help="Conditional models: draw as this class, by name or number.", show_default=False),
+    typer.Option(
+        "--label",
+        help="Conditional models: draw as this class, by name or number, which is that of images without a label, too.",
+        show_default=False,
+    ),
+]
+ImageLabel = Annotated[
+    str | None,
+    typer.Option(
+        "--label",
+        help="Conditional models: the class of the images that have no label, by name or number.",
+        show_default=False,
+    ),
 ]
 
 

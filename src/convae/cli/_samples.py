@@ -122,7 +122,7 @@ def _gaussians(model: VAE, wish: Wish, progress: Progress) -> tuple[Classes, Seq
     from convae.cli._models import open_images
     from convae.latents import classes, encode
 
-    images = open_images(model, wish.data, wish.data_dir, "train", progress)
+    images = open_images(model, wish.data, wish.data_dir, None, progress, usual="train")
     return classes(encode(model, images, progress=progress)), images.classes
 
 

@@ -16,6 +16,7 @@ from rich.table import Column
 from rich.text import Text
 
 from convae.cli._streams import is_terminal
+from convae.cli._notes import show_notes
 from convae.core.names import printable
 
 
@@ -63,6 +64,7 @@ class WorkBar:
         if self._task is None:
             if now - self._began < PATIENCE:
                 return
+            show_notes()
             self._bar.start()
             self._task = self._bar.add_task(what, total=total, rate="")
         seconds = now - self._began
@@ -180,7 +182,8 @@ def duration(seconds: float) -> str:
 
 
 def wrote(path: Path, show: bool = False) -> None:
-    """Prints the path of what was written, and opens it with the system's own program on request."""
+    """Prints the notes that wait and the path of what was written, and opens it on request."""
+    show_notes()
     results.print(str(path), soft_wrap=True)
     if show:
         typer.launch(str(path))

@@ -12,6 +12,7 @@ from convae.cli._options import (
     DataDir,
     Device,
     Force,
+    ImageLabel,
     Model,
     Out,
     Samples,
@@ -28,7 +29,8 @@ def anomalies(
     count: Annotated[int, typer.Option(min=1, help="How many images to show, the strangest first.")] = 8,
     data: Data = None,
     data_dir: DataDir = None,
-    split: SplitOption = "test",
+    split: SplitOption = None,
+    label: ImageLabel = None,
     score: Score = "elbo",
     samples: Samples = None,
     seed: Seed = 0,
@@ -42,6 +44,7 @@ def anomalies(
     anomalies.csv lists all of them. The score is that of `convae ood`, and its mean that of `convae evaluate`: the
     negative ELBO with latents drawn from the posterior by the seed.
     """
+    from convae.cli._classes import wanted_class
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._options import samples_of
     from convae.cli._screen import work_bar, wrote
@@ -56,7 +59,8 @@ def anomalies(
     sheet, table = new_files(out, ["anomalies.png", "anomalies.csv"], force)
     loaded = open_model(model, device)
     with work_bar() as bar:
-        images = open_images(loaded, data, data_dir, split, bar)
+        wanted = wanted_class(loaded, label)
+        images = open_images(loaded, data, data_dir, split, bar, label=wanted, must_fill=True)
         options = samples_of(score, samples)
         scores = score_images(
             loaded, images, score=score, options=options, seed=seed, batch_size=batch_size, progress=bar

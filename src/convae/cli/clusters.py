@@ -17,7 +17,7 @@ def clusters(
     label: Label = None,
     data: Data = None,
     data_dir: DataDir = None,
-    split: SplitOption = "test",
+    split: SplitOption = None,
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,
@@ -49,7 +49,7 @@ def clusters(
     loaded = open_model(model, device)
     wanted = wanted_class(loaded, label)
     with work_bar() as bar:
-        images = open_images(loaded, data, data_dir, split, bar)
+        images = open_images(loaded, data, data_dir, split, bar, label=wanted)
         encoding = encode(loaded, images, progress=bar)
     found = cluster(encoding.mean, wished, examples=examples, seed=seed)
     number = len(found.centroids)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convae.cli._options import BatchSize, Data, DataDir, Device, Model, Out, SplitOption
+from convae.cli._options import BatchSize, Data, DataDir, Device, EncodeSplit, ImageLabel, Model, Out
 from convae.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def encode(
     out: Out,
     data: Data = None,
     data_dir: DataDir = None,
-    split: SplitOption = "all",
+    split: EncodeSplit = None,
     format: Annotated[str, typer.Option(help="safetensors, npz, or as flat tables csv and parquet.")] = "safetensors",
     shard: Annotated[
         str | None,
@@ -28,6 +28,7 @@ def encode(
             help="Write only part i of n of the files, such as 2/4; under torchrun the rank's.", show_default=False
         ),
     ] = None,
+    label: ImageLabel = None,
     batch_size: BatchSize = 256,
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="Remove other latents from the folder first.")] = False,
@@ -40,6 +41,7 @@ def encode(
     """
     import json
 
+    from convae.cli._classes import wanted_class
     from convae.cli._models import open_images, open_model
     from convae.cli._screen import results, work_bar, wrote
     from convae.latents import encode_to
@@ -47,7 +49,8 @@ def encode(
     share = _share(shard)
     loaded = open_model(model, device)
     with work_bar() as bar:
-        images = open_images(loaded, data, data_dir, split, bar)
+        wanted = wanted_class(loaded, label)
+        images = open_images(loaded, data, data_dir, split, bar, usual="all", label=wanted, must_fill=True)
         path = encode_to(
             loaded, images, out, format=format, share=share, batch_size=batch_size, force=force, progress=bar
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import BatchSize, Data, DataDir, Device, Force, Model, Seed, SplitOption
+from convae.cli._options import BatchSize, Data, DataDir, Device, Force, ImageLabel, Model, Seed, SplitOption
 
 
 def evaluate(
@@ -18,7 +18,8 @@ def evaluate(
     ] = None,
     data: Data = None,
     data_dir: DataDir = None,
-    split: SplitOption = "test",
+    split: SplitOption = None,
+    label: ImageLabel = None,
     metrics: Annotated[
         str, typer.Option(help="Names with commas between; all; default: those that do not take long.")
     ] = "default",
@@ -36,6 +37,7 @@ def evaluate(
     force: Force = False,
 ) -> None:
     """Measure a model on every image of a split."""
+    from convae.cli._classes import wanted_class
     from convae.cli._figures import table
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import results, work_bar, wrote
@@ -58,7 +60,8 @@ def evaluate(
     elif encoder is not None:
         features = EncoderFeatures(open_model(encoder, device))
     with work_bar() as bar:
-        images = open_images(loaded, data, data_dir, split, bar)
+        wanted = wanted_class(loaded, label)
+        images = open_images(loaded, data, data_dir, split, bar, label=wanted, must_fill=True)
         report = measure(
             loaded,
             images,

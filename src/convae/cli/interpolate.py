@@ -20,7 +20,7 @@ def interpolate(
     label: Label = None,
     data: Data = None,
     data_dir: DataDir = None,
-    split: SplitOption = "test",
+    split: SplitOption = None,
     device: Device = "auto",
     force: Force = False,
     show: Show = False,
@@ -30,6 +30,7 @@ def interpolate(
 
     import torch
 
+    from convae.cli._classes import wanted_class
     from convae.cli._latents import start
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
@@ -44,8 +45,9 @@ def interpolate(
         raise ConfigError(f"a way needs at least two images, got {len(images)}")
     still, moving = new_files(out, ["interpolation.png", "interpolation.webp"], force)
     loaded = open_model(model, device)
+    wanted = wanted_class(loaded, label)
     with work_bar() as bar:
-        ends = start(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar), label)
+        ends = start(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar, label=wanted), label)
     legs = between(ends.z[:-1], ends.z[1:], steps, mode=mode)
     # A conditional model draws each leg as the class that it begins with.
     kinds = None if ends.labels is None else ends.labels[:-1].repeat_interleave(steps)

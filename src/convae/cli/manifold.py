@@ -19,7 +19,7 @@ def manifold(
     label: Label = None,
     data: Data = None,
     data_dir: DataDir = None,
-    split: SplitOption = "test",
+    split: SplitOption = None,
     device: Device = "auto",
     force: Force = False,
     show: Show = False,
@@ -44,7 +44,7 @@ def manifold(
     loaded = open_model(model, device)
     wanted = needed_class(loaded, label)
     with work_bar() as bar:
-        encoding = encode(loaded, open_images(loaded, data, data_dir, split, bar), progress=bar)
+        encoding = encode(loaded, open_images(loaded, data, data_dir, split, bar, label=wanted), progress=bar)
     points = plane(encoding, steps, chosen).flatten(0, 1)
     kinds = None if wanted is None else torch.full((len(points),), wanted)
     images = decode(loaded, points, labels=kinds)

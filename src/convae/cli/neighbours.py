@@ -17,7 +17,7 @@ def neighbours(
     label: Label = None,
     data: Data = None,
     data_dir: DataDir = None,
-    split: SplitOption = "test",
+    split: SplitOption = None,
     device: Device = "auto",
     force: Force = False,
     show: Show = False,
@@ -25,6 +25,7 @@ def neighbours(
     """Find the images of a split whose latents are nearest to those of the given images."""
     import torch
 
+    from convae.cli._classes import wanted_class
     from convae.cli._latents import images_at, position, start
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
@@ -37,12 +38,12 @@ def neighbours(
     (sheet,) = new_files(out, ["neighbours.png"], force)
     loaded = open_model(model, device)
     with work_bar() as bar:
-        among = open_images(loaded, data, data_dir, split, bar)
+        among = open_images(loaded, data, data_dir, split, bar, label=wanted_class(loaded, label))
         queries = start(loaded, images, lambda: among, label)
         # An image of the split is not its own neighbour.
         most = len(among) - any(position(word) is not None for word in images)
         if not most:
-            raise ConfigError(f"{among.source} ({split}) holds no image but this one")
+            raise ConfigError(f"{among.source} ({among.name}) holds no image but this one")
         encoding = encode(loaded, among, progress=bar)
     count = min(count, most)
     found, distances = nearest(queries.z, encoding.mean, min(count + 1, len(among)))
@@ -51,6 +52,6 @@ def neighbours(
         kept = [(index, distance) for index, distance in zip(near, far, strict=True) if index != position(word)][:count]
         cells += [query, *images_at(among, [index for index, _ in kept])]
         captions += [word.rpartition("/")[2], *(f"{distance:.2f}" for _, distance in kept)]
-    title = f"{loaded.name}: nearest {among.source} images ({split}), distance between latents"
+    title = f"{loaded.name}: nearest {among.source} images ({among.name}), distance between latents"
     save(grid(torch.stack(cells), columns=len(cells) // len(images), captions=captions, title=title), sheet)
     wrote(sheet, show)

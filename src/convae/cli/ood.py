@@ -12,6 +12,7 @@ from convae.cli._options import (
     DataDir,
     Device,
     Force,
+    ImageLabel,
     Model,
     Out,
     Samples,
@@ -30,7 +31,8 @@ def ood(
     ],
     data: Data = None,
     data_dir: DataDir = None,
-    split: SplitOption = "test",
+    split: SplitOption = None,
+    label: ImageLabel = None,
     score: Score = "elbo",
     samples: Samples = None,
     seed: Seed = 0,
@@ -43,6 +45,7 @@ def ood(
 
     ood.csv holds the score of every image of both sets: that of `convae anomalies`.
     """
+    from convae.cli._classes import wanted_class
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._options import samples_of
     from convae.cli._screen import results, work_bar, wrote
@@ -57,8 +60,9 @@ def ood(
     loaded = open_model(model, device)
     options = samples_of(score, samples)
     with work_bar() as bar:
-        known = open_images(loaded, data, data_dir, split, bar)
-        foreign = open_images(loaded, against, data_dir, split, bar)
+        wanted = wanted_class(loaded, label)
+        known = open_images(loaded, data, data_dir, split, bar, label=wanted)
+        foreign = open_images(loaded, against, data_dir, split, bar, label=wanted)
         found = separate(
             loaded, known, foreign, score=score, options=options, seed=seed, batch_size=batch_size, progress=bar
         )

@@ -14,7 +14,7 @@ def reconstruct(
     out: Out,
     data: Data = None,
     data_dir: DataDir = None,
-    split: SplitOption = "test",
+    split: SplitOption = None,
     count: Annotated[int, typer.Option(min=1, help="How many images on the sheet, from the first on.")] = 16,
     every: Annotated[
         bool, typer.Option("--every", help="Write the reconstruction of every image too, under the image's name.")
@@ -41,7 +41,7 @@ def reconstruct(
     loaded = open_model(model, device)
     drawn = wanted_class(loaded, label)
     with work_bar() as bar:
-        images = open_images(loaded, data, data_dir, split, bar)
+        images = open_images(loaded, data, data_dir, split, bar, label=drawn)
         shown = min(count, len(images))
         paths = image_paths(loaded, out, images.keys) if every else []
         (sheet,) = new_files(out, ["reconstructions.png"], force)
@@ -49,7 +49,7 @@ def reconstruct(
             begin_file_set(out, [str(path.relative_to(out)) for path in paths], force=force)
         originals, reconstructions, done = [], [], 0
         wanted = np.arange(len(images) if every else shown)
-        loaded.check_labels(images.labels, images.source)
+        loaded.check_labels(images.labels, images.source, images.classes)
         for batch in in_order(images, batch_size, next(loaded.parameters()).device, wanted):
             with torch.no_grad():
                 kinds = batch.labels if drawn is None else torch.full_like(batch.indices, drawn)
@@ -61,6 +61,6 @@ def reconstruct(
                 write_image(image, path)
             done += len(batch)
             bar(done, len(wanted), "reconstructing (images)")
-    title = f"{loaded.name}: {images.source} ({split}){drawn_as(loaded, drawn)}"
+    title = f"{loaded.name}: {images.source} ({images.name}){drawn_as(loaded, drawn)}"
     save(pairs(torch.cat(originals), torch.cat(reconstructions), title=title), sheet)
     wrote(sheet, show)

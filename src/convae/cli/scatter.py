@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Model, Out, Seed, Show, SplitOption
+from convae.cli._options import Data, DataDir, Device, Force, ImageLabel, Model, Out, Seed, Show, SplitOption
 
 
 def scatter(
@@ -18,13 +18,15 @@ def scatter(
     ] = "auto",
     data: Data = None,
     data_dir: DataDir = None,
-    split: SplitOption = "test",
+    split: SplitOption = None,
+    label: ImageLabel = None,
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,
     show: Show = False,
 ) -> None:
     """Draw the latents of images as points in a plane, coloured by class where there are classes."""
+    from convae.cli._classes import wanted_class
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.latents import encode, project
@@ -35,12 +37,13 @@ def scatter(
     still, drawing = new_files(out, ["scatter.png", "scatter.svg"], force)
     loaded = open_model(model, device)
     with work_bar() as bar:
-        images = open_images(loaded, data, data_dir, split, bar)
+        wanted = wanted_class(loaded, label)
+        images = open_images(loaded, data, data_dir, split, bar, label=wanted, must_fill=True)
         encoding = encode(loaded, images, progress=bar)
     plane = project(encoding.mean, method, seed=seed)
     labels, names = encoding.labels, dict(enumerate(images.classes or ()))
     x_label, y_label = plane.labels
-    title = f"{loaded.name}: {len(images):,} {images.source} images ({split})"
+    title = f"{loaded.name}: {len(images):,} {images.source} images ({images.name})"
     if labels is not None and len(set(labels.tolist())) > CLASSES:
         title += f", more than {CLASSES} classes, which no colours tell apart"
         labels = None

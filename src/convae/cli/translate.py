@@ -24,7 +24,7 @@ def translate(
     strengths: Annotated[str, typer.Option(help="How far to go along the direction.")] = "-1,0,0.5,1,1.5,2,3",
     data: Data = None,
     data_dir: DataDir = None,
-    split: SplitOption = "test",
+    split: SplitOption = None,
     device: Device = "auto",
     force: Force = False,
     show: Show = False,

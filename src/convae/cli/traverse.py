@@ -20,7 +20,7 @@ def traverse(
     label: Label = None,
     data: Data = None,
     data_dir: DataDir = None,
-    split: SplitOption = "test",
+    split: SplitOption = None,
     device: Device = "auto",
     force: Force = False,
     show: Show = False,
@@ -28,7 +28,7 @@ def traverse(
     """Change one latent value at a time: a row for each, from its 2% to its 98% quantile over the images."""
     import torch
 
-    from convae.cli._classes import drawn_as, needed_class
+    from convae.cli._classes import drawn_as, needed_class, wanted_class
     from convae.cli._latents import start
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
@@ -39,9 +39,9 @@ def traverse(
 
     (sheet,) = new_files(out, ["traversal.png"], force)
     loaded = open_model(model, device)
-    wanted = needed_class(loaded, label) if image is None else None
+    wanted = needed_class(loaded, label) if image is None else wanted_class(loaded, label)
     with work_bar() as bar:
-        images = open_images(loaded, data, data_dir, split, bar)
+        images = open_images(loaded, data, data_dir, split, bar, label=wanted)
         given = None if image is None else start(loaded, [image], lambda: images, label)
         encoding = encode(loaded, images, progress=bar)
     values = by_information(encoding)[:rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convae.data.augment import Augmentation, AugmentConfig
 from convae.data.batches import Batch, Batches, in_order
+from convae.data.classes import match_classes
 from convae.data.config import DataConfig
 from convae.data.dataset import Dataset, dataset
 from convae.data.image_reading import load
@@ -27,6 +28,7 @@ __all__ = [
     "in_order",
     "load",
     "load_and_preprocess",
+    "match_classes",
     "open_split",
     "preprocess",
     "statistics",

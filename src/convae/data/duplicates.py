@@ -33,15 +33,16 @@ def find_duplicates(parts: Mapping[str, Split]) -> Duplicates:
     """Compares the stored values of all images of a data set.
 
     Args:
-        parts: its splits by name, `train` among them.
+        parts: its splits by name.
     """
     digests = {name: _rows(split.digests) for name, split in parts.items()}
+    trained_on = digests.get("train", np.empty(0, "V32"))
     counts = np.unique(np.concatenate([*digests.values()]), return_counts=True)[1]
     held_out = [name for name in digests if name != "train"]
     return Duplicates(
         images=int(counts[counts > 1].sum()),
         distinct=int((counts > 1).sum()),
-        trained_on={name: int(np.isin(digests[name], digests["train"]).sum()) for name in held_out},
+        trained_on={name: int(np.isin(digests[name], trained_on).sum()) for name in held_out},
         held_out={name: len(digests[name]) for name in held_out},
     )
 

@@ -59,6 +59,7 @@ class ImageFiles(Source):
         pages: what becomes of files of several pages.
     """
 
+    reading_options: ClassVar = frozenset({"range", "pages"})
     _scanned: ClassVar = False
     """Whether the paths are those that a scan of the folder found."""
 

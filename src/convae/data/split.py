@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
@@ -84,6 +85,18 @@ class Split:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def total(self) -> int:
+        """Images of the whole data set that could be read, whatever part they are in."""
+        return len(self._store)
+
+    def with_labels(self, labels: NDArray[np.int64], classes: tuple[str, ...] | None) -> Split:
+        """The same images with other labels: (images,) class numbers, and the classes' names."""
+        other = copy.copy(self)
+        other.labels, other.classes = labels, classes
+        other.__dict__.pop("content_hash", None)  # it is of the labels, too
+        return other
 
     @property
     def shape(self) -> Shape:

@@ -90,7 +90,7 @@ def encode(
     """
     if split.shape != model.input_shape:
         raise ShapeError(f"the model takes {shape_text(model.input_shape)}, the images are {shape_text(split.shape)}")
-    model.check_labels(split.labels, split.source)
+    model.check_labels(split.labels, split.source, split.classes)
     wanted = np.arange(len(split)) if indices is None else indices
     mean = torch.empty(len(wanted), *model.latent_shape)
     logvar = torch.empty_like(mean)

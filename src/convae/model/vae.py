@@ -232,16 +232,30 @@ class VAE(nn.Module):
             labels = torch.arange(n, device=z.device) % self.condition.classes
         return self.decode(z, labels).mean
 
-    def check_labels(self, labels: Sequence[int] | NDArray[np.int64] | None, whose: str) -> None:
-        """Checks, once for many images, that a conditional model knows their labels.
+    def check_labels(
+        self,
+        labels: Sequence[int] | NDArray[np.int64] | None,
+        whose: str,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        """Checks, once for many images, that their labels mean what they mean to a model that knows classes.
 
         Args:
             labels: of the images, -1 where one is missing.
             whose: they are, for the message.
+            classes: the names of the labels' classes, where they have names.
 
         Raises:
-            ConfigError: the model is conditional, and there are no labels, or a label is missing or no class.
+            ConfigError: the model is conditional, and there are no labels, or a label is missing or no class; or the
+                classes of a model that knows some have other names.
         """
+        own = self.metadata.get("classes") or ()
+        knows_classes = self.condition is not None or self.classifier is not None
+        if knows_classes and any(first != second for first, second in zip(own, classes or (), strict=False)):
+            raise ConfigError(
+                f"model '{self.name}' numbers its classes {', '.join(own)}, and {whose} {', '.join(classes or ())}: "
+                "convae.data.match_classes(split, model.metadata['classes']) numbers them alike"
+            )
         if self.condition is None:
             return
         classes = self.condition.classes

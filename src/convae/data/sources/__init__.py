@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from convae.core.arguments import Named, arguments, named
 from convae.core.errors import DataError
@@ -22,15 +23,24 @@ def open_source(given: Named, places: Places) -> Source:
         DataError: neither a data set's name nor a folder.
         ConfigError: wrong arguments.
     """
-    name, options = named(given, "data.source")
-    if name not in SOURCES and not options:
-        name, options = _by_path(name)
+    name, options = resolve_source(given)
     target = SOURCES.get(name)
     source: Source = target(places, **arguments(target, options, f"data.source ({name})"))
     return source
 
 
-def _by_path(text: str) -> tuple[str, dict[str, str]]:
+def resolve_source(given: Named) -> tuple[str, dict[str, Any]]:
+    """The registered name of a source that a person named, and the options that they gave it.
+
+    Raises:
+        DataError: neither a data set's name nor a folder or file.
+        ConfigError: not a name, or a name with its options.
+    """
+    name, options = named(given, "data.source")
+    return _by_path(name) if name not in SOURCES and not options else (name, options)
+
+
+def _by_path(text: str) -> tuple[str, dict[str, Any]]:
     """The source that reads what lies at a path: a folder, or a file by its suffix."""
     path = Path(text).expanduser()
     if path.is_dir():

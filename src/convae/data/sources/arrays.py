@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,8 @@ class Arrays(Source):
             last or first axis of at most four values is one, in arrays of at least four axes.
         range: the values that become 0 and 1, such as [0, 4095]; what lies outside is refused.
     """
+
+    reading_options: ClassVar = frozenset({"channels", "range"})
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +99,13 @@ class Source(ABC):
 
     The first argument of every source says where data sets lie; keyword-only arguments are the source's
     configuration.
+
+    Attributes:
+        reading_options: the options that say how values are read. What a model was trained with holds for other data
+            of the same kind, too.
     """
+
+    reading_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, places: Places) -> None:
         self._places = places
