@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 from rich.text import Text
 
-from convae.cli._streams import is_terminal
 from convae.cli._notes import show_notes
+from convae.cli._streams import is_terminal
 from convae.core.names import printable
 
 

@@ -258,13 +258,13 @@ class VAE(nn.Module):
             )
         if self.condition is None:
             return
-        classes = self.condition.classes
+        known = self.condition.classes
         if labels is None:
             raise ConfigError(f"model '{self.name}' is conditional and needs labels, but {whose} has none")
         if missing := int((np.asarray(labels) < 0).sum()):
             raise ConfigError(f"model '{self.name}' is conditional, but {missing:,} images of {whose} have no label")
-        if (largest := int(np.max(labels))) >= classes:
-            raise ConfigError(f"model '{self.name}' knows the classes 0 to {classes - 1}, but {whose} has {largest}")
+        if (largest := int(np.max(labels))) >= known:
+            raise ConfigError(f"model '{self.name}' knows the classes 0 to {known - 1}, but {whose} has {largest}")
 
     def _features(self, x: Tensor, labels: Tensor | None) -> Tensor:
         features: Tensor = self.encoder(self._conditioned(self._checked(x), labels))
