@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from training.runs import RECIPE, StopAt, content
 
-from convae.core.errors import TrainingError
+from convae.core.errors import ArtifactError, TrainingError
 from convae.objective.terms.base import Pass
 from convae.objective.terms.reconstruction import Reconstruction
 from convae.training import resume, train
@@ -152,6 +152,108 @@ def test_the_layer_is_named_in_which_values_stop_being_finite(tmp_path: Path) ->
     assert sentences[0] == "step 8 was skipped: values that are not finite begin in decoder.0 (Linear)"
     assert f"went back to step {PER_EPOCH}" in sentences[1]
     assert not run.stopped
+
+
+def scaled(monkeypatch: pytest.MonkeyPatch, factor: float, when: Any, trains: bool = True) -> None:
+    """The reconstruction term is `factor` times too large when `when(step)` says so."""
+    forward = Reconstruction.forward
+
+    def larger(self: Reconstruction, given: Pass) -> Tensor:
+        costs = forward(self, given)
+        return costs * factor if torch.is_grad_enabled() == trains and when(given.moment.step) else costs
+
+    monkeypatch.setattr(Reconstruction, "forward", larger)
+
+
+@pytest.mark.parametrize("factor", [1e9, 1e17])
+def test_a_finite_total_that_makes_no_sense_is_skipped_and_named(
+    factor: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scaled(monkeypatch, factor, lambda step: step in (4, 5))
+    seen = Values()
+    run = train(with_training(epochs=1), out=tmp_path / "run", observer=seen)
+    (note,) = run.notes
+    assert note.startswith("step 4 was skipped")
+    assert "reconstruction is" in note
+    assert run.metrics[-2]["skipped"] == 2
+    assert all(torch.equal(value, seen.after[6][name]) for name, value in seen.after[4].items())
+
+
+def test_many_totals_that_make_no_sense_go_back_with_half_the_learning_rate(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spoiler = Spoiler()
+    scaled(monkeypatch, 1e12, lambda step: step >= 9 and not spoiler.trainer.state.halvings)
+    run = train(with_training(epochs=3), out=tmp_path / "run", observer=spoiler)
+    for fact in (f"back to step {PER_EPOCH}", "divided by 2", "training.optimizer.lr", "training.optimizer.clip"):
+        assert fact in run.notes[-1]
+
+
+def test_large_totals_from_the_beginning_are_no_nonsense(tmp_path: Path) -> None:
+    """A Gaussian of a small standard deviation has millions of nats at first."""
+    model = {**RECIPE["model"], "likelihood": {"gaussian": {"sigma": 0.002}}}
+    run = train({**with_training(epochs=1), "model": model}, out=tmp_path / "run")
+    assert run.metrics[0]["total"] > 1e5
+    assert run.notes == []
+
+
+def test_statistics_that_are_not_finite_are_seen_though_the_loss_is(tmp_path: Path) -> None:
+    class Breaker(Observer):
+        """Breaks a running variance inside one pass."""
+
+        def begun(self, trainer: Trainer) -> None:
+            self.trainer = trainer
+            trainer.experiment.model.encoder[1].register_forward_hook(self.look)
+
+        def look(self, layer: torch.nn.Module, *_: object) -> None:
+            if layer.training and self.trainer.state.step in (4, 5):  # and when step 4 is run again
+                layer.get_buffer("running_var").data[0] = float("inf")
+
+    run = train(with_training(epochs=1), out=tmp_path / "run", observer=Breaker())
+    assert run.notes == ["step 4 was skipped: values that are not finite begin in the statistics encoder.1.running_var"]
+    assert all(value.isfinite().all() for value in run.last.state_dict().values())
+
+
+@pytest.mark.parametrize("step", [PER_EPOCH, 2 * PER_EPOCH, 3 * PER_EPOCH])
+def test_weights_that_are_not_finite_are_never_saved(
+    step: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stepped, broken = Trainer._step, []
+
+    def breaking(trainer: Trainer, batch: Any) -> None:
+        stepped(trainer, batch)
+        if trainer.state.step == step and not broken:
+            broken.append(step)
+            with torch.no_grad():
+                trainer.experiment.model.get_parameter("decoder.0.weight")[0, 0] = float("inf")
+
+    monkeypatch.setattr(Trainer, "_step", breaking)
+    run = train(with_training(epochs=3), out=tmp_path / "run")
+    for fact in ("decoder.0.weight", "not finite", f"back to step {step - PER_EPOCH}"):
+        assert fact in run.notes[-1]
+    assert not run.stopped
+
+
+@pytest.mark.parametrize("factor", [1e6, float("nan"), float("inf")])
+def test_a_model_that_diverged_is_never_the_best(
+    factor: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scaled(monkeypatch, factor, lambda step: step != 2 * PER_EPOCH, trains=False)
+    run = train(with_training(epochs=4), out=tmp_path / "run")
+    assert run.best_step == 2 * PER_EPOCH
+    first, second = run.notes  # each time it begins
+    assert f"after step {PER_EPOCH} has diverged" in first
+    assert f"after step {3 * PER_EPOCH} has diverged" in second
+    assert "training.optimizer.lr" in first
+
+
+def test_a_run_that_only_diverged_gives_the_last_model_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    scaled(monkeypatch, 1e9, lambda step: True, trains=False)
+    run = train(with_training(epochs=1), out=tmp_path / "run")
+    assert run.last.metadata["training"]["step"] == PER_EPOCH
+    with pytest.raises(ArtifactError):
+        run.model  # noqa: B018
+    assert run.best == {}
 
 
 def test_validation_rows_tell_what_the_latent_is_used_for(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def test_a_preset_takes_a_classifier() -> None:
         ({"model": {**CLASSIFYING["model"], "classifier": [{"linear": {"features": 4}}]}}, ConfigError, "4 classes"),
         ({"model": {**CLASSIFYING["model"], "classifier": [{"unflatten": {"to": [2, 4]}}]}}, ShapeError, "classifier"),
         ({"objective": {"ms-ssim": {}}}, ShapeError, r"objective\.ms-ssim"),
+        ({"training": {"labels": 100_000}}, ConfigError, r"^training\.labels: 100,000 .* 1,432 "),
     ],
 )
 def test_what_does_not_go_together_is_told_before_a_run(

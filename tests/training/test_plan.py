@@ -149,3 +149,25 @@ def test_the_temperature_of_latents_is_a_schedule_on_the_clock_of_the_training()
     values = [made.temperature(made.clocks(began, step).training) for step in (0, made.steps_per_epoch)]
     assert values == pytest.approx([0, 0.5])
     assert planned().temperature(made.clocks(began, 0).training) == 1
+
+
+DOWN = {"linear": {"start": 1.0, "end": -1.0}}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "where"),
+    [
+        ({"objective": {"reconstruction": {}, "kl": -1}}, "objective.kl.weight"),
+        ({"objective": {"reconstruction": {}, "kl": {"weight": DOWN}}}, "objective.kl.weight"),
+        ({"objective": {"reconstruction": {}, "kl": {"weight": {"sum": {"of": [1, -2]}}}}}, "objective.kl.weight"),
+        ({"stages": [{"steps": 3}, {"steps": 3, "objective": {"kl": -1e-9}}]}, "stages.1.objective.kl.weight"),
+        ({"training": {"optimizer": {"schedule": DOWN}}}, "training.optimizer.schedule"),
+        ({"stages": [{"steps": 9, "optimizer": {"schedule": DOWN}}]}, "stages.0.optimizer.schedule"),
+        ({"training": {"temperature": DOWN}}, "training.temperature"),
+        ({"training": {"augmentation": DOWN}}, "training.augmentation"),
+    ],
+)
+def test_what_would_train_for_the_opposite_is_refused(recipe: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        planned(**recipe)
+    assert str(told.value).startswith(f"{where}: ")

@@ -11,7 +11,7 @@ from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ConfigError
 from convae.training import resume, train
-from convae.training.checkpoint import read_checkpoint
+from convae.training.checkpoint import read_checkpoint, steps
 from convae.training.run_folder import RunFolder
 from convae.training.trainer import Observer, Trainer
 
@@ -73,6 +73,34 @@ def test_what_a_stage_freezes_does_not_move_nor_do_its_statistics(tmp_path: Path
     assert "encoder.1.running_mean" in thawed
     assert not any(name.startswith("decoder.0") for name in thawed)
     assert any(name.startswith("decoder.2") for name in thawed)
+
+
+def test_the_average_of_what_a_stage_freezes_is_frozen_too(tmp_path: Path) -> None:
+    recipe = staged(
+        {"epochs": 2},
+        {"epochs": 3, "freeze": ["encoder", "bottleneck"], "optimizer": {"lr": 1e-2}},
+        {"epochs": 1},
+        ema=0.98,
+        keep=100,
+    )
+    run = train(recipe, out=tmp_path / "run")
+    tensors = {
+        int(path.name.removeprefix("step-")): read_checkpoint(path).tensors for path in steps(run.path / "checkpoints")
+    }
+    first, frozen, later = tensors[14], tensors[35], tensors[42]
+    parts = ("encoder", "bottleneck")
+    for name, value in first.items():
+        part = name.removeprefix("average.").removeprefix("model.")
+        if part.startswith(parts) and not name.startswith("optimizer"):
+            assert torch.equal(value, frozen[name]), name
+            # What the decoder is trained on is what is validated and saved.
+            if name.startswith("average."):
+                assert torch.equal(value, frozen[f"model.{part}"]), name
+    assert not torch.equal(first["average.decoder.0.weight"], frozen["average.decoder.0.weight"])
+    assert not torch.equal(frozen["average.encoder.0.weight"], later["average.encoder.0.weight"])
+    kl = [row["kl"] for row in run.metrics if row["split"] == "validation"]
+    assert kl[1:5] == [kl[1]] * 4
+    assert len(set(kl)) == 3
 
 
 def test_the_stages_begin_where_the_one_before_ended(tmp_path: Path) -> None:

@@ -168,6 +168,12 @@ def _labels(recipe: Recipe, model: VAE, split: Split) -> NDArray[np.int64] | Non
         return None
     if labels is None:
         raise ConfigError("training.labels: the data has no labels")
+    known = int((labels >= 0).sum())
+    if isinstance(kept, int) and kept > known:
+        raise ConfigError(
+            f"training.labels: {kept:,} are to be kept, but only {known:,} training images have a label: leave it out "
+            "to keep all"
+        )
     return hide(labels, kept, recipe.training.seed)
 
 

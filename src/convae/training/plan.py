@@ -26,6 +26,9 @@ from convae.training.stage_objective import Clocks, StageObjective
 EPOCHS = 10
 """Passes through the training images, where a recipe does not say."""
 
+MOMENTS = 256
+"""Of a stage, at which its schedules are looked at before it begins."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -168,12 +171,41 @@ def plan(recipe: Recipe, steps_per_epoch: int, load: Loader | None = None) -> Pl
                 fresh=not stages or written.optimizer is not None,
             )
         )
-    return Plan(
+    made = Plan(
         tuple(stages),
         steps_per_epoch,
         strength=schedule(options.augmentation, "training.augmentation"),
         temperature=schedule(options.temperature, "training.temperature"),
     )
+    _check_signs(made, recipe)
+    return made
+
+
+def _check_signs(made: Plan, recipe: Recipe) -> None:
+    """Checks that no weight, learning rate or other factor is negative at any time.
+
+    Raises:
+        ConfigError: one is; the message names its place in the recipe.
+    """
+    lowest: dict[str, float] = {}
+
+    def note(where: str, value: float) -> None:
+        lowest[where] = min(value, lowest.get(where, value))
+
+    for number, stage in enumerate(made.stages):
+        began = made.began()[: number + 1]
+        begin, written = began[-1], recipe.stages[number] if recipe.stages else None
+        rate = f"stages.{number}.optimizer" if written and written.optimizer else "training.optimizer"
+        for step in {begin + stage.steps * part // MOMENTS for part in range(MOMENTS)}:
+            note(f"{rate}.schedule", made.rate(began, step))
+            note("training.temperature", made.temperature(made.clocks(began, step).training))
+            note("training.augmentation", made.augmentation(step // made.steps_per_epoch))
+            for name, weight in made.weights(began, step).items():
+                of_stage = f"stages.{number}." if written and name in written.objective else ""
+                note(f"{of_stage}objective.{name}.weight", weight)
+    for where, value in lowest.items():
+        if value < 0:
+            raise ConfigError(f"{where}: falls to {value:g}, but is never below 0: that would train for the opposite")
 
 
 def _optimizer(base: OptimizerConfig, written: StageConfig, where: str) -> OptimizerConfig:

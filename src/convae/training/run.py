@@ -62,9 +62,9 @@ class Run:
         return RunFolder(self.path).pictures
 
     @property
-    def best_step(self) -> int:
-        """The step after which the best model was saved."""
-        step: int = self._trained["step"]
+    def best_step(self) -> int | None:
+        """The step after which the best model was saved; None where all models diverged."""
+        step: int | None = self._trained.get("step")
         return step
 
     @property
@@ -79,7 +79,8 @@ class Run:
     @property
     def _trained(self) -> dict[str, Any]:
         """What the best model says of its training."""
-        trained: dict[str, Any] = read_config(self.path).metadata["training"]
+        model = RunFolder(self.path).model
+        trained: dict[str, Any] = read_config(model).metadata["training"] if model.exists() else {}
         return trained
 
     @property
