@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -43,8 +44,15 @@ class Header(NamedTuple):
 
     @property
     def kind(self) -> Kind:
-        """The type that holds the values of the image."""
+        """The type that holds the values of the image as they are read; Pillow has no colours of more than 8 bits."""
+        if self.channels > 1 and self.bits > 8 and not (self.beyond_pillow and has_tifffile()):
+            return "uint8"
         return "float32" if self.is_float else "uint16" if self.bits > 8 else "uint8"  # a byte
+
+
+def has_tifffile() -> bool:
+    """Whether the library that reads the samples of TIFF files that Pillow does not is installed."""
+    return importlib.util.find_spec("tifffile") is not None
 
 
 def read_header(image: Image.Image) -> Header:

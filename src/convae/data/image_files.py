@@ -18,7 +18,7 @@ from pydantic import Field
 
 from convae.core.errors import DataError
 from convae.core.progress import Progress
-from convae.data import tiff
+from convae.data import headers, tiff
 from convae.data.headers import Header
 from convae.data.identity import content_digest
 from convae.data.image_reading import MEGAPIXELS, decode, header_of, header_or_reason
@@ -101,7 +101,7 @@ class ImageFiles(Source):
     def lineage(self) -> str:
         """The folder and the options."""
         # What is not read in full without tifffile is once it is installed.
-        options = f"{self._megapixels:g} {self._range} {self._pages} {self._has_tiff and tiff.is_installed()}"
+        options = f"{self._megapixels:g} {self._range} {self._pages} {self._has_tiff and headers.has_tifffile()}"
         return f"{os.fsencode(self._root.resolve())!r} {options}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:

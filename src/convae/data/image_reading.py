@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, _imaging
 
 from convae.core.errors import DataError
 from convae.core.files import open_regular
-from convae.data import jpeg, tiff
+from convae.data import headers, jpeg, tiff
 from convae.data.headers import Header, orientation, oriented_size, read_header
 from convae.data.pixels import picture
 from convae.data.world import is_of_the_world, patiently, world_error
@@ -163,7 +163,7 @@ def opened(
 
 def _is_lost(header: Header) -> bool:
     """Whether Pillow would drop or misread samples; without tifffile, colours of 16 bits are read with 8."""
-    return tiff.is_installed() or not (
+    return headers.has_tifffile() or not (
         header.channels in {3, 4} and header.mode in {"RGB", "RGBA"} and header.bits == 16
     )
 

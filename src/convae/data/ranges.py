@@ -139,6 +139,8 @@ def _own(pixels: Image.Image | NDArray[Any], bits: int) -> tuple[float, float]:
         return (0, 1)
     if pixels.dtype == np.uint8:
         return (0, 255)
+    if pixels.dtype in (np.int8, np.int16):
+        return (0, int(np.iinfo(pixels.dtype).max))
     return (0, 2**bits - 1 if 8 < bits < 16 else 65535)
 
 
@@ -183,11 +185,13 @@ def range_notes(split: Split) -> list[str]:
     if len(depths) > 1:
         listed = ", ".join(f"{count:,} of {bits} bits" for bits, count in depths.items())
         notes.append(f"images of several bit depths, each spread over its own range: {listed}")
-    cut = facts["bits"] > 8 * np.dtype(split.kind).itemsize
-    if cut.any():
+    stored = 8 * np.dtype(split.kind).itemsize
+    needed = np.where(facts["top"] <= 1, facts["bits"], np.log2(facts["top"] - facts["bottom"] + 1))
+    cut = (needed > stored) & (facts["bits"] > stored)
+    if cut.any() and split.kind != "float32":
         notes.append(
-            f"{_count(cut, split)} more than {8 * np.dtype(split.kind).itemsize} bits a value and are stored with"
-            f" fewer, such as {split.key(int(cut.argmax()))}"
+            f"{_count(cut, split)} more than {stored} bits a value and are stored with {stored}, such as"
+            f" {split.key(int(cut.argmax()))}"
         )
     left_out = facts["left_out"]
     if left_out.any():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from io import BufferedIOBase
 from typing import Any
 
@@ -12,15 +11,11 @@ from numpy.typing import NDArray
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from convae.core.errors import DataError
+from convae.data import headers
 from convae.data.headers import Header, tiff_header
 
 SUFFIXES = (".tif", ".tiff")
 _MAGIC = (b"II*\0", b"MM\0*")
-
-
-def is_installed() -> bool:
-    """Whether tifffile is there."""
-    return importlib.util.find_spec("tifffile") is not None
 
 
 def read_tiff_header(file: BufferedIOBase) -> Header | None:
@@ -41,12 +36,12 @@ def read_samples(file: BufferedIOBase, header: Header, page: int) -> NDArray[Any
     Raises:
         DataError: tifffile is not there, or cannot read them.
     """
-    if not is_installed():
+    if not headers.has_tifffile():
         raise DataError(f"has {header.beyond_pillow}, which need the extra tiff: pip install 'convae[tiff]'")
     tifffile = importlib.import_module("tifffile")
     file.seek(0)
     try:
-        with tifffile.TiffFile(file) as stack:
+        with tifffile.TiffFile(file, name="image.tif") as stack:
             found = stack.pages[page]
             samples: NDArray[Any] = np.asarray(found.asarray())
             axes = found.axes
