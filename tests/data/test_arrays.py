@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 
 import numpy as np
@@ -127,3 +128,63 @@ def test_no_damage_of_a_packed_file_gives_a_traceback(tmp_path):
             everything(path)
         except DataError as error:
             assert str(number) in str(error)  # either outcome is right
+
+
+def notes(path, **options):
+    return " | ".join(everything(path, **options).notes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "facts"),
+    [((8, 2, 28), ["2×28", "images"]), ((8, 5, 28, 28), ["volumes", "5×28×28"]), ((8, 3, 9, 4), ["3×9", "4 channels"])],
+)
+def test_guesses_are_called_guesses_with_the_option_that_decides(tmp_path, shape, facts):
+    np.save(tmp_path / "a.npy", GENERATOR.integers(0, 256, shape, np.uint8))
+    for fact in ("guess", "channels: first", *facts):
+        assert fact in notes(tmp_path / "a.npy")
+    for channels in ("first", "last", "none"):
+        assert "guess" not in notes(tmp_path / "a.npy", channels=channels)
+
+
+@pytest.mark.parametrize("shape", [(8, 28), (8, 28, 28), (8, 28, 28, 3), (8, 3, 28, 28)])
+def test_what_is_plain_is_not_announced(tmp_path, shape):
+    np.save(tmp_path / "a.npy", GENERATOR.integers(0, 256, shape, np.uint8))
+    assert notes(tmp_path / "a.npy") == ""
+
+
+def test_good_arrays_beside_a_pickled_one_are_read_and_it_is_named(tmp_path):
+    images, objects = GENERATOR.integers(0, 256, (3, 4, 4), np.uint8), np.array([{"x": 1}] * 3, object)
+    np.savez(tmp_path / "a.npz", x=images, info=objects)
+    split = everything(tmp_path / "a.npz")
+    np.testing.assert_array_equal(split.images(range(3))[:, 0], images)
+    assert "info" in notes(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", pictures=images, y=objects)
+    split = everything(tmp_path / "b.npz")
+    assert split.labels is None
+    assert "y" in notes(tmp_path / "b.npz")
+    for arrays, options in (
+        ({"x": objects}, {}),
+        ({"x": images, "y": objects}, {"labels": "y"}),
+        ({"train": images, "test": objects}, {}),
+    ):
+        np.savez(tmp_path / "c.npz", **arrays)
+        name = next(name for name, array in arrays.items() if array is objects)
+        with pytest.raises(DataError, match=f"{name} holds Python objects"):
+            everything(tmp_path / "c.npz", **options)
+
+
+def test_texts_are_labels_and_a_part_without_labels_has_none(tmp_path):
+    images = GENERATOR.integers(0, 256, (3, 4, 4), np.uint8)
+    np.savez(tmp_path / "a.npz", x=images, y=np.array(["dog", "cat", "dog"]))
+    split = everything(tmp_path / "a.npz")
+    assert [split.classes[label] for label in split.labels] == ["dog", "cat", "dog"]
+    np.savez(tmp_path / "b.npz", train=images, test=images[:2], train_labels=np.arange(3))
+    assert everything(tmp_path / "b.npz").labels.tolist() == [0, 1, 2, -1, -1]
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_only_regular_files_are_opened(tmp_path, name, kind):
+    os.mkfifo(tmp_path / name) if kind == "pipe" else (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="not a regular file"):
+        everything(tmp_path / name)

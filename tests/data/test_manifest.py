@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -89,3 +90,11 @@ def test_folders_name_the_official_parts(tmp_path, photo):
         assert found.keys == [f"{part}/cat/0.png", f"{part}/dog/0.png"]
         assert (found.classes, found.labels.tolist()) == (("cat", "dog"), [0, 1])
         assert found.describe()["chosen"] == "official"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_only_regular_files_are_opened(tmp_path, kind):
+    path = tmp_path / "table.csv"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="not a regular file"):
+        open_split(DataConfig(source=str(path)), "all")

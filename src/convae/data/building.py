@@ -116,7 +116,7 @@ def build(
             done += len(chunk.kept) + len(chunk.skipped)
             if progress is not None:
                 progress(done, total, what)
-    _finish(folder, source, listing, keys, chunks)
+    _finish(folder, source, form, listing, keys, chunks)
 
 
 def _room(folder: Path, source: Source, form: Form, total: int) -> str:
@@ -294,7 +294,9 @@ def _in_order(
             left.cancel()
 
 
-def _finish(folder: Path, source: Source, listing: Listing, keys: Sequence[bytes], chunks: Sequence[_Chunk]) -> None:
+def _finish(
+    folder: Path, source: Source, form: Form, listing: Listing, keys: Sequence[bytes], chunks: Sequence[_Chunk]
+) -> None:
     """Writes the arrays, the names, the table of what was skipped and last the index; all of it reaches the disk."""
     skipped = [(listing.names[index], reason) for chunk in chunks for index, reason in chunk.skipped]
     kept = np.array([index for chunk in chunks for index in chunk.kept], np.int64)
@@ -321,7 +323,7 @@ def _finish(folder: Path, source: Source, listing: Listing, keys: Sequence[bytes
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own options
     (folder / "names.json").write_text(json.dumps([listing.names[index] for index in kept]), encoding="utf-8")
     write_skipped(folder / "skipped.csv", [*listing.skipped, *skipped])
-    write_index(folder, source.name, len(kept), listing, columns)
+    write_index(folder, source.name, form, len(kept), listing, columns)
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

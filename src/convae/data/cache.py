@@ -19,6 +19,7 @@ from convae.data.building import JOURNAL, build
 from convae.data.places import cache_directory
 from convae.data.sources.base import Source, Survey
 from convae.data.store import FORMAT, Form, Store, whole
+from convae.data.stores import touch
 
 
 def survey(source: Source, fingerprint: str, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
@@ -51,6 +52,7 @@ def open_store(source: Source, fingerprint: str, form: Form, progress: Progress 
     folder = cache_directory() / "stores" / f"{place}-{_key(fingerprint)}"
     store = whole(folder, form)
     if store is not None:
+        touch(folder)
         return store
     with _cache(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

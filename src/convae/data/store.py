@@ -16,7 +16,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -151,12 +151,14 @@ def whole(folder: Path, form: Form) -> Store | None:
         return None
 
 
-def write_index(folder: Path, source: str, count: int, listing: Listing, columns: Mapping[str, Column]) -> None:
+def write_index(
+    folder: Path, source: str, form: Form, count: int, listing: Listing, columns: Mapping[str, Column]
+) -> None:
     """Completes a store: writes the index, which states the digests of the other small files and its own."""
     files = {name: content_digest((folder / name).read_bytes()) for name in _SMALL}
     named = [{"name": name, "classes": column.classes} for name, column in columns.items()]
     index: dict[str, Any] = {"source": source, "count": count, "label": listing.label, "notes": [*listing.notes]}
-    index |= {"columns": named, "files": files}
+    index |= {"form": asdict(form), "columns": named, "files": files}
     # As it will be read: tuples become lists.
     index["sha256"] = content_digest(json.dumps(index).encode())
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")

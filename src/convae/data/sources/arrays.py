@@ -116,7 +116,8 @@ class Arrays(Source):
         notes = []
         shape, axis = self._stored[0].shape[1:], self._channel_axis
         small = [place for place, size in enumerate(shape) if size <= _FEW]
-        if self._channels is None and len(shape) > 1 and small != ([] if axis is None else [axis]):
+        plain = len(shape) == 1 or (len(shape) == 2 and not small) or (axis is not None and small == [axis])
+        if self._channels is None and not plain:
             size = [side for place, side in enumerate(shape) if place != axis]
             depth = "no axis of channels" if axis is None else f"{shape[axis]} channels"
             notes.append(

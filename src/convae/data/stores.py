@@ -1,0 +1,130 @@
+"""What the cache holds: the stores of decoded images and the data sets that were downloaded; listed and removed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from convae.core.errors import ConfigError
+from convae.core.names import shape_text
+from convae.data.places import cache_directory
+
+Sort = Literal["images", "download"]
+_DAY = 86400.0
+_SHORT = 8
+
+
+@dataclass(frozen=True)
+class Cached:
+    """One thing that the cache holds.
+
+    Attributes:
+        path: where it lies.
+        sort: decoded `images`, or a `download`.
+        name: what it is called in lists and may be removed by.
+        source: whose images they are; empty where the store is not complete.
+        size: channels and spatial sizes of each image, and the type of its values, in words.
+        images: how many.
+        bytes: on the disk.
+        used: seconds since the epoch at the last use.
+    """
+
+    path: Path
+    sort: Sort
+    name: str
+    source: str
+    size: str
+    images: int
+    bytes: int
+    used: float
+
+    @property
+    def days(self) -> float:
+        """Days since the last use."""
+        return max(0.0, time.time() - self.used) / _DAY
+
+
+def list_cache() -> list[Cached]:
+    """Everything in the cache, the least recently used first."""
+    found = [_store(path) for path in _folders("stores") if path.name[:1] != "." or path.suffix == ".partial"]
+    found += [_download(path) for path in _folders("data")]
+    return sorted(found, key=lambda each: each.used)
+
+
+def choose(held: Sequence[Cached], names: Sequence[str], days: float | None) -> list[Cached]:
+    """What of the cache is meant.
+
+    Args:
+        held: what there is.
+        names: beginnings of names, or sources; without any, everything is meant.
+        days: only what was not used for so long.
+
+    Raises:
+        ConfigError: nothing has such a name.
+    """
+    found = [] if names else [*held]
+    for name in names:
+        named = [each for each in held if name and (each.name.startswith(name) or each.source == name)]
+        if not named:
+            known = ", ".join(each.name for each in held) or "nothing"
+            raise ConfigError(f"nothing in the cache is called '{name}': there is {known}")
+        found += [each for each in named if each not in found]
+    return [each for each in found if days is None or each.days >= days]
+
+
+def remove(cached: Cached) -> bool:
+    """Removes one thing from the cache; False where another process is writing it.
+
+    A training that reads a store keeps what it has opened.
+    """
+    place = cached.path.name.removeprefix(".").partition("-")[0].removesuffix(".partial")
+    lock = cached.path.with_name(f"{place}.lock")
+    try:
+        with FileLock(lock, timeout=0) if cached.sort == "images" else contextlib.nullcontext():
+            shutil.rmtree(cached.path, ignore_errors=True)
+    except Timeout:
+        return False
+    return not cached.path.exists()
+
+
+def touch(folder: Path) -> None:
+    """Marks a store as used now."""
+    with contextlib.suppress(OSError):  # a cache that is shared may not be ours to write
+        (folder / "index.json").touch()
+
+
+def _folders(inner: str) -> list[Path]:
+    place = cache_directory() / inner
+    try:
+        return [path for path in sorted(place.iterdir()) if path.is_dir() and not path.is_symlink()]
+    except OSError:
+        return []
+
+
+def _store(path: Path) -> Cached:
+    index: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):
+        read = json.loads((path / "index.json").read_text(encoding="utf-8"))
+        index = read if isinstance(read, dict) else {}
+    form = index.get("form") or {}
+    size = f"{shape_text([form['channels'], *form['size']])} {form['kind']}" if form else ""
+    files = [file for file in path.iterdir() if file.is_file()]
+    used = [file.stat().st_mtime for file in files if file.name == "index.json"] or [path.stat().st_mtime]
+    name = "-".join(part[:_SHORT] for part in path.name.removeprefix(".").removesuffix(".partial").split("-"))
+    return Cached(path, "images", name, index.get("source", ""), size, index.get("count", 0), _bytes(path), used[0])
+
+
+def _download(path: Path) -> Cached:
+    return Cached(path, "download", path.name, path.name, "", 0, _bytes(path), path.stat().st_mtime)
+
+
+def _bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
