@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from convae.cli._classes import drawn_as, wanted_class
 from convae.core.errors import ConfigError, DataError
+from convae.core.names import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,14 +44,14 @@ def start(model: VAE, words: Sequence[str], split: Callable[[], Split], label: s
 
     Args:
         model: whose input the images are brought to.
-        words: paths of image files, or positions in the split, the first being 0.
-        split: opens the split; called when a word is a position.
+        words: paths of image files, positions in the split, the first being 0, or names of its images.
+        split: opens the split; called when a word is no file.
         label: the class that a conditional model draws them as, and takes an image file to be of; without it, each
             image's own, which files have not.
 
     Raises:
         DataError: a file cannot be read as an image.
-        ConfigError: the split has no such position, the model is not conditional but there is a label, or it is and
+        ConfigError: the split has no such image, the model is not conditional but there is a label, or it is and
             the class of an image is not known.
     """
     import torch
@@ -59,13 +60,12 @@ def start(model: VAE, words: Sequence[str], split: Callable[[], Split], label: s
     opened: Split | None = None
     images, own = [], []
     for word in words:
-        place, kind = position(word), -1
-        if place is None:
-            images.append(_file(model, Path(word)))
+        kind = -1
+        if is_image_file(word):
+            images.append(_file(model, Path(word).expanduser()))
         else:
             opened = opened or split()
-            if place >= len(opened):
-                raise ConfigError(f"image {word}: the split has images 0 to {len(opened) - 1}")
+            place = position(word, opened)
             images.append(images_at(opened, [place])[0])
             if model.condition is not None:
                 model.check_labels(opened.labels, opened.source, opened.classes)
@@ -73,18 +73,51 @@ def start(model: VAE, words: Sequence[str], split: Callable[[], Split], label: s
         if model.condition is not None and kind < 0 and wanted is None:
             raise ConfigError(f"model '{model.name}' is conditional: --label says what class {word} is of")
         own.append(wanted if kind < 0 and wanted is not None else kind)
-    stacked, device = torch.stack(images), next(model.parameters()).device
-    labels = None if model.condition is None else torch.tensor(own, device=device)
+    parameter = next(model.parameters())
+    stacked = torch.stack(images)
+    labels = None if model.condition is None else torch.tensor(own, device=parameter.device)
     with torch.no_grad():
-        z = model.encode(stacked.to(device), labels).mean.cpu()
+        z = model.encode(stacked.to(parameter.device), labels).mean.cpu()
+    wrong = [word for word, latent in zip(words, z, strict=True) if not bool(latent.isfinite().all())]
+    if wrong:
+        raise DataError(f"{wrong[0]}: its latent is NaN or infinite: the weights of model '{model.name}' are broken")
     if labels is not None:
         labels = labels.cpu() if wanted is None else torch.full_like(labels, wanted).cpu()
     return Start(stacked, z, labels, drawn_as(model, wanted))
 
 
-def position(word: str) -> int | None:
-    """The position in a split that a word means; None where it is the name of a file."""
-    return int(word) if word.isdecimal() and not Path(word).exists() else None
+def is_image_file(word: str) -> bool:
+    """Whether a word is the path of a file, rather than a position in a split or the name of an image there."""
+    return Path(word).expanduser().is_file()
+
+
+def position(word: str, split: Split) -> int:
+    """The position in a split that a word means: a number from 0 on, or the name of an image or the end of one name.
+
+    Raises:
+        ConfigError: there is no such image, or there are several.
+    """
+    if word.isdecimal():
+        if int(word) >= len(split):
+            raise ConfigError(f"image {word}: the split has images 0 to {len(split) - 1}")
+        return int(word)
+    keys = split.keys
+    found = [place for place, key in enumerate(keys) if key == word]
+    found = found or [place for place, key in enumerate(keys) if key.endswith(f"/{word}")]
+    if len(found) > 1:
+        raise ConfigError(
+            f"image {word}: {len(found)} images of {split.source} have that name, such as {keys[found[1]]}"
+        )
+    if not found:
+        near = nearest(word, keys)
+        guess = "" if near is None else f"; did you mean '{near}'?"
+        raise ConfigError(f"image {word}: neither a file nor an image of {split.source} ({split.name}){guess}")
+    return found[0]
+
+
+def short_name(word: str) -> str:
+    """What a picture calls an image that a person names: the last part of a path."""
+    return word.rstrip("/").rpartition("/")[2]
 
 
 def images_at(split: Split, positions: Sequence[int]) -> Tensor:

@@ -43,7 +43,9 @@ Samples = Annotated[
 Show = Annotated[bool, typer.Option("--open", help="Show the picture when it is done.")]
 Images = Annotated[
     list[str],
-    typer.Argument(help="Image files, or positions of images in the split, from 0 on.", show_default=False),
+    typer.Argument(
+        help="Image files, positions of images in the split, from 0 on, or their names.", show_default=False
+    ),
 ]
 Label = Annotated[
     str | None,

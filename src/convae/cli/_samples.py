@@ -39,6 +39,7 @@ class Wish:
     seed: int
     temperature: float
     truncation: float | None
+    fitted: bool = False
 
     @property
     def of_classes(self) -> bool:
@@ -82,6 +83,8 @@ def drawn(model: VAE, wish: Wish, progress: Progress) -> Samples:
         raise ConfigError(
             f"model '{model.name}' takes the label as it is: leave out --confidence, since nobody judges, and --data"
         )
+    if wish.fitted:
+        return _from_fitted(model, wish, progress)
     by_itself = model.condition is not None or model.classifier is not None
     if not wish.of_classes and not by_itself:
         if wish.confidence is not None or wish.data is not None:
@@ -115,6 +118,26 @@ def drawn(model: VAE, wish: Wish, progress: Progress) -> Samples:
     return Samples(
         found.images, [words[n] for n in found.labels.tolist()], sure, f"{how}, seed {wish.seed}{_changes(wish)}"
     )
+
+
+def _from_fitted(model: VAE, wish: Wish, progress: Progress) -> Samples:
+    """Samples from a mixture of Gaussians fitted to the latents of the training images."""
+    from convae.cli._models import open_images
+    from convae.latents import decode, encode, fit_prior
+
+    if wish.of_classes or wish.confidence is not None:
+        raise ConfigError("--from fitted draws images of any class: leave out --label, --labelled and --confidence")
+    if model.condition is not None:
+        raise ConfigError(f"--from fitted: model '{model.name}' is conditional, and its latents leave the class out")
+    if wish.truncation is not None:
+        raise ConfigError("--truncation is the standard normal prior's: leave it out with --from fitted")
+    images = open_images(model, wish.data, wish.data_dir, "train", progress)
+    prior = fit_prior(encode(model, images, progress=progress), seed=wish.seed)
+    z = prior.draw(wish.number, seed=wish.seed, temperature=wish.temperature)
+    number = len(prior.weights)
+    what = "a Gaussian" if number == 1 else f"{number} Gaussians"
+    how = f"samples from {what} fitted to {len(images):,} latents of {images.source} ({images.name})"
+    return Samples(decode(model, z), None, None, f"{how}, seed {wish.seed}{_changes(wish)}")
 
 
 def _gaussians(model: VAE, wish: Wish, progress: Progress) -> tuple[Classes, Sequence[str] | None]:
@@ -153,12 +176,14 @@ def write(model: VAE, wish: Wish, samples: Samples, out: Path, *, force: bool, s
     numbers = [f"{number % count:0{len(str(count - 1))}}" for number in range(len(samples.images))]
     if wish.labelled and samples.labels:
         numbers = [f"{name.replace('/', '-')}/{number}" for name, number in zip(samples.labels, numbers, strict=True)]
-    paths = image_paths(model, out, numbers)
-    files = [str(path.relative_to(out)) for path in paths]
+    # Other commands write their sheets to the same folder: single images have one of their own.
+    folder = out if wish.labelled else out / "samples"
+    paths = image_paths(model, folder, numbers)
+    files = [str(path.relative_to(folder)) for path in paths]
     # In a folder whose folders are the classes, the sheet would be one more image.
     place, name = (out.parent, f"{out.resolve().name}-sheet.png") if wish.labelled else (out, "samples.png")
     (sheet,) = new_files(place, [name], force)
-    manifest, *_ = begin_file_set(out, [MANIFEST, *files], force=force)
+    manifest, *_ = begin_file_set(folder, [MANIFEST, *files], force=force)
     for image, path in zip(samples.images, paths, strict=True):
         write_image(image, path)
     title = f"{model.name}: {samples.how}"

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convae.cli._options import BatchSize, Device, Force, Label, Model, Out
+from convae.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from convae.model.vae import VAE
 
 
 def decode(
     model: Model,
-    latents: Annotated[Path, typer.Argument(help="A folder that convae encode wrote.", show_default=False)],
+    latents: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder that convae encode wrote, or a file of latents or codes: .csv, .npy, .npz, ….",
+            show_default=False,
+        ),
+    ],
     out: Out,
     label: Label = None,
     batch_size: BatchSize = 256,
     device: Device = "auto",
     force: Force = False,
 ) -> None:
-    """Decode latents to images with the names of those that were encoded."""
+    """Decode latents or codes to images with the names of those that were encoded.
+
+    Latents of another model are refused; with --force they are decoded all the same.
+    """
     import torch
 
     from convae.cli._classes import wanted_class
@@ -27,19 +40,43 @@ def decode(
     from convae.cli._models import open_model
     from convae.cli._screen import work_bar, wrote
     from convae.core.file_sets import begin_file_set
-    from convae.latents import decoded, read_latents
+    from convae.latents import decoded, iterate_decodable
 
     loaded = open_model(model, device)
     wanted = wanted_class(loaded, label)
-    encoding, _ = read_latents(latents)
-    labels = encoding.labels if wanted is None else torch.full((len(encoding),), wanted)
-    paths = image_paths(loaded, out, encoding.names)
+    _check_model(loaded, latents, force)
+    # All of them are read before the first image is written.
+    names = [name for part in iterate_decodable(latents, loaded) for name in part.names]
+    paths = image_paths(loaded, out, names)
     begin_file_set(out, [str(path.relative_to(out)) for path in paths], force=force)
     done = 0
     with work_bar() as bar:
-        for images in decoded(loaded, encoding.mean, labels=labels, batch_size=batch_size):
-            for image, path in zip(images, paths[done : done + len(images)], strict=True):
-                write_image(image, path)
-            done += len(images)
-            bar(done, len(paths), "decoding (images)")
+        for part in iterate_decodable(latents, loaded):
+            kinds = part.labels if wanted is None else torch.full((len(part.names),), wanted)
+            if part.z is None:
+                raise ConfigError(f"{latents}: holds codes alone")
+            for images in decoded(loaded, part.z, labels=kinds, batch_size=batch_size):
+                for image, path in zip(images, paths[done : done + len(images)], strict=True):
+                    write_image(image, path)
+                done += len(images)
+                bar(done, len(paths), "decoding (images)")
     wrote(out)
+
+
+def _check_model(model: VAE, latents: Path, force: bool) -> None:
+    """Compares the model that latents come from, where that is known, with the one that decodes them."""
+    from convae.cli._screen import notes
+    from convae.latents import encoded_by
+    from convae.model.artifact import fingerprint
+
+    origin = encoded_by(latents)
+    own = fingerprint(model)
+    if origin is None or origin[1] == own:
+        return
+    text = (
+        f"{latents}: latents of another model: '{origin[0]}' (SHA-256 {origin[1][:12]}…), "
+        f"not '{model.name}' ({own[:12]}…)"
+    )
+    if not force:
+        raise ConfigError(f"{text}: decode them with the model that encoded them, or --force")
+    notes.print(text, soft_wrap=True, style="yellow")

@@ -38,9 +38,9 @@ def evaluate(
 ) -> None:
     """Measure a model on every image of a split."""
     from convae.cli._classes import wanted_class
-    from convae.cli._figures import table
+    from convae.cli._figures import hint_of_gap, table
     from convae.cli._models import new_files, open_images, open_model
-    from convae.cli._screen import results, work_bar, wrote
+    from convae.cli._screen import notes, results, work_bar, wrote
     from convae.core.config import override
     from convae.core.files import write_json, write_text
     from convae.evaluation import EncoderFeatures, InceptionFeatures
@@ -73,6 +73,8 @@ def evaluate(
             progress=bar,
         )
     results.print(table(report))
+    if (hint := hint_of_gap(report)) is not None:
+        notes.print(hint, soft_wrap=True)
     if json is not None:
         write_json(json, report.as_dict())
         wrote(json)

@@ -31,11 +31,11 @@ def interpolate(
     import torch
 
     from convae.cli._classes import wanted_class
-    from convae.cli._latents import start
+    from convae.cli._latents import short_name, start
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.core.errors import ConfigError
-    from convae.latents import decode
+    from convae.latents import decode, nearest_latents
     from convae.latents import interpolate as between
     from convae.pictures.animation import animate
     from convae.pictures.grid import grid
@@ -51,10 +51,17 @@ def interpolate(
     legs = between(ends.z[:-1], ends.z[1:], steps, mode=mode)
     # A conditional model draws each leg as the class that it begins with.
     kinds = None if ends.labels is None else ends.labels[:-1].repeat_interleave(steps)
-    strips = decode(loaded, legs.flatten(0, 1), labels=kinds)
-    names = [word.rpartition("/")[2] for word in images]
+    # What lies between two codes is no latent that a decoder of codes was trained on: it becomes the nearest codes.
+    strips = decode(loaded, nearest_latents(loaded, legs.flatten(0, 1)), labels=kinds)
+    names = [short_name(word) for word in images]
     rows = [f"{name} → {following}" for name, following in pairwise(names)]
-    save(grid(strips, row_labels=rows, title=f"{loaded.name}: {mode}{ends.drawn_as}"), still)
+    what = "straight line" if mode == "lerp" else "great circle"
+    what += f" between latents{ends.drawn_as}"
+    if loaded.bottleneck.is_quantized:
+        what += ", each place the nearest code"
+    if kinds is not None and not ends.drawn_as:
+        what += ", each row drawn as the class of its first image"
+    save(grid(strips, row_labels=rows, title=f"{loaded.name}: {what}"), still)
     # Where one leg ends and the next begins, the way has one image.
     joined = strips.view(*legs.shape[:2], *strips.shape[1:])
     animate(torch.cat([joined[:, :-1].flatten(0, 1), joined[-1:, -1]]), moving)

@@ -24,7 +24,7 @@ def manifold(
     force: Force = False,
     show: Show = False,
 ) -> None:
-    """Draw what a plane of the latent space decodes to."""
+    """Draw what a plane of the latent space decodes to; of a latent of one value, a line."""
     import torch
 
     from convae.cli._classes import drawn_as, needed_class
@@ -48,9 +48,11 @@ def manifold(
     points = plane(encoding, steps, chosen).flatten(0, 1)
     kinds = None if wanted is None else torch.full((len(points),), wanted)
     images = decode(loaded, points, labels=kinds)
+    one = encoding.mean[0].numel() == 1
     if chosen is None and encoding.mean[0].numel() == 2:
         chosen = (0, 1)
-    what = "principal directions" if chosen is None else f"latent values {chosen[0]} (across) and {chosen[1]} (up)"
+    what = "principal directions" if chosen is None else f"latent values z{chosen[0]} (across) and z{chosen[1]} (up)"
+    what = "latent value z0" if one else what
     title = f"{loaded.name}: {what}, 2% to 98% quantiles{drawn_as(loaded, wanted)}"
     save(grid(images, columns=steps, title=title), sheet)
     wrote(sheet, show)

@@ -26,7 +26,7 @@ def neighbours(
     import torch
 
     from convae.cli._classes import wanted_class
-    from convae.cli._latents import images_at, position, start
+    from convae.cli._latents import images_at, is_image_file, position, short_name, start
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.core.errors import ConfigError
@@ -41,17 +41,20 @@ def neighbours(
         among = open_images(loaded, data, data_dir, split, bar, label=wanted_class(loaded, label))
         queries = start(loaded, images, lambda: among, label)
         # An image of the split is not its own neighbour.
-        most = len(among) - any(position(word) is not None for word in images)
+        own = [None if is_image_file(word) else position(word, among) for word in images]
+        most = len(among) - any(place is not None for place in own)
         if not most:
             raise ConfigError(f"{among.source} ({among.name}) holds no image but this one")
         encoding = encode(loaded, among, progress=bar)
     count = min(count, most)
     found, distances = nearest(queries.z, encoding.mean, min(count + 1, len(among)))
     cells, captions = [], []
-    for word, query, near, far in zip(images, queries.images, found.tolist(), distances.tolist(), strict=True):
-        kept = [(index, distance) for index, distance in zip(near, far, strict=True) if index != position(word)][:count]
+    for word, place, query, near, far in zip(
+        images, own, queries.images, found.tolist(), distances.tolist(), strict=True
+    ):
+        kept = [(index, distance) for index, distance in zip(near, far, strict=True) if index != place][:count]
         cells += [query, *images_at(among, [index for index, _ in kept])]
-        captions += [word.rpartition("/")[2], *(f"{distance:.2f}" for _, distance in kept)]
+        captions += [short_name(word), *(f"{distance:.2f}" for _, distance in kept)]
     title = f"{loaded.name}: nearest {among.source} images ({among.name}), distance between latents"
     save(grid(torch.stack(cells), columns=len(cells) // len(images), captions=captions, title=title), sheet)
     wrote(sheet, show)

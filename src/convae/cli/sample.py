@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,6 +31,10 @@ def sample(
             show_default="0.95 with --label or --labelled, otherwise 0",
         ),
     ] = None,
+    from_: Annotated[
+        Literal["prior", "fitted"],
+        typer.Option("--from", help="The model's prior, or Gaussians fitted to the latents of the training images."),
+    ] = "prior",
     data: Data = None,
     data_dir: DataDir = None,
     seed: Seed = 0,
@@ -42,7 +46,10 @@ def sample(
     force: Force = False,
     show: Show = False,
 ) -> None:
-    """Draw images from the prior, of any class or of a wanted one: one file each, and one sheet of all.
+    """Draw images from the prior, of any class or of a wanted one: a sheet of all, and one file each in samples/.
+
+    --from fitted draws from a mixture of Gaussians fitted to the latents of the training images, by the Bayesian
+    information criterion: better samples where those latents are far from the prior (`aggregate-gap` of evaluate).
 
     A conditional model takes the label. A model with a classifier keeps the images of whose label it is sure. For other
     models a Gaussian for each class is fitted to the latents of labelled images, those that the model was trained on;
@@ -52,7 +59,7 @@ def sample(
     from convae.cli._samples import Wish, drawn, write
     from convae.cli._screen import work_bar
 
-    wish = Wish(count, label, labelled, confidence, data, data_dir, seed, temperature, truncation)
+    wish = Wish(count, label, labelled, confidence, data, data_dir, seed, temperature, truncation, from_ == "fitted")
     loaded = open_model(model, device)
     with work_bar() as bar:
         samples = drawn(loaded, wish, bar)

@@ -14,7 +14,7 @@ def scatter(
     out: Out,
     method: Annotated[
         Literal["auto", "raw", "pca", "tsne", "umap"],
-        typer.Option(help="How the plane is made; auto: raw for two latent values, PCA otherwise."),
+        typer.Option(help="How the plane is made; auto: raw for one or two latent values, PCA otherwise."),
     ] = "auto",
     data: Data = None,
     data_dir: DataDir = None,
@@ -25,7 +25,10 @@ def scatter(
     force: Force = False,
     show: Show = False,
 ) -> None:
-    """Draw the latents of images as points in a plane, coloured by class where there are classes."""
+    """Draw the latents of images as points in a plane, coloured by class where there are classes.
+
+    Latents of one value are drawn as histograms and strips.
+    """
     from convae.cli._classes import wanted_class
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
@@ -33,6 +36,7 @@ def scatter(
     from convae.pictures.save import save
     from convae.pictures.scatter import CLASSES
     from convae.pictures.scatter import scatter as draw
+    from convae.pictures.strips import strips
 
     still, drawing = new_files(out, ["scatter.png", "scatter.svg"], force)
     loaded = open_model(model, device)
@@ -42,12 +46,15 @@ def scatter(
         encoding = encode(loaded, images, progress=bar)
     plane = project(encoding.mean, method, seed=seed)
     labels, names = encoding.labels, dict(enumerate(images.classes or ()))
-    x_label, y_label = plane.labels
     title = f"{loaded.name}: {len(images):,} {images.source} images ({images.name})"
     if labels is not None and len(set(labels.tolist())) > CLASSES:
         title += f", more than {CLASSES} classes, which no colours tell apart"
         labels = None
     names[-1] = "no label"
-    figure = draw(plane.points, labels, names=names, x_label=x_label, y_label=y_label, title=title)
+    x_label, *others = plane.labels
+    if others:
+        figure = draw(plane.points, labels, names=names, x_label=x_label, y_label=others[0], title=title)
+    else:
+        figure = strips(plane.points[:, 0], labels, names=names, x_label=x_label, title=title)
     wrote(save(figure, still), show)
     wrote(save(figure, drawing))

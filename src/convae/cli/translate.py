@@ -33,10 +33,10 @@ def translate(
     import torch
 
     from convae.cli._classes import class_number, classes_of
-    from convae.cli._latents import numbers, start
+    from convae.cli._latents import numbers, short_name, start
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
-    from convae.latents import decode, direction, direction_of_label, encode
+    from convae.latents import decode, direction, direction_of_label, encode, nearest_latents
     from convae.latents import translate as move
     from convae.pictures.grid import grid
     from convae.pictures.save import save
@@ -76,10 +76,12 @@ def translate(
                 encode(loaded, open_images(loaded, folder, data_dir, "all", bar), progress=bar).mean
                 for folder in (having, without)
             )
-            by, what = direction(without_it, with_it), f"from {without} to {having}"
+            by, what = direction(without_it, with_it), f"from {short_name(str(without))} to {short_name(str(having))}"
     moved = move(given.z, by, factors)
     kinds = None if given.labels is None else given.labels.repeat_interleave(len(factors))
-    drawn = decode(loaded, moved.flatten(0, 1), labels=kinds)
+    drawn = decode(loaded, nearest_latents(loaded, moved.flatten(0, 1)), labels=kinds)
+    what += ", each place the nearest code" if loaded.bottleneck.is_quantized else ""
     heads = [f"{factor:+g}" if factor else "0" for factor in factors]
-    save(grid(drawn, row_labels=images, column_labels=heads, title=f"{loaded.name}: {what}"), sheet)
+    rows = [short_name(word) for word in images]
+    save(grid(drawn, row_labels=rows, column_labels=heads, title=f"{loaded.name}: {what}, times the mean step"), sheet)
     wrote(sheet, show)

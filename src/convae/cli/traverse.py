@@ -29,7 +29,7 @@ def traverse(
     import torch
 
     from convae.cli._classes import drawn_as, needed_class, wanted_class
-    from convae.cli._latents import start
+    from convae.cli._latents import short_name, start
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._screen import work_bar, wrote
     from convae.latents import by_information, decode, encode, information
@@ -50,9 +50,14 @@ def traverse(
         begin, beginning = encoding.mean.mean(0), f"the mean latent{drawn_as(loaded, wanted)}"
         kinds = None if wanted is None else torch.tensor([wanted])
     else:
-        begin, beginning, kinds = given.z[0], f"image {image}{given.drawn_as}", given.labels
+        begin, beginning, kinds = given.z[0], f"image {short_name(image or '')}{given.drawn_as}", given.labels
     walked = walk(begin, encoding, values, steps).flatten(0, 1)
     drawn = decode(loaded, walked, labels=None if kinds is None else kinds.expand(len(walked)))
-    names = [f"value {value}: {kl[value]:.2f} nats" for value in values.tolist()]
-    save(grid(drawn, columns=steps, row_labels=names, title=f"{loaded.name}: from {beginning}"), sheet)
+    names = [f"z{value}: KL {kl[value]:.2f} nats" for value in values.tolist()]
+    heads = ["2%", *[""] * (steps - 2), "98%"]
+    title = (
+        f"{loaded.name}: from {beginning}, one latent value a row, from its 2% to its 98% quantile over "
+        f"{len(images):,} images; KL: what the value tells about an image on average"
+    )
+    save(grid(drawn, row_labels=names, column_labels=heads, title=title), sheet)
     wrote(sheet, show)

@@ -8,9 +8,11 @@ from __future__ import annotations
 from convae.latents.anomalies import explain
 from convae.latents.classes import Classes, classes
 from convae.latents.clusters import Agreement, Clusters, agreement, cluster
+from convae.latents.decodable import Decodable, encoded_by, iterate_decodable
 from convae.latents.decoding import decode, decoded
 from convae.latents.drawing import draw
 from convae.latents.encoding import Encoding, Share, encode, encode_to, iterate_latents, read_latents, read_manifest
+from convae.latents.fitted import FittedPrior, fit_prior
 from convae.latents.interpolation import interpolate, path
 from convae.latents.labelled import CONFIDENCE, Labelled, draw_labelled, known_classes
 from convae.latents.neighbourhood import neighbours
@@ -24,7 +26,9 @@ __all__ = [
     "Agreement",
     "Classes",
     "Clusters",
+    "Decodable",
     "Encoding",
+    "FittedPrior",
     "Labelled",
     "Projection",
     "Share",
@@ -40,9 +44,12 @@ __all__ = [
     "draw_labelled",
     "encode",
     "encode_to",
+    "encoded_by",
     "explain",
+    "fit_prior",
     "information",
     "interpolate",
+    "iterate_decodable",
     "iterate_latents",
     "known_classes",
     "manifold",

@@ -67,24 +67,38 @@ def read(path: Path, latent_shape: Shape | None = None) -> Encoding:
     """
     from convae.latents.encoding import Encoding
 
+    tensors, texts = read_content(path, latent_shape)
+    try:
+        mean, names = tensors["mean"], texts["names"]
+        if tensors["logvar"].shape != mean.shape or {len(names), *map(len, tensors.values())} != {len(mean)}:
+            raise ValueError("what it holds of the images are different numbers")
+        return Encoding(
+            mean, tensors["logvar"], tensors.get("labels"), names, tensors.get("codes"), None, texts.get("splits")
+        )
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{path}: damaged, or not a file of latents ({error})") from error
+
+
+def read_content(path: Path, latent_shape: Shape | None = None) -> _Content:
+    """What a file holds, by name, whether that is all of an encoding or a part, such as codes alone.
+
+    Raises:
+        DataError: the file is missing, damaged, or holds something else.
+        ConfigError: its format needs a package that is not installed.
+    """
     readers: dict[str, Callable[[Path], _Content]] = {
         ".npz": _read_npz,
+        ".npy": _read_npy,
         ".parquet": _read_parquet,
         ".csv": lambda path: _read_csv(path, latent_shape),
     }
     try:
-        tensors, texts = readers.get(path.suffix, _read_safetensors)(path)
-        mean, names = tensors["mean"], texts["names"]
-        if tensors["logvar"].shape != mean.shape or {*map(len, texts.values()), *map(len, tensors.values())} != {
-            len(mean)
-        }:
-            raise ValueError("what it holds of the images are different numbers")
-        if not mean.is_floating_point():
-            raise ValueError(f"its latents are {mean.dtype}, not floats")
-        return Encoding(
-            mean, tensors["logvar"], tensors.get("labels"), names, tensors.get("codes"), None, texts.get("splits")
-        )
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, zipfile.BadZipFile) as error:
+        tensors, texts = readers.get(path.suffix.lower(), _read_safetensors)(path)
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() != (name in ("mean", "logvar")):
+                raise ValueError(f"its {name} are {tensor.dtype}")
+        return tensors, texts
+    except (OSError, EOFError, ValueError, KeyError, TypeError, SafetensorError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: damaged, or not a file of latents ({error})") from error
 
 
@@ -124,6 +138,13 @@ def _read_npz(path: Path) -> _Content:
     with np.load(path, allow_pickle=False) as file:
         tensors = {name: torch.from_numpy(file[name]) for name in TENSORS if name in file}
         return tensors, {name: file[name].tolist() for name in TEXTS if name in file}
+
+
+def _read_npy(path: Path) -> _Content:
+    """An array: latents if it holds floats, otherwise codes."""
+    with path.open("rb") as file:
+        values = torch.from_numpy(np.load(file, allow_pickle=False))
+    return ({"mean": values} if values.is_floating_point() else {"codes": values.long()}), {}
 
 
 def columns(encoding: Encoding, tensors: Sequence[str] = ("mean", "logvar", "codes")) -> dict[str, Any]:
@@ -177,7 +198,7 @@ def csv_text(table: dict[str, Any]) -> str:
 def _cells(values: Sequence[Any] | NDArray[Any]) -> Sequence[Any]:
     """A column as CSV writes it."""
     if not isinstance(values, np.ndarray):
-        return ["" if value is None else value for value in values]
+        return ["" if value is None else f"{value:.10g}" if isinstance(value, float) else value for value in values]
     if values.dtype.kind != "f":
         return list(values.tolist())
     digits = 9 if values.dtype.itemsize <= 4 else 17
@@ -200,10 +221,10 @@ def _read_csv(path: Path, latent_shape: Shape | None) -> _Content:
 
 def _from_table(table: dict[str, Any], shapes: dict[str, Shape | None]) -> _Content:
     """Tensors and texts from the columns of a table; `shapes` are those of what one image has."""
-    texts = {"names": list(table["name"])}
-    if all(table["split"]):
+    texts = {"names": list(table["name"])} if "name" in table else {}
+    if "split" in table and all(table["split"]):
         texts["splits"] = list(table["split"])
-    labels = [-1 if label in (None, "") else int(label) for label in table["label"]]
+    labels = [-1 if label in (None, "") else int(label) for label in table.get("label", ())]
     tensors = {"labels": torch.tensor(labels, dtype=torch.int64)} if max(labels, default=-1) >= 0 else {}
     for name, prefix in PREFIXES.items():
         found = [key for key in table if key.removeprefix(prefix).isdecimal()]
@@ -224,13 +245,25 @@ def write_table(path: Path, table: dict[str, Any]) -> Path:
         ConfigError: another ending, or the package for Parquet is not installed.
         OutputError: the file cannot be written.
     """
+    require_table(path)
     if path.suffix.lower() == ".csv":
         write_bytes(path, csv_text(table).encode("utf-8"))
-    elif path.suffix.lower() == ".parquet":
-        write_bytes(path, _parquet_bytes(arrow_table(table)))
     else:
-        raise ConfigError(f"{path}: a table is a .csv or .parquet file, not '{path.suffix}'")
+        write_bytes(path, _parquet_bytes(arrow_table(table)))
     return path
+
+
+def require_table(path: Path) -> None:
+    """Checks, before there is anything to write, that a table can be written to a file of this name.
+
+    Raises:
+        ConfigError: as `write_table`.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise ConfigError(f"{path}: a table is a .csv or .parquet file, not '{path.suffix}'")
+    if suffix == ".parquet":
+        arrow()
 
 
 def arrow() -> Any:
@@ -270,7 +303,7 @@ def _read_parquet(path: Path) -> _Content:
     # Opened here, so that a missing file is an error of the operating system.
     with path.open("rb") as file:
         table = parquet.read_table(file)
-    shapes = json.loads((table.schema.metadata or {})[b"shapes"])
+    shapes = json.loads((table.schema.metadata or {}).get(b"shapes", b"{}"))
     texts = {"name", "split", "class", "label"}
     read = {
         name: column.to_pylist() if name in texts else column.to_numpy()

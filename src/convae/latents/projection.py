@@ -1,4 +1,4 @@
-"""Latents as points in a plane."""
+"""Latents as points in a plane, or on a line where they have one value."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Method = Literal["auto", "raw", "pca", "tsne", "umap"]
 
 @dataclass(frozen=True)
 class Projection:
-    """Points in a plane.
+    """Points in a plane, or on a line.
 
     Attributes:
-        points: (image, 2).
+        points: (image, 2), or (image, 1) of latents of one value.
         labels: what each axis is, for a picture.
     """
 
-    points: Float[Tensor, "image 2"]
-    labels: tuple[str, str]
+    points: Float[Tensor, "image axis"]
+    labels: tuple[str, ...]
 
 
 def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection:
@@ -37,7 +37,7 @@ def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection
         z: the latents.
         method: `raw`, two latent values as they are; `pca`, the two principal directions; `tsne`, which keeps
             neighbours together (van der Maaten & Hinton 2008); `umap`, the same by another way (McInnes et al. 2018),
-            from the extra `umap`; `auto`, raw where there are two values and PCA otherwise.
+            from the extra `umap`; `auto`, raw where there are one or two values and PCA otherwise.
         seed: of t-SNE and UMAP.
 
     Raises:
@@ -46,11 +46,13 @@ def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection
     points = z.flatten(1).double()
     size = points.shape[1]
     if method == "auto":
-        method = "raw" if size == 2 else "pca"
+        method = "raw" if size <= 2 else "pca"
     if method == "raw":
-        if size != 2:
+        if size > 2:
             raise ConfigError(f"latents of {size} values have no plane of their own: use pca, tsne or umap")
-        return Projection(points, ("latent value 0", "latent value 1"))
+        return Projection(points, ("latent value 0", "latent value 1")[:size])
+    if size == 1:
+        raise ConfigError(f"{method} makes a plane of more values, and these latents have one: use raw")
     if method == "pca":
         return _pca(points)
     if len(points) < FEWEST:

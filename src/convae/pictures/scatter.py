@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -31,11 +30,14 @@ CLASSES = 30
 """Colours and markers tell this many classes apart."""
 LISTED = 15
 """Entries that a column of the legend takes."""
-TURNS, NEAR = 200, 3
-"""How often names are moved off each other, and how many of their heights away they may end."""
+APART = 0.75
+"""A class is named in the plane where at least this fraction of the points around its median, as many as half of its
+own, are its own."""
+FLATTEST = 0.45
+"""The least height or width of the plane, as a fraction of the other."""
 
 
-def _look(place: int) -> tuple[str, str]:
+def class_look(place: int) -> tuple[str, str]:
     """Colour and marker of a class: ten of each, the markers moved on by one every ten classes."""
     return PALETTE[place % 10], tuple(MARKERS)[(place + place // 10) % 10]
 
@@ -64,7 +66,7 @@ def _dots(axes: Axes, points: NDArray[np.float64], place: NDArray[np.intp], clas
     for part in np.array_split(np.arange(len(points)), max(1, min(4, len(points) // 100))):
         for number in range(classes):
             x, y = points[part[place[part] == number]].T
-            colour, marker = _look(number)
+            colour, marker = class_look(number)
             axes.scatter(x, y, s=size * MARKERS[marker], c=colour, marker=marker, linewidths=0, alpha=0.8)
 
 
@@ -88,43 +90,35 @@ def _density(figure: Figure, axes: Axes, points: NDArray[np.float64], place: NDA
         )
         figure.colorbar(shown, ax=axes, label="points per cell", shrink=0.6, format="{x:g}")
         return
-    colours = np.array([to_rgb(_look(number)[0]) for number in range(classes)])
+    colours = np.array([to_rgb(class_look(number)[0]) for number in range(classes)])
     mixed = np.einsum("kyx,kc->yxc", counts, colours) / np.maximum(total, 1)[..., None]
     strength = np.where(total > 0, 0.25 + 0.75 * np.log1p(total) / np.log1p(total.max()), 0)
     tinted = np.concatenate([mixed, strength[..., None]], axis=-1)
     axes.imshow(tinted, extent=extent, origin="lower", interpolation="nearest", zorder=1)
 
 
-def _part(figure: Figure, axes: Axes, texts: Sequence[Text]) -> None:
-    """Moves names off each other, up and down; those that find no room nearby are left to the legend."""
+def _is_apart(points: NDArray[np.float64], own: NDArray[np.bool_], median: NDArray[np.float64]) -> bool:
+    """Whether the points around the median of a class are mostly its own, so that its name says what they are."""
+    around = max(1, int(own.sum()) // 2)
+    nearest = np.argpartition(np.square(points - median).sum(1), around - 1)[:around]
+    return bool(own[nearest].mean() >= APART)
+
+
+def _place(figure: Figure, axes: Axes, texts: Sequence[Text]) -> None:
+    """Keeps names inside the plane, and leaves those that would lie on another one to the legend."""
     figure.draw_without_rendering()
-    boxes = [text.get_window_extent() for text in texts]
-    middles = np.array([[(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2] for box in boxes])
-    sizes = np.array([[box.width, box.height] for box in boxes])
     limit = axes.get_window_extent()
-    moved = middles.copy()
-    moved[:, 0] = moved[:, 0].clip(limit.x0 + sizes[:, 0] / 2, limit.x1 - sizes[:, 0] / 2)
-    for _ in range(TURNS):
-        apart = True
-        for one, other in combinations(range(len(texts)), 2):
-            overlap = (sizes[one] + sizes[other]) / 2 - np.abs(moved[one] - moved[other])
-            if (overlap > 0).all():
-                apart = False
-                upper, lower = (one, other) if moved[one, 1] >= moved[other, 1] else (other, one)
-                moved[upper, 1] += overlap[1] / 2 + 0.5
-                moved[lower, 1] -= overlap[1] / 2 + 0.5
-        if apart:
-            break
     shown: list[Bbox] = []
-    for text, place, size, median in zip(texts, moved, sizes, middles, strict=True):
-        box = Bbox.from_bounds(*(place - size / 2), *size)
-        near = bool(abs(place[1] - median[1]) <= NEAR * size[1] and limit.y0 <= box.y0 and box.y1 <= limit.y1)
-        near = near and not any(box.overlaps(other) for other in shown)
-        text.set_visible(near)
-        x, y = axes.transData.inverted().transform(place)
-        text.set_position((float(x), float(y)))
-        if near:
-            shown.append(box)
+    for text in texts:
+        box = text.get_window_extent()
+        x = float(np.clip((box.x0 + box.x1) / 2, limit.x0 + box.width / 2, limit.x1 - box.width / 2))
+        y = float(np.clip((box.y0 + box.y1) / 2, limit.y0 + box.height / 2, limit.y1 - box.height / 2))
+        moved = Bbox.from_bounds(x - box.width / 2, y - box.height / 2, box.width, box.height)
+        is_free = not any(moved.overlaps(other) for other in shown)
+        text.set_visible(is_free)
+        text.set_position(tuple(axes.transData.inverted().transform((x, y)).tolist()))
+        if is_free:
+            shown.append(moved)
 
 
 def scatter(
@@ -136,7 +130,7 @@ def scatter(
     y_label: str,
     title: str | None = None,
 ) -> Figure:
-    """Points in a plane; more than 20,000 as a density. Each class is also named about its median, if there is room.
+    """Points in a plane; more than 20,000 as a density. Classes that lie apart are also named at their medians.
 
     Args:
         points: (point, 2).
@@ -153,30 +147,36 @@ def scatter(
     found, place, classes = _checked(points, labels)
     called = [(names or {}).get(label, str(label)) for label in classes]  # type: ignore[call-overload]
     with styled():
-        figure, (axes,) = panelled(1, columns=1, size=(7.0, 6.0), title=title)
+        low, high = found.min(axis=0), found.max(axis=0)
+        reach = 0.53 * np.maximum(high - low, 1e-12)
+        # Both axes have one scale; a flat cloud gets a flat figure, a high one a narrow one.
+        reach = np.where(reach > 1e-9, reach, reach.max() if reach.max() > 1e-9 else 1)
+        reach = np.maximum(reach, FLATTEST * reach.max())
+        width, height = 5.2 * reach / reach.max()
+        columns = -(-len(called) // LISTED)
+        legend = columns * (0.6 + 0.09 * max(map(len, called), default=0)) if called else 1.2
+        figure, (axes,) = panelled(1, columns=1, size=(0.9 + float(width) + legend, 0.8 + float(height)), title=title)
         axes.set(xlabel=x_label, ylabel=y_label)
         crowded = len(found) > CROWD
         if crowded:
             _density(figure, axes, found, place, max(len(classes), 1))
         else:
             _dots(axes, found, place, max(len(classes), 1))
-        low, high = found.min(axis=0), found.max(axis=0)
-        reach = 0.53 * (float((high - low).max()) or 1)
-        (x, y) = (low + high) / 2
-        axes.set(xlim=(x - reach, x + reach), ylim=(y - reach, y + reach), aspect="equal")
+        (x, y), (across, up) = (low + high) / 2, reach
+        axes.set(xlim=(x - across, x + across), ylim=(y - up, y + up), aspect="equal")
         halo = [withStroke(linewidth=3, foreground=PAPER)]
         texts = []
-        for number, name in enumerate(called):
-            x, y = np.median(found[place == number], axis=0)
-            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 11, "fontweight": "bold"}
-            texts.append(axes.text(x, y, name, path_effects=halo, **style))
+        for number in np.bincount(place, minlength=len(called)).argsort(kind="stable")[::-1] if called else ():
+            median = np.median(found[place == number], axis=0)
+            if _is_apart(found, place == number, median):
+                style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 10, "fontweight": "bold"}
+                texts.append(axes.text(float(median[0]), float(median[1]), called[number], path_effects=halo, **style))
         if called:
-            looks = [(colour, "s" if crowded else marker) for colour, marker in map(_look, range(len(called)))]
+            looks = [(colour, "s" if crowded else marker) for colour, marker in map(class_look, range(len(called)))]
             handles = [
                 Line2D([], [], linestyle="", color=colour, marker=marker, markersize=7, label=name)
                 for (colour, marker), name in zip(looks, called, strict=True)
             ]
-            columns = -(-len(called) // LISTED)
             figure.legend(handles=handles, loc="outside right center", ncols=columns)
-            _part(figure, axes, texts)
+            _place(figure, axes, texts)
     return figure

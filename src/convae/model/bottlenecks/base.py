@@ -45,6 +45,7 @@ class Bottleneck(nn.Module):
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
+    is_quantized: ClassVar[bool] = False
     latent_shape: Shape
     needs: tuple[str, ...] = ()
     moves: tuple[str, ...] = ()

@@ -87,6 +87,7 @@ class VQ(Bottleneck):
     """
 
     example: ClassVar = {"codes": 4, "latent": 3}
+    is_quantized: ClassVar = True
     codebook: Tensor
     uses: Tensor
     sums: Tensor

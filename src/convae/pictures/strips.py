@@ -1,0 +1,82 @@
+"""Values along one line, coloured by class: what a latent space of one value looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from convae.core.errors import DataError, ShapeError
+from convae.core.random import numpy_generator
+from convae.pictures.figure import panelled, styled
+from convae.pictures.images import array
+from convae.pictures.scatter import CLASSES, class_look
+
+BINS = 50
+FILLED = 4
+"""Histograms of more classes than this are outlines alone."""
+MOST = 5_000
+"""Points that are drawn at most; the histograms count all of them."""
+ROW = 0.22
+"""Inches that a class takes in the strip."""
+
+
+def strips(
+    values: ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    names: Mapping[int, str] | None = None,
+    x_label: str,
+    title: str | None = None,
+) -> Figure:
+    """A histogram of each class, and under it a strip of points for each class.
+
+    Args:
+        values: (point,).
+        labels: (point,), numbers or texts, at most 30 different ones.
+        names: what to call a label; itself by default.
+        x_label: what the values are, such as `latent value 0`.
+        title: text above everything.
+
+    Raises:
+        ShapeError: another number of labels than of values.
+        DataError: no values, some that are not finite, or too many classes.
+    """
+    found = array(values).astype(np.float64).ravel()
+    if not len(found) or not np.isfinite(found).all():
+        raise DataError("strips need at least one value, and finite ones")
+    given = np.zeros(len(found), np.int64) if labels is None else array(labels)
+    if given.shape != found.shape:
+        raise ShapeError(f"{len(found)} values need as many labels, got an array of shape {given.shape}")
+    classes, place = np.unique(given, return_inverse=True)
+    if len(classes) > CLASSES:
+        raise DataError(f"strips tell at most {CLASSES} classes apart, and these labels have {len(classes)}")
+    called = [(names or {}).get(label, str(label)) for label in classes.tolist()]
+    edges = np.histogram_bin_edges(found, bins=BINS)
+    generator = numpy_generator(0, "strips")
+    shown = np.sort(generator.permutation(len(found))[:MOST])
+    heights = place[shown] + generator.uniform(-0.32, 0.32, len(shown))
+    with styled():
+        figure, (above, below) = panelled(2, columns=1, size=(7.2, max(2.4, ROW * len(classes))), title=title)
+        above.set_ylabel("images per bin")
+        for number, name in enumerate(called):
+            colour, _ = class_look(number)
+            own = found[place == number]
+            if len(classes) <= FILLED:
+                above.stairs(np.histogram(own, edges)[0], edges, fill=True, color=colour, alpha=0.2)
+            above.stairs(np.histogram(own, edges)[0], edges, color=colour, linewidth=1.4, label=name)
+            chosen = place[shown] == number
+            below.scatter(found[shown][chosen], heights[chosen], s=8, c=colour, linewidths=0, alpha=0.6)
+        above.set_ylim(bottom=0)
+        below.set_xlabel(x_label)
+        below.set_ylim(len(classes) - 0.5, -0.5)
+        below.grid(visible=False, axis="y")
+        below.set_yticks(range(len(classes)), called if labels is not None else [""])
+        margin = 0.03 * (edges[-1] - edges[0])
+        for axes in (above, below):
+            axes.set_xlim(edges[0] - margin, edges[-1] + margin)
+        if labels is not None and len(classes) <= 12:
+            above.legend(loc="upper right", fontsize=8)
+    return figure
