@@ -11,14 +11,16 @@ import pytest
 import torch
 from command import run
 from PIL import Image
+from pyarrow import parquet
 
 import convae
 from convae.core.file_sets import LIST
+from convae.data import DataConfig, open_split
 from convae.latents import read_latents
 
 DRAWN = {
     "reconstruct": ["reconstructions.png"],
-    "sample": ["samples.png", "00.png", "63.png"],
+    "sample": ["samples.png", "samples/00.png", "samples/63.png"],
     "interpolate": ["interpolation.png", "interpolation.webp"],
     "translate": ["translation.png"],
     "traverse": ["traversal.png"],
@@ -147,6 +149,161 @@ def test_parts_are_written_one_by_one_or_by_rank(
     assert len(read_latents(tmp_path)[0]) == 1797
 
 
+def test_one_table_holds_what_pandas_and_r_need(artifact: Path, photos: Path, tmp_path: Path) -> None:
+    run("table", artifact, "--out", tmp_path / "t.csv", "--clusters", 3, "--samples", 2, "--logvar")
+    run("table", artifact, "--out", tmp_path / "t.parquet", "--clusters", 3, "--samples", 2, "--logvar")
+    run("clusters", artifact, "--split", "all", "--count", 3, "--out", tmp_path)
+    run("anomalies", artifact, "--split", "all", "--samples", 2, "--out", tmp_path)
+    values = [f"{what}{number}" for what in ("z", "logvar") for number in range(3)]
+    with (tmp_path / "t.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["name", "split", "class", "label", "cluster", "negative_elbo_nats", *values]
+    assert all(name.isidentifier() for name in rows[0])
+    assert len(rows) == 1797
+    counts = {part: sum(row["split"] == part for row in rows) for part in ("train", "validation", "test")}
+    assert counts == {part: len(open_split(DataConfig(source="digits"), part)) for part in counts}
+    flat = parquet.read_table(tmp_path / "t.parquet").to_pylist()
+    for row, other in zip(rows, flat, strict=True):
+        assert (row["name"], row["split"], row["class"]) == (other["name"], other["split"], other["class"])
+        assert (int(row["label"]), int(row["cluster"])) == (other["label"], other["cluster"])
+        assert float(row["negative_elbo_nats"]) == pytest.approx(other["negative_elbo_nats"])
+        assert all(np.float32(row[value]) == np.float32(other[value]) for value in values)
+    beside = json.loads((tmp_path / "clusters.json").read_text())["cluster_of"]
+    assert {row["name"]: int(row["cluster"]) for row in rows} == beside
+    with (tmp_path / "anomalies.csv").open(newline="") as file:
+        scores = {row["name"]: row["negative_elbo_nats"] for row in csv.DictReader(file)}
+    assert {row["name"]: row["negative_elbo_nats"] for row in rows} == scores
+    run("table", artifact, "--data", photos, "--out", tmp_path / "u.csv", "--score", "none", "--split", "all")
+    with (tmp_path / "u.csv").open(newline="") as file:
+        assert {row["class"] for row in csv.DictReader(file)} == {"cats", "dogs"}
+
+
+def test_latents_of_another_model_are_decoded_only_by_force(
+    artifact: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = convae.load(artifact)
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    convae.save(model, tmp_path / "other")
+    run("encode", tmp_path / "other", "--data", photos, "--split", "all", "--out", tmp_path / "latents")
+    (file,) = (tmp_path / "latents").glob("latents-*")
+    for given in (tmp_path / "latents", file):
+        capsys.readouterr()
+        run("decode", artifact, given, "--out", tmp_path / "images", code=2)
+        assert "another model" in capsys.readouterr().err
+        assert not (tmp_path / "images").exists()
+    run("decode", artifact, tmp_path / "latents", "--out", tmp_path / "images", "--force")
+    assert "another model" in capsys.readouterr().err
+    assert len(files(tmp_path / "images")) == 6
+
+
+def test_tables_and_arrays_of_latents_are_decoded(artifact: Path, photos: Path, tmp_path: Path) -> None:
+    given = ["--data", photos, "--split", "all"]
+    run("encode", artifact, *given, "--format", "csv", "--out", tmp_path / "latents")
+    run("decode", artifact, tmp_path / "latents", "--out", tmp_path / "wanted")
+    wanted = files(tmp_path / "wanted")
+    run("table", artifact, *given, "--score", "none", "--out", tmp_path / "t.csv")
+    run("decode", artifact, tmp_path / "t.csv", "--out", tmp_path / "table")
+    assert files(tmp_path / "table") == wanted
+    encoding, _ = read_latents(tmp_path / "latents")
+    np.save(tmp_path / "z.npy", encoding.mean.double().numpy())
+    np.savez(tmp_path / "z.npz", mean=encoding.mean.numpy())
+    for name in ("z.npy", "z.npz"):
+        run("decode", artifact, tmp_path / name, "--out", tmp_path / name[-3:])
+        found = files(tmp_path / name[-3:])
+        assert [found[key] for key in sorted(found)] == [wanted[key] for key in encoding.names]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_latents_that_are_not_finite_are_named_and_nothing_is_written(
+    value: float, artifact: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("encode", artifact, "--data", photos, "--split", "all", "--format", "npz", "--out", tmp_path / "latents")
+    (file,) = (tmp_path / "latents").glob("latents-*")
+    with np.load(file) as arrays:
+        kept = dict(arrays)
+    kept["mean"][3, 1] = value
+    np.savez(file, **kept)
+    run("decode", artifact, tmp_path / "latents", "--out", tmp_path / "images", code=2)
+    assert str(kept["names"][3]) in capsys.readouterr().err
+    assert not (tmp_path / "images").exists()
+    model = convae.load(artifact)
+    with torch.no_grad():
+        model.bottleneck.weight.fill_(value)  # type: ignore[union-attr,operator]
+    convae.save(model, tmp_path / "broken")
+    for command in ("encode", "scatter", "clusters", "traverse", "anomalies"):
+        run(command, tmp_path / "broken", "--out", tmp_path / command, code=2)
+        told = capsys.readouterr().err
+        assert "0001" in told or "0000" in told or "not finite" in told or "NaN" in told
+        assert "Traceback" not in told
+
+
+def test_images_are_chosen_by_file_position_or_name(
+    artifact: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--data", photos, "--split", "all"]
+    for name, word in (("file", photos / "dogs" / "0.png"), ("key", "dogs/0.png"), ("end", "0.png")):
+        run("reconstruct", artifact, word, *given, "--out", tmp_path / name)
+    keys = sorted(str(path.relative_to(photos)) for path in photos.rglob("*.png"))
+    run("reconstruct", artifact, keys.index("dogs/0.png"), *given, "--out", tmp_path / "position")
+
+    def below(name: str) -> np.ndarray:
+        with Image.open(tmp_path / name / "reconstructions.png") as sheet:
+            return np.asarray(sheet)[40:-40]
+
+    assert np.array_equal(below("file"), below("end"))
+    assert np.array_equal(below("file"), below("key"))
+    run("reconstruct", artifact, "dogs/9.png", *given, "--out", tmp_path / "none", code=2)
+    assert "did you mean 'dogs/" in capsys.readouterr().err
+    run("neighbours", artifact, "2.png", *given, "--out", tmp_path / "key")
+    run("reconstruct", artifact, "0", "--every", *given, "--out", tmp_path / "none", code=2)
+    assert "--every" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_latent_of_one_value_is_drawn(labelled: bool, photos: Path, tmp_path: Path) -> None:
+    model = convae.build(
+        {
+            "input": [1, 8, 8],
+            "encoder": ["flatten"],
+            "bottleneck": {"gaussian": {"latent": 1}},
+            "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
+        }
+    )
+    convae.save(model, tmp_path / "model")
+    given = ["--data", photos if labelled else photos / "dogs", "--split", "all"]
+    for command in ("scatter", "manifold", "traverse", "clusters"):
+        more = ["--count", 2] if command == "clusters" else []
+        run(command, tmp_path / "model", *given, *more, "--out", tmp_path / "out")
+    assert {"scatter.png", "scatter.svg", "manifold.png", "traversal.png"} <= set(files(tmp_path / "out"))
+    run("scatter", tmp_path / "model", *given, "--method", "pca", "--out", tmp_path / "no", code=2)
+
+
+def test_codes_are_interpolated_and_not_traversed(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coded = convae.build(
+        {
+            "input": [1, 8, 8],
+            "encoder": [{"conv": {"channels": 4, "stride": 2}}],
+            "bottleneck": {"vq": {"codes": 5, "latent": 3}},
+            "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
+        }
+    )
+    convae.save(coded, tmp_path / "model")
+    given = ["--data", photos, "--split", "all", "--out", tmp_path / "out"]
+    for command, more in (
+        ("interpolate", ["0", "1"]),
+        ("translate", ["0", "--label", "cats"]),
+        ("clusters", ["--count", "2"]),
+    ):
+        run(command, tmp_path / "model", *more, *given)
+    for command in ("traverse", "manifold"):
+        run(command, tmp_path / "model", *given, code=2)
+        assert "codes" in capsys.readouterr().err
+
+
 def test_latents_whose_names_lead_out_of_the_folder_are_refused(
     artifact: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,8 +329,8 @@ def test_the_first_samples_do_not_depend_on_the_count(artifact: Path, tmp_path: 
     run("sample", artifact, "--count", 9, "--seed", 4, "--out", tmp_path / "many")
     run("sample", artifact, "--count", 3, "--seed", 5, "--out", tmp_path / "other")
     few, many, other = (files(tmp_path / name) for name in ("few", "many", "other"))
-    assert all(few[f"{number}.png"] == many[f"{number}.png"] for number in range(3))
-    assert few["0.png"] != other["0.png"]
+    assert all(few[f"samples/{number}.png"] == many[f"samples/{number}.png"] for number in range(3))
+    assert few["samples/0.png"] != other["samples/0.png"]
 
 
 def test_files_and_images_of_the_split_have_as_many_neighbours(artifact: Path, photos: Path, tmp_path: Path) -> None:
@@ -331,5 +488,5 @@ def test_what_no_png_holds_is_sampled_as_arrays_and_drawn(shape: tuple[int, ...]
     )
     convae.save(model, tmp_path / "model")
     run("sample", tmp_path / "model", "--count", 3, "--out", tmp_path / "out")
-    assert set(files(tmp_path / "out")) == {"samples.png", "0.npy", "1.npy", "2.npy"}
-    assert np.load(tmp_path / "out" / "1.npy").shape == shape
+    assert set(files(tmp_path / "out")) == {"samples.png", "samples/0.npy", "samples/1.npy", "samples/2.npy"}
+    assert np.load(tmp_path / "out" / "samples" / "1.npy").shape == shape

@@ -50,15 +50,15 @@ def test_a_labelled_data_set_is_read_again_by_folder_and_by_list(more: dict[str,
     assert rows(out)[-1]["label"] == "a/b"
     assert ("confidence" in rows(out)[0]) == ("classifier" in more)
     run("sample", model, "--label", "dog", "--count", 2, *least, "--out", tmp_path / "one")
-    assert {row["label"] for row in rows(tmp_path / "one")} == {"dog"}
-    assert (tmp_path / "one" / "1.png").read_bytes() == (out / "dog" / "1.png").read_bytes()
+    assert {row["label"] for row in rows(tmp_path / "one" / "samples")} == {"dog"}
+    assert (tmp_path / "one" / "samples" / "1.png").read_bytes() == (out / "dog" / "1.png").read_bytes()
     assert (tmp_path / "one" / "samples.png").is_file()
 
 
 def test_every_sample_of_a_model_that_knows_classes_gets_a_label(tmp_path: Path) -> None:
     model = saved(tmp_path, classifier=[{"linear": {"features": 3}}])
     run("sample", model, "--count", 12, "--out", tmp_path / "out")
-    found = rows(tmp_path / "out")
+    found = rows(tmp_path / "out" / "samples")
     assert [row["path"] for row in found] == [f"{number:02}.png" for number in range(12)]
     assert {row["label"] for row in found} <= {"cat", "dog", "a/b"}
     assert all(0 <= float(row["confidence"]) <= 1 for row in found)
@@ -68,7 +68,7 @@ def test_a_model_without_classes_draws_from_the_latents_of_labelled_images(artif
     run("sample", artifact, "--labelled", "--count", 2, "--confidence", 0, "--out", tmp_path / "all")
     assert {path.name for path in (tmp_path / "all").iterdir()} - {LIST} == {"manifest.csv", *map(str, range(10))}
     run("sample", artifact, "--label", 3, "--count", 2, "--confidence", 0, "--out", tmp_path / "one")
-    assert (tmp_path / "one" / "1.png").read_bytes() == (tmp_path / "all" / "3" / "1.png").read_bytes()
+    assert (tmp_path / "one" / "samples" / "1.png").read_bytes() == (tmp_path / "all" / "3" / "1.png").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,21 @@ def test_what_cannot_be_drawn_is_told_in_one_sentence(
     assert sentence in told
     assert len(told.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_samples_of_fitted_gaussians_lie_where_the_images_are(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("sample", artifact, "--from", "fitted", "--count", 5, "--out", tmp_path / "few")
+    run("sample", artifact, "--from", "fitted", "--count", 9, "--out", tmp_path / "many")
+    few, many = (sorted((tmp_path / name / "samples").glob("*.png")) for name in ("few", "many"))
+    assert (len(few), len(many)) == (5, 9)
+    assert [path.read_bytes() for path in few] == [path.read_bytes() for path in many[:5]]
+    capsys.readouterr()
+    for more, wrong in ((["--label", "1"], "--label"), (["--truncation", "1"], "--truncation")):
+        run("sample", artifact, "--from", "fitted", *more, "--out", tmp_path / "no", code=2)
+        assert wrong in capsys.readouterr().err
+    conditional = saved(tmp_path, condition={"classes": 3})
+    run("sample", conditional, "--from", "fitted", "--data", "digits", "--out", tmp_path / "no", code=2)
+    assert "conditional" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()

@@ -18,6 +18,7 @@ from convae.pictures.heat import heat
 from convae.pictures.histograms import histograms
 from convae.pictures.save import encoded, save
 from convae.pictures.scatter import scatter
+from convae.pictures.strips import strips
 
 STEPS = np.arange(60)
 RANDOM = np.random.default_rng(0)
@@ -165,10 +166,12 @@ def test_classes_can_have_names() -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0", "boot"]
 
 
-@pytest.mark.parametrize(("classes", "least"), [(10, 7), (30, 1)])
+@pytest.mark.parametrize(("classes", "least"), [(10, 5), (30, 2)])
 def test_the_names_of_classes_lie_inside_and_off_each_other(classes: int, least: int) -> None:
     words = {number: f"a long name {number}" for number in range(30)}
-    figure = scatter(POINTS, np.arange(500) % classes, names=words, x_label="a", y_label="b")
+    which = np.arange(500) % classes
+    points = POINTS + 12 * np.stack([np.cos(which), np.sin(2 * which)], axis=1)
+    figure = scatter(points, which, names=words, x_label="a", y_label="b")
     figure.draw_without_rendering()
     inside = figure.axes[0].get_window_extent()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_visible()]
@@ -176,6 +179,21 @@ def test_the_names_of_classes_lie_inside_and_off_each_other(classes: int, least:
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
     assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
     assert all(inside.y0 <= box.y0 and box.y1 <= inside.y1 for box in boxes)
+
+
+def test_only_classes_that_lie_apart_are_named_in_the_plane() -> None:
+    which = np.arange(500) % 3
+    figure = scatter(POINTS + 30 * (which == 2)[:, None], which, x_label="a", y_label="b")
+    assert [text.get_text() for text in figure.axes[0].texts if text.get_visible()] == ["2"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0", "1", "2"]
+
+
+def test_strips_show_every_class_of_one_value() -> None:
+    figure = strips(POINTS[:, 0], np.arange(500) % 2, names={0: "cat", 1: "dog"}, x_label="latent value 0")
+    above, below = figure.axes
+    assert [text.get_text() for text in below.get_yticklabels()] == ["cat", "dog"]
+    assert sum(patch.get_data().values.sum() for patch in above.patches if not patch.get_fill()) == 500  # type: ignore[attr-defined]
+    assert sum(len(points.get_offsets()) for points in below.collections) == 500
 
 
 def test_each_set_of_a_histogram_adds_up_to_one() -> None:

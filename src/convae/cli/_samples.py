@@ -79,12 +79,12 @@ def drawn(model: VAE, wish: Wish, progress: Progress) -> Samples:
 
     if wish.label is not None and wish.labelled:
         raise ConfigError("--labelled draws every class and --label one: give one of them")
+    if wish.fitted:
+        return _from_fitted(model, wish, progress)
     if model.condition is not None and (wish.confidence is not None or wish.data is not None):
         raise ConfigError(
             f"model '{model.name}' takes the label as it is: leave out --confidence, since nobody judges, and --data"
         )
-    if wish.fitted:
-        return _from_fitted(model, wish, progress)
     by_itself = model.condition is not None or model.classifier is not None
     if not wish.of_classes and not by_itself:
         if wish.confidence is not None or wish.data is not None:
