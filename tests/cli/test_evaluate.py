@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,7 @@ def test_a_run_finds_its_data_where_it_was_and_an_artifact_does_not_tell(
     run("train", recipe, "--data-dir", tmp_path / "mine", "--out", tmp_path / "run")
     run("evaluate", tmp_path / "run", "--metrics", "mse")
     assert "on 5 mnist images (test)" in capsys.readouterr().out
-    run("evaluate", tmp_path / "run" / "model", "--metrics", "mse", code=2)
+    shutil.copytree(tmp_path / "run" / "model", tmp_path / "given")
+    run("evaluate", tmp_path / "given", "--metrics", "mse", code=2)
     assert "mnist: not found" in capsys.readouterr().err
     assert str(tmp_path) not in (tmp_path / "run" / "model" / "config.json").read_text()

@@ -104,6 +104,7 @@ def open_images(
     column = images.columns.get(trained.get("label") or "")
     if column is not None and not is_own:
         images = images.with_labels(column.values, column.classes)
+    images = images if is_own else images.as_other_data()
     _say_used(images, taken)
     return with_model_classes(model, images, label, must_fill=must_fill)
 

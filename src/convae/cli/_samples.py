@@ -131,7 +131,7 @@ def _from_fitted(model: VAE, wish: Wish, progress: Progress) -> Samples:
         raise ConfigError(f"--from fitted: model '{model.name}' is conditional, and its latents leave the class out")
     if wish.truncation is not None:
         raise ConfigError("--truncation is the standard normal prior's: leave it out with --from fitted")
-    images = open_images(model, wish.data, wish.data_dir, "train", progress)
+    images = open_images(model, wish.data, wish.data_dir, None, progress, usual="train")
     prior = fit_prior(encode(model, images, progress=progress), seed=wish.seed)
     z = prior.draw(wish.number, seed=wish.seed, temperature=wish.temperature)
     number = len(prior.weights)

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import BatchSize, Data, DataDir, Device, Force, Model, Samples, Seed, SplitOption
+from convae.cli._options import (
+    BatchSize,
+    Data,
+    DataDir,
+    Device,
+    EncodeSplit,
+    Force,
+    ImageLabel,
+    Model,
+    Samples,
+    Seed,
+)
 
 
 def table(
@@ -21,7 +32,8 @@ def table(
     logvar: Annotated[bool, typer.Option("--logvar", help="Columns with the log-variances too.")] = False,
     data: Data = None,
     data_dir: DataDir = None,
-    split: SplitOption = "all",
+    split: EncodeSplit = None,
+    label: ImageLabel = None,
     seed: Seed = 0,
     batch_size: BatchSize = 256,
     device: Device = "auto",
@@ -31,6 +43,7 @@ def table(
 
     The latents are the means of the posteriors, in the columns z0, z1, …; codes are in code0, code1, ….
     """
+    from convae.cli._classes import wanted_class
     from convae.cli._latents import cluster_count
     from convae.cli._models import new_files, open_images, open_model
     from convae.cli._options import samples_of
@@ -46,8 +59,9 @@ def table(
         raise ConfigError("--samples: with --score none nothing is drawn, so leave one of them out")
     (path,) = new_files(out.parent, [out.name], force)
     loaded = open_model(model, device)
+    wanted = wanted_class(loaded, label)
     with work_bar() as bar:
-        images = open_images(loaded, data, data_dir, split, bar)
+        images = open_images(loaded, data, data_dir, split, bar, usual="all", label=wanted, must_fill=True)
         encoding = encode(loaded, images, batch_size=batch_size, progress=bar)
         made = columns(encoding, ["mean", "logvar", "codes"] if logvar else ["mean", "codes"])
         beside = {}

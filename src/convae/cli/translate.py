@@ -30,6 +30,8 @@ def translate(
     show: Show = False,
 ) -> None:
     """Move images along a direction in latent space, from classes, an attribute, or two folders."""
+    from functools import cache
+
     import torch
 
     from convae.cli._classes import class_number, classes_of
@@ -55,9 +57,10 @@ def translate(
             " --label draws images as another class"
         )
     with work_bar() as bar:
-        given = start(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar))
+        opened = cache(lambda: open_images(loaded, data, data_dir, split, bar))
+        given = start(loaded, images, opened)
         if by_class:
-            known = open_images(loaded, data, data_dir, split, bar)
+            known = opened()
             values, names = classes_of(known, attribute)
             if label is None and not set(names) <= {0, 1}:
                 raise ConfigError(f"--attribute: '{attribute}' is no yes or no: --label says which of its classes")

@@ -98,6 +98,12 @@ class Split:
         other.__dict__.pop("content_hash", None)  # it is of the labels, too
         return other
 
+    def as_other_data(self) -> Split:
+        """The same images as none of the data set that a model was trained on: their part is `new`."""
+        other = copy.copy(self)
+        other._parts = ["new"] * len(self)
+        return other
+
     @property
     def shape(self) -> Shape:
         """(channels, *sizes) of every image."""
@@ -145,7 +151,7 @@ class Split:
         return self._store.names[int(self._rows[index])]
 
     def part(self, index: int) -> str:
-        """The part of the data set that an image is in: `train`, `validation` or `test`."""
+        """The part of the data set that an image is in: `train`, `validation` or `test`, or `new` in other data."""
         return self.name if self._parts is None else self._parts[index]
 
     @property
