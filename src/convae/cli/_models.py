@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from convae.cli._classes import with_model_classes
 from convae.cli._notes import note
-from convae.core.errors import ConfigError, OutputError
+from convae.core.errors import ArtifactError, ConfigError, OutputError
 
 if TYPE_CHECKING:
     from convae.core.progress import Progress
-    from convae.data import Split
+    from convae.data import DataSet, Split
     from convae.model.vae import VAE
 
 
@@ -24,18 +24,22 @@ def open_model(path: Path, device: str) -> VAE:
 
     keep_freed_memory()
     model = load(path, device_named(device))
-    model.name = _run_name(path) or model.name
-    place = _data_dir(path)
+    model.metadata.pop("run", None)  # no artifact says where its run is
+    run = _run_of(path)
+    if run is None:
+        return model
+    model.metadata["run"] = str(run)
+    model.name = run.name if path.resolve() in (run, run / "model") else model.name
+    place = _data_dir(run)
     if place is not None and "data" in model.metadata:
         model.metadata["data"]["dir"] = place
     return model
 
 
-def _run_name(path: Path) -> str | None:
-    """The name of the run that a path leads to, itself or its `model` folder; None for an artifact by itself."""
-    run = path.expanduser().resolve()
-    run = run.parent if run.name == "model" and not (run / "recipe.yaml").is_file() else run
-    return run.name if (run / "recipe.yaml").is_file() else None
+def _run_of(path: Path) -> Path | None:
+    """The run that a path leads to: itself, or the run whose best or last model it is; None for any other artifact."""
+    place = path.expanduser().resolve()
+    return next((run for run in (place, place.parent) if (run / "recipe.yaml").is_file()), None)
 
 
 def _data_dir(run: Path) -> str | None:
@@ -43,11 +47,9 @@ def _data_dir(run: Path) -> str | None:
     from convae.core.documents import read_mapping
     from convae.core.errors import ConvaeError
 
-    # The best and the last model of a run lie in it.
-    for folder in (run, run.parent):
-        with contextlib.suppress(ConvaeError, LookupError, TypeError):
-            place = read_mapping(folder / "recipe.yaml")["data"]["dir"]
-            return place if isinstance(place, str) and Path(place).is_dir() else None
+    with contextlib.suppress(ConvaeError, LookupError, TypeError):
+        place = read_mapping(run / "recipe.yaml")["data"]["dir"]
+        return place if isinstance(place, str) and Path(place).is_dir() else None
     return None
 
 
@@ -83,7 +85,7 @@ def open_images(
         DataError: the data is missing, damaged or empty.
     """
     from convae.core.config import parse
-    from convae.data import DataConfig, open_split
+    from convae.data import DataConfig, open_data_set
     from convae.data.provenance import is_same_source, with_reading_options
 
     trained: dict[str, Any] = dict(model.metadata.get("data", {}))
@@ -100,12 +102,14 @@ def open_images(
         if "source" in trained:
             config["source"], taken = with_reading_options(given, trained["source"])
     part = split or (usual if is_own else "all")
-    images = open_split(parse(DataConfig, config, "data"), part, progress=progress)  # type: ignore[arg-type]  # a part
+    data_set = open_data_set(parse(DataConfig, config, "data"), progress=progress)
+    images = data_set.split(part)  # type: ignore[arg-type]  # checked by the command line
     column = images.columns.get(trained.get("label") or "")
     if column is not None and not is_own:
         images = images.with_labels(column.values, column.classes)
     images = images if is_own else images.as_other_data()
     _say_used(images, taken)
+    _compare_with_training(model, data_set, images, is_own)
     return with_model_classes(model, images, label, must_fill=must_fill)
 
 
@@ -119,6 +123,34 @@ def _say_used(images: Split, taken: dict[str, Any]) -> None:
     if taken:
         text += f"; read with {', '.join(f'{key} {value}' for key, value in taken.items())}, as the training data was"
     note(text)
+
+
+def _compare_with_training(model: VAE, data_set: DataSet, images: Split, is_own: bool) -> None:
+    """Says what changed in the training data since, or how many images of other data were trained on."""
+    from convae.data.snapshot import Snapshot, describe_changes
+
+    run, trained = model.metadata.get("run"), None
+    try:
+        trained = None if run is None else Snapshot.read(Path(run) / "data.npz")
+    except ArtifactError as error:
+        note(str(error), "yellow")
+    if trained is not None and not is_own:
+        if count := trained.count_trained(images):
+            note(f"{images.source}: {count:,} of these {len(images):,} images were trained on", "yellow")
+        return
+    if trained is not None:
+        changes = describe_changes(trained, Snapshot.of(data_set.split("all")))
+        if changes:
+            note(f"{images.source}: {changes}", "yellow")
+        return
+    splits = model.metadata.get("splits")
+    then = splits.get(images.name) if isinstance(splits, dict) else None
+    if is_own and isinstance(then, dict) and then.get("content_hash") != images.content_hash:
+        note(
+            f"{images.source}: its {images.name} images are not those of the training: {then.get('count')} then and "
+            f"{len(images)} now, and some of them may have been trained on",
+            "yellow",
+        )
 
 
 def source_of(text: str, what: str) -> Any:

@@ -10,7 +10,7 @@ from convae.data.dataset import Dataset, dataset
 from convae.data.image_reading import load
 from convae.data.images import load_and_preprocess, preprocess
 from convae.data.sources import SOURCES
-from convae.data.split import Split, open_split
+from convae.data.split import DataSet, Split, open_data_set, open_split
 from convae.data.statistics import Statistics, statistics
 from convae.data.tensors import to_numpy, to_pil, to_tensor, to_unit
 
@@ -21,6 +21,7 @@ __all__ = [
     "Batch",
     "Batches",
     "DataConfig",
+    "DataSet",
     "Dataset",
     "Split",
     "Statistics",
@@ -29,6 +30,7 @@ __all__ = [
     "load",
     "load_and_preprocess",
     "match_classes",
+    "open_data_set",
     "open_split",
     "preprocess",
     "statistics",

@@ -198,6 +198,52 @@ class Split:
         }
 
 
+class DataSet:
+    """A data set, decoded into its store, of which splits are taken.
+
+    Args:
+        config: which data, held out how.
+        source: the data set's name.
+        store: where the images lie.
+        label: the column that counts as the label.
+        notes: what a person should know of how the images came to be these, a sentence each.
+    """
+
+    def __init__(
+        self, config: DataConfig, source: str, store: Store, label: str | None, notes: Sequence[str] = ()
+    ) -> None:
+        self._config, self._source, self._store, self._label, self._notes = config, source, store, label, notes
+        self._division = divide(store.identities, store.parts, config.validation, config.test, config.split_seed)
+
+    def split(self, name: SplitName) -> Split:
+        """The images of one part.
+
+        Raises:
+            DataError: there are none.
+        """
+        config, store, source = self._config, self._store, self._source
+        if name == "all":
+            parts = np.empty(len(store), object)
+            for part, held in self._division.rows.items():
+                parts[held] = part
+            rows = np.arange(len(store))
+            return Split(name, source, store, rows, "all", self._label, parts=parts.tolist(), notes=self._notes)
+        rows = self._division.rows[name]
+        if not len(rows):
+            remedy = f"data.{name} is {getattr(config, name)}" if name != "train" else "all are held out"
+            raise DataError(f"{source}: no {name} images among its {len(store)}: {remedy}")
+        augment = config.augment if name == "train" else _UNCHANGED
+        return Split(name, source, store, rows, self._division.chosen[name], self._label, augment, notes=self._notes)
+
+    @cached_property
+    def provenance(self) -> dict[str, dict[str, Any]]:
+        """Of each part that has images: how many, how they were chosen, and the SHA-256 of their content."""
+        kept = ("chosen", "count", "content_hash")
+        names: tuple[SplitName, ...] = ("train", "validation", "test")
+        found = {name: self.split(name).describe() for name in names if len(self._division.rows[name])}
+        return {name: {key: facts[key] for key in kept} for name, facts in found.items()}
+
+
 def open_split(
     config: DataConfig,
     split: SplitName,
@@ -206,7 +252,7 @@ def open_split(
     channels: int | None = None,
     progress: Progress | None = None,
 ) -> Split:
-    """The images of one part of a data set; the first call for a data set decodes all of it into the store.
+    """The images of one part of a data set, as `open_data_set` has them.
 
     Args:
         config: which data, brought to what, held out how.
@@ -222,6 +268,29 @@ def open_split(
     """
     if split not in get_args(SplitName):
         raise ConfigError(unknown("split", split, get_args(SplitName)))
+    return open_data_set(config, size=size, channels=channels, progress=progress).split(split)
+
+
+def open_data_set(
+    config: DataConfig,
+    *,
+    size: tuple[int, ...] | None = None,
+    channels: int | None = None,
+    progress: Progress | None = None,
+) -> DataSet:
+    """A data set; the first call decodes all of it into the store.
+
+    Args:
+        config: which data, brought to what, held out how.
+        size: spatial sizes where `config` has none and the images share none.
+        channels: as `size`, for the number of channels.
+        progress: told how far the building of the store is.
+
+    Raises:
+        ConfigError: no such data set, or wrong arguments of the data set.
+        DataError: the data set is missing, damaged or empty, or has no size of its own.
+        OutputError: the cache cannot be written.
+    """
     source = open_source(config.source, places(config.dir, config.download))
     source.prepare(progress)
     fingerprint = source.fingerprint()
@@ -241,15 +310,4 @@ def open_split(
     label = config.label or store.label
     if label is not None and label not in store.columns:
         raise ConfigError(f"data.label: {source.name}: {unknown('column', label, store.columns or ['nothing'])}")
-    cut = divide(store.identities, store.parts, config.validation, config.test, config.split_seed)
-    if split == "all":
-        parts = np.empty(len(store), object)
-        for name, held in cut.rows.items():
-            parts[held] = name
-        return Split(split, source.name, store, np.arange(len(store)), "all", label, parts=parts.tolist(), notes=notes)
-    rows, chosen = cut.rows[split], cut.chosen[split]
-    if not len(rows):
-        remedy = f"data.{split} is {getattr(config, split)}" if split != "train" else "all are held out"
-        raise DataError(f"{source.name}: no {split} images among its {len(store)}: {remedy}")
-    augment = config.augment if split == "train" else _UNCHANGED
-    return Split(split, source.name, store, rows, chosen, label, augment, notes=notes)
+    return DataSet(config, source.name, store, label, notes)

@@ -18,7 +18,7 @@ from convae.core.names import shape_text
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
 from convae.core.types import CodedLike
-from convae.data import Batch, Batches, Split, in_order, open_split
+from convae.data import Batch, Batches, DataSet, Split, in_order, open_data_set
 from convae.model.artifact import load
 from convae.model.build import build
 from convae.model.layers.batch_norm import BatchNorm
@@ -45,6 +45,7 @@ class Experiment:
         plan: the stages, with what each minimises and how fast.
         batches: of the training images.
         validation: images held out; None when the recipe holds none out.
+        data_set: that both are parts of.
         device: where the model is.
         ranks: the processes that train together; each has all of this, and its part of each batch.
         start: the saved model that a new run begins with, in the first process; None for random weights.
@@ -55,6 +56,7 @@ class Experiment:
     plan: Plan
     batches: Batches
     validation: Split | None
+    data_set: DataSet
     device: torch.device
     ranks: Ranks
     start: Start | None = None
@@ -100,9 +102,13 @@ def experiment(
         recipe = ranks.from_first(partial(_started, recipe, start, started))
     # One process on each host decodes the images, the others find them decoded.
     told = progress if ranks.first else None
-    recipe, split, validation = ranks.one_first(lambda: _with_data(recipe, told))
+    recipe, data_set, validation = ranks.one_first(lambda: _with_data(recipe, told))
+    split = data_set.split("train")
     model = prepared(recipe, where)
     ranks.all(lambda: [each.tensors(model) for each in started])
+    for each in started:
+        if not each.parts or {"classifier", "condition"} & set(each.parts):
+            each.model.check_labels(split.labels, split.source, split.classes)
     labels, part = _labels(recipe, model, split), (ranks.number, ranks.count)
     batches = Batches(split, recipe.training.batch_size, recipe.training.seed, labels=labels, part=part)
     stages = plan(recipe, batches.steps_per_epoch, encoder_layers)
@@ -115,6 +121,7 @@ def experiment(
         plan=stages,
         batches=batches,
         validation=validation,
+        data_set=data_set,
         device=where,
         ranks=ranks,
         start=started[0] if started else None,
@@ -228,8 +235,8 @@ def encoder_layers(path: str) -> nn.Sequential:
     return load(path).encoder
 
 
-def _with_data(recipe: Recipe, progress: Progress | None) -> tuple[Recipe, Split, Split | None]:
-    """The recipe with one shape for data and model, and the images to train and to validate on.
+def _with_data(recipe: Recipe, progress: Progress | None) -> tuple[Recipe, DataSet, Split | None]:
+    """The recipe with one shape for data and model, the data set, and the images to validate on.
 
     A model whose input is written down decides the size of the images. One without takes the images as they are, or
     where they have several sizes, at its preset's size.
@@ -238,17 +245,19 @@ def _with_data(recipe: Recipe, progress: Progress | None) -> tuple[Recipe, Split
     if "input" in model:
         wanted = resolve(model).input
         data = data.model_copy(update={"size": data.size or wanted[1:], "channels": data.channels or wanted[0]})
-        split = open_split(data, "train", progress=progress)
+        data_set = open_data_set(data, progress=progress)
+        split = data_set.split("train")
         if split.shape != wanted:
             raise ConfigError(f"model.input is {shape_text(wanted)}, but the images are {shape_text(split.shape)}")
     else:
         preset = resolve(model).input if "preset" in model else None
         size, channels = (preset[1:], preset[0]) if preset else (None, None)
-        split = open_split(data, "train", size=size, channels=channels, progress=progress)
+        data_set = open_data_set(data, size=size, channels=channels, progress=progress)
+        split = data_set.split("train")
         # An architecture dictionary has channels last.
         model["input"] = [*split.shape[1:], split.shape[0]] if "encode" in model else list(split.shape)
     if "preset" not in model:
         model.setdefault("name", recipe.title)
     data = data.model_copy(update={"size": split.shape[1:], "channels": split.shape[0]})
     recipe = recipe.model_copy(update={"name": recipe.title, "model": model, "data": data})
-    return recipe, split, open_split(data, "validation", progress=progress) if data.validation else None
+    return recipe, data_set, data_set.split("validation") if data.validation else None

@@ -31,6 +31,7 @@ def keep_model(
     model.metadata = {
         **({"classes": list(names)} if names else {}),
         "data": recipe.data.model_dump(mode="json", exclude={"dir"}),
+        "splits": experiment.data_set.provenance,
         "training": {
             "recipe": recipe.title,
             "data": experiment.batches.split.describe(),

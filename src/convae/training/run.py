@@ -11,6 +11,7 @@ from typing import Any
 
 from convae.core.errors import ArtifactError
 from convae.core.progress import Progress
+from convae.data.snapshot import Snapshot, describe_changes
 from convae.model.artifact import load, read_config, save
 from convae.model.vae import VAE
 from convae.training.checkpoint import Checkpoint, read_checkpoint, read_together, steps
@@ -187,6 +188,7 @@ def _without_model(
 def _begin(folder: RunFolder, made: Experiment) -> None:
     """Makes the folder of a new run."""
     folder.begin(made.recipe)
+    Snapshot.of(made.data_set.split("all")).write(folder.data)
     if made.start is not None:
         save(made.start.model, folder.start)
     own = launch()
@@ -211,7 +213,23 @@ def _resume(folder: RunFolder, ranks: Ranks, observer: Observer | None, progress
             folder.recover(checkpoint.state.log_bytes if checkpoint else 0)
             return checkpoint
 
-        return _fit(made, folder, read_together(ranks, recovered), observer)
+        changes = ranks.from_first(partial(_data_changes, folder, made))
+        return _fit(made, folder, read_together(ranks, recovered), observer, changes)
+
+
+def _data_changes(folder: RunFolder, made: Experiment) -> str | None:
+    """What changed in the data since the run began, in a sentence; what it goes on with counts as trained on."""
+    try:
+        before = Snapshot.read(folder.data)
+    except ArtifactError as error:
+        return str(error)
+    if before is None:
+        return None
+    now = Snapshot.of(made.data_set.split("all"))
+    sentence = describe_changes(before, now)
+    if sentence is not None:
+        before.trained_also_on(now).write(folder.data)
+    return sentence
 
 
 def _is_finished(folder: RunFolder, recipe: Recipe) -> bool:
@@ -254,10 +272,16 @@ def _last_good(folder: RunFolder, plan: Plan, observer: Observer) -> Checkpoint 
     return None
 
 
-def _fit(made: Experiment, folder: RunFolder, checkpoint: Checkpoint | None, observer: Observer | None) -> Run:
-    """Trains, and leaves a run folder that says how far it came."""
+def _fit(
+    made: Experiment,
+    folder: RunFolder,
+    checkpoint: Checkpoint | None,
+    observer: Observer | None,
+    note: str | None = None,
+) -> Run:
+    """Trains, and leaves a run folder that says how far it came; a note comes first."""
     first = made.ranks.first
-    trainer = Trainer(made, folder, checkpoint, observer if observer and first else Observer())
+    trainer = Trainer(made, folder, checkpoint, observer if observer and first else Observer(), note)
     trainer.fit()
     state, total = trainer.state, trainer.total_steps
     status = f"Training is done: {total} steps."

@@ -29,6 +29,7 @@ A run of convae. What lies where:
 | `model/` | the best model on the validation images: every command and `convae.load` take it, or the whole run |
 | `last/` | the last model: every command and `convae.load` take it as `RUN/last` |
 | `start/` | the model that training began with, where it did not begin with random weights |
+| `data.npz` | digests of the images and labels that the run began with, to tell what has changed since |
 | `checkpoints/` | what `convae train --resume` needs; may be deleted when training is done |
 | `launch.json` | of a run of several processes: which call of torchrun began it |
 
@@ -54,6 +55,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """One JSON object a line."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def data(self) -> Path:
+        """Digests of the data that the run began with."""
+        return self.path / "data.npz"
 
     @property
     def timings(self) -> Path:

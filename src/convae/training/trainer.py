@@ -64,10 +64,16 @@ class Trainer:
         folder: where everything is written.
         checkpoint: where to continue; None at the beginning.
         observer: is told how it goes on.
+        note: a sentence that is written down before anything else.
     """
 
     def __init__(
-        self, experiment: Experiment, folder: RunFolder, checkpoint: Checkpoint | None, observer: Observer
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        checkpoint: Checkpoint | None,
+        observer: Observer,
+        note: str | None = None,
     ) -> None:
         self.experiment = experiment
         self.folder = folder
@@ -88,6 +94,8 @@ class Trainer:
             self._first_notes: list[str | None] = [self._machine.changes(checkpoint.machine)]
         else:
             self._first_notes = self._beginning() if experiment.recipe.start else self._known()
+        self._data_note = note
+        self._first_notes.insert(0, note)
         self._begin(checkpoint)
         shows = options.tensorboard and ranks.first
         self._board = TensorBoard(folder.path / "tensorboard", self.state.step) if shows else None
@@ -378,7 +386,7 @@ class Trainer:
         if reason is None:
             return False
         checkpoint = self._recovery.checkpoint(state, reason)
-        sentences = [] if checkpoint else self._beginning()
+        sentences = [self._data_note, *([] if checkpoint else self._beginning())]
         self._begin(checkpoint)
         self.state.halvings = state.halvings + 1
         if self._ranks.first:
