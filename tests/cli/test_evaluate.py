@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from command import run
 
+import convae
+
 
 def test_figures_are_printed_and_written_with_their_protocol(
     artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -120,3 +122,21 @@ def test_a_run_finds_its_data_where_it_was_and_an_artifact_does_not_tell(
     run("evaluate", tmp_path / "given", "--metrics", "mse", code=2)
     assert "mnist: not found" in capsys.readouterr().err
     assert str(tmp_path) not in (tmp_path / "run" / "model" / "config.json").read_text()
+
+
+def test_a_classifier_without_labelled_images_is_told_so(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = convae.build(
+        {
+            "preset": "torch-vae",
+            "input": [1, 8, 8],
+            "latent": 2,
+            "max_filters": 4,
+            "classifier": [{"linear": {"features": 2}}],
+        }
+    )
+    place = convae.save(model, tmp_path / "model")
+    for folder, told in ((photos / "dogs", True), (photos, False)):
+        run("evaluate", place, "--data", folder, "--split", "all", "--metrics", "kl")
+        assert ("none of the 3 images" in capsys.readouterr().err) == told

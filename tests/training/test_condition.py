@@ -86,3 +86,14 @@ def test_images_without_labels_are_refused_by_a_trained_model(run: Run) -> None:
             call(run.model, digits)
     with pytest.raises(ConfigError, match="latents has 12"):
         decode(run.model, torch.zeros(1, 3), labels=torch.tensor([12]))
+
+
+def test_a_validation_part_without_labels_is_refused_before_training(tmp_path: Path) -> None:
+    for name in ("train/a/1", "train/a/2", "train/b/3", "train/b/4", "val/5"):
+        path = tmp_path / "set" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 20 * int(name[-1])).save(path)
+    recipe = {**CONDITIONAL, "data": {"source": str(tmp_path / "set")}}
+    with pytest.raises(ConfigError, match=r"1 images of the validation part.*data\.validation=0"):
+        train(recipe, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -75,6 +75,8 @@ def evaluate(
     results.print(table(report))
     if (hint := hint_of_gap(report)) is not None:
         notes.print(hint, soft_wrap=True)
+    if loaded.classifier is not None and (images.labels is None or not (images.labels >= 0).any()):
+        notes.print(f"no accuracy: none of the {len(images):,} images of {images.source} ({images.name}) has a label")
     if json is not None:
         write_json(json, report.as_dict())
         wrote(json)

@@ -110,6 +110,10 @@ def experiment(
         if not each.parts or {"classifier", "condition"} & set(each.parts):
             each.model.check_labels(split.labels, split.source, split.classes)
     labels, part = _labels(recipe, model, split), (ranks.number, ranks.count)
+    if validation is not None:
+        model.check_labels(
+            validation.labels, f"the validation part of {validation.source} (data.validation=0 does without)"
+        )
     batches = Batches(split, recipe.training.batch_size, recipe.training.seed, labels=labels, part=part)
     stages = plan(recipe, batches.steps_per_epoch, encoder_layers)
     for number, stage in enumerate(stages.stages):
