@@ -6,11 +6,11 @@ import sys
 
 import typer
 
-from convae.cli._notes import drop_notes, show_notes
 from convae.cli._streams import steady_streams
 from convae.core.errors import ConvaeError, ToldElsewhereError
 from convae.core.memory import is_out_of_memory
 from convae.core.names import printable
+from convae.core.notes import drop_notes, show_notes
 from convae.core.registry import Registry
 from convae.core.version import VERSION
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from convae.cli._notes import note
 from convae.core.errors import ConfigError
 from convae.core.names import called, unknown
+from convae.core.notes import note
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convae.cli._classes import with_model_classes
-from convae.cli._notes import note
 from convae.core.errors import ArtifactError, ConfigError, OutputError
+from convae.core.notes import note
 
 if TYPE_CHECKING:
     from convae.core.progress import Progress

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from convae.core.console import is_terminal
+
 _PLAIN = str.maketrans(
     {"→": "->", "×": "x", "…": "...", "−": "-", "–": "-", "—": "-", "≥": ">=", "≤": "<=", "·": "*", "²": "^2"}
     | {"β": "beta", "σ": "sigma", "μ": "mu", "Δ": "delta", "’": "'", "‘": "'", "“": '"', "”": '"', "█": "#", "━": "-"}
@@ -31,14 +33,6 @@ def _replacement(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error("convae-plain", _replacement)
-
-
-def is_terminal(stream: Any) -> bool:
-    """Whether a stream is an open terminal; None, for a stream that was closed before the program began, is not."""
-    try:
-        return bool(stream is not None and stream.isatty())
-    except (OSError, ValueError):
-        return False
 
 
 class Steady:

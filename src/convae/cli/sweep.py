@@ -25,24 +25,17 @@ def sweep(
 
     The same command again goes on with a sweep that was stopped, and repeats no run that is done.
     """
-    from convae.cli._screen import TrainingBar, notes, results, work_bar, wrote
+    from convae.cli._screen import notes, results, work_bar, wrote
+    from convae.training.report import TrainingReport
     from convae.training.sweep import sweep
-    from convae.training.trainer import Observer
 
     files = [word for word in arguments if "=" not in word]
     if len(files) > 1:
         raise ConfigError(f"more than one recipe: {', '.join(files)}; a swept option is written key.path=value,value")
 
-    class Screen(TrainingBar, Observer):
-        """The bar as an observer of the trainer."""
-
-        def noted(self, sentence: str) -> None:
-            """Prints it above the bar."""
-            notes.print(sentence, soft_wrap=True, style="yellow")
-
     with work_bar() as bar:
         options = [word for word in arguments if "=" in word]
-        found = sweep(files[0] if files else {}, options, out=out, observer=Screen(bar), progress=bar)
+        found = sweep(files[0] if files else {}, options, out=out, observer=TrainingReport(bar), progress=bar)
     for label, reason in found.failed.items():
         notes.print(f"{label}: {reason}", soft_wrap=True, style="yellow")
     if found.stopped:

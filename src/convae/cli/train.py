@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +21,16 @@ def train(
     data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie on this machine.")] = None,
     preset: Annotated[str | None, typer.Option(help="A named architecture; see `convae presets`.")] = None,
     latent: Annotated[int | None, typer.Option(help="Latent values, or channels of a latent map.")] = None,
+    likelihood: Annotated[str | None, typer.Option(help="bernoulli, gaussian, laplace …: p(image | latent).")] = None,
+    size: Annotated[str | None, typer.Option(help="Size of the images: 64, or 48x64 (height, width).")] = None,
+    channels: Annotated[int | None, typer.Option(help="1 grey, 3 RGB, 4 RGBA; otherwise the images' own.")] = None,
+    beta: Annotated[float | None, typer.Option(help="Weight of the KL divergence: objective.kl.weight.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes through the training images.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps to train, in place of epochs.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes; --resume continues.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
+    name: Annotated[str | None, typer.Option(help="What the run and its model are called.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and noise.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     out: Annotated[
@@ -51,9 +59,16 @@ def train(
         "data.source": source_of(data, "--data") if data is not None else None,
         "start.model": str(start) if start is not None else None,
         "data.dir": str(data_dir) if data_dir is not None else None,
+        "name": name,
+        "data.size": None if size is None else _size(size),
+        "data.channels": channels,
         "model.preset": preset,
         "model.latent": latent,
+        "model.likelihood": likelihood,
+        "objective.kl.weight": beta,
         "training.epochs": epochs,
+        "training.steps": steps,
+        "training.minutes": minutes,
         "training.batch_size": batch_size,
         "training.optimizer.lr": lr,
         "training.seed": seed,
@@ -75,6 +90,14 @@ def train(
     if dry_run:
         return _preview(recipe, options + overrides, out)
     return _train(recipe, options + overrides, out, resume)
+
+
+def _size(text: str) -> list[int] | int:
+    """A size as a person writes it: `64`, or one number for each axis, such as `48x64`."""
+    numbers = re.split(r"[x×,]", text.strip("[]() ").lower().replace(" ", ""))
+    if not all(number.isascii() and number.isdecimal() for number in numbers):
+        raise ConfigError(f"--size: needs a number such as 64, or one for each axis such as 48x64, not '{text}'")
+    return int(numbers[0]) if len(numbers) == 1 else [int(number) for number in numbers]
 
 
 def _recipe_of(start: Path, data: str | None) -> list[str]:
@@ -123,30 +146,23 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
 
 
 def _train(recipe: str | None, overrides: list[str], out: Path | None, resumed: Path | None) -> int:
-    from convae.cli._screen import TrainingBar, notes, work_bar, wrote
+    from convae.cli._screen import notes, work_bar, wrote
     from convae.training import resume, train
-    from convae.training.trainer import Observer
-
-    class Screen(TrainingBar, Observer):
-        """The bar as an observer of the trainer."""
-
-        def noted(self, sentence: str) -> None:
-            """Prints it above the bar."""
-            notes.print(sentence, soft_wrap=True, style="yellow")
+    from convae.training.report import TrainingReport, report_end
 
     with work_bar() as bar:
+        report = TrainingReport(bar)
         if resumed is not None:
-            run = resume(resumed, observer=Screen(bar), progress=bar)
+            run = resume(resumed, observer=report, progress=bar)
         else:
-            run = train(recipe or {}, overrides=overrides, out=out, observer=Screen(bar), progress=bar)
+            run = train(recipe or {}, overrides=overrides, out=out, observer=report, progress=bar)
     if not run.first:
         return 130 if run.stopped and not run.out_of_time else 0
-    if run.out_of_time:
-        notes.print(f"time is up; continue with: convae train --resume {run.path}", soft_wrap=True)
-        wrote(run.path)
-        return 0
     if run.stopped:
-        notes.print(f"stopped and saved; go on with: convae train --resume {run.path}", soft_wrap=True)
-        return 130
+        reason = "time is up" if run.out_of_time else "stopped and saved"
+        notes.print(f"{reason}; continue with: convae train --resume {run.path}", soft_wrap=True)
+        if not run.out_of_time:
+            return 130
+    report_end(run)
     wrote(run.path)
     return 0

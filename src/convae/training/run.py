@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from convae.core.console import WorkBar, has_viewer
 from convae.core.errors import ArtifactError
 from convae.core.progress import Progress
 from convae.data.snapshot import Snapshot, describe_changes
@@ -22,6 +25,7 @@ from convae.training.journal import NOTE, Row
 from convae.training.launch import launch, launched, restarted
 from convae.training.plan import Plan
 from convae.training.recipe import Recipe, read_recipe
+from convae.training.report import TrainingReport
 from convae.training.run_folder import RunFolder, free_path, taken_paths
 from convae.training.trainer import Observer, Trainer
 
@@ -29,9 +33,9 @@ RUNS = Path("runs")
 """Where runs go that are told no other place."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
-    """A training that is over, or was stopped.
+    """A training that is over, or was stopped. In a notebook it shows its best metrics and newest pictures.
 
     Attributes:
         path: the run folder.
@@ -46,6 +50,20 @@ class Run:
     stopped: bool
     first: bool = True
     out_of_time: bool = False
+
+    def __repr__(self) -> str:
+        best = f", best {self.best['total']:.2f} nats" if self.best else ""
+        return f"Run({str(self.path)!r}{best}{', stopped' if self.stopped else ''})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        best = ", ".join(f"{name} {value:.2f}" for name, value in self.best.items())
+        lines = [f"<p><b>{html.escape(str(self.path))}</b>{' (stopped)' if self.stopped else ''}<br>{best}</p>"]
+        for ending in ("curves", "samples"):
+            for path in sorted(self.pictures.glob(f"*{ending}.png"))[-1:]:
+                data = base64.b64encode(path.read_bytes()).decode()
+                lines.append(f'<img alt="{ending}" style="max-width: 48%" src="data:image/png;base64,{data}">')
+        return "".join(lines)
 
     @property
     def model(self) -> VAE:
@@ -102,6 +120,7 @@ def train(
     out: str | Path | None = None,
     observer: Observer | None = None,
     progress: Progress | None = None,
+    quiet: bool = False,
 ) -> Run:
     """Trains what a recipe describes.
 
@@ -109,14 +128,16 @@ def train(
         recipe: a recipe, a mapping, or the path of a YAML or JSON file.
         overrides: `key.path=value` each.
         out: the run folder, new or empty; without one, a new folder in `runs/`.
-        observer: is told how it goes on.
-        progress: is told how far the preparation of the data is.
+        observer: its methods are called as the training goes; without one, a bar shows it at a terminal and in a
+            notebook.
+        progress: is called with how far the preparation of the data is.
+        quiet: show no bar.
 
     Raises:
         ConvaeError: the recipe, the data or the place is wrong; one sentence says what.
     """
     recipe, start = _without_model(recipe)
-    with launched() as ranks:
+    with launched() as ranks, _shown(observer, progress, quiet) as (observer, progress):
         read = ranks.from_first(partial(read_recipe, recipe, overrides))
         again = ranks.from_first(partial(_began_already, read, out, any(ranks.gather(restarted()))))
         if again is not None:
@@ -135,7 +156,9 @@ def train(
             return _fit(replace(made, start=None), folder, None, observer)
 
 
-def resume(path: str | Path, *, observer: Observer | None = None, progress: Progress | None = None) -> Run:
+def resume(
+    path: str | Path, *, observer: Observer | None = None, progress: Progress | None = None, quiet: bool = False
+) -> Run:
     """Goes on with a run from its last good checkpoint, as if it had never stopped.
 
     A checkpoint that is damaged is passed over; the observer is told.
@@ -145,8 +168,23 @@ def resume(path: str | Path, *, observer: Observer | None = None, progress: Prog
         OutputError: another process is training into it, or it cannot be written.
         ConvaeError: the data is no longer there.
     """
-    with launched() as ranks:
+    with launched() as ranks, _shown(observer, progress, quiet) as (observer, progress):
         return _resume(RunFolder(Path(path)), ranks, observer, progress)
+
+
+@contextlib.contextmanager
+def _shown(
+    observer: Observer | None, progress: Progress | None, quiet: bool
+) -> Iterator[tuple[Observer | None, Progress | None]]:
+    """What is called as a training goes: bars, where there is nothing else and somebody watches."""
+    if quiet or observer is not None or not has_viewer():
+        yield observer, progress
+        return
+    bar = WorkBar()
+    try:
+        yield TrainingReport(bar), progress or bar
+    finally:
+        bar.close()
 
 
 def _began_already(recipe: Recipe, out: str | Path | None, restarted: bool) -> RunFolder | None:

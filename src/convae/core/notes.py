@@ -17,7 +17,7 @@ def note(sentence: str, style: str | None = None) -> None:
 def show_notes() -> None:
     """Prints what waits, on stderr."""
     if _waiting:
-        from convae.cli._screen import notes
+        from convae.core.console import notes
 
         for sentence, style in _waiting:
             notes.print(sentence, soft_wrap=True, style=style)

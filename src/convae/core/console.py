@@ -1,0 +1,122 @@
+"""What is shown while something works: progress and notes on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
+from rich.text import Text
+
+from convae.core.names import printable
+from convae.core.notes import show_notes
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream is an open terminal; None, for a stream that was closed before the program began, is not."""
+    try:
+        return bool(stream is not None and stream.isatty())
+    except (OSError, ValueError):
+        return False
+
+
+class Screen(Console):
+    """A console for text that may hold names of people's files and classes: nothing in them moves or colours it."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text that is about to be printed, also in the cells of tables."""
+        return super().render_str(printable(text), **options)
+
+
+# A pipe has no width; tables need one. What is printed may hold names that people chose: no brackets mean anything.
+results = Screen(highlight=False, markup=False, width=None if is_terminal(sys.stdout) else 120)
+notes = Screen(stderr=True, highlight=False, markup=False)
+PATIENCE = 2.0
+"""Seconds of work before progress is shown."""
+INTERVAL = 30.0
+"""Seconds between two lines of progress where there is no terminal for a bar."""
+
+
+def has_viewer() -> bool:
+    """Whether a person is watching: at a terminal or in a notebook."""
+    return notes.is_terminal or notes.is_jupyter
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: `48 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class WorkBar:
+    """Progress of work that tells `done, total, what`, shown only when it takes longer than two seconds.
+
+    A bar on a terminal and in a notebook; elsewhere, such as in a log file, a line every half minute.
+    """
+
+    def __init__(self) -> None:
+        self._bar = progress_bar(TextColumn("{task.fields[rate]:>12}"))
+        self._task: TaskID | None = None
+        self._what = ""
+        self._began = 0.0
+        self._printed = 0.0
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """`done` of `total` units of `what` are finished."""
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._began = what, now
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+                self._task = None
+        seconds = now - self._began
+        if self._task is None and seconds < PATIENCE:
+            return
+        show_notes()
+        if not has_viewer():
+            if now - self._printed >= INTERVAL:
+                self._printed = now
+                notes.print(f"{what}: {done:,} of {total:,}", soft_wrap=True)
+            return
+        if self._task is None:
+            self._bar.start()
+            self._task = self._bar.add_task(what, total=total, rate="")
+        self._bar.update(self._task, completed=done, total=total, rate=f"{done / seconds:,.0f}/s" if seconds else "")
+
+    def close(self) -> None:
+        """Takes the bar away, until there is more work."""
+        if self._task is not None:
+            self._bar.stop()
+            self._bar.remove_task(self._task)
+            self._task, self._what = None, ""
+
+
+@contextlib.contextmanager
+def work_bar() -> Iterator[WorkBar]:
+    """A `WorkBar` that goes away at the end of the block."""
+    bar = WorkBar()
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def progress_bar(*more: Any) -> Progress:
+    """A bar on the screen for notes, with columns of one's own behind the usual ones."""
+    # Where there is little room, the bar gives way, and no number does.
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        *more,
+        console=notes,
+        transient=True,
+    )
