@@ -13,7 +13,7 @@ from convae.core.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from convae.cli._screen import WorkBar
+    from convae.core.console import WorkBar
     from convae.data import Split
     from convae.model.vae import VAE
 
