@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convae.core.errors import DataError
-from convae.data import DataConfig, open_split
+from convae.data import SOURCES, DataConfig, open_split
 from convae.data.inert_pickle import Call, pickled_bytes, read_pickle
 from convae.data.sources.cifar_10 import Cifar10
 from convae.data.sources.cifar_100 import Cifar100
@@ -229,3 +229,13 @@ def test_links_and_paths_in_an_archive_are_names_and_nothing_else(tmp_path):
     split = open_split(DataConfig(source="cifar-10", dir=tmp_path), "all")
     np.testing.assert_array_equal(split.images(range(9)).reshape(9, -1), PIXELS)
     assert not (tmp_path.parent.parent / "data_batch_1.bin").exists()
+
+
+@pytest.mark.parametrize("name", ["cifar-10", "cifar-100"])
+def test_no_more_of_a_file_is_read_than_it_can_have(tmp_path, name):
+    target = SOURCES.get(name)
+    for stem in (*target.train, *target.test):
+        with (tmp_path / f"{stem}.bin").open("wb") as file:
+            file.truncate(1 << 40)  # a hole that takes no room
+    with pytest.raises(DataError, match="larger than"):
+        open_split(DataConfig(source=name, dir=tmp_path), "test")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.errors import DataError
+from convae.core.files import read_bytes
 from convae.core.progress import Progress
 from convae.data.archives import read_tar
 from convae.data.inert_pickle import pickled_bytes, read_pickle
@@ -95,7 +96,7 @@ class CifarSource(PublishedSource):
         names = {f"{stem}.bin" if binary else stem: count for stem, count in counts.items()}
         read = self._records if binary else self._pickled
         if archive is None:
-            found = [read(path.read_bytes(), names[name], str(path)) for name, path in self.files.items()]
+            found = [read(_content(path, names[name]), names[name], str(path)) for name, path in self.files.items()]
         else:
             contents = read_tar(archive, {name: _SLACK * count * _VALUES for name, count in names.items()})
             found = [read(contents[name], count, f"{archive}: {name}") for name, count in names.items()]
@@ -118,3 +119,11 @@ class CifarSource(PublishedSource):
                 raise DataError(f"{where}: does not hold {count} labels: get it again")
         pixels = pickled_bytes(found.get("data"), (count, _VALUES), where)
         return pixels, np.array(columns, np.int64).T
+
+
+def _content(path: Path, count: int) -> bytes:
+    """A file of so many images."""
+    try:
+        return read_bytes(path, _SLACK * count * _VALUES)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}): get it again") from error

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from convae.core.errors import DataError
+from convae.core.files import read_bytes
 from convae.core.progress import Progress
 from convae.data.download import Remote
 from convae.data.identity import content_digest
@@ -22,6 +23,8 @@ from convae.data.sources.base import Column, Listing, Record, Survey
 _IMAGES = "img_align_celeba"
 _LARGEST = 4 << 20
 """Bytes that one portrait has at most."""
+_LONGEST = 1 << 28
+"""Bytes that one of the lists has at most."""
 _LISTS = {"parts": "list_eval_partition.txt", "identities": "identity_CelebA.txt", "attributes": "list_attr_celeba.txt"}
 
 
@@ -109,7 +112,7 @@ class Celeba(PublishedSource):
         """The words of each line of a list."""
         path = self.files[kind]
         try:
-            text = path.read_text(encoding="ascii")
+            text = read_bytes(path, _LONGEST).decode("ascii")
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
         except UnicodeDecodeError as error:
