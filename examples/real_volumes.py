@@ -5,9 +5,9 @@
     python examples/real_volumes.py brain.npz
     convae train brain
 
-The package nilearn ships the image: the ICBM 152 template of 2009, the mean of 152 aligned brains (V. Fonov, A. Evans,
-R. McKinstry, C. Almli, D. Collins, NeuroImage 47, 2009), 1 mm a voxel. Test blocks come from the back of the head and do
-not overlap with training blocks.
+The package nilearn ships the image: the ICBM 152 template of 2009, the mean of 152 aligned brains (V. Fonov,
+A. Evans, R. McKinstry, C. Almli, D. Collins, NeuroImage 47, 2009), 1 mm a voxel. Test blocks come from the back of the
+head and do not overlap with training blocks.
 """
 
 from __future__ import annotations

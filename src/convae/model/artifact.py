@@ -26,8 +26,8 @@ from convae.core.errors import ArtifactError, ConfigError, ShapeError
 from convae.core.files import new_folder, open_regular, read_bytes, settled, write_bytes, write_json, write_text
 from convae.core.names import brief, shape_text, shown
 from convae.core.version import VERSION
+from convae.model.card import model_card
 from convae.model.description import Spec
-from convae.model.network import count
 from convae.model.vae import VAE
 
 FORMAT = 1
@@ -75,7 +75,7 @@ def save(model: VAE, path: str | Path) -> Path:
     with new_folder(folder, (CONFIG, WEIGHTS, CARD), _MARK) as place:
         write_bytes(place / WEIGHTS, to_bytes(tensors))
         write_json(place / CONFIG, sealed(config))
-        write_text(place / CARD, _card(model))
+        write_text(place / CARD, model_card(model))
     return folder
 
 
@@ -226,37 +226,3 @@ def read_sealed(path: Path, newest: int) -> dict[str, Any]:
     if seal != sealed(content)[_SEAL]:
         raise ArtifactError(f"{path}: damaged or edited: its SHA-256 is not the recorded one")
     return content
-
-
-def _card(model: VAE) -> str:
-    """The README of an artifact."""
-    trained = model.metadata.get("training", {})
-    lines = [f"- {key}: {_said(value)}" for key, value in trained.items()]
-    return "\n".join(
-        [
-            f"# {model.name}",
-            "",
-            f"A convolutional variational autoencoder for {shape_text(model.input_shape)} images "
-            f"(channels × sizes), latent {shape_text(model.latent_shape)}, {count(model):,} parameters.",
-            "",
-            "```python",
-            "import convae",
-            "",
-            'model = convae.load("path/of/this/folder")',
-            "images = model.sample(16)  # (16, channel, *sizes) in [0, 1]",
-            "```",
-            "",
-            f"Saved by convae {VERSION}. `convae show` prints its layers.",
-            *(["", "## Training", "", *lines] if lines else []),
-            "",
-        ]
-    )
-
-
-def _said(value: Any) -> str:
-    """A fact as a person reads it: a mapping as its facts in a row."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items()) or "as it is"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,123 @@
+"""The model card: the README.md of an artifact, for people and for the model hubs that read its front matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from convae.core.names import printable, shape_text
+from convae.core.version import VERSION
+from convae.model.network import count
+from convae.model.vae import VAE
+
+# Fixed words only: what a person called a model or its data never becomes YAML that a hub reads.
+_FRONT_MATTER = """---
+library_name: convae
+tags:
+- variational-autoencoder
+- vae
+- pytorch
+- safetensors
+---
+"""
+_KINDS = {1: "signals", 2: "images", 3: "volumes"}
+_DATA = {
+    "source": "data set",
+    "split": "part",
+    "chosen": "chosen by",
+    "count": "images",
+    "skipped": "skipped",
+    "fit": "fitted by",
+    "content_hash": "SHA-256 of the content",
+}
+"""How the card calls the facts of a split; its channels and size are those of the model's input."""
+
+
+def model_card(model: VAE) -> str:
+    """The Markdown of a model's card: what it is, how to load it, its data, how it was trained and what it reached."""
+    trained = _mapping(model.metadata.get("training"))
+    kind = _KINDS.get(len(model.input_shape) - 1, "inputs")
+    recipe = trained.get("recipe")
+    metrics = _mapping(trained.get("validation"))
+    classes = model.metadata.get("classes")
+    blocks = [
+        _FRONT_MATTER,
+        f"# {_plain(recipe or model.name)}\n",
+        f"A convolutional variational autoencoder ({_plain(model.name)}) for {kind} of {shape_text(model.input_shape)} "
+        f"(channels × sizes): latent {shape_text(model.latent_shape)}, {count(model):,} parameters.\n",
+        f"""```python
+import convae
+
+model = convae.load("path/of/this/folder")
+samples = model.sample(16)  # (16, channel, *sizes) in [0, 1]
+```
+
+Needs `pip install convae`; saved by convae {VERSION}. `convae show PATH` prints its layers, `convae sample PATH --out
+pictures` draws samples. No file here is a pickle, and each tensor is checked against its SHA-256.
+""",
+        _section("Metrics", "on the validation images, nats per image unless a unit is given", metrics),
+        _section("Data", "", _data(trained.get("data"), classes)),
+        _section("Training", "", _training(trained)),
+    ]
+    return "\n".join(block for block in blocks if block)
+
+
+def _section(title: str, note: str, facts: Mapping[str, Any]) -> str:
+    """A table of facts under a heading; nothing without facts."""
+    if not facts:
+        return ""
+    rows = [f"| {_cell(name)} | {_cell(_text(value))} |" for name, value in facts.items()]
+    head = [f"## {title}", "", *([f"{note[0].upper()}{note[1:]}.", ""] if note else []), "| | |", "|---|---|"]
+    return "\n".join([*head, *rows, ""])
+
+
+def _data(described: Any, classes: Any) -> dict[str, Any]:
+    """The data set, how many of its images were trained on, and the hash of their content."""
+    if not isinstance(described, Mapping):
+        return {"data set": described} if described else {}
+    facts = {name: described[key] for key, name in _DATA.items() if described.get(key) is not None}
+    return {**facts, **({"classes": ", ".join(map(str, classes))} if isinstance(classes, list) else {})}
+
+
+def _training(trained: Mapping[str, Any]) -> dict[str, Any]:
+    """How far the run was, and its objective term by term."""
+    facts = {key: value for key, value in trained.items() if key not in ("recipe", "data", "validation", "objective")}
+    terms = {f"term {name}": _term(options) for name, options in _mapping(trained.get("objective")).items()}
+    return {**facts, **terms}
+
+
+def _term(options: Any) -> str:
+    """The weight of a term, and its other options."""
+    given = _mapping(options)
+    rest = {name: value for name, value in given.items() if name != "weight"}
+    return "; ".join([f"weight {_text(given.get('weight', 1))}", *([_text(rest)] if rest else [])])
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A value that is a mapping, or an empty one: metadata is anybody's."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str:
+    """A fact as a person reads it: a mapping as its facts in a row."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(inner)}".strip() for key, inner in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _plain(text: object) -> str:
+    """A name on one line, without escape sequences and without the characters that Markdown and HTML give a meaning."""
+    return "".join(
+        f"\\{letter}" if letter in "\\`*<>[]|" else letter for letter in printable(" ".join(str(text).split()))
+    )
+
+
+def _cell(text: object) -> str:
+    """The same, in a table; an empty cell would read as a missing fact."""
+    return _plain(text) or "–"
