@@ -7,6 +7,9 @@ import pytest
 
 from convae.core.errors import DataError
 from convae.data import DataConfig, open_split
+from convae.model.spec import resolve
+from convae.model.vae import VAE
+from convae.training.recipe import read_recipe
 
 
 def everything(folder, **options):
@@ -85,3 +88,10 @@ def test_missing_files_are_named_with_their_origin_and_place(celeba_files):
         everything(celeba_files.parent)
     for part in ("img_align_celeba.zip", "identity_CelebA.txt", "https://mmlab", str(celeba_files)):
         assert part in str(caught.value)
+
+
+def test_the_packaged_recipe_reads_the_official_layout_and_fits_its_model(celeba_files):
+    recipe = read_recipe("celeba", [f"data.dir={celeba_files}"])
+    counts = [len(open_split(recipe.data, part)) for part in ("train", "validation", "test")]
+    assert counts == [4, 1, 2]
+    assert open_split(recipe.data, "train").shape == VAE(resolve(recipe.model)).input_shape == (3, 64, 64)
