@@ -74,20 +74,24 @@ class Gallery:
         decoded = model.decode(latents, batch.labels).mean
         generator = torch_generator(shown.recipe.training.seed, "pictures")
         sampled = model.sample(SAMPLED, generator)
-        title = f"{split.name} images, epoch {epoch}"
+        name = shown.recipe.title
+        title = f"{name}: {split.name} images, epoch {epoch}"
         self._save(pairs(batch.images.cpu(), decoded.cpu(), title=title), f"epoch-{epoch:04d}-reconstructions.png")
         captions = _captions(model, split.classes)
-        sheet = grid(sampled.cpu(), captions=captions, title=f"samples, epoch {epoch}")
+        sheet = grid(sampled.cpu(), captions=captions, title=f"{name}: samples, epoch {epoch}")
         self._save(sheet, f"epoch-{epoch:04d}-samples.png")
         ways = min(WAYS, len(latents) // 2)
         if ways:
             ends = latents[: 2 * ways].reshape(ways, 2, *latents.shape[1:])
             shares = torch.linspace(0, 1, WAY_STEPS, device=latents.device)
             way = torch.stack([torch.lerp(ends[:, 0], ends[:, 1], share) for share in shares], dim=1)
-            # A conditional model paints the whole way as the class that it begins with.
+            # A conditional model decodes a whole path as the class of its first image, so that it ends at no image.
             kinds = None if batch.labels is None else batch.labels[: 2 * ways : 2].repeat_interleave(WAY_STEPS)
-            between = model.decode(way.flatten(0, 1), kinds).mean
-            title = f"from one {split.name} image to another, epoch {epoch}"
+            # Between two codes there is no latent that the decoder was trained on.
+            between = model.decode(model.bottleneck.quantize(way.flatten(0, 1)), kinds).mean
+            title = f"{name}: from one {split.name} image to another, epoch {epoch}"
+            if model.condition is not None:
+                title = f"{name}: from {split.name} images towards others, drawn as their own class, epoch {epoch}"
             self._save(grid(between.cpu(), columns=WAY_STEPS, title=title), f"epoch-{epoch:04d}-interpolations.png")
 
     def _save(self, picture: Image, name: str) -> None:
