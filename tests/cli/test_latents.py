@@ -302,6 +302,20 @@ def test_codes_are_interpolated_and_not_traversed(
     for command in ("traverse", "manifold"):
         run(command, tmp_path / "model", *given, code=2)
         assert "codes" in capsys.readouterr().err
+    run("encode", tmp_path / "model", "--data", photos, "--out", tmp_path / "latents")
+    run("decode", tmp_path / "model", tmp_path / "latents", "--out", tmp_path / "whole")
+    encoding, _ = read_latents(tmp_path / "latents")
+    assert encoding.codes is not None
+    np.save(tmp_path / "codes.npy", encoding.codes.numpy())
+    run("decode", tmp_path / "model", tmp_path / "codes.npy", "--out", tmp_path / "codes")
+    found, wanted = files(tmp_path / "codes"), files(tmp_path / "whole")
+    assert [found[key] for key in sorted(found)] == [wanted[key] for key in encoding.names]
+    np.save(tmp_path / "wrong.npy", np.where(np.arange(6)[:, None, None] == 2, 5, encoding.codes.numpy()))
+    run("decode", tmp_path / "model", tmp_path / "wrong.npy", "--out", tmp_path / "no", code=2)
+    told = capsys.readouterr().err
+    assert "0 to 4" in told
+    assert "'2'" in told
+    assert not (tmp_path / "no").exists()
 
 
 def test_latents_whose_names_lead_out_of_the_folder_are_refused(

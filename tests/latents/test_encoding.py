@@ -309,3 +309,15 @@ def test_latents_of_another_floating_type_are_decoded(model: VAE, dtype: torch.d
     assert decode(model, z[:0]).shape == (0, 1, 8, 8)
     with pytest.raises(DataError, match="first is number 1"):
         decode(model, torch.tensor([[0.0, 0, 0], [0, float("nan"), 0]]))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_names_that_are_no_utf8_are_written(tmp_path: Path, format: str) -> None:
+    name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
+    z = torch.zeros(1, 2)
+    given = Encoding(z, z.clone(), torch.tensor([0]), [name], None, [name])
+    formats.writer(format)(tmp_path / f"latents.{format}", given)
+    (found,) = formats.read(tmp_path / f"latents.{format}").names
+    assert found in (name, "caf\\udce9.jpg")
+    formats.write_table(tmp_path / "table.csv", formats.columns(given))
+    assert b"caf\\udce9.jpg" in (tmp_path / "table.csv").read_bytes()

@@ -53,8 +53,6 @@ def decode(
     with work_bar() as bar:
         for part in iterate_decodable(latents, loaded):
             kinds = part.labels if wanted is None else torch.full((len(part.names),), wanted)
-            if part.z is None:
-                raise ConfigError(f"{latents}: holds codes alone")
             for images in decoded(loaded, part.z, labels=kinds, batch_size=batch_size):
                 for image, path in zip(images, paths[done : done + len(images)], strict=True):
                     write_image(image, path)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
+from torch.nn import functional as F
 
-from convae.core.errors import ConvaeError, DataError, ShapeError
+from convae.core.errors import ConfigError, ConvaeError, DataError, ShapeError
 from convae.core.names import shape_text
 from convae.latents import formats
 from convae.latents.encoding import iterate_latents, read_manifest
@@ -18,14 +19,22 @@ from convae.model.vae import VAE
 
 @dataclass(frozen=True)
 class Decodable:
-    """Some latents or codes, and what is known of the images that they are of.
+    """Some latents, and what is known of the images that they are of.
 
     Attributes:
         names: of the images; their numbers where they have none.
-        z: (image, *latent); None where there are only codes.
-        codes: (image, *grid) numbers of codes; None where there are none.
+        z: (image, *latent), finite; those of codes where a file holds only codes.
         labels: (image,) class numbers, -1 where one is missing; None without labels.
     """
+
+    names: list[str]
+    z: Tensor
+    labels: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a file holds, in whatever shape."""
 
     names: list[str]
     z: Tensor | None
@@ -60,10 +69,11 @@ def iterate_decodable(path: Path, model: VAE) -> Iterator[Decodable]:
     Raises:
         DataError: there is nothing to decode, it is damaged, or a latent is not finite.
         ShapeError: they are of another shape than the model's.
+        ConfigError: they are codes, and the model has no codebook.
     """
     if path.is_dir():
         for part in iterate_latents(path):
-            yield _checked(Decodable(list(part.names), part.mean, part.codes, part.labels), model, path)
+            yield _checked(_Found(list(part.names), part.mean, None, part.labels), model, path)
         return
     if not path.exists():
         raise DataError(f"{path}: holds no latents: there is neither such a folder nor such a file")
@@ -75,10 +85,10 @@ def iterate_decodable(path: Path, model: VAE) -> Iterator[Decodable]:
     names = texts.get("names") or [f"{number:0{width}}" for number in range(len(known))]
     if {len(names), *map(len, tensors.values())} != {len(known)}:
         raise DataError(f"{path}: what it holds of the images are different numbers")
-    yield _checked(Decodable(names, tensors.get("mean"), tensors.get("codes"), tensors.get("labels")), model, path)
+    yield _checked(_Found(names, tensors.get("mean"), tensors.get("codes"), tensors.get("labels")), model, path)
 
 
-def _checked(part: Decodable, model: VAE, path: Path) -> Decodable:
+def _checked(part: _Found, model: VAE, path: Path) -> Decodable:
     """The same in the model's shape; tables and arrays may hold it flat."""
     latent = model.latent_shape
     z = None if part.z is None else _shaped(part.z, latent, "latents", path)
@@ -87,8 +97,24 @@ def _checked(part: Decodable, model: VAE, path: Path) -> Decodable:
         if len(wrong):
             count = f"{len(wrong)} of {len(z)} latents"
             raise DataError(f"{path}: {count} are NaN or infinite, the first is '{part.names[int(wrong[0])]}'")
-    codes = None if part.codes is None else _shaped(part.codes, latent[1:], "codes", path)
-    return Decodable(part.names, z, codes, part.labels)
+    if z is None and part.codes is not None:
+        z = _vectors_of(_shaped(part.codes, latent[1:], "codes", path), part.names, model, path)
+    assert z is not None  # whoever calls has found latents or codes
+    return Decodable(part.names, z, part.labels)
+
+
+def _vectors_of(codes: Tensor, names: list[str], model: VAE, path: Path) -> Tensor:
+    """(image, *grid) numbers of codes to latents, on the CPU."""
+    codebook = getattr(model.bottleneck, "codebook", None)
+    if codebook is None:
+        raise ConfigError(f"{path}: holds codes, and model '{model.name}' has no codebook")
+    wrong = ((codes < 0) | (codes >= len(codebook))).flatten(1).any(1).nonzero()[:, 0]
+    if len(wrong):
+        raise DataError(
+            f"{path}: the codes of {len(wrong)} of {len(codes)} images are none of model '{model.name}', which has the "
+            f"codes 0 to {len(codebook) - 1}; the first is '{names[int(wrong[0])]}'"
+        )
+    return F.embedding(codes, codebook.detach().cpu()).movedim(-1, 1)
 
 
 def _shaped(values: Tensor, shape: tuple[int, ...], what: str, path: Path) -> Tensor:

@@ -177,13 +177,18 @@ def image_columns(
         classes: the names of the numbers.
     """
     numbers = [-1] * len(names) if labels is None else labels
-    called = classes or ()
+    called = [_as_utf8(name) for name in classes or ()]
     return {
-        "name": [name.encode("utf-8", "backslashreplace").decode() for name in names],
+        "name": [_as_utf8(name) for name in names],
         "split": [None] * len(names) if splits is None else list(splits),
         "class": [called[number] if 0 <= number < len(called) else None for number in numbers],
         "label": [int(number) if number >= 0 else None for number in numbers],
     }
+
+
+def _as_utf8(name: str) -> str:
+    """A name as tables take it: names are bytes, and those that are no UTF-8 are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def csv_text(table: dict[str, Any]) -> str:
