@@ -98,7 +98,7 @@ def test_a_split_without_images_is_refused_with_the_reason(pictures):
 
 def test_unknown_names_are_refused_with_the_nearest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"did you mean 'mnist'\? \(nor is it a folder"):
+    with pytest.raises(DataError, match=r"no such folder.*did you mean 'mnist'"):
         open_split(DataConfig(source="minst"), "test")
     with pytest.raises(DataError, match="there is no such folder"):
         open_split(DataConfig(source="photos/summer"), "test")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -11,6 +15,7 @@ from convae.core.errors import ConvaeError, ToldElsewhereError
 from convae.core.memory import is_out_of_memory
 from convae.core.names import printable
 from convae.core.notes import drop_notes, show_notes
+from convae.core.paths import local_path
 from convae.core.registry import Registry
 from convae.core.version import VERSION
 
@@ -35,8 +40,20 @@ def _app() -> typer.Typer:
     )
     app.callback()(_root)
     for name in COMMANDS.names():
-        app.command(name)(COMMANDS.get(name))
+        app.command(name)(_with_local_paths(COMMANDS.get(name)))
     return app
+
+
+def _with_local_paths(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with `~` written out in every path that it is given: no shell does so in `--out=~/runs`."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        return command(
+            **{name: local_path(value) if isinstance(value, Path) else value for name, value in given.items()}
+        )
+
+    return run
 
 
 def _version(asked: bool) -> bool:

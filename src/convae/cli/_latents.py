@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from convae.cli._classes import drawn_as, wanted_class
 from convae.core.errors import ConfigError, DataError
 from convae.core.names import nearest
+from convae.core.paths import local_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +63,7 @@ def start(model: VAE, words: Sequence[str], split: Callable[[], Split], label: s
     for word in words:
         kind = -1
         if is_image_file(word):
-            images.append(_file(model, Path(word).expanduser()))
+            images.append(_file(model, local_path(word)))
         else:
             opened = opened or split()
             place = position(word, opened)
@@ -88,7 +89,7 @@ def start(model: VAE, words: Sequence[str], split: Callable[[], Split], label: s
 
 def is_image_file(word: str) -> bool:
     """Whether a word is the path of a file, rather than a position in a split or the name of an image there."""
-    return Path(word).expanduser().is_file()
+    return local_path(word).is_file()
 
 
 def position(word: str, split: Split) -> int:

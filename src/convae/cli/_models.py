@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from convae.cli._classes import with_model_classes
 from convae.core.errors import ArtifactError, ConfigError, OutputError
 from convae.core.notes import note
+from convae.core.paths import local_path
 
 if TYPE_CHECKING:
     from convae.core.progress import Progress
@@ -38,7 +39,7 @@ def open_model(path: Path, device: str) -> VAE:
 
 def _run_of(path: Path) -> Path | None:
     """The run that a path leads to: itself, or the run whose best or last model it is; None for any other artifact."""
-    place = path.expanduser().resolve()
+    place = path.resolve()
     return next((run for run in (place, place.parent) if (run / "recipe.yaml").is_file()), None)
 
 
@@ -151,6 +152,22 @@ def _compare_with_training(model: VAE, data_set: DataSet, images: Split, is_own:
             f"{len(images)} now, and some of them may have been trained on",
             "yellow",
         )
+
+
+def recipe_and_overrides(words: list[str], written: str = "key.path=value") -> tuple[str | None, list[str]]:
+    """The recipe among the words of a command, if there is one, and the options that change it.
+
+    Args:
+        words: each is a recipe, or holds `=` and is not a file that is there.
+        written: how an option is written, for the message.
+
+    Raises:
+        ConfigError: there is more than one recipe.
+    """
+    files = [word for word in words if "=" not in word or local_path(word).is_file()]
+    if len(files) > 1:
+        raise ConfigError(f"more than one recipe: {', '.join(files)}; an option of it is written {written}")
+    return (files[0] if files else None), [word for word in words if word not in files]
 
 
 def source_of(text: str, what: str) -> Any:

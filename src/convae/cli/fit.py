@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,20 +66,21 @@ def _recipe(
 ) -> tuple[Recipe, int]:
     """The recipe whose steps are tried, and for one with data the images that a batch can have at most."""
     from convae.core.documents import read_mapping
+    from convae.core.paths import local_path
     from convae.model.artifact import load
     from convae.model.presets import PRESETS
     from convae.training.experiment import experiment
     from convae.training.fitting import MOST
     from convae.training.recipe import read_recipe
 
-    path = Path(model)
+    path = local_path(model)
     options = [*overrides, f"training.device={device}"]
     if path.is_dir():
         written: dict[str, Any] = {"model": load(path).spec.model_dump(mode="json")}
     elif path.suffix in (".yaml", ".yml", ".json") and path.exists():
         read = read_mapping(path)
         if "data" in read:
-            place = [f"data.dir={data_dir}"] if data_dir is not None else []
+            place = [f"data.dir={json.dumps(str(data_dir))}"] if data_dir is not None else []
             made = experiment(read_recipe(path, options + place), progress)  # type: ignore[arg-type]  # a work bar
             return made.recipe, len(made.batches.split)
         written = {"model": read}

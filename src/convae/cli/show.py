@@ -50,11 +50,12 @@ def show(
 def _described(model: str, overrides: list[str]) -> VAE:
     """The model of an artifact or a run, or of a description with overrides."""
     from convae.core.errors import ConfigError
+    from convae.core.paths import local_path
     from convae.model.artifact import load
     from convae.model.spec import resolve
     from convae.model.vae import VAE
 
-    path = Path(model)
+    path = local_path(model)
     if path.is_dir():
         if overrides:
             raise ConfigError(f"{path}: is a trained model, whose description cannot be changed by '{overrides[0]}'")

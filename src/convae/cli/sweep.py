@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from convae.core.errors import ConfigError
-
 
 def sweep(
     arguments: Annotated[
@@ -25,17 +23,15 @@ def sweep(
 
     The same command again goes on with a sweep that was stopped, and repeats no run that is done.
     """
+    from convae.cli._models import recipe_and_overrides
     from convae.cli._screen import notes, results, work_bar, wrote
     from convae.training.report import TrainingReport
     from convae.training.sweep import sweep
 
-    files = [word for word in arguments if "=" not in word]
-    if len(files) > 1:
-        raise ConfigError(f"more than one recipe: {', '.join(files)}; a swept option is written key.path=value,value")
+    recipe, options = recipe_and_overrides(arguments, "key.path=value,value")
 
     with work_bar() as bar:
-        options = [word for word in arguments if "=" in word]
-        found = sweep(files[0] if files else {}, options, out=out, observer=TrainingReport(bar), progress=bar)
+        found = sweep(recipe or {}, options, out=out, observer=TrainingReport(bar), progress=bar)
     for label, reason in found.failed.items():
         notes.print(f"{label}: {reason}", soft_wrap=True, style="yellow")
     if found.stopped:

@@ -51,10 +51,9 @@ def train(
 
     Ctrl-C stops after the running step and says how to go on; the run then is the same as one that never stopped.
     """
-    from convae.cli._models import source_of
+    from convae.cli._models import recipe_and_overrides, source_of
 
-    files = [word for word in arguments or [] if "=" not in word]
-    overrides = [word for word in arguments or [] if "=" in word]
+    recipe, overrides = recipe_and_overrides(arguments or [])
     given: dict[str, Any] = {
         "data.source": source_of(data, "--data") if data is not None else None,
         "start.model": str(start) if start is not None else None,
@@ -75,18 +74,15 @@ def train(
         "training.device": device,
     }
     options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    if len(files) > 1:
-        raise ConfigError(f"more than one recipe: {', '.join(files)}; an option of it is written key.path=value")
-    if resume is not None and (files or options or overrides or dry_run or out is not None):
+    if resume is not None and (recipe or options or overrides or dry_run or out is not None):
         raise ConfigError(
             "--resume continues a run as it was: give no recipe and no other option with it. With other options, train "
             f"on in a new run: convae train --start {resume} {' '.join(options + overrides)}".rstrip()
         )
-    if start is not None and not files:
-        files = _recipe_of(start, data)
-    if resume is None and not files and data is None:
+    if start is not None and recipe is None:
+        recipe = _recipe_of(start, data)
+    if resume is None and recipe is None and data is None:
         raise ConfigError("give a recipe file or --data; for example: convae train --data digits")
-    recipe = files[0] if files else None
     if dry_run:
         return _preview(recipe, options + overrides, out)
     return _train(recipe, options + overrides, out, resume)
@@ -100,23 +96,23 @@ def _size(text: str) -> list[int] | int:
     return int(numbers[0]) if len(numbers) == 1 else [int(number) for number in numbers]
 
 
-def _recipe_of(start: Path, data: str | None) -> list[str]:
+def _recipe_of(start: Path, data: str | None) -> str | None:
     """The recipe of the run that a model is of, to train it on by.
 
     Raises:
         ConfigError: it is a saved model of no run, and there are no data to train it on.
     """
-    start = start.expanduser()
     found = [folder / "recipe.yaml" for folder in (start, start.parent) if (folder / "recipe.yaml").is_file()]
     if not found and data is None:
         raise ConfigError(f"--start {start}: is no run, whose data and recipe could be used: give --data or a recipe")
-    return [str(path) for path in found[:1]]
+    return str(found[0]) if found else None
 
 
 def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
     from rich.table import Table
 
     from convae.cli._screen import results, work_bar, wrote
+    from convae.core.paths import absolute_path
     from convae.pictures.save import save
     from convae.training.experiment import experiment
     from convae.training.memory import estimated
@@ -140,8 +136,8 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
         f"a step needs about {needed / (1 << 20):,.0f} MiB",
         soft_wrap=True,
     )
-    place = out if out is not None else RUNS / made.recipe.title
-    wrote(save(draw(made.plan, f"the plan of {made.recipe.title}"), place.with_name(f"{place.name}-plan.png")))
+    place = absolute_path(out) if out is not None else RUNS / made.recipe.title
+    wrote(save(draw(made.plan, f"the plan of {made.recipe.title}"), place.parent / f"{place.name}-plan.png"))
     return 0
 
 

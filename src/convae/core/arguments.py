@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, create_model
 from convae.core.config import Config, parse
 from convae.core.errors import ConfigError
 from convae.core.names import shown
+from convae.core.paths import with_absolute_paths
 
 _LARGEST = 2**31 - 1
 """No count, size or step of ours is larger, and the product of two is still a number for the library."""
@@ -73,6 +74,8 @@ def arguments(
 ) -> dict[str, Any]:
     """All keyword arguments for `target`: those given, validated and converted, and the defaults of the others.
 
+    Paths are made absolute; a relative one is relative to the working directory.
+
     Args:
         target: a class or function whose keyword-only parameters are its configuration.
         given: what the user wrote.
@@ -82,7 +85,7 @@ def arguments(
     Raises:
         ConfigError: unknown, missing or wrong arguments, all listed, each with its path.
     """
-    parsed = parse(_model(target, beside), dict(given or {}), where)
+    parsed = parse(_model(target, beside), with_absolute_paths(target, given or {}), where)
     names = (name for name in type(parsed).model_fields if name.startswith("field_"))
     return {name.removeprefix("field_"): getattr(parsed, name) for name in names}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from convae.data.augment import Augmentation, AugmentConfig
 from convae.data.batches import Batch, Batches, in_order
 from convae.data.classes import match_classes
-from convae.data.config import DataConfig
+from convae.data.config import DataConfig, absolute_data
 from convae.data.dataset import Dataset, dataset
 from convae.data.image_reading import load
 from convae.data.images import load_and_preprocess, preprocess
@@ -25,6 +25,7 @@ __all__ = [
     "Dataset",
     "Split",
     "Statistics",
+    "absolute_data",
     "dataset",
     "in_order",
     "load",

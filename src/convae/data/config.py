@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,9 @@ from pydantic import BeforeValidator, Field
 
 from convae.core.arguments import Named, Positive
 from convae.core.config import Config
+from convae.core.paths import with_absolute_paths
 from convae.data.augment import AugmentConfig
+from convae.data.sources import absolute_source
 
 Fit = Literal["crop", "pad", "squash"]
 """How an image of another aspect fills the size: its centre, all of it with black bars, or all of it distorted."""
@@ -20,6 +23,20 @@ HeldOut = Annotated[float, Field(ge=0, lt=1)]
 
 def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
+
+
+def absolute_data(data: Mapping[str, Any], folder: Path | None = None) -> dict[str, Any]:
+    """What a person writes about data, with absolute paths in place of relative ones.
+
+    Args:
+        data: the mapping, still unchecked.
+        folder: what relative paths are relative to; by default the working directory.
+
+    Raises:
+        ConfigError: a path that cannot be one of this machine.
+    """
+    found = with_absolute_paths(DataConfig, data, folder)
+    return {**found, "source": absolute_source(data["source"], folder)} if "source" in data else found
 
 
 def _per_axis(value: Any) -> Any:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from convae.core.errors import DataError
+from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.data import headers, tiff
 from convae.data.headers import Header
@@ -72,7 +73,7 @@ class ImageFiles(Source):
         pages: Pages = "first",
     ) -> None:
         super().__init__(places)
-        self._root = root.expanduser()
+        self._root = local_path(root)
         self._megapixels = megapixels
         self._range = range
         self._pages = pages

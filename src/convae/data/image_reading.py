@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, _imaging
 
 from convae.core.errors import DataError
 from convae.core.files import open_regular
+from convae.core.paths import local_path
 from convae.data import headers, jpeg, tiff
 from convae.data.headers import Header, orientation, oriented_size, read_header
 from convae.data.pixels import picture
@@ -65,7 +66,7 @@ def load(path: str | Path, *, near: Sequence[int] | None = None, megapixels: flo
         DataError: missing, not an image, truncated, damaged or too large; the message names the file.
     """
     try:
-        image = decode(Path(path), near, megapixels, all_samples=False).pixels
+        image = decode(local_path(path), near, megapixels, all_samples=False).pixels
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return image if isinstance(image, Image.Image) else picture(image)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import platformdirs
 
+from convae.core.paths import local_path
+
 OFFLINE = "CONVAE_OFFLINE"
 """The environment variable that forbids downloads."""
 
@@ -28,14 +30,14 @@ class Places:
 def cache_directory() -> Path:
     """The folder for what can be made again: `$CONVAE_CACHE`, otherwise the user's cache."""
     given = os.environ.get("CONVAE_CACHE")
-    return Path(given).expanduser() if given else platformdirs.user_cache_path("convae")
+    return local_path(given) if given else platformdirs.user_cache_path("convae")
 
 
 def places(given: Path | None, download: bool) -> Places:
     """Where data sets lie: a folder that the user names alone, otherwise `$CONVAE_DATA` and the user's cache."""
     download = download and os.environ.get(OFFLINE, "") in {"", "0"}
     if given is not None:
-        return Places((given.expanduser(),), download)
+        return Places((local_path(given),), download)
     variable = os.environ.get("CONVAE_DATA")
-    named = (Path(variable).expanduser(),) if variable else ()
+    named = (local_path(variable),) if variable else ()
     return Places((*named, cache_directory() / "data"), download)

@@ -54,5 +54,5 @@ def _written_out(given: Named) -> tuple[str, dict[str, Any]]:
 
 def _absolute(value: Any) -> Any:
     if isinstance(value, Path):
-        return value.expanduser().resolve()
+        return value.resolve()
     return [_absolute(item) for item in value] if isinstance(value, list) else value

@@ -25,6 +25,7 @@ from convae.core.config import Config, parse
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
 from convae.core.files import new_folder, open_regular, read_bytes, settled, write_bytes, write_json, write_text
 from convae.core.names import brief, shape_text, shown
+from convae.core.paths import local_path
 from convae.core.version import VERSION
 from convae.model.card import model_card
 from convae.model.description import Spec
@@ -63,7 +64,7 @@ def save(model: VAE, path: str | Path) -> Path:
     Raises:
         OutputError: the folder cannot be written, or holds something that is not an artifact's.
     """
-    folder = Path(path).expanduser()
+    folder = local_path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     config: dict[str, Any] = {
         "format": FORMAT,
@@ -87,7 +88,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> VAE:
     Raises:
         ArtifactError: there is no artifact, or it is damaged, or of a later format.
     """
-    path = Path(path).expanduser()
+    path = local_path(path)
     for _ in range(_TRIES):
         before = _identity(path)
         try:

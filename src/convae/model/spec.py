@@ -11,6 +11,7 @@ from convae.core.config import override, parse
 from convae.core.documents import read_text, read_value
 from convae.core.errors import ConfigError
 from convae.core.names import brief, shown, unknown
+from convae.core.paths import local_path
 from convae.model.description import Spec
 from convae.model.notations.arch_def import from_arch_def, read_python
 from convae.model.presets import PRESETS
@@ -69,7 +70,7 @@ def described(
         raise ConfigError(f"{source}: needs a preset's name, a file's path or a mapping, got {brief(shown(written))}")
     if str(written) in PRESETS:
         return {"preset": str(written)}, source
-    path = folder / written
+    path = folder / local_path(written)
     if path.suffix not in SUFFIXES or not _is(path.is_file):
         raise ConfigError(_no_description(path, str(written)))
     if path.resolve() in seen:
@@ -117,7 +118,7 @@ def _read_in(data: Mapping[Any, Any], source: str, folder: Path) -> dict[str, An
     given = dict(data)
     for side in LISTS:
         if isinstance(given.get(side), str):
-            given[side] = _list_from_file(folder / given[side], f"{source}: {side}")
+            given[side] = _list_from_file(folder / local_path(given[side]), f"{source}: {side}")
     return given
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from convae.objective.schedules.base import Moment, Schedule, schedule
 from convae.objective.terms import TERMS
 from convae.objective.terms.base import Pass, Term
 
-Loader = Callable[[str], nn.Sequential]
+Loader = Callable[[Path], nn.Sequential]
 """From the path of a saved model to the layers of its encoder."""
 WEIGHT = "weight"
 """What a recipe gives every term, beside the term's own arguments."""
@@ -117,7 +118,7 @@ def _term(name: str, options: Mapping[str, Any], load: Loader | None, where: str
     return made
 
 
-def _loaded(path: str, load: Loader | None) -> nn.Sequential:
+def _loaded(path: Path, load: Loader | None) -> nn.Sequential:
     """The layers of a saved model's encoder."""
     if load is None:
         raise ConfigError(f"compares with the saved model {path}, but no model can be loaded here")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from convae.core.errors import OutputError
 from convae.core.files import write_bytes
+from convae.core.paths import local_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,15 +19,16 @@ IMAGES = (".png", ".webp")
 """What a sheet is saved as, without loss."""
 
 
-def save(picture: Image.Image | Figure, path: Path) -> Path:
+def save(picture: Image.Image | Figure, path: str | Path) -> Path:
     """Writes a sheet as PNG or (lossless) WebP, a figure as PNG or SVG; the suffix decides.
 
     Returns:
-        `path`, for printing.
+        The path, for printing.
 
     Raises:
         OutputError: another suffix, or the file cannot be written.
     """
+    path = local_path(path)
     suffix = path.suffix.lower()
     known = IMAGES if isinstance(picture, Image.Image) else (".png", ".svg")
     if suffix not in known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -234,7 +235,7 @@ def whole(made: Experiment) -> Experiment:
     return replace(made, model=model.to(made.device))
 
 
-def encoder_layers(path: str) -> nn.Sequential:
+def encoder_layers(path: Path) -> nn.Sequential:
     """The layers of a saved model's encoder."""
     return load(path).encoder
 

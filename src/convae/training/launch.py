@@ -18,13 +18,15 @@ from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from convae.core.errors import ConfigError
-from convae.core.files import write_json
+from convae.core.files import read_bytes, write_json
 from convae.training.distributed import Ranks
 
 MANY = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables that say that a process is one of several."""
 SIGNED = "launch.json"
 """In the folder of a run that torchrun began."""
+_LARGEST = 1 << 16
+"""Bytes of such a file, at most."""
 POLL = 0.02
 """Seconds between two looks at what the first process says."""
 UNNAMED = "none"
@@ -122,8 +124,8 @@ class Launch:
             restarted: whether torchrun says that it has started some of the processes again.
         """
         try:
-            other = Launch(**json.loads((folder / SIGNED).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            other = Launch(**json.loads(read_bytes(folder / SIGNED, _LARGEST)))
+        except (OSError, ValueError, TypeError, RecursionError):
             return False
         return self.agent == other.agent or (restarted and self.name == other.name != UNNAMED)
 

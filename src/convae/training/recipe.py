@@ -17,10 +17,12 @@ from convae.core.config import Config, override, parse
 from convae.core.documents import read_mapping
 from convae.core.errors import ArtifactError, ConfigError
 from convae.core.names import nearest
-from convae.data import DataConfig
+from convae.core.paths import absolute_path, check_name, local_path, safe_name, with_absolute_paths
+from convae.data import DataConfig, absolute_data
 from convae.model.artifact import find, read_config
 from convae.model.presets import PRESETS
 from convae.model.spec import described
+from convae.objective.terms import TERMS
 from convae.training.packaged import packaged_recipes
 from convae.training.precision import PrecisionName
 
@@ -154,7 +156,7 @@ class StageConfig(Config):
 class StartConfig(Config):
     """The saved model whose weights, statistics and codes a run begins with, in place of random ones."""
 
-    model: str
+    model: Path
     """Path of a run or of a saved model. A path alone, `start: RUN`, is short for this."""
     which: Literal["best", "last"] = "best"
     """Of a run: the model that was best on the validation images, or the last one."""
@@ -168,8 +170,8 @@ class StartConfig(Config):
 class Recipe(Config):
     """A whole experiment."""
 
-    name: str | None = None
-    """What the run is called."""
+    name: Annotated[str, AfterValidator(check_name)] | None = None
+    """What the run is called, and its folder in `runs/`."""
     data: DataConfig
     """Which images, at which size, split how."""
     start: StartConfig | None = None
@@ -197,7 +199,7 @@ class Recipe(Config):
             return self.name
         preset = self.model.get("preset", self.model.get("name", "vae"))
         source = self.data.source if isinstance(self.data.source, str) else next(iter(self.data.source))
-        return f"{Path(source).name}-{preset}"
+        return safe_name(f"{Path(source).name}-{preset}")
 
 
 def read_recipe(source: Recipe | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -214,7 +216,8 @@ def read_recipe(source: Recipe | Mapping[str, Any] | str | Path, overrides: Sequ
         source = source.model_dump(mode="json")
     if isinstance(source, Mapping):
         return _read(source, overrides, "recipe")
-    path, folder = Path(source), Path(source).parent
+    path = local_path(source)
+    folder = path.parent
     if not path.exists():
         if str(path) not in packaged_recipes():
             raise ConfigError(f"{path}: no such recipe{_hint(path)}")
@@ -240,7 +243,7 @@ def _hint(path: Path) -> str:
 def _read(source: Mapping[str, Any], overrides: Sequence[str], where: str, folder: Path = Path()) -> Recipe:
     """The recipe in a mapping; overrides may be written in short forms, too.
 
-    Paths in the mapping are relative to `folder`, those in overrides to where the program runs.
+    Paths in the mapping are relative to `folder`, those in overrides to the working directory.
     """
     written = _written_out(source, folder)
     starts = "start" in written or any(re.match(r"start\b", assignment) for assignment in overrides)
@@ -263,44 +266,44 @@ def _started_model(start: Any, where: str) -> dict[str, Any]:
     return read_config(start_path(path, start.get("which", "best"))).model.model_dump(mode="json")
 
 
-def start_path(model: str, which: str) -> Path:
+def start_path(model: str | Path, which: str) -> Path:
     """Where the model that training begins with lies.
 
     Raises:
         ArtifactError: there is no saved model.
     """
-    path = Path(model).expanduser()
+    path = local_path(model)
     return find(path / "last") if which == "last" else find(path)
 
 
-def _absolute(path: str | os.PathLike[str], folder: Path) -> str:
-    """A path as a run stores it: that of a recipe is relative to the recipe's folder."""
-    return str((folder / Path(path).expanduser()).absolute())
-
-
 def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any]:
-    """The short forms of a recipe as mappings, so that an override reaches inside them and loses nothing."""
+    """The short forms of a recipe as mappings, so that an override reaches inside them and loses nothing.
+
+    Paths are made absolute: a recipe that a run stores means the same from every working directory.
+    """
     result: dict[str, Any] = {"objective": {"reconstruction": {}, "kl": {}}, **source}
-    if isinstance(result.get("data"), str):
+    if isinstance(result.get("data"), str | os.PathLike):
         result["data"] = {"source": result["data"]}
+    if isinstance(result.get("data"), Mapping):
+        result["data"] = absolute_data(result["data"], folder)
     model, start = result.get("model"), result.get("start")
     if isinstance(start, str | os.PathLike):
         start = {"model": start}
-    if isinstance(start, Mapping) and isinstance(start.get("model"), str | os.PathLike):
-        result["start"] = {**start, "model": _absolute(start["model"], folder)}
+    if isinstance(start, Mapping):
+        result["start"] = with_absolute_paths(StartConfig, start, folder)
     if _is_saved(model, folder):
         # Its description and, unless the recipe says otherwise, its weights.
-        path = _absolute(result.pop("model"), folder)
+        path = absolute_path(result.pop("model"), folder)
         if start is None:
-            result["start"] = {"model": path}
+            result["start"] = {"model": str(path)}
         else:
             result["model"] = read_config(path).model.model_dump(mode="json")
     elif model is not None:
         result["model"] = described(model, folder)[0]
-    result["objective"] = _terms_written_out(result["objective"])
+    result["objective"] = _terms_written_out(result["objective"], folder)
     if isinstance(result.get("stages"), list | tuple):
         result["stages"] = [
-            {**stage, "objective": _terms_written_out(stage["objective"])}
+            {**stage, "objective": _terms_written_out(stage["objective"], folder)}
             if isinstance(stage, Mapping) and "objective" in stage
             else stage
             for stage in result["stages"]
@@ -312,17 +315,23 @@ def _is_saved(model: Any, folder: Path) -> bool:
     """Whether what a recipe calls its model is the path of a run or of a saved model."""
     if not isinstance(model, str | os.PathLike) or str(model) in PRESETS:
         return False
-    with contextlib.suppress(ArtifactError, OSError, ValueError):
-        return find(Path(_absolute(model, folder))).is_dir()
+    with contextlib.suppress(ArtifactError, OSError):
+        return find(absolute_path(model, folder)).is_dir()
     return False
 
 
-def _terms_written_out(written: Any) -> Any:
-    """Terms with their weights under `weight`."""
+def _terms_written_out(written: Any, folder: Path) -> Any:
+    """Terms with their weights under `weight`, and with absolute paths."""
     if not isinstance(written, Mapping):
         return written
-    return {
+    terms = {
         name: {"weight": given} if isinstance(given, int | float) else given or {} for name, given in written.items()
+    }
+    return {
+        name: with_absolute_paths(TERMS.get(name), given, folder)
+        if name in TERMS and isinstance(given, Mapping)
+        else given
+        for name, given in terms.items()
     }
 
 

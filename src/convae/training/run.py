@@ -13,6 +13,7 @@ from typing import Any
 
 from convae.core.console import WorkBar, has_viewer
 from convae.core.errors import ArtifactError
+from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.data.snapshot import Snapshot, describe_changes
 from convae.model.artifact import load, read_config, save
@@ -143,13 +144,13 @@ def train(
         if again is not None:
             return _resume(again, ranks, observer, progress)
         if out is not None:
-            ranks.from_first(RunFolder(Path(out)).free)
+            ranks.from_first(RunFolder(local_path(out)).free)
         made = ranks.all(partial(experiment, read, progress, ranks, start=start))
         folder = RunFolder(
-            Path(out) if out is not None else ranks.from_first(partial(free_path, RUNS, made.recipe.title))
+            local_path(out) if out is not None else ranks.from_first(partial(free_path, RUNS, made.recipe.title))
         )
         if start is not None and made.recipe.start is not None:
-            own = made.recipe.start.model_copy(update={"model": str(folder.start.absolute())})
+            own = made.recipe.start.model_copy(update={"model": folder.start.absolute()})
             made = replace(made, recipe=made.recipe.model_copy(update={"start": own}))
         with _held(folder, ranks):
             ranks.from_first(partial(_begin, folder, made))
@@ -169,7 +170,7 @@ def resume(
         ConvaeError: the data is no longer there.
     """
     with launched() as ranks, _shown(observer, progress, quiet) as (observer, progress):
-        return _resume(RunFolder(Path(path)), ranks, observer, progress)
+        return _resume(RunFolder(local_path(path)), ranks, observer, progress)
 
 
 @contextlib.contextmanager
@@ -192,7 +193,7 @@ def _began_already(recipe: Recipe, out: str | Path | None, restarted: bool) -> R
     own = launch()
     if own is None:
         return None
-    paths = taken_paths(RUNS, recipe.title) if out is None else [Path(out)]
+    paths = taken_paths(RUNS, recipe.title) if out is None else [local_path(out)]
     return next((RunFolder(path) for path in paths if own.began(path, restarted)), None)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import stat
 from collections.abc import Iterator
 from itertools import count, takewhile
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from convae.core.errors import ArtifactError, OutputError
-from convae.core.files import cut, is_temporary, tidy, write_text, writing
+from convae.core.files import cut, is_temporary, open_regular, tidy, write_text, writing
 from convae.training.recipe import Recipe, read_recipe, write_recipe
 
 README = """# {title}
@@ -39,6 +41,17 @@ A run of convae. What lies where:
 
 LOCK = ".lock"
 """What a process that trains into the folder holds."""
+_BLOCK = 1 << 16
+"""Bytes of a file that are looked at at once."""
+OWN = (LOCK, "recipe.yaml", "launch.json", "metrics.jsonl", "metrics.csv", "timings.jsonl", "README.md") + (
+    "pictures",
+    "tensorboard",
+    "checkpoints",
+    "model",
+    "last",
+    "start",
+)
+"""What a run writes into its folder."""
 
 
 class RunFolder:
@@ -98,6 +111,7 @@ class RunFolder:
         Raises:
             OutputError: another one does, or the folder cannot be written.
         """
+        self._refuse_links()
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             try:
@@ -106,6 +120,26 @@ class RunFolder:
                 raise OutputError(f"{self.path}: another process is training into this folder") from error
         with lock:
             yield
+
+    def _refuse_links(self) -> None:
+        """Checks that what a run writes are files and folders: a link may lead to files that are not the run's.
+
+        Raises:
+            OutputError: one is a link, a pipe or a device, or cannot be looked at.
+        """
+        for path in self._own_paths():
+            with writing(path):
+                mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                kind = "a link" if stat.S_ISLNK(mode) else "a pipe or device"
+                raise OutputError(f"{path}: is {kind}, but a run writes only its own files: remove it")
+
+    def _own_paths(self) -> Iterator[Path]:
+        """What is there of all that a run writes."""
+        for path in filter(os.path.lexists, [self.path / name for name in OWN]):
+            yield path
+            for top, folders, files in os.walk(path):
+                yield from (Path(top, name) for name in (*folders, *files))
 
     def free(self) -> None:
         """Checks that there is nothing at the folder's place, or nothing in it.
@@ -187,8 +221,22 @@ class RunFolder:
         for folder in (self.path, self.pictures, self.checkpoints):
             tidy(folder)
         cut(self.metrics, log_bytes)
-        timings = self.timings.read_bytes() if self.timings.exists() else b""
-        cut(self.timings, timings.rfind(b"\n") + 1)
+        cut(self.timings, _bytes_of_lines(self.timings))
+
+
+def _bytes_of_lines(path: Path) -> int:
+    """The bytes of a file up to the end of its last whole line; 0 where there is no file."""
+    if not path.exists():
+        return 0
+    with writing(path), open_regular(path) as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            begin = max(0, end - _BLOCK)
+            file.seek(begin)
+            if (found := file.read(end - begin).rfind(b"\n")) >= 0:
+                return begin + found + 1
+            end = begin
+    return 0
 
 
 def _counts(path: Path) -> bool:

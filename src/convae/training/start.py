@@ -109,7 +109,7 @@ def initial_weights(recipe: Recipe, folder: RunFolder, batch_size: int) -> tuple
     model = build(recipe.model, seed=recipe.training.seed)
     if recipe.start is None:
         return model.state_dict(), None
-    copy = recipe.start.model_copy(update={"model": str(folder.start), "which": "best"})
+    copy = recipe.start.model_copy(update={"model": folder.start, "which": "best"})
     start = open_start(copy if folder.start.exists() else recipe.start)
     model.load_state_dict(start.tensors(model), strict=False)
     if isinstance(model.bottleneck, VQ) and (not start.parts or "bottleneck" in start.parts):

@@ -10,6 +10,7 @@ sweeps/vae-objective.kl.weight/
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import re
@@ -21,6 +22,7 @@ from typing import Any
 from convae.core.documents import parse_yaml
 from convae.core.errors import ArtifactError, ConfigError, TrainingError
 from convae.core.files import write_text
+from convae.core.paths import local_path, safe_name
 from convae.core.progress import Progress
 from convae.training.checkpoint import read_checkpoint, steps
 from convae.training.comparison import compare_runs
@@ -84,7 +86,7 @@ def sweep(
     members = [dict(zip(swept, chosen, strict=True)) for chosen in itertools.product(*swept.values())]
     for member in members:
         read_recipe(base, _overrides(member))
-    path = Path(out) if out is not None else SWEEPS / f"{base.title}-{'-'.join(swept)}"
+    path = local_path(out) if out is not None else SWEEPS / safe_name(f"{base.title}-{'-'.join(swept)}")
     _claim(path, base)
     runs: dict[str, Run] = {}
     failed: dict[str, str] = {}
@@ -131,6 +133,13 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def _folder_name(member: Mapping[str, Any]) -> str:
+    """The name of a run's folder: its values, with a hash of them where a name cannot hold them as they are."""
+    text = ",".join(f"{key}={_text(value)}" for key, value in member.items())
+    name = safe_name(re.sub(r"[^-+.=,A-Za-z0-9_]+", "_", text))
+    return name if name == text else f"{name}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
+
+
 def _claim(path: Path, base: Recipe) -> None:
     """Makes the folder of a sweep, or checks that it is of the same recipe."""
     written, text = path / "recipe.yaml", write_recipe(base)
@@ -143,10 +152,9 @@ def _run(
     base: Recipe, member: Mapping[str, Any], path: Path, observer: Observer | None, progress: Progress | None
 ) -> Run:
     """The run of some values: done already, gone on with, or new."""
-    name = ",".join(f"{key}={re.sub(r'[^-+.=,A-Za-z0-9_]+', '_', _text(value))}" for key, value in member.items())
-    folder = RunFolder(path / name)
+    folder = RunFolder(path / _folder_name(member))
     if not (folder.path / "recipe.yaml").is_file():
-        named = [f"name={json.dumps(f'{base.title}, {_label(member)}')}"]
+        named = [f"name={json.dumps(safe_name(f'{base.title}, {_label(member)}'))}"]
         return train(base, overrides=_overrides(member) + named, out=folder.path, observer=observer, progress=progress)
     found = steps(folder.checkpoints)
     with contextlib.suppress(ArtifactError):  # of a damaged checkpoint, which `resume` passes over

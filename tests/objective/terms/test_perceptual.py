@@ -26,7 +26,7 @@ def linear_layers() -> nn.Sequential:
 
 def test_through_the_identity_it_is_the_relative_squared_error(passed: Any, drawn: Any) -> None:
     x, y = drawn(3, 1, 4, 4, word="x"), drawn(3, 1, 4, 4, word="y")
-    term = Perceptual(nn.Sequential(nn.Identity()), model="m")
+    term = Perceptual(nn.Sequential(nn.Identity()), model=Path("m"))
     wanted = (x - y).square().sum((1, 2, 3)) / x.square().sum((1, 2, 3))
     torch.testing.assert_close(term(passed(x, y)), wanted)
 
@@ -42,13 +42,13 @@ def test_it_compares_the_chosen_layers(layers: Any, compared: list[int], passed:
         part = network[: last + 1]
         difference = (part(x) - part(y)).square().flatten(1).sum(1)
         wanted.append(difference / part(x).square().flatten(1).sum(1))
-    term = Perceptual(network, model="m", layers=layers)
+    term = Perceptual(network, model=Path("m"), layers=layers)
     torch.testing.assert_close(term(passed(x, y)), torch.stack(wanted).mean(0))
 
 
 def test_images_are_moved_by_a_pixel_another_way_at_every_step(passed: Any, drawn: Any) -> None:
     x, y = drawn(2, 1, 6, 6, word="x"), drawn(2, 1, 6, 6, word="y")
-    term = Perceptual(nn.Sequential(nn.AvgPool2d(2)), model="m", layers=[0])
+    term = Perceptual(nn.Sequential(nn.AvgPool2d(2)), model=Path("m"), layers=[0])
     given = passed(x, y)
     found = [term(replace(given, moment=Moment(step, 0.0, 0.0))) for step in range(5)]
     for step, moves in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)]):
@@ -65,22 +65,22 @@ def test_what_strides_hide_is_seen_in_the_image(passed: Any, drawn: Any) -> None
     chequered = x + 0.1 * (-1) ** torch.arange(6)  # every other column
     strided = nn.Sequential(nn.AvgPool2d(2))
     torch.testing.assert_close(
-        Perceptual(strided, model="m", layers=[0])(passed(x, chequered)), torch.zeros(2).double()
+        Perceptual(strided, model=Path("m"), layers=[0])(passed(x, chequered)), torch.zeros(2).double()
     )
     wanted = 0.01 * 36 / x.square().sum((1, 2, 3)) / 2
-    torch.testing.assert_close(Perceptual(strided, model="m")(passed(x, chequered)), wanted)
+    torch.testing.assert_close(Perceptual(strided, model=Path("m"))(passed(x, chequered)), wanted)
 
 
 def test_gradients_are_right_and_stop_at_the_network(passed: Any, drawn: Any) -> None:
     x, y = drawn(2, 1, 4, 4, word="x"), drawn(2, 1, 4, 4, word="y").requires_grad_()
-    term = Perceptual(nn.Sequential(*linear_layers()[:2], nn.Tanh()), model="m")
+    term = Perceptual(nn.Sequential(*linear_layers()[:2], nn.Tanh()), model=Path("m"))
     assert torch.autograd.gradcheck(lambda y: term(passed(x, y)), (y,))
     assert all(parameter.grad is None for parameter in term.parameters())
 
 
 def test_the_network_stays_as_it_was_saved(passed: Any, drawn: Any) -> None:
     network = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout()).double()
-    term = Perceptual(network, model="m").train()
+    term = Perceptual(network, model=Path("m")).train()
     before = {name: tensor.clone() for name, tensor in term.state_dict().items()}
     given = passed(drawn(2, 1, 4, 4, word="x"), drawn(2, 1, 4, 4, word="y"))
     first = term(given)
@@ -90,7 +90,7 @@ def test_the_network_stays_as_it_was_saved(passed: Any, drawn: Any) -> None:
 
 def test_black_images_have_a_finite_distance(passed: Any, drawn: Any) -> None:
     y = drawn(2, 1, 4, 4).requires_grad_()
-    values = Perceptual(nn.Sequential(nn.Identity()), model="m")(passed(torch.zeros_like(y), y))
+    values = Perceptual(nn.Sequential(nn.Identity()), model=Path("m"))(passed(torch.zeros_like(y), y))
     values.sum().backward()
     assert values.isfinite().all()
 
@@ -121,4 +121,4 @@ def test_faults_name_the_term_and_the_model(tmp_path: Path, passed: Any, drawn: 
     with pytest.raises(ConfigError, match="has layers 0 to 3, not 4"):
         objective({"perceptual": {"model": "m", "layers": [1, 4]}}, lambda path: linear_layers())
     with pytest.raises(ConfigError, match="keeps no spatial axes"):
-        Perceptual(nn.Sequential(nn.Flatten()), model="m")(passed(drawn(2, 1, 4, 4)))
+        Perceptual(nn.Sequential(nn.Flatten()), model=Path("m"))(passed(drawn(2, 1, 4, 4)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from convae.core.arguments import Named, arguments, named
-from convae.core.errors import DataError
+from convae.core.errors import ConfigError, DataError
 from convae.core.names import unknown
+from convae.core.paths import absolute_path, local_path, with_absolute_paths
 from convae.core.registry import Registry
 from convae.data.places import Places
 from convae.data.sources.base import Source
@@ -40,9 +42,34 @@ def resolve_source(given: Named) -> tuple[str, dict[str, Any]]:
     return _by_path(name) if name not in SOURCES and not options else (name, options)
 
 
+def absolute_source(given: Any, folder: Path | None = None) -> Any:
+    """A source as a person writes it, with absolute paths in place of relative ones; a data set's name stays.
+
+    Args:
+        given: the source.
+        folder: what relative paths are relative to; by default the working directory.
+
+    Raises:
+        ConfigError: a path that cannot be one of this machine.
+    """
+    given = os.fspath(given) if isinstance(given, os.PathLike) else given
+    try:
+        name, options = named(given, "data.source")
+    except ConfigError:
+        return given  # which whoever reads the rest of the configuration refuses
+    if name in SOURCES:
+        return {name: with_absolute_paths(SOURCES.get(name), options, folder)} if options else given
+    if options or not name:
+        return given
+    try:
+        return str(absolute_path(name, folder))
+    except ConfigError as error:
+        raise ConfigError(f"data.source: {error}") from error
+
+
 def _by_path(text: str) -> tuple[str, dict[str, Any]]:
     """The source that reads what lies at a path: a folder, or a file by its suffix."""
-    path = Path(text).expanduser()
+    path = local_path(text)
     if path.is_dir():
         return "folder", {"path": text}
     if path.suffix.lower() in _SUFFIXES and path.exists():
@@ -52,6 +79,4 @@ def _by_path(text: str) -> tuple[str, dict[str, Any]]:
             f"{path}: is a file, but data.source needs a data set's name, a folder of images, or a file"
             f" ({', '.join(_SUFFIXES)})"
         )
-    if path.name != text:
-        raise DataError(f"{path}: there is no such folder of images")
-    raise DataError(f"{unknown('data set', text, SOURCES.names())} (nor is it a folder of images)")
+    raise DataError(f"{path}: there is no such folder of images; {unknown('data set', path.name, SOURCES.names())}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from convae.core.errors import DataError
 from convae.core.names import shape_text, unknown
+from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.data.arrays import StoredArray, open_npy, open_npz
 from convae.data.identity import content_digest
@@ -59,7 +60,7 @@ class Arrays(Source):
         range: ValueRange | None = None,
     ) -> None:
         super().__init__(places)
-        self._path = path.expanduser()
+        self._path = local_path(path)
         self._wanted = (images, labels)
         self._channels = channels
         self._range = range

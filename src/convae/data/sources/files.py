@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from convae.core.paths import absolute_path
 from convae.data.image_files import ImageFiles, Megapixels, Pages
 from convae.data.image_reading import MEGAPIXELS
 from convae.data.places import Places
@@ -38,7 +39,7 @@ class Files(ImageFiles):
         pages: Pages = "first",
     ) -> None:
         super().__init__(places, Path(), megapixels, range, pages)
-        self._listed = [str(path.expanduser().absolute()) for path in paths]
+        self._listed = [str(absolute_path(path)) for path in paths]
 
     def listing(self) -> Listing:
         """The files."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from convae.core.errors import ConfigError, DataError
 from convae.core.names import unknown
+from convae.core.paths import PathOrName, local_path
 from convae.core.progress import Progress
 from convae.data.headers import Header
 from convae.data.identity import content_digest
@@ -49,7 +50,7 @@ class HuggingFace(Source):
         self,
         places: Places,
         *,
-        path: str,
+        path: PathOrName,
         config: str | None = None,
         revision: str | None = None,
         image: str | None = None,
@@ -64,7 +65,7 @@ class HuggingFace(Source):
     @property
     def name(self) -> str:
         """`hugging-face` and the data set's name, or the last part of the path."""
-        path = Path(self._given[0]).expanduser()
+        path = local_path(self._given[0])
         return f"hugging-face {path.resolve().name if path.is_dir() else self._given[0]}"
 
     def prepare(self, progress: Progress | None = None) -> None:
@@ -179,7 +180,7 @@ class HuggingFace(Source):
     def _loaded(self, datasets: Any) -> Mapping[str, Any]:
         """The parts, from the Hub or from this disk."""
         path, config, revision = self._given
-        folder = Path(path).expanduser()
+        folder = local_path(path)
         if any((folder / name).is_file() for name in _SAVED):
             saved = datasets.load_from_disk(str(folder))
             return saved if isinstance(saved, Mapping) else {"train": saved}

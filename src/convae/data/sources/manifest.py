@@ -9,6 +9,7 @@ from pathlib import Path
 
 from convae.core.errors import DataError
 from convae.core.names import unknown
+from convae.core.paths import local_path
 from convae.data.image_files import ImageFiles, Megapixels, Pages
 from convae.data.image_reading import MEGAPIXELS
 from convae.data.labels import numbered, part_numbers
@@ -46,8 +47,8 @@ class Manifest(ImageFiles):
         range: ValueRange | None = None,
         pages: Pages = "first",
     ) -> None:
-        super().__init__(places, path.expanduser().parent, megapixels, range, pages)
-        self._table = path.expanduser()
+        super().__init__(places, local_path(path).parent, megapixels, range, pages)
+        self._table = local_path(path)
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
@@ -46,7 +47,7 @@ class Perceptual(Term):
         self,
         network: nn.Sequential,
         *,
-        model: str,
+        model: Path,
         layers: Annotated[list[NonNegative], Field(min_length=1)] | None = None,
     ) -> None:
         super().__init__()
