@@ -71,6 +71,73 @@ def test_files_that_a_recipe_names_lie_beside_it_and_those_of_overrides_where_on
     assert read_recipe({"data": "digits", "model": "recipes/model.py"}).model["latent"] == 2
 
 
+SOURCES: list[tuple[Any, Any]] = [
+    ("sets/photos", "AT/sets/photos"),
+    ("photos", "AT/photos"),
+    ("~/photos", "HOME/photos"),
+    ({"folder": {"path": "photos"}}, {"folder": {"path": "AT/photos"}}),
+    ({"arrays": {"path": "x.npy", "channels": "last"}}, {"arrays": {"path": "AT/x.npy", "channels": "last"}}),
+    ({"manifest": {"path": "t.csv"}}, {"manifest": {"path": "AT/t.csv"}}),
+    ({"files": {"paths": ["a.png", "~/b.png"]}}, {"files": {"paths": ["AT/a.png", "HOME/b.png"]}}),
+    ({"hugging-face": {"path": "./local"}}, {"hugging-face": {"path": "AT/local"}}),
+    ({"hugging-face": {"path": "user/set"}}, {"hugging-face": {"path": "user/set"}}),
+    ({"sprites": {"count": 9}}, {"sprites": {"count": 9}}),
+    ("mnist", "mnist"),
+]
+
+
+@pytest.mark.parametrize(("written", "stored"), SOURCES)
+def test_paths_are_relative_to_the_recipe_or_the_working_directory_and_stored_absolute(
+    written: Any, stored: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipes").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    compare = {"perceptual": {"model": "runs/p", "weight": 2}}
+    recipe = {**RECIPE, "data": {"source": written, "dir": "sets"}, "objective": {"kl": {}, **compare}}
+    stages = [{"epochs": 1, "objective": compare}]
+    training = {"batch_size": 8}
+    Path("recipes/r.json").write_text(json.dumps({**recipe, "stages": stages, "training": training}))
+
+    def at(folder: Path, value: Any) -> Any:
+        return json.loads(json.dumps(value).replace("AT", str(folder)).replace("HOME", "/home/somebody"))
+
+    read = read_recipe("recipes/r.json")
+    assert read.data.source == at(tmp_path / "recipes", stored)
+    assert read.data.dir == tmp_path / "recipes/sets"
+    assert read.objective["perceptual"] == {"model": str(tmp_path / "recipes/runs/p"), "weight": 2}
+    assert read.stages[0].objective["perceptual"]["model"] == str(tmp_path / "recipes/runs/p")
+    overrides = [f"data.source={json.dumps(written)}", "objective.perceptual.model=runs/q", "data.dir=~/sets"]
+    overridden = read_recipe("recipes/r.json", overrides)
+    assert overridden.data.source == at(tmp_path, stored)
+    assert overridden.data.dir == Path("/home/somebody/sets")
+    assert overridden.objective["perceptual"]["model"] == str(tmp_path / "runs/q")
+    assert read_recipe(recipe).data.source == at(tmp_path, stored)
+    monkeypatch.chdir("/")
+    assert read_recipe(read) == read
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "-rf", " ", ".lock", "a\nb", "nul"])
+def test_a_name_is_no_path(name: str, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(json.dumps({**RECIPE, "name": name}))
+    with pytest.raises(ConfigError, match="name: must not"):
+        read_recipe(tmp_path / "r.json")
+    with pytest.raises(ConfigError, match="name: must not"):
+        read_recipe(RECIPE, [f"name={json.dumps(name)}"])
+
+
+@pytest.mark.parametrize("source", ["/", ".", "..", "/a/-rf", "/a/x\ny", "/a/caf\udce9", "/a/.hidden"])
+def test_a_run_without_a_name_has_a_safe_one(source: str) -> None:
+    title = read_recipe({**RECIPE, "data": source}).title
+    assert read_recipe({**RECIPE, "data": source, "name": title}).name == title
+
+
+@pytest.mark.parametrize("key", ["data.source", "data.dir", "model", "start.model", "objective.perceptual.model"])
+def test_no_path_holds_a_nul(key: str) -> None:
+    with pytest.raises(ConfigError, match="NUL"):
+        read_recipe(RECIPE, [f'{key}="a\\0b"'])
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

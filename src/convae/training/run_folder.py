@@ -43,15 +43,9 @@ LOCK = ".lock"
 """What a process that trains into the folder holds."""
 _BLOCK = 1 << 16
 """Bytes of a file that are looked at at once."""
-OWN = (LOCK, "recipe.yaml", "launch.json", "metrics.jsonl", "metrics.csv", "timings.jsonl", "README.md") + (
-    "pictures",
-    "tensorboard",
-    "checkpoints",
-    "model",
-    "last",
-    "start",
-)
-"""What a run writes into its folder."""
+FOLDERS = ("pictures", "tensorboard", "checkpoints", "model", "last", "start")
+FILES = (LOCK, "recipe.yaml", "launch.json", "metrics.jsonl", "metrics.csv", "timings.jsonl", "README.md")
+"""What a run writes into its folder, with the folders."""
 
 
 class RunFolder:
@@ -136,7 +130,7 @@ class RunFolder:
 
     def _own_paths(self) -> Iterator[Path]:
         """What is there of all that a run writes."""
-        for path in filter(os.path.lexists, [self.path / name for name in OWN]):
+        for path in filter(os.path.lexists, [self.path / name for name in (*FILES, *FOLDERS)]):
             yield path
             for top, folders, files in os.walk(path):
                 yield from (Path(top, name) for name in (*folders, *files))
