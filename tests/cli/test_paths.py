@@ -79,9 +79,7 @@ def test_where_plans_go(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (elsewhere / "elsewhere-plan.png").unlink()
 
 
-def test_a_recipe_may_have_an_equals_sign_in_its_name(
-    elsewhere: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_recipe_may_have_an_equals_sign_in_its_name(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = elsewhere / "recipes" / "size=8.yaml"
     shutil.copy(elsewhere / "recipes" / "r.yaml", recipe)
     run("train", recipe, "training.steps=3", "--dry-run", "--out", elsewhere / "home/planned")

@@ -96,7 +96,22 @@ def test_names_are_taken_as_they_are(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("", " ", "a/b", "../x", "/abs", "a\\b", "..", ".", ".lock", "-rf", "a\nb", "a\0b", "\x1b]0;x\x07", "caf\udce9"),
+        *(
+            "",
+            " ",
+            "a/b",
+            "../x",
+            "/abs",
+            "a\\b",
+            "..",
+            ".",
+            ".lock",
+            "-rf",
+            "a\nb",
+            "a\0b",
+            "\x1b]0;x\x07",
+            "caf\udce9",
+        ),
         *("con", "NUL.txt", "lpt1", "x" * (MAX_NAME_BYTES + 1), "日" * MAX_NAME_BYTES, "a ", " a", "a."),
     ],
 )

@@ -41,10 +41,10 @@ A run of convae. What lies where:
 
 LOCK = ".lock"
 """What a process that trains into the folder holds."""
-_BLOCK = 1 << 16
-"""Bytes of a file that are looked at at once."""
+_BLOCK = 1 << 20
+"""Bytes of a file that are looked at at once; no row of the log is longer."""
 FOLDERS = ("pictures", "tensorboard", "checkpoints", "model", "last", "start")
-FILES = (LOCK, "recipe.yaml", "launch.json", "metrics.jsonl", "metrics.csv", "timings.jsonl", "README.md")
+FILES = (LOCK, "recipe.yaml", "data.npz", "launch.json", "metrics.jsonl", "metrics.csv", "timings.jsonl", "README.md")
 """What a run writes into its folder, with the folders."""
 
 
@@ -201,9 +201,9 @@ class RunFolder:
             ArtifactError: the log is missing or damaged.
         """
         try:
-            with self.metrics.open("rb") as file:
+            with open_regular(self.metrics) as file:
                 file.seek(begin)
-                for line in file:
+                while line := file.readline(_BLOCK):
                     begin += len(line)
                     if line.endswith(b"\n"):
                         yield json.loads(line), begin
