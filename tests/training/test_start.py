@@ -186,7 +186,7 @@ def test_a_finished_run_is_trained_on_in_a_new_one(
     recipe = read_recipe("next/recipe.yaml")
     assert recipe.data == read_recipe(run / "recipe.yaml").data
     assert recipe.start is not None
-    assert (recipe.start.model, recipe.training.epochs, recipe.training.optimizer.lr) == (str(run), 1, 1e-4)
+    assert (recipe.start.model, recipe.training.epochs, recipe.training.optimizer.lr) == (run, 1, 1e-4)
     assert f"starts from {run}" in (tmp_path / "next" / "metrics.jsonl").read_text()
 
 

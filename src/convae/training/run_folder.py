@@ -207,7 +207,7 @@ class RunFolder:
                     begin += len(line)
                     if line.endswith(b"\n"):
                         yield json.loads(line), begin
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ArtifactError(f"{self.metrics}: damaged or unreadable ({error})") from error
 
     def recover(self, log_bytes: int) -> None:
