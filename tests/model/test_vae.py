@@ -61,14 +61,20 @@ def test_latents_that_do_not_fit_are_refused(model: VAE) -> None:
         model.decode(torch.zeros(2, 4))
 
 
-def test_images_of_another_precision_than_the_weights_are_told_what_to_do() -> None:
-    model = convae.build({"preset": "torch-vae", "input": [1, 8, 8], "max_filters": 8, "latent": 2})
-    images = torch.rand(2, 1, 8, 8, dtype=torch.float64)
-    with pytest.raises(
-        ShapeError, match=r"images are float64, but model 'torch-vae' is not: give it images\.float\(\)"
-    ):
-        model.encode(images)
-    assert model.double().encode(images).mean.dtype == torch.float64
+@pytest.mark.parametrize("weights", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_images_and_latents_of_any_floating_type_are_converted_to_that_of_the_weights(weights: torch.dtype) -> None:
+    model = convae.build({"preset": "torch-vae", "input": [1, 8, 8], "max_filters": 8, "latent": 2}).to(weights).eval()
+    images = torch.rand(2, 1, 8, 8).round()  # the same in every type
+    wanted = model(images.to(weights))
+    assert wanted.posterior.mean.dtype == (weights if weights == torch.float64 else torch.float32)
+    for given in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        x = images.to(given)
+        assert torch.equal(model.encode(x).mean, wanted.posterior.mean)
+        assert torch.equal(model(x).likelihood.log_prob(x), wanted.likelihood.log_prob(images))
+        latents = torch.ones(2, 2, dtype=given)
+        assert torch.equal(model.decode(latents).mean, model.decode(latents.to(weights)).mean)
+    assert model.sample(3).isfinite().all()
+    assert model.train()(images.to(weights)).likelihood.mean.isfinite().all()
 
 
 def test_one_latent_alone_is_told_apart_from_a_wrong_one() -> None:

@@ -13,6 +13,11 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
+def with_gradient_of(value: Tensor, other: Tensor) -> Tensor:
+    """`value`, passing its gradient straight through to `other`, as if it were that (Bengio et al. 2013)."""
+    return value.detach() + (other - other.detach())
+
+
 def full_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Inside the block, matrix products keep the precision of their factors."""
     if not torch.amp.is_autocast_available(device.type):

@@ -8,10 +8,10 @@ by beartype under pytest and cost nothing otherwise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, runtime_checkable
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from convae.core.random import Counted
@@ -20,13 +20,22 @@ Shape = tuple[int, ...]
 """Channels, then the sizes of the spatial axes; without the batch."""
 
 Images = Float[Tensor, "batch channel *sizes"]
-AnyImages = Shaped[Tensor, "batch channel *sizes"]
-"""Images at the door of a model, which says itself what it thinks of bytes."""
 Latents = Float[Tensor, "batch *latent"]
 PerImage = Float[Tensor, " batch"]
 Generators = torch.Generator | Sequence[torch.Generator] | Counted
 """What latents are drawn from: one generator for a batch; or one for each image, whose latent then does not depend on
 what it is batched with; or numbers counted by the image's place in a batch of which these images may be a part."""
+
+if TYPE_CHECKING:
+    AnyImages = Tensor
+    AnyLatents = Tensor
+    AnyCodes = Tensor
+    AnyLabels = Tensor
+    AnyCount = SupportsIndex
+    AnyGenerators = Generators
+else:
+    # What a user gives to a model: it says itself what it cannot take, so nothing else has to refuse it before.
+    AnyImages = AnyLatents = AnyCodes = AnyLabels = AnyCount = AnyGenerators = Any
 
 
 @runtime_checkable

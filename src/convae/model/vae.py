@@ -16,11 +16,30 @@ from torch import Tensor, nn
 
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
-from convae.core.types import AnyImages, Generators, Images, Latents, Shape
+from convae.core.types import (
+    AnyCodes,
+    AnyCount,
+    AnyGenerators,
+    AnyImages,
+    AnyLabels,
+    AnyLatents,
+    Images,
+    Latents,
+    Shape,
+)
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck, Posterior
-from convae.model.condition import Labels
 from convae.model.description import Spec
+from convae.model.evaluating import in_evaluation
+from convae.model.inputs import (
+    checked_codes,
+    checked_count,
+    checked_generator,
+    checked_images,
+    checked_labels,
+    checked_latents,
+    weights_type,
+)
 from convae.model.layers.base import Layer
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import Likelihood, LikelihoodHead
@@ -162,75 +181,105 @@ class VAE(nn.Module):
             condition=None if self.condition is None else stored_condition(self.condition),
         )
 
-    def encode(self, x: AnyImages, labels: Labels | None = None) -> Posterior:
-        """What the model believes of the latent of each image; nothing is drawn.
+    def encode(self, x: AnyImages, labels: AnyLabels | None = None) -> Posterior:
+        """The approximate posterior q(z | x) of each image; nothing is drawn.
+
+        Computed in evaluation mode whatever mode the model is in, and the model stays as it is; gradients flow.
+        Train through `forward`.
 
         Args:
-            x: images.
+            x: images, float in [0, 1]; any floating type is converted to that of the weights.
             labels: of the images, for a conditional model.
 
         Raises:
-            ShapeError: the images have not a shape that the model takes, or are no floats.
+            ShapeError: the images have not a shape that the model takes, or are not floats in [0, 1].
             ConfigError: the model is conditional, and the labels are not such as it knows.
         """
-        return self.bottleneck.posterior(self._features(x, labels))
+        with in_evaluation(self):
+            return self.bottleneck.posterior(self._features(x, labels))
 
-    def decode(self, z: Latents, labels: Labels | None = None) -> Likelihood:
-        """What the model believes of the image of each latent.
+    def decode(self, z: AnyLatents, labels: AnyLabels | None = None) -> Likelihood:
+        """The likelihood p(x | z) of each latent; computed in evaluation mode, as `encode` is.
 
         Args:
-            z: latents.
+            z: latents; any floating type is converted to that of the weights.
             labels: of the images, for a conditional model.
 
         Raises:
-            ShapeError: the latents have not the model's latent shape.
+            ShapeError: the latents have not the model's latent shape, or are not finite floats.
             ConfigError: the model is conditional, and the labels are not such as it knows.
         """
-        grid_fits = self.size_step is not None and z.ndim == len(self.latent_shape) + 1
-        if tuple(z.shape[1:]) != self.latent_shape and not (grid_fits and z.shape[1] == self.latent_shape[0]):
-            alone = ": one latent is a batch of its own, latent[None]" if tuple(z.shape) == self.latent_shape else ""
-            raise ShapeError(f"latents are {shape_text(self.latent_shape)}, got {shape_text(z.shape[1:])}{alone}")
-        likelihood: Likelihood = self.head(self.decoder(self._conditioned(z, labels)))
-        return likelihood
+        with in_evaluation(self):
+            return self._decoded(self._checked_latents(z), labels)
 
-    def classify(self, z: Latents) -> Logits:
-        """Log-probabilities of the classes of each latent, up to a constant.
+    def decode_codes(self, codes: AnyCodes, labels: AnyLabels | None = None) -> Likelihood:
+        """The likelihood of each latent whose codes are given, as `encode(images).codes` gives them.
+
+        Args:
+            codes: (batch, *grid) whole numbers from 0 on: the code at each place of the latent.
+            labels: of the images, for a conditional model.
+
+        Raises:
+            ConfigError: the model has no codebook, or a number is no code of it.
+            ShapeError: the codes are not whole numbers of the latent's grid.
+        """
+        count = self.bottleneck.codebook_size
+        if count is None:
+            raise ConfigError(f"model '{self.name}' has no codebook: its latents are decoded by decode")
+        codes = checked_codes(codes, self.latent_shape[1:], count, weights_type(self)[1] or torch.device("cpu"))
+        return self.decode(self.bottleneck.latent_of(codes), labels)
+
+    def classify(self, z: AnyLatents) -> Logits:
+        """Log-probabilities of the classes of each latent, up to a constant; computed in evaluation mode.
 
         Raises:
             ConfigError: the model has no classifier.
-            ShapeError: the latents have not the model's latent shape.
+            ShapeError: the latents have not the model's latent shape, or are not finite floats.
         """
         if self.classifier is None:
             raise ConfigError(f"model '{self.name}' has no classifier on its latent")
-        logits: Tensor = self.classifier(z)
-        return logits
+        with in_evaluation(self):
+            logits: Tensor = self.classifier(self._checked_latents(z))
+            return logits
 
-    def forward(self, x: AnyImages, generator: Generators | None = None, labels: Labels | None = None) -> Output:
-        """Encodes and decodes.
+    def forward(self, x: AnyImages, generator: AnyGenerators | None = None, labels: AnyLabels | None = None) -> Output:
+        """Encodes and decodes, in the model's own mode: in training mode, statistics and codebooks follow the images.
 
         Args:
-            x: images.
+            x: images, float in [0, 1]; any floating type is converted to that of the weights.
             generator: draws the latents, or one for each image does. Without one, latents are drawn from torch's
                 default generator in training mode, and are the posterior's mean in evaluation mode.
             labels: of the images, for a conditional model.
+
+        Raises:
+            ShapeError: the images have not a shape that the model takes, or are not floats in [0, 1].
+            ConfigError: the model is conditional, and the labels are not such as it knows.
         """
-        bottled = self.bottleneck(self._features(x, labels), generator, self.training or generator is not None)
-        logits = None if self.classifier is None else self.classify(bottled.latent)
-        return Output(bottled.posterior, bottled.latent, self.decode(bottled.latent, labels), bottled.terms, logits)
+        drawn_by = checked_generator(generator)
+        bottled = self.bottleneck(self._features(x, labels), drawn_by, self.training or drawn_by is not None)
+        latent = self._converted(bottled.latent)
+        logits = None if self.classifier is None else self.classifier(latent)
+        return Output(bottled.posterior, bottled.latent, self._decoded(latent, labels), bottled.terms, logits)
 
     @torch.no_grad()
-    def sample(self, n: int, generator: Generators | None = None, labels: Labels | None = None) -> Images:
-        """`n` images: the expected image of latents drawn from the prior, in [0, 1].
+    def sample(self, n: AnyCount, generator: AnyGenerators | None = None, labels: AnyLabels | None = None) -> Images:
+        """`n` images: the expected image of latents drawn from the prior, in [0, 1]; the model stays as it is.
 
         Args:
-            n: how many.
+            n: how many, at least 1.
             generator: draws the latents, or one for each image does.
             labels: of the images, for a conditional model; without them, the classes by turns.
+
+        Raises:
+            ConfigError: `n` is no such number, or the labels are not such as a conditional model knows.
+            ShapeError: there is not one generator for each image.
         """
-        z = self.bottleneck.draw(n, generator)
+        count = checked_count(n, "the number of samples")
+        z = self._converted(self.bottleneck.draw(count, checked_generator(generator)))
         if labels is None and self.condition is not None:
-            labels = torch.arange(n, device=z.device) % self.condition.classes
-        return self.decode(z, labels).mean
+            labels = torch.arange(count, device=z.device) % self.condition.classes
+        with in_evaluation(self):
+            return self._decoded(z, labels).mean
 
     def check_labels(
         self,
@@ -270,35 +319,53 @@ class VAE(nn.Module):
         features: Tensor = self.encoder(self._conditioned(self._checked(x), labels))
         return features
 
+    def _decoded(self, z: Latents, labels: Tensor | None) -> Likelihood:
+        """The likelihood of latents that were checked, in the mode that the model is in."""
+        likelihood: Likelihood = self.head(self.decoder(self._conditioned(z, labels)))
+        return likelihood
+
     def _conditioned(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Images or latents with what their labels say, in a conditional model."""
         if self.condition is None:
             return x
+        classes = self.condition.classes
         if labels is None:
             raise ConfigError(
-                f"model '{self.name}' is conditional: it needs a label from 0 to {self.condition.classes - 1} of each "
-                "image"
+                f"model '{self.name}' is conditional: it needs a label from 0 to {classes - 1} of each image"
             )
-        joined: Tensor = self.condition(x, labels)
+        joined: Tensor = self.condition(x, checked_labels(labels, len(x), classes, x.device))
         return joined
 
     def _checked(self, x: Tensor) -> Tensor:
-        """`x`, if the model can take it."""
+        """`x` in the type of the weights, if the model can take it."""
+        x = checked_images(x, *weights_type(self))
         shape = tuple(x.shape[1:])
         if shape != self.input_shape and shape not in self._also_fit:
             if tuple(x.shape) == self.input_shape:
                 raise ShapeError(f"model '{self.name}' takes batches, got {shape_text(x.shape)}: give it image[None]")
+            if shape == (*self.input_shape[1:], self.input_shape[0]):
+                last = f"images.movedim(-1, 1), as channels come before {'sizes' if len(shape) > 2 else 'the size'}"
+                raise ShapeError(
+                    f"model '{self.name}' takes {shape_text(self.input_shape)}, got {shape_text(shape)}: give {last}"
+                )
             self._fit(shape)
             self._also_fit.add(shape)
-        if not x.is_floating_point():
-            raise ShapeError(f"images are floats in [0, 1], got {x.dtype}: divide 8-bit images by 255")
-        if x.dtype == torch.float64 != self._weights_type():
-            raise ShapeError(f"images are float64, but model '{self.name}' is not: give it images.float()")
         return x
 
-    def _weights_type(self) -> torch.dtype:
-        """The type of the weights; a model without any takes what it gets."""
-        return next((parameter.dtype for parameter in self.parameters()), torch.float64)
+    def _checked_latents(self, z: Tensor) -> Latents:
+        """`z` in the type of the weights, if it is latents of the model."""
+        z = checked_latents(z, *weights_type(self))
+        grid_fits = self.size_step is not None and z.ndim == len(self.latent_shape) + 1
+        if tuple(z.shape[1:]) != self.latent_shape and not (grid_fits and z.shape[1] == self.latent_shape[0]):
+            alone = ": one latent is a batch of its own, latent[None]" if tuple(z.shape) == self.latent_shape else ""
+            got = shape_text(z.shape[1:]) or "single numbers"
+            raise ShapeError(f"latents are {shape_text(self.latent_shape)}, got {got}{alone}")
+        return z
+
+    def _converted(self, latent: Latents) -> Latents:
+        """A latent of the bottleneck, whose sums are float32 or wider, in the type of the weights."""
+        dtype = weights_type(self)[0]
+        return latent if dtype is None else latent.to(dtype)
 
     def _fit(self, shape: Shape) -> None:
         """Checks that images of another shape can be taken: a network built for them would be this very one."""

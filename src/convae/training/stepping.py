@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from convae.core.random import Counted, key
 from convae.data import Batch
+from convae.model.inputs import unchecked_values
 from convae.model.layers.dropout import Dropout
 from convae.objective.schedules.base import Schedule
 from convae.training.distributed import Ranks
@@ -127,7 +128,7 @@ class Stepper:
                 layer.counted = self._counted(f"dropout {place}", step, part, whole)
             share, scale = len(part) / whole, self._precision.scale
             with self._costs.summing(number == len(parts)):
-                with self._precision.compute():
+                with self._precision.compute(), unchecked_values():
                     losses = self._costs(part, noise, objective, clocks)
                 weight = share * self._costs.divisor
                 (losses.total * (weight if scale is None else weight * scale.factor)).backward()

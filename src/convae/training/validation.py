@@ -11,6 +11,7 @@ from torch import Tensor
 from convae.core.random import torch_generator
 from convae.core.types import CodedLike, FactorisedLike, PosteriorLike
 from convae.data import Batch, Split, in_order
+from convae.model.inputs import unchecked_values
 from convae.training.experiment import Experiment
 from convae.training.labels import MISSING
 from convae.training.stage_objective import Clocks, StageObjective
@@ -63,8 +64,9 @@ def validate(experiment: Experiment, objective: StageObjective, clocks: Clocks) 
     for number, batch in _turns(experiment, split):
         # The same noise at every epoch, so that figures differ by the model alone.
         noise = torch_generator(options.seed, "validation", number)
-        output = experiment.model(batch.images, noise, batch.labels)
-        terms = objective(batch, output, clocks).terms
+        with unchecked_values():
+            output = experiment.model(batch.images, noise, batch.labels)
+            terms = objective(batch, output, clocks).terms
         names = list(terms)
         rows = [*terms.values(), *_latent_rows(output.posterior), *_labelled_rows(output.logits, batch)]
         found = [row.to(precision).sum(0) for row in rows]

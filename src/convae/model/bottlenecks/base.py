@@ -50,6 +50,15 @@ class Bottleneck(nn.Module):
     needs: tuple[str, ...] = ()
     moves: tuple[str, ...] = ()
 
+    @property
+    def codebook_size(self) -> int | None:
+        """How many codes there are; None without a codebook."""
+        return None
+
+    def latent_of(self, codes: Tensor) -> Tensor:
+        """(batch, *grid) numbers of codes to (batch, *latent); only with a codebook."""
+        raise NotImplementedError
+
     def posterior(self, features: Tensor) -> Posterior:
         """What the features say of the latent."""
         raise NotImplementedError

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from convae.core.arguments import Positive
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
-from convae.core.precision import wide
+from convae.core.precision import wide, with_gradient_of
 from convae.core.random import Counted
 from convae.core.types import Generators, Latents, PerImage, Shape
 from convae.model.bottlenecks.base import Bottled, Bottleneck, projected
@@ -95,7 +95,8 @@ class Gaussian(Bottleneck):
         if self.head:
             features = projected(features, self.weight, self.bias)
         mean, logvar = wide(features).chunk(2, dim=1)
-        return GaussianPosterior(mean, logvar.clamp(*LOGVAR_RANGE))
+        # What is beyond the range keeps its gradient, which leads back.
+        return GaussianPosterior(mean, with_gradient_of(logvar.clamp(*LOGVAR_RANGE), logvar))
 
     def forward(self, features: Tensor, generator: Generators | None = None, sample: bool = True) -> Bottled:
         """The latent, its posterior and the term `kl` (nats per image)."""

@@ -53,7 +53,7 @@ class CodePosterior:
 
     def kl(self) -> PerImage:
         """log(entries) for each place, nats per image: the same for all images."""
-        return self.mean.new_full((len(self.mean),), math.log(self.entries) * self.codes[0].numel())
+        return self.mean.new_full((len(self.mean),), math.log(self.entries) * math.prod(self.codes.shape[1:]))
 
     def log_prob(self, z: Latents) -> PerImage:
         """The logarithm of the mass at each latent, nats: 0 at the entries, −∞ elsewhere."""
@@ -127,6 +127,15 @@ class VQ(Bottleneck):
             self.register_buffer("sums", torch.empty(codes, channels))
         self.register_buffer("uses", torch.empty(codes))
 
+    @property
+    def codebook_size(self) -> int:
+        """How many codes there are."""
+        return len(self.codebook)
+
+    def latent_of(self, codes: Int64[Tensor, "batch *grid"]) -> Latents:  # noqa: UP037
+        """The codes' vectors: (batch, *grid) numbers to (batch, channel, *grid)."""
+        return F.embedding(codes, self.codebook).movedim(-1, 1)
+
     def posterior(self, features: Tensor) -> CodePosterior:
         """(batch, *features) to the nearest entries, in float32 or wider."""
         return self._nearest(self._values(features))
@@ -160,7 +169,7 @@ class VQ(Bottleneck):
             codes = torch.stack([_drawn(entries, grid, own) for own in generator])
         else:
             codes = _drawn(entries, (count, *grid), _single(generator))
-        return self._entries(codes.to(self.codebook.device))
+        return self.latent_of(codes.to(self.codebook.device))
 
     def quantize(self, z: Latents) -> Latents:
         """Each place of the latents moved to its nearest code."""
@@ -197,10 +206,6 @@ class VQ(Bottleneck):
         """What is compared with the entries."""
         return wide(projected(features, self.weight, self.bias) if self.head else features)
 
-    def _entries(self, codes: Tensor) -> Latents:
-        """(batch, *grid) numbers to (batch, channel, *grid) entries."""
-        return F.embedding(codes, self.codebook).movedim(-1, 1)
-
     def _nearest(self, values: Latents) -> CodePosterior:
         """The nearest entry at each place."""
         with torch.no_grad(), full_precision(values.device):
@@ -208,7 +213,7 @@ class VQ(Bottleneck):
             # |v|² is the same for all entries.
             distances = entries.square().sum(1) - 2 * vectors @ entries.T
             codes = distances.argmin(1).view(values.shape[0], *values.shape[2:])
-        return CodePosterior(self._entries(codes).to(values.dtype), codes, len(self.codebook))
+        return CodePosterior(self.latent_of(codes).to(values.dtype), codes, len(self.codebook))
 
     @torch.no_grad()
     def _raise_dead(self, vectors: Vectors, generator: Generators | None) -> None:

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from convae.core.types import Shape
+from convae.model.inputs import is_transformed
 
 _PLAIN = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -45,7 +45,7 @@ class Geometry(NamedTuple):
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """(batch, channel, *sizes) to (batch, channels, *other sizes), as the library gives it."""
     trains = torch.is_grad_enabled() and weight.requires_grad
-    if trains and x.device.type == "cpu" and x.ndim == 4:
+    if trains and x.device.type == "cpu" and x.ndim == 4 and not is_transformed():
         if torch.is_autocast_enabled("cpu"):
             kind = torch.get_autocast_dtype("cpu")
             x, weight, bias = x.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
@@ -77,17 +77,19 @@ class _Convolution(torch.autograd.Function):
         return y if bias is None else y + bias.view(-1, 1, 1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         g: Geometry = ctx.geometry
         for_x, for_weight, for_bias, _ = ctx.needs_input_grad
-        own = for_weight and _pays(weight, g)
+        # Gradients of gradients are wanted where gradients are enabled here; only the library's own parts have them.
+        plain = torch.is_grad_enabled()
+        deep = ctx.deep and not plain
+        own = for_weight and not plain and _pays(weight, g)
         grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
             *(grad, x, weight, None, g.stride, g.padding, g.dilation, g.transposed, g.output_padding, g.groups),
-            [for_x and not ctx.deep, for_weight and not own, False],
+            [for_x and not deep, for_weight and not own, False],
         )
-        if for_x and ctx.deep:
+        if for_x and deep:
             sizes = tuple(x.shape[2:])
             grad_x = _gathered(grad, weight, sizes, g) if g.transposed else _spread(grad, weight, sizes, g)
         if own:

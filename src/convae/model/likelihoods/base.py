@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
-from convae.core.precision import wide
-from convae.core.types import Images, PerImage
+from convae.core.precision import wide, with_gradient_of
+from convae.core.types import AnyImages, Images, PerImage
+from convae.model.inputs import checked_images
 
 Link = Literal["sigmoid", "tanh", "identity"]
 """How a raw value becomes a mean: `sigmoid` and `tanh` reach (0, 1) and (-1, 1) → (0, 1); `identity` leaves it."""
@@ -36,11 +37,11 @@ class Likelihood(ABC):
         """An image drawn for each latent, in [0, 1]."""
 
     @abstractmethod
-    def log_prob(self, x: Images) -> PerImage:
+    def log_prob(self, x: AnyImages) -> PerImage:
         """The log-likelihood of each image, nats, summed over its values.
 
         Raises:
-            ShapeError: there is not one image, of the right shape, for each latent.
+            ShapeError: there is not one image, of the right shape and of floats in [0, 1], for each latent.
         """
 
 
@@ -65,15 +66,16 @@ class LikelihoodHead(nn.Module, ABC):
         """Gives the head's own parameters their initial values."""
 
 
-def alike(x: Tensor, values: Tensor) -> Tensor:
-    """`x`, if it has the shape of the likelihood's values; anything else would be broadcast without a word.
+def require_images_like(x: Any, values: Tensor) -> Tensor:
+    """`x` in the type of a likelihood's values, if it is images of their shape; anything else would be broadcast.
 
     Raises:
-        ShapeError: it has another shape.
+        ShapeError: it has another shape, or is not a tensor of floats in [0, 1] on the same device.
     """
-    if x.shape != values.shape:
-        raise ShapeError(f"a likelihood of images {shape_text(values.shape)} got images {shape_text(x.shape)}")
-    return x
+    images = checked_images(x, values.dtype, values.device)
+    if images.shape != values.shape:
+        raise ShapeError(f"a likelihood of images {shape_text(values.shape)} got images {shape_text(images.shape)}")
+    return images
 
 
 HIGHEST_LOG_SCALE = 5.0
@@ -118,8 +120,9 @@ class LocationScaleHead(LikelihoodHead):
         return linked(raw, self.link), log_scale
 
     def _held(self, log_scale: Tensor) -> Tensor:
-        """A learned scale, between its bounds."""
-        return -above(-above(log_scale, self.lowest_log_scale), -HIGHEST_LOG_SCALE)
+        """A learned scale, bent between its bounds, with the gradient of one that is not, so that it can come back."""
+        bent = -above(-above(log_scale, self.lowest_log_scale), -HIGHEST_LOG_SCALE)
+        return with_gradient_of(bent, log_scale)
 
     def reset(self, generator: torch.Generator) -> None:
         """A learned scale begins where its class says."""
@@ -129,7 +132,7 @@ class LocationScaleHead(LikelihoodHead):
 
 def within(location: Tensor) -> Tensor:
     """The location cut to [0, 1], with the gradient it would have uncut, so that what is beyond can come back."""
-    return location.detach().clamp(0, 1) + (location - location.detach())
+    return with_gradient_of(location.clamp(0, 1), location)
 
 
 def linked(raw: Tensor, link: Link) -> Tensor:
@@ -146,5 +149,5 @@ def uniform_like(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def above(value: Tensor, lowest: float) -> Tensor:
-    """`value` bent so that it stays above `lowest` and always keeps a gradient (Rybkin et al. 2021, appendix)."""
+    """`value` bent so that it stays above `lowest` (Rybkin et al. 2021, appendix)."""
     return lowest + F.softplus(value - lowest)

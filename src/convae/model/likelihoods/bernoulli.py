@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.precision import wide
-from convae.core.types import Images, PerImage
-from convae.model.likelihoods.base import Likelihood, LikelihoodHead, alike, uniform_like
+from convae.core.types import AnyImages, Images, PerImage
+from convae.model.likelihoods.base import Likelihood, LikelihoodHead, require_images_like, uniform_like
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class BernoulliLikelihood(Likelihood):
         """Zeros and ones."""
         return (uniform_like(self.logits, generator) < self.mean).to(self.logits.dtype)
 
-    def log_prob(self, x: Images) -> PerImage:
+    def log_prob(self, x: AnyImages) -> PerImage:
         """x·log p + (1 − x)·log(1 − p), nats per image.
 
         For binary images this is a probability. For grey values it is the usual cross-entropy, whose best value is
         not zero but the entropy of the image: compare it only with itself.
         """
         # Cross-entropy from the log-odds, stable for both signs: logits·x − log(1 + e^logits).
-        return (self.logits * alike(x, self.logits) - F.softplus(self.logits)).flatten(1).sum(1)
+        return (self.logits * require_images_like(x, self.logits) - F.softplus(self.logits)).flatten(1).sum(1)
 
 
 class Bernoulli(LikelihoodHead):

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.arguments import PositiveFloat
-from convae.core.types import Images, PerImage
-from convae.model.likelihoods.base import Likelihood, Link, LocationScaleHead, alike, uniform_like, within
+from convae.core.types import AnyImages, Images, PerImage
+from convae.model.likelihoods.base import Likelihood, Link, LocationScaleHead, require_images_like, uniform_like, within
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,16 @@ class DiscretisedLogisticLikelihood(Likelihood):
         drawn = self.location + self.log_scale.exp() * torch.logit(uniform)
         return (drawn * (self.levels - 1)).round().clamp(0, self.levels - 1) / (self.levels - 1)
 
-    def log_prob(self, x: Images) -> PerImage:
+    def log_prob(self, x: AnyImages) -> PerImage:
         """The log-mass of the level at each value, nats per image; the lowest and highest level take the tails.
 
         With u and l the standardised upper and lower edge of the level, the mass σ(u) − σ(l) equals
         σ(u)·σ(−l)·(1 − e^(l−u)), whose logarithm loses no digits however far the value is from the location.
         """
+        x = require_images_like(x, self.location)
         half = 0.5 / (self.levels - 1)
         inverse = torch.exp(-self.log_scale)
-        centred = alike(x, self.location) - self.location
+        centred = x - self.location
         upper = (centred + half) * inverse
         lower = (centred - half) * inverse
         width = 2 * half * inverse

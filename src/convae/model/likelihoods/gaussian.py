@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
-from convae.core.types import Images, PerImage
-from convae.model.likelihoods.base import Likelihood, Link, LocationScaleHead, alike, within
+from convae.core.types import AnyImages, Images, PerImage
+from convae.model.likelihoods.base import Likelihood, Link, LocationScaleHead, require_images_like, within
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
@@ -39,9 +39,9 @@ class GaussianLikelihood(Likelihood):
         noise = torch.randn(self.location.shape, generator=generator, dtype=self.location.dtype, device=device)
         return (self.location + self.log_sigma.exp() * noise.to(self.location.device)).clamp(0, 1)
 
-    def log_prob(self, x: Images) -> PerImage:
+    def log_prob(self, x: AnyImages) -> PerImage:
         """−(x − mean)² / 2σ² − log σ − ½ log 2π, nats per image; a density, so it may be positive."""
-        scaled = (alike(x, self.location) - self.location) * torch.exp(-self.log_sigma)
+        scaled = (require_images_like(x, self.location) - self.location) * torch.exp(-self.log_sigma)
         return -(0.5 * scaled.square() + self.log_sigma + _HALF_LOG_TWO_PI).flatten(1).sum(1)
 
 

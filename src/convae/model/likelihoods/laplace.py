@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
-from convae.core.types import Images, PerImage
-from convae.model.likelihoods.base import Likelihood, Link, LocationScaleHead, alike, uniform_like, within
+from convae.core.types import AnyImages, Images, PerImage
+from convae.model.likelihoods.base import Likelihood, Link, LocationScaleHead, require_images_like, uniform_like, within
 
 _LOG_TWO = math.log(2)
 
@@ -40,9 +40,9 @@ class LaplaceLikelihood(Likelihood):
         distance = -torch.log1p(-2 * centred.abs().clamp_max(0.5 - torch.finfo(centred.dtype).eps))
         return (self.location + self.log_scale.exp() * centred.sign() * distance).clamp(0, 1)
 
-    def log_prob(self, x: Images) -> PerImage:
+    def log_prob(self, x: AnyImages) -> PerImage:
         """−|x − location| / b − log 2b, nats per image; a density, so it may be positive."""
-        scaled = (alike(x, self.location) - self.location).abs() * torch.exp(-self.log_scale)
+        scaled = (require_images_like(x, self.location) - self.location).abs() * torch.exp(-self.log_scale)
         return -(scaled + self.log_scale + _LOG_TWO).flatten(1).sum(1)
 
 

@@ -1,0 +1,221 @@
+"""What is given to a model: checked once at the door, and brought to the type that the model computes in.
+
+Images are tensors of floats in [0, 1]; any floating type is converted to that of the weights. What a model cannot
+take is refused by one sentence that says what to do. Values are looked at once for each call, at the price of their
+minimum and maximum; `unchecked_values` turns that off where they are known to be in range.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import shape_text
+from convae.core.random import Counted
+
+ROUNDING = 1e-4
+"""How far a value may be outside [0, 1] by rounding."""
+
+
+class _Depth(threading.local):
+    value = 0
+
+
+_UNCHECKED = _Depth()
+
+
+@contextlib.contextmanager
+def unchecked_values() -> Iterator[None]:
+    """Inside the block, and in this thread, values of images and latents are not looked at.
+
+    For loops over images that were checked when they were stored, such as those of training and evaluation.
+    """
+    _UNCHECKED.value += 1
+    try:
+        yield
+    finally:
+        _UNCHECKED.value -= 1
+
+
+def is_transformed() -> bool:
+    """Whether this call is traced, as by `torch.compile` and `torch.export`, or under a transform of `torch.func`."""
+    return torch.compiler.is_compiling() or _under_torch_func()
+
+
+def _under_torch_func() -> bool:
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def checked_images(x: Any, dtype: torch.dtype | None, device: torch.device | None) -> Tensor:
+    """Images as a model takes them.
+
+    Args:
+        x: what was given as images.
+        dtype: what the model computes in; None for any.
+        device: where it is; None for anywhere.
+
+    Raises:
+        ShapeError: it is no tensor, or not of floats in [0, 1], or on another device.
+    """
+    is_picture = "PIL" in type(x).__module__
+    remedy = "convae.data.to_tensor(image)[None]" if is_picture else "torch.as_tensor(images)"
+    images = _tensor(x, "images", "(batch, channel, *sizes)", remedy)
+    if not images.is_floating_point():
+        divisors = {torch.uint8: ": divide 8-bit images by 255", torch.uint16: ": divide 16-bit images by 65535"}
+        raise ShapeError(f"images are floats in [0, 1], got {images.dtype}{divisors.get(images.dtype, '')}")
+    images = _converted(images, dtype, device, "images")
+    if _values_count(images):
+        _require_unit_range(images)
+    return images
+
+
+def checked_latents(z: Any, dtype: torch.dtype | None, device: torch.device | None) -> Tensor:
+    """Latents as a decoder takes them.
+
+    Raises:
+        ShapeError: they are no tensor of finite floats, or on another device.
+    """
+    latents = _tensor(z, "latents", "(batch, *latent)", "torch.as_tensor(latents)")
+    if not latents.is_floating_point():
+        raise ShapeError(f"latents are floats, got {latents.dtype}: numbers of codes are decoded by decode_codes")
+    latents = _converted(latents, dtype, device, "latents")
+    if _values_count(latents) and not bool(latents.isfinite().all()):
+        raise ShapeError("latents hold NaN or infinity")
+    return latents
+
+
+def checked_codes(codes: Any, grid: tuple[int, ...], count: int, device: torch.device) -> Tensor:
+    """Numbers of codes, (batch, *grid), as a codebook takes them: int64 from 0 to count − 1.
+
+    Raises:
+        ShapeError: they are no tensor of whole numbers of that shape, or on another device.
+        ConfigError: a number is no code.
+    """
+    numbers = _tensor(codes, "codes", "(batch, *grid)", "torch.as_tensor(codes)")
+    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
+        raise ShapeError(f"codes are whole numbers, got {numbers.dtype}")
+    if numbers.ndim != len(grid) + 1:
+        wanted = "×".join(map(str, ("batch", *grid)))
+        raise ShapeError(f"codes are {wanted}, got {shape_text(numbers.shape) or 'a single number'}")
+    numbers = _converted(numbers, torch.int64, device, "codes")
+    if _values_count(numbers):
+        low, high = (int(end) for end in numbers.aminmax())
+        if low < 0 or high >= count:
+            raise ConfigError(f"codes are numbers from 0 to {count - 1}, got {low if low < 0 else high}")
+    return numbers
+
+
+def checked_labels(labels: Any, count: int, classes: int, device: torch.device) -> Tensor:
+    """Class numbers, one for each of `count` images, as int64.
+
+    Raises:
+        ConfigError: they are no tensor of whole numbers, not one for each image, or one is no class.
+    """
+    if not isinstance(labels, Tensor):
+        raise ConfigError(f"labels are a tensor (batch,), got {_kind(labels)}: give torch.as_tensor(labels)")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ConfigError(f"labels are whole numbers, got {labels.dtype}")
+    if labels.ndim != 1 or len(labels) != count:
+        got = len(labels) if labels.ndim == 1 else shape_text(labels.shape) or "a single number"
+        raise ConfigError(f"{count} images or latents need as many labels, got {got}")
+    numbers: Tensor = labels.to(torch.int64)
+    if numbers.device != device and not is_transformed():
+        raise ConfigError(f"labels are on {numbers.device}, but the model is on {device}: give labels.to('{device}')")
+    if _values_count(numbers):
+        low, high = (int(end) for end in numbers.aminmax())
+        if low < 0 or high >= classes:
+            raise ConfigError(f"labels are class numbers from 0 to {classes - 1}, got {low if low < 0 else high}")
+    return numbers
+
+
+def checked_count(count: Any, what: str) -> int:
+    """A whole number of at least 1.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    try:
+        number = operator.index(count)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(count, bool):
+        raise ConfigError(f"{what} must be a whole number of at least 1, got {count!r}")
+    return number
+
+
+def checked_generator(generator: Any) -> Any:
+    """What latents are drawn from.
+
+    Raises:
+        ConfigError: it is something else, such as a seed.
+    """
+    known = generator is None or isinstance(generator, torch.Generator | Counted)
+    several = isinstance(generator, Sequence) and all(isinstance(own, torch.Generator) for own in generator)
+    if not known and not (several and len(generator)):
+        example = f"torch.Generator().manual_seed({generator})" if isinstance(generator, int) else "torch.Generator()"
+        raise ConfigError(
+            f"generator must be a torch.Generator, or one for each image, got {_kind(generator)}: {example}"
+        )
+    return generator
+
+
+def weights_type(module: nn.Module) -> tuple[torch.dtype | None, torch.device | None]:
+    """The type and the device of a module's weights; None of one without any, which takes what it gets."""
+    tensors = (tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point())
+    tensor = next(tensors, None)
+    return (None, None) if tensor is None else (tensor.dtype, tensor.device)
+
+
+def _tensor(given: Any, what: str, shape: str, remedy: str) -> Tensor:
+    if not isinstance(given, Tensor):
+        raise ShapeError(f"{what} are a tensor {shape}, got {_kind(given)}: give {remedy}")
+    return given
+
+
+def _kind(given: Any) -> str:
+    """What something is, as a person calls it."""
+    if "PIL" in type(given).__module__:
+        return "a Pillow image"
+    name = "NumPy array" if type(given).__module__ == "numpy" and hasattr(given, "shape") else type(given).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _converted(x: Tensor, dtype: torch.dtype | None, device: torch.device | None, what: str) -> Tensor:
+    """A tensor in a type; on another device it is refused, since a copy of it there would cost time unseen."""
+    if device is not None and x.device != device and not is_transformed():
+        raise ShapeError(f"{what} are on {x.device}, but the model is on {device}: give {what}.to('{device}')")
+    return x if dtype is None or x.dtype == dtype else x.to(dtype)
+
+
+def _values_count(x: Tensor) -> bool:
+    """Whether the values of a tensor can be looked at, and are to be."""
+    if is_transformed() or _UNCHECKED.value or type(x) not in (Tensor, nn.Parameter):
+        return False
+    return x.device.type != "meta" and x.numel() > 0
+
+
+def _require_unit_range(x: Tensor) -> None:
+    """Checks the values of images: one pass over them.
+
+    Raises:
+        ShapeError: a value is NaN or outside [0, 1].
+    """
+    low, high = (float(end) for end in x.detach().aminmax())
+    if low >= -ROUNDING and high <= 1 + ROUNDING:
+        return
+    if low != low:  # NaN
+        raise ShapeError("images are floats in [0, 1], but hold NaN")
+    if low > -0.5 and high < 1.5:
+        remedy = "images.clamp(0, 1)"
+    elif low < 0:
+        remedy = "(images + 1) / 2" if low >= -1 - ROUNDING and high <= 1 + ROUNDING else "them without normalization"
+    else:
+        remedy = f"images / {255 if high <= 255 else 65535 if high <= 65535 else 'their largest value'}"
+    raise ShapeError(f"images are floats in [0, 1], got values from {low:g} to {high:g}: give {remedy}")
