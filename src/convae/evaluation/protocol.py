@@ -23,6 +23,7 @@ from convae.evaluation.metrics import METRICS
 from convae.evaluation.metrics.base import Encoded, ImageMetric, LatentMetric, Metric, Passes, SampleMetric
 from convae.evaluation.samples import both
 from convae.model.artifact import fingerprint
+from convae.model.inputs import unchecked_values
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
@@ -201,6 +202,7 @@ def _chosen(
 
 
 @torch.no_grad()
+@unchecked_values()
 def _rows(
     chosen: dict[str, Metric], model: VAE, split: Split, seed: int, batch_size: int, progress: Progress | None
 ) -> tuple[dict[str, Tensor], Encoded | None]:

@@ -27,6 +27,7 @@ from convae.data import Split, in_order
 from convae.latents import formats
 from convae.latents.statistics import Moments
 from convae.model.artifact import fingerprint
+from convae.model.inputs import unchecked_values
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
@@ -66,6 +67,7 @@ class Encoding:
 
 
 @torch.no_grad()
+@unchecked_values()
 def encode(
     model: VAE,
     split: Split,

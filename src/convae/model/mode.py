@@ -1,20 +1,57 @@
-"""The mode of a model: looking at one leaves it as it was."""
+"""Evaluation mode for the length of a call: what looks at a model leaves it as it is."""
 
 from __future__ import annotations
 
 import contextlib
+import threading
+import weakref
 from collections.abc import Iterator
 
+import torch
 from torch import nn
+
+_LOCK = threading.Lock()
+_CALLS: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[nn.Module]]] = weakref.WeakKeyDictionary()
+"""How many calls are inside `evaluation_mode` of a model, and which of its modules were in training before."""
 
 
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode in the block; afterwards every module is in the mode that it was in, frozen ones too."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+    """Puts all modules of a model into evaluation mode for the block, and those that were in training back after it.
+
+    Several threads may be inside at once: the last one out restores the modes. A model in evaluation mode is not
+    touched at all.
+    """
+    if torch.compiler.is_compiling():  # Locks cannot be traced, and tracing is done by one thread.
+        changed = _stop_training(model)
+        try:
+            yield
+        finally:
+            _train(changed)
+        return
+    with _LOCK:
+        count, before = _CALLS.get(model, (0, []))
+        _CALLS[model] = (count + 1, before + _stop_training(model))
     try:
         yield
     finally:
-        for module in training:
-            module.training = True
+        with _LOCK:
+            count, changed = _CALLS[model]
+            if count > 1:
+                _CALLS[model] = (count - 1, changed)
+            else:
+                del _CALLS[model]
+                _train(changed)
+
+
+def _stop_training(model: nn.Module) -> list[nn.Module]:
+    """Puts modules that are in training into evaluation mode, and says which they were."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    return training
+
+
+def _train(modules: list[nn.Module]) -> None:
+    for module in modules:
+        module.training = True

@@ -30,7 +30,6 @@ from convae.core.types import (
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck, Posterior
 from convae.model.description import Spec
-from convae.model.evaluating import in_evaluation
 from convae.model.inputs import (
     checked_codes,
     checked_count,
@@ -43,6 +42,7 @@ from convae.model.inputs import (
 from convae.model.layers.base import Layer
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import Likelihood, LikelihoodHead
+from convae.model.mode import evaluation_mode
 from convae.model.network import Network, count
 from convae.model.parts import classifier, condition, part, stored, stored_condition
 
@@ -195,7 +195,7 @@ class VAE(nn.Module):
             ShapeError: the images have not a shape that the model takes, or are not floats in [0, 1].
             ConfigError: the model is conditional, and the labels are not such as it knows.
         """
-        with in_evaluation(self):
+        with evaluation_mode(self):
             return self.bottleneck.posterior(self._features(x, labels))
 
     def decode(self, z: AnyLatents, labels: AnyLabels | None = None) -> Likelihood:
@@ -209,7 +209,7 @@ class VAE(nn.Module):
             ShapeError: the latents have not the model's latent shape, or are not finite floats.
             ConfigError: the model is conditional, and the labels are not such as it knows.
         """
-        with in_evaluation(self):
+        with evaluation_mode(self):
             return self._decoded(self._checked_latents(z), labels)
 
     def decode_codes(self, codes: AnyCodes, labels: AnyLabels | None = None) -> Likelihood:
@@ -238,7 +238,7 @@ class VAE(nn.Module):
         """
         if self.classifier is None:
             raise ConfigError(f"model '{self.name}' has no classifier on its latent")
-        with in_evaluation(self):
+        with evaluation_mode(self):
             logits: Tensor = self.classifier(self._checked_latents(z))
             return logits
 
@@ -278,7 +278,7 @@ class VAE(nn.Module):
         z = self._converted(self.bottleneck.draw(count, checked_generator(generator)))
         if labels is None and self.condition is not None:
             labels = torch.arange(count, device=z.device) % self.condition.classes
-        with in_evaluation(self):
+        with evaluation_mode(self):
             return self._decoded(z, labels).mean
 
     def check_labels(
@@ -315,16 +315,16 @@ class VAE(nn.Module):
         if (largest := int(np.max(labels))) >= known:
             raise ConfigError(f"model '{self.name}' knows the classes 0 to {known - 1}, but {whose} has {largest}")
 
-    def _features(self, x: Tensor, labels: Tensor | None) -> Tensor:
+    def _features(self, x: AnyImages, labels: AnyLabels | None) -> Tensor:
         features: Tensor = self.encoder(self._conditioned(self._checked(x), labels))
         return features
 
-    def _decoded(self, z: Latents, labels: Tensor | None) -> Likelihood:
+    def _decoded(self, z: Latents, labels: AnyLabels | None) -> Likelihood:
         """The likelihood of latents that were checked, in the mode that the model is in."""
         likelihood: Likelihood = self.head(self.decoder(self._conditioned(z, labels)))
         return likelihood
 
-    def _conditioned(self, x: Tensor, labels: Tensor | None) -> Tensor:
+    def _conditioned(self, x: Tensor, labels: AnyLabels | None) -> Tensor:
         """Images or latents with what their labels say, in a conditional model."""
         if self.condition is None:
             return x
@@ -336,7 +336,7 @@ class VAE(nn.Module):
         joined: Tensor = self.condition(x, checked_labels(labels, len(x), classes, x.device))
         return joined
 
-    def _checked(self, x: Tensor) -> Tensor:
+    def _checked(self, x: AnyImages) -> Tensor:
         """`x` in the type of the weights, if the model can take it."""
         x = checked_images(x, *weights_type(self))
         shape = tuple(x.shape[1:])
@@ -352,7 +352,7 @@ class VAE(nn.Module):
             self._also_fit.add(shape)
         return x
 
-    def _checked_latents(self, z: Tensor) -> Latents:
+    def _checked_latents(self, z: AnyLatents) -> Latents:
         """`z` in the type of the weights, if it is latents of the model."""
         z = checked_latents(z, *weights_type(self))
         grid_fits = self.size_step is not None and z.ndim == len(self.latent_shape) + 1

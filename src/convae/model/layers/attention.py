@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from torch import Tensor
@@ -47,7 +48,9 @@ class Attention(Layer):
         """(batch, channel, *sizes), the same again."""
         asked: Tensor = self.ask(x)
         # (batch, query/key/value, head, channel of the head, position), then channels last.
-        parts = asked.reshape(x.shape[0], 3, self.heads, x.shape[1] // self.heads, -1).transpose(-1, -2)
+        parts = asked.reshape(x.shape[0], 3, self.heads, x.shape[1] // self.heads, math.prod(x.shape[2:])).transpose(
+            -1, -2
+        )
         query, key, value = parts.unbind(1)
         heard = F.scaled_dot_product_attention(query, key, value)
         answer: Tensor = self.branch(heard.transpose(-1, -2).reshape(x.shape))
