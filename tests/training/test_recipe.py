@@ -157,3 +157,18 @@ def test_a_file_that_is_no_recipe_says_what_it_is(name: str, text: str, message:
 def test_a_preset_in_place_of_a_recipe_is_told_apart() -> None:
     with pytest.raises(ConfigError, match="a preset is trained by --preset torch-vae"):
         read_recipe("torch-vae")
+
+
+@pytest.mark.parametrize(
+    ("option", "path"),
+    [
+        ("size=64", "data.size"),
+        ("kl.weight=4", "objective.kl"),
+        ("lr=1e-3", "training.optimizer.lr"),
+        ("latent=4", "model.latent"),
+        ("epochz=3", "training.epochs"),
+    ],
+)
+def test_a_key_on_the_wrong_level_is_found_by_its_last_part(option: str, path: str) -> None:
+    with pytest.raises(ConfigError, match=rf"'{path}'"):
+        read_recipe({"data": "digits"}, [option])

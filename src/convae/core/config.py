@@ -44,6 +44,19 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @classmethod
+    def paths(cls) -> list[str]:
+        """The paths of all keys, outer ones first: a person may know the last part alone."""
+        outer = [field.alias or name for name, field in cls.model_fields.items()]
+        inner = [
+            f"{name}.{path}"
+            for name, field in cls.model_fields.items()
+            for model in _models_in(field.annotation)
+            if issubclass(model, Config)
+            for path in model.paths()
+        ]
+        return outer + inner
+
+    @classmethod
     def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
         schema: CoreSchema = _without_booleans(handler(source))
         return schema
@@ -155,7 +168,7 @@ def _inside(path: str, outer: str) -> bool:
     return bool(outer) and path.startswith(f"{outer}.")
 
 
-def _fault(model: type[BaseModel], path: str, faults: list[Any]) -> str:
+def _fault(model: type[Config], path: str, faults: list[Any]) -> str:
     """What is wrong at one place as `path: what is wrong`."""
     # A value of a kind that may stand there and out of its range is told before one of another kind.
     kinds = (*_OTHER_KIND, "literal_error")
@@ -163,8 +176,9 @@ def _fault(model: type[BaseModel], path: str, faults: list[Any]) -> str:
     fault = faults[0]
     location = fault["loc"]
     if fault["type"] == "extra_forbidden":
-        choices = _keys(model, location[:-1])
-        match = nearest(str(location[-1]), choices)
+        choices, key = _keys(model, location[:-1]), str(location[-1])
+        elsewhere = {each.rpartition(".")[2]: each for each in reversed(model.paths())}
+        match = elsewhere.get(key) or nearest(key, choices) or elsewhere.get(nearest(key, elsewhere) or "")
         hint = f"did you mean '{match}'?" if match else f"choose from {', '.join(choices) or 'nothing'}"
         return f"unknown key '{path}': {hint}"
     if fault["type"] == "missing":

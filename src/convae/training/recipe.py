@@ -26,6 +26,8 @@ from convae.objective.terms import TERMS
 from convae.training.packaged import packaged_recipes
 from convae.training.precision import PrecisionName
 
+_OF_MODELS = ("latent", "likelihood", "preset", "bottleneck", "classifier", "condition", "encoder", "decoder")
+"""Keys of the model that people write on the level above."""
 _DESCRIBES = {"preset", "encoder", "encode", "decode"}
 """Keys of which a whole description of a model has at least one."""
 
@@ -191,6 +193,12 @@ class Recipe(Config):
         if self.stages and (self.training.epochs or self.training.steps):
             raise ValueError("the stages say how long training takes: leave training.epochs and training.steps out")
         return self
+
+    @classmethod
+    def paths(cls) -> list[str]:
+        """The paths of all keys but those of stages, with terms and what models often have."""
+        own = [path for path in super().paths() if not path.startswith("stages.")]
+        return [*own, *(f"objective.{name}" for name in TERMS.names()), *(f"model.{name}" for name in _OF_MODELS)]
 
     @property
     def title(self) -> str:

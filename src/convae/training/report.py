@@ -98,10 +98,9 @@ class TrainingReport(Observer):
         trainer = self._trainer
         left = "" if trainer is None or self._task is not None else f"; {self._left(trainer)}"
         epoch = row["epoch"]
-        where = (
-            f"epoch {epoch:.0f}" if abs(epoch - round(epoch)) < 1e-4 else f"step {row['step']:,} (epoch {epoch:.2f})"
-        )
-        self._say(f"{where}{self._of_epochs(epoch)}: validation {metrics}{left}")
+        is_whole = abs(epoch - round(epoch)) < 1e-4
+        where = f"epoch {epoch:.0f}{self._of_epochs()}" if is_whole else f"step {row['step']:,} (epoch {epoch:.2f})"
+        self._say(f"{where}: validation {metrics}{left}")
 
     def noted(self, sentence: str) -> None:
         """Prints it above the bar."""
@@ -109,8 +108,8 @@ class TrainingReport(Observer):
 
     def ended(self, trainer: Trainer) -> None:
         """Takes the bar away, and says how long it took."""
-        self._bar.stop()
         if self._task is not None:
+            self._bar.stop()
             self._bar.remove_task(self._task)
             self._task = None
         seconds = time.monotonic() - self._began
@@ -133,19 +132,19 @@ class TrainingReport(Observer):
         """The time that is left, if the steps to come take as long as those before."""
         done, seconds = trainer.state.step - self._first, time.monotonic() - self._began
         rest = trainer.total_steps - trainer.state.step
-        return f"{duration(seconds / done * rest)} left" if done and rest else duration(seconds)
+        return f"{duration(seconds / done * rest)} left" if done and rest else f"after {duration(seconds)}"
 
     def _epoch(self, step: int) -> str:
         """The running epoch, of how many."""
         per_epoch = self._per_epoch()
-        return f"epoch {max(1, -(-step // per_epoch))}{self._of_epochs(step / per_epoch)}"
+        return f"epoch {max(1, -(-step // per_epoch))}{self._of_epochs()}"
 
-    def _of_epochs(self, epoch: float) -> str:
+    def _of_epochs(self) -> str:
         """How many epochs there are in all; nothing where the training is no whole number of them."""
         if self._trainer is None:
             return ""
         total = self._trainer.total_steps / self._per_epoch()
-        return f" of {total:.0f}" if total == round(total) and epoch == round(epoch, 4) else ""
+        return f" of {total:.0f}" if total == round(total) else ""
 
     def _per_epoch(self) -> int:
         return 1 if self._trainer is None else self._trainer.experiment.batches.steps_per_epoch
