@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from training.runs import RECIPE
 
-from convae.core.errors import ConfigError, DataError
+from convae.core.errors import ConfigError, ConvaeError, DataError
 from convae.model.spec import resolve
+from convae.training import train
 from convae.training.experiment import experiment
 from convae.training.recipe import read_recipe
 
@@ -172,3 +173,17 @@ def test_a_preset_in_place_of_a_recipe_is_told_apart() -> None:
 def test_a_key_on_the_wrong_level_is_found_by_its_last_part(option: str, path: str) -> None:
     with pytest.raises(ConfigError, match=rf"'{path}'"):
         read_recipe({"data": "digits"}, [option])
+
+
+def test_model_and_objective_are_checked_before_the_data_and_together(tmp_path: Path) -> None:
+    recipe = {
+        "data": {"source": "mnist", "dir": str(tmp_path), "download": False},
+        "model": {"preset": "torch-vae", "bottleneck": "fsqq"},
+        "objective": {"adversarial": 1, "perceptual": {"model": str(tmp_path / "vgg16")}},
+    }
+    with pytest.raises(ConvaeError) as caught:
+        train(recipe, out=tmp_path / "run")
+    for part in ("fsqq", "adversarial", "vgg16"):
+        assert part in str(caught.value)
+    assert "mnist" not in str(caught.value)
+    assert not (tmp_path / "run").exists()

@@ -96,10 +96,16 @@ def objective(written: Mapping[str, Mapping[str, Any]], load: Loader | None = No
         raise ConfigError(f"objective: needs at least one term of {', '.join(TERMS.names())}")
     terms: dict[str, Term] = {}
     weights: dict[str, Schedule] = {}
+    faults: list[ConvaeError] = []
     for name, given in written.items():
         where = f"objective.{name}"
-        terms[name] = _term(name, given, load, where)
-        weights[name] = schedule(given.get(WEIGHT, 1.0), f"{where}.{WEIGHT}")
+        try:
+            terms[name] = _term(name, given, load, where)
+            weights[name] = schedule(given.get(WEIGHT, 1.0), f"{where}.{WEIGHT}")
+        except ConvaeError as error:
+            faults.append(error)
+    if faults:
+        raise type(faults[0])("; ".join(map(str, faults))) from faults[0]
     return Objective(terms, weights)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from convae.core.allocator import keep_freed_memory
 from convae.core.device import device
-from convae.core.errors import ConfigError
+from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.core.names import shape_text
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
@@ -97,7 +98,7 @@ def experiment(
     keep_freed_memory()
     if recipe.training.tensorboard:
         summary_writer()
-    plan(recipe, 1, encoder_layers)  # before the data is prepared, which may take long
+    _check_description(recipe)
     started: list[Start] = []
     if recipe.start is not None and is_new:
         recipe = ranks.from_first(partial(_started, recipe, start, started))
@@ -135,6 +136,33 @@ def experiment(
     if recipe.training.shard and ranks.count > 1:
         shard(model, where)
     return made
+
+
+def _check_description(recipe: Recipe) -> None:
+    """Builds objective, schedules and network without data, which may have to be downloaded and decoded first.
+
+    Raises:
+        ConvaeError: something is wrong with them; all faults in one message.
+    """
+    faults: list[ConvaeError] = []
+    for check in (lambda: plan(recipe, 1, encoder_layers), lambda: _check_model(recipe)):
+        try:
+            check()
+        except ConvaeError as error:
+            faults.append(error)
+    if faults:
+        raise type(faults[0])("; ".join(map(str, faults))) from faults[0]
+
+
+def _check_model(recipe: Recipe) -> None:
+    """Builds the network for the input that is known, or for some input; whether shapes fit is then seen later."""
+    model = dict(recipe.model)
+    if not {"input", "preset", "encode"} & set(model):
+        model["input"] = [recipe.data.channels or 3, *(recipe.data.size or (64, 64))]
+    if "encode" in model and "input" not in model:
+        return
+    with contextlib.suppress(ShapeError):
+        VAE(resolve(model))
 
 
 def _started(recipe: Recipe, given: VAE | None, started: list[Start]) -> Recipe:
