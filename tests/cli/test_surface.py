@@ -11,7 +11,7 @@ from typing import get_type_hints
 
 from typer.main import get_command
 
-from convae.cli import COMMANDS, _app
+from convae.cli import COMMANDS, PANELS, _app
 
 SURFACE = Path(__file__).with_name("surface.txt")
 
@@ -38,6 +38,8 @@ def test_every_command_and_option_says_what_it_does() -> None:
     assert set(group.commands) == set(COMMANDS.names())  # type: ignore[attr-defined]
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         assert (command.help or "").strip(), name
+        assert command.rich_help_panel in PANELS, name
+        assert f"convae {name}" in command.help.partition("Example:")[2], name
         for parameter in command.params:
             assert parameter.help, f"{name} {parameter.name}"
 

@@ -20,6 +20,7 @@ from convae.core.registry import Registry
 from convae.core.version import VERSION
 
 COMMANDS = Registry(__name__, "command")
+PANELS = ("Start", "Look", "Use", "Tune", "Share")
 _UNWRITTEN = 1
 _USAGE = 2
 _INTERRUPTED = 130
@@ -36,12 +37,22 @@ def _app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
+        epilog="Start with `convae train --data digits`, or `convae data FOLDER` on your own images.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for name in COMMANDS.names():
-        app.command(name)(_with_local_paths(COMMANDS.get(name)))
+    for panel, names in _panels().items():
+        for name in names:
+            app.command(name, rich_help_panel=panel)(_with_local_paths(COMMANDS.get(name)))
     return app
+
+
+def _panels() -> dict[str, list[str]]:
+    """The commands under the headings of the help, in a reader's order."""
+    panels: dict[str, list[str]] = {panel: [] for panel in PANELS}
+    for name in sorted(COMMANDS.names(), key=lambda name: (name != "train", name)):
+        panels[sys.modules[COMMANDS.get(name).__module__].PANEL].append(name)
+    return panels
 
 
 def _with_local_paths(command: Callable[..., Any]) -> Callable[..., Any]:

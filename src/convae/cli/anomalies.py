@@ -22,6 +22,9 @@ from convae.cli._options import (
     SplitOption,
 )
 
+PANEL = "Use"
+"""Under which heading the help lists the command."""
+
 
 def anomalies(
     model: Model,
@@ -43,6 +46,8 @@ def anomalies(
 
     anomalies.csv lists all of them. The score is that of `convae ood`, and its mean that of `convae evaluate`: the
     negative ELBO with latents drawn from the posterior by the seed.
+
+    Example: `convae anomalies RUN --data photos/ --out strange`
     """
     from convae.cli._classes import wanted_class
     from convae.cli._models import new_files, open_images, open_model

@@ -11,6 +11,9 @@ from convae.core.errors import OutputError
 if TYPE_CHECKING:
     from convae.data.stores import Cached
 
+PANEL = "Share"
+"""Under which heading the help lists the command."""
+
 
 def cache(
     names: Annotated[
@@ -25,6 +28,8 @@ def cache(
     """List the decoded images and downloaded data sets in the cache, or remove them.
 
     Decoded images are made again when they are needed. Downloaded data sets are removed by name only.
+
+    Example: `convae cache`
     """
     from convae.cli._screen import results, wrote
     from convae.data.places import cache_directory

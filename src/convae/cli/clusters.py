@@ -8,6 +8,9 @@ import typer
 
 from convae.cli._options import Data, DataDir, Device, Force, Label, Model, Out, Seed, Show, SplitOption
 
+PANEL = "Use"
+"""Under which heading the help lists the command."""
+
 
 def clusters(
     model: Model,
@@ -27,6 +30,8 @@ def clusters(
 
     clusters.csv lists the cluster of each image. Where images have labels, how well the clusters match them is printed.
     A conditional model draws a centroid as the class that most images of its cluster have.
+
+    Example: `convae clusters RUN --count 10 --out pictures`
     """
     from dataclasses import asdict
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _SHOWN = 64
 _CLASSES = 12
 
+PANEL = "Start"
+"""Under which heading the help lists the command."""
+
 
 def data(
     source: Annotated[
@@ -43,6 +46,8 @@ def data(
 
     Images of one size, or brought to one by `size=64`, are decoded once and measured. Of images of several sizes, the
     headers are read.
+
+    Example: `convae data photos/ --out pictures`
     """
     from convae.cli._models import new_files, source_of
     from convae.cli._screen import work_bar, wrote

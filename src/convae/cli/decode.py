@@ -13,6 +13,9 @@ from convae.core.errors import ConfigError
 if TYPE_CHECKING:
     from convae.model.vae import VAE
 
+PANEL = "Use"
+"""Under which heading the help lists the command."""
+
 
 def decode(
     model: Model,
@@ -32,6 +35,8 @@ def decode(
     """Decode latents or codes to images with the names of those that were encoded.
 
     Latents of another model are refused; with --force they are decoded all the same.
+
+    Example: `convae decode RUN latents --out images`
     """
     import torch
 

@@ -14,6 +14,9 @@ from convae.core.errors import ConfigError
 if TYPE_CHECKING:
     from convae.latents import Share
 
+PANEL = "Use"
+"""Under which heading the help lists the command."""
+
 
 def encode(
     model: Model,
@@ -38,6 +41,8 @@ def encode(
     latents.json beside them holds the names of the classes and the scale of the latents. `convae table` writes one file
     with scores and clusters. The same command goes on where a killed one stopped; under torchrun each process writes
     its part of the files.
+
+    Example: `convae encode RUN --data photos/ --format csv --out latents`
     """
     import json
 

@@ -9,6 +9,9 @@ import typer
 
 from convae.cli._options import BatchSize, Data, DataDir, Device, Force, ImageLabel, Model, Seed, SplitOption
 
+PANEL = "Look"
+"""Under which heading the help lists the command."""
+
 
 def evaluate(
     model: Model,
@@ -36,7 +39,10 @@ def evaluate(
     device: Device = "auto",
     force: Force = False,
 ) -> None:
-    """Measure a model on every image of a split."""
+    """Measure a model on every image of a split.
+
+    Example: `convae evaluate RUN --split test --json metrics.json`
+    """
     from convae.cli._classes import wanted_class
     from convae.cli._figures import hint_of_gap, table
     from convae.cli._models import new_files, open_images, open_model

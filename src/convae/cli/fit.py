@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
+PANEL = "Tune"
+"""Under which heading the help lists the command."""
+
 
 def fit(
     model: Annotated[
@@ -40,6 +43,8 @@ def fit(
 
     Two small batches give a line of memory against batch; one probe, in a process that can take no more than it may,
     tries what the line promises.
+
+    Example: `convae fit torch-vae`
     """
     from convae.cli._screen import notes, results, work_bar
     from convae.training.fitting import fit as fitted

@@ -9,6 +9,9 @@ import typer
 
 from convae.cli._options import Force
 
+PANEL = "Share"
+"""Under which heading the help lists the command."""
+
 
 def import_(
     file: Annotated[Path, typer.Argument(help="A file of weights: .pth, .pt or .safetensors.", show_default=False)],
@@ -16,7 +19,10 @@ def import_(
     out: Annotated[Path, typer.Option(help="Folder for the model.", show_default=False)],
     force: Force = False,
 ) -> None:
-    """Turn published weights of another project into a model; nothing in the file is run."""
+    """Turn published weights of another project into a model; nothing in the file is run.
+
+    Example: `convae import weights.pth --as torch-vae --out model`
+    """
     from convae.cli._screen import notes, wrote
     from convae.core.errors import ArtifactError, OutputError
     from convae.core.names import shape_text

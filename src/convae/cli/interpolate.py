@@ -8,6 +8,9 @@ import typer
 
 from convae.cli._options import Data, DataDir, Device, Force, Images, Label, Model, Out, Show, SplitOption
 
+PANEL = "Look"
+"""Under which heading the help lists the command."""
+
 
 def interpolate(
     model: Model,
@@ -25,7 +28,10 @@ def interpolate(
     force: Force = False,
     show: Show = False,
 ) -> None:
-    """Go from one image through others to the last: a strip for each leg, and an animation of all."""
+    """Go from one image through others to the last: a strip for each leg, and an animation of all.
+
+    Example: `convae interpolate RUN cat.jpg dog.jpg --out pictures`
+    """
     from itertools import pairwise
 
     import torch

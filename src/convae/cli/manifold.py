@@ -8,6 +8,9 @@ import typer
 
 from convae.cli._options import Data, DataDir, Device, Force, Label, Model, Out, Show, SplitOption
 
+PANEL = "Look"
+"""Under which heading the help lists the command."""
+
 
 def manifold(
     model: Model,
@@ -24,7 +27,10 @@ def manifold(
     force: Force = False,
     show: Show = False,
 ) -> None:
-    """Draw what a plane of the latent space decodes to; of a latent of one value, a line."""
+    """Draw what a plane of the latent space decodes to; of a latent of one value, a line.
+
+    Example: `convae manifold RUN --out pictures`
+    """
     import torch
 
     from convae.cli._classes import drawn_as, needed_class

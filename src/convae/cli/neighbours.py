@@ -8,6 +8,9 @@ import typer
 
 from convae.cli._options import Data, DataDir, Device, Force, Images, Label, Model, Out, Show, SplitOption
 
+PANEL = "Use"
+"""Under which heading the help lists the command."""
+
 
 def neighbours(
     model: Model,
@@ -22,7 +25,10 @@ def neighbours(
     force: Force = False,
     show: Show = False,
 ) -> None:
-    """Find the images of a split whose latents are nearest to those of the given images."""
+    """Find the images of a split whose latents are nearest to those of the given images.
+
+    Example: `convae neighbours RUN cat.jpg --out pictures`
+    """
     import torch
 
     from convae.cli._classes import wanted_class

@@ -22,6 +22,9 @@ from convae.cli._options import (
     SplitOption,
 )
 
+PANEL = "Use"
+"""Under which heading the help lists the command."""
+
 
 def ood(
     model: Model,
@@ -44,6 +47,8 @@ def ood(
     """Score how strange images are to the model, and how well that tells known images from another set.
 
     ood.csv holds the score of every image of both sets: that of `convae anomalies`.
+
+    Example: `convae ood RUN --against fashion-mnist --out pictures`
     """
     from convae.cli._classes import wanted_class
     from convae.cli._models import new_files, open_images, open_model

@@ -6,11 +6,17 @@ from typing import Annotated
 
 import typer
 
+PANEL = "Start"
+"""Under which heading the help lists the command."""
+
 
 def presets(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> None:
-    """List the presets: what they are, and their parameters, operations and shapes at their own size."""
+    """List the presets: what they are, and their parameters, operations and shapes at their own size.
+
+    Example: `convae presets`
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+PANEL = "Start"
+"""Under which heading the help lists the command."""
+
 
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Print this recipe instead.", show_default=False)] = None,
@@ -13,6 +16,8 @@ def recipes(
     """List the recipes that come with convae, each trained by `convae train NAME`; or print one.
 
     `convae recipes demo > my-recipe.yaml` gives a copy to change.
+
+    Example: `convae recipes demo > my-recipe.yaml`
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from convae.data import Split
     from convae.model.vae import VAE
 
+PANEL = "Look"
+"""Under which heading the help lists the command."""
+
 
 def reconstruct(
     model: Model,
@@ -41,7 +44,10 @@ def reconstruct(
     force: Force = False,
     show: Show = False,
 ) -> None:
-    """Draw images beside what the model makes of them, from the posterior's mean."""
+    """Draw images beside what the model makes of them, from the posterior's mean.
+
+    Example: `convae reconstruct RUN --count 16 --out pictures`
+    """
     from convae.cli._classes import drawn_as, wanted_class
     from convae.cli._latents import short_name, start
     from convae.cli._models import new_files, open_images, open_model

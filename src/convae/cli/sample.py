@@ -8,6 +8,9 @@ import typer
 
 from convae.cli._options import Data, DataDir, Device, Force, Model, Out, Seed, Show
 
+PANEL = "Look"
+"""Under which heading the help lists the command."""
+
 
 def sample(
     model: Model,
@@ -54,6 +57,8 @@ def sample(
     A conditional model takes the label. A model with a classifier keeps the images of whose label it is sure. For other
     models a Gaussian for each class is fitted to the latents of labelled images, those that the model was trained on;
     with --data, one with a classifier draws from such Gaussians too. Where labels are known, manifest.csv lists them.
+
+    Example: `convae sample RUN --count 64 --seed 1 --out pictures`
     """
     from convae.cli._models import open_model
     from convae.cli._samples import Wish, drawn, write

@@ -8,6 +8,9 @@ import typer
 
 from convae.cli._options import Data, DataDir, Device, Force, ImageLabel, Model, Out, Seed, Show, SplitOption
 
+PANEL = "Look"
+"""Under which heading the help lists the command."""
+
 
 def scatter(
     model: Model,
@@ -28,6 +31,8 @@ def scatter(
     """Draw the latents of images as points in a plane, coloured by class where there are classes.
 
     Latents of one value are drawn as histograms and strips.
+
+    Example: `convae scatter RUN --out pictures`
     """
     from convae.cli._classes import wanted_class
     from convae.cli._models import new_files, open_images, open_model

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from convae.model.vae import VAE
 
+PANEL = "Look"
+"""Under which heading the help lists the command."""
+
 
 def show(
     model: Annotated[str, typer.Argument(help="A preset, a YAML, JSON or Python file, an artifact or a run folder.")],
@@ -27,7 +30,10 @@ def show(
         Path | None, typer.Option(help="Draw its structure into this .svg or .png file.", show_default=False)
     ] = None,
 ) -> None:
-    """Print what a model is made of: layers, output shapes, parameters, operations, receptive field."""
+    """Print what a model is made of: layers, output shapes, parameters, operations, receptive field.
+
+    Example: `convae show torch-vae input=[1,28,28] --draw network.svg`
+    """
     from convae.cli._screen import results, wrote
     from convae.core.errors import ConfigError
     from convae.model.notations import NOTATIONS

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+PANEL = "Tune"
+"""Under which heading the help lists the command."""
+
 
 def sweep(
     arguments: Annotated[
@@ -22,6 +25,8 @@ def sweep(
     """Train a recipe once for each value of an option, and compare what comes of it.
 
     The same command again goes on with a sweep that was stopped, and repeats no run that is done.
+
+    Example: `convae sweep RECIPE objective.kl.weight=1,2,4`
     """
     from convae.cli._models import recipe_and_overrides
     from convae.cli._screen import notes, results, work_bar, wrote

@@ -20,6 +20,9 @@ from convae.cli._options import (
     Seed,
 )
 
+PANEL = "Use"
+"""Under which heading the help lists the command."""
+
 
 def table(
     model: Model,
@@ -42,6 +45,8 @@ def table(
     """Write one table for pandas, R and spreadsheets: name, split, class, label, cluster, score and latents of images.
 
     The latents are the means of the posteriors, in the columns z0, z1, …; codes are in code0, code1, ….
+
+    Example: `convae table RUN --data photos/ --out table`
     """
     from convae.cli._classes import wanted_class
     from convae.cli._latents import cluster_count

@@ -11,6 +11,9 @@ import typer
 
 from convae.core.errors import ConfigError
 
+PANEL = "Start"
+"""Under which heading the help lists the command."""
+
 
 def train(
     arguments: Annotated[
@@ -49,7 +52,10 @@ def train(
 ) -> int:
     """Train a model by a recipe, or by options alone.
 
-    Ctrl-C stops after the running step and says how to go on; the run then is the same as one that never stopped.
+    Ctrl-C stops after the running step and says how to continue; the run is then the same as one that never stopped.
+    `--dry-run` writes every key out with its default; docs/recipe.md explains them.
+
+    Example: `convae train --data photos/ --size 64 --epochs 20`
     """
     from convae.cli._models import recipe_and_overrides, source_of
 

@@ -9,6 +9,9 @@ import typer
 from convae.cli._options import Data, DataDir, Device, Force, Images, Model, Out, Show, SplitOption
 from convae.core.errors import ConfigError
 
+PANEL = "Use"
+"""Under which heading the help lists the command."""
+
 
 def translate(
     model: Model,
@@ -29,7 +32,10 @@ def translate(
     force: Force = False,
     show: Show = False,
 ) -> None:
-    """Move images along a direction in latent space, from classes, an attribute, or two folders."""
+    """Move images along a direction in latent space, from classes, an attribute, or two folders.
+
+    Example: `convae translate RUN cat.jpg --having glasses --out pictures`
+    """
     from functools import cache
 
     import torch

@@ -8,6 +8,9 @@ import typer
 
 from convae.cli._options import Data, DataDir, Device, Force, Label, Model, Out, Show, SplitOption
 
+PANEL = "Look"
+"""Under which heading the help lists the command."""
+
 
 def traverse(
     model: Model,
@@ -25,7 +28,10 @@ def traverse(
     force: Force = False,
     show: Show = False,
 ) -> None:
-    """Change one latent value at a time: a row for each, from its 2% to its 98% quantile over the images."""
+    """Change one latent value at a time: a row for each, from its 2% to its 98% quantile over the images.
+
+    Example: `convae traverse RUN --out pictures`
+    """
     import torch
 
     from convae.cli._classes import drawn_as, needed_class, wanted_class
