@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from convae.core.errors import DataError
-from convae.pictures.figure import heighten, legend_below, panelled, styled
+from convae.pictures.figure import heighten, legend_below, legend_text, panelled, styled
 from convae.pictures.images import array
 from convae.pictures.style import BLUE, PALETTE, VERMILION
 from convae.pictures.thinning import thinned
@@ -59,7 +59,7 @@ def _mark(axes: Axes, stages: Sequence[tuple[float, str]]) -> int:
     """Where stages begin: thin lines, names above the panel, on as many levels as they need; gives the levels."""
     low, high = axes.get_xlim()
     ends: list[float] = []
-    for start, name in sorted(stages):
+    for start, name in sorted((start, legend_text(name)) for start, name in stages):
         place = (start - low) / (high - low)
         if not 0 <= place <= 1:
             continue
@@ -130,5 +130,5 @@ def curves(
             if axes in places[::columns]:
                 heighten(figure, 10 * levels / 72)
         if len(labels) > 1:
-            legend_below(figure, [Line2D([], [], color=colours[label], label=label) for label in labels])
+            legend_below(figure, [Line2D([], [], color=colours[label], label=legend_text(label)) for label in labels])
     return figure

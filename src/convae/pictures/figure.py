@@ -6,8 +6,10 @@ Importing this module imports matplotlib; pictures made of pixels do not need it
 from __future__ import annotations
 
 import contextlib
+import re
 import textwrap
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,7 +19,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from convae.pictures.style import FAINT, INK, PALETTE, PAPER
+from convae.pictures.style import FAINT, INK, PALETTE, PAPER, label_text
 
 SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -64,7 +66,9 @@ def styled() -> Iterator[None]:
 
     The settings belong to the process, so that one thread at a time may draw.
     """
-    with _turn, mpl.rc_context():
+    with _turn, mpl.rc_context(), warnings.catch_warnings():
+        # A letter that the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         mpl.rcdefaults()
         mpl.rcParams.update(SETTINGS)
         yield
@@ -75,7 +79,7 @@ def panelled(count: int, *, columns: int, size: tuple[float, float], title: str 
     rows = -(-count // columns)
     figure = Figure(figsize=(columns * size[0], rows * size[1]))
     if title:
-        lines = textwrap.wrap(title, int(11 * figure.get_figwidth()))
+        lines = textwrap.wrap(label_text(title), int(11 * figure.get_figwidth()))
         figure.suptitle("\n".join(lines), x=0.01, ha="left")
         heighten(figure, 0.1 + 0.2 * len(lines))
     panels = [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
@@ -88,6 +92,11 @@ def panelled(count: int, *, columns: int, size: tuple[float, float], title: str 
 def heighten(figure: Figure, inches: float) -> None:
     """Adds room to a figure, so that what stands around the panels takes nothing from them."""
     figure.set_figheight(figure.get_figheight() + inches)
+
+
+def legend_text(text: str) -> str:
+    """A foreign name on one line of a legend, which leaves out what begins with an underscore."""
+    return re.sub("^_", " _", label_text(text.replace("\n", "\\n")))
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:

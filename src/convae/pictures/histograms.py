@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from convae.core.errors import DataError
-from convae.pictures.figure import legend_below, panelled, styled
+from convae.pictures.figure import legend_below, legend_text, panelled, styled
 from convae.pictures.images import array
 from convae.pictures.style import PALETTE
 
@@ -42,7 +42,7 @@ def histograms(sets: Mapping[str, ArrayLike], *, x_label: str, title: str | None
             share = np.histogram(values, edges)[0] / len(values)
             colour = PALETTE[place % len(PALETTE)]
             axes.stairs(share, edges, fill=True, color=colour, alpha=0.35)
-            axes.stairs(share, edges, color=colour, linewidth=1.6, label=f"{label} (n = {len(values):,})")
+            axes.stairs(share, edges, color=colour, linewidth=1.6, label=f"{legend_text(label)} (n = {len(values):,})")
         axes.set_ylim(bottom=0)
         legend_below(figure, axes.get_legend_handles_labels()[0])
     return figure

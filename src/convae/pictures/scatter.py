@@ -16,7 +16,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
 
 from convae.core.errors import DataError, ShapeError
-from convae.pictures.figure import panelled, styled
+from convae.pictures.figure import legend_text, panelled, styled
 from convae.pictures.images import array
 from convae.pictures.style import PALETTE, PAPER
 
@@ -145,7 +145,7 @@ def scatter(
         DataError: no points, coordinates that are not finite, or too many classes.
     """
     found, place, classes = _checked(points, labels)
-    called = [(names or {}).get(label, str(label)) for label in classes]  # type: ignore[call-overload]
+    called = [legend_text((names or {}).get(label, str(label))) for label in classes]  # type: ignore[call-overload]
     with styled():
         low, high = found.min(axis=0), found.max(axis=0)
         reach = 0.53 * np.maximum(high - low, 1e-12)

@@ -13,13 +13,13 @@ Cells keep their pixels. Columns grow wider than the cells, all alike, when a la
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from convae.pictures.style import FRAME, INK, PAPER, SMALL, TEXT, TITLE, font
+from convae.pictures.style import FRAME, INK, PAPER, SMALL, TEXT, TITLE, font, label_text
 
 MARGIN = 16
 """Pixels of paper around everything."""
@@ -121,6 +121,9 @@ def sheet(
         title: a line or more above everything.
         key: pairs of colour and meaning, shown under the title.
     """
+    rows = [replace(row, label=label_text(row.label), captions=[*map(label_text, row.captions)]) for row in rows]
+    column_labels = [*map(label_text, column_labels)]
+    title = title and label_text(title)
     columns = max(len(row.cells) for row in rows)
     height, width = rows[0].cells.shape[1:3]
     captions = [text for row in rows for text in row.captions]

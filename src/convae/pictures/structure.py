@@ -17,7 +17,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from convae.core.names import shape_text
 from convae.core.types import Shape
 from convae.pictures.figure import styled
-from convae.pictures.style import BLUE, FRAME, GREEN, INK, ORANGE, PURPLE, paler
+from convae.pictures.style import BLUE, FRAME, GREEN, INK, ORANGE, PURPLE, label_text, paler
 
 ROW = 0.27
 """Height of a layer, in inches."""
@@ -139,7 +139,7 @@ def structure(rows: Sequence[Row], *, input_shape: Shape, title: str) -> Figure:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, width), ylim=(0, height))
         axes.axis("off")
-        axes.text(MARGIN, height - 0.12, title, fontsize=13, va="top")
+        axes.text(MARGIN, height - 0.12, label_text(title), fontsize=13, va="top")
         axes.text(width - MARGIN, height - 0.16, FIGURES_ARE, fontsize=8, ha="right", va="top")
         _legend(axes, {line.kind for line in lines}, (MARGIN / width, 1 - 0.42 / height))
         floor = 2.2 * ROW + under

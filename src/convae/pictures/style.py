@@ -7,10 +7,13 @@ deficiency (Machado and others, 2009) as the first six alone.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
 from PIL import ImageColor, ImageFont
+
+from convae.core.names import printable
 
 PAPER = "#ffffff"
 INK = "#1a1a1a"
@@ -23,6 +26,8 @@ BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, "#332288", "#882255", "#ddcc77", "#000000")
 """Ten colours, in the order in which they are handed out."""
 
+_LONG_WORD = re.compile(r"\S{41,}")
+"""A word that would take more room than what it stands for."""
 TITLE, TEXT, SMALL = 20, 15, 13
 """Heights of type on a sheet, in pixels."""
 
@@ -34,6 +39,11 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
     path = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def label_text(text: str) -> str:
+    """A foreign name as a picture writes it: what cannot be drawn as an escape, long words without their middle."""
+    return _LONG_WORD.sub(lambda word: f"{word[0][:28]}…{word[0][-11:]}", printable(text.replace("\t", " ")))
 
 
 def paler(colour: str) -> str:
