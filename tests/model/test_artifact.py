@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import convae
-from convae.core.errors import ArtifactError, OutputError
+from convae.core.errors import ArtifactError, ConfigError, OutputError
 from convae.core.files import write_json
 from convae.model import artifact
 from convae.model.vae import VAE
@@ -244,3 +247,117 @@ def test_a_model_in_the_place_of_a_file_is_refused(model: VAE, tmp_path: Path) -
 def test_a_copy_of_the_folder_elsewhere_works(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "else" / "where")
     assert convae.load(tmp_path / "else" / "where").latent_shape == (3,)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_comes_back_in_its_type(model: VAE, tmp_path: Path, dtype: torch.dtype) -> None:
+    again = convae.load(convae.save(model.to(dtype), tmp_path / "typed"))
+    assert {tensor.dtype for tensor in again.state_dict().values()} == {dtype}
+    x = torch.rand(2, *model.input_shape)
+    assert torch.equal(again.encode(x).mean, model.encode(x).mean)
+
+
+def test_a_compiled_model_is_saved_as_itself(model: VAE, tmp_path: Path) -> None:
+    again = convae.load(convae.save(torch.compile(model, backend="eager"), tmp_path / "compiled"))
+    assert again.spec == model.spec
+
+
+def test_what_cannot_be_stored_truly_is_refused(model: VAE, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="only a VAE"):
+        convae.save(model.encoder, tmp_path / "part")
+    with pytest.raises(ConfigError, match=r"\.module"):
+        convae.save(torch.nn.DataParallel(model), tmp_path / "part")
+    mixed = copy.deepcopy(model)
+    mixed.encoder.half()
+    with pytest.raises(ArtifactError, match=r"float16.*float32|float32.*float16"):
+        convae.save(mixed, tmp_path / "mixed")
+    for value in (math.nan, math.inf):
+        broken = copy.deepcopy(model)
+        broken.get_buffer("encoder.1.running_var").fill_(value)
+        with pytest.raises(ArtifactError, match=r"encoder\.1\.running_var.*NaN or infinity"):
+            convae.save(broken, tmp_path / "broken")
+    assert not list(tmp_path.iterdir())
+
+
+def exchange_encoder(model: VAE) -> None:
+    model.encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(308, 32))  # type: ignore[assignment]
+
+
+def exchange_layer(model: VAE) -> None:
+    model.encoder[2] = torch.nn.ReLU()  # type: ignore[assignment]
+
+
+def exchange_head(model: VAE) -> None:
+    model.head = convae.build({**model.spec.model_dump(), "likelihood": {"gaussian": {"sigma": 0.3}}}).head
+
+
+def append(model: VAE) -> None:
+    model.decoder.append(torch.nn.Identity())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", [exchange_encoder, exchange_layer, exchange_head, append])
+def test_a_model_that_is_not_as_described_is_not_saved(model: VAE, tmp_path: Path, change: Any) -> None:
+    change(model)
+    with pytest.raises(ConfigError, match="since the model was built"):
+        convae.save(model, tmp_path / "changed")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_exchanged_encoder_encodes_and_decodes(model: VAE) -> None:
+    width = model.encoder.shape_out[0]
+    model.encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(308, width))  # type: ignore[assignment]
+    x = torch.rand(2, *model.input_shape)
+    assert model.decode(model.encode(x).mean).mean.shape == x.shape
+
+
+def test_what_runs_set_on_modules_is_no_change(model: VAE) -> None:
+    spec = model.spec
+    model.encoder.checkpointing = True
+    model.use_slices(4) if model.encoder.sees_everything() is None else None
+    assert model.train().spec == spec
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.float64, torch.int32, torch.bool, torch.uint8, torch.float8_e4m3fn]
+)
+@pytest.mark.parametrize("which", ["all", "one"])
+def test_tensors_of_another_type_are_refused(folder: Path, dtype: torch.dtype, which: str) -> None:
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    last = sorted(tensors)[-1]
+    changed = {name: tensor.to(dtype) if which == "all" or name == last else tensor for name, tensor in tensors.items()}
+    save_file(changed, weights)
+    rewrite(folder, {"sha256": {name: artifact.digest(tensor) for name, tensor in changed.items()}})
+    with pytest.raises(ArtifactError, match=r"model\.safetensors.*type"):
+        convae.load(folder)
+
+
+def test_weights_that_are_not_finite_are_told_when_they_are_loaded(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    name = sorted(tensors)[0]
+    tensors[name].fill_(math.nan)
+    save_file(tensors, weights)
+    rewrite(folder, {"sha256": {key: artifact.digest(tensor) for key, tensor in tensors.items()}})
+    with pytest.raises(ArtifactError, match=rf"{re.escape(name)}.*NaN or infinity"):
+        convae.load(folder)
+
+
+def test_a_file_of_many_empty_tensors_is_refused_before_its_header_is_read(folder: Path) -> None:
+    header = 60 << 20
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(header.to_bytes(8, "little"))
+        file.truncate(8 + header)
+    with pytest.raises(ArtifactError, match="more tensors than its description"):
+        convae.load(folder)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"data": []}, {"data": "mnist"}, {"training": 3}, {"classes": {"a": 1}}, {"classes": [1, 2]}, {"splits": [1]}],
+    ids=str,
+)
+def test_metadata_of_another_kind_is_refused(folder: Path, metadata: dict[str, Any]) -> None:
+    rewrite(folder, {"metadata": metadata})
+    with pytest.raises(ArtifactError, match=rf"config\.json.*{next(iter(metadata))}"):
+        convae.load(folder)

@@ -10,16 +10,18 @@ Nothing is ever unpickled. Loading checks every tensor against its SHA-256, and 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from convae.core.config import Config, parse
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
@@ -42,42 +44,118 @@ _LARGEST = 64 << 20
 """Bytes of the largest configuration or state that is read."""
 _TRIES = 50
 """How often an artifact that is replaced while it is read is read again."""
+_HEADER = 1 << 16
+"""Bytes of the header of a file of weights, beside those for each tensor."""
+_HEADER_OF_TENSOR = 400
+"""Bytes of a tensor's entry there, beside its name."""
+Precision = Literal["float16", "bfloat16", "float32", "float64"]
+_PRECISIONS: dict[Precision, torch.dtype] = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+}
+_STORED_TYPES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64"}
+
+
+class Metadata(Config):
+    """What is read of an artifact's metadata, and of which kind it has to be; anything may stand beside it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    classes: list[str] | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+    imported: dict[str, Any] = Field(default_factory=dict)
+    splits: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
 
 
 class Stored(Config):
-    """The content of config.json."""
+    """The content of config.json.
+
+    Attributes:
+        format: version of the layout.
+        convae: version of convae that wrote it.
+        model: the description of the network.
+        metadata: where the model came from; it decides nothing but what `Metadata` names.
+        sha256: of each tensor.
+        dtype: of the weights.
+    """
 
     format: int
     convae: str
     model: Spec
     metadata: dict[str, Any]
     sha256: dict[str, str]
+    dtype: Precision = "float32"
 
 
-def save(model: VAE, path: str | Path) -> Path:
+def save(model: nn.Module, path: str | Path) -> Path:
     """Writes an artifact, whole or not at all; an artifact that is there already is replaced, and nothing else is.
 
     Args:
-        model: with its weights.
+        model: a VAE with its weights, all of one floating type, or what `torch.compile` made of it.
         path: a new or empty folder, an artifact, or a link to one of them; `~` is the home directory.
 
     Raises:
+        ConfigError: it is no VAE, or was changed after it was built, so that its description is not true.
+        ArtifactError: its weights are not finite, or of several types.
         OutputError: the folder cannot be written, or holds something that is not an artifact's.
     """
     folder = local_path(path)
+    model = getattr(model, "_orig_mod", model)
+    if not isinstance(model, VAE):
+        inner = ": give its .module" if isinstance(getattr(model, "module", None), VAE) else ""
+        raise ConfigError(f"only a VAE can be saved, got {type(model).__name__}{inner}")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    precision = _precision(tensors)
+    require_finite(tensors, f"model '{model.name}'")
     config: dict[str, Any] = {
         "format": FORMAT,
         "convae": VERSION,
         "model": model.spec.model_dump(mode="json"),
         "metadata": model.metadata,
         "sha256": {name: digest(tensor) for name, tensor in tensors.items()},
+        **({} if precision == "float32" else {"dtype": precision}),
     }
     with new_folder(folder, (CONFIG, WEIGHTS, CARD), _MARK) as place:
         write_bytes(place / WEIGHTS, to_bytes(tensors))
         write_json(place / CONFIG, sealed(config))
         write_text(place / CARD, model_card(model))
     return folder
+
+
+def _precision(tensors: Mapping[str, Tensor]) -> Precision:
+    """The one floating type of a model's tensors.
+
+    Raises:
+        ArtifactError: there are several, or one that is not stored.
+    """
+    types = {tensor.dtype: name for name, tensor in reversed(list(tensors.items()))}
+    known = {dtype: precision for precision, dtype in _PRECISIONS.items()}
+    for dtype, name in types.items():
+        if dtype not in known:
+            raise ArtifactError(f"tensor '{name}' is {dtype}: convert the model first, such as with model.float()")
+    if len(types) > 1:
+        (one, first), (other, second), *_ = types.items()
+        raise ArtifactError(
+            f"tensor '{first}' is {one} and '{second}' is {other}: convert the whole model, such as with model.float()"
+        )
+    return known[next(iter(types))] if types else "float32"
+
+
+def require_finite(tensors: Mapping[str, Tensor], whose: str) -> None:
+    """Checks that weights and statistics are numbers.
+
+    Raises:
+        ArtifactError: one holds NaN or infinity.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ArtifactError(
+                f"{whose}: tensor {shown(name)} holds NaN or infinity, so the model has diverged: train it again with "
+                "a lower learning rate, or take an earlier checkpoint"
+            )
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> VAE:
@@ -110,22 +188,23 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 
 def _load(folder: Path, device: torch.device | str) -> VAE:
     """The model of an artifact folder."""
-    stored = read_config(folder)
-    try:
-        model = VAE(stored.model)
-    except (ConfigError, ShapeError) as error:
-        raise ArtifactError(
-            f"{folder / CONFIG}: describes no model that this version can build ({brief(error)})"
-        ) from error
-    expected = model.state_dict()
-    tensors = read_tensors(folder / WEIGHTS, stored.sha256)
-    for name, wanted in expected.items():
-        if name not in tensors or tensors[name].shape != wanted.shape:
+    stored, weights = read_config(folder), folder / WEIGHTS
+    # Opened at once: a model that replaces this one does not change what was opened.
+    with _opened(weights, stored.sha256) as file:
+        try:
+            model = VAE(stored.model)
+        except (ConfigError, ShapeError) as error:
             raise ArtifactError(
-                f"{folder / WEIGHTS}: tensor '{name}' is missing or has not the shape {shape_text(wanted.shape)}"
-            )
-    if len(tensors) != len(expected):
-        raise ArtifactError(f"{folder / WEIGHTS}: holds tensors that the model does not have")
+                f"{folder / CONFIG}: describes no model that this version can build ({brief(error)})"
+            ) from error
+        model.to(_PRECISIONS[stored.dtype])
+        expected = model.state_dict()
+        if missing := expected.keys() - stored.sha256.keys():
+            raise ArtifactError(f"{weights}: tensor {shown(min(missing))} is missing")
+        if stored.sha256.keys() - expected.keys():
+            raise ArtifactError(f"{weights}: holds tensors that the model does not have")
+        tensors = _checked(file, weights, stored.sha256, expected)
+    require_finite(tensors, str(weights))
     model.load_state_dict(tensors, assign=True)
     model.metadata = stored.metadata
     for parameter in model.parameters():
@@ -141,7 +220,9 @@ def read_config(path: str | Path) -> Stored:
     """
     config = find(Path(path)) / CONFIG
     try:
-        return parse(Stored, read_sealed(config, FORMAT), "its content")
+        stored = parse(Stored, read_sealed(config, FORMAT), "its content")
+        parse(Metadata, stored.metadata, "its metadata")
+        return stored
     except ConfigError as error:
         raise ArtifactError(f"{config}: describes no model that this version can build ({brief(error)})") from error
 
@@ -184,20 +265,62 @@ def read_tensors(path: Path, sha256: Mapping[str, str]) -> dict[str, Tensor]:
     Raises:
         ArtifactError: the file is missing or damaged, or its tensors are not those with these SHA-256.
     """
+    with _opened(path, sha256) as file:
+        return _checked(file, path, sha256)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, sha256: Mapping[str, str]) -> Iterator[Any]:
+    """A safetensors file whose header is no larger than so many tensors need.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
     try:
-        with open_regular(path):
-            pass  # A pipe or a device would be waited for.
+        with open_regular(path) as head:  # A pipe or a device would be waited for.
+            header = int.from_bytes(head.read(8), "little")
+        if header > _HEADER + sum(len(json.dumps(name)) + _HEADER_OF_TENSOR for name in sha256):
+            raise ArtifactError(f"{path}: damaged, or holds more tensors than its description")
         with safe_open(path, framework="pt") as file:
-            # Copies: what is mapped from the file would change with it after it was checked.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # not a mapping
+            yield file
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise ArtifactError(f"{path}: damaged or not a safetensors file ({brief(error)})") from error
+
+
+def _checked(
+    file: Any, path: Path, sha256: Mapping[str, str], expected: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The tensors of an opened file. Types and shapes are compared with `expected` before any of them is read.
+
+    Raises:
+        ArtifactError: they are not those with these SHA-256, or not of these types and shapes.
+    """
+    names = set(file.keys())
+    for name in sorted(names & sha256.keys()):
+        _require_alike(file.get_slice(name), None if expected is None else expected[name], f"{path}: {name}")
+    # Copies: what is mapped from the file would change with it after it was checked.
+    tensors = {name: file.get_tensor(name).clone() for name in sorted(names)}
     for name, tensor in tensors.items():
         if sha256.get(name) != digest(tensor):
             raise ArtifactError(f"{path}: tensor {shown(name)} is damaged: its SHA-256 is not the recorded one")
     if missing := sha256.keys() - tensors.keys():
         raise ArtifactError(f"{path}: tensor {shown(min(missing))} is missing")
     return tensors
+
+
+def _require_alike(stored: Any, expected: Tensor | None, where: str) -> None:
+    """Checks the type and the shape of a tensor in a file.
+
+    Raises:
+        ArtifactError: it has another.
+    """
+    if expected is None:
+        return
+    if stored.get_dtype() != _STORED_TYPES.get(expected.dtype):
+        raise ArtifactError(f"{where}: its type is {stored.get_dtype()}, where {expected.dtype} is needed")
+    if tuple(stored.get_shape()) != tuple(expected.shape):
+        got, wanted = (shape_text(shape) or "a single number" for shape in (stored.get_shape(), expected.shape))
+        raise ArtifactError(f"{where}: has not the shape {wanted}, got {got}")
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:

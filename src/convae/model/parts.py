@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from convae.core.arguments import Named, arguments, named, not_default
 from convae.core.errors import ConfigError, ShapeError
@@ -54,3 +55,40 @@ def stored(registry: Any, written: Named, kind: str) -> dict[str, dict[str, Any]
     name, given = named(written, kind)
     target = registry.get(name)
     return {name.replace("_", "-"): plain(not_default(target, arguments(target, given, kind)))}
+
+
+SWITCHES = {"training", "checkpointing", "rows", "synchronised", "counted"}
+"""What may be set on a module without changing what its description says."""
+Layout = dict[str, tuple[type[nn.Module], dict[str, Any]]]
+
+
+def layout(model: nn.Module) -> Layout:
+    """The type of each module inside a model, and the plain values that it was set to."""
+    found: Layout = {}
+    for name, module in model.named_modules():
+        values = {
+            key: value
+            for key, value in vars(module).items()
+            if not key.startswith("_") and key not in SWITCHES and isinstance(value, bool | int | float | str | tuple)
+        }
+        found[name] = (type(module), values if name else {})
+    return found
+
+
+def first_change(before: Layout, after: Layout) -> str | None:
+    """Where two layouts differ first, in words; None where they do not.
+
+    A module whose class was derived from its own is the same: sharding and hooks do that.
+    """
+    for name in [*before, *after]:
+        if name not in after:
+            return f"'{name}' was removed"
+        if name not in before:
+            return f"'{name}' ({after[name][0].__name__}) was added"
+        (kind, values), (new_kind, new_values) = before[name], after[name]
+        if not issubclass(new_kind, kind):
+            return f"'{name}' was exchanged for {new_kind.__name__}"
+        for key in values.keys() | new_values.keys():
+            if values.get(key) != new_values.get(key):
+                return f"{name}.{key} was set to {new_values.get(key)!r}"
+    return None

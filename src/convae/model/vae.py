@@ -44,7 +44,7 @@ from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import Likelihood, LikelihoodHead
 from convae.model.mode import evaluation_mode
 from convae.model.network import Network, count
-from convae.model.parts import classifier, condition, part, stored, stored_condition
+from convae.model.parts import classifier, condition, first_change, layout, part, stored, stored_condition
 
 Logits = Float[Tensor, "batch class"]
 
@@ -112,6 +112,7 @@ class VAE(nn.Module):
                 f"{shape_text(self.input_shape)} with this likelihood needs {shape_text(needed)}"
             )
         self._max_parameters = spec.max_parameters
+        self._as_built = layout(self)
         if count(self) > spec.max_parameters:
             raise ConfigError(
                 f"model '{spec.name}' has {count(self):,} parameters, more than {spec.max_parameters:,}: "
@@ -129,6 +130,8 @@ class VAE(nn.Module):
 
         They may where no layer ties the network to its sizes, as a flatten does.
         """
+        if not isinstance(self.encoder, Network):
+            return None  # a module of somebody else
         layers = [module for module in self.modules() if isinstance(module, Layer)]
         if not all(layer.any_size for layer in layers):
             return None
@@ -168,7 +171,16 @@ class VAE(nn.Module):
 
     @property
     def spec(self) -> Spec:
-        """The description in its stored form: presets and repeats written out."""
+        """The description in its stored form: presets and repeats written out.
+
+        Raises:
+            ConfigError: a module was exchanged or set otherwise after the model was built.
+        """
+        if (changed := first_change(self._as_built, layout(self))) is not None:
+            raise ConfigError(
+                f"model '{self.name}': {changed} since the model was built, so its description is not true and it "
+                "cannot be saved: describe the change (convae.build), or keep model.state_dict() with your own code"
+            )
         return Spec(
             name=self.name,
             input=self.input_shape,

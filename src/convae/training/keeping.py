@@ -7,6 +7,7 @@ from pathlib import Path
 from convae.model.artifact import save
 from convae.training.checkpoint import TrainingState
 from convae.training.experiment import Experiment
+from convae.training.health import not_finite
 
 
 def keep_model(
@@ -25,7 +26,8 @@ def keep_model(
         which: of all models of the run it is, in words.
         figures: what it reaches on the validation images.
     """
-    if not experiment.ranks.first:
+    # What is not finite is told where it is watched; the model that was kept before is worth more.
+    if not experiment.ranks.first or not_finite(experiment.model) is not None:
         return
     model, recipe, names = experiment.model, experiment.recipe, experiment.batches.split.classes
     model.metadata = {
