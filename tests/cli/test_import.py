@@ -25,6 +25,7 @@ def test_published_weights_become_an_artifact(weights: Path, capsys: pytest.Capt
     assert "8 tensors of unused shortcut layers were left out" in told.err
     model = convae.load(out)
     assert model.metadata["imported"]["file"] == "vae.pth"
+    assert model.name == "vae"
     assert model.latent_shape == (2,)
     run("import", weights, "--as", "torch-vae", "--out", out, code=2)
     assert "is there already" in capsys.readouterr().err

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from originals import ImageVAE, TorchVAE, randomise
@@ -13,10 +15,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import convae
-from convae.core.errors import ArtifactError
+from convae.core.errors import ArtifactError, ConfigError
 from convae.interop import IMPORTERS
 from convae.interop.base import Imported
-from convae.model.weights import read_state
+from convae.model.weights import read_state, read_weights
 
 ORIGINALS: list[tuple[str, nn.Module, tuple[int, ...], str]] = [
     ("torch-vae", TorchVAE(3, latent=5, most=16), (3, 64, 64), "10 tensors of unused shortcut layers"),
@@ -78,7 +80,7 @@ def write(path: Path, content: object) -> Path:
         (pickle.dumps(Bad()), "reading it would run code"),
         (b"", "weights.pth"),
         (b"not a checkpoint", "weights.pth"),
-        (b"junk", "weights.pth: damaged"),
+        (b"junk", "weights.pth: truncated, damaged"),
         ([torch.zeros(2)], "not a dictionary of tensors"),
         ({"epoch": 3}, "not a dictionary of tensors"),
         ({}, "not a dictionary of tensors"),
@@ -140,3 +142,62 @@ def test_a_tensor_of_a_wrong_shape_is_refused_by_a_sentence_wherever_it_is(name:
             if wrong.shape != tensor.shape and not (tensor.ndim == 1 and len(tensor) == 1):
                 with pytest.raises(ArtifactError, match=f"not the weights of {name}"):
                     IMPORTERS.get(name)({**state, key: wrong})
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "model.", "module.net."])
+def test_what_wrappers_put_in_front_of_names_is_taken_off_and_said(prefix: str, tmp_path: Path) -> None:
+    plain = TorchVAE(1, 2, 8).state_dict()
+    state, notes = read_weights(write(tmp_path / "w.pth", {prefix + name: value for name, value in plain.items()}))
+    assert state.keys() == plain.keys()
+    assert f"'{prefix}'" in " ".join(notes)
+
+
+@pytest.mark.parametrize("place", ["state_dict", "model_state_dict", "model", "net", "ema", "checkpoint.state_dict"])
+def test_weights_are_found_under_usual_keys_and_the_key_is_said(place: str, tmp_path: Path) -> None:
+    plain = TorchVAE(1, 2, 8).state_dict()
+    content: Any = {f"module.{name}": value for name, value in plain.items()}
+    for key in reversed(place.split(".")):
+        content = {key: content}
+    content |= {"epoch": 3, "optimizer_state_dict": {"state": {0: {"exp_avg": torch.zeros(2)}}}}
+    state, notes = read_weights(write(tmp_path / "w.pth", content))
+    assert state.keys() == plain.keys()
+    assert f"'{place}'" in " ".join(notes)
+
+
+def test_several_models_in_one_file_are_named_and_one_is_chosen(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.pth", {"model": {"a": torch.zeros(1)}, "ema": {"a": torch.ones(1)}})
+    with pytest.raises(ConfigError, match=r"--key.*'model'.*'ema'"):
+        read_weights(path)
+    assert read_weights(path, "ema")[0]["a"] == 1
+    with pytest.raises(ConfigError, match="'model'"):
+        read_weights(path, "nothing")
+
+
+@pytest.mark.parametrize(("beside", "named"), [(argparse.Namespace(lr=1), "Namespace"), (np.float64(1.5), "scalar")])
+def test_what_needs_code_is_named_with_the_way_out(beside: Any, named: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "w.pth", {"state_dict": TorchVAE(1, 2, 8).state_dict(), "args": beside})
+    with pytest.raises(ArtifactError, match=rf"{named}.*torch\.save\(model\.state_dict\(\)"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("left", [0, 1, 30, 300, -900, -1])
+def test_a_truncated_file_is_called_that(left: int, tmp_path: Path) -> None:
+    path = write(tmp_path / "w.pth", TorchVAE(1, 2, 8).state_dict())
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(ArtifactError, match=r"w\.pth: .*(truncated|empty|damaged)") as caught:
+        read_weights(path)
+    assert "Invalid argument" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value: float) -> None:
+    state = TorchVAE(1, 2, 8).state_dict()
+    state["encoder.conv1.weight"].fill_(value)
+    with pytest.raises(ArtifactError, match="NaN or infinity"):
+        IMPORTERS.get("torch-vae")(state)
+
+
+def test_whole_numbers_are_no_weights() -> None:
+    state = {key: value.long() for key, value in TorchVAE(1, 2, 8).state_dict().items()}
+    with pytest.raises(ArtifactError, match="needs floats"):
+        IMPORTERS.get("torch-vae")(state)

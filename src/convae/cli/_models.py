@@ -87,11 +87,14 @@ def open_images(
     """
     from convae.core.config import parse
     from convae.data import DataConfig, open_data_set
+    from convae.data.permission import require_permission
     from convae.data.provenance import is_same_source, with_reading_options
 
     trained: dict[str, Any] = dict(model.metadata.get("data", {}))
     if data is None and "source" not in trained:
         raise ConfigError("the model does not say what it was trained on: give --data")
+    if data is None and "run" not in model.metadata:
+        trained = require_permission(trained)
     config = {**trained, "channels": model.input_shape[0], "size": model.input_shape[1:]}
     if data_dir is not None:
         config["dir"] = data_dir

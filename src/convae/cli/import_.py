@@ -17,6 +17,9 @@ def import_(
     file: Annotated[Path, typer.Argument(help="A file of weights: .pth, .pt or .safetensors.", show_default=False)],
     form: Annotated[str, typer.Option("--as", help="What wrote it: torch-vae or image-vae.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for the model.", show_default=False)],
+    key: Annotated[
+        str | None, typer.Option(help="Where the weights are in a checkpoint of several models.", show_default=False)
+    ] = None,
     force: Force = False,
 ) -> None:
     """Turn published weights of another project into a model; nothing in the file is run.
@@ -25,23 +28,25 @@ def import_(
     """
     from convae.cli._screen import notes, wrote
     from convae.core.errors import ArtifactError, OutputError
-    from convae.core.names import shape_text
+    from convae.core.names import printable, shape_text
     from convae.interop import IMPORTERS
     from convae.model.artifact import save
-    from convae.model.weights import read_state
+    from convae.model.weights import read_weights
 
     importer = IMPORTERS.get(form)
     if out.exists() and not force:
         raise OutputError(f"{out}: is there already; give another --out, or --force to overwrite")
-    state = read_state(file)
+    state, found = read_weights(file, key)
     try:
         imported = importer(state)
     except ArtifactError as error:
         raise ArtifactError(f"{file}: {error}") from error
     model = imported.model
-    model.metadata = {"imported": {"file": file.name, "as": form, "notes": imported.notes}}
+    told = [*found, *imported.notes]
+    model.name = printable(file.stem) or model.name
+    model.metadata = {"imported": {"file": printable(file.name), "as": form, "notes": told}}
     save(model, out)
-    for note in imported.notes:
+    for note in told:
         notes.print(note)
     notes.print(f"{model.name}: input {shape_text(model.input_shape)}, latent {shape_text(model.latent_shape)}")
     wrote(out)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convae.core.errors import ArtifactError
 from convae.core.names import shape_text, shown
+from convae.model.artifact import require_finite
 from convae.model.spec import resolve
 from convae.model.vae import VAE
 from convae.model.weights import State
@@ -33,14 +34,19 @@ def filled(spec: Mapping[str, Any], names: Mapping[str, Tensor], name: str) -> V
     """A model of a description with these tensors under its own names, in evaluation mode.
 
     Raises:
-        ArtifactError: a tensor has not the shape that the description gives it.
+        ArtifactError: a tensor has not the shape that the description gives it, or is not of finite floats.
     """
     model = VAE(resolve(spec))
     for key, wanted in model.state_dict().items():
         if key not in names or names[key].shape != wanted.shape:
             got = shape_text(names[key].shape) if key in names else "nothing"
             raise ArtifactError(f"not the weights of {name}: {key} needs {shape_text(wanted.shape)}, got {got}")
-    model.load_state_dict({key: tensor.detach().clone().float() for key, tensor in names.items()}, assign=True)
+    kinds = {key: tensor.dtype for key, tensor in names.items() if not tensor.dtype.is_floating_point}
+    for key, kind in kinds.items():
+        raise ArtifactError(f"not the weights of {name}: {key} needs floats, got {kind}")
+    tensors = {key: tensor.detach().clone().float() for key, tensor in names.items()}
+    require_finite(tensors, f"the weights of {name}")
+    model.load_state_dict(tensors, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.eval()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import pickle
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +15,108 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from convae.core.errors import ArtifactError
+from convae.core.errors import ArtifactError, ConfigError
+from convae.core.files import open_regular
 from convae.core.names import shape_text, shown
 
 State = dict[str, Tensor]
 
 
 def read_state(path: Path) -> State:
-    """The tensors of a PyTorch or safetensors file; nothing in it is run.
+    """The tensors of a PyTorch or safetensors file, as `read_weights` finds them."""
+    return read_weights(path)[0]
+
+
+def read_weights(path: Path, key: str | None = None) -> tuple[State, list[str]]:
+    """The tensors of a PyTorch or safetensors file, and sentences on where they were; nothing in the file is run.
+
+    A dictionary of tensors inside a checkpoint is found under the usual keys, and what wrappers put in front of all
+    names (`module.` of DataParallel, `_orig_mod.` of torch.compile) is taken off.
+
+    Args:
+        path: the file.
+        key: under which the tensors are, where there are several dictionaries of them; dots lead deeper.
 
     Raises:
         ArtifactError: the file is missing or damaged, needs code to be read, or holds something other than tensors.
+        ConfigError: there are several dictionaries of tensors, or none under `key`.
     """
+    found = _read(path)
+    states = dict(_states(found, ""))
+    if not states:
+        raise ArtifactError(f"{path}: holds {shown(type(found).__name__)} and not a dictionary of tensors. {_HOW_TO}")
+    usual = [name for name in states if name.rpartition(".")[2] in _KEYS] or list(states)
+    if key is None and len(usual) > 1:
+        raise ConfigError(f"{path}: holds several models: {_choices(states)}")
+    chosen = usual[0] if key is None else key
+    if chosen not in states:
+        raise ConfigError(f"{path}: holds no tensors under '{key}': {_choices(states)}")
+    state, prefix = _without_wrappers(states[chosen])
+    notes = [f"the tensors under '{chosen}' were taken"] if chosen else []
+    return state, notes + ([f"'{prefix}' was taken off the names of all tensors"] if prefix else [])
+
+
+_EMA = ("ema", "model_ema", "ema_state_dict")
+_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "vae", "weights", "params", "module", *_EMA)
+"""Names under which training scripts store the tensors of a model, rather than those of an optimizer."""
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.", "vae.")
+"""What stands in front of all names when a model was saved inside a wrapper."""
+_DEPTH = 3
+_HOW_TO = "Save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
+
+
+def _read(path: Path) -> Any:
+    """What a file holds, made of tensors, containers, numbers and texts."""
     try:
+        with open_regular(path) as file:
+            size = file.seek(0, 2)
+        if not size:
+            raise ArtifactError(f"{path}: is empty")
         if path.suffix == ".safetensors":
-            found: Any = load_file(path)
-        else:
-            with warnings.catch_warnings():
-                # It warns of pickles of unusual kinds, and then refuses them or reads tensors all the same.
-                warnings.simplefilter("ignore")
-                found = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path)
+        with warnings.catch_warnings():
+            # It warns of pickles of unusual kinds, and then refuses them or reads tensors all the same.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except ArtifactError:
+        raise
     except OSError as error:
+        if error.errno == errno.EINVAL:  # what torch's reader says of a file that ends too soon
+            raise ArtifactError(f"{path}: is truncated or damaged: copy or download it again") from error
         raise ArtifactError(f"{path}: cannot be read ({error.strerror or error})") from error
     except pickle.UnpicklingError as error:
-        raise ArtifactError(
-            f"{path}: is no file of plain tensors; it is damaged, or reading it would run code, which is never done"
-        ) from error
+        wanted = re.search(r"global: GLOBAL ([\w.]+)", str(error))
+        what = f"holds {wanted[1]}" if wanted else "is damaged or holds more than tensors"
+        raise ArtifactError(f"{path}: {what}: reading it would run code, which is never done. {_HOW_TO}") from error
     except Exception as error:
         # There is no end to what a damaged pickle makes its reader raise.
-        raise ArtifactError(f"{path}: damaged or not a file of weights") from error
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ArtifactError(f"{path}: holds {shown(type(found).__name__)} and not a dictionary of tensors")
-    return {str(name): tensor for name, tensor in found.items()}
+        raise ArtifactError(f"{path}: truncated, damaged or no file of weights: download it again") from error
+
+
+def _states(found: Any, path: str, depth: int = 0) -> Iterator[tuple[str, State]]:
+    """The dictionaries of tensors in what was read, by the keys that lead to them."""
+    if not isinstance(found, Mapping) or not found or depth > _DEPTH:
+        return
+    if all(isinstance(value, Tensor) for value in found.values()):
+        yield path, {str(name): tensor for name, tensor in found.items()}
+        return
+    for key, value in found.items():
+        if isinstance(key, str) and "optim" not in key.lower():
+            yield from _states(value, f"{path}.{key}" if path else key, depth + 1)
+
+
+def _without_wrappers(state: State) -> tuple[State, str]:
+    """The tensors without what wrappers put in front of all names, one inside the other; and what that was."""
+    prefix = ""
+    while own := next((own for own in _WRAPPERS if all(name.startswith(prefix + own) for name in state)), None):
+        prefix += own
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}, prefix
+
+
+def _choices(states: Mapping[str, State]) -> str:
+    """How to name one of several dictionaries of tensors."""
+    named = ", ".join(f"'{name}' ({len(state)} tensors)" for name, state in states.items())
+    return f"choose one with --key: {named}" if states else "it holds no dictionary of tensors"
 
 
 def sha256_of(path: Path) -> str:

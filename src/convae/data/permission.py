@@ -1,0 +1,47 @@
+"""What the data that an artifact names may be without a word of the person who opens it."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from convae.core.arguments import named
+from convae.core.errors import ConfigError
+from convae.core.names import printable, shown
+from convae.data.sources import SOURCES
+
+_REMOTE = {"hugging-face"}
+"""Data sets that whoever describes them chooses on the network."""
+
+
+def require_permission(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data that an artifact names, if it is a data set that convae knows; it is looked for where data sets lie.
+
+    An artifact may come from anybody: nothing is downloaded, and no path is read, because of what stands in it.
+
+    Args:
+        data: the configuration of the data in the artifact.
+
+    Raises:
+        ConfigError: the source is a path, or a data set somewhere on the network.
+    """
+    given: Any = data.get("source")
+    is_mapping = isinstance(given, dict) and all(isinstance(value, dict | None) for value in given.values())
+    if not isinstance(given, str) and not is_mapping:
+        raise ConfigError("the model does not say what it was trained on: give --data")
+    name, options = named(given, "the artifact's data.source")
+    if name not in SOURCES or name in _REMOTE or _has_path(SOURCES.get(name), options):
+        text = printable(given if isinstance(given, str) else shown(given))
+        raise ConfigError(
+            f"the model names its data, {text}, which an artifact cannot have read or downloaded by itself: "
+            f"give --data, such as --data '{text}' for the same"
+        )
+    return {**data, "dir": None, "download": False}
+
+
+def _has_path(source: Any, options: Mapping[str, Any]) -> bool:
+    """Whether one of a source's options is a path."""
+    hints = typing.get_type_hints(source.__init__)
+    return any(Path in (hints.get(name), *typing.get_args(hints.get(name))) for name in options)
