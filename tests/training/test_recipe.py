@@ -164,7 +164,7 @@ def test_a_preset_in_place_of_a_recipe_is_told_apart() -> None:
     ("option", "path"),
     [
         ("size=64", "data.size"),
-        ("kl.weight=4", "objective.kl"),
+        ("kl.weight=4", "objective.kl.weight"),
         ("lr=1e-3", "training.optimizer.lr"),
         ("latent=4", "model.latent"),
         ("epochz=3", "training.epochs"),

@@ -8,7 +8,7 @@ import os
 import re
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticKnownError
@@ -42,6 +42,8 @@ class Config(BaseModel):
     """Base of every configuration: immutable, unknown keys forbidden, `true` and `false` no numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    other_names: ClassVar[Mapping[str, str]] = {}
+    """Paths of keys that people know by another name."""
 
     @classmethod
     def paths(cls) -> list[str]:
@@ -176,9 +178,11 @@ def _fault(model: type[Config], path: str, faults: list[Any]) -> str:
     fault = faults[0]
     location = fault["loc"]
     if fault["type"] == "extra_forbidden":
-        choices, key = _keys(model, location[:-1]), str(location[-1])
-        elsewhere = {each.rpartition(".")[2]: each for each in reversed(model.paths())}
+        choices, key = _keys(model, location[:-1]), str(location[-1]).replace("-", "_")
+        elsewhere = {each.rpartition(".")[2]: each for each in reversed(model.paths())} | dict(model.other_names)
         match = elsewhere.get(key) or nearest(key, choices) or elsewhere.get(nearest(key, elsewhere) or "")
+        if match and isinstance(given := fault.get("input"), Mapping) and len(given) == 1 and match not in choices:
+            match = f"{match}.{next(iter(given))}"
         hint = f"did you mean '{match}'?" if match else f"choose from {', '.join(choices) or 'nothing'}"
         return f"unknown key '{path}': {hint}"
     if fault["type"] == "missing":

@@ -66,13 +66,13 @@ class WorkBar:
         self._task: TaskID | None = None
         self._what = ""
         self._began = 0.0
-        self._printed = 0.0
+        self._next_line = 0.0
 
     def __call__(self, done: int, total: int, what: str) -> None:
         """`done` of `total` units of `what` are finished."""
         now = time.monotonic()
         if what != self._what:
-            self._what, self._began = what, now
+            self._what, self._began, self._next_line = what, now, now
             if self._task is not None:
                 self._bar.remove_task(self._task)
                 self._task = None
@@ -81,9 +81,10 @@ class WorkBar:
             return
         show_notes()
         if not has_viewer():
-            if now - self._printed >= INTERVAL:
-                self._printed = now
-                notes.print(f"{what}: {done:,} of {total:,}", soft_wrap=True)
+            if now >= self._next_line:
+                self._next_line = now + INTERVAL
+                left = f", {duration(seconds * (total - done) / done)} left" if done and seconds else ""
+                notes.print(f"{what}: {done:,} of {total:,}{left}", soft_wrap=True)
             return
         if self._task is None:
             self._bar.start()

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from convae.training.run import Run, resume, train
+from convae.training.trainer import Observer
 
-__all__ = ["Run", "resume", "train"]
+__all__ = ["Observer", "Run", "resume", "train"]

@@ -26,6 +26,7 @@ from convae.model.build import build
 from convae.model.layers.batch_norm import BatchNorm
 from convae.model.spec import resolve
 from convae.model.vae import VAE
+from convae.training.defaults import with_length, with_likelihood
 from convae.training.distributed import Ranks
 from convae.training.freezing import Frozen
 from convae.training.labels import hide
@@ -51,6 +52,7 @@ class Experiment:
         device: where the model is.
         ranks: the processes that train together; each has all of this, and its part of each batch.
         start: the saved model that a new run begins with, in the first process; None for random weights.
+        notes: what was chosen by the data, a sentence each.
     """
 
     recipe: Recipe
@@ -62,6 +64,7 @@ class Experiment:
     device: torch.device
     ranks: Ranks
     start: Start | None = None
+    notes: tuple[str, ...] = ()
 
     def iterate(self, epoch: int, start: int) -> Iterator[Batch]:
         """The training batches of an epoch from the step `start` on."""
@@ -106,6 +109,9 @@ def experiment(
     told = progress if ranks.first else None
     recipe, data_set, validation = ranks.one_first(lambda: _with_data(recipe, told))
     split = data_set.split("train")
+    chosen_by_data: list[str] = []
+    if is_new:
+        recipe = with_likelihood(recipe, split, chosen_by_data)
     model = prepared(recipe, where)
     ranks.all(lambda: [each.tensors(model) for each in started])
     for each in started:
@@ -117,6 +123,8 @@ def experiment(
             validation.labels, f"the validation part of {validation.source} (data.validation=0 does without)"
         )
     batches = Batches(split, recipe.training.batch_size, recipe.training.seed, labels=labels, part=part)
+    if is_new:
+        recipe = with_length(recipe, batches.steps_per_epoch, chosen_by_data)
     stages = plan(recipe, batches.steps_per_epoch, encoder_layers)
     for number, stage in enumerate(stages.stages):
         Frozen(model, stage.freeze, f"stages.{number}.freeze")
@@ -131,6 +139,7 @@ def experiment(
         device=where,
         ranks=ranks,
         start=started[0] if started else None,
+        notes=tuple(chosen_by_data),
     )
     _tried(made)
     if recipe.training.shard and ranks.count > 1:
@@ -145,24 +154,47 @@ def _check_description(recipe: Recipe) -> None:
         ConvaeError: something is wrong with them; all faults in one message.
     """
     faults: list[ConvaeError] = []
-    for check in (lambda: plan(recipe, 1, encoder_layers), lambda: _check_model(recipe)):
-        try:
-            check()
-        except ConvaeError as error:
-            faults.append(error)
+    stages = model = None
+    try:
+        stages = plan(recipe, 1, encoder_layers)
+    except ConvaeError as error:
+        faults.append(error)
+    try:
+        model = _check_model(recipe)
+    except ConvaeError as error:
+        faults.append(error)
     if faults:
         raise type(faults[0])("; ".join(map(str, faults))) from faults[0]
+    if model is not None and stages is not None:
+        _check_terms(model, stages)
 
 
-def _check_model(recipe: Recipe) -> None:
-    """Builds the network for the input that is known, or for some input; whether shapes fit is then seen later."""
+def _check_model(recipe: Recipe) -> VAE | None:
+    """The network for the input that is known, or for some input; None where its shapes are seen with the data."""
     model = dict(recipe.model)
     if not {"input", "preset", "encode"} & set(model):
         model["input"] = [recipe.data.channels or 3, *(recipe.data.size or (64, 64))]
     if "encode" in model and "input" not in model:
-        return
+        return None
     with contextlib.suppress(ShapeError):
-        VAE(resolve(model))
+        return VAE(resolve(model))
+    return None
+
+
+def _check_terms(model: VAE, stages: Plan) -> None:
+    """Checks that every stage has the terms without which the bottleneck cannot be trained.
+
+    Raises:
+        ConfigError: one is missing.
+    """
+    for stage in stages.stages:
+        for term in model.bottleneck.needs:
+            if term not in stage.objective.units:
+                given = "".join(f", {name}: {0.25 if name == 'commitment' else 1}" for name in model.bottleneck.needs)
+                raise ConfigError(
+                    f"objective: this bottleneck cannot be trained without the term {term}: give "
+                    f"'objective={{reconstruction: 1{given}}}'"
+                )
 
 
 def _started(recipe: Recipe, given: VAE | None, started: list[Start]) -> Recipe:
@@ -225,19 +257,11 @@ def _tried(made: Experiment) -> None:
         ConfigError: the model or the data has not what a term needs; the message names the term.
         ShapeError: the images have not the size that a term needs.
     """
+    _check_terms(made.model, made.plan)
     made.model.eval()
     batch = next(in_order(made.batches.split, 2, made.device))
     began: list[int] = []
     for stage, begin in zip(made.plan.stages, made.plan.began(), strict=True):
-        for term in made.model.bottleneck.needs:
-            if term not in stage.objective.units:
-                given = "".join(
-                    f", {name}: {0.25 if name == 'commitment' else 1}" for name in made.model.bottleneck.needs
-                )
-                raise ConfigError(
-                    f"objective: this bottleneck cannot be trained without the term {term}: give "
-                    f"'objective={{reconstruction: 1{given}}}'"
-                )
         began.append(begin)
         output = made.model(batch.images, torch_generator(0, "trial"), batch.labels)
         if isinstance(output.posterior, CodedLike) and made.recipe.training.temperature != 1:

@@ -24,7 +24,9 @@ from convae.training.recipe import OptimizerConfig, PlateauConfig, Recipe, Stage
 from convae.training.stage_objective import Clocks, StageObjective
 
 EPOCHS = 10
-"""Passes through the training images, where a recipe does not say."""
+"""Passes through the training images, where a recipe does not say how long it takes, and …"""
+LEAST_STEPS = 1000
+"""… the steps that a new run then takes at least: few images need more passes."""
 
 MOMENTS = 256
 """Of a stage, at which its schedules are looked at before it begins."""

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import AfterValidator, Field, model_validator
@@ -61,7 +61,7 @@ class TrainingConfig(Config):
     """How long, how fast and how watched."""
 
     epochs: Positive | None = None
-    """Passes through the training images; 10 where nothing else says how long."""
+    """Passes through the training images. Where nothing says how long: 10, or as many as make 1,000 steps."""
     steps: Positive | None = None
     """Stop after so many steps instead."""
     minutes: PositiveFloat | None = None
@@ -171,6 +171,13 @@ class StartConfig(Config):
 
 class Recipe(Config):
     """A whole experiment."""
+
+    other_names: ClassVar[Mapping[str, str]] = {
+        "beta": "objective.kl.weight",
+        "learning_rate": "training.optimizer.lr",
+        "gpu": "training.device",
+        "image_size": "data.size",
+    }
 
     name: Annotated[str, AfterValidator(check_name)] | None = None
     """What the run is called, and its folder in `runs/`."""

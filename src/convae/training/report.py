@@ -26,6 +26,10 @@ _NOT_TERMS = {"split", "step", "epoch", "total", "total_at_end", "lr", "gradient
 """What a row of the log holds beside the terms."""
 _BESIDE_METRICS = 60
 """Characters that the bar of a training takes beside its metrics."""
+_FIRST_LINE = 5.0
+"""Seconds of training before the first line on progress in a log."""
+_LONG_WAIT = 0.05
+"""Fraction of the time spent waiting for data above which it is worth a sentence."""
 
 
 class TrainingReport(Observer):
@@ -41,7 +45,8 @@ class TrainingReport(Observer):
         self._before = before
         self._bar = progress_bar(TextColumn("{task.fields[metrics]}"))
         self._task: TaskID | None = None
-        self._began = self._printed = time.monotonic()
+        self._began = time.monotonic()
+        self._next_line = 0.0
         self._first = 0
         self._metrics = ""
         self._trainer: Trainer | None = None
@@ -56,11 +61,16 @@ class TrainingReport(Observer):
         held_out = f", {len(made.validation):,} for validation" if made.validation is not None else ""
         ranks = f" × {made.ranks.count} processes" if made.ranks.count > 1 else ""
         self._say(f"run {trainer.folder.path}")
-        self._say(f"{len(split):,} training images {shape_text(split.shape)}{held_out}")
+        self._say(f"data {split.source}: {len(split):,} training images {shape_text(split.shape)}{held_out}")
+        likelihood = type(model.head).__name__.lower()
         self._say(
-            f"model {model.name}: {_millions(count(model))} parameters, latent {shape_text(model.latent_shape)}; "
-            f"{made.device.type}{ranks}, {options.precision}; "
-            f"{made.batches.steps_per_epoch:,} steps per epoch, {trainer.total_steps:,} steps"
+            f"model {model.name}: {_millions(count(model))} parameters, latent {shape_text(model.latent_shape)}, "
+            f"{likelihood} likelihood"
+        )
+        continuing = f"; continuing after step {trainer.state.step:,}" if trainer.state.step else ""
+        self._say(
+            f"{made.device.type}{ranks}, {options.precision}: {self._epochs():,} epochs of "
+            f"{made.batches.steps_per_epoch:,} steps, {options.batch_size} images a step{continuing}"
         )
         if split.skipped:
             path, reason = split.skipped[0]
@@ -69,7 +79,7 @@ class TrainingReport(Observer):
                 f"(all are listed in {split.folder / 'skipped.csv'})"
             )
         self._first, self._began = trainer.state.step, time.monotonic()
-        self._printed = self._began
+        self._next_line = self._began + _FIRST_LINE
         if has_viewer():
             self._bar.start()
             self._task = self._bar.add_task("training", total=trainer.total_steps, completed=self._first, metrics="")
@@ -83,10 +93,9 @@ class TrainingReport(Observer):
                 metrics = metrics.partition(" (")[0]
             where = self._epoch(step)
             self._bar.update(self._task, completed=step, total=trainer.total_steps, metrics=metrics, description=where)
-        elif now - self._printed >= console.INTERVAL:
-            self._printed = now
-            metrics = self._metrics.partition(" (")[0]
-            told = [f"step {step:,} of {trainer.total_steps:,} ({self._epoch(step)})", metrics]
+        elif now >= self._next_line and trainer.stopped:
+            self._next_line = now + console.INTERVAL
+            told = [f"{self._epoch(step)}, step {step:,} of {trainer.total_steps:,}", self._metrics.partition(" (")[0]]
             self._say(", ".join(filter(None, [*told, f"{self._rate(trainer):,.0f} images/s", self._left(trainer)])))
 
     def logged(self, row: dict[str, Any]) -> None:
@@ -95,12 +104,10 @@ class TrainingReport(Observer):
         if row["split"] == "train":
             self._metrics = metrics
             return
-        trainer = self._trainer
-        left = "" if trainer is None or self._task is not None else f"; {self._left(trainer)}"
-        epoch = row["epoch"]
-        is_whole = abs(epoch - round(epoch)) < 1e-4
-        where = f"epoch {epoch:.0f}{self._of_epochs()}" if is_whole else f"step {row['step']:,} (epoch {epoch:.2f})"
-        self._say(f"{where}: validation {metrics}{left}")
+        left = "" if self._trainer is None else f"; {self._left(self._trainer)}"
+        step = row["step"]
+        place = f", step {step:,}" if step % self._per_epoch() else ""
+        self._say(f"{self._epoch(step)}{place}: validation {metrics}{left}")
 
     def noted(self, sentence: str) -> None:
         """Prints it above the bar."""
@@ -114,11 +121,9 @@ class TrainingReport(Observer):
             self._task = None
         seconds = time.monotonic() - self._began
         if done := trainer.state.step - self._first:
-            waited = trainer.experiment.batches.waited / seconds
-            self._say(
-                f"{done:,} steps in {duration(seconds)}: {self._rate(trainer):,.0f} images/s, validation and pictures "
-                f"included; {waited:.1%} of the time waiting for data"
-            )
+            self._say(f"{done:,} steps in {duration(seconds)}, {self._rate(trainer):,.0f} images/s")
+            if (waited := trainer.experiment.batches.waited / seconds) > _LONG_WAIT:
+                self._say(f"{waited:.0%} of the time was spent waiting for data")
 
     def _say(self, sentence: str, style: str | None = None) -> None:
         console.notes.print(sentence, soft_wrap=True, style=style)
@@ -129,41 +134,48 @@ class TrainingReport(Observer):
         return (trainer.state.step - self._first) * trainer.experiment.batches.batch_size / seconds
 
     def _left(self, trainer: Trainer) -> str:
-        """The time that is left, if the steps to come take as long as those before."""
+        """The time so far, and what is left at this speed, or of `training.minutes`."""
         done, seconds = trainer.state.step - self._first, time.monotonic() - self._began
-        rest = trainer.total_steps - trainer.state.step
-        return f"{duration(seconds / done * rest)} left" if done and rest else f"after {duration(seconds)}"
+        rest, minutes = trainer.total_steps - trainer.state.step, trainer.experiment.recipe.training.minutes
+        if not done or not rest:
+            return f"after {duration(seconds)}"
+        left = seconds / done * rest
+        left = left if minutes is None else max(0.0, min(left, 60 * minutes - seconds))
+        return f"after {duration(seconds)}, {duration(left)} left"
 
     def _epoch(self, step: int) -> str:
-        """The running epoch, of how many."""
-        per_epoch = self._per_epoch()
-        return f"epoch {max(1, -(-step // per_epoch))}{self._of_epochs()}"
+        """The running epoch, of how many, and its stage where there are several."""
+        trainer = self._trainer
+        stage = f"{trainer.stage.name}, " if trainer and len(trainer.experiment.plan.stages) > 1 else ""
+        return f"{stage}epoch {max(1, -(-step // self._per_epoch())):,} of {self._epochs():,}"
 
-    def _of_epochs(self) -> str:
-        """How many epochs there are in all; nothing where the training is no whole number of them."""
-        if self._trainer is None:
-            return ""
-        total = self._trainer.total_steps / self._per_epoch()
-        return f" of {total:.0f}" if total == round(total) else ""
+    def _epochs(self) -> int:
+        """Epochs of the whole training, one that is not trained to its end among them."""
+        return 1 if self._trainer is None else -(-self._trainer.total_steps // self._per_epoch())
 
     def _per_epoch(self) -> int:
         return 1 if self._trainer is None else self._trainer.experiment.batches.steps_per_epoch
 
 
 def report_end(run: Run) -> None:
-    """Says where the best model and the pictures are, and what to try next."""
-    if run.best and run.best_step is not None:
-        rows = [row for row in run.metrics if row["split"] == "validation" and row["step"] == run.best_step]
-        epoch = f"epoch {rows[0]['epoch']:.4g}" if rows else f"step {run.best_step:,}"
-        what = f"best model: {epoch}, {run.best['total']:.2f} nats per validation image"
-    else:
-        what = "model"
-    for line in (
-        f"{what}, in {run.path / 'model'}",
-        f"pictures: {run.pictures}",
-        f"try: convae sample {run.path} --out samples, or convae evaluate {run.path}",
-    ):
+    """Says how good the best model is, where it and the pictures are, and what to try next."""
+    lines = [f"best      {_best(run)}"]
+    if any(run.pictures.glob("*.png")):
+        lines.append(f"pictures  {run.pictures}")
+    if (run.path / "model").is_dir():
+        lines += [f"model     {run.path / 'model'}", f"try       convae sample {run.path} --out samples"]
+    for line in lines:
         console.notes.print(line, soft_wrap=True)
+
+
+def _best(run: Run) -> str:
+    """The epoch and the validation metrics of the best model."""
+    if run.best_step is None:
+        return "no model: the metrics of all of them were beyond all sense"
+    rows = [row for row in run.metrics if row["step"] == run.best_step]
+    epoch = f"epoch {rows[-1]['epoch']:.4g}, " if rows else ""
+    metrics = f": {metrics_text(run.best)} per validation image" if "total" in run.best else ""
+    return f"{epoch}step {run.best_step:,}{metrics}"
 
 
 def metrics_text(row: dict[str, Any]) -> str:

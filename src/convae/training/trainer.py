@@ -161,7 +161,7 @@ class Trainer:
 
     def _known(self) -> list[str | None]:
         """What is known of data and model before the first step."""
-        return [*self.experiment.batches.split.notes, _untrained(self.experiment)]
+        return [*self.experiment.batches.split.notes, *self.experiment.notes, _untrained(self.experiment)]
 
     def _begin(self, checkpoint: Checkpoint | None) -> None:
         """Puts everything into the state of a checkpoint; without one, of the beginning, the model being new."""
