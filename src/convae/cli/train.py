@@ -100,9 +100,7 @@ def train(
 
     Ctrl-C stops after the running step and saves; `--resume RUN` continues as if the run had never stopped.
 
-    Example:
-
-    `convae train --data digits`
+    Example: `convae train --data digits`
 
     `convae train --data photos/ --preset resnet --size 64 --minutes 30`
 
