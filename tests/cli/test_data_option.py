@@ -268,3 +268,26 @@ def test_numbers_without_names_are_numbers_of_names_or_names(tmp_path: Path) -> 
     assert matched("a", "b", "c") == ([2, -1, -1], {"5": 1})
     assert matched("5", "9") == ([-1, 0, -1], {"2": 1})
     assert json.loads(json.dumps(match_classes(split, ["9"], extend=True)[0].labels.tolist())) == [1, 2, -1]
+
+
+def test_image_files_are_read_with_the_range_of_the_training_images(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(100, 1000, (6, 8, 8)).astype(np.uint16)
+    (tmp_path / "deep").mkdir()
+    for number, image in enumerate(values):
+        Image.fromarray(image).save(tmp_path / "deep" / f"{number}.png")
+    model = network()
+    model.metadata = {"data": {"source": {"folder": {"path": str(tmp_path / "deep"), "range": [0, 1023]}}}}
+    place = convae.save(model, tmp_path / "model")
+    shutil.copytree(tmp_path / "deep", tmp_path / "other")
+    for name, more in {
+        "by file": [tmp_path / "deep" / "0.png"],
+        "by name": ["0.png", "--split", "all"],
+        "other": ["0.png", "--data", tmp_path / "other"],
+    }.items():
+        run("reconstruct", place, *more, "--out", tmp_path / name)
+    drawn = []
+    for name in ("by file", "by name", "other"):
+        with Image.open(tmp_path / name / "reconstructions.png") as sheet:
+            drawn.append(np.asarray(sheet))
+    assert np.array_equal(drawn[0], drawn[2])
+    assert np.array_equal(drawn[0][-40:], drawn[1][-40:])

@@ -133,13 +133,14 @@ def images_at(split: Split, positions: Sequence[int]) -> Tensor:
 
 def _file(model: VAE, path: Path) -> Tensor:
     """An image file, brought to the model's shape as its training images were."""
-    from convae.data import load_and_preprocess, to_tensor
+    from convae.data import to_tensor
+    from convae.data.provenance import read_like
 
     channels, *sizes = model.input_shape
     if not _pictured(model):
         raise DataError(f"{path}: model '{model.name}' takes no image files: name its images by their position")
-    fit = model.metadata.get("data", {}).get("fit", "crop")
-    return to_tensor(load_and_preprocess(path, sizes, channels=channels, fit=fit))
+    trained = model.metadata.get("data", {})
+    return to_tensor(read_like(path, trained.get("source"), sizes, channels=channels, fit=trained.get("fit", "crop")))
 
 
 def _pictured(model: VAE) -> bool:

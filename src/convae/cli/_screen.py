@@ -7,14 +7,12 @@ from pathlib import Path
 import typer
 
 from convae.core.console import notes, results, work_bar
-from convae.core.notes import show_notes
 
 __all__ = ["notes", "results", "work_bar", "wrote"]
 
 
 def wrote(path: Path, show: bool = False) -> None:
-    """Prints the notes that wait and the path of what was written, and opens it on request."""
-    show_notes()
+    """Prints the path of what was written, and opens it with the system's own program on request."""
     results.print(str(path), soft_wrap=True)
     if show:
         typer.launch(str(path))

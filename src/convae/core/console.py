@@ -33,8 +33,17 @@ class Screen(Console):
         return super().render_str(printable(text), **options)
 
 
+class Results(Screen):
+    """The console of results: what a person should know before reading them comes first, on stderr."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Prints the notes that wait, then the results."""
+        show_notes()
+        super().print(*objects, **options)
+
+
 # A pipe has no width; tables need one. What is printed may hold names that people chose: no brackets mean anything.
-results = Screen(highlight=False, markup=False, width=None if is_terminal(sys.stdout) else 120)
+results = Results(highlight=False, markup=False, width=None if is_terminal(sys.stdout) else 120)
 notes = Screen(stderr=True, highlight=False, markup=False)
 PATIENCE = 2.0
 """Seconds of work before progress is shown."""
