@@ -203,11 +203,11 @@ class Trainer:
                 raise
             folder, size = self.folder.path, self.experiment.batches.batch_size
             kept = steps(self.folder.checkpoints)
-            on = f"`convae train --resume {folder}` then continues from {kept[-1].name}" if kept else "then train anew"
             raise TrainingError(
-                f"out of memory in step {self.state.step}, with batches of {size} images: write training.accumulate or "
-                f"training.checkpointing: true into {folder / 'recipe.yaml'}, and {on}; "
-                f"`convae fit {folder / 'recipe.yaml'}` finds the largest batch size for a new run"
+                f"out of memory in step {self.state.step}, with batches of {size} images: set training.accumulate or "
+                f"training.checkpointing: true in {folder / 'recipe.yaml'}; then `convae train --resume {folder}` "
+                f"continues from {kept[-1].name if kept else 'the beginning'}. `convae fit {folder / 'recipe.yaml'}` "
+                "finds the largest batch size for a new run"
             ) from error
 
     def _epoch(self) -> None:
