@@ -121,7 +121,12 @@ def test_the_training_data_keeps_its_split_however_it_is_named(
     models: dict[str, Path], shapes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(shapes.parent)
-    for named in ([], [shapes.name], [f"./{shapes.name}/"], [f"{{folder: {{path: {shapes.name}, megapixels: 80}}}}"]):
+    for named in (
+        [str(shapes)],
+        [shapes.name],
+        [f"./{shapes.name}/"],
+        [f"{{folder: {{path: {shapes.name}, megapixels: 80}}}}"],
+    ):
         run("evaluate", models["plain"], *[word for name in named for word in ("--data", name)], "--metrics", "mse")
         assert "of 30 images (test)" in capsys.readouterr().err
 
@@ -134,9 +139,9 @@ def table_of(model: Path, out: Path, *more: object) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("kind", ["plain", "conditional", "classifier"])
 def test_labels_of_other_data_are_matched_by_name(
-    kind: str, models: dict[str, Path], part: Path, tmp_path: Path
+    kind: str, models: dict[str, Path], shapes: Path, part: Path, tmp_path: Path
 ) -> None:
-    whole = {row["name"]: row for row in table_of(models[kind], tmp_path / "whole")}
+    whole = {row["name"]: row for row in table_of(models[kind], tmp_path / "whole", "--data", shapes)}
     some = table_of(models[kind], tmp_path / "some", "--data", part)
     assert len(some) == 20
     for row in some:
@@ -169,7 +174,7 @@ def test_a_conditional_model_takes_images_without_labels_as_a_class(
 
 
 def test_images_are_encoded_as_the_class_that_is_said(
-    models: dict[str, Path], flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: dict[str, Path], shapes: Path, flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("one", "seven"):
         run("encode", models["conditional"], "--data", flat, "--label", name, "--out", tmp_path / name)
@@ -178,7 +183,7 @@ def test_images_are_encoded_as_the_class_that_is_said(
     assert seven.labels is not None
     assert (set(one.labels.tolist()), set(seven.labels.tolist())) == ({0}, {1})
     assert not np.allclose(one.mean, seven.mean)
-    run("encode", models["conditional"], "--label", "one", "--out", tmp_path / "own", code=2)
+    run("encode", models["conditional"], "--data", shapes, "--label", "one", "--out", tmp_path / "own", code=2)
     assert "has a label of its own" in capsys.readouterr().err
     run("encode", models["plain"], "--data", flat, "--label", "one", "--out", tmp_path / "own", code=2)
     assert "not conditional" in capsys.readouterr().err
@@ -192,7 +197,8 @@ def test_an_array_is_read_as_the_training_arrays_were(tmp_path: Path, capsys: py
     source = {"path": str(tmp_path / "train.npy"), "channels": "first", "range": [-500, 1500]}
     model.metadata = {"data": {"source": {"arrays": source}}}
     place = convae.save(model, tmp_path / "model")
-    run("encode", place, "--out", tmp_path / "own")
+    trained = json.dumps({"arrays": source})
+    run("encode", place, "--data", trained, "--out", tmp_path / "own")
     run("encode", place, "--data", tmp_path / "more.npy", "--out", tmp_path / "more")
     assert "range [-500, 1500]" in capsys.readouterr().err
     own, more = (read_latents(tmp_path / name)[0].mean for name in ("own", "more"))
@@ -276,12 +282,13 @@ def test_image_files_are_read_with_the_range_of_the_training_images(tmp_path: Pa
     for number, image in enumerate(values):
         Image.fromarray(image).save(tmp_path / "deep" / f"{number}.png")
     model = network()
-    model.metadata = {"data": {"source": {"folder": {"path": str(tmp_path / "deep"), "range": [0, 1023]}}}}
+    source = {"path": str(tmp_path / "deep"), "range": [0, 1023]}
+    model.metadata = {"data": {"source": {"folder": source}}}
     place = convae.save(model, tmp_path / "model")
     shutil.copytree(tmp_path / "deep", tmp_path / "other")
     for name, more in {
         "by file": [tmp_path / "deep" / "0.png"],
-        "by name": ["0.png", "--split", "all"],
+        "by name": ["0.png", "--data", json.dumps({"folder": source}), "--split", "all"],
         "other": ["0.png", "--data", tmp_path / "other"],
     }.items():
         run("reconstruct", place, *more, "--out", tmp_path / name)

@@ -110,12 +110,12 @@ def test_an_artifact_holds_counts_and_hashes_of_each_part(
         kept = model.metadata["splits"][name]
         assert (kept["count"], kept["content_hash"]) == (len(split), split.content_hash)
     convae.save(model, tmp_path / "alone")
-    run("evaluate", tmp_path / "alone", "--metrics", "mse")
+    run("evaluate", tmp_path / "alone", "--data", photos, "--metrics", "mse")
     assert "not those of the training" not in capsys.readouterr().err
     test = open_split(DataConfig(source=str(photos)), "test").keys
     picture(400, photos / test[0])
-    run("evaluate", tmp_path / "alone", "--split", "all", "--metrics", "mse")
+    run("evaluate", tmp_path / "alone", "--data", photos, "--split", "all", "--metrics", "mse")
     capsys.readouterr()
-    run("evaluate", tmp_path / "alone", "--metrics", "mse", "--json", tmp_path / "found.json")
+    run("evaluate", tmp_path / "alone", "--data", photos, "--metrics", "mse", "--json", tmp_path / "found.json")
     assert "test images are not those of the training" in capsys.readouterr().err
     assert json.loads((tmp_path / "found.json").read_text())["protocol"]["data"]["content_hash"]
