@@ -182,3 +182,27 @@ def test_a_folder_in_the_place_of_a_recipe_says_what_it_is_for(
     (tmp_path / "photos" / "recipe.yaml").write_text("data: digits")
     run("train", tmp_path / "photos", code=2)
     assert f"--resume {tmp_path / 'photos'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("train", "--latent-dim", "8"), "--latent?"),
+        (("train", "--learning-rate", "1"), "--lr?"),
+        (("train", "--image-size", "64"), "--size?"),
+        (("train", "--batchsize", "64"), "--batch-size?"),
+        (("train", "--batch_size", "64"), "--batch-size?"),
+        (("train", "--epoch", "3"), "--epochs?"),
+        (("train", "--kl-weight", "3"), "--beta?"),
+        (("train", "--training.epochs", "3"), "key.path=value"),
+        (("train", "--dataset", "mnist"), "--data?"),
+        (("sample", "run", "--n", "3"), "--count?"),
+        (("sample", "run", "--output", "x"), "--out?"),
+        (("presets", "--xyzzy"), "convae presets --help"),
+    ],
+)
+def test_an_unknown_option_is_told_the_right_one(
+    words: tuple[str, ...], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*words, code=2)
+    assert meant in capsys.readouterr().err

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from convae.cli._hints import similar_option
 from convae.cli._streams import steady_streams
 from convae.core.errors import ConvaeError, ToldElsewhereError
 from convae.core.memory import is_out_of_memory
@@ -111,7 +112,7 @@ def _run(arguments: list[str] | None) -> int:
         if type(problem).__name__ == "NoArgsIsHelpError":
             return _USAGE  # the help is printed already
         text = text.replace("Value error, ", "")
-        _say(text[:1].lower() + text[1:].rstrip("."))
+        _say(_unknown_option(problem) or text[:1].lower() + text[1:].rstrip("."))
         return _USAGE
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
@@ -124,6 +125,19 @@ def _run(arguments: list[str] | None) -> int:
         )
         return _USAGE
     return code if isinstance(code, int) else 0
+
+
+def _unknown_option(problem: Any) -> str | None:
+    """A sentence on an option that does not exist; None where the problem is another one."""
+    written, context = getattr(problem, "option_name", None), getattr(problem, "ctx", None)
+    if context is None or written is None or not type(problem).__name__.startswith("NoSuchOption"):
+        return None
+    options = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
+    similar = similar_option(written, options)
+    hint = f"did you mean {similar}?" if similar else f"see {context.command_path} --help"
+    if any("key.path=value" in (getattr(parameter, "metavar", None) or "") for parameter in context.command.params):
+        hint += " Every key of a recipe is written without dashes, as key.path=value"
+    return f"no such option: {written}: {hint}"
 
 
 def _say(sentence: str) -> None:

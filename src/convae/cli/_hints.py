@@ -1,0 +1,44 @@
+"""What an option that does not exist may have meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convae.core.names import nearest
+
+_OTHER_NAMES = {
+    "arch": "--preset",
+    "architecture": "--preset",
+    "cuda": "--device",
+    "dataset": "--data",
+    "dir": "--out",
+    "folder": "--data",
+    "gpu": "--device",
+    "input": "--data",
+    "kl": "--beta",
+    "learning": "--lr",
+    "model": "--preset",
+    "n": "--count",
+    "num": "--count",
+    "output": "--out",
+    "overwrite": "--force",
+    "resolution": "--size",
+    "save": "--out",
+    "z": "--latent",
+}
+"""Words in options of other programs, and what convae calls the same."""
+
+
+def similar_option(written: str, options: Sequence[str]) -> str | None:
+    """The option that was meant by one that does not exist: the same words, another name, or similar letters.
+
+    Args:
+        written: such as `--latent-dim`.
+        options: those that there are.
+    """
+    words = written.lstrip("-").replace("_", "-").split("-")
+    same = [option for option in options if set(option.lstrip("-").split("-")) & set(words)]
+    exact = [option for option in same if option.lstrip("-").split("-") == words]
+    others = [name for word in words if (name := _OTHER_NAMES.get(word)) in options]
+    close = nearest(written.replace("_", "-"), options, cutoff=0.7)
+    return next(iter([*exact, *([close] if close else []), *same, *others]), None)
