@@ -99,3 +99,22 @@ def test_a_folder_of_another_recipe_is_left_alone(tmp_path: Path) -> None:
     sweep(SHORT, ["training.seed=0,1"], **options)
     with pytest.raises(ConfigError, match="another recipe"):
         sweep({**SHORT, "objective": {"reconstruction": {}}}, ["training.seed=0,1"], **options)
+
+
+def test_every_run_is_announced_and_totals_of_other_weights_are_not_one_column(tmp_path: Path) -> None:
+    class Heard(Observer):
+        """What a person is told."""
+
+        def __init__(self) -> None:
+            self.notes: list[str] = []
+
+        def noted(self, sentence: str) -> None:
+            self.notes.append(sentence)
+
+    heard = Heard()
+    done = sweep(SHORT, ["objective.kl.weight=1,5"], out=tmp_path / "sweep", observer=heard)
+    announced = [note for note in heard.notes if note.startswith("run ")]
+    assert ["1 of 2" in announced[0], "kl.weight=5" in announced[1]] == [True, True]
+    assert "total (nats)" not in table(done.path)[0]
+    same = sweep(SHORT, ["training.seed=0,1"], out=tmp_path / "seeds")
+    assert "total (nats)" in table(same.path)[0]

@@ -47,6 +47,8 @@ def fit(
     Example: `convae fit torch-vae`
     """
     from convae.cli._screen import notes, results, work_bar
+    from convae.core.names import shape_text
+    from convae.model.spec import resolve
     from convae.training.fitting import fit as fitted
 
     budget = None if memory is None else _bytes(memory)
@@ -64,6 +66,25 @@ def fit(
             f"{found.error:+.1%} beyond the line"
         )
     results.print(f"batch size {found.batch_size}", highlight=False)
+    shape = shape_text(resolve(recipe.model).input)
+    notes.print(
+        f"this is the largest batch of {shape} images that fits into memory, no recommendation: the larger the batch, "
+        f"the fewer steps an epoch has. Train with: convae train {_retyped(model)} --batch-size N, with N up to "
+        f"{found.batch_size:,}",
+        soft_wrap=True,
+    )
+
+
+def _retyped(model: str) -> str:
+    """How `convae train` is told of the same model."""
+    from convae.model.presets import PRESETS
+
+    path = Path(model)
+    if (path / "recipe.yaml").is_file():
+        return str(path / "recipe.yaml")
+    if path.suffix in (".yaml", ".yml", ".json"):
+        return model
+    return f"--data DATA --preset {model}" if model in PRESETS else f"--data DATA model={model}"
 
 
 def _recipe(
@@ -80,6 +101,8 @@ def _recipe(
 
     path = local_path(model)
     options = [*overrides, f"training.device={device}"]
+    if (path / "recipe.yaml").is_file():
+        path = path / "recipe.yaml"  # a run: its own images and options
     if path.is_dir():
         written: dict[str, Any] = {"model": load(path).spec.model_dump(mode="json")}
     elif path.suffix in (".yaml", ".yml", ".json") and path.exists():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 PANEL = "Tune"
 """Under which heading the help lists the command."""
@@ -42,7 +46,32 @@ def sweep(
     if found.stopped:
         notes.print("stopped and saved; the same command goes on", soft_wrap=True)
         return 130
-    if found.runs:
+    if found.runs and results.is_terminal:
+        results.print(_table(found.path / "table.csv"))
+    elif found.runs:
         results.print((found.path / "table.md").read_text(encoding="utf-8").partition("\n\n!")[0], soft_wrap=True)
     wrote(found.path)
     return 0 if found.runs else 1
+
+
+def _table(path: Path) -> Table:
+    """The table of a sweep for a terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    with path.open(newline="", encoding="utf-8") as file:
+        headings, *rows = csv.reader(file)
+    table = Table(box=SIMPLE_HEAD, title="The best model of each run, per validation image", title_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == headings[0] else "right")
+    for row in rows:
+        table.add_row(row[0], *(_short(text) for text in row[1:]))
+    return table
+
+
+def _short(text: str) -> str:
+    """A number of a table with five digits; what is none as it is."""
+    try:
+        return f"{float(text):.5g}" if "." in text or "e" in text else text
+    except ValueError:
+        return text

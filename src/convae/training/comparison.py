@@ -22,6 +22,8 @@ from convae.training.run import Run
 
 SHOWN = 10
 """Images in a row of the picture."""
+_TOTAL = "total (nats)"
+_OWN_TOTAL = "total with its own weights (nats)"
 
 
 def compare_runs(runs: Mapping[str, Run], folder: Path, progress: Progress | None = None) -> None:
@@ -33,6 +35,9 @@ def compare_runs(runs: Mapping[str, Run], folder: Path, progress: Progress | Non
         progress: told how far the preparation of the data is.
     """
     rows = [{"run": label, **_figures(run)} for label, run in runs.items()]
+    if len({repr(run.recipe.objective) for run in runs.values()}) > 1:
+        # Totals under different weights cannot be compared, and look as if they could.
+        rows = [{_OWN_TOTAL if name == _TOTAL else name: value for name, value in row.items()} for row in rows]
     headings = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, headings, lineterminator="\n")

@@ -90,7 +90,9 @@ def sweep(
     _claim(path, base)
     runs: dict[str, Run] = {}
     failed: dict[str, str] = {}
-    for member in members:
+    for number, member in enumerate(members, start=1):
+        if observer is not None:
+            observer.noted(f"run {number} of {len(members)}: {_label(member)}")
         try:
             run = _run(base, member, path, observer, progress)
         except TrainingError as error:
