@@ -23,7 +23,7 @@ TRAINING = ["--steps", "2", "--batch-size", "8", "--preset", "torch-vae", "--lat
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Path:
     """A folder with `data`, whose classes and images have such names, and `run`, trained on it and resumed."""
-    folder = tmp_path_factory.mktemp("names")
+    folder = tmp_path_factory.mktemp("names") / "ou\udce9t=1\n#: {y}"
     generator = np.random.default_rng(0)
     for number, name in enumerate(CLASSES):
         (folder / "data" / name).mkdir(parents=True)

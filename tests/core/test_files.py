@@ -8,7 +8,18 @@ import pytest
 
 from convae.core import files
 from convae.core.errors import OutputError
-from convae.core.files import append, cut, new_folder, open_regular, read_bytes, settled, tidy, write_json, write_text
+from convae.core.files import (
+    append,
+    cut,
+    new_folder,
+    open_regular,
+    read_bytes,
+    settled,
+    tidy,
+    utf8_path,
+    write_json,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -180,3 +191,12 @@ def test_reading_is_bounded_by_what_is_read(tmp_path: Path) -> None:
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
         with pytest.raises(OSError, match=r"regular file|directory"), open_regular(path):
             pass
+
+
+def test_libraries_get_a_path_in_utf8(tmp_path: Path) -> None:
+    plain, bytes_of_latin_1 = tmp_path / "café", tmp_path / "caf\udce9"
+    for path in (plain, bytes_of_latin_1):
+        path.write_bytes(b"content")
+        with utf8_path(path) as name:
+            assert name.encode()
+            assert Path(name).read_bytes() == b"content"

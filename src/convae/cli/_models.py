@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from convae.cli._classes import with_model_classes
 from convae.core.errors import ArtifactError, ConfigError, OutputError
 from convae.core.notes import note
-from convae.core.paths import local_path
+from convae.core.paths import local_path, safe_name
 
 if TYPE_CHECKING:
     from convae.core.progress import Progress
@@ -30,7 +30,7 @@ def open_model(path: Path, device: str) -> VAE:
     if run is None:
         return model
     model.metadata["run"] = str(run)
-    model.name = run.name if path.resolve() in (run, run / "model") else model.name
+    model.name = safe_name(run.name) if path.resolve() in (run, run / "model") else model.name
     place = _data_dir(run)
     if place is not None and "data" in model.metadata:
         model.metadata["data"]["dir"] = place

@@ -44,12 +44,11 @@ def encode(
 
     Example: `convae encode RUN --data photos/ --format csv --out latents`
     """
-    import json
-
     from convae.cli._classes import wanted_class
     from convae.cli._models import open_images, open_model
     from convae.cli._screen import results, work_bar, wrote
     from convae.latents import encode_to
+    from convae.latents.encoding import read_manifest
 
     share = _share(shard)
     loaded = open_model(model, device)
@@ -59,7 +58,7 @@ def encode(
         path = encode_to(
             loaded, images, out, format=format, share=share, batch_size=batch_size, force=force, progress=bar
         )
-    found = json.loads(path.read_bytes()).get("statistics")
+    found = read_manifest(path.parent).get("statistics")
     if found is not None:
         scale = "" if found["scaling_factor"] is None else f", scaling factor {found['scaling_factor']:.5g}"
         results.print(

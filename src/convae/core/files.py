@@ -56,6 +56,18 @@ def read_bytes(path: Path, largest: int) -> bytes:
     return content
 
 
+@contextlib.contextmanager
+def utf8_path(path: Path) -> Iterator[str]:
+    """Inside the block, a path of a regular file for libraries that take none but UTF-8.
+
+    Raises:
+        OSError: missing, unreadable, or not a regular file.
+    """
+    with open_regular(path) as file:
+        is_utf8 = os.fsencode(path).decode(errors="replace").encode() == os.fsencode(path)
+        yield str(path) if is_utf8 else f"/dev/fd/{file.fileno()}"
+
+
 def sync(path: Path) -> None:
     """Flushes a file's or a folder's content to the disk; a folder's only where the system can."""
     folder = path.is_dir()

@@ -16,7 +16,7 @@ from jaxtyping import Int8, UInt8
 from numpy.typing import NDArray
 
 from convae.core.errors import ArtifactError
-from convae.core.files import write_bytes
+from convae.core.files import open_regular, write_bytes
 from convae.data.sources.base import PARTS
 from convae.data.split import Split
 
@@ -74,12 +74,12 @@ class Snapshot:
         if not path.is_file():
             return None
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
                 found = cls(**{name: arrays[name] for name in ("names", "contents", "labels", "parts", "trained")})
             lengths = {len(found.names), len(found.contents), len(found.labels), len(found.parts)}
             if len(lengths) != 1 or found.contents.shape[1:] != found.trained.shape[1:]:
                 raise ValueError("arrays of several lengths")
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
             raise ArtifactError(f"{path}: damaged: what the run was trained on cannot be compared ({error})") from error
         return found
 

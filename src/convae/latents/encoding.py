@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.errors import ConfigError, DataError, OutputError, ShapeError
-from convae.core.files import clear, write_json, writing
+from convae.core.files import clear, read_bytes, write_json, writing
 from convae.core.names import shape_text
+from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.core.types import CodedLike, Latents
 from convae.core.version import VERSION
@@ -35,6 +36,8 @@ FORMAT = 2
 MANIFEST = "latents.json"
 SHARD = 4096
 """Images in a file."""
+_LARGEST = 64 << 20
+"""Bytes of the largest manifest that is read."""
 _OWN = re.compile(rf"latents-\d{{5,}}-of-\d{{5,}}\.({'|'.join(formats.FORMATS)})")
 """The names of the files that `encode_to` writes beside the manifest."""
 
@@ -174,7 +177,7 @@ def encode_to(
         ShapeError: the images have not the model's shape.
         DataError: a latent is not finite.
     """
-    folder, share = Path(folder), share or Share()
+    folder, share = local_path(folder), share or Share()
     write = formats.writer(format)
     count = -(-len(split) // SHARD)
     names = [f"latents-{number + 1:05d}-of-{count:05d}.{format}" for number in range(count)]
@@ -252,10 +255,10 @@ def _what_differs(folder: Path, manifest: dict[str, Any]) -> str | None:
     if not path.exists():
         return "holds files of latents without their manifest" if _written(folder) else None
     try:
-        there = json.loads(path.read_bytes())
+        there = json.loads(read_bytes(path, _LARGEST))
         there.pop("statistics", None)
         model, data = there["model"], there["data"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"its {MANIFEST} is damaged"
     if model.get("sha256") != manifest["model"]["sha256"]:
         return f"holds latents of another model, '{model.get('name')}'"
@@ -293,10 +296,10 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     Raises:
         DataError: the folder holds no latents, or not all of them.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     path = folder / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        manifest: dict[str, Any] = json.loads(read_bytes(path, _LARGEST))
         names = [str(name) for name in manifest["files"]]
         if not names or not isinstance(manifest.get("model", {}), dict):
             raise ValueError("no files")
@@ -304,7 +307,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
             raise ValueError("other files")
     except OSError as error:
         raise DataError(f"{folder}: holds no latents ({MANIFEST}: {error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not a manifest of latents") from error
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
@@ -319,7 +322,7 @@ def iterate_latents(folder: str | Path) -> Iterator[Encoding]:
     Raises:
         DataError: the folder holds no latents, not all of them, or damaged ones.
     """
-    folder, manifest = Path(folder), read_manifest(folder)
+    folder, manifest = local_path(folder), read_manifest(folder)
     shape = manifest.get("model", {}).get("latent_shape")
     classes = manifest.get("classes")
     for name in manifest["files"]:

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from convae.core.errors import ConfigError, DataError
-from convae.core.files import write_bytes
+from convae.core.files import open_regular, utf8_path, write_bytes
 from convae.core.names import unknown
 from convae.core.types import Shape
 
@@ -93,6 +93,8 @@ def read_content(path: Path, latent_shape: Shape | None = None) -> _Content:
         ".csv": lambda path: _read_csv(path, latent_shape),
     }
     try:
+        with open_regular(path):
+            pass  # A pipe or a device would be waited for.
         tensors, texts = readers.get(path.suffix.lower(), _read_safetensors)(path)
         for name, tensor in tensors.items():
             if tensor.is_floating_point() != (name in ("mean", "logvar")):
@@ -120,7 +122,7 @@ def _safetensors(encoding: Encoding) -> bytes:
 
 
 def _read_safetensors(path: Path) -> _Content:
-    with safe_open(path, framework="pt") as file:
+    with utf8_path(path) as opened, safe_open(opened, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
         metadata = file.metadata() or {}
         return tensors, {name: json.loads(metadata[name]) for name in TEXTS if name in metadata}

@@ -25,7 +25,16 @@ from torch import Tensor, nn
 
 from convae.core.config import Config, parse
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
-from convae.core.files import new_folder, open_regular, read_bytes, settled, write_bytes, write_json, write_text
+from convae.core.files import (
+    new_folder,
+    open_regular,
+    read_bytes,
+    settled,
+    utf8_path,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from convae.core.names import brief, shape_text, shown
 from convae.core.paths import local_path
 from convae.core.version import VERSION
@@ -281,7 +290,7 @@ def _opened(path: Path, sha256: Mapping[str, str]) -> Iterator[Any]:
             header = int.from_bytes(head.read(8), "little")
         if header > _HEADER + sum(len(json.dumps(name)) + _HEADER_OF_TENSOR for name in sha256):
             raise ArtifactError(f"{path}: damaged, or holds more tensors than its description")
-        with safe_open(path, framework="pt") as file:
+        with utf8_path(path) as name, safe_open(name, framework="pt") as file:
             yield file
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise ArtifactError(f"{path}: damaged or not a safetensors file ({brief(error)})") from error

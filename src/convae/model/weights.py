@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from convae.core.errors import ArtifactError, ConfigError
-from convae.core.files import open_regular
+from convae.core.files import open_regular, utf8_path
 from convae.core.names import shape_text, shown
 
 State = dict[str, Tensor]
@@ -72,12 +72,12 @@ def _read(path: Path) -> Any:
             size = file.seek(0, 2)
         if not size:
             raise ArtifactError(f"{path}: is empty")
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():
+        with utf8_path(path) as name, warnings.catch_warnings():
+            if path.suffix == ".safetensors":
+                return load_file(name)
             # It warns of pickles of unusual kinds, and then refuses them or reads tensors all the same.
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(name, map_location="cpu", weights_only=True)
     except ArtifactError:
         raise
     except OSError as error:

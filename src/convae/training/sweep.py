@@ -21,7 +21,7 @@ from typing import Any
 
 from convae.core.documents import parse_yaml
 from convae.core.errors import ArtifactError, ConfigError, TrainingError
-from convae.core.files import write_text
+from convae.core.files import encode_text, read_head, write_bytes
 from convae.core.paths import local_path, safe_name
 from convae.core.progress import Progress
 from convae.training.checkpoint import read_checkpoint, steps
@@ -144,10 +144,10 @@ def _folder_name(member: Mapping[str, Any]) -> str:
 
 def _claim(path: Path, base: Recipe) -> None:
     """Makes the folder of a sweep, or checks that it is of the same recipe."""
-    written, text = path / "recipe.yaml", write_recipe(base)
-    if written.is_file() and written.read_text(encoding="utf-8") != text:
+    written, content = path / "recipe.yaml", encode_text(write_recipe(base))
+    if written.is_file() and read_head(written, len(content) + 1) != content:
         raise ConfigError(f"{path}: holds a sweep of another recipe; give another --out")
-    write_text(written, text)
+    write_bytes(written, content)
 
 
 def _run(
