@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
 import convae
 from convae.core.errors import ShapeError
 from convae.core.random import torch_generator
+from convae.model.likelihoods import LIKELIHOODS
 from convae.model.vae import VAE
 
 
@@ -81,3 +84,42 @@ def test_one_latent_alone_is_told_apart_from_a_wrong_one() -> None:
     model = convae.build({"preset": "torch-vae", "input": [1, 8, 8], "max_filters": 8, "latent": 2})
     with pytest.raises(ShapeError, match=r"one latent is a batch of its own, latent\[None\]"):
         model.decode(torch.zeros(2))
+
+
+def test_a_printed_model_says_channels_kernels_strides_and_latent() -> None:
+    model = convae.build({"preset": "torch-vae", "input": [1, 8, 8], "max_filters": 8, "latent": 2})
+    text = str(model)
+    for part in ("'torch-vae', input 1×8×8, latent 2", "channels=2", "kernel=3", "stride=2", "features=", "momentum="):
+        assert part in text
+    assert pickle.loads(pickle.dumps(model)).spec == model.spec
+
+
+def test_a_posterior_beyond_its_bounds_is_led_back() -> None:
+    for raw, sign in ((60.0, 1), (-60.0, -1)):
+        model = convae.build({"preset": "torch-vae", "input": [1, 8, 8], "max_filters": 8, "latent": 2})
+        bias = model.get_parameter("bottleneck.bias")
+        with torch.no_grad():
+            bias[2] = raw
+        posterior = model.encode(torch.rand(4, 1, 8, 8))
+        assert posterior.logvar.abs().max() <= 40
+        posterior.kl().sum().backward()
+        assert bias.grad is not None
+        assert bias.grad[2] * sign > 1e-3
+
+
+@pytest.mark.parametrize("name", ["gaussian", "laplace", "discretised-logistic"])
+@pytest.mark.parametrize("raw", [1000.0, -1000.0])
+@pytest.mark.parametrize("kind", ["learned", "pixel"])
+def test_a_scale_beyond_its_bounds_is_led_back(name: str, raw: float, kind: str) -> None:
+    argument = "sigma" if name == "gaussian" else "scale"
+    head = LIKELIHOODS.get(name)(**{argument: kind})
+    values = torch.zeros(1, 2 if kind == "pixel" else 1, 4, 4)
+    beyond = head.log_scale if kind == "learned" else values
+    with torch.no_grad():
+        (beyond if kind == "learned" else beyond[:, 1:]).fill_(raw)
+    beyond.requires_grad_(True)
+    found = head(values).log_prob(torch.full((1, 1, 4, 4), 0.8))
+    assert found.isfinite().all()
+    (-found.sum()).backward()
+    gradient = beyond.grad if kind == "learned" else beyond.grad[:, 1:]
+    assert (gradient * (1 if raw > 0 else -1) > 0).all()

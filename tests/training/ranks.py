@@ -65,8 +65,12 @@ RUNS: dict[str, dict[str, Any]] = {
     "shard": recipe(shard=True),
     "stages": {**recipe(steps=None), "stages": STAGES},
     "shard-stages-bf16": {**recipe(steps=None, shard=True, precision="bf16", checkpointing=True), "stages": STAGES},
-    # Without a classification term, the classifier's parameters have no gradient.
-    "idle": {**recipe(ema=None), "objective": {"reconstruction": {}, "kl": {}}},
+    # Without a classification term, as in the first stage, the classifier's parameters have no gradient.
+    "idle": {
+        **recipe(ema=None, steps=None),
+        "objective": {"reconstruction": {}, "kl": {}},
+        "stages": [{"steps": 8}, {"steps": 4, "objective": CLASSIFYING}],
+    },
     "codes": codes("ema"),
     "codes-gradient": codes("gradient", "codebook"),
     "shard-codes": codes("ema", shard=True),

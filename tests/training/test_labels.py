@@ -92,7 +92,8 @@ def test_a_run_with_few_labels_resumes_bit_for_bit(step: int, tmp_path: Path) ->
 
 def test_a_preset_takes_a_classifier() -> None:
     model = {"preset": "torch-vae", "input": [1, 8, 8], "latent": 4, "classifier": [{"linear": {"features": 10}}]}
-    made = experiment(read_recipe({"data": "digits", "model": model}))
+    objective = {"reconstruction": 1, "kl": 1, "classification": 1}
+    made = experiment(read_recipe({"data": "digits", "model": model, "objective": objective}))
     assert made.model.classifier is not None
     assert made.model.spec.classifier == [{"linear": {"features": 10}}]
 

@@ -14,6 +14,9 @@ from convae.core.names import shape_text
 Kind = Literal["uint8", "uint16", "float32"]
 """The type of stored values. Integers stand for their share of the type's largest; floats lie in [0, 1] themselves."""
 
+LEVELS: dict[Kind, int | None] = {"uint8": 256, "uint16": 65536, "float32": None}
+"""How many values an image of a kind can have; None for floats."""
+
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 """(*sizes, channels): an image as it is stored, channels last."""
 

@@ -22,7 +22,7 @@ from convae.data.augment import AugmentConfig
 from convae.data.cache import open_store, survey
 from convae.data.config import DataConfig
 from convae.data.division import divide
-from convae.data.pixels import Kind
+from convae.data.pixels import LEVELS, Kind
 from convae.data.places import places
 from convae.data.ranges import range_notes
 from convae.data.sources import open_source
@@ -118,6 +118,11 @@ class Split:
     def kind(self) -> Kind:
         """The type of the stored values."""
         return self._form.kind
+
+    @property
+    def levels(self) -> int | None:
+        """How many evenly spaced levels a value can have, of 8 or 16 bits; None for floats."""
+        return LEVELS[self._form.kind]
 
     @property
     def image_bytes(self) -> int:

@@ -142,6 +142,7 @@ def evaluate(
     if split.shape != model.input_shape:
         raise ShapeError(f"the model takes {shape_text(model.input_shape)}, the images are {shape_text(split.shape)}")
     model.check_labels(split.labels, split.source, split.classes)
+    model.check_levels(split.levels, split.source)
     chosen, configured = _chosen(metrics, options or {}, model, split, features is not None)
     with evaluation_mode(model):
         rows, encoded = _rows(chosen, model, split, seed, batch_size, progress)

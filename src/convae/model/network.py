@@ -268,6 +268,7 @@ def _fitted(item: Item, shape: Shape, where: str) -> tuple[Layer, Shape]:
     given = arguments(target, item.given, where)
     with told(where, shape):
         layer: Layer = target(shape, **given)
+        layer.configuration = given
         # Two images, since a batch norm in training refuses one value for each channel. On the meta device a batch
         # norm costs more than the convolution before it, and the first linear layer a second of imports.
         out = layer.shape_out() or tuple(layer(torch.empty(2, *shape)).shape[1:])

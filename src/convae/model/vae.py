@@ -119,6 +119,10 @@ class VAE(nn.Module):
                 "write a larger max_parameters into its description if that is meant"
             )
 
+    def extra_repr(self) -> str:
+        """Name and shapes, for `print(model)`."""
+        return f"'{self.name}', input {shape_text(self.input_shape)}, latent {shape_text(self.latent_shape)}"
+
     @property
     def latent_shape(self) -> Shape:
         """The shape of one image's latent: (latent,) or (latent, *grid)."""
@@ -326,6 +330,26 @@ class VAE(nn.Module):
             raise ConfigError(f"model '{self.name}' is conditional, but {missing:,} images of {whose} have no label")
         if (largest := int(np.max(labels))) >= known:
             raise ConfigError(f"model '{self.name}' knows the classes 0 to {known - 1}, but {whose} has {largest}")
+
+    def check_levels(self, levels: int | None, whose: str) -> None:
+        """Checks, once for many images, that a likelihood of levels has a probability for each level of theirs.
+
+        Args:
+            levels: that a value of an image can have, evenly spaced from 0 to 1; None for floats.
+            whose: they are, for the message.
+
+        Raises:
+            ConfigError: the likelihood is discrete, and the images have levels between its own, or are floats.
+        """
+        own = self.head.levels
+        if own is None or (levels is not None and (own - 1) % (levels - 1) == 0):
+            return
+        kind = "floats, which have no levels" if levels is None else f"{levels:,} levels"
+        remedy = "" if levels is None else f"likelihood: {{discretised-logistic: {{levels: {levels}}}}}, or "
+        raise ConfigError(
+            f"model '{self.name}': its likelihood is a probability of {own:,} levels, but the values of {whose} are "
+            f"{kind}: choose {remedy}a density, such as likelihood: gaussian"
+        )
 
     def _features(self, x: AnyImages, labels: AnyLabels | None) -> Tensor:
         features: Tensor = self.encoder(self._conditioned(self._checked(x), labels))

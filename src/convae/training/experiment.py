@@ -258,16 +258,38 @@ def _tried(made: Experiment) -> None:
         ShapeError: the images have not the size that a term needs.
     """
     _check_terms(made.model, made.plan)
+    made.model.check_levels(made.batches.split.levels, made.batches.split.source)
     made.model.eval()
     batch = next(in_order(made.batches.split, 2, made.device))
     began: list[int] = []
+    weighted: set[str] = set()
     for stage, begin in zip(made.plan.stages, made.plan.began(), strict=True):
         began.append(begin)
         output = made.model(batch.images, torch_generator(0, "trial"), batch.labels)
         if isinstance(output.posterior, CodedLike) and made.recipe.training.temperature != 1:
             raise ConfigError("training.temperature: a code book draws no latents: leave it out")
         stage.objective(batch, output, made.plan.clocks(began, begin))
+        weighted |= _weighted(made.plan, began)
+    # A classifier that was trained before may stay as it is.
+    if made.model.classifier and "classification" not in weighted and made.recipe.start is None:
+        raise ConfigError("model.classifier: no term trains it: give objective.classification, or leave it out")
     made.model.train()
+
+
+def _weighted(plan: Plan, began: list[int]) -> set[str]:
+    """The terms that count at some time in a stage, of which no weight is negative.
+
+    Raises:
+        ConfigError: one is negative, so that training would seek what it should avoid.
+    """
+    begin, end, found = began[-1], plan.end(began), set()
+    for quarter in range(5):
+        step = begin + (end - begin) * quarter // 4
+        for name, weight in plan.running(began).objective.weights(plan.clocks(began, step)).items():
+            if weight < 0:
+                raise ConfigError(f"objective.{name}.weight: is {weight:g} at step {step:,}: give 0 or more")
+            found |= {name} if weight else set()
+    return found
 
 
 def whole(made: Experiment) -> Experiment:

@@ -14,16 +14,17 @@ from convae.model.vae import VAE
 class BitsPerDimension(ImageMetric):
     """Negative ELBO divided by the number of values of the image and by log 2.
 
-    Only for likelihoods that give levels a probability mass: a density has no bits.
+    Only for likelihoods that give levels a probability mass, and for images that have these levels: a density has no
+    bits, and floats have no levels.
     """
 
     unit: ClassVar = "bits/dim"
-    needs: ClassVar = "a discrete likelihood: discretised-logistic"
+    needs: ClassVar = "a discrete likelihood (discretised-logistic) and images of 8 or 16 bits"
     better: ClassVar = "lower"
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether the likelihood is discrete."""
-        return model.head.discrete
+        """Whether likelihood and images are discrete."""
+        return model.head.discrete and split.levels is not None
 
     def rows(self, passes: Passes) -> PerImage:
         """The rate of each image."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convae.core.names import shape_text
 from convae.core.types import Generators, PosteriorLike, Shape
 
 
@@ -49,6 +50,10 @@ class Bottleneck(nn.Module):
     latent_shape: Shape
     needs: tuple[str, ...] = ()
     moves: tuple[str, ...] = ()
+
+    def extra_repr(self) -> str:
+        """The latent's shape, for `print(model)`."""
+        return f"latent {shape_text(self.latent_shape)}"
 
     @property
     def codebook_size(self) -> int | None:

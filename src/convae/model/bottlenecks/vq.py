@@ -134,7 +134,7 @@ class VQ(Bottleneck):
 
     def latent_of(self, codes: Int64[Tensor, "batch *grid"]) -> Latents:  # noqa: UP037
         """The codes' vectors: (batch, *grid) numbers to (batch, channel, *grid)."""
-        return F.embedding(codes, self.codebook).movedim(-1, 1)
+        return self._entries(codes)
 
     def posterior(self, features: Tensor) -> CodePosterior:
         """(batch, *features) to the nearest entries, in float32 or wider."""
@@ -169,7 +169,7 @@ class VQ(Bottleneck):
             codes = torch.stack([_drawn(entries, grid, own) for own in generator])
         else:
             codes = _drawn(entries, (count, *grid), _single(generator))
-        return self.latent_of(codes.to(self.codebook.device))
+        return self._entries(codes.to(self.codebook.device))
 
     def quantize(self, z: Latents) -> Latents:
         """Each place of the latents moved to its nearest code."""
@@ -206,6 +206,10 @@ class VQ(Bottleneck):
         """What is compared with the entries."""
         return wide(projected(features, self.weight, self.bias) if self.head else features)
 
+    def _entries(self, codes: Tensor) -> Latents:
+        """(batch, *grid) numbers to (batch, channel, *grid) entries."""
+        return F.embedding(codes, self.codebook).movedim(-1, 1)
+
     def _nearest(self, values: Latents) -> CodePosterior:
         """The nearest entry at each place."""
         with torch.no_grad(), full_precision(values.device):
@@ -213,7 +217,7 @@ class VQ(Bottleneck):
             # |v|² is the same for all entries.
             distances = entries.square().sum(1) - 2 * vectors @ entries.T
             codes = distances.argmin(1).view(values.shape[0], *values.shape[2:])
-        return CodePosterior(self.latent_of(codes).to(values.dtype), codes, len(self.codebook))
+        return CodePosterior(self._entries(codes).to(values.dtype), codes, len(self.codebook))
 
     @torch.no_grad()
     def _raise_dead(self, vectors: Vectors, generator: Generators | None) -> None:

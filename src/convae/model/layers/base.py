@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from convae.core.errors import ShapeError
-from convae.core.names import shape_text
+from convae.core.names import flow_text, shape_text
 from convae.core.types import Shape
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Layer(nn.Module):
     any_size: ClassVar[bool] = True
     over_positions: ClassVar[bool] = False
     keeps_shape: ClassVar[bool] = False
+    configuration: Mapping[str, Any] = MappingProxyType({})
+    """The arguments that it was made with, for people; set by the network that it is in."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -62,6 +65,11 @@ class Layer(nn.Module):
     def fan_in(self) -> float | None:
         """How many inputs each output sums up with `weight`, on average; None where `weight`, if any, is a gain."""
         return None
+
+    def extra_repr(self) -> str:
+        """The shape that reaches it and its arguments, for `print(model)`."""
+        given = (f"{name}={flow_text(value)}" for name, value in self.configuration.items() if value is not None)
+        return ", ".join([shape_text(self.shape_in), *given])
 
     def nested(self) -> dict[str, Network]:
         """The networks inside the layer, under the names of the arguments that describe them."""

@@ -53,6 +53,8 @@ class LikelihoodHead(nn.Module, ABC):
 
     example: ClassVar[Mapping[str, Any]] = {}
     discrete: ClassVar[bool] = False
+    levels: int | None = None
+    """The number of evenly spaced levels that have a probability; None of a density."""
 
     def raw_channels(self, channels: int) -> int:
         """The channels that the decoder has to give for images of `channels` channels."""
@@ -102,6 +104,11 @@ class LocationScaleHead(LikelihoodHead):
         self.link = link
         if scale == "learned":
             self.log_scale = nn.Parameter(torch.empty(()))
+
+    def extra_repr(self) -> str:
+        """Scale and link, for `print(model)`."""
+        levels = "" if self.levels is None else f", levels={self.levels}"
+        return f"scale={self.scale}, link={self.link}{levels}"
 
     def raw_channels(self, channels: int) -> int:
         """Twice the channels when the decoder gives scales too."""

@@ -73,6 +73,7 @@ class DiscretisedLogistic(LocationScaleHead):
     """
 
     discrete: ClassVar = True
+    levels: int
     example: ClassVar = {"scale": "pixel"}
     # A quarter of one of 256 levels.
     lowest_log_scale: ClassVar = -7.0
