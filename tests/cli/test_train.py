@@ -206,3 +206,11 @@ def test_an_unknown_option_is_told_the_right_one(
 ) -> None:
     run(*words, code=2)
     assert meant in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("digits", "--data digits"), ("digitz", "--data digits"), ("resnet", "--preset resnet")]
+)
+def test_a_data_set_or_a_preset_in_the_place_of_a_recipe_is_told_its_option(word: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=meant):
+        train([word])

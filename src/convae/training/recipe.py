@@ -18,7 +18,7 @@ from convae.core.documents import read_mapping
 from convae.core.errors import ArtifactError, ConfigError
 from convae.core.names import nearest
 from convae.core.paths import absolute_path, check_name, local_path, safe_name, with_absolute_paths
-from convae.data import DataConfig, absolute_data
+from convae.data import SOURCES, DataConfig, absolute_data
 from convae.model.artifact import find, read_config
 from convae.model.presets import PRESETS
 from convae.model.spec import described
@@ -248,8 +248,12 @@ def _hint(path: Path) -> str:
     """What the name of a missing recipe may have meant, as the end of a sentence."""
     if str(path) in PRESETS:
         return f": a preset is trained by --preset {path}"
+    if str(path) in SOURCES:
+        return f": a data set is trained on by --data {path}"
     if path.stem in packaged_recipes():
         return f": convae brings one of this name, convae train {path.stem}"
+    if (match := nearest(str(path), SOURCES.names(), cutoff=0.8)) is not None:
+        return f": did you mean --data {match}?"
     if not path.suffix and path.parent == Path() and (match := nearest(str(path), packaged_recipes())) is not None:
         return f": did you mean '{match}'? (convae recipes lists those that come with convae)"
     return ""

@@ -104,7 +104,8 @@ class TrainingReport(Observer):
         if row["split"] == "train":
             self._metrics = metrics
             return
-        left = "" if self._trainer is None else f"; {self._left(self._trainer)}"
+        # Beside a bar, which shows the time, a line has 80 columns.
+        left = "" if self._trainer is None or self._task is not None else f"; {self._left(self._trainer)}"
         step = row["step"]
         place = f", step {step:,}" if step % self._per_epoch() else ""
         self._say(f"{self._epoch(step)}{place}: validation {metrics}{left}")
