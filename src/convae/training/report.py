@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +175,7 @@ def _best(run: Run) -> str:
     if run.best_step is None:
         return "no model: the metrics of all of them were beyond all sense"
     rows = [row for row in run.metrics if row["step"] == run.best_step]
-    epoch = f"epoch {rows[-1]['epoch']:.4g}, " if rows else ""
+    epoch = f"epoch {math.ceil(rows[-1]['epoch']):,}, " if rows else ""
     metrics = f": {metrics_text(run.best)} per validation image" if "total" in run.best else ""
     return f"{epoch}step {run.best_step:,}{metrics}"
 
