@@ -13,6 +13,7 @@ from typechecker import checked, jaxtyped
 
 import convae
 from convae.core.names import shape_text
+from convae.latents import interpolate
 
 
 def plain(a: int, b: list[str] | None = None) -> str:
@@ -61,4 +62,4 @@ def test_the_modules_of_convae_are_checked() -> None:
     with pytest.raises(Exception, match="violates"):
         shape_text("4×4")  # wrong on purpose
     with pytest.raises(Exception, match="violates"):
-        model.decode(torch.zeros(2, 3, dtype=torch.int64))
+        interpolate(torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3), 2)

@@ -146,7 +146,7 @@ def test_a_wrong_description_gives_one_sentence(spec: Any, parts: list[str]) -> 
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("m.json", '// mine\n{"input":[1,8,8]}', "m.json: needs a mapping, got '// mine"),
+        ("m.json", '// mine\n{"input":[1,8,8]}', "m.json line 1: not valid JSON"),
         ("m.json", '"m.json"', "m.json: needs a mapping, got 'm.json'"),
         ("m.json", '{"input": [1, 8', "m.json line 1: not valid JSON"),
         ("m.json", '["C2d_1_8_3", "SiLU"]', "m.json: a list of layers is only a part of a model"),

@@ -58,7 +58,7 @@ def encode(
         path = encode_to(
             loaded, images, out, format=format, share=share, batch_size=batch_size, force=force, progress=bar
         )
-    found = read_manifest(path.parent).get("statistics")
+    found = read_manifest(path.parent, is_complete=False).get("statistics")
     if found is not None:
         scale = "" if found["scaling_factor"] is None else f", scaling factor {found['scaling_factor']:.5g}"
         results.print(

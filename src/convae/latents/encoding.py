@@ -290,8 +290,12 @@ def _offset(progress: Progress | None, done: int, total: int) -> Progress | None
     return progress and (lambda part, _, what: progress(done + part, total, what))
 
 
-def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of the latents in a folder, all of whose files are there.
+def read_manifest(folder: str | Path, *, is_complete: bool = True) -> dict[str, Any]:
+    """The manifest of the latents in a folder.
+
+    Args:
+        folder: where the latents are.
+        is_complete: whether all of their files have to be there.
 
     Raises:
         DataError: the folder holds no latents, or not all of them.
@@ -310,7 +314,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not a manifest of latents") from error
     missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
+    if missing and is_complete:
         count = f"{len(missing)} of {len(names)} files"
         raise DataError(f"{folder}: {count} are missing, such as {missing[0]}: encode again")
     return manifest
