@@ -12,6 +12,7 @@ from torch import Tensor
 from convae.core.errors import ArtifactError
 from convae.core.names import shape_text, shown
 from convae.model.artifact import require_finite
+from convae.model.bottlenecks.gaussian import LOGVAR_RANGE
 from convae.model.spec import resolve
 from convae.model.vae import VAE
 from convae.model.weights import State
@@ -28,6 +29,11 @@ class Imported:
 
     model: VAE
     notes: list[str]
+
+
+def unbounded(latent: int) -> dict[str, Any]:
+    """The bottleneck of weights that were trained without a bound on the log-variance."""
+    return {"gaussian": {"latent": latent, "max_logvar": LOGVAR_RANGE[1]}}
 
 
 def filled(spec: Mapping[str, Any], names: Mapping[str, Tensor], name: str) -> VAE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convae.core.errors import ArtifactError
-from convae.interop.base import Imported, filled, needed, side_of, unknown_left
+from convae.interop.base import Imported, filled, needed, side_of, unbounded, unknown_left
 from convae.model.description import Spec
 from convae.model.spec import resolve
 from convae.model.weights import State
@@ -42,6 +42,7 @@ def image_vae(state: State) -> Imported:
     if not layers:
         raise ArtifactError(f"not the weights of {NAME}: it has convolutions")
     spec = _spec(state, layers).model_dump()
+    spec["bottleneck"] = unbounded(state["decoder.affine.weight"].shape[1])
     widths = [state[f"classifier.{2 * n}.weight"].shape[0] for n in range(dense)]
     if dense:
         spec["classifier"] = [layer for width in widths for layer in ({"linear": {"features": width}}, "prelu")][:-1]

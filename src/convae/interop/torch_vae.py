@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from convae.core.errors import ArtifactError
-from convae.interop.base import Imported, filled, needed, side_of, unknown_left
+from convae.interop.base import Imported, filled, needed, side_of, unbounded, unknown_left
 from convae.model.weights import State
 
 NAME = "torch-vae"
@@ -43,6 +43,7 @@ def torch_vae(state: State) -> Imported:
         "input": [first.shape[1], side, side],
         "latent": mean.shape[0],
         "max_filters": last.shape[0],
+        "bottleneck": unbounded(mean.shape[0]),
     }
     tensors = {ours: state[theirs] for theirs, ours in names.items()}
     tensors["bottleneck.weight"] = torch.cat([state[key] for key in heads[:2]])

@@ -108,3 +108,14 @@ def test_a_generator_for_each_image_draws_its_latent_whatever_it_is_batched_with
 def test_another_number_of_generators_than_images_is_refused() -> None:
     with pytest.raises(ShapeError, match="2 latents need as many generators, got 1"):
         GaussianPosterior(torch.zeros(2, 3), torch.zeros(2, 3)).sample([torch_generator(0)])
+
+
+@pytest.mark.parametrize("bound", [0.0, 5.0, 40.0])
+def test_no_log_variance_goes_beyond_its_bound_and_all_are_led_back(bound: float) -> None:
+    bottleneck = Gaussian((2, 1), head=False, max_logvar=bound)
+    features = torch.tensor([[0.0, 1e6]]).reshape(1, 2, 1).requires_grad_()
+    found = bottleneck.posterior(features)
+    assert found.logvar.max() == bound
+    found.kl().sum().backward()
+    assert features.grad is not None
+    assert features.grad[0, 1] == pytest.approx(0.5 * math.expm1(bound))

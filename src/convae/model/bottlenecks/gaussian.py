@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from convae.core.arguments import Positive
@@ -21,7 +22,7 @@ from convae.model.bottlenecks.base import Bottled, Bottleneck, projected
 
 LOGVAR_RANGE = (-30.0, 40.0)
 """Within this neither a variance, nor its inverse, nor the square of either, which optimisers take of gradients, leaves
-float32. torch-vae has no bound; its published weights come to 22 on random noise."""
+float32. Published weights were trained without a bound, and those of torch-vae come to 22 on random noise."""
 LOGVAR_SCALE = 0.1
 """By how much the log-variance half of a head is smaller at first, so that posteriors begin close to unit variance."""
 _LOG_TWO_PI = math.log(2 * math.pi)
@@ -70,12 +71,23 @@ class Gaussian(Bottleneck):
         latent: latent values, or latent channels of a map; without a head it may be left out, since it is half of
             the feature channels.
         head: whether a linear map stands between the features and the posterior.
+        max_logvar: largest log-variance. No posterior that is fitted is wider than the prior, whose log-variance is 0,
+            but without a bound near it a single unusual image can have a KL divergence of e⁴⁰ nats, and decide every
+            mean over a split.
     """
 
     example: ClassVar = {"latent": 3}
 
-    def __init__(self, shape: Shape, *, latent: Positive | None = None, head: bool = True) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        latent: Positive | None = None,
+        head: bool = True,
+        max_logvar: Annotated[float, Field(ge=0, le=LOGVAR_RANGE[1])] = 5.0,
+    ) -> None:
         super().__init__()
+        self.max_logvar = max_logvar
         if latent is None:
             if head:
                 raise ConfigError("'latent' is missing: how many values the latent has")
@@ -96,7 +108,7 @@ class Gaussian(Bottleneck):
             features = projected(features, self.weight, self.bias)
         mean, logvar = wide(features).chunk(2, dim=1)
         # What is beyond the range keeps its gradient, which leads back.
-        return GaussianPosterior(mean, with_gradient_of(logvar.clamp(*LOGVAR_RANGE), logvar))
+        return GaussianPosterior(mean, with_gradient_of(logvar.clamp(LOGVAR_RANGE[0], self.max_logvar), logvar))
 
     def forward(self, features: Tensor, generator: Generators | None = None, sample: bool = True) -> Bottled:
         """The latent, its posterior and the term `kl` (nats per image)."""
