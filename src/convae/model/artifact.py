@@ -70,7 +70,7 @@ _STORED_TYPES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F
 class Metadata(Config):
     """What is read of an artifact's metadata, and of which kind it has to be; anything may stand beside it."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="ignore")
 
     classes: list[str] | None = None
     data: dict[str, Any] = Field(default_factory=dict)
