@@ -159,7 +159,7 @@ class StartConfig(Config):
     """The saved model whose weights, statistics and codes a run begins with, in place of random ones."""
 
     model: Path
-    """Path of a run or of a saved model. A path alone, `start: RUN`, is short for this."""
+    """Path of a run or of a saved model. A path in the place of the whole mapping is the short form."""
     which: Literal["best", "last"] = "best"
     """Of a run: the model that was best on the validation images, or the last one."""
     parts: tuple[str, ...] = ()
