@@ -163,8 +163,6 @@ def _repeated(parts: dict[str, Split]) -> list[tuple[str, str]]:
     found = find_duplicates(parts)
     if not found.images:
         return []
-    trained_on = ", ".join(
-        f"{count:,} of {found.held_out[name]:,} {name} images" for name, count in found.trained_on.items()
-    )
-    text = f"{found.images:,} images are duplicates of each other: {found.distinct:,} different ones"
-    return [("duplicates", f"{text}; training images, too: {trained_on}" if trained_on else text)]
+    trained_on = ", ".join(f"{count:,} of {found.held_out[name]:,} {name}" for name, count in found.trained_on.items())
+    text = f"{found.images:,} images occur more than once ({found.distinct:,} distinct)"
+    return [("duplicates", f"{text}; held-out images that are also trained on: {trained_on}" if trained_on else text)]
