@@ -49,14 +49,14 @@ def clusters(
     from convae.pictures.save import save
 
     names = ["clusters.png", "centroids.png", "clusters.json", "clusters.csv"]
-    wished = cluster_count(count)
+    asked = cluster_count(count)
     sheet, alone, facts, table = new_files(out, names, force)
     loaded = open_model(model, device)
     wanted = wanted_class(loaded, label)
     with work_bar() as bar:
         images = open_images(loaded, data, data_dir, split, bar, label=wanted)
         encoding = encode(loaded, images, progress=bar)
-    found = cluster(encoding.mean, wished, examples=examples, seed=seed)
+    found = cluster(encoding.mean, asked, examples=examples, seed=seed)
     number = len(found.centroids)
     kinds = None if wanted is None else torch.full((number,), wanted)
     if loaded.condition is not None and wanted is None:

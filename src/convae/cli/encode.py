@@ -39,7 +39,7 @@ def encode(
     """Encode images to latents: means, log-variances, codes, names, splits and labels, in files of 4,096 images.
 
     latents.json beside them holds the names of the classes and the scale of the latents. `convae table` writes one file
-    with scores and clusters. The same command goes on where a killed one stopped; under torchrun each process writes
+    with scores and clusters. The same command continues where a killed one stopped; under torchrun each process writes
     its part of the files.
 
     Example: `convae encode RUN --data photos/ --format csv --out latents`

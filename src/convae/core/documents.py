@@ -57,7 +57,7 @@ class _Words(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
 
 for _tag, _pattern, _first in _RESOLVERS:
     _Words.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
-_Words.add_constructor("tag:yaml.org,2002:int", _Words.construct_yaml_int)  # type: ignore[type-var]
+_Words.add_constructor("tag:yaml.org,2002:int", _Words.construct_yaml_int)  # type: ignore[type-var]  # the stub wants a whole loader
 
 
 class _Loader(_Words, yaml.SafeLoader):
@@ -128,7 +128,7 @@ def _parse_json(text: str, source: str) -> Any:
 def _repeated(keys: Iterable[Any]) -> Any:
     """The first key that is there twice; None without one."""
     seen: set[Any] = set()
-    return next((key for key in keys if key in seen or seen.add(key)), None)  # type: ignore[func-returns-value]
+    return next((key for key in keys if key in seen or seen.add(key)), None)  # type: ignore[func-returns-value]  # None is false
 
 
 def _check_depth(text: str, source: str) -> None:

@@ -189,7 +189,7 @@ def _open_own(path: Path) -> BinaryIO:
     """A file opened for appending, never through a link: it may lead to a file that convae did not make."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        return open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666), "ab")  # noqa: PTH123
+        return open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666), "ab")  # noqa: PTH123  # a descriptor has no path
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "is a link: put the file itself there") from error
