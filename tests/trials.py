@@ -21,7 +21,7 @@ from training.runs import content
 import convae
 from convae.core import files
 from convae.core.errors import ArtifactError, ConvaeError
-from convae.model.artifact import CONFIG, WEIGHTS, find, sealed
+from convae.model.artifact import CONFIG, WEIGHTS, find, with_checksum
 from convae.training import resume, train
 from convae.training.checkpoint import STATE, TENSORS, read_checkpoint, steps
 from convae.training.run_folder import RunFolder
@@ -286,7 +286,7 @@ def _sealed_anew(content: bytes, random: random.Random) -> bytes:
         value = _mutated(value, random)
     if isinstance(value, dict):
         value.pop("config_sha256", None)
-        value = sealed(value)
+        value = with_checksum(value)
     return json.dumps(value).encode()
 
 

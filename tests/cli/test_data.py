@@ -11,7 +11,7 @@ from PIL import Image
 
 def test_a_data_set_is_described_and_shown(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (photos / "dogs" / "broken.png").write_text("no image")
-    run("data", photos, "size=16", "fit=pad", "--out", tmp_path)
+    run("data", photos, "size=16", "resize_mode=pad", "--out", tmp_path)
     out = capsys.readouterr().out.replace("\n", "")
     for words in (
         "1×16×16 uint8",

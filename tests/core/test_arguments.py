@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pytest
 
-from convae.core.arguments import PerAxis, Positive, Share, arguments, named, not_default
+from convae.core.arguments import Fraction, PerAxis, Positive, arguments, named, not_default
 from convae.core.errors import ConfigError
 
 
@@ -17,7 +17,7 @@ class Layer:
         self.shape = shape
 
 
-def half(*, share: Share = 0.5) -> float:
+def half(*, share: Fraction = 0.5) -> float:
     return share / 2
 
 

@@ -10,12 +10,12 @@ from convae.core import files
 from convae.core.errors import OutputError
 from convae.core.files import (
     append,
-    cut,
     new_folder,
     open_regular,
     read_bytes,
-    settled,
-    tidy,
+    recover_folder,
+    remove_temporary_files,
+    truncate,
     utf8_path,
     write_json,
     write_text,
@@ -75,7 +75,7 @@ def test_a_crash_between_the_renames_is_put_right(tmp_path: Path) -> None:
     with new_folder(tmp_path / "model") as place:
         (place / "old").touch()
     (tmp_path / "model").rename(tmp_path / ".model.old")
-    assert names(settled(tmp_path / "model")) == ["old"]
+    assert names(recover_folder(tmp_path / "model")) == ["old"]
     assert names(tmp_path) == ["model"]
 
 
@@ -95,20 +95,20 @@ def test_what_dead_processes_left_is_removed_and_what_they_set_aside_is_put_back
     (tmp_path / ".text.7.tmp").touch()
     for name in ("other", ".config"):
         (tmp_path / name).mkdir()
-    tidy(tmp_path)
+    remove_temporary_files(tmp_path)
     assert names(tmp_path) == [".config", "model", "other"]
     assert names(tmp_path / "model") == ["weights"]
-    tidy(tmp_path / "nowhere")
+    remove_temporary_files(tmp_path / "nowhere")
 
 
 def test_text_is_added_and_cut_off(tmp_path: Path) -> None:
     append(tmp_path / "log", "ä\n")
     append(tmp_path / "log", "half")
-    cut(tmp_path / "log", 3)
+    truncate(tmp_path / "log", 3)
     assert (tmp_path / "log").read_text(encoding="utf-8") == "ä\n"
-    for write in (append, cut):
+    for write in (append, truncate):
         with pytest.raises(OutputError, match="cannot be written"):
-            write(tmp_path, 0 if write is cut else "text")
+            write(tmp_path, 0 if write is truncate else "text")
 
 
 OWNED, MARK = ("config.json", "README.md"), ("config.json", b"convae")
@@ -168,7 +168,7 @@ def test_the_working_directory_is_not_replaced(tmp_path: Path, monkeypatch: pyte
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "log").symlink_to(tmp_path / "victim")
-    for change in (lambda: cut(tmp_path / "log", 0), lambda: append(tmp_path / "log", "x")):
+    for change in (lambda: truncate(tmp_path / "log", 0), lambda: append(tmp_path / "log", "x")):
         with pytest.raises(OutputError, match="is a link"):
             change()
     assert (tmp_path / "victim").read_text() == "precious"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from convae.core.names import flow_text, nearest, shape_text, unknown
+from convae.core.names import flow_repr, nearest, shape_text, unknown
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,6 @@ def test_shapes_are_written_as_people_write_them() -> None:
 
 def test_arguments_are_written_as_lists_of_layers_have_them() -> None:
     layers = [{"silu": {}}, "tanh", {"conv": {"channels": 8, "kernel": [1, 3], "padding": "same"}}]
-    assert flow_text(layers) == "[silu, tanh, {conv: {channels: 8, kernel: [1, 3], padding: same}}]"
-    assert flow_text("two words") == "'two words'"
-    assert len(flow_text([layers] * 1000)) < 1000
+    assert flow_repr(layers) == "[silu, tanh, {conv: {channels: 8, kernel: [1, 3], padding: same}}]"
+    assert flow_repr("two words") == "'two words'"
+    assert len(flow_repr([layers] * 1000)) < 1000

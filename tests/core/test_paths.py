@@ -26,7 +26,7 @@ class Taker:
 
     def __init__(
         self,
-        places: object,
+        data_dirs: object,
         *,
         path: Path,
         others: Annotated[list[Path], "at least one"] | None = None,

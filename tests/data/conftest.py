@@ -17,9 +17,9 @@ from convae.core.errors import DataError
 from convae.core.progress import Progress
 from convae.data import Split
 from convae.data.cache import open_store
-from convae.data.places import Places
+from convae.data.data_dirs import DataDirs
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
-from convae.data.store import Form
+from convae.data.store import ImageFormat
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ class Numbered(Source):
     """Images of 2×3 pixels and 3 channels, image i filled with i modulo 256; those in `bad` cannot be read."""
 
     def __init__(self, count: int, bad: frozenset[int] = frozenset(), labels: bool = True) -> None:
-        super().__init__(Places())
+        super().__init__(DataDirs())
         self.count, self.bad, self.labels = count, bad, labels
         self.reads = 0
 
@@ -109,8 +109,8 @@ def numbered() -> Callable[..., Split]:
     """A split of `count` such images."""
 
     def make(count: int, labels: bool = True) -> Split:
-        source, form = Numbered(count, labels=labels), Form((2, 3), 3)
-        store = open_store(source, source.fingerprint(), form)
+        source, image_format = Numbered(count, labels=labels), ImageFormat((2, 3), 3)
+        store = open_store(source, source.fingerprint(), image_format)
         return Split("all", "numbered", store, np.arange(count), "all", store.label)
 
     return make

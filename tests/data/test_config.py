@@ -24,7 +24,7 @@ def test_a_number_as_size_is_a_square():
         ({"size": 0}, "size"),
         ({"size": True}, "size"),
         ({"channels": 0}, "channels"),
-        ({"fit": "stretch"}, "fit"),
+        ({"resize_mode": "stretch"}, "resize_mode"),
         ({"validation": 1.0}, "validation"),
         ({"test": -0.1}, "test"),
         ({"dirr": "x"}, "did you mean 'dir'"),

@@ -33,7 +33,11 @@ def test_a_seed_gives_each_epoch_an_order_of_its_own(pictures):
 def test_what_cannot_be_read_is_left_out_and_listed(pictures):
     (pictures / "bad.png").write_text("no image")
     found = dataset(
-        [pictures / "cat" / "1.png", pictures / "bad.png", pictures / "cat" / "1.png"], 8, 8, channels=1, fit="pad"
+        [pictures / "cat" / "1.png", pictures / "bad.png", pictures / "cat" / "1.png"],
+        8,
+        8,
+        channels=1,
+        resize_mode="pad",
     )
     (batch,) = found
     assert batch.images.shape == (2, 1, 8, 8)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from convae.core.errors import ConfigError, DataError
 from convae.data import DataConfig, open_split
-from convae.data.places import Places
+from convae.data.data_dirs import DataDirs
 from convae.data.sources.base import Survey
 from convae.data.sources.folder import Folder
 
@@ -18,7 +18,7 @@ def everything(path, **options):
 
 
 def names(path):
-    return list(Folder(Places(), path=path).listing().names)
+    return list(Folder(DataDirs(), path=path).listing().names)
 
 
 def test_nested_images_of_every_suffix_are_found_in_order(tmp_path, photo):
@@ -141,15 +141,15 @@ def test_a_folder_of_unreadable_images_is_refused(tmp_path):
 
 
 def test_the_survey_reads_headers_and_respects_orientation(pictures, photo):
-    assert Folder(Places(), path=pictures).survey() == Survey((30, 40), 3)
+    assert Folder(DataDirs(), path=pictures).survey() == Survey((30, 40), 3)
     exif = Image.Exif()
     exif[0x0112] = 6
     for name in ("lying.jpg", "lying.tif", "lying.png", "lying.webp"):
         photo(30, 40).save(pictures / name, exif=exif)
     (pictures / "broken.png").write_text("no image")
-    assert Folder(Places(), path=pictures).survey() == Survey((30, 40), 3)
+    assert Folder(DataDirs(), path=pictures).survey() == Survey((30, 40), 3)
     photo(31, 40).save(pictures / "other.png")
-    assert Folder(Places(), path=pictures).survey() == Survey(None, 3)
+    assert Folder(DataDirs(), path=pictures).survey() == Survey(None, 3)
 
 
 def test_grey_folders_have_one_channel(tmp_path, photo):

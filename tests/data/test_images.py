@@ -123,27 +123,27 @@ def test_damaged_exif_does_not_cost_the_image(tmp_path, photo):
 def test_crop_keeps_the_centre_and_the_aspect():
     wide = np.zeros((16, 48, 1), np.uint8)
     wide[:, 16:32] = 255
-    np.testing.assert_array_equal(preprocess(wide, (16, 16), fit="crop"), 255)
+    np.testing.assert_array_equal(preprocess(wide, (16, 16), resize_mode="crop"), 255)
     # Halved, a vertical bar of 8 pixels in a tall image is a bar of 4.
     tall = np.zeros((40, 32, 1), np.uint8)
     tall[:, 12:20] = 255
-    columns = preprocess(tall, (16, 16), fit="crop")[8, :, 0] > 127
+    columns = preprocess(tall, (16, 16), resize_mode="crop")[8, :, 0] > 127
     assert columns.sum() == 4
 
 
 def test_pad_shows_everything_between_black_bars():
     white = np.full((16, 48, 1), 255, np.uint8)
-    padded = preprocess(white, (12, 12), fit="pad")[..., 0]
+    padded = preprocess(white, (12, 12), resize_mode="pad")[..., 0]
     np.testing.assert_array_equal(padded[4:8], 255)
     np.testing.assert_array_equal(np.delete(padded, range(4, 8), axis=0), 0)
 
 
 def test_pad_keeps_a_line_of_an_extreme_aspect():
-    assert preprocess(np.full((1, 500, 1), 255, np.uint8), (8, 8), fit="pad").any()
+    assert preprocess(np.full((1, 500, 1), 255, np.uint8), (8, 8), resize_mode="pad").any()
 
 
 def test_squash_shows_everything_distorted():
-    squashed = preprocess(np.dstack([QUADRANTS] * 3)[:, :, :], (4, 8), fit="squash")
+    squashed = preprocess(np.dstack([QUADRANTS] * 3)[:, :, :], (4, 8), resize_mode="squash")
     np.testing.assert_allclose(squashed[[0, 0, -1, -1], [0, -1, 0, -1], 0], [0, 80, 160, 240], atol=8)
 
 
@@ -156,13 +156,13 @@ def test_downsizing_is_antialiased():
 @given(
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     into=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    fit=st.sampled_from(["crop", "pad", "squash"]),
+    resize_mode=st.sampled_from(["crop", "pad", "squash"]),
     level=st.integers(0, 255),
 )
-def test_a_flat_image_stays_flat_at_any_size(size, into, fit, level):
-    pixels = preprocess(np.full((*size, 3), level, np.uint8), into, fit=fit)
+def test_a_flat_image_stays_flat_at_any_size(size, into, resize_mode, level):
+    pixels = preprocess(np.full((*size, 3), level, np.uint8), into, resize_mode=resize_mode)
     assert pixels.shape == (*into, 3)
-    assert set(np.unique(pixels)) <= ({level, 0} if fit == "pad" else {level})
+    assert set(np.unique(pixels)) <= ({level, 0} if resize_mode == "pad" else {level})
     assert (pixels == level).any()
 
 
@@ -255,11 +255,15 @@ def test_arrays_of_other_types_become_tensors_by_their_range():
             to_tensor(wrong)
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
-def test_grey_in_three_channels_is_the_grey_three_times(photo, fit):
-    grey, rgb = (preprocess(photo(mode="L"), (16, 16), channels=channels, fit=fit) for channels in (1, 3))
+@pytest.mark.parametrize("resize_mode", ["crop", "pad", "squash"])
+def test_grey_in_three_channels_is_the_grey_three_times(photo, resize_mode):
+    grey, rgb = (
+        preprocess(photo(mode="L"), (16, 16), channels=channels, resize_mode=resize_mode) for channels in (1, 3)
+    )
     np.testing.assert_array_equal(rgb, np.repeat(grey, 3, axis=-1))
-    np.testing.assert_array_equal(rgb, preprocess(photo(mode="L").convert("RGB"), (16, 16), channels=3, fit=fit))
+    np.testing.assert_array_equal(
+        rgb, preprocess(photo(mode="L").convert("RGB"), (16, 16), channels=3, resize_mode=resize_mode)
+    )
 
 
 @pytest.mark.parametrize(("size", "into"), [((218, 178), (64, 64)), ((33, 50), (64, 20)), ((600, 400), (16, 48))])
@@ -268,7 +272,7 @@ def test_resizing_is_that_of_pillow(photo, mode, size, into):
     image = photo(size[1], size[0], mode)
     if mode == "RGBA":
         image.putalpha(photo(size[1], size[0], "L", seed=1).point(lambda level: 2 * level))
-    got = preprocess(image, into, channels=len(mode), fit="squash")
+    got = preprocess(image, into, channels=len(mode), resize_mode="squash")
     oracle = np.asarray(image.resize(into[::-1], Image.Resampling.BICUBIC)).reshape(got.shape)
     visible = oracle[..., -1:] > 100 if mode == "RGBA" else True
     assert (np.abs(got.astype(int) - oracle) * visible).max() <= (3 if mode == "RGBA" else 1)
@@ -288,13 +292,13 @@ def test_a_hair_of_extreme_aspect_costs_no_memory():
     assert preprocess(np.full((1, 100_000, 1), 9, np.uint8), (64, 64)).tolist() == [[[9]] * 64] * 64
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+@pytest.mark.parametrize("resize_mode", ["crop", "pad", "squash"])
 @pytest.mark.parametrize(("shape", "into"), [((109, 89, 3), (64, 64)), ((8, 8, 1), (16, 16)), ((9, 30, 3), (9, 7))])
-def test_images_of_one_shape_come_out_together_as_each_would_alone(fit, shape, into):
+def test_images_of_one_shape_come_out_together_as_each_would_alone(resize_mode, shape, into):
     images = np.random.default_rng(0).integers(0, 256, (5, *shape), np.uint8)
     given = [alike(picture(image) if place % 2 else image, shape[-1]) for place, image in enumerate(images)]
-    together = preprocess_alike([image for image in given if image is not None], into, fit)
-    alone = [preprocess(image, into, fit=fit) for image in images]
+    together = preprocess_alike([image for image in given if image is not None], into, resize_mode)
+    alone = [preprocess(image, into, resize_mode=resize_mode) for image in images]
     np.testing.assert_array_equal(together, np.stack(alone))
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from convae.data import SOURCES, DataConfig, open_split
+from convae.data.data_dirs import DataDirs
 from convae.data.images import preprocess
-from convae.data.places import Places
 from convae.data.sources import open_source
 
 
@@ -71,7 +71,7 @@ EXAMPLES = {
 @pytest.fixture(params=SOURCES.names())
 def example(request, tmp_path):
     """Each registered source, opened on its smallest example."""
-    return open_source(EXAMPLES[request.param](request.getfixturevalue), Places((tmp_path,)))
+    return open_source(EXAMPLES[request.param](request.getfixturevalue), DataDirs((tmp_path,)))
 
 
 def test_every_source_says_what_it_is():
@@ -117,8 +117,8 @@ def test_the_digits_are_scikit_learns(monkeypatch):
 def real_data(name: str) -> Path | None:
     """The folder of the published files of a set, where this machine has them."""
     given = os.environ.get("CONVAE_DATA")
-    places = [Path(given)] if given else [Path(__file__).parents[3] / "shared" / "data"]
-    return next((place for place in places if (place / name).is_dir()), None)
+    folders = [Path(given)] if given else [Path(__file__).parents[3] / "shared" / "data"]
+    return next((place for place in folders if (place / name).is_dir()), None)
 
 
 # Labels per class and the mean of all training pixels, as published.

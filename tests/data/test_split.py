@@ -62,7 +62,7 @@ def test_the_content_hash_depends_on_content_alone(tmp_path, write_idx):
 
 
 def test_describe_states_the_facts_a_figure_needs(pictures):
-    split = open_split(DataConfig(source=pictures, size=16, channels=1, fit="pad", split_seed=7), "test")
+    split = open_split(DataConfig(source=pictures, size=16, channels=1, resize_mode="pad", split_seed=7), "test")
     facts = split.describe()
     assert len(facts.pop("content_hash")) == 64
     assert facts == {
@@ -72,7 +72,7 @@ def test_describe_states_the_facts_a_figure_needs(pictures):
         "count": len(split),
         "channels": 1,
         "size": [16, 16],
-        "fit": "pad",
+        "resize_mode": "pad",
         "skipped": 0,
     }
 

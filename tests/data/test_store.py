@@ -14,9 +14,9 @@ import pytest
 from convae.core.errors import DataError, OutputError
 from convae.data import DataConfig, Split, open_split
 from convae.data.cache import open_store, survey
-from convae.data.store import Form
+from convae.data.store import ImageFormat
 
-FORM = Form((2, 3), 3)
+IMAGE_FORMAT = ImageFormat((2, 3), 3)
 
 
 def stores(cache: Path) -> list[Path]:
@@ -28,8 +28,8 @@ def levels(store) -> list[int]:
     return store.gather(np.arange(len(store)))[:, 0, 0, 0].tolist()
 
 
-def opened(source, form=FORM):
-    return open_store(source, source.fingerprint(), form)
+def opened(source, image_format=IMAGE_FORMAT):
+    return open_store(source, source.fingerprint(), image_format)
 
 
 def test_images_are_read_once_and_never_again(numbered_source):
@@ -44,7 +44,7 @@ def test_images_are_read_once_and_never_again(numbered_source):
     assert second.names == [str(index) for index in range(10)]
 
 
-@pytest.mark.parametrize("other", [Form((4, 4), 3), Form((2, 3), 1), Form((2, 3), 3, "pad")])
+@pytest.mark.parametrize("other", [ImageFormat((4, 4), 3), ImageFormat((2, 3), 1), ImageFormat((2, 3), 3, "pad")])
 def test_another_form_or_content_is_another_store(numbered_source, cache, other):
     opened(numbered_source(5))
     opened(numbered_source(5), other)
@@ -82,7 +82,7 @@ def test_a_source_without_a_readable_image_is_refused(numbered_source, cache):
 def test_progress_is_told_up_to_the_end(numbered_source):
     told = []
     source = numbered_source(600)
-    open_store(source, source.fingerprint(), FORM, lambda done, total, what: told.append((done, total, what)))
+    open_store(source, source.fingerprint(), IMAGE_FORMAT, lambda done, total, what: told.append((done, total, what)))
     counts = [done for done, _, _ in told]
     assert counts == sorted(counts)
     assert len(counts) > 1
@@ -124,7 +124,7 @@ def test_a_flipped_bit_in_an_image_is_noticed_when_the_image_is_used(numbered_so
     opened(numbered_source(5))
     (folder,) = stores(cache)
     content = bytearray((folder / "pixels.bin").read_bytes())
-    content[3 * FORM.image_bytes + 7] ^= 1
+    content[3 * IMAGE_FORMAT.image_bytes + 7] ^= 1
     (folder / "pixels.bin").write_bytes(content)
     store = opened(numbered_source(5))
     assert store.gather(np.array([0, 4, 2])).shape == (3, 3, 2, 3)

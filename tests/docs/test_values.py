@@ -7,7 +7,7 @@ import pytest
 from made.values import type_in_words, value_in_words
 from pydantic import Field
 
-from convae.core.arguments import ImageShape, Named, PerAxis, Positive, PositiveFloat, Share
+from convae.core.arguments import Fraction, ImageShape, Named, PerAxis, Positive, PositiveFloat
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from convae.core.arguments import ImageShape, Named, PerAxis, Positive, Positive
         (Positive, "whole number > 0"),
         (Positive | None, "whole number > 0, or `null`"),
         (PositiveFloat, "number > 0"),
-        (Share, "number ≥ 0, ≤ 1"),
+        (Fraction, "number ≥ 0, ≤ 1"),
         (Annotated[float, Field(ge=0, lt=1)], "number ≥ 0, < 1"),
         (PerAxis, "whole number > 0 or a list of them"),
         (ImageShape, "list of: whole number > 0"),

@@ -71,7 +71,7 @@ def test_the_report_is_json_with_value_interval_unit_and_protocol(model: VAE, di
     assert len(written["kl-per-unit"]["value"]) == len(written["kl-per-unit"]["interval"][0]) == 3
     protocol = written["protocol"]
     assert protocol["data"] == json.loads(json.dumps(digits.describe()))
-    assert {"content_hash", "split", "count", "size", "fit"} <= set(protocol["data"])
+    assert {"content_hash", "split", "count", "size", "resize_mode"} <= set(protocol["data"])
     assert protocol["model"] == {"name": "vae", "sha256": fingerprint(model)}
     assert (protocol["seed"], protocol["convae"]) == (3, convae.__version__)
 

@@ -14,7 +14,7 @@ from pyarrow import parquet
 import convae
 from convae.core.errors import ConfigError, DataError, OutputError, ShapeError
 from convae.data import DataConfig, Split, open_split
-from convae.latents import Encoding, Share, decode, encode, encode_to, formats, read_latents
+from convae.latents import Encoding, FileShard, decode, encode, encode_to, formats, read_latents
 from convae.latents import encoding as module
 from convae.model.vae import VAE
 
@@ -149,15 +149,15 @@ def test_a_run_that_dies_goes_on_and_ends_with_the_same_files(model: VAE, digits
 
 
 def test_ranks_share_the_files_and_together_write_them_all(model: VAE, digits: Split, tmp_path: Path) -> None:
-    encode_to(model, digits, tmp_path, share=Share(1, 3))
+    encode_to(model, digits, tmp_path, shard=FileShard(1, 3))
     assert sorted(path.name for path in tmp_path.glob("latents-*")) == ["latents-00002-of-00004.safetensors"]
     with pytest.raises(DataError, match="3 of 4 files are missing, such as latents-00001"):
         read_latents(tmp_path)
     for rank in (0, 2):
-        encode_to(model, digits, tmp_path, share=Share(rank, 3))
+        encode_to(model, digits, tmp_path, shard=FileShard(rank, 3))
     torch.testing.assert_close(read_latents(tmp_path)[0].mean, encode(model, digits).mean)
     with pytest.raises(ConfigError, match="process 3 of 3"):
-        Share(3, 3)
+        FileShard(3, 3)
 
 
 def test_latents_of_another_model_are_not_mixed_in(model: VAE, digits: Split, tmp_path: Path) -> None:
@@ -243,9 +243,9 @@ def test_the_manifest_holds_the_scale_of_the_latents(digits: Split, tmp_path: Pa
 
 
 def test_a_part_of_the_files_has_no_scale_yet(model: VAE, digits: Split, tmp_path: Path) -> None:
-    path = encode_to(model, digits, tmp_path, share=Share(0, 2))
+    path = encode_to(model, digits, tmp_path, shard=FileShard(0, 2))
     assert "statistics" not in json.loads(path.read_text())
-    encode_to(model, digits, tmp_path, share=Share(1, 2))
+    encode_to(model, digits, tmp_path, shard=FileShard(1, 2))
     encode_to(model, digits, tmp_path / "whole")
     assert path.read_bytes() == (tmp_path / "whole" / "latents.json").read_bytes()
 

@@ -42,7 +42,7 @@ def rewrite(folder: Path, change: dict[str, Any]) -> None:
     """Changes config.json and makes its own SHA-256 right again."""
     config = json.loads((folder / "config.json").read_text()) | change
     del config["config_sha256"]
-    write_json(folder / "config.json", artifact.sealed(config))
+    write_json(folder / "config.json", artifact.with_checksum(config))
 
 
 def test_a_model_comes_back_with_its_weights_its_description_and_where_it_came_from(model: VAE, folder: Path) -> None:

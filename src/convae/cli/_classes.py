@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from convae.core.errors import ConfigError
-from convae.core.names import called, unknown
+from convae.core.names import class_names, unknown
 from convae.core.notes import note
 
 if TYPE_CHECKING:
@@ -34,22 +34,22 @@ def classes_of(images: Split, column: str | None = None) -> tuple[NDArray[np.int
         values, names = images.columns[column].values, images.columns[column].classes
     if values is None:
         raise ConfigError(f"the images of {images.source} have no labels: give --having and --without")
-    return values, called(sorted({int(value) for value in values if value >= 0}), names)
+    return values, class_names(sorted({int(value) for value in values if value >= 0}), names)
 
 
-def class_number(word: str, called: Mapping[int, str]) -> int:
+def class_number(word: str, names: Mapping[int, str]) -> int:
     """The number of the class that a person names or, where no other class is named like a number, numbers.
 
     Raises:
         ConfigError: there is no such class.
     """
-    named = [number for number, name in called.items() if name == word]
+    named = [number for number, name in names.items() if name == word]
     if named:
         return named[0]
-    are_numbers = any(name.isdecimal() and int(name) != number for number, name in called.items())
-    if word.isdecimal() and int(word) in called and not are_numbers:
+    are_numbers = any(name.isdecimal() and int(name) != number for number, name in names.items())
+    if word.isdecimal() and int(word) in names and not are_numbers:
         return int(word)
-    raise ConfigError(unknown("class", word, list(called.values())))
+    raise ConfigError(unknown("class", word, list(names.values())))
 
 
 def wanted_class(model: VAE, label: str | None) -> int | None:
@@ -136,4 +136,4 @@ def drawn_as(model: VAE, wanted: int | None) -> str:
 def _drawable(model: VAE) -> dict[int, str]:
     """What the classes that a conditional model can draw are called."""
     assert model.condition is not None  # whoever asks has seen to it
-    return called(range(model.condition.classes), model.metadata.get("classes"))
+    return class_names(range(model.condition.classes), model.metadata.get("classes"))

@@ -140,7 +140,15 @@ def _file(model: VAE, path: Path) -> Tensor:
     if not _pictured(model):
         raise DataError(f"{path}: model '{model.name}' takes no image files: name its images by their position")
     trained = model.metadata.get("data", {})
-    return to_tensor(read_like(path, trained.get("source"), sizes, channels=channels, fit=trained.get("fit", "crop")))
+    return to_tensor(
+        read_like(
+            path,
+            trained.get("source"),
+            sizes,
+            channels=channels,
+            resize_mode=trained.get("resize_mode", "crop"),
+        )
+    )
 
 
 def _pictured(model: VAE) -> bool:
@@ -173,11 +181,11 @@ def write_image(image: Tensor, path: Path) -> None:
     """Writes (channel, *sizes) in [0, 1] as PNG, or as a NumPy array, making the folder it goes to."""
     import numpy as np
 
-    from convae.core.files import write_bytes, writing
+    from convae.core.files import write_bytes, writing_errors
     from convae.data import to_pil
     from convae.pictures.save import save
 
-    with writing(path):
+    with writing_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".png":
         save(to_pil(image), path)

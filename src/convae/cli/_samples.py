@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from convae.cli._classes import class_number
 from convae.core.errors import ConfigError
-from convae.core.names import called
+from convae.core.names import class_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +97,7 @@ def drawn(model: VAE, wish: Wish, progress: Progress) -> Samples:
         _gaussians(model, wish, progress) if wish.data or not by_itself else (None, model.metadata.get("classes"))
     )
     numbers = known_classes(model, known)
-    words = called(numbers, names)
+    words = class_names(numbers, names)
     wanted = _wanted(wish, words)
     least = (CONFIDENCE if wanted is not None else 0.0) if wish.confidence is None else wish.confidence
     found = draw_labelled(

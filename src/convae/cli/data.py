@@ -117,7 +117,7 @@ def _rows(split: Split, config: DataConfig, measured: Statistics) -> list[tuple[
         if smallest == largest
         else f"sizes between {shape_text(smallest)} and {shape_text(largest)}"
     )
-    changed = "" if smallest == largest == list(split.shape[1:]) else f", {config.fit} from {sizes}"
+    changed = "" if smallest == largest == list(split.shape[1:]) else f", {config.resize_mode} from {sizes}"
     parts = _parts(config)
     rows = [
         ("images", f"{len(split):,}"),

@@ -12,7 +12,7 @@ from convae.cli._options import BatchSize, Data, DataDir, Device, EncodeSplit, I
 from convae.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from convae.latents import Share
+    from convae.latents import FileShard
 
 PANEL = "Use"
 """Under which heading the help lists the command."""
@@ -50,13 +50,13 @@ def encode(
     from convae.latents import encode_to
     from convae.latents.encoding import read_manifest
 
-    share = _share(shard)
+    part = _shard(shard)
     loaded = open_model(model, device)
     with work_bar() as bar:
         wanted = wanted_class(loaded, label)
         images = open_images(loaded, data, data_dir, split, bar, usual="all", label=wanted, must_fill=True)
         path = encode_to(
-            loaded, images, out, format=format, share=share, batch_size=batch_size, force=force, progress=bar
+            loaded, images, out, format=format, shard=part, batch_size=batch_size, force=force, progress=bar
         )
     found = read_manifest(path.parent, is_complete=False).get("statistics")
     if found is not None:
@@ -69,13 +69,13 @@ def encode(
     wrote(path)
 
 
-def _share(shard: str | None) -> Share:
+def _shard(shard: str | None) -> FileShard:
     """Which files to write: those that the person says, or else the rank's."""
-    from convae.latents import Share
+    from convae.latents import FileShard
 
     if shard is None:
-        return Share(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+        return FileShard(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise ConfigError(f"--shard: part i of n, from 1/4 to 4/4, not '{shard}'")
-    return Share(int(found[1]) - 1, int(found[2]))
+    return FileShard(int(found[1]) - 1, int(found[2]))

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, create_model
 
 from convae.core.config import Config, parse
 from convae.core.errors import ConfigError
-from convae.core.names import shown
+from convae.core.names import short_repr
 from convae.core.paths import with_absolute_paths
 
 _LARGEST = 2**31 - 1
@@ -41,7 +41,7 @@ def shape_written_as(wanted: str) -> BeforeValidator:
 
 ImageShape = Annotated[tuple[Positive, ...], shape_written_as("channels and one to three sizes, such as [1, 28, 28]")]
 """Channels, then the sizes of one, two or three spatial axes."""
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 PerAxis = Positive | tuple[Positive, ...]
 """One number for all spatial axes, or one for each."""
 Named = str | dict[str, dict[str, Any] | None]
@@ -108,4 +108,4 @@ def named(value: Named, where: str) -> tuple[str, dict[str, Any]]:
         ((name, given),) = value.items()
         if isinstance(name, str) and all(isinstance(key, str) for key in given or {}):
             return name, dict(given or {})
-    raise ConfigError(f"{where}: needs a name or a mapping of one name to its arguments, got {shown(value)}")
+    raise ConfigError(f"{where}: needs a name or a mapping of one name to its arguments, got {short_repr(value)}")

@@ -16,7 +16,7 @@ from pydantic_core.core_schema import no_info_before_validator_function
 
 from convae.core.documents import parse_yaml
 from convae.core.errors import ConfigError
-from convae.core.names import nearest, shown
+from convae.core.names import nearest, short_repr
 
 
 def _without_booleans(schema: Any) -> Any:
@@ -192,7 +192,7 @@ def _fault(model: type[Config], path: str, faults: list[Any]) -> str:
         # One of several things.
         first = _SHOULD_BE + " or ".join(message.removeprefix(_SHOULD_BE) for message in messages)
     given = fault.get("input")
-    got = f" (got {shown(given)})" if isinstance(given, str | int | float | list | tuple | None) else ""
+    got = f" (got {short_repr(given)})" if isinstance(given, str | int | float | list | tuple | None) else ""
     return f"{path}: {first}{got}" if path else first
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from convae.core.errors import ConfigError
 from convae.core.files import read_bytes
-from convae.core.names import brief
+from convae.core.names import one_line
 
 MAX_BYTES = 4 << 20
 """No honest configuration file is larger; a larger one is some other file."""
@@ -171,7 +171,7 @@ def _joined(value: Any, source: str) -> Any:
             return value
         text = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
         if re.search("[\ud800-\udc7f\udd00-\udfff]", text):
-            raise ConfigError(f"{source}: {brief(ascii(text))} holds half of a character")
+            raise ConfigError(f"{source}: {one_line(ascii(text))} holds half of a character")
         return text
     if isinstance(value, list):
         return [_joined(item, source) for item in value]

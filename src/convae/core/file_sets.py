@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from convae.core.errors import OutputError
-from convae.core.files import read_bytes, write_json, writing
+from convae.core.files import read_bytes, write_json, writing_errors
 
 LIST = ".convae-files.json"
 """The names of the files of the set in a folder."""
@@ -30,7 +30,7 @@ def begin_file_set(folder: Path, names: Sequence[str], *, force: bool) -> list[P
     there = next((name for name in [*names, *earlier] if (folder / name).exists()), None)
     if there is not None and not force:
         raise OutputError(f"{folder / there}: is there already; choose another --out, or --force to replace it")
-    with writing(folder):
+    with writing_errors(folder):
         _remove_files(folder, set(earlier) - set(names))
     # Before the first file: what a killed process leaves is known, too.
     write_json(folder / LIST, list(names))

@@ -2,7 +2,8 @@
 
 A file or folder is written beside its place, synced to the disk, and renamed; then the folder that holds it is synced,
 too, so that neither a killed process nor a power failure takes the new one back after it was used. A process that dies
-at any moment leaves what was there before, and at most temporary names beginning with a dot, which `tidy` removes.
+at any moment leaves what was there before, and at most temporary names beginning with a dot, which
+`remove_temporary_files` removes.
 """
 
 from __future__ import annotations
@@ -85,11 +86,11 @@ def sync(path: Path) -> None:
 
 
 def temporary(path: Path) -> Path:
-    """The name beside `path` under which this process writes what will take its place; `tidy` removes it."""
+    """The name beside `path` under which this process writes what will take its place."""
     return path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
 
 
-def clear(path: Path) -> None:
+def clear_leftovers(path: Path) -> None:
     """Removes what processes that died in the middle of writing `path` left; only while no other one writes it."""
     for left in path.parent.iterdir():
         if is_temporary(left) and left.name.startswith(f".{path.name}."):
@@ -102,7 +103,7 @@ def is_temporary(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing_errors(path: Path) -> Iterator[None]:
     """Turns an operating-system error while writing `path` into one sentence.
 
     Raises:
@@ -120,7 +121,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     In the block of a `new_folder` it is written plainly, since all of that folder appears at once.
     """
     place = temporary(path)
-    with writing(path):
+    with writing_errors(path):
         if is_temporary(path.parent):
             path.write_bytes(content)
             return
@@ -152,7 +153,7 @@ def replacing(path: Path) -> Iterator[Path]:
     For content that is too large for `write_bytes`.
     """
     place = temporary(path)
-    with writing(path):
+    with writing_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield place
@@ -174,14 +175,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Adds to the end of a text file; of a process that dies meanwhile a part may stay, which `cut` removes."""
-    with writing(path), _open_own(path) as file:
+    """Adds to the end of a text file; of a process that dies meanwhile a part may stay, which `truncate` removes."""
+    with writing_errors(path), _open_own(path) as file:
         file.write(encode_text(text))
 
 
-def cut(path: Path, size: int) -> None:
+def truncate(path: Path, size: int) -> None:
     """Shortens a file to `size` bytes; makes it, where there is none."""
-    with writing(path), _open_own(path) as file:
+    with writing_errors(path), _open_own(path) as file:
         file.truncate(size)
 
 
@@ -203,8 +204,8 @@ def new_folder(
     """A temporary folder that takes the place of `path`, whole, when the block ends without an error.
 
     Where the kernel can exchange two folders, there is a whole one at `path` at every moment. Elsewhere the old one is
-    set aside first and removed last, so a crash between the two renames leaves it under the name that `settled` looks
-    for.
+    set aside first and removed last, so a crash between the two renames leaves it under the name that
+    `recover_folder` looks for.
 
     Args:
         path: where it goes; a link to a folder is followed.
@@ -217,7 +218,7 @@ def new_folder(
     """
     path = replaceable(path, owned, mark)
     place = temporary(path)
-    with writing(path):
+    with writing_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(place)
         place.mkdir()
@@ -226,7 +227,7 @@ def new_folder(
             for inner in [*place.rglob("*"), place]:
                 sync(inner)
             aside = path.with_name(f".{path.name}{_ASIDE}")
-            if not settled(path).exists():
+            if not recover_folder(path).exists():
                 place.rename(path)
             elif not _exchanged(place, path):
                 _remove(aside)
@@ -248,7 +249,7 @@ def replaceable(path: Path, owned: Collection[str] | None, mark: tuple[str, byte
     Raises:
         OutputError: there is a file, the working directory, or a folder with something that convae did not write.
     """
-    with writing(path):
+    with writing_errors(path):
         path = path.resolve() if path.is_symlink() or path.name in ("", "..") else path
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -274,21 +275,21 @@ def read_head(path: Path, largest: int = 1 << 16) -> bytes:
     return b""
 
 
-def settled(path: Path) -> Path:
+def recover_folder(path: Path) -> Path:
     """`path`, after putting back what a crash inside `new_folder` may have left set aside."""
     if not path.exists() and (aside := path.with_name(f".{path.name}{_ASIDE}")).is_dir():
-        with writing(path):
+        with writing_errors(path):
             aside.rename(path)
     return path
 
 
-def tidy(folder: Path) -> None:
+def remove_temporary_files(folder: Path) -> None:
     """Removes what processes that died in the middle of writing left in a folder, and puts back what they set aside.
 
     Only for a folder that no other process is writing to.
     """
     for aside in folder.glob(f".*{_ASIDE}"):
-        settled(aside.with_name(aside.name.removeprefix(".").removesuffix(_ASIDE)))
+        recover_folder(aside.with_name(aside.name.removeprefix(".").removesuffix(_ASIDE)))
         _remove(aside)
     for left in filter(is_temporary, folder.iterdir() if folder.is_dir() else ()):
         _remove(left)

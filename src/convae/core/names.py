@@ -30,25 +30,25 @@ class _Flow(reprlib.Repr):
             return self.repr1(next(iter(x)), level)
         if level <= 0 and x:
             return "{…}"
-        shown = [f"{self.repr1(key, level - 1)}: {self.repr1(x[key], level - 1)}" for key in x]
-        return f"{{{', '.join(shown)}}}"
+        pairs = [f"{self.repr1(key, level - 1)}: {self.repr1(x[key], level - 1)}" for key in x]
+        return f"{{{', '.join(pairs)}}}"
 
 
 _FLOW = _Flow()
 _FLOW.maxstring = _FLOW.maxother = 60
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A value as people wrote it, cut short where it is long."""
     return _SHORT.repr(value)
 
 
-def flow_text(value: object) -> str:
+def flow_repr(value: object) -> str:
     """An argument of a layer as lists of layers have it, cut short where it is long."""
     return _FLOW.repr(value)
 
 
-def brief(error: object) -> str:
+def one_line(error: object) -> str:
     """What an error says, on one line and cut short where it is long: it may quote a damaged file at length."""
     text = " ".join(str(error).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
@@ -90,7 +90,7 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
     return f"unknown {kind} '{name}': choose from {', '.join(choices)}"
 
 
-def called(numbers: Sequence[int], names: Sequence[str] | None) -> dict[int, str]:
+def class_names(numbers: Sequence[int], names: Sequence[str] | None) -> dict[int, str]:
     """What some classes are called: by their names, where they have any, or else by numbers of equal length."""
     known = dict(enumerate(names or ()))
     return {number: known.get(number, f"{number:0{len(str(numbers[-1]))}}") for number in numbers}

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from convae.core.arguments import NonNegative, NonNegativeFloat, Share
+from convae.core.arguments import Fraction, NonNegative, NonNegativeFloat
 from convae.core.config import Config
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text
@@ -36,7 +36,7 @@ _WORD = (1 << 32) - 1
 class AugmentConfig(Config):
     """Random changes of training images; all are off by default. Amounts are drawn evenly from −amount to +amount."""
 
-    flip: Share = 0.0
+    flip: Fraction = 0.0
     """Probability that left and right change places."""
     crop: NonNegative = 0
     """Pixels by which the image is moved at most along each axis, in whole pixels; the border is continued."""
@@ -172,9 +172,9 @@ def _moved(images: Images, moves: list[Int64[Tensor, " batch"]]) -> Images:
         (torch.arange(size, device=images.device) - move[:, None]).clamp(0, size - 1)
         for size, move in zip((height, width), moves, strict=True)
     )
-    places = torch.arange(batch, device=images.device)[:, None, None]
+    positions = torch.arange(batch, device=images.device)[:, None, None]
     # Advanced indices around the channels put these last: as they lie in memory.
-    return images.movedim(1, -1)[places, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+    return images.movedim(1, -1)[positions, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
 
 def _mapped(images: Images, maps: Float[Tensor, "batch 2 3"]) -> Images:

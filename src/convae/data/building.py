@@ -33,7 +33,7 @@ from convae.data.images import alike, preprocess, preprocess_alike
 from convae.data.pixels import Pixels
 from convae.data.ranges import Facts, fact_array, measure, raw_values, spread
 from convae.data.sources.base import Listing, Source
-from convae.data.store import Form, Store, write_index, write_skipped
+from convae.data.store import ImageFormat, Store, write_index, write_skipped
 from convae.data.world import is_of_the_world, patiently, world_error
 
 JOURNAL = "journal.jsonl"
@@ -70,7 +70,12 @@ class _Chunk:
 
 
 def build(
-    folder: Path, source: Source, fingerprint: str, form: Form, known: Store | None, progress: Progress | None
+    folder: Path,
+    source: Source,
+    fingerprint: str,
+    image_format: ImageFormat,
+    known: Store | None,
+    progress: Progress | None,
 ) -> None:
     """Writes a whole store into `folder`, going on with what an earlier call left there.
 
@@ -78,7 +83,7 @@ def build(
         folder: for this source and form alone.
         source: whose images are stored.
         fingerprint: the source's.
-        form: what the images are brought to.
+        image_format: what the images are brought to.
         known: an earlier store of the same source and form.
         progress: told how many images are done.
 
@@ -88,13 +93,13 @@ def build(
     """
     listing = source.listing()
     keys = _keys(listing, fingerprint)
-    reader = _Reader(source, form, listing.names, keys, known)
+    reader = _Reader(source, image_format, listing.names, keys, known)
     total = len(listing.names)
-    length = max(1, min(256, _CHUNK_BYTES // form.image_bytes))
+    length = max(1, min(256, _CHUNK_BYTES // image_format.image_bytes))
     spans = [range(start, min(start + length, total)) for start in range(0, total, length)]
     folder.mkdir(exist_ok=True)
     workers = os.cpu_count() or 1
-    what = f"storing {source.name}, {_room(folder, source, form, total)} (images)"
+    what = f"storing {source.name}, {_room(folder, source, image_format, total)} (images)"
     if progress is not None:
         progress(0, total, what)
     with (
@@ -105,7 +110,7 @@ def build(
     ):
         # What Pillow would warn of either keeps an image from being read, and then has a reason, or does not matter.
         warnings.simplefilter("ignore")
-        chunks = _resumed(journal, pixels, form, [reader.key(span) for span in spans])
+        chunks = _resumed(journal, pixels, image_format, [reader.key(span) for span in spans])
         done = sum(len(span) for span in spans[: len(chunks)])
         for chunk, content in _in_order(pool, reader, spans[len(chunks) :], ahead=2 * workers):
             pixels.write(content)
@@ -116,16 +121,16 @@ def build(
             done += len(chunk.kept) + len(chunk.skipped)
             if progress is not None:
                 progress(done, total, what)
-    _finish(folder, source, form, listing, keys, chunks)
+    _finish(folder, source, image_format, listing, keys, chunks)
 
 
-def _room(folder: Path, source: Source, form: Form, total: int) -> str:
+def _room(folder: Path, source: Source, image_format: ImageFormat, total: int) -> str:
     """What the store will take of the disk, in words.
 
     Raises:
         OutputError: that is not there.
     """
-    needed = total * form.image_bytes
+    needed = total * image_format.image_bytes
     disk = shutil.disk_usage(folder)
     free = disk.free + sum(path.stat().st_size for path in folder.iterdir())
     reserve = min(_RESERVE, disk.total // _RESERVED)
@@ -161,9 +166,14 @@ class _Reader:
     """Reads the images of a span, from the source or from an earlier store; runs in several threads at once."""
 
     def __init__(
-        self, source: Source, form: Form, names: Sequence[str], keys: Sequence[bytes], known: Store | None
+        self,
+        source: Source,
+        image_format: ImageFormat,
+        names: Sequence[str],
+        keys: Sequence[bytes],
+        known: Store | None,
     ) -> None:
-        self._source, self._form, self._names, self._keys = source, form, names, keys
+        self._source, self._image_format, self._names, self._keys = source, image_format, names, keys
         self._known = known
         self._rows = {} if known is None else {key.tobytes(): row for row, key in enumerate(known.keys)}
 
@@ -173,7 +183,7 @@ class _Reader:
 
     def __call__(self, span: range) -> tuple[_Chunk, bytes]:
         chunk, content = _Chunk(self.key(span)), bytearray()
-        form = self._form
+        image_format = self._image_format
         found: dict[int, _Read] = {}
         values: dict[int, Pixels] = {}
         together: defaultdict[tuple[int, ...], dict[int, NDArray[np.uint8]]] = defaultdict(dict)
@@ -181,14 +191,24 @@ class _Reader:
             with self._excused(chunk, index):
                 found[index] = self._read(index)
                 pixels = found[index].pixels
-                waiting = alike(pixels, form.channels) if form.kind == "uint8" and len(form.size) == 2 else None
+                waiting = (
+                    alike(pixels, image_format.channels)
+                    if image_format.kind == "uint8" and len(image_format.size) == 2
+                    else None
+                )
                 if waiting is None:
                     values[index] = self._preprocessed(pixels)
                 else:
                     together[waiting.shape][index] = waiting
         for images in together.values():
             try:
-                values.update(zip(images, preprocess_alike([*images.values()], form.size, form.fit), strict=True))
+                values.update(
+                    zip(
+                        images,
+                        preprocess_alike([*images.values()], image_format.size, image_format.resize_mode),
+                        strict=True,
+                    )
+                )
             except Exception:  # One of them is at fault, and which one shows when each goes alone.
                 for index, pixels in images.items():
                     with self._excused(chunk, index):
@@ -205,8 +225,14 @@ class _Reader:
         return chunk, bytes(content)
 
     def _preprocessed(self, pixels: Image.Image | Pixels) -> Pixels:
-        form = self._form
-        return preprocess(pixels, form.size, channels=form.channels, fit=form.fit, kind=form.kind)
+        image_format = self._image_format
+        return preprocess(
+            pixels,
+            image_format.size,
+            channels=image_format.channels,
+            resize_mode=image_format.resize_mode,
+            kind=image_format.kind,
+        )
 
     def _read(self, index: int) -> _Read:
         """An image, from the earlier store or the source."""
@@ -222,13 +248,13 @@ class _Reader:
                 )
             except DataError:
                 pass  # Damaged on the disk: the source still has it.
-        record = patiently(lambda: self._source.record(index, self._form.size))
+        record = patiently(lambda: self._source.record(index, self._image_format.size))
         span = self._source.value_range
         values = raw_values(record.pixels)
         facts = measure(values, record.header, span)._replace(left_out=record.left_out)
         bits = None if record.header is None else record.header.bits
         identity = record.identity or content_digest(record.pixels)
-        return _Read(spread(values, bits, span, self._form.kind), record.size, identity, facts)
+        return _Read(spread(values, bits, span, self._image_format.kind), record.size, identity, facts)
 
     @contextlib.contextmanager
     def _excused(self, chunk: _Chunk, index: int) -> Iterator[None]:
@@ -254,7 +280,7 @@ def _keys(listing: Listing, fingerprint: str) -> list[bytes]:
     ]
 
 
-def _resumed(journal: BinaryIO, pixels: BinaryIO, form: Form, keys: Sequence[str]) -> list[_Chunk]:
+def _resumed(journal: BinaryIO, pixels: BinaryIO, image_format: ImageFormat, keys: Sequence[str]) -> list[_Chunk]:
     """The chunks that an earlier call finished; both files are cut off after the last of them."""
     chunks: list[_Chunk] = []
     journal.seek(0)
@@ -266,8 +292,11 @@ def _resumed(journal: BinaryIO, pixels: BinaryIO, form: Form, keys: Sequence[str
             chunk = _Chunk(**{**written, "sizes": [tuple(size) for size in written["sizes"]]})
         except (ValueError, TypeError, KeyError):
             break
-        content = pixels.read(form.image_bytes * len(chunk.kept))
-        images = [content[start : start + form.image_bytes] for start in range(0, len(content), form.image_bytes)]
+        content = pixels.read(image_format.image_bytes * len(chunk.kept))
+        images = [
+            content[start : start + image_format.image_bytes]
+            for start in range(0, len(content), image_format.image_bytes)
+        ]
         if chunk.key != key or [hashlib.sha256(image).hexdigest() for image in images] != chunk.digests:
             break
         chunks.append(chunk)
@@ -295,7 +324,12 @@ def _in_order(
 
 
 def _finish(
-    folder: Path, source: Source, form: Form, listing: Listing, keys: Sequence[bytes], chunks: Sequence[_Chunk]
+    folder: Path,
+    source: Source,
+    image_format: ImageFormat,
+    listing: Listing,
+    keys: Sequence[bytes],
+    chunks: Sequence[_Chunk],
 ) -> None:
     """Writes the arrays, the names, the table of what was skipped and last the index; all of it reaches the disk."""
     skipped = [(listing.names[index], reason) for chunk in chunks for index, reason in chunk.skipped]
@@ -323,7 +357,7 @@ def _finish(
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own options
     (folder / "names.json").write_text(json.dumps([listing.names[index] for index in kept]), encoding="utf-8")
     write_skipped(folder / "skipped.csv", [*listing.skipped, *skipped])
-    write_index(folder, source.name, form, len(kept), listing, columns)
+    write_index(folder, source.name, image_format, len(kept), listing, columns)
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

@@ -13,12 +13,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from convae.core.errors import OutputError
-from convae.core.files import write_json, writing
+from convae.core.files import write_json, writing_errors
 from convae.core.progress import Progress
 from convae.data.building import JOURNAL, build
-from convae.data.places import cache_directory
+from convae.data.data_dirs import cache_directory
 from convae.data.sources.base import Source, Survey
-from convae.data.store import FORMAT, Form, Store, whole
+from convae.data.store import FORMAT, ImageFormat, Store, whole
 from convae.data.stores import touch
 
 
@@ -41,16 +41,24 @@ def survey(source: Source, fingerprint: str, progress: Progress | None = None, *
     return found
 
 
-def open_store(source: Source, fingerprint: str, form: Form, progress: Progress | None = None) -> Store:
+def open_store(source: Source, fingerprint: str, image_format: ImageFormat, progress: Progress | None = None) -> Store:
     """The store of a source, as its `fingerprint` has it, in a form; built first where there is none that is whole.
 
     Raises:
         DataError: the source is missing, damaged, or none of its images can be read.
         OutputError: the cache cannot be written, or has no room.
     """
-    place = _key(FORMAT, source.name, source.lineage(), form.size, form.channels, form.fit, form.kind)
+    place = _key(
+        FORMAT,
+        source.name,
+        source.lineage(),
+        image_format.size,
+        image_format.channels,
+        image_format.resize_mode,
+        image_format.kind,
+    )
     folder = cache_directory() / "stores" / f"{place}-{_key(fingerprint)}"
-    store = whole(folder, form)
+    store = whole(folder, image_format)
     if store is not None:
         touch(folder)
         return store
@@ -58,18 +66,18 @@ def open_store(source: Source, fingerprint: str, form: Form, progress: Progress 
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{place}.lock")):
             # Another process may have built it while this one waited.
-            store = whole(folder, form)
+            store = whole(folder, image_format)
             if store is None:
                 earlier = [path for path in folder.parent.glob(f"{place}-*") if path != folder]
                 partial = folder.with_name(f".{place}.partial")
-                known = next((found for path in earlier if (found := whole(path, form))), None)
-                build(partial, source, fingerprint, form, known, progress)
+                known = next((found for path in earlier if (found := whole(path, image_format))), None)
+                build(partial, source, fingerprint, image_format, known, progress)
                 shutil.rmtree(folder, ignore_errors=True)
                 partial.rename(folder)
                 (folder / JOURNAL).unlink()
                 for path in earlier:
                     shutil.rmtree(path, ignore_errors=True)
-                store = whole(folder, form)
+                store = whole(folder, image_format)
                 if store is not None:
                     store.trust()
     if store is None:
@@ -86,7 +94,7 @@ def _key(*parts: object) -> str:
 def _cache(path: Path) -> Iterator[None]:
     """Errors while writing into the cache, with the mend."""
     try:
-        with writing(path):
+        with writing_errors(path):
             yield
     except OutputError as error:
         raise OutputError(f"{error}: set CONVAE_CACHE to a folder with room for the decoded images") from error

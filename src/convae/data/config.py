@@ -14,7 +14,7 @@ from convae.core.paths import with_absolute_paths
 from convae.data.augment import AugmentConfig
 from convae.data.sources import absolute_source
 
-Fit = Literal["crop", "pad", "squash"]
+ResizeMode = Literal["crop", "pad", "squash"]
 """How an image of another aspect fills the size: its centre, all of it with black bars, or all of it distorted."""
 
 HeldOut = Annotated[float, Field(ge=0, lt=1)]
@@ -61,7 +61,7 @@ class DataConfig(Config):
         None, description="spatial sizes, height first; otherwise the images' own size"
     )
     channels: Positive | None = Field(None, description="1 grey, 3 RGB, 4 RGBA; otherwise the images' own")
-    fit: Fit = Field("crop", description="how an image of another aspect fills the size")
+    resize_mode: ResizeMode = Field("crop", description="how an image of another aspect fills the size")
     validation: HeldOut = Field(0.1, description="share of the training images held out, where a set has no own")
     test: HeldOut = Field(0.1, description="share of all images held out, where a set has no test images of its own")
     split_seed: int = Field(0, description="seed of the choice of held-out images")

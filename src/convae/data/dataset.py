@@ -12,7 +12,7 @@ from convae.core.arguments import Positive
 from convae.core.config import parse
 from convae.core.progress import Progress
 from convae.data.batches import Batch, Batches, in_order
-from convae.data.config import DataConfig, Fit
+from convae.data.config import DataConfig, ResizeMode
 from convae.data.split import open_split
 
 
@@ -48,7 +48,7 @@ def dataset(
     size: Positive | tuple[int, ...],
     *,
     channels: int | None = 3,
-    fit: Fit = "crop",
+    resize_mode: ResizeMode = "crop",
     shuffle_seed: int | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
@@ -59,14 +59,16 @@ def dataset(
         batch_size: images in a batch; the last one of a pass holds what is left.
         size: spatial sizes, height first; a number for a square.
         channels: 1 grey, 3 RGB, 4 RGBA; None for grey where all are grey, RGB otherwise.
-        fit: `crop` fills the size with the image's centre, `pad` shows all of it between bars, `squash` distorts it.
+        resize_mode: `crop` fills the size with the image's center, `pad` adds black bars, `squash` distorts the image.
         shuffle_seed: of the order; without one, the paths' own.
         progress: told how far decoding is, the first time.
 
     Raises:
-        ConfigError: no paths, or a size, number of channels or fit that cannot be.
+        ConfigError: no paths, or a size, number of channels or resize mode that cannot be.
         DataError: none of the files can be read.
     """
     source = {"files": {"paths": [str(path) for path in paths]}}
-    config = parse(DataConfig, {"source": source, "size": size, "channels": channels, "fit": fit}, "dataset")
+    config = parse(
+        DataConfig, {"source": source, "size": size, "channels": channels, "resize_mode": resize_mode}, "dataset"
+    )
     return Dataset(config, batch_size, shuffle_seed, progress)

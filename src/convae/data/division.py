@@ -61,6 +61,6 @@ def _held_out(identities: NDArray[np.uint8], fraction: float, seed: int, name: s
     key = hashlib.blake2b(f"{name} {seed}".encode()).digest()
     hashes = [hashlib.blake2b(identity.tobytes(), key=key, digest_size=8).digest() for identity in identities]
     # The upper 53 bits are a float without rounding, so never 1.
-    places = (np.frombuffer(b"".join(hashes), ">u8") >> np.uint64(11)) / 2.0**53
-    held: NDArray[np.bool_] = places < max(fraction, np.nextafter(places.min(), 1))
-    return held if not held.all() else places < places.max()
+    positions = (np.frombuffer(b"".join(hashes), ">u8") >> np.uint64(11)) / 2.0**53
+    held: NDArray[np.bool_] = positions < max(fraction, np.nextafter(positions.min(), 1))
+    return held if not held.all() else positions < positions.max()

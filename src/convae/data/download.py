@@ -23,7 +23,7 @@ from typing import BinaryIO, Literal
 from filelock import FileLock
 
 from convae.core.errors import DataError
-from convae.core.files import writing
+from convae.core.files import writing_errors
 from convae.core.progress import Progress
 from convae.core.version import VERSION
 
@@ -79,7 +79,7 @@ def download(remotes: Sequence[Remote], folder: Path, progress: Progress | None 
         OutputError: the folder cannot be written.
     """
     new = [path for path in (folder, *folder.parents) if not path.exists()]
-    with writing(folder):
+    with writing_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             for remote in remotes:

@@ -20,12 +20,12 @@ from convae.core.errors import DataError
 from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.data import headers, tiff
+from convae.data.data_dirs import DataDirs
 from convae.data.headers import Header
 from convae.data.identity import content_digest
 from convae.data.image_reading import MEGAPIXELS, decode, header_of, header_or_reason
 from convae.data.images import with_channels
 from convae.data.pixels import Kind
-from convae.data.places import Places
 from convae.data.ranges import common_kind
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
 from convae.data.world import patiently, world_error
@@ -53,7 +53,7 @@ class ImageFiles(Source):
     """Image files below a folder; an entry says which.
 
     Args:
-        places: not used.
+        data_dirs: not used.
         root: the folder.
         megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
         range: the values that become 0 and 1; by default those of each file's type.
@@ -66,13 +66,13 @@ class ImageFiles(Source):
 
     def __init__(
         self,
-        places: Places,
+        data_dirs: DataDirs,
         root: Path,
         megapixels: float = MEGAPIXELS,
         range: tuple[float, float] | None = None,
         pages: Pages = "first",
     ) -> None:
-        super().__init__(places)
+        super().__init__(data_dirs)
         self._root = local_path(root)
         self._megapixels = megapixels
         self._range = range

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from convae.core.errors import ConfigError, DataError
 from convae.core.names import shape_text, unknown
-from convae.data.config import Fit
+from convae.data.config import ResizeMode
 from convae.data.headers import is_grey
 from convae.data.image_reading import load
 from convae.data.pixels import MODES, Kind, Pixels, as_kind, picture
@@ -38,7 +38,7 @@ def preprocess(
     size: int | Sequence[int],
     *,
     channels: int | None = None,
-    fit: Fit = "crop",
+    resize_mode: ResizeMode = "crop",
     kind: Kind | None = None,
 ) -> Pixels:
     """Brings an image to a size, a number of channels and a type; one that has them already is returned as it is.
@@ -52,7 +52,7 @@ def preprocess(
         size: spatial sizes, height first; a number for a square.
         channels: 1 grey, 3 RGB, 4 RGBA; any other number, for arrays, only where it is what the array has. None
             keeps an array's channels; a Pillow image becomes grey where it is grey and RGB otherwise.
-        fit: `crop` fills the size with the image's centre, `pad` shows all of it between bars, `squash` distorts it.
+        resize_mode: `crop` fills the size with the image's center, `pad` adds black bars, `squash` distorts the image.
         kind: the type of the values; None keeps an array's, and gives bytes for a Pillow image.
 
     Returns:
@@ -60,10 +60,10 @@ def preprocess(
 
     Raises:
         DataError: the image cannot be brought to that size, number of channels or type.
-        ConfigError: no such fit.
+        ConfigError: no such resize mode.
     """
-    if fit not in get_args(Fit):
-        raise ConfigError(unknown("fit", fit, get_args(Fit)))
+    if resize_mode not in get_args(ResizeMode):
+        raise ConfigError(unknown("resize_mode", resize_mode, get_args(ResizeMode)))
     size = _sides(size)
     values = raw_values(image)
     if isinstance(image, Image.Image) and isinstance(values, np.ndarray):
@@ -77,7 +77,7 @@ def preprocess(
         if image.dtype != np.uint8:
             image = _deep_channels(image, channels)
         if channels == image.shape[-1]:
-            return as_kind(_fitted(image[None], size, fit)[0], kind or image.dtype.name)
+            return as_kind(_fitted(image[None], size, resize_mode)[0], kind or image.dtype.name)
         image = picture(image)
     if len(size) != 2:
         raise DataError(f"an image has a height and a width, and cannot be brought to {shape_text(size)}")
@@ -85,21 +85,21 @@ def preprocess(
     # Grey pixels are resized once, not once for each channel that they become.
     first = 1 if channels == 3 and is_grey(image) and not image.has_transparency_data else channels
     pixels = np.array(_with_channels(image, first)).reshape(image.height, image.width, first)
-    fitted = _fitted(pixels[None], size, fit)[0]
+    fitted = _fitted(pixels[None], size, resize_mode)[0]
     return as_kind(np.repeat(fitted, channels // first, axis=-1), kind or "uint8")
 
 
 def load_and_preprocess(
-    path: str | Path, size: int | Sequence[int], *, channels: int | None = None, fit: Fit = "crop"
+    path: str | Path, size: int | Sequence[int], *, channels: int | None = None, resize_mode: ResizeMode = "crop"
 ) -> Pixels:
     """`load`, then `preprocess`: (*size, channels).
 
     Raises:
         DataError: the file cannot be read as an image, or not brought to that size.
-        ConfigError: no such fit.
+        ConfigError: no such resize mode.
     """
     sides = _sides(size)
-    return preprocess(load(path, near=sides), sides, channels=channels, fit=fit)
+    return preprocess(load(path, near=sides), sides, channels=channels, resize_mode=resize_mode)
 
 
 def _sides(size: int | Sequence[int]) -> tuple[int, ...]:
@@ -122,13 +122,15 @@ def alike(image: Image.Image | Pixels, channels: int) -> NDArray[np.uint8] | Non
     return image if fits and image.nbytes <= _SMALL else None  # type: ignore[return-value]  # they are bytes
 
 
-def preprocess_alike(images: Sequence[NDArray[np.uint8]], size: Sequence[int], fit: Fit) -> NDArray[np.uint8]:
+def preprocess_alike(
+    images: Sequence[NDArray[np.uint8]], size: Sequence[int], resize_mode: ResizeMode
+) -> NDArray[np.uint8]:
     """`preprocess` of images of one shape at once, which takes small ones half of the time.
 
     Returns:
         (image, *size, channels).
     """
-    return _fitted(np.stack(images), size, fit)  # type: ignore[return-value]  # bytes stay bytes
+    return _fitted(np.stack(images), size, resize_mode)  # type: ignore[return-value]  # bytes stay bytes
 
 
 def with_channels(image: Image.Image | NDArray[Any], channels: int) -> NDArray[Any]:
@@ -177,14 +179,14 @@ def _deep_channels(values: Pixels, channels: int) -> Pixels:
     return as_kind(shares.clip(0, 1), values.dtype.name)
 
 
-def _fitted(pixels: Pixels, size: Sequence[int], fit: Fit) -> Pixels:
+def _fitted(pixels: Pixels, size: Sequence[int], resize_mode: ResizeMode) -> Pixels:
     """Images of one shape at exactly the size (height, width)."""
     sides = pixels.shape[1:3]
     if sides == tuple(size):
         return pixels
-    if fit == "squash":
+    if resize_mode == "squash":
         return _resized(pixels, size)
-    if fit == "pad":
+    if resize_mode == "pad":
         inner, (top, left) = _padded(sides, tuple(size))
         bars = np.zeros((len(pixels), *size, pixels.shape[-1]), pixels.dtype)
         bars[:, top : top + inner[0], left : left + inner[1]] = _resized(pixels, inner)

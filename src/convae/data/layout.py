@@ -129,7 +129,7 @@ def _inside_parts(rest: Sequence[Dirs]) -> list[Dirs]:
         if place and _part(place[0]) is not None:
             inner.setdefault(place[0], []).append(place[1:])
     # A folder that only some of the parts have on its own is a class there.
-    depth = 1 + min((_single(places) for places in inner.values() if any(places)), default=0)
+    depth = 1 + min((_single(folders) for folders in inner.values() if any(folders)), default=0)
     return [place[depth:] if place and place[0] in inner else () for place in rest]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from convae.core.arguments import named
 from convae.core.errors import ConfigError
-from convae.core.names import flow_text, printable
+from convae.core.names import flow_repr, printable
 from convae.data.sources import SOURCES
 
 _REMOTE = {"hugging-face"}
@@ -33,7 +33,7 @@ def require_permission(data: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError("the model does not say what it was trained on: give --data")
     name, options = named(given, "the artifact's data.source")
     if name not in SOURCES or name in _REMOTE or _has_path(SOURCES.get(name), options):
-        text = printable(given if isinstance(given, str) else flow_text(given))
+        text = printable(given if isinstance(given, str) else flow_repr(given))
         raise ConfigError(
             f"the model names its data, {text}, which an artifact cannot have read or downloaded by itself: "
             f"give --data, such as --data '{text}' for the same"

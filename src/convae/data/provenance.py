@@ -8,11 +8,11 @@ from typing import Any
 
 from convae.core.arguments import Named, arguments
 from convae.core.errors import ConvaeError, DataError
-from convae.data.config import Fit
+from convae.data.config import ResizeMode
+from convae.data.data_dirs import DataDirs
 from convae.data.image_files import ImageFiles
 from convae.data.images import preprocess
 from convae.data.pixels import Pixels
-from convae.data.places import Places
 from convae.data.ranges import raw_values, spread
 from convae.data.sources import SOURCES, open_source, resolve_source
 
@@ -51,7 +51,9 @@ def with_reading_options(given: Named, trained: Named) -> tuple[Named, dict[str,
     return ({name: {**options, **taken}}, taken) if taken else (given, {})
 
 
-def read_like(path: Path, trained: Named | None, size: Sequence[int], *, channels: int, fit: Fit) -> Pixels:
+def read_like(
+    path: Path, trained: Named | None, size: Sequence[int], *, channels: int, resize_mode: ResizeMode
+) -> Pixels:
     """An image file, read with the options of the training data and brought to a size: (*size, channels).
 
     Args:
@@ -59,7 +61,7 @@ def read_like(path: Path, trained: Named | None, size: Sequence[int], *, channel
         trained: the source of the training data, if it is known.
         size: spatial sizes, height first.
         channels: of the image.
-        fit: how an image of another aspect fills the size.
+        resize_mode: how an image of another aspect fills the size.
 
     Raises:
         DataError: the file cannot be read as an image, or not brought to that size; the message names it.
@@ -67,14 +69,14 @@ def read_like(path: Path, trained: Named | None, size: Sequence[int], *, channel
     given: Named = {"files": {"paths": [str(path)]}}
     if trained is not None:
         given, _ = with_reading_options(given, trained)
-    source = open_source(given, Places())
+    source = open_source(given, DataDirs())
     try:
         source.listing()
         kind = source.survey(sizes=False).kind
         record = source.record(0, tuple(size))
         bits = None if record.header is None else record.header.bits
         values = spread(raw_values(record.pixels), bits, source.value_range, kind)
-        return preprocess(values, size, channels=channels, fit=fit, kind=kind)
+        return preprocess(values, size, channels=channels, resize_mode=resize_mode, kind=kind)
     except DataError as error:
         raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 

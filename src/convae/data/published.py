@@ -34,7 +34,7 @@ class PublishedSource(Source):
         """Downloads the files if they are not on this machine."""
         if self._found is not None:
             return
-        if not self._places.download or not self.remotes:
+        if not self._data_dirs.download or not self.remotes:
             raise DataError(f"{self.name}: not found: {self._by_hand} (looked in {self._looked_in})")
         try:
             download(self.remotes, self._home, progress)
@@ -66,7 +66,7 @@ class PublishedSource(Source):
 
     @property
     def _folders(self) -> list[Path]:
-        folders = [given / inner for given in self._places.directories for inner in self._inner]
+        folders = [given / inner for given in self._data_dirs.directories for inner in self._inner]
         return folders + ([self.system] if self.system else [])
 
     @property
@@ -79,13 +79,13 @@ class PublishedSource(Source):
     @property
     def _home(self) -> Path:
         """Where missing files belong."""
-        return self._places.directories[-1] / self.name
+        return self._data_dirs.directories[-1] / self.name
 
     @property
     def _looked_in(self) -> str:
         inner = ", ".join(name for name in self._inner if name != ".")
-        places = ", ".join(map(str, [*self._places.directories, *([self.system] if self.system else [])]))
-        return f"{places} and the folders {inner} there"
+        directories = ", ".join(map(str, [*self._data_dirs.directories, *([self.system] if self.system else [])]))
+        return f"{directories} and the folders {inner} there"
 
     @property
     def _by_hand(self) -> str:

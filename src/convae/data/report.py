@@ -11,8 +11,8 @@ from convae.core.names import shape_text
 from convae.core.progress import Progress
 from convae.data.cache import survey
 from convae.data.config import DataConfig
+from convae.data.data_dirs import find_data_dirs
 from convae.data.headers import Header
-from convae.data.places import places
 from convae.data.sources import open_source
 from convae.data.sources.base import PARTS, Listing
 
@@ -82,7 +82,7 @@ def preview(config: DataConfig, progress: Progress | None = None) -> Preview | N
     """
     if config.size is not None:
         return None
-    source = open_source(config.source, places(config.dir, config.download))
+    source = open_source(config.source, find_data_dirs(config.dir, config.download))
     source.prepare(progress)
     if survey(source, source.fingerprint(), progress).size is not None:
         return None

@@ -47,10 +47,10 @@ class Snapshot:
         names = _digests(split.keys)
         labels = np.zeros_like(names)
         if split.labels is not None:
-            known, places = np.unique(split.labels, return_inverse=True)
+            known, positions = np.unique(split.labels, return_inverse=True)
             texts = [str(number) if split.classes is None else split.classes[number] for number in known[known >= 0]]
             table = np.concatenate([np.zeros((int((known < 0).sum()), _NAME_BYTES), np.uint8), _digests(texts)])
-            labels = table[places.reshape(-1)]
+            labels = table[positions.reshape(-1)]
         parts = np.array([PARTS.index(split.part(index)) for index in range(len(split))], np.int8)
         return cls(names, split.identities, labels, parts, split.identities[parts == PARTS.index("train")])
 

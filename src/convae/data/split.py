@@ -21,12 +21,12 @@ from convae.core.types import Shape
 from convae.data.augment import AugmentConfig
 from convae.data.cache import open_store, survey
 from convae.data.config import DataConfig
+from convae.data.data_dirs import find_data_dirs
 from convae.data.division import divide
 from convae.data.pixels import LEVELS, Kind
-from convae.data.places import places
 from convae.data.ranges import range_notes
 from convae.data.sources import open_source
-from convae.data.store import Form, Store
+from convae.data.store import ImageFormat, Store
 
 _UNCHANGED = AugmentConfig()
 SplitName = Literal["train", "validation", "test", "all"]
@@ -78,7 +78,7 @@ class Split:
         self.facts: NDArray[Any] = store.facts[rows]
         self._store = store
         self._rows = rows
-        self._form = store.form
+        self._image_format = store.image_format
         self._chosen = chosen
         self._parts = parts
         self._notes = notes
@@ -107,7 +107,7 @@ class Split:
     @property
     def shape(self) -> Shape:
         """(channels, *sizes) of every image."""
-        return (self._form.channels, *self._form.size)
+        return (self._image_format.channels, *self._image_format.size)
 
     @property
     def folder(self) -> Path:
@@ -117,17 +117,17 @@ class Split:
     @property
     def kind(self) -> Kind:
         """The type of the stored values."""
-        return self._form.kind
+        return self._image_format.kind
 
     @property
     def levels(self) -> int | None:
         """How many evenly spaced levels a value can have, of 8 or 16 bits; None for floats."""
-        return LEVELS[self._form.kind]
+        return LEVELS[self._image_format.kind]
 
     @property
     def image_bytes(self) -> int:
         """Bytes of one stored image."""
-        return self._form.image_bytes
+        return self._image_format.image_bytes
 
     @property
     def original_sizes(self) -> NDArray[np.int64]:
@@ -195,9 +195,9 @@ class Split:
             "split": self.name,
             "chosen": self._chosen,
             "count": len(self),
-            "channels": self._form.channels,
-            "size": list(self._form.size),
-            "fit": self._form.fit,
+            "channels": self._image_format.channels,
+            "size": list(self._image_format.size),
+            "resize_mode": self._image_format.resize_mode,
             "skipped": len(self.skipped),
             "content_hash": self.content_hash,
         }
@@ -296,7 +296,7 @@ def open_data_set(
         DataError: the data set is missing, damaged or empty, or has no size of its own.
         OutputError: the cache cannot be written.
     """
-    source = open_source(config.source, places(config.dir, config.download))
+    source = open_source(config.source, find_data_dirs(config.dir, config.download))
     source.prepare(progress)
     fingerprint = source.fingerprint()
     # Two numbers fit every image; any other count is held against the images' own.
@@ -311,7 +311,7 @@ def open_data_set(
     notes = []
     if config.size is None and own.size is None:
         notes.append(f"images of several sizes are brought to {shape_text(sizes)}: data.size sets another size")
-    store = open_store(source, fingerprint, Form(sizes, depth, config.fit, own.kind), progress)
+    store = open_store(source, fingerprint, ImageFormat(sizes, depth, config.resize_mode, own.kind), progress)
     label = config.label or store.label
     if label is not None and label not in store.columns:
         raise ConfigError(f"data.label: {source.name}: {unknown('column', label, store.columns or ['nothing'])}")

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.errors import DataError
-from convae.data.config import Fit
+from convae.data.config import ResizeMode
 from convae.data.pixels import Kind
 from convae.data.sources.base import Column, Listing
 
@@ -38,12 +38,12 @@ _SMALL = ("arrays.npz", "names.json", "skipped.csv")
 
 
 @dataclass(frozen=True)
-class Form:
+class ImageFormat:
     """What the images are brought to: spatial sizes (height first), channels, how they fill the size, value type."""
 
     size: tuple[int, ...]
     channels: int
-    fit: Fit = "crop"
+    resize_mode: ResizeMode = "crop"
     kind: Kind = "uint8"
 
     @property
@@ -60,7 +60,7 @@ class Store:
 
     Attributes:
         folder: where it lies.
-        form: what the images were brought to.
+        image_format: what the images were brought to.
         columns: what is known of the images, by name.
         label: the column that counts as the label, or None.
         parts: (images,) official parts, counted as in `sources.base.PARTS`; None without an official split.
@@ -73,10 +73,12 @@ class Store:
         skipped: (name, reason) of each image that could not be read.
     """
 
-    def __init__(self, folder: Path, form: Form, index: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, folder: Path, image_format: ImageFormat, index: Mapping[str, Any], files: Mapping[str, bytes]
+    ) -> None:
         """From a folder, what its index says and the content of its other small files."""
         self.folder = folder
-        self.form = form
+        self.image_format = image_format
         self.label: str | None = index["label"]
         self.notes: tuple[str, ...] = tuple(index["notes"])
         self.skipped = _skipped(files["skipped.csv"])
@@ -94,7 +96,7 @@ class Store:
         self._names = files["names.json"]
         self._checked = np.zeros(len(self.digests), bool)
         # Mapped so that it could be written to, privately: torch has no read-only tensors.
-        shape = (len(self.digests), form.image_bytes)
+        shape = (len(self.digests), image_format.image_bytes)
         self._rows = torch.from_numpy(np.memmap(folder / "pixels.bin", np.uint8, "c", shape=shape))
 
     def __len__(self) -> int:
@@ -121,8 +123,8 @@ class Store:
         for row in fresh:
             self._check(int(row))
         gathered = torch.index_select(self._rows, 0, torch.from_numpy(rows), out=out)
-        shape = (len(rows), *self.form.size, self.form.channels)
-        return gathered.view(getattr(torch, self.form.kind)).view(shape).movedim(-1, 1)
+        shape = (len(rows), *self.image_format.size, self.image_format.channels)
+        return gathered.view(getattr(torch, self.image_format.kind)).view(shape).movedim(-1, 1)
 
     def trust(self) -> None:
         """Takes every image for checked: this process has just written or read it."""
@@ -137,28 +139,28 @@ class Store:
         self._checked[row] = True
 
 
-def whole(folder: Path, form: Form) -> Store | None:
+def whole(folder: Path, image_format: ImageFormat) -> Store | None:
     """The store in `folder`, if there is one and its files are what was written, but for the pixels of each image."""
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         files = {name: (folder / name).read_bytes() for name in index["files"]}
         digests = {name: content_digest(content) for name, content in files.items()}
         sound = index.pop("sha256") == content_digest(json.dumps(index).encode()) and digests == index["files"]
-        if not sound or (folder / "pixels.bin").stat().st_size != index["count"] * form.image_bytes:
+        if not sound or (folder / "pixels.bin").stat().st_size != index["count"] * image_format.image_bytes:
             return None
-        return Store(folder, form, index, files)
+        return Store(folder, image_format, index, files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def write_index(
-    folder: Path, source: str, form: Form, count: int, listing: Listing, columns: Mapping[str, Column]
+    folder: Path, source: str, image_format: ImageFormat, count: int, listing: Listing, columns: Mapping[str, Column]
 ) -> None:
     """Completes a store: writes the index, which states the digests of the other small files and its own."""
     files = {name: content_digest((folder / name).read_bytes()) for name in _SMALL}
     named = [{"name": name, "classes": column.classes} for name, column in columns.items()]
     index: dict[str, Any] = {"source": source, "count": count, "label": listing.label, "notes": [*listing.notes]}
-    index |= {"form": asdict(form), "columns": named, "files": files}
+    index |= {"form": asdict(image_format), "columns": named, "files": files}
     # As it will be read: tuples become lists.
     index["sha256"] = content_digest(json.dumps(index).encode())
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")

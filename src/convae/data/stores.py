@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text
-from convae.data.places import cache_directory
+from convae.data.data_dirs import cache_directory
 
 Sort = Literal["images", "download"]
 _DAY = 86400.0
@@ -114,8 +114,12 @@ def _store(path: Path) -> Cached:
     with contextlib.suppress(OSError, ValueError):
         read = json.loads((path / "index.json").read_text(encoding="utf-8"))
         index = read if isinstance(read, dict) else {}
-    form = index.get("form") or {}
-    size = f"{shape_text([form['channels'], *form['size']])} {form['kind']}" if form else ""
+    image_format = index.get("form") or {}
+    size = (
+        f"{shape_text([image_format['channels'], *image_format['size']])} {image_format['kind']}"
+        if image_format
+        else ""
+    )
     files = [file for file in path.iterdir() if file.is_file()]
     used = [file.stat().st_mtime for file in files if file.name == "index.json"] or [path.stat().st_mtime]
     name = "-".join(part[:_SHORT] for part in path.name.removeprefix(".").removesuffix(".partial").split("-"))

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from convae.core.errors import ArtifactError
-from convae.core.names import shape_text, shown
+from convae.core.names import shape_text, short_repr
 from convae.model.artifact import require_finite
 from convae.model.bottlenecks.gaussian import LOGVAR_RANGE
 from convae.model.spec import resolve
@@ -66,7 +66,9 @@ def needed(state: State, axes: Mapping[str, int], name: str) -> None:
     """
     for key, number in axes.items():
         if key not in state:
-            raise ArtifactError(f"not the weights of {name}: tensor '{key}' is missing, found {shown(sorted(state))}")
+            raise ArtifactError(
+                f"not the weights of {name}: tensor '{key}' is missing, found {short_repr(sorted(state))}"
+            )
         if state[key].ndim != number or not state[key].numel():
             got = shape_text(state[key].shape) or "a single number"
             raise ArtifactError(f"not the weights of {name}: {key} needs {number} axes, got {got}")

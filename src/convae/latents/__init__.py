@@ -11,7 +11,7 @@ from convae.latents.clusters import Agreement, Clusters, agreement, cluster
 from convae.latents.decodable import Decodable, encoded_by, iterate_decodable
 from convae.latents.decoding import decode, decoded
 from convae.latents.drawing import draw
-from convae.latents.encoding import Encoding, Share, encode, encode_to, iterate_latents, read_latents, read_manifest
+from convae.latents.encoding import Encoding, FileShard, encode, encode_to, iterate_latents, read_latents, read_manifest
 from convae.latents.fitted import FittedPrior, fit_prior
 from convae.latents.interpolation import interpolate, path
 from convae.latents.labelled import CONFIDENCE, Labelled, draw_labelled, known_classes
@@ -28,10 +28,10 @@ __all__ = [
     "Clusters",
     "Decodable",
     "Encoding",
+    "FileShard",
     "FittedPrior",
     "Labelled",
     "Projection",
-    "Share",
     "agreement",
     "by_information",
     "classes",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.errors import ConfigError, DataError, OutputError, ShapeError
-from convae.core.files import clear, read_bytes, write_json, writing
+from convae.core.files import clear_leftovers, read_bytes, write_json, writing_errors
 from convae.core.names import shape_text
 from convae.core.paths import local_path
 from convae.core.progress import Progress
@@ -130,7 +130,7 @@ def encode(
 
 
 @dataclass(frozen=True)
-class Share:
+class FileShard:
     """Which of the files this process writes: those whose number leaves `rank` when divided by `ranks`."""
 
     rank: int = 0
@@ -147,7 +147,7 @@ def encode_to(
     folder: str | Path,
     *,
     format: str = "safetensors",
-    share: Share | None = None,
+    shard: FileShard | None = None,
     batch_size: int = 256,
     force: bool = False,
     progress: Progress | None = None,
@@ -163,7 +163,7 @@ def encode_to(
         split: the images.
         folder: for the files and their manifest, `latents.json`.
         format: `safetensors`, `npz`, `csv`, or `parquet` from the extra of that name.
-        share: of the files, where several processes write them.
+        shard: of the files, where several processes write them.
         batch_size: images at a time.
         force: whether latents that are in the folder already are removed first, and nothing else.
         progress: told how many images are done.
@@ -177,11 +177,11 @@ def encode_to(
         ShapeError: the images have not the model's shape.
         DataError: a latent is not finite.
     """
-    folder, share = local_path(folder), share or Share()
+    folder, shard = local_path(folder), shard or FileShard()
     write = formats.writer(format)
     count = -(-len(split) // SHARD)
     names = [f"latents-{number + 1:05d}-of-{count:05d}.{format}" for number in range(count)]
-    own = names[share.rank :: share.ranks]
+    own = names[shard.rank :: shard.ranks]
     manifest = {
         "format": FORMAT,
         "convae": VERSION,
@@ -192,16 +192,16 @@ def encode_to(
     }
     path = folder / MANIFEST
     made = not folder.exists()
-    with writing(folder):
+    with writing_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         other = _what_differs(folder, manifest)
         if other and not force:
             raise OutputError(f"{folder}: {other}; choose another folder, or replace them with force (--force)")
         if force:
             _remove(folder, own if other is None else None)
-        todo = [n for n in range(share.rank, len(names), share.ranks) if not (folder / names[n]).exists()]
-        for name in [names[number] for number in todo] + [MANIFEST] * (share.ranks == 1):
-            clear(folder / name)
+        todo = [n for n in range(shard.rank, len(names), shard.ranks) if not (folder / names[n]).exists()]
+        for name in [names[number] for number in todo] + [MANIFEST] * (shard.ranks == 1):
+            clear_leftovers(folder / name)
     try:
         _encode_files(model, split, folder, manifest, todo, write, batch_size, progress)
     except BaseException:
@@ -281,7 +281,7 @@ def _remove(folder: Path, names: Sequence[str] | None) -> None:
     """Removes these files of latents; without names all of them and their manifest, and nothing else."""
     doomed = [folder / MANIFEST, *_written(folder)] if names is None else [folder / name for name in names]
     for path in doomed:
-        clear(path)
+        clear_leftovers(path)
         path.unlink(missing_ok=True)
 
 

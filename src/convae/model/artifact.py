@@ -29,13 +29,13 @@ from convae.core.files import (
     new_folder,
     open_regular,
     read_bytes,
-    settled,
+    recover_folder,
     utf8_path,
     write_bytes,
     write_json,
     write_text,
 )
-from convae.core.names import brief, shape_text, shown
+from convae.core.names import one_line, shape_text, short_repr
 from convae.core.paths import local_path
 from convae.core.version import VERSION
 from convae.model.card import model_card
@@ -46,7 +46,7 @@ FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
-_SEAL = "config_sha256"
+_CHECKSUM = "config_sha256"
 _MARK = (CONFIG, b'"convae"')
 """What tells an artifact's configuration from that of other libraries, whose files have the same names."""
 _LARGEST = 64 << 20
@@ -129,7 +129,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
     }
     with new_folder(folder, (CONFIG, WEIGHTS, CARD), _MARK) as place:
         write_bytes(place / WEIGHTS, to_bytes(tensors))
-        write_json(place / CONFIG, sealed(config))
+        write_json(place / CONFIG, with_checksum(config))
         write_text(place / CARD, model_card(model))
     return folder
 
@@ -162,8 +162,8 @@ def require_finite(tensors: Mapping[str, Tensor], whose: str) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ArtifactError(
-                f"{whose}: tensor {shown(name)} holds NaN or infinity, so the model has diverged: train it again with "
-                "a lower learning rate, or take an earlier checkpoint"
+                f"{whose}: tensor {short_repr(name)} holds NaN or infinity, so the model has diverged: train it again "
+                "with a lower learning rate, or take an earlier checkpoint"
             )
 
 
@@ -204,12 +204,12 @@ def _load(folder: Path, device: torch.device | str) -> VAE:
             model = VAE(stored.model)
         except (ConfigError, ShapeError) as error:
             raise ArtifactError(
-                f"{folder / CONFIG}: describes no model that this version can build ({brief(error)})"
+                f"{folder / CONFIG}: describes no model that this version can build ({one_line(error)})"
             ) from error
         model.to(_PRECISIONS[stored.dtype])
         expected = model.state_dict()
         if missing := expected.keys() - stored.sha256.keys():
-            raise ArtifactError(f"{weights}: tensor {shown(min(missing))} is missing")
+            raise ArtifactError(f"{weights}: tensor {short_repr(min(missing))} is missing")
         if stored.sha256.keys() - expected.keys():
             raise ArtifactError(f"{weights}: holds tensors that the model does not have")
         tensors = _checked(file, weights, stored.sha256, expected)
@@ -229,11 +229,11 @@ def read_config(path: str | Path) -> Stored:
     """
     config = find(Path(path)) / CONFIG
     try:
-        stored = parse(Stored, read_sealed(config, FORMAT), "its content")
+        stored = parse(Stored, read_checked_json(config, FORMAT), "its content")
         parse(Metadata, stored.metadata, "its metadata")
         return stored
     except ConfigError as error:
-        raise ArtifactError(f"{config}: describes no model that this version can build ({brief(error)})") from error
+        raise ArtifactError(f"{config}: describes no model that this version can build ({one_line(error)})") from error
 
 
 def find(path: Path) -> Path:
@@ -242,7 +242,7 @@ def find(path: Path) -> Path:
     Raises:
         ArtifactError: there is none.
     """
-    for folder in (settled(path), settled(path / "model")):
+    for folder in (recover_folder(path), recover_folder(path / "model")):
         if (folder / CONFIG).is_file():
             return folder
     missing = "no such folder" if not path.exists() else f"holds no {CONFIG}, neither itself nor in model/"
@@ -293,7 +293,7 @@ def _opened(path: Path, sha256: Mapping[str, str]) -> Iterator[Any]:
         with utf8_path(path) as name, safe_open(name, framework="pt") as file:
             yield file
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise ArtifactError(f"{path}: damaged or not a safetensors file ({brief(error)})") from error
+        raise ArtifactError(f"{path}: damaged or not a safetensors file ({one_line(error)})") from error
 
 
 def _checked(
@@ -311,9 +311,9 @@ def _checked(
     tensors = {name: file.get_tensor(name).clone() for name in sorted(names)}
     for name, tensor in tensors.items():
         if sha256.get(name) != digest(tensor):
-            raise ArtifactError(f"{path}: tensor {shown(name)} is damaged: its SHA-256 is not the recorded one")
+            raise ArtifactError(f"{path}: tensor {short_repr(name)} is damaged: its SHA-256 is not the recorded one")
     if missing := sha256.keys() - tensors.keys():
-        raise ArtifactError(f"{path}: tensor {shown(min(missing))} is missing")
+        raise ArtifactError(f"{path}: tensor {short_repr(min(missing))} is missing")
     return tensors
 
 
@@ -332,13 +332,13 @@ def _require_alike(stored: Any, expected: Tensor | None, where: str) -> None:
         raise ArtifactError(f"{where}: has not the shape {wanted}, got {got}")
 
 
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a JSON file says, with a SHA-256 of it, which `read_sealed` checks."""
-    return {**content, _SEAL: hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a JSON file says, with a SHA-256 of it, which `read_checked_json` checks."""
+    return {**content, _CHECKSUM: hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
 
 
-def read_sealed(path: Path, newest: int) -> dict[str, Any]:
-    """The content of a JSON file that `sealed` made, without its seal.
+def read_checked_json(path: Path, newest: int) -> dict[str, Any]:
+    """The content of a JSON file that `with_checksum` made, without its seal.
 
     Args:
         path: the file.
@@ -350,12 +350,12 @@ def read_sealed(path: Path, newest: int) -> dict[str, Any]:
     try:
         content = json.loads(read_bytes(path, _LARGEST))
     except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: damaged or unreadable ({brief(error)})") from error
+        raise ArtifactError(f"{path}: damaged or unreadable ({one_line(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise ArtifactError(f"{path}: damaged, or not a file of convae")
     if content["format"] > newest:
         raise ArtifactError(f"{path}: format {content['format']} is newer than this version of convae reads ({newest})")
-    seal = content.pop(_SEAL, None)
-    if seal != sealed(content)[_SEAL]:
+    recorded = content.pop(_CHECKSUM, None)
+    if recorded != with_checksum(content)[_CHECKSUM]:
         raise ArtifactError(f"{path}: damaged or edited: its SHA-256 is not the recorded one")
     return content

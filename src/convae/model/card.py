@@ -27,7 +27,7 @@ _DATA = {
     "chosen": "chosen by",
     "count": "images",
     "skipped": "skipped",
-    "fit": "fitted by",
+    "resize_mode": "resize mode",
     "content_hash": "SHA-256 of the content",
 }
 """How the card calls the facts of a split; its channels and size are those of the model's input."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from convae.core.arguments import arguments
 from convae.core.errors import ConfigError
-from convae.core.names import nearest, shown, unknown
+from convae.core.names import nearest, short_repr, unknown
 from convae.core.types import Shape
 from convae.model.layers import LAYERS
 
@@ -200,14 +200,14 @@ def read_code(text: str, where: str) -> tuple[int, Code]:
     """
     form = _FORM.fullmatch(text)
     if form is None or form["letters"] not in WORDS:
-        raise ConfigError(f"{where} ({shown(text)}): {_no_code(text)}")
+        raise ConfigError(f"{where} ({short_repr(text)}): {_no_code(text)}")
     word = WORDS[form["letters"]]
     digits = form["numbers"].split("_")[1:]
     times = form["times"] or "1"
     if not word.needed <= len(digits) <= len(word.numbers):
-        raise ConfigError(f"{where} ({shown(text)}): needs {_written(form['letters'])}, got {len(digits)} numbers")
+        raise ConfigError(f"{where} ({short_repr(text)}): needs {_written(form['letters'])}, got {len(digits)} numbers")
     if max(map(len, [*digits, times])) > 9 or not 1 <= int(times) <= MAX_REPEATS:
-        raise ConfigError(f"{where} ({shown(text)}): needs numbers below a billion and 1 to {MAX_REPEATS} repeats")
+        raise ConfigError(f"{where} ({short_repr(text)}): needs numbers below a billion and 1 to {MAX_REPEATS} repeats")
     numbers = dict(zip(word.names, map(int, digits), strict=False))
     return int(times), Code(text, word.layer, word.read(numbers), numbers.get("in"), word.axes)
 

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from convae.core.arguments import arguments, not_default
 from convae.core.errors import ConfigError, ShapeError
-from convae.core.names import brief, flow_text, shape_text, shown
+from convae.core.names import flow_repr, one_line, shape_text, short_repr
 from convae.core.types import Shape
 from convae.model.codes import Code, is_code, read_code, repeats
 from convae.model.layers import LAYERS
@@ -67,7 +67,7 @@ class Item:
     def __str__(self) -> str:
         if self.code is not None:
             return self.code.text
-        given = ", ".join(f"{key}: {flow_text(value)}" for key, value in self.given.items())
+        given = ", ".join(f"{key}: {flow_repr(value)}" for key, value in self.given.items())
         return f"{self.name} {{{given}}}" if given else self.name
 
 
@@ -178,7 +178,7 @@ def flat(layers: Sequence[Any], side: str, place: str = "") -> Iterator[Item]:
         ConfigError: something in the list is no layer.
     """
     if not isinstance(layers, Sequence) or isinstance(layers, str):
-        raise ConfigError(f"{side}: needs a list of layers, got {shown(layers)}")
+        raise ConfigError(f"{side}: needs a list of layers, got {short_repr(layers)}")
     for index, written in enumerate(layers):
         here = f"{place}{index}"
         where = f"{side} layer {here}"
@@ -232,14 +232,16 @@ def _entry(written: Any, where: str) -> tuple[str, dict[str, Any]]:
         return written.replace("_", "-"), {}
     if isinstance(written, Mapping) and len(written) > 1 and any(given is None for given in written.values()):
         # `conv:` and its arguments in one column are, to YAML, one mapping in which `conv` has no value.
-        raise ConfigError(f"{where}: indent the arguments under their layer's name, got {brief(flow_text(written))}")
+        raise ConfigError(f"{where}: indent the arguments under their layer's name, got {one_line(flow_repr(written))}")
     if not isinstance(written, Mapping) or len(written) != 1:
-        raise ConfigError(f"{where}: needs a layer's name or a mapping of it to its arguments, got {shown(written)}")
+        raise ConfigError(
+            f"{where}: needs a layer's name or a mapping of it to its arguments, got {short_repr(written)}"
+        )
     ((name, given),) = written.items()
     if isinstance(name, str) and is_code(name):
-        raise ConfigError(f"{where}: a layer code stands alone, without a colon, got {shown(written)}")
+        raise ConfigError(f"{where}: a layer code stands alone, without a colon, got {short_repr(written)}")
     if not isinstance(name, str) or not isinstance(given, Mapping | None) or not _all_text(given or ()):
-        raise ConfigError(f"{where}: the arguments of {name} must be a mapping, got {shown(given)}")
+        raise ConfigError(f"{where}: the arguments of {name} must be a mapping, got {short_repr(given)}")
     return name.replace("_", "-"), dict(given or {})
 
 
@@ -251,7 +253,9 @@ def _repeated(given: Mapping[str, Any], where: str) -> tuple[int, list[Any]]:
     """The count and the list of a `repeat`."""
     times, inner = given.get("times"), given.get("layers")
     if not isinstance(times, int) or isinstance(times, bool) or not isinstance(inner, list) or len(given) != 2:
-        raise ConfigError(f"{where}: repeat needs times (a whole number) and layers (a list), got {shown(dict(given))}")
+        raise ConfigError(
+            f"{where}: repeat needs times (a whole number) and layers (a list), got {short_repr(dict(given))}"
+        )
     if not 1 <= times * len(inner) <= MAX_LAYERS:
         raise ConfigError(f"{where}: repeat needs 1 to {MAX_LAYERS} layers in all, got {times} × {len(inner)}")
     return times, inner

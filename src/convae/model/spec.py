@@ -10,7 +10,7 @@ from convae.core.arguments import arguments
 from convae.core.config import override, parse
 from convae.core.documents import read_text, read_value
 from convae.core.errors import ConfigError
-from convae.core.names import brief, shown, unknown
+from convae.core.names import one_line, short_repr, unknown
 from convae.core.paths import local_path
 from convae.model.description import Spec
 from convae.model.notations.arch_def import from_arch_def, read_python
@@ -67,7 +67,9 @@ def described(
     if isinstance(written, Mapping):
         return _read_in(written, source, folder), source
     if not isinstance(written, str | Path):
-        raise ConfigError(f"{source}: needs a preset's name, a file's path or a mapping, got {brief(shown(written))}")
+        raise ConfigError(
+            f"{source}: needs a preset's name, a file's path or a mapping, got {one_line(short_repr(written))}"
+        )
     if str(written) in PRESETS:
         return {"preset": str(written)}, source
     path = folder / local_path(written)
@@ -82,7 +84,7 @@ def described(
             f"with this file's name in place of a list, such as encoder: {path.name}"
         )
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{path}: needs a mapping, got {shown(data)}")
+        raise ConfigError(f"{path}: needs a mapping, got {short_repr(data)}")
     # A recipe describes its model under that key.
     inner = data["model"] if "model" in data and not {"encoder", "encode"} & set(data) else data
     return described(inner, path.parent, str(path), (*seen, path.resolve()))
@@ -114,7 +116,7 @@ def _read_in(data: Mapping[Any, Any], source: str, folder: Path) -> dict[str, An
     if "(" in {text[:1] for key in ("input", "encode", "decode") for text in _texts(data.get(key))}:
         raise ConfigError(f"{source}: YAML and JSON have no round brackets: write square ones, as in [8, 3, [2, 2]]")
     if not all(isinstance(key, str) for key in data):
-        raise ConfigError(f"{source}: needs a mapping of names to values, got {shown(data)}")
+        raise ConfigError(f"{source}: needs a mapping of names to values, got {short_repr(data)}")
     given = dict(data)
     for side in LISTS:
         if isinstance(given.get(side), str):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from convae.core.errors import ArtifactError, ConfigError
 from convae.core.files import open_regular, utf8_path
-from convae.core.names import shape_text, shown
+from convae.core.names import shape_text, short_repr
 
 State = dict[str, Tensor]
 
@@ -44,7 +44,9 @@ def read_weights(path: Path, key: str | None = None) -> tuple[State, list[str]]:
     found = _read(path)
     states = dict(_states(found, ""))
     if not states:
-        raise ArtifactError(f"{path}: holds {shown(type(found).__name__)} and not a dictionary of tensors. {_HOW_TO}")
+        raise ArtifactError(
+            f"{path}: holds {short_repr(type(found).__name__)} and not a dictionary of tensors. {_HOW_TO}"
+        )
     usual = [name for name in states if name.rpartition(".")[2] in _KEYS] or list(states)
     if key is None and len(usual) > 1:
         raise ConfigError(f"{path}: holds several models: {_choices(states)}")

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from convae.core.arguments import NonNegative
 from convae.core.errors import ArtifactError
 from convae.core.files import new_folder, temporary, write_bytes, write_json
-from convae.model.artifact import digest, read_sealed, read_tensors, sealed
+from convae.model.artifact import digest, read_checked_json, read_tensors, with_checksum
 from convae.training.average import Average
 from convae.training.distributed import Ranks
 from convae.training.health import Skips
@@ -206,7 +206,7 @@ def save_checkpoint(
         write_bytes(place / TENSORS, to_bytes(stored))
         sha256 = {name: digest(tensor) for name, tensor in stored.items()}
         facts = {"state": asdict(state), "recipe": recipe, "machine": asdict(machine), "sha256": sha256}
-        write_json(place / STATE, sealed({"format": FORMAT, **facts}))
+        write_json(place / STATE, with_checksum({"format": FORMAT, **facts}))
     kept = {*[old for old in steps(folder) if is_planned(old)][-keep:], path}
     for old in steps(folder):
         if old not in kept:
@@ -236,7 +236,7 @@ def read_checkpoint(path: Path, with_tensors: bool = True) -> Checkpoint:
     Raises:
         ArtifactError: it is damaged, or of another format.
     """
-    written = read_sealed(path / STATE, FORMAT)
+    written = read_checked_json(path / STATE, FORMAT)
     if written["format"] < FORMAT:
         raise ArtifactError(f"{path}: was written by an earlier version of convae, which can continue it")
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convae.core.errors import ConfigError
-from convae.core.names import shown
+from convae.core.names import short_repr
 from convae.training.checkpoint import TrainingState
 from convae.training.plan import Plan
 from convae.training.recipe import Recipe
@@ -51,8 +51,8 @@ def check_recipe(recipe: Recipe, before: Mapping[str, Any], folder: Path) -> Non
     for key, now, then in _differences(recipe.model_dump(mode="json"), before, ""):
         if key not in MAY_CHANGE:
             raise ConfigError(
-                f"{folder / 'recipe.yaml'}: {key} is {shown(now)}, but the run was trained with {shown(then)}. A run "
-                f"is continued as it began: write {shown(then)} there again, or train on in a new run with "
+                f"{folder / 'recipe.yaml'}: {key} is {short_repr(now)}, but the run was trained with "
+                f"{short_repr(then)}. Set it to {short_repr(then)} again, or train on in a new run with "
                 f"`convae train --start {folder} {key}={now if isinstance(now, int | float | str) else '…'}`"
             )
 

@@ -6,7 +6,7 @@ import torch
 from PIL.Image import Image
 
 from convae.core.errors import DataError
-from convae.core.names import called
+from convae.core.names import class_names
 from convae.core.random import torch_generator
 from convae.data import in_order
 from convae.model.vae import VAE
@@ -103,5 +103,5 @@ def _captions(model: VAE, names: tuple[str, ...] | None) -> list[str] | None:
     if model.condition is None:
         return None
     classes = model.condition.classes
-    words = called(range(classes), names)
+    words = class_names(range(classes), names)
     return [words[number % classes] for number in range(SAMPLED)]

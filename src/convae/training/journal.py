@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convae.core.files import append, replacing, sync, writing
+from convae.core.files import append, replacing, sync, writing_errors
 from convae.training.run_folder import RunFolder
 
 Row = dict[str, Any]
@@ -32,7 +32,7 @@ class Journal:
 
     def sync(self) -> int:
         """Sees that the log so far is on the disk, and gives its bytes."""
-        with writing(self._folder.metrics):
+        with writing_errors(self._folder.metrics):
             sync(self._folder.metrics)
             return self._folder.metrics.stat().st_size
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from convae.core.arguments import Named, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Share
+from convae.core.arguments import Fraction, Named, NonNegative, NonNegativeFloat, Positive, PositiveFloat
 from convae.core.config import Config, override, parse
 from convae.core.documents import read_mapping
 from convae.core.errors import ArtifactError, ConfigError
@@ -47,7 +47,7 @@ class OptimizerConfig(Config):
     """Largest learning rate."""
     schedule: float | Named = "cosine"
     """Factor on the learning rate over the training, a schedule such as `constant` or `cosine`."""
-    warmup: Share = 0.02
+    warmup: Fraction = 0.02
     """Share of the training over which the learning rate first rises from zero."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     """Decay of the running mean of gradients and of their squares."""

@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from convae.core.errors import ArtifactError, OutputError
-from convae.core.files import cut, is_temporary, open_regular, tidy, write_text, writing
+from convae.core.files import is_temporary, open_regular, remove_temporary_files, truncate, write_text, writing_errors
 from convae.training.recipe import Recipe, read_recipe, write_recipe
 
 README = """# {title}
@@ -106,7 +106,7 @@ class RunFolder:
             OutputError: another one does, or the folder cannot be written.
         """
         self._refuse_links()
-        with writing(self.path):
+        with writing_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             try:
                 lock = FileLock(self.path / LOCK).acquire(timeout=0)
@@ -122,7 +122,7 @@ class RunFolder:
             OutputError: one is a link, a pipe or a device, or cannot be looked at.
         """
         for path in self._own_paths():
-            with writing(path):
+            with writing_errors(path):
                 mode = path.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 kind = "a link" if stat.S_ISLNK(mode) else "a pipe or device"
@@ -141,7 +141,7 @@ class RunFolder:
         Raises:
             OutputError: there is, or the folder cannot be read.
         """
-        with writing(self.path):
+        with writing_errors(self.path):
             taken = self.path.exists() and not self.path.is_dir()
             if taken or (self.path.is_dir() and any(map(_counts, self.path.iterdir()))):
                 raise OutputError(f"{self.path}: is there already; give another --out, or --resume it")
@@ -155,7 +155,7 @@ class RunFolder:
         self.free()
         # First: with it the folder is a run's, which `resume` goes on with, and without it a free one.
         write_text(self.path / "recipe.yaml", write_recipe(recipe))
-        with writing(self.path):
+        with writing_errors(self.path):
             for folder in (self.pictures, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
             self.metrics.touch()
@@ -213,16 +213,16 @@ class RunFolder:
     def recover(self, log_bytes: int) -> None:
         """Takes back what was written after the log of figures had so many bytes, and what was left half-written."""
         for folder in (self.path, self.pictures, self.checkpoints):
-            tidy(folder)
-        cut(self.metrics, log_bytes)
-        cut(self.timings, _bytes_of_lines(self.timings))
+            remove_temporary_files(folder)
+        truncate(self.metrics, log_bytes)
+        truncate(self.timings, _bytes_of_lines(self.timings))
 
 
 def _bytes_of_lines(path: Path) -> int:
     """The bytes of a file up to the end of its last whole line; 0 where there is no file."""
     if not path.exists():
         return 0
-    with writing(path), open_regular(path) as file:
+    with writing_errors(path), open_regular(path) as file:
         end = file.seek(0, os.SEEK_END)
         while end:
             begin = max(0, end - _BLOCK)

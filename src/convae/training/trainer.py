@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from convae.core.errors import TrainingError
-from convae.core.files import cut
+from convae.core.files import truncate
 from convae.core.memory import is_out_of_memory
 from convae.data import Batch
 from convae.training.average import Average
@@ -390,7 +390,7 @@ class Trainer:
         self._begin(checkpoint)
         self.state.halvings = state.halvings + 1
         if self._ranks.first:
-            cut(self.folder.metrics, self.state.log_bytes)
+            truncate(self.folder.metrics, self.state.log_bytes)
         self._gallery.curves.forget()
         for sentence in sentences:
             self._note(sentence)

@@ -11,14 +11,14 @@ from convae.core.errors import ConfigError, DataError
 from convae.core.names import unknown
 from convae.core.paths import absolute_path, local_path, with_absolute_paths
 from convae.core.registry import Registry
-from convae.data.places import Places
+from convae.data.data_dirs import DataDirs
 from convae.data.sources.base import Source
 
 SOURCES = Registry("convae.data.sources", "data set", "Source")
 _SUFFIXES = {".npy": "arrays", ".npz": "arrays", ".csv": "manifest", ".jsonl": "manifest"}
 
 
-def open_source(given: Named, places: Places) -> Source:
+def open_source(given: Named, data_dirs: DataDirs) -> Source:
     """The source that a person named: `mnist`, `{folder: {path: photos}}`, or just the path of a folder or file.
 
     Raises:
@@ -27,7 +27,7 @@ def open_source(given: Named, places: Places) -> Source:
     """
     name, options = resolve_source(given)
     target = SOURCES.get(name)
-    source: Source = target(places, **arguments(target, options, f"data.source ({name})"))
+    source: Source = target(data_dirs, **arguments(target, options, f"data.source ({name})"))
     return source
 
 

@@ -15,10 +15,10 @@ from convae.core.names import shape_text, unknown
 from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.data.arrays import StoredArray, open_npy, open_npz
+from convae.data.data_dirs import DataDirs
 from convae.data.identity import content_digest
 from convae.data.labels import PART_NAMES, numbered
 from convae.data.pixels import Kind
-from convae.data.places import Places
 from convae.data.ranges import ValueRange
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
 
@@ -38,7 +38,7 @@ class Arrays(Source):
     255. Values of any other type or range need `range`.
 
     Args:
-        places: not used.
+        data_dirs: not used.
         path: the file.
         images: the array of a .npz file that holds the images, where its name is another.
         labels: the array that holds class numbers, where its name is another.
@@ -51,7 +51,7 @@ class Arrays(Source):
 
     def __init__(
         self,
-        places: Places,
+        data_dirs: DataDirs,
         *,
         path: Path,
         images: str | None = None,
@@ -59,7 +59,7 @@ class Arrays(Source):
         channels: Literal["first", "last", "none"] | None = None,
         range: ValueRange | None = None,
     ) -> None:
-        super().__init__(places)
+        super().__init__(data_dirs)
         self._path = local_path(path)
         self._wanted = (images, labels)
         self._channels = channels

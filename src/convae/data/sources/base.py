@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convae.core.progress import Progress
+from convae.data.data_dirs import DataDirs
 from convae.data.headers import Header
 from convae.data.pixels import Kind
-from convae.data.places import Places
 
 PARTS = ("train", "validation", "test")
 """The parts of a data set; `Listing.parts` counts in this order."""
@@ -107,8 +107,8 @@ class Source(ABC):
 
     reading_options: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, data_dirs: DataDirs) -> None:
+        self._data_dirs = data_dirs
 
     @property
     def name(self) -> str:

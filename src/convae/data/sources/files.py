@@ -9,9 +9,9 @@ from typing import Annotated
 from pydantic import Field
 
 from convae.core.paths import absolute_path
+from convae.data.data_dirs import DataDirs
 from convae.data.image_files import ImageFiles, Megapixels, Pages
 from convae.data.image_reading import MEGAPIXELS
-from convae.data.places import Places
 from convae.data.ranges import ValueRange
 from convae.data.sources.base import Listing
 
@@ -20,7 +20,7 @@ class Files(ImageFiles):
     """The image files of a list, in its order; there are no labels.
 
     Args:
-        places: not used.
+        data_dirs: not used.
         paths: of the files; one that stands there twice is there twice.
         megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
         range: the values that become 0 and 1, such as [0, 4095]; by default those of each file's type. A file of a type
@@ -31,14 +31,14 @@ class Files(ImageFiles):
 
     def __init__(
         self,
-        places: Places,
+        data_dirs: DataDirs,
         *,
         paths: Annotated[list[Path], Field(min_length=1)],
         megapixels: Megapixels = MEGAPIXELS,
         range: ValueRange | None = None,
         pages: Pages = "first",
     ) -> None:
-        super().__init__(places, Path(), megapixels, range, pages)
+        super().__init__(data_dirs, Path(), megapixels, range, pages)
         self._listed = [str(absolute_path(path)) for path in paths]
 
     def listing(self) -> Listing:

@@ -12,11 +12,11 @@ from typing import ClassVar, NamedTuple
 
 from convae.core.errors import DataError
 from convae.core.files import read_bytes, read_head
+from convae.data.data_dirs import DataDirs
 from convae.data.image_files import SUFFIXES, ImageFiles, Megapixels, Pages
 from convae.data.image_reading import MEGAPIXELS
 from convae.data.layout import Layout, read_annotations, read_layout
 from convae.data.manifest import PATHS
-from convae.data.places import Places
 from convae.data.ranges import ValueRange
 from convae.data.sources.base import Listing
 from convae.data.world import patiently, world_error
@@ -50,7 +50,7 @@ class Folder(ImageFiles):
     one. A folder that is reached twice, through symbolic links, counts once.
 
     Args:
-        places: not used.
+        data_dirs: not used.
         path: the folder.
         megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
         range: the values that become 0 and 1, such as [0, 4095]; by default those of each file's type. A file of a type
@@ -63,14 +63,14 @@ class Folder(ImageFiles):
 
     def __init__(
         self,
-        places: Places,
+        data_dirs: DataDirs,
         *,
         path: Path,
         megapixels: Megapixels = MEGAPIXELS,
         range: ValueRange | None = None,
         pages: Pages = "first",
     ) -> None:
-        super().__init__(places, path, megapixels, range, pages)
+        super().__init__(data_dirs, path, megapixels, range, pages)
 
     @property
     def name(self) -> str:

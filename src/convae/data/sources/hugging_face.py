@@ -15,11 +15,11 @@ from convae.core.errors import ConfigError, DataError
 from convae.core.names import unknown
 from convae.core.paths import PathOrName, local_path
 from convae.core.progress import Progress
+from convae.data.data_dirs import DataDirs
 from convae.data.headers import Header
 from convae.data.identity import content_digest
 from convae.data.image_reading import MEGAPIXELS, decode, header_or_reason
 from convae.data.labels import PART_NAMES, numbered
-from convae.data.places import Places
 from convae.data.ranges import ValueRange, common_kind
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
 
@@ -37,7 +37,7 @@ class HuggingFace(Source):
     classes is kept. Rows that cannot be decoded are skipped.
 
     Args:
-        places: whether downloading is allowed; what is downloaded lies where `datasets` puts it.
+        data_dirs: whether downloading is allowed; what is downloaded lies where `datasets` puts it.
         path: the data set's name on the Hub, or a folder.
         config: the configuration of a data set that has several.
         revision: the branch, tag or commit.
@@ -48,7 +48,7 @@ class HuggingFace(Source):
 
     def __init__(
         self,
-        places: Places,
+        data_dirs: DataDirs,
         *,
         path: PathOrName,
         config: str | None = None,
@@ -57,7 +57,7 @@ class HuggingFace(Source):
         label: str | None = None,
         range: ValueRange | None = None,
     ) -> None:
-        super().__init__(places)
+        super().__init__(data_dirs)
         self._range = range
         self._given = (path, config, revision)
         self._wanted = (image, label)
@@ -185,7 +185,7 @@ class HuggingFace(Source):
             saved = datasets.load_from_disk(str(folder))
             return saved if isinstance(saved, Mapping) else {"train": saved}
         local = str(folder) if folder.exists() else path
-        where = datasets.DownloadConfig(local_files_only=not self._places.download)
+        where = datasets.DownloadConfig(local_files_only=not self._data_dirs.download)
         found: Mapping[str, Any] = datasets.load_dataset(local, config, revision=revision, download_config=where)
         return found
 

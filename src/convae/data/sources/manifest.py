@@ -10,11 +10,11 @@ from pathlib import Path
 from convae.core.errors import DataError
 from convae.core.names import unknown
 from convae.core.paths import local_path
+from convae.data.data_dirs import DataDirs
 from convae.data.image_files import ImageFiles, Megapixels, Pages
 from convae.data.image_reading import MEGAPIXELS
 from convae.data.labels import numbered, part_numbers
 from convae.data.manifest import PATHS, read_manifest
-from convae.data.places import Places
 from convae.data.ranges import ValueRange
 from convae.data.sources.base import Listing
 
@@ -29,7 +29,7 @@ class Manifest(ImageFiles):
     an empty one is missing. The label is the column `label` or `class`, or the only one.
 
     Args:
-        places: not used.
+        data_dirs: not used.
         path: the table.
         megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
         range: the values that become 0 and 1, such as [0, 4095]; by default those of each file's type. A file of a type
@@ -40,14 +40,14 @@ class Manifest(ImageFiles):
 
     def __init__(
         self,
-        places: Places,
+        data_dirs: DataDirs,
         *,
         path: Path,
         megapixels: Megapixels = MEGAPIXELS,
         range: ValueRange | None = None,
         pages: Pages = "first",
     ) -> None:
-        super().__init__(places, local_path(path).parent, megapixels, range, pages)
+        super().__init__(data_dirs, local_path(path).parent, megapixels, range, pages)
         self._table = local_path(path)
 
     @property

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from convae.core.arguments import NonNegative, Positive, Share
+from convae.core.arguments import Fraction, NonNegative, Positive
 from convae.core.progress import Progress
 from convae.core.random import numpy_generator
-from convae.data.places import Places
+from convae.data.data_dirs import DataDirs
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
 
 KINDS = ("heartbeat", "chirp", "beats", "sawtooth")
@@ -24,7 +24,7 @@ class Signals(Source):
     is its kind.
 
     Args:
-        places: not used.
+        data_dirs: not used.
         count: number of signals.
         length: samples in each.
         noise: standard deviation of the noise, in units of the whole range.
@@ -33,14 +33,14 @@ class Signals(Source):
 
     def __init__(
         self,
-        places: Places,
+        data_dirs: DataDirs,
         *,
         count: Positive = 16_000,
         length: Annotated[int, Field(ge=16, le=65536)] = 128,
-        noise: Share = 0.02,
+        noise: Fraction = 0.02,
         seed: NonNegative = 0,
     ) -> None:
-        super().__init__(places)
+        super().__init__(data_dirs)
         self._count, self._length, self._noise, self._seed = count, length, noise, seed
 
     def fingerprint(self) -> str:

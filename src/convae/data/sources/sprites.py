@@ -13,7 +13,7 @@ from pydantic import Field
 from convae.core.arguments import NonNegative, Positive
 from convae.core.progress import Progress
 from convae.core.random import numpy_generator
-from convae.data.places import Places
+from convae.data.data_dirs import DataDirs
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
 
 COLOURS = {
@@ -53,7 +53,7 @@ class Sprites(Source):
     The label is the shape; every factor is a column.
 
     Args:
-        places: not used.
+        data_dirs: not used.
         count: number of images.
         size: pixels along each axis.
         seed: of the factors.
@@ -61,13 +61,13 @@ class Sprites(Source):
 
     def __init__(
         self,
-        places: Places,
+        data_dirs: DataDirs,
         *,
         count: Positive = 10_000,
         size: Annotated[int, Field(ge=8, le=1024)] = 64,
         seed: NonNegative = 0,
     ) -> None:
-        super().__init__(places)
+        super().__init__(data_dirs)
         self._count, self._size, self._seed = count, size, seed
         self._choices = lru_cache(maxsize=1)(self._factors)
 

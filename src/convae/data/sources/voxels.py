@@ -11,7 +11,7 @@ from pydantic import Field
 from convae.core.arguments import NonNegative, Positive
 from convae.core.progress import Progress
 from convae.core.random import numpy_generator
-from convae.data.places import Places
+from convae.data.data_dirs import DataDirs
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
 
 Values = NDArray[np.float64]
@@ -25,7 +25,7 @@ class Voxels(Source):
     its kind.
 
     Args:
-        places: not used.
+        data_dirs: not used.
         count: number of volumes.
         size: voxels along each of the three axes.
         seed: of everything drawn.
@@ -33,13 +33,13 @@ class Voxels(Source):
 
     def __init__(
         self,
-        places: Places,
+        data_dirs: DataDirs,
         *,
         count: Positive = 4_000,
         size: Annotated[int, Field(ge=8, le=256)] = 24,
         seed: NonNegative = 0,
     ) -> None:
-        super().__init__(places)
+        super().__init__(data_dirs)
         self._count, self._size, self._seed = count, size, seed
 
     def fingerprint(self) -> str:

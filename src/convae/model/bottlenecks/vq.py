@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convae.core.arguments import Positive, Share
+from convae.core.arguments import Fraction, Positive
 from convae.core.collective import shared_sum
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
@@ -101,7 +101,7 @@ class VQ(Bottleneck):
         head: bool = True,
         update: Literal["ema", "gradient"] = "ema",
         decay: Annotated[float, Field(gt=0, lt=1)] = 0.99,
-        restart: Share = 0.03,
+        restart: Fraction = 0.03,
     ) -> None:
         super().__init__()
         if latent is None and head:

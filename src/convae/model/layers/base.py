@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from convae.core.errors import ShapeError
-from convae.core.names import flow_text, shape_text
+from convae.core.names import flow_repr, shape_text
 from convae.core.types import Shape
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Layer(nn.Module):
 
     def extra_repr(self) -> str:
         """The shape that reaches it and its arguments, for `print(model)`."""
-        given = (f"{name}={flow_text(value)}" for name, value in self.configuration.items() if value is not None)
+        given = (f"{name}={flow_repr(value)}" for name, value in self.configuration.items() if value is not None)
         return ", ".join([shape_text(self.shape_in), *given])
 
     def nested(self) -> dict[str, Network]:

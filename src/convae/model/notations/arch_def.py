@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from convae.core.arguments import Named, PerAxis, Positive, shape_written_as
 from convae.core.config import Config, parse
 from convae.core.errors import ConfigError, ShapeError
-from convae.core.names import brief, shown
+from convae.core.names import one_line, short_repr
 from convae.core.types import Shape
 from convae.model.description import MAX_PARAMETERS, MostParameters, Name, Spec
 from convae.model.mirror import ceilings, output_padding, raw_channels
@@ -105,12 +105,12 @@ def _written(conv: Convolution) -> dict[str, Any]:
 def _row(written: Any, side: str, axes: int, source: str, wanted: str) -> list[Convolution]:
     """The convolutions of a list, each checked; a fault is told behind the convolution as it was written."""
     if not isinstance(written, list | tuple) or not written:
-        raise ConfigError(f"{source}: {side}: needs {wanted}, got {shown(written)}")
+        raise ConfigError(f"{source}: {side}: needs {wanted}, got {short_repr(written)}")
     row: list[Convolution] = []
     for index, entries in enumerate(written):
         if not isinstance(entries, list | tuple):
-            raise ConfigError(f"{source}: {side} {index}: needs (channels, kernel, strides), got {shown(entries)}")
-        where = f"{source}: {side} {index} {shown(entries)}"
+            raise ConfigError(f"{source}: {side} {index}: needs (channels, kernel, strides), got {short_repr(entries)}")
+        where = f"{source}: {side} {index} {short_repr(entries)}"
         if len(entries) != 3:
             raise ConfigError(f"{where}: needs (channels, kernel, strides), has {len(entries)} values")
         found = parse(Written, dict(zip(Written.model_fields, entries, strict=True)), where)
@@ -149,7 +149,7 @@ def read_python(text: str, source: str) -> dict[str, Any]:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise ConfigError(f"{source}{line}: not valid Python ({brief(getattr(error, 'msg', error))})") from error
+        raise ConfigError(f"{source}{line}: not valid Python ({one_line(getattr(error, 'msg', error))})") from error
     assigned = {
         target.id: statement.value
         for statement in tree.body
@@ -186,7 +186,7 @@ def _plain(node: ast.expr, text: str, source: str) -> Any:
 
 def _source(node: ast.expr, text: str) -> str:
     """An expression as it was written, on one line."""
-    return brief(ast.get_source_segment(text, node))
+    return one_line(ast.get_source_segment(text, node))
 
 
 def arch_def(spec: Spec) -> str:

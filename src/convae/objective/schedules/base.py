@@ -12,7 +12,7 @@ from pydantic import Field
 
 from convae.core.arguments import arguments, named
 from convae.core.errors import ConfigError
-from convae.core.names import shown
+from convae.core.names import short_repr
 from convae.objective.schedules import SCHEDULES
 
 T = TypeVar("T")
@@ -154,7 +154,7 @@ def schedule(written: Written, where: str) -> Schedule:
     if not isinstance(written, str | dict) or not all(isinstance(key, str) for key in written):
         raise ConfigError(
             f"{where}: needs a number, or a schedule such as cosine or {{staircase: {{epochs: {{0: 0, 10: 1}}}}}}, "
-            f"got {shown(written)}"
+            f"got {short_repr(written)}"
         )
     name, given = named(written, where)
     try:

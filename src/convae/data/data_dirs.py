@@ -15,7 +15,7 @@ OFFLINE = "CONVAE_OFFLINE"
 
 
 @dataclass(frozen=True)
-class Places:
+class DataDirs:
     """The folders in which data sets are looked for, first to last.
 
     Attributes:
@@ -33,11 +33,11 @@ def cache_directory() -> Path:
     return local_path(given) if given else platformdirs.user_cache_path("convae")
 
 
-def places(given: Path | None, download: bool) -> Places:
+def find_data_dirs(given: Path | None, download: bool) -> DataDirs:
     """Where data sets lie: a folder that the user names alone, otherwise `$CONVAE_DATA` and the user's cache."""
     download = download and os.environ.get(OFFLINE, "") in {"", "0"}
     if given is not None:
-        return Places((local_path(given),), download)
+        return DataDirs((local_path(given),), download)
     variable = os.environ.get("CONVAE_DATA")
     named = (local_path(variable),) if variable else ()
-    return Places((*named, cache_directory() / "data"), download)
+    return DataDirs((*named, cache_directory() / "data"), download)
