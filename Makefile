@@ -77,7 +77,7 @@ lock: .venv/.developing  ## write the locks anew; UPGRADE=--upgrade takes the ne
 	@$(PIP) uv
 	@$(COMPILE) $(UPGRADE) pyproject.toml -o requirements.lock
 	@$(COMPILE) $(UPGRADE) -c requirements.lock --extra dev --extra docs pyproject.toml -o requirements-dev.lock
-	@$(COMPILE) --resolution lowest-direct --extra parquet --extra jpeg --extra hugging-face --extra umap --extra tensorboard \
+	@$(COMPILE) --resolution lowest-direct --extra parquet --extra jpeg --extra hugging-face --extra umap --extra tensorboard --extra tiff \
 		pyproject.toml .ci/oldest.in -o requirements-oldest.lock
 
 format: .venv/.developing  ## rewrite the sources in the project's style

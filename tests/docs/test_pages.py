@@ -57,3 +57,16 @@ def test_commands_and_their_options_exist() -> None:
 def test_every_room_has_its_page() -> None:
     rooms = {path.name for path in (ROOT / "src" / "convae").iterdir() if (path / "__init__.py").exists()}
     assert {page.stem for page in (ROOT / "docs" / "api").glob("*.md")} == rooms - {"cli"}
+
+
+def test_each_guarantee_names_tests_that_exist() -> None:
+    rows = re.findall(r"^\|.*\| ([^|]*) \|$", (ROOT / "docs" / "guarantees.md").read_text(), flags=re.M)
+    assert len(rows) > 20
+    for row in rows[1:]:
+        folder = ROOT
+        paths = [Path(path) for path in re.findall(r"`([^`]+)`", row)]
+        assert paths, row
+        for path in paths:
+            folder = ROOT / path.parent if path.parent.parts else folder
+            assert path.suffix == ".py"
+            assert (folder / path.name).is_file(), path

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image
 
+from convae.data.bit_depth import coded_bits
 from convae.data.pixels import Kind
 
 _PAGED = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
@@ -44,8 +45,9 @@ class Header(NamedTuple):
 
     @property
     def kind(self) -> Kind:
-        """The type that holds the values of the image as they are read; Pillow has no colours of more than 8 bits."""
-        if self.channels > 1 and self.bits > 8 and not (self.beyond_pillow and has_tifffile()):
+        """The type of the values as they are read; Pillow reads more than 8 bits in plain gray images only."""
+        cut = self.channels > 1 or self.mode in {"L", "LA"}
+        if cut and self.bits > 8 and not (self.beyond_pillow and has_tifffile()):
             return "uint8"
         return "float32" if self.is_float else "uint16" if self.bits > 8 else "uint8"  # a byte
 
@@ -135,7 +137,13 @@ def _depth(image: Image.Image, tags: Any) -> tuple[int, bool]:
     # Of PPM files, the largest value is the decoder's argument.
     largest = tiles[0].args if tiles and image.format == "PPM" else ()
     deep = deep or (isinstance(largest, tuple) and any(isinstance(value, int) and value > 255 for value in largest))
-    return (16 if deep else 8), False
+    return (16 if deep else _coded_bits(image)), False
+
+
+def _coded_bits(image: Image.Image) -> int:
+    """The bits of a sample of a format of which Pillow's mode does not tell them."""
+    file = getattr(image, "fp", None)
+    return 8 if file is None else coded_bits(file, image.format or "")
 
 
 def _beyond_pillow(image: Image.Image, tags: Any, bits: int) -> str:
