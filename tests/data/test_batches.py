@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from convae.core.errors import ConfigError
 from convae.data import Batches, in_order
+from convae.data.batches import evenly_spaced
 
 
 def threads() -> int:
@@ -160,3 +161,10 @@ def test_processes_take_whole_batches_by_turns_without_training(numbered):
 def test_more_processes_than_images_in_a_batch_are_refused(numbered):
     with pytest.raises(ConfigError, match="3 processes cannot share batches of 2"):
         Batches(numbered(10), 2, seed=0, part=(0, 3))
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "positions"), [(10, 5, [0, 2, 4, 6, 8]), (5, 2, [0, 2]), (3, 9, [0, 1, 2]), (0, 4, [])]
+)
+def test_a_few_images_are_spread_over_a_split(length, count, positions):
+    assert evenly_spaced(length, count).tolist() == positions

@@ -27,7 +27,7 @@ def reconstruct(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Image files, positions in the split or names there; otherwise the first of the split.",
+            help="Image files, positions in the split or names there; otherwise some of the whole split.",
             show_default=False,
         ),
     ] = None,
@@ -86,30 +86,30 @@ def _split(
     force: bool,
     bar: WorkBar,
 ) -> tuple[Path, Tensor, Tensor]:
-    """Where the sheet goes, the first images of a split and their reconstructions; on request writes those of all."""
+    """Where the sheet goes, images spread over a split and their reconstructions; on request writes those of all."""
     import numpy as np
     import torch
 
     from convae.cli._latents import image_paths, write_image
     from convae.cli._models import new_files
     from convae.core.file_sets import begin_file_set
-    from convae.data import in_order
+    from convae.data.batches import evenly_spaced, in_order
 
-    shown = min(count, len(images))
+    shown = evenly_spaced(len(images), count)
     paths = image_paths(model, out, images.keys) if every else []
     (sheet,) = new_files(out, ["reconstructions.png"], force)
     if every:
         begin_file_set(out, [str(path.relative_to(out)) for path in paths], force=force)
     originals, reconstructions, done = [], [], 0
-    wanted = np.arange(len(images) if every else shown)
+    wanted = np.arange(len(images)) if every else shown
     model.check_labels(images.labels, images.source, images.classes)
     for batch in in_order(images, batch_size, next(model.parameters()).device, wanted):
         with torch.no_grad():
             kinds = batch.labels if drawn is None else torch.full_like(batch.indices, drawn)
             decoded = model.decode(model.encode(batch.images, batch.labels).mean, kinds).mean.cpu()
-        if done < shown:
-            originals.append(batch.images[: shown - done].cpu())
-            reconstructions.append(decoded[: shown - done])
+        is_shown = torch.isin(batch.indices.cpu(), torch.from_numpy(shown))
+        originals.append(batch.images.cpu()[is_shown])
+        reconstructions.append(decoded[is_shown])
         for image, path in zip(decoded, paths[done : done + len(batch)], strict=False):
             write_image(image, path)
         done += len(batch)

@@ -158,6 +158,12 @@ class Batches:
         return numpy_generator(self.seed, "order", epoch).permutation(len(self.split))
 
 
+def evenly_spaced(length: int, count: int) -> NDArray[np.int64]:
+    """Positions (at most `count`) spread over a split, so that a sample of images sorted by class has all classes."""
+    shown = min(count, length)
+    return np.arange(shown, dtype=np.int64) * length // max(shown, 1)
+
+
 def in_order(
     split: Split,
     batch_size: int,

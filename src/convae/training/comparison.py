@@ -14,6 +14,7 @@ from convae.core.files import write_text
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
 from convae.data import Split, in_order, open_split
+from convae.data.batches import evenly_spaced
 from convae.pictures.grid import compare
 from convae.pictures.save import save
 from convae.training.experiment import encoder_layers
@@ -71,7 +72,7 @@ def _pictures(runs: Mapping[str, Run], splits: Mapping[str, Split]) -> dict[str,
     """Rows of images: originals, their reconstructions by each model, and samples of each."""
     reconstructed, sampled = {}, {}
     first = next(iter(splits.values()))
-    batch = next(iter(in_order(first, min(SHOWN, len(first)))))
+    batch = next(in_order(first, SHOWN, indices=evenly_spaced(len(first), SHOWN)))
     for label, run in runs.items():
         model = run.model
         reconstructed[label] = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean

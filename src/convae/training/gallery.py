@@ -8,7 +8,7 @@ from PIL.Image import Image
 from convae.core.errors import DataError
 from convae.core.names import class_names
 from convae.core.random import torch_generator
-from convae.data import in_order
+from convae.data.batches import evenly_spaced, in_order
 from convae.model.vae import VAE
 from convae.pictures.grid import grid, pairs
 from convae.pictures.save import save
@@ -69,7 +69,7 @@ class Gallery:
         """Reconstructions, ways from one image to another, and samples."""
         model = shown.model.eval()
         split = shown.validation or shown.batches.split
-        batch = next(in_order(split, SHOWN, shown.device))
+        batch = next(in_order(split, SHOWN, shown.device, evenly_spaced(len(split), SHOWN)))
         latents = model.encode(batch.images, batch.labels).mean
         decoded = model.decode(latents, batch.labels).mean
         generator = torch_generator(shown.recipe.training.seed, "pictures")
