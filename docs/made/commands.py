@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import typer
 
-from convae.cli import COMMANDS
+from convae.cli import COMMANDS, command
 from made.tables import table
 from made.values import type_in_words, value_in_words
 
@@ -31,14 +31,14 @@ def _lines(name: str) -> Iterator[str]:
     words = [_shown(one) for one in given if one.param_type_name == "argument"]
     yield f"```text\nconvae {name} {' '.join([*words, '[OPTIONS]'])}\n```\n"
     yield f"{inspect.getdoc(COMMANDS.get(name))}\n"
-    hints = typing.get_type_hints(COMMANDS.get(name))
+    hints = typing.get_type_hints(command(name))
     yield table(["", "default", ""], ([_written(one), _default(one), _help(one, hints[one.name])] for one in given))
 
 
 def parameters(name: str) -> list[Any]:
     """The arguments and options of a command, as Typer understands its signature."""
     app = typer.Typer(add_completion=False)
-    app.command(name)(COMMANDS.get(name))
+    app.command(name)(command(name))
     return list(typer.main.get_command(app).params)
 
 

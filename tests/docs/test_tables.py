@@ -11,7 +11,7 @@ from made.modules import modules, public
 from made.tables import arguments, details, found, options, overview, table, table_in
 
 import convae
-from convae.cli import COMMANDS
+from convae.cli import COMMANDS, command
 from convae.model.presets import PRESETS
 from convae.model.summary import summary
 
@@ -74,7 +74,7 @@ def test_every_option_has_a_sentence(place: str) -> None:
 def test_every_parameter_of_a_command_has_a_row_with_help(name: str) -> None:
     _, _, text = commands().partition(f"(command-{name})=")
     listed = rows(text.partition("(command-")[0])
-    assert len(listed) == len(parameters(name)) == len(inspect.signature(COMMANDS.get(name)).parameters)
+    assert len(listed) == len(parameters(name)) == len(inspect.signature(command(name)).parameters)
     assert all(row[-1] for row in listed)
 
 

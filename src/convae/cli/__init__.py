@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import typer
 
 from convae.cli._hints import similar_option
+from convae.cli._options import Trust
 from convae.cli._streams import steady_streams
 from convae.core.errors import ConvaeError, ToldElsewhereError
 from convae.core.memory import is_out_of_memory
@@ -18,9 +20,11 @@ from convae.core.names import printable
 from convae.core.notes import drop_notes, show_notes
 from convae.core.paths import local_path
 from convae.core.registry import Registry
+from convae.core.trust import trusted_packages
 from convae.core.version import VERSION
 
-COMMANDS = Registry(__name__, "command")
+COMMANDS = Registry(__name__, "command", is_open=False)
+_OPEN_NO_MODEL = {"cache", "data", "import", "presets", "recipes"}
 PANELS = ("Start", "Look", "Use", "Tune", "Share")
 _UNWRITTEN = 1
 _USAGE = 2
@@ -44,7 +48,7 @@ def _app() -> typer.Typer:
     app.callback()(_root)
     for panel, names in _panels().items():
         for name in names:
-            app.command(name, rich_help_panel=panel)(_with_local_paths(COMMANDS.get(name)))
+            app.command(name, rich_help_panel=panel)(command(name))
     return app
 
 
@@ -56,15 +60,27 @@ def _panels() -> dict[str, list[str]]:
     return panels
 
 
-def _with_local_paths(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command with `~` written out in every path that it is given: no shell does so in `--out=~/runs`."""
+def command(name: str) -> Callable[..., Any]:
+    """A command as it is offered: its function, `--trust` where it may open saved models, and `~` in paths.
 
-    @functools.wraps(command)
-    def run(**given: Any) -> Any:
-        return command(
-            **{name: local_path(value) if isinstance(value, Path) else value for name, value in given.items()}
+    No shell writes out the `~` in `--out=~/runs`.
+    """
+    function = COMMANDS.get(name)
+
+    @functools.wraps(function)
+    def run(*, trust: list[str] | None = None, **given: Any) -> Any:
+        with trusted_packages(trust or ()):
+            return function(
+                **{name: local_path(value) if isinstance(value, Path) else value for name, value in given.items()}
+            )
+
+    if name not in _OPEN_NO_MODEL:
+        signature = inspect.signature(function, eval_str=True)
+        added = inspect.Parameter("trust", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Trust)
+        run.__signature__ = signature.replace(  # type: ignore[attr-defined]  # which Typer reads
+            parameters=[*signature.parameters.values(), added]
         )
-
+        run.__annotations__ = {**function.__annotations__, "trust": Trust}
     return run
 
 

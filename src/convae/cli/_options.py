@@ -40,6 +40,15 @@ Samples = Annotated[
         "--samples", min=1, help="Latents drawn for each image, for elbo and nll.", show_default="1, of nll 64"
     ),
 ]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="PACKAGE",
+        help="A package outside convae whose code a saved model or a run may use; may be given several times.",
+        show_default=False,
+    ),
+]
 Show = Annotated[bool, typer.Option("--open", help="Show the picture when it is done.")]
 Images = Annotated[
     list[str],

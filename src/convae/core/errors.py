@@ -11,6 +11,10 @@ class ConfigError(ConvaeError):
     """A recipe, an option or an argument is wrong: unknown key, wrong type, value out of range."""
 
 
+class TrustError(ConfigError):
+    """A saved model or a run names code outside convae whose package the user has not said to trust."""
+
+
 class ShapeError(ConvaeError):
     """A layer cannot take the shape that reaches it, or a tensor has not the shape a model needs."""
 

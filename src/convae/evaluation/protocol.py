@@ -14,6 +14,7 @@ from convae.core.arguments import arguments
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.progress import Progress
+from convae.core.registry import canonical_name
 from convae.core.version import VERSION
 from convae.data import Split, in_order
 from convae.evaluation.aggregate import QUERIES
@@ -181,8 +182,8 @@ def _chosen(
     names: Sequence[str], options: Mapping[str, Mapping[str, Any]], model: VAE, split: Split, features: bool
 ) -> tuple[dict[str, Metric], dict[str, dict[str, Any]]]:
     """The metrics to measure by name, and all their arguments."""
-    given = {name.replace("_", "-"): of_one for name, of_one in options.items()}
-    asked = {name.replace("_", "-") for name in (*names, *given)}
+    given = {canonical_name(name): of_one for name, of_one in options.items()}
+    asked = {canonical_name(name) for name in (*names, *given)}
     chosen: dict[str, Metric] = {}
     configured: dict[str, dict[str, Any]] = {}
     for name in sorted(asked - GROUPS | set(METRICS.names() if asked & GROUPS else ())):

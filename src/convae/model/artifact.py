@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from convae.core.config import Config, parse
-from convae.core.errors import ArtifactError, ConfigError, ShapeError
+from convae.core.errors import ArtifactError, ConfigError, ShapeError, TrustError
 from convae.core.files import (
     new_folder,
     open_regular,
@@ -37,6 +37,7 @@ from convae.core.files import (
 )
 from convae.core.names import one_line, shape_text, short_repr
 from convae.core.paths import local_path
+from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.version import VERSION
 from convae.model.card import model_card
 from convae.model.description import Spec
@@ -167,22 +168,30 @@ def require_finite(tensors: Mapping[str, Tensor], whose: str) -> None:
             )
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> VAE:
+def load(path: str | Path, device: torch.device | str = "cpu", *, trust: Iterable[str] = ()) -> VAE:
     """A model from an artifact folder, or from a run folder, whose best model it takes; in evaluation mode.
 
     An artifact that a training run replaces meanwhile is read again, so that all of it is of one moment.
 
+    Args:
+        path: of the folder.
+        device: of the model.
+        trust: packages outside convae whose layers and other pieces the artifact may use: importing them runs their
+            code.
+
     Raises:
         ArtifactError: there is no artifact, or it is damaged, or of a later format.
+        TrustError: it needs code of a package that is not trusted.
     """
     path = local_path(path)
-    for _ in range(_TRIES):
-        before = _identity(path)
-        try:
-            return _load(find(path), device)
-        except ArtifactError:
-            if _identity(path) == before:
-                raise
+    with trusted_packages(trust):
+        for _ in range(_TRIES):
+            before = _identity(path)
+            try:
+                return _load(find(path), device)
+            except ArtifactError:
+                if _identity(path) == before:
+                    raise
     raise ArtifactError(f"{path}: is replaced faster than it can be read")
 
 
@@ -200,12 +209,7 @@ def _load(folder: Path, device: torch.device | str) -> VAE:
     stored, weights = read_config(folder), folder / WEIGHTS
     # Opened at once: a model that replaces this one does not change what was opened.
     with _opened(weights, stored.sha256) as file:
-        try:
-            model = VAE(stored.model)
-        except (ConfigError, ShapeError) as error:
-            raise ArtifactError(
-                f"{folder / CONFIG}: describes no model that this version can build ({one_line(error)})"
-            ) from error
+        model = _without_weights(stored, folder / CONFIG)
         model.to(_PRECISIONS[stored.dtype])
         expected = model.state_dict()
         if missing := expected.keys() - stored.sha256.keys():
@@ -219,6 +223,34 @@ def _load(folder: Path, device: torch.device | str) -> VAE:
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.to(device).eval()
+
+
+def _without_weights(stored: Stored, config: Path) -> VAE:
+    """The model that an artifact describes, on the meta device.
+
+    Raises:
+        ArtifactError: it describes none.
+        TrustError: it needs code of a package that is not trusted.
+    """
+    try:
+        with untrusted_names():
+            return VAE(stored.model)
+    except TrustError as error:
+        raise TrustError(f"{config}: {error}") from error
+    except (ConfigError, ShapeError) as error:
+        raise ArtifactError(f"{config}: describes no model that this version can build ({one_line(error)})") from error
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """The description of the model in an artifact or of a run's best model, for a recipe.
+
+    Raises:
+        ArtifactError: there is no artifact, or its description is damaged or of a later format.
+        TrustError: it needs code of a package that is not trusted.
+    """
+    stored = read_config(path)
+    _without_weights(stored, find(Path(path)) / CONFIG)  # in a recipe its names are as good as the user's own
+    return stored.model.model_dump(mode="json")
 
 
 def read_config(path: str | Path) -> Stored:

@@ -183,7 +183,7 @@ def is_code(text: str) -> bool:
     """Whether an entry of a list is meant as a code: known letters, or what looks like numbers or a repeat."""
     form = _FORM.fullmatch(text)
     known = form is not None and form["letters"] in WORDS
-    return known or (bool(_ATTEMPT.search(text)) and text.replace("_", "-") not in LAYERS)
+    return known or (bool(_ATTEMPT.search(text)) and text not in LAYERS)
 
 
 def repeats(text: str) -> int:

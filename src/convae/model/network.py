@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from convae.core.arguments import arguments, not_default
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import flow_repr, one_line, shape_text, short_repr
+from convae.core.registry import canonical_name
 from convae.core.types import Shape
 from convae.model.codes import Code, is_code, read_code, repeats
 from convae.model.layers import LAYERS
@@ -229,7 +230,7 @@ def _weight(value: Any, side: str, depth: int) -> int:
 def _entry(written: Any, where: str) -> tuple[str, dict[str, Any]]:
     """The name and the arguments of one entry of a list."""
     if isinstance(written, str):
-        return written.replace("_", "-"), {}
+        return canonical_name(written), {}
     if isinstance(written, Mapping) and len(written) > 1 and any(given is None for given in written.values()):
         # `conv:` and its arguments in one column are, to YAML, one mapping in which `conv` has no value.
         raise ConfigError(f"{where}: indent the arguments under their layer's name, got {one_line(flow_repr(written))}")
@@ -242,7 +243,7 @@ def _entry(written: Any, where: str) -> tuple[str, dict[str, Any]]:
         raise ConfigError(f"{where}: a layer code stands alone, without a colon, got {short_repr(written)}")
     if not isinstance(name, str) or not isinstance(given, Mapping | None) or not _all_text(given or ()):
         raise ConfigError(f"{where}: the arguments of {name} must be a mapping, got {short_repr(given)}")
-    return name.replace("_", "-"), dict(given or {})
+    return canonical_name(name), dict(given or {})
 
 
 def _all_text(values: Iterable[Any]) -> bool:
@@ -266,7 +267,7 @@ def _fitted(item: Item, shape: Shape, where: str) -> tuple[Layer, Shape]:
     try:
         target = LAYERS.get(item.name)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
+        raise type(error)(f"{where}: {error}") from error
     if item.code is not None:
         _expected(item.code, shape, where)
     given = arguments(target, item.given, where)

@@ -10,6 +10,7 @@ from torch import nn
 from convae.core.arguments import Named, arguments, named, not_default
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
+from convae.core.registry import canonical_name
 from convae.core.types import Shape
 from convae.model.condition import Condition
 from convae.model.description import Spec
@@ -54,7 +55,7 @@ def stored(registry: Any, written: Named, kind: str) -> dict[str, dict[str, Any]
     """A bottleneck or a likelihood in its one stored form."""
     name, given = named(written, kind)
     target = registry.get(name)
-    return {name.replace("_", "-"): plain(not_default(target, arguments(target, given, kind)))}
+    return {canonical_name(name): plain(not_default(target, arguments(target, given, kind)))}
 
 
 SWITCHES = {"training", "checkpointing", "rows", "synchronised", "counted"}

@@ -12,6 +12,7 @@ from convae.core.documents import read_text, read_value
 from convae.core.errors import ConfigError
 from convae.core.names import one_line, short_repr, unknown
 from convae.core.paths import local_path
+from convae.core.registry import canonical_name
 from convae.model.description import Spec
 from convae.model.notations.arch_def import from_arch_def, read_python
 from convae.model.presets import PRESETS
@@ -40,10 +41,10 @@ def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     if overrides:
         given, source = described(override(given, overrides), source=source)
     if "preset" in given:
-        name = str(given.pop("preset")).replace("_", "-")
+        name = canonical_name(str(given.pop("preset")))
         preset = PRESETS.get(name)
         beside = {key: given.pop(key) for key in BESIDE if key in given}
-        given = {**preset(**arguments(preset, given, f"preset {name}")), "name": name, **beside}
+        given = {**preset(**arguments(preset, given, f"preset {name}")), "name": name.rpartition(":")[2], **beside}
         source = f"preset {name}"
     elif "encode" in given or {"latent", "decode"} <= set(given):
         given = from_arch_def(given, source)
@@ -83,6 +84,8 @@ def described(
             f"{path}: a list of layers is only a part of a model: write a mapping of input, encoder and decoder, "
             f"with this file's name in place of a list, such as encoder: {path.name}"
         )
+    if isinstance(data, Mapping) and "sha256" in data:
+        raise ConfigError(f"{path}: is part of a saved model: give its folder, {path.parent}")
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path}: needs a mapping, got {short_repr(data)}")
     # A recipe describes its model under that key.

@@ -49,13 +49,14 @@ class Objective(nn.Module):
 
     def __init__(self, terms: Mapping[str, Term], weights: Mapping[str, Schedule]) -> None:
         super().__init__()
-        self.terms = nn.ModuleDict(terms)
+        self.terms = dict(terms)
+        self._modules_of_terms = nn.ModuleList(terms.values())  # no ModuleDict: its keys cannot be dotted paths
         self.schedules = dict(weights)
 
     @property
     def units(self) -> dict[str, str]:
         """The unit of each term's figure."""
-        return {name: term.unit for name, term in self.terms.items() if isinstance(term, Term)}
+        return {name: term.unit for name, term in self.terms.items()}
 
     def weights(self, moment: Moment) -> dict[str, float]:
         """Each term's weight at a moment."""
@@ -114,7 +115,7 @@ def _term(name: str, options: Mapping[str, Any], load: Loader | None, where: str
     try:
         target = TERMS.get(name)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
+        raise type(error)(f"{where}: {error}") from error
     checked = arguments(target, options, where, beside=(WEIGHT,))
     try:
         handed = [] if target.loads is None else [_loaded(checked[target.loads], load)]

@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import cast
 
 from convae.core.config import parse
 from convae.core.errors import ConfigError
 from convae.core.names import unknown
 from convae.objective.objective import Loader, Objective, objective
 from convae.objective.schedules.base import Moment, Schedule, schedule
-from convae.objective.terms.base import Term
 from convae.training.optimizer import LearningRate
 from convae.training.recipe import OptimizerConfig, PlateauConfig, Recipe, StageConfig
 from convae.training.stage_objective import Clocks, StageObjective
@@ -221,7 +219,7 @@ def _objective(
     """The recipe's objective with what a stage changes; terms that it leaves alone are shared with other stages."""
     own = {name: {**recipe.objective.get(name, {}), **given} for name, given in written.objective.items()}
     kept = [name for name in recipe.objective if name not in own]
-    terms = {name: cast(Term, term) for name, term in shared.terms.items() if name in kept}
+    terms = {name: term for name, term in shared.terms.items() if name in kept}
     rest = Objective(terms, {name: shared.schedules[name] for name in kept})
     try:
         changed = objective(own, load) if own else None

@@ -19,7 +19,7 @@ from convae.core.errors import ArtifactError, ConfigError
 from convae.core.names import nearest
 from convae.core.paths import absolute_path, check_name, local_path, safe_name, with_absolute_paths
 from convae.data import SOURCES, DataConfig, absolute_data
-from convae.model.artifact import find, read_config
+from convae.model.artifact import find, read_description
 from convae.model.presets import PRESETS
 from convae.model.spec import described
 from convae.objective.terms import TERMS
@@ -282,7 +282,7 @@ def _started_model(start: Any, where: str) -> dict[str, Any]:
     path = start.get("model") if isinstance(start, Mapping) else None
     if not isinstance(path, str):
         raise ConfigError(f"{where}: start: needs the path of a run or of a saved model")
-    return read_config(start_path(path, start.get("which", "best"))).model.model_dump(mode="json")
+    return read_description(start_path(path, start.get("which", "best")))
 
 
 def start_path(model: str | Path, which: str) -> Path:
@@ -316,7 +316,7 @@ def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, 
         if start is None:
             result["start"] = {"model": str(path)}
         else:
-            result["model"] = read_config(path).model.model_dump(mode="json")
+            result["model"] = read_description(path)
     elif model is not None:
         result["model"] = described(model, folder)[0]
     result["objective"] = _terms_written_out(result["objective"], folder)

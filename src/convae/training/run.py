@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from convae.core.console import WorkBar, has_viewer
 from convae.core.errors import ArtifactError
 from convae.core.paths import local_path
 from convae.core.progress import Progress
+from convae.core.trust import trusted_packages, untrusted_names
 from convae.data.snapshot import Snapshot, describe_changes
 from convae.model.artifact import load, read_config, save
 from convae.model.vae import VAE
@@ -122,6 +123,7 @@ def train(
     observer: Observer | None = None,
     progress: Progress | None = None,
     quiet: bool = False,
+    trust: Iterable[str] = (),
 ) -> Run:
     """Trains what a recipe describes.
 
@@ -133,12 +135,18 @@ def train(
             notebook.
         progress: is called with how far the preparation of the data is.
         quiet: show no bar.
+        trust: packages outside convae whose code saved models may use that the recipe starts from or compares with.
+            The recipe itself is the user's own and may name any package.
 
     Raises:
         ConvaeError: the recipe, the data or the place is wrong; one sentence says what.
     """
     recipe, start = _without_model(recipe)
-    with launched() as ranks, _shown(observer, progress, quiet) as (observer, progress):
+    with (
+        trusted_packages(trust),
+        launched() as ranks,
+        _shown(observer, progress, quiet) as (observer, progress),
+    ):
         read = ranks.from_first(partial(read_recipe, recipe, overrides))
         again = ranks.from_first(partial(_began_already, read, out, any(ranks.gather(restarted()))))
         if again is not None:
@@ -158,18 +166,35 @@ def train(
 
 
 def resume(
-    path: str | Path, *, observer: Observer | None = None, progress: Progress | None = None, quiet: bool = False
+    path: str | Path,
+    *,
+    observer: Observer | None = None,
+    progress: Progress | None = None,
+    quiet: bool = False,
+    trust: Iterable[str] = (),
 ) -> Run:
     """Goes on with a run from its last good checkpoint, as if it had never stopped.
 
     A checkpoint that is damaged is passed over; the observer is told.
+
+    Args:
+        path: of the run folder.
+        observer: as for `train`.
+        progress: as for `train`.
+        quiet: show no bar.
+        trust: packages outside convae whose code the run's recipe may use: a run may come from anybody.
 
     Raises:
         ArtifactError: the folder is no run, or all its checkpoints are damaged.
         OutputError: another process is training into it, or it cannot be written.
         ConvaeError: the data is no longer there.
     """
-    with launched() as ranks, _shown(observer, progress, quiet) as (observer, progress):
+    with (
+        trusted_packages(trust),
+        untrusted_names(),
+        launched() as ranks,
+        _shown(observer, progress, quiet) as (observer, progress),
+    ):
         return _resume(RunFolder(local_path(path)), ranks, observer, progress)
 
 

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from convae.core.errors import ArtifactError, OutputError
 from convae.core.files import is_temporary, open_regular, remove_temporary_files, truncate, write_text, writing_errors
+from convae.core.trust import untrusted_names
 from convae.training.recipe import Recipe, read_recipe, write_recipe
 
 README = """# {title}
@@ -171,11 +172,13 @@ class RunFolder:
 
         Raises:
             ArtifactError: this is no run folder.
+            TrustError: it names code of a package that is not trusted.
         """
         path = self.path / "recipe.yaml"
         if not path.is_file():
             raise ArtifactError(f"{self.path}: no run folder, it holds no recipe.yaml")
-        return read_recipe(path)
+        with untrusted_names():
+            return read_recipe(path)
 
     def check(self) -> None:
         """Checks that the folder is still there, before files are written into it.

@@ -112,8 +112,9 @@ class Source(ABC):
 
     @property
     def name(self) -> str:
-        """The name shown in messages and reports: the registry's."""
-        return type(self).__module__.rpartition(".")[2].replace("_", "-")
+        """The name shown in messages and reports: the registry's, or the class's where another package defines it."""
+        package, _, file = type(self).__module__.rpartition(".")
+        return file.replace("_", "-") if package == __package__ else type(self).__name__
 
     @property
     def value_range(self) -> tuple[float, float] | None:

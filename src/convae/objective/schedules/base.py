@@ -160,7 +160,7 @@ def schedule(written: Written, where: str) -> Schedule:
     try:
         target = SCHEDULES.get(name)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
+        raise type(error)(f"{where}: {error}") from error
     place = f"{where}.{name}"
     checked = arguments(target, given, place)
     try:
