@@ -370,7 +370,7 @@ def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_checked_json(path: Path, newest: int) -> dict[str, Any]:
-    """The content of a JSON file that `with_checksum` made, without its seal.
+    """The content of a JSON file that `with_checksum` made, without its checksum.
 
     Args:
         path: the file.
