@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 # What `make oldest` runs: the packages that meet the dependencies. Their own deprecations are no fault of convae.
-OLDEST_TESTS ?= tests/core tests/data tests/pictures tests/model/test_artifact.py tests/model/test_contracts.py \
+OLDEST_TESTS ?= tests/core tests/data tests/pictures tests/model/test_artifact.py tests/testing \
 	tests/cli tests/training/test_recipe.py tests/training/test_resume.py tests/test_package.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Packages as locked, each file checked against its SHA-256; then torch; then convae itself, built by the locked setuptools.

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from convae.core.arguments import named
 from convae.data import SOURCES, DataConfig, open_split
-from convae.data.data_dirs import DataDirs
-from convae.data.images import preprocess
-from convae.data.sources import open_source
+from convae.testing import check_source
 
 
 def cifar(make, name: str, count: int) -> str:
@@ -68,38 +67,11 @@ EXAMPLES = {
 }
 
 
-@pytest.fixture(params=SOURCES.names())
-def example(request, tmp_path):
-    """Each registered source, opened on its smallest example."""
-    return open_source(EXAMPLES[request.param](request.getfixturevalue), DataDirs((tmp_path,)))
-
-
-def test_every_source_says_what_it_is():
-    assert all(SOURCES.summary(name) for name in SOURCES.names())
-
-
-def test_records_are_what_the_survey_and_the_listing_promise(example):
-    found, listing = example.survey(), example.listing()
-    assert len(set(listing.names)) == len(listing.names) > 0
-    assert listing.label is None or listing.label in listing.columns
-    for column in listing.columns.values():
-        assert len(column.values) == len(listing.names)
-        assert column.classes is None or set(np.unique(column.values)) <= set(range(-1, len(column.classes)))
-    for each in (listing.parts, listing.stamps):
-        assert each is None or len(each) == len(listing.names)
-    for index in (0, len(listing.names) - 1):
-        record = example.record(index, found.size)
-        assert record.size == found.size
-        pixels = preprocess(record.pixels, found.size, kind=found.kind)
-        assert pixels.dtype == found.kind
-        assert pixels.shape == (*found.size, found.channels)
-        np.testing.assert_array_equal(
-            pixels, preprocess(example.record(index, found.size).pixels, found.size, kind=found.kind)
-        )
-
-
-def test_the_fingerprint_stays(example):
-    assert example.fingerprint() == example.fingerprint() != ""
+@pytest.mark.parametrize("name", SOURCES.own_names())
+def test_every_source_keeps_its_contract(name, request, tmp_path):
+    source, options = named(EXAMPLES[name](request.getfixturevalue), "data.source")
+    assert source == name
+    check_source(source, options, folder=tmp_path)
 
 
 def test_the_digits_are_scikit_learns(monkeypatch):

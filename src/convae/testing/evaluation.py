@@ -1,0 +1,84 @@
+"""The check of a metric."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+import convae
+from convae.data import DataConfig, Split, open_split
+from convae.evaluation import EncoderFeatures, evaluate
+from convae.evaluation.metrics import METRICS
+from convae.evaluation.metrics.base import ImageMetric, LatentMetric, Metric, SampleMetric
+from convae.model.vae import VAE
+from convae.testing.entries import name_of, no_errors, require
+
+_SPEC = {
+    "input": [1, 24, 24],
+    "encoder": ["flatten"],
+    "bottleneck": {"gaussian": {"latent": 3}},
+    "decoder": [{"linear": {"features": 576}}, {"unflatten": {"to": [1, 24, 24]}}],
+    "likelihood": "discretised-logistic",
+    "classifier": [{"linear": {"features": 10}}],
+}
+"""A model on which every metric of images and latents means something."""
+
+
+def check_metric(metric: str | type[Metric], options: dict[str, Any] | None = None) -> None:
+    """Checks that a metric keeps its contract, on scikit-learn's digits and a small model.
+
+    It says what its unit is and in which direction it improves; its value is finite and depends on neither the size of
+    batches nor the order of measuring; a report with it is JSON.
+
+    Args:
+        metric: the class, or the name of a registered one.
+        options: its arguments; without them its `example`.
+
+    Raises:
+        AssertionError: it does not; the message says what is wrong.
+    """
+    name = name_of(METRICS, metric)
+    where = f"metric {name}"
+    kind: type[Metric] = METRICS.get(name)
+    given = dict(kind.example if options is None else options)
+    kinds = (ImageMetric, LatentMetric, SampleMetric)
+    require(issubclass(kind, kinds), f"{where}: needs to be an ImageMetric, a LatentMetric or a SampleMetric")
+    require(getattr(kind, "unit", ""), f"{where}: needs its unit")
+    require(getattr(kind, "better", "") in ("higher", "lower", None), f"{where}: needs better: higher, lower or None")
+    model, split = _model(), _images()
+    features = EncoderFeatures(model) if issubclass(kind, SampleMetric) else None
+    with no_errors(where):
+        once, again = (
+            evaluate(model, split, metrics=[name], options={name: given}, features=features, batch_size=size)
+            for size in (len(split), 37)
+        )
+    found, other = once.as_dict(), again.as_dict()
+    json.dumps(found, allow_nan=False)
+    (called,) = set(found) - {"protocol", "left_out"} or {""}
+    require(called, f"{where}: is not measured: {once.left_out}")
+    require(_is_finite(found[called]["value"]), f"{where}: its value is {found[called]['value']}")
+    close = np.allclose(found[called]["value"], other[called]["value"], rtol=1e-4, atol=1e-5)
+    require(close, f"{where}: its value depends on the size of batches: it needs to be a mean of rows, one per image")
+
+
+def _is_finite(value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(each, float) and math.isfinite(each) for each in values)
+
+
+@functools.cache
+def _model() -> VAE:
+    model = convae.build(_SPEC, seed=1)
+    with torch.no_grad():  # posteriors of which every one differs from the prior
+        for parameter in model.bottleneck.parameters():
+            parameter.mul_(3)
+    return model.eval()
+
+
+def _images() -> Split:
+    return open_split(DataConfig(source="digits", size=(24, 24)), "test")

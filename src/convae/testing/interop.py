@@ -1,0 +1,56 @@
+"""The check of an importer."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import convae
+from convae.core.errors import ArtifactError
+from convae.core.random import torch_generator
+from convae.interop import IMPORTERS
+from convae.interop.base import Imported
+from convae.testing.entries import name_of, no_errors, require
+
+
+def check_importer(importer: str | Callable[..., Any], state: Mapping[str, Tensor]) -> None:
+    """Checks that an importer makes a model of foreign weights, and refuses weights of another network.
+
+    Whether the model gives the original's outputs is for a test of your own to check, beside the original.
+
+    Args:
+        importer: the function, or the name of a registered one.
+        state: foreign weights, as `torch.load` gives them.
+
+    Raises:
+        AssertionError: it does not; the message says what is wrong.
+    """
+    name = name_of(IMPORTERS, importer)
+    where = f"importer {name}"
+    run: Callable[[dict[str, Tensor]], Imported] = IMPORTERS.get(name)
+    with no_errors(where):
+        model = run(dict(state)).model
+        require(not model.training, f"{where}: its model is not in evaluation mode")
+        with tempfile.TemporaryDirectory() as folder:
+            again = convae.load(convae.save(model, Path(folder) / "model"))
+        x = torch.rand(2, *model.input_shape, generator=torch_generator(0, "test"))
+        with torch.no_grad():
+            equal = torch.equal(model(x).likelihood.mean, again(x).likelihood.mean)
+        require(equal, f"{where}: once saved and loaded, its model gives other values")
+    first = next(iter(state))
+    wrong: dict[str, dict[str, Tensor]] = {
+        f"without the tensor {first}": {key: tensor for key, tensor in state.items() if key != first},
+        "with a tensor of another name": {**state, "a tensor of another name": torch.zeros(1)},
+        f"with NaN in the tensor {first}": {**state, first: torch.full_like(state[first], torch.nan)},
+    }
+    for what, changed in wrong.items():
+        try:
+            run(changed)
+        except ArtifactError:
+            continue
+        raise AssertionError(f"{where}: takes weights {what}, which need an ArtifactError")

@@ -1,0 +1,254 @@
+"""Checks of the pieces that models are made of: layers, bottlenecks, likelihoods and presets."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import convae
+from convae.core.errors import ShapeError
+from convae.core.random import torch_generator
+from convae.core.types import Shape
+from convae.model.bottlenecks import BOTTLENECKS
+from convae.model.bottlenecks.base import Bottleneck
+from convae.model.initialise import initialise
+from convae.model.inputs import unchecked_values
+from convae.model.layers import LAYERS
+from convae.model.layers.base import Layer
+from convae.model.likelihoods import LIKELIHOODS
+from convae.model.likelihoods.base import LikelihoodHead
+from convae.model.network import Network
+from convae.model.presets import PRESETS
+from convae.model.spec import resolve
+from convae.model.summary import summary
+from convae.model.vae import VAE
+from convae.testing.entries import name_of, no_errors, require
+
+_FEATURES: Shape = (4, 4, 4)
+_OTHER_SIZES = (7, 8, 6)
+
+
+def check_layer(layer: str | type[Layer]) -> None:
+    """Checks that a layer keeps its contract, in its `example` and with one, two and three spatial axes.
+
+    Its output has the shape that was promised, is finite, and does not depend on other images; gradients reach each
+    parameter; a model with it is stored, saved, loaded, exported and summarized.
+
+    Args:
+        layer: the class, or the name of a registered one.
+
+    Raises:
+        AssertionError: it does not; the message says what is wrong.
+    """
+    name = name_of(LAYERS, layer)
+    kind = LAYERS.get(name)
+    _check_shapes(name, kind, kind.example_shape, must_fit=True)
+    for axes in range(1, 4):
+        _check_shapes(name, kind, (kind.example_shape[0], *_OTHER_SIZES[:axes]), must_fit=False)
+    check_model(_around_layer(name, kind), f"layer {name}")
+
+
+def check_bottleneck(bottleneck: str | type[Bottleneck]) -> None:
+    """Checks that a bottleneck keeps its contract, in its `example`; see `check_layer`.
+
+    Args:
+        bottleneck: the class, or the name of a registered one.
+
+    Raises:
+        AssertionError: it does not; the message says what is wrong.
+    """
+    name = name_of(BOTTLENECKS, bottleneck)
+    kind = BOTTLENECKS.get(name)
+    entry = {name: dict(kind.example)}
+    latent: Shape = kind(_FEATURES, **kind.example).latent_shape
+    encoder = [{"conv": {"channels": _FEATURES[0], "stride": 2}}]
+    spec = _described((1, 8, 8), encoder, entry, _decoder(latent, (1, 8, 8), 1), "bernoulli")
+    check_model(spec, f"bottleneck {name}")
+
+
+def check_likelihood(likelihood: str | type[LikelihoodHead]) -> None:
+    """Checks that a likelihood keeps its contract, in its `example`: beside what `check_layer` says, that it draws.
+
+    Args:
+        likelihood: the class of the head, or the name of a registered one.
+
+    Raises:
+        AssertionError: it does not; the message says what is wrong.
+    """
+    name = name_of(LIKELIHOODS, likelihood)
+    kind = LIKELIHOODS.get(name)
+    shape: Shape = (2, 6, 5)
+    raw = kind(**kind.example).raw_channels(shape[0])
+    entry = {name: dict(kind.example)}
+    spec = _described(shape, ["flatten"], {"gaussian": {"latent": 3}}, _decoder((3,), shape, raw), entry)
+    check_model(spec, f"likelihood {name}")
+    with no_errors(f"likelihood {name}"), torch.no_grad():
+        model = convae.build(spec).eval()
+        found = model(_images(model)).likelihood
+        drawn = [found.sample(torch_generator(0, "draw")) for _ in range(2)]
+        density = found.log_prob(_images(model))
+    require(torch.equal(drawn[0], drawn[1]), f"likelihood {name}: equal generators draw different images")
+    for what, values in (("mean", found.mean), ("sample", drawn[0])):
+        require(values.shape == (3, *shape), f"likelihood {name}: {what} has the shape {tuple(values.shape)}")
+        inside = bool((values >= 0).all() and (values <= 1).all())
+        require(inside, f"likelihood {name}: {what} leaves [0, 1]")
+    require(density.shape == (3,), f"likelihood {name}: log_prob has the shape {tuple(density.shape)}, needs (batch,)")
+
+
+def check_preset(preset: str | Callable[..., Any]) -> None:
+    """Checks that a preset describes a model, whose stored form describes the same.
+
+    Args:
+        preset: the function, or the name of a registered one.
+
+    Raises:
+        AssertionError: it does not; the message says what is wrong.
+    """
+    name = name_of(PRESETS, preset)
+    with no_errors(f"preset {name}"):
+        model = VAE(resolve({"preset": name}))
+        again = VAE(resolve(json.loads(json.dumps(model.spec.model_dump(mode="json")))))
+    require(again.spec == model.spec, f"preset {name}: its stored form describes another model")
+    require(model.name == name.rpartition(":")[2], f"preset {name}: its model is called {model.name}")
+
+
+def check_model(spec: dict[str, Any], where: str) -> None:
+    """Checks that a model trains, and is stored, saved, loaded, exported and summarized.
+
+    Args:
+        spec: its description.
+        where: what is checked, for messages.
+
+    Raises:
+        AssertionError: it does not; the message says what is wrong.
+    """
+    with no_errors(where):
+        model = convae.build(spec)
+        _check_gradients(model, where)
+        _check_stored_form(model, where)
+        _check_saved(model, where)
+        _check_summary(model, where)
+        _check_export(model.eval(), where)
+
+
+def _check_shapes(name: str, kind: type[Layer], shape: Shape, *, must_fit: bool) -> None:
+    where = f"layer {name} on {shape}"
+    try:
+        network = Network(shape, [{name: dict(kind.example)}], "layers")
+    except ShapeError as error:
+        require(not must_fit, f"{where}: {error}")
+        return
+    initialise(network, 0)
+    x = torch.randn(2, *shape, generator=torch_generator(0, "layer"))
+    found = tuple(network(x).shape[1:])
+    require(found == network.shape_out, f"{where}: promised the shape {network.shape_out}, gives {found}")
+    network.eval()
+    alone, together = network(x[:1]), network(x)[:1]
+    require(alone.isfinite().all(), f"{where}: gives values that are not finite")
+    close = torch.allclose(alone, together, rtol=1e-4, atol=1e-5)
+    require(close, f"{where}: in evaluation mode, what it makes of an image depends on the others of the batch")
+    reach = network.reach()
+    fits = reach is None or len(reach.kernel) == len(shape) - 1
+    require(fits, f"{where}: what it sees of its input (reach) is not stated for each spatial axis")
+
+
+def _check_gradients(model: VAE, where: str) -> None:
+    # Both signs reach the first layer, since some layers treat only one of them.
+    with unchecked_values():
+        out = model(_images(model) * 2 - 1, torch_generator(1, "noise"))
+    cost = sum((term.sum() for term in out.terms.values()), -out.likelihood.log_prob(_images(model)).sum())
+    cost.backward()
+    for key, parameter in model.named_parameters():
+        gradient = parameter.grad
+        require(gradient is not None, f"{where}: no gradient reaches {key}")
+        require(gradient is not None and gradient.isfinite().all(), f"{where}: the gradient of {key} is not finite")
+        require(gradient is not None and gradient.any(), f"{where}: the gradient of {key} is zero")
+
+
+def _check_stored_form(model: VAE, where: str) -> None:
+    stored = model.spec.model_dump(mode="json")
+    again = convae.build(json.loads(json.dumps(stored))).spec
+    require(again == model.spec, f"{where}: its stored form, {stored}, is read as {again.model_dump(mode='json')}")
+
+
+def _check_saved(model: VAE, where: str) -> None:
+    model.train()(_images(model), torch_generator(1, "noise"))  # which moves statistics
+    with tempfile.TemporaryDirectory() as folder:
+        again = convae.load(convae.save(model, Path(folder) / "model"))
+    x = _images(model)
+    with torch.no_grad():
+        first, second = model.eval()(x), again(x)
+    equal = torch.equal(first.likelihood.log_prob(x), second.likelihood.log_prob(x))
+    equal &= torch.equal(first.likelihood.mean, second.likelihood.mean)
+    require(equal and torch.equal(first.latent, second.latent), f"{where}: once saved and loaded, gives other values")
+    require(again.spec == model.spec, f"{where}: once saved and loaded, has another description")
+
+
+def _check_summary(model: VAE, where: str) -> None:
+    rows = summary(model)
+    counted = sum(row.parameters for row in rows) + sum(each.numel() for each in model.head.parameters())
+    there = sum(each.numel() for each in model.parameters())
+    require(counted == there, f"{where}: its summary counts {counted} parameters of {there}")
+    raw = (model.head.raw_channels(model.input_shape[0]), *model.input_shape[1:])
+    require(rows[-1].shape == raw, f"{where}: its summary ends with the shape {rows[-1].shape}, not {raw}")
+
+
+class _Reconstruct(torch.nn.Module):
+    def __init__(self, model: VAE) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean: Tensor = self.model(x).likelihood.mean
+        return mean
+
+
+def _check_export(model: VAE, where: str) -> None:
+    x = _images(model)
+    try:
+        exported = torch.export.export(_Reconstruct(model), (x,))
+    except Exception as error:
+        raise AssertionError(f"{where}: torch.export fails ({error})") from error
+    equal = torch.allclose(exported.module()(x), model(x).likelihood.mean, atol=1e-6)
+    require(equal, f"{where}: once exported (torch.export), gives other values")
+
+
+def _images(model: VAE) -> Tensor:
+    return torch.rand(3, *model.input_shape, generator=torch_generator(0, "test"))
+
+
+def _described(
+    input: Shape, encoder: list[Any], bottleneck: Any, decoder: list[Any], likelihood: Any
+) -> dict[str, Any]:
+    return {
+        "input": list(input),
+        "encoder": encoder,
+        "bottleneck": bottleneck,
+        "decoder": decoder,
+        "likelihood": likelihood,
+    }
+
+
+def _decoder(latent: Shape, image: Shape, channels: int) -> list[Any]:
+    """A decoder from any latent to so many channels of an image's sizes."""
+    raw = (channels, *image[1:])
+    flat: list[Any] = ["flatten"] if len(latent) > 1 else []
+    return [*flat, {"linear": {"features": math.prod(raw)}}, {"unflatten": {"to": list(raw)}}]
+
+
+def _around_layer(name: str, kind: type[Layer]) -> dict[str, Any]:
+    """A model with one layer's smallest example in its encoder."""
+    shape = kind.example_shape
+    image = shape if len(shape) > 1 else (1, shape[0])
+    entry = {name: dict(kind.example)}
+    encoder: list[Any] = [entry] if len(shape) > 1 else ["flatten", entry]
+    after = Network(image, encoder, "encoder").shape_out
+    encoder += ["flatten"] if len(after) > 1 else []
+    return _described(image, encoder, {"gaussian": {"latent": 3}}, _decoder((3,), image, image[0]), "bernoulli")

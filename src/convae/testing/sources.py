@@ -1,0 +1,71 @@
+"""The check of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convae.data.data_dirs import DataDirs
+from convae.data.images import preprocess
+from convae.data.sources import SOURCES, open_source
+from convae.data.sources.base import Listing, Source
+from convae.testing.entries import name_of, no_errors, require
+
+
+def check_source(
+    source: str | type[Source], options: Mapping[str, Any] | None = None, *, folder: Path | None = None
+) -> None:
+    """Checks that a data set keeps its contract: its records are what its survey and its listing promise.
+
+    Args:
+        source: the class, or the name of a registered one.
+        options: its configuration, as a recipe has it.
+        folder: where its files lie, for a data set that has some; nothing is downloaded.
+
+    Raises:
+        AssertionError: it does not; the message says what is wrong.
+    """
+    name = name_of(SOURCES, source)
+    where = f"data set {name}"
+    with no_errors(where):
+        opened, again = (
+            open_source({name: dict(options or {})}, DataDirs(() if folder is None else (folder,))) for _ in range(2)
+        )
+        for each in (opened, again):
+            each.prepare()
+        survey, listing = opened.survey(), opened.listing()
+        again.listing()
+        _check_listing(listing, where)
+        require(opened.fingerprint(), f"{where}: its fingerprint is empty")
+        require(opened.fingerprint() == again.fingerprint(), f"{where}: its fingerprint changes by itself")
+        for index in (0, len(listing.names) - 1):
+            image = f"{where}, image {index}"
+            record = opened.record(index, survey.size or (16, 16))
+            require(survey.size in (None, record.size), f"{image}: is {record.size}, the survey says {survey.size}")
+            size = record.size if survey.size is None else survey.size
+            pixels = preprocess(record.pixels, size, kind=survey.kind)
+            require(pixels.dtype == survey.kind, f"{image}: is of {pixels.dtype}, the survey says {survey.kind}")
+            require(
+                survey.channels in (None, pixels.shape[-1]),
+                f"{image}: has {pixels.shape[-1]} channels, the survey says {survey.channels}",
+            )
+            other = preprocess(again.record(index, size).pixels, size, kind=survey.kind)
+            require(np.array_equal(pixels, other), f"{image}: is another one when it is read again")
+
+
+def _check_listing(listing: Listing, where: str) -> None:
+    count = len(listing.names)
+    require(count, f"{where}: lists no images")
+    require(len(set(listing.names)) == count, f"{where}: lists several images under one name")
+    known = listing.label is None or listing.label in listing.columns
+    require(known, f"{where}: its label {listing.label!r} is none of its columns")
+    for key, column in listing.columns.items():
+        require(len(column.values) == count, f"{where}: column {key} has {len(column.values)} values, not {count}")
+        if column.classes is not None:
+            inside = set(np.unique(column.values)) <= set(range(-1, len(column.classes)))
+            require(inside, f"{where}: column {key} has numbers that are no class, which count from 0, -1 for missing")
+    for what, values in (("parts", listing.parts), ("stamps", listing.stamps)):
+        require(values is None or len(values) == count, f"{where}: its {what} are not one for each image")
