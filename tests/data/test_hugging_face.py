@@ -157,6 +157,18 @@ def test_a_column_of_contents_is_one_of_images_when_it_is_named(library, tmp_pat
         opened(path=str(tmp_path / "pets"), image="y")
 
 
+def test_pages_that_are_left_out_are_named_without_an_option_that_is_not_there(library, tmp_path, photo):
+    file = io.BytesIO()
+    photo(mode="L").save(file, "TIFF", save_all=True, append_images=[photo(mode="L")])
+    (tmp_path / "stacks").mkdir()
+    table = pyarrow.table({"blob": [file.getvalue()], "y": [1]})
+    parquet.write_table(table, tmp_path / "stacks" / "whole.parquet")
+    (note,) = [note for note in opened(path=str(tmp_path / "stacks"), image="blob").notes if "pages" in note]
+    assert "1 of 2" in note
+    assert "pages: all" not in note
+    assert "folder" in note
+
+
 def test_folders_that_are_not_there_or_hold_nothing_are_one_sentence(library, tmp_path):
     (tmp_path / "empty").mkdir()
     for path in ("empty", "none"):

@@ -196,9 +196,13 @@ def range_notes(split: Split) -> list[str]:
     left_out = facts["left_out"]
     if left_out.any():
         of, first = int(left_out.sum()) + len(split), split.key(int((left_out > 0).argmax()))
+        has_pages = split.source.partition(" ")[0] != "hugging-face"
+        remedy = (
+            "`pages: all`, volume or channels of the source uses" if has_pages else "a `folder` of the files can use"
+        )
         notes.append(
             f"{int(left_out.sum()):,} of {of:,} pages are left out: of files of several pages, such as {first}, only"
-            " the first is used; `pages: all`, volume or channels of the source uses them all"
+            f" the first is used; {remedy} them all"
         )
     return notes
 
