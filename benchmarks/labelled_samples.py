@@ -25,7 +25,7 @@ from convae.cli import main as convae
 from convae.data import Batches, DataConfig, Split, in_order, open_split
 from convae.evaluation.distances import covered
 from convae.model.initialise import initialise
-from convae.model.network import Network
+from convae.model.layers.base.network import Network
 
 NEIGHBOURS = 3
 EPOCHS = 3

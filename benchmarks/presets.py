@@ -26,8 +26,8 @@ import torch
 import convae
 from convae.core.random import torch_generator
 from convae.data import DataConfig, open_split, to_unit
+from convae.describe import resolve
 from convae.evaluation import evaluate
-from convae.model.spec import resolve
 from convae.model.summary import summary
 from convae.model.vae import VAE
 

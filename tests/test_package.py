@@ -12,7 +12,7 @@ import pytest
 import convae
 from convae.cli import COMMANDS
 from convae.core.documents import parse_yaml
-from convae.model.spec import resolve
+from convae.describe import resolve
 from convae.model.vae import VAE
 from convae.training.packaged import packaged_recipes, recipe_summary
 from convae.training.recipe import read_recipe

@@ -11,9 +11,8 @@ from typing import Any, Literal
 from convae.cli.show import engineering
 from convae.core.names import shape_text
 from convae.core.registry import Registry
-from convae.model.notations import NOTATIONS
+from convae.describe import resolve, write
 from convae.model.presets import PRESETS
-from convae.model.spec import resolve
 from convae.model.summary import summary
 from convae.model.vae import VAE
 from convae.pictures.save import save
@@ -77,6 +76,5 @@ def notation(description: Any, *names: str) -> str:
     """
     spec = resolve(description)
     return "\n".join(
-        f"`--as {name}`:\n\n```{LANGUAGES.get(name, 'text')}\n{NOTATIONS.get(name)(spec).rstrip()}\n```\n"
-        for name in names
+        f"`--as {name}`:\n\n```{LANGUAGES.get(name, 'text')}\n{write(spec, name).rstrip()}\n```\n" for name in names
     )

@@ -16,7 +16,7 @@ __version__ = VERSION
 
 _HOMES = {
     "VAE": "convae.model.vae",
-    "build": "convae.model.build",
+    "build": "convae.describe",
     "load": "convae.model.artifact",
     "save": "convae.model.artifact",
     "train": "convae.training",
@@ -26,8 +26,8 @@ __all__ = ["VAE", "ConvaeError", "build", "load", "save", "train"]
 
 if TYPE_CHECKING:
     from convae.core.errors import ConvaeError
+    from convae.describe import build
     from convae.model.artifact import load, save
-    from convae.model.build import build
     from convae.model.vae import VAE
     from convae.training import train
 

@@ -7,7 +7,7 @@ import pytest
 
 from convae.core.errors import DataError
 from convae.data import DataConfig, open_split
-from convae.model.spec import resolve
+from convae.describe import resolve
 from convae.model.vae import VAE
 from convae.training.recipe import read_recipe
 

@@ -10,7 +10,7 @@ from made.commands import parameters
 
 from convae.cli import COMMANDS
 from convae.core.documents import parse_yaml
-from convae.model.spec import resolve
+from convae.describe import resolve
 from convae.model.vae import VAE
 from convae.objective.objective import objective
 from convae.training.recipe import read_recipe

@@ -13,9 +13,8 @@ from torch import Tensor
 import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
-from convae.model.notations import NOTATIONS
+from convae.describe import resolve, write
 from convae.model.presets import PRESETS
-from convae.model.spec import resolve
 from convae.model.summary import summary
 from convae.model.vae import VAE
 
@@ -81,9 +80,7 @@ def test_it_saves_and_loads_and_its_stored_form_stands_for_itself(described: dic
     assert again.spec == model.spec == VAE(resolve(json.loads(model.spec.model_dump_json()))).spec
     assert model.spec.condition == ({"classes": 5} if described is VECTOR else {"classes": 5, "channels": 2})
     assert (
-        NOTATIONS.get("yaml")(model.spec)
-        .strip()
-        .endswith(f"condition: {{classes: 5{', channels: 2' * (described is MAP)}}}")
+        write(model.spec, "yaml").strip().endswith(f"condition: {{classes: 5{', channels: 2' * (described is MAP)}}}")
     )
 
 

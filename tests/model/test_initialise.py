@@ -10,7 +10,7 @@ from convae.core.random import torch_generator
 from convae.model.initialise import initialise
 from convae.model.layers import LAYERS
 from convae.model.layers.base import Activation
-from convae.model.network import Network
+from convae.model.layers.base.network import Network
 
 ACTIVATIONS = [name for name in LAYERS.names() if issubclass(LAYERS.get(name), Activation)]
 KINDS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
@@ -27,7 +27,7 @@ def test_values_keep_their_size_through_thirty_layers(activation: str, kind: str
     # These two bend upwards, so that no size of the values is stable without norms: what is a little too large or
     # too small at first grows away from one. The others return to it.
     low, high = (1e-4, 1e4) if activation in ("gelu", "silu") else (0.1, 10)
-    network = Network(shape, [{"repeat": {"times": 30, "layers": [layer, activation]}}], "stack").eval()
+    network = Network(shape, [layer, activation] * 30, "stack").eval()
     initialise(network, 3)
     x = torch.randn(4, *shape, generator=torch_generator(0, "x"))
     with torch.no_grad():
@@ -41,7 +41,7 @@ def test_values_keep_their_size_through_thirty_layers(activation: str, kind: str
 @pytest.mark.parametrize("depth", [1, 30])
 def test_a_residual_stack_begins_close_to_the_identity(depth: int) -> None:
     block = {"residual": {"layers": ["relu", {"conv": {"channels": 16}}, "relu", {"conv": {"channels": 16}}]}}
-    network = Network((16, 8, 8), [{"repeat": {"times": depth, "layers": [block]}}], "stack")
+    network = Network((16, 8, 8), [block] * depth, "stack")
     initialise(network, 0)
     x = torch.randn(4, 16, 8, 8, generator=torch_generator(0, "x"))
     change = (network(x) - x).square().mean().item()

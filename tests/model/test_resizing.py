@@ -11,7 +11,7 @@ import torch
 import convae
 from convae.core.errors import ShapeError
 from convae.core.random import torch_generator
-from convae.model.notations import NOTATIONS
+from convae.describe import write
 
 SPECS: list[tuple[dict[str, Any], tuple[int, ...]]] = [
     ({"preset": "flex-256", "input": [3, 32, 32], "width": 8}, (16, 16)),
@@ -71,7 +71,5 @@ def test_latents_of_other_grids_are_decoded_and_of_other_channels_not() -> None:
 
 
 def test_the_first_structure_list_of_its_document_is_free_of_sizes() -> None:
-    written = json.loads(
-        NOTATIONS.get("codes")(convae.build({"preset": "flex-256", "input": [3, 64, 64], "width": 32}).spec)
-    )
+    written = json.loads(write(convae.build({"preset": "flex-256", "input": [3, 64, 64], "width": 32}).spec, "codes"))
     assert convae.build(written).size_step == (16, 16)

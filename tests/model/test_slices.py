@@ -14,7 +14,7 @@ import convae
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.random import torch_generator
 from convae.model.layers import LAYERS
-from convae.model.network import Network
+from convae.model.layers.base.network import Network
 
 DCGAN: dict[str, Any] = {"preset": "dcgan", "input": [1, 64, 24], "filters": 4, "grid": "spatial", "latent": 2}
 STEPS = st.one_of(

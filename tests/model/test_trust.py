@@ -13,8 +13,8 @@ import torch
 
 import convae
 from convae.core.errors import ArtifactError, ConfigError, TrustError
+from convae.describe import resolve
 from convae.model.artifact import CONFIG, read_checked_json, read_description, with_checksum
-from convae.model.spec import resolve
 
 MODULE = '''
 from pathlib import Path
@@ -81,7 +81,7 @@ def with_layer(model: Path, name: str) -> Path:
 def test_pieces_of_another_package_are_kept_by_the_name_they_were_written_with(module: Any, tmp_path: Path) -> None:
     own = module("own")
     model = convae.build(around({f"{own}:Half": {"factor": 0.25}}) | {"likelihood": f"{own}:Dots"})
-    assert model.spec.encoder[0] == {f"{own}:Half": {"factor": 0.25}}
+    assert model.spec.encoder[0].to_mapping() == {f"{own}:Half": {"factor": 0.25}}
     assert model.spec.likelihood == {f"{own}:Dots": {}}
     again = convae.load(convae.save(model, tmp_path / "model"))
     x = torch.rand(2, 1, 8, 8)
@@ -93,7 +93,7 @@ def test_a_preset_of_another_package_becomes_plain_layers_and_a_short_name(modul
     own = module("preset")
     model = convae.build({"preset": f"{own}:tiny", "latent": 3})
     assert (model.name, model.latent_shape) == ("tiny", (3,))
-    assert model.spec.encoder[1] == {f"{own}:Half": {}}
+    assert model.spec.encoder[1].to_mapping() == {f"{own}:Half": {}}
     assert convae.build(f"{own}:tiny").latent_shape == (2,)
 
 
@@ -110,7 +110,7 @@ def test_an_artifact_imports_nothing_that_its_user_does_not_trust(module: Any, t
         convae.load(artifact, trust=["json", "os"])
     assert not was_imported(other, tmp_path)
     if piece == "Half":
-        assert convae.load(artifact, trust=[other]).spec.encoder[0] == {f"{other}:Half": {}}
+        assert convae.load(artifact, trust=[other]).spec.encoder[0].to_mapping() == {f"{other}:Half": {}}
     else:
         with pytest.raises(ArtifactError, match=piece):
             convae.load(artifact, trust=[other])

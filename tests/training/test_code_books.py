@@ -11,8 +11,8 @@ from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ConfigError
 from convae.data import open_split
+from convae.describe import build
 from convae.evaluation import evaluate
-from convae.model.build import build
 from convae.training import resume, train
 from convae.training.sharding import shard
 from convae.training.trainer import Observer, Trainer

@@ -95,7 +95,7 @@ def test_a_preset_takes_a_classifier() -> None:
     objective = {"reconstruction": 1, "kl": 1, "classification": 1}
     made = experiment(read_recipe({"data": "digits", "model": model, "objective": objective}))
     assert made.model.classifier is not None
-    assert made.model.spec.classifier == [{"linear": {"features": 10}}]
+    assert made.model.spec.model_dump()["classifier"] == [{"linear": {"features": 10}}]
 
 
 @pytest.mark.parametrize(

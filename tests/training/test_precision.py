@@ -12,9 +12,9 @@ from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ConfigError, TrainingError
 from convae.core.random import torch_generator
-from convae.model.build import build
+from convae.describe import build
 from convae.model.initialise import initialise
-from convae.model.network import Network
+from convae.model.layers.base.network import Network
 from convae.training import resume, train
 from convae.training.precision import GROWS_AFTER, HALVES, LossScale, Scaling, chosen
 from convae.training.trainer import Observer, Trainer

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from convae.cli.train import train
-from convae.model.spec import resolve
+from convae.describe import resolve
 from convae.pictures.save import save
 from convae.training.memory import activation_bytes, estimated
 from convae.training.plan import plan

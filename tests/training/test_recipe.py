@@ -11,7 +11,7 @@ from PIL import Image
 from training.runs import RECIPE
 
 from convae.core.errors import ConfigError, ConvaeError, DataError
-from convae.model.spec import resolve
+from convae.describe import resolve
 from convae.training import train
 from convae.training.experiment import experiment
 from convae.training.recipe import read_recipe

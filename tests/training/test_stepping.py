@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from training.runs import RECIPE, StopAt, content
 
-from convae.model.build import build
+from convae.describe import build
 from convae.training import resume, train
 from convae.training.average import Average
 from convae.training.checkpoint import steps

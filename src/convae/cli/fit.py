@@ -48,7 +48,7 @@ def fit(
     """
     from convae.cli._screen import notes, results, work_bar
     from convae.core.names import shape_text
-    from convae.model.spec import resolve
+    from convae.describe import resolve
     from convae.training.fitting import fit as fitted
 
     budget = None if memory is None else _bytes(memory)

@@ -23,8 +23,8 @@ def presets(
     from convae.cli._screen import results
     from convae.cli.show import engineering
     from convae.core.names import shape_text
+    from convae.describe import resolve
     from convae.model.presets import PRESETS
-    from convae.model.spec import resolve
     from convae.model.summary import summary
     from convae.model.vae import VAE
 

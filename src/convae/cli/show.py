@@ -36,7 +36,7 @@ def show(
     """
     from convae.cli._screen import results, wrote
     from convae.core.errors import ConfigError
-    from convae.model.notations import NOTATIONS
+    from convae.describe import write
 
     if draw is not None and notation is not None:
         raise ConfigError("--as prints a model and --draw draws it: give one of them")
@@ -48,7 +48,7 @@ def show(
 
         wrote(save(structure(summary(described), input_shape=described.input_shape, title=described.name), draw))
     elif notation is not None:
-        results.print(NOTATIONS.get(notation)(described.spec), end="", soft_wrap=True)
+        results.print(write(described.spec, notation), end="", soft_wrap=True)
     else:
         results.print(_table(described))
 
@@ -57,8 +57,8 @@ def _described(model: str, overrides: list[str]) -> VAE:
     """The model of an artifact or a run, or of a description with overrides."""
     from convae.core.errors import ConfigError
     from convae.core.paths import local_path
+    from convae.describe import resolve
     from convae.model.artifact import load
-    from convae.model.spec import resolve
     from convae.model.vae import VAE
 
     path = local_path(model)

@@ -54,17 +54,27 @@ class _Arguments(Config):
     model_config = ConfigDict(use_attribute_docstrings=False)
 
 
+def keyword_parameters(target: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """The annotation and the default of each keyword-only parameter; the default is `...` where there is none."""
+    function = target.__init__ if inspect.isclass(target) else target
+    hints = typing.get_type_hints(function, include_extras=True)
+    return {
+        name: (hints.get(name, Any), ... if parameter.default is inspect.Parameter.empty else parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
 @cache
 def _model(target: Callable[..., Any], beside: tuple[str, ...] = ()) -> type[Config]:
     """A pydantic model with a field for each keyword-only parameter of `target`, and for each name beside them."""
-    function = target.__init__ if inspect.isclass(target) else target
-    hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            # Aliased, so that a parameter may carry a name that pydantic keeps for itself.
-            fields[f"field_{name}"] = (hints.get(name, Any), Field(default, alias=name))
+    for name, (annotation, default) in keyword_parameters(target).items():
+        # Aliased, so that a parameter may carry a name that pydantic keeps for itself.
+        fields[f"field_{name}"] = (
+            annotation,
+            Field(... if default is inspect.Parameter.empty else default, alias=name),
+        )
     fields |= {f"beside_{name}": (Any, Field(None, alias=name)) for name in beside}
     return create_model(getattr(target, "__name__", "arguments"), __base__=_Arguments, **fields)
 

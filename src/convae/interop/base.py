@@ -11,9 +11,9 @@ from torch import Tensor
 
 from convae.core.errors import ArtifactError
 from convae.core.names import shape_text, short_repr
+from convae.describe import resolve
 from convae.model.artifact import require_finite
 from convae.model.bottlenecks.gaussian import LOGVAR_RANGE
-from convae.model.spec import resolve
 from convae.model.vae import VAE
 from convae.model.weights import State
 

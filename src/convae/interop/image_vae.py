@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from convae.core.description import Spec
 from convae.core.errors import ArtifactError
+from convae.describe import resolve
 from convae.interop.base import Imported, filled, needed, side_of, unbounded, unknown_left
-from convae.model.description import Spec
-from convae.model.spec import resolve
 from convae.model.weights import State
 
 NAME = "image-vae"
@@ -72,7 +72,7 @@ def _spec(state: State, layers: int) -> Spec:
             "features": [convs[-1].shape[0], inner, inner],
         }
         spec = resolve(given)
-        kernels = [item["conv"]["kernel"] for item in spec.encoder if isinstance(item, dict)]
+        kernels = [layer.arguments["kernel"] for layer in spec.encoder if layer.name == "conv"]
         if kernels == [list(conv.shape[2:]) for conv in convs]:
             return spec
     raise ArtifactError(f"not the weights of {NAME}: no square input up to {SIDES[-1]} solves to its kernels")

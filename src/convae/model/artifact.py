@@ -24,6 +24,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from convae.core.config import Config, parse
+from convae.core.description import Spec
 from convae.core.errors import ArtifactError, ConfigError, ShapeError, TrustError
 from convae.core.files import (
     new_folder,
@@ -40,7 +41,6 @@ from convae.core.paths import local_path
 from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.version import VERSION
 from convae.model.card import model_card
-from convae.model.description import Spec
 from convae.model.vae import VAE
 
 FORMAT = 1

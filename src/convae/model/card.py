@@ -7,7 +7,7 @@ from typing import Any
 
 from convae.core.names import printable, shape_text
 from convae.core.version import VERSION
-from convae.model.network import count
+from convae.model.layers.base.network import count_parameters
 from convae.model.vae import VAE
 
 # Fixed words only: what a person called a model or its data never becomes YAML that a hub reads.
@@ -44,7 +44,7 @@ def model_card(model: VAE) -> str:
         _FRONT_MATTER,
         f"# {_plain(recipe or model.name)}\n",
         f"A convolutional variational autoencoder ({_plain(model.name)}) for {kind} of {shape_text(model.input_shape)} "
-        f"(channels × sizes): latent {shape_text(model.latent_shape)}, {count(model):,} parameters.\n",
+        f"(channels × sizes): latent {shape_text(model.latent_shape)}, {count_parameters(model):,} parameters.\n",
         f"""```python
 import convae
 

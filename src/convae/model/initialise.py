@@ -17,8 +17,8 @@ from convae.core.random import torch_generator
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.condition import Condition
 from convae.model.layers.base import Activation, Layer
+from convae.model.layers.base.network import Network
 from convae.model.likelihoods.base import LikelihoodHead
-from convae.model.network import Network
 
 BRANCH_SCALE = 0.1
 """The last weight of a residual branch is this much smaller, so that a deep stack begins close to the identity."""

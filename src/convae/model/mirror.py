@@ -1,4 +1,4 @@
-"""Sizes on the way back: what a decoder needs so that it ends at exactly the size the encoder began with."""
+"""What a decoder needs so that it gives what its likelihood takes, at exactly the sizes of the input."""
 
 from __future__ import annotations
 
@@ -8,32 +8,6 @@ from typing import Any
 from convae.core.arguments import Named, arguments, named
 from convae.core.types import Shape
 from convae.model.likelihoods import LIKELIHOODS
-
-
-def halvings(sizes: Sequence[int], times: int) -> list[tuple[int, ...]]:
-    """The sizes before and after each of several `same` convolutions of stride 2, largest first."""
-    trace = [tuple(sizes)]
-    for _ in range(times):
-        trace.append(ceilings(trace[-1], [2] * len(sizes)))
-    return trace
-
-
-def ceilings(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
-    """The sizes after a `same` convolution of those strides."""
-    return tuple(-(-size // stride) for size, stride in zip(sizes, strides, strict=True))
-
-
-def within(stride: int, sizes: Sequence[int]) -> list[int]:
-    """That stride along each axis, or as much as an axis has."""
-    return [min(stride, size) for size in sizes]
-
-
-def output_padding(small: Sequence[int], large: Sequence[int], stride: Sequence[int]) -> list[int]:
-    """The output padding with which a `same` transposed convolution turns the small sizes into the large ones.
-
-    There always is one when a `same` convolution of that stride turns the large sizes into the small ones.
-    """
-    return [big - (little - 1) * step - 1 for little, big, step in zip(small, large, stride, strict=True)]
 
 
 def raw_channels(likelihood: Named, shape: Shape) -> int:

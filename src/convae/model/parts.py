@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from convae.core.arguments import Named, arguments, named, not_default
+from convae.core.description import Spec, to_plain
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.registry import canonical_name
 from convae.core.types import Shape
 from convae.model.condition import Condition
-from convae.model.description import Spec
-from convae.model.network import Network, plain, told
+from convae.model.layers.base.network import Network, error_context
 
 
 def condition(spec: Spec) -> Condition:
@@ -25,7 +25,7 @@ def condition(spec: Spec) -> Condition:
             "the condition keeps out of it; leave one of them out"
         )
     given = arguments(Condition, spec.condition, "condition")
-    with torch.device("meta"), told("condition"):
+    with torch.device("meta"), error_context("condition"):
         return Condition(**given)
 
 
@@ -42,7 +42,7 @@ def part(registry: Any, written: Named, kind: str, *shape: Shape) -> Any:
     name, given = named(written, kind)
     target = registry.get(name)
     checked = arguments(target, given, f"{kind} {name}")
-    with torch.device("meta"), told(f"{kind} {name}", *shape):
+    with torch.device("meta"), error_context(f"{kind} {name}", *shape):
         return target(*shape, **checked)
 
 
@@ -55,7 +55,7 @@ def stored(registry: Any, written: Named, kind: str) -> dict[str, dict[str, Any]
     """A bottleneck or a likelihood in its one stored form."""
     name, given = named(written, kind)
     target = registry.get(name)
-    return {canonical_name(name): plain(not_default(target, arguments(target, given, kind)))}
+    return {canonical_name(name): to_plain(not_default(target, arguments(target, given, kind)))}
 
 
 SWITCHES = {"training", "checkpointing", "rows", "synchronised", "counted"}

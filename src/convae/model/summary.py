@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convae.core.types import Shape
 from convae.model.layers.base import Reach, joined
-from convae.model.network import Network, count
+from convae.model.layers.base.network import Network, count_parameters
 from convae.model.vae import VAE
 
 
@@ -46,13 +46,13 @@ def summary(model: VAE) -> list[Row]:
     rows = []
     if (condition := copy.condition) is not None:
         what = f"{condition.classes} classes with the"
-        rows.append(Row("condition", f"{what} image", copy.encoder.shape_in, count(condition), 0, ()))
+        rows.append(Row("condition", f"{what} image", copy.encoder.shape_in, count_parameters(condition), 0, ()))
         rows.append(Row("condition", f"{what} latent", copy.decoder.shape_in, 0, 0, ()))
     rows += _network_rows(copy.encoder, "encoder")
     features = torch.empty(1, *copy.encoder.shape_out, device="meta")
     (name,) = copy.spec.bottleneck if isinstance(copy.spec.bottleneck, dict) else (copy.spec.bottleneck,)
     flops = _flops(copy.bottleneck, features, None, False)
-    rows.append(Row("bottleneck", str(name), copy.latent_shape, count(copy.bottleneck), flops, ()))
+    rows.append(Row("bottleneck", str(name), copy.latent_shape, count_parameters(copy.bottleneck), flops, ()))
     rows += _network_rows(copy.decoder, "decoder")
     return [*rows, *(_network_rows(copy.classifier, "classifier") if copy.classifier else ())]
 
@@ -60,12 +60,12 @@ def summary(model: VAE) -> list[Row]:
 def _network_rows(network: Network, part: str) -> Iterator[Row]:
     shape = network.shape_in
     reaches: list[Reach | None] = []
-    for layer, item, after in zip(network, network.items, network.shapes, strict=True):
+    for layer, item, after in zip(network, network.specs, network.shapes, strict=True):
         reaches.append(layer.reach())
         reach = joined(reaches)
         flops = _flops(layer, torch.empty(1, *shape, device="meta"))
         field = reach.kernel if reach else (1.0,) * (len(network.shape_in) - 1)
-        yield Row(part, str(item), after, count(layer), flops, field if part == "encoder" else ())
+        yield Row(part, str(item), after, count_parameters(layer), flops, field if part == "encoder" else ())
         shape = after
 
 

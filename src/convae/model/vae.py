@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from convae.core.description import Spec
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.types import (
@@ -29,7 +30,6 @@ from convae.core.types import (
 )
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck, Posterior
-from convae.model.description import Spec
 from convae.model.inputs import (
     checked_codes,
     checked_count,
@@ -40,10 +40,10 @@ from convae.model.inputs import (
     weights_type,
 )
 from convae.model.layers.base import Layer
+from convae.model.layers.base.network import Network, count_parameters
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import Likelihood, LikelihoodHead
 from convae.model.mode import evaluation_mode
-from convae.model.network import Network, count
 from convae.model.parts import classifier, condition, first_change, layout, part, stored, stored_condition
 
 Logits = Float[Tensor, "batch class"]
@@ -106,16 +106,16 @@ class VAE(nn.Module):
         self._parts = {"bottleneck": spec.bottleneck, "likelihood": spec.likelihood}
         needed = (self.head.raw_channels(self.input_shape[0]), *self.input_shape[1:])
         if self.decoder.shape_out != needed:
-            last = self.decoder.items[-1].where if self.decoder.items else "layer list is empty and"
+            last = self.decoder.specs[-1].location if self.decoder.specs else "layer list is empty and"
             raise ShapeError(
                 f"decoder {last} gives {shape_text(self.decoder.shape_out)}, but the input "
                 f"{shape_text(self.input_shape)} with this likelihood needs {shape_text(needed)}"
             )
         self._max_parameters = spec.max_parameters
         self._as_built = layout(self)
-        if count(self) > spec.max_parameters:
+        if count_parameters(self) > spec.max_parameters:
             raise ConfigError(
-                f"model '{spec.name}' has {count(self):,} parameters, more than {spec.max_parameters:,}: "
+                f"model '{spec.name}' has {count_parameters(self):,} parameters, more than {spec.max_parameters:,}: "
                 "write a larger max_parameters into its description if that is meant"
             )
 

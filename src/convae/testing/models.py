@@ -16,17 +16,17 @@ import convae
 from convae.core.errors import ShapeError
 from convae.core.random import torch_generator
 from convae.core.types import Shape
+from convae.describe import resolve
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.initialise import initialise
 from convae.model.inputs import unchecked_values
 from convae.model.layers import LAYERS
 from convae.model.layers.base import Layer
+from convae.model.layers.base.network import Network
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import LikelihoodHead
-from convae.model.network import Network
 from convae.model.presets import PRESETS
-from convae.model.spec import resolve
 from convae.model.summary import summary
 from convae.model.vae import VAE
 from convae.testing.entries import name_of, no_errors, require

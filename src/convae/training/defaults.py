@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from convae.data import Split
-from convae.model.spec import resolve
+from convae.describe import resolve
 from convae.training.plan import EPOCHS, LEAST_STEPS
 from convae.training.recipe import Recipe
 

@@ -21,10 +21,9 @@ from convae.core.progress import Progress
 from convae.core.random import torch_generator
 from convae.core.types import CodedLike
 from convae.data import Batch, Batches, DataSet, Split, in_order, open_data_set
+from convae.describe import build, resolve
 from convae.model.artifact import load
-from convae.model.build import build
 from convae.model.layers.batch_norm import BatchNorm
-from convae.model.spec import resolve
 from convae.model.vae import VAE
 from convae.training.defaults import with_length, with_likelihood
 from convae.training.distributed import Ranks

@@ -10,7 +10,7 @@ import torch
 
 from convae.core.device import device
 from convae.core.errors import ConfigError
-from convae.model.spec import resolve
+from convae.describe import resolve
 from convae.training.memory import Memory, estimated, fitted
 from convae.training.precision import chosen
 from convae.training.probe import measured

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import UntypedStorage
 
-from convae.model.description import Spec
-from convae.model.network import count
+from convae.core.description import Spec
+from convae.model.layers.base.network import count_parameters
 from convae.model.vae import VAE
 
 FLOAT = 4
@@ -53,7 +53,7 @@ def estimated(spec: Spec, checkpointing: bool = False) -> Memory:
     two, three = (activation_bytes(spec, images, checkpointing) for images in (2, 3))
     kept = three - two
     model = VAE(spec)
-    fixed = COPIES * FLOAT * count(model) + max(0, two - 2 * kept)
+    fixed = COPIES * FLOAT * count_parameters(model) + max(0, two - 2 * kept)
     return Memory(fixed, kept + FLOAT * math.prod(model.input_shape))
 
 

@@ -19,9 +19,9 @@ from convae.core.errors import ArtifactError, ConfigError
 from convae.core.names import nearest
 from convae.core.paths import absolute_path, check_name, local_path, safe_name, with_absolute_paths
 from convae.data import SOURCES, DataConfig, absolute_data
+from convae.describe import find_description
 from convae.model.artifact import find, read_description
 from convae.model.presets import PRESETS
-from convae.model.spec import described
 from convae.objective.terms import TERMS
 from convae.training.packaged import packaged_recipes
 from convae.training.precision import PrecisionName
@@ -267,7 +267,7 @@ def _read(source: Mapping[str, Any], overrides: Sequence[str], where: str, folde
     written = _written_out(source, folder)
     starts = "start" in written or any(re.match(r"start\b", assignment) for assignment in overrides)
     if "model" not in written and not starts:
-        written["model"] = described("torch-vae")[0]
+        written["model"] = find_description("torch-vae")[0]
     result = _written_out(override(written, overrides))
     if "model" not in result:
         result["model"] = _started_model(result.get("start"), where)
@@ -318,7 +318,7 @@ def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, 
         else:
             result["model"] = read_description(path)
     elif model is not None:
-        result["model"] = described(model, folder)[0]
+        result["model"] = find_description(model, folder)[0]
     result["objective"] = _terms_written_out(result["objective"], folder)
     if isinstance(result.get("stages"), list | tuple):
         result["stages"] = [

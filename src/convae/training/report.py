@@ -11,7 +11,7 @@ from rich.progress import TaskID, TextColumn
 from convae.core import console
 from convae.core.console import WorkBar, duration, has_viewer, progress_bar
 from convae.core.names import shape_text
-from convae.model.network import count
+from convae.model.layers.base.network import count_parameters
 from convae.training.trainer import Observer
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class TrainingReport(Observer):
         self._say(f"data {split.source}: {len(split):,} training images {shape_text(split.shape)}{held_out}")
         likelihood = type(model.head).__name__.lower()
         self._say(
-            f"model {model.name}: {_millions(count(model))} parameters, latent {shape_text(model.latent_shape)}, "
-            f"{likelihood} likelihood"
+            f"model {model.name}: {_millions(count_parameters(model))} parameters, "
+            f"latent {shape_text(model.latent_shape)}, {likelihood} likelihood"
         )
         continuing = f"; continuing after step {trainer.state.step:,}" if trainer.state.step else ""
         self._say(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from convae.core.errors import ConfigError
-from convae.model.network import count
+from convae.model.layers.base.network import count_parameters
 from convae.model.vae import VAE
 
 ALONE = 1_000_000
@@ -47,7 +47,7 @@ def shard(model: VAE, device: torch.device) -> None:
     for number in numbers:
         number.register_hook(partial(_mean, processes))  # type: ignore[no-untyped-call]
     for layer in [*model.encoder, *model.decoder]:
-        if count(layer) >= ALONE:
+        if count_parameters(layer) >= ALONE:
             fully_shard(layer, mesh=mesh)
     # Cut again after every use, so that the model's parameters are always the parts.
     fully_shard(model, mesh=mesh, reshard_after_forward=True, ignored_params=numbers)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text, unknown
+from convae.describe import build
 from convae.model.artifact import fingerprint, load
 from convae.model.bottlenecks.vq import VQ
-from convae.model.build import build
 from convae.model.vae import VAE
 from convae.training.recipe import Recipe, StartConfig, start_path
 from convae.training.run_folder import RunFolder

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from convae.core.random import torch_generator
 from convae.model.layers._convolution import Geometry, convolve, weight_gradient
-from convae.model.network import Network
+from convae.model.layers.base.network import Network
 
 CASES = {
     "plain": ("conv", {"channels": 5}, (4, 9, 7)),

@@ -11,7 +11,7 @@ from convae.core.errors import ShapeError
 from convae.core.random import torch_generator
 from convae.core.types import Shape
 from convae.model.initialise import initialise
-from convae.model.network import Network
+from convae.model.layers.base.network import Network
 
 
 def values(*shape: int) -> Tensor:

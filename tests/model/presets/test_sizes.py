@@ -10,8 +10,8 @@ import torch
 import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
+from convae.describe import resolve
 from convae.model.presets import PRESETS
-from convae.model.spec import resolve
 from convae.model.summary import summary
 from convae.model.vae import VAE
 
@@ -53,7 +53,7 @@ def test_arch_def_512_has_exactly_the_shapes_of_its_document() -> None:
 
 def test_image_vae_solves_the_kernels_of_its_published_models() -> None:
     spec = VAE(resolve("image-vae")).spec
-    kernels = [item["conv"].get("kernel", 3) for item in spec.encoder if "conv" in item]
+    kernels = [layer.arguments.get("kernel", 3) for layer in spec.encoder if layer.name == "conv"]
     assert kernels == [2, 2, 5]
     assert trace("image-vae", "conv", "conv-transpose") == [
         *[(22, 18, 18), (43, 11, 11), (64, 7, 7)],
@@ -76,7 +76,7 @@ def test_flex_256_is_the_lists_of_its_document() -> None:
 @pytest.mark.parametrize(("grid", "latent"), [("global", (128, 1, 1)), ("spatial", (128, 4, 4))])
 def test_dcgan_has_no_dense_layer_and_norms_all_but_its_first_and_last(grid: str, latent: tuple[int, ...]) -> None:
     model = VAE(resolve({"preset": "dcgan", "grid": grid}))
-    names = [item.name for item in (*model.encoder.items, *model.decoder.items)]
+    names = [layer.name for layer in (*model.encoder.specs, *model.decoder.specs)]
     assert model.latent_shape == latent
     assert not {"linear", "flatten", "unflatten", "max-pool", "upsample"} & set(names)
     assert names[:5] == ["conv", "leaky-relu", "conv", "batch-norm", "leaky-relu"]

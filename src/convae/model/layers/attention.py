@@ -12,8 +12,7 @@ from convae.core.arguments import Named, Positive
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Reach, everything, needs_axes
-from convae.model.network import Network
+from convae.model.layers.base import Layer, Network, Reach, everything, needs_axes
 
 
 class Attention(Layer):

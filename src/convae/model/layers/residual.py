@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from convae.core.description import LayerList
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Reach
+from convae.model.layers.base import Layer, Network, Reach
 from convae.model.layers.conv import Conv
-from convae.model.network import Network
 
 
 class Residual(Layer):
@@ -27,7 +27,7 @@ class Residual(Layer):
 
     example: ClassVar = {"layers": ["relu", {"conv": {"channels": 4}}]}
 
-    def __init__(self, shape: Shape, *, layers: list[Any]) -> None:
+    def __init__(self, shape: Shape, *, layers: LayerList) -> None:
         super().__init__(shape)
         self.branch = Network(shape, layers, "branch")
         out = self.branch.shape_out
@@ -54,7 +54,3 @@ class Residual(Layer):
     def reach(self) -> Reach | None:
         """What the branch sees, which is never less than what the skip sees."""
         return self.branch.reach()
-
-    def nested(self) -> dict[str, Network]:
-        """The branch."""
-        return {"layers": self.branch}

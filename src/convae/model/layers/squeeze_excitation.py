@@ -6,8 +6,7 @@ from torch import Tensor
 
 from convae.core.arguments import Positive
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Reach, everything, needs_axes
-from convae.model.network import Network
+from convae.model.layers.base import Layer, Network, Reach, everything, needs_axes
 
 
 class SqueezeExcitation(Layer):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.model.notations.arch_def import from_arch_def
+from convae.core.sizes import halvings, output_padding
+from convae.model.mirror import raw_channels
 
 
 def arch_def_512(
@@ -25,10 +27,19 @@ def arch_def_512(
         filters: channels of each convolution.
         likelihood: what the decoder's values mean.
     """
-    written = {
-        "input": (*input[1:], input[0]),
-        "latent": latent,
-        "encode": [(channels, 3, 2) for channels in filters],
+    sizes = halvings(input[1:], len(filters))
+    first = [filters[-1], *sizes[-1]]
+    encoder: list[Any] = []
+    decoder: list[Any] = [{"linear": {"features": math.prod(first)}}, "relu", {"unflatten": {"to": first}}]
+    for channels in filters:
+        encoder += [{"conv": {"channels": channels, "stride": 2}}, "relu"]
+    for small, large, channels in zip(sizes[:0:-1], sizes[-2::-1], reversed(filters), strict=True):
+        added = output_padding(small, large, [2] * len(small))
+        decoder += [{"conv-transpose": {"channels": channels, "stride": 2, "output_padding": added}}, "relu"]
+    return {
+        "input": input,
+        "encoder": [*encoder, "flatten"],
+        "bottleneck": {"gaussian": {"latent": latent}},
+        "decoder": [*decoder, {"conv": {"channels": raw_channels(likelihood, input)}}],
         "likelihood": likelihood,
     }
-    return from_arch_def(written, "preset arch-def-512")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.model.mirror import halvings, output_padding, raw_channels
+from convae.core.sizes import halvings, output_padding
+from convae.model.mirror import raw_channels
 
 SMALLEST = 4
 """Sizes are halved until none is larger."""

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.model.mirror import ceilings, enlarged, raw_channels, within
+from convae.core.sizes import ceilings, within
+from convae.model.mirror import enlarged, raw_channels
 
 STRIDE = 4
 

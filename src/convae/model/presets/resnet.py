@@ -6,7 +6,8 @@ import math
 from typing import Any, Literal
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.model.mirror import ceilings, output_padding, raw_channels, within
+from convae.core.sizes import ceilings, output_padding, within
+from convae.model.mirror import raw_channels
 
 SIZES = {"tiny": (32, 256, 1), "small": (64, 512, 2), "base": (128, 1024, 3)}
 """Channels, features of a vector, and how many residual blocks each of the two has."""

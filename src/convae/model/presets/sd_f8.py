@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.model.mirror import enlarged, halvings, raw_channels
+from convae.core.sizes import halvings
+from convae.model.mirror import enlarged, raw_channels
 
 
 def sd_f8(

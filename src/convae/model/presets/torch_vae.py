@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.model.mirror import halvings, output_padding, raw_channels
+from convae.core.sizes import halvings, output_padding
+from convae.model.mirror import raw_channels
 
 
 def torch_vae(

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from convae.core.arguments import Named, PerAxis, Positive, shape_written_as
 from convae.core.config import Config, parse
-from convae.core.errors import ConfigError, ShapeError
+from convae.core.description import MAX_PARAMETERS, LayerSpec, MostParameters, Name, Spec
+from convae.core.errors import ConfigError
 from convae.core.names import one_line, short_repr
+from convae.core.sizes import ceilings, output_padding
 from convae.core.types import Shape
-from convae.model.description import MAX_PARAMETERS, MostParameters, Name, Spec
-from convae.model.mirror import ceilings, output_padding, raw_channels
-from convae.model.network import Translated
-from convae.model.vae import VAE
 
 Convolution = tuple[int, int | Shape, int | Shape]
 """Channels, kernel, strides."""
@@ -61,49 +59,60 @@ class ArchDef(Config):
     max_parameters: MostParameters = MAX_PARAMETERS
 
 
-def from_arch_def(data: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The dictionary as a description with lists of layers.
+def read_arch_def(
+    data: Mapping[str, Any], source: str, count_raw_channels: Callable[[Named, Shape], int]
+) -> dict[str, Any]:
+    """The dictionary as a description with plain lists of layers.
+
+    Args:
+        data: the dictionary.
+        source: where it was found, for messages.
+        count_raw_channels: gives the channels that a decoder has to give, from the likelihood and the input's shape.
 
     Raises:
         ConfigError: keys or values are wrong.
     """
     given = parse(ArchDef, data, source)
     shape = (given.input[-1], *given.input[:-1])
-    encode = _row(given.encode, "encode", len(shape) - 1, source, ROW)
+    encode = _read_row(given.encode, "encode", len(shape) - 1, source, ROW)
     decode = encode[::-1]
     if given.decode is not None:
-        decode = _row(given.decode, "decode", len(shape) - 1, source, f"{ROW}, or None (null in YAML and JSON)")
+        decode = _read_row(given.decode, "decode", len(shape) - 1, source, f"{ROW}, or None (null in YAML and JSON)")
     sizes = shape[1:]
     for conv in encode:
-        sizes = ceilings(sizes, _per_axis(conv, len(sizes)))
+        sizes = ceilings(sizes, _strides_per_axis(conv, len(sizes)))
     first = (encode[-1][0], *sizes)
     encoder: list[Any] = []
     for index, conv in enumerate(encode):
-        encoder += [Translated({"conv": _written(conv)}, f"layer of encode {index} {conv}"), "relu"]
+        encoder += [_layer("conv", _arguments(conv), f"of encode {index}", conv), "relu"]
     decoder: list[Any] = [{"linear": {"features": math.prod(first)}}, "relu", {"unflatten": {"to": list(first)}}]
-    added = _added(decode, shape, first)
-    for index, (conv, more) in enumerate(zip(decode, added, strict=True)):
-        where = f"decode {index} {conv}" if given.decode else f"encode {len(decode) - 1 - index} {conv}, mirrored"
-        decoder += [Translated({"conv-transpose": {**_written(conv), **more}}, f"layer of {where}"), "relu"]
-    last = {"conv": {"channels": raw_channels(given.likelihood, shape)}}
+    for index, (conv, padding) in enumerate(zip(decode, _output_paddings(decode, shape, first), strict=True)):
+        where = f"decode {index}" if given.decode else f"encode {len(decode) - 1 - index}, mirrored,"
+        decoder += [_layer("conv-transpose", {**_arguments(conv), **padding}, f"of {where}", conv), "relu"]
+    raw = count_raw_channels(given.likelihood, shape)
     return {
         "name": given.name,
         "input": shape,
         "encoder": [*encoder, "flatten"],
         "bottleneck": {"gaussian": {"latent": given.latent}},
-        "decoder": [*decoder, Translated(last, f"layer behind {where}")],
+        "decoder": [*decoder, _layer("conv", {"channels": raw}, f"behind {where}", conv)],
         "likelihood": given.likelihood,
         "max_parameters": given.max_parameters,
     }
 
 
-def _written(conv: Convolution) -> dict[str, Any]:
+def _layer(name: str, arguments: dict[str, Any], place: str, conv: Convolution) -> LayerSpec:
+    """A layer at the place of the convolution that it comes from."""
+    return LayerSpec(name, arguments, f"layer {place}", str(conv)[1:-1])
+
+
+def _arguments(conv: Convolution) -> dict[str, Any]:
     channels, kernel, strides = conv
     return {"channels": channels, "kernel": kernel, "stride": strides}
 
 
-def _row(written: Any, side: str, axes: int, source: str, wanted: str) -> list[Convolution]:
-    """The convolutions of a list, each checked; a fault is told behind the convolution as it was written."""
+def _read_row(written: Any, side: str, axes: int, source: str, wanted: str) -> list[Convolution]:
+    """The convolutions of a list, each checked; messages quote the convolution as it was written."""
     if not isinstance(written, list | tuple) or not written:
         raise ConfigError(f"{source}: {side}: needs {wanted}, got {short_repr(written)}")
     row: list[Convolution] = []
@@ -120,15 +129,15 @@ def _row(written: Any, side: str, axes: int, source: str, wanted: str) -> list[C
     return row
 
 
-def _per_axis(conv: Convolution, axes: int) -> Shape:
+def _strides_per_axis(conv: Convolution, axes: int) -> Shape:
     """The stride along each axis."""
     strides = conv[2]
     return (strides,) * axes if isinstance(strides, int) else strides
 
 
-def _added(decode: Sequence[Convolution], shape: Shape, first: Shape) -> list[dict[str, Any]]:
+def _output_paddings(decode: Sequence[Convolution], shape: Shape, first: Shape) -> list[dict[str, Any]]:
     """The output padding of each transposed convolution, where the strides lead back to the input's sizes."""
-    strides = [_per_axis(conv, len(shape) - 1) for conv in decode]
+    strides = [_strides_per_axis(conv, len(shape) - 1) for conv in decode]
     trace = [shape[1:]]
     for steps in reversed(strides):
         trace.append(ceilings(trace[-1], steps))
@@ -166,65 +175,53 @@ def read_python(text: str, source: str) -> dict[str, Any]:
             )
         (value,) = found
     if not isinstance(value, ast.Dict):
-        raise ConfigError(f"{source} line {value.lineno}: arch_def needs a plain {{…}}, got {_source(value, text)}")
-    return dict(_plain(value, text, source))
+        raise ConfigError(f"{source} line {value.lineno}: arch_def needs a plain {{…}}, got {_quote(value, text)}")
+    return dict(_literal(value, text, source))
 
 
-def _plain(node: ast.expr, text: str, source: str) -> Any:
+def _literal(node: ast.expr, text: str, source: str) -> Any:
     """The value that an expression writes out, such as numbers in lists; else the part that is none is named."""
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
         parts = [*node.keys, *node.values] if isinstance(node, ast.Dict) else getattr(node, "elts", [])
         for part in filter(None, parts):
-            _plain(part, text, source)
+            _literal(part, text, source)
         where = f"{source} line {node.lineno}"
         raise ConfigError(
-            f"{where}: {_source(node, text)} is no plain value, and nothing in the file is run: write the value itself"
+            f"{where}: {_quote(node, text)} is no plain value, and nothing in the file is run: write the value itself"
         ) from error
 
 
-def _source(node: ast.expr, text: str) -> str:
+def _quote(node: ast.expr, text: str) -> str:
     """An expression as it was written, on one line."""
     return one_line(ast.get_source_segment(text, node))
 
 
-def arch_def(spec: Spec) -> str:
-    """A model as Python source that assigns the dictionary.
-
-    Raises:
-        ConfigError: the model is not of the one structure that the dictionary can describe.
-    """
-    decode = _listed(spec.decoder, "conv-transpose")
+def propose_arch_defs(spec: Spec) -> Iterator[dict[str, Any]]:
+    """The dictionaries that may describe a model, the shortest first; whether one does, only its network shows."""
+    encode, decode = _list_convolutions(spec.encoder, "conv"), _list_convolutions(spec.decoder, "conv-transpose")
+    if not encode or not decode:
+        return
     written = {
         "input": (*spec.input[1:], spec.input[0]),
         "latent": _latent(spec),
-        "encode": _listed(spec.encoder, "conv"),
-        "decode": decode,
+        "encode": encode,
+        "decode": None,
         "name": spec.name,
     }
     if spec.likelihood not in ("bernoulli", {"bernoulli": {}}):
         written["likelihood"] = spec.likelihood
     if spec.max_parameters != MAX_PARAMETERS:
         written["max_parameters"] = spec.max_parameters
-    mirrored = {**written, "decode": None}
-    stored = VAE(spec).spec if written["encode"] and decode else None
-    for way in (mirrored, written):
-        if stored is not None and _describes(way, stored):
-            lines = [f"    {key!r}: {value!r}," for key, value in way.items()]
-            return "\n".join(["arch_def = {", *lines, "}", ""])
-    raise ConfigError(
-        f"model '{spec.name}' cannot be written as an arch_def, which knows only rows of convolutions with ReLU "
-        "around dense maps: use --as yaml"
-    )
+    yield written
+    yield {**written, "decode": decode}
 
 
-def _describes(way: dict[str, Any], stored: Spec) -> bool:
-    """Whether the dictionary describes the model of this stored form."""
-    try:
-        return VAE(parse(Spec, from_arch_def(way, "arch_def"), "arch_def")).spec == stored
-    except (ConfigError, ShapeError):
-        return False
+def write_python(arch_def: Mapping[str, Any]) -> str:
+    """Python source that assigns the dictionary."""
+    lines = [f"    {key!r}: {value!r}," for key, value in arch_def.items()]
+    return "\n".join(["arch_def = {", *lines, "}", ""])
 
 
 def _latent(spec: Spec) -> Any:
@@ -232,7 +229,7 @@ def _latent(spec: Spec) -> Any:
     return (given or {}).get("latent")
 
 
-def _listed(layers: list[Any], kind: str) -> list[tuple[Any, Any, Any]]:
-    """(channels, kernel, strides) of the layers of a kind."""
-    found = [item[kind] for item in layers if isinstance(item, dict) and kind in item]
+def _list_convolutions(layers: Sequence[LayerSpec], name: str) -> list[tuple[Any, Any, Any]]:
+    """(channels, kernel, strides) of the layers of a name."""
+    found = [layer.arguments for layer in layers if layer.name == name]
     return [(conv["channels"], conv.get("kernel", 3), conv.get("stride", 1)) for conv in found]

@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 
 from convae.core.documents import parse_yaml
 from convae.core.errors import ConfigError, ConvaeError
+from convae.describe import resolve, write
 from convae.model.layers import LAYERS
-from convae.model.notations import NOTATIONS
-from convae.model.notations.arch_def import read_python
-from convae.model.spec import resolve
 from convae.model.vae import VAE
+from convae.notations import read_python
 
 COUNT = int(os.environ.get("CONVAE_FUZZ", "60"))
 BUDGET = 50_000_000
@@ -119,7 +118,7 @@ def check(spec: Any) -> bool:
     assert VAE(resolve(as_json)).spec == stored
     for notation, read in READERS.items():
         try:
-            text = NOTATIONS.get(notation)(stored)
+            text = write(stored, notation)
         except ConfigError:
             continue
         assert VAE(resolve(read(text, notation))).spec == stored
@@ -147,7 +146,7 @@ def test_a_mutated_description_builds_or_is_refused(seed: Any, number: int) -> N
 @pytest.mark.parametrize(("notation", "seed"), list(zip(READERS, SEEDS, strict=False)), ids=list(READERS))
 def test_a_file_with_changed_letters_builds_or_is_refused(notation: str, seed: Any, number: int) -> None:
     r = random.Random(number)
-    text = NOTATIONS.get(notation)(resolve(seed))
+    text = write(resolve(seed), notation)
     for _ in range(r.randint(1, 4)):
         spot = r.randrange(len(text))
         text = text[:spot] + r.choice(["", *LETTERS]) + text[spot + r.randint(0, 2) :]

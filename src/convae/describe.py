@@ -1,25 +1,44 @@
-"""Whatever describes a model, in any notation, becomes its one stored form."""
+"""From whatever describes a model, in any notation, to its stored form, to a model; and back to a notation.
+
+This is where the notations and the model meet, neither of which knows the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from convae.core.arguments import arguments
 from convae.core.config import override, parse
+from convae.core.description import Spec, layer_list_arguments
 from convae.core.documents import read_text, read_value
-from convae.core.errors import ConfigError
+from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.core.names import one_line, short_repr, unknown
 from convae.core.paths import local_path
 from convae.core.registry import canonical_name
-from convae.model.description import Spec
-from convae.model.notations.arch_def import from_arch_def, read_python
+from convae.model.initialise import initialise
+from convae.model.layers import LAYERS
+from convae.model.mirror import raw_channels
 from convae.model.presets import PRESETS
+from convae.model.vae import VAE
+from convae.notations import (
+    propose_arch_defs,
+    read_arch_def,
+    read_list,
+    read_python,
+    write_codes,
+    write_python,
+    write_yaml,
+)
 
 SUFFIXES = (".yaml", ".yml", ".json", ".py")
 WEIGHTS = (".pt", ".pth", ".safetensors")
 LISTS = ("encoder", "decoder", "classifier")
+NOTATIONS = ("arch-def", "codes", "yaml")
+"""In which a model can be written."""
 BESIDE = ("bottleneck", "classifier", "condition", "max_parameters")
 """What may stand beside the arguments of any preset."""
 
@@ -37,9 +56,9 @@ def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     Raises:
         ConfigError: the name, file, keys or values are wrong.
     """
-    given, source = described(spec)
+    given, source = find_description(spec)
     if overrides:
-        given, source = described(override(given, overrides), source=source)
+        given, source = find_description(override(given, overrides), source=source)
     if "preset" in given:
         name = canonical_name(str(given.pop("preset")))
         preset = PRESETS.get(name)
@@ -47,11 +66,91 @@ def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
         given = {**preset(**arguments(preset, given, f"preset {name}")), "name": name.rpartition(":")[2], **beside}
         source = f"preset {name}"
     elif "encode" in given or {"latent", "decode"} <= set(given):
-        given = from_arch_def(given, source)
-    return parse(Spec, given, source)
+        given = read_arch_def(given, source, raw_channels)
+    catalog = _Catalog()
+    lists = {side: read_list(given[side], side, catalog) for side in LISTS if given.get(side) is not None}
+    return parse(Spec, {**given, **lists}, source)
 
 
-def described(
+class _Catalog:
+    """The registered layers, as notations see them."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in LAYERS
+
+    def list_arguments(self, name: str) -> Collection[str]:
+        """Those of an unknown layer are none: the network names it with its place."""
+        try:
+            return layer_list_arguments(LAYERS.get(name))
+        except ConvaeError:
+            return ()
+
+
+def build(
+    spec: str | Path | Mapping[str, Any] | Spec,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> VAE:
+    """A new model, with fresh weights, in training mode.
+
+    Args:
+        spec: a preset's name, the path of a YAML or JSON file, or a mapping such as
+            `{"preset": "torch-vae", "input": [3, 64, 64], "latent": 64}`; `input` is channels, then sizes.
+        seed: for the weights; equal seeds give equal models.
+        device: where the model lives.
+
+    Raises:
+        ConfigError: the description is wrong; every fault is listed.
+        ShapeError: a layer cannot take the shape that reaches it.
+    """
+    model = VAE(spec if isinstance(spec, Spec) else resolve(spec))
+    initialise(model, seed, device)
+    return model
+
+
+def write(spec: Spec, notation: str) -> str:
+    """A model in a notation; `resolve` reads it back as the same model.
+
+    Args:
+        spec: the stored form of the model.
+        notation: one of `NOTATIONS`.
+
+    Raises:
+        ConfigError: there is no such notation, or it cannot say what the model is.
+    """
+    notation = notation.replace("_", "-")
+    if notation == "yaml":
+        return write_yaml(spec)
+    if notation == "codes":
+        model = VAE(spec)
+        stored = model.spec
+        networks = {"encoder": (stored.encoder, model.encoder), "decoder": (stored.decoder, model.decoder)}
+        layers = {
+            side: list(zip(specs, [network.shape_in, *network.shapes], strict=False))
+            for side, (specs, network) in networks.items()
+        }
+        return write_codes(stored, layers, lambda name, given: arguments(LAYERS.get(name), given, name))
+    if notation == "arch-def":
+        for proposed in propose_arch_defs(spec):
+            if _describes(proposed, spec):
+                return write_python(proposed)
+        raise ConfigError(
+            f"model '{spec.name}' cannot be written as an arch_def, which knows only rows of convolutions with ReLU "
+            "around dense maps: use --as yaml"
+        )
+    raise ConfigError(unknown("notation", notation, NOTATIONS))
+
+
+def _describes(arch_def: Mapping[str, Any], spec: Spec) -> bool:
+    """Whether a dictionary describes a model."""
+    try:
+        return VAE(resolve(arch_def)).spec == VAE(spec).spec
+    except (ConfigError, ShapeError):
+        return False
+
+
+def find_description(
     written: Any, folder: Path = Path(), source: str = "model", seen: tuple[Path, ...] = ()
 ) -> tuple[dict[str, Any], str]:
     """A description as a mapping, and where it was found: a name becomes `preset`, and files that it names are read.
@@ -66,7 +165,7 @@ def described(
         ConfigError: it is none of these, or a file cannot be read or describes no model.
     """
     if isinstance(written, Mapping):
-        return _read_in(written, source, folder), source
+        return _check_keys(written, source, folder), source
     if not isinstance(written, str | Path):
         raise ConfigError(
             f"{source}: needs a preset's name, a file's path or a mapping, got {one_line(short_repr(written))}"
@@ -74,7 +173,7 @@ def described(
     if str(written) in PRESETS:
         return {"preset": str(written)}, source
     path = folder / local_path(written)
-    if path.suffix not in SUFFIXES or not _is(path.is_file):
+    if path.suffix not in SUFFIXES or not _is_true(path.is_file):
         raise ConfigError(_no_description(path, str(written)))
     if path.resolve() in seen:
         raise ConfigError(f"{path}: its model leads back to this file")
@@ -90,23 +189,23 @@ def described(
         raise ConfigError(f"{path}: needs a mapping, got {short_repr(data)}")
     # A recipe describes its model under that key.
     inner = data["model"] if "model" in data and not {"encoder", "encode"} & set(data) else data
-    return described(inner, path.parent, str(path), (*seen, path.resolve()))
+    return find_description(inner, path.parent, str(path), (*seen, path.resolve()))
 
 
 def _no_description(path: Path, written: str) -> str:
     """Why nothing under a path describes a model."""
-    if _is(path.is_dir):
+    if _is_true(path.is_dir):
         return f"{path}: is a folder, which describes no model; one with a saved model is read by convae.load"
-    if path.suffix in WEIGHTS and _is(path.exists):
+    if path.suffix in WEIGHTS and _is_true(path.exists):
         return f"{path}: holds weights, which describe no model: see convae import"
-    if _is(path.exists):
+    if _is_true(path.exists):
         return f"{path}: is no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, which alone describe models"
     if path.suffix in SUFFIXES or Path(written).parent != Path():
         return f"{path}: no such file, and no preset of that name"
     return unknown("preset", written, PRESETS.names())
 
 
-def _is(question: Callable[[], bool]) -> bool:
+def _is_true(question: Callable[[], bool]) -> bool:
     """Whether a path is something; no text that cannot be a path is."""
     try:
         return question()
@@ -114,7 +213,7 @@ def _is(question: Callable[[], bool]) -> bool:
         return False
 
 
-def _read_in(data: Mapping[Any, Any], source: str, folder: Path) -> dict[str, Any]:
+def _check_keys(data: Mapping[Any, Any], source: str, folder: Path) -> dict[str, Any]:
     """A description with its keys checked and, in place of the paths of lists, what their files hold."""
     if "(" in {text[:1] for key in ("input", "encode", "decode") for text in _texts(data.get(key))}:
         raise ConfigError(f"{source}: YAML and JSON have no round brackets: write square ones, as in [8, 3, [2, 2]]")

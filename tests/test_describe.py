@@ -11,7 +11,7 @@ import yaml
 
 import convae
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
-from convae.model.spec import resolve
+from convae.describe import resolve
 from convae.model.vae import VAE
 
 GOOD: dict[str, Any] = {
@@ -56,7 +56,7 @@ def test_overrides_reach_whatever_describes_the_model(tmp_path: Path) -> None:
 def test_repeats_are_written_out_and_underscores_are_hyphens() -> None:
     repeat = {"repeat": {"times": 2, "layers": [{"batch_norm": None}, {"repeat": {"times": 2, "layers": ["relu"]}}]}}
     model = convae.build(encoder(repeat))
-    assert [next(iter(item)) for item in model.spec.encoder] == [*["batch-norm", "relu", "relu"] * 2, "flatten"]
+    assert [layer.name for layer in model.spec.encoder] == [*["batch-norm", "relu", "relu"] * 2, "flatten"]
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,10 @@ import pytest
 import yaml as pyyaml
 
 import convae
+from convae.core.description import Spec
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
-from convae.model.description import Spec
-from convae.model.notations import NOTATIONS
+from convae.describe import NOTATIONS, resolve, write
 from convae.model.presets import PRESETS
-from convae.model.spec import resolve
 from convae.model.summary import summary
 from convae.model.vae import VAE
 
@@ -115,11 +114,11 @@ def test_structure_lists_may_lie_in_files_of_their_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS.names())
-@pytest.mark.parametrize("notation", NOTATIONS.names())
+@pytest.mark.parametrize("notation", NOTATIONS)
 def test_what_can_be_written_reads_back_as_the_same_model(name: str, notation: str, tmp_path: Path) -> None:
     spec = stored(name)
     try:
-        text = NOTATIONS.get(notation)(spec)
+        text = write(spec, notation)
     except ConfigError as error:
         assert "--as yaml" in str(error)
         assert notation != "yaml"
@@ -129,18 +128,18 @@ def test_what_can_be_written_reads_back_as_the_same_model(name: str, notation: s
 
 @pytest.mark.parametrize(("spec", "notation"), [(FLEX, "codes"), (FACES, "arch-def"), ("celeba-beta", "arch-def")])
 def test_these_can_be_written(spec: Any, notation: str, tmp_path: Path) -> None:
-    text = NOTATIONS.get(notation)(stored(spec))
+    text = write(stored(spec), notation)
     assert read_back(text, notation, tmp_path) == stored(spec)
 
 
 def test_codes_are_written_as_their_document_prints_them() -> None:
-    written = json.loads(NOTATIONS.get("codes")(stored(FLEX)))
+    written = json.loads(write(stored(FLEX), "codes"))
     assert written["encoder"] == [*ENCODER[:3], "VAERB_128_256", *ENCODER[4:]]
     assert written["decoder"] == DECODER
 
 
 def test_an_arch_def_is_written_as_its_document_prints_it() -> None:
-    text = NOTATIONS.get("arch-def")(stored({**FACES, "encode": FACES["encode"][:2]}))
+    text = write(stored({**FACES, "encode": FACES["encode"][:2]}), "arch-def")
     assert "'input': (512, 512, 3)," in text
     assert "'decode': None," in text
     assert "'encode': [(32, 3, 2), (64, 3, 2)]," in text
@@ -161,7 +160,7 @@ def test_every_code_is_read_and_written_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match=r"\(C2d_4_3_1_1_0\) gives 3×24×24"):
         stored(spec)
     spec["decoder"] = ["CT2d_4_8_3_1_0", "Sig", "CT2d_8_16_4_2_1", "ReLU", "PixS_2", "C2d_4_3_1_1_0"]
-    written = NOTATIONS.get("codes")(stored(spec))
+    written = write(stored(spec), "codes")
     assert read_back(written, "codes", tmp_path) == stored(spec)
     for side in ("encoder", "decoder"):
         assert json.loads(written)[side] == spec[side]
@@ -170,7 +169,7 @@ def test_every_code_is_read_and_written_as_it_was(tmp_path: Path) -> None:
 def test_what_has_no_code_is_named() -> None:
     spec = {**FACES, "input": [16, 16, 1]}
     with pytest.raises(ConfigError, match=r"decoder layer 2 \(unflatten .*: no layer code says this: use --as yaml"):
-        NOTATIONS.get("codes")(stored(spec))
+        write(stored(spec), "codes")
 
 
 @pytest.mark.parametrize("axes", [1, 3])
@@ -181,7 +180,7 @@ def test_codes_reach_other_numbers_of_axes(axes: int, tmp_path: Path) -> None:
         "encoder": [f"C{axes}d_1_4_3_2_1", "ReLU", f"C{axes}d_4_4_1"],
         "decoder": [f"CT{axes}d_2_4_4_2_1", f"C{axes}d_4_1_1_1_0"],
     }
-    written = NOTATIONS.get("codes")(stored(spec))
+    written = write(stored(spec), "codes")
     assert read_back(written, "codes", tmp_path) == stored(spec)
     assert f"CT{axes}d_2_4_4_2_1" in written
 
@@ -290,7 +289,7 @@ def test_the_first_fault_is_named_as_it_was_written(spec: Any, parts: list[str])
 )
 def test_what_a_notation_cannot_say_is_told_with_one_that_can(notation: str, spec: Any) -> None:
     with pytest.raises(ConfigError, match="use --as yaml"):
-        NOTATIONS.get(notation)(stored(spec))
+        write(stored(spec), notation)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from operator import mul
 import torch
 from torch import Tensor
 
-from convae.model.layers.base import Layer, in_a_row, joined
+from convae.model.layers.base.layer import Layer, in_a_row, joined
 
 
 def sees_everything(layer: Layer) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from convae.core.errors import ConfigError
-from convae.model.spec import resolve
+from convae.describe import resolve
 
 GOOD: dict[str, Any] = {"input": (8, 8, 1), "latent": 2, "encode": [(4, 3, (2, 2)), (8, 3, 2)], "decode": None}
 CONV = "needs (channels, kernel, strides)"

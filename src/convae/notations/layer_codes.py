@@ -1,35 +1,27 @@
 """Layer codes: a layer as a short word with numbers, such as `C2d_3_128_3_1_1` or `4*VAERB_512_512`.
 
 The numbers are those of the torch module of that name, in their order; `N*` repeats. A code that states its input
-channels is checked against what reaches it.
+channels is checked against what reaches it. Lists of codes are the notation of FlexVAE's structure files.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convae.core.arguments import arguments
+from convae.core.description import MAX_LAYERS, LayerSpec, Spec
 from convae.core.errors import ConfigError
 from convae.core.names import nearest, short_repr, unknown
 from convae.core.types import Shape
-from convae.model.layers import LAYERS
 
-MAX_REPEATS = 10_000
 Given = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Code:
-    """A code that has been read: as written, its layer with arguments, and what it says will reach it."""
-
-    text: str
-    layer: str
-    given: Given
-    channels: int | None
-    axes: int | None
+Complete = Callable[[str, Mapping[str, Any]], Given]
+"""All arguments of a layer, defaults among them, from its name and those that are given."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +74,7 @@ def _read_transposed(numbers: dict[str, int]) -> Given:
     return {"channels": numbers["out"], "kernel": numbers["kernel"], "padding": _padding(numbers), **rest}
 
 
-def _whole(given: Given, *names: str) -> bool:
+def _are_numbers(given: Given, *names: str) -> bool:
     """Whether each of these arguments is one number for all axes."""
     return all(isinstance(given[name], int) for name in names)
 
@@ -95,7 +87,7 @@ def _write_padding(given: Given, dilation: int) -> int | None:
 
 
 def _write_conv(given: Given, shape: Shape) -> dict[str, int] | None:
-    if not given["bias"] or not _whole(given, "kernel", "stride", "dilation", "groups"):
+    if not given["bias"] or not _are_numbers(given, "kernel", "stride", "dilation", "groups"):
         return None
     padding = _write_padding(given, given["dilation"])
     if padding is None:
@@ -105,7 +97,7 @@ def _write_conv(given: Given, shape: Shape) -> dict[str, int] | None:
 
 
 def _write_transposed(given: Given, shape: Shape) -> dict[str, int] | None:
-    if not given["bias"] or not _whole(given, "kernel", "stride"):
+    if not given["bias"] or not _are_numbers(given, "kernel", "stride"):
         return None
     padding, added = _write_padding(given, 1), given["output_padding"]
     if added is None:
@@ -133,7 +125,7 @@ def _simple(layer: str, **numbers: str) -> Word:
 def _pool(layer: str) -> Word:
     def write(given: Given, shape: Shape) -> dict[str, int] | None:
         given = {**given, "stride": given["kernel"] if given["stride"] is None else given["stride"]}
-        return {name: given[name] for name in ("kernel", "stride")} if _whole(given, "kernel", "stride") else None
+        return {name: given[name] for name in ("kernel", "stride")} if _are_numbers(given, "kernel", "stride") else None
 
     def read(numbers: dict[str, int]) -> Given:
         return {name: value for name, value in numbers.items() if name == "kernel" or value != numbers["kernel"]}
@@ -179,46 +171,61 @@ _ATTEMPT = re.compile(r"[*(,]|[_-]\s*-?\d|^\s*\d", re.ASCII)
 """What no layer's name has: a repeat, or numbers behind something."""
 
 
-def is_code(text: str) -> bool:
-    """Whether an entry of a list is meant as a code: known letters, or what looks like numbers or a repeat."""
+def is_code(text: str, names: Container[str]) -> bool:
+    """Whether an entry of a list is meant as a code: known letters, or what looks like numbers or a repeat.
+
+    Args:
+        text: the entry.
+        names: of the layers that exist, which are no codes.
+    """
     form = _FORM.fullmatch(text)
-    known = form is not None and form["letters"] in WORDS
-    return known or (bool(_ATTEMPT.search(text)) and text not in LAYERS)
+    is_known = form is not None and form["letters"] in WORDS
+    return is_known or (bool(_ATTEMPT.search(text)) and text not in names)
 
 
-def repeats(text: str) -> int:
+def count_repeats(text: str) -> int:
     """How often a code says that it is repeated."""
     form = _FORM.fullmatch(text)
     return int(form["times"][:9]) if form is not None and form["times"] else 1
 
 
-def read_code(text: str, where: str) -> tuple[int, Code]:
-    """How often a code is repeated, and what it stands for.
+def read_code(text: str, side: str, index: str) -> list[LayerSpec]:
+    """The layer that a code stands for, as often as the code repeats it.
+
+    Args:
+        text: the code.
+        side: the list that it is in, such as `encoder`, for messages.
+        index: its place there, counted from 0.
 
     Raises:
         ConfigError: unknown letters, or numbers that the layer does not have.
     """
+    where = f"{side} layer {index} ({short_repr(text)})"
     form = _FORM.fullmatch(text)
     if form is None or form["letters"] not in WORDS:
-        raise ConfigError(f"{where} ({short_repr(text)}): {_no_code(text)}")
+        raise ConfigError(f"{where}: {_explain_unknown(text)}")
     word = WORDS[form["letters"]]
     digits = form["numbers"].split("_")[1:]
     times = form["times"] or "1"
     if not word.needed <= len(digits) <= len(word.numbers):
-        raise ConfigError(f"{where} ({short_repr(text)}): needs {_written(form['letters'])}, got {len(digits)} numbers")
-    if max(map(len, [*digits, times])) > 9 or not 1 <= int(times) <= MAX_REPEATS:
-        raise ConfigError(f"{where} ({short_repr(text)}): needs numbers below a billion and 1 to {MAX_REPEATS} repeats")
+        raise ConfigError(f"{where}: needs {_form_of(form['letters'])}, got {len(digits)} numbers")
+    if max(map(len, [*digits, times])) > 9 or not 1 <= int(times) <= MAX_LAYERS:
+        raise ConfigError(f"{where}: needs numbers below a billion and 1 to {MAX_LAYERS} repeats")
     numbers = dict(zip(word.names, map(int, digits), strict=False))
-    return int(times), Code(text, word.layer, word.read(numbers), numbers.get("in"), word.axes)
+    places = [index] if times == "1" else [f"{index}.{time}" for time in range(int(times))]
+    return [
+        LayerSpec(word.layer, word.read(numbers), f"layer {place}", text, numbers.get("in"), word.axes)
+        for place in places
+    ]
 
 
-def _written(letters: str) -> str:
+def _form_of(letters: str) -> str:
     """How a code is written, with names in place of its numbers."""
     numbers = WORDS[letters].numbers
     return letters + "".join(f"_{name}" for name in numbers) if numbers else f"{letters} without numbers"
 
 
-def _no_code(text: str) -> str:
+def _explain_unknown(text: str) -> str:
     """Why a text is no code, and which is nearest to it, by the code's letters or by its layer's name."""
     found = re.search(r"[A-Za-z][A-Za-z0-9]*", re.sub(r"^\W*\d+\s*[xX](?=[A-Za-z])", "", text), re.ASCII)
     letters = found[0] if found else text
@@ -228,21 +235,48 @@ def _no_code(text: str) -> str:
         return unknown("layer code", letters, WORDS)
     code = choices[close]
     if code.lower() == letters.lower():
-        return f"is no layer code: it is written {_written(code)}, and with N* in front to repeat it"
+        return f"is no layer code: it is written {_form_of(code)}, and with N* in front to repeat it"
     return f"unknown layer code '{letters}': did you mean '{code}'?"
 
 
-def write_code(layer: str, given: Given, shape: Shape) -> str | None:
-    """A layer as a code, from its full arguments and the shape that reaches it; None where no code says the same."""
-    target = LAYERS.get(layer)
+def write_codes(spec: Spec, layers: Mapping[str, Sequence[tuple[LayerSpec, Shape]]], complete: Complete) -> str:
+    """A model as JSON, its encoder and decoder as lists of layer codes; equal codes in a row become `N*CODE`.
+
+    Args:
+        spec: the stored form of the model.
+        layers: of `encoder` and `decoder`, with the shape that reaches each.
+        complete: gives all arguments of a layer.
+
+    Raises:
+        ConfigError: there is no code for a layer as it is; the message names it.
+    """
+    written = spec.model_dump(mode="json")
+    for side, rows in layers.items():
+        codes = []
+        for layer, shape in rows:
+            code = None
+            with contextlib.suppress(ConfigError):  # a number that is too large for a code
+                code = write_code(layer, shape, complete)
+            if code is None:
+                raise ConfigError(f"{side} {layer.location}: no layer code says this: use --as yaml")
+            codes.append(code)
+        groups = ((code, len(list(group))) for code, group in itertools.groupby(codes))
+        written[side] = [code if times == 1 else f"{times}*{code}" for code, times in groups]
+    return json.dumps(written, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_code(layer: LayerSpec, shape: Shape, complete: Complete) -> str | None:
+    """A layer as a code, given the shape that reaches it; None where no code says the same."""
+    arguments = complete(layer.name, layer.arguments)
     for letters, word in WORDS.items():
-        if word.layer != layer or word.axes not in (None, len(shape) - 1):
+        if word.layer != layer.name or word.axes not in (None, len(shape) - 1):
             continue
-        numbers = word.write(given, shape)
+        numbers = word.write(arguments, shape)
         if numbers is None:
             continue
         for count in range(word.usual or word.needed, len(word.numbers) + 1):
             text = "_".join([letters, *(str(numbers[name]) for name in word.names[:count])])
-            if arguments(target, read_code(text, layer)[1].given, layer) == given:
+            (read,) = read_code(text, layer.name, "")
+            if complete(layer.name, read.arguments) == arguments:
                 return text
     return None

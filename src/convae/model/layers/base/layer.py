@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from convae.core.description import to_plain
 from convae.core.errors import ShapeError
 from convae.core.names import flow_repr, shape_text
 from convae.core.types import Shape
-
-if TYPE_CHECKING:
-    from convae.model.network import Network
 
 
 class Reach(NamedTuple):
@@ -68,12 +66,10 @@ class Layer(nn.Module):
 
     def extra_repr(self) -> str:
         """The shape that reaches it and its arguments, for `print(model)`."""
-        given = (f"{name}={flow_repr(value)}" for name, value in self.configuration.items() if value is not None)
+        given = (
+            f"{name}={flow_repr(to_plain(value))}" for name, value in self.configuration.items() if value is not None
+        )
         return ", ".join([shape_text(self.shape_in), *given])
-
-    def nested(self) -> dict[str, Network]:
-        """The networks inside the layer, under the names of the arguments that describe them."""
-        return {}
 
     def reset(self, generator: torch.Generator) -> None:
         """Gives parameters of the layer's own that initialisation does not know (not a kernel, a gain or a bias)."""

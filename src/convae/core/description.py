@@ -1,0 +1,229 @@
+"""The description of a model: its input, encoder, bottleneck, decoder and likelihood, and the layers in its lists.
+
+A person writes layers in one of several notations (`convae.notations`). Each of them is read into the same plain list
+of `LayerSpec`, which is all that networks are built from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, field_validator
+from pydantic_core import CoreSchema, core_schema
+
+from convae.core.arguments import ImageShape, Named, keyword_parameters
+from convae.core.config import Config
+from convae.core.errors import ConfigError
+from convae.core.names import flow_repr, one_line, short_repr
+from convae.core.registry import canonical_name
+
+MAX_PARAMETERS = 2_000_000_000
+"""A larger model is taken for a mistake, unless its description says that it is meant."""
+MAX_LAYERS = 10_000
+"""A longer list of layers is taken for a mistake."""
+MAX_DEPTH = 40
+"""So are mappings and lists that are nested deeper."""
+MostParameters = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer of a list: its name and arguments, and where its author wrote it.
+
+    Two are equal if they describe the same layer, wherever and however it is written.
+
+    Attributes:
+        name: in the registry of layers.
+        arguments: as they are given, not yet validated.
+        place: in the list, as its author counts: `layer 3`, or `layer 3.1` inside a `repeat`.
+        as_written: the text that stands for the layer in another notation, such as a layer code.
+        channels: that it says will reach it; None for any.
+        axes: the number of spatial axes that it says will reach it; None for any.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+    place: str = field(default="layer", compare=False)
+    as_written: str | None = field(default=None, compare=False)
+    channels: int | None = field(default=None, compare=False)
+    axes: int | None = field(default=None, compare=False)
+
+    @property
+    def location(self) -> str:
+        """Its place, and the layer as it was written: `layer 3 (conv {channels: 8})`."""
+        return f"{self.place} ({self})"
+
+    def __str__(self) -> str:
+        return self.as_written or describe_layer(self.name, self.arguments)
+
+    def to_mapping(self) -> dict[str, dict[str, Any]]:
+        """As lists of layers are stored: a mapping of the name to the arguments, inner lists in the same form."""
+        return {self.name: to_plain(self.arguments)}
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        to_mapping = core_schema.plain_serializer_function_ser_schema(cls.to_mapping)
+        return core_schema.is_instance_schema(cls, serialization=to_mapping)
+
+
+def describe_layer(name: str, arguments: Mapping[str, Any]) -> str:
+    """A layer on one line, as lists of layers have it: `conv {channels: 8}`."""
+    given = ", ".join(f"{key}: {flow_repr(to_plain(value))}" for key, value in arguments.items())
+    return f"{name} {{{given}}}" if given else name
+
+
+def to_plain(value: Any) -> Any:
+    """A value with layers as mappings and tuples as lists, as JSON and YAML give it back."""
+    if isinstance(value, LayerSpec):
+        return value.to_mapping()
+    if isinstance(value, Mapping):
+        return {key: to_plain(inner) for key, inner in value.items()}
+    return [to_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def read_layer(written: Any, side: str, place: str) -> LayerSpec:
+    """One entry of a list: a layer's name, or a mapping of it to its arguments.
+
+    Args:
+        written: the entry.
+        side: the list that it is in, such as `encoder`, for messages.
+        place: its place there, such as `layer 3`.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    where = f"{side} {place}"
+    if isinstance(written, LayerSpec):
+        return written
+    if isinstance(written, str):
+        return LayerSpec(canonical_name(written), {}, place)
+    if isinstance(written, Mapping) and len(written) > 1 and any(given is None for given in written.values()):
+        # `conv:` and its arguments in one column are, to YAML, one mapping in which `conv` has no value.
+        raise ConfigError(f"{where}: indent the arguments under their layer's name, got {one_line(flow_repr(written))}")
+    if not isinstance(written, Mapping) or len(written) != 1:
+        raise ConfigError(
+            f"{where}: needs a layer's name or a mapping of it to its arguments, got {short_repr(written)}"
+        )
+    ((name, given),) = written.items()
+    if not isinstance(name, str) or not isinstance(given, Mapping | None) or not _has_text_keys(given or {}):
+        raise ConfigError(f"{where}: the arguments of {name} must be a mapping, got {short_repr(given)}")
+    return LayerSpec(canonical_name(name), dict(given or {}), place)
+
+
+def read_plain_list(layers: Any, side: str) -> list[LayerSpec]:
+    """The layers of a plain list: names, mappings of one name to its arguments, and layers that were read before.
+
+    Raises:
+        ConfigError: it is no list, or something in it is no layer.
+    """
+    require_list(layers, side)
+    return [read_layer(written, side, f"layer {index}") for index, written in enumerate(layers)]
+
+
+def require_list(layers: Any, side: str) -> None:
+    """Checks that something is a list.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(layers, Sequence) or isinstance(layers, str):
+        raise ConfigError(f"{side}: needs a list of layers, got {short_repr(layers)}")
+
+
+def check_limits(layers: Any, side: str, count_repeats: Callable[[Any], int] = lambda written: 1) -> None:
+    """Checks that a list, with all that is nested in it, is no larger and no deeper than any real one.
+
+    Args:
+        layers: the list, as it was written.
+        side: what it is called, for messages.
+        count_repeats: how often a text or a mapping is repeated, in notations that have repeats.
+
+    Raises:
+        ConfigError: it has more than `MAX_LAYERS` layers, or is nested more than `MAX_DEPTH` deep.
+    """
+    if _count_layers(layers, side, count_repeats, 0) > MAX_LAYERS:
+        raise ConfigError(f"{side}: more than {MAX_LAYERS} layers, those of inner lists and repeats counted")
+
+
+def _count_layers(value: Any, side: str, count_repeats: Callable[[Any], int], depth: int) -> int:
+    """How many layers a value comes to, at least 1; counting ends soon after the limit."""
+    if depth > MAX_DEPTH:
+        raise ConfigError(f"{side}: lists inside lists, more than {MAX_DEPTH} deep")
+    if isinstance(value, LayerSpec):
+        value = value.arguments
+    times = count_repeats(value)
+    inner: Sequence[Any] = ()
+    if isinstance(value, Mapping):
+        # Texts and numbers in a mapping are arguments; in a list they may be layers.
+        inner = [each for each in value.values() if isinstance(each, Mapping | LayerSpec | list | tuple)]
+    elif isinstance(value, list | tuple):
+        inner = value
+    total = 0
+    for each in inner:
+        total += _count_layers(each, side, count_repeats, depth + 1)
+        if total > MAX_LAYERS * 10:
+            break
+    return max(1, total) * times
+
+
+def _has_text_keys(given: Mapping[Any, Any]) -> bool:
+    return all(isinstance(key, str) for key in given)
+
+
+def _validate_layers(value: Any) -> Any:
+    try:
+        return read_plain_list(value, "list")
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+LayerList = Annotated[list[Any], BeforeValidator(_validate_layers)]
+"""The type of a layer's argument that is itself a list of layers: names, mappings of a name to its arguments, or
+`LayerSpec`s. Notations read what stands there as they read the lists of a model."""
+
+
+def layer_list_arguments(target: Callable[..., Any]) -> list[str]:
+    """The names of the keyword-only parameters of a layer that are lists of layers."""
+    return [name for name, (annotation, _) in keyword_parameters(target).items() if annotation == LayerList]
+
+
+class Spec(Config):
+    """A model in its one stored form.
+
+    Attributes:
+        name: what the model is called.
+        input: channels, then the sizes of one, two or three spatial axes.
+        encoder: list of layers from the image to the features.
+        bottleneck: what makes a latent of the features; unless told otherwise one half of their channels is the
+            mean and the other the log-variance.
+        decoder: list of layers from the latent to the raw values of the likelihood.
+        likelihood: what the raw values mean.
+        classifier: list of layers from the latent to a value for each class; None for a model that names no classes.
+        max_parameters: the largest number of parameters that is not taken for a mistake, and refused before a byte
+            of it is allocated.
+        condition: arguments of the condition, such as `{classes: 10}`, by which the label of an image enters encoder
+            and decoder; None for a model that is not conditional.
+    """
+
+    name: Name = "vae"
+    input: ImageShape
+    encoder: list[LayerSpec]
+    bottleneck: Named = Field({"gaussian": {"head": False}}, validate_default=True)
+    decoder: list[LayerSpec]
+    likelihood: Named = "bernoulli"
+    classifier: list[LayerSpec] | None = None
+    max_parameters: MostParameters = MAX_PARAMETERS
+    condition: dict[str, Any] | None = None
+
+    @field_validator("encoder", "decoder", "classifier", mode="before")
+    @classmethod
+    def _read_layers(cls, value: Any, info: Any) -> Any:
+        side = str(info.field_name)
+        if value is None and side == "classifier":
+            return None
+        layers = read_plain_list(value, side)
+        check_limits(layers, side)
+        return layers

@@ -1,0 +1,182 @@
+"""A network is a list of layers: described, checked on the meta device, then run.
+
+    specs ── layer by layer: validate arguments ─> construct on meta ─> run on meta ──> shape for the next layer
+
+The first layer that does not fit is named with its place, as the user wrote it, with the shape it got.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from convae.core.arguments import arguments, not_default
+from convae.core.description import LayerSpec, layer_list_arguments, read_plain_list, to_plain
+from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import shape_text
+from convae.core.types import Shape
+from convae.model.layers import LAYERS
+from convae.model.layers.base.layer import Layer, Reach, in_a_row, joined
+from convae.model.layers.base.slices import in_slices, sees_everything
+
+
+class Network(nn.Sequential):
+    """Layers in a row, each built for the shape that the one before it gives.
+
+    The parameters are on the meta device: they have shapes and no storage until `initialise` gives them values.
+
+    Args:
+        shape: (channels, *sizes) of the input, without the batch.
+        layers: a plain list of layers: a `LayerSpec`, a name, or a mapping of a name to its arguments.
+        side: `encoder`, `decoder` or the like, for messages.
+
+    Attributes:
+        checkpointing: whether training keeps only what lies between groups of layers, and computes what lies inside
+            them again in the backward pass (Chen et al. 2016, arXiv:1604.06174): less memory, more time, equal
+            gradients.
+        rows: how many positions of the first spatial axis are computed at a time where nothing is trained, with equal
+            results and less memory; None for all.
+
+    Raises:
+        ConfigError: an unknown layer, or wrong arguments for one.
+        ShapeError: a layer cannot take the shape that reaches it.
+    """
+
+    def __init__(self, shape: Shape, layers: Sequence[Any], side: str) -> None:
+        super().__init__()
+        self.checkpointing = False
+        self.rows: int | None = None
+        self.shape_in = shape
+        self.specs = read_plain_list(layers, side)
+        self.shapes: list[Shape] = []
+        with torch.device("meta"), torch.no_grad():
+            for spec in self.specs:
+                layer, shape = _build_layer(spec, shape, f"{side} {spec.location}")
+                self.shapes.append(shape)
+                self.append(layer)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """What the layers make of (batch, channels, *sizes)."""
+        layers = list(self)
+        if self.rows is not None and not (self.training or torch.is_grad_enabled()):
+            return in_slices(layers, input, self.rows)
+        if not (self.checkpointing and self.training and torch.is_grad_enabled()):
+            return in_a_row(layers, input)
+        # As many groups as layers in a group: what lies between groups, and inside one, is then the least.
+        length = max(1, math.ceil(math.sqrt(len(layers))))
+        for start in range(0, len(layers), length):
+            group = layers[start : start + length]
+            contexts = functools.partial(_contexts, group)
+            input = checkpoint(in_a_row, group, input, use_reentrant=False, context_fn=contexts)
+        return input
+
+    @property
+    def shape_out(self) -> Shape:
+        """(channels, *sizes) after the last layer."""
+        return self.shapes[-1] if self.shapes else self.shape_in
+
+    def canonical(self) -> list[LayerSpec]:
+        """The list in its one stored form: registry names, arguments that are not defaults."""
+        return canonical_list(self.specs)
+
+    def reach(self) -> Reach | None:
+        """What one output position sees of the network's input."""
+        return joined(layer.reach() for layer in self)
+
+    def sees_everything(self) -> str | None:
+        """The first layer of which an output may depend on the whole image, as the user wrote it; None without one."""
+        found = (spec.location for spec, layer in zip(self.specs, self, strict=True) if sees_everything(layer))
+        return next(found, None)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return super().__iter__()  # type: ignore[return-value]
+
+
+def _contexts(
+    layers: Sequence[nn.Module],
+) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+    """What surrounds the first pass through some layers, and the second, which moves no statistics."""
+    return contextlib.nullcontext(), _statistics_kept(layers)
+
+
+@contextlib.contextmanager
+def _statistics_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
+    buffers = [buffer.data for layer in layers for buffer in layer.buffers()]
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, old in zip(buffers, before, strict=True):
+            buffer.copy_(old)
+
+
+def _build_layer(spec: LayerSpec, shape: Shape, where: str) -> tuple[Layer, Shape]:
+    """The layer of a description, and the shape that it makes of `shape`."""
+    try:
+        target = LAYERS.get(spec.name)
+    except ConfigError as error:
+        raise type(error)(f"{where}: {error}") from error
+    if spec.axes not in (None, len(shape) - 1):
+        raise ShapeError(f"{where}: needs {spec.axes} spatial axes, but {shape_text(shape)} reaches it")
+    if spec.channels not in (None, shape[0]):
+        raise ShapeError(f"{where}: needs {spec.channels} channels, but {shape_text(shape)} reaches it")
+    given = arguments(target, spec.arguments, where)
+    with error_context(where, shape):
+        layer: Layer = target(shape, **given)
+        layer.configuration = given
+        # Two images, since a batch norm in training refuses one value for each channel. On the meta device a batch
+        # norm costs more than the convolution before it, and the first linear layer a second of imports.
+        out = layer.shape_out() or tuple(layer(torch.empty(2, *shape)).shape[1:])
+    if 0 in out:
+        raise ShapeError(f"{where}: turns {shape_text(shape)} into the empty shape {shape_text(out)}")
+    return layer, out
+
+
+@contextlib.contextmanager
+def error_context(where: str, shape: Shape = ()) -> Iterator[None]:
+    """Says where a part of a model could not be made, and of what shape, whatever the library has to say of it."""
+    try:
+        yield
+    except (ConfigError, ShapeError) as error:
+        raise type(error)(f"{where}: {error}") from error
+    except (RuntimeError, ValueError, OverflowError) as error:
+        fault = f"cannot take the shape {shape_text(shape)}" if shape else "cannot be made"
+        huge = "overflow" in str(error).lower()
+        reason = "larger than any memory" if huge else str(error).partition("\n")[0]
+        raise ShapeError(f"{where}: {fault} ({reason})") from error
+
+
+def canonical_list(layers: Sequence[Any]) -> list[LayerSpec]:
+    """A plain list of layers in its one stored form: registry names, arguments that are not defaults."""
+    result = []
+    for index, spec in enumerate(read_plain_list(layers, "list")):
+        target = LAYERS.get(spec.name)
+        given = shorten(target, arguments(target, spec.arguments, spec.place))
+        inner = {name: canonical_list(given[name]) for name in layer_list_arguments(target)}
+        result.append(LayerSpec(spec.name, to_plain(not_default(target, {**given, **inner})), f"layer {index}"))
+    return result
+
+
+def shorten(target: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with one number in place of equal numbers for each axis, and layers among them without defaults."""
+    result = dict(given)
+    for name, value in given.items():
+        if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in LAYERS:
+            (spec,) = canonical_list([value])
+            result[name] = spec.to_mapping() if spec.arguments else spec.name
+        elif isinstance(value, tuple) and len(set(value)) == 1:
+            with contextlib.suppress(ConfigError):
+                result = arguments(target, {**result, name: value[0]}, name)
+    return result
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of parameters, each shared one once."""
+    return sum(math.prod(parameter.shape) for parameter in module.parameters())
