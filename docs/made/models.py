@@ -13,10 +13,10 @@ from convae.core.names import shape_text
 from convae.core.registry import Registry
 from convae.describe import resolve, write
 from convae.model.presets import PRESETS
-from convae.model.summary import summary
+from convae.model.summary import summarize
 from convae.model.vae import VAE
 from convae.pictures.save import save
-from convae.pictures.structure import structure
+from convae.pictures.structure import draw_structure
 from made.tables import table
 from made.values import value_in_words
 
@@ -40,7 +40,7 @@ def _choices(entries: Registry, name: str) -> Iterator[dict[str, Any]]:
 
 def _row(name: str, given: dict[str, Any]) -> list[str]:
     model = VAE(resolve({"preset": name, **given}))
-    rows = summary(model)
+    rows = summarize(model)
     shapes = (model.input_shape, model.encoder.shape_out, model.latent_shape, model.decoder.shape_out)
     chosen = "".join(f", {value_in_words(argument)[:-1]}: {value}`" for argument, value in given.items())
     link = f"[`{name}`](#preset-{name}){chosen}"
@@ -59,7 +59,7 @@ def drawing(name: str) -> str:
         name: of the preset.
     """
     model = VAE(resolve(name))
-    path = save(structure(summary(model), input_shape=model.input_shape, title=name), DRAWINGS / f"{name}.svg")
+    path = save(draw_structure(summarize(model), input_shape=model.input_shape, title=name), DRAWINGS / f"{name}.svg")
     return f"![The structure of {name}](/{path.relative_to(DRAWINGS.parents[1])})"
 
 

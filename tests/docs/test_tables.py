@@ -13,7 +13,7 @@ from made.tables import arguments, details, found, options, overview, table, tab
 import convae
 from convae.cli import COMMANDS, command
 from convae.model.presets import PRESETS
-from convae.model.summary import summary
+from convae.model.summary import summarize
 
 REGISTRIES = [
     "convae.data.sources:SOURCES",
@@ -85,7 +85,7 @@ def test_presets_are_counted() -> None:
     row = listed["[`torch-vae`](#preset-torch-vae)"]
     assert row[1:5] == ["3×64×64", "8192", "64", "3×64×64"]
     assert row[5] == f"{sum(one.numel() for one in model.parameters()):,}"
-    assert row[6] == f"{sum(one.flops for one in summary(model)) / 1e6:.3g} M"
+    assert row[6] == f"{sum(one.flops for one in summarize(model)) / 1e6:.3g} M"
 
 
 def test_a_drawing_is_a_file_of_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.describe import resolve, write
 from convae.model.presets import PRESETS
-from convae.model.summary import summary
+from convae.model.summary import summarize
 from convae.model.vae import VAE
 
 VECTOR: dict[str, Any] = {
@@ -87,8 +87,8 @@ def test_it_saves_and_loads_and_its_stored_form_stands_for_itself(described: dic
 @kinds
 def test_its_summary_adds_up_and_it_exports(described: dict[str, Any]) -> None:
     model = convae.build(described).eval()
-    assert sum(row.parameters for row in summary(model)) == sum(p.numel() for p in model.parameters())
-    into, beside = summary(model)[:2]
+    assert sum(row.parameters for row in summarize(model)) == sum(p.numel() for p in model.parameters())
+    into, beside = summarize(model)[:2]
     assert (into.part, into.shape[0]) == ("condition", model.encoder.shape_in[0])
     assert (beside.part, beside.shape, beside.parameters) == ("condition", model.decoder.shape_in, 0)
     exported = torch.export.export(Reconstruct(model), (images(), LABELS))

@@ -14,7 +14,7 @@ from convae.core.description import Spec
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.describe import NOTATIONS, resolve, write
 from convae.model.presets import PRESETS
-from convae.model.summary import summary
+from convae.model.summary import summarize
 from convae.model.vae import VAE
 
 FACES: dict[str, Any] = {
@@ -83,7 +83,7 @@ def test_the_arch_def_of_its_document_builds_at_512() -> None:
     model = VAE(resolve(FACES))
     assert model.input_shape == (3, 512, 512)
     assert model.name == "face_cvae_1"
-    shapes = [row.shape for row in summary(model) if row.layer.split()[0] in ("conv", "conv-transpose", "unflatten")]
+    shapes = [row.shape for row in summarize(model) if row.layer.split()[0] in ("conv", "conv-transpose", "unflatten")]
     down = [(32, 256), (64, 128), (128, 64), (256, 32), (512, 16), (1024, 8), (1024, 4)]
     up = [(1024, 4), (1024, 8), (1024, 16), (512, 32), (256, 64), (128, 128), (64, 256), (32, 512), (3, 512)]
     assert shapes == [(channels, size, size) for channels, size in down + up]

@@ -42,11 +42,11 @@ def show(
         raise ConfigError("--as prints a model and --draw draws it: give one of them")
     described = _described(model, overrides or [])
     if draw is not None:
-        from convae.model.summary import summary
+        from convae.model.summary import summarize
         from convae.pictures.save import save
-        from convae.pictures.structure import structure
+        from convae.pictures.structure import draw_structure
 
-        wrote(save(structure(summary(described), input_shape=described.input_shape, title=described.name), draw))
+        wrote(save(draw_structure(summarize(described), input_shape=described.input_shape, title=described.name), draw))
     elif notation is not None:
         results.print(write(described.spec, notation), end="", soft_wrap=True)
     else:
@@ -76,9 +76,9 @@ def _table(model: VAE) -> Table:
     from rich.table import Table
 
     from convae.core.names import shape_text
-    from convae.model.summary import summary
+    from convae.model.summary import summarize
 
-    rows = summary(model)
+    rows = summarize(model)
     title = f"{model.name}: input {shape_text(model.input_shape)}, latent {shape_text(model.latent_shape)}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("layer", overflow="fold")
@@ -90,7 +90,7 @@ def _table(model: VAE) -> Table:
             if row.part == part:
                 counts = (f"{row.parameters:,}" if row.parameters else "", engineering(row.flops))
                 layer = Padding(row.layer, (0, 0, 0, 2))  # which its further lines have, too
-                table.add_row(layer, shape_text(row.shape), *counts, _field(row.field))
+                table.add_row(layer, shape_text(row.shape), *counts, _field(row.receptive_field))
     table.add_section()
     parameters, flops = (sum(getattr(row, name) for row in rows) for name in ("parameters", "flops"))
     table.add_row("total", "", f"{parameters:,}", engineering(flops), "", style="bold")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, field_validator
 from pydantic_core import CoreSchema, core_schema
@@ -25,6 +25,8 @@ MAX_LAYERS = 10_000
 """A longer list of layers is taken for a mistake."""
 MAX_DEPTH = 40
 """So are mappings and lists that are nested deeper."""
+LayerKind = Literal["resizing", "size-keeping", "parameter-free", "vector", "latent"]
+"""What a layer does: changes or keeps sizes with parameters, has no parameters, or gives a vector or a latent."""
 MostParameters = Annotated[int, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
 

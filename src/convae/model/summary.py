@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,66 +10,109 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from convae.core.description import LayerKind, LayerSpec
+from convae.core.names import flow_repr
 from convae.core.types import Shape
-from convae.model.layers.base import Reach, joined
+from convae.model.layers.base.layer import Reach, joined
 from convae.model.layers.base.network import Network, count_parameters
 from convae.model.vae import VAE
 
+_SAID_BY_SHAPE = ("channels", "features", "to", "output_padding")
+"""Arguments that the shape of the output tells already."""
+
 
 @dataclass(frozen=True)
-class Row:
+class LayerSummary:
     """One layer of a model.
 
     Attributes:
         part: `condition`, `encoder`, `bottleneck`, `decoder` or `classifier`.
         layer: as written in the list; what a condition joins.
+        label: its name, with the arguments that its shape does not tell, for drawings.
+        kind: what it does with sizes, and whether it has parameters.
         shape: (channels, *sizes) that it gives.
         parameters: how many it has.
         flops: floating-point operations of the forward pass for one image, two for each multiply-add; convolutions
             and matrix products only, which is where nearly all of them are.
-        field: how many positions of the image, along each axis, one position of the output sees; infinite when
-            it sees all, empty behind the bottleneck, where positions are no longer those of the image.
+        receptive_field: how many positions of the image, along each axis, one position of the output sees; infinite
+            when it sees all, empty behind the bottleneck, where positions are no longer those of the image.
     """
 
     part: str
     layer: str
+    label: str
+    kind: LayerKind
     shape: Shape
-    parameters: int
-    flops: int
-    field: tuple[float, ...]
+    parameters: int = 0
+    flops: int = 0
+    receptive_field: tuple[float, ...] = ()
 
 
-def summary(model: VAE) -> list[Row]:
-    """One row for each layer, in the order in which an image passes them, behind those of a condition."""
+def summarize(model: VAE) -> list[LayerSummary]:
+    """Each layer, in the order in which an image passes them, behind those of a condition."""
     with torch.device("meta"), torch.no_grad():
         copy = VAE(model.spec).eval()
     rows = []
     if (condition := copy.condition) is not None:
-        what = f"{condition.classes} classes with the"
-        rows.append(Row("condition", f"{what} image", copy.encoder.shape_in, count_parameters(condition), 0, ()))
-        rows.append(Row("condition", f"{what} latent", copy.decoder.shape_in, 0, 0, ()))
-    rows += _network_rows(copy.encoder, "encoder")
+        counts = (("image", copy.encoder.shape_in, count_parameters(condition)), ("latent", copy.decoder.shape_in, 0))
+        for joined_to, shape, parameters in counts:
+            text = f"{condition.classes} classes with the {joined_to}"
+            kind = _kind_of(shape, shape, parameters)
+            rows.append(LayerSummary("condition", text, text, kind, shape, parameters))
+    rows += _summarize_network(copy.encoder, "encoder")
     features = torch.empty(1, *copy.encoder.shape_out, device="meta")
     (name,) = copy.spec.bottleneck if isinstance(copy.spec.bottleneck, dict) else (copy.spec.bottleneck,)
-    flops = _flops(copy.bottleneck, features, None, False)
-    rows.append(Row("bottleneck", str(name), copy.latent_shape, count_parameters(copy.bottleneck), flops, ()))
-    rows += _network_rows(copy.decoder, "decoder")
-    return [*rows, *(_network_rows(copy.classifier, "classifier") if copy.classifier else ())]
+    flops = _count_flops(copy.bottleneck, features, None, False)
+    parameters = count_parameters(copy.bottleneck)
+    rows.append(LayerSummary("bottleneck", name, name, "latent", copy.latent_shape, parameters, flops))
+    rows += _summarize_network(copy.decoder, "decoder")
+    return [*rows, *(_summarize_network(copy.classifier, "classifier") if copy.classifier else ())]
 
 
-def _network_rows(network: Network, part: str) -> Iterator[Row]:
+def _summarize_network(network: Network, part: str) -> Iterator[LayerSummary]:
     shape = network.shape_in
     reaches: list[Reach | None] = []
-    for layer, item, after in zip(network, network.specs, network.shapes, strict=True):
+    for layer, spec, after in zip(network, network.specs, network.shapes, strict=True):
         reaches.append(layer.reach())
         reach = joined(reaches)
-        flops = _flops(layer, torch.empty(1, *shape, device="meta"))
         field = reach.kernel if reach else (1.0,) * (len(network.shape_in) - 1)
-        yield Row(part, str(item), after, count_parameters(layer), flops, field if part == "encoder" else ())
+        parameters = count_parameters(layer)
+        yield LayerSummary(
+            part=part,
+            layer=str(spec),
+            label=_label(spec),
+            kind=_kind_of(shape, after, parameters),
+            shape=after,
+            parameters=parameters,
+            flops=_count_flops(layer, torch.empty(1, *shape, device="meta")),
+            receptive_field=field if part == "encoder" else (),
+        )
         shape = after
 
 
-def _flops(module: nn.Module, *inputs: Any) -> int:
+def _kind_of(before: Shape, after: Shape, parameters: int) -> LayerKind:
+    """The kind of a layer between two shapes."""
+    if len(after) == 1:
+        return "vector"
+    if not parameters:
+        return "parameter-free"
+    return "size-keeping" if after[1:] == before[1:] else "resizing"
+
+
+def _label(spec: LayerSpec) -> str:
+    """`conv kernel 5×3, stride 2`; of a list inside a layer, the names: `residual of silu, conv`."""
+    details, inner = [], []
+    for key, value in spec.arguments.items():
+        if isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
+            inner += [next(iter(layer)) for layer in value]
+        elif isinstance(value, list) and key not in _SAID_BY_SHAPE:
+            details.append(f"{key} {'×'.join(map(str, value))}")
+        elif key not in _SAID_BY_SHAPE and not isinstance(value, Mapping):
+            details.append(f"{key} {flow_repr(value)}")
+    return " ".join([spec.name, *filter(None, [", ".join(details), f"of {', '.join(inner)}" * bool(inner)])])
+
+
+def _count_flops(module: nn.Module, *inputs: Any) -> int:
     """Operations of one pass, counted by running it on the meta device."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(*inputs)

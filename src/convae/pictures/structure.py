@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 import textwrap
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
+from convae.core.description import LayerKind
 from convae.core.names import shape_text
 from convae.core.types import Shape
 from convae.pictures.figure import styled
@@ -21,35 +21,40 @@ from convae.pictures.style import BLUE, FRAME, GREEN, INK, ORANGE, PURPLE, label
 
 ROW = 0.27
 """Height of a layer, in inches."""
-NAME, BAR, FIGURES = 2.7, 1.5, 2.35
-"""Widths of a column's parts: the layer's name, the bar of its output's size, and its figures; in inches."""
-COLUMN = NAME + BAR + FIGURES
+NAME, BAR, NUMBERS = 2.7, 1.5, 2.35
+"""Widths of a column's parts: the layer's name, the bar of its output's size, and its numbers; in inches."""
+COLUMN = NAME + BAR + NUMBERS
 GAP, MARGIN, TITLE = 0.35, 0.15, 0.75
 PARTS = ("condition", "encoder", "bottleneck", "decoder", "classifier")
 LETTERS = 43
 """Longer names are cut short."""
 CAPTION: dict[str, Any] = {"ha": "center", "fontsize": 9, "style": "italic"}
-FIGURES_ARE = "beside each layer: output (channels × sizes)  ·  parameters  ·  positions of the image that it sees"
-KINDS = {
-    "changes sizes, with weights": BLUE,
-    "keeps sizes, with weights": GREEN,
-    "without weights": FRAME,
-    "vector": ORANGE,
-    "latent": PURPLE,
+NUMBERS_ARE = "beside each layer: output (channels × sizes)  ·  parameters  ·  positions of the image that it sees"
+KINDS: dict[LayerKind, tuple[str, str]] = {
+    "resizing": ("changes sizes, with weights", BLUE),
+    "size-keeping": ("keeps sizes, with weights", GREEN),
+    "parameter-free": ("without weights", FRAME),
+    "vector": ("vector", ORANGE),
+    "latent": ("latent", PURPLE),
 }
+"""How the legend calls each kind, and its colour."""
 
 
 @runtime_checkable
-class Row(Protocol):
-    """One layer and its figures."""
+class DrawnLayer(Protocol):
+    """One layer, as it is drawn."""
 
     @property
     def part(self) -> str:
         """One of `PARTS`; of a condition, what it joins to the image and what to the latent."""
 
     @property
-    def layer(self) -> str:
-        """As it is written in a list."""
+    def label(self) -> str:
+        """Its name and main arguments."""
+
+    @property
+    def kind(self) -> LayerKind:
+        """What it does, which gives its colour."""
 
     @property
     def shape(self) -> Shape:
@@ -60,79 +65,55 @@ class Row(Protocol):
         """How many it has."""
 
     @property
-    def field(self) -> tuple[float, ...]:
+    def receptive_field(self) -> tuple[float, ...]:
         """How many positions of the image it sees along each axis; empty where that means nothing."""
 
 
 @dataclass(frozen=True)
 class _Line:
-    """Equal layers in a row, and what the first of them gets."""
+    """Equal layers in a row."""
 
-    row: Row
+    layer: DrawnLayer
     times: int
-    before: Shape
 
     @property
-    def name(self) -> str:
-        """`3 × conv 64 channels, stride 2`, cut short."""
-        name, _, given = self.row.layer.partition(" ")
-        given = given.removeprefix("{").removesuffix("}")
-        # Of layers in a list inside a layer, only the names: `{conv: {channels: 8}}` is `conv`; nothing of others.
-        inner = r"\{([\w-]+): \{[^{}]*\}\}"
-        while given != (given := re.sub(inner, r"\1", re.sub(rf"\w+: {inner}(, )?", "", given))):
-            pass
-        inside = re.search(r"\blayers: \[(.*?)\]", given)
-        # The figures say the shape already: `{channels: 64, stride: 2}` is `stride 2`.
-        rest = re.sub(r"\b(layers|channels|features|to|output_padding): (\[[^\]]*\]|[^,{}]*)(, )?", "", given)
-        rest = re.sub(r"\[[\d, ]+\]", lambda numbers: numbers[0][1:-1].replace(", ", "×"), rest)
-        rest = re.sub(r"[{}:\[\]]", "", rest).strip().rstrip(",")
-        of = f"of {inside[1]}" if inside else ""
-        text = " ".join(filter(None, [f"{self.times} ×" if self.times > 1 else "", name, rest, of]))
+    def text(self) -> str:
+        """`3 × conv stride 2`, cut short."""
+        text = f"{self.times} × {self.layer.label}" if self.times > 1 else self.layer.label
         return textwrap.shorten(text, LETTERS, placeholder=" …")
 
     @property
-    def figures(self) -> str:
+    def numbers(self) -> str:
         """Shape, parameters and receptive field."""
-        parts = [shape_text(self.row.shape)]
-        if self.row.parameters:
-            parts.append(_short(self.times * self.row.parameters))
-        if self.row.field:
-            sees_all = any(map(math.isinf, self.row.field))
-            sizes = dict.fromkeys(f"{size:g}" for size in self.row.field)
+        parts = [shape_text(self.layer.shape)]
+        if self.layer.parameters:
+            parts.append(_short(self.times * self.layer.parameters))
+        if self.layer.receptive_field:
+            sees_all = any(map(math.isinf, self.layer.receptive_field))
+            sizes = dict.fromkeys(f"{size:g}" for size in self.layer.receptive_field)
             parts.append("sees all" if sees_all else f"sees {'×'.join(sizes)}")
         return "  ·  ".join(parts)
 
-    @property
-    def kind(self) -> str:
-        """The kind whose colour it has."""
-        if self.row.part == "bottleneck":
-            return "latent"
-        if len(self.row.shape) == 1:
-            return "vector"
-        if not self.row.parameters:
-            return "without weights"
-        return f"{'keeps' if self.row.shape[1:] == self.before[1:] else 'changes'} sizes, with weights"
 
-
-def structure(rows: Sequence[Row], *, input_shape: Shape, title: str) -> Figure:
+def draw_structure(layers: Sequence[DrawnLayer], *, input_shape: Shape, title: str) -> Figure:
     """A drawing with one line for each layer, or for several equal ones in a row.
 
     The width of a line's bar is the logarithm of its output's largest size, so that every halving shows alike.
 
     Args:
-        rows: condition, encoder, bottleneck, decoder and classifier, in the order in which an image passes them.
+        layers: condition, encoder, bottleneck, decoder and classifier, in the order in which an image passes them.
         input_shape: (channels, *sizes) of an image.
         title: above the drawing.
     """
-    lines = _lines(rows, input_shape)
-    parts = {part: [line for line in lines if line.row.part == part] for part in PARTS}
+    lines = _group_equal(layers)
+    parts = {part: [line for line in lines if line.layer.part == part] for part in PARTS}
     into = parts["condition"]
     down, up = [*into[:1], *parts["encoder"]], [*into[1:], *parts["decoder"]]
     classifier = parts["classifier"]
     longest = max(len(down), len(up)) + 1
     under = (len(classifier) + 1.9) * ROW if classifier else 0
     width, height = 2 * COLUMN + GAP + 2 * MARGIN, TITLE + (longest + 3.2) * ROW + under
-    largest = max((size for line in lines for size in line.row.shape[1:]), default=1)
+    largest = max((size for line in lines for size in line.layer.shape[1:]), default=1)
     with styled():
         figure = Figure(figsize=(width, height))
         figure.set_layout_engine("none")
@@ -140,8 +121,8 @@ def structure(rows: Sequence[Row], *, input_shape: Shape, title: str) -> Figure:
         axes.set(xlim=(0, width), ylim=(0, height))
         axes.axis("off")
         axes.text(MARGIN, height - 0.12, label_text(title), fontsize=13, va="top")
-        axes.text(width - MARGIN, height - 0.16, FIGURES_ARE, fontsize=8, ha="right", va="top")
-        _legend(axes, {line.kind for line in lines}, (MARGIN / width, 1 - 0.42 / height))
+        axes.text(width - MARGIN, height - 0.16, NUMBERS_ARE, fontsize=8, ha="right", va="top")
+        _legend(axes, {line.layer.kind for line in lines}, (MARGIN / width, 1 - 0.42 / height))
         floor = 2.2 * ROW + under
         left, right = MARGIN, MARGIN + COLUMN + GAP
         image = shape_text(input_shape)
@@ -158,27 +139,22 @@ def structure(rows: Sequence[Row], *, input_shape: Shape, title: str) -> Figure:
     return figure
 
 
-def _lines(rows: Sequence[Row], input_shape: Shape) -> list[_Line]:
+def _group_equal(layers: Sequence[DrawnLayer]) -> list[_Line]:
     """Equal layers that follow each other as one line."""
-    lines = []
-    before = input_shape
-    for _, group in itertools.groupby(rows, key=lambda row: (row.part, row.layer, row.shape, row.parameters)):
-        equal = list(group)
-        # The last one sees the most.
-        lines.append(_Line(equal[-1], len(equal), before))
-        before = equal[-1].shape
-    return lines
+    groups = itertools.groupby(layers, key=lambda layer: (layer.part, layer.label, layer.shape, layer.parameters))
+    # The last one of a group sees the most.
+    return [_Line(equal[-1], len(equal)) for equal in (list(group) for _, group in groups)]
 
 
 def _line(axes: Axes, line: _Line, x: float, y: float, largest: int) -> None:
-    """One layer: name, bar, figures."""
-    side = max(line.row.shape[1:], default=1)
+    """One layer: name, bar, numbers."""
+    side = max(line.layer.shape[1:], default=1)
     share = 0.12 + 0.88 * (math.log(side) / math.log(largest) if largest > 1 else 1)
-    colour = KINDS[line.kind]
-    axes.text(x + NAME - 0.1, y + ROW / 2, line.name, ha="right", va="center", fontsize=8.5)
+    _, colour = KINDS[line.layer.kind]
+    axes.text(x + NAME - 0.1, y + ROW / 2, line.text, ha="right", va="center", fontsize=8.5)
     corner = (x + NAME + BAR * (1 - share) / 2, y + 0.03)
     axes.add_patch(Rectangle(corner, BAR * share, ROW - 0.06, facecolor=paler(colour), edgecolor=colour, linewidth=0.9))
-    axes.text(x + NAME + BAR + 0.1, y + ROW / 2, line.figures, va="center", fontsize=8)
+    axes.text(x + NAME + BAR + 0.1, y + ROW / 2, line.numbers, va="center", fontsize=8)
 
 
 def _caption(axes: Axes, text: str, x: float, y: float) -> None:
@@ -189,14 +165,14 @@ def _caption(axes: Axes, text: str, x: float, y: float) -> None:
 def _bottleneck(axes: Axes, line: _Line, left: float, right: float, top: float) -> None:
     """The box under both columns, with the way through it."""
     middle, half, y = (left + right) / 2, 1.9, top - 1.85 * ROW
-    colour = KINDS["latent"]
+    _, colour = KINDS["latent"]
     box = FancyBboxPatch(
         (middle - half, y), 2 * half, 1.5 * ROW, boxstyle="round,pad=0.02", facecolor=paler(colour), edgecolor=colour
     )
     axes.add_patch(box)
-    text = f"{line.row.layer.partition(' ')[0]} bottleneck: latent {shape_text(line.row.shape)}"
-    if line.row.parameters:
-        text += f"  ·  {_short(line.row.parameters)}"
+    text = f"{line.layer.label} bottleneck: latent {shape_text(line.layer.shape)}"
+    if line.layer.parameters:
+        text += f"  ·  {_short(line.layer.parameters)}"
     axes.text(middle, y + 0.75 * ROW, text, ha="center", va="center", fontsize=9)
     centre = y + 0.75 * ROW
     arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
@@ -214,17 +190,17 @@ def _classifier(axes: Axes, lines: Sequence[_Line], middle: float, top: float, l
     x = middle - NAME - BAR / 2
     for place, line in enumerate(lines):
         _line(axes, line, x, first - (place + 1) * ROW, largest)
-    classes = shape_text(lines[-1].row.shape)
+    classes = shape_text(lines[-1].layer.shape)
     axes.text(middle, first - (len(lines) + 0.1) * ROW, f"class, one of {classes}", va="top", **CAPTION)
 
 
-def _legend(axes: Axes, kinds: Collection[str], corner: tuple[float, float]) -> None:
+def _legend(axes: Axes, kinds: Collection[LayerKind], corner: tuple[float, float]) -> None:
     """The kinds that occur and their colours in one line, from the upper left corner on, in shares of the page."""
-    shown = {kind: colour for kind, colour in KINDS.items() if kind in kinds}
-    boxes = [Rectangle((0, 0), 1, 1, facecolor=paler(shown[kind]), edgecolor=shown[kind]) for kind in shown]
+    entries = [entry for kind, entry in KINDS.items() if kind in kinds]
+    boxes = [Rectangle((0, 0), 1, 1, facecolor=paler(colour), edgecolor=colour) for _, colour in entries]
     axes.legend(
         boxes,
-        list(shown),
+        [text for text, _ in entries],
         loc="upper left",
         bbox_to_anchor=corner,
         borderaxespad=0,
@@ -233,7 +209,7 @@ def _legend(axes: Axes, kinds: Collection[str], corner: tuple[float, float]) -> 
         fontsize=8,
         frameon=False,
         handlelength=1.5,
-        ncols=len(shown),
+        ncols=len(entries),
     )
 
 

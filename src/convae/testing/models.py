@@ -27,7 +27,7 @@ from convae.model.layers.base.network import Network
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.presets import PRESETS
-from convae.model.summary import summary
+from convae.model.summary import summarize
 from convae.model.vae import VAE
 from convae.testing.entries import name_of, no_errors, require
 
@@ -192,7 +192,7 @@ def _check_saved(model: VAE, where: str) -> None:
 
 
 def _check_summary(model: VAE, where: str) -> None:
-    rows = summary(model)
+    rows = summarize(model)
     counted = sum(row.parameters for row in rows) + sum(each.numel() for each in model.head.parameters())
     there = sum(each.numel() for each in model.parameters())
     require(counted == there, f"{where}: its summary counts {counted} parameters of {there}")

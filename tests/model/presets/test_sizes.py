@@ -12,13 +12,13 @@ from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.describe import resolve
 from convae.model.presets import PRESETS
-from convae.model.summary import summary
+from convae.model.summary import summarize
 from convae.model.vae import VAE
 
 
 def trace(spec: Any, *kinds: str) -> list[tuple[int, ...]]:
     """The shapes after each layer whose name is one of `kinds`."""
-    return [row.shape for row in summary(VAE(resolve(spec))) if row.layer.split()[0] in kinds]
+    return [row.shape for row in summarize(VAE(resolve(spec))) if row.layer.split()[0] in kinds]
 
 
 def test_torch_vae_has_exactly_the_shapes_of_its_original() -> None:

@@ -1,0 +1,49 @@
+"""What a summary says of each layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from convae.describe import resolve
+from convae.model.summary import LayerSummary, summarize
+from convae.model.vae import VAE
+
+
+def first_layer(layer: Any) -> LayerSummary:
+    spec = {
+        "input": [4, 12, 8],
+        "encoder": [layer, "flatten"],
+        "bottleneck": {"gaussian": {"latent": 2}},
+        "decoder": [{"linear": {"features": 4 * 12 * 8}}, {"unflatten": {"to": [4, 12, 8]}}],
+    }
+    return summarize(VAE(resolve(spec)))[0]
+
+
+@pytest.mark.parametrize(
+    ("layer", "label", "kind", "receptive_field"),
+    [
+        ({"conv": {"channels": 8, "kernel": [5, 3], "stride": 2}}, "conv kernel 5×3, stride 2", "resizing", (5, 3)),
+        ("C2d_4_8_3_1_1", "conv", "size-keeping", (3, 3)),
+        ("relu", "relu", "parameter-free", (1, 1)),
+        ({"residual-block": {"channels": 4, "norm": {"group-norm": {"groups": 2}}}}, "residual-block", None, (5, 5)),
+        ({"residual": {"layers": ["silu", {"conv": {"channels": 4}}]}}, "residual of silu, conv", None, (3, 3)),
+        ("flatten", "flatten", "vector", (math.inf, math.inf)),
+    ],
+)
+def test_a_layer_has_a_label_a_kind_and_a_receptive_field(
+    layer: Any, label: str, kind: str | None, receptive_field: tuple[float, ...]
+) -> None:
+    found = first_layer(layer)
+    assert found.label == label
+    assert found.kind == (kind or "size-keeping")
+    assert found.receptive_field == receptive_field
+
+
+def test_parts_follow_each_other_as_an_image_passes_them() -> None:
+    layers = summarize(VAE(resolve({"preset": "torch-vae", "input": [1, 16, 16], "latent": 2, "max_filters": 8})))
+    assert list(dict.fromkeys(layer.part for layer in layers)) == ["encoder", "bottleneck", "decoder"]
+    assert [layer.shape for layer in layers if layer.kind == "latent"] == [(2,)]
+    assert not any(layer.receptive_field for layer in layers if layer.part != "encoder")
