@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from convae.training.precision import chosen
+from convae.training.loop.precision import choose_precision
 
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "scikit-learn", "matplotlib", "pydantic")
 
@@ -31,7 +31,7 @@ def main() -> None:
         "Python": platform.python_version(),
         "processor": f"{processor()}, {os.cpu_count()} cores",
         "instruction set used by torch": torch.backends.cpu.get_cpu_capability(),
-        "precision: auto": chosen("auto", torch.device("cpu")),
+        "precision: auto": choose_precision("auto", torch.device("cpu")),
         "threads": f"{torch.get_num_threads()}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}",
         "CUDA": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES),

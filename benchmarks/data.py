@@ -102,7 +102,7 @@ def gather(folder: Path) -> tuple[float, float]:
     source = torch.randint(0, 256, (count, length), dtype=torch.uint8)
     target, piece = torch.empty_like(source), torch.empty(BATCH, length, dtype=torch.uint8)
 
-    def gathered() -> None:
+    def gather_tensor() -> None:
         for start in range(0, count, BATCH):
             split.images(order[start : start + BATCH], piece)
 
@@ -110,7 +110,7 @@ def gather(folder: Path) -> tuple[float, float]:
         for start in range(0, count, BATCH):
             piece.copy_(source[start : start + BATCH])
 
-    ways = (gathered, lambda: target.copy_(source), in_pieces)
+    ways = (gather_tensor, lambda: target.copy_(source), in_pieces)
     for way in ways:
         way()
     # By turns, so that what else the machine does falls on all alike; the best of each is the least disturbed.

@@ -154,7 +154,7 @@ def disks(folder: Path) -> None:
             assert content(disk / "run") == unbroken, size
     print(f"{len(sizes)} disks of {sizes[0]} to {sizes[-1]} KiB, given room afterwards: {dict(said)}; all runs equal")
     with mounted(folder / "read-only", "size=64m") as disk:
-        train(EVERYTHING, out=disk / "run", observer=StopAt(5))
+        train(EVERYTHING, out=disk / "run", callback=StopAt(5))
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         for work in (lambda: resume(disk / "run"), lambda: train(EVERYTHING, out=disk / "other")):
             try:
@@ -192,7 +192,7 @@ def steps(folder: Path) -> None:
     """The run stopped after every step, and from each gone on with to the end."""
     train(EVERYTHING, out=folder / "unbroken")
     for step in range(1, STEPS):
-        train(EVERYTHING, out=folder / f"run-{step}", observer=StopAt(step))
+        train(EVERYTHING, out=folder / f"run-{step}", callback=StopAt(step))
         resume(folder / f"run-{step}")
         assert content(folder / f"run-{step}") == content(folder / "unbroken"), step
     print(f"stopped after each of {STEPS - 1} steps and resumed: all equal the unbroken run byte for byte")

@@ -15,11 +15,11 @@ from convae.data import in_order, open_split
 from convae.model.layers.base import Activation
 from convae.objective.schedules.base import Moment
 from convae.objective.similarity import ssim
-from convae.objective.terms.base import Pass
+from convae.objective.terms.base import LossInputs
 from convae.objective.terms.perceptual import Perceptual
 from convae.pictures.grid import compare
 from convae.pictures.save import save
-from convae.training.recipe import read_recipe
+from convae.training.recipe.reading import read_recipe
 
 SHOWN = 12
 START = Moment(0, 0.0, 0.0)
@@ -47,7 +47,7 @@ def main() -> None:
             output = model(batch.images)
             expected = output.likelihood.mean
             error = (batch.images - expected).square().flatten(1).mean(1)
-            distance = features(Pass(batch.images, None, output, START))
+            distance = features(LossInputs(batch.images, None, output, START))
             found.append(
                 torch.stack([output.posterior.kl(), -10 * error.log10(), ssim(batch.images, expected), distance])
             )

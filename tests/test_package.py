@@ -14,8 +14,7 @@ from convae.cli import COMMANDS
 from convae.core.documents import parse_yaml
 from convae.describe import resolve
 from convae.model.vae import VAE
-from convae.training.packaged import packaged_recipes, recipe_summary
-from convae.training.recipe import read_recipe
+from convae.training.recipe.reading import packaged_recipes, read_recipe, recipe_summary
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -23,13 +23,13 @@ from convae.core import files
 from convae.core.errors import ArtifactError, ConvaeError
 from convae.model.artifact import CONFIG, WEIGHTS, find, with_checksum
 from convae.training import resume, train
-from convae.training.checkpoint import STATE, TENSORS, read_checkpoint, steps
-from convae.training.run_folder import RunFolder
+from convae.training.run_folder.checkpoint import STATE, TENSORS, list_checkpoints, read_checkpoint
+from convae.training.run_folder.folder import RunFolder
 
 
 def check(run: Path) -> None:
     """Everything that lies in a run folder can be read, whatever happened to the process that wrote it."""
-    for checkpoint in steps(run / "checkpoints"):
+    for checkpoint in list_checkpoints(run / "checkpoints"):
         read_checkpoint(checkpoint)
     if (run / "model").exists() or (run / ".model.old").exists():
         convae.load(run)
@@ -162,7 +162,7 @@ class Damage:
 
     def __init__(self, run: Path, seed: int) -> None:
         self.random = random.Random(seed)
-        self.model, self.checkpoint = find(run), steps(run / "checkpoints")[-1]
+        self.model, self.checkpoint = find(run), list_checkpoints(run / "checkpoints")[-1]
         self._read: dict[Path, Callable[[], tuple[Any, dict[str, torch.Tensor]]]] = {
             self.model / CONFIG: self._load,
             self.model / WEIGHTS: self._load,

@@ -8,17 +8,17 @@ from pathlib import Path
 import convae
 from benchmarks.training.cases import Case
 from benchmarks.training.turns import WARM_UP, asked
-from convae.training.trainer import Observer, Trainer
+from convae.training.loop.trainer import Callback, Trainer
 
 
-class Turns(Observer):
+class Turns(Callback):
     """Holds the training up between turns."""
 
     def __init__(self) -> None:
         self._left = WARM_UP
         self._asked = asked()
 
-    def stepped(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: Trainer) -> None:
         """One step is done."""
         self._left -= 1
         if not self._left:
@@ -43,5 +43,5 @@ def ours(case: Case, data: Path, device: str, precision: str) -> None:
                 },
             },
             out=Path(folder) / "run",
-            observer=Turns(),
+            callback=Turns(),
         )

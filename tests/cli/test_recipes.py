@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from command import run
 
-from convae.training.packaged import packaged_recipes
+from convae.training.recipe.reading import packaged_recipes
 
 
 def test_every_packaged_recipe_is_listed(capsys: pytest.CaptureFixture[str]) -> None:

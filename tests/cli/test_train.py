@@ -15,7 +15,8 @@ from training.runs import RECIPE
 from convae.cli.train import train
 from convae.core.errors import ConfigError, ConvaeError
 from convae.training import run as run_module
-from convae.training.recipe import Recipe, read_recipe
+from convae.training.recipe.reading import read_recipe
+from convae.training.recipe.schema import Recipe
 
 WARMED = {**RECIPE, "objective": {"reconstruction": {}, "kl": {"weight": {"linear": {"epochs": 2}}}}}
 
@@ -65,12 +66,12 @@ def test_epochs_take_the_place_of_the_steps_of_a_recipe(caught: Any, tmp_path: P
 
 
 def test_beta_scales_a_schedule_and_keeps_its_shape(caught: Any, tmp_path: Path) -> None:
-    from convae.objective.schedules.base import Moment, schedule
+    from convae.objective.schedules.base import Moment, build_schedule
 
     path = tmp_path / "recipe.yaml"
     for weight, at_one in ({"linear": {"epochs": 2}}, 2.0), ({"linear": {"epochs": 2, "start": 2, "end": 8}}, 2.5):
         path.write_text(yaml.safe_dump({**RECIPE, "objective": {"reconstruction": {}, "kl": {"weight": weight}}}))
-        made = schedule(caught(str(path), beta=4.0).objective["kl"]["weight"], "weight")
+        made = build_schedule(caught(str(path), beta=4.0).objective["kl"]["weight"], "weight")
         assert made(Moment(8, 1.0, 0.1)) == pytest.approx(at_one)
         assert made(Moment(80, 10.0, 1.0)) == pytest.approx(4)
 
@@ -119,7 +120,7 @@ def test_all_faults_are_told_before_any_data_are_read(monkeypatch: pytest.Monkey
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("the data were opened")
 
-    monkeypatch.setattr("convae.training.experiment._with_data", never)
+    monkeypatch.setattr("convae.training.vae.experiment._with_data", never)
     model = {"preset": "torch-vae", "bottleneck": "fsq"}
     written = {"data": "mnist", "model": model, "objective": {"adversarial": {}, "kl": {"weight": "lienar"}}}
     for call in (
@@ -137,7 +138,7 @@ def test_all_faults_are_told_before_any_data_are_read(monkeypatch: pytest.Monkey
 
 
 def test_a_bottleneck_without_its_terms_is_told_before_any_data_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convae.training.experiment._with_data", None)
+    monkeypatch.setattr("convae.training.vae.experiment._with_data", None)
     with pytest.raises(ConfigError, match="commitment"):
         train(["fashion-vq", "objective={reconstruction: 1}"], dry_run=True)
 
@@ -150,20 +151,20 @@ def test_pictures_in_colour_get_a_gaussian_likelihood_and_few_images_enough_step
     generator = np.random.default_rng(0)
     for number in range(40):
         Image.fromarray(generator.integers(0, 256, (8, 8, 3), np.uint8)).save(photos / f"{number}.png")
-    from convae.training.experiment import experiment
+    from convae.training.vae.experiment import build_experiment
 
-    made = experiment(read_recipe({"data": str(photos), "training": {"batch_size": 4}}))
+    made = build_experiment(read_recipe({"data": str(photos), "training": {"batch_size": 4}}))
     assert made.recipe.model["likelihood"] == {"gaussian": {"sigma": "learned"}}
     per_epoch = made.batches.steps_per_epoch
     assert made.plan.total([0]) >= 1000 > made.plan.total([0]) - per_epoch
     assert "--likelihood" in made.notes[0]
     assert "--epochs" in made.notes[1]
     own = {"model": {"preset": "torch-vae", "likelihood": "bernoulli"}, "training": {"epochs": 2}}
-    made = experiment(read_recipe({"data": str(photos), **own}))
+    made = build_experiment(read_recipe({"data": str(photos), **own}))
     assert made.recipe.model["likelihood"] == "bernoulli"
     assert made.recipe.training.epochs == 2
     assert not made.notes
-    grey = experiment(read_recipe({"data": "digits"}))
+    grey = build_experiment(read_recipe({"data": "digits"}))
     assert "likelihood" not in grey.recipe.model
 
 

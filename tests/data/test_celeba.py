@@ -9,7 +9,7 @@ from convae.core.errors import DataError
 from convae.data import DataConfig, open_split
 from convae.describe import resolve
 from convae.model.vae import VAE
-from convae.training.recipe import read_recipe
+from convae.training.recipe.reading import read_recipe
 
 
 def everything(folder, **options):

@@ -12,8 +12,8 @@ from convae.cli import COMMANDS
 from convae.core.documents import parse_yaml
 from convae.describe import resolve
 from convae.model.vae import VAE
-from convae.objective.objective import objective
-from convae.training.recipe import read_recipe
+from convae.objective.objective import build_objective
+from convae.training.recipe.reading import read_recipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -32,7 +32,7 @@ def cases(language: str, without: str = "") -> list[object]:
 def test_yaml_is_a_recipe_whose_model_and_objective_can_be_built(text: str) -> None:
     recipe = read_recipe(parse_yaml(text, "the page"))
     assert VAE(resolve(recipe.model)).latent_shape
-    assert objective(recipe.objective).units
+    assert build_objective(recipe.objective).units
 
 
 @pytest.mark.parametrize("text", cases("python", without="flowers-0"))  # test_flowers.py runs it

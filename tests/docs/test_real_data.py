@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import convae
-from convae.training.recipe import read_recipe
+from convae.training.recipe.reading import read_recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -58,14 +58,14 @@ def test_arguments_are_those_of_the_signature() -> None:
 
 
 def test_options_go_into_the_models_inside() -> None:
-    text = options("convae.training.recipe:Recipe")
+    text = options("convae.training.recipe.schema:Recipe")
     assert "## `training.optimizer`" in text
     learning_rate = next(row for row in rows(text) if row[0] == "`lr`")
     assert learning_rate[1:3] == ["number > 0", "`0.001`"]
     assert next(row for row in rows(text) if row[0] == "`data`")[2] == "*needed*"
 
 
-@pytest.mark.parametrize("place", ["convae.training.recipe:Recipe", "convae.data.config:DataConfig"])
+@pytest.mark.parametrize("place", ["convae.training.recipe.schema:Recipe", "convae.data.config:DataConfig"])
 def test_every_option_has_a_sentence(place: str) -> None:
     assert [row for row in rows(options(place)) if not row[-1] and row[0] != "option"] == []
 
@@ -114,6 +114,6 @@ def test_public_names_lead_to_where_they_are() -> None:
 
 
 def test_a_table_out_of_a_text() -> None:
-    assert [row[0] for row in rows(table_in("convae.training.run_folder:README")) if "recipe" in row[0]] == [
+    assert [row[0] for row in rows(table_in("convae.training.run_folder.folder:README")) if "recipe" in row[0]] == [
         "`recipe.yaml`"
     ]

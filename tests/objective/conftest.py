@@ -13,7 +13,7 @@ from convae.core.random import torch_generator
 from convae.model.bottlenecks.gaussian import GaussianPosterior
 from convae.model.likelihoods.gaussian import GaussianLikelihood
 from convae.objective.schedules.base import Moment
-from convae.objective.terms.base import Pass
+from convae.objective.terms.base import LossInputs
 
 START = Moment(0, 0.0, 0.0)
 
@@ -38,7 +38,7 @@ class Passed(Protocol):
         labels: Tensor | None = None,
         logits: Tensor | None = None,
         moment: Moment = START,
-    ) -> Pass: ...
+    ) -> LossInputs: ...
 
 
 def _passed(
@@ -50,13 +50,13 @@ def _passed(
     labels: Tensor | None = None,
     logits: Tensor | None = None,
     moment: Moment = START,
-) -> Pass:
+) -> LossInputs:
     mean = x.new_zeros(len(x), 3) if mean is None else mean
     posterior = GaussianPosterior(mean, torch.zeros_like(mean) if logvar is None else logvar)
     likelihood = GaussianLikelihood(x if y is None else y, x.new_zeros(()))
     # As of a code book with a single entry at the origin.
     terms = {name: mean.square().flatten(1).sum(1) for name in ("commitment", "codebook")}
-    return Pass(x, labels, Output(posterior, mean, likelihood, logits, terms), moment)
+    return LossInputs(x, labels, Output(posterior, mean, likelihood, logits, terms), moment)
 
 
 @pytest.fixture

@@ -8,14 +8,16 @@ import pytest
 import torch
 
 from convae.core.errors import ConfigError
-from convae.objective.objective import objective
+from convae.objective.objective import build_objective
 from convae.objective.schedules.base import Moment
 
 
 def test_the_total_is_the_weighted_sum_of_means(passed: Any, drawn: Any) -> None:
     x, y, mean = drawn(3, 1, 12, 12, word="x"), drawn(3, 1, 12, 12, word="y"), drawn(3, 2, word="m")
     given = passed(x, y, mean=mean)
-    made = objective({"squared-error": {"weight": 2.5}, "kl": {"weight": 0.1}, "ssim": {}, "sparse": {"weight": 0}})
+    made = build_objective(
+        {"squared-error": {"weight": 2.5}, "kl": {"weight": 0.1}, "ssim": {}, "sparse": {"weight": 0}}
+    )
     losses = made(given, given.output, given.moment)
     means = {name: term.mean().item() for name, term in losses.terms.items()}
     assert list(means) == ["squared-error", "kl", "ssim", "sparse"]
@@ -31,7 +33,7 @@ def test_the_total_is_the_weighted_sum_of_means(passed: Any, drawn: Any) -> None
 
 def test_weights_follow_their_schedules_and_terms_do_not(passed: Any, drawn: Any) -> None:
     x, y, mean = drawn(3, 1, 4, 4, word="x"), drawn(3, 1, 4, 4, word="y"), drawn(3, 2, word="m")
-    made = objective({"reconstruction": {}, "kl": {"weight": {"linear": {"end": 4, "epochs": 10}}}})
+    made = build_objective({"reconstruction": {}, "kl": {"weight": {"linear": {"end": 4, "epochs": 10}}}})
     totals = []
     for epoch in (0, 5, 10, 20):
         moment = Moment(epoch * 7, float(epoch), epoch / 20)
@@ -75,11 +77,11 @@ def test_the_formula_of_flexvae_is_a_line_for_each_symbol(passed: Any, drawn: An
 )
 def test_a_fault_names_its_place_and_the_nearest_name(written: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as fault:
-        objective(written)
+        build_objective(written)
     assert "\n" not in str(fault.value)
 
 
 def test_what_a_term_lacks_is_named_with_the_term(passed: Any) -> None:
     given = passed(torch.rand(2, 1, 4, 4))
     with pytest.raises(ConfigError, match=r"^objective\.classification: the model has no classifier on its latent$"):
-        objective({"classification": {}})(given, given.output, given.moment)
+        build_objective({"classification": {}})(given, given.output, given.moment)

@@ -17,10 +17,10 @@ from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.mirror import raw_channels
 from convae.model.vae import VAE
-from convae.objective.objective import objective
+from convae.objective.objective import build_objective
 from convae.objective.schedules.base import Moment
 from convae.objective.terms import TERMS
-from convae.training.precision import HALVES, Precision, Scaling
+from convae.training.loop.precision import HALVES, LossScaleState, Precision
 
 STEPS = 10
 END = Moment(100, 10.0, 1.0)
@@ -73,10 +73,10 @@ def encoder(path: str) -> nn.Sequential:
 @pytest.mark.parametrize("name", TERMS.names())
 @pytest.mark.parametrize("precision", ["float32", *HALVES])
 def test_ten_steps_have_a_finite_and_falling_loss(precision: str, name: str, likelihood: str, bottleneck: str) -> None:
-    computes = Precision(precision, torch.device("cpu"), Scaling(1.0))
+    computes = Precision(precision, torch.device("cpu"), LossScaleState(1.0))
     reason = REFUSED.get((name, bottleneck)) or REFUSED.get((name, None))
     trained = model(likelihood, bottleneck)
-    made = objective({name: dict(TERMS.get(name).example)}, encoder)
+    made = build_objective({name: dict(TERMS.get(name).example)}, encoder)
     optimizer = torch.optim.Adam(trained.parameters(), lr=3e-3)
     images = torch.nn.functional.avg_pool2d(torch.rand(8, *INPUT, generator=torch_generator(0, "images")), 3, 1, 1)
     batch = Batch(images, torch.arange(8) % 3 - 1)

@@ -83,7 +83,7 @@ def main(number: int, count: int, folder: Path) -> None:
 
     from convae.core.errors import ConfigError
     from convae.training import resume, train
-    from convae.training.trainer import Observer, Trainer
+    from convae.training.loop.trainer import Callback, Trainer
 
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=number, world_size=count)
     for name, written in RUNS.items():
@@ -101,8 +101,8 @@ def main(number: int, count: int, folder: Path) -> None:
         run = train(written, out=folder / name)
         Trainer._step = stepped  # type: ignore[method-assign]
         assert run.stopped
-        assert run.first == (number == 0)
-    resume(folder / "alone", observer=Observer())
+        assert run.is_main == (number == 0)
+    resume(folder / "alone", callback=Callback())
     try:
         train(recipe(batch_size=1), out=folder / "refused")
     except ConfigError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from convae.training.trainer import Observer, Trainer
+from convae.training.loop.trainer import Callback, Trainer
 
 RECIPE: dict[str, Any] = {
     "data": "digits",
@@ -69,13 +69,13 @@ EVERYTHING: dict[str, Any] = {
 """The same network, with everything that a run has to remember: 3 batches in an epoch, 12 steps in three stages."""
 
 
-class StopAt(Observer):
+class StopAt(Callback):
     """Ends the training after a step, as a person with Ctrl-C would."""
 
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def stepped(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: Trainer) -> None:
         if trainer.state.step == self.step:
             trainer.stop()
 

@@ -15,16 +15,16 @@ from training.runs import StopAt
 import convae
 from convae.data import DataConfig, open_split
 from convae.training import resume, train
-from convae.training.trainer import Observer
+from convae.training.loop.trainer import Callback
 
 
-class Notes(Observer):
-    """What an observer is told in words."""
+class Notes(Callback):
+    """What an callback is told in words."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
 
-    def noted(self, sentence: str) -> None:
+    def on_message(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
 
@@ -54,17 +54,17 @@ def recipe(photos: Path) -> dict[str, Any]:
 
 
 def test_a_run_that_goes_on_with_other_data_says_what_changed(photos: Path, tmp_path: Path) -> None:
-    train(recipe(photos), out=tmp_path / "run", observer=StopAt(2))
+    train(recipe(photos), out=tmp_path / "run", callback=StopAt(2))
     same = Notes()
-    resume(tmp_path / "run", observer=same)
+    resume(tmp_path / "run", callback=same)
     assert not any("images" in sentence for sentence in same.sentences)
 
-    train(recipe(photos), out=tmp_path / "other", observer=StopAt(2))
+    train(recipe(photos), out=tmp_path / "other", callback=StopAt(2))
     for number in range(100, 103):
         picture(number, photos / "cat" / f"{number}.png")
     (photos / "dog" / "00.png").unlink()
     told = Notes()
-    resumed = resume(tmp_path / "other", observer=told)
+    resumed = resume(tmp_path / "other", callback=told)
     (sentence,) = [sentence for sentence in told.sentences if "data is not what it was" in sentence]
     assert "added" in sentence
     assert "1 removed" in sentence

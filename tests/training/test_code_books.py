@@ -14,8 +14,8 @@ from convae.data import open_split
 from convae.describe import build
 from convae.evaluation import evaluate
 from convae.training import resume, train
-from convae.training.sharding import shard
-from convae.training.trainer import Observer, Trainer
+from convae.training.distributed.sharding import shard
+from convae.training.loop.trainer import Callback, Trainer
 
 MODEL: dict[str, Any] = {
     "input": [1, 8, 8],
@@ -67,19 +67,19 @@ def test_a_run_with_a_code_book_resumes_bit_for_bit(update: str, step: int, tmp_
     options = recipe(update, restart=0.9, decay=0.5)
     options["training"] |= {"accumulate": 2, "ema": 0.9, "epochs": 2}
     train(options, out=tmp_path / "unbroken")
-    train(options, out=tmp_path / "run", observer=StopAt(step))
+    train(options, out=tmp_path / "run", callback=StopAt(step))
     resume(tmp_path / "run")
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
 
 
 def test_codebook_collapse_is_named_once_with_a_remedy(tmp_path: Path) -> None:
     # Entries that are never raised and lie far from all features but one of them.
-    class Far(Observer):
-        def begun(self, trainer: Trainer) -> None:
+    class Far(Callback):
+        def on_train_start(self, trainer: Trainer) -> None:
             with torch.no_grad():
                 trainer.experiment.model.get_parameter("bottleneck.codebook")[1:] += 1e3
 
-    run = train(recipe("gradient", restart=0), out=tmp_path / "run", observer=Far())
+    run = train(recipe("gradient", restart=0), out=tmp_path / "run", callback=Far())
     (note,) = run.notes
     assert note.startswith("codebook collapse: 1 of 16 ")
     assert "raise restart of the bottleneck" in note
@@ -122,11 +122,11 @@ def test_a_frozen_code_book_stays_as_it_is(update: str, tmp_path: Path) -> None:
     options["stages"] = [{"epochs": 1}, {"epochs": 1, "freeze": ["encoder", "bottleneck"]}]
     books: dict[int, torch.Tensor] = {}
 
-    class Look(Observer):
-        def stepped(self, trainer: Trainer) -> None:
+    class Look(Callback):
+        def on_step_end(self, trainer: Trainer) -> None:
             books[trainer.state.step] = trainer.experiment.model.state_dict()["bottleneck.codebook"].clone()
 
-    train(options, out=tmp_path / "run", observer=Look())
+    train(options, out=tmp_path / "run", callback=Look())
     assert not torch.equal(books[6], books[7])
     assert torch.equal(books[7], books[14])
 

@@ -53,7 +53,7 @@ def test_decoded_with_another_label_an_image_changes_its_class(run: Run) -> None
 def test_a_conditional_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     recipe = {**CONDITIONAL, "training": {**CONDITIONAL["training"], "epochs": 1, "pictures_every": 1}}
     train(recipe, out=tmp_path / "unbroken")
-    train(recipe, out=tmp_path / "run", observer=StopAt(11))
+    train(recipe, out=tmp_path / "run", callback=StopAt(11))
     resume(tmp_path / "run")
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
     assert list((tmp_path / "run" / "pictures").glob("*-interpolations.png"))

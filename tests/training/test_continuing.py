@@ -13,26 +13,26 @@ from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ConfigError, OutputError, TrainingError
 from convae.training import resume, train
-from convae.training.checkpoint import Machine, read_checkpoint, steps
-from convae.training.continuing import check_state
-from convae.training.experiment import experiment
-from convae.training.recipe import read_recipe
-from convae.training.trainer import Observer, Trainer
+from convae.training.loop.trainer import Callback, Trainer
+from convae.training.recipe.reading import read_recipe
+from convae.training.run_folder.checkpoint import Machine, list_checkpoints, read_checkpoint
+from convae.training.run_folder.resuming import check_state
+from convae.training.vae.experiment import build_experiment
 
 
-class Notes(Observer):
-    """What an observer is told in words."""
+class Notes(Callback):
+    """What an callback is told in words."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
 
-    def noted(self, sentence: str) -> None:
+    def on_message(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> Path:
-    return train(RECIPE, out=tmp_path / "run", observer=StopAt(9)).path
+    return train(RECIPE, out=tmp_path / "run", callback=StopAt(9)).path
 
 
 def edit(run: Path, key: str, value: Any) -> Any:
@@ -95,14 +95,14 @@ def test_a_finished_run_with_another_length_is_refused_too(tmp_path: Path) -> No
 
 
 def test_a_state_beyond_its_plan_is_refused(stopped: Path) -> None:
-    plan = experiment(read_recipe(RECIPE)).plan
-    state = read_checkpoint(steps(stopped / "checkpoints")[-1]).state
+    plan = build_experiment(read_recipe(RECIPE)).plan
+    state = read_checkpoint(list_checkpoints(stopped / "checkpoints")[-1]).state
     check_state(state, plan, stopped)
-    for began, step, finished in (([0], 21, False), ([0], 22, True), ([0], 2003, False), ([0, 7], 9, False)):
-        state.began, state.step, state.finished = began, step, finished
+    for starts, step, finished in (([0], 21, False), ([0], 22, True), ([0], 2003, False), ([0, 7], 9, False)):
+        state.stage_starts, state.step, state.finished = starts, step, finished
         with pytest.raises(ConfigError, match="recipe"):
             check_state(state, plan, stopped)
-    state.began, state.step, state.finished = [0], 21, True
+    state.stage_starts, state.step, state.finished = [0], 21, True
     check_state(state, plan, stopped)
 
 
@@ -115,7 +115,7 @@ def test_fewer_images_than_the_plan_knew_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", images)
     recipe = {**RECIPE, "data": str(tmp_path / "images.npy")}
     recipe["training"] = {**RECIPE["training"], "batch_size": 20, "epochs": 3}
-    run = train(recipe, out=tmp_path / "run", observer=StopAt(19)).path
+    run = train(recipe, out=tmp_path / "run", callback=StopAt(19)).path
     np.save(tmp_path / "images.npy", images[:60])
     with pytest.raises(Exception, match=r"images|data") as told:
         resume(run)
@@ -125,7 +125,7 @@ def test_fewer_images_than_the_plan_knew_are_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_says_what_it_was_computed_on_and_a_note_says_what_is_new(
     stopped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine = json.loads((steps(stopped / "checkpoints")[-1] / "state.json").read_text())["machine"]
+    machine = json.loads((list_checkpoints(stopped / "checkpoints")[-1] / "state.json").read_text())["machine"]
     assert machine == {
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -138,7 +138,7 @@ def test_a_checkpoint_says_what_it_was_computed_on_and_a_note_says_what_is_new(
         Machine, "here", lambda *given: Machine(**{**vars(here(*given)), "threads": 7, "instructions": "SSE"})
     )
     notes = Notes()
-    run = resume(stopped, observer=notes)
+    run = resume(stopped, callback=notes)
     (sentence,) = run.notes
     assert notes.sentences == [sentence]
     assert f"threads 7 instead of {machine['threads']}" in sentence
@@ -151,8 +151,8 @@ def test_a_checkpoint_says_what_it_was_computed_on_and_a_note_says_what_is_new(
 def test_a_run_folder_that_is_taken_away_ends_the_training(gone: str, tmp_path: Path) -> None:
     import shutil
 
-    class Take(Observer):
-        def stepped(self, trainer: Trainer) -> None:
+    class Take(Callback):
+        def on_step_end(self, trainer: Trainer) -> None:
             if trainer.state.step == 2:
                 if gone == "removed":
                     shutil.rmtree(tmp_path / "run")
@@ -160,19 +160,19 @@ def test_a_run_folder_that_is_taken_away_ends_the_training(gone: str, tmp_path: 
                     (tmp_path / "run").rename(tmp_path / "other")
 
     with pytest.raises(OutputError, match="run"):
-        train(RECIPE, out=tmp_path / "run", observer=Take())
+        train(RECIPE, out=tmp_path / "run", callback=Take())
     assert not (tmp_path / "run" / "model").exists()
 
 
 @pytest.mark.parametrize("step", [2, 12])
 def test_out_of_memory_says_what_to_do_and_the_run_can_be_continued(step: int, tmp_path: Path) -> None:
-    class Full(Observer):
-        def stepped(self, trainer: Trainer) -> None:
+    class Full(Callback):
+        def on_step_end(self, trainer: Trainer) -> None:
             if trainer.state.step == step:
                 raise RuntimeError("could not create a primitive")
 
     with pytest.raises(TrainingError) as told:
-        train(RECIPE, out=tmp_path / "run", observer=Full())
+        train(RECIPE, out=tmp_path / "run", callback=Full())
     for fact in (
         f"step {step}",
         "200 images",
@@ -188,12 +188,12 @@ def test_out_of_memory_says_what_to_do_and_the_run_can_be_continued(step: int, t
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None:
-    class Wrong(Observer):
-        def stepped(self, trainer: Trainer) -> None:
+    class Wrong(Callback):
+        def on_step_end(self, trainer: Trainer) -> None:
             raise RuntimeError("a fault of ours")
 
     with pytest.raises(RuntimeError, match="a fault of ours"):
-        train(RECIPE, out=tmp_path / "run", observer=Wrong())
+        train(RECIPE, out=tmp_path / "run", callback=Wrong())
 
 
 def test_time_that_is_up_leaves_a_model_pictures_and_a_run_to_continue(tmp_path: Path) -> None:

@@ -17,14 +17,14 @@ from training.runs import StopAt
 import convae
 from convae.core.errors import ConfigError, OutputError
 from convae.training import resume, train
-from convae.training.precision import HALVES
+from convae.training.loop.precision import HALVES
 from convae.training.sweep import sweep
 
 TESTS = Path(__file__).parents[1]
 WHICH = {"split", "step", "epoch", "note"}
 
 
-def together(count: int, folder: Path) -> None:
+def sharing_batch(count: int, folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
     command = [sys.executable, "-W", "error", str(TESTS / "training" / "ranks.py")]
     started = [
@@ -44,7 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
     with FileLock(f"{folder}.lock"):
         if not (folder / "made").exists():
             folder.mkdir()
-            train(recipe(), out=folder / "alone", observer=StopAt(STOPPED_AT))
+            train(recipe(), out=folder / "alone", callback=StopAt(STOPPED_AT))
             together(2, folder)
             (folder / "made").touch()
     return folder
@@ -103,17 +103,17 @@ def test_a_launch_that_is_started_again_goes_on_with_its_own_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-7")
-    first = train(recipe(), observer=StopAt(STOPPED_AT))
+    first = train(recipe(), callback=StopAt(STOPPED_AT))
     again = train(recipe())  # the same agent starts it
     assert (again.path, again.stopped) == (first.path, False)
     assert len(rows(again.path)) == 14
 
     monkeypatch.setattr(os, "getppid", lambda: 1)  # another agent: a launch of the same name, but a new one
-    anew = train(recipe(), observer=StopAt(2))
+    anew = train(recipe(), callback=StopAt(2))
     assert anew.path != first.path
     monkeypatch.setattr(os, "getppid", lambda: 2)  # another agent of a launch that torchrun says was restarted
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert train(recipe(), observer=StopAt(3), out=anew.path).path == anew.path
+    assert train(recipe(), callback=StopAt(3), out=anew.path).path == anew.path
 
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # nobody gave it a name: the agent alone tells
     with pytest.raises(OutputError, match="is there already"):

@@ -78,7 +78,7 @@ def test_what_is_damaged_is_refused_or_is_what_it_was(tmp_path: Path, seed: int)
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     train(EVERYTHING, out=tmp_path / "unbroken")
-    train(EVERYTHING, out=tmp_path / "run", observer=StopAt(1))
+    train(EVERYTHING, out=tmp_path / "run", callback=StopAt(1))
     code = f"from convae.training import resume; resume({str(tmp_path / 'run')!r})"
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         while process.poll() is None and len(list((tmp_path / "run" / "checkpoints").iterdir())) < 4:

@@ -8,11 +8,12 @@ import pytest
 from command import run
 
 from convae.core.errors import ConfigError
-from convae.training import fitting
-from convae.training.fitting import fit
-from convae.training.memory import Memory, estimated, fitted
-from convae.training.probe import measured
-from convae.training.recipe import Recipe, read_recipe
+from convae.training.memory import batch_size as fitting
+from convae.training.memory.batch_size import find_batch_size
+from convae.training.memory.estimate import Memory, estimate_memory, fit_line
+from convae.training.memory.probe import measure_memory
+from convae.training.recipe.reading import read_recipe
+from convae.training.recipe.schema import Recipe
 
 MIB = 1 << 20
 CPU = {"device": "cpu", "precision": "float32"}
@@ -24,17 +25,17 @@ def recipe(**training: object) -> Recipe:
 
 
 def test_a_line_goes_through_what_was_measured() -> None:
-    line = fitted({10: 300, 20: 500})
+    line = fit_line({10: 300, 20: 500})
     assert (line.fixed, line.per_image) == pytest.approx((100, 20))
     assert line.bytes(30) == 700
     assert line.largest(719) == 30
     assert line.largest(90) == 0
-    assert fitted({2: 100, 4: 100}).largest(1000) > 0
+    assert fit_line({2: 100, 4: 100}).largest(1000) > 0
 
 
 def test_checkpointing_is_estimated_to_keep_less() -> None:
     spec = {"preset": "torch-vae", "input": [1, 32, 32]}
-    kept, again = (estimated(fitting.resolve(spec), checkpointing) for checkpointing in (False, True))
+    kept, again = (estimate_memory(fitting.resolve(spec), checkpointing) for checkpointing in (False, True))
     assert again.per_image < 0.8 * kept.per_image
     assert again.fixed == pytest.approx(kept.fixed, rel=0.01)
 
@@ -49,7 +50,7 @@ def test_the_largest_batch_is_what_the_probe_confirms(
 ) -> None:
     tried: list[int] = []
     # More than by the shapes, as always: operations take buffers for themselves.
-    real = Memory(300 * MIB, 1.5 * estimated(fitting.resolve(recipe().model)).per_image)
+    real = Memory(300 * MIB, 1.5 * estimate_memory(fitting.resolve(recipe().model)).per_image)
 
     def take(recipe: Recipe, batch_size: int, limit: int) -> int | None:
         tried.append(batch_size)
@@ -58,9 +59,9 @@ def test_the_largest_batch_is_what_the_probe_confirms(
             return taken
         return None if ended else round(taken * bend)
 
-    monkeypatch.setattr(fitting, "measured", take)
+    monkeypatch.setattr(fitting, "measure_memory", take)
     budget = 1000 * MIB
-    found = fit(recipe(), budget)
+    found = find_batch_size(recipe(), budget)
     assert len(tried) == 3
     assert tried[2] == found.probed == real.largest(900 * MIB)
     assert found.error == (None if error is None else pytest.approx(error, abs=0.01))
@@ -71,22 +72,22 @@ def test_the_largest_batch_is_what_the_probe_confirms(
 
 
 def test_a_batch_is_no_larger_than_the_images_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "measured", lambda recipe, batch_size, limit: 300 * MIB + batch_size)
-    assert fit(recipe(), 1000 * MIB, most=100).batch_size == 100
+    monkeypatch.setattr(fitting, "measure_memory", lambda recipe, batch_size, limit: 300 * MIB + batch_size)
+    assert find_batch_size(recipe(), 1000 * MIB, most=100).batch_size == 100
 
 
 def test_what_does_not_fit_at_all_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "measured", lambda recipe, batch_size, limit: None)
+    monkeypatch.setattr(fitting, "measure_memory", lambda recipe, batch_size, limit: None)
     with pytest.raises(ConfigError, match="more than the 50 MiB it may: give more --memory"):
-        fit(recipe(), 50 * MIB)
+        find_batch_size(recipe(), 50 * MIB)
 
 
 def test_a_step_is_measured_in_a_process_that_cannot_take_more_than_it_may() -> None:
-    taken = measured(recipe(), 64, 4096 * MIB)
+    taken = measure_memory(recipe(), 64, 4096 * MIB)
     assert taken is not None
     assert 100 * MIB < taken < 2000 * MIB
     # 64 GiB of images alone: the process ends, and neither this one nor the machine.
-    assert measured(recipe(), 1 << 26, 1024 * MIB) is None
+    assert measure_memory(recipe(), 1 << 26, 1024 * MIB) is None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_bad_input_is_one_sentence(arguments: list[str], said: str, capsys: pyte
 def test_the_command_prints_the_batch_size(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fitting, "measured", lambda recipe, batch_size, limit: 300 * MIB + batch_size * MIB // 2)
+    monkeypatch.setattr(fitting, "measure_memory", lambda recipe, batch_size, limit: 300 * MIB + batch_size * MIB // 2)
     written = tmp_path / "recipe.yaml"
     written.write_text("data: digits\nmodel: {preset: torch-vae, latent: 2, max_filters: 8}\n", encoding="utf-8")
     for model in ("torch-vae", str(written)):

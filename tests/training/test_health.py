@@ -12,13 +12,13 @@ from torch import Tensor
 from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ArtifactError, TrainingError
-from convae.objective.terms.base import Pass
+from convae.objective.terms.base import LossInputs
 from convae.objective.terms.reconstruction import Reconstruction
 from convae.training import resume, train
-from convae.training.health import LEAST_IMAGES, collapse
-from convae.training.recovery import ROLL_BACK_AFTER
-from convae.training.trainer import Observer, Trainer
-from convae.training.validation import Validated
+from convae.training.loop.health import LEAST_IMAGES, collapse
+from convae.training.loop.recovery import ROLL_BACK_AFTER
+from convae.training.loop.trainer import Callback, Trainer
+from convae.training.vae.validation import ValidationResult
 
 PER_EPOCH = 7
 
@@ -27,12 +27,12 @@ def with_training(**options: Any) -> dict[str, Any]:
     return {**RECIPE, "training": {**RECIPE["training"], **options}}
 
 
-class Spoiler(Observer):
+class Spoiler(Callback):
     """Knows the trainer, so that what a test spoils can depend on the state alone."""
 
     trainer: Trainer
 
-    def begun(self, trainer: Trainer) -> None:
+    def on_train_start(self, trainer: Trainer) -> None:
         self.trainer = trainer
 
 
@@ -40,20 +40,20 @@ def spoil(monkeypatch: pytest.MonkeyPatch, when: Any) -> None:
     """The reconstruction term is not a number when `when(step)` says so, in training alone."""
     forward = Reconstruction.forward
 
-    def spoiled(self: Reconstruction, given: Pass) -> Tensor:
-        costs = forward(self, given)
-        return costs * float("nan") if torch.is_grad_enabled() and when(given.moment.step) else costs
+    def spoiled(self: Reconstruction, inputs: LossInputs) -> Tensor:
+        costs = forward(self, inputs)
+        return costs * float("nan") if torch.is_grad_enabled() and when(inputs.moment.step) else costs
 
     monkeypatch.setattr(Reconstruction, "forward", spoiled)
 
 
-class Values(Observer):
+class Values(Callback):
     """The model's values after each step."""
 
     def __init__(self) -> None:
         self.after: dict[int, dict[str, Tensor]] = {}
 
-    def stepped(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: Trainer) -> None:
         self.after[trainer.state.step] = {k: v.clone() for k, v in trainer.experiment.model.state_dict().items()}
 
 
@@ -62,7 +62,7 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_located(
 ) -> None:
     spoil(monkeypatch, lambda step: step in (4, 5, 9))
     seen = Values()
-    run = train(RECIPE, out=tmp_path / "run", observer=seen)
+    run = train(RECIPE, out=tmp_path / "run", callback=seen)
     assert not run.stopped
     assert run.notes == [
         f"step {step} was skipped: values that are not finite begin in the term reconstruction" for step in (4, 9)
@@ -82,7 +82,7 @@ def test_a_run_with_skipped_steps_resumes_bit_for_bit(
 ) -> None:
     spoil(monkeypatch, lambda at: at in (4, 5, 9))
     train(RECIPE, out=tmp_path / "unbroken")
-    train(RECIPE, out=tmp_path / "run", observer=StopAt(step))
+    train(RECIPE, out=tmp_path / "run", callback=StopAt(step))
     resume(tmp_path / "run")
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
 
@@ -95,8 +95,8 @@ def test_many_in_a_row_go_back_to_a_checkpoint_with_half_the_learning_rate_where
 
     recipe = with_training(epochs=4, optimizer={"schedule": "constant", "warmup": 0, "lr": 1e-3})
     spoiler = StopSpoiler(0)
-    spoil(monkeypatch, lambda step: step >= 9 and not spoiler.trainer.state.halvings)
-    run = train(recipe, out=tmp_path / "unbroken", observer=spoiler)
+    spoil(monkeypatch, lambda step: step >= 9 and not spoiler.trainer.state.lr_halvings)
+    run = train(recipe, out=tmp_path / "unbroken", callback=spoiler)
     for fact in (f"{ROLL_BACK_AFTER} steps", "from step 9 on", f"back to step {PER_EPOCH}", "divided by 2"):
         assert fact in run.notes[-1]
     assert run.metrics[-1]["step"] == 4 * PER_EPOCH
@@ -105,10 +105,10 @@ def test_many_in_a_row_go_back_to_a_checkpoint_with_half_the_learning_rate_where
     for stops in ((8,), (12, 15), (16, 17, 18)):
         name = "-".join(map(str, stops))
         spoiler.step = stops[0]
-        train(recipe, out=tmp_path / name, observer=spoiler)
+        train(recipe, out=tmp_path / name, callback=spoiler)
         for step in (*stops[1:], 0):
             spoiler.step = step
-            run = resume(tmp_path / name, observer=spoiler)
+            run = resume(tmp_path / name, callback=spoiler)
         assert not run.stopped
         assert content(tmp_path / name) == content(tmp_path / "unbroken")
 
@@ -117,8 +117,8 @@ def test_before_the_first_checkpoint_it_begins_anew(monkeypatch: pytest.MonkeyPa
     spoiler = Spoiler()
     recipe = with_training(epochs=1, batch_size=60, ema=0.9, optimizer={"lr": 1e-3})
     with monkeypatch.context() as patch:
-        spoil(patch, lambda step: step >= 2 and not spoiler.trainer.state.halvings)
-        run = train(recipe, out=tmp_path / "run", observer=spoiler)
+        spoil(patch, lambda step: step >= 2 and not spoiler.trainer.state.lr_halvings)
+        run = train(recipe, out=tmp_path / "run", callback=spoiler)
     assert "went back to step 0" in run.notes[-1]
     half = {**recipe, "training": {**recipe["training"], "optimizer": {"lr": 5e-4}}}
     assert run.metrics == train(half, out=tmp_path / "half").metrics
@@ -131,12 +131,12 @@ def test_a_run_that_cannot_be_saved_says_what_to_try(monkeypatch: pytest.MonkeyP
 
 
 def test_the_layer_is_named_in_which_values_stop_being_finite(tmp_path: Path) -> None:
-    class Breaker(Observer):
+    class Breaker(Callback):
         """Breaks a weight once, after the first epoch's checkpoint was written."""
 
         broken = False
 
-        def stepped(self, trainer: Trainer) -> None:
+        def on_step_end(self, trainer: Trainer) -> None:
             if trainer.state.step == 8 and not self.broken:
                 self.broken = True
                 with torch.no_grad():
@@ -145,10 +145,10 @@ def test_the_layer_is_named_in_which_values_stop_being_finite(tmp_path: Path) ->
     sentences: list[str] = []
 
     class Reader(Breaker):
-        def noted(self, sentence: str) -> None:
+        def on_message(self, sentence: str) -> None:
             sentences.append(sentence)
 
-    run = train(RECIPE, out=tmp_path / "run", observer=Reader())
+    run = train(RECIPE, out=tmp_path / "run", callback=Reader())
     assert sentences[0] == "step 8 was skipped: values that are not finite begin in decoder.0 (Linear)"
     assert f"went back to step {PER_EPOCH}" in sentences[1]
     assert not run.stopped
@@ -158,9 +158,9 @@ def scaled(monkeypatch: pytest.MonkeyPatch, factor: float, when: Any, trains: bo
     """The reconstruction term is `factor` times too large when `when(step)` says so."""
     forward = Reconstruction.forward
 
-    def larger(self: Reconstruction, given: Pass) -> Tensor:
-        costs = forward(self, given)
-        return costs * factor if torch.is_grad_enabled() == trains and when(given.moment.step) else costs
+    def larger(self: Reconstruction, inputs: LossInputs) -> Tensor:
+        costs = forward(self, inputs)
+        return costs * factor if torch.is_grad_enabled() == trains and when(inputs.moment.step) else costs
 
     monkeypatch.setattr(Reconstruction, "forward", larger)
 
@@ -171,7 +171,7 @@ def test_a_finite_total_that_makes_no_sense_is_skipped_and_named(
 ) -> None:
     scaled(monkeypatch, factor, lambda step: step in (4, 5))
     seen = Values()
-    run = train(with_training(epochs=1), out=tmp_path / "run", observer=seen)
+    run = train(with_training(epochs=1), out=tmp_path / "run", callback=seen)
     (note,) = run.notes
     assert note.startswith("step 4 was skipped")
     assert "reconstruction is" in note
@@ -183,8 +183,8 @@ def test_many_totals_that_make_no_sense_go_back_with_half_the_learning_rate(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     spoiler = Spoiler()
-    scaled(monkeypatch, 1e12, lambda step: step >= 9 and not spoiler.trainer.state.halvings)
-    run = train(with_training(epochs=3), out=tmp_path / "run", observer=spoiler)
+    scaled(monkeypatch, 1e12, lambda step: step >= 9 and not spoiler.trainer.state.lr_halvings)
+    run = train(with_training(epochs=3), out=tmp_path / "run", callback=spoiler)
     for fact in (f"back to step {PER_EPOCH}", "divided by 2", "training.optimizer.lr", "training.optimizer.clip"):
         assert fact in run.notes[-1]
 
@@ -198,10 +198,10 @@ def test_large_totals_from_the_beginning_are_no_nonsense(tmp_path: Path) -> None
 
 
 def test_statistics_that_are_not_finite_are_seen_though_the_loss_is(tmp_path: Path) -> None:
-    class Breaker(Observer):
+    class Breaker(Callback):
         """Breaks a running variance inside one pass."""
 
-        def begun(self, trainer: Trainer) -> None:
+        def on_train_start(self, trainer: Trainer) -> None:
             self.trainer = trainer
             trainer.experiment.model.encoder[1].register_forward_hook(self.look)
 
@@ -209,7 +209,7 @@ def test_statistics_that_are_not_finite_are_seen_though_the_loss_is(tmp_path: Pa
             if layer.training and self.trainer.state.step in (4, 5):  # and when step 4 is run again
                 layer.get_buffer("running_var").data[0] = float("inf")
 
-    run = train(with_training(epochs=1), out=tmp_path / "run", observer=Breaker())
+    run = train(with_training(epochs=1), out=tmp_path / "run", callback=Breaker())
     assert run.notes == ["step 4 was skipped: values that are not finite begin in the statistics encoder.1.running_var"]
     assert all(value.isfinite().all() for value in run.last.state_dict().values())
 
@@ -273,9 +273,9 @@ def test_posterior_collapse_is_named_once_with_a_remedy(tmp_path: Path) -> None:
     assert "lower objective.kl.weight" in note
 
 
-def measured(images: int = 100, kl: float = 5.0, active: int = 3, perplexity: float | None = None) -> Validated:
+def measured(images: int = 100, kl: float = 5.0, active: int = 3, perplexity: float | None = None) -> ValidationResult:
     entries = None if perplexity is None else 512
-    return Validated(
+    return ValidationResult(
         images, {}, kl, [], active, 16, codes=entries, perplexity=perplexity, entries=entries, accuracy=None
     )
 

@@ -16,9 +16,9 @@ from convae.core.errors import ConfigError, ShapeError
 from convae.data import DataConfig, in_order, open_split
 from convae.evaluation import evaluate
 from convae.training import resume, train
-from convae.training.experiment import experiment
-from convae.training.labels import MISSING, hide
-from convae.training.recipe import read_recipe
+from convae.training.recipe.reading import read_recipe
+from convae.training.vae.experiment import build_experiment
+from convae.training.vae.labels import MISSING
 
 CLASSIFIER: list[Any] = [{"linear": {"features": 32}}, "relu", {"linear": {"features": 10}}]
 CLASSIFYING: dict[str, Any] = {
@@ -33,7 +33,7 @@ CLASSIFYING: dict[str, Any] = {
 def test_as_many_labels_of_each_class_are_kept(labels: list[int], kept: int, seed: int) -> None:
     values = np.array(labels, np.int64)
     known = values != MISSING
-    found = hide(values, kept, seed)
+    found = mask_labels(values, kept, seed)
     shown = found != MISSING
     assert shown.sum() == min(kept, known.sum())
     assert (found[shown] == values[shown]).all()
@@ -44,12 +44,12 @@ def test_as_many_labels_of_each_class_are_kept(labels: list[int], kept: int, see
 
 def test_a_share_is_a_share_and_more_labels_are_those_and_others() -> None:
     values = np.arange(1000, dtype=np.int64) % 10
-    few, more = hide(values, 0.05, 7), hide(values, 100, 7)
+    few, more = mask_labels(values, 0.05, 7), mask_labels(values, 100, 7)
     assert (few != MISSING).sum() == 50
     assert (more[few != MISSING] != MISSING).all()
-    assert not np.array_equal(few, hide(values, 0.05, 8))
-    assert np.array_equal(hide(values, 1.0, 7), values)
-    assert (hide(values, 1, 7) != MISSING).sum() == 1
+    assert not np.array_equal(few, mask_labels(values, 0.05, 8))
+    assert np.array_equal(mask_labels(values, 1.0, 7), values)
+    assert (mask_labels(values, 1, 7) != MISSING).sum() == 1
 
 
 @pytest.mark.parametrize("labels", [0, -0.1, 1.5, 0.0])
@@ -59,7 +59,7 @@ def test_a_share_of_labels_is_no_more_than_all(labels: float) -> None:
 
 
 def test_training_sees_the_kept_labels_alone() -> None:
-    made = experiment(read_recipe({**CLASSIFYING, "training": {"labels": 30, "batch_size": 100}}))
+    made = build_experiment(read_recipe({**CLASSIFYING, "training": {"labels": 30, "batch_size": 100}}))
     seen = torch.cat([batch.labels for batch in made.iterate(0, 0) if batch.labels is not None])
     assert 0 < (seen != MISSING).sum() <= 30
     assert (torch.bincount(seen[seen != MISSING]) <= 3).all()
@@ -85,7 +85,7 @@ def test_the_classifier_learns_from_the_labels_and_its_accuracy_is_reported(tmp_
 def test_a_run_with_few_labels_resumes_bit_for_bit(step: int, tmp_path: Path) -> None:
     recipe = {**CLASSIFYING, "training": {**CLASSIFYING["training"], "labels": 0.05, "epochs": 2}}
     train(recipe, out=tmp_path / "unbroken")
-    train(recipe, out=tmp_path / "run", observer=StopAt(step))
+    train(recipe, out=tmp_path / "run", callback=StopAt(step))
     resume(tmp_path / "run")
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
 
@@ -93,7 +93,7 @@ def test_a_run_with_few_labels_resumes_bit_for_bit(step: int, tmp_path: Path) ->
 def test_a_preset_takes_a_classifier() -> None:
     model = {"preset": "torch-vae", "input": [1, 8, 8], "latent": 4, "classifier": [{"linear": {"features": 10}}]}
     objective = {"reconstruction": 1, "kl": 1, "classification": 1}
-    made = experiment(read_recipe({"data": "digits", "model": model, "objective": objective}))
+    made = build_experiment(read_recipe({"data": "digits", "model": model, "objective": objective}))
     assert made.model.classifier is not None
     assert made.model.spec.model_dump()["classifier"] == [{"linear": {"features": 10}}]
 

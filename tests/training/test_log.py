@@ -13,13 +13,13 @@ import pytest
 from training.runs import RECIPE, StopAt
 
 from convae.training import resume, train
-from convae.training.checkpoint import TrainingState
-from convae.training.curves import MOST_POINTS, Curves
-from convae.training.journal import Journal
-from convae.training.plan import plan
-from convae.training.recipe import read_recipe
-from convae.training.run_folder import RunFolder
-from convae.training.trainer import Observer, Trainer
+from convae.training.loop.trainer import Callback, Trainer
+from convae.training.recipe.plan import build_plan
+from convae.training.recipe.reading import read_recipe
+from convae.training.run_folder.checkpoint import TrainingState
+from convae.training.run_folder.curves import MOST_POINTS, Curves
+from convae.training.run_folder.folder import RunFolder
+from convae.training.run_folder.log import RunLog
 
 PER_EPOCH = 7
 
@@ -42,14 +42,14 @@ def test_each_epoch_ends_with_a_row_of_training_and_its_pictures(validation: flo
     assert {"curves.png", "epoch-0001-reconstructions.png", "epoch-0002-samples.png"} <= names
 
 
-class Rates(Observer):
+class Rates(Callback):
     """The learning rate of each step, as the optimizer had it."""
 
     def __init__(self, *stops: int) -> None:
         self.used: dict[int, float] = {}
         self.stops = stops
 
-    def stepped(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: Trainer) -> None:
         (rate,) = {group["lr"] for group in trainer._optimizer.param_groups}
         self.used.setdefault(trainer.state.step, rate)
         if trainer.state.step in self.stops:
@@ -73,14 +73,14 @@ def test_the_learning_rate_of_a_row_is_that_of_its_last_step(
 ) -> None:
     rates = Rates(3, 9)
     options = {**options, "training": {**options["training"], "log_every": every}}
-    run = train(options, out=tmp_path / "run", observer=rates)
+    run = train(options, out=tmp_path / "run", callback=rates)
     while run.stopped:
-        run = resume(run.path, observer=rates)
+        run = resume(run.path, callback=rates)
     rows = [row for row in run.metrics if row["split"] == "train"]
     # A stage that begins with the next step may have set its optimizer's rate already, but not used it.
     used = {row["step"]: row["lr"] for row in rows}
-    made = plan(run.recipe, PER_EPOCH)
-    assert used == pytest.approx({step: made.rate(made.began(step - 1), step - 1) for step in used}, rel=1e-12)
+    made = build_plan(run.recipe, PER_EPOCH)
+    assert used == pytest.approx({step: made.rate(made.stage_starts(step - 1), step - 1) for step in used}, rel=1e-12)
     if "stages" not in options:
         assert used == {step: rates.used[step] for step in used}
     assert all(rate > 0 for rate in used.values())
@@ -97,10 +97,10 @@ def log(folder: Path, rows: int) -> RunFolder:
 
 
 def drawn(folder: RunFolder) -> None:
-    Curves(folder, plan(read_recipe(RECIPE), PER_EPOCH), "run").draw(TrainingState())
+    Curves(folder, build_plan(read_recipe(RECIPE), PER_EPOCH), "run").draw(TrainingState())
 
 
-@pytest.mark.parametrize("work", [drawn, lambda folder: Journal(folder, PER_EPOCH, True).tabulate()])
+@pytest.mark.parametrize("work", [drawn, lambda folder: RunLog(folder, PER_EPOCH, True).tabulate()])
 def test_a_longer_log_takes_no_more_memory(work: Callable[[RunFolder], None], tmp_path: Path) -> None:
     work(log(tmp_path / "first", 10))  # imports
     peaks = []
@@ -115,7 +115,7 @@ def test_a_longer_log_takes_no_more_memory(work: Callable[[RunFolder], None], tm
 
 def test_curves_read_what_is_new_and_show_all_of_it(tmp_path: Path) -> None:
     folder = log(tmp_path / "run", 3 * MOST_POINTS)
-    curves = Curves(folder, plan(read_recipe(RECIPE), PER_EPOCH), "run")
+    curves = Curves(folder, build_plan(read_recipe(RECIPE), PER_EPOCH), "run")
     curves.draw(TrainingState())
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"split": "train", "step": 1, "epoch": 500.0, "total": -1.0}) + "\n" + '{"split": "tr')
@@ -130,7 +130,7 @@ def test_curves_read_what_is_new_and_show_all_of_it(tmp_path: Path) -> None:
 
 
 def test_the_table_holds_what_the_log_holds(tmp_path: Path) -> None:
-    run = train(recipe(epochs=1), out=tmp_path / "run", observer=StopAt(3))
+    run = train(recipe(epochs=1), out=tmp_path / "run", callback=StopAt(3))
     run = resume(run.path)
     with (run.path / "metrics.csv").open(newline="") as file:
         table = list(csv.DictReader(file))

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from convae.core.errors import ConfigError
-from convae.training.plan import Plan, plan
-from convae.training.recipe import read_recipe
+from convae.training.recipe.plan import Plan, build_plan
+from convae.training.recipe.reading import read_recipe
 
 RECIPES = Path(__file__).parents[2] / "src" / "convae" / "recipes"
 PER_EPOCH = 7
 
 
 def planned(**recipe: Any) -> Plan:
-    return plan(read_recipe({"data": "digits", "model": "torch-vae", **recipe}), PER_EPOCH)
+    return build_plan(read_recipe({"data": "digits", "model": "torch-vae", **recipe}), PER_EPOCH)
 
 
 def beta(epoch: float) -> float:
@@ -31,33 +31,33 @@ def beta(epoch: float) -> float:
 
 def test_two_stage_is_the_original_schedule_at_each_step_of_1500_epochs_and_after() -> None:
     per_epoch = 2
-    made = plan(read_recipe(RECIPES / "two-stage.yaml"), per_epoch)
+    made = build_plan(read_recipe(RECIPES / "two-stage.yaml"), per_epoch)
     joint, decoder = made.stages
     assert (joint.steps, joint.freeze) == (1500 * per_epoch, ())
     assert set(decoder.freeze) == {"encoder", "bottleneck"}
     for step in range(made.total([0])):
-        began, epoch = made.began(step), step / per_epoch
-        weights, rate = made.weights(began, step), made.rate(began, step)
-        assert made.running(began) is (joint if epoch < 1500 else decoder)
+        stage_starts, epoch = made.stage_starts(step), step / per_epoch
+        weights, rate = made.weights(stage_starts, step), made.rate(stage_starts, step)
+        assert made.running(stage_starts) is (joint if epoch < 1500 else decoder)
         assert weights["reconstruction"] == 1
         assert weights["kl"] == pytest.approx(beta(epoch) if epoch < 1500 else 0.0, abs=1e-12)
         assert rate == pytest.approx(1e-4 if epoch < 1000 else 1e-5, rel=1e-12)
 
 
 def test_stage_two_begins_when_stage_one_has_stabilised() -> None:
-    made = plan(read_recipe(RECIPES / "two-stage.yaml"), PER_EPOCH)
-    began = [0, 1430 * PER_EPOCH]
-    assert made.running(began).name == "decoder"
-    assert made.total(began) == 1630 * PER_EPOCH
-    assert made.weights(began, began[1])["kl"] == 0
+    made = build_plan(read_recipe(RECIPES / "two-stage.yaml"), PER_EPOCH)
+    stage_starts = [0, 1430 * PER_EPOCH]
+    assert made.running(stage_starts).name == "decoder"
+    assert made.total(stage_starts) == 1630 * PER_EPOCH
+    assert made.weights(stage_starts, stage_starts[1])["kl"] == 0
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_has_a_plan(recipe: Path) -> None:
-    made = plan(read_recipe(recipe), PER_EPOCH, lambda path: torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3)))
+    made = build_plan(read_recipe(recipe), PER_EPOCH, lambda path: torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3)))
     assert made.total([0]) == sum(stage.steps for stage in made.stages)
     for step in range(0, made.total([0]), PER_EPOCH):
-        assert made.rate(made.began(step), step) > 0
+        assert made.rate(made.stage_starts(step), step) > 0
 
 
 def test_a_stages_schedules_begin_with_it_and_the_recipes_with_the_training() -> None:
@@ -89,7 +89,7 @@ def test_an_optimiser_goes_on_until_another_begins() -> None:
         stages=[{"epochs": 2}, {"epochs": 2}, {"epochs": 2, "optimizer": {"lr": 0.3}}, {"epochs": 4}],
     )
     assert [stage.fresh for stage in made.stages] == [True, False, True, False]
-    rates = [made.rate(made.began(epoch * PER_EPOCH), epoch * PER_EPOCH) for epoch in range(10)]
+    rates = [made.rate(made.stage_starts(epoch * PER_EPOCH), epoch * PER_EPOCH) for epoch in range(10)]
     first = [0.1 * (1 - epoch / 4) for epoch in range(4)]
     assert rates == pytest.approx(first + [0.3 * (1 - epoch / 6) for epoch in range(6)])
 
@@ -145,10 +145,10 @@ def test_the_strength_of_augmentation_is_a_schedule_with_one_value_for_each_epoc
 
 def test_the_temperature_of_latents_is_a_schedule_on_the_clock_of_the_training() -> None:
     made = planned(training={"epochs": 4, "temperature": {"linear": {"epochs": 2}}})
-    began = made.began()
-    values = [made.temperature(made.clocks(began, step).training) for step in (0, made.steps_per_epoch)]
+    stage_starts = made.stage_starts()
+    values = [made.temperature(made.clocks(stage_starts, step).training) for step in (0, made.steps_per_epoch)]
     assert values == pytest.approx([0, 0.5])
-    assert planned().temperature(made.clocks(began, 0).training) == 1
+    assert planned().temperature(made.clocks(stage_starts, 0).training) == 1
 
 
 DOWN = {"linear": {"start": 1.0, "end": -1.0}}

@@ -16,8 +16,8 @@ from convae.describe import build
 from convae.model.initialise import initialise
 from convae.model.layers.base.network import Network
 from convae.training import resume, train
-from convae.training.precision import GROWS_AFTER, HALVES, LossScale, Scaling, chosen
-from convae.training.trainer import Observer, Trainer
+from convae.training.loop.precision import GROWS_AFTER, HALVES, LossScale, LossScaleState, choose_precision
+from convae.training.loop.trainer import Callback, Trainer
 
 CPU = torch.device("cpu")
 halves = pytest.mark.parametrize("precision", list(HALVES))
@@ -35,20 +35,20 @@ def hardware(monkeypatch: pytest.MonkeyPatch, *instructions: str) -> None:
 
 def test_auto_is_bf16_where_the_hardware_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     hardware(monkeypatch, "avx2", "avx512_f")
-    assert chosen("auto", CPU) == "float32"
+    assert choose_precision("auto", CPU) == "float32"
     for instructions in ("avx512_bf16", "amx_bf16"):
         hardware(monkeypatch, instructions)
-        assert chosen("auto", CPU) == "bf16"
-    assert [chosen(name, CPU) for name in ("float32", "fp16")] == ["float32", "fp16"]
+        assert choose_precision("auto", CPU) == "bf16"
+    assert [choose_precision(name, CPU) for name in ("float32", "fp16")] == ["float32", "fp16"]
 
 
 def test_a_gpu_without_bf16_gets_float32_and_refuses_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = torch.device("cuda")
     for has in (True, False):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True, has=has: has)
-        assert chosen("auto", gpu) == ("bf16" if has else "float32")
+        assert choose_precision("auto", gpu) == ("bf16" if has else "float32")
     with pytest.raises(ConfigError, match=r"^training\.precision: this GPU cannot compute in bf16: choose from auto"):
-        chosen("bf16", gpu)
+        choose_precision("bf16", gpu)
 
 
 def test_the_run_folder_says_what_auto_chose_so_that_a_run_goes_on_in_it(
@@ -61,18 +61,18 @@ def test_the_run_folder_says_what_auto_chose_so_that_a_run_goes_on_in_it(
 
 
 def test_a_precision_that_is_only_emulated_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    class Reader(Observer):
+    class Reader(Callback):
         def __init__(self) -> None:
             self.sentences: list[str] = []
 
-        def noted(self, sentence: str) -> None:
+        def on_message(self, sentence: str) -> None:
             self.sentences.append(sentence)
 
     told = {}
     for instructions in ("avx512_bf16", "avx2"):
         hardware(monkeypatch, instructions)
         reader = Reader()
-        train(recipe("bf16", steps=1, epochs=None), out=tmp_path / instructions, observer=reader)
+        train(recipe("bf16", steps=1, epochs=None), out=tmp_path / instructions, callback=reader)
         told[instructions] = reader.sentences
     assert told["avx512_bf16"] == []
     assert [sentence.partition(",")[0] for sentence in told["avx2"]] == ["this CPU only emulates bf16"]
@@ -82,8 +82,8 @@ def test_a_precision_that_is_only_emulated_is_told(monkeypatch: pytest.MonkeyPat
 def test_layers_compute_in_half_precision_and_figures_and_weights_do_not(precision: str, tmp_path: Path) -> None:
     found: dict[str, set[torch.dtype]] = {}
 
-    class Look(Observer):
-        def begun(self, trainer: Trainer) -> None:
+    class Look(Callback):
+        def on_train_start(self, trainer: Trainer) -> None:
             for name, layer in trainer.experiment.model.named_modules():
                 layer.register_forward_hook(lambda layer, _, output, name=name: self.note(layer, name, output))
 
@@ -99,13 +99,13 @@ def test_layers_compute_in_half_precision_and_figures_and_weights_do_not(precisi
             for key, value in values.items():
                 found.setdefault(key, set()).add(value.dtype)
 
-        def stepped(self, trainer: Trainer) -> None:
+        def on_step_end(self, trainer: Trainer) -> None:
             for name, tensor in trainer.experiment.model.state_dict().items():
                 found.setdefault(f"weight {name}", set()).add(tensor.dtype)
-            assert trainer._average is not None
-            found.setdefault("average", set()).update(value.dtype for value in trainer._average.tensors.values())
+            assert trainer._ema is not None
+            found.setdefault("average", set()).update(value.dtype for value in trainer._ema.tensors.values())
 
-    train(recipe(precision, epochs=1, ema=0.9), out=tmp_path / "run", observer=Look())
+    train(recipe(precision, epochs=1, ema=0.9), out=tmp_path / "run", callback=Look())
     assert {found[name].pop() for name in ("encoder.0", "encoder.1", "decoder.0", "decoder.2")} == {HALVES[precision]}
     rest = {name for name, dtypes in found.items() if dtypes and not name.startswith(("encoder", "decoder"))}
     assert {"mean", "logvar", "kl", "log_prob", "image", "average", "validation encoder.0"} <= rest
@@ -149,7 +149,7 @@ def test_only_fp16_scales_its_loss(tmp_path: Path) -> None:
 
 
 def test_the_loss_is_scaled_less_after_an_overflow_and_more_after_many_steps_without() -> None:
-    scale = LossScale(CPU, Scaling(4.0, GROWS_AFTER - 2))
+    scale = LossScale(CPU, LossScaleState(4.0, GROWS_AFTER - 2))
     no, yes = torch.tensor(False), torch.tensor(True)
     seen = []
     for overflowed in (no, no, no, yes, yes, yes, yes, yes, no):
@@ -182,30 +182,30 @@ def test_overflows_halve_the_scale_and_are_no_fault_of_the_run(tmp_path: Path) -
 def test_a_run_in_fp16_resumes_bit_for_bit_in_the_middle_of_overflows(step: int, tmp_path: Path) -> None:
     options = recipe("fp16", weight=64, ema=0.9, accumulate=2)
     train(options, out=tmp_path / "unbroken")
-    train(options, out=tmp_path / "run", observer=StopAt(step))
+    train(options, out=tmp_path / "run", callback=StopAt(step))
     resume(tmp_path / "run")
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
 
 
 def test_activations_that_overflow_are_a_fault_that_names_its_layer(tmp_path: Path) -> None:
-    class Breaker(Observer):
+    class Breaker(Callback):
         """Makes a layer's values too large for float16, and only for that."""
 
         def __init__(self) -> None:
             self.sentences: list[str] = []
 
-        def begun(self, trainer: Trainer) -> None:
+        def on_train_start(self, trainer: Trainer) -> None:
             with torch.no_grad():
                 trainer.experiment.model.get_parameter("decoder.0.weight").fill_(1e6)
 
         stepped = begun
 
-        def noted(self, sentence: str) -> None:
+        def on_message(self, sentence: str) -> None:
             self.sentences.append(sentence)
 
     breaker = Breaker()
     with pytest.raises(TrainingError, match=r"training\.precision: float32"):
-        train(recipe("fp16", batch_size=20), out=tmp_path / "run", observer=breaker)
+        train(recipe("fp16", batch_size=20), out=tmp_path / "run", callback=breaker)
     assert "step 0 was skipped: values that are not finite begin in decoder.0 (Linear)" in breaker.sentences
 
 

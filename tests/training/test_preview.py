@@ -9,16 +9,16 @@ import pytest
 from convae.cli.train import train
 from convae.describe import resolve
 from convae.pictures.save import save
-from convae.training.memory import activation_bytes, estimated
-from convae.training.plan import plan
-from convae.training.preview import draw, lines
-from convae.training.recipe import read_recipe
+from convae.training.memory.estimate import activation_bytes
+from convae.training.recipe.plan import build_plan
+from convae.training.recipe.preview import draw, lines
+from convae.training.recipe.reading import read_recipe
 
 RECIPES = Path(__file__).parents[2] / "src" / "convae" / "recipes"
 
 
 def test_the_plan_says_what_each_stage_is() -> None:
-    joint, decoder = lines(plan(read_recipe(RECIPES / "two-stage.yaml"), 100))
+    joint, decoder = lines(build_plan(read_recipe(RECIPES / "two-stage.yaml"), 100))
     assert joint["epochs"] == "0–1,500"
     assert joint["weights"] == "reconstruction 1, kl 0 → 5"
     assert joint["optimiser"] == "new adam, lr 0.0001 → 1e-05"
@@ -29,7 +29,7 @@ def test_the_plan_says_what_each_stage_is() -> None:
 
 
 def test_every_schedule_is_drawn(tmp_path: Path) -> None:
-    figure = draw(plan(read_recipe(RECIPES / "two-stage.yaml"), 100), "a plan")
+    figure = draw(build_plan(read_recipe(RECIPES / "two-stage.yaml"), 100), "a plan")
     assert [axes.get_title() for axes in figure.axes] == ["learning rate", "weight of reconstruction", "weight of kl"]
     line = figure.axes[2].get_lines()[0]
     assert line.get_ydata().max() == pytest.approx(5)
@@ -56,5 +56,5 @@ def test_activations_are_counted_once_and_grow_with_the_batch() -> None:
     # The images, the convolution's map (once, though three operations keep it), the latent and what belongs to it.
     assert 4 * (64 + 64 + 4 * 16) <= one <= 4 * 4 * (64 + 64 + 4 * 16)
     assert two > 1.8 * one
-    assert estimated(spec).bytes(1) > one
-    assert estimated(spec).bytes(9) - estimated(spec).bytes(8) >= two - one
+    assert estimate_memory(spec).bytes(1) > one
+    assert estimate_memory(spec).bytes(9) - estimate_memory(spec).bytes(8) >= two - one

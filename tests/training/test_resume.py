@@ -14,19 +14,19 @@ from training.runs import EVERYTHING, RECIPE, StopAt, content
 import convae
 from convae.core.errors import ArtifactError, OutputError
 from convae.training import resume, train
-from convae.training.trainer import Observer, Trainer
+from convae.training.loop.trainer import Callback, Trainer
 
 STEPS = 21  # 1,432 digits are left for training: 7 batches of 200 in each of 3 epochs
 ALL_STEPS = 12
 
 
-class Notes(Observer):
-    """What an observer is told in words."""
+class Notes(Callback):
+    """What an callback is told in words."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
 
-    def noted(self, sentence: str) -> None:
+    def on_message(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
 
@@ -41,11 +41,11 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def test_a_run_resumed_at_every_step_equals_the_unbroken_one(tmp_path: Path) -> None:
     train(EVERYTHING, out=tmp_path / "unbroken")
-    made = train(EVERYTHING, out=tmp_path / "run", observer=StopAt(1))
+    made = train(EVERYTHING, out=tmp_path / "run", callback=StopAt(1))
     for step in range(2, ALL_STEPS + 1):
         assert made.stopped
         assert "convae train --resume" in (tmp_path / "run" / "README.md").read_text()
-        made = resume(tmp_path / "run", observer=StopAt(step))
+        made = resume(tmp_path / "run", callback=StopAt(step))
     assert not made.stopped
     # Both wrote and kept a checkpoint after every step.
     assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == ALL_STEPS
@@ -58,7 +58,7 @@ def test_a_run_resumed_at_every_step_equals_the_unbroken_one(tmp_path: Path) -> 
 def test_rows_that_a_lost_run_wrote_after_its_last_checkpoint_are_not_kept(
     unbroken: dict[str, bytes], tmp_path: Path
 ) -> None:
-    train(RECIPE, out=tmp_path / "run", observer=StopAt(9))
+    train(RECIPE, out=tmp_path / "run", callback=StopAt(9))
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"split": "train", "step": 12, "total": 1.0}) + "\n")
     resume(tmp_path / "run")
@@ -69,13 +69,13 @@ def test_rows_that_a_lost_run_wrote_after_its_last_checkpoint_are_not_kept(
 def test_ctrl_c_and_sigterm_save_and_the_run_goes_on(
     number: signal.Signals, unbroken: dict[str, bytes], tmp_path: Path
 ) -> None:
-    class Signal(Observer):
-        def stepped(self, trainer: Trainer) -> None:
+    class Signal(Callback):
+        def on_step_end(self, trainer: Trainer) -> None:
             if trainer.state.step == 5:
                 os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    assert train(RECIPE, out=tmp_path / "run", observer=Signal()).stopped
+    assert train(RECIPE, out=tmp_path / "run", callback=Signal()).stopped
     assert signal.getsignal(number) is before
     resume(tmp_path / "run")
     assert content(tmp_path / "run") == unbroken
@@ -96,7 +96,7 @@ def damage(checkpoint: Path) -> None:
 def test_the_last_good_checkpoint_is_used_and_said(
     unbroken: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(RECIPE, out=tmp_path / "run", observer=StopAt(17))
+    train(RECIPE, out=tmp_path / "run", callback=StopAt(17))
     _, good, damaged = sorted((tmp_path / "run" / "checkpoints").iterdir())
     assert (good.name, damaged.name) == ("step-00000014", "step-00000017-stopped")
     damage(damaged)
@@ -109,7 +109,7 @@ def test_the_last_good_checkpoint_is_used_and_said(
 
 
 def test_a_run_without_a_good_checkpoint_is_refused(tmp_path: Path) -> None:
-    train(RECIPE, out=tmp_path / "run", observer=StopAt(8))
+    train(RECIPE, out=tmp_path / "run", callback=StopAt(8))
     first, second = sorted((tmp_path / "run" / "checkpoints").iterdir())
     damage(first)
     (second / "state.json").unlink()
@@ -118,7 +118,7 @@ def test_a_run_without_a_good_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_changed_state_is_refused(tmp_path: Path) -> None:
-    train(RECIPE, out=tmp_path / "run", observer=StopAt(3))
+    train(RECIPE, out=tmp_path / "run", callback=StopAt(3))
     (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
     state = json.loads((checkpoint / "state.json").read_text())
     state["state"]["step"] = 2
@@ -128,32 +128,32 @@ def test_a_changed_state_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_log_that_lost_its_end_takes_the_run_back(unbroken: dict[str, bytes], tmp_path: Path) -> None:
-    train(RECIPE, out=tmp_path / "run", observer=StopAt(15))
+    train(RECIPE, out=tmp_path / "run", callback=StopAt(15))
     log = (tmp_path / "run" / "metrics.jsonl").read_bytes()
     (tmp_path / "run" / "metrics.jsonl").write_bytes(log[:-10])
     notes = Notes()
-    resume(tmp_path / "run", observer=notes)
+    resume(tmp_path / "run", callback=notes)
     assert "shorter than when the checkpoint step-00000015-stopped was written" in notes.sentences[0]
     assert content(tmp_path / "run") == unbroken
 
 
 def test_only_one_process_at_a_time_trains_into_a_folder(tmp_path: Path) -> None:
-    class Another(Observer):
-        def begun(self, trainer: Trainer) -> None:
+    class Another(Callback):
+        def on_train_start(self, trainer: Trainer) -> None:
             with pytest.raises(OutputError, match="another process is training into this folder"):
                 resume(tmp_path / "run")
 
-    train(RECIPE, out=tmp_path / "run", observer=Another(), overrides=["training.steps=1"])
+    train(RECIPE, out=tmp_path / "run", callback=Another(), overrides=["training.steps=1"])
 
 
 def test_what_a_dead_process_left_is_cleared_away(tmp_path: Path) -> None:
-    train(RECIPE, out=tmp_path / "run", observer=StopAt(3))
+    train(RECIPE, out=tmp_path / "run", callback=StopAt(3))
     for name in (".model.77.tmp", "checkpoints/.step-00000007.77.tmp"):
         (tmp_path / "run" / name).mkdir()
     (tmp_path / "run" / "pictures" / ".curves.png.77.tmp").touch()
     with (tmp_path / "run" / "timings.jsonl").open("a") as file:
         file.write('{"epoch": 1, "st')
-    resume(tmp_path / "run", observer=StopAt(8))
+    resume(tmp_path / "run", callback=StopAt(8))
     assert not list((tmp_path / "run").rglob("*.tmp"))
     for line in (tmp_path / "run" / "timings.jsonl").read_text().splitlines():
         assert 0 <= json.loads(line)["waiting_for_data"] <= 1
@@ -169,7 +169,7 @@ def test_a_folder_in_which_a_run_died_before_it_began_is_free(tmp_path: Path) ->
 
 
 def test_a_log_whose_last_row_is_cut_short_can_be_read(tmp_path: Path) -> None:
-    made = train(RECIPE, out=tmp_path / "run", observer=StopAt(8))
+    made = train(RECIPE, out=tmp_path / "run", callback=StopAt(8))
     rows = made.metrics
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write('{"split": "tra')

@@ -11,9 +11,9 @@ from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ConfigError
 from convae.training import resume, train
-from convae.training.checkpoint import read_checkpoint, steps
-from convae.training.run_folder import RunFolder
-from convae.training.trainer import Observer, Trainer
+from convae.training.loop.trainer import Callback, Trainer
+from convae.training.run_folder.checkpoint import list_checkpoints, read_checkpoint
+from convae.training.run_folder.folder import RunFolder
 
 PER_EPOCH = 7
 
@@ -31,14 +31,14 @@ STAGES = staged(
 ENDS = [7, 12, 21]  # the last stage: its first figure at step 14, none better at 21
 
 
-class Weights(Observer):
+class Weights(Callback):
     """Copies of the model's values after chosen steps."""
 
     def __init__(self, *steps: int) -> None:
         self.steps = steps
         self.at: dict[int, dict[str, torch.Tensor]] = {}
 
-    def stepped(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: Trainer) -> None:
         if trainer.state.step in self.steps:
             values = trainer.experiment.model.state_dict()
             self.at[trainer.state.step] = {name: value.clone() for name, value in values.items()}
@@ -58,14 +58,14 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_a_run_resumed_in_any_stage_equals_the_unbroken_one(
     step: int, unbroken: dict[str, bytes], tmp_path: Path
 ) -> None:
-    assert train(STAGES, out=tmp_path / "run", observer=StopAt(step)).stopped
+    assert train(STAGES, out=tmp_path / "run", callback=StopAt(step)).stopped
     assert not resume(tmp_path / "run").stopped
     assert content(tmp_path / "run") == unbroken
 
 
 def test_what_a_stage_freezes_does_not_move_nor_do_its_statistics(tmp_path: Path) -> None:
     seen = Weights(*ENDS)
-    train(STAGES, out=tmp_path / "run", observer=seen)
+    train(STAGES, out=tmp_path / "run", callback=seen)
     frozen = seen.moved(7, 12)
     assert frozen
     assert all(name.startswith(("decoder", "head")) for name in frozen)
@@ -85,7 +85,8 @@ def test_the_average_of_what_a_stage_freezes_is_frozen_too(tmp_path: Path) -> No
     )
     run = train(recipe, out=tmp_path / "run")
     tensors = {
-        int(path.name.removeprefix("step-")): read_checkpoint(path).tensors for path in steps(run.path / "checkpoints")
+        int(path.name.removeprefix("step-")): read_checkpoint(path).tensors
+        for path in list_checkpoints(run.path / "checkpoints")
     }
     first, frozen, later = tensors[14], tensors[35], tensors[42]
     parts = ("encoder", "bottleneck")
@@ -106,7 +107,7 @@ def test_the_average_of_what_a_stage_freezes_is_frozen_too(tmp_path: Path) -> No
 def test_the_stages_begin_where_the_one_before_ended(tmp_path: Path) -> None:
     run = train(STAGES, out=tmp_path / "run")
     state = read_checkpoint(sorted((run.path / "checkpoints").iterdir())[-1]).state
-    assert (state.began, state.step, state.finished) == ([0, 7, 12], 21, True)
+    assert (state.stage_starts, state.step, state.finished) == ([0, 7, 12], 21, True)
     assert [row["step"] for row in run.metrics if row["split"] == "validation"] == [7, 12, 14, 21]
     assert "21 steps" in (run.path / "README.md").read_text()
 

@@ -13,8 +13,8 @@ from training.runs import RECIPE, StopAt, content
 import convae
 from convae.core.errors import ConfigError
 from convae.training import resume, train
-from convae.training.recipe import read_recipe
-from convae.training.trainer import Observer, Trainer
+from convae.training.loop.trainer import Callback, Trainer
+from convae.training.recipe.reading import read_recipe
 
 STILL = {"lr": 1e-12, "schedule": "constant", "warmup": 0, "weight_decay": 0.0}
 
@@ -31,16 +31,16 @@ def first(**options: Any) -> dict[str, Any]:
     return {**recipe, "training": training, **options}
 
 
-class Beginning(Observer):
+class Beginning(Callback):
     """The model's values before the first step."""
 
-    def begun(self, trainer: Trainer) -> None:
+    def on_train_start(self, trainer: Trainer) -> None:
         self.values = {name: value.clone() for name, value in trainer.experiment.model.state_dict().items()}
 
 
 def begins(tmp_path: Path, name: str = "next", **options: Any) -> dict[str, torch.Tensor]:
     seen = Beginning()
-    train(first(**options), out=tmp_path / name, observer=seen)
+    train(first(**options), out=tmp_path / name, callback=seen)
     return seen.values
 
 
@@ -99,7 +99,7 @@ def test_a_run_that_started_so_resumes_bit_for_bit_without_the_other_run(step: i
     given = convae.save(saved, tmp_path / "given")
     recipe = {**RECIPE, "start": str(given)}
     train(recipe, out=tmp_path / "unbroken")
-    train(recipe, out=tmp_path / "next", observer=StopAt(step))
+    train(recipe, out=tmp_path / "next", callback=StopAt(step))
     if step == 2:  # as if it had been killed before its first checkpoint
         for checkpoint in (tmp_path / "next" / "checkpoints").iterdir():
             checkpoint.rename(tmp_path / checkpoint.name)
@@ -113,7 +113,7 @@ def test_a_run_that_started_so_resumes_bit_for_bit_without_the_other_run(step: i
 def test_a_roll_back_to_the_beginning_goes_back_to_the_start(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from convae.training.recovery import Recovery
+    from convae.training.loop.recovery import Recovery
 
     saved, found = convae.load(run).state_dict(), {}
     begin = Recovery.begin
@@ -123,10 +123,10 @@ def test_a_roll_back_to_the_beginning_goes_back_to_the_start(
         found.update({name: value.clone() for name, value in self._experiment.model.state_dict().items()})
         return sentence
 
-    class Spoiler(Observer):
+    class Spoiler(Callback):
         spoiled = False
 
-        def stepped(self, trainer: Trainer) -> None:
+        def on_step_end(self, trainer: Trainer) -> None:
             if trainer.state.step == 2 and not self.spoiled:
                 self.spoiled = True
                 found.clear()
@@ -135,7 +135,7 @@ def test_a_roll_back_to_the_beginning_goes_back_to_the_start(
 
     monkeypatch.setattr(Recovery, "begin", look)
     recipe = {**RECIPE, "start": str(run), "training": {**RECIPE["training"], "epochs": 1, "batch_size": 60}}
-    made = train(recipe, out=tmp_path / "next", observer=Spoiler())
+    made = train(recipe, out=tmp_path / "next", callback=Spoiler())
     assert "back to step 0" in made.notes[-1]
     assert all(torch.equal(value, found[name]) for name, value in saved.items())
 
@@ -158,13 +158,13 @@ def test_a_codebook_is_not_begun_anew_by_larger_batches(tmp_path: Path) -> None:
     trained = train(CODES, out=tmp_path / "codes")
     book = trained.model.state_dict()["bottleneck.codebook"]
 
-    class Moves(Observer):
-        def stepped(self, trainer: Trainer) -> None:
+    class Moves(Callback):
+        def on_step_end(self, trainer: Trainer) -> None:
             self.book = trainer.experiment.model.state_dict()["bottleneck.codebook"].clone()
 
     seen = Moves()
     options = {**CODES["training"], "steps": 1, "batch_size": 1280, "optimizer": STILL}
-    train({**CODES, "start": str(trained.path), "training": options}, out=tmp_path / "next", observer=seen)
+    train({**CODES, "start": str(trained.path), "training": options}, out=tmp_path / "next", callback=seen)
     # One step of its moving average.
     moved = (seen.book - book).norm(dim=1) / book.norm(dim=1)
     assert moved.median() < 0.1

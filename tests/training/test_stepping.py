@@ -12,9 +12,9 @@ from training.runs import RECIPE, StopAt, content
 
 from convae.describe import build
 from convae.training import resume, train
-from convae.training.average import Average
-from convae.training.checkpoint import steps
-from convae.training.trainer import Observer, Trainer
+from convae.training.loop.averaging import ExponentialMovingAverage
+from convae.training.loop.trainer import Callback, Trainer
+from convae.training.run_folder.checkpoint import list_checkpoints
 
 # Without batch statistics or dropout; the noise of a part, 50 · 16 values, is a whole number of torch's blocks.
 PLAIN = {
@@ -30,13 +30,13 @@ def recipe(**training: Any) -> dict[str, Any]:
     return {**RECIPE, "training": {**RECIPE["training"], **training}}
 
 
-class Weights(Observer):
+class Weights(Callback):
     """Copies of the weights after each step."""
 
     def __init__(self) -> None:
         self.after: list[dict[str, torch.Tensor]] = []
 
-    def stepped(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: Trainer) -> None:
         model = trainer.experiment.model
         self.after.append({name: value.detach().double() for name, value in model.named_parameters()})
 
@@ -47,8 +47,8 @@ def test_a_step_in_parts_is_the_step_up_to_rounding(parts: int, tmp_path: Path) 
     # Adam divides a gradient by its size, which makes much of the rounding of small ones: a large epsilon would hide
     # it, so only the first steps are compared.
     plain = {**recipe(steps=3, epochs=None, precision="float32", optimizer={"clip": 1.0}), "model": PLAIN}
-    one = train(plain, out=tmp_path / "whole", observer=whole)
-    two = train({**plain, "training": {**plain["training"], "accumulate": parts}}, out=tmp_path / "cut", observer=cut)
+    one = train(plain, out=tmp_path / "whole", callback=whole)
+    two = train({**plain, "training": {**plain["training"], "accumulate": parts}}, out=tmp_path / "cut", callback=cut)
     for first, second in zip(whole.after, cut.after, strict=True):
         for name, value in first.items():
             torch.testing.assert_close(second[name], value, rtol=0, atol=2e-5)
@@ -57,10 +57,10 @@ def test_a_step_in_parts_is_the_step_up_to_rounding(parts: int, tmp_path: Path) 
 
 
 def test_the_temperature_is_the_factor_on_what_is_drawn_of_a_latent(tmp_path: Path) -> None:
-    class Distances(Observer):
+    class Distances(Callback):
         """How far each latent that is decoded is from the mean of its posterior, in standard deviations."""
 
-        def begun(self, trainer: Trainer) -> None:
+        def on_train_start(self, trainer: Trainer) -> None:
             self.found: list[torch.Tensor] = []
             trainer.experiment.model.register_forward_hook(self.look)
 
@@ -73,7 +73,7 @@ def test_the_temperature_is_the_factor_on_what_is_drawn_of_a_latent(tmp_path: Pa
     for name, temperature in {"one": 1.0, "rising": {"linear": {"start": 0.0, "end": 2.0, "steps": 2}}}.items():
         options = recipe(steps=3, epochs=None, precision="float32", temperature=temperature)
         watching = Distances()
-        train({**options, "model": PLAIN}, out=tmp_path / name, observer=watching)
+        train({**options, "model": PLAIN}, out=tmp_path / name, callback=watching)
         seen[name] = watching.found
     for factor, one, own in zip((0.0, 1.0, 2.0), seen["one"], seen["rising"], strict=True):
         torch.testing.assert_close(own, factor * one, rtol=1e-3, atol=1e-4)
@@ -99,20 +99,20 @@ def test_more_parts_than_images_are_as_many_as_images(tmp_path: Path) -> None:
 def test_averaged_weights_and_parts_survive_a_stop(step: int, tmp_path: Path) -> None:
     options = recipe(ema=0.9, accumulate=3, epochs=3)
     train(options, out=tmp_path / "unbroken")
-    train(options, out=tmp_path / "run", observer=StopAt(step))
+    train(options, out=tmp_path / "run", callback=StopAt(step))
     resume(tmp_path / "run")
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
 
 
 def test_a_run_gives_the_average_of_its_weights_over_the_steps(tmp_path: Path) -> None:
     seen = Weights()
-    train(recipe(ema=0.8, epochs=1), out=tmp_path / "run", observer=seen)
+    train(recipe(ema=0.8, epochs=1), out=tmp_path / "run", callback=seen)
     average = {name: value.detach().double() for name, value in build(RECIPE["model"]).named_parameters()}
     for step, weights in enumerate(seen.after):
         decay = min(0.8, (1 + step) / (10 + step))
         average = {name: decay * value + (1 - decay) * weights[name] for name, value in average.items()}
     given = load_file(tmp_path / "run" / "model" / "model.safetensors")
-    stored = load_file(steps(tmp_path / "run" / "checkpoints")[-1] / "tensors.safetensors")
+    stored = load_file(list_checkpoints(tmp_path / "run" / "checkpoints")[-1] / "tensors.safetensors")
     for name, value in average.items():
         torch.testing.assert_close(given[name].double(), value, rtol=1e-4, atol=1e-6)
         assert torch.equal(given[name], stored[f"average.{name}"])
@@ -122,7 +122,7 @@ def test_a_run_gives_the_average_of_its_weights_over_the_steps(tmp_path: Path) -
 
 def test_the_average_takes_the_place_of_the_weights_and_gives_it_back() -> None:
     model = build(PLAIN)
-    average = Average(model, 0.5)
+    average = ExponentialMovingAverage(model, 0.5)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)

@@ -11,19 +11,19 @@ from PIL import Image
 from training.runs import RECIPE, StopAt
 
 from convae.core.errors import ConfigError, TrainingError
+from convae.training.loop.trainer import Callback, Trainer
 from convae.training.sweep import sweep
-from convae.training.trainer import Observer, Trainer
 
 SHORT = {**RECIPE, "training": {**RECIPE["training"], "epochs": 1}, "objective": {"reconstruction": {}, "kl": {}}}
 
 
-class Counter(Observer):
+class Counter(Callback):
     """How many steps were done."""
 
     def __init__(self) -> None:
         self.steps = 0
 
-    def stepped(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: Trainer) -> None:
         self.steps += 1
 
 
@@ -51,15 +51,15 @@ def test_a_run_for_each_value_and_what_came_of_them(tmp_path: Path) -> None:
 
 def test_the_same_call_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
     assignments = ["training.seed=0,1", "objective.kl.weight=1,2"]
-    stopped = sweep(SHORT, assignments, out=tmp_path / "sweep", observer=StopAt(3))
+    stopped = sweep(SHORT, assignments, out=tmp_path / "sweep", callback=StopAt(3))
     assert stopped.stopped
     assert not stopped.runs
     counter = Counter()
-    done = sweep(SHORT, assignments, out=tmp_path / "sweep", observer=counter)
+    done = sweep(SHORT, assignments, out=tmp_path / "sweep", callback=counter)
     assert len(done.runs) == len(table(done.path)) == 4
     assert counter.steps == 4 * 7 - 3
     again = Counter()
-    assert list(sweep(SHORT, assignments, out=tmp_path / "sweep", observer=again).runs) == list(done.runs)
+    assert list(sweep(SHORT, assignments, out=tmp_path / "sweep", callback=again).runs) == list(done.runs)
     assert again.steps == 0
 
 
@@ -95,24 +95,24 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_trained(
 
 
 def test_a_folder_of_another_recipe_is_left_alone(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"out": tmp_path / "sweep", "observer": StopAt(1)}
+    options: dict[str, Any] = {"out": tmp_path / "sweep", "callback": StopAt(1)}
     sweep(SHORT, ["training.seed=0,1"], **options)
     with pytest.raises(ConfigError, match="another recipe"):
         sweep({**SHORT, "objective": {"reconstruction": {}}}, ["training.seed=0,1"], **options)
 
 
 def test_every_run_is_announced_and_totals_of_other_weights_are_not_one_column(tmp_path: Path) -> None:
-    class Heard(Observer):
+    class Heard(Callback):
         """What a person is told."""
 
         def __init__(self) -> None:
             self.notes: list[str] = []
 
-        def noted(self, sentence: str) -> None:
+        def on_message(self, sentence: str) -> None:
             self.notes.append(sentence)
 
     heard = Heard()
-    done = sweep(SHORT, ["objective.kl.weight=1,5"], out=tmp_path / "sweep", observer=heard)
+    done = sweep(SHORT, ["objective.kl.weight=1,5"], out=tmp_path / "sweep", callback=heard)
     announced = [note for note in heard.notes if note.startswith("run ")]
     assert ["1 of 2" in announced[0], "kl.weight=5" in announced[1]] == [True, True]
     assert "total (nats)" not in table(done.path)[0]

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def open_model(path: Path, device: str) -> VAE:
     """The model of an artifact or a run, on a device."""
     from convae.core.allocator import keep_freed_memory
-    from convae.core.device import device as device_named
+    from convae.core.device import choose_device
     from convae.model.artifact import load
 
     keep_freed_memory()
-    model = load(path, device_named(device))
+    model = load(path, choose_device(device))
     model.metadata.pop("run", None)  # no artifact says where its run is
     run = _run_of(path)
     if run is None:

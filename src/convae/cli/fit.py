@@ -12,7 +12,7 @@ import typer
 from convae.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from convae.training.recipe import Recipe
+    from convae.training.recipe.schema import Recipe
 
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
@@ -49,12 +49,12 @@ def fit(
     from convae.cli._screen import notes, results, work_bar
     from convae.core.names import shape_text
     from convae.describe import resolve
-    from convae.training.fitting import fit as fitted
+    from convae.training.memory.batch_size import find_batch_size
 
     budget = None if memory is None else _bytes(memory)
     with work_bar() as bar:
         recipe, most = _recipe(model, overrides or [], data_dir, device, bar)
-    found = fitted(recipe, budget, most, told=lambda sentence: notes.print(sentence, soft_wrap=True))
+    found = find_batch_size(recipe, budget, most, on_message=lambda sentence: notes.print(sentence, soft_wrap=True))
     mib = 2**20
     line = found.line
     notes.print(f"so {line.fixed / mib:,.0f} MiB, and {line.per_image / mib:,.3f} MiB for each image")
@@ -95,9 +95,9 @@ def _recipe(
     from convae.core.paths import local_path
     from convae.model.artifact import load
     from convae.model.presets import PRESETS
-    from convae.training.experiment import experiment
-    from convae.training.fitting import MOST
-    from convae.training.recipe import read_recipe
+    from convae.training.memory.batch_size import MOST
+    from convae.training.recipe.reading import read_recipe
+    from convae.training.vae.experiment import build_experiment
 
     path = local_path(model)
     options = [*overrides, f"training.device={device}"]
@@ -109,7 +109,7 @@ def _recipe(
         read = read_mapping(path)
         if "data" in read:
             place = [f"data.dir={json.dumps(str(data_dir))}"] if data_dir is not None else []
-            made = experiment(read_recipe(path, options + place), progress)  # type: ignore[arg-type]  # a work bar
+            made = build_experiment(read_recipe(path, options + place), progress)  # type: ignore[arg-type]  # a work bar
             return made.recipe, len(made.batches.split)
         written = {"model": read}
     elif path.suffix == ".py" or model in PRESETS:

@@ -25,7 +25,7 @@ def recipes(
     from convae.cli._screen import results
     from convae.core.errors import ConfigError
     from convae.core.names import unknown
-    from convae.training.packaged import packaged_recipes, recipe_summary
+    from convae.training.recipe.reading import packaged_recipes, recipe_summary
 
     packaged = packaged_recipes()
     if name is not None:

@@ -40,7 +40,7 @@ def sweep(
     recipe, options = recipe_and_overrides(arguments, "key.path=value,value")
 
     with work_bar() as bar:
-        found = sweep(recipe or {}, options, out=out, observer=TrainingReport(bar), progress=bar)
+        found = sweep(recipe or {}, options, out=out, callback=TrainingReport(bar), progress=bar)
     for label, reason in found.failed.items():
         notes.print(f"{label}: {reason}", soft_wrap=True, style="yellow")
     if found.stopped:

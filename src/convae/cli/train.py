@@ -185,8 +185,8 @@ def _weight_of_kl(recipe: str | None, overrides: Sequence[str], beta: float) -> 
     Raises:
         ConfigError: the objective has no KL divergence, its stages have other weights, or its schedule ends at 0.
     """
-    from convae.objective.schedules.base import Moment, schedule
-    from convae.training.recipe import read_recipe
+    from convae.objective.schedules.base import Moment, build_schedule
+    from convae.training.recipe.reading import read_recipe
 
     read = read_recipe(recipe or {}, overrides)
     if "kl" not in read.objective:
@@ -197,7 +197,7 @@ def _weight_of_kl(recipe: str | None, overrides: Sequence[str], beta: float) -> 
     written = read.objective["kl"].get("weight", 1.0)
     if isinstance(written, int | float):
         return f"objective.kl.weight={beta}"
-    last = schedule(written, "objective.kl.weight")(Moment(_LAST, _LAST, 1.0))
+    last = build_schedule(written, "objective.kl.weight")(Moment(_LAST, _LAST, 1.0))
     if last == 0:
         raise ConfigError("--beta: the weight of kl ends at 0: write the schedule as objective.kl.weight=…")
     return f"objective.kl.weight={json.dumps({'product': {'of': [beta / last, written]}})}"
@@ -221,14 +221,14 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
     from convae.cli._screen import notes, results, work_bar, wrote
     from convae.core.paths import absolute_path
     from convae.pictures.save import save
-    from convae.training.experiment import experiment
-    from convae.training.memory import estimated
-    from convae.training.preview import draw, lines
-    from convae.training.recipe import read_recipe
+    from convae.training.memory.estimate import estimate_memory
+    from convae.training.recipe.preview import draw, lines
+    from convae.training.recipe.reading import read_recipe
     from convae.training.run import RUNS
+    from convae.training.vae.experiment import build_experiment
 
     with work_bar() as bar:
-        made = experiment(read_recipe(recipe or {}, overrides), bar)
+        made = build_experiment(read_recipe(recipe or {}, overrides), bar)
     for note in (*made.batches.split.notes, *made.notes):
         notes.print(note, soft_wrap=True, style="yellow")
     rows = lines(made.plan)
@@ -239,7 +239,7 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
         table.add_row(*row.values())
     results.print(table)
     size = made.batches.batch_size
-    needed = estimated(made.model.spec, made.recipe.training.checkpointing).bytes(size)
+    needed = estimate_memory(made.model.spec, made.recipe.training.checkpointing).bytes(size)
     results.print(
         f"{len(made.batches.split):,} training images, {made.batches.steps_per_epoch:,} steps of {size} in an epoch; "
         f"a step needs about {needed / (1 << 20):,.0f} MiB",
@@ -266,10 +266,10 @@ def _train(recipe: str | None, overrides: list[str], out: Path | None, resumed: 
     with work_bar() as bar:
         report = TrainingReport(bar)
         if resumed is not None:
-            run = resume(resumed, observer=report, progress=bar)
+            run = resume(resumed, callback=report, progress=bar)
         else:
-            run = train(recipe or {}, overrides=overrides, out=out, observer=report, progress=bar)
-    if not run.first:
+            run = train(recipe or {}, overrides=overrides, out=out, callback=report, progress=bar)
+    if not run.is_main:
         return 130 if run.stopped and not run.out_of_time else 0
     if run.stopped:
         reason = "time is up" if run.out_of_time else "stopped and saved"

@@ -7,7 +7,7 @@ import torch
 from convae.core.errors import ConfigError
 
 
-def device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """The device for `auto`, `cpu`, `cuda` or `mps`; `auto` takes CUDA, then MPS, then the CPU.
 
     Raises:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from convae.core.arguments import arguments
 from convae.core.errors import ConfigError, ConvaeError
 from convae.core.types import BatchLike, OutputLike, PartLike
-from convae.objective.schedules.base import Moment, Schedule, schedule
+from convae.objective.schedules.base import Moment, Schedule, build_schedule
 from convae.objective.terms import TERMS
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 Loader = Callable[[Path], nn.Sequential]
 """From the path of a saved model to the layers of its encoder."""
@@ -70,7 +70,7 @@ class Objective(nn.Module):
             ShapeError: the images have not the size that a term needs.
         """
         labelled = batch.labelled if isinstance(batch, PartLike) else None
-        given = Pass(batch.images, batch.labels, output, moment, labelled)
+        given = LossInputs(batch.images, batch.labels, output, moment, labelled)
         terms: dict[str, Tensor] = {}
         for name, term in self.terms.items():
             try:
@@ -81,7 +81,7 @@ class Objective(nn.Module):
         return Losses(torch.stack(parts).sum(), terms)
 
 
-def objective(written: Mapping[str, Mapping[str, Any]], load: Loader | None = None) -> Objective:
+def build_objective(written: Mapping[str, Mapping[str, Any]], load: Loader | None = None) -> Objective:
     """The objective that a recipe describes: names of terms, each with a weight and the term's own arguments.
 
     A weight is a number or a schedule; without one it is 1. A weight of 0 only watches the term.
@@ -102,7 +102,7 @@ def objective(written: Mapping[str, Mapping[str, Any]], load: Loader | None = No
         where = f"objective.{name}"
         try:
             terms[name] = _term(name, given, load, where)
-            weights[name] = schedule(given.get(WEIGHT, 1.0), f"{where}.{WEIGHT}")
+            weights[name] = build_schedule(given.get(WEIGHT, 1.0), f"{where}.{WEIGHT}")
         except ConvaeError as error:
             faults.append(error)
     if faults:

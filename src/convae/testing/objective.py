@@ -15,9 +15,9 @@ from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.data import Batch
 from convae.model.vae import VAE
-from convae.objective.objective import Losses, objective
+from convae.objective.objective import Losses, build_objective
 from convae.objective.schedules import SCHEDULES
-from convae.objective.schedules.base import Moment, Schedule, schedule
+from convae.objective.schedules.base import Moment, Schedule, build_schedule
 from convae.objective.terms import TERMS
 from convae.objective.terms.base import Term
 from convae.testing.entries import name_of, no_errors, require
@@ -65,7 +65,7 @@ def check_term(term: str | type[Term]) -> None:
     name = name_of(TERMS, term)
     where = f"term {name}"
     with no_errors(where):
-        made = objective({name: dict(TERMS.get(name).example)}, _frozen_encoder)
+        made = build_objective({name: dict(TERMS.get(name).example)}, _frozen_encoder)
     require(made.units.get(name), f"{where}: needs its unit")
     trained = [key for key, parameter in made.named_parameters() if parameter.requires_grad]
     require(not trained, f"{where}: its own parameters want gradients: {', '.join(trained)}")
@@ -88,7 +88,8 @@ def check_schedule(kind: str | type[Schedule]) -> None:
     example = dict(SCHEDULES.get(name).example)
     with no_errors(where):
         # Through JSON, numbers that are keys become texts.
-        one, other = schedule({name: example}, where), schedule({name: json.loads(json.dumps(example))}, where)
+        one = build_schedule({name: example}, where)
+        other = build_schedule({name: json.loads(json.dumps(example))}, where)
     moments = [Moment(step, step / 7, step / 210) for step in range(211)]
     values = [one(moment) for moment in moments]
     for moment, value in zip(moments, values, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from convae.training.loop.trainer import Callback
 from convae.training.run import Run, resume, train
-from convae.training.trainer import Observer
 
-__all__ = ["Observer", "Run", "resume", "train"]
+__all__ = ["Callback", "Run", "resume", "train"]

@@ -17,9 +17,9 @@ from convae.data import Split, in_order, open_split
 from convae.data.batches import evenly_spaced
 from convae.pictures.grid import compare
 from convae.pictures.save import save
-from convae.training.experiment import encoder_layers
-from convae.training.plan import plan
+from convae.training.recipe.plan import build_plan
 from convae.training.run import Run
+from convae.training.vae.experiment import encoder_layers
 
 SHOWN = 10
 """Images in a row of the picture."""
@@ -61,7 +61,7 @@ def _figures(run: Run) -> dict[str, Any]:
     rows = [row for row in run.metrics if row["step"] == trained["step"]]
     validation = [row for row in rows if row["split"] == "validation"]
     row = (validation or rows)[-1]
-    units = {"total": "nats", **plan(run.recipe, 1, encoder_layers).units()}
+    units = {"total": "nats", **build_plan(run.recipe, 1, encoder_layers).units()}
     figures = {f"{name} ({unit})": row[name] for name, unit in units.items() if name in row}
     more = {"active units": row["active_units"]} if "active_units" in row else {}
     return {**figures, **more, "step": trained["step"]}

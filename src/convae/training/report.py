@@ -12,11 +12,11 @@ from convae.core import console
 from convae.core.console import WorkBar, duration, has_viewer, progress_bar
 from convae.core.names import shape_text
 from convae.model.layers.base.network import count_parameters
-from convae.training.trainer import Observer
+from convae.training.loop.trainer import Callback
 
 if TYPE_CHECKING:
+    from convae.training.loop.trainer import Trainer
     from convae.training.run import Run
-    from convae.training.trainer import Trainer
 
 _NOT_TERMS = {"split", "step", "epoch", "total", "total_at_end", "lr", "gradient_norm", "clipped", "skipped"} | {
     "loss_scale",
@@ -33,7 +33,7 @@ _LONG_WAIT = 0.05
 """Fraction of the time spent waiting for data above which it is worth a sentence."""
 
 
-class TrainingReport(Observer):
+class TrainingReport(Callback):
     """Shows on stderr what is trained, how far it is, each validation, and how it ended.
 
     A bar at a terminal and in a notebook; elsewhere a line every half minute, with the time that is left.
@@ -52,7 +52,7 @@ class TrainingReport(Observer):
         self._metrics = ""
         self._trainer: Trainer | None = None
 
-    def begun(self, trainer: Trainer) -> None:
+    def on_train_start(self, trainer: Trainer) -> None:
         """Shows what is trained, on what, where, and for how long."""
         if self._before is not None:
             self._before.close()
@@ -85,7 +85,7 @@ class TrainingReport(Observer):
             self._bar.start()
             self._task = self._bar.add_task("training", total=trainer.total_steps, completed=self._first, metrics="")
 
-    def stepped(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: Trainer) -> None:
         """Moves the bar, or prints a line now and then."""
         step, now = trainer.state.step, time.monotonic()
         if self._task is not None:
@@ -99,7 +99,7 @@ class TrainingReport(Observer):
             told = [f"{self._epoch(step)}, step {step:,} of {trainer.total_steps:,}", self._metrics.partition(" (")[0]]
             self._say(", ".join(filter(None, [*told, f"{self._rate(trainer):,.0f} images/s", self._left(trainer)])))
 
-    def logged(self, row: dict[str, Any]) -> None:
+    def on_log(self, row: dict[str, Any]) -> None:
         """Keeps the newest training metrics; prints a line for each validation."""
         metrics = metrics_text(row)
         if row["split"] == "train":
@@ -111,11 +111,11 @@ class TrainingReport(Observer):
         place = f", step {step:,}" if step % self._per_epoch() else ""
         self._say(f"{self._epoch(step)}{place}: validation {metrics}{left}")
 
-    def noted(self, sentence: str) -> None:
+    def on_message(self, sentence: str) -> None:
         """Prints it above the bar."""
         self._say(sentence, style="yellow")
 
-    def ended(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Trainer) -> None:
         """Takes the bar away, and says how long it took."""
         if self._task is not None:
             self._bar.stop()

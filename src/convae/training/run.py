@@ -19,17 +19,18 @@ from convae.core.trust import trusted_packages, untrusted_names
 from convae.data.snapshot import Snapshot, describe_changes
 from convae.model.artifact import load, read_config, save
 from convae.model.vae import VAE
-from convae.training.checkpoint import Checkpoint, read_checkpoint, read_together, steps
-from convae.training.continuing import check_recipe, check_state
-from convae.training.distributed import Ranks
-from convae.training.experiment import Experiment, experiment
-from convae.training.journal import NOTE, Row
-from convae.training.launch import launch, launched, restarted
-from convae.training.plan import Plan
-from convae.training.recipe import Recipe, read_recipe
+from convae.training.distributed.launch import connect_ranks, current_launch, was_restarted
+from convae.training.distributed.ranks import Ranks
+from convae.training.loop.trainer import Callback, Trainer
+from convae.training.recipe.plan import Plan
+from convae.training.recipe.reading import read_recipe
+from convae.training.recipe.schema import Recipe
 from convae.training.report import TrainingReport
-from convae.training.run_folder import RunFolder, free_path, taken_paths
-from convae.training.trainer import Observer, Trainer
+from convae.training.run_folder.checkpoint import Checkpoint, list_checkpoints, read_checkpoint, read_together
+from convae.training.run_folder.folder import RunFolder, free_path, taken_paths
+from convae.training.run_folder.log import NOTE, Row
+from convae.training.run_folder.resuming import check_recipe, check_state
+from convae.training.vae.experiment import Experiment, build_experiment
 
 RUNS = Path("runs")
 """Where runs go that are told no other place."""
@@ -43,14 +44,14 @@ class Run:
         path: the run folder.
         recipe: as it was run, everything written out.
         stopped: whether it ended before its last step; `resume` continues it.
-        first: whether this is, of several processes, the one that wrote it.
+        is_main: whether this is, of several processes, the one that wrote it.
         out_of_time: whether it was `training.minutes` that stopped it.
     """
 
     path: Path
     recipe: Recipe
     stopped: bool
-    first: bool = True
+    is_main: bool = True
     out_of_time: bool = False
 
     def __repr__(self) -> str:
@@ -120,7 +121,7 @@ def train(
     *,
     overrides: Sequence[str] = (),
     out: str | Path | None = None,
-    observer: Observer | None = None,
+    callback: Callback | None = None,
     progress: Progress | None = None,
     quiet: bool = False,
     trust: Iterable[str] = (),
@@ -131,7 +132,7 @@ def train(
         recipe: a recipe, a mapping, or the path of a YAML or JSON file.
         overrides: `key.path=value` each.
         out: the run folder, new or empty; without one, a new folder in `runs/`.
-        observer: its methods are called as the training goes; without one, a bar shows it at a terminal and in a
+        callback: its methods are called as the training goes; without one, a bar shows it at a terminal and in a
             notebook.
         progress: is called with how far the preparation of the data is.
         quiet: show no bar.
@@ -144,42 +145,42 @@ def train(
     recipe, start = _without_model(recipe)
     with (
         trusted_packages(trust),
-        launched() as ranks,
-        _shown(observer, progress, quiet) as (observer, progress),
+        connect_ranks() as ranks,
+        _shown(callback, progress, quiet) as (callback, progress),
     ):
-        read = ranks.from_first(partial(read_recipe, recipe, overrides))
-        again = ranks.from_first(partial(_began_already, read, out, any(ranks.gather(restarted()))))
+        read = ranks.broadcast(partial(read_recipe, recipe, overrides))
+        again = ranks.broadcast(partial(_began_already, read, out, any(ranks.gather(was_restarted()))))
         if again is not None:
-            return _resume(again, ranks, observer, progress)
+            return _resume(again, ranks, callback, progress)
         if out is not None:
-            ranks.from_first(RunFolder(local_path(out)).free)
-        made = ranks.all(partial(experiment, read, progress, ranks, start=start))
+            ranks.broadcast(RunFolder(local_path(out)).free)
+        made = ranks.run_on_all(partial(build_experiment, read, progress, ranks, start=start))
         folder = RunFolder(
-            local_path(out) if out is not None else ranks.from_first(partial(free_path, RUNS, made.recipe.title))
+            local_path(out) if out is not None else ranks.broadcast(partial(free_path, RUNS, made.recipe.title))
         )
         if start is not None and made.recipe.start is not None:
             own = made.recipe.start.model_copy(update={"model": folder.start.absolute()})
             made = replace(made, recipe=made.recipe.model_copy(update={"start": own}))
         with _held(folder, ranks):
-            ranks.from_first(partial(_begin, folder, made))
-            return _fit(replace(made, start=None), folder, None, observer)
+            ranks.broadcast(partial(_begin, folder, made))
+            return _fit(replace(made, start=None), folder, None, callback)
 
 
 def resume(
     path: str | Path,
     *,
-    observer: Observer | None = None,
+    callback: Callback | None = None,
     progress: Progress | None = None,
     quiet: bool = False,
     trust: Iterable[str] = (),
 ) -> Run:
     """Goes on with a run from its last good checkpoint, as if it had never stopped.
 
-    A checkpoint that is damaged is passed over; the observer is told.
+    A checkpoint that is damaged is passed over; the callback is told.
 
     Args:
         path: of the run folder.
-        observer: as for `train`.
+        callback: as for `train`.
         progress: as for `train`.
         quiet: show no bar.
         trust: packages outside convae whose code the run's recipe may use: a run may come from anybody.
@@ -192,19 +193,19 @@ def resume(
     with (
         trusted_packages(trust),
         untrusted_names(),
-        launched() as ranks,
-        _shown(observer, progress, quiet) as (observer, progress),
+        connect_ranks() as ranks,
+        _shown(callback, progress, quiet) as (callback, progress),
     ):
-        return _resume(RunFolder(local_path(path)), ranks, observer, progress)
+        return _resume(RunFolder(local_path(path)), ranks, callback, progress)
 
 
 @contextlib.contextmanager
 def _shown(
-    observer: Observer | None, progress: Progress | None, quiet: bool
-) -> Iterator[tuple[Observer | None, Progress | None]]:
+    callback: Callback | None, progress: Progress | None, quiet: bool
+) -> Iterator[tuple[Callback | None, Progress | None]]:
     """What is called as a training goes: bars, where there is nothing else and somebody watches."""
-    if quiet or observer is not None or not has_viewer():
-        yield observer, progress
+    if quiet or callback is not None or not has_viewer():
+        yield callback, progress
         return
     bar = WorkBar()
     try:
@@ -215,18 +216,18 @@ def _shown(
 
 def _began_already(recipe: Recipe, out: str | Path | None, restarted: bool) -> RunFolder | None:
     """The run that this same launch began, if its processes were started again."""
-    own = launch()
+    own = current_launch()
     if own is None:
         return None
     paths = taken_paths(RUNS, recipe.title) if out is None else [local_path(out)]
-    return next((RunFolder(path) for path in paths if own.began(path, restarted)), None)
+    return next((RunFolder(path) for path in paths if own.started(path, restarted)), None)
 
 
 @contextlib.contextmanager
 def _held(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
     """Inside the block, the first process holds the folder."""
     with contextlib.ExitStack() as stack:
-        ranks.from_first(lambda: stack.enter_context(folder.held()))
+        ranks.broadcast(lambda: stack.enter_context(folder.held()))
         yield
 
 
@@ -255,30 +256,30 @@ def _begin(folder: RunFolder, made: Experiment) -> None:
     Snapshot.of(made.data_set.split("all")).write(folder.data)
     if made.start is not None:
         save(made.start.model, folder.start)
-    own = launch()
+    own = current_launch()
     if own is not None:
         own.sign(folder.path)
 
 
-def _resume(folder: RunFolder, ranks: Ranks, observer: Observer | None, progress: Progress | None) -> Run:
-    recipe = ranks.from_first(folder.recipe)
+def _resume(folder: RunFolder, ranks: Ranks, callback: Callback | None, progress: Progress | None) -> Run:
+    recipe = ranks.broadcast(folder.recipe)
     with _held(folder, ranks):
-        if ranks.from_first(partial(_is_finished, folder, recipe)):
-            if observer and ranks.first:
-                observer.noted(
+        if ranks.broadcast(partial(_is_finished, folder, recipe)):
+            if callback and ranks.is_main:
+                callback.on_message(
                     f"{folder.path} is finished: nothing is left to train. To train on from its model, in a new run: "
                     f"convae train --start {folder.path} --epochs N"
                 )
-            return Run(folder.path, recipe, stopped=False, first=ranks.first)
-        made = ranks.all(partial(experiment, recipe, progress, ranks, is_new=False))
+            return Run(folder.path, recipe, stopped=False, is_main=ranks.is_main)
+        made = ranks.run_on_all(partial(build_experiment, recipe, progress, ranks, is_new=False))
 
         def recovered() -> Checkpoint | None:
-            checkpoint = _last_good(folder, made.plan, observer or Observer())
+            checkpoint = _last_good(folder, made.plan, callback or Callback())
             folder.recover(checkpoint.state.log_bytes if checkpoint else 0)
             return checkpoint
 
-        changes = ranks.from_first(partial(_data_changes, folder, made))
-        return _fit(made, folder, read_together(ranks, recovered), observer, changes)
+        changes = ranks.broadcast(partial(_data_changes, folder, made))
+        return _fit(made, folder, read_together(ranks, recovered), callback, changes)
 
 
 def _data_changes(folder: RunFolder, made: Experiment) -> str | None:
@@ -302,7 +303,7 @@ def _is_finished(folder: RunFolder, recipe: Recipe) -> bool:
     Raises:
         ConfigError: the recipe of the run was changed.
     """
-    for path in reversed(steps(folder.checkpoints)):
+    for path in reversed(list_checkpoints(folder.checkpoints)):
         with contextlib.suppress(ArtifactError):
             checkpoint = read_checkpoint(path, with_tensors=False)
             check_recipe(recipe, checkpoint.recipe, folder.path)
@@ -310,7 +311,7 @@ def _is_finished(folder: RunFolder, recipe: Recipe) -> bool:
     return False
 
 
-def _last_good(folder: RunFolder, plan: Plan, observer: Observer) -> Checkpoint | None:
+def _last_good(folder: RunFolder, plan: Plan, callback: Callback) -> Checkpoint | None:
     """The newest checkpoint that the run can go on from; None where none was written yet.
 
     Raises:
@@ -318,7 +319,7 @@ def _last_good(folder: RunFolder, plan: Plan, observer: Observer) -> Checkpoint 
     """
     size = folder.metrics.stat().st_size if folder.metrics.exists() else 0
     faults: list[str] = []
-    for path in reversed(steps(folder.checkpoints)):
+    for path in reversed(list_checkpoints(folder.checkpoints)):
         try:
             checkpoint = read_checkpoint(path)
             state = checkpoint.state
@@ -328,7 +329,7 @@ def _last_good(folder: RunFolder, plan: Plan, observer: Observer) -> Checkpoint 
             faults.append(str(error))
             continue
         if faults:
-            observer.noted(f"{'; '.join(faults)}: going on from step {state.step} instead")
+            callback.on_message(f"{'; '.join(faults)}: going on from step {state.step} instead")
         check_state(state, plan, path)
         return checkpoint
     if faults:
@@ -340,12 +341,12 @@ def _fit(
     made: Experiment,
     folder: RunFolder,
     checkpoint: Checkpoint | None,
-    observer: Observer | None,
+    callback: Callback | None,
     note: str | None = None,
 ) -> Run:
     """Trains, and leaves a run folder that says how far it came; a note comes first."""
-    first = made.ranks.first
-    trainer = Trainer(made, folder, checkpoint, observer if observer and first else Observer(), note)
+    is_main = made.ranks.is_main
+    trainer = Trainer(made, folder, checkpoint, callback if callback and is_main else Callback(), note)
     trainer.fit()
     state, total = trainer.state, trainer.total_steps
     status = f"Training is done: {total} steps."
@@ -355,6 +356,6 @@ def _fit(
         )
     elif state.best is not None:
         status += f" The best model is that of step {state.best_step}: {state.best:.2f} nats per validation image."
-    if first:
+    if is_main:
         folder.describe(made.recipe, status)
-    return Run(folder.path, made.recipe, trainer.stopped, first, trainer.stopped and trainer.out_of_time)
+    return Run(folder.path, made.recipe, trainer.stopped, is_main, trainer.stopped and trainer.out_of_time)

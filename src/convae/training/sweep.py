@@ -24,13 +24,14 @@ from convae.core.errors import ArtifactError, ConfigError, TrainingError
 from convae.core.files import encode_text, read_head, write_bytes
 from convae.core.paths import local_path, safe_name
 from convae.core.progress import Progress
-from convae.training.checkpoint import read_checkpoint, steps
 from convae.training.comparison import compare_runs
-from convae.training.launch import alone
-from convae.training.recipe import Recipe, read_recipe, write_recipe
+from convae.training.distributed.launch import require_single_process
+from convae.training.loop.trainer import Callback
+from convae.training.recipe.reading import read_recipe, write_recipe
+from convae.training.recipe.schema import Recipe
 from convae.training.run import Run, resume, train
-from convae.training.run_folder import RunFolder
-from convae.training.trainer import Observer
+from convae.training.run_folder.checkpoint import list_checkpoints, read_checkpoint
+from convae.training.run_folder.folder import RunFolder
 
 SWEEPS = Path("sweeps")
 """Where sweeps go that are told no other place."""
@@ -60,7 +61,7 @@ def sweep(
     assignments: Sequence[str],
     *,
     out: str | Path | None = None,
-    observer: Observer | None = None,
+    callback: Callback | None = None,
     progress: Progress | None = None,
 ) -> Sweep:
     """Trains a recipe once for each value, or each combination of values; runs that are done already are not repeated.
@@ -69,13 +70,13 @@ def sweep(
         recipe: a recipe, a mapping, or the path of a YAML or JSON file.
         assignments: `key.path=value,value…` each; one with a single value holds for all runs.
         out: the folder of the sweep; one that is there must be of the same recipe.
-        observer: is told how each run goes on.
+        callback: is told how each run goes on.
         progress: is told how far the preparation of the data is.
 
     Raises:
         ConvaeError: the recipe, a value or the place is wrong; nothing was trained then.
     """
-    alone("a sweep")
+    require_single_process("a sweep")
     swept = {key: values for key, values in map(_values, assignments) if len(values) > 1}
     if not swept:
         raise ConfigError("a sweep needs an option with several values, such as objective.kl.weight=1,2,3,5")
@@ -91,10 +92,10 @@ def sweep(
     runs: dict[str, Run] = {}
     failed: dict[str, str] = {}
     for number, member in enumerate(members, start=1):
-        if observer is not None:
-            observer.noted(f"run {number} of {len(members)}: {_label(member)}")
+        if callback is not None:
+            callback.on_message(f"run {number} of {len(members)}: {_label(member)}")
         try:
-            run = _run(base, member, path, observer, progress)
+            run = _run(base, member, path, callback, progress)
         except TrainingError as error:
             failed[_label(member)] = str(error)
             continue
@@ -151,15 +152,15 @@ def _claim(path: Path, base: Recipe) -> None:
 
 
 def _run(
-    base: Recipe, member: Mapping[str, Any], path: Path, observer: Observer | None, progress: Progress | None
+    base: Recipe, member: Mapping[str, Any], path: Path, callback: Callback | None, progress: Progress | None
 ) -> Run:
     """The run of some values: done already, gone on with, or new."""
     folder = RunFolder(path / _folder_name(member))
     if not (folder.path / "recipe.yaml").is_file():
         named = [f"name={json.dumps(safe_name(f'{base.title}, {_label(member)}'))}"]
-        return train(base, overrides=_overrides(member) + named, out=folder.path, observer=observer, progress=progress)
-    found = steps(folder.checkpoints)
+        return train(base, overrides=_overrides(member) + named, out=folder.path, callback=callback, progress=progress)
+    found = list_checkpoints(folder.checkpoints)
     with contextlib.suppress(ArtifactError):  # of a damaged checkpoint, which `resume` passes over
         if found and read_checkpoint(found[-1]).state.finished:
             return Run(folder.path, folder.recipe(), stopped=False)
-    return resume(folder.path, observer=observer, progress=progress)
+    return resume(folder.path, callback=callback, progress=progress)

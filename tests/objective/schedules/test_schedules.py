@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from convae.core.errors import ConfigError
-from convae.objective.schedules.base import Moment, schedule
+from convae.objective.schedules.base import Moment, build_schedule
 
 PER_EPOCH, EPOCHS = 7, 20
 STEPS = PER_EPOCH * EPOCHS
@@ -26,7 +26,7 @@ def at(step: int, steps: int = STEPS, per_epoch: int = PER_EPOCH) -> Moment:
 
 
 def made(written: Any) -> Any:
-    return schedule(written, "here")
+    return build_schedule(written, "here")
 
 
 def trace(written: Any, steps: int = STEPS) -> list[float]:

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
-from convae.objective.objective import objective
+from convae.objective.objective import build_objective
 from convae.objective.schedules.base import Moment
-from convae.objective.terms.base import Pass
+from convae.objective.terms.base import LossInputs
 from convae.objective.terms.capacity import Capacity
 from convae.objective.terms.classification import Classification
 from convae.objective.terms.free_bits import FreeBits
@@ -26,7 +26,7 @@ IMAGES = torch.zeros(4, 1, 2, 2, dtype=torch.float64)
 
 @pytest.fixture
 def posterior(drawn: Any) -> tuple[Tensor, Tensor]:
-    """Means and log-variances of latent vectors: 4 images, 6 values."""
+    """RunningMeans and log-variances of latent vectors: 4 images, 6 values."""
     return drawn(4, 6, word="m", low=-2, high=2), drawn(4, 6, word="v", low=-3, high=1)
 
 
@@ -36,7 +36,7 @@ def test_kl_is_that_of_torch_and_never_contains_its_weight(posterior: Any, passe
     normal = torch.distributions.Normal
     wanted = torch.distributions.kl_divergence(normal(mean, (logvar / 2).exp()), normal(0.0, 1.0)).sum(1)
     torch.testing.assert_close(KL()(given), wanted)
-    losses = objective({"kl": {"weight": 5}})(given, given.output, given.moment)
+    losses = build_objective({"kl": {"weight": 5}})(given, given.output, given.moment)
     torch.testing.assert_close(losses.terms["kl"], wanted)
     torch.testing.assert_close(losses.total, 5 * wanted.mean())
 
@@ -127,11 +127,11 @@ def test_free_bits_need_a_posterior_that_falls_into_values(passed: Any) -> None:
     given = passed(IMAGES)
     output = type(given.output)(Whole(), given.output.latent, given.output.likelihood)
     with pytest.raises(ConfigError, match="needs a posterior whose KL is a sum over latent values"):
-        FreeBits()(Pass(IMAGES, None, output, given.moment))
+        FreeBits()(LossInputs(IMAGES, None, output, given.moment))
 
 
 def test_capacity_is_the_distance_of_the_kl_from_a_growing_capacity(posterior: Any, passed: Any) -> None:
-    term = objective({"capacity": {"nats": {"linear": {"end": 25, "steps": 100}}}}).terms["capacity"]
+    term = build_objective({"capacity": {"nats": {"linear": {"end": 25, "steps": 100}}}}).terms["capacity"]
     for step in (0, 20, 100, 200):
         given = passed(IMAGES, mean=posterior[0], logvar=posterior[1], moment=Moment(step, step / 10, step / 200))
         torch.testing.assert_close(term(given), (KL()(given) - min(step, 100) / 4).abs())

@@ -13,7 +13,7 @@ from torch import nn
 import convae
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
 from convae.model.artifact import load
-from convae.objective.objective import objective
+from convae.objective.objective import build_objective
 from convae.objective.schedules.base import Moment
 from convae.objective.terms.perceptual import Perceptual
 
@@ -98,7 +98,7 @@ def test_black_images_have_a_finite_distance(passed: Any, drawn: Any) -> None:
 def test_a_recipe_names_a_saved_model(tmp_path: Path, passed: Any, drawn: Any) -> None:
     saved = convae.build({"preset": "torch-vae", "input": [1, 16, 16], "latent": 4, "max_filters": 8}, seed=1)
     path = str(convae.save(saved, tmp_path / "model"))
-    made = objective({"perceptual": {"model": path, "weight": 3}}, lambda path: load(path).encoder)
+    made = build_objective({"perceptual": {"model": path, "weight": 3}}, lambda path: load(path).encoder)
     x, y = drawn(2, 1, 16, 16, word="x").float(), drawn(2, 1, 16, 16, word="y").float().requires_grad_()
     given = passed(x, y)
     losses = made(given, given.output, given.moment)
@@ -113,12 +113,12 @@ def test_a_recipe_names_a_saved_model(tmp_path: Path, passed: Any, drawn: Any) -
 
 def test_faults_name_the_term_and_the_model(tmp_path: Path, passed: Any, drawn: Any) -> None:
     with pytest.raises(ConfigError, match=r"objective.perceptual: 'model' is missing"):
-        objective({"perceptual": {}})
+        build_objective({"perceptual": {}})
     with pytest.raises(ArtifactError, match=r"objective.perceptual: .*nothing: no such folder"):
-        objective({"perceptual": {"model": str(tmp_path / "nothing")}}, lambda path: load(path).encoder)
+        build_objective({"perceptual": {"model": str(tmp_path / "nothing")}}, lambda path: load(path).encoder)
     with pytest.raises(ConfigError, match="no model can be loaded here"):
-        objective({"perceptual": {"model": "m"}})
+        build_objective({"perceptual": {"model": "m"}})
     with pytest.raises(ConfigError, match="has layers 0 to 3, not 4"):
-        objective({"perceptual": {"model": "m", "layers": [1, 4]}}, lambda path: linear_layers())
+        build_objective({"perceptual": {"model": "m", "layers": [1, 4]}}, lambda path: linear_layers())
     with pytest.raises(ConfigError, match="keeps no spatial axes"):
         Perceptual(nn.Sequential(nn.Flatten()), model=Path("m"))(passed(drawn(2, 1, 4, 4)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from convae.core.errors import ConfigError
-from convae.objective.objective import objective
+from convae.objective.objective import build_objective
 from convae.objective.terms.absolute_error import AbsoluteError
 from convae.objective.terms.focal_frequency import FocalFrequency
 from convae.objective.terms.gradient_difference import GradientDifference
@@ -121,4 +121,4 @@ def test_gradient_difference_does_not_see_brightness(passed: Any, drawn: Any) ->
 )
 def test_wrong_arguments_are_named(written: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        objective(written)
+        build_objective(written)

@@ -143,7 +143,7 @@ def between(start: float, end: float, share: float) -> float:
     return start * (1 - share) + end * share
 
 
-def schedule(written: Written, where: str) -> Schedule:
+def build_schedule(written: Written, where: str) -> Schedule:
     """The schedule that a number, a name, or a mapping of a name to its arguments describes.
 
     Raises:

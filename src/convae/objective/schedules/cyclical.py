@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convae.core.arguments import Positive, PositiveFloat
-from convae.objective.schedules.base import Moment, Part, Schedule, Span, Written, periods, schedule
+from convae.objective.schedules.base import Moment, Part, Schedule, Span, Written, build_schedule, periods
 
 RISE: Written = {"linear": {"share": 0.5}}
 """From 0 to 1 over the first half of a cycle."""
@@ -33,7 +33,7 @@ class Cyclical(Schedule):
         steps: PositiveFloat | None = None,
         share: Part | None = None,
     ) -> None:
-        self.of = schedule(of, "of")
+        self.of = build_schedule(of, "of")
         self.cycles = cycles
         self.span = Span(epochs=epochs, steps=steps, share=share)
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from convae.objective.schedules.base import Moment, Schedule, Written, schedule
+from convae.objective.schedules.base import Moment, Schedule, Written, build_schedule
 
 
 class Product(Schedule):
@@ -20,7 +20,7 @@ class Product(Schedule):
     example: ClassVar = {"of": [{"linear": {"epochs": 10}}, "cosine"]}
 
     def __init__(self, *, of: Annotated[list[Written], Field(min_length=1)]) -> None:
-        self.of = [schedule(written, f"of.{number}") for number, written in enumerate(of)]
+        self.of = [build_schedule(written, f"of.{number}") for number, written in enumerate(of)]
 
     def __call__(self, moment: Moment) -> float:
         """The product of their values."""

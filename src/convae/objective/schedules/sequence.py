@@ -6,7 +6,7 @@ from bisect import bisect_right
 from typing import ClassVar
 
 from convae.core.errors import ConfigError
-from convae.objective.schedules.base import Begin, Moment, Schedule, Written, schedule, starting
+from convae.objective.schedules.base import Begin, Moment, Schedule, Written, build_schedule, starting
 
 
 class Sequence(Schedule):
@@ -33,7 +33,7 @@ class Sequence(Schedule):
         self.times = [time for time, _ in parts]
         if self.times[0] != 0:
             raise ConfigError(f"needs a schedule that begins at 0, the first begins at {self.times[0]:g}")
-        self.parts = [schedule(written, f"from {time:g}") for time, written in parts]
+        self.parts = [build_schedule(written, f"from {time:g}") for time, written in parts]
 
     def __call__(self, moment: Moment) -> float:
         """The value of the schedule that is running."""

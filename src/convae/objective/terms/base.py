@@ -16,7 +16,7 @@ from convae.objective.schedules.base import Moment
 
 
 @dataclass(frozen=True)
-class Pass:
+class LossInputs:
     """What a term judges: a batch that went through the model.
 
     Attributes:
@@ -75,7 +75,7 @@ class Term(nn.Module, ABC):
     example: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The cost of each image, (batch,), in `unit`.
 
         Raises:

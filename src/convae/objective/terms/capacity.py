@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.objective.schedules.base import Written, schedule
-from convae.objective.terms.base import Pass, Term
+from convae.objective.schedules.base import Written, build_schedule
+from convae.objective.terms.base import LossInputs, Term
 
 GROWTH: Written = {"linear": {"end": 25.0}}
 """The capacity of the paper: linearly from 0 to 25 nats over the training."""
@@ -26,8 +26,8 @@ class Capacity(Term):
 
     def __init__(self, *, nats: Written = GROWTH) -> None:
         super().__init__()
-        self.capacity = schedule(nats, "nats")
+        self.capacity = build_schedule(nats, "nats")
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The distance of each image's divergence from the capacity."""
-        return (given.posterior.kl() - self.capacity(given.moment)).abs()
+        return (inputs.posterior.kl() - self.capacity(inputs.moment)).abs()

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from convae.core.errors import ConfigError
 from convae.core.precision import wide
 from convae.core.types import ClassifiedLike, PerImage
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 MISSING = -1
 """The label of an image that has none."""
@@ -25,15 +25,15 @@ class Classification(Term):
 
     unit: ClassVar = "nats"
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The cross-entropy of each image, scaled; 0 where its label is missing."""
-        logits = given.output.logits if isinstance(given.output, ClassifiedLike) else None
+        logits = inputs.output.logits if isinstance(inputs.output, ClassifiedLike) else None
         if logits is None:
             raise ConfigError("the model has no classifier on its latent")
-        if given.labels is None:
+        if inputs.labels is None:
             raise ConfigError("the data has no labels")
-        costs = F.cross_entropy(wide(logits), given.labels, ignore_index=MISSING, reduction="none")
-        if given.labelled is not None:
-            return costs * (1 / given.labelled if given.labelled else 0.0)
-        labelled = (given.labels != MISSING).sum().clamp_min(1)
+        costs = F.cross_entropy(wide(logits), inputs.labels, ignore_index=MISSING, reduction="none")
+        if inputs.labelled is not None:
+            return costs * (1 / inputs.labelled if inputs.labelled else 0.0)
+        labelled = (inputs.labels != MISSING).sum().clamp_min(1)
         return costs * (len(costs) / labelled)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 
 class Codebook(Term):
@@ -17,6 +17,6 @@ class Codebook(Term):
 
     unit: ClassVar = "squared latent units"
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The distance of each image's entries."""
-        return given.reported("codebook", "the bottleneck has no code book that follows a gradient")
+        return inputs.reported("codebook", "the bottleneck has no code book that follows a gradient")

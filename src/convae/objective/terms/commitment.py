@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 
 class Commitment(Term):
@@ -16,6 +16,6 @@ class Commitment(Term):
 
     unit: ClassVar = "squared latent units"
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The distance of each image's features."""
-        return given.reported("commitment", "the bottleneck has no code book: give kl, or the bottleneck vq")
+        return inputs.reported("commitment", "the bottleneck has no code book: give kl, or the bottleneck vq")

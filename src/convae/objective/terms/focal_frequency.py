@@ -10,7 +10,7 @@ from torch import Tensor
 from convae.core.arguments import NonNegativeFloat
 from convae.core.precision import wide
 from convae.core.types import PerImage
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 
 class FocalFrequency(Term):
@@ -30,10 +30,10 @@ class FocalFrequency(Term):
         super().__init__()
         self.alpha = alpha
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The weighted distance of each image's spectrum."""
-        axes = tuple(range(2, given.images.ndim))
-        difference = torch.fft.fftn(wide(given.reconstruction - given.images), dim=axes, norm="ortho")
+        axes = tuple(range(2, inputs.images.ndim))
+        difference = torch.fft.fftn(wide(inputs.reconstruction - inputs.images), dim=axes, norm="ortho")
         distance: Tensor = difference.real.square() + difference.imag.square()
         weight = distance.detach().pow(self.alpha / 2)
         weight = weight / weight.amax(axes, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)

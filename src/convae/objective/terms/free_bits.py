@@ -11,7 +11,7 @@ from convae.core.arguments import NonNegativeFloat, Positive
 from convae.core.collective import is_shared, shared_sum
 from convae.core.errors import ConfigError
 from convae.core.types import FactorisedLike, PerImage
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 
 class FreeBits(Term):
@@ -39,9 +39,9 @@ class FreeBits(Term):
         self.groups = groups
         self.mean_over_batch = mean_over_batch
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The divergence of each image's posterior; that of a group within its allowance is the allowance."""
-        posterior = given.posterior
+        posterior = inputs.posterior
         if not isinstance(posterior, FactorisedLike):
             raise ConfigError("needs a posterior whose KL is a sum over latent values, which this bottleneck has not")
         values = posterior.kl_values()

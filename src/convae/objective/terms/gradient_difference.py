@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from convae.core.types import PerImage
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 
 class GradientDifference(Term):
@@ -28,9 +28,9 @@ class GradientDifference(Term):
         super().__init__()
         self.alpha = alpha
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The difference of each image's edges."""
-        axes = range(2, given.images.ndim)
-        pairs = ((given.images.diff(dim=axis).abs(), given.reconstruction.diff(dim=axis).abs()) for axis in axes)
+        axes = range(2, inputs.images.ndim)
+        pairs = ((inputs.images.diff(dim=axis).abs(), inputs.reconstruction.diff(dim=axis).abs()) for axis in axes)
         sums = [((x - y).abs() ** self.alpha).flatten(1).sum(1) for x, y in pairs]
         return torch.stack(sums).sum(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 
 class KL(Term):
@@ -16,6 +16,6 @@ class KL(Term):
 
     unit: ClassVar = "nats"
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The divergence of each image's posterior."""
-        return given.posterior.kl()
+        return inputs.posterior.kl()

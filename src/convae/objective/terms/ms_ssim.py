@@ -8,7 +8,7 @@ from pydantic import Field
 
 from convae.core.types import PerImage
 from convae.objective.similarity import SCALE_WEIGHTS, ms_ssim
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 
 class MSSSIM(Term):
@@ -28,6 +28,6 @@ class MSSSIM(Term):
         super().__init__()
         self.scales = scales
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The dissimilarity of each image."""
-        return 1 - ms_ssim(given.images, given.reconstruction, scales=self.scales)
+        return 1 - ms_ssim(inputs.images, inputs.reconstruction, scales=self.scales)

@@ -14,7 +14,7 @@ from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.precision import wide
 from convae.core.types import PerImage
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 _LEAST_ENERGY = 1e-6
 """Mean square of features below which they count as silent."""
@@ -57,19 +57,19 @@ class Perceptual(Term):
         self.layers = layers
         self.encoder = network.requires_grad_(False)
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The distance of each image's features."""
         self.encoder.eval()
-        ways = 1 << (given.images.ndim - 2)
-        numbers = [given.moment.step % ways] if torch.is_grad_enabled() else range(ways)
-        return torch.stack([self._moved(given, number) for number in numbers]).mean(0)
+        ways = 1 << (inputs.images.ndim - 2)
+        numbers = [inputs.moment.step % ways] if torch.is_grad_enabled() else range(ways)
+        return torch.stack([self._moved(inputs, number) for number in numbers]).mean(0)
 
-    def _moved(self, given: Pass, way: int) -> PerImage:
+    def _moved(self, inputs: LossInputs, way: int) -> PerImage:
         """The distance after moving both images by a pixel along each axis whose bit is set."""
-        axes = [axis for axis in range(2, given.images.ndim) if way >> (axis - 2) & 1]
+        axes = [axis for axis in range(2, inputs.images.ndim) if way >> (axis - 2) & 1]
         x, y = (
             torch.roll(image, [1] * len(axes), axes) if axes else image
-            for image in (given.images, given.reconstruction)
+            for image in (inputs.images, inputs.reconstruction)
         )
         with torch.no_grad():
             wanted = self._features(x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 
 class Reconstruction(Term):
@@ -13,6 +13,6 @@ class Reconstruction(Term):
 
     unit: ClassVar = "nats"
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The negative log-likelihood of each image."""
-        return -given.output.likelihood.log_prob(given.images)
+        return -inputs.output.likelihood.log_prob(inputs.images)

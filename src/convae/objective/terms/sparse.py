@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 
 class Sparse(Term):
@@ -13,6 +13,6 @@ class Sparse(Term):
 
     unit: ClassVar = "latent units"
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The mean of each image's latent values."""
-        return given.output.posterior.mean.abs().flatten(1).mean(1)
+        return inputs.output.posterior.mean.abs().flatten(1).mean(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 
 class SquaredError(Term):
@@ -17,6 +17,6 @@ class SquaredError(Term):
 
     unit: ClassVar = "squared image units"
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The error of each image."""
-        return (given.images - given.reconstruction).square().flatten(1).sum(1)
+        return (inputs.images - inputs.reconstruction).square().flatten(1).sum(1)

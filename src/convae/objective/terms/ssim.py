@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from convae.core.types import PerImage
 from convae.objective.similarity import ssim
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 
 class SSIM(Term):
@@ -17,6 +17,6 @@ class SSIM(Term):
 
     unit: ClassVar = "1 − SSIM"
 
-    def forward(self, given: Pass) -> PerImage:
+    def forward(self, inputs: LossInputs) -> PerImage:
         """The dissimilarity of each image."""
-        return 1 - ssim(given.images, given.reconstruction)
+        return 1 - ssim(inputs.images, inputs.reconstruction)

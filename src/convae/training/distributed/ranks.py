@@ -1,0 +1,248 @@
+"""Several processes that train one model together, each on its part of every batch.
+
+    torchrun ── starts ranks ──> same recipe, same order ── each its slice ──> gradients summed ──> same step everywhere
+                                                                                                 rank 0 writes
+
+What is summed is weighted by images, so that a step is that of the whole batch, up to rounding, however many ranks
+share it. On CPUs they talk by gloo, between GPUs by NCCL. One process alone has no group and pays nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from convae.core.collective import sharing
+from convae.core.errors import ConfigError, ConvaeError, ToldElsewhereError, TrainingError
+
+PATIENCE = timedelta(days=7)
+"""How long ranks wait for the one that prepares the data; a rank that dies is noticed at once all the same."""
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Stop:
+    """Whether somebody asked the training to end."""
+
+    requested: bool = False
+
+
+@contextlib.contextmanager
+def stop_on_signals(stop: Stop) -> Iterator[None]:
+    """Inside the block, the first SIGINT or SIGTERM sets `stop.requested`; a second SIGINT interrupts at once.
+
+    Signals can only be handled in the main thread; in another the block changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.requested = True
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Ranks:
+    """The processes of a training, as one of them sees it.
+
+    Attributes:
+        number: this process's, from 0.
+        count: how many there are.
+        stop: whether this process was asked to end; `stops` says whether any was.
+
+    Args:
+        number: this process's, from 0.
+        count: how many there are; above 1, the default process group is there.
+        local: number of this process on its host.
+    """
+
+    def __init__(self, number: int = 0, count: int = 1, local: int = 0) -> None:
+        self.number, self.count = number, count
+        self._local = local
+        self.stop = Stop()
+        self._wishes: deque[Tensor] = deque(maxlen=2)
+        self._patient = dist.new_group(backend="gloo", timeout=PATIENCE) if count > 1 else None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes and shows."""
+        return self.number == 0
+
+    def device(self, wanted: torch.device) -> torch.device:
+        """This process's own device of the wanted kind.
+
+        Raises:
+            ConfigError: the host has fewer GPUs than processes.
+        """
+        if self.count == 1 or wanted.type != "cuda":
+            return wanted
+        if self._local >= torch.cuda.device_count():
+            raise ConfigError(
+                f"training.device: {self._local + 1} processes on a host with {torch.cuda.device_count()} GPUs: "
+                "give torchrun --nproc-per-node as many as there are"
+            )
+        torch.cuda.set_device(self._local)
+        return torch.device("cuda", self._local)
+
+    def local_main_first(self, work: Callable[[], _T]) -> _T:
+        """Does `work` in one process of each host, and when it is done, in the host's others.
+
+        Raises:
+            ConvaeError: what it raised in any of them.
+        """
+        if self.count == 1:
+            return work()
+        for turn in (True, False):
+            if (self._local == 0) == turn:
+                result = self.run_on_all(work)
+            else:
+                self.run_on_all(lambda: None)
+        return result
+
+    def run_on_all(self, work: Callable[[], _T]) -> _T:
+        """Does `work` in each process.
+
+        Raises:
+            ConvaeError: what it raised in any of them.
+        """
+        error: ConvaeError | None = None
+        try:
+            result = work()
+        except ConvaeError as raised:
+            error = raised
+        self._raise(self.gather(error))
+        return result
+
+    def broadcast(self, work: Callable[[], _T]) -> _T:
+        """What `work` gives in the first process, where alone it is done.
+
+        Raises:
+            ConvaeError: what it raised there.
+        """
+        if self.count == 1:
+            return work()
+        told: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                told[0] = work()
+            except ConvaeError as raised:
+                told[1] = raised
+        dist.broadcast_object_list(told, group=self._patient)
+        self._raise([told[1]])
+        result: _T = told[0]
+        return result
+
+    def broadcast_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Named tensors on the CPU, as the first process has them; the others may give none."""
+        if self.count == 1:
+            return dict(tensors)
+        forms = self.broadcast(lambda: {name: (value.shape, value.dtype) for name, value in tensors.items()})
+        result = (
+            dict(tensors)
+            if self.is_main
+            else {name: torch.empty(shape, dtype=kind) for name, (shape, kind) in forms.items()}
+        )
+        for value in result.values():
+            dist.broadcast(value, src=0, group=self._patient)
+        return result
+
+    def gather(self, value: _T) -> list[_T]:
+        """What each process has, in their order; all wait for the last."""
+        found: list[Any] = [value] * self.count
+        if self.count > 1:
+            dist.all_gather_object(found, value, group=self._patient)
+        return found
+
+    def should_stop(self, now: bool = False) -> bool:
+        """Whether training ends after this step: the same in all processes.
+
+        A wish travels with the figures of a step. On a GPU it is that of the step before, for which nothing waits.
+
+        Args:
+            now: ask all processes, which takes a moment, and misses none.
+        """
+        if self.count == 1:
+            return self.stop.requested
+        if now:
+            return any(self.gather(self.stop.requested))
+        if not self._wishes:
+            return False
+        return bool(self._wishes[-1] if self._wishes[-1].device.type == "cpu" else self._wishes[0])
+
+    def sum(self, figures: Mapping[str, Tensor], buffers: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Sums of scalars over all processes; buffers are set to their means. One message for all.
+
+        Args:
+            figures: each process's part of a mean over the batch.
+            buffers: of the model, alike in all processes afterwards.
+        """
+        if self.count == 1:
+            return dict(figures)
+        values = torch.stack([*figures.values()])
+        wish = values.new_full((1,), float(self.stop.requested))
+        floats = [buffer for buffer in buffers if buffer.is_floating_point()]
+        shares = (buffer.detach().flatten().to(values.dtype) / self.count for buffer in floats)
+        message = self.add(torch.cat([values, wish, *shares]))
+        totals, *means = torch.split(message, [len(values) + 1, *(buffer.numel() for buffer in floats)])
+        for buffer, mean in zip(floats, means, strict=True):
+            buffer.copy_(mean.view_as(buffer))
+        self._wishes.append(totals[-1])
+        return dict(zip(figures, totals[:-1].unbind(), strict=True))
+
+    def add(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over all processes, in its place."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
+    def sharing_batch(self) -> contextlib.AbstractContextManager[None]:
+        """Inside the block, layers and terms sum over all processes what is computed over the batch."""
+        return sharing() if self.count > 1 else contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[None]:
+        """Inside the block, a lost connection is one sentence.
+
+        Raises:
+            TrainingError: another process is gone.
+        """
+        try:
+            yield
+        except (RuntimeError, dist.DistError) as error:
+            text = str(error)
+            if self.count == 1 or not (isinstance(error, dist.DistError) or "gloo" in text):
+                raise
+            # Without places in gloo's source.
+            reason = re.sub(r"\[/\S*\] ?", "", text.splitlines()[0]).partition(". ")[0]
+            lost = (
+                f"lost the connection to another of the {self.count} processes ({reason}): torchrun's "
+                "--max-restarts starts all of them again, at the last checkpoint"
+            )
+            raise TrainingError(lost) if self.is_main else ToldElsewhereError(lost) from error
+
+    def _raise(self, errors: Sequence[ConvaeError | None]) -> None:
+        """Raises the first error; it is the first process that says it."""
+        for error in errors:
+            if error is not None:
+                raise error if self.is_main else ToldElsewhereError(str(error))

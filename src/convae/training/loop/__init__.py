@@ -1,0 +1,1 @@
+"""The training loop: steps, what survives a stop, and what happens when values are not finite."""

@@ -1,0 +1,121 @@
+"""The largest training batch: a line through two small batches, and one probe of what it promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from convae.core.device import choose_device
+from convae.core.errors import ConfigError
+from convae.describe import resolve
+from convae.training.loop.precision import choose_precision
+from convae.training.memory.estimate import Memory, estimate_memory, fit_line
+from convae.training.memory.probe import measure_memory
+from convae.training.recipe.schema import Recipe
+
+MARGIN = 0.1
+"""Share of the free memory that is left to others where no budget is given."""
+SMALL = (0.05, 0.15)
+"""Shares of the budget that the two small batches are meant to take of it for their images, and …"""
+CAUTION = 0.1
+"""Share of the budget that the probe is meant to leave: memory in pieces takes more than its sum."""
+MOST_SMALL = 4 << 30
+"""… bytes of the larger one at most."""
+MOST = 1 << 16
+"""Images in a batch beyond which nobody asks."""
+
+
+@dataclass(frozen=True)
+class BatchSizeFound:
+    """How large a batch may be.
+
+    Attributes:
+        budget: bytes that training may take.
+        estimate: from shapes, without a step.
+        line: through the measured small batches.
+        small: bytes that they took.
+        probed: the batch that was tried.
+        taken: bytes that it took; None where that was more than the budget and the probe was ended.
+        batch_size: the largest batch that is known to fit, or by all measurements should.
+    """
+
+    budget: int
+    estimate: Memory
+    line: Memory
+    small: dict[int, int]
+    probed: int
+    taken: int | None
+    batch_size: int
+
+    @property
+    def error(self) -> float | None:
+        """What the probe took beyond what the line says, as a share of what it took."""
+        return None if self.taken is None else 1 - self.line.bytes(self.probed) / self.taken
+
+
+def find_batch_size(
+    recipe: Recipe, budget: int | None = None, most: int = MOST, on_message: Callable[[str], None] | None = None
+) -> BatchSizeFound:
+    """Finds the largest batch whose training steps keep within a budget.
+
+    Args:
+        recipe: with the shape of the images in its model.
+        budget: bytes; without it, nine tenths of what is free.
+        most: images beyond which a larger batch is of no use.
+        on_message: is on_message what is being done, and what was found.
+
+    Raises:
+        ConfigError: not even the smallest batch fits.
+        TrainingError: a step fails.
+    """
+    where = choose_device(recipe.training.device)
+    options = {"device": where.type, "precision": choose_precision(recipe.training.precision, where)}
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=options)})
+    budget = budget or round((1 - MARGIN) * free_memory(where))
+    say = on_message or (lambda sentence: None)
+    estimate = estimate_memory(resolve(recipe.model), recipe.training.checkpointing)
+    say(f"by its shapes: {estimate.fixed / 2**20:,.1f} MiB, and {estimate.per_image / 2**20:,.3f} MiB for each image")
+    small: dict[int, int] = {}
+    shares = [min(share * budget, share / SMALL[1] * MOST_SMALL) for share in SMALL]
+    # Two at least: a batch norm cannot train on one image.
+    first = min(max(2, int(shares[0] / estimate.per_image)), max(2, most // 2))
+    for batch in (first, max(2 * first, min(int(shares[1] / estimate.per_image), most))):
+        taken = measure_memory(recipe, batch, budget)
+        if taken is None or taken > budget:
+            raise ConfigError(
+                f"a step of {batch} images takes more than the {budget / 2**20:,.0f} MiB it may: give more --memory, "
+                "or set training.checkpointing"
+            )
+        small[batch] = taken
+        say(f"a step of {batch:,} images takes {taken / 2**20:,.0f} MiB")
+    line = fit_line(small)
+    probed = max(*small, min(line.largest(round((1 - CAUTION) * budget)), most))
+    taken = measure_memory(recipe, probed, budget)
+    if taken is not None and taken <= budget:
+        return BatchSizeFound(budget, estimate, line, small, probed, taken, probed)
+    # More than the line says: one through the probe too or, where it was ended, a cautious step back.
+    again = min(fit_line({**small, probed: taken}).largest(budget), probed - 1) if taken else probed * 3 // 4
+    return BatchSizeFound(budget, estimate, line, small, probed, taken, max(again, *small))
+
+
+def free_memory(where: torch.device) -> int:
+    """Bytes that nobody uses: of the GPU, or of the machine or the share of it that the process may have."""
+    if where.type == "cuda":
+        return torch.cuda.mem_get_info(where)[0]
+    if where.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines() if Path("/proc/meminfo").exists() else []
+    found = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    for name, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        limit, current = Path("/sys/fs/cgroup") / name, Path("/sys/fs/cgroup") / used
+        if limit.exists() and current.exists() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
+            found.append(int(text) - int(current.read_text(encoding="ascii")))
+    if not found:
+        raise ConfigError("this machine does not say how much memory is free: give --memory")
+    return min(found)

@@ -1,0 +1,134 @@
+"""The process in which steps are tried for the memory that they take: if one takes too much, it alone ends.
+
+convae fit ── recipe, batch, limit ──> this process ── bytes ──> convae fit
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from convae.core.allocator import keep_freed_memory
+from convae.core.device import choose_device
+from convae.core.errors import TrainingError
+from convae.data import Batch
+from convae.training.distributed.ranks import Ranks
+from convae.training.loop.averaging import ExponentialMovingAverage
+from convae.training.loop.freezing import FrozenParts
+from convae.training.loop.optimizer import build_optimizer
+from convae.training.loop.precision import LossScaleState, Precision
+from convae.training.loop.train_step import TrainStep
+from convae.training.recipe.plan import build_plan
+from convae.training.recipe.reading import read_recipe
+from convae.training.recipe.schema import Recipe
+from convae.training.vae.experiment import encoder_layers, prepared
+
+STEPS = 2
+"""With the batch: the optimiser has its state after the first."""
+SLACK = 512 << 20
+"""Bytes that the process may reserve beyond its limit: allocators reserve more than they use."""
+_TOO_MUCH = 3
+_STATUS = Path("/proc/self/status")
+
+
+def measure_memory(recipe: Recipe, batch_size: int, limit: int) -> int | None:
+    """Bytes that a training process takes at most in its steps, libraries and all; on CUDA those of the allocator.
+
+    The steps are tried in a process of its own, with the objective of the first stage and a batch of noise.
+
+    Args:
+        recipe: with the shape of the images in its model, and a device and a precision that are there.
+        batch_size: images in a step.
+        limit: bytes beyond which the process is ended, or cannot allocate.
+
+    Returns:
+        None where it takes more than the limit.
+
+    Raises:
+        TrainingError: the process failed for another reason.
+    """
+    asked = json.dumps({"recipe": recipe.model_dump(mode="json"), "batch_size": batch_size, "limit": limit})
+    done = subprocess.run([sys.executable, "-m", __name__], input=asked, capture_output=True, text=True, check=False)
+    # A process that was ended by a signal was so by the kernel, for its memory.
+    if done.returncode == _TOO_MUCH or done.returncode < 0:
+        return None
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise TrainingError(f"the process that tried a step of {batch_size} images failed: {reason}")
+    return int(done.stdout)
+
+
+def main() -> None:
+    """Reads what is asked from stdin, and prints the bytes."""
+    asked = json.load(sys.stdin)
+    recipe = read_recipe(asked["recipe"])
+    where = choose_device(recipe.training.device)
+    _limit(where, asked["limit"])
+    try:
+        _steps(recipe, asked["batch_size"], where)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "memory" in str(error):
+            sys.exit(_TOO_MUCH)
+        raise
+    sys.stdout.write(f"{_peak(where)}\n")
+
+
+def _steps(recipe: Recipe, batch_size: int, where: torch.device) -> None:
+    """Some steps as a run of the recipe does them."""
+    keep_freed_memory()
+    options, stages = recipe.training, build_plan(recipe, 1, encoder_layers)
+    stage = stages.stages[0]
+    stage.objective.to(where)
+    model = prepared(recipe, where)
+    average = ExponentialMovingAverage(model, options.ema) if options.ema is not None else None
+    precision = Precision(options.precision, where, LossScaleState())
+    train_step = TrainStep(model, options.seed, options.accumulate, precision, Ranks(), stages.temperature)
+    adam = build_optimizer(stage.optimizer, model)
+    frozen = FrozenParts(model, stage.freeze, "freeze")
+    frozen.apply()
+    frozen.train()
+    images = torch.rand(batch_size, *model.input_shape, device=where)
+    labels = torch.zeros(batch_size, dtype=torch.int64, device=where)
+    batch = Batch(images, labels, torch.arange(batch_size, device=where))
+    for step in range(STEPS):
+        train_step(batch, stage.objective, stages.clocks([0], step), adam, stage.optimizer.clip)
+        if average:
+            average.update(step)
+
+
+def _limit(where: torch.device, limit: int) -> None:
+    """Sees that the process takes no more than `limit` bytes, so that the machine neither swaps nor ends others."""
+    if where.type == "cuda":
+        free, total = torch.cuda.mem_get_info(where)
+        torch.cuda.set_per_process_memory_fraction(min(limit, free) / total, where)
+    elif _STATUS.exists():
+        # If the machine runs out of memory nevertheless, this process is the first to go.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+        more = max(0, limit - _line("VmRSS")) + SLACK
+        resource.setrlimit(resource.RLIMIT_DATA, (_line("VmData") + more, resource.RLIM_INFINITY))
+
+
+def _peak(where: torch.device) -> int:
+    """Bytes in use at most so far."""
+    if where.type == "cuda":
+        return torch.cuda.max_memory_reserved(where)
+    if _STATUS.exists():
+        return _line("VmHWM")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _line(name: str) -> int:
+    """A figure of /proc/self/status, in bytes."""
+    lines = _STATUS.read_text(encoding="ascii").splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Recipes: their keys, how they are read, and the plan of stages, weights and learning rates that they describe."""
+
+from __future__ import annotations
+
+from convae.training.recipe.reading import packaged_recipes, read_recipe, recipe_summary, write_recipe
+from convae.training.recipe.schema import (
+    OptimizerConfig,
+    PlateauConfig,
+    Recipe,
+    StageConfig,
+    StartConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "OptimizerConfig",
+    "PlateauConfig",
+    "Recipe",
+    "StageConfig",
+    "StartConfig",
+    "TrainingConfig",
+    "packaged_recipes",
+    "read_recipe",
+    "recipe_summary",
+    "write_recipe",
+]

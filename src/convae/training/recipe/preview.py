@@ -1,0 +1,90 @@
+"""A plan that a person can read: a line for each stage, and a picture of every schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from convae.pictures.curves import curves
+from convae.training.recipe.plan import Plan, Stage
+
+POINTS = 2000
+"""About as many moments are drawn."""
+
+
+def lines(plan: Plan) -> list[dict[str, str]]:
+    """What each stage is, in words, by the heading of the column."""
+    begins = plan.stage_starts()
+    found = []
+    for number, stage in enumerate(plan.stages):
+        stage_starts = begins[: number + 1]
+        begin, end = stage_starts[-1], plan.end(stage_starts)
+        rates = [plan.rate(stage_starts, step) for step in _spread(begin, end)]
+        found.append(
+            {
+                "stage": stage.name,
+                "epochs": f"{_number(begin / plan.steps_per_epoch)}–{_number(end / plan.steps_per_epoch)}",
+                "steps": f"{stage.steps:,}",
+                "ends": _end(stage),
+                "frozen": ", ".join(stage.freeze) or "nothing",
+                "weights": _weights(plan.weights(stage_starts, begin), plan.weights(stage_starts, end)),
+                "optimiser": f"{_optimizer(stage)}, lr {_change(max(rates), rates[-1])}",
+            }
+        )
+    return found
+
+
+def draw(plan: Plan, title: str) -> Figure:
+    """The learning rate and the weight of each term over the whole training, stages marked."""
+    edges = [step for begin in plan.stage_starts()[1:] for step in (begin - 1, begin)]
+    moments = sorted({*_spread(0, plan.total(plan.stage_starts())), *edges})
+    values: dict[str, list[float]] = {"learning rate": []}
+    values |= {f"weight of {name}": [] for name in plan.units()}
+    for step in moments:
+        stage_starts = plan.stage_starts(step)
+        weights = plan.weights(stage_starts, step)
+        values["learning rate"].append(plan.rate(stage_starts, step))
+        for name in plan.units():
+            values[f"weight of {name}"].append(weights.get(name, float("nan")))
+    factors = {
+        "strength of augmentation": [plan.augmentation(step // plan.steps_per_epoch) for step in moments],
+        "temperature": [plan.temperature(plan.clocks(plan.stage_starts(step), step).training) for step in moments],
+    }
+    values |= {name: line for name, line in factors.items() if set(line) != {1.0}}
+    epochs = [step / plan.steps_per_epoch for step in moments]
+    stages = zip(plan.stage_starts(), plan.stages, strict=True)
+    marks: list[Any] = [(begin / plan.steps_per_epoch, stage.name) for begin, stage in stages]
+    panels = {name: {"planned": (epochs, line)} for name, line in values.items()}
+    return curves(panels, x_label="epoch", title=title, stages=marks if len(marks) > 1 else [])
+
+
+def _spread(begin: int, end: int) -> list[int]:
+    """Steps from `begin` to the one before `end`, both among them, no more than a picture shows."""
+    found: list[int] = np.unique(np.linspace(begin, end - 1, min(POINTS, end - begin)).astype(int)).tolist()
+    return found
+
+
+def _end(stage: Stage) -> str:
+    rule = stage.plateau
+    if rule is None:
+        return "at its length"
+    after = f", from epoch {_number(rule.after)} of the stage on" if rule.after else ""
+    return f"after {rule.patience} epochs without {_number(100 * rule.change)}% less {rule.of}{after}, or at its length"
+
+
+def _optimizer(stage: Stage) -> str:
+    return f"{'new' if stage.fresh else 'same'} {stage.optimizer.name}"
+
+
+def _weights(first: dict[str, float], last: dict[str, float]) -> str:
+    return ", ".join(f"{name} {_change(weight, last[name])}" for name, weight in first.items())
+
+
+def _change(first: float, last: float) -> str:
+    return _number(first) if first == last else f"{_number(first)} → {_number(last)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

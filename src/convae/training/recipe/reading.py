@@ -1,0 +1,182 @@
+"""Reading a recipe: short forms, paths, overrides, and the recipes that are installed with convae."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from convae.core.config import override, parse
+from convae.core.documents import read_mapping
+from convae.core.errors import ArtifactError, ConfigError
+from convae.core.names import nearest
+from convae.core.paths import absolute_path, local_path, with_absolute_paths
+from convae.data import SOURCES, absolute_data
+from convae.describe import find_description
+from convae.model.artifact import find, read_description
+from convae.model.presets import PRESETS
+from convae.objective.terms import TERMS
+from convae.training.recipe.schema import Recipe, StartConfig
+
+PACKAGED = Path(__file__).parents[2] / "recipes"
+"""The folder of the recipes that are installed with convae."""
+_DESCRIBES = {"preset", "encoder", "encode", "decode"}
+"""Keys of which a whole description of a model has at least one."""
+
+
+def packaged_recipes() -> dict[str, Path]:
+    """The YAML file of each packaged recipe, by its name."""
+    return {path.stem: path for path in sorted(PACKAGED.glob("*.yaml"))}
+
+
+def recipe_summary(path: Path) -> str:
+    """What a recipe trains: the first line of the comment that it begins with."""
+    with path.open(encoding="utf-8") as file:
+        return file.readline().removeprefix("#").strip().rstrip(".")
+
+
+def read_recipe(source: Recipe | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A checked recipe.
+
+    Args:
+        source: a recipe, a mapping, the path of a YAML or JSON file, or the name of a recipe that comes with convae.
+        overrides: `key.path=value` each.
+
+    Raises:
+        ConfigError: every fault in one message, each with its path and the nearest valid name.
+    """
+    if isinstance(source, Recipe):
+        source = source.model_dump(mode="json")
+    if isinstance(source, Mapping):
+        return _read(source, overrides, "recipe")
+    path = local_path(source)
+    folder = path.parent
+    if not path.exists():
+        if str(path) not in packaged_recipes():
+            raise ConfigError(f"{path}: no such recipe{_hint(path)}")
+        # What a packaged recipe names lies where the program runs, not where convae is installed.
+        path, folder = packaged_recipes()[str(path)], Path()
+    read = {"encode": None} if path.suffix == ".py" else read_mapping(path)
+    if "model" not in read and {"preset", "encoder", "encode"} & set(read):
+        raise ConfigError(f"{path}: describes a model, no training: convae train --data DATA model={path}")
+    return _read(read, overrides, str(path), folder)
+
+
+def _hint(path: Path) -> str:
+    """What the name of a missing recipe may have meant, as the end of a sentence."""
+    if str(path) in PRESETS:
+        return f": a preset is trained by --preset {path}"
+    if str(path) in SOURCES:
+        return f": a data set is trained on by --data {path}"
+    if path.stem in packaged_recipes():
+        return f": convae brings one of this name, convae train {path.stem}"
+    if (match := nearest(str(path), SOURCES.names(), cutoff=0.8)) is not None:
+        return f": did you mean --data {match}?"
+    if not path.suffix and path.parent == Path() and (match := nearest(str(path), packaged_recipes())) is not None:
+        return f": did you mean '{match}'? (convae recipes lists those that come with convae)"
+    return ""
+
+
+def _read(source: Mapping[str, Any], overrides: Sequence[str], where: str, folder: Path = Path()) -> Recipe:
+    """The recipe in a mapping; overrides may be written in short forms, too.
+
+    Paths in the mapping are relative to `folder`, those in overrides to the working directory.
+    """
+    written = _written_out(source, folder)
+    starts = "start" in written or any(re.match(r"start\b", assignment) for assignment in overrides)
+    if "model" not in written and not starts:
+        written["model"] = find_description("torch-vae")[0]
+    result = _written_out(override(written, overrides))
+    if "model" not in result:
+        result["model"] = _started_model(result.get("start"), where)
+    elif starts and not _DESCRIBES & set(result["model"]):
+        given = ", ".join(f"model.{key}" for key in result["model"])
+        raise ConfigError(f"{where}: {given}: start gives the whole model: leave it out, or describe the model in full")
+    return parse(Recipe, result, where)
+
+
+def _started_model(start: Any, where: str) -> dict[str, Any]:
+    """The description of the model that training begins with."""
+    path = start.get("model") if isinstance(start, Mapping) else None
+    if not isinstance(path, str):
+        raise ConfigError(f"{where}: start: needs the path of a run or of a saved model")
+    return read_description(start_path(path, start.get("which", "best")))
+
+
+def start_path(model: str | Path, which: str) -> Path:
+    """Where the model that training begins with lies.
+
+    Raises:
+        ArtifactError: there is no saved model.
+    """
+    path = local_path(model)
+    return find(path / "last") if which == "last" else find(path)
+
+
+def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any]:
+    """The short forms of a recipe as mappings, so that an override reaches inside them and loses nothing.
+
+    Paths are made absolute: a recipe that a run stores means the same from every working directory.
+    """
+    result: dict[str, Any] = {"objective": {"reconstruction": {}, "kl": {}}, **source}
+    if isinstance(result.get("data"), str | os.PathLike):
+        result["data"] = {"source": result["data"]}
+    if isinstance(result.get("data"), Mapping):
+        result["data"] = absolute_data(result["data"], folder)
+    model, start = result.get("model"), result.get("start")
+    if isinstance(start, str | os.PathLike):
+        start = {"model": start}
+    if isinstance(start, Mapping):
+        result["start"] = with_absolute_paths(StartConfig, start, folder)
+    if _is_saved(model, folder):
+        # Its description and, unless the recipe says otherwise, its weights.
+        path = absolute_path(result.pop("model"), folder)
+        if start is None:
+            result["start"] = {"model": str(path)}
+        else:
+            result["model"] = read_description(path)
+    elif model is not None:
+        result["model"] = find_description(model, folder)[0]
+    result["objective"] = _terms_written_out(result["objective"], folder)
+    if isinstance(result.get("stages"), list | tuple):
+        result["stages"] = [
+            {**stage, "objective": _terms_written_out(stage["objective"], folder)}
+            if isinstance(stage, Mapping) and "objective" in stage
+            else stage
+            for stage in result["stages"]
+        ]
+    return result
+
+
+def _is_saved(model: Any, folder: Path) -> bool:
+    """Whether what a recipe calls its model is the path of a run or of a saved model."""
+    if not isinstance(model, str | os.PathLike) or str(model) in PRESETS:
+        return False
+    with contextlib.suppress(ArtifactError, OSError):
+        return find(absolute_path(model, folder)).is_dir()
+    return False
+
+
+def _terms_written_out(written: Any, folder: Path) -> Any:
+    """Terms with their weights under `weight`, and with absolute paths."""
+    if not isinstance(written, Mapping):
+        return written
+    terms = {
+        name: {"weight": given} if isinstance(given, int | float) else given or {} for name, given in written.items()
+    }
+    return {
+        name: with_absolute_paths(TERMS.get(name), given, folder)
+        if name in TERMS and isinstance(given, Mapping)
+        else given
+        for name, given in terms.items()
+    }
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML, every option written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

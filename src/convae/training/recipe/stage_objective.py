@@ -1,0 +1,85 @@
+"""What a stage changes over time: the weights of its objective, each on its own clock, and the learning rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+
+from torch import nn
+
+from convae.core.types import BatchLike, OutputLike
+from convae.objective.objective import Losses, Objective
+from convae.objective.schedules.base import Moment, build_schedule
+from convae.training.recipe.schema import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """The moment before a step, as each part of a recipe counts it.
+
+    Attributes:
+        training: since the beginning of the training: for the terms of the recipe.
+        stage: since the beginning of the stage: for the terms that the stage names.
+        optimizer: since the beginning of the stage that brought the optimiser: for the learning rate.
+        optimizer_steps: steps that the optimiser lasts for.
+    """
+
+    training: Moment
+    stage: Moment
+    optimizer: Moment
+    optimizer_steps: int
+
+
+class StageObjective(nn.Module):
+    """The sum of two objectives.
+
+    Args:
+        shared: the recipe's terms that the stage does not name, on the training's clock; None where it names all.
+        own: the terms that the stage names, on its own clock; None where it names none.
+    """
+
+    def __init__(self, shared: Objective | None, own: Objective | None) -> None:
+        super().__init__()
+        self.shared = shared
+        self.own = own
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit of each term's figure."""
+        return {name: unit for part in (self.shared, self.own) if part for name, unit in part.units.items()}
+
+    def weights(self, clocks: Clocks) -> dict[str, float]:
+        """Each term's weight."""
+        shared = self.shared.weights(clocks.training) if self.shared else {}
+        return shared | (self.own.weights(clocks.stage) if self.own else {})
+
+    def total(self, figures: dict[str, float], clocks: Clocks) -> float:
+        """The weighted sum of the terms' figures, nats per image."""
+        return sum(figures[name] * weight for name, weight in self.weights(clocks).items())
+
+    def forward(self, batch: BatchLike, output: OutputLike, clocks: Clocks) -> Losses:
+        """The cost of a batch that the model turned into `output`; see `Objective`."""
+        parts = ((self.shared, clocks.training), (self.own, clocks.stage))
+        losses: list[Losses] = [part(batch, output, moment) for part, moment in parts if part]
+        return reduce(lambda one, other: Losses(one.total + other.total, one.terms | other.terms), losses)
+
+
+class LearningRate:
+    """The learning rate as a function of the moment: the peak, times the schedule, times the warm-up's rise.
+
+    Args:
+        config: of the optimiser.
+        where: the optimiser's place in the recipe, for messages.
+    """
+
+    def __init__(self, config: OptimizerConfig, where: str) -> None:
+        self._peak = config.lr
+        self._warmup = config.warmup
+        self._schedule = build_schedule(config.schedule, f"{where}.schedule")
+
+    def __call__(self, moment: Moment, steps: int) -> float:
+        """The rate for the step that begins at `moment`, on the clock of an optimiser that lasts for `steps` steps."""
+        rising = self._warmup * steps
+        # The first step already moves: it takes the rate of the end of its own share of the rise.
+        rise = min(1.0, (moment.step + 1) / rising) if rising > 0 else 1.0
+        return self._peak * self._schedule(moment) * rise

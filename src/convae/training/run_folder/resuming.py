@@ -1,0 +1,91 @@
+"""Whether a run can be continued as it was: its recipe against its checkpoints, and their state against its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from convae.core.errors import ConfigError
+from convae.core.names import short_repr
+from convae.training.recipe.plan import Plan
+from convae.training.recipe.schema import Recipe
+from convae.training.run_folder.checkpoint import TrainingState
+
+MAY_CHANGE = {
+    "name",
+    "data.source",
+    "data.dir",
+    "data.download",
+    "start.model",
+    *(
+        f"training.{name}"
+        for name in (
+            "accumulate",
+            "checkpointing",
+            "device",
+            "log_every",
+            "checkpoint_every",
+            "keep",
+            "minutes",
+            "pictures_every",
+            "tensorboard",
+            "shard",
+        )
+    ),
+}
+"""Options of a recipe that a run may be continued with another value of: what it computes stays the same."""
+
+
+def check_recipe(recipe: Recipe, before: Mapping[str, Any], folder: Path) -> None:
+    """Checks that a run's recipe is the one that its checkpoint was written under.
+
+    Args:
+        recipe: in the run folder now.
+        before: the one of the checkpoint.
+        folder: of the run.
+
+    Raises:
+        ConfigError: it is another one; the message names the first option.
+    """
+    for key, now, then in _differences(recipe.model_dump(mode="json"), before, ""):
+        if key not in MAY_CHANGE:
+            raise ConfigError(
+                f"{folder / 'recipe.yaml'}: {key} is {short_repr(now)}, but the run was trained with "
+                f"{short_repr(then)}. Set it to {short_repr(then)} again, or train on in a new run with "
+                f"`convae train --start {folder} {key}={now if isinstance(now, int | float | str) else '…'}`"
+            )
+
+
+def _differences(now: Any, then: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
+    """What two recipes say differently: the option and both of its values."""
+    if key not in MAY_CHANGE and isinstance(now, Mapping) and isinstance(then, Mapping):
+        for name in dict.fromkeys([*now, *then]):
+            yield from _differences(now.get(name), then.get(name), f"{key}.{name}" if key else name)
+    elif now != then:
+        yield key, now, then
+
+
+def check_state(state: TrainingState, plan: Plan, where: Path) -> None:
+    """Checks that a run's state is one that its plan leads to.
+
+    Args:
+        state: of a checkpoint.
+        plan: of the recipe and of the data as they are now.
+        where: the checkpoint lies.
+
+    Raises:
+        ConfigError: the run would never end, or has stages that the plan does not have.
+    """
+    stages, stage_starts = plan.stages, state.stage_starts
+    if len(stage_starts) > len(stages):
+        raise ConfigError(f"{where}: is in stage {len(stage_starts)}, but the recipe has {len(stages)}")
+    for number, (begin, end) in enumerate(zip(stage_starts, [*stage_starts[1:], state.step], strict=True)):
+        longest = stages[number].steps
+        # A stage that is over is followed by the next, unless it was the last.
+        is_over = number < len(stage_starts) - 1 or (state.finished and number == len(stages) - 1)
+        if not 0 <= end - begin < longest + is_over:
+            raise ConfigError(
+                f"{where}: has done {end - begin} steps of {stages[number].name}, which has {longest}: the recipe or "
+                "the number of images is not that of the run"
+            )

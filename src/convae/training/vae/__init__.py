@@ -1,0 +1,1 @@
+"""Training a VAE: the objects of a recipe, validation, pictures and artifacts."""

@@ -1,0 +1,341 @@
+"""From a recipe to the objects of a run: the only place where configuration becomes objects."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from convae.core.allocator import keep_freed_memory
+from convae.core.device import choose_device
+from convae.core.errors import ConfigError, ConvaeError, ShapeError
+from convae.core.names import shape_text
+from convae.core.progress import Progress
+from convae.core.random import torch_generator
+from convae.core.types import CodedLike
+from convae.data import Batch, Batches, DataSet, Split, in_order, open_data_set
+from convae.describe import build, resolve
+from convae.model.artifact import load
+from convae.model.layers.batch_norm import BatchNorm
+from convae.model.vae import VAE
+from convae.training.distributed.ranks import Ranks
+from convae.training.distributed.sharding import gather_tensor, is_sharded, shard
+from convae.training.loop.freezing import FrozenParts
+from convae.training.loop.precision import choose_precision
+from convae.training.recipe.defaults import with_length, with_likelihood
+from convae.training.recipe.plan import Plan, build_plan
+from convae.training.recipe.schema import Recipe
+from convae.training.run_folder.log import summary_writer
+from convae.training.vae.labels import mask_labels
+from convae.training.vae.start import Start, open_start
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a trainer works with.
+
+    Attributes:
+        recipe: the recipe, with what the data and the device decided written into it: input shape and precision.
+        model: with initial weights, on the device.
+        plan: the stages, with what each minimises and how fast.
+        batches: of the training images.
+        validation: images held out; None when the recipe holds none out.
+        data_set: that both are parts of.
+        device: where the model is.
+        ranks: the processes that train together; each has all of this, and its part of each batch.
+        start: the saved model that a new run begins with, in the first process; None for random weights.
+        notes: what was chosen by the data, a sentence each.
+    """
+
+    recipe: Recipe
+    model: VAE
+    plan: Plan
+    batches: Batches
+    validation: Split | None
+    data_set: DataSet
+    device: torch.device
+    ranks: Ranks
+    start: Start | None = None
+    notes: tuple[str, ...] = ()
+
+    def iterate(self, epoch: int, start: int) -> Iterator[Batch]:
+        """The training batches of an epoch from the step `start` on."""
+        return self.batches.iterate(epoch, start, self.device, self.plan.augmentation(epoch))
+
+
+def build_experiment(
+    recipe: Recipe,
+    progress: Progress | None = None,
+    ranks: Ranks | None = None,
+    *,
+    start: VAE | None = None,
+    is_new: bool = True,
+) -> Experiment:
+    """The objects that a recipe describes, in each of the processes that train together.
+
+    Args:
+        recipe: the recipe.
+        progress: is told how far the preparation of the data is.
+        ranks: the processes that train together; this one alone without it.
+        start: the model that the recipe's `start` stands for, where it is not to be loaded.
+        is_new: whether a run begins, so that the model that it starts from has to be there.
+
+    Raises:
+        ArtifactError: the model to start from is missing or damaged.
+        ConfigError: the recipe asks for something that is not there, or that does not go together.
+        ShapeError: the network cannot take the images.
+        DataError: the images cannot be found or read.
+    """
+    ranks = ranks or Ranks()
+    where = ranks.device(choose_device(recipe.training.device))
+    precision = choose_precision(recipe.training.precision, where)
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
+    keep_freed_memory()
+    if recipe.training.tensorboard:
+        summary_writer()
+    _check_description(recipe)
+    started: list[Start] = []
+    if recipe.start is not None and is_new:
+        recipe = ranks.broadcast(partial(_started, recipe, start, started))
+    # One process on each host decodes the images, the others find them decoded.
+    told = progress if ranks.is_main else None
+    recipe, data_set, validation = ranks.local_main_first(lambda: _with_data(recipe, told))
+    split = data_set.split("train")
+    chosen_by_data: list[str] = []
+    if is_new:
+        recipe = with_likelihood(recipe, split, chosen_by_data)
+    model = prepared(recipe, where)
+    ranks.run_on_all(lambda: [each.tensors(model) for each in started])
+    for each in started:
+        if not each.parts or {"classifier", "condition"} & set(each.parts):
+            each.model.check_labels(split.labels, split.source, split.classes)
+    labels, part = _labels(recipe, model, split), (ranks.number, ranks.count)
+    if validation is not None:
+        model.check_labels(
+            validation.labels, f"the validation part of {validation.source} (data.validation=0 does without)"
+        )
+    batches = Batches(split, recipe.training.batch_size, recipe.training.seed, labels=labels, part=part)
+    if is_new:
+        recipe = with_length(recipe, batches.steps_per_epoch, chosen_by_data)
+    stages = build_plan(recipe, batches.steps_per_epoch, encoder_layers)
+    for number, stage in enumerate(stages.stages):
+        FrozenParts(model, stage.freeze, f"stages.{number}.freeze")
+        stage.objective.to(where)
+    made = Experiment(
+        recipe=recipe,
+        model=model,
+        plan=stages,
+        batches=batches,
+        validation=validation,
+        data_set=data_set,
+        device=where,
+        ranks=ranks,
+        start=started[0] if started else None,
+        notes=tuple(chosen_by_data),
+    )
+    _tried(made)
+    if recipe.training.shard and ranks.count > 1:
+        shard(model, where)
+    return made
+
+
+def _check_description(recipe: Recipe) -> None:
+    """Builds objective, schedules and network without data, which may have to be downloaded and decoded first.
+
+    Raises:
+        ConvaeError: something is wrong with them; all faults in one message.
+    """
+    faults: list[ConvaeError] = []
+    stages = model = None
+    try:
+        stages = build_plan(recipe, 1, encoder_layers)
+    except ConvaeError as error:
+        faults.append(error)
+    try:
+        model = _check_model(recipe)
+    except ConvaeError as error:
+        faults.append(error)
+    if faults:
+        raise type(faults[0])("; ".join(map(str, faults))) from faults[0]
+    if model is not None and stages is not None:
+        _check_terms(model, stages)
+
+
+def _check_model(recipe: Recipe) -> VAE | None:
+    """The network for the input that is known, or for some input; None where its shapes are seen with the data."""
+    model = dict(recipe.model)
+    if not {"input", "preset", "encode"} & set(model):
+        model["input"] = [recipe.data.channels or 3, *(recipe.data.size or (64, 64))]
+    if "encode" in model and "input" not in model:
+        return None
+    with contextlib.suppress(ShapeError):
+        return VAE(resolve(model))
+    return None
+
+
+def _check_terms(model: VAE, stages: Plan) -> None:
+    """Checks that every stage has the terms without which the bottleneck cannot be trained.
+
+    Raises:
+        ConfigError: one is missing.
+    """
+    for stage in stages.stages:
+        for term in model.bottleneck.needs:
+            if term not in stage.objective.units:
+                given = "".join(f", {name}: {0.25 if name == 'commitment' else 1}" for name in model.bottleneck.needs)
+                raise ConfigError(
+                    f"objective: this bottleneck cannot be trained without the term {term}: give "
+                    f"'objective={{reconstruction: 1{given}}}'"
+                )
+
+
+def _started(recipe: Recipe, given: VAE | None, started: list[Start]) -> Recipe:
+    """The recipe with what the model that it starts from decides; that model is added to `started`."""
+    assert recipe.start is not None
+    start = open_start(recipe.start, given)
+    started.append(start)
+    model = dict(recipe.model)
+    if not start.parts and not {"input", "encode"} & set(model):
+        model["input"] = list(start.model.input_shape)
+    if "input" in model:
+        start.tensors(VAE(resolve(model)))  # what does not fit is told before the data is prepared
+    written = recipe.start.model_copy(update={"sha256": start.sha256})
+    return recipe.model_copy(update={"model": model, "start": written})
+
+
+def prepared(recipe: Recipe, where: torch.device) -> VAE:
+    """The model of a recipe on its device, laid out and set as it trains."""
+    options = recipe.training
+    model = build(recipe.model, seed=options.seed).to(where)
+    for network in (model.encoder, model.decoder):
+        network.checkpointing = options.checkpointing
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.synchronised = options.sync_batch_norm
+    layouts = {3: torch.channels_last, 4: torch.channels_last_3d}
+    # Parameters that are cut among processes have to be contiguous.
+    if len(model.input_shape) in layouts and not options.shard:
+        model.to(memory_format=layouts[len(model.input_shape)])  # type: ignore[call-overload]  # missing in torch's stub
+    return model
+
+
+def _labels(recipe: Recipe, model: VAE, split: Split) -> NDArray[np.int64] | None:
+    """The labels that training is told of, where it is not told of all."""
+    labels, kept = split.labels, recipe.training.labels
+    model.check_labels(labels, split.source)
+    if kept is not None and model.condition is not None:
+        raise ConfigError("training.labels: a conditional model needs the label of every image")
+    classes = None if model.classifier is None else model.classifier.shape_out[0]
+    if labels is not None and classes is not None and labels.max() >= classes:
+        raise ConfigError(f"model.classifier: knows {classes} classes, but the data has {labels.max() + 1}")
+    if kept is None:
+        return None
+    if labels is None:
+        raise ConfigError("training.labels: the data has no labels")
+    known = int((labels >= 0).sum())
+    if isinstance(kept, int) and kept > known:
+        raise ConfigError(
+            f"training.labels: {kept:,} are to be kept, but only {known:,} training images have a label: leave it out "
+            "to keep all"
+        )
+    return mask_labels(labels, kept, recipe.training.seed)
+
+
+@torch.no_grad()
+def _tried(made: Experiment) -> None:
+    """Passes two images through the model and every stage's objective: what does not go together is told before a run.
+
+    Raises:
+        ConfigError: the model or the data has not what a term needs; the message names the term.
+        ShapeError: the images have not the size that a term needs.
+    """
+    _check_terms(made.model, made.plan)
+    made.model.check_levels(made.batches.split.levels, made.batches.split.source)
+    made.model.eval()
+    batch = next(in_order(made.batches.split, 2, made.device))
+    stage_starts: list[int] = []
+    weighted: set[str] = set()
+    for stage, begin in zip(made.plan.stages, made.plan.stage_starts(), strict=True):
+        stage_starts.append(begin)
+        output = made.model(batch.images, torch_generator(0, "trial"), batch.labels)
+        if isinstance(output.posterior, CodedLike) and made.recipe.training.temperature != 1:
+            raise ConfigError("training.temperature: a code book draws no latents: leave it out")
+        stage.objective(batch, output, made.plan.clocks(stage_starts, begin))
+        weighted |= _weighted(made.plan, stage_starts)
+    # A classifier that was trained before may stay as it is.
+    if made.model.classifier and "classification" not in weighted and made.recipe.start is None:
+        raise ConfigError("model.classifier: no term trains it: give objective.classification, or leave it out")
+    made.model.train()
+
+
+def _weighted(plan: Plan, stage_starts: list[int]) -> set[str]:
+    """The terms that count at some time in a stage, of which no weight is negative.
+
+    Raises:
+        ConfigError: one is negative, so that training would seek what it should avoid.
+    """
+    begin, end, found = stage_starts[-1], plan.end(stage_starts), set()
+    for quarter in range(5):
+        step = begin + (end - begin) * quarter // 4
+        for name, weight in plan.running(stage_starts).objective.weights(plan.clocks(stage_starts, step)).items():
+            if weight < 0:
+                raise ConfigError(f"objective.{name}.weight: is {weight:g} at step {step:,}: give 0 or more")
+            found |= {name} if weight else set()
+    return found
+
+
+def whole(made: Experiment) -> Experiment:
+    """The same with a model that is not cut, in the first process; every process has to call it."""
+    state = made.model.state_dict()
+    if not any(map(is_sharded, state.values())):
+        return made
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        all_of_it = gather_tensor(tensor)
+        if made.ranks.is_main:
+            tensors[name] = all_of_it.cpu()
+    if not made.ranks.is_main:
+        return made
+    model = build(made.recipe.model, seed=made.recipe.training.seed)
+    model.load_state_dict(tensors)
+    return replace(made, model=model.to(made.device))
+
+
+def encoder_layers(path: Path) -> nn.Sequential:
+    """The layers of a saved model's encoder."""
+    return load(path).encoder
+
+
+def _with_data(recipe: Recipe, progress: Progress | None) -> tuple[Recipe, DataSet, Split | None]:
+    """The recipe with one shape for data and model, the data set, and the images to validate on.
+
+    A model whose input is written down decides the size of the images. One without takes the images as they are, or
+    where they have several sizes, at its preset's size.
+    """
+    data, model = recipe.data, dict(recipe.model)
+    if "input" in model:
+        wanted = resolve(model).input
+        data = data.model_copy(update={"size": data.size or wanted[1:], "channels": data.channels or wanted[0]})
+        data_set = open_data_set(data, progress=progress)
+        split = data_set.split("train")
+        if split.shape != wanted:
+            raise ConfigError(f"model.input is {shape_text(wanted)}, but the images are {shape_text(split.shape)}")
+    else:
+        preset = resolve(model).input if "preset" in model else None
+        size, channels = (preset[1:], preset[0]) if preset else (None, None)
+        data_set = open_data_set(data, size=size, channels=channels, progress=progress)
+        split = data_set.split("train")
+        # An architecture dictionary has channels last.
+        model["input"] = [*split.shape[1:], split.shape[0]] if "encode" in model else list(split.shape)
+    if "preset" not in model:
+        model.setdefault("name", recipe.title)
+    data = data.model_copy(update={"size": split.shape[1:], "channels": split.shape[0]})
+    recipe = recipe.model_copy(update={"name": recipe.title, "model": model, "data": data})
+    return recipe, data_set, data_set.split("validation") if data.validation else None

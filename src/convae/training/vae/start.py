@@ -1,0 +1,131 @@
+"""The weights that a run begins with: random ones, or those of a saved model, as a whole or part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from convae.core.errors import ConfigError
+from convae.core.names import shape_text, unknown
+from convae.describe import build
+from convae.model.artifact import fingerprint, load
+from convae.model.bottlenecks.vq import VQ
+from convae.model.vae import VAE
+from convae.training.recipe.reading import start_path
+from convae.training.recipe.schema import Recipe, StartConfig
+from convae.training.run_folder.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Start:
+    """A saved model that a run begins with.
+
+    Attributes:
+        model: with its weights.
+        source: where it came from, for messages.
+        sha256: of its description and weights.
+        parts: that are taken; all of them where there are none.
+    """
+
+    model: VAE
+    source: str
+    sha256: str
+    parts: tuple[str, ...]
+
+    def tensors(self, model: VAE) -> dict[str, Tensor]:
+        """The tensors of `model`, by name, that the saved model gives it.
+
+        Raises:
+            ConfigError: a part is missing, or a tensor does not fit; the message names the first one.
+        """
+        ours, theirs = model.state_dict(), self.model.state_dict()
+        parts = [name for name, _ in model.named_children()]
+        for number, part in enumerate(self.parts):
+            if part not in parts:
+                raise ConfigError(f"start.parts.{number}: {unknown('part', part, parts)}")
+        taken = tuple(f"{part}." for part in self.parts) or ("",)
+        wanted = {name: value for name, value in ours.items() if name.startswith(taken)}
+        given = {name: value for name, value in theirs.items() if name.startswith(taken)}
+        for name in [*wanted, *given]:
+            here = shape_text(wanted[name].shape) or "one number" if name in wanted else "missing"
+            there = shape_text(given[name].shape) or "one number" if name in given else "missing"
+            if here != there:
+                raise ConfigError(
+                    f"start: {self.source} does not fit the model: '{name}' is {there} in it and {here} in the model. "
+                    "Leave model out to take its architecture, or name the parts to take, such as "
+                    f"start.parts={_fitting(ours, theirs, parts)}"
+                )
+        return given
+
+
+def _fitting(ours: dict[str, Tensor], theirs: dict[str, Tensor], parts: Sequence[str]) -> str:
+    """The parts all of whose tensors are alike in two models, as an option has them."""
+
+    def shapes(tensors: dict[str, Tensor], part: str) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(value.shape) for name, value in tensors.items() if name.startswith(f"{part}.")}
+
+    fitting = [part for part in parts if shapes(ours, part) and shapes(ours, part) == shapes(theirs, part)]
+    return f"[{','.join(fitting or ['encoder'])}]"
+
+
+def open_start(config: StartConfig, model: VAE | None = None) -> Start:
+    """The model that a recipe begins with.
+
+    Args:
+        config: which model.
+        model: the model itself, where it is at hand; otherwise it is loaded.
+
+    Raises:
+        ArtifactError: there is no saved model, or it is damaged.
+        ConfigError: it is another one than the recipe says, or some of its weights are not finite.
+    """
+    path = None if model is not None else start_path(config.model, config.which)
+    given = model if model is not None else load(config.model if path is None else path)
+    source = "the given model" if path is None else str(path)
+    for name, tensor in given.state_dict().items():
+        if not tensor.isfinite().all():
+            raise ConfigError(f"start: '{name}' of {source} holds values that are not finite: start from another model")
+    sha256 = fingerprint(given)
+    if config.sha256 is not None and config.sha256 != sha256:
+        raise ConfigError(
+            f"start: {source} is another model than the one that the recipe names (its SHA-256 is {sha256[:12]}…, not "
+            f"{config.sha256[:12]}…): take start.sha256 out of the recipe to start from what is there now"
+        )
+    return Start(given, source, sha256, config.parts)
+
+
+def initial_weights(recipe: Recipe, folder: RunFolder, batch_size: int) -> tuple[dict[str, Tensor], str | None]:
+    """The tensors of the model of a run before its first step, by name, and a sentence on where they came from.
+
+    Args:
+        recipe: of the run, with the input shape in its model.
+        folder: of the run, which holds a copy of the model that it begins with.
+        batch_size: images in a step.
+
+    Raises:
+        ArtifactError: that copy is missing or damaged.
+    """
+    model = build(recipe.model, seed=recipe.training.seed)
+    if recipe.start is None:
+        return model.state_dict(), None
+    copy = recipe.start.model_copy(update={"model": folder.start, "which": "best"})
+    start = open_start(copy if folder.start.exists() else recipe.start)
+    model.load_state_dict(start.tensors(model), strict=False)
+    if isinstance(model.bottleneck, VQ) and (not start.parts or "bottleneck" in start.parts):
+        model.bottleneck.expect(batch_size)
+    step = start.model.metadata.get("training", {}).get("step")
+    trained = f" after step {step}" if isinstance(step, int) else ""
+    sentence = f"starts from {recipe.start.model}{trained}: {', '.join(start.parts) or 'the whole model'}"
+    if other := _differences(start, model):
+        sentence += f"; its {' and '.join(other)} was described differently there"
+    return model.state_dict(), sentence
+
+
+def _differences(start: Start, model: VAE) -> list[str]:
+    """What a model's description says differently from that of the model that it takes these parts from."""
+    parts = start.parts or ("encoder", "bottleneck", "decoder", "head", "classifier", "condition")
+    names = ["likelihood" if part == "head" else part for part in parts]
+    ours, theirs = model.spec, start.model.spec
+    return [name for name in names if getattr(ours, name, None) != getattr(theirs, name, None)]
