@@ -34,4 +34,25 @@ PYTHON
 "$convae" evaluate run --metrics elbo
 "$convae" sample run --count 4 --label 3 --out samples
 test -n "$(find samples -name '*.png')"
+
+# The example of a package that adds pieces to convae: installed, tested, trained with and measured by.
+cp -r "$OLDPWD/examples/plugin" plugin
+"$PYTHON" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir wheels ./plugin
+"$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps wheels/*.whl
+"$place/venv/bin/python" -m pytest -q --rootdir plugin -c plugin/pyproject.toml plugin/tests
+"$convae" train plugin/recipe.yaml --epochs 1 --device cpu --out rings
+for refused in "evaluate rings" "sample rings --out refused" "train --resume rings" "train --start rings --out refused"; do
+    code=0
+    "$convae" $refused 2> refused.txt || code=$?
+    test "$code" = 2 && grep -q -- "--trust convae_plugin_example" refused.txt
+done
+"$convae" evaluate rings --metrics mae --trust convae_plugin_example --json mae.json
+grep -q '"mae"' mae.json
+"$convae" sample rings --count 4 --trust convae_plugin_example --out rings-samples
+"$place/venv/bin/python" - <<'PYTHON'
+import convae
+
+model = convae.load("rings", trust=["convae_plugin_example"])
+assert list(model.spec.likelihood) == ["logistic"]
+PYTHON
 echo "the wheel works: $(cd "$OLDPWD" && basename dist/*.whl)"
