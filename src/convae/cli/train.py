@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from convae.core.errors import ConfigError
+from convae.core.trust import untrusted_names
 
 PANEL = "Start"
 """Under which heading the help lists the command."""
@@ -139,16 +141,18 @@ def train(
             "--resume continues a run as it was: give no recipe and no other option with it. With other options, train "
             f"on in a new run: convae train --start {resume} {' '.join(typed)}".rstrip()
         )
+    is_of_run = start is not None and recipe is None
     if start is not None and recipe is None:
         recipe = _recipe_of(start, data)
     if resume is None and recipe is None and data is None:
         raise ConfigError("give a recipe or --data; for example: convae train --data digits")
-    if beta is not None:
-        overrides.append(_weight_of_kl(recipe, options + overrides, beta))
-    if dry_run:
-        return _preview(recipe, options + overrides, out)
-    _say_at_once(f"preparing {resume or recipe or data}")
-    return _train(recipe, options + overrides, out, resume)
+    with untrusted_names() if is_of_run else contextlib.nullcontext():
+        if beta is not None:
+            overrides.append(_weight_of_kl(recipe, options + overrides, beta))
+        if dry_run:
+            return _preview(recipe, options + overrides, out)
+        _say_at_once(f"preparing {resume or recipe or data}")
+        return _train(recipe, options + overrides, out, resume)
 
 
 def _check_words(words: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from convae.core.arguments import named
 from convae.core.errors import ConfigError
 from convae.core.names import flow_repr, printable
+from convae.core.trust import untrusted_names
 from convae.data.sources import SOURCES
 
 _REMOTE = {"hugging-face"}
@@ -26,13 +27,16 @@ def require_permission(data: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         ConfigError: the source is a path, or a data set somewhere on the network.
+        TrustError: it is code of a package that is not trusted.
     """
     given: Any = data.get("source")
     is_mapping = isinstance(given, dict) and all(isinstance(value, dict | None) for value in given.values())
     if not isinstance(given, str) and not is_mapping:
         raise ConfigError("the model does not say what it was trained on: give --data")
     name, options = named(given, "the artifact's data.source")
-    if name not in SOURCES or name in _REMOTE or _has_path(SOURCES.get(name), options):
+    with untrusted_names():
+        is_allowed = name in SOURCES and name not in _REMOTE and not _has_path(SOURCES.get(name), options)
+    if not is_allowed:
         text = printable(given if isinstance(given, str) else flow_repr(given))
         raise ConfigError(
             f"the model names its data, {text}, which an artifact cannot have read or downloaded by itself: "

@@ -8,6 +8,7 @@ from typing import Any
 
 from convae.core.arguments import Named, arguments
 from convae.core.errors import ConvaeError, DataError
+from convae.core.trust import untrusted_names
 from convae.data.config import ResizeMode
 from convae.data.data_dirs import DataDirs
 from convae.data.image_files import ImageFiles
@@ -17,10 +18,17 @@ from convae.data.ranges import raw_values, spread
 from convae.data.sources import SOURCES, open_source, resolve_source
 
 
-def is_same_source(first: Named, second: Named) -> bool:
-    """Whether two descriptions name one data set: the same source, paths and options, however they are written."""
+def is_same_source(given: Named, trained: Named) -> bool:
+    """Whether two descriptions name one data set: the same source, paths and options, however they are written.
+
+    Args:
+        given: the user's own.
+        trained: that of a saved model, whose code outside convae is used only if it is trusted.
+    """
     try:
-        return _written_out(first) == _written_out(second)
+        own = _written_out(given)
+        with untrusted_names():
+            return own == _written_out(trained)
     except ConvaeError:  # such as a folder that is gone
         return False
 
@@ -37,8 +45,10 @@ def with_reading_options(given: Named, trained: Named) -> tuple[Named, dict[str,
     """
     try:
         name, options = resolve_source(given)
-        trained_name, trained_options = resolve_source(trained)
-        own, other = SOURCES.get(name), SOURCES.get(trained_name)
+        own = SOURCES.get(name)
+        with untrusted_names():
+            trained_name, trained_options = resolve_source(trained)
+            other = SOURCES.get(trained_name)
     except ConvaeError:
         return given, {}
     if own is not other and not (issubclass(own, ImageFiles) and issubclass(other, ImageFiles)):
