@@ -17,7 +17,7 @@ from convae.cli._streams import steady_streams
 from convae.core.errors import ConvaeError, ToldElsewhereError
 from convae.core.memory import is_out_of_memory
 from convae.core.names import printable
-from convae.core.notes import drop_notes, show_notes
+from convae.core.notes import take_notes
 from convae.core.paths import local_path
 from convae.core.registry import Registry
 from convae.core.trust import trusted_packages
@@ -114,8 +114,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None) -> int:
     """The exit code of a command."""
+    from convae.core.console import show_notes
+
     try:
-        drop_notes()
+        take_notes()
         code = _app()(args=arguments, prog_name="convae", standalone_mode=False)
         show_notes()
     except ToldElsewhereError:

@@ -14,7 +14,7 @@ from rich.table import Column
 from rich.text import Text
 
 from convae.core.names import printable
-from convae.core.notes import show_notes
+from convae.core.notes import take_notes
 
 
 def is_terminal(stream: Any) -> bool:
@@ -49,6 +49,12 @@ PATIENCE = 2.0
 """Seconds of work before progress is shown."""
 INTERVAL = 30.0
 """Seconds between two lines of progress where there is no terminal for a bar."""
+
+
+def show_notes() -> None:
+    """Prints the notes that wait, on stderr."""
+    for sentence, style in take_notes():
+        notes.print(sentence, soft_wrap=True, style=style)
 
 
 def has_viewer() -> bool:
