@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convae.core.description import LayerKind, LayerSpec
 from convae.core.names import flow_repr
 from convae.core.types import Shape
-from convae.model.layers.base.layer import Reach, joined
+from convae.model.layers.base.layer import ReceptiveField, compose
 from convae.model.layers.base.network import Network, count_parameters
 from convae.model.vae import VAE
 
@@ -71,11 +71,11 @@ def summarize(model: VAE) -> list[LayerSummary]:
 
 def _summarize_network(network: Network, part: str) -> Iterator[LayerSummary]:
     shape = network.shape_in
-    reaches: list[Reach | None] = []
+    fields: list[ReceptiveField | None] = []
     for layer, spec, after in zip(network, network.specs, network.shapes, strict=True):
-        reaches.append(layer.reach())
-        reach = joined(reaches)
-        field = reach.kernel if reach else (1.0,) * (len(network.shape_in) - 1)
+        fields.append(layer.receptive_field())
+        composed = compose(fields)
+        field = composed.kernel if composed else (1.0,) * (len(network.shape_in) - 1)
         parameters = count_parameters(layer)
         yield LayerSummary(
             part=part,

@@ -139,8 +139,8 @@ class VAE(nn.Module):
         layers = [module for module in self.modules() if isinstance(module, Layer)]
         if not all(layer.any_size for layer in layers):
             return None
-        reach = self.encoder.reach()
-        return tuple(math.ceil(step) for step in reach.stride) if reach else (1,) * (len(self.input_shape) - 1)
+        field = self.encoder.receptive_field()
+        return tuple(math.ceil(step) for step in field.stride) if field else (1,) * (len(self.input_shape) - 1)
 
     @property
     def other_sizes(self) -> str | None:

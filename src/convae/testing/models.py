@@ -154,9 +154,9 @@ def _check_shapes(name: str, kind: type[Layer], shape: Shape, *, must_fit: bool)
     require(alone.isfinite().all(), f"{where}: gives values that are not finite")
     close = torch.allclose(alone, together, rtol=1e-4, atol=1e-5)
     require(close, f"{where}: in evaluation mode, what it makes of an image depends on the others of the batch")
-    reach = network.reach()
-    fits = reach is None or len(reach.kernel) == len(shape) - 1
-    require(fits, f"{where}: what it sees of its input (reach) is not stated for each spatial axis")
+    field = network.receptive_field()
+    fits = field is None or len(field.kernel) == len(shape) - 1
+    require(fits, f"{where}: its receptive_field is not stated for each spatial axis")
 
 
 def _check_gradients(model: VAE, where: str) -> None:

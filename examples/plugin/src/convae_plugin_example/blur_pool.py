@@ -3,7 +3,7 @@ from torch.nn import functional as F
 
 from convae.core.arguments import Positive
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Reach, needs_axes
+from convae.model.layers.base import Layer, ReceptiveField, needs_axes
 
 POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
@@ -16,8 +16,8 @@ class BlurPool(Layer):
         self.axes = needs_axes(shape, 1, 2, 3)
         self.stride = stride
 
-    def reach(self) -> Reach:
-        return Reach((3,) * self.axes, (self.stride,) * self.axes)
+    def receptive_field(self) -> ReceptiveField:
+        return ReceptiveField((3,) * self.axes, (self.stride,) * self.axes)
 
     def forward(self, x: Tensor) -> Tensor:
         pool = POOLS[self.axes]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from convae.core.arguments import PerAxis
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Reach, needs_axes, per_axis, window_fits
+from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis, window_fits
 
 
 class Pool(Layer):
@@ -35,6 +35,6 @@ class Pool(Layer):
         """(batch, channel, *sizes) to (batch, channel, *smaller sizes)."""
         return self.over[self.axes](x, self.kernel, self.stride)
 
-    def reach(self) -> Reach:
+    def receptive_field(self) -> ReceptiveField:
         """Its window and its stride."""
-        return Reach(tuple(map(float, self.kernel)), tuple(map(float, self.stride)))
+        return ReceptiveField(tuple(map(float, self.kernel)), tuple(map(float, self.stride)))

@@ -12,7 +12,7 @@ from convae.core.arguments import Named, Positive
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Network, Reach, everything, needs_axes
+from convae.model.layers.base import Layer, Network, ReceptiveField, full_receptive_field, needs_axes
 
 
 class Attention(Layer):
@@ -55,6 +55,6 @@ class Attention(Layer):
         answer: Tensor = self.branch(heard.transpose(-1, -2).reshape(x.shape))
         return x + answer
 
-    def reach(self) -> Reach:
+    def receptive_field(self) -> ReceptiveField:
         """Every position sees the whole input."""
-        return everything(self.shape_in)
+        return full_receptive_field(self.shape_in)

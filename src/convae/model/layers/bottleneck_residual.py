@@ -8,7 +8,7 @@ from torch import Tensor
 
 from convae.core.arguments import Named, PerAxis, Positive
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Reach
+from convae.model.layers.base import Layer, ReceptiveField
 from convae.model.layers.residual import Residual
 
 
@@ -58,6 +58,6 @@ class BottleneckResidual(Layer):
         """The block's."""
         return self.block.shape_out()
 
-    def reach(self) -> Reach | None:
+    def receptive_field(self) -> ReceptiveField | None:
         """What its middle convolution sees."""
-        return self.block.reach()
+        return self.block.receptive_field()

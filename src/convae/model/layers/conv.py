@@ -13,7 +13,7 @@ from convae.core.arguments import NonNegative, PerAxis, Positive
 from convae.core.errors import ShapeError
 from convae.core.types import Shape
 from convae.model.layers._convolution import Geometry, convolve
-from convae.model.layers.base import Layer, Reach, needs_axes, per_axis, window_fits
+from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis, window_fits
 
 Padding = Literal["same"] | NonNegative | tuple[NonNegative, ...]
 
@@ -86,9 +86,9 @@ class Conv(Layer):
         )
         return math.prod(inside, start=float(self.weight.shape[1]))
 
-    def reach(self) -> Reach:
+    def receptive_field(self) -> ReceptiveField:
         """Its kernel, spread by the dilation, and its stride."""
-        return Reach(tuple(map(float, self._span())), tuple(map(float, self.stride)))
+        return ReceptiveField(tuple(map(float, self._span())), tuple(map(float, self.stride)))
 
     def _fewest(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The fewest zeros at the low and the high end of each axis that give ceil(n / stride) positions."""

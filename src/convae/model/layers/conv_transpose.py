@@ -12,7 +12,7 @@ from convae.core.arguments import NonNegative, PerAxis, Positive
 from convae.core.errors import ShapeError
 from convae.core.types import Shape
 from convae.model.layers._convolution import Geometry, convolve
-from convae.model.layers.base import Layer, Reach, needs_axes, per_axis
+from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis
 from convae.model.layers.conv import Padding, ends, meetings
 
 
@@ -94,9 +94,9 @@ class ConvTranspose(Layer):
         )
         return math.prod(meet, start=float(self.shape_in[0]))
 
-    def reach(self) -> Reach:
+    def receptive_field(self) -> ReceptiveField:
         """ceil(kernel / stride) inputs, and 1 / stride of an input from one output to the next."""
-        return Reach(
+        return ReceptiveField(
             tuple(float(-(-k // s)) for k, s in zip(self.kernel, self.stride, strict=True)),
             tuple(1 / s for s in self.stride),
         )

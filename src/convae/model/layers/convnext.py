@@ -8,7 +8,7 @@ from torch import Tensor
 
 from convae.core.arguments import PerAxis, Positive
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Reach
+from convae.model.layers.base import Layer, ReceptiveField
 from convae.model.layers.residual import Residual
 
 
@@ -43,6 +43,6 @@ class ConvNeXt(Layer):
         y: Tensor = self.block(x)
         return y
 
-    def reach(self) -> Reach | None:
+    def receptive_field(self) -> ReceptiveField | None:
         """What its depthwise convolution sees."""
-        return self.block.reach()
+        return self.block.receptive_field()

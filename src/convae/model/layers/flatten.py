@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from convae.model.layers.base import Layer, Reach, everything
+from convae.model.layers.base import Layer, ReceptiveField, full_receptive_field
 
 
 class Flatten(Layer):
@@ -18,6 +18,6 @@ class Flatten(Layer):
         """(batch, channel, *sizes) to (batch, features)."""
         return x.flatten(1)
 
-    def reach(self) -> Reach:
+    def receptive_field(self) -> ReceptiveField:
         """The whole input, since what follows sees the vector."""
-        return everything(self.shape_in)
+        return full_receptive_field(self.shape_in)

@@ -10,7 +10,7 @@ from torch import Tensor
 from convae.core.arguments import PerAxis
 from convae.core.errors import ShapeError
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Reach, needs_axes, per_axis
+from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis
 
 
 class PixelShuffle(Layer):
@@ -41,6 +41,6 @@ class PixelShuffle(Layer):
         sizes_out = (size * scale for size, scale in zip(sizes, self.scale, strict=True))
         return split.permute(0, 1, *order).reshape(x.shape[0], -1, *sizes_out)
 
-    def reach(self) -> Reach:
+    def receptive_field(self) -> ReceptiveField:
         """One position, and 1 / scale from one output to the next."""
-        return Reach((1.0,) * self.axes, tuple(1 / factor for factor in self.scale))
+        return ReceptiveField((1.0,) * self.axes, tuple(1 / factor for factor in self.scale))

@@ -10,7 +10,7 @@ from convae.core.arguments import PerAxis
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Reach, needs_axes, per_axis
+from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis
 
 
 class PixelUnshuffle(Layer):
@@ -41,6 +41,6 @@ class PixelUnshuffle(Layer):
         scales, sizes = [3 + 2 * n for n in range(self.axes)], [2 + 2 * n for n in range(self.axes)]
         return split.permute(0, 1, *scales, *sizes).reshape(x.shape[0], -1, *less)
 
-    def reach(self) -> Reach:
+    def receptive_field(self) -> ReceptiveField:
         """The positions that it puts together."""
-        return Reach(tuple(map(float, self.scale)), tuple(map(float, self.scale)))
+        return ReceptiveField(tuple(map(float, self.scale)), tuple(map(float, self.scale)))

@@ -11,7 +11,7 @@ from convae.core.description import LayerList
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Network, Reach
+from convae.model.layers.base import Layer, Network, ReceptiveField
 from convae.model.layers.conv import Conv
 
 
@@ -51,6 +51,6 @@ class Residual(Layer):
         """The branch's."""
         return self.branch.shape_out
 
-    def reach(self) -> Reach | None:
+    def receptive_field(self) -> ReceptiveField | None:
         """What the branch sees, which is never less than what the skip sees."""
-        return self.branch.reach()
+        return self.branch.receptive_field()

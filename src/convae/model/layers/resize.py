@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from convae.core.arguments import PerAxis
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Reach, needs_axes, per_axis
+from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis
 from convae.model.layers.upsample import LINEAR
 
 
@@ -37,8 +37,8 @@ class Resize(Layer):
         """(batch, channel, *sizes) to (batch, channel, *to)."""
         return F.interpolate(x, size=self.sizes, mode=self.mode)
 
-    def reach(self) -> Reach:
+    def receptive_field(self) -> ReceptiveField:
         """One position, two where it interpolates, and old / new size from one output to the next."""
         seen = 1.0 if self.mode == "nearest" else 2.0
         steps = tuple(old / new for old, new in zip(self.shape_in[1:], self.sizes, strict=True))
-        return Reach((seen,) * len(steps), steps)
+        return ReceptiveField((seen,) * len(steps), steps)

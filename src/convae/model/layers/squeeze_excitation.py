@@ -6,7 +6,7 @@ from torch import Tensor
 
 from convae.core.arguments import Positive
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Network, Reach, everything, needs_axes
+from convae.model.layers.base import Layer, Network, ReceptiveField, full_receptive_field, needs_axes
 
 
 class SqueezeExcitation(Layer):
@@ -31,6 +31,6 @@ class SqueezeExcitation(Layer):
         gate: Tensor = self.gate(x.flatten(2).mean(2))
         return x * gate.view(*gate.shape, *(1,) * (x.ndim - 2))
 
-    def reach(self) -> Reach:
+    def receptive_field(self) -> ReceptiveField:
         """Every output sees the whole input, through the means."""
-        return everything(self.shape_in)
+        return full_receptive_field(self.shape_in)

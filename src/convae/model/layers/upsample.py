@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from convae.core.arguments import PerAxis
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Reach, needs_axes, per_axis
+from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 """The library's names of linear interpolation over 1, 2 and 3 axes."""
@@ -37,7 +37,7 @@ class Upsample(Layer):
         sizes = [size * scale for size, scale in zip(x.shape[2:], self.scale, strict=True)]
         return F.interpolate(x, size=sizes, mode=self.mode)
 
-    def reach(self) -> Reach:
+    def receptive_field(self) -> ReceptiveField:
         """One position, two where it interpolates, and 1 / scale from one output to the next."""
         seen = 1.0 if self.mode == "nearest" else 2.0
-        return Reach((seen,) * len(self.scale), tuple(1 / factor for factor in self.scale))
+        return ReceptiveField((seen,) * len(self.scale), tuple(1 / factor for factor in self.scale))

@@ -16,8 +16,8 @@ from convae.core.names import flow_repr, shape_text
 from convae.core.types import Shape
 
 
-class Reach(NamedTuple):
-    """What one output position sees of the input, along each spatial axis, for the receptive field.
+class ReceptiveField(NamedTuple):
+    """What one output position sees of the input, along each spatial axis.
 
     `kernel` is how many neighbouring input positions it sees, infinite when it sees all of them; `stride` is how
     many input positions lie between two outputs, below 1 where the layer upsamples.
@@ -56,7 +56,7 @@ class Layer(nn.Module):
         """What it makes of `shape_in`, if that is plain without running it; the contract tests hold it to that."""
         return self.shape_in if self.keeps_shape else None
 
-    def reach(self) -> Reach | None:
+    def receptive_field(self) -> ReceptiveField | None:
         """What one output position sees of the layer's input; None when it sees just its own position."""
         return None
 
@@ -89,33 +89,33 @@ class Activation(Layer):
         return float(self(values).double().square().mean().rsqrt())
 
 
-def joined(reaches: Iterable[Reach | None]) -> Reach | None:
-    """What several layers in a row see together; None stands for a layer that sees just its own position."""
-    total: Reach | None = None
-    for reach in reaches:
-        if reach is None:
+def compose(fields: Iterable[ReceptiveField | None]) -> ReceptiveField | None:
+    """The receptive field of layers in sequence; None stands for a layer that sees just its own position."""
+    total: ReceptiveField | None = None
+    for field in fields:
+        if field is None:
             continue
-        if total is None or len(total.kernel) != len(reach.kernel):
+        if total is None or len(total.kernel) != len(field.kernel):
             # After a flatten there are no axes left; what was seen before it stays.
-            total = reach if total is None else total
+            total = field if total is None else total
             continue
-        kernel = (k + (new - 1) * jump for k, new, jump in zip(total.kernel, reach.kernel, total.stride, strict=True))
-        stride = (jump * new for jump, new in zip(total.stride, reach.stride, strict=True))
-        total = Reach(tuple(kernel), tuple(stride))
+        kernel = (k + (new - 1) * jump for k, new, jump in zip(total.kernel, field.kernel, total.stride, strict=True))
+        stride = (jump * new for jump, new in zip(total.stride, field.stride, strict=True))
+        total = ReceptiveField(tuple(kernel), tuple(stride))
     return total
 
 
-def in_a_row(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """What layers make of `x`, each of what the one before it gave."""
+def run_layers(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """`x` through layers in sequence."""
     for layer in layers:
         x = layer(x)
     return x
 
 
-def everything(shape: Shape) -> Reach:
-    """The reach of a layer of which each output sees the whole input."""
+def full_receptive_field(shape: Shape) -> ReceptiveField:
+    """That of a layer of which each output sees the whole input."""
     axes = len(shape) - 1
-    return Reach((math.inf,) * axes, (1.0,) * axes)
+    return ReceptiveField((math.inf,) * axes, (1.0,) * axes)
 
 
 def per_axis(value: int | tuple[int, ...], shape: Shape, what: str) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Shape
 from convae.model.layers import LAYERS
-from convae.model.layers.base.layer import Layer, Reach, in_a_row, joined
+from convae.model.layers.base.layer import Layer, ReceptiveField, compose, run_layers
 from convae.model.layers.base.slices import in_slices, sees_everything
 
 
@@ -68,13 +68,13 @@ class Network(nn.Sequential):
         if self.rows is not None and not (self.training or torch.is_grad_enabled()):
             return in_slices(layers, input, self.rows)
         if not (self.checkpointing and self.training and torch.is_grad_enabled()):
-            return in_a_row(layers, input)
+            return run_layers(layers, input)
         # As many groups as layers in a group: what lies between groups, and inside one, is then the least.
         length = max(1, math.ceil(math.sqrt(len(layers))))
         for start in range(0, len(layers), length):
             group = layers[start : start + length]
             contexts = functools.partial(_contexts, group)
-            input = checkpoint(in_a_row, group, input, use_reentrant=False, context_fn=contexts)
+            input = checkpoint(run_layers, group, input, use_reentrant=False, context_fn=contexts)
         return input
 
     @property
@@ -86,9 +86,9 @@ class Network(nn.Sequential):
         """The list in its one stored form: registry names, arguments that are not defaults."""
         return canonical_list(self.specs)
 
-    def reach(self) -> Reach | None:
+    def receptive_field(self) -> ReceptiveField | None:
         """What one output position sees of the network's input."""
-        return joined(layer.reach() for layer in self)
+        return compose(layer.receptive_field() for layer in self)
 
     def sees_everything(self) -> str | None:
         """The first layer of which an output may depend on the whole image, as the user wrote it; None without one."""

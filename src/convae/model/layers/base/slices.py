@@ -19,15 +19,15 @@ from operator import mul
 import torch
 from torch import Tensor
 
-from convae.model.layers.base.layer import Layer, in_a_row, joined
+from convae.model.layers.base.layer import Layer, compose, run_layers
 
 
 def sees_everything(layer: Layer) -> bool:
     """Whether an output of a layer may depend on the whole image, so that slices of it give something else."""
     inner = (module for module in layer.modules() if isinstance(module, Layer))
-    reach = layer.reach()
+    field = layer.receptive_field()
     return any(each.over_positions or not each.any_size for each in inner) or (
-        reach is not None and math.inf in reach.kernel
+        field is not None and math.inf in field.kernel
     )
 
 
@@ -42,19 +42,19 @@ def in_slices(layers: Sequence[Layer], x: Tensor, rows: int) -> Tensor:
     Returns:
         (batch, channels, *other sizes), equal to what the layers make of the whole of `x`, up to rounding.
     """
-    reach = joined(layer.reach() for layer in layers)
-    if reach is None:
-        return in_a_row(layers, x)
+    field = compose(layer.receptive_field() for layer in layers)
+    if field is None:
+        return run_layers(layers, x)
     # A slice begins where a row of every layer's output does.
-    strides = [_exact(seen.stride[0]) for layer in layers if (seen := layer.reach()) is not None]
+    strides = [_exact(seen.stride[0]) for layer in layers if (seen := layer.receptive_field()) is not None]
     totals = list(accumulate(strides, mul))
     step = math.lcm(*(total.numerator for total in totals))
-    halo = step * math.ceil(reach.kernel[0] / step)
+    halo = step * math.ceil(field.kernel[0] / step)
     borders = [*range(0, x.shape[2], step * math.ceil(rows / step)), x.shape[2]]
     parts = []
     for start, end in pairwise(borders):
         first = max(0, start - halo)
-        part = in_a_row(layers, x[:, :, first : end + halo])
+        part = run_layers(layers, x[:, :, first : end + halo])
         last = None if end == x.shape[2] else int((end - first) / totals[-1])
         parts.append(part[:, :, int((start - first) / totals[-1]) : last].clone())
     return torch.cat(parts, 2)
