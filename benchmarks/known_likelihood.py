@@ -69,7 +69,7 @@ def main() -> None:
     found = []
     for power in POWERS:
         report = evaluate(model, split, metrics=["nll"], options={"nll": {"samples": 2**power}})
-        value = report.figures["nll"].value
+        value = report.metrics["nll"].value
         assert isinstance(value, float)
         found.append(value)
         print(f"K = {2**power:5}: {value:.4f} nats, {value - wanted:+.4f}")

@@ -81,7 +81,7 @@ def elbo(given: dict[str, Any], data: dict[str, Any], steps: int, seed: int, rat
     with tempfile.TemporaryDirectory() as folder:
         run = convae.train(recipe, out=Path(folder) / "run")
         report = evaluate(run.model, open_split(DataConfig(**data), "test"), metrics=["elbo"])
-    value = report.figures["elbo"].value
+    value = report.metrics["elbo"].value
     assert isinstance(value, float)
     return value
 

@@ -174,7 +174,7 @@ class Damage:
 
     def _load(self) -> tuple[Any, dict[str, torch.Tensor]]:
         model = convae.load(self.model)
-        return (model.spec, model.metadata), model.state_dict()
+        return (model.spec, model.provenance), model.state_dict()
 
     def _restore(self) -> tuple[Any, dict[str, torch.Tensor]]:
         checkpoint = read_checkpoint(self.checkpoint)

@@ -15,6 +15,7 @@ from convae.core.version import VERSION
 __version__ = VERSION
 
 _HOMES = {
+    "Session": "convae.latents.session",
     "VAE": "convae.model.vae",
     "build": "convae.describe",
     "load": "convae.model.artifact",
@@ -22,11 +23,12 @@ _HOMES = {
     "train": "convae.training",
     "ConvaeError": "convae.core.errors",
 }
-__all__ = ["VAE", "ConvaeError", "build", "load", "save", "train"]
+__all__ = ["VAE", "ConvaeError", "Session", "build", "load", "save", "train"]
 
 if TYPE_CHECKING:
     from convae.core.errors import ConvaeError
     from convae.describe import build
+    from convae.latents.session import Session
     from convae.model.artifact import load, save
     from convae.model.vae import VAE
     from convae.training import train

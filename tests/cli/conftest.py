@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import convae
+from convae.model.provenance import Provenance
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +37,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ],
         }
     )
-    model.metadata = {"data": {"source": "digits"}}
+    model.provenance = Provenance(data={"source": "digits"})
     return convae.save(model, tmp_path_factory.mktemp("models") / "tiny")
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 import convae
 from convae.data import DataConfig, load_and_preprocess, open_split, to_tensor
+from convae.model.provenance import Provenance
 
 NAMES = list("0123456789")
 
@@ -29,7 +30,7 @@ def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "condition": {"classes": 10},
         }
     )
-    model.metadata = {"data": {"source": "digits"}, "classes": NAMES}
+    model.provenance = Provenance(data={"source": "digits"}, classes=NAMES)
     return convae.save(model, tmp_path_factory.mktemp("models") / "tiny")
 
 
@@ -47,14 +48,14 @@ def below_the_title(path: Path) -> np.ndarray:
         ["interpolate", "0", "FILE", "--label", "1"],
         ["traverse", "--label", "1"],
         ["traverse", "--image", "0"],
-        ["translate", "0", "1", "--having", "DOGS", "--without", "CATS"],
+        ["translate", "0", "1", "--positive", "DOGS", "--negative", "CATS"],
         ["manifold", "--steps", "3", "--label", "2"],
         ["clusters", "--count", "3"],
         ["clusters", "--count", "3", "--label", "4"],
         ["neighbours", "0", "FILE", "--label", "1"],
         ["scatter"],
         ["anomalies"],
-        ["ood", "--against", "FLAT", "--label", "1"],
+        ["ood", "--ood-data", "FLAT", "--label", "1"],
         ["sample", "--label", "1", "--count", "2"],
     ],
     ids=" ".join,
@@ -116,15 +117,15 @@ def test_a_way_is_drawn_as_the_class_that_it_begins_with(conditional: Path, tmp_
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["traverse"], "model 'tiny' is conditional: --label says as which class its latents are drawn"),
-        (["manifold"], "model 'tiny' is conditional: --label says as which class"),
-        (["interpolate", "0", "FILE"], "model 'tiny' is conditional: --label says what class"),
+        (["traverse"], "--label"),
+        (["manifold"], "--label"),
+        (["interpolate", "0", "FILE"], "0.png (--label)"),
         (["neighbours", "0", "--label", "cat"], "unknown class 'cat'"),
         (["decode", "LATENTS", "--label", "10"], "unknown class '10'"),
-        (["translate", "0", "--label", "3"], "model 'tiny' is conditional: its latents leave the class"),
-        (["reconstruct", "--data", "FLAT"], "--label says what class they are of"),
-        (["clusters", "--data", "FLAT"], "--label says what class they are of"),
-        (["neighbours", "0", "--data", "FLAT"], "--label says what class they are of"),
+        (["translate", "0", "--label", "3"], "convae reconstruct --label"),
+        (["reconstruct", "--data", "FLAT"], "--label"),
+        (["clusters", "--data", "FLAT"], "--label"),
+        (["neighbours", "0", "--data", "FLAT"], "--label"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -14,11 +14,11 @@ from command import run
 from PIL import Image
 
 import convae
-from convae.cli._classes import class_number
 from convae.core.errors import ConfigError
 from convae.data import DataConfig, match_classes, open_split
 from convae.evaluation import evaluate
-from convae.latents import read_latents
+from convae.latents import class_number, read_latents
+from convae.model.provenance import Provenance
 
 
 def network(**more: Any) -> convae.VAE:
@@ -59,7 +59,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> dict[str, 
         "conditional": network(condition={"classes": 3}),
     }
     for name, model in made.items():
-        model.metadata = {"data": {"source": str(shapes)}, "classes": ["one", "seven", "zero"]}
+        model.provenance = Provenance(data={"source": str(shapes)}, classes=["one", "seven", "zero"])
         convae.save(model, folder / name)
     return {name: folder / name for name in made}
 
@@ -195,7 +195,7 @@ def test_an_array_is_read_as_the_training_arrays_were(tmp_path: Path, capsys: py
         np.save(tmp_path / f"{name}.npy", array)
     model = network()
     source = {"path": str(tmp_path / "train.npy"), "channels": "first", "range": [-500, 1500]}
-    model.metadata = {"data": {"source": {"arrays": source}}}
+    model.provenance = Provenance(data={"source": {"arrays": source}})
     place = convae.save(model, tmp_path / "model")
     trained = json.dumps({"arrays": source})
     run("encode", place, "--data", trained, "--out", tmp_path / "own")
@@ -216,7 +216,9 @@ def test_the_label_column_of_training_holds_for_other_tables(tmp_path: Path) -> 
         lines = [f"{row}.png,{'ab'[row % 2]},{'xyz'[row % 3]}" for row in rows]
         (tmp_path / f"{name}.csv").write_text("path,hand,kind\n" + "\n".join(lines) + "\n")
     model = network()
-    model.metadata = {"data": {"source": str(tmp_path / "train.csv"), "label": "kind"}, "classes": ["x", "y", "z"]}
+    model.provenance = Provenance(
+        data={"source": str(tmp_path / "train.csv"), "label": "kind"}, classes=["x", "y", "z"]
+    )
     place = convae.save(model, tmp_path / "model")
     rows = table_of(place, tmp_path / "out", "--data", tmp_path / "more.csv")
     assert [row["class"] for row in rows] == ["z", "x", "y", "z"]
@@ -253,9 +255,9 @@ def test_a_library_call_refuses_classes_that_are_numbered_otherwise(models: dict
     split = open_split(DataConfig(source=str(part)), "all")
     with pytest.raises(ConfigError, match="match_classes"):
         evaluate(model, split, metrics=["accuracy"])
-    matched, unknown = match_classes(split, model.metadata["classes"])
+    matched, unknown = match_classes(split, model.provenance.classes)
     assert unknown == {}
-    assert evaluate(model, matched, metrics=["accuracy"]).figures["accuracy"].value is not None
+    assert evaluate(model, matched, metrics=["accuracy"]).metrics["accuracy"].value is not None
     assert split.content_hash != matched.content_hash
 
 
@@ -283,7 +285,7 @@ def test_image_files_are_read_with_the_range_of_the_training_images(tmp_path: Pa
         Image.fromarray(image).save(tmp_path / "deep" / f"{number}.png")
     model = network()
     source = {"path": str(tmp_path / "deep"), "range": [0, 1023]}
-    model.metadata = {"data": {"source": {"folder": source}}}
+    model.provenance = Provenance(data={"source": {"folder": source}})
     place = convae.save(model, tmp_path / "model")
     shutil.copytree(tmp_path / "deep", tmp_path / "other")
     for name, more in {

@@ -52,7 +52,7 @@ def test_nothing_is_overwritten_without_force(
     file.write_text("mine")
     run("evaluate", artifact, "--metrics", "mse", "--json", file, code=2)
     assert file.read_text() == "mine"
-    assert "is there already" in capsys.readouterr().err
+    assert "--force" in capsys.readouterr().err
     run("evaluate", artifact, "--metrics", "mse", "--json", file, "--force")
     assert "mse" in json.loads(file.read_text())
 
@@ -68,7 +68,7 @@ def test_nothing_is_overwritten_without_force(
         (["MODEL", "--split", "tset"], "invalid value for '--split'"),
         (["MODEL", "--data", "minst"], "did you mean 'mnist'"),
         (["MODEL", "--device", "tpu"], "device 'tpu' is not available here"),
-        (["MODEL", "--metrics", "fd"], "give an encoder"),
+        (["MODEL", "--metrics", "fd"], "--encoder"),
         (
             ["MODEL", "--batch-size", "0"],
             "invalid value for '--batch-size': Input should be greater than or equal to 1",
@@ -88,15 +88,15 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
 def test_foreign_images_are_told_apart(
     artifact: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run("ood", artifact, "--against", photos, "--split", "all", "--out", tmp_path, "--score", "reconstruction")
+    run("ood", artifact, "--ood-data", photos, "--split", "all", "--out", tmp_path, "--score", "reconstruction")
     assert "AUROC" in capsys.readouterr().out
     found = json.loads((tmp_path / "ood.json").read_text())
     assert 0 <= found["auroc"]["interval"][0] <= found["auroc"]["value"] <= found["auroc"]["interval"][1] <= 1
     assert found["protocol"]["data"]["count"] == 1797
-    assert found["protocol"]["against"]["count"] == 6
+    assert found["protocol"]["ood_data"]["count"] == 6
     assert (tmp_path / "ood.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "ood.svg").read_bytes().startswith(b"<?xml")
-    run("ood", artifact, "--against", photos, "--split", "all", "--out", tmp_path, code=2)
+    run("ood", artifact, "--ood-data", photos, "--split", "all", "--out", tmp_path, code=2)
 
 
 def test_a_run_finds_its_data_where_it_was_and_an_artifact_does_not_tell(

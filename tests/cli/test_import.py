@@ -24,11 +24,11 @@ def test_published_weights_become_an_artifact(weights: Path, capsys: pytest.Capt
     assert str(out) in told.out
     assert "8 tensors of unused shortcut layers were left out" in told.err
     model = convae.load(out)
-    assert model.metadata["imported"]["file"] == "vae.pth"
+    assert model.provenance.imported.file == "vae.pth"
     assert model.name == "vae"
     assert model.latent_shape == (2,)
     run("import", weights, "--as", "torch-vae", "--out", out, code=2)
-    assert "is there already" in capsys.readouterr().err
+    assert "--force" in capsys.readouterr().err
     run("import", weights, "--as", "torch_vae", "--out", out, "--force")
 
 

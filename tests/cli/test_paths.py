@@ -62,7 +62,7 @@ def test_a_run_stores_absolute_paths(elsewhere: Path) -> None:
         ["train", "--resume=~/run"],
         ["train", "~/../recipes/r.yaml", "--dry-run", "--out=~/planned"],
         ["data", "~/../sets/photos", "--out=~/sheets"],
-        ["fit", "~/../recipes/r.yaml", "training.batch_size=1", "--memory", "1GB"],
+        ["find-batch-size", "~/../recipes/r.yaml", "training.batch_size=1", "--memory", "1GB"],
     ],
     ids=lambda arguments: " ".join(arguments[:2]),
 )

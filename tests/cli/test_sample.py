@@ -12,6 +12,7 @@ from command import run
 import convae
 from convae.core.file_sets import LIST
 from convae.data import DataConfig, open_split
+from convae.model.provenance import Provenance
 
 TINY: dict[str, Any] = {
     "input": [1, 8, 8],
@@ -23,7 +24,7 @@ TINY: dict[str, Any] = {
 
 def saved(folder: Path, **more: Any) -> Path:
     model = convae.build({"name": "tiny", **TINY, **more})
-    model.metadata = {"classes": ["cat", "dog", "a/b"]}
+    model.provenance = Provenance(classes=["cat", "dog", "a/b"])
     return convae.save(model, folder / "model")
 
 
@@ -78,8 +79,8 @@ def test_a_model_without_classes_draws_from_the_latents_of_labelled_images(artif
         ({"classifier": [{"linear": {"features": 3}}]}, ["--label", "cat", "--labelled"], "give one of them"),
         ({"classifier": [{"linear": {"features": 3}}]}, ["--label", "cat", "--confidence", "1"], "class 0 (cat)"),
         ({"condition": {"classes": 3}}, ["--label", "cat", "--confidence", "0.5"], "leave out --confidence"),
-        ({}, ["--confidence", "0.5"], "knows no classes"),
-        ({}, ["--label", "cat"], "give --data"),
+        ({}, ["--confidence", "0.5"], "--confidence and --data need --label"),
+        ({}, ["--label", "cat"], "--data"),
     ],
 )
 def test_what_cannot_be_drawn_is_told_in_one_sentence(

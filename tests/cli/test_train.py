@@ -36,7 +36,7 @@ def caught(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def call(*arguments: str, **options: Any) -> Recipe:
         with pytest.raises(CaughtError) as found:
-            train(list(arguments), **options)
+            train(arguments=list(arguments), **options)
         recipe: Recipe = found.value.args[0]
         return recipe
 
@@ -91,7 +91,7 @@ def test_beta_is_refused_where_it_would_not_be_the_weight(changed: Any, word: st
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**RECIPE, **changed}))
     with pytest.raises(ConfigError, match=word):
-        train([str(path)], beta=4.0)
+        train(arguments=[str(path)], beta=4.0)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,11 @@ def test_all_faults_are_told_before_any_data_are_read(monkeypatch: pytest.Monkey
     for call in (
         lambda: run_module.train(written, out=tmp_path / "run"),
         lambda: train(
-            ["model.preset=torch-vae", "model.bottleneck=fsq", "objective={adversarial: 1, kl: {weight: lienar}}"],
+            arguments=[
+                "model.preset=torch-vae",
+                "model.bottleneck=fsq",
+                "objective={adversarial: 1, kl: {weight: lienar}}",
+            ],
             data="mnist",
             dry_run=True,
         ),
@@ -140,7 +144,7 @@ def test_all_faults_are_told_before_any_data_are_read(monkeypatch: pytest.Monkey
 def test_a_bottleneck_without_its_terms_is_told_before_any_data_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convae.training.vae.experiment._with_data", None)
     with pytest.raises(ConfigError, match="commitment"):
-        train(["fashion-vq", "objective={reconstruction: 1}"], dry_run=True)
+        train(arguments=["fashion-vq", "objective={reconstruction: 1}"], dry_run=True)
 
 
 def test_pictures_in_colour_get_a_gaussian_likelihood_and_few_images_enough_steps(
@@ -171,7 +175,7 @@ def test_pictures_in_colour_get_a_gaussian_likelihood_and_few_images_enough_step
 @pytest.mark.parametrize("words", [("a.yaml", "b.yaml"), ("training.epochs", "=3"), ("demo", "training.epochs", "3")])
 def test_words_that_belong_together_are_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match=r"key\.path=value"):
-        train([*words])
+        train(arguments=[*words])
 
 
 def test_a_folder_in_the_place_of_a_recipe_says_what_it_is_for(
@@ -214,4 +218,4 @@ def test_an_unknown_option_is_told_the_right_one(
 )
 def test_a_data_set_or_a_preset_in_the_place_of_a_recipe_is_told_its_option(word: str, meant: str) -> None:
     with pytest.raises(ConfigError, match=meant):
-        train([word])
+        train(arguments=[word])

@@ -36,7 +36,7 @@ def test_the_page_holds_every_figure_the_protocol_and_its_own_pictures(model: VA
     report = evaluate(model, digits, metrics=["elbo", "kl-per-unit", "psnr"])
     content = page(model, digits, report)
     read = Reader(content)
-    for name, figure in report.figures.items():
+    for name, figure in report.metrics.items():
         assert {name, figure.unit, *filter(None, figure.texts())} <= set(read.texts)
     assert any(digits.content_hash in text for text in read.texts)
     assert "a <b> & c on 202 digits images (test)" in read.texts

@@ -25,6 +25,7 @@ from convae.evaluation import EncoderFeatures, InceptionFeatures, evaluate
 from convae.evaluation import inception as module
 from convae.evaluation.inception import inception
 from convae.evaluation.perceptual import PerceptualDistance
+from convae.model.provenance import Provenance
 from convae.model.vae import VAE
 
 HEADS = Path(original.__file__).parent / "lpips_models"
@@ -152,11 +153,11 @@ def test_only_the_published_weights_make_it_fid(
             return self.inner(images)
 
     unknown = evaluate(model, digits, metrics=["fd", "kd"], features=Few(InceptionFeatures(inception_file)))
-    assert set(unknown.figures) == {"fd-random", "kd-random"}
+    assert set(unknown.metrics) == {"fd-random", "kd-random"}
     monkeypatch.setattr(module, "PUBLISHED", unknown.protocol["features"]["sha256"])
     known = evaluate(model, digits, metrics=["fd", "kd", "recall"], features=Few(InceptionFeatures(inception_file)))
-    assert set(known.figures) == {"fid", "kid", "recall-inception"}
-    assert known.figures["fid"] == unknown.figures["fd-random"]
+    assert set(known.metrics) == {"fid", "kid", "recall-inception"}
+    assert known.metrics["fid"] == unknown.metrics["fd-random"]
 
 
 def test_files_that_are_not_inception_and_images_without_colours_are_refused(
@@ -250,7 +251,7 @@ def test_evaluation_measures_lpips_and_says_whose_weights_they_are(
     name, path = backbone
     given = {"backbone": str(path), "heads": str(HEADS / f"{name}.pth"), "size": 32}
     report = evaluate(model, digits, metrics=["lpips"], options={"lpips": given}, batch_size=202)
-    figure = report.figures["lpips-unverified"]
+    figure = report.metrics["lpips-unverified"]
     assert figure.interval is not None
     assert figure.interval[0] < figure.value < figure.interval[1]  # type: ignore[operator]
     facts = report.protocol["metrics"]["lpips-unverified"]
@@ -287,7 +288,7 @@ def test_the_command_takes_a_file_of_weights(
     tiny = {"input": [1, 8, 8], "encoder": ["flatten"], "bottleneck": {"gaussian": {"latent": 2}}}
     decoder = [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}]
     model = convae.build({**tiny, "decoder": decoder})
-    model.metadata = {"data": {"source": "digits"}}
+    model.provenance = Provenance(data={"source": "digits"})
     convae.save(model, tmp_path / "model")
     (tmp_path / "other.pth").write_bytes(b"no weights")
     run("evaluate", tmp_path / "model", "--encoder", tmp_path / "other.pth", "--metrics", "fd", code=2)

@@ -92,20 +92,20 @@ def test_figures_of_samples_are_named_after_the_network(model: VAE, digits: Spli
     assert written["protocol"]["features"]["sha256"] != fingerprint(model)
     assert written["fd-torch-vae"]["interval"] is None
     for name in names:
-        assert again.figures[name].value == pytest.approx(found.figures[name].value, rel=1e-3)
+        assert again.metrics[name].value == pytest.approx(found.metrics[name].value, rel=1e-3)
 
 
 def test_samples_that_are_all_alike_show_nothing_of_the_images(digits: Split) -> None:
     features, model = EncoderFeatures(Linear().model), Linear().model
-    before = evaluate(model, digits, metrics=["recall"], features=features).figures["recall-vae"].value
+    before = evaluate(model, digits, metrics=["recall"], features=features).metrics["recall-vae"].value
     with torch.no_grad():
         next(model.decoder.parameters()).zero_()
-    after = evaluate(model, digits, metrics=["recall"], features=features).figures["recall-vae"].value
+    after = evaluate(model, digits, metrics=["recall"], features=features).metrics["recall-vae"].value
     assert before > after == 0
 
 
 def test_without_a_network_samples_are_not_compared(model: VAE, digits: Split) -> None:
-    assert not [name for name in evaluate(model, digits, metrics=["all"]).figures if name.startswith(("fd", "kd"))]
+    assert not [name for name in evaluate(model, digits, metrics=["all"]).metrics if name.startswith(("fd", "kd"))]
     with pytest.raises(ConfigError, match="'fd' compares features"):
         evaluate(model, digits, metrics=["fd"])
     with pytest.raises(ShapeError):
@@ -136,10 +136,10 @@ def test_equal_sets_cannot_be_told_apart(digits: Split) -> None:
     assert torch.equal(found.known, found.foreign)
     written = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert written["protocol"]["score"] == "elbo"
-    assert written["protocol"]["against"]["content_hash"] == digits.content_hash
+    assert written["protocol"]["ood_data"]["content_hash"] == digits.content_hash
     torch.testing.assert_close(found.known, -evaluate(linear.model, digits, metrics=["elbo"]).rows["elbo"])
 
 
 def test_a_figure_that_is_no_score_is_refused(model: VAE, digits: Split) -> None:
-    with pytest.raises(ConfigError, match="'kl-per-unit' is no score"):
+    with pytest.raises(ConfigError, match="'kl-per-unit'"):
         separate(model, digits, digits, score="kl-per-unit")

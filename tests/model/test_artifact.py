@@ -22,12 +22,13 @@ import convae
 from convae.core.errors import ArtifactError, ConfigError, OutputError
 from convae.core.files import write_json
 from convae.model import artifact
+from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
 from convae.model.vae import VAE
 
 
 @pytest.fixture
 def folder(model: VAE, tmp_path: Path) -> Path:
-    model.metadata = {"training": {"data": "digits", "epochs": 3}}
+    model.provenance = Provenance(classes=("a", "b"), training=TrainingFacts(data=SplitFacts(source="digits"), step=3))
     return convae.save(model, tmp_path / "model")
 
 
@@ -49,7 +50,7 @@ def test_a_model_comes_back_with_its_weights_its_description_and_where_it_came_f
     again = convae.load(folder)
     assert not again.training
     assert again.spec == model.spec
-    assert again.metadata == model.metadata
+    assert again.provenance == model.provenance
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
     assert all(parameter.requires_grad for parameter in again.parameters())
@@ -125,7 +126,7 @@ def test_a_missing_an_extra_and_a_misshapen_tensor_are_refused(folder: Path) -> 
 
 def test_a_newer_format_says_so(folder: Path) -> None:
     rewrite(folder, {"format": artifact.FORMAT + 1})
-    with pytest.raises(ArtifactError, match="format 2 is newer than this version of convae reads"):
+    with pytest.raises(ArtifactError, match="format 3 is newer than this version of convae reads"):
         convae.load(folder)
 
 
@@ -135,7 +136,7 @@ def test_a_newer_format_says_so(folder: Path) -> None:
         {"model": {"preset": "no-such"}},
         {"model": 3},
         {"sha256": []},
-        {"metadata": None},
+        {"provenance": None},
         {"model": {"input": [1, 8, 8], "encoder": ["conv"], "bottleneck": "gaussian", "decoder": []}},
     ],
 )
@@ -160,9 +161,9 @@ def test_what_is_no_model_is_named(tmp_path: Path) -> None:
 
 
 def test_saving_again_replaces_the_whole_folder(model: VAE, folder: Path) -> None:
-    model.metadata = {"second": True}
+    model.provenance = Provenance(classes=("second",))
     convae.save(model, folder)
-    assert convae.load(folder).metadata == {"second": True}
+    assert convae.load(folder).provenance.classes == ("second",)
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
@@ -181,10 +182,10 @@ def test_saving_deletes_nothing_that_is_not_an_artifact(model: VAE, folder: Path
 
 def test_a_link_to_an_artifact_is_followed(model: VAE, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folder)
-    model.metadata = {"second": True}
+    model.provenance = Provenance(classes=("second",))
     convae.save(model, tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
-    assert convae.load(folder).metadata == {"second": True}
+    assert convae.load(folder).provenance.classes == ("second",)
 
 
 def test_the_home_directory_is_meant(model: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,11 +354,35 @@ def test_a_file_of_many_empty_tensors_is_refused_before_its_header_is_read(folde
 
 
 @pytest.mark.parametrize(
-    "metadata",
+    "facts",
     [{"data": []}, {"data": "mnist"}, {"training": 3}, {"classes": {"a": 1}}, {"classes": [1, 2]}, {"splits": [1]}],
     ids=str,
 )
-def test_metadata_of_another_kind_is_refused(folder: Path, metadata: dict[str, Any]) -> None:
-    rewrite(folder, {"metadata": metadata})
-    with pytest.raises(ArtifactError, match=rf"config\.json.*{next(iter(metadata))}"):
+def test_provenance_of_another_kind_is_refused(folder: Path, facts: dict[str, Any]) -> None:
+    rewrite(folder, {"provenance": facts})
+    with pytest.raises(ArtifactError, match=rf"config\.json.*{next(iter(facts))}"):
         convae.load(folder)
+
+
+def test_an_artifact_of_format_1_has_its_metadata_read_as_provenance(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    del config["provenance"], config["config_sha256"]
+    config |= {
+        "format": 1,
+        "metadata": {
+            "classes": ["cat", "dog"],
+            "data": {"source": "digits", "fit": "pad"},
+            "splits": {"test": {"count": 7, "content_hash": "ab"}},
+            "training": {"step": 3, "which": "last", "data": {"source": "digits", "fit": "pad"}},
+            "imported": {"file": "vae.pth", "as": "torch-vae", "notes": ["a"]},
+        },
+    }
+    write_json(folder / "config.json", artifact.with_checksum(config))
+    found = convae.load(folder).provenance
+    assert found.classes == ("cat", "dog")
+    assert found.data == {"source": "digits", "resize_mode": "pad"}
+    assert (found.splits["test"].count, found.splits["test"].content_hash) == (7, "ab")
+    assert found.training is not None
+    assert (found.training.step, found.training.data.resize_mode) == (3, "pad")
+    assert found.imported is not None
+    assert (found.imported.file, found.imported.importer) == ("vae.pth", "torch-vae")

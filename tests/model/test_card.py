@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import yaml
 
 from convae.model.card import model_card
+from convae.model.provenance import Provenance, TrainingFacts
 from convae.model.vae import VAE
 
-TRAINED = {
+TRAINED: dict[str, Any] = {
     "recipe": "faces-2",
     "data": {"source": "folder photos", "split": "train", "count": 12345, "skipped": 2, "content_hash": "ab" * 32},
     "step": 880,
@@ -36,7 +38,7 @@ def test_the_front_matter_is_what_model_hubs_read(model: VAE) -> None:
 
 
 def test_a_trained_model_is_headed_by_its_run_and_says_its_data_and_metrics(model: VAE) -> None:
-    model.metadata = {"classes": ["no", "yes"], "training": TRAINED}
+    model.provenance = Provenance(classes=("no", "yes"), training=TrainingFacts(**TRAINED))
     card = model_card(model)
     assert "\n# faces-2\n" in card
     assert model.name in card
@@ -56,7 +58,8 @@ def test_a_trained_model_is_headed_by_its_run_and_says_its_data_and_metrics(mode
     "name", ["a\n---\nlicense: mit\n---", "\x1b]0;owned\x07", "<script>alert(1)</script>", "a|b", "[x](y)"]
 )
 def test_a_strange_name_changes_nothing_but_itself(name: str, model: VAE) -> None:
-    model.metadata = {"classes": [name], "training": {**TRAINED, "recipe": name, "data": {"source": name}, name: name}}
+    facts = {**TRAINED, "recipe": name, "data": {"source": name}, "which": name}
+    model.provenance = Provenance(classes=(name,), training=TrainingFacts(**facts))
     card = model_card(model)
     assert yaml.safe_load(card.split("---\n", 2)[1])["library_name"] == "convae"
     assert card.count("\n---\n") == 1
@@ -67,9 +70,7 @@ def test_a_strange_name_changes_nothing_but_itself(name: str, model: VAE) -> Non
     ]
 
 
-@pytest.mark.parametrize(
-    "metadata", [{}, {"training": None}, {"training": {"data": [1], "objective": 3, "validation": "x"}}]
-)
-def test_metadata_of_any_form_makes_a_card(metadata: dict[str, object], model: VAE) -> None:
-    model.metadata = metadata
-    assert "## Metrics" not in model_card(model)
+def test_a_model_without_provenance_has_no_metrics_on_its_card(model: VAE) -> None:
+    card = model_card(model)
+    assert "## Metrics" not in card
+    assert "## Data" not in card

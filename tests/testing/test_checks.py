@@ -13,9 +13,10 @@ from originals import TorchVAE
 from torch import Tensor, nn
 
 from convae.data.sources.base import Listing, Record, Source, Survey
-from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.evaluation.metrics.base import ImageMetric
 from convae.interop import IMPORTERS
 from convae.interop.base import Imported
+from convae.latents import EvalBatch
 from convae.model.layers.base import Layer
 from convae.model.likelihoods.bernoulli import Bernoulli, BernoulliLikelihood
 from convae.objective.schedules.base import Moment, Schedule
@@ -133,15 +134,15 @@ class Brightness(ImageMetric):
     unit: ClassVar = "image units"
     better: ClassVar = None
 
-    def rows(self, passes: Passes) -> Tensor:
-        return passes.expected.mean.flatten(1).mean(1)
+    def rows(self, batch: EvalBatch) -> Tensor:
+        return batch.reconstruction.mean.flatten(1).mean(1)
 
 
 class Batchwise(Brightness):
     """A metric with one value for a batch."""
 
-    def rows(self, passes: Passes) -> Tensor:
-        return super().rows(passes) * len(passes.images)
+    def rows(self, batch: EvalBatch) -> Tensor:
+        return super().rows(batch) * len(batch.images)
 
 
 class Unitless(Brightness):

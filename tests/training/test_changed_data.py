@@ -104,11 +104,11 @@ def test_an_artifact_holds_counts_and_hashes_of_each_part(
 ) -> None:
     train(recipe(photos), out=tmp_path / "run")
     model = convae.load(tmp_path / "run")
-    assert model.metadata["classes"] == ["cat", "dog"]
+    assert model.provenance.classes == ("cat", "dog")
     for name in ("train", "validation", "test"):
         split = open_split(DataConfig(source=str(photos), size=(8, 8), channels=1), name)
-        kept = model.metadata["splits"][name]
-        assert (kept["count"], kept["content_hash"]) == (len(split), split.content_hash)
+        kept = model.provenance.splits[name]
+        assert (kept.count, kept.content_hash) == (len(split), split.content_hash)
     convae.save(model, tmp_path / "alone")
     run("evaluate", tmp_path / "alone", "--data", photos, "--metrics", "mse")
     assert "not those of the training" not in capsys.readouterr().err

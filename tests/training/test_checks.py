@@ -66,7 +66,7 @@ def test_a_probability_of_levels_knows_those_of_the_data(
     model = convae.build({**MODEL, "input": [1, 8, 8], "likelihood": likelihood})
     if part is None:
         build_experiment(recipe(source, likelihood))
-        assert "bits-per-dimension" in evaluate(model, split, metrics=["bits-per-dimension"]).figures
+        assert "bits-per-dimension" in evaluate(model, split, metrics=["bits-per-dimension"]).metrics
         return
     with pytest.raises(ConfigError, match=part):
         build_experiment(recipe(source, likelihood))

@@ -133,6 +133,6 @@ def test_a_frozen_code_book_stays_as_it_is(update: str, tmp_path: Path) -> None:
 
 def test_every_figure_of_a_model_with_a_code_book_is_measured_or_left_out(tmp_path: Path) -> None:
     run = train(recipe(), out=tmp_path / "run")
-    figures = set(evaluate(run.model, open_split(run.recipe.data, "test")).figures)
+    figures = set(evaluate(run.model, open_split(run.recipe.data, "test")).metrics)
     assert {"elbo", "kl", "reconstruction", "psnr", "ssim"} <= figures
     assert not {"nll", "kl-per-unit", "active-units", "aggregate-gap"} & figures

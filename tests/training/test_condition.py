@@ -33,9 +33,9 @@ def test_what_the_label_says_the_latent_need_not(run: Run, tmp_path: Path) -> No
     digits = open_split(DataConfig(source="digits"), "test")
     measured = evaluate(run.model, digits, metrics=["elbo", "nll"], options={"nll": {"samples": 4}})
     plain = train({**CONDITIONAL, "model": RECIPE["model"]}, out=tmp_path / "plain")
-    without = evaluate(plain.model, digits, metrics=["elbo"]).figures["elbo"].value
-    assert measured.figures["elbo"].value > without + 1
-    assert measured.figures["nll"].value < -measured.figures["elbo"].value
+    without = evaluate(plain.model, digits, metrics=["elbo"]).metrics["elbo"].value
+    assert measured.metrics["elbo"].value > without + 1
+    assert measured.metrics["nll"].value < -measured.metrics["elbo"].value
     scores = score_images(run.model, digits).values
     assert scores.shape == (len(digits),)
 

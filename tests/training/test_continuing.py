@@ -178,7 +178,7 @@ def test_out_of_memory_says_what_to_do_and_the_run_can_be_continued(step: int, t
         "200 images",
         "training.accumulate",
         "training.checkpointing",
-        "convae fit",
+        "convae find-batch-size",
         "--resume",
     ):
         assert fact in str(told.value)
@@ -202,7 +202,7 @@ def test_time_that_is_up_leaves_a_model_pictures_and_a_run_to_continue(tmp_path:
     assert (run.stopped, run.out_of_time) == (True, True)
     assert [row["split"] for row in run.metrics] == ["train", "validation"]
     assert (run.best_step, run.best["total"]) == (1, run.metrics[-1]["total_at_end"])
-    assert run.last.metadata["training"]["step"] == 1
+    assert run.last.provenance.training.step == 1
     assert (run.pictures / "curves.png").is_file()
     edit(run.path, "training.minutes", 60)
     again = resume(run.path)

@@ -250,7 +250,7 @@ def test_a_model_that_diverged_is_never_the_best(
 def test_a_run_that_only_diverged_gives_the_last_model_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     scaled(monkeypatch, 1e9, lambda step: True, trains=False)
     run = train(with_training(epochs=1), out=tmp_path / "run")
-    assert run.last.metadata["training"]["step"] == PER_EPOCH
+    assert run.last.provenance.training.step == PER_EPOCH
     with pytest.raises(ArtifactError):
         run.model  # noqa: B018
     assert run.best == {}

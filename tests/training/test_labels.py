@@ -76,7 +76,7 @@ def test_the_classifier_learns_from_the_labels_and_its_accuracy_is_reported(tmp_
     batch = next(in_order(digits, len(digits)))
     with torch.no_grad():
         named = model.classify(model.encode(batch.images).mean).argmax(1)
-    figure = evaluate(model, digits, metrics=["accuracy"]).figures["accuracy"]
+    figure = evaluate(model, digits, metrics=["accuracy"]).metrics["accuracy"]
     assert figure.value == pytest.approx(float((named == batch.labels).float().mean()))
     assert figure.value > 0.5
 

@@ -127,12 +127,12 @@ def test_the_best_model_is_chosen_under_the_weights_of_the_stages_end(tmp_path: 
         assert row["total_at_end"] == pytest.approx(row["reconstruction"] + 100 * row["kl"])
     assert rows[0]["total"] == pytest.approx(rows[0]["reconstruction"])
     best = min(rows, key=lambda row: row["total_at_end"])
-    assert run.model.metadata["training"]["step"] == best["step"]
+    assert run.model.provenance.training.step == best["step"]
 
 
 def test_best_begins_anew_with_each_stage(tmp_path: Path) -> None:
     recipe = staged({"epochs": 1, "objective": {"kl": 0}}, {"epochs": 1, "objective": {"kl": 100}})
-    assert train(recipe, out=tmp_path / "run").model.metadata["training"]["stage"] == "stage 2"
+    assert train(recipe, out=tmp_path / "run").model.provenance.training.stage == "stage 2"
 
 
 def test_curves_mark_the_stages(tmp_path: Path) -> None:

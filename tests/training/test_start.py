@@ -200,7 +200,7 @@ def test_a_saved_model_of_no_run_needs_data(run: Path, tmp_path: Path, capsys: p
 
 def test_the_last_model_is_one_like_the_best(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     last = convae.load(run / "last")
-    assert last.metadata["training"]["which"] == "last"
-    assert last.metadata["training"]["step"] == 21
+    assert last.provenance.training.which == "last"
+    assert last.provenance.training.step == 21
     command("evaluate", run / "last", "--metrics", "kl")
     assert "kl" in capsys.readouterr().out

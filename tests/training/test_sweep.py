@@ -40,7 +40,7 @@ def test_a_run_for_each_value_and_what_came_of_them(tmp_path: Path) -> None:
     rows = table(done.path)
     assert [row["run"] for row in rows] == list(done.runs)
     for row, run in zip(rows, done.runs.values(), strict=True):
-        figures = run.model.metadata["training"]["validation"]
+        figures = run.model.provenance.training.validation
         assert float(row["kl (nats)"]) == figures["kl"]
         assert float(row["reconstruction (nats)"]) == figures["reconstruction"]
     markdown = (done.path / "table.md").read_text()

@@ -139,7 +139,7 @@ def _run(arguments: list[str] | None) -> int:
             raise
         _say(
             "out of memory: give a smaller --batch-size or smaller images, or free memory that other programs take; "
-            "for training, `convae fit` finds the largest batch size"
+            "for training, `convae find-batch-size` finds the largest batch size"
         )
         return _USAGE
     return code if isinstance(code, int) else 0

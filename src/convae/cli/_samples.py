@@ -1,4 +1,4 @@
-"""What `convae sample` draws and writes: images with or without labels, a list of them, and a sheet."""
+"""Drawing and writing the samples of `convae sample`: images, their labels, and a sheet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convae.cli._classes import class_number
 from convae.core.errors import ConfigError
 from convae.core.names import class_names
 
@@ -17,50 +16,54 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from convae.core.progress import Progress
-    from convae.latents import Classes
+    from convae.latents import Classes, Session
     from convae.model.vae import VAE
 
 MANIFEST = "manifest.csv"
-ANY, OF_A_CLASS = 64, 10
-"""Images that are drawn where nobody says how many."""
+DEFAULT_COUNT, DEFAULT_PER_CLASS = 64, 10
+"""Numbers of images where the user names none."""
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a person asks for; see the options of the command."""
+class SampleRequest:
+    """The samples that a user asks for; see the options of the command."""
 
     count: int | None
     label: str | None
     labelled: bool
     confidence: float | None
-    data: str | None
-    data_dir: Path | None
+    has_data: bool
     seed: int
     temperature: float
     truncation: float | None
-    fitted: bool = False
+    is_fitted: bool = False
 
     @property
-    def of_classes(self) -> bool:
+    def names_classes(self) -> bool:
         """Whether certain classes are asked for."""
         return self.label is not None or self.labelled
 
     @property
     def number(self) -> int:
         """How many images, of each class where classes are asked for."""
-        return self.count or (OF_A_CLASS if self.of_classes else ANY)
+        return self.count or (DEFAULT_PER_CLASS if self.names_classes else DEFAULT_COUNT)
+
+    @property
+    def description(self) -> str:
+        """Seed, temperature and truncation, for titles."""
+        text = f", seed {self.seed}" + ("" if self.temperature == 1 else f", temperature {self.temperature:g}")
+        return text + ("" if self.truncation is None else f", truncation {self.truncation:g}")
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What was drawn.
+    """Images that were drawn.
 
     Attributes:
         images: (image, channel, *sizes) in [0, 1].
-        labels: what each one's class is called; None where nobody knows.
-        confidence: probability of each label; None where nobody judges.
-        how: they were drawn, in words.
+        labels: name of each image's class; None where classes are not known.
+        confidence: probability of each label by the classifier or the Gaussians; None for conditional models.
+        how: description for titles.
     """
 
     images: Tensor
@@ -69,131 +72,122 @@ class Samples:
     how: str
 
 
-def drawn(model: VAE, wish: Wish, progress: Progress) -> Samples:
-    """The samples that a person wishes for.
+def draw_samples(session: Session, request: SampleRequest) -> Samples:
+    """Draws the samples of a request.
 
     Raises:
-        ConfigError: the wish contradicts itself, or the model cannot grant it.
+        ConfigError: the request contradicts itself, or the model cannot meet it.
     """
-    from convae.latents import CONFIDENCE, decode, draw, draw_labelled, known_classes
+    from convae.latents import draw
 
-    if wish.label is not None and wish.labelled:
+    model = session.model
+    if request.label is not None and request.labelled:
         raise ConfigError("--labelled draws every class and --label one: give one of them")
-    if wish.fitted:
-        return _from_fitted(model, wish, progress)
-    if model.condition is not None and (wish.confidence is not None or wish.data is not None):
+    if request.is_fitted:
+        return _from_fitted_prior(session, request)
+    if session.is_conditional and (request.confidence is not None or request.has_data):
         raise ConfigError(
-            f"model '{model.name}' takes the label as it is: leave out --confidence, since nobody judges, and --data"
+            f"model '{model.name}' is conditional and decodes any class: leave out --confidence and --data"
         )
-    by_itself = model.condition is not None or model.classifier is not None
-    if not wish.of_classes and not by_itself:
-        if wish.confidence is not None or wish.data is not None:
-            raise ConfigError(
-                f"model '{model.name}' knows no classes: --confidence and --data go with --label or --labelled"
-            )
-        z = draw(model, wish.number, seed=wish.seed, temperature=wish.temperature, truncation=wish.truncation)
-        return Samples(decode(model, z), None, None, f"samples from the prior, seed {wish.seed}{_changes(wish)}")
-    known, names = (
-        _gaussians(model, wish, progress) if wish.data or not by_itself else (None, model.metadata.get("classes"))
-    )
-    numbers = known_classes(model, known)
-    words = class_names(numbers, names)
-    wanted = _wanted(wish, words)
-    least = (CONFIDENCE if wanted is not None else 0.0) if wish.confidence is None else wish.confidence
+    if request.names_classes or session.is_conditional or model.classifier is not None:
+        return _of_classes(session, request)
+    if request.confidence is not None or request.has_data:
+        raise ConfigError(f"model '{model.name}' has no classifier: --confidence and --data need --label or --labelled")
+    z = draw(model, request.number, seed=request.seed, temperature=request.temperature, truncation=request.truncation)
+    return Samples(session.decode(z), None, None, f"samples from the prior{request.description}")
+
+
+def _of_classes(session: Session, request: SampleRequest) -> Samples:
+    """Samples with labels, of one class, of every class or of any."""
+    from convae.latents import CONFIDENCE, class_number, draw_labelled, known_classes
+
+    model = session.model
+    gaussians: Classes | None = None
+    names: Sequence[str] | None = model.provenance.classes
+    if request.has_data or not (session.is_conditional or model.classifier is not None):
+        gaussians, names = _class_gaussians(session)
+    words = class_names(known_classes(model, gaussians), names)
+    wanted = list(words) if request.labelled else None
+    if request.label is not None:
+        wanted = [class_number(request.label, words)]
+    least = (CONFIDENCE if wanted is not None else 0.0) if request.confidence is None else request.confidence
     found = draw_labelled(
         model,
-        wish.number,
+        request.number,
         wanted,
         confidence=least,
-        known=known,
-        seed=wish.seed,
-        temperature=wish.temperature,
-        truncation=wish.truncation,
-        progress=progress,
+        known=gaussians,
+        seed=request.seed,
+        temperature=request.temperature,
+        truncation=request.truncation,
+        progress=session.progress,
     )
-    sure = None if found.confidence is None else found.confidence.tolist()
-    how = "samples" if wanted is None else f"samples of {'each class' if wish.labelled else words[wanted[0]]}"
-    how += "" if known is None else ", from the latents of labelled images"
-    how += f", confidence at least {least:g}" if sure and least else ""
-    return Samples(
-        found.images, [words[n] for n in found.labels.tolist()], sure, f"{how}, seed {wish.seed}{_changes(wish)}"
-    )
+    confidence = None if found.confidence is None else found.confidence.tolist()
+    how = "samples" if wanted is None else f"samples of {'each class' if request.labelled else words[wanted[0]]}"
+    how += "" if gaussians is None else ", from a Gaussian per class over the latents of labeled images"
+    how += f", confidence at least {least:g}" if confidence and least else ""
+    labels = [words[number] for number in found.labels.tolist()]
+    return Samples(found.images, labels, confidence, f"{how}{request.description}")
 
 
-def _from_fitted(model: VAE, wish: Wish, progress: Progress) -> Samples:
+def _from_fitted_prior(session: Session, request: SampleRequest) -> Samples:
     """Samples from a mixture of Gaussians fitted to the latents of the training images."""
-    from convae.cli._models import open_images
-    from convae.latents import decode, encode, fit_prior
+    from convae.latents import fit_prior
 
-    if wish.of_classes or wish.confidence is not None:
+    if request.names_classes or request.confidence is not None:
         raise ConfigError("--from fitted draws images of any class: leave out --label, --labelled and --confidence")
-    if model.condition is not None:
-        raise ConfigError(f"--from fitted: model '{model.name}' is conditional, and its latents leave the class out")
-    if wish.truncation is not None:
-        raise ConfigError("--truncation is the standard normal prior's: leave it out with --from fitted")
-    images = open_images(model, wish.data, wish.data_dir, None, progress, usual="train")
-    prior = fit_prior(encode(model, images, progress=progress), seed=wish.seed)
-    z = prior.draw(wish.number, seed=wish.seed, temperature=wish.temperature)
-    number = len(prior.weights)
-    what = "a Gaussian" if number == 1 else f"{number} Gaussians"
+    if session.is_conditional:
+        raise ConfigError(
+            f"--from fitted: model '{session.model.name}' is conditional, and its latents do not hold the class"
+        )
+    if request.truncation is not None:
+        raise ConfigError("--truncation needs the standard normal prior: leave it out with --from fitted")
+    prior = fit_prior(session.encode(), seed=request.seed)
+    z = prior.draw(request.number, seed=request.seed, temperature=request.temperature)
+    count, images = len(prior.weights), session.images
+    what = "a Gaussian" if count == 1 else f"a mixture of {count} Gaussians"
     how = f"samples from {what} fitted to {len(images):,} latents of {images.source} ({images.name})"
-    return Samples(decode(model, z), None, None, f"{how}, seed {wish.seed}{_changes(wish)}")
+    return Samples(session.decode(z), None, None, f"{how}{request.description}")
 
 
-def _gaussians(model: VAE, wish: Wish, progress: Progress) -> tuple[Classes, Sequence[str] | None]:
-    """A Gaussian for each class of some labelled images, and the names of the classes."""
-    from convae.cli._models import open_images
-    from convae.latents import classes, encode
+def _class_gaussians(session: Session) -> tuple[Classes, Sequence[str] | None]:
+    """A Gaussian for each class of the session's labeled images, and the names of the classes."""
+    from convae.latents import classes
 
-    images = open_images(model, wish.data, wish.data_dir, None, progress, usual="train")
-    return classes(encode(model, images, progress=progress)), images.classes
+    return classes(session.encode()), session.images.classes
 
 
-def _wanted(wish: Wish, words: dict[int, str]) -> list[int] | None:
-    """The numbers of the classes that are asked for; None for any."""
-    if wish.label is None:
-        return list(words) if wish.labelled else None
-    return [class_number(wish.label, words)]
-
-
-def _changes(wish: Wish) -> str:
-    """What is not as the prior has it."""
-    text = "" if wish.temperature == 1 else f", temperature {wish.temperature:g}"
-    return text + ("" if wish.truncation is None else f", truncation {wish.truncation:g}")
-
-
-def write(model: VAE, wish: Wish, samples: Samples, out: Path, *, force: bool, show: bool) -> None:
-    """Writes each image, the list of their labels, and the sheet, and says where they are."""
-    from convae.cli._latents import image_paths, write_image
-    from convae.cli._models import new_files
+def write_samples(model: VAE, request: SampleRequest, samples: Samples, out: Path, *, force: bool, show: bool) -> None:
+    """Writes each image, the list of labels and the sheet, and prints their paths."""
+    from convae.cli._files import image_paths, new_files, write_image
     from convae.cli._screen import wrote
     from convae.core.file_sets import begin_file_set
     from convae.core.files import write_text
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
-    count = wish.number
+    count = request.number
     numbers = [f"{number % count:0{len(str(count - 1))}}" for number in range(len(samples.images))]
-    if wish.labelled and samples.labels:
+    if request.labelled and samples.labels:
         numbers = [f"{name.replace('/', '-')}/{number}" for name, number in zip(samples.labels, numbers, strict=True)]
-    # Other commands write their sheets to the same folder: single images have one of their own.
-    folder = out if wish.labelled else out / "samples"
+    # Other commands write their sheets to the same folder.
+    folder = out if request.labelled else out / "samples"
     paths = image_paths(model, folder, numbers)
     files = [str(path.relative_to(folder)) for path in paths]
-    # In a folder whose folders are the classes, the sheet would be one more image.
-    place, name = (out.parent, f"{out.resolve().name}-sheet.png") if wish.labelled else (out, "samples.png")
+    # A sheet inside a folder of class folders would be read as one more image.
+    place, name = (out.parent, f"{out.resolve().name}-sheet.png") if request.labelled else (out, "samples.png")
     (sheet,) = new_files(place, [name], force)
     manifest, *_ = begin_file_set(folder, [MANIFEST, *files], force=force)
     for image, path in zip(samples.images, paths, strict=True):
         write_image(image, path)
     title = f"{model.name}: {samples.how}"
-    if wish.labelled and samples.labels:
-        across = min(count, OF_A_CLASS)
-        shown = [number for number in range(len(paths)) if number % count < across]
+    if request.labelled and samples.labels:
+        across = min(count, DEFAULT_PER_CLASS)
+        chosen = [number for number in range(len(paths)) if number % count < across]
         rows = list(dict.fromkeys(samples.labels))
-        save(grid(samples.images[shown], columns=across, row_labels=rows, title=title), sheet)
+        save(grid(samples.images[chosen], columns=across, row_labels=rows, title=title), sheet)
     else:
-        of_any = samples.labels is not None and wish.label is None
+        of_any = samples.labels is not None and request.label is None
         save(grid(samples.images, captions=samples.labels if of_any else None, title=title), sheet)
     wrote(sheet, show)
     if samples.labels is not None:

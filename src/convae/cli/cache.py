@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from convae.data.stores import Cached
 
 PANEL = "Share"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
 def cache(

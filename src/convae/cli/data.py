@@ -22,7 +22,7 @@ _SHOWN = 64
 _CLASSES = 12
 
 PANEL = "Start"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
 def data(
@@ -49,14 +49,15 @@ def data(
 
     Example: `convae data photos/ --out pictures`
     """
-    from convae.cli._models import new_files, source_of
+    from convae.cli._files import new_files
+    from convae.cli._parsing import data_source
     from convae.cli._screen import work_bar, wrote
     from convae.core.config import override, parse
     from convae.data import DataConfig, open_split, statistics
     from convae.data.report import preview
     from convae.pictures.save import save
 
-    given = {"source": source_of(source, "SOURCE")} | ({"dir": str(data_dir)} if data_dir is not None else {})
+    given = {"source": data_source(source, "SOURCE")} | ({"dir": str(data_dir)} if data_dir is not None else {})
     # As they are written in a recipe, too.
     config = parse(DataConfig, override(given, [option.removeprefix("data.") for option in options or []]), "data")
     with work_bar() as bar:

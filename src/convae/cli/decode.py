@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convae.cli._options import BatchSize, Device, Force, Label, Model, Out
+from convae.cli._options import BatchSize, Device, Force, Label, Model
 from convae.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from convae.model.vae import VAE
 
 PANEL = "Use"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
 def decode(
@@ -26,7 +26,7 @@ def decode(
             show_default=False,
         ),
     ],
-    out: Out,
+    out: Annotated[Path, typer.Option("--out", help="Output folder.", show_default=False)],
     label: Label = None,
     batch_size: BatchSize = 256,
     device: Device = "auto",
@@ -34,21 +34,19 @@ def decode(
 ) -> None:
     """Decode latents or codes to images with the names of those that were encoded.
 
-    Latents of another model are refused; with --force they are decoded all the same.
+    Latents of another model are refused unless --force is given.
 
     Example: `convae decode RUN latents --out images`
     """
     import torch
 
-    from convae.cli._classes import wanted_class
-    from convae.cli._latents import image_paths, write_image
-    from convae.cli._models import open_model
+    from convae.cli._files import image_paths, write_image
     from convae.cli._screen import work_bar, wrote
     from convae.core.file_sets import begin_file_set
-    from convae.latents import decoded, iterate_decodable
+    from convae.latents import Session, iterate_decodable, iterate_decoded
 
-    loaded = open_model(model, device)
-    wanted = wanted_class(loaded, label)
+    session = Session(model, label=label, device=device)
+    loaded = session.model
     _check_model(loaded, latents, force)
     # All of them are read before the first image is written.
     names = [name for part in iterate_decodable(latents, loaded) for name in part.names]
@@ -57,8 +55,8 @@ def decode(
     done = 0
     with work_bar() as bar:
         for part in iterate_decodable(latents, loaded):
-            kinds = part.labels if wanted is None else torch.full((len(part.names),), wanted)
-            for images in decoded(loaded, part.z, labels=kinds, batch_size=batch_size):
+            labels = part.labels if session.label is None else torch.full((len(part.names),), session.label)
+            for images in iterate_decoded(loaded, part.z, labels=labels, batch_size=batch_size):
                 for image, path in zip(images, paths[done : done + len(images)], strict=True):
                     write_image(image, path)
                 done += len(images)

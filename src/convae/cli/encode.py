@@ -4,78 +4,78 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convae.cli._options import BatchSize, Data, DataDir, Device, EncodeSplit, ImageLabel, Model, Out
+from convae.cli._options import AllDataOptions, BatchSize, MissingLabel, Model, open_session, with_option_groups
 from convae.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from convae.latents import FileShard
 
 PANEL = "Use"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
+@with_option_groups
 def encode(
     model: Model,
-    out: Out,
-    data: Data = None,
-    data_dir: DataDir = None,
-    split: EncodeSplit = None,
-    format: Annotated[str, typer.Option(help="safetensors, npz, or as flat tables csv and parquet.")] = "safetensors",
+    out: Annotated[Path, typer.Option("--out", help="Output folder.", show_default=False)],
+    data: AllDataOptions,
+    format: Annotated[str, typer.Option(help="safetensors, npz, or flat tables: csv, parquet.")] = "safetensors",
     shard: Annotated[
         str | None,
-        typer.Option(
-            help="Write only part i of n of the files, such as 2/4; under torchrun the rank's.", show_default=False
-        ),
+        typer.Option(help="Write only shard i of n, such as 2/4; under torchrun the rank's.", show_default=False),
     ] = None,
-    label: ImageLabel = None,
+    label: MissingLabel = None,
     batch_size: BatchSize = 256,
-    device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="Remove other latents from the folder first.")] = False,
 ) -> None:
-    """Encode images to latents: means, log-variances, codes, names, splits and labels, in files of 4,096 images.
+    """Encode images to latents: means, log-variances, codes, names, splits and labels, 4,096 images per file.
 
-    latents.json beside them holds the names of the classes and the scale of the latents. `convae table` writes one file
-    with scores and clusters. The same command continues where a killed one stopped; under torchrun each process writes
-    its part of the files.
+    latents.json holds the class names and the scale of the latents. `convae table` writes one file with scores and
+    clusters. The same command continues one that was killed; under torchrun each process writes its shard of the
+    files.
 
     Example: `convae encode RUN --data photos/ --format csv --out latents`
     """
-    from convae.cli._classes import wanted_class
-    from convae.cli._models import open_images, open_model
     from convae.cli._screen import results, work_bar, wrote
     from convae.latents import encode_to
     from convae.latents.encoding import read_manifest
 
     part = _shard(shard)
-    loaded = open_model(model, device)
     with work_bar() as bar:
-        wanted = wanted_class(loaded, label)
-        images = open_images(loaded, data, data_dir, split, bar, usual="all", label=wanted, must_fill=True)
+        session = open_session(model, data, bar, default_split="all", missing_label=label)
         path = encode_to(
-            loaded, images, out, format=format, shard=part, batch_size=batch_size, force=force, progress=bar
+            session.model,
+            session.images,
+            out,
+            format=format,
+            shard=part,
+            batch_size=batch_size,
+            force=force,
+            progress=bar,
         )
     found = read_manifest(path.parent, is_complete=False).get("statistics")
     if found is not None:
         scale = "" if found["scaling_factor"] is None else f", scaling factor {found['scaling_factor']:.5g}"
         results.print(
             f"{found['images']:,} latents: mean {found['mean']:.4g}, standard deviation {found['std']:.5g}{scale}; "
-            f"by channel in {path.name}",
+            f"per channel in {path.name}",
             soft_wrap=True,
         )
     wrote(path)
 
 
 def _shard(shard: str | None) -> FileShard:
-    """Which files to write: those that the person says, or else the rank's."""
+    """The files to write: those that the user names, or else the rank's."""
     from convae.latents import FileShard
 
     if shard is None:
         return FileShard(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise ConfigError(f"--shard: part i of n, from 1/4 to 4/4, not '{shard}'")
+        raise ConfigError(f"--shard: needs shard i of n, from 1/4 to 4/4, not '{shard}'")
     return FileShard(int(found[1]) - 1, int(found[2]))

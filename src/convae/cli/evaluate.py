@@ -7,45 +7,51 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import BatchSize, Data, DataDir, Device, Force, ImageLabel, Model, Seed, SplitOption
+from convae.cli._options import (
+    BatchSize,
+    DataOptions,
+    Force,
+    MissingLabel,
+    Model,
+    Seed,
+    open_session,
+    with_option_groups,
+)
 
 PANEL = "Look"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
+@with_option_groups
 def evaluate(
     model: Model,
+    data: DataOptions,
     options: Annotated[
         list[str] | None,
         typer.Argument(metavar="[metric.option=value ...]", help="Options of metrics, such as nll.samples=500."),
     ] = None,
-    data: Data = None,
-    data_dir: DataDir = None,
-    split: SplitOption = None,
-    label: ImageLabel = None,
+    label: MissingLabel = None,
     metrics: Annotated[
-        str, typer.Option(help="Names with commas between; all; default: those that do not take long.")
+        str, typer.Option(help="Names separated by commas; all; default: those that are quick.")
     ] = "default",
     encoder: Annotated[
         Path | None,
         typer.Option(
-            help="A trained model, or FID's Inception weights, by whose features samples and images are compared."
+            help="Feature network for comparing samples with images: a trained model, or FID's Inception weights."
         ),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures and their protocol to this file.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with figures and pictures to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write metrics and protocol to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with metrics and pictures to this file.")] = None,
     seed: Seed = 0,
     batch_size: BatchSize = 256,
-    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Measure a model on every image of a split.
 
     Example: `convae evaluate RUN --split test --json metrics.json`
     """
-    from convae.cli._classes import wanted_class
-    from convae.cli._figures import hint_of_gap, table
-    from convae.cli._models import new_files, open_images, open_model
+    from convae.cli._files import new_files
+    from convae.cli._metrics import metrics_table, prior_gap_hint
     from convae.cli._screen import notes, results, work_bar, wrote
     from convae.core.config import override
     from convae.core.files import write_json, write_text
@@ -53,21 +59,22 @@ def evaluate(
     from convae.evaluation import evaluate as measure
     from convae.evaluation.features import Features
     from convae.evaluation.page import page
+    from convae.latents import Session
 
     names = [name.strip() for name in metrics.split(",")]
     given = override({}, options or [])
     for file in (json, html):
         if file is not None:
             new_files(file.parent, [file.name], force)
-    loaded = open_model(model, device)
-    features: Features | None = None
-    if encoder is not None and encoder.is_file():
-        features = InceptionFeatures(encoder, next(loaded.parameters()).device)
-    elif encoder is not None:
-        features = EncoderFeatures(open_model(encoder, device))
     with work_bar() as bar:
-        wanted = wanted_class(loaded, label)
-        images = open_images(loaded, data, data_dir, split, bar, label=wanted, must_fill=True)
+        session = open_session(model, data, bar, missing_label=label)
+        loaded = session.model
+        features: Features | None = None
+        if encoder is not None and encoder.is_file():
+            features = InceptionFeatures(encoder, next(loaded.parameters()).device)
+        elif encoder is not None:
+            features = EncoderFeatures(Session(encoder, device=data.device).model)
+        images = session.images
         report = measure(
             loaded,
             images,
@@ -78,8 +85,8 @@ def evaluate(
             batch_size=batch_size,
             progress=bar,
         )
-    results.print(table(report))
-    if (hint := hint_of_gap(report)) is not None:
+    results.print(metrics_table(report))
+    if (hint := prior_gap_hint(report)) is not None:
         notes.print(hint, soft_wrap=True)
     if loaded.classifier is not None and (images.labels is None or not (images.labels >= 0).any()):
         notes.print(f"no accuracy: none of the {len(images):,} images of {images.source} ({images.name}) has a label")

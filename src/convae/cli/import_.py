@@ -10,7 +10,7 @@ import typer
 from convae.cli._options import Force
 
 PANEL = "Share"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
 def import_(
@@ -31,6 +31,7 @@ def import_(
     from convae.core.names import printable, shape_text
     from convae.interop import IMPORTERS
     from convae.model.artifact import save
+    from convae.model.provenance import ImportFacts, Provenance
     from convae.model.weights import read_weights
 
     importer = IMPORTERS.get(form)
@@ -44,7 +45,7 @@ def import_(
     model = imported.model
     told = [*found, *imported.notes]
     model.name = printable(file.stem) or model.name
-    model.metadata = {"imported": {"file": printable(file.name), "as": form, "notes": told}}
+    model.provenance = Provenance(imported=ImportFacts(file=printable(file.name), importer=form, notes=tuple(told)))
     save(model, out)
     for note in told:
         notes.print(note)

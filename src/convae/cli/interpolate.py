@@ -6,29 +6,23 @@ from typing import Annotated, Literal
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Images, Label, Model, Out, Show, SplitOption
+from convae.cli._options import DataOptions, Images, Label, Model, OutputOptions, open_session, with_option_groups
 
 PANEL = "Look"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
+@with_option_groups
 def interpolate(
     model: Model,
     images: Images,
-    out: Out,
-    steps: Annotated[int, typer.Option(min=2, help="Images from each to the next, both counted.")] = 9,
-    mode: Annotated[
-        Literal["lerp", "slerp"], typer.Option(help="The straight line, or along the great circle.")
-    ] = "lerp",
+    output: OutputOptions,
+    data: DataOptions,
+    steps: Annotated[int, typer.Option(min=2, help="Images per segment, including both ends.")] = 9,
+    mode: Annotated[Literal["lerp", "slerp"], typer.Option(help="Linear or spherical interpolation.")] = "lerp",
     label: Label = None,
-    data: Data = None,
-    data_dir: DataDir = None,
-    split: SplitOption = None,
-    device: Device = "auto",
-    force: Force = False,
-    show: Show = False,
 ) -> None:
-    """Go from one image through others to the last: a strip for each leg, and an animation of all.
+    """Interpolate between the latents of two or more images: one row per segment, and an animation of the whole path.
 
     Example: `convae interpolate RUN cat.jpg dog.jpg --out pictures`
     """
@@ -36,40 +30,34 @@ def interpolate(
 
     import torch
 
-    from convae.cli._classes import wanted_class
-    from convae.cli._latents import short_name, start
-    from convae.cli._models import new_files, open_images, open_model
+    from convae.cli._files import new_files, short_name
     from convae.cli._screen import work_bar, wrote
     from convae.core.errors import ConfigError
-    from convae.latents import decode, nearest_latents
-    from convae.latents import interpolate as between
+    from convae.latents import interpolate as segments_between
     from convae.pictures.animation import animate
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
     if len(images) < 2:
-        raise ConfigError(f"a way needs at least two images, got {len(images)}")
-    still, moving = new_files(out, ["interpolation.png", "interpolation.webp"], force)
-    loaded = open_model(model, device)
-    wanted = wanted_class(loaded, label)
+        raise ConfigError(f"interpolation needs at least two images, got {len(images)}")
+    still, moving = new_files(output.out, ["interpolation.png", "interpolation.webp"], output.force)
     with work_bar() as bar:
-        ends = start(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar, label=wanted), label)
-    legs = between(ends.z[:-1], ends.z[1:], steps, mode=mode)
-    # A conditional model draws each leg as the class that it begins with.
-    kinds = None if ends.labels is None else ends.labels[:-1].repeat_interleave(steps)
-    # What lies between two codes is no latent that a decoder of codes was trained on: it becomes the nearest codes.
-    strips = decode(loaded, nearest_latents(loaded, legs.flatten(0, 1)), labels=kinds)
+        session = open_session(model, data, bar, label=label)
+        ends = session.encode_inputs(images)
+    segments = segments_between(ends.z[:-1], ends.z[1:], steps, mode=mode)
+    # A conditional model decodes each segment as the class of its first image.
+    labels = None if ends.labels is None else ends.labels[:-1].repeat_interleave(steps)
+    decoded = session.decode(segments.flatten(0, 1), labels, nearest_codes=True)
     names = [short_name(word) for word in images]
     rows = [f"{name} → {following}" for name, following in pairwise(names)]
-    what = "straight line" if mode == "lerp" else "great circle"
-    what += f" between latents{ends.drawn_as}"
-    if loaded.bottleneck.is_quantized:
-        what += ", each place the nearest code"
-    if kinds is not None and not ends.drawn_as:
-        what += ", each row drawn as the class of its first image"
-    save(grid(strips, row_labels=rows, title=f"{loaded.name}: {what}"), still)
-    # Where one leg ends and the next begins, the way has one image.
-    joined = strips.view(*legs.shape[:2], *strips.shape[1:])
-    animate(torch.cat([joined[:, :-1].flatten(0, 1), joined[-1:, -1]]), moving)
+    what = f"{'linear' if mode == 'lerp' else 'spherical'} interpolation{session.label_text}"
+    if session.model.bottleneck.is_quantized:
+        what += ", quantized to the nearest codes"
+    if labels is not None and session.label is None:
+        what += ", each row decoded as the class of its first image"
+    save(grid(decoded, row_labels=rows, title=f"{session.model.name}: {what}"), still)
+    # The end of a segment and the beginning of the next are one image of the path.
+    by_segment = decoded.view(*segments.shape[:2], *decoded.shape[1:])
+    animate(torch.cat([by_segment[:, :-1].flatten(0, 1), by_segment[-1:, -1]]), moving)
     wrote(still)
-    wrote(moving, show)
+    wrote(moving, output.show)

@@ -6,59 +6,49 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Label, Model, Out, Show, SplitOption
+from convae.cli._options import DataOptions, Label, Model, OutputOptions, open_session, with_option_groups
 
 PANEL = "Look"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
+@with_option_groups
 def manifold(
     model: Model,
-    out: Out,
-    steps: Annotated[int, typer.Option(min=2, help="Images on each side.")] = 15,
+    output: OutputOptions,
+    data: DataOptions,
+    steps: Annotated[int, typer.Option(min=2, help="Images per side.")] = 15,
     axes: Annotated[
-        str | None, typer.Option(help="Two latent values, such as 0,3; otherwise the principal directions.")
+        str | None, typer.Option(help="Two latent dimensions, such as 0,3; otherwise the principal directions.")
     ] = None,
     label: Label = None,
-    data: Data = None,
-    data_dir: DataDir = None,
-    split: SplitOption = None,
-    device: Device = "auto",
-    force: Force = False,
-    show: Show = False,
 ) -> None:
-    """Draw what a plane of the latent space decodes to; of a latent of one value, a line.
+    """Decode a grid of latents on a plane through the latent space; of a one-dimensional latent, on a line.
 
     Example: `convae manifold RUN --out pictures`
     """
-    import torch
-
-    from convae.cli._classes import drawn_as, needed_class
-    from convae.cli._latents import numbers
-    from convae.cli._models import new_files, open_images, open_model
+    from convae.cli._files import new_files
+    from convae.cli._parsing import comma_separated
     from convae.cli._screen import work_bar, wrote
     from convae.core.errors import ConfigError
-    from convae.latents import decode, encode
-    from convae.latents import manifold as plane
+    from convae.latents import manifold as latent_grid
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
-    chosen = None if axes is None else tuple(numbers(axes, "--axes", int))
+    chosen = None if axes is None else tuple(comma_separated(axes, "--axes", int))
     if chosen is not None and len(chosen) != 2:
-        raise ConfigError(f"--axes: two latent values, such as 0,3, not '{axes}'")
-    (sheet,) = new_files(out, ["manifold.png"], force)
-    loaded = open_model(model, device)
-    wanted = needed_class(loaded, label)
+        raise ConfigError(f"--axes: needs two latent dimensions, such as 0,3, not '{axes}'")
+    (sheet,) = new_files(output.out, ["manifold.png"], output.force)
     with work_bar() as bar:
-        encoding = encode(loaded, open_images(loaded, data, data_dir, split, bar, label=wanted), progress=bar)
-    points = plane(encoding, steps, chosen).flatten(0, 1)
-    kinds = None if wanted is None else torch.full((len(points),), wanted)
-    images = decode(loaded, points, labels=kinds)
-    one = encoding.mean[0].numel() == 1
-    if chosen is None and encoding.mean[0].numel() == 2:
+        session = open_session(model, data, bar, label=label)
+        session.require_label()
+        encoding = session.encode()
+    images = session.decode(latent_grid(encoding, steps, chosen).flatten(0, 1))
+    size = encoding.mean[0].numel()
+    if chosen is None and size == 2:
         chosen = (0, 1)
-    what = "principal directions" if chosen is None else f"latent values z{chosen[0]} (across) and z{chosen[1]} (up)"
-    what = "latent value z0" if one else what
-    title = f"{loaded.name}: {what}, 2% to 98% quantiles{drawn_as(loaded, wanted)}"
+    what = "principal directions" if chosen is None else f"z{chosen[0]} (across) and z{chosen[1]} (up)"
+    what = "z0" if size == 1 else what
+    title = f"{session.model.name}: {what}, 2% to 98% quantiles{session.label_text}"
     save(grid(images, columns=steps, title=title), sheet)
-    wrote(sheet, show)
+    wrote(sheet, output.show)

@@ -6,24 +6,20 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Images, Label, Model, Out, Show, SplitOption
+from convae.cli._options import DataOptions, Images, Label, Model, OutputOptions, open_session, with_option_groups
 
 PANEL = "Use"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
+@with_option_groups
 def neighbours(
     model: Model,
     images: Images,
-    out: Out,
-    count: Annotated[int, typer.Option(min=1, help="How many neighbours of each.")] = 8,
+    output: OutputOptions,
+    data: DataOptions,
+    count: Annotated[int, typer.Option(min=1, help="Number of neighbors.")] = 8,
     label: Label = None,
-    data: Data = None,
-    data_dir: DataDir = None,
-    split: SplitOption = None,
-    device: Device = "auto",
-    force: Force = False,
-    show: Show = False,
 ) -> None:
     """Find the images of a split whose latents are nearest to those of the given images.
 
@@ -31,27 +27,25 @@ def neighbours(
     """
     import torch
 
-    from convae.cli._classes import wanted_class
-    from convae.cli._latents import images_at, is_image_file, position, short_name, start
-    from convae.cli._models import new_files, open_images, open_model
+    from convae.cli._files import new_files, short_name
     from convae.cli._screen import work_bar, wrote
     from convae.core.errors import ConfigError
-    from convae.latents import encode
+    from convae.latents import images_at, is_image_file, position
     from convae.latents import neighbours as nearest
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
-    (sheet,) = new_files(out, ["neighbours.png"], force)
-    loaded = open_model(model, device)
+    (sheet,) = new_files(output.out, ["neighbours.png"], output.force)
     with work_bar() as bar:
-        among = open_images(loaded, data, data_dir, split, bar, label=wanted_class(loaded, label))
-        queries = start(loaded, images, lambda: among, label)
-        # An image of the split is not its own neighbour.
+        session = open_session(model, data, bar, label=label)
+        among = session.images
+        queries = session.encode_inputs(images)
+        # An image of the split is not its own neighbor.
         own = [None if is_image_file(word) else position(word, among) for word in images]
         most = len(among) - any(place is not None for place in own)
         if not most:
-            raise ConfigError(f"{among.source} ({among.name}) holds no image but this one")
-        encoding = encode(loaded, among, progress=bar)
+            raise ConfigError(f"{among.source} ({among.name}) holds no other image")
+        encoding = session.encode()
     count = min(count, most)
     found, distances = nearest(queries.z, encoding.mean, min(count + 1, len(among)))
     cells, captions = [], []
@@ -61,6 +55,6 @@ def neighbours(
         kept = [(index, distance) for index, distance in zip(near, far, strict=True) if index != place][:count]
         cells += [query, *images_at(among, [index for index, _ in kept])]
         captions += [short_name(word), *(f"{distance:.2f}" for _, distance in kept)]
-    title = f"{loaded.name}: nearest {among.source} images ({among.name}), distance between latents"
+    title = f"{session.model.name}: nearest {among.source} images ({among.name}), Euclidean distance of latents"
     save(grid(torch.stack(cells), columns=len(cells) // len(images), captions=captions, title=title), sheet)
-    wrote(sheet, show)
+    wrote(sheet, output.show)

@@ -7,85 +7,69 @@ from typing import Annotated
 import typer
 
 from convae.cli._options import (
-    BatchSize,
-    Data,
-    DataDir,
-    Device,
-    Force,
-    ImageLabel,
+    DataOptions,
+    MissingLabel,
     Model,
-    Out,
-    Samples,
-    Score,
-    Seed,
-    Show,
-    SplitOption,
+    OutputOptions,
+    ScoreOptions,
+    open_session,
+    with_option_groups,
 )
 
 PANEL = "Use"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
+@with_option_groups
 def ood(
     model: Model,
-    out: Out,
-    against: Annotated[
-        str, typer.Option(help="A data set's name or a folder of images of another kind.", show_default=False)
+    output: OutputOptions,
+    ood_data: Annotated[
+        str,
+        typer.Option(
+            "--ood-data", help="Out-of-distribution images: a data set's name or a folder.", show_default=False
+        ),
     ],
-    data: Data = None,
-    data_dir: DataDir = None,
-    split: SplitOption = None,
-    label: ImageLabel = None,
-    score: Score = "elbo",
-    samples: Samples = None,
-    seed: Seed = 0,
-    batch_size: BatchSize = 256,
-    device: Device = "auto",
-    force: Force = False,
-    show: Show = False,
+    scoring: ScoreOptions,
+    data: DataOptions,
+    label: MissingLabel = None,
 ) -> None:
-    """Score how strange images are to the model, and how well that tells known images from another set.
+    """Measure how well an anomaly score separates out-of-distribution images from those the model was trained on.
 
-    ood.csv holds the score of every image of both sets: that of `convae anomalies`.
+    ood.csv lists the score of every image of both sets, which is that of `convae anomalies`.
 
-    Example: `convae ood RUN --against fashion-mnist --out pictures`
+    Example: `convae ood RUN --ood-data fashion-mnist --out pictures`
     """
-    from convae.cli._classes import wanted_class
-    from convae.cli._models import new_files, open_images, open_model
-    from convae.cli._options import samples_of
+    from convae.cli._files import image_columns, new_files
+    from convae.cli._parsing import data_source
     from convae.cli._screen import results, work_bar, wrote
-    from convae.cli._tables import columns_of
     from convae.core.files import write_json
     from convae.evaluation import separate
     from convae.latents.formats import write_table
     from convae.pictures.histograms import histograms
     from convae.pictures.save import save
 
-    picture, drawing, table, listed = new_files(out, ["ood.png", "ood.svg", "ood.json", "ood.csv"], force)
-    loaded = open_model(model, device)
-    options = samples_of(score, samples)
+    names = ["ood.png", "ood.svg", "ood.json", "ood.csv"]
+    picture, drawing, table, listed = new_files(output.out, names, output.force)
     with work_bar() as bar:
-        wanted = wanted_class(loaded, label)
-        known = open_images(loaded, data, data_dir, split, bar, label=wanted)
-        foreign = open_images(loaded, against, data_dir, split, bar, label=wanted)
-        found = separate(
-            loaded, known, foreign, score=score, options=options, seed=seed, batch_size=batch_size, progress=bar
-        )
+        session = open_session(model, data, bar, label=label)
+        known, foreign = session.images, session.open_images(data_source(ood_data, "--ood-data"), data.split)
+        found = separate(session.model, known, foreign, progress=bar, **scoring.arguments())
     low, high = found.interval
-    scores, against_scores = found.scores
+    scores, ood_scores = found.scores
     text = f"AUROC {found.auroc:.4f} ({low:.4f} … {high:.4f})"
-    counts = f"{len(foreign):,} {foreign.source} images ({foreign.name}) against {len(known):,} {known.source} images"
+    counts = f"{len(foreign):,} {foreign.source} images ({foreign.name}) from {len(known):,} {known.source} images"
     results.print(f"{text}: {counts} ({known.name}) by {scores.what}", soft_wrap=True)
-    sets = {known.source: found.known, foreign.source: found.foreign}
+    sets = {known.source: scores.values, foreign.source: ood_scores.values}
     if len(sets) == 1:
-        sets = {"known": found.known, "foreign": found.foreign}
-    one, other = columns_of(known), columns_of(foreign)
+        sets = {"in distribution": scores.values, "out of distribution": ood_scores.values}
+    one, other = image_columns(known), image_columns(foreign)
     one["set"], other["set"] = ["known"] * len(known), ["ood"] * len(foreign)
-    one[scores.column], other[scores.column] = scores.values.tolist(), against_scores.values.tolist()
+    one[scores.column], other[scores.column] = scores.values.tolist(), ood_scores.values.tolist()
     write_json(table, found.as_dict())
     write_table(listed, {name: one[name] + other[name] for name in one})
-    figure = histograms(sets, x_label=scores.label, title=f"{loaded.name}: {text}")
-    wrote(save(figure, picture), show)
+    figure = histograms(sets, x_label=scores.label, title=f"{session.model.name}: {text}")
+    wrote(save(figure, picture), output.show)
     wrote(save(figure, drawing))
     wrote(table)
     wrote(listed)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 PANEL = "Start"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
 def presets(

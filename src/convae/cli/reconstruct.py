@@ -7,111 +7,93 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convae.cli._options import BatchSize, Data, DataDir, Device, Force, Label, Model, Out, Show, SplitOption
+from convae.cli._options import (
+    BatchSize,
+    DataOptions,
+    Label,
+    Model,
+    OutputOptions,
+    open_session,
+    with_option_groups,
+)
 from convae.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from convae.core.console import WorkBar
-    from convae.data import Split
-    from convae.model.vae import VAE
+    from convae.latents import Session
 
 PANEL = "Look"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
+@with_option_groups
 def reconstruct(
     model: Model,
-    out: Out,
+    output: OutputOptions,
+    data: DataOptions,
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Image files, positions in the split or names there; otherwise some of the whole split.",
+            help="Image files, positions in the split, or image names; otherwise some spread over the split.",
             show_default=False,
         ),
     ] = None,
-    data: Data = None,
-    data_dir: DataDir = None,
-    split: SplitOption = None,
-    count: Annotated[int, typer.Option(min=1, help="How many images on the sheet, where none are chosen.")] = 16,
+    count: Annotated[int, typer.Option(min=1, help="Images on the sheet, where none are named.")] = 16,
     every: Annotated[
-        bool, typer.Option("--every", help="Write the reconstruction of every image too, under the image's name.")
+        bool, typer.Option("--every", help="Also write the reconstruction of every image, under the image's name.")
     ] = False,
     label: Label = None,
     batch_size: BatchSize = 256,
-    device: Device = "auto",
-    force: Force = False,
-    show: Show = False,
 ) -> None:
-    """Draw images beside what the model makes of them, from the posterior's mean.
+    """Draw images next to their reconstructions from the posterior mean.
 
     Example: `convae reconstruct RUN --count 16 --out pictures`
     """
-    from convae.cli._classes import drawn_as, wanted_class
-    from convae.cli._latents import short_name, start
-    from convae.cli._models import new_files, open_images, open_model
+    from convae.cli._files import image_paths, new_files, short_name
     from convae.cli._screen import work_bar, wrote
-    from convae.latents import decode
+    from convae.core.file_sets import begin_file_set
     from convae.pictures.grid import pairs
     from convae.pictures.save import save
 
     if images and every:
-        raise ConfigError("--every is for all images of a split: give it, or the images to reconstruct")
-    loaded = open_model(model, device)
-    drawn = wanted_class(loaded, label)
+        raise ConfigError("--every is for all images of a split: leave it out, or name no images")
     with work_bar() as bar:
+        session = open_session(model, data, bar, label=label)
+        captions: list[str] | None = None
         if images:
-            (sheet,) = new_files(out, ["reconstructions.png"], force)
-            chosen = start(loaded, images, lambda: open_images(loaded, data, data_dir, split, bar, label=drawn), label)
-            originals, decoded = chosen.images, decode(loaded, chosen.z, labels=chosen.labels)
-            captions, of = [short_name(word) for word in images], f"{len(images)} images"
+            (sheet,) = new_files(output.out, ["reconstructions.png"], output.force)
+            given = session.encode_inputs(images)
+            originals, decoded = given.images, session.decode(given.z, given.labels)
+            captions, what = [short_name(word) for word in images], f"{len(images)} images"
         else:
-            opened = open_images(loaded, data, data_dir, split, bar, label=drawn)
-            sheet, originals, decoded = _split(loaded, opened, out, count, every, drawn, batch_size, force, bar)
-            captions, of = None, f"{opened.source} ({opened.name})"
-    title = f"{loaded.name}: {of}{drawn_as(loaded, drawn)}"
+            split = session.images
+            paths = image_paths(session.model, output.out, split.keys) if every else []
+            (sheet,) = new_files(output.out, ["reconstructions.png"], output.force)
+            if every:
+                begin_file_set(output.out, [str(path.relative_to(output.out)) for path in paths], force=output.force)
+            originals, decoded = _reconstruct_split(session, count, paths, batch_size)
+            what = f"{split.source} ({split.name})"
+    title = f"{session.model.name}: {what}{session.label_text}"
     save(pairs(originals, decoded, captions=captions, title=title), sheet)
-    wrote(sheet, show)
+    wrote(sheet, output.show)
 
 
-def _split(
-    model: VAE,
-    images: Split,
-    out: Path,
-    count: int,
-    every: bool,
-    drawn: int | None,
-    batch_size: int,
-    force: bool,
-    bar: WorkBar,
-) -> tuple[Path, Tensor, Tensor]:
-    """Where the sheet goes, images spread over a split and their reconstructions; on request writes those of all."""
-    import numpy as np
+def _reconstruct_split(session: Session, count: int, paths: list[Path], batch_size: int) -> tuple[Tensor, Tensor]:
+    """Images spread over the split and their reconstructions; writes those of all images, where there are paths."""
     import torch
 
-    from convae.cli._latents import image_paths, write_image
-    from convae.cli._models import new_files
-    from convae.core.file_sets import begin_file_set
-    from convae.data.batches import evenly_spaced, in_order
+    from convae.cli._files import write_image
+    from convae.data.batches import evenly_spaced
 
-    shown = evenly_spaced(len(images), count)
-    paths = image_paths(model, out, images.keys) if every else []
-    (sheet,) = new_files(out, ["reconstructions.png"], force)
-    if every:
-        begin_file_set(out, [str(path.relative_to(out)) for path in paths], force=force)
+    chosen = evenly_spaced(len(session.images), count)
+    shown = set(chosen.tolist()) if paths else set(range(len(chosen)))
     originals, reconstructions, done = [], [], 0
-    wanted = np.arange(len(images)) if every else shown
-    model.check_labels(images.labels, images.source, images.classes)
-    for batch in in_order(images, batch_size, next(model.parameters()).device, wanted):
-        with torch.no_grad():
-            kinds = batch.labels if drawn is None else torch.full_like(batch.indices, drawn)
-            decoded = model.decode(model.encode(batch.images, batch.labels).mean, kinds).mean.cpu()
-        is_shown = torch.isin(batch.indices.cpu(), torch.from_numpy(shown))
-        originals.append(batch.images.cpu()[is_shown])
-        reconstructions.append(decoded[is_shown])
-        for image, path in zip(decoded, paths[done : done + len(batch)], strict=False):
+    for images, decoded in session.reconstruct(None if paths else chosen, batch_size=batch_size):
+        kept = [row for row in range(len(images)) if done + row in shown]
+        originals.append(images[kept])
+        reconstructions.append(decoded[kept])
+        for image, path in zip(decoded, paths[done : done + len(decoded)], strict=False):
             write_image(image, path)
-        done += len(batch)
-        bar(done, len(wanted), "reconstructing (images)")
-    return sheet, torch.cat(originals), torch.cat(reconstructions)
+        done += len(decoded)
+    return torch.cat(originals), torch.cat(reconstructions)

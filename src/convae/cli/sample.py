@@ -6,18 +6,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Model, Out, Seed, Show
+from convae.cli._options import DataDir, Device, Model, OutputOptions, Seed, with_option_groups
 
 PANEL = "Look"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
+@with_option_groups
 def sample(
     model: Model,
-    out: Out,
+    output: OutputOptions,
     count: Annotated[
         int | None,
-        typer.Option(min=1, help="How many images; of each class with --labelled.", show_default="64, of a class 10"),
+        typer.Option(min=1, help="Number of images; per class with --labelled.", show_default="64, of a class 10"),
     ] = None,
     label: Annotated[
         str | None, typer.Option(help="Only images of this class, by name or number.", show_default=False)
@@ -30,42 +31,53 @@ def sample(
         typer.Option(
             min=0,
             max=1,
-            help="Leave out images of whose label the model is less sure.",
+            help="Keep images whose label has at least this probability.",
             show_default="0.95 with --label or --labelled, otherwise 0",
         ),
     ] = None,
     from_: Annotated[
         Literal["prior", "fitted"],
-        typer.Option("--from", help="The model's prior, or Gaussians fitted to the latents of the training images."),
+        typer.Option("--from", help="The model's prior, or a mixture of Gaussians fitted to the training latents."),
     ] = "prior",
-    data: Data = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="A data set's name or a folder of images.", show_default=False)
+    ] = None,
     data_dir: DataDir = None,
     seed: Seed = 0,
-    temperature: Annotated[float, typer.Option(min=0, help="Factor of the prior's standard deviation.")] = 1.0,
+    temperature: Annotated[float, typer.Option(min=0, help="Factor on the prior's standard deviation.")] = 1.0,
     truncation: Annotated[
-        float | None, typer.Option(help="Draw latent values beyond this many standard deviations again.")
+        float | None, typer.Option(help="Resample latent values beyond this many standard deviations.")
     ] = None,
     device: Device = "auto",
-    force: Force = False,
-    show: Show = False,
 ) -> None:
-    """Draw images from the prior, of any class or of a wanted one: a sheet of all, and one file each in samples/.
+    """Draw samples from the prior, of any class or of one: a sheet of all, and one file each in samples/.
 
-    --from fitted draws from a mixture of Gaussians fitted to the latents of the training images, by the Bayesian
-    information criterion: better samples where those latents are far from the prior (`aggregate-gap` of evaluate).
+    --from fitted draws from a mixture of Gaussians fitted to the latents of the training images, with the number of
+    components chosen by the Bayesian information criterion. This helps where the aggregate posterior is far from the
+    prior (`aggregate-gap` of evaluate).
 
-    A conditional model takes the label. A model with a classifier keeps the images of whose label it is sure. For other
-    models a Gaussian for each class is fitted to the latents of labelled images, those that the model was trained on;
-    with --data, one with a classifier draws from such Gaussians too. Where labels are known, manifest.csv lists them.
+    A conditional model decodes the class of --label. A model with a classifier keeps the images that it classifies with
+    enough confidence. For other models, and with --data, one Gaussian per class is fitted to the latents of labeled
+    images. Where labels are known, manifest.csv lists them.
 
     Example: `convae sample RUN --count 64 --seed 1 --out pictures`
     """
-    from convae.cli._models import open_model
-    from convae.cli._samples import Wish, drawn, write
+    from convae.cli._parsing import data_source
+    from convae.cli._samples import SampleRequest, draw_samples, write_samples
     from convae.cli._screen import work_bar
+    from convae.latents import Session
 
-    wish = Wish(count, label, labelled, confidence, data, data_dir, seed, temperature, truncation, from_ == "fitted")
-    loaded = open_model(model, device)
+    request = SampleRequest(
+        count, label, labelled, confidence, data is not None, seed, temperature, truncation, from_ == "fitted"
+    )
     with work_bar() as bar:
-        samples = drawn(loaded, wish, bar)
-    write(loaded, wish, samples, out, force=force, show=show)
+        session = Session(
+            model,
+            data=None if data is None else data_source(data, "--data"),
+            data_dir=data_dir,
+            default_split="train",
+            device=device,
+            progress=bar,
+        )
+        samples = draw_samples(session, request)
+    write_samples(session.model, request, samples, output.out, force=output.force, show=output.show)

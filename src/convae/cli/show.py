@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from convae.model.vae import VAE
 
 PANEL = "Look"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
 def show(

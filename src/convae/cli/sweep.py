@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PANEL = "Tune"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
 def sweep(
@@ -32,7 +32,7 @@ def sweep(
 
     Example: `convae sweep RECIPE objective.kl.weight=1,2,4`
     """
-    from convae.cli._models import recipe_and_overrides
+    from convae.cli._parsing import recipe_and_overrides
     from convae.cli._screen import notes, results, work_bar, wrote
     from convae.training.report import TrainingReport
     from convae.training.sweep import sweep

@@ -8,78 +8,64 @@ from typing import Annotated
 import typer
 
 from convae.cli._options import (
-    BatchSize,
-    Data,
-    DataDir,
-    Device,
-    EncodeSplit,
+    AllDataOptions,
     Force,
-    ImageLabel,
+    MissingLabel,
     Model,
-    Samples,
-    Seed,
+    ScoreOptions,
+    open_session,
+    with_option_groups,
 )
 
 PANEL = "Use"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
+@with_option_groups
 def table(
     model: Model,
     out: Annotated[Path, typer.Option("--out", help="The table: a .csv or .parquet file.", show_default=False)],
+    scoring: ScoreOptions,
+    data: AllDataOptions,
     clusters: Annotated[
-        str | None, typer.Option(help="A column with the cluster of each image: how many, or auto.", show_default=False)
+        str | None, typer.Option(help="Add each image's cluster: how many clusters, or auto.", show_default=False)
     ] = None,
-    score: Annotated[str, typer.Option("--score", help="A column with this score, as of anomalies; or none.")] = "elbo",
-    samples: Samples = None,
-    logvar: Annotated[bool, typer.Option("--logvar", help="Columns with the log-variances too.")] = False,
-    data: Data = None,
-    data_dir: DataDir = None,
-    split: EncodeSplit = None,
-    label: ImageLabel = None,
-    seed: Seed = 0,
-    batch_size: BatchSize = 256,
-    device: Device = "auto",
+    logvar: Annotated[bool, typer.Option("--logvar", help="Add the log-variances.")] = False,
+    label: MissingLabel = None,
     force: Force = False,
 ) -> None:
     """Write one table for pandas, R and spreadsheets: name, split, class, label, cluster, score and latents of images.
 
-    The latents are the means of the posteriors, in the columns z0, z1, …; codes are in code0, code1, ….
+    Columns z0, z1, … hold the posterior means; code0, code1, … the codes of a model with a codebook. `--score none`
+    leaves the score out.
 
-    Example: `convae table RUN --data photos/ --out table`
+    Example: `convae table RUN --data photos/ --out photos.csv`
     """
-    from convae.cli._classes import wanted_class
-    from convae.cli._latents import cluster_count
-    from convae.cli._models import new_files, open_images, open_model
-    from convae.cli._options import samples_of
+    from convae.cli._files import new_files
+    from convae.cli._parsing import cluster_count
     from convae.cli._screen import results, work_bar, wrote
     from convae.core.errors import ConfigError
-    from convae.evaluation import score_images
-    from convae.latents import cluster, encode
+    from convae.evaluation import encode_and_score
+    from convae.latents import cluster
     from convae.latents.formats import columns, require_table, write_table
 
     require_table(out)
-    wished = None if clusters is None else cluster_count(clusters)
-    if score == "none" and samples is not None:
-        raise ConfigError("--samples: with --score none nothing is drawn, so leave one of them out")
+    number = None if clusters is None else cluster_count(clusters)
+    if scoring.score == "none" and scoring.samples is not None:
+        raise ConfigError("--samples: nothing is drawn with --score none: leave one of them out")
     (path,) = new_files(out.parent, [out.name], force)
-    loaded = open_model(model, device)
-    wanted = wanted_class(loaded, label)
     with work_bar() as bar:
-        images = open_images(loaded, data, data_dir, split, bar, usual="all", label=wanted, must_fill=True)
-        encoding = encode(loaded, images, batch_size=batch_size, progress=bar)
-        made = columns(encoding, ["mean", "logvar", "codes"] if logvar else ["mean", "codes"])
-        beside = {}
-        if wished is not None:
-            found = cluster(encoding.mean, wished, seed=seed)
-            beside["cluster"] = found.assigned.tolist()
-        if score != "none":
-            options = samples_of(score, samples)
-            scores = score_images(
-                loaded, images, score=score, options=options, seed=seed, batch_size=batch_size, progress=bar
-            )
-            beside[scores.column] = scores.values.tolist()
+        session = open_session(model, data, bar, default_split="all", missing_label=label)
+        more = {}
+        if scoring.score == "none":
+            encoding = session.encode(batch_size=scoring.batch_size)
+        else:
+            encoding, scores = encode_and_score(session.model, session.images, progress=bar, **scoring.arguments())
+            more[scores.column] = scores.values.tolist()
+        if number is not None:
+            more = {"cluster": cluster(encoding.mean, number, seed=scoring.seed).assigned.tolist(), **more}
+    made = columns(encoding, ["mean", "logvar", "codes"] if logvar else ["mean", "codes"])
     first = {name: made.pop(name) for name in ("name", "split", "class", "label")}
-    write_table(path, {**first, **beside, **made})
-    results.print(f"{len(encoding):,} rows: {', '.join([*first, *beside])}, {len(made)} of latents", soft_wrap=True)
+    write_table(path, {**first, **more, **made})
+    results.print(f"{len(encoding):,} rows: {', '.join([*first, *more])}, {len(made)} of latents", soft_wrap=True)
     wrote(path)

@@ -4,28 +4,102 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
+from convae.cli._options import with_option_groups
 from convae.core.errors import ConfigError
 from convae.core.trust import untrusted_names
 
 PANEL = "Start"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 _LAST = 10**9
 """A step, or an epoch, after the end of every schedule."""
 _SECTIONS = {"data", "model", "objective", "training", "stages", "start"}
-"""With what the paths of keys begin."""
-_WHAT = "What to train"
-_LENGTH = "How long and how"
-_WHERE = "Where and from what"
+"""First parts of the paths of a recipe's keys."""
 
 
+@dataclass(frozen=True)
+class WhatOptions:
+    """The data and the model."""
+
+    panel: ClassVar = "What to train"
+    data: Annotated[str | None, typer.Option(help="A data set's name or a folder of images.")] = None
+    size: Annotated[str | None, typer.Option(help="Image size: 64, or 48x64 (height, width).")] = None
+    channels: Annotated[int | None, typer.Option(min=1, help="1 for grey, 3 for RGB: data.channels.")] = None
+    preset: Annotated[str | None, typer.Option(help="A named architecture; see `convae presets`.")] = None
+    latent: Annotated[int | None, typer.Option(help="Latent dimensions, or channels of a latent map.")] = None
+    likelihood: Annotated[
+        str | None, typer.Option(help="Likelihood p(x|z): bernoulli, gaussian, '{gaussian: {sigma: learned}}' …")
+    ] = None
+    beta: Annotated[float | None, typer.Option(min=0, help="Final weight of the KL divergence.")] = None
+
+    def keys(self) -> dict[str, Any]:
+        """Values by the path of their recipe key; `beta` depends on the recipe."""
+        from convae.cli._parsing import data_source, image_size
+
+        return {
+            "data.source": None if self.data is None else data_source(self.data, "--data"),
+            "data.size": None if self.size is None else image_size(self.size),
+            "data.channels": self.channels,
+            "model.preset": self.preset,
+            "model.latent": self.latent,
+            "model.likelihood": None if self.likelihood is None else data_source(self.likelihood, "--likelihood"),
+        }
+
+
+@dataclass(frozen=True)
+class LengthOptions:
+    """How long to train, and how."""
+
+    panel: ClassVar = "How long and how"
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None
+    minutes: Annotated[float | None, typer.Option(help="Time limit.")] = None
+    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None
+    seed: Annotated[int | None, typer.Option(help="Random seed of weights, order and noise.")] = None
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None
+
+    def keys(self) -> dict[str, Any]:
+        """Values by the path of their recipe key."""
+        if self.epochs is not None and self.steps is not None:
+            raise ConfigError("--epochs and --steps both set the length of the training: give one of them")
+        names = ("epochs", "steps", "minutes", "batch_size", "seed", "device")
+        return {f"training.{name}": getattr(self, name) for name in names} | {"training.optimizer.lr": self.lr}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The run folder, and what the run starts from."""
+
+    panel: ClassVar = "Where and from what"
+    name: Annotated[str | None, typer.Option(help="Name of the run, and of its folder in runs/.")] = None
+    out: Annotated[Path | None, typer.Option(help="The run folder, new or empty; otherwise a new one in runs/.")] = None
+    data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None
+    start: Annotated[
+        Path | None, typer.Option(help="Start from the weights of this run or artifact; its recipe is the default.")
+    ] = None
+    resume: Annotated[Path | None, typer.Option(help="Continue a run that was stopped.")] = None
+
+    def keys(self) -> dict[str, Any]:
+        """Values by the path of their recipe key."""
+        return {
+            "name": self.name,
+            "data.dir": None if self.data_dir is None else str(self.data_dir),
+            "start.model": None if self.start is None else str(self.start),
+        }
+
+
+@with_option_groups
 def train(
+    what: WhatOptions,
+    length: LengthOptions,
+    place: RunOptions,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
@@ -33,66 +107,8 @@ def train(
             help="A recipe (a file, or a name of `convae recipes`), and values that replace the recipe's.",
         ),
     ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="A data set's name or a folder of images.", rich_help_panel=_WHAT)
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(help="Size of the images: 64, or 48x64 (height, width).", rich_help_panel=_WHAT)
-    ] = None,
-    channels: Annotated[
-        int | None, typer.Option(min=1, help="1 for grey, 3 for RGB: data.channels.", rich_help_panel=_WHAT)
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="A named architecture; see `convae presets`.", rich_help_panel=_WHAT)
-    ] = None,
-    latent: Annotated[
-        int | None, typer.Option(help="Latent values, or channels of a latent map.", rich_help_panel=_WHAT)
-    ] = None,
-    likelihood: Annotated[
-        str | None,
-        typer.Option(
-            help="What the decoder's values mean: bernoulli, gaussian, '{gaussian: {sigma: learned}}' …",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    beta: Annotated[
-        float | None,
-        typer.Option(min=0, help="Weight of the KL divergence; a schedule keeps its shape.", rich_help_panel=_WHAT),
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes through the training images.", rich_help_panel=_LENGTH)
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps, instead of epochs.", rich_help_panel=_LENGTH)] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Stop after so many minutes at the latest.", rich_help_panel=_LENGTH)
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images in a step.", rich_help_panel=_LENGTH)] = None,
-    lr: Annotated[float | None, typer.Option(help="Largest learning rate.", rich_help_panel=_LENGTH)] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and noise.", rich_help_panel=_LENGTH)] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_LENGTH)] = None,
-    name: Annotated[
-        str | None, typer.Option(help="What the run is called, and its folder in runs/.", rich_help_panel=_WHERE)
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The run folder, new or empty; otherwise a new one in runs/.", rich_help_panel=_WHERE),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Where data sets lie on this machine.", rich_help_panel=_WHERE)
-    ] = None,
-    start: Annotated[
-        Path | None,
-        typer.Option(
-            help="Train on from the weights of this run or saved model, in a new run; without a recipe, by that run's.",
-            rich_help_panel=_WHERE,
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Continue a run that was stopped.", rich_help_panel=_WHERE)
-    ] = None,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Check everything, print the plan and draw every schedule; train nothing."),
+        bool, typer.Option("--dry-run", help="Check everything, print the plan and draw every schedule; do not train.")
     ] = False,
 ) -> int:
     """Train a model by a recipe, or by options alone.
@@ -100,7 +116,7 @@ def train(
     Every option of a recipe can be given as `key.path=value`, such as `training.ema=0.999`. All keys: `docs/recipe.md`,
     or `recipe.yaml` of any run.
 
-    Ctrl-C stops after the running step and saves; `--resume RUN` continues as if the run had never stopped.
+    Ctrl-C stops after the current step and saves; `--resume RUN` continues as if the run had never stopped.
 
     Example: `convae train --data digits`
 
@@ -108,50 +124,32 @@ def train(
 
     `convae train demo --name mine training.epochs=20`
     """
-    from convae.cli._models import recipe_and_overrides, source_of
+    from convae.cli._parsing import recipe_and_overrides
 
-    if epochs is not None and steps is not None:
-        raise ConfigError("--epochs and --steps both say how long to train: give one of them")
     _check_words(arguments or [])
     recipe, overrides = recipe_and_overrides(arguments or [])
-    given: dict[str, Any] = {
-        "name": name,
-        "data.source": source_of(data, "--data") if data is not None else None,
-        "data.size": None if size is None else _size(size),
-        "data.channels": channels,
-        "data.dir": str(data_dir) if data_dir is not None else None,
-        "start.model": str(start) if start is not None else None,
-        "model.preset": preset,
-        "model.latent": latent,
-        "model.likelihood": source_of(likelihood, "--likelihood") if likelihood is not None else None,
-        "training.epochs": epochs,
-        "training.steps": steps,
-        "training.minutes": minutes,
-        "training.batch_size": batch_size,
-        "training.optimizer.lr": lr,
-        "training.seed": seed,
-        "training.device": device,
-    }
+    given = {**place.keys(), **what.keys(), **length.keys()}
     options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    if epochs is not None:
-        options.append("training.steps=null")  # those of a recipe would count more
-    typed = [*options, *([] if beta is None else [f"--beta {beta:g}"]), *overrides]
+    if length.epochs is not None:
+        options.append("training.steps=null")  # a recipe's steps would take precedence
+    typed = [*options, *([] if what.beta is None else [f"--beta {what.beta:g}"]), *overrides]
+    resume, out = place.resume, place.out
     if resume is not None and (recipe or typed or dry_run or out is not None):
         raise ConfigError(
-            "--resume continues a run as it was: give no recipe and no other option with it. With other options, train "
-            f"on in a new run: convae train --start {resume} {' '.join(typed)}".rstrip()
+            "--resume takes no recipe and no other option: the run continues unchanged. To change options, start a new "
+            f"run from its model: convae train --start {resume} {' '.join(typed)}".rstrip()
         )
-    is_of_run = start is not None and recipe is None
-    if start is not None and recipe is None:
-        recipe = _recipe_of(start, data)
-    if resume is None and recipe is None and data is None:
+    is_of_run = place.start is not None and recipe is None
+    if place.start is not None and recipe is None:
+        recipe = _recipe_of(place.start, what.data)
+    if resume is None and recipe is None and what.data is None:
         raise ConfigError("give a recipe or --data; for example: convae train --data digits")
     with untrusted_names() if is_of_run else contextlib.nullcontext():
-        if beta is not None:
-            overrides.append(_weight_of_kl(recipe, options + overrides, beta))
+        if what.beta is not None:
+            overrides.append(_weight_of_kl(recipe, options + overrides, what.beta))
         if dry_run:
             return _preview(recipe, options + overrides, out)
-        _say_at_once(f"preparing {resume or recipe or data}")
+        _print_first_line(f"preparing {resume or recipe or what.data}")
         return _train(recipe, options + overrides, out, resume)
 
 
@@ -173,14 +171,6 @@ def _check_words(words: Sequence[str]) -> None:
         half = "=" not in word and word.partition(".")[0] in _SECTIONS
         if not path.exists() and (half or word.startswith("=")):
             raise ConfigError(f"'{word}': a value is written key.path=value, without spaces around =")
-
-
-def _size(text: str) -> list[int] | int:
-    """A size as a person writes it: `64`, or one number for each axis, such as `48x64`."""
-    numbers = re.split(r"[x×,]", text.strip("[]() ").lower().replace(" ", ""))
-    if not all(number.isascii() and number.isdecimal() for number in numbers):
-        raise ConfigError(f"--size: needs a number such as 64, or one for each axis such as 48x64, not '{text}'")
-    return int(numbers[0]) if len(numbers) == 1 else [int(number) for number in numbers]
 
 
 def _weight_of_kl(recipe: str | None, overrides: Sequence[str], beta: float) -> str:
@@ -208,14 +198,14 @@ def _weight_of_kl(recipe: str | None, overrides: Sequence[str], beta: float) -> 
 
 
 def _recipe_of(start: Path, data: str | None) -> str | None:
-    """The recipe of the run that a model is of, to train it on by.
+    """The recipe of the run that a model belongs to.
 
     Raises:
-        ConfigError: it is a saved model of no run, and there are no data to train it on.
+        ConfigError: it belongs to no run, and no data is named.
     """
     found = [folder / "recipe.yaml" for folder in (start, start.parent) if (folder / "recipe.yaml").is_file()]
     if not found and data is None:
-        raise ConfigError(f"--start {start}: is no run, whose data and recipe could be used: give --data or a recipe")
+        raise ConfigError(f"--start {start}: belongs to no run, so it has no recipe: give --data or a recipe")
     return str(found[0]) if found else None
 
 
@@ -254,8 +244,8 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
     return 0
 
 
-def _say_at_once(sentence: str) -> None:
-    """Prints a first line into a log, before libraries are loaded and data are read."""
+def _print_first_line(sentence: str) -> None:
+    """Prints a first line to a log before libraries are loaded and data are read."""
     from convae.core.console import has_viewer, notes
 
     if not has_viewer():

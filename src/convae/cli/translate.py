@@ -2,95 +2,97 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Images, Model, Out, Show, SplitOption
+from convae.cli._options import DataOptions, Images, Model, OutputOptions, open_session, with_option_groups
 from convae.core.errors import ConfigError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from convae.latents import Session
+
 PANEL = "Use"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
+@with_option_groups
 def translate(
     model: Model,
     images: Images,
-    out: Out,
-    label: Annotated[str | None, typer.Option(help="The class that the direction leads to.")] = None,
-    against: Annotated[str | None, typer.Option(help="The class it leads away from; otherwise all others.")] = None,
+    output: OutputOptions,
+    data: DataOptions,
+    label: Annotated[str | None, typer.Option(help="Class that the direction leads to.")] = None,
+    against: Annotated[str | None, typer.Option(help="Class that it leads away from; otherwise all others.")] = None,
     attribute: Annotated[
-        str | None, typer.Option(help="Take the classes of this column, such as Smiling in CelebA; alone, yes from no.")
+        str | None, typer.Option(help="Use the classes of this column, such as Smiling in CelebA; yes minus no.")
     ] = None,
-    having: Annotated[str | None, typer.Option(help="Instead: a folder of images that have something.")] = None,
-    without: Annotated[str | None, typer.Option(help="A folder of images, or their partners, without it.")] = None,
-    strengths: Annotated[str, typer.Option(help="How far to go along the direction.")] = "-1,0,0.5,1,1.5,2,3",
-    data: Data = None,
-    data_dir: DataDir = None,
-    split: SplitOption = None,
-    device: Device = "auto",
-    force: Force = False,
-    show: Show = False,
+    positive: Annotated[str | None, typer.Option(help="Instead: a folder of images with an attribute.")] = None,
+    negative: Annotated[str | None, typer.Option(help="A folder of images without it, such as their pairs.")] = None,
+    strengths: Annotated[str, typer.Option(help="Multiples of the direction to add.")] = "-1,0,0.5,1,1.5,2,3",
 ) -> None:
-    """Move images along a direction in latent space, from classes, an attribute, or two folders.
+    """Latent arithmetic: add a direction to the latents of images, from classes, an attribute or two folders.
 
-    Example: `convae translate RUN cat.jpg --having glasses --out pictures`
+    Example: `convae translate RUN cat.jpg --positive glasses --negative plain --out pictures`
     """
-    from functools import cache
-
-    import torch
-
-    from convae.cli._classes import class_number, classes_of
-    from convae.cli._latents import numbers, short_name, start
-    from convae.cli._models import new_files, open_images, open_model
+    from convae.cli._files import new_files, short_name
+    from convae.cli._parsing import comma_separated, data_source
     from convae.cli._screen import work_bar, wrote
-    from convae.latents import decode, direction, direction_of_label, encode, nearest_latents
-    from convae.latents import translate as move
+    from convae.latents import direction
+    from convae.latents import translate as add_direction
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
-    factors = numbers(strengths, "--strengths", float)
-    by_class, by_folders = label is not None or attribute is not None, having is not None and without is not None
-    if by_class == by_folders or (having is None) != (without is None) or (against is not None and label is None):
-        raise ConfigError(
-            "a direction comes from --label (and --against), from --attribute, or from --having and --without"
-        )
-    (sheet,) = new_files(out, ["translation.png"], force)
-    loaded = open_model(model, device)
-    if loaded.condition is not None and label is not None and attribute is None:
-        raise ConfigError(
-            f"model '{loaded.name}' is conditional: its latents leave the class to its labels, and convae reconstruct"
-            " --label draws images as another class"
-        )
+    factors = comma_separated(strengths, "--strengths", float)
+    by_class, by_folders = label is not None or attribute is not None, positive is not None and negative is not None
+    if by_class == by_folders or (positive is None) != (negative is None) or (against is not None and label is None):
+        raise ConfigError("give a direction: --label (and --against), --attribute, or both --positive and --negative")
+    (sheet,) = new_files(output.out, ["translation.png"], output.force)
     with work_bar() as bar:
-        opened = cache(lambda: open_images(loaded, data, data_dir, split, bar))
-        given = start(loaded, images, opened)
+        session = open_session(model, data, bar)
+        if session.is_conditional and label is not None and attribute is None:
+            raise ConfigError(
+                f"model '{session.model.name}' is conditional, and its latents do not hold the class: "
+                "`convae reconstruct --label` decodes images as another class"
+            )
+        given = session.encode_inputs(images)
         if by_class:
-            known = opened()
-            values, names = classes_of(known, attribute)
-            if label is None and not set(names) <= {0, 1}:
-                raise ConfigError(f"--attribute: '{attribute}' is no yes or no: --label says which of its classes")
-            to, away, what = 1, None if against is None else class_number(against, names), f"towards {attribute}"
-            if label is None:
-                away = 0
-            else:
-                to = class_number(label, names)
-                what = f"towards {names[to]}" + ("" if away is None else f" from {names[away]}")
-                what += "" if attribute is None else f" of {attribute}"
-            if to == away:
-                raise ConfigError(f"--label and --against are both {names[to]}: a direction leads from one to another")
-            by = direction_of_label(encode(loaded, known, progress=bar).mean, torch.from_numpy(values), to, away)
+            vector, what = _by_class(session, label, against, attribute)
         else:
             with_it, without_it = (
-                encode(loaded, open_images(loaded, folder, data_dir, "all", bar), progress=bar).mean
-                for folder in (having, without)
+                session.encode(session.open_images(data_source(str(folder), option), "all")).mean
+                for folder, option in ((positive, "--positive"), (negative, "--negative"))
             )
-            by, what = direction(without_it, with_it), f"from {short_name(str(without))} to {short_name(str(having))}"
-    moved = move(given.z, by, factors)
-    kinds = None if given.labels is None else given.labels.repeat_interleave(len(factors))
-    drawn = decode(loaded, nearest_latents(loaded, moved.flatten(0, 1)), labels=kinds)
-    what += ", each place the nearest code" if loaded.bottleneck.is_quantized else ""
+            vector = direction(without_it, with_it)
+            what = f"from {short_name(str(negative))} to {short_name(str(positive))}"
+    moved = add_direction(given.z, vector, factors)
+    labels = None if given.labels is None else given.labels.repeat_interleave(len(factors))
+    decoded = session.decode(moved.flatten(0, 1), labels, nearest_codes=True)
+    what += ", quantized to the nearest codes" if session.model.bottleneck.is_quantized else ""
     heads = [f"{factor:+g}" if factor else "0" for factor in factors]
-    rows = [short_name(word) for word in images]
-    save(grid(drawn, row_labels=rows, column_labels=heads, title=f"{loaded.name}: {what}, times the mean step"), sheet)
-    wrote(sheet, show)
+    title = f"{session.model.name}: {what}, in multiples of the direction"
+    save(grid(decoded, row_labels=[short_name(word) for word in images], column_labels=heads, title=title), sheet)
+    wrote(sheet, output.show)
+
+
+def _by_class(session: Session, label: str | None, against: str | None, attribute: str | None) -> tuple[Tensor, str]:
+    """The direction to a class, or from no to yes of an attribute, and its description."""
+    import torch
+
+    from convae.latents import class_number, direction_of_label, labels_of
+
+    values, names = labels_of(session.images, attribute)
+    away: int | None
+    if label is None:
+        if not set(names) <= {0, 1}:
+            raise ConfigError(f"--attribute: '{attribute}' is not a yes/no column: choose one of its classes (--label)")
+        to, away, what = 1, 0, f"to {attribute}"
+    else:
+        to, away = class_number(label, names), None if against is None else class_number(against, names)
+        what = f"to {names[to]}" + ("" if away is None else f" from {names[away]}")
+        what += "" if attribute is None else f" of {attribute}"
+    if to == away:
+        raise ConfigError(f"--label and --against are both {names[to]}: name two different classes")
+    return direction_of_label(session.encode().mean, torch.from_numpy(values), to, away), what

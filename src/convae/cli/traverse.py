@@ -6,64 +6,54 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import Data, DataDir, Device, Force, Label, Model, Out, Show, SplitOption
+from convae.cli._options import DataOptions, Label, Model, OutputOptions, open_session, with_option_groups
 
 PANEL = "Look"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
+@with_option_groups
 def traverse(
     model: Model,
-    out: Out,
+    output: OutputOptions,
+    data: DataOptions,
     image: Annotated[
-        str | None, typer.Option(help="An image file or a position to start from; otherwise the mean latent.")
+        str | None, typer.Option(help="An image file, position or name to start from; otherwise the mean latent.")
     ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="How many latent values, those that tell most first.")] = 10,
-    steps: Annotated[int, typer.Option(min=2, help="Images in a row.")] = 9,
+    rows: Annotated[int, typer.Option(min=1, help="Number of latent dimensions, highest KL divergence first.")] = 10,
+    steps: Annotated[int, typer.Option(min=2, help="Images per row.")] = 9,
     label: Label = None,
-    data: Data = None,
-    data_dir: DataDir = None,
-    split: SplitOption = None,
-    device: Device = "auto",
-    force: Force = False,
-    show: Show = False,
 ) -> None:
-    """Change one latent value at a time: a row for each, from its 2% to its 98% quantile over the images.
+    """Draw latent traversals: one dimension per row, from its 2% to its 98% quantile over the images.
 
     Example: `convae traverse RUN --out pictures`
     """
-    import torch
-
-    from convae.cli._classes import drawn_as, needed_class, wanted_class
-    from convae.cli._latents import short_name, start
-    from convae.cli._models import new_files, open_images, open_model
+    from convae.cli._files import new_files, short_name
     from convae.cli._screen import work_bar, wrote
-    from convae.latents import by_information, decode, encode, information
-    from convae.latents import traverse as walk
+    from convae.latents import kl_per_dimension, rank_by_kl
+    from convae.latents import traverse as traversals_from
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
-    (sheet,) = new_files(out, ["traversal.png"], force)
-    loaded = open_model(model, device)
-    wanted = needed_class(loaded, label) if image is None else wanted_class(loaded, label)
+    (sheet,) = new_files(output.out, ["traversal.png"], output.force)
     with work_bar() as bar:
-        images = open_images(loaded, data, data_dir, split, bar, label=wanted)
-        given = None if image is None else start(loaded, [image], lambda: images, label)
-        encoding = encode(loaded, images, progress=bar)
-    values = by_information(encoding)[:rows]
-    kl = information(encoding)
-    if given is None:
-        begin, beginning = encoding.mean.mean(0), f"the mean latent{drawn_as(loaded, wanted)}"
-        kinds = None if wanted is None else torch.tensor([wanted])
-    else:
-        begin, beginning, kinds = given.z[0], f"image {short_name(image or '')}{given.drawn_as}", given.labels
-    walked = walk(begin, encoding, values, steps).flatten(0, 1)
-    drawn = decode(loaded, walked, labels=None if kinds is None else kinds.expand(len(walked)))
-    names = [f"z{value}: KL {kl[value]:.2f} nats" for value in values.tolist()]
+        session = open_session(model, data, bar, label=label)
+        if image is None:
+            session.require_label()
+        images = session.images
+        given = None if image is None else session.encode_inputs([image])
+        encoding = session.encode()
+    dimensions, kl = rank_by_kl(encoding)[:rows], kl_per_dimension(encoding)
+    origin = encoding.mean.mean(0) if given is None else given.z[0]
+    traversals = traversals_from(origin, encoding, dimensions, steps).flatten(0, 1)
+    labels = None if given is None or given.labels is None else given.labels.expand(len(traversals))
+    decoded = session.decode(traversals, labels)
+    names = [f"z{dimension}: KL {kl[dimension]:.2f} nats" for dimension in dimensions.tolist()]
     heads = ["2%", *[""] * (steps - 2), "98%"]
+    start = "the mean latent" if image is None else f"image {short_name(image)}"
     title = (
-        f"{loaded.name}: from {beginning}, one latent value a row, from its 2% to its 98% quantile over "
-        f"{len(images):,} images; KL: what the value tells about an image on average"
+        f"{session.model.name}: traversals from {start}{session.label_text}, 2% to 98% quantiles of "
+        f"{len(images):,} images"
     )
-    save(grid(drawn, row_labels=names, column_labels=heads, title=title), sheet)
-    wrote(sheet, show)
+    save(grid(decoded, row_labels=names, column_labels=heads, title=title), sheet)
+    wrote(sheet, output.show)

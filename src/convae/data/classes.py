@@ -20,7 +20,7 @@ def match_classes(split: Split, names: Sequence[str], *, extend: bool = False) -
 
     Args:
         split: with labels or without.
-        names: of the classes, such as `model.metadata["classes"]`.
+        names: of the classes, such as `model.provenance.classes`.
         extend: whether classes of other names get the numbers after those of `names`; otherwise their images have no
             label.
 

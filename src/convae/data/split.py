@@ -241,7 +241,7 @@ class DataSet:
         return Split(name, source, store, rows, self._division.chosen[name], self._label, augment, notes=self._notes)
 
     @cached_property
-    def provenance(self) -> dict[str, dict[str, Any]]:
+    def split_facts(self) -> dict[str, dict[str, Any]]:
         """Of each part that has images: how many, how they were chosen, and the SHA-256 of their content."""
         kept = ("chosen", "count", "content_hash")
         names: tuple[SplitName, ...] = ("train", "validation", "test")

@@ -10,7 +10,7 @@ from convae.evaluation.metrics.base import Encoded
 FOLDS = 5
 
 
-def parts_of_classes(labels: NDArray[np.int64] | None) -> bool:
+def has_labels_for_folds(labels: NDArray[np.int64] | None) -> bool:
     """Whether there are two classes or more, each with an image for every fold."""
     if labels is None:
         return False
@@ -18,7 +18,7 @@ def parts_of_classes(labels: NDArray[np.int64] | None) -> bool:
     return len(counts) > 1 and bool(counts.min() >= FOLDS)
 
 
-def labelled(encoded: Encoded) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def labeled_latents(encoded: Encoded) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """(image, value) posterior means and (image,) class numbers of the images that have one."""
     assert encoded.labels is not None  # the metrics apply to nothing else
     known = encoded.labels >= 0

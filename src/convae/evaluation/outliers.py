@@ -1,4 +1,4 @@
-"""Images of another kind: how well a score tells them from those that a model knows."""
+"""Out-of-distribution detection: how well an anomaly score separates two sets of images."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ NORMAL = 1.959964
 
 @dataclass(frozen=True)
 class Separation:
-    """Scores of known and foreign images, and how well they part.
+    """Anomaly scores of in- and out-of-distribution images, and how well they separate them.
 
     Attributes:
-        scores: of the known images and of the foreign ones.
-        auroc: probability that a foreign image scores higher than a known one.
+        scores: of the known images and of the out-of-distribution ones.
+        auroc: probability that an out-of-distribution image scores higher than a known one.
         interval: its 95% confidence interval.
         protocol: of both sets of scores.
     """
@@ -36,12 +36,12 @@ class Separation:
 
     @property
     def known(self) -> Float64[Tensor, " known"]:
-        """(image,) score of each known image; higher is stranger."""
+        """(image,) score of each known image; higher is more anomalous."""
         return self.scores[0].values
 
     @property
     def foreign(self) -> Float64[Tensor, " foreign"]:
-        """(image,) of each foreign one."""
+        """(image,) score of each out-of-distribution image."""
         return self.scores[1].values
 
     @property
@@ -50,15 +50,15 @@ class Separation:
         return self.scores[0].unit
 
     def as_dict(self) -> dict[str, Any]:
-        """The figure and its protocol: what goes into the JSON file."""
+        """AUROC and protocol: the content of the JSON file."""
         auroc = {"value": self.auroc, "interval": list(self.interval), "unit": "probability"}
         return {"auroc": auroc, "protocol": self.protocol}
 
 
 def auroc(known: Float[Tensor, " known"], foreign: Float[Tensor, " foreign"]) -> tuple[float, tuple[float, float]]:
-    """The probability that a foreign score is higher than a known one, ties counting half, and its 95% interval.
+    """The probability that an out-of-distribution score is the higher one, ties counting half, and its 95% interval.
 
-    The interval is that of DeLong, DeLong & Clarke-Pearson 1988, cut to [0, 1].
+    The interval is that of DeLong, DeLong & Clarke-Pearson 1988, clamped to [0, 1].
     """
     a, b = known.double(), foreign.double()
 
@@ -85,27 +85,27 @@ def separate(
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> Separation:
-    """Scores the images of two splits, and measures how well the scores part them.
+    """Scores the images of two splits, and measures how well the scores separate them.
 
     Args:
-        model: trained on images of the known kind.
-        known: such images, not seen in training.
-        foreign: others, brought to the same shape.
-        score: a metric with one figure for each image, as for `score_images`.
+        model: the model.
+        known: in-distribution images that were not trained on.
+        foreign: out-of-distribution images of the same shape.
+        score: a metric with one value per image, as for `score_images`.
         options: arguments of the metric, by its name.
         seed: of the drawn latents.
         batch_size: images at a time.
-        progress: told how many images are done.
+        progress: called with the number of images that are done.
 
     Raises:
-        ConfigError: no such metric, or one without a figure for each image.
+        ConfigError: no such metric, or one without a value per image.
         DataError: a score is not finite.
-        ShapeError: the images have not the model's shape.
+        ShapeError: the images do not have the model's input shape.
     """
-    scored, against = (
+    scored, ood = (
         score_images(model, split, score=score, options=options, seed=seed, batch_size=batch_size, progress=progress)
         for split in (known, foreign)
     )
-    value, ends = auroc(scored.values, against.values)
-    protocol = {**scored.protocol, "against": against.protocol["data"], "score": score}
-    return Separation((scored, against), value, ends, protocol)
+    value, ends = auroc(scored.values, ood.values)
+    protocol = {**scored.protocol, "ood_data": ood.protocol["data"], "score": score}
+    return Separation((scored, ood), value, ends, protocol)

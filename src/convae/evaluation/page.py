@@ -70,7 +70,7 @@ def page(model: VAE, split: Split, report: Report) -> str:
     title = f"{model.name} on {data['count']:,} {data['source']} images ({data['split']})"
     rows = [
         "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in (name, *figure.texts(), figure.unit)) + "</tr>"
-        for name, figure in report.figures.items()
+        for name, figure in report.metrics.items()
     ]
     rows += [
         f"<tr><td>{html.escape(name)}</td><td>left out</td><td></td><td>{html.escape(reason)}</td></tr>"
@@ -104,7 +104,7 @@ def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image
     for name in HISTOGRAMS:
         rows = report.rows.get(name)
         if rows is not None and bool(rows.isfinite().all()):
-            label = f"{name} ({report.figures[name].unit})"
+            label = f"{name} ({report.metrics[name].unit})"
             pictures[f"{name} of the images"] = histograms({split.name: rows}, x_label=label)
     if "kl-per-unit" in report.rows:
         means = report.rows["kl-per-unit"].mean(0)

@@ -14,7 +14,7 @@ from convae.model.vae import VAE
 
 
 @torch.no_grad()
-def both(
+def image_and_sample_features(
     model: VAE, split: Split, features: Features, *, seed: int, batch_size: int, progress: Progress | None = None
 ) -> tuple[Float[Tensor, "image feature"], Float[Tensor, "image feature"]]:
     """The features of every image, and of one sample for each, on the CPU.

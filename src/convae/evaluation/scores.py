@@ -1,4 +1,4 @@
-"""A score for each image: what anomalies are ranked and other data are told apart by."""
+"""Anomaly scores: one value per image, higher for images that the model explains badly."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from torch import Tensor
 from convae.core.errors import ConfigError, DataError
 from convae.core.progress import Progress
 from convae.data import Split
-from convae.evaluation.protocol import evaluate
+from convae.evaluation.rows import choose_metrics, measure_rows, versions
+from convae.latents import Encoding
+from convae.model.artifact import fingerprint
 from convae.model.vae import VAE
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """How badly a model explains each image of a split.
+    """The anomaly scores of the images of a split.
 
     Attributes:
-        values: (image,); higher is stranger.
-        what: they are, such as `negative ELBO`.
+        values: (image,); higher is more anomalous.
+        what: name of the score, such as `negative ELBO`.
         unit: such as `nats`.
         protocol: what they depend on.
     """
@@ -35,12 +37,12 @@ class ImageScores:
 
     @property
     def label(self) -> str:
-        """For an axis: `negative ELBO (nats per image)`."""
+        """Axis label: `negative ELBO (nats per image)`."""
         return f"{self.what} ({self.unit} per image)"
 
     @property
     def column(self) -> str:
-        """For a table, as R and Python take it for a name: `negative_elbo_nats`."""
+        """Column name that is an identifier in R and Python: `negative_elbo_nats`."""
         return re.sub(r"[^a-z0-9]+", "_", f"{self.what} {self.unit}".lower()).strip("_")
 
 
@@ -54,39 +56,80 @@ def score_images(
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> ImageScores:
-    """The figure of `evaluate` for each image, turned so that a high one is strange.
+    """The anomaly score of each image: a metric, with its sign chosen so that higher is more anomalous.
 
     With `elbo` the negative ELBO, −log p(x | z) + KL with a latent z drawn from the posterior, nats: an upper bound on
-    −log p(x). The mean over the images is that of `evaluate`, with its sign turned.
+    −log p(x). The mean over the images is that of `evaluate`, with its sign changed.
 
     Args:
         model: is left in the mode that it is in.
         split: the images.
-        score: a metric with one figure for each image, such as `elbo`, `nll`, `reconstruction` or `kl`.
+        score: a metric with one value per image, such as `elbo`, `nll`, `reconstruction` or `kl`.
         options: arguments of the metric by its name, such as `{"elbo": {"samples": 8}}`.
         seed: of the drawn latents, which depend on an image's position in the split too.
         batch_size: images at a time.
-        progress: told how many images are done.
+        progress: called with the number of images that are done.
 
     Raises:
-        ConfigError: no such metric, or one without a figure for each image.
+        ConfigError: no such metric, or one without a value per image.
         DataError: a score is not finite.
-        ShapeError: the images have not the model's shape.
+        ShapeError: the images do not have the model's input shape.
     """
-    report = evaluate(
-        model, split, metrics=[score], options=options, seed=seed, batch_size=batch_size, progress=progress
+    return _score(model, split, score, options or {}, seed, batch_size, progress, keep_encoding=False)[0]
+
+
+def encode_and_score(
+    model: VAE,
+    split: Split,
+    *,
+    score: str = "elbo",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> tuple[Encoding, ImageScores]:
+    """`encode` and `score_images` in one pass; arguments and errors are those of `score_images`."""
+    scores, encoding = _score(model, split, score, options or {}, seed, batch_size, progress, keep_encoding=True)
+    assert encoding is not None  # asked for
+    return encoding, scores
+
+
+def _score(
+    model: VAE,
+    split: Split,
+    score: str,
+    options: Mapping[str, Mapping[str, Any]],
+    seed: int,
+    batch_size: int,
+    progress: Progress | None,
+    keep_encoding: bool,
+) -> tuple[ImageScores, Encoding | None]:
+    """The scores of images, and their encoding where it is asked for."""
+    model.check_levels(split.levels, split.source)
+    chosen, configured = choose_metrics([score], options, model, split, False)
+    if len(chosen) != 1:
+        raise ConfigError(f"a score is one metric, not {', '.join(chosen)}")
+    ((name, metric),) = chosen.items()
+    found = measure_rows(
+        chosen, model, split, seed=seed, batch_size=batch_size, keep_encoding=keep_encoding, progress=progress
     )
-    rows = report.rows.get(score)
+    rows = found.rows.get(name)
     if rows is None or rows.shape != (len(split),):
-        raise ConfigError(f"'{score}' is no score: it has not one figure for each image")
-    figure = report.figures[score]
-    if figure.not_finite:
-        count = f"{figure.not_finite:,} of {len(split):,} images"
+        raise ConfigError(f"'{score}' is no anomaly score: it does not have one value per image")
+    wrong = (~rows.isfinite()).nonzero()[:, 0]
+    if len(wrong):
         raise DataError(
-            f"{split.source}: the {score} of {count} is not finite, the first is '{figure.first_not_finite}': "
-            f"check the weights of model '{model.name}' and these images"
+            f"{split.source}: the {score} of {len(wrong):,} of {len(split):,} images is not finite, the first is "
+            f"'{split.key(int(wrong[0]))}': check the weights of model '{model.name}' and these images"
         )
-    name = "ELBO" if score == "elbo" else score
-    if figure.better == "higher":
-        return ImageScores(-rows, f"negative {name}", figure.unit, report.protocol)
-    return ImageScores(rows, name, figure.unit, report.protocol)
+    protocol = {
+        "data": split.describe(),
+        "model": {"name": model.name, "sha256": fingerprint(model)},
+        "metrics": configured,
+        "seed": seed,
+        **versions(),
+    }
+    shown = "ELBO" if name == "elbo" else name
+    if metric.better == "higher":
+        rows, shown = -rows, f"negative {shown}"
+    return ImageScores(rows, shown, metric.unit, protocol), found.encoding

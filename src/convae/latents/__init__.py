@@ -1,25 +1,29 @@
-"""The latents room: what a trained model's latent space can do.
+"""Latent space tools of a trained model.
 
-Every tool is a function from tensors to tensors; commands draw and save what it gives.
+`Session` opens a model with its data; every tool is a function from tensors to tensors.
 """
 
 from __future__ import annotations
 
 from convae.latents.anomalies import explain
+from convae.latents.batches import EvalBatch
+from convae.latents.class_labels import class_number, labels_of
 from convae.latents.classes import Classes, classes
 from convae.latents.clusters import Agreement, Clusters, agreement, cluster
 from convae.latents.decodable import Decodable, encoded_by, iterate_decodable
-from convae.latents.decoding import decode, decoded
+from convae.latents.decoding import decode, iterate_decoded
 from convae.latents.drawing import draw
 from convae.latents.encoding import Encoding, FileShard, encode, encode_to, iterate_latents, read_latents, read_manifest
 from convae.latents.fitted import FittedPrior, fit_prior
+from convae.latents.inputs import EncodedInputs, images_at, is_image_file, position
 from convae.latents.interpolation import interpolate, path
 from convae.latents.labelled import CONFIDENCE, Labelled, draw_labelled, known_classes
 from convae.latents.neighbourhood import neighbours
 from convae.latents.projection import Projection, project
 from convae.latents.quantized import nearest_latents
+from convae.latents.session import Session
 from convae.latents.translation import direction, direction_of_label, translate
-from convae.latents.walks import by_information, information, manifold, traverse
+from convae.latents.traversals import kl_per_dimension, manifold, rank_by_kl, traverse
 
 __all__ = [
     "CONFIDENCE",
@@ -27,17 +31,19 @@ __all__ = [
     "Classes",
     "Clusters",
     "Decodable",
+    "EncodedInputs",
     "Encoding",
+    "EvalBatch",
     "FileShard",
     "FittedPrior",
     "Labelled",
     "Projection",
+    "Session",
     "agreement",
-    "by_information",
+    "class_number",
     "classes",
     "cluster",
     "decode",
-    "decoded",
     "direction",
     "direction_of_label",
     "draw",
@@ -47,16 +53,22 @@ __all__ = [
     "encoded_by",
     "explain",
     "fit_prior",
-    "information",
+    "images_at",
     "interpolate",
+    "is_image_file",
     "iterate_decodable",
+    "iterate_decoded",
     "iterate_latents",
+    "kl_per_dimension",
     "known_classes",
+    "labels_of",
     "manifold",
     "nearest_latents",
     "neighbours",
     "path",
+    "position",
     "project",
+    "rank_by_kl",
     "read_latents",
     "read_manifest",
     "translate",

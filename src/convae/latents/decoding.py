@@ -28,12 +28,12 @@ def decode(model: VAE, z: Latents, *, labels: Labels | None = None, batch_size: 
         ConfigError: the model is conditional, and the labels are not such as it knows.
         DataError: a latent is not finite.
     """
-    found = list(decoded(model, z, labels=labels, batch_size=batch_size))
+    found = list(iterate_decoded(model, z, labels=labels, batch_size=batch_size))
     return torch.cat(found) if found else torch.empty(0, *model.input_shape)
 
 
 @torch.no_grad()
-def decoded(model: VAE, z: Latents, *, labels: Labels | None = None, batch_size: int = 256) -> Iterator[Images]:
+def iterate_decoded(model: VAE, z: Latents, *, labels: Labels | None = None, batch_size: int = 256) -> Iterator[Images]:
     """`decode`, a batch at a time, for more images than fit into memory."""
     if not z.is_floating_point():
         raise ShapeError(f"latents are floats, got {z.dtype}: model.decode_codes takes the numbers of codes")

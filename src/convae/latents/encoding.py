@@ -17,19 +17,19 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convae.core.errors import ConfigError, DataError, OutputError, ShapeError
+from convae.core.errors import ConfigError, DataError, OutputError
 from convae.core.files import clear_leftovers, read_bytes, write_json, writing_errors
 from convae.core.names import shape_text
 from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.core.types import CodedLike, Latents
 from convae.core.version import VERSION
-from convae.data import Split, in_order
+from convae.data import Split
 from convae.latents import formats
+from convae.latents.batches import EvalBatch, iterate_batches
 from convae.latents.statistics import Moments
 from convae.model.artifact import fingerprint
 from convae.model.inputs import unchecked_values
-from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
 FORMAT = 2
@@ -69,6 +69,60 @@ class Encoding:
         return len(self.mean)
 
 
+class EncodingTable:
+    """The posteriors of the images of a split, filled batch by batch.
+
+    Memory is allocated once: small results that are kept between batches fragment the heap.
+
+    Args:
+        model: that encodes them.
+        split: the images.
+        indices: positions in the split; without them, all.
+    """
+
+    def __init__(self, model: VAE, split: Split, indices: NDArray[np.int64] | None = None) -> None:
+        self._split = split
+        self._indices = np.arange(len(split)) if indices is None else indices
+        self.mean = torch.empty(len(self._indices), *model.latent_shape)
+        self.logvar = torch.empty_like(self.mean)
+        self._codes: list[Tensor] = []
+
+    def add(self, rows: slice, batch: EvalBatch) -> None:
+        """Takes in the posteriors of a batch."""
+        posterior = batch.posterior
+        self.mean[rows], self.logvar[rows] = posterior.mean, posterior.logvar
+        if isinstance(posterior, CodedLike):
+            self._codes.append(posterior.codes.cpu().long())
+
+    def require_finite(self, rows: slice, model: VAE) -> None:
+        """Checks the posteriors of a batch.
+
+        Raises:
+            DataError: one is NaN or infinite.
+        """
+        values = self.mean[rows] + self.logvar[rows]
+        wrong = (~values.flatten(1).isfinite().all(1)).nonzero()[:, 0]
+        if len(wrong):
+            raise DataError(
+                f"image '{self._split.key(int(self._indices[rows][int(wrong[0])]))}': its latent is NaN or infinite, "
+                f"as are those of {len(wrong)} of {len(values)} images of its batch: model '{model.name}' has "
+                "diverged, or its weights are broken"
+            )
+
+    def encoding(self) -> Encoding:
+        """The posteriors of all images."""
+        split = self._split
+        return Encoding(
+            self.mean,
+            self.logvar,
+            None if split.labels is None else torch.from_numpy(split.labels[self._indices]),
+            [split.key(int(index)) for index in self._indices],
+            torch.cat(self._codes) if self._codes else None,
+            split.classes,
+            [split.part(int(index)) for index in self._indices],
+        )
+
+
 @torch.no_grad()
 @unchecked_values()
 def encode(
@@ -86,47 +140,18 @@ def encode(
         split: the images.
         indices: positions in the split; without them, all.
         batch_size: images at a time.
-        progress: told how many images are done.
+        progress: called with the number of images that are done.
 
     Raises:
-        ShapeError: the images have not the model's shape.
-        ConfigError: the model is conditional, and the images have not the labels that it knows.
+        ShapeError: the images do not have the model's input shape.
+        ConfigError: the model is conditional, and the images do not have the labels that it knows.
         DataError: a latent is not finite.
     """
-    if split.shape != model.input_shape:
-        raise ShapeError(f"the model takes {shape_text(model.input_shape)}, the images are {shape_text(split.shape)}")
-    model.check_labels(split.labels, split.source, split.classes)
-    wanted = np.arange(len(split)) if indices is None else indices
-    mean = torch.empty(len(wanted), *model.latent_shape)
-    logvar = torch.empty_like(mean)
-    codes: list[Tensor] = []
-    done = 0
-    with evaluation_mode(model):
-        for batch in in_order(split, batch_size, next(model.parameters()).device, wanted):
-            posterior = model.encode(batch.images, batch.labels)
-            here = slice(done, done + len(batch))
-            mean[here], logvar[here] = posterior.mean, posterior.logvar
-            if isinstance(posterior, CodedLike):
-                codes.append(posterior.codes.cpu().long())
-            wrong = (~(mean[here] + logvar[here]).flatten(1).isfinite().all(1)).nonzero()[:, 0]
-            if len(wrong):
-                raise DataError(
-                    f"image '{split.key(int(wanted[done + int(wrong[0])]))}': its latent is NaN or infinite, as are "
-                    f"those of {len(wrong)} of {len(batch)} images of its batch: model '{model.name}' has diverged, "
-                    "or its weights are broken"
-                )
-            done += len(batch)
-            if progress:
-                progress(done, len(wanted), "encoding (images)")
-    return Encoding(
-        mean,
-        logvar,
-        None if split.labels is None else torch.from_numpy(split.labels[wanted]),
-        [split.key(int(index)) for index in wanted],
-        torch.cat(codes) if codes else None,
-        split.classes,
-        [split.part(int(index)) for index in wanted],
-    )
+    table = EncodingTable(model, split, indices)
+    for rows, batch in iterate_batches(model, split, indices=indices, batch_size=batch_size, progress=progress):
+        table.add(rows, batch)
+        table.require_finite(rows, model)
+    return table.encoding()
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ class _Search:
 
     def _called(self, label: int) -> str:
         """A class in words; the names that the model learned are not those of other labelled images."""
-        names = self.model.metadata.get("classes") if self.known is None else None
+        names = self.model.provenance.classes if self.known is None else None
         return f"class {label}" if not names or label >= len(names) else f"class {label} ({names[label]})"
 
     def _missing(self, kept: list[_Kept], count: int, labels: list[int] | None) -> list[int]:

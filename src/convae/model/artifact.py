@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
@@ -41,9 +40,10 @@ from convae.core.paths import local_path
 from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.version import VERSION
 from convae.model.card import model_card
+from convae.model.provenance import Provenance, provenance_of_format_1
 from convae.model.vae import VAE
 
-FORMAT = 1
+FORMAT = 2
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
@@ -68,18 +68,6 @@ _PRECISIONS: dict[Precision, torch.dtype] = {
 _STORED_TYPES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64"}
 
 
-class Metadata(Config):
-    """What is read of an artifact's metadata, and of which kind it has to be; anything may stand beside it."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    classes: list[str] | None = None
-    data: dict[str, Any] = Field(default_factory=dict)
-    imported: dict[str, Any] = Field(default_factory=dict)
-    splits: dict[str, Any] = Field(default_factory=dict)
-    training: dict[str, Any] = Field(default_factory=dict)
-
-
 class Stored(Config):
     """The content of config.json.
 
@@ -87,7 +75,7 @@ class Stored(Config):
         format: version of the layout.
         convae: version of convae that wrote it.
         model: the description of the network.
-        metadata: where the model came from; it decides nothing but what `Metadata` names.
+        provenance: where the model came from.
         sha256: of each tensor.
         dtype: of the weights.
     """
@@ -95,7 +83,7 @@ class Stored(Config):
     format: int
     convae: str
     model: Spec
-    metadata: dict[str, Any]
+    provenance: Provenance
     sha256: dict[str, str]
     dtype: Precision = "float32"
 
@@ -124,7 +112,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
         "format": FORMAT,
         "convae": VERSION,
         "model": model.spec.model_dump(mode="json"),
-        "metadata": model.metadata,
+        "provenance": model.provenance.as_dict(),
         "sha256": {name: digest(tensor) for name, tensor in tensors.items()},
         **({} if precision == "float32" else {"dtype": precision}),
     }
@@ -219,7 +207,7 @@ def _load(folder: Path, device: torch.device | str) -> VAE:
         tensors = _checked(file, weights, stored.sha256, expected)
     require_finite(tensors, str(weights))
     model.load_state_dict(tensors, assign=True)
-    model.metadata = stored.metadata
+    model.provenance = stored.provenance
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.to(device).eval()
@@ -254,16 +242,17 @@ def read_description(path: str | Path) -> dict[str, Any]:
 
 
 def read_config(path: str | Path) -> Stored:
-    """The description and metadata of an artifact or a run's best model, without its weights.
+    """The description and provenance of an artifact or a run's best model, without its weights.
 
     Raises:
         ArtifactError: there is no artifact, or its description is damaged or of a later format.
     """
     config = find(Path(path)) / CONFIG
     try:
-        stored = parse(Stored, read_checked_json(config, FORMAT), "its content")
-        parse(Metadata, stored.metadata, "its metadata")
-        return stored
+        content = read_checked_json(config, FORMAT)
+        if content["format"] == 1:
+            content["provenance"] = provenance_of_format_1(content.pop("metadata", None))
+        return parse(Stored, content, "its content")
     except ConfigError as error:
         raise ArtifactError(f"{config}: describes no model that this version can build ({one_line(error)})") from error
 

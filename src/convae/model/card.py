@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from convae.core.config import Config
 from convae.core.names import printable, shape_text
 from convae.core.version import VERSION
 from convae.model.layers.base.network import count_parameters
+from convae.model.provenance import SplitFacts, TrainingFacts
 from convae.model.vae import VAE
 
 # Fixed words only: what a person called a model or its data never becomes YAML that a hub reads.
@@ -21,28 +23,24 @@ tags:
 ---
 """
 _KINDS = {1: "signals", 2: "images", 3: "volumes"}
-_DATA = {
+_LABELS = {
     "source": "data set",
-    "split": "part",
     "chosen": "chosen by",
     "count": "images",
-    "skipped": "skipped",
     "resize_mode": "resize mode",
     "content_hash": "SHA-256 of the content",
 }
-"""How the card calls the facts of a split; its channels and size are those of the model's input."""
+_SHOWN_ELSEWHERE = {"channels", "size", "recipe", "data", "validation", "objective"}
+"""Facts that the card shows in another section, or that the model's input says."""
 
 
 def model_card(model: VAE) -> str:
     """The Markdown of a model's card: what it is, how to load it, its data, how it was trained and what it reached."""
-    trained = _mapping(model.metadata.get("training"))
+    trained = model.provenance.training or TrainingFacts()
     kind = _KINDS.get(len(model.input_shape) - 1, "inputs")
-    recipe = trained.get("recipe")
-    metrics = _mapping(trained.get("validation"))
-    classes = model.metadata.get("classes")
     blocks = [
         _FRONT_MATTER,
-        f"# {_plain(recipe or model.name)}\n",
+        f"# {_plain(trained.recipe or model.name)}\n",
         f"A convolutional variational autoencoder ({_plain(model.name)}) for {kind} of {shape_text(model.input_shape)} "
         f"(channels × sizes): latent {shape_text(model.latent_shape)}, {count_parameters(model):,} parameters.\n",
         f"""```python
@@ -55,8 +53,8 @@ samples = model.sample(16)  # (16, channel, *sizes) in [0, 1]
 Needs `pip install convae`; saved by convae {VERSION}. `convae show PATH` prints its layers, `convae sample PATH --out
 pictures` draws samples. No file here is a pickle, and each tensor is checked against its SHA-256.
 """,
-        _section("Metrics", "on the validation images, nats per image unless a unit is given", metrics),
-        _section("Data", "", _data(trained.get("data"), classes)),
+        _section("Metrics", "on the validation images, nats per image unless a unit is given", trained.validation),
+        _section("Data", "", _data(trained.data, model.provenance.classes)),
         _section("Training", "", _training(trained)),
     ]
     return "\n".join(block for block in blocks if block)
@@ -71,31 +69,26 @@ def _section(title: str, note: str, facts: Mapping[str, Any]) -> str:
     return "\n".join([*head, *rows, ""])
 
 
-def _data(described: Any, classes: Any) -> dict[str, Any]:
+def _facts(found: Config) -> dict[str, Any]:
+    """The facts that are known, by the names that the card gives them."""
+    known = found.model_dump(mode="json", exclude_defaults=True).items()
+    return {_LABELS.get(key, key): value for key, value in known if key not in _SHOWN_ELSEWHERE}
+
+
+def _data(found: SplitFacts, classes: Sequence[str] | None) -> dict[str, Any]:
     """The data set, how many of its images were trained on, and the hash of their content."""
-    if not isinstance(described, Mapping):
-        return {"data set": described} if described else {}
-    facts = {name: described[key] for key, name in _DATA.items() if described.get(key) is not None}
-    return {**facts, **({"classes": ", ".join(map(str, classes))} if isinstance(classes, list) else {})}
+    return {**_facts(found), **({"classes": ", ".join(classes)} if classes else {})}
 
 
-def _training(trained: Mapping[str, Any]) -> dict[str, Any]:
+def _training(trained: TrainingFacts) -> dict[str, Any]:
     """How far the run was, and its objective term by term."""
-    facts = {key: value for key, value in trained.items() if key not in ("recipe", "data", "validation", "objective")}
-    terms = {f"term {name}": _term(options) for name, options in _mapping(trained.get("objective")).items()}
-    return {**facts, **terms}
+    return {**_facts(trained), **{f"term {name}": _term(options) for name, options in trained.objective.items()}}
 
 
-def _term(options: Any) -> str:
+def _term(options: Mapping[str, Any]) -> str:
     """The weight of a term, and its other options."""
-    given = _mapping(options)
-    rest = {name: value for name, value in given.items() if name != "weight"}
-    return "; ".join([f"weight {_text(given.get('weight', 1))}", *([_text(rest)] if rest else [])])
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    """A value that is a mapping, or an empty one: metadata is anybody's."""
-    return value if isinstance(value, Mapping) else {}
+    rest = {name: value for name, value in options.items() if name != "weight"}
+    return "; ".join([f"weight {_text(options.get('weight', 1))}", *([_text(rest)] if rest else [])])
 
 
 def _text(value: Any) -> str:

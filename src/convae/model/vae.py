@@ -6,7 +6,6 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +44,7 @@ from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import Likelihood, LikelihoodHead
 from convae.model.mode import evaluation_mode
 from convae.model.parts import classifier, condition, first_change, layout, part, stored, stored_condition
+from convae.model.provenance import Provenance
 
 Logits = Float[Tensor, "batch class"]
 
@@ -94,7 +94,7 @@ class VAE(nn.Module):
         super().__init__()
         self.input_shape: Shape = tuple(spec.input)
         self.name = spec.name
-        self.metadata: dict[str, Any] = {}
+        self.provenance = Provenance()
         self.condition = None if spec.condition is None else condition(spec)
         more = 0 if self.condition is None else self.condition.channels
         self.encoder = Network((self.input_shape[0] + more, *self.input_shape[1:]), spec.encoder, "encoder")
@@ -314,12 +314,12 @@ class VAE(nn.Module):
             ConfigError: the model is conditional, and there are no labels, or a label is missing or no class; or the
                 classes of a model that knows some have other names.
         """
-        own = self.metadata.get("classes") or ()
+        own = self.provenance.classes or ()
         knows_classes = self.condition is not None or self.classifier is not None
         if knows_classes and any(first != second for first, second in zip(own, classes or (), strict=False)):
             raise ConfigError(
                 f"model '{self.name}' numbers its classes {', '.join(own)}, and {whose} {', '.join(classes or ())}: "
-                "convae.data.match_classes(split, model.metadata['classes']) numbers them alike"
+                "convae.data.match_classes(split, model.provenance.classes) numbers them alike"
             )
         if self.condition is None:
             return

@@ -57,14 +57,13 @@ def compare_runs(runs: Mapping[str, Run], folder: Path, progress: Progress | Non
 
 def _figures(run: Run) -> dict[str, Any]:
     """The figures of a run's best model, with their units."""
-    trained = run.model.metadata["training"]
-    rows = [row for row in run.metrics if row["step"] == trained["step"]]
+    rows = [row for row in run.metrics if row["step"] == run.best_step]
     validation = [row for row in rows if row["split"] == "validation"]
     row = (validation or rows)[-1]
     units = {"total": "nats", **build_plan(run.recipe, 1, encoder_layers).units()}
     figures = {f"{name} ({unit})": row[name] for name, unit in units.items() if name in row}
     more = {"active units": row["active_units"]} if "active_units" in row else {}
-    return {**figures, **more, "step": trained["step"]}
+    return {**figures, **more, "step": run.best_step}
 
 
 @torch.no_grad()

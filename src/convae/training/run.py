@@ -18,6 +18,7 @@ from convae.core.progress import Progress
 from convae.core.trust import trusted_packages, untrusted_names
 from convae.data.snapshot import Snapshot, describe_changes
 from convae.model.artifact import load, read_config, save
+from convae.model.provenance import TrainingFacts
 from convae.model.vae import VAE
 from convae.training.distributed.launch import connect_ranks, current_launch, was_restarted
 from convae.training.distributed.ranks import Ranks
@@ -86,8 +87,7 @@ class Run:
     @property
     def best_step(self) -> int | None:
         """The step after which the best model was saved; None where all models diverged."""
-        step: int | None = self._trained.get("step")
-        return step
+        return self._trained.step
 
     @property
     def best(self) -> dict[str, float]:
@@ -95,15 +95,14 @@ class Run:
 
         Terms are without their weights, `total` is with those of the end of the stage.
         """
-        metrics: dict[str, float] = self._trained.get("validation", {})
-        return metrics
+        return self._trained.validation
 
     @property
-    def _trained(self) -> dict[str, Any]:
-        """What the best model says of its training."""
+    def _trained(self) -> TrainingFacts:
+        """The training that the best model records."""
         model = RunFolder(self.path).model
-        trained: dict[str, Any] = read_config(model).metadata["training"] if model.exists() else {}
-        return trained
+        found = read_config(model).provenance.training if model.exists() else None
+        return found or TrainingFacts()
 
     @property
     def metrics(self) -> list[Row]:

@@ -2,7 +2,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.evaluation.metrics.base import ImageMetric
+from convae.latents import EvalBatch
 
 
 class MAE(ImageMetric):
@@ -11,5 +12,5 @@ class MAE(ImageMetric):
     unit: ClassVar = "image units"
     better: ClassVar = "lower"
 
-    def rows(self, passes: Passes) -> Tensor:
-        return (passes.expected.mean - passes.images).abs().flatten(1).mean(1)
+    def rows(self, batch: EvalBatch) -> Tensor:
+        return (batch.reconstruction.mean - batch.images).abs().flatten(1).mean(1)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
 from convae.data import Split
-from convae.evaluation.metrics.base import ImageMetric, Passes, gaussian
+from convae.evaluation.metrics.base import ImageMetric, has_gaussian_posterior
+from convae.latents import EvalBatch
 from convae.model.vae import VAE
 
 
@@ -32,14 +33,14 @@ class ActiveUnits(ImageMetric):
 
     def applies(self, model: VAE, split: Split) -> bool:
         """Whether latent values are independent of each other, rather than parts of a code."""
-        return gaussian(model)
+        return has_gaussian_posterior(model)
 
-    def rows(self, passes: Passes) -> Tensor:
+    def rows(self, batch: EvalBatch) -> Tensor:
         """(batch, 2 · value): each posterior mean, and its square."""
-        mean = passes.drawn.posterior.mean.flatten(1).double()
+        mean = batch.posterior.mean.flatten(1).double()
         return torch.cat([mean, mean.square()], dim=1)
 
-    def figure(self, means: Float64[Tensor, "*some column"]) -> Float64[Tensor, "*some 1"]:
+    def value(self, means: Float64[Tensor, "*some column"]) -> Float64[Tensor, "*some 1"]:
         """The number of values with a larger variance, from their first and second moments."""
         first, second = means.chunk(2, dim=-1)
         return (second - first.square() > self.threshold).double().sum(-1, keepdim=True)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from convae.data import Split
-from convae.evaluation.metrics.base import Encoded, LatentMetric, gaussian
+from convae.evaluation.metrics.base import Encoded, LatentMetric, has_gaussian_posterior
 from convae.model.vae import VAE
 
 
@@ -26,7 +26,7 @@ class AggregateGap(LatentMetric):
 
     def applies(self, model: VAE, split: Split) -> bool:
         """Whether the posteriors are Gaussians, whose mixture has a density."""
-        return gaussian(model)
+        return has_gaussian_posterior(model)
 
     def rows(self, encoded: Encoded) -> Tensor:
         """(query,): log q(z) − log p(z) at the drawn latent."""

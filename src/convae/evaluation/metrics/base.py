@@ -13,68 +13,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from convae.core.random import torch_generator
-from convae.core.types import Images, Latents, PerImage
+from convae.core.types import Latents
 from convae.data import Split
 from convae.evaluation.aggregate import log_aggregate, query_positions
 from convae.evaluation.bootstrap import interval, resampled_means
+from convae.latents.batches import EvalBatch
 from convae.model.bottlenecks.gaussian import Gaussian, GaussianPosterior
-from convae.model.likelihoods.base import Likelihood
-from convae.model.vae import VAE, Output
-
-
-@dataclass(frozen=True)
-class Passes:
-    """A batch on its way through the model; each pass happens when a metric first asks for it.
-
-    Attributes:
-        model: in evaluation mode.
-        images: (batch, channel, *sizes) in [0, 1].
-        indices: (batch,) positions in the split.
-        seed: of everything drawn.
-        labels: (batch,) class numbers, -1 where one is missing; None without labels.
-    """
-
-    model: VAE
-    images: Images
-    indices: Int64[Tensor, " batch"]
-    seed: int
-    labels: Int64[Tensor, " batch"] | None = None
-
-    def generators(self, purpose: str) -> list[torch.Generator]:
-        """A generator for each image, which depends on its position in the split and not on its batch."""
-        return [torch_generator(self.seed, "evaluation", purpose, index) for index in self.indices.tolist()]
-
-    @cached_property
-    def latent_generators(self) -> list[torch.Generator]:
-        """What the latents of the ELBO are drawn from: the first for `drawn`, more for a mean over several."""
-        return self.generators("latent")
-
-    @cached_property
-    def drawn(self) -> Output:
-        """The pass whose latent was drawn from the posterior: what the ELBO is an expectation over."""
-        output: Output = self.model(self.images, self.latent_generators, self.labels)
-        return output
-
-    @cached_property
-    def expected(self) -> Likelihood:
-        """What the posterior's mean decodes to: what a user gets as the reconstruction."""
-        return self.model.decode(self.drawn.posterior.mean, self.labels)
-
-    @cached_property
-    def log_likelihood(self) -> PerImage:
-        """Log p(x | z) of the drawn latent, nats per image."""
-        return self.drawn.likelihood.log_prob(self.images)
-
-    @cached_property
-    def bound(self) -> PerImage:
-        """Log p(x | z) − KL: the ELBO with one drawn latent, nats per image."""
-        return self.log_likelihood - self.drawn.posterior.kl()
-
+from convae.model.vae import VAE
 
 SATURATED = 1.0
 """Nats below log N within which the mutual information of N images is at its bound: hardly any posterior then overlaps
@@ -151,15 +99,15 @@ class Metric(ABC):
         """Whether the figure means something for this model on these images."""
         return True
 
-    def called(self, name: str) -> str:
+    def display_name(self, name: str) -> str:
         """What the figure is called; `name` is the metric's."""
         return name
 
-    def described(self) -> Mapping[str, Any] | None:
+    def protocol(self) -> Mapping[str, Any] | None:
         """What the protocol says of it; None where its arguments say all, as they do if they name no files."""
         return None
 
-    def figure(self, means: Float64[Tensor, "*some column"]) -> Float64[Tensor, "*some part"]:
+    def value(self, means: Float64[Tensor, "*some column"]) -> Float64[Tensor, "*some part"]:
         """The figure from the rows' mean over the split: one number, or `per_value` several."""
         return means
 
@@ -168,7 +116,7 @@ class ImageMetric(Metric):
     """A metric whose rows need one batch at a time."""
 
     @abstractmethod
-    def rows(self, passes: Passes) -> Tensor:
+    def rows(self, batch: EvalBatch) -> Tensor:
         """(batch,) or (batch, column): what each image adds."""
 
 
@@ -189,11 +137,11 @@ class LatentMetric(Metric):
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A figure and its interval, where there is one."""
+class Estimate:
+    """A value and its confidence interval, where there is one."""
 
     value: float
-    ends: tuple[float, float] | None
+    interval: tuple[float, float] | None
 
 
 class SampleMetric(Metric):
@@ -202,16 +150,16 @@ class SampleMetric(Metric):
     @abstractmethod
     def measure(
         self, real: Float[Tensor, "image feature"], drawn: Float[Tensor, "image feature"], seed: int
-    ) -> Measured:
+    ) -> Estimate:
         """The figure; `seed` is that of the bootstrap."""
 
 
-def measured_by_rows(rows: Float64[Tensor, " row"], seed: int) -> Measured:
+def estimate_from_rows(rows: Float64[Tensor, " row"], seed: int) -> Estimate:
     """The rows' mean, and its bootstrap interval where there are several."""
     ends = interval(resampled_means(rows[:, None], seed))[:, 0].tolist() if len(rows) > 1 else None
-    return Measured(float(rows.mean()), None if ends is None else (ends[0], ends[1]))
+    return Estimate(float(rows.mean()), None if ends is None else (ends[0], ends[1]))
 
 
-def gaussian(model: VAE) -> bool:
+def has_gaussian_posterior(model: VAE) -> bool:
     """Whether the posteriors are Gaussians: they have a density, and independent values."""
     return isinstance(model.bottleneck, Gaussian)

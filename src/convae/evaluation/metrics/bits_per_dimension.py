@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from convae.core.types import PerImage
 from convae.data import Split
-from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.evaluation.metrics.base import ImageMetric
+from convae.latents import EvalBatch
 from convae.model.vae import VAE
 
 
@@ -26,6 +27,6 @@ class BitsPerDimension(ImageMetric):
         """Whether likelihood and images are discrete."""
         return model.head.discrete and split.levels is not None
 
-    def rows(self, passes: Passes) -> PerImage:
+    def rows(self, batch: EvalBatch) -> PerImage:
         """The rate of each image."""
-        return -passes.bound / (passes.images[0].numel() * math.log(2))
+        return -batch.elbo / (batch.images[0].numel() * math.log(2))

@@ -8,7 +8,8 @@ import torch
 
 from convae.core.arguments import Positive
 from convae.core.types import PerImage
-from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.evaluation.metrics.base import ImageMetric
+from convae.latents import EvalBatch
 
 
 class ELBO(ImageMetric):
@@ -27,13 +28,13 @@ class ELBO(ImageMetric):
     def __init__(self, *, samples: Positive = 1) -> None:
         self.samples = samples
 
-    def rows(self, passes: Passes) -> PerImage:
+    def rows(self, batch: EvalBatch) -> PerImage:
         """The bound for each image."""
         if self.samples == 1:
-            return passes.bound
-        posterior = passes.drawn.posterior
-        found = [passes.log_likelihood]
+            return batch.elbo
+        posterior = batch.drawn.posterior
+        found = [batch.log_likelihood]
         for _ in range(self.samples - 1):
-            z = posterior.sample(passes.latent_generators)
-            found.append(passes.model.decode(z, passes.labels).log_prob(passes.images))
+            z = posterior.sample(batch.latent_generators)
+            found.append(batch.model.decode(z, batch.labels).log_prob(batch.images))
         return torch.stack(found).mean(0) - posterior.kl()

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from convae.evaluation.distances import frechet
-from convae.evaluation.metrics.base import Measured, SampleMetric
+from convae.evaluation.metrics.base import Estimate, SampleMetric
 
 
 class FD(SampleMetric):
@@ -20,6 +20,6 @@ class FD(SampleMetric):
     unit: ClassVar = "squared feature units"
     better: ClassVar = "lower"
 
-    def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Measured:
+    def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Estimate:
         """The distance."""
-        return Measured(frechet(real, drawn), None)
+        return Estimate(frechet(real, drawn), None)

@@ -10,7 +10,7 @@ from torch import Tensor
 from convae.core.arguments import Positive
 from convae.core.random import torch_generator
 from convae.evaluation.distances import kernel
-from convae.evaluation.metrics.base import Measured, SampleMetric, measured_by_rows
+from convae.evaluation.metrics.base import Estimate, SampleMetric, estimate_from_rows
 
 
 class KD(SampleMetric):
@@ -28,10 +28,10 @@ class KD(SampleMetric):
     def __init__(self, *, block: Positive = 500) -> None:
         self.block = block
 
-    def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Measured:
+    def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Estimate:
         """The distance, with an interval from the bootstrap over blocks where there are several."""
         size = min(self.block, len(real))
         order = torch.randperm(len(real), generator=torch_generator(seed, "blocks"))
         pairs = zip(torch.split(real[order], size), torch.split(drawn, size), strict=True)
         found = [kernel(some, others) for some, others in pairs if len(some) == size]
-        return measured_by_rows(torch.tensor(found, dtype=torch.float64), seed)
+        return estimate_from_rows(torch.tensor(found, dtype=torch.float64), seed)

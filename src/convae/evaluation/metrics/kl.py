@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.evaluation.metrics.base import ImageMetric
+from convae.latents import EvalBatch
 
 
 class KL(ImageMetric):
@@ -14,6 +15,6 @@ class KL(ImageMetric):
     unit: ClassVar = "nats"
     better: ClassVar = None
 
-    def rows(self, passes: Passes) -> PerImage:
+    def rows(self, batch: EvalBatch) -> PerImage:
         """The divergence of each image's posterior."""
-        return passes.drawn.posterior.kl()
+        return batch.posterior.kl()

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from convae.core.types import FactorisedLike
 from convae.data import Split
-from convae.evaluation.metrics.base import ImageMetric, Passes, gaussian
+from convae.evaluation.metrics.base import ImageMetric, has_gaussian_posterior
+from convae.latents import EvalBatch
 from convae.model.vae import VAE
 
 
@@ -22,10 +23,10 @@ class KLPerUnit(ImageMetric):
 
     def applies(self, model: VAE, split: Split) -> bool:
         """Whether the values of the posterior are independent."""
-        return gaussian(model)
+        return has_gaussian_posterior(model)
 
-    def rows(self, passes: Passes) -> Tensor:
+    def rows(self, batch: EvalBatch) -> Tensor:
         """(batch, value): the parts of each image's divergence."""
-        posterior = passes.drawn.posterior
+        posterior = batch.posterior
         assert isinstance(posterior, FactorisedLike)  # a Gaussian's is
         return posterior.kl_values().flatten(1)

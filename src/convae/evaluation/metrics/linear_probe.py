@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convae.data import Split
-from convae.evaluation.labelled import FOLDS, labelled, parts_of_classes
+from convae.evaluation.labelled import FOLDS, has_labels_for_folds, labeled_latents
 from convae.evaluation.metrics.base import Encoded, LatentMetric
 from convae.model.vae import VAE
 
@@ -27,7 +27,7 @@ class LinearProbe(LatentMetric):
 
     def applies(self, model: VAE, split: Split) -> bool:
         """Whether every class has an image for each fold."""
-        return parts_of_classes(split.labels)
+        return has_labels_for_folds(split.labels)
 
     def rows(self, encoded: Encoded) -> Tensor:
         """(labelled image,): 1 where the class was found."""
@@ -36,7 +36,7 @@ class LinearProbe(LatentMetric):
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        points, labels = labelled(encoded)
+        points, labels = labeled_latents(encoded)
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, tol=1e-3))
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
         found = cross_val_predict(probe, points, labels, cv=folds)

@@ -13,8 +13,9 @@ from convae.core.arguments import Positive
 from convae.core.errors import ConfigError
 from convae.core.types import PerImage
 from convae.data import Split
-from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.evaluation.metrics.base import ImageMetric
 from convae.evaluation.perceptual import LEAST, PerceptualDistance
+from convae.latents import EvalBatch
 from convae.model.vae import VAE
 
 
@@ -57,11 +58,11 @@ class LPIPS(ImageMetric):
             )
         return True
 
-    def called(self, name: str) -> str:
+    def display_name(self, name: str) -> str:
         """Whether the weights are the published ones shows in the name."""
         return name if self._distance.published else f"{name}-unverified"
 
-    def described(self) -> dict[str, Any]:
+    def protocol(self) -> dict[str, Any]:
         """The files by their SHA-256, in place of where they lie."""
         return {**self._distance.files, "network": self._distance.network, "size": self.size}
 
@@ -71,9 +72,9 @@ class LPIPS(ImageMetric):
         assert self.heads is not None
         return PerceptualDistance(self.backbone, self.heads)
 
-    def rows(self, passes: Passes) -> PerImage:
+    def rows(self, batch: EvalBatch) -> PerImage:
         """The distance of each image and its reconstruction from the posterior's mean."""
-        return self._distance(self._colours(passes.images), self._colours(passes.expected.mean))
+        return self._distance(self._colours(batch.images), self._colours(batch.reconstruction.mean))
 
     def _colours(self, images: Tensor) -> Tensor:
         images = images.expand(-1, 3, -1, -1)

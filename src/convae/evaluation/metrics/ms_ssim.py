@@ -9,7 +9,8 @@ from pydantic import Field
 
 from convae.core.types import PerImage
 from convae.data import Split
-from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.evaluation.metrics.base import ImageMetric
+from convae.latents import EvalBatch
 from convae.model.vae import VAE
 from convae.objective.similarity import SCALE_WEIGHTS, least_size, ms_ssim
 
@@ -33,6 +34,6 @@ class MSSSIM(ImageMetric):
         """Whether the images are large enough for so many scales."""
         return min(model.input_shape[1:]) >= least_size(self.scales)
 
-    def rows(self, passes: Passes) -> PerImage:
+    def rows(self, batch: EvalBatch) -> PerImage:
         """The similarity of each image and its reconstruction from the posterior's mean."""
-        return ms_ssim(passes.images, passes.expected.mean, scales=self.scales)
+        return ms_ssim(batch.images, batch.reconstruction.mean, scales=self.scales)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.evaluation.metrics.base import ImageMetric
+from convae.latents import EvalBatch
 
 
 class MSE(ImageMetric):
@@ -14,6 +15,6 @@ class MSE(ImageMetric):
     unit: ClassVar = "squared image units"
     better: ClassVar = "lower"
 
-    def rows(self, passes: Passes) -> PerImage:
+    def rows(self, batch: EvalBatch) -> PerImage:
         """The error of each image's reconstruction from the posterior's mean."""
-        return (passes.images - passes.expected.mean).square().flatten(1).mean(1)
+        return (batch.images - batch.reconstruction.mean).square().flatten(1).mean(1)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from convae.data import Split
-from convae.evaluation.metrics.base import Encoded, LatentMetric, gaussian
+from convae.evaluation.metrics.base import Encoded, LatentMetric, has_gaussian_posterior
 from convae.model.vae import VAE
 
 
@@ -24,7 +24,7 @@ class MutualInformation(LatentMetric):
 
     def applies(self, model: VAE, split: Split) -> bool:
         """Whether the posteriors are Gaussians, whose mixture has a density."""
-        return gaussian(model)
+        return has_gaussian_posterior(model)
 
     def rows(self, encoded: Encoded) -> Tensor:
         """(query,): log q(z | x) − log q(z) at the drawn latent."""

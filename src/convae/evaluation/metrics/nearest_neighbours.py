@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convae.core.arguments import Positive
 from convae.data import Split
-from convae.evaluation.labelled import labelled, parts_of_classes
+from convae.evaluation.labelled import has_labels_for_folds, labeled_latents
 from convae.evaluation.metrics.base import Encoded, LatentMetric
 from convae.model.vae import VAE
 
@@ -32,13 +32,13 @@ class NearestNeighbours(LatentMetric):
 
     def applies(self, model: VAE, split: Split) -> bool:
         """Whether there are classes to be told apart."""
-        return parts_of_classes(split.labels)
+        return has_labels_for_folds(split.labels)
 
     def rows(self, encoded: Encoded) -> Tensor:
         """(labelled image,): 1 where the class was found."""
         from sklearn.neighbors import NearestNeighbors
 
-        points, labels = labelled(encoded)
+        points, labels = labeled_latents(encoded)
         near = NearestNeighbors(n_neighbors=min(self.k, len(points) - 1)).fit(points)
         # Asked without points, every image is left out of its own neighbours.
         votes = labels[near.kneighbors(return_distance=False)]

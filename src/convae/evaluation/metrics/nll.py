@@ -10,7 +10,8 @@ import torch
 from convae.core.arguments import Positive
 from convae.core.types import PerImage
 from convae.data import Split
-from convae.evaluation.metrics.base import ImageMetric, Passes, gaussian
+from convae.evaluation.metrics.base import ImageMetric, has_gaussian_posterior
+from convae.latents import EvalBatch
 from convae.model.vae import VAE
 
 
@@ -35,16 +36,16 @@ class NLL(ImageMetric):
 
     def applies(self, model: VAE, split: Split) -> bool:
         """Whether the posterior has a density."""
-        return gaussian(model)
+        return has_gaussian_posterior(model)
 
-    def rows(self, passes: Passes) -> PerImage:
+    def rows(self, batch: EvalBatch) -> PerImage:
         """The bound for each image, in float64."""
-        model, posterior, generators = passes.model, passes.drawn.posterior, passes.generators("nll")
+        model, posterior, generators = batch.model, batch.posterior, batch.generators("nll")
         weights = []
         for _ in range(self.samples):
             z = posterior.sample(generators)
             joint = (
-                model.decode(z, passes.labels).log_prob(passes.images).double() + model.bottleneck.log_prior(z).double()
+                model.decode(z, batch.labels).log_prob(batch.images).double() + model.bottleneck.log_prior(z).double()
             )
             weights.append(joint - posterior.log_prob(z).double())
         return math.log(self.samples) - torch.logsumexp(torch.stack(weights), dim=0)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from convae.core.arguments import Positive
 from convae.evaluation.distances import covered
-from convae.evaluation.metrics.base import Measured, SampleMetric, measured_by_rows
+from convae.evaluation.metrics.base import Estimate, SampleMetric, estimate_from_rows
 
 
 class Precision(SampleMetric):
@@ -26,6 +26,6 @@ class Precision(SampleMetric):
     def __init__(self, *, k: Positive = 3) -> None:
         self.k = k
 
-    def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Measured:
+    def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Estimate:
         """The share, with its bootstrap interval."""
-        return measured_by_rows(covered(drawn, real, self.k).double(), seed)
+        return estimate_from_rows(covered(drawn, real, self.k).double(), seed)

@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 
 from convae.core.types import PerImage
-from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.evaluation.metrics.base import ImageMetric
+from convae.latents import EvalBatch
 
 LOWEST_MSE = 1e-10
 """An exact reconstruction counts as 100 dB."""
@@ -19,7 +20,7 @@ class PSNR(ImageMetric):
     unit: ClassVar = "dB"
     better: ClassVar = "higher"
 
-    def rows(self, passes: Passes) -> PerImage:
+    def rows(self, batch: EvalBatch) -> PerImage:
         """The ratio of each image's reconstruction from the posterior's mean."""
-        error = (passes.images - passes.expected.mean).square().flatten(1).mean(1)
+        error = (batch.images - batch.reconstruction.mean).square().flatten(1).mean(1)
         return -10 * torch.log10(error.clamp_min(LOWEST_MSE))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.evaluation.metrics.base import ImageMetric
+from convae.latents import EvalBatch
 
 
 class Reconstruction(ImageMetric):
@@ -14,6 +15,6 @@ class Reconstruction(ImageMetric):
     unit: ClassVar = "nats"
     better: ClassVar = "lower"
 
-    def rows(self, passes: Passes) -> PerImage:
+    def rows(self, batch: EvalBatch) -> PerImage:
         """The negative log-likelihood of each image."""
-        return -passes.log_likelihood
+        return -batch.log_likelihood

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.types import PerImage
-from convae.evaluation.metrics.base import ImageMetric, Passes
+from convae.evaluation.metrics.base import ImageMetric
+from convae.latents import EvalBatch
 from convae.objective.similarity import ssim
 
 
@@ -15,6 +16,6 @@ class SSIM(ImageMetric):
     unit: ClassVar = "similarity"
     better: ClassVar = "higher"
 
-    def rows(self, passes: Passes) -> PerImage:
+    def rows(self, batch: EvalBatch) -> PerImage:
         """The similarity of each image and its reconstruction from the posterior's mean."""
-        return ssim(passes.images, passes.expected.mean)
+        return ssim(batch.images, batch.reconstruction.mean)

@@ -212,8 +212,8 @@ class Trainer:
             raise TrainingError(
                 f"out of memory in step {self.state.step}, with batches of {size} images: set training.accumulate or "
                 f"training.checkpointing: true in {folder / 'recipe.yaml'}; then `convae train --resume {folder}` "
-                f"continues from {kept[-1].name if kept else 'the beginning'}. `convae fit {folder / 'recipe.yaml'}` "
-                "finds the largest batch size for a new run"
+                f"continues from {kept[-1].name if kept else 'the beginning'}. `convae find-batch-size "
+                f"{folder / 'recipe.yaml'}` finds the largest batch size for a new run"
             ) from error
 
     def _epoch(self) -> None:

@@ -1,6 +1,6 @@
 """The process in which steps are tried for the memory that they take: if one takes too much, it alone ends.
 
-convae fit ── recipe, batch, limit ──> this process ── bytes ──> convae fit
+convae find-batch-size ── recipe, batch, limit ──> this process ── bytes ──> convae find-batch-size
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from convae.model.artifact import save
+from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
 from convae.training.loop.health import not_finite
 from convae.training.run_folder.checkpoint import TrainingState
 from convae.training.vae.experiment import Experiment
@@ -30,18 +31,20 @@ def save_model(
     if not experiment.ranks.is_main or not_finite(experiment.model) is not None:
         return
     model, recipe, names = experiment.model, experiment.recipe, experiment.batches.split.classes
-    model.metadata = {
-        **({"classes": list(names)} if names else {}),
-        "data": recipe.data.model_dump(mode="json", exclude={"dir"}),
-        "splits": experiment.data_set.provenance,
-        "training": {
-            "recipe": recipe.title,
-            "data": experiment.batches.split.describe(),
-            "step": state.step,
-            "stage": experiment.plan.running(state.stage_starts).name,
-            "which": which,
-            "objective": recipe.objective,
-            **({"validation": figures} if figures else {}),
-        },
-    }
+    splits = experiment.data_set.split_facts.items()
+    model.provenance = Provenance(
+        classes=tuple(names) if names else None,
+        data=recipe.data.model_dump(mode="json", exclude={"dir"}),
+        splits={name: SplitFacts(**facts) for name, facts in splits},
+        training=TrainingFacts(
+            recipe=recipe.title,
+            data=SplitFacts(**experiment.batches.split.describe()),
+            step=state.step,
+            stage=experiment.plan.running(state.stage_starts).name,
+            which=which,
+            objective=recipe.objective,
+            validation=figures or {},
+            start=None if recipe.start is None else recipe.start.sha256,
+        ),
+    )
     save(model, path)

@@ -115,8 +115,8 @@ def initial_weights(recipe: Recipe, folder: RunFolder, batch_size: int) -> tuple
     model.load_state_dict(start.tensors(model), strict=False)
     if isinstance(model.bottleneck, VQ) and (not start.parts or "bottleneck" in start.parts):
         model.bottleneck.expect(batch_size)
-    step = start.model.metadata.get("training", {}).get("step")
-    trained = f" after step {step}" if isinstance(step, int) else ""
+    origin = start.model.provenance.training
+    trained = f" after step {origin.step}" if origin is not None and origin.step is not None else ""
     sentence = f"starts from {recipe.start.model}{trained}: {', '.join(start.parts) or 'the whole model'}"
     if other := _differences(start, model):
         sentence += f"; its {' and '.join(other)} was described differently there"

@@ -13,17 +13,17 @@ from convae.core.errors import ConfigError, DataError, ShapeError
 from convae.core.random import torch_generator
 from convae.latents import (
     Encoding,
-    by_information,
     direction,
     direction_of_label,
-    information,
     interpolate,
+    kl_per_dimension,
     manifold,
     path,
+    rank_by_kl,
     translate,
     traverse,
 )
-from convae.latents.walks import principal
+from convae.latents.traversals import principal
 
 
 def latents(count: int, *shape: int, seed: int = 0) -> torch.Tensor:
@@ -107,12 +107,12 @@ def test_information_is_the_kl_of_each_value() -> None:
     mean, logvar = latents(9, 3), latents(9, 3, seed=1)
     given = torch.distributions.Normal(mean, (0.5 * logvar).exp())
     wanted = torch.distributions.kl_divergence(given, torch.distributions.Normal(torch.zeros(3), torch.ones(3)))
-    torch.testing.assert_close(information(encoding(mean, logvar)), wanted.double().mean(0))
+    torch.testing.assert_close(kl_per_dimension(encoding(mean, logvar)), wanted.double().mean(0))
 
 
 def test_a_traversal_changes_one_value_a_row_and_the_most_telling_first() -> None:
     images = encoding(latents(500, 4) * torch.tensor([0.1, 3.0, 0.5, 1.0]))
-    values = by_information(images)
+    values = rank_by_kl(images)
     assert values.tolist() == [1, 3, 2, 0]
     start = torch.zeros(4, dtype=torch.float64)
     rows = traverse(start, images, values[:2], 5)

@@ -1,4 +1,4 @@
-"""`convae fit`."""
+"""`convae find-batch-size`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 PANEL = "Tune"
-"""Under which heading the help lists the command."""
+"""The heading under which the help lists the command."""
 
 
-def fit(
+def find_batch_size(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL|RECIPE", help="A recipe, a preset, a model's file, an artifact or a run.")
+        str, typer.Argument(metavar="MODEL|RECIPE", help="A recipe, a preset, a model file, an artifact or a run.")
     ],
     overrides: Annotated[
         list[str] | None,
@@ -34,49 +34,49 @@ def fit(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(help="What training may take, such as 4GiB; otherwise nine tenths of what is free."),
+        typer.Option(help="Memory for training, such as 4GiB; otherwise nine tenths of the free memory."),
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie on this machine.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Find the largest training batch that fits into memory.
 
-    Two small batches give a line of memory against batch; one probe, in a process that can take no more than it may,
-    tries what the line promises.
+    Memory is measured for two small batches and extrapolated linearly; one probe, in a process with a memory limit,
+    checks the result.
 
-    Example: `convae fit torch-vae`
+    Example: `convae find-batch-size torch-vae`
     """
     from convae.cli._screen import notes, results, work_bar
     from convae.core.names import shape_text
     from convae.describe import resolve
-    from convae.training.memory.batch_size import find_batch_size
+    from convae.training.memory.batch_size import find_batch_size as find
 
     budget = None if memory is None else _bytes(memory)
     with work_bar() as bar:
         recipe, most = _recipe(model, overrides or [], data_dir, device, bar)
-    found = find_batch_size(recipe, budget, most, on_message=lambda sentence: notes.print(sentence, soft_wrap=True))
+    found = find(recipe, budget, most, on_message=lambda sentence: notes.print(sentence, soft_wrap=True))
     mib = 2**20
     line = found.line
-    notes.print(f"so {line.fixed / mib:,.0f} MiB, and {line.per_image / mib:,.3f} MiB for each image")
+    notes.print(f"extrapolation: {line.fixed / mib:,.0f} MiB + {line.per_image / mib:,.3f} MiB per image")
     if found.taken is None:
-        notes.print(f"the probe of {found.probed:,} images took more than {found.budget / mib:,.0f} MiB and was ended")
+        notes.print(f"the probe of {found.probed:,} images exceeded {found.budget / mib:,.0f} MiB and was ended")
     else:
         notes.print(
             f"the probe of {found.probed:,} images took {found.taken / mib:,.0f} MiB of {found.budget / mib:,.0f}, "
-            f"{found.error:+.1%} beyond the line"
+            f"{found.error:+.1%} from the extrapolation"
         )
     results.print(f"batch size {found.batch_size}", highlight=False)
     shape = shape_text(resolve(recipe.model).input)
     notes.print(
-        f"this is the largest batch of {shape} images that fits into memory, no recommendation: the larger the batch, "
-        f"the fewer steps an epoch has. Train with: convae train {_retyped(model)} --batch-size N, with N up to "
+        f"this is the largest batch of {shape} images that fits into memory, not a recommendation: larger batches take "
+        f"fewer steps per epoch. Train with: convae train {_retyped(model)} --batch-size N, with N up to "
         f"{found.batch_size:,}",
         soft_wrap=True,
     )
 
 
 def _retyped(model: str) -> str:
-    """How `convae train` is told of the same model."""
+    """The same model as arguments of `convae train`."""
     from convae.model.presets import PRESETS
 
     path = Path(model)
@@ -90,7 +90,7 @@ def _retyped(model: str) -> str:
 def _recipe(
     model: str, overrides: list[str], data_dir: Path | None, device: str, progress: object
 ) -> tuple[Recipe, int]:
-    """The recipe whose steps are tried, and for one with data the images that a batch can have at most."""
+    """The recipe whose steps are measured, and the largest batch its data allows."""
     from convae.core.documents import read_mapping
     from convae.core.paths import local_path
     from convae.model.artifact import load
@@ -102,7 +102,7 @@ def _recipe(
     path = local_path(model)
     options = [*overrides, f"training.device={device}"]
     if (path / "recipe.yaml").is_file():
-        path = path / "recipe.yaml"  # a run: its own images and options
+        path = path / "recipe.yaml"  # a run: its images and options
     if path.is_dir():
         written: dict[str, Any] = {"model": load(path).spec.model_dump(mode="json")}
     elif path.suffix in (".yaml", ".yml", ".json") and path.exists():
@@ -116,17 +116,17 @@ def _recipe(
         written = {"model": model}
     else:
         raise ConfigError(f"'{model}': no recipe, file, artifact or preset of that name; see `convae presets`")
-    # Of the data only the shape matters, which the model says.
+    # Only the shape of the data matters, and the model has it.
     return read_recipe({"data": "digits", **written}, options), MOST
 
 
 def _bytes(text: str) -> int:
-    """A number of bytes as people write it: `4GiB`, `500 MB`.
+    """A number of bytes: `4GiB`, `500 MB`.
 
     Raises:
         ConfigError: it is something else.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|)", text.strip())
     if found is None or float(found[1]) == 0:
-        raise ConfigError(f"--memory: a number of bytes such as 4GiB or 500MB, not '{text}'")
+        raise ConfigError(f"--memory: needs a number of bytes such as 4GiB or 500MB, not '{text}'")
     return round(float(found[1]) * _UNITS[found[2]])

@@ -21,7 +21,7 @@ from convae.evaluation.metrics.base import Encoded
 from convae.evaluation.metrics.linear_probe import LinearProbe
 from convae.evaluation.metrics.nearest_neighbours import NearestNeighbours
 from convae.evaluation.page import page
-from convae.latents import classes, encode, information, manifold, nearest_latents, traverse
+from convae.latents import classes, encode, kl_per_dimension, manifold, nearest_latents, traverse
 from convae.model.vae import VAE
 
 
@@ -62,7 +62,7 @@ def test_posteriors_far_apart_tell_which_image_it_was() -> None:
 def test_active_units_counts_the_variances_above_the_threshold() -> None:
     mean = torch.randn(5000, 3, generator=torch_generator(0), dtype=torch.float64) * torch.tensor([1.0, 0.2, 0.05])
     rows = torch.cat([mean, mean.square()], dim=1).mean(0)
-    assert [ActiveUnits(threshold=t).figure(rows).item() for t in (0.9, 0.01, 0.001)] == [1, 2, 3]
+    assert [ActiveUnits(threshold=t).value(rows).item() for t in (0.9, 0.01, 0.001)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("metric", [LinearProbe(), NearestNeighbours(k=3)])
@@ -99,19 +99,19 @@ def test_figures_at_their_bound_are_no_measurements(digits: Split) -> None:
     """Posteriors that do not overlap: every image is told from every other, and log N is all that can be said."""
     linear = Linear(too_wide=1e-6)
     report = evaluate(linear.model, digits)
-    found = report.figures["mutual-information"]
+    found = report.metrics["mutual-information"]
     assert found.at_most == pytest.approx(math.log(202))
     assert found.interval is None
     assert found.texts()[0].startswith("≥ ")
-    assert "aggregate-gap" not in report.figures
+    assert "aggregate-gap" not in report.metrics
     assert "log N" in report.left_out["aggregate-gap"]
     written = report.as_dict()
     assert written["mutual-information"]["bound"] == "lower"
     assert "aggregate-gap" in written["left_out"]
     assert "aggregate-gap" in page(linear.model, digits, report)
     measured = evaluate(Linear(too_wide=100).model, digits)
-    assert measured.figures["mutual-information"].at_most is None
-    assert measured.figures["aggregate-gap"].interval is not None
+    assert measured.metrics["mutual-information"].at_most is None
+    assert measured.metrics["aggregate-gap"].interval is not None
 
 
 def test_the_aggregate_is_evaluated_at_evenly_spaced_latents(
@@ -135,11 +135,11 @@ def test_figures_of_gaussians_are_not_given_for_codes(digits: Split, name: str) 
             "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
         }
     )
-    assert name not in evaluate(coded, digits, metrics=["default"]).figures
+    assert name not in evaluate(coded, digits, metrics=["default"]).metrics
     with pytest.raises(ConfigError, match=f"'{name}'.*needs a Gaussian posterior"):
         evaluate(coded, digits, metrics=[name])
     codes = encode(coded, digits)
-    for call in (lambda: information(codes), lambda: traverse(codes.mean[0], codes, torch.tensor([0]), 3)):
+    for call in (lambda: kl_per_dimension(codes), lambda: traverse(codes.mean[0], codes, torch.tensor([0]), 3)):
         with pytest.raises(ConfigError, match="are codes"):
             call()
     with pytest.raises(ConfigError, match="are codes"):
@@ -165,8 +165,8 @@ def test_a_figure_that_is_not_finite_says_for_which_images(model: VAE, digits: S
     with torch.no_grad():
         next(model.decoder.parameters()).fill_(float("nan"))
     report = evaluate(model, digits, metrics=["mse", "kl"])
-    assert (report.figures["mse"].not_finite, report.figures["kl"].not_finite) == (202, 0)
-    assert digits.key(0) in report.figures["mse"].texts()[0]
+    assert (report.metrics["mse"].not_finite, report.metrics["kl"].not_finite) == (202, 0)
+    assert digits.key(0) in report.metrics["mse"].texts()[0]
     assert report.as_dict()["mse"]["not_finite"] == {"images": 202, "first": digits.key(0)}
     with pytest.raises(DataError, match=f"202 of 202 images.*'{digits.key(0)}'"):
         score_images(model, digits)

@@ -15,7 +15,7 @@ TAIL = 0.02
 """The share of the images beyond each end of a walk."""
 
 
-def information(encoding: Encoding) -> Float[Tensor, " value"]:
+def kl_per_dimension(encoding: Encoding) -> Float[Tensor, " value"]:
     """Mean KL divergence of each latent value from the standard normal over the images, nats.
 
     Raises:
@@ -26,9 +26,9 @@ def information(encoding: Encoding) -> Float[Tensor, " value"]:
     return kl.flatten(1).double().mean(0)
 
 
-def by_information(encoding: Encoding) -> Int64[Tensor, " value"]:
+def rank_by_kl(encoding: Encoding) -> Int64[Tensor, " value"]:
     """The numbers of the latent values, the one that tells most about the image first."""
-    return information(encoding).argsort(descending=True, stable=True)
+    return kl_per_dimension(encoding).argsort(descending=True, stable=True)
 
 
 def _quantiles(values: Tensor, count: int) -> Tensor:
@@ -45,7 +45,7 @@ def traverse(
     Args:
         z: the latent to start from.
         encoding: of the images whose posterior means give the quantiles, from 2% to 98%.
-        values: which values of the flattened latent, such as the first of `by_information`.
+        values: which values of the flattened latent, such as the first of `rank_by_kl`.
         steps: how many latents in a row.
 
     Raises:

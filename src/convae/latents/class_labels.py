@@ -1,0 +1,47 @@
+"""The classes that a user names, by name or number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convae.core.errors import ConfigError
+from convae.core.names import class_names, unknown
+from convae.data import Split
+
+
+def labels_of(images: Split, column: str | None = None) -> tuple[NDArray[np.int64], dict[int, str]]:
+    """Class numbers of a split's images, (image,), -1 where one is missing, and the names of the classes.
+
+    Args:
+        images: the split.
+        column: an attribute of the images; otherwise their label.
+
+    Raises:
+        ConfigError: the images have no labels, or no such column.
+    """
+    values, names = images.labels, images.classes
+    if column is not None:
+        if column not in images.columns:
+            raise ConfigError(f"{images.source}: {unknown('column', column, images.columns or ['nothing'])}")
+        values, names = images.columns[column].values, images.columns[column].classes
+    if values is None:
+        raise ConfigError(f"the images of {images.source} have no labels")
+    return values, class_names(sorted({int(value) for value in values if value >= 0}), names)
+
+
+def class_number(word: str, names: Mapping[int, str]) -> int:
+    """The number of the class that has this name or, where no name looks like another class's number, this number.
+
+    Raises:
+        ConfigError: there is no such class.
+    """
+    named = [number for number, name in names.items() if name == word]
+    if named:
+        return named[0]
+    are_numbers = any(name.isdecimal() and int(name) != number for number, name in names.items())
+    if word.isdecimal() and int(word) in names and not are_numbers:
+        return int(word)
+    raise ConfigError(unknown("class", word, list(names.values())))

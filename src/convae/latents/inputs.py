@@ -1,0 +1,129 @@
+"""Images that a user names: image files, positions in a split, or names of images there; and their latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from convae.core.errors import ConfigError, DataError
+from convae.core.names import nearest
+from convae.core.paths import local_path
+from convae.core.types import Images, Latents
+from convae.data import Split, in_order, to_tensor
+from convae.data.provenance import read_like
+from convae.model.vae import VAE
+
+
+@dataclass(frozen=True)
+class EncodedInputs:
+    """Images and their latents, on the CPU.
+
+    Attributes:
+        images: (image, channel, *sizes) in [0, 1].
+        z: (image, *latent), posterior means.
+        labels: (image,) the classes that a conditional model decodes them as; None with other models.
+    """
+
+    images: Images
+    z: Latents
+    labels: Int64[Tensor, " image"] | None
+
+
+def encode_inputs(
+    model: VAE, words: Sequence[str], open_split: Callable[[], Split], label: int | None = None
+) -> EncodedInputs:
+    """Encodes the images that a user names.
+
+    Args:
+        model: that encodes them.
+        words: paths of image files, positions counted from 0, or names of images.
+        open_split: gives the images that positions and names refer to; called only if needed.
+        label: of a conditional model, the class that all are decoded as, and that of images without a label.
+
+    Raises:
+        DataError: a file cannot be read as an image.
+        ConfigError: there is no such image, or the model is conditional and the class of an image is not known.
+    """
+    is_conditional = model.condition is not None
+    images, own = [], []
+    for word in words:
+        number = -1
+        if is_image_file(word):
+            images.append(_read(model, local_path(word)))
+        else:
+            split = open_split()
+            place = position(word, split)
+            images.append(images_at(split, [place])[0])
+            if is_conditional:
+                model.check_labels(split.labels, split.source, split.classes)
+                number = -1 if split.labels is None else int(split.labels[place])
+        if is_conditional and number < 0:
+            if label is None:
+                raise ConfigError(f"model '{model.name}' is conditional: name the class of {word} (--label)")
+            number = label
+        own.append(number)
+    device = next(model.parameters()).device
+    stacked = torch.stack(images)
+    labels = torch.tensor(own) if is_conditional else None
+    with torch.no_grad():
+        z = model.encode(stacked.to(device), None if labels is None else labels.to(device)).mean.cpu()
+    for word, latent in zip(words, z, strict=True):
+        if not bool(latent.isfinite().all()):
+            raise DataError(f"{word}: its latent is NaN or infinite: the weights of model '{model.name}' are broken")
+    return EncodedInputs(stacked, z, labels if label is None else torch.full((len(words),), label))
+
+
+def is_image_file(word: str) -> bool:
+    """Whether a word is the path of a file, rather than a position in a split or the name of an image there."""
+    return local_path(word).is_file()
+
+
+def position(word: str, split: Split) -> int:
+    """The position in a split that a word means: a number counted from 0, or the name of an image or its last part.
+
+    Raises:
+        ConfigError: there is no such image, or there are several.
+    """
+    if word.isdecimal():
+        if int(word) >= len(split):
+            raise ConfigError(f"image {word}: the split has images 0 to {len(split) - 1}")
+        return int(word)
+    keys = split.keys
+    found = [place for place, key in enumerate(keys) if key == word]
+    found = found or [place for place, key in enumerate(keys) if key.endswith(f"/{word}")]
+    if len(found) > 1:
+        raise ConfigError(
+            f"image {word}: {len(found)} images of {split.source} have that name, such as {keys[found[1]]}"
+        )
+    if not found:
+        near = nearest(word, keys)
+        guess = "" if near is None else f"; did you mean '{near}'?"
+        raise ConfigError(f"image {word}: neither a file nor an image of {split.source} ({split.name}){guess}")
+    return found[0]
+
+
+def images_at(split: Split, positions: Sequence[int]) -> Images:
+    """The images at some positions of a split, (batch, channel, *sizes) in [0, 1]."""
+    (batch,) = in_order(split, len(positions), indices=np.asarray(positions, np.int64))
+    return batch.images
+
+
+def takes_image_files(model: VAE) -> bool:
+    """Whether the model's inputs are such as image files hold: two spatial axes, and grey, RGB or RGBA."""
+    return len(model.input_shape) == 3 and model.input_shape[0] in (1, 3, 4)
+
+
+def _read(model: VAE, path: Path) -> Tensor:
+    """An image file, preprocessed as the model's training images were."""
+    channels, *sizes = model.input_shape
+    if not takes_image_files(model):
+        raise DataError(f"{path}: model '{model.name}' takes no image files: name its images by their position")
+    trained = model.provenance.data
+    resize_mode = trained.get("resize_mode", "crop")
+    return to_tensor(read_like(path, trained.get("source"), sizes, channels=channels, resize_mode=resize_mode))
