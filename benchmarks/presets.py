@@ -28,8 +28,8 @@ from convae.core.random import torch_generator
 from convae.data import DataConfig, open_split, to_unit
 from convae.describe import resolve
 from convae.evaluation import evaluate
+from convae.model.construct import construct
 from convae.model.summary import summarize
-from convae.model.vae import VAE
 
 SIDE, BATCH, LATENT = 32, 64, 16
 Wide = Callable[[int], dict[str, Any]]
@@ -64,7 +64,7 @@ def described(given: dict[str, Any]) -> dict[str, Any]:
 
 def cost(given: dict[str, Any]) -> tuple[int, int]:
     """FLOPs of a forward pass of one image, and parameters."""
-    rows = summarize(VAE(resolve(described(given))))
+    rows = summarize(construct(resolve(described(given))))
     return sum(row.flops for row in rows), sum(row.parameters for row in rows)
 
 

@@ -12,7 +12,7 @@ import yaml
 import convae
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.describe import resolve
-from convae.model.vae import VAE
+from convae.model.construct import construct
 
 GOOD: dict[str, Any] = {
     "input": [1, 8, 8],
@@ -254,7 +254,7 @@ def test_a_huge_model_is_refused_before_anything_is_allocated() -> None:
 def test_what_a_description_allows_is_kept_with_it(written: dict[str, Any]) -> None:
     allowed = resolve({**written, "max_parameters": 5_000_000_000})
     assert allowed.max_parameters == 5_000_000_000
-    assert VAE(allowed).spec.max_parameters == 5_000_000_000
+    assert construct(allowed).spec.max_parameters == 5_000_000_000
 
 
 def test_sizes_beyond_every_memory_are_refused_by_a_sentence() -> None:

@@ -13,7 +13,7 @@ import convae
 from convae.cli import COMMANDS
 from convae.core.documents import parse_yaml
 from convae.describe import resolve
-from convae.model.vae import VAE
+from convae.model.construct import construct
 from convae.training.recipe.reading import packaged_recipes, read_recipe, recipe_summary
 
 ROOT = Path(__file__).parent.parent
@@ -78,7 +78,7 @@ def test_every_packaged_recipe_reads_by_its_name_says_what_it_is_and_describes_a
     recipe = read_recipe(name)
     assert recipe.title == name
     assert 20 < len(recipe_summary(packaged_recipes()[name])) < 120
-    assert VAE(resolve(recipe.model)).latent_shape
+    assert construct(resolve(recipe.model)).latent_shape
 
 
 @pytest.mark.parametrize(("name", "hint"), [("dmo", "'demo'"), ("recipes/demo.yaml", "convae train demo")])

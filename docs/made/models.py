@@ -12,13 +12,12 @@ from convae.cli.show import engineering
 from convae.core.names import shape_text
 from convae.core.registry import Registry
 from convae.describe import resolve, write
+from convae.model.construct import construct
 from convae.model.presets import PRESETS
 from convae.model.summary import summarize
-from convae.model.vae import VAE
 from convae.pictures.save import save
 from convae.pictures.structure import draw_structure
 from made.tables import table
-from made.values import value_in_words
 
 
 def presets() -> str:
@@ -39,10 +38,11 @@ def _choices(entries: Registry, name: str) -> Iterator[dict[str, Any]]:
 
 
 def _row(name: str, given: dict[str, Any]) -> list[str]:
-    model = VAE(resolve({"preset": name, **given}))
+    model = construct(resolve({"preset": name, **given}))
     rows = summarize(model)
     shapes = (model.input_shape, model.encoder.shape_out, model.latent_shape, model.decoder.shape_out)
-    chosen = "".join(f", {value_in_words(argument)[:-1]}: {value}`" for argument, value in given.items())
+    encoder, decoder = model.networks["encoder"], model.networks["decoder"]
+    shapes = (model.input_shape, encoder.shape_out, model.latent_shape, decoder.shape_out)
     link = f"[`{name}`](#preset-{name}){chosen}"
     parameters, operations = sum(row.parameters for row in rows), sum(row.flops for row in rows)
     return [link, *map(shape_text, shapes), f"{parameters:,}", engineering(operations)]
@@ -58,7 +58,7 @@ def drawing(name: str) -> str:
     Args:
         name: of the preset.
     """
-    model = VAE(resolve(name))
+    model = construct(resolve(name))
     path = save(draw_structure(summarize(model), input_shape=model.input_shape, title=name), DRAWINGS / f"{name}.svg")
     return f"![The structure of {name}](/{path.relative_to(DRAWINGS.parents[1])})"
 

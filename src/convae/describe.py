@@ -19,6 +19,7 @@ from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.core.names import one_line, short_repr, unknown
 from convae.core.paths import local_path
 from convae.core.registry import canonical_name
+from convae.model.construct import construct
 from convae.model.initialise import initialise
 from convae.model.layers import LAYERS
 from convae.model.mirror import raw_channels
@@ -39,7 +40,7 @@ WEIGHTS = (".pt", ".pth", ".safetensors")
 LISTS = ("encoder", "decoder", "classifier")
 NOTATIONS = ("arch-def", "codes", "yaml")
 """In which a model can be written."""
-BESIDE = ("bottleneck", "classifier", "condition", "max_parameters")
+BESIDE = ("bottleneck", "prior", "classifier", "condition", "max_parameters")
 """What may stand beside the arguments of any preset."""
 
 
@@ -104,7 +105,7 @@ def build(
         ConfigError: the description is wrong; every fault is listed.
         ShapeError: a layer cannot take the shape that reaches it.
     """
-    model = VAE(spec if isinstance(spec, Spec) else resolve(spec))
+    model = construct(spec if isinstance(spec, Spec) else resolve(spec))
     initialise(model, seed, device)
     return model
 
@@ -123,9 +124,9 @@ def write(spec: Spec, notation: str) -> str:
     if notation == "yaml":
         return write_yaml(spec)
     if notation == "codes":
-        model = VAE(spec)
+        model = construct(spec)
         stored = model.spec
-        networks = {"encoder": (stored.encoder, model.encoder), "decoder": (stored.decoder, model.decoder)}
+        networks = {side: (getattr(stored, side), model.networks[side]) for side in ("encoder", "decoder")}
         layers = {
             side: list(zip(specs, [network.shape_in, *network.shapes], strict=False))
             for side, (specs, network) in networks.items()
@@ -145,7 +146,7 @@ def write(spec: Spec, notation: str) -> str:
 def _describes(arch_def: Mapping[str, Any], spec: Spec) -> bool:
     """Whether a dictionary describes a model."""
     try:
-        return VAE(resolve(arch_def)).spec == VAE(spec).spec
+        return construct(resolve(arch_def)).spec == construct(spec).spec
     except (ConfigError, ShapeError):
         return False
 

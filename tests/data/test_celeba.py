@@ -8,7 +8,7 @@ import pytest
 from convae.core.errors import DataError
 from convae.data import DataConfig, open_split
 from convae.describe import resolve
-from convae.model.vae import VAE
+from convae.model.construct import construct
 from convae.training.recipe.reading import read_recipe
 
 
@@ -94,4 +94,4 @@ def test_the_packaged_recipe_reads_the_official_layout_and_fits_its_model(celeba
     recipe = read_recipe("celeba", [f"data.dir={celeba_files}"])
     counts = [len(open_split(recipe.data, part)) for part in ("train", "validation", "test")]
     assert counts == [4, 1, 2]
-    assert open_split(recipe.data, "train").shape == VAE(resolve(recipe.model)).input_shape == (3, 64, 64)
+    assert open_split(recipe.data, "train").shape == construct(resolve(recipe.model)).input_shape == (3, 64, 64)

@@ -11,7 +11,7 @@ from made.commands import parameters
 from convae.cli import COMMANDS
 from convae.core.documents import parse_yaml
 from convae.describe import resolve
-from convae.model.vae import VAE
+from convae.model.construct import construct
 from convae.objective.objective import build_objective
 from convae.training.recipe.reading import read_recipe
 
@@ -31,7 +31,7 @@ def cases(language: str, without: str = "") -> list[object]:
 @pytest.mark.parametrize("text", cases("yaml"))
 def test_yaml_is_a_recipe_whose_model_and_objective_can_be_built(text: str) -> None:
     recipe = read_recipe(parse_yaml(text, "the page"))
-    assert VAE(resolve(recipe.model)).latent_shape
+    assert construct(resolve(recipe.model)).latent_shape
     assert build_objective(recipe.objective).units
 
 
@@ -41,7 +41,7 @@ def test_python_runs(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     names: dict[str, object] = {}
     exec(text, names)
     if "arch_def" in names:
-        assert VAE(resolve(names["arch_def"])).input_shape  # type: ignore[arg-type]  # it is a dictionary
+        assert construct(resolve(names["arch_def"])).input_shape  # type: ignore[arg-type]  # it is a dictionary
 
 
 def test_commands_and_their_options_exist() -> None:

@@ -14,6 +14,7 @@ import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.describe import resolve, write
+from convae.model.construct import construct
 from convae.model.presets import PRESETS
 from convae.model.summary import summarize
 from convae.model.vae import VAE
@@ -77,7 +78,7 @@ def test_it_saves_and_loads_and_its_stored_form_stands_for_itself(described: dic
     model = convae.build(described).eval()
     again = convae.load(convae.save(model, tmp_path / "model"))
     assert torch.equal(again(images(), labels=LABELS).likelihood.mean, model(images(), labels=LABELS).likelihood.mean)
-    assert again.spec == model.spec == VAE(resolve(json.loads(model.spec.model_dump_json()))).spec
+    assert again.spec == model.spec == construct(resolve(json.loads(model.spec.model_dump_json()))).spec
     assert model.spec.condition == ({"classes": 5} if described is VECTOR else {"classes": 5, "channels": 2})
     assert (
         write(model.spec, "yaml").strip().endswith(f"condition: {{classes: 5{', channels: 2' * (described is MAP)}}}")
@@ -97,7 +98,7 @@ def test_its_summary_adds_up_and_it_exports(described: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", PRESETS.names())
 def test_any_preset_may_be_conditional(name: str) -> None:
-    assert VAE(resolve({"preset": name, "condition": {"classes": 3}})).spec.condition == {"classes": 3}
+    assert construct(resolve({"preset": name, "condition": {"classes": 3}})).spec.condition == {"classes": 3}
 
 
 def test_a_conditional_model_takes_other_sizes_as_any_does() -> None:

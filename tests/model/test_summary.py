@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from convae.describe import resolve
+from convae.model.construct import construct
 from convae.model.summary import LayerSummary, summarize
-from convae.model.vae import VAE
 
 
 def first_layer(layer: Any) -> LayerSummary:
@@ -19,7 +19,7 @@ def first_layer(layer: Any) -> LayerSummary:
         "bottleneck": {"gaussian": {"latent": 2}},
         "decoder": [{"linear": {"features": 4 * 12 * 8}}, {"unflatten": {"to": [4, 12, 8]}}],
     }
-    return summarize(VAE(resolve(spec)))[0]
+    return summarize(construct(resolve(spec)))[0]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_layer_has_a_label_a_kind_and_a_receptive_field(
 
 
 def test_parts_follow_each_other_as_an_image_passes_them() -> None:
-    layers = summarize(VAE(resolve({"preset": "torch-vae", "input": [1, 16, 16], "latent": 2, "max_filters": 8})))
+    layers = summarize(construct(resolve({"preset": "torch-vae", "input": [1, 16, 16], "latent": 2, "max_filters": 8})))
     assert list(dict.fromkeys(layer.part for layer in layers)) == ["encoder", "bottleneck", "decoder"]
     assert [layer.shape for layer in layers if layer.kind == "latent"] == [(2,)]
     assert not any(layer.receptive_field for layer in layers if layer.part != "encoder")

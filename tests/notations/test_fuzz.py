@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from convae.core.documents import parse_yaml
 from convae.core.errors import ConfigError, ConvaeError
 from convae.describe import resolve, write
+from convae.model.construct import construct
 from convae.model.layers import LAYERS
-from convae.model.vae import VAE
 from convae.notations import read_python
 
 COUNT = int(os.environ.get("CONVAE_FUZZ", "60"))
@@ -107,7 +107,7 @@ def mutate(value: Any, r: random.Random) -> Any:
 def check(spec: Any) -> bool:
     """Whether the description builds; if so, all notations that can write it write the same model."""
     try:
-        model = VAE(resolve(spec).model_copy(update={"max_parameters": BUDGET}))
+        model = construct(resolve(spec).model_copy(update={"max_parameters": BUDGET}))
     except ConvaeError as error:
         text = str(error)
         assert 0 < len(text) < 3000
@@ -115,13 +115,13 @@ def check(spec: Any) -> bool:
         return False
     stored = model.spec
     as_json = json.loads(json.dumps(stored.model_dump(mode="json")))
-    assert VAE(resolve(as_json)).spec == stored
+    assert construct(resolve(as_json)).spec == stored
     for notation, read in READERS.items():
         try:
             text = write(stored, notation)
         except ConfigError:
             continue
-        assert VAE(resolve(read(text, notation))).spec == stored
+        assert construct(resolve(read(text, notation))).spec == stored
     return True
 
 

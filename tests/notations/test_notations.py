@@ -13,9 +13,9 @@ import convae
 from convae.core.description import Spec
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.describe import NOTATIONS, resolve, write
+from convae.model.construct import construct
 from convae.model.presets import PRESETS
 from convae.model.summary import summarize
-from convae.model.vae import VAE
 
 FACES: dict[str, Any] = {
     "input": (512, 512, 3),
@@ -69,7 +69,7 @@ FLEX: dict[str, Any] = {"input": [3, 256, 256], "encoder": ENCODER, "decoder": D
 
 
 def stored(spec: Any) -> Spec:
-    return VAE(resolve(spec)).spec
+    return construct(resolve(spec)).spec
 
 
 def read_back(text: str, notation: str, folder: Path) -> Spec:
@@ -80,7 +80,7 @@ def read_back(text: str, notation: str, folder: Path) -> Spec:
 
 
 def test_the_arch_def_of_its_document_builds_at_512() -> None:
-    model = VAE(resolve(FACES))
+    model = construct(resolve(FACES))
     assert model.input_shape == (3, 512, 512)
     assert model.name == "face_cvae_1"
     shapes = [row.shape for row in summarize(model) if row.layer.split()[0] in ("conv", "conv-transpose", "unflatten")]
@@ -90,7 +90,7 @@ def test_the_arch_def_of_its_document_builds_at_512() -> None:
 
 
 def test_the_structure_lists_of_their_document_build_as_printed() -> None:
-    model = VAE(resolve(FLEX))
+    model = construct(resolve(FLEX))
     assert model.latent_shape == (4, 16, 16)
     assert len(model.encoder) == 16
     assert len(model.decoder) == 21
@@ -255,7 +255,7 @@ FAULTS: list[tuple[Any, list[str]]] = [
 @pytest.mark.parametrize(("spec", "parts"), FAULTS, ids=range(len(FAULTS)))
 def test_the_first_fault_is_named_as_it_was_written(spec: Any, parts: list[str]) -> None:
     with pytest.raises((ConfigError, ShapeError)) as caught:
-        VAE(resolve(spec))
+        construct(resolve(spec))
     for part in parts:
         assert part in str(caught.value)
 
@@ -325,5 +325,5 @@ def test_lists_inside_lists_have_limits(tmp_path: Path) -> None:
 
 def resolve_and_build(spec: Any) -> None:
     with pytest.raises(ConvaeError) as caught:
-        VAE(resolve(spec))
+        construct(resolve(spec))
     raise caught.value

@@ -47,7 +47,7 @@ def codes(update: str, *terms: str, **training: Any) -> dict[str, Any]:
     model = {
         "input": [1, 8, 8],
         "encoder": [{"conv": {"channels": 8, "stride": 2}}, "relu"],
-        "bottleneck": {"vq": {"codes": 16, "latent": 4, "update": update, "restart": 0.5, "decay": 0.5}},
+        "bottleneck": {"vq": {"codes": 16, "latent": 4, "update": update, "dead_code_threshold": 0.5, "decay": 0.5}},
         "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
         "likelihood": {"gaussian": {"sigma": 0.2}},
     }

@@ -64,7 +64,7 @@ def test_a_vector_is_quantised_as_a_whole_and_watched(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", [1, 9])
 def test_a_run_with_a_code_book_resumes_bit_for_bit(update: str, step: int, tmp_path: Path) -> None:
     # Entries die all the time: an even use is asked for.
-    options = recipe(update, restart=0.9, decay=0.5)
+    options = recipe(update, dead_code_threshold=0.9, decay=0.5)
     options["training"] |= {"accumulate": 2, "ema": 0.9, "epochs": 2}
     train(options, out=tmp_path / "unbroken")
     train(options, out=tmp_path / "run", callback=StopAt(step))
@@ -79,10 +79,10 @@ def test_codebook_collapse_is_named_once_with_a_remedy(tmp_path: Path) -> None:
             with torch.no_grad():
                 trainer.experiment.model.get_parameter("bottleneck.codebook")[1:] += 1e3
 
-    run = train(recipe("gradient", restart=0), out=tmp_path / "run", callback=Far())
+    run = train(recipe("gradient", dead_code_threshold=0), out=tmp_path / "run", callback=Far())
     (note,) = run.notes
     assert note.startswith("codebook collapse: 1 of 16 ")
-    assert "raise restart of the bottleneck" in note
+    assert "raise dead_code_threshold of the bottleneck" in note
 
 
 @both

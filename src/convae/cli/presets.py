@@ -24,14 +24,14 @@ def presets(
     from convae.cli.show import engineering
     from convae.core.names import shape_text
     from convae.describe import resolve
+    from convae.model.construct import construct
     from convae.model.presets import PRESETS
     from convae.model.summary import summarize
-    from convae.model.vae import VAE
 
     head = ["preset", "input", "latent", "parameters", "FLOPs per image", "what it is"]
     rows = []
     for name in PRESETS.names():
-        model = VAE(resolve(name))
+        model = construct(resolve(name))
         layers = summarize(model)
         parameters, flops = (sum(getattr(row, key) for row in layers) for key in ("parameters", "flops"))
         shapes = (shape_text(model.input_shape), shape_text(model.latent_shape))

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from convae.model.construct import construct
     from convae.model.vae import VAE
 
 PANEL = "Look"
@@ -59,14 +60,13 @@ def _described(model: str, overrides: list[str]) -> VAE:
     from convae.core.paths import local_path
     from convae.describe import resolve
     from convae.model.artifact import load
-    from convae.model.vae import VAE
 
     path = local_path(model)
     if path.is_dir():
         if overrides:
             raise ConfigError(f"{path}: is a trained model, whose description cannot be changed by '{overrides[0]}'")
         return load(path)
-    return VAE(resolve(model, overrides))
+    return construct(resolve(model, overrides))
 
 
 def _table(model: VAE) -> Table:

@@ -15,21 +15,32 @@ import torch
 from torch import Tensor
 
 _SHARING: ContextVar[bool] = ContextVar("sharing", default=False)
+_SHARING_BATCH_NORM: ContextVar[bool] = ContextVar("sharing_batch_norm", default=False)
 
 
 @contextlib.contextmanager
-def sharing() -> Iterator[None]:
-    """Inside the block, all processes take the same steps on parts of one batch."""
-    token = _SHARING.set(True)
+def sharing(batch_norm: bool = False) -> Iterator[None]:
+    """Inside the block, all processes take the same steps on parts of one batch.
+
+    Args:
+        batch_norm: whether batch norms take their statistics over all processes.
+    """
+    token, token_batch_norm = _SHARING.set(True), _SHARING_BATCH_NORM.set(batch_norm)
     try:
         yield
     finally:
         _SHARING.reset(token)
+        _SHARING_BATCH_NORM.reset(token_batch_norm)
 
 
 def is_shared() -> bool:
     """Whether other processes take this step with other images of the batch."""
     return _SHARING.get()
+
+
+def shares_batch_norm() -> bool:
+    """Whether batch norms take their statistics over all processes that share the batch."""
+    return _SHARING_BATCH_NORM.get()
 
 
 def shared_sum(values: Tensor) -> Tensor:

@@ -203,6 +203,7 @@ class Spec(Config):
             mean and the other the log-variance.
         decoder: list of layers from the latent to the raw values of the likelihood.
         likelihood: what the raw values mean.
+        prior: p(z); None for the default prior of the bottleneck.
         classifier: list of layers from the latent to a value for each class; None for a model that names no classes.
         max_parameters: the largest number of parameters that is not taken for a mistake, and refused before a byte
             of it is allocated.
@@ -216,6 +217,7 @@ class Spec(Config):
     bottleneck: Named = Field({"gaussian": {"head": False}}, validate_default=True)
     decoder: list[LayerSpec]
     likelihood: Named = "bernoulli"
+    prior: Named | None = None
     classifier: list[LayerSpec] | None = None
     max_parameters: MostParameters = MAX_PARAMETERS
     condition: dict[str, Any] | None = None

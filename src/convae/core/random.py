@@ -7,18 +7,12 @@ rank. No generator's state has to be saved, because each is made anew from the c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
-
-BLOCK = 256
-"""Images whose values `Counted` draws together: few enough that a process that needs some of them can draw them all."""
 
 
 def key(seed: int, *words: int | str) -> int:
@@ -37,43 +31,3 @@ def torch_generator(seed: int, *words: int | str, device: torch.device | str = "
     import torch
 
     return torch.Generator(device).manual_seed(key(seed, *words))
-
-
-@dataclass(frozen=True)
-class Counted:
-    """Random numbers for some images of a batch: the same however the batch is cut among parts and processes.
-
-    Attributes:
-        seed: of the stream.
-        words: which name the stream.
-        start: place of the first image in the whole batch.
-        whole: images in the whole batch.
-        scale: standard deviation of what is normal.
-    """
-
-    seed: int
-    words: tuple[int | str, ...]
-    start: int
-    whole: int
-    scale: float = 1.0
-
-    def normal(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """(image, *values), normal: what a batch of up to `BLOCK` images would be given is its first block."""
-        import torch
-
-        first, end = self.start // BLOCK, self.start + shape[0]
-        blocks = []
-        for number in range(first, -(-end // BLOCK)):
-            images = min(BLOCK, self.whole - number * BLOCK)
-            generator = torch_generator(self.seed, *self.words, *([number] if number else []))
-            blocks.append(torch.randn((images, *shape[1:]), generator=generator, dtype=dtype))
-        values = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
-        return values[self.start - first * BLOCK : end - first * BLOCK] * self.scale
-
-    def each(self, count: int, device: torch.device) -> Iterator[torch.Generator]:
-        """A generator on `device` for each of `count` images; it is good until the next one is taken."""
-        import torch
-
-        generator = torch.Generator(device)
-        for image in range(self.start, self.start + count):
-            yield generator.manual_seed(key(self.seed, *self.words, image))

@@ -1,20 +1,23 @@
-"""The shapes that travel between the rooms, and what each room may expect of another's results.
+"""The types that every package shares: shapes, batches of images, and the layout of latents.
 
-One dimension legend for the whole package: `batch channel *sizes` for images (float in [0, 1]), `batch *latent` for
-latents (a vector is `latent`, a map is `latent *grid`), `batch` for figures per image. The annotations are checked
-by beartype under pytest and cost nothing otherwise.
+Dimension names, the same everywhere: `batch channel *sizes` for images (float in [0, 1]), `batch *latent` for latents
+(a vector is `latent`, a map `latent *grid`), `batch` for values per image. The annotations are checked by beartype
+under pytest and cost nothing otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, runtime_checkable
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from convae.core.random import Counted
+from convae.core.noise import Generators
 
 Shape = tuple[int, ...]
 """Channels, then the sizes of the spatial axes; without the batch."""
@@ -22,9 +25,7 @@ Shape = tuple[int, ...]
 Images = Float[Tensor, "batch channel *sizes"]
 Latents = Float[Tensor, "batch *latent"]
 PerImage = Float[Tensor, " batch"]
-Generators = torch.Generator | Sequence[torch.Generator] | Counted
-"""What latents are drawn from: one generator for a batch; or one for each image, whose latent then does not depend on
-what it is batched with; or numbers counted by the image's place in a batch of which these images may be a part."""
+Logits = Float[Tensor, "batch class"]
 
 if TYPE_CHECKING:
     AnyImages = Tensor
@@ -34,112 +35,90 @@ if TYPE_CHECKING:
     AnyCount = SupportsIndex
     AnyGenerators = Generators
 else:
-    # What a user gives to a model: it says itself what it cannot take, so nothing else has to refuse it before.
+    # Arguments that a user passes to a model: the model checks them itself, with a message of its own.
     AnyImages = AnyLatents = AnyCodes = AnyLabels = AnyCount = AnyGenerators = Any
 
-
-@runtime_checkable
-class PosteriorLike(Protocol):
-    """What an encoder believes of the latent of each image."""
-
-    @property
-    def mean(self) -> Tensor:
-        """(batch, *latent)."""
-
-    @property
-    def logvar(self) -> Tensor:
-        """(batch, *latent)."""
-
-    def sample(self, generator: Generators | None = None) -> Tensor:
-        """A latent drawn for each image."""
-
-    def kl(self) -> Tensor:
-        """(batch,), nats."""
+MISSING_LABEL = -1
+"""The label of an image without one."""
 
 
-@runtime_checkable
-class FactorisedLike(Protocol):
-    """What a posterior gives beside, whose latent values are independent of each other."""
+@dataclass(frozen=True)
+class Batch:
+    """Images of one training or evaluation step, on a device; possibly a slice of a larger, global batch.
 
-    def kl_values(self) -> Tensor:
-        """(batch, *latent), nats: the parts whose sum over the latent is `kl`."""
+    Attributes:
+        images: (batch, channel, *sizes) in [0, 1], in torch's channels_last layout.
+        labels: (batch,) class numbers, -1 where one is missing; None without labels.
+        indices: (batch,) positions in the split.
+        start: position of the first image in the global batch.
+        global_size: images in the global batch; None where this is all of it.
+        labelled_fraction: fraction of the global batch's images that have a label; None where only the labels of this
+            slice are known.
+    """
+
+    images: Images
+    labels: Int64[Tensor, " batch"] | None
+    indices: Int64[Tensor, " batch"]
+    start: int = 0
+    global_size: int | None = None
+    labelled_fraction: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def split(self, count: int) -> Iterator[Batch]:
+        """Slices of about equal length for gradient accumulation: `count`, or as many as there are images."""
+        if count == 1:
+            yield self
+            return
+        for begin, end in pairwise(slice_bounds(len(self), min(count, len(self)))):
+            yield Batch(
+                images=self.images[begin:end],
+                labels=None if self.labels is None else self.labels[begin:end],
+                indices=self.indices[begin:end],
+                start=self.start + begin,
+                global_size=len(self) if self.global_size is None else self.global_size,
+                labelled_fraction=self.labelled_fraction,
+            )
 
 
-@runtime_checkable
-class CodedLike(Protocol):
-    """What a posterior gives beside, whose latent is made of entries of a code book."""
-
-    @property
-    def codes(self) -> Tensor:
-        """(batch, *grid), the number of the entry at each place of the latent."""
-
-    @property
-    def entries(self) -> int:
-        """How many the code book has."""
+def slice_bounds(length: int, count: int) -> list[int]:
+    """Bounds of `count` consecutive slices of about equal length: 0, then the end of each slice."""
+    return [length * number // count for number in range(count + 1)]
 
 
-@runtime_checkable
-class LikelihoodLike(Protocol):
-    """What a decoder believes of the image of each latent."""
+@dataclass(frozen=True)
+class LatentLayout:
+    """How the latents of a model form one tensor.
 
-    @property
-    def mean(self) -> Tensor:
-        """(batch, channel, *sizes) in [0, 1]."""
+    A model with one latent has the tensor (batch, *shape). Several latents, as of a hierarchy, are flattened and
+    concatenated in the order of `entries`: (batch, size).
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """An image drawn for each latent, in [0, 1]."""
+    Attributes:
+        entries: name and shape of each latent, without the batch; at least one.
+    """
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """(batch,), nats."""
-
-
-@runtime_checkable
-class OutputLike(Protocol):
-    """What one pass through a model gives to the objective and the metrics."""
-
-    @property
-    def posterior(self) -> PosteriorLike:
-        """From the encoder and the bottleneck."""
+    entries: tuple[tuple[str, Shape], ...]
 
     @property
-    def latent(self) -> Tensor:
-        """What was decoded."""
+    def shape(self) -> Shape:
+        """The shape of the latent tensor, without the batch."""
+        return self.entries[0][1] if len(self.entries) == 1 else (self.size,)
 
     @property
-    def likelihood(self) -> LikelihoodLike:
-        """From the decoder."""
+    def size(self) -> int:
+        """Number of latent values."""
+        return sum(math.prod(shape) for _, shape in self.entries)
 
-    @property
-    def terms(self) -> dict[str, Tensor]:
-        """The bottleneck's own terms, (batch,) each, unweighted."""
+    def split(self, z: Tensor) -> dict[str, Tensor]:
+        """(batch, *shape) to each latent by name, (batch, *its shape)."""
+        if len(self.entries) == 1:
+            return {self.entries[0][0]: z}
+        parts = torch.split(z, [math.prod(shape) for _, shape in self.entries], dim=1)
+        return {name: part.reshape(len(part), *shape) for (name, shape), part in zip(self.entries, parts, strict=True)}
 
-
-@runtime_checkable
-class ClassifiedLike(Protocol):
-    """What a pass gives beside, through a model with a classifier on its latent."""
-
-    @property
-    def logits(self) -> Tensor | None:
-        """(batch, class), log-probabilities up to a constant; None from a model without a classifier."""
-
-
-@runtime_checkable
-class BatchLike(Protocol):
-    """The part of the data that a step sees."""
-
-    @property
-    def images(self) -> Tensor:
-        """(batch, channel, *sizes) in [0, 1]."""
-
-    @property
-    def labels(self) -> Tensor | None:
-        """(batch,) class numbers, -1 where one is missing; None where the data has none."""
-
-
-@runtime_checkable
-class PartLike(Protocol):
-    """What a batch says beside that is a part of a larger one: shared by several processes, or taken in turns."""
-
-    @property
-    def labelled(self) -> float | None:
-        """Share of the whole batch's images that have a label; None where only the batch's own labels are known."""
+    def join(self, latents: Mapping[str, Tensor]) -> Tensor:
+        """Each latent by name to the latent tensor, (batch, *shape)."""
+        if len(self.entries) == 1:
+            return latents[self.entries[0][0]]
+        return torch.cat([latents[name].flatten(1) for name, _ in self.entries], dim=1)

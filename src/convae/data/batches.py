@@ -6,66 +6,21 @@ import contextlib
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Int64, Shaped
+from jaxtyping import Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.errors import ConfigError
 from convae.core.random import numpy_generator
-from convae.core.types import Images
+from convae.core.types import Batch, Images, slice_bounds
 from convae.data.augment import Augmentation, AugmentConfig
 from convae.data.split import Split
 from convae.data.tensors import to_unit
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some images of a split, on a device; where a larger batch was cut into parts, one of these.
-
-    Attributes:
-        images: (batch, channel, *sizes) in [0, 1], in torch's channels_last layout.
-        labels: (batch,) class numbers, -1 where one is missing; None without labels.
-        indices: (batch,) positions in the split.
-        start: place of the first image in the whole batch.
-        whole: images in the whole batch; None where this is all of it.
-        labelled: share of the whole batch's images that have a label; None where only this part's labels are known.
-    """
-
-    images: Images
-    labels: Int64[Tensor, " batch"] | None
-    indices: Int64[Tensor, " batch"]
-    start: int = 0
-    whole: int | None = None
-    labelled: float | None = None
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def parts(self, count: int) -> Iterator[Batch]:
-        """The batch in `count` parts of about equal length, or in as many as it has images."""
-        if count == 1:
-            yield self
-            return
-        for begin, end in pairwise(cut(len(self), min(count, len(self)))):
-            yield Batch(
-                images=self.images[begin:end],
-                labels=None if self.labels is None else self.labels[begin:end],
-                indices=self.indices[begin:end],
-                start=self.start + begin,
-                whole=len(self) if self.whole is None else self.whole,
-                labelled=self.labelled,
-            )
-
-
-def cut(images: int, parts: int) -> list[int]:
-    """Where to cut images into consecutive parts of about equal length: the parts' ends, after a 0."""
-    return [images * part // parts for part in range(parts + 1)]
 
 
 class Batches:
@@ -137,7 +92,7 @@ class Batches:
         steps = range(start_step, self.steps_per_epoch)
         wholes = [self.indices(epoch, step) for step in steps]
         number, parts = self._part
-        cuts = [cut(len(whole), parts)[number : number + 2] for whole in wholes]
+        cuts = [slice_bounds(len(whole), parts)[number : number + 2] for whole in wholes]
         blocks = [whole[begin:end] for whole, (begin, end) in zip(wholes, cuts, strict=True)]
         with contextlib.closing(_deliver(self.split, blocks, torch.device(device), self.labels)) as batches:
             asked = time.perf_counter()
@@ -145,12 +100,18 @@ class Batches:
                 images = batch.images
                 if self._augment is not None:
                     images = self._augment(images, batch.indices, epoch, strength)
-                found = replace(batch, images=images, start=begin, whole=len(whole), labelled=self._labelled(whole))
+                found = replace(
+                    batch,
+                    images=images,
+                    start=begin,
+                    global_size=len(whole),
+                    labelled_fraction=self._labelled_fraction(whole),
+                )
                 self.waited += time.perf_counter() - asked
                 yield found
                 asked = time.perf_counter()
 
-    def _labelled(self, whole: NDArray[np.int64]) -> float | None:
+    def _labelled_fraction(self, whole: NDArray[np.int64]) -> float | None:
         """The share of a batch's images that have a label."""
         return None if self.labels is None else float((self.labels[whole] >= 0).mean())
 

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from convae.core.types import MISSING_LABEL
 from convae.data.split import Split
-
-MISSING = -1
-"""The label of an image that has none."""
 
 
 def match_classes(split: Split, names: Sequence[str], *, extend: bool = False) -> tuple[Split, dict[str, int]]:
@@ -41,9 +39,9 @@ def match_classes(split: Split, names: Sequence[str], *, extend: bool = False) -
     others = [name for name in called.values() if name not in known]
     if extend:
         known |= {name: len(names) + place for place, name in enumerate(others)}
-    labels = np.full_like(split.labels, MISSING)
+    labels = np.full_like(split.labels, MISSING_LABEL)
     for number, name in called.items():
-        labels[split.labels == number] = known.get(name, MISSING)
+        labels[split.labels == number] = known.get(name, MISSING_LABEL)
     counts = Counter(split.labels.tolist())
     unknown = {name: counts[number] for number, name in called.items() if name in others}
     return split.with_labels(labels, tuple(known)), unknown

@@ -11,7 +11,8 @@ import torch
 from convae.core.arguments import Positive
 from convae.core.config import parse
 from convae.core.progress import Progress
-from convae.data.batches import Batch, Batches, in_order
+from convae.core.types import Batch
+from convae.data.batches import Batches, in_order
 from convae.data.config import DataConfig, ResizeMode
 from convae.data.split import open_split
 

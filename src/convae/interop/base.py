@@ -13,7 +13,8 @@ from convae.core.errors import ArtifactError
 from convae.core.names import shape_text, short_repr
 from convae.describe import resolve
 from convae.model.artifact import require_finite
-from convae.model.bottlenecks.gaussian import LOGVAR_RANGE
+from convae.model.bottlenecks.gaussian import MAX_LOGVAR
+from convae.model.construct import construct
 from convae.model.vae import VAE
 from convae.model.weights import State
 
@@ -33,7 +34,7 @@ class Imported:
 
 def unbounded(latent: int) -> dict[str, Any]:
     """The bottleneck of weights that were trained without a bound on the log-variance."""
-    return {"gaussian": {"latent": latent, "max_logvar": LOGVAR_RANGE[1]}}
+    return {"gaussian": {"latent": latent, "max_logvar": MAX_LOGVAR}}
 
 
 def filled(spec: Mapping[str, Any], names: Mapping[str, Tensor], name: str) -> VAE:
@@ -42,7 +43,7 @@ def filled(spec: Mapping[str, Any], names: Mapping[str, Tensor], name: str) -> V
     Raises:
         ArtifactError: a tensor has not the shape that the description gives it, or is not of finite floats.
     """
-    model = VAE(resolve(spec))
+    model = construct(resolve(spec))
     for key, wanted in model.state_dict().items():
         if key not in names or names[key].shape != wanted.shape:
             got = shape_text(names[key].shape) if key in names else "nothing"

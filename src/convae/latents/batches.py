@@ -14,14 +14,14 @@ from torch import Tensor
 
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
+from convae.core.output import Likelihood, Output
+from convae.core.posterior import Posterior
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
 from convae.core.types import Images, PerImage
 from convae.data import Split, in_order
-from convae.model.bottlenecks.base import Posterior
-from convae.model.likelihoods.base import Likelihood
 from convae.model.mode import evaluation_mode
-from convae.model.vae import VAE, Output
+from convae.model.vae import VAE
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def draw(
     if (temperature != 1 or truncation is not None) and not isinstance(model.bottleneck, Gaussian):
         raise ConfigError(f"the prior of '{model.name}' is no Gaussian: it has no temperature and no truncation")
     generators = [torch_generator(seed, "sample", number) for number in range(first, first + count)]
-    z = model.bottleneck.draw(count, generators)
+    z = model.sample_latents(count, generators)
     if truncation is not None:
         z = torch.stack([_truncated(row, own, truncation) for row, own in zip(z, generators, strict=True)])
     return z * temperature

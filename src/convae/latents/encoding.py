@@ -21,8 +21,9 @@ from convae.core.errors import ConfigError, DataError, OutputError
 from convae.core.files import clear_leftovers, read_bytes, write_json, writing_errors
 from convae.core.names import shape_text
 from convae.core.paths import local_path
+from convae.core.posterior import CodePosterior
 from convae.core.progress import Progress
-from convae.core.types import CodedLike, Latents
+from convae.core.types import Latents
 from convae.core.version import VERSION
 from convae.data import Split
 from convae.latents import formats
@@ -91,7 +92,7 @@ class EncodingTable:
         """Takes in the posteriors of a batch."""
         posterior = batch.posterior
         self.mean[rows], self.logvar[rows] = posterior.mean, posterior.logvar
-        if isinstance(posterior, CodedLike):
+        if isinstance(posterior, CodePosterior):
             self._codes.append(posterior.codes.cpu().long())
 
     def require_finite(self, rows: slice, model: VAE) -> None:

@@ -117,7 +117,7 @@ def known_classes(model: VAE, known: Classes | None = None) -> list[int]:
         if known is not None:
             raise ConfigError(f"model '{model.name}' is conditional: it draws from its prior, not from labelled images")
         return list(range(model.condition.classes))
-    judged = None if model.classifier is None else model.classifier.shape_out[0]
+    judged = model.class_count
     if known is not None:
         there: list[int] = known.labels.tolist()
         if judged is not None and there[-1] >= judged:

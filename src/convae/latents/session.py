@@ -101,10 +101,8 @@ class Session:
     def class_names(self) -> dict[int, str]:
         """Names of the classes that the model knows, by number; empty for a model that knows none."""
         names = self.model.provenance.classes
-        if self.model.condition is not None:
-            return class_names(range(self.model.condition.classes), names)
-        if self.model.classifier is not None:
-            return class_names(range(self.model.classifier.shape_out[0]), names)
+        if self.model.class_count is not None:
+            return class_names(range(self.model.class_count), names)
         return class_names(range(len(names)), names) if names else {}
 
     @cached_property

@@ -40,6 +40,7 @@ from convae.core.paths import local_path
 from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.version import VERSION
 from convae.model.card import model_card
+from convae.model.construct import construct
 from convae.model.provenance import Provenance, provenance_of_format_1
 from convae.model.vae import VAE
 
@@ -222,7 +223,7 @@ def _without_weights(stored: Stored, config: Path) -> VAE:
     """
     try:
         with untrusted_names():
-            return VAE(stored.model)
+            return construct(stored.model)
     except TrustError as error:
         raise TrustError(f"{config}: {error}") from error
     except (ConfigError, ShapeError) as error:

@@ -32,6 +32,7 @@ class Condition(nn.Module):
         self.classes = classes
         self.channels = channels
         self.weight = nn.Parameter(torch.empty(classes, channels))
+        self.reset()
 
     def forward(self, x: Float[Tensor, "batch channel *sizes"], labels: Labels) -> Float[Tensor, "batch more *sizes"]:
         """`x` with the vectors of the labels as further channels.
@@ -48,7 +49,7 @@ class Condition(nn.Module):
         maps = vectors.to(x.dtype).reshape(*vectors.shape, *(1,) * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
         return torch.cat([x, maps], dim=1)
 
-    def reset(self, generator: torch.Generator) -> None:
+    def reset(self, generator: torch.Generator | None = None) -> None:
         """Standard normal values, as large as those of a latent."""
         with torch.no_grad():
             self.weight.copy_(torch.randn(self.weight.shape, generator=generator))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
-from convae.core.random import Counted
+from convae.core.noise import CountedNoise
 
 ROUNDING = 1e-4
 """How far a value may be outside [0, 1] by rounding."""
@@ -156,7 +156,7 @@ def checked_generator(generator: Any) -> Any:
     Raises:
         ConfigError: it is something else, such as a seed.
     """
-    known = generator is None or isinstance(generator, torch.Generator | Counted)
+    known = generator is None or isinstance(generator, torch.Generator | CountedNoise)
     several = isinstance(generator, Sequence) and all(isinstance(own, torch.Generator) for own in generator)
     if not known and not (several and len(generator)):
         example = f"torch.Generator().manual_seed({generator})" if isinstance(generator, int) else "torch.Generator()"

@@ -2,48 +2,88 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
 from torch import nn
 
 from convae.core.arguments import Named, arguments, named, not_default
+from convae.core.context import call_module
 from convae.core.description import Spec, to_plain
-from convae.core.errors import ConfigError, ShapeError
-from convae.core.names import shape_text
 from convae.core.registry import canonical_name
 from convae.core.types import Shape
+from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.condition import Condition
+from convae.model.inputs import weights_type
+from convae.model.layers.base import ContextLayer
 from convae.model.layers.base.network import Network, error_context
+from convae.model.likelihoods import LIKELIHOODS
+from convae.model.mode import evaluation_mode
+from convae.model.priors import PRIORS
 
 
-def condition(spec: Spec) -> Condition:
-    """The condition, on the meta device."""
-    if spec.classifier is not None:
-        raise ConfigError(
-            f"model '{spec.name}' has a condition and a classifier: the classifier would look in the latent for what "
-            "the condition keeps out of it; leave one of them out"
-        )
-    given = arguments(Condition, spec.condition, "condition")
-    with torch.device("meta"), error_context("condition"):
-        return Condition(**given)
+def part(registry: Any, written: Named, kind: str, *args: Any) -> Any:
+    """A bottleneck, a likelihood head or a prior, from its name and arguments as a person wrote them.
 
-
-def classifier(shape: Shape, layers: list[Any]) -> Network:
-    """The layers from a latent to a value for each class, on the meta device."""
-    network = Network(shape, layers, "classifier")
-    if len(network.shape_out) != 1:
-        raise ShapeError(f"classifier gives {shape_text(network.shape_out)}: end it with a value for each class")
-    return network
-
-
-def part(registry: Any, written: Named, kind: str, *shape: Shape) -> Any:
-    """A bottleneck or a likelihood head, on the meta device."""
+    Args:
+        registry: of its kind.
+        written: its name, or a mapping of the name to its arguments.
+        kind: of it, for messages.
+        args: positional arguments of its constructor, such as the shape that reaches it.
+    """
     name, given = named(written, kind)
     target = registry.get(name)
     checked = arguments(target, given, f"{kind} {name}")
-    with torch.device("meta"), error_context(f"{kind} {name}", *shape):
-        return target(*shape, **checked)
+    with error_context(f"{kind} {name}", *(arg for arg in args if isinstance(arg, tuple))):
+        return target(*args, **checked)
+
+
+def output_shape(module: nn.Module, shape: Shape, where: str) -> Shape:
+    """The shape, without the batch, that a module makes of `shape`: its own word, or that of two images of zeros.
+
+    Raises:
+        ShapeError: the module cannot take the shape.
+    """
+    if isinstance(module, Network) and module.shape_in == shape:
+        return module.shape_out
+    dtype, device = weights_type(module)
+    with error_context(where, shape), torch.no_grad(), evaluation_mode(module):
+        images = torch.zeros(2, *shape, dtype=dtype, device=device)
+        return tuple(call_module(module, images, None).shape[1:])
+
+
+def last_layer(module: nn.Module, side: str) -> str:
+    """The last layer of a side of the model as the user wrote it, for messages."""
+    if not isinstance(module, Network):
+        return side
+    return f"{side} {module.specs[-1].location if module.specs else 'layer list is empty and'}"
+
+
+def name_streams(model: nn.Module) -> None:
+    """Names the noise of every layer that sees the context: its kind and its number among those of its kind."""
+    numbers: Counter[str] = Counter()
+    for module in model.modules():
+        if isinstance(module, ContextLayer):
+            kind = type(module).__name__.lower()
+            module.stream = f"{kind} {numbers[kind]}"
+            numbers[kind] += 1
+
+
+def stored_spec(model: Any, described: Spec) -> Spec:
+    """The description of a model in its stored form: presets and repeats written out."""
+    prior = None if described.prior is None else stored(PRIORS, described.prior, "prior")
+    return described.model_copy(
+        update={
+            "encoder": model.encoder.canonical(),
+            "bottleneck": stored(BOTTLENECKS, described.bottleneck, "bottleneck"),
+            "decoder": model.decoder.canonical(),
+            "likelihood": stored(LIKELIHOODS, described.likelihood, "likelihood"),
+            "prior": prior,
+            "classifier": None if model.classifier is None else model.classifier.canonical(),
+            "condition": None if model.condition is None else stored_condition(model.condition),
+        }
+    )
 
 
 def stored_condition(condition: Condition) -> dict[str, Any]:
@@ -58,7 +98,7 @@ def stored(registry: Any, written: Named, kind: str) -> dict[str, dict[str, Any]
     return {canonical_name(name): to_plain(not_default(target, arguments(target, given, kind)))}
 
 
-SWITCHES = {"training", "checkpointing", "rows", "synchronised", "counted"}
+SWITCHES = {"training", "checkpointing", "rows"}
 """What may be set on a module without changing what its description says."""
 Layout = dict[str, tuple[type[nn.Module], dict[str, Any]]]
 

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convae.core.description import LayerKind, LayerSpec
 from convae.core.names import flow_repr
 from convae.core.types import Shape
+from convae.model.construct import construct
 from convae.model.layers.base.layer import ReceptiveField, compose
 from convae.model.layers.base.network import Network, count_parameters
 from convae.model.vae import VAE
@@ -51,22 +52,25 @@ class LayerSummary:
 def summarize(model: VAE) -> list[LayerSummary]:
     """Each layer, in the order in which an image passes them, behind those of a condition."""
     with torch.device("meta"), torch.no_grad():
-        copy = VAE(model.spec).eval()
-    rows = []
+        copy = construct(model.spec).eval()
+    rows, networks = [], copy.networks
     if (condition := copy.condition) is not None:
-        counts = (("image", copy.encoder.shape_in, count_parameters(condition)), ("latent", copy.decoder.shape_in, 0))
+        counts = (
+            ("image", networks["encoder"].shape_in, count_parameters(condition)),
+            ("latent", networks["decoder"].shape_in, 0),
+        )
         for joined_to, shape, parameters in counts:
             text = f"{condition.classes} classes with the {joined_to}"
             kind = _kind_of(shape, shape, parameters)
             rows.append(LayerSummary("condition", text, text, kind, shape, parameters))
-    rows += _summarize_network(copy.encoder, "encoder")
-    features = torch.empty(1, *copy.encoder.shape_out, device="meta")
+    rows += _summarize_network(networks["encoder"], "encoder")
+    features = torch.empty(1, *networks["encoder"].shape_out, device="meta")
     (name,) = copy.spec.bottleneck if isinstance(copy.spec.bottleneck, dict) else (copy.spec.bottleneck,)
-    flops = _count_flops(copy.bottleneck, features, None, False)
+    flops = _count_flops(copy.bottleneck, features)
     parameters = count_parameters(copy.bottleneck)
     rows.append(LayerSummary("bottleneck", name, name, "latent", copy.latent_shape, parameters, flops))
-    rows += _summarize_network(copy.decoder, "decoder")
-    return [*rows, *(_summarize_network(copy.classifier, "classifier") if copy.classifier else ())]
+    rows += _summarize_network(networks["decoder"], "decoder")
+    return [*rows, *(_summarize_network(networks["classifier"], "classifier") if "classifier" in networks else ())]
 
 
 def _summarize_network(network: Network, part: str) -> Iterator[LayerSummary]:

@@ -1,21 +1,23 @@
-"""The variational autoencoder: three parts in a row, each importable by itself."""
+"""The variational autoencoder: encoder, bottleneck, decoder and likelihood, any modules that map shapes as stated."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from convae.core.context import Context, call_module
 from convae.core.description import Spec
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
+from convae.core.noise import Generators
+from convae.core.output import Likelihood, Output
+from convae.core.posterior import Posterior
 from convae.core.types import (
     AnyCodes,
     AnyCount,
@@ -24,11 +26,13 @@ from convae.core.types import (
     AnyLabels,
     AnyLatents,
     Images,
+    LatentLayout,
     Latents,
+    Logits,
     Shape,
 )
-from convae.model.bottlenecks import BOTTLENECKS
-from convae.model.bottlenecks.base import Bottleneck, Posterior
+from convae.model.bottlenecks.base import Bottleneck
+from convae.model.condition import Condition
 from convae.model.inputs import (
     checked_codes,
     checked_count,
@@ -38,86 +42,121 @@ from convae.model.inputs import (
     checked_latents,
     weights_type,
 )
-from convae.model.layers.base import Layer
-from convae.model.layers.base.network import Network, count_parameters
-from convae.model.likelihoods import LIKELIHOODS
-from convae.model.likelihoods.base import Likelihood, LikelihoodHead
+from convae.model.layers.base import Layer, Network
+from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.mode import evaluation_mode
-from convae.model.parts import classifier, condition, first_change, layout, part, stored, stored_condition
+from convae.model.parts import (
+    first_change,
+    last_layer,
+    layout,
+    name_streams,
+    output_shape,
+    part,
+    stored_spec,
+)
+from convae.model.priors import PRIORS
+from convae.model.priors.base import Prior
 from convae.model.provenance import Provenance
-
-Logits = Float[Tensor, "batch class"]
-
-
-@dataclass(frozen=True)
-class Output:
-    """What one pass through a model gives.
-
-    Attributes:
-        posterior: what the encoder believes of the latent of each image.
-        latent: (batch, *latent), what was decoded.
-        likelihood: what the decoder believes of the image.
-        terms: the bottleneck's costs for each image, (batch,) nats, unweighted.
-        logits: log-probabilities of the classes up to a constant; None from a model without a classifier.
-    """
-
-    posterior: Posterior
-    latent: Latents
-    likelihood: Likelihood
-    terms: dict[str, Tensor]
-    logits: Logits | None = None
 
 
 class VAE(nn.Module):
     """A convolutional variational autoencoder.
 
-        image ── encoder ──> features ── bottleneck ──> latent ── decoder ──> raw ── head ──> p(image | latent)
-                                            │                │
-                                            │                └── classifier ──> logits, in models that have one
-                                            └──> posterior, terms
+        image ── encoder ──> features ── bottleneck ──> latent ── decoder ──> raw ── likelihood head ──> p(x | z)
+                                            │              │
+                                            │              └── classifier ──> logits, in models that have one
+                                            └──> q(z | x), costs
 
-    In a conditional model the label of the image enters encoder and decoder too: whatever encodes or decodes takes
-    the labels, and needs them; other models take no notice of them.
+    Encoder, decoder and classifier are any modules; `convae.build` makes them of a description. A conditional model
+    concatenates the class embedding of the label to the input of encoder and decoder, so encode, decode and sample
+    take labels; other models ignore them.
 
-    Images are float tensors (batch, channel, *sizes) in [0, 1]. The parameters are on the meta device until
-    `initialise` or `load` gives them values; `convae.build` does both.
+    Images are float tensors (batch, channel, *sizes) in [0, 1].
 
     Args:
-        spec: the description, checked.
+        encoder: (batch, channel, *sizes) to features; `channel` counts the condition's channels too.
+        bottleneck: features to latents; made for the shape of the encoder's features.
+        decoder: (batch, *latent) to the raw values of the likelihood, (batch, raw channels, *sizes).
+        likelihood: the head that turns raw values into p(x | z).
+        input_shape: (channels, *sizes) of the images, with one, two or three spatial axes.
+        prior: p(z); without it, the default prior of the bottleneck.
+        classifier: latents to logits, (batch, class).
+        condition: the class embedding of a conditional model.
+        name: of the model, in messages and artifacts.
 
     Raises:
-        ConfigError: unknown layers or wrong arguments, or too many parameters.
-        ShapeError: a layer does not fit, or the decoder does not give the input's shape back.
+        ShapeError: a part cannot take the shape that reaches it, or the decoder's output does not fit the images.
+        ConfigError: the model has a classifier and a condition.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        bottleneck: Bottleneck,
+        decoder: nn.Module,
+        likelihood: LikelihoodHead,
+        *,
+        input_shape: Shape,
+        prior: Prior | None = None,
+        classifier: nn.Module | None = None,
+        condition: Condition | None = None,
+        name: str = "vae",
+    ) -> None:
         super().__init__()
-        self.input_shape: Shape = tuple(spec.input)
-        self.name = spec.name
+        if classifier is not None and condition is not None:
+            raise ConfigError(
+                f"model '{name}' has a condition and a classifier: the classifier would look in the latent for what "
+                "the condition keeps out of it; leave one of them out"
+            )
+        self.input_shape: Shape = tuple(input_shape)
+        self.name = name
         self.provenance = Provenance()
-        self.condition = None if spec.condition is None else condition(spec)
-        more = 0 if self.condition is None else self.condition.channels
-        self.encoder = Network((self.input_shape[0] + more, *self.input_shape[1:]), spec.encoder, "encoder")
-        self.bottleneck: Bottleneck = part(BOTTLENECKS, spec.bottleneck, "bottleneck", self.encoder.shape_out)
-        self.decoder = Network((self.latent_shape[0] + more, *self.latent_shape[1:]), spec.decoder, "decoder")
-        self.classifier = None if spec.classifier is None else classifier(self.latent_shape, spec.classifier)
-        self.head: LikelihoodHead = part(LIKELIHOODS, spec.likelihood, "likelihood")
+        self.condition = condition
+        self.encoder = encoder
+        self.bottleneck = bottleneck
+        self.decoder = decoder
+        self.classifier = classifier
+        self.head = likelihood
+        self.prior: Prior = prior or part(PRIORS, bottleneck.default_prior, "prior", bottleneck)
+        self.latent_layout = LatentLayout(((bottleneck.stream, bottleneck.latent_shape),))
+        name_streams(self)
         self._also_fit: set[Shape] = set()
-        self._parts = {"bottleneck": spec.bottleneck, "likelihood": spec.likelihood}
-        needed = (self.head.raw_channels(self.input_shape[0]), *self.input_shape[1:])
-        if self.decoder.shape_out != needed:
-            last = self.decoder.specs[-1].location if self.decoder.specs else "layer list is empty and"
+        self._description: Spec | None = None
+        self._rebuild: Callable[[Shape], VAE] | None = None
+        self._logits: int | None = None
+        self._check_shapes()
+        self._as_built = layout(self)
+
+    def described_by(self, spec: Spec, rebuild: Callable[[Shape], VAE]) -> None:
+        """Attaches the description that the model was built from, as long as its parts stay as they are.
+
+        Args:
+            spec: the description.
+            rebuild: makes the same model for another input shape, on the meta device.
+        """
+        self._description, self._rebuild = spec, rebuild
+
+    def _check_shapes(self) -> None:
+        """Passes the shape of an image through parts that know their shapes, or two images through other modules."""
+        more = 0 if self.condition is None else self.condition.channels
+        features = output_shape(self.encoder, (self.input_shape[0] + more, *self.input_shape[1:]), "encoder")
+        latent = output_shape(self.bottleneck, features, "bottleneck")
+        if latent != self.bottleneck.latent_shape:
             raise ShapeError(
-                f"decoder {last} gives {shape_text(self.decoder.shape_out)}, but the input "
+                f"bottleneck: expected latents {shape_text(self.bottleneck.latent_shape)}, got {shape_text(latent)}"
+            )
+        raw = output_shape(self.decoder, (latent[0] + more, *latent[1:]), "decoder")
+        needed = (self.head.raw_channels(self.input_shape[0]), *self.input_shape[1:])
+        if raw != needed:
+            raise ShapeError(
+                f"{last_layer(self.decoder, 'decoder')} gives {shape_text(raw)}, but the input "
                 f"{shape_text(self.input_shape)} with this likelihood needs {shape_text(needed)}"
             )
-        self._max_parameters = spec.max_parameters
-        self._as_built = layout(self)
-        if count_parameters(self) > spec.max_parameters:
-            raise ConfigError(
-                f"model '{spec.name}' has {count_parameters(self):,} parameters, more than {spec.max_parameters:,}: "
-                "write a larger max_parameters into its description if that is meant"
-            )
+        if self.classifier is not None:
+            logits = output_shape(self.classifier, latent, "classifier")
+            if len(logits) != 1:
+                raise ShapeError(f"classifier gives {shape_text(logits)}: end it with a value for each class")
+            self._logits = logits[0]
 
     def extra_repr(self) -> str:
         """Name and shapes, for `print(model)`."""
@@ -126,7 +165,30 @@ class VAE(nn.Module):
     @property
     def latent_shape(self) -> Shape:
         """The shape of one image's latent: (latent,) or (latent, *grid)."""
-        return self.bottleneck.latent_shape
+        return self.latent_layout.shape
+
+    @property
+    def networks(self) -> dict[str, Network]:
+        """The parts of the model that are lists of layers, by name; a part that is another module is left out."""
+        parts = {"encoder": self.encoder, "decoder": self.decoder, "classifier": self.classifier}
+        return {name: module for name, module in parts.items() if isinstance(module, Network)}
+
+    @property
+    def class_count(self) -> int | None:
+        """Number of classes that its classifier or its condition knows; None without either."""
+        return self.condition.classes if self.condition is not None else self._logits
+
+    def use_checkpointing(self, is_on: bool) -> None:
+        """Turns gradient checkpointing of encoder and decoder on or off; see `Network`.
+
+        Raises:
+            ConfigError: it is to be on, and encoder or decoder is another module than a list of layers.
+        """
+        for side in ("encoder", "decoder"):
+            if (network := self.networks.get(side)) is not None:
+                network.checkpointing = is_on
+            elif is_on:
+                raise ConfigError(f"model '{self.name}' cannot be checkpointed: its {side} is no Network")
 
     @functools.cached_property
     def size_step(self) -> tuple[int, ...] | None:
@@ -134,8 +196,8 @@ class VAE(nn.Module):
 
         They may where no layer ties the network to its sizes, as a flatten does.
         """
-        if not isinstance(self.encoder, Network):
-            return None  # a module of somebody else
+        if not isinstance(self.encoder, Network) or not isinstance(self.decoder, Network):
+            return None  # nothing is known of other modules
         layers = [module for module in self.modules() if isinstance(module, Layer)]
         if not all(layer.any_size for layer in layers):
             return None
@@ -165,37 +227,34 @@ class VAE(nn.Module):
         """
         if rows is not None and rows < 1:
             raise ConfigError(f"slices need at least one row, got {rows}")
-        for side, network in (("encoder", self.encoder), ("decoder", self.decoder)):
+        for side in ("encoder", "decoder"):
+            if (network := self.networks.get(side)) is None:
+                raise ConfigError(f"model '{self.name}' cannot be computed in slices: its {side} is no Network")
             if rows is not None and (found := network.sees_everything()) is not None:
                 raise ConfigError(
                     f"model '{self.name}' cannot be computed in slices: {side} {found} sees the whole image"
                 )
-        self.encoder.rows = rows
-        self.decoder.rows = None if rows is None else max(1, rows * self.latent_shape[1] // self.input_shape[1])
+            latent_rows = None if rows is None else max(1, rows * self.latent_shape[1] // self.input_shape[1])
+            network.rows = rows if network is self.encoder else latent_rows
 
     @property
     def spec(self) -> Spec:
         """The description in its stored form: presets and repeats written out.
 
         Raises:
-            ConfigError: a module was exchanged or set otherwise after the model was built.
+            ConfigError: the model was made of modules, or one was exchanged or set otherwise after it was built.
         """
+        if self._description is None:
+            raise ConfigError(
+                f"model '{self.name}' was made of modules, so there is no description of it: "
+                "convae.load(path, model=...) loads its weights into a model that your code makes"
+            )
         if (changed := first_change(self._as_built, layout(self))) is not None:
             raise ConfigError(
                 f"model '{self.name}': {changed} since the model was built, so its description is not true and it "
                 "cannot be saved: describe the change (convae.build), or keep model.state_dict() with your own code"
             )
-        return Spec(
-            name=self.name,
-            input=self.input_shape,
-            encoder=self.encoder.canonical(),
-            bottleneck=stored(BOTTLENECKS, self._parts["bottleneck"], "bottleneck"),
-            decoder=self.decoder.canonical(),
-            likelihood=stored(LIKELIHOODS, self._parts["likelihood"], "likelihood"),
-            classifier=None if self.classifier is None else self.classifier.canonical(),
-            max_parameters=self._max_parameters,
-            condition=None if self.condition is None else stored_condition(self.condition),
-        )
+        return stored_spec(self, self._description)
 
     def encode(self, x: AnyImages, labels: AnyLabels | None = None) -> Posterior:
         """The approximate posterior q(z | x) of each image; nothing is drawn.
@@ -243,7 +302,7 @@ class VAE(nn.Module):
         if count is None:
             raise ConfigError(f"model '{self.name}' has no codebook: its latents are decoded by decode")
         codes = checked_codes(codes, self.latent_shape[1:], count, weights_type(self)[1] or torch.device("cpu"))
-        return self.decode(self.bottleneck.latent_of(codes), labels)
+        return self.decode(self.bottleneck.embed_codes(codes), labels)
 
     def classify(self, z: AnyLatents) -> Logits:
         """Log-probabilities of the classes of each latent, up to a constant; computed in evaluation mode.
@@ -271,11 +330,35 @@ class VAE(nn.Module):
             ShapeError: the images have not a shape that the model takes, or are not floats in [0, 1].
             ConfigError: the model is conditional, and the labels are not such as it knows.
         """
-        drawn_by = checked_generator(generator)
-        bottled = self.bottleneck(self._features(x, labels), drawn_by, self.training or drawn_by is not None)
-        latent = self._converted(bottled.latent)
-        logits = None if self.classifier is None else self.classifier(latent)
-        return Output(bottled.posterior, bottled.latent, self._decoded(latent, labels), bottled.terms, logits)
+        noise = checked_generator(generator)
+        is_drawn = self.training or noise is not None
+        context = Context(noise, labels, "posterior" if is_drawn else "mean")
+        latent = self.bottleneck(self._features(x, labels, context), context)
+        converted = self._converted(latent)
+        logits = None if self.classifier is None else call_module(self.classifier, converted, context)
+        likelihood = self._decoded(converted, labels, context)
+        return Output(context.posteriors[self.bottleneck.stream], latent, likelihood, context.terms, logits)
+
+    def sample_latents(
+        self,
+        count: int,
+        noise: Generators | None = None,
+        labels: Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> Latents:
+        """Latents, (count, *latent), drawn from the prior, in the type and on the device of the weights.
+
+        Args:
+            count: number of latents.
+            noise: one generator, or one for each latent; torch's default generator without it.
+            labels: (count,) class numbers, for a prior that depends on them.
+            temperature: factor on the standard deviation of the prior.
+
+        Raises:
+            ShapeError: there is not one generator for each latent.
+        """
+        drawn = self.prior.sample(count, noise, labels, temperature)
+        return self._converted(self.bottleneck.embed_codes(drawn) if self.prior.draws_codes else drawn)
 
     @torch.no_grad()
     def sample(self, n: AnyCount, generator: AnyGenerators | None = None, labels: AnyLabels | None = None) -> Images:
@@ -291,9 +374,9 @@ class VAE(nn.Module):
             ShapeError: there is not one generator for each image.
         """
         count = checked_count(n, "the number of samples")
-        z = self._converted(self.bottleneck.draw(count, checked_generator(generator)))
         if labels is None and self.condition is not None:
-            labels = torch.arange(count, device=z.device) % self.condition.classes
+            labels = torch.arange(count, device=self.prior.like.device) % self.condition.classes
+        z = self.sample_latents(count, checked_generator(generator), labels)
         with evaluation_mode(self):
             return self._decoded(z, labels).mean
 
@@ -351,13 +434,12 @@ class VAE(nn.Module):
             f"{kind}: choose {remedy}a density, such as likelihood: gaussian"
         )
 
-    def _features(self, x: AnyImages, labels: AnyLabels | None) -> Tensor:
-        features: Tensor = self.encoder(self._conditioned(self._checked(x), labels))
-        return features
+    def _features(self, x: AnyImages, labels: AnyLabels | None, context: Context | None = None) -> Tensor:
+        return call_module(self.encoder, self._conditioned(self._checked(x), labels), context)
 
-    def _decoded(self, z: Latents, labels: AnyLabels | None) -> Likelihood:
+    def _decoded(self, z: Latents, labels: AnyLabels | None, context: Context | None = None) -> Likelihood:
         """The likelihood of latents that were checked, in the mode that the model is in."""
-        likelihood: Likelihood = self.head(self.decoder(self._conditioned(z, labels)))
+        likelihood: Likelihood = self.head(call_module(self.decoder, self._conditioned(z, labels), context))
         return likelihood
 
     def _conditioned(self, x: Tensor, labels: AnyLabels | None) -> Tensor:
@@ -408,9 +490,9 @@ class VAE(nn.Module):
         taken, reason = shape_text(self.input_shape), ""
         if self.other_sizes is not None:
             taken += f", or {self.other_sizes}"
-        if self._in_step(shape):
+        if self._in_step(shape) and self._rebuild is not None:
             try:
-                VAE(self.spec.model_copy(update={"input": shape}))
+                self._rebuild(shape)
             except ShapeError as error:
                 reason = f": {error}"
             else:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from convae.core.arguments import arguments
 from convae.core.errors import ConfigError, ConvaeError
-from convae.core.types import BatchLike, OutputLike, PartLike
+from convae.core.output import Output
+from convae.core.types import Batch
 from convae.objective.schedules.base import Moment, Schedule, build_schedule
 from convae.objective.terms import TERMS
 from convae.objective.terms.base import LossInputs, Term
@@ -62,15 +63,14 @@ class Objective(nn.Module):
         """Each term's weight at a moment."""
         return {name: weight(moment) for name, weight in self.schedules.items()}
 
-    def forward(self, batch: BatchLike, output: OutputLike, moment: Moment) -> Losses:
+    def forward(self, batch: Batch, output: Output, moment: Moment) -> Losses:
         """The cost of a batch that the model turned into `output`.
 
         Raises:
             ConfigError: the model or the data has not what a term needs; the message names the term.
             ShapeError: the images have not the size that a term needs.
         """
-        labelled = batch.labelled if isinstance(batch, PartLike) else None
-        given = LossInputs(batch.images, batch.labels, output, moment, labelled)
+        given = LossInputs(batch.images, batch.labels, output, moment, batch.labelled_fraction)
         terms: dict[str, Tensor] = {}
         for name, term in self.terms.items():
             try:

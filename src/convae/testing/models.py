@@ -19,6 +19,7 @@ from convae.core.types import Shape
 from convae.describe import resolve
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck
+from convae.model.construct import construct
 from convae.model.initialise import initialise
 from convae.model.inputs import unchecked_values
 from convae.model.layers import LAYERS
@@ -113,8 +114,8 @@ def check_preset(preset: str | Callable[..., Any]) -> None:
     """
     name = name_of(PRESETS, preset)
     with no_errors(f"preset {name}"):
-        model = VAE(resolve({"preset": name}))
-        again = VAE(resolve(json.loads(json.dumps(model.spec.model_dump(mode="json")))))
+        model = construct(resolve({"preset": name}))
+        again = construct(resolve(json.loads(json.dumps(model.spec.model_dump(mode="json")))))
     require(again.spec == model.spec, f"preset {name}: its stored form describes another model")
     require(model.name == name.rpartition(":")[2], f"preset {name}: its model is called {model.name}")
 

@@ -19,7 +19,7 @@ CODES, CHANNELS = 16, 3
 
 
 def quantiser(**options: Any) -> VQ:
-    options = {"codes": CODES, "head": False, "restart": 0.0, **options}
+    options = {"codes": CODES, "head": False, "dead_code_threshold": 0.0, **options}
     made = VQ((CHANNELS, 4, 4), **options)
     with torch.no_grad():
         made.reset(torch_generator(0, "book"))
@@ -55,8 +55,8 @@ def oracle() -> Any:
 def test_entries_moved_by_averages_are_those_of_vector_quantize_pytorch(oracle: Any) -> None:
     ours = quantiser(decay=0.9)
     with torch.no_grad():
-        ours.uses.fill_(1)
-        ours.sums.copy_(ours.codebook)
+        ours.cluster_size.fill_(1)
+        ours.embed_sum.copy_(ours.codebook)
     for step in range(6):
         x, again = (features(step, scale=2.0).requires_grad_() for _ in range(2))
         bottled = ours(x, None, True)
@@ -69,7 +69,7 @@ def test_entries_moved_by_averages_are_those_of_vector_quantize_pytorch(oracle: 
         ((wanted**3).sum() + loss.sum() * x.numel()).backward()
         torch.testing.assert_close(x.grad, again.grad)
         torch.testing.assert_close(ours.codebook, oracle._codebook.embed[0], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(ours.uses, oracle._codebook.cluster_size[0])
+        torch.testing.assert_close(ours.cluster_size, oracle._codebook.cluster_size[0])
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 6), (5, 6, 4), (5, 3, 2, 4)])
@@ -122,13 +122,13 @@ def test_the_divergence_is_that_of_a_certain_entry_from_an_even_prior() -> None:
 def test_the_code_book_begins_on_features_and_its_dead_entries_rise_by_seed_and_step_alone(update: Any) -> None:
     books = []
     for _ in range(2):
-        made = quantiser(update=update, restart=0.03)
+        made = quantiser(update=update, dead_code_threshold=0.03)
         x = features(scale=0.1)
         made(x + 5, torch_generator(0, "latent", 0), True)
         books.append(made.codebook.clone())
         assert (torch.cdist(made.codebook, _rows(x + 5)).amin(1) < 0.5).all()
         with torch.no_grad():  # an entry far from all features, and long unused
-            made.codebook[3], made.uses[3] = 100.0, 0.0
+            made.codebook[3], made.cluster_size[3] = 100.0, 0.0
             alive = made.codebook[4].clone()
         made(x + 5, torch_generator(0, "latent", 1), True)
         assert torch.cdist(made.codebook[3:4], _rows(x + 5)).amin() < 1e-2
@@ -143,10 +143,10 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def test_the_dead_may_lie_and_evaluation_moves_nothing() -> None:
-    made = quantiser(restart=0.0)
+    made = quantiser(dead_code_threshold=0.0)
     made(features(scale=0.01) + 3, torch_generator(0), True)
-    assert (made.uses > 0).sum() < CODES
-    raised = quantiser(restart=0.03).eval()
+    assert (made.cluster_size > 0).sum() < CODES
+    raised = quantiser(dead_code_threshold=0.03).eval()
     before = {name: value.clone() for name, value in raised.state_dict().items()}
     raised(features(), torch_generator(0), True)
     assert all(torch.equal(value, before[name]) for name, value in raised.state_dict().items())
@@ -154,7 +154,7 @@ def test_the_dead_may_lie_and_evaluation_moves_nothing() -> None:
 
 @pytest.mark.parametrize("update", ["ema", "gradient"])
 def test_features_that_are_not_finite_reach_no_entry_that_a_skipped_step_would_keep(update: Any) -> None:
-    made = quantiser(update=update, restart=0.03)
+    made = quantiser(update=update, dead_code_threshold=0.03)
     made(features(), torch_generator(0), True)
     before = made.codebook.clone()
     made(features() * float("nan"), torch_generator(1), True)

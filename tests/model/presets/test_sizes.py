@@ -11,14 +11,14 @@ import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.describe import resolve
+from convae.model.construct import construct
 from convae.model.presets import PRESETS
 from convae.model.summary import summarize
-from convae.model.vae import VAE
 
 
 def trace(spec: Any, *kinds: str) -> list[tuple[int, ...]]:
     """The shapes after each layer whose name is one of `kinds`."""
-    return [row.shape for row in summarize(VAE(resolve(spec))) if row.layer.split()[0] in kinds]
+    return [row.shape for row in summarize(construct(resolve(spec))) if row.layer.split()[0] in kinds]
 
 
 def test_torch_vae_has_exactly_the_shapes_of_its_original() -> None:
@@ -38,7 +38,7 @@ def test_celeba_beta_has_exactly_the_shapes_of_its_original() -> None:
         *[(16384,), (256, 8, 8)],
         *[(256, 16, 16), (128, 32, 32), (64, 64, 64), (32, 128, 128), (3, 128, 128)],
     ]
-    weights = {name: tensor.numel() for name, tensor in VAE(resolve("celeba-beta")).named_parameters()}
+    weights = {name: tensor.numel() for name, tensor in construct(resolve("celeba-beta")).named_parameters()}
     # Two dense maps of 16384 to 256 in one, and one of 256 to 16384.
     assert weights["bottleneck.weight"] == 2 * 256 * 16384
     assert weights["decoder.0.weight"] == 256 * 16384
@@ -52,7 +52,7 @@ def test_arch_def_512_has_exactly_the_shapes_of_its_document() -> None:
 
 
 def test_image_vae_solves_the_kernels_of_its_published_models() -> None:
-    spec = VAE(resolve("image-vae")).spec
+    spec = construct(resolve("image-vae")).spec
     kernels = [layer.arguments.get("kernel", 3) for layer in spec.encoder if layer.name == "conv"]
     assert kernels == [2, 2, 5]
     assert trace("image-vae", "conv", "conv-transpose") == [
@@ -62,7 +62,7 @@ def test_image_vae_solves_the_kernels_of_its_published_models() -> None:
 
 
 def test_sd_f8_has_as_many_parameters_as_its_original() -> None:
-    model = VAE(resolve("sd-f8"))
+    model = construct(resolve("sd-f8"))
     assert sum(parameter.numel() for parameter in model.parameters()) == 83_653_863
     assert model.latent_shape == (4, 32, 32)
 
@@ -75,7 +75,7 @@ def test_flex_256_is_the_lists_of_its_document() -> None:
 
 @pytest.mark.parametrize(("grid", "latent"), [("global", (128, 1, 1)), ("spatial", (128, 4, 4))])
 def test_dcgan_has_no_dense_layer_and_norms_all_but_its_first_and_last(grid: str, latent: tuple[int, ...]) -> None:
-    model = VAE(resolve({"preset": "dcgan", "grid": grid}))
+    model = construct(resolve({"preset": "dcgan", "grid": grid}))
     names = [layer.name for layer in (*model.encoder.specs, *model.decoder.specs)]
     assert model.latent_shape == latent
     assert not {"linear", "flatten", "unflatten", "max-pool", "upsample"} & set(names)

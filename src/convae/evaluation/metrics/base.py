@@ -16,12 +16,13 @@ from typing import Any, ClassVar, Literal
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from convae.core.posterior import GaussianPosterior
 from convae.core.types import Latents
 from convae.data import Split
 from convae.evaluation.aggregate import log_aggregate, query_positions
 from convae.evaluation.bootstrap import interval, resampled_means
 from convae.latents.batches import EvalBatch
-from convae.model.bottlenecks.gaussian import Gaussian, GaussianPosterior
+from convae.model.bottlenecks.gaussian import Gaussian
 from convae.model.vae import VAE
 
 SATURATED = 1.0
@@ -62,7 +63,7 @@ class Encoded:
     @cached_property
     def log_prior(self) -> Float64[Tensor, " query"]:
         """The prior's density at the drawn latents, nats."""
-        return self.model.bottleneck.log_prior(self.drawn[self.queries].double())
+        return self.model.prior.log_prob(self.drawn[self.queries].double())
 
     @cached_property
     def log_aggregate(self) -> Float64[Tensor, " query"]:

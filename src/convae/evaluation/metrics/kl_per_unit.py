@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from convae.core.types import FactorisedLike
 from convae.data import Split
 from convae.evaluation.metrics.base import ImageMetric, has_gaussian_posterior
 from convae.latents import EvalBatch
@@ -27,6 +26,6 @@ class KLPerUnit(ImageMetric):
 
     def rows(self, batch: EvalBatch) -> Tensor:
         """(batch, value): the parts of each image's divergence."""
-        posterior = batch.posterior
-        assert isinstance(posterior, FactorisedLike)  # a Gaussian's is
-        return posterior.kl_values().flatten(1)
+        values = batch.posterior.kl_values()
+        assert values is not None  # of a Gaussian posterior
+        return values.flatten(1)

@@ -44,8 +44,6 @@ class NLL(ImageMetric):
         weights = []
         for _ in range(self.samples):
             z = posterior.sample(generators)
-            joint = (
-                model.decode(z, batch.labels).log_prob(batch.images).double() + model.bottleneck.log_prior(z).double()
-            )
+            joint = model.decode(z, batch.labels).log_prob(batch.images).double() + model.prior.log_prob(z).double()
             weights.append(joint - posterior.log_prob(z).double())
         return math.log(self.samples) - torch.logsumexp(torch.stack(weights), dim=0)

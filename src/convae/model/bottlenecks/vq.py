@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -13,52 +11,20 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convae.core.arguments import Fraction, Positive
+from convae.core.arguments import Fraction, Named, Positive
 from convae.core.collective import shared_sum
+from convae.core.context import Context
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
+from convae.core.noise import CountedNoise, Generators, draw_integers, single_generator
+from convae.core.posterior import CodePosterior
 from convae.core.precision import full_precision, wide
-from convae.core.random import Counted, torch_generator
-from convae.core.types import Generators, Latents, PerImage, Shape
-from convae.model.bottlenecks.base import Bottled, Bottleneck, projected
-from convae.model.bottlenecks.gaussian import LOGVAR_RANGE
+from convae.core.types import Latents, Shape
+from convae.model.bottlenecks.base import Bottleneck, project
 
 Vectors = Float[Tensor, "vector channel"]
 _SMOOTHING = 1e-5
 """Added to each entry's use, in vectors, so that no mean is divided by zero."""
-
-
-@dataclass(frozen=True)
-class CodePosterior:
-    """All belief on one entry of the code book at each place, against a prior that holds all entries equally likely.
-
-    Attributes:
-        mean: (batch, *latent), the entries.
-        codes: (batch, *grid), their numbers.
-        entries: how many the code book has.
-    """
-
-    mean: Latents
-    codes: Int64[Tensor, "batch *grid"]  # noqa: UP037
-    entries: int
-
-    @property
-    def logvar(self) -> Latents:
-        """(batch, *latent), that of no variance."""
-        return torch.full_like(self.mean, LOGVAR_RANGE[0])
-
-    def sample(self, generator: Generators | None = None) -> Latents:
-        """The entries: nothing is left to chance."""
-        return self.mean
-
-    def kl(self) -> PerImage:
-        """log(entries) for each place, nats per image: the same for all images."""
-        return self.mean.new_full((len(self.mean),), math.log(self.entries) * math.prod(self.codes.shape[1:]))
-
-    def log_prob(self, z: Latents) -> PerImage:
-        """The logarithm of the mass at each latent, nats: 0 at the entries, −∞ elsewhere."""
-        equal = (z == self.mean).flatten(1).all(1)
-        return torch.where(equal, 0.0, -math.inf).to(self.mean.dtype)
 
 
 class VQ(Bottleneck):
@@ -83,14 +49,15 @@ class VQ(Bottleneck):
         update: entries follow the moving average of the features near them (`ema`), or the gradient of the term
             `codebook`.
         decay: of the moving averages, a step.
-        restart: an entry is dead that is used less than this share of an even use; 0 lets the dead lie.
+        dead_code_threshold: an entry is dead that is used less than this share of an even use; 0 lets the dead lie.
     """
 
     example: ClassVar = {"codes": 4, "latent": 3}
     is_quantized: ClassVar = True
+    default_prior: ClassVar[Named] = "uniform-codes"
     codebook: Tensor
-    uses: Tensor
-    sums: Tensor
+    cluster_size: Tensor
+    embed_sum: Tensor
 
     def __init__(
         self,
@@ -101,16 +68,16 @@ class VQ(Bottleneck):
         head: bool = True,
         update: Literal["ema", "gradient"] = "ema",
         decay: Annotated[float, Field(gt=0, lt=1)] = 0.99,
-        restart: Fraction = 0.03,
+        dead_code_threshold: Fraction = 0.03,
     ) -> None:
         super().__init__()
         if latent is None and head:
             raise ConfigError("'latent' is missing: how many channels an entry of the code book has")
         channels = latent or shape[0]
         self.latent_shape = (channels, *shape[1:])
-        self.update, self.decay, self.restart = update, decay, restart
-        self.needs = ("commitment", "codebook") if update == "gradient" else ("commitment",)
-        self.moves = ("codebook",) if update == "gradient" else ()
+        self.update, self.decay, self.dead_code_threshold = update, decay, dead_code_threshold
+        self.required_terms = ("commitment", "codebook") if update == "gradient" else ("commitment",)
+        self.self_updated_parameters = ("codebook",) if update == "gradient" else ()
         if head:
             self.weight = nn.Parameter(torch.empty(channels, shape[0]))
             self.bias = nn.Parameter(torch.empty(channels))
@@ -124,15 +91,16 @@ class VQ(Bottleneck):
             self.codebook = nn.Parameter(entries)
         else:
             self.register_buffer("codebook", entries)
-            self.register_buffer("sums", torch.empty(codes, channels))
-        self.register_buffer("uses", torch.empty(codes))
+            self.register_buffer("embed_sum", torch.empty(codes, channels))
+        self.register_buffer("cluster_size", torch.empty(codes))
+        self.reset()
 
     @property
     def codebook_size(self) -> int:
         """How many codes there are."""
         return len(self.codebook)
 
-    def latent_of(self, codes: Int64[Tensor, "batch *grid"]) -> Latents:  # noqa: UP037
+    def embed_codes(self, codes: Int64[Tensor, "batch *grid"]) -> Latents:  # noqa: UP037
         """The codes' vectors: (batch, *grid) numbers to (batch, channel, *grid)."""
         return self._entries(codes)
 
@@ -140,45 +108,31 @@ class VQ(Bottleneck):
         """(batch, *features) to the nearest entries, in float32 or wider."""
         return self._nearest(self._values(features))
 
-    def forward(self, features: Tensor, generator: Generators | None = None, sample: bool = True) -> Bottled:
-        """The entries, with the squared distances to them (squared latent units per image) as terms.
+    def forward(self, x: Tensor, context: Context | None = None) -> Latents:
+        """Features to code vectors; reports the squared distances to them (squared latent units per image) as terms.
 
-        In training the code book moves: first the dead entries, and after the pass, with `ema`, all others.
+        In training the codebook is updated: dead codes before the pass and, with `ema`, all others after it.
         """
-        values = self._values(features)
+        context = context or Context()
+        values = self._values(x)
         vectors = _vectors(values.detach())
-        if self.training and self.restart:
-            self._raise_dead(vectors, generator)
+        if self.training and self.dead_code_threshold:
+            self._reset_dead_codes(vectors, context.noise_for(self.stream))
         found = self._nearest(values)
         entries = found.mean.detach()
-        terms = {"commitment": (values - entries).square().flatten(1).sum(1)}
+        context.report_term("commitment", (values - entries).square().flatten(1).sum(1))
         if self.update == "gradient":
-            terms["codebook"] = (values.detach() - found.mean).square().flatten(1).sum(1)
+            context.report_term("codebook", (values.detach() - found.mean).square().flatten(1).sum(1))
         if self.training:
-            self._follow(vectors, found.codes)
-        # Straight through: the entries, with the gradient of the features.
+            self._update_statistics(vectors, found.codes)
+        # Straight through: the code vectors, with the gradient of the features.
         latent = entries + (values - values.detach())
-        return Bottled(latent, CodePosterior(latent, found.codes, found.entries), terms)
-
-    def draw(self, count: int, generator: Generators | None) -> Latents:
-        """`count` latents whose entries are drawn evenly at each place."""
-        grid, entries = self.latent_shape[1:], len(self.codebook)
-        if isinstance(generator, Sequence):
-            if len(generator) != count:
-                raise ShapeError(f"{count} latents need as many generators, got {len(generator)}")
-            codes = torch.stack([_drawn(entries, grid, own) for own in generator])
-        else:
-            codes = _drawn(entries, (count, *grid), _single(generator))
-        return self._entries(codes.to(self.codebook.device))
+        context.report_latent(self.stream, CodePosterior(latent, found.codes, found.codebook_size), latent)
+        return latent
 
     def quantize(self, z: Latents) -> Latents:
         """Each place of the latents moved to its nearest code."""
         return self._nearest(z).mean
-
-    def log_prior(self, z: Latents) -> PerImage:
-        """−log(entries) for each place, nats: the mass of any latent that is made of entries."""
-        places = math.prod(z.shape[2:])
-        return z.new_full((len(z),), -places * math.log(len(self.codebook)))
 
     @torch.no_grad()
     def expect(self, batch: int) -> None:
@@ -186,25 +140,26 @@ class VQ(Bottleneck):
 
         For a codebook that was trained before; the codes stay as they are.
         """
-        total = self.uses.sum()
+        total = self.cluster_size.sum()
         scale = torch.where(total > 0, batch * math.prod(self.latent_shape[1:]) / total, 1.0)
-        self.uses.mul_(scale)
+        self.cluster_size.mul_(scale)
         if self.update == "ema":
-            self.sums.mul_(scale)
+            self.embed_sum.mul_(scale)
 
-    def reset(self, generator: torch.Generator) -> None:
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator | None = None) -> None:
         """Normal entries, all unused, and a head that keeps the size of the features."""
         self.codebook.copy_(torch.randn(self.codebook.shape, generator=generator))
-        self.uses.zero_()
+        self.cluster_size.zero_()
         if self.update == "ema":
-            self.sums.zero_()
+            self.embed_sum.zero_()
         if self.head:
             self.weight.copy_(torch.randn(self.weight.shape, generator=generator) / math.sqrt(self.weight.shape[1]))
             self.bias.zero_()
 
     def _values(self, features: Tensor) -> Latents:
         """What is compared with the entries."""
-        return wide(projected(features, self.weight, self.bias) if self.head else features)
+        return wide(project(features, self.weight, self.bias) if self.head else features)
 
     def _entries(self, codes: Tensor) -> Latents:
         """(batch, *grid) numbers to (batch, channel, *grid) entries."""
@@ -220,16 +175,16 @@ class VQ(Bottleneck):
         return CodePosterior(self._entries(codes).to(values.dtype), codes, len(self.codebook))
 
     @torch.no_grad()
-    def _raise_dead(self, vectors: Vectors, generator: Generators | None) -> None:
+    def _reset_dead_codes(self, vectors: Vectors, generator: Generators | None) -> None:
         """Moves unused entries onto features of the batch, and lets them live as if they were used evenly."""
         chosen, there, number = self._candidates(vectors, generator)
-        even = number.to(self.uses.dtype) / len(self.uses)
-        dead = (self.uses < self.restart * even) & there
+        even = number.to(self.cluster_size.dtype) / len(self.cluster_size)
+        dead = (self.cluster_size < self.dead_code_threshold * even) & there
         chosen = chosen.to(self.codebook.dtype)
         self.codebook.copy_(torch.where(dead[:, None], chosen, self.codebook))
         if self.update == "ema":
-            self.sums.copy_(torch.where(dead[:, None], even * chosen, self.sums))
-        self.uses.copy_(torch.where(dead, even, self.uses))
+            self.embed_sum.copy_(torch.where(dead[:, None], even * chosen, self.embed_sum))
+        self.cluster_size.copy_(torch.where(dead, even, self.cluster_size))
 
     def _candidates(
         self, vectors: Vectors, generator: Generators | None
@@ -239,11 +194,11 @@ class VQ(Bottleneck):
         They are drawn from the whole batch, the same however it is cut. Where it goes through the model part by part,
         that of an entry may be in another part. None is there if any feature is not finite.
         """
-        drawn_by, first, whole = _single(generator), 0, len(vectors)
-        if isinstance(generator, Counted):
+        drawn_by, first, whole = single_generator(generator, "codes"), 0, len(vectors)
+        if isinstance(generator, CountedNoise):
             places = math.prod(self.latent_shape[1:])
-            first, whole = generator.start * places, generator.whole * places
-        drawn = (_drawn(whole, self.uses.shape, drawn_by) - first).to(vectors.device)
+            first, whole = generator.start * places, generator.global_size * places
+        drawn = (draw_integers(whole, self.cluster_size.shape, drawn_by) - first).to(vectors.device)
         here = (drawn >= 0) & (drawn < len(vectors))
         chosen = torch.where(here[:, None], vectors[drawn.clamp(0, len(vectors) - 1)], 0)
         # One message for all of it.
@@ -253,36 +208,25 @@ class VQ(Bottleneck):
         return features.view_as(chosen), (there > 0) & (faults == 0), number
 
     @torch.no_grad()
-    def _follow(self, vectors: Vectors, codes: Tensor) -> None:
+    def _update_statistics(self, vectors: Vectors, codes: Tensor) -> None:
         """The moving averages of how often each entry is used and, with `ema`, of the features near it."""
         with full_precision(vectors.device):
             numbers = codes.flatten()
-            used = torch.zeros_like(self.uses).index_add_(0, numbers, torch.ones_like(numbers, dtype=self.uses.dtype))
+            used = torch.zeros_like(self.cluster_size).index_add_(
+                0, numbers, torch.ones_like(numbers, dtype=self.cluster_size.dtype)
+            )
             if self.update == "gradient":
-                self.uses.lerp_(shared_sum(used), 1 - self.decay)
+                self.cluster_size.lerp_(shared_sum(used), 1 - self.decay)
                 return
-            near = torch.zeros_like(self.sums).index_add_(0, numbers, vectors.to(self.sums.dtype))
+            near = torch.zeros_like(self.embed_sum).index_add_(0, numbers, vectors.to(self.embed_sum.dtype))
             found = shared_sum(torch.cat([near, used[:, None]], 1))
-            self.sums.lerp_(found[:, :-1], 1 - self.decay)
-            self.uses.lerp_(found[:, -1], 1 - self.decay)
-            total = self.uses.sum()
-            smoothed = (self.uses + _SMOOTHING) / (total + len(self.uses) * _SMOOTHING) * total
-            self.codebook.copy_(self.sums / smoothed[:, None])
+            self.embed_sum.lerp_(found[:, :-1], 1 - self.decay)
+            self.cluster_size.lerp_(found[:, -1], 1 - self.decay)
+            total = self.cluster_size.sum()
+            smoothed = (self.cluster_size + _SMOOTHING) / (total + len(self.cluster_size) * _SMOOTHING) * total
+            self.codebook.copy_(self.embed_sum / smoothed[:, None])
 
 
 def _vectors(values: Latents) -> Vectors:
     """(batch, channel, *grid) to one row for each place."""
     return values.movedim(1, -1).flatten(0, -2)
-
-
-def _single(generator: Generators | None) -> torch.Generator | None:
-    """One generator for what is drawn for a whole batch."""
-    if isinstance(generator, Counted):
-        return torch_generator(generator.seed, *generator.words, "codes")
-    return generator[0] if isinstance(generator, Sequence) else generator
-
-
-def _drawn(below: int, shape: Shape, generator: torch.Generator | None) -> Tensor:
-    """Whole numbers below a bound, evenly, on the generator's own device."""
-    device = "cpu" if generator is None else generator.device
-    return torch.randint(below, tuple(shape), generator=generator, device=device)

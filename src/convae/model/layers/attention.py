@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.arguments import Named, Positive
+from convae.core.context import Context
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Network, ReceptiveField, full_receptive_field, needs_axes
+from convae.model.layers.base import ContextLayer, Network, ReceptiveField, full_receptive_field, needs_axes
+from convae.model.layers.residual import BRANCH_INIT_SCALE
 
 
-class Attention(Layer):
+class Attention(ContextLayer):
     """Each position asks all others, after a norm, and adds what it hears to itself (Vaswani et al. 2017).
 
     Multi-head dot-product attention of arXiv:1706.03762 without a mask, in the residual form of the latent
@@ -37,23 +40,21 @@ class Attention(Layer):
         if channels % heads:
             raise ShapeError(f"needs channels that {heads} heads divide, got {channels} channels")
         self.heads = heads
-        self.ask = Network(shape, [norm, {"conv": {"channels": 3 * channels, "kernel": 1}}], "ask")
-        if self.ask.shape_out[1:] != shape[1:]:
-            normed = shape_text(self.ask.shapes[0])
+        self.qkv = Network(shape, [norm, {"conv": {"channels": 3 * channels, "kernel": 1}}], "qkv")
+        if self.qkv.shape_out[1:] != shape[1:]:
+            normed = shape_text(self.qkv.shapes[0])
             raise ShapeError(f"its norm turns {shape_text(shape)} into {normed}; it needs one that keeps the sizes")
-        self.branch = Network(shape, [{"conv": {"channels": channels, "kernel": 1}}], "branch")
+        last = {"conv": {"channels": channels, "kernel": 1}}
+        self.out_proj = Network(shape, [last], "out_proj", init_scale=BRANCH_INIT_SCALE)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """(batch, channel, *sizes), the same again."""
-        asked: Tensor = self.ask(x)
+        projected = self.qkv(x, context)
         # (batch, query/key/value, head, channel of the head, position), then channels last.
-        parts = asked.reshape(x.shape[0], 3, self.heads, x.shape[1] // self.heads, math.prod(x.shape[2:])).transpose(
-            -1, -2
-        )
-        query, key, value = parts.unbind(1)
-        heard = F.scaled_dot_product_attention(query, key, value)
-        answer: Tensor = self.branch(heard.transpose(-1, -2).reshape(x.shape))
-        return x + answer
+        parts = projected.reshape(x.shape[0], 3, self.heads, x.shape[1] // self.heads, math.prod(x.shape[2:]))
+        query, key, value = parts.transpose(-1, -2).unbind(1)
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return torch.add(x, self.out_proj(attended.transpose(-1, -2).reshape(x.shape), context))
 
     def receptive_field(self) -> ReceptiveField:
         """Every position sees the whole input."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convae.core.arguments import PositiveFloat
-from convae.core.collective import is_shared, shared_sum
+from convae.core.collective import shared_sum, shares_batch_norm
 from convae.core.errors import ShapeError
 from convae.core.types import Shape
 from convae.model.layers.base import Layer, along_channels
@@ -19,9 +19,9 @@ from convae.model.layers.base import Layer, along_channels
 class BatchNorm(Layer):
     """Normalises each channel over the batch and the sizes (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
-    In evaluation, and where a stage freezes it, it uses the running statistics and leaves them as they are. With
-    `synchronised` set, the statistics of a training step are those of all images of the batch, whichever of the
-    processes that share it has them; otherwise each process takes those of its own images.
+    In evaluation, and where a stage freezes it, it uses the running statistics and leaves them as they are. Where
+    ranks share a batch and `sync_batch_norm` is on, the statistics of a training step are those of the global batch;
+    otherwise each rank takes those of its own images.
 
     Args:
         shape: any.
@@ -32,7 +32,6 @@ class BatchNorm(Layer):
     keeps_shape = True
     running_mean: Tensor
     running_var: Tensor
-    synchronised: bool = False
 
     def __init__(
         self, shape: Shape, *, momentum: Annotated[float, Field(gt=0, le=1)] = 0.1, eps: PositiveFloat = 1e-5
@@ -47,7 +46,7 @@ class BatchNorm(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape; a training batch needs more than one value for each channel."""
-        if self.training and self.synchronised and is_shared():
+        if self.training and shares_batch_norm():
             return self._over_processes(x)
         if self.training and x.numel() == x.shape[1]:
             raise ShapeError("batch norm cannot train on one value for each channel: use more images in a batch")

@@ -7,12 +7,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from convae.core.arguments import Named, PerAxis, Positive
+from convae.core.context import Context
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, ReceptiveField
+from convae.model.layers.base import ContextLayer, ReceptiveField
 from convae.model.layers.residual import Residual
 
 
-class BottleneckResidual(Layer):
+class BottleneckResidual(ContextLayer):
     """1-, 3- and 1-convolution with fewer channels in the middle, added to the input (He et al. 2016).
 
     In the pre-activation order of arXiv:1603.05027: norm and activation in front of each convolution.
@@ -49,9 +50,9 @@ class BottleneckResidual(Layer):
             shape, layers=[part for conv in convolutions for part in (norm, activation, {"conv": conv})]
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """(batch, channel, *sizes) to (batch, channels, *sizes over the stride)."""
-        y: Tensor = self.block(x)
+        y: Tensor = self.block(x, context)
         return y
 
     def shape_out(self) -> Shape:

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from convae.core.arguments import PerAxis, Positive
+from convae.core.context import Context
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, ReceptiveField
+from convae.model.layers.base import ContextLayer, ReceptiveField
 from convae.model.layers.residual import Residual
 
 
-class ConvNeXt(Layer):
+class ConvNeXt(ContextLayer):
     """Wide depthwise convolution, norm, and a two-layer map at each position, added to the input (Liu et al. 2022).
 
     As in arXiv:2201.03545, without its layer scale: the initial weights make the branch small.
@@ -38,9 +39,9 @@ class ConvNeXt(Layer):
         ]
         self.block = Residual(shape, layers=layers)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """(batch, channel, *sizes), the same again."""
-        y: Tensor = self.block(x)
+        y: Tensor = self.block(x, context)
         return y
 
     def receptive_field(self) -> ReceptiveField | None:

@@ -9,16 +9,17 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from convae.core.random import Counted
+from convae.core.context import Context
+from convae.core.noise import CountedNoise
 from convae.core.types import Shape
-from convae.model.layers.base import Layer
+from convae.model.layers.base import ContextLayer
 
 
-class Dropout(Layer):
+class Dropout(ContextLayer):
     """In training, zeroes values at random and scales the others up (Srivastava et al. 2014).
 
-    It draws from torch's default generator, or, where `counted` is set, as the trainer does at each step, for each
-    image from the image's place in the batch.
+    It draws from torch's default generator, or, where the noise of the pass is counter-based, as in training, for each
+    image by the image's position in the global batch.
 
     Args:
         shape: any.
@@ -27,7 +28,6 @@ class Dropout(Layer):
     """
 
     keeps_shape = True
-    counted: Counted | None = None
 
     def __init__(
         self, shape: Shape, *, rate: Annotated[float, Field(ge=0, lt=1)] = 0.5, whole_channels: bool = False
@@ -36,17 +36,18 @@ class Dropout(Layer):
         self.rate = rate
         self.whole_channels = whole_channels
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """Any shape."""
         if not self.training or not self.rate:
             return x
         whole = self.whole_channels and x.ndim >= 3
         values = x.new_ones(x.shape[:2]) if whole else x
-        if self.counted is None:
+        noise = None if context is None else context.noise_for(self.stream)
+        if not isinstance(noise, CountedNoise):
             factors = F.dropout(torch.ones_like(values), self.rate)
         else:
             kept, factors = 1 - self.rate, torch.empty_like(values)
-            for row, generator in zip(factors, self.counted.each(len(x), x.device), strict=True):
+            for row, generator in zip(factors, noise.generators(len(x), x.device), strict=True):
                 row.bernoulli_(kept, generator=generator)
             factors /= kept
         return x * (factors.view(*factors.shape, *(1,) * (x.ndim - 2)) if whole else factors)

@@ -7,12 +7,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from convae.core.arguments import Named, PerAxis, Positive
+from convae.core.context import Context
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, ReceptiveField
+from convae.model.layers.base import ContextLayer, ReceptiveField
 from convae.model.layers.residual import Residual
 
 
-class ResidualBlock(Layer):
+class ResidualBlock(ContextLayer):
     """Norm, activation and a 3-convolution, twice, added to the input (He et al. 2016, arXiv:1603.05027).
 
     Group norm of 32 groups and SiLU make it the block of the latent diffusion autoencoder.
@@ -40,9 +41,9 @@ class ResidualBlock(Layer):
         first, second = {"conv": {"channels": channels, "stride": stride}}, {"conv": {"channels": channels}}
         self.block = Residual(shape, layers=[norm, activation, first, norm, activation, second])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """(batch, channel, *sizes) to (batch, channels, *sizes over the stride)."""
-        y: Tensor = self.block(x)
+        y: Tensor = self.block(x, context)
         return y
 
     def shape_out(self) -> Shape:

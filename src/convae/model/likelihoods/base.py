@@ -1,7 +1,6 @@
-"""What a likelihood is: the decoder's belief of each image, with a mean, samples and a density.
+"""Likelihood heads: the last module of a model, from the decoder's raw values to the likelihood p(x | z).
 
-A decoder gives raw values. A `LikelihoodHead`, the last module of the model, holds the parameters that the belief
-needs beside them (such as a learned sigma) and turns raw values into a `Likelihood`.
+A head holds the parameters that the likelihood needs besides the raw values, such as a learned sigma.
 """
 
 from __future__ import annotations
@@ -16,33 +15,12 @@ from torch.nn import functional as F
 
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
+from convae.core.output import Likelihood
 from convae.core.precision import wide, with_gradient_of
-from convae.core.types import AnyImages, Images, PerImage
 from convae.model.inputs import checked_images
 
 Link = Literal["sigmoid", "tanh", "identity"]
 """How a raw value becomes a mean: `sigmoid` and `tanh` reach (0, 1) and (-1, 1) → (0, 1); `identity` leaves it."""
-
-
-class Likelihood(ABC):
-    """p(x | z) for each image of a batch; images are (batch, channel, *sizes) in [0, 1]."""
-
-    @property
-    @abstractmethod
-    def mean(self) -> Images:
-        """The expected image, in [0, 1]."""
-
-    @abstractmethod
-    def sample(self, generator: torch.Generator | None = None) -> Images:
-        """An image drawn for each latent, in [0, 1]."""
-
-    @abstractmethod
-    def log_prob(self, x: AnyImages) -> PerImage:
-        """The log-likelihood of each image, nats, summed over its values.
-
-        Raises:
-            ShapeError: there is not one image, of the right shape and of floats in [0, 1], for each latent.
-        """
 
 
 class LikelihoodHead(nn.Module, ABC):
@@ -62,9 +40,9 @@ class LikelihoodHead(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, raw: Tensor) -> Likelihood:
-        """(batch, raw channels, *sizes), any real values, to the belief."""
+        """(batch, raw channels, *sizes), any real values, to p(x | z)."""
 
-    def reset(self, generator: torch.Generator) -> None:
+    def reset(self, generator: torch.Generator | None = None) -> None:
         """Gives the head's own parameters their initial values."""
 
 
@@ -85,7 +63,7 @@ HIGHEST_LOG_SCALE = 5.0
 
 
 class LocationScaleHead(LikelihoodHead):
-    """A head whose belief is a location and a scale for each value.
+    """A head whose likelihood is a location and a scale for each value.
 
     Args:
         scale: the fixed scale in image units (1 is white), `learned` for one of the whole model, or `pixel` for one of
@@ -104,6 +82,7 @@ class LocationScaleHead(LikelihoodHead):
         self.link = link
         if scale == "learned":
             self.log_scale = nn.Parameter(torch.empty(()))
+            self.reset()
 
     def extra_repr(self) -> str:
         """Scale and link, for `print(model)`."""
@@ -131,7 +110,7 @@ class LocationScaleHead(LikelihoodHead):
         bent = -above(-above(log_scale, self.lowest_log_scale), -HIGHEST_LOG_SCALE)
         return with_gradient_of(bent, log_scale)
 
-    def reset(self, generator: torch.Generator) -> None:
+    def reset(self, generator: torch.Generator | None = None) -> None:
         """A learned scale begins where its class says."""
         if self.scale == "learned":
             nn.init.constant_(self.log_scale, self.first_log_scale)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convae.core.output import Likelihood
 from convae.core.precision import wide
 from convae.core.types import AnyImages, Images, PerImage
-from convae.model.likelihoods.base import Likelihood, LikelihoodHead, require_images_like, uniform_like
+from convae.model.likelihoods.base import LikelihoodHead, require_images_like, uniform_like
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.arguments import PositiveFloat
+from convae.core.output import Likelihood
 from convae.core.types import AnyImages, Images, PerImage
-from convae.model.likelihoods.base import Likelihood, Link, LocationScaleHead, require_images_like, uniform_like, within
+from convae.model.likelihoods.base import Link, LocationScaleHead, require_images_like, uniform_like, within
 
 
 @dataclass(frozen=True)

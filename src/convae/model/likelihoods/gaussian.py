@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
+from convae.core.output import Likelihood
 from convae.core.types import AnyImages, Images, PerImage
-from convae.model.likelihoods.base import Likelihood, Link, LocationScaleHead, require_images_like, within
+from convae.model.likelihoods.base import Link, LocationScaleHead, require_images_like, within
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 

@@ -11,7 +11,9 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from convae.core.errors import ConfigError
-from convae.core.types import CodedLike, Images, OutputLike, PerImage, PosteriorLike
+from convae.core.output import Output
+from convae.core.posterior import CodePosterior, Posterior
+from convae.core.types import Images, PerImage
 from convae.objective.schedules.base import Moment
 
 
@@ -24,14 +26,14 @@ class LossInputs:
         labels: (batch,) class numbers, -1 where one is missing; None where the data has none.
         output: what the model made of the images.
         moment: where training is, for terms that change with it.
-        labelled: where the images are part of a larger batch, the share of its images that have a label.
+        labelled_fraction: where the images are a slice of a larger batch, the fraction of its images that have a label.
     """
 
     images: Images
     labels: Int64[Tensor, " batch"] | None
-    output: OutputLike
+    output: Output
     moment: Moment
-    labelled: float | None = None
+    labelled_fraction: float | None = None
 
     @property
     def reconstruction(self) -> Images:
@@ -39,13 +41,13 @@ class LossInputs:
         return self.output.likelihood.mean
 
     @property
-    def posterior(self) -> PosteriorLike:
+    def posterior(self) -> Posterior:
         """What the encoder believes of the latent, where its divergence from the prior depends on the image.
 
         Raises:
             ConfigError: it is made of entries of a code book, whose divergence is the same for all images.
         """
-        if isinstance(self.output.posterior, CodedLike):
+        if isinstance(self.output.posterior, CodePosterior):
             raise ConfigError(
                 "the divergence of a code book is the same for all images, so nothing can lower it: give commitment"
             )

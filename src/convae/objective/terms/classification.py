@@ -8,11 +8,8 @@ from torch.nn import functional as F
 
 from convae.core.errors import ConfigError
 from convae.core.precision import wide
-from convae.core.types import ClassifiedLike, PerImage
+from convae.core.types import MISSING_LABEL, PerImage
 from convae.objective.terms.base import LossInputs, Term
-
-MISSING = -1
-"""The label of an image that has none."""
 
 
 class Classification(Term):
@@ -27,13 +24,13 @@ class Classification(Term):
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The cross-entropy of each image, scaled; 0 where its label is missing."""
-        logits = inputs.output.logits if isinstance(inputs.output, ClassifiedLike) else None
+        logits = inputs.output.logits
         if logits is None:
             raise ConfigError("the model has no classifier on its latent")
         if inputs.labels is None:
             raise ConfigError("the data has no labels")
-        costs = F.cross_entropy(wide(logits), inputs.labels, ignore_index=MISSING, reduction="none")
-        if inputs.labelled is not None:
-            return costs * (1 / inputs.labelled if inputs.labelled else 0.0)
-        labelled = (inputs.labels != MISSING).sum().clamp_min(1)
+        costs = F.cross_entropy(wide(logits), inputs.labels, ignore_index=MISSING_LABEL, reduction="none")
+        if inputs.labelled_fraction is not None:
+            return costs * (1 / inputs.labelled_fraction if inputs.labelled_fraction else 0.0)
+        labelled = (inputs.labels != MISSING_LABEL).sum().clamp_min(1)
         return costs * (len(costs) / labelled)

@@ -10,7 +10,7 @@ from torch import Tensor
 from convae.core.arguments import NonNegativeFloat, Positive
 from convae.core.collective import is_shared, shared_sum
 from convae.core.errors import ConfigError
-from convae.core.types import FactorisedLike, PerImage
+from convae.core.types import PerImage
 from convae.objective.terms.base import LossInputs, Term
 
 
@@ -41,10 +41,9 @@ class FreeBits(Term):
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The divergence of each image's posterior; that of a group within its allowance is the allowance."""
-        posterior = inputs.posterior
-        if not isinstance(posterior, FactorisedLike):
-            raise ConfigError("needs a posterior whose KL is a sum over latent values, which this bottleneck has not")
-        values = posterior.kl_values()
+        values = inputs.posterior.kl_values()
+        if values is None:
+            raise ConfigError("needs a posterior whose KL divergence is a sum over latent values")
         batch, channels = values.shape[:2]
         count = self.groups or channels
         if channels % count:

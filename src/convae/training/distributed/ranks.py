@@ -216,9 +216,13 @@ class Ranks:
             dist.all_reduce(values)
         return values
 
-    def sharing_batch(self) -> contextlib.AbstractContextManager[None]:
-        """Inside the block, layers and terms sum over all processes what is computed over the batch."""
-        return sharing() if self.count > 1 else contextlib.nullcontext()
+    def sharing_batch(self, sync_batch_norm: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Inside the block, layers and terms sum over all processes what is computed over the batch.
+
+        Args:
+            sync_batch_norm: whether batch norms do, too.
+        """
+        return sharing(batch_norm=sync_batch_norm) if self.count > 1 else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:

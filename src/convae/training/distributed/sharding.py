@@ -32,7 +32,7 @@ def shard(model: VAE, device: torch.device) -> None:
         ConfigError: a pass in training changes parameters by itself, which is lost where they are put together for a
             moment.
     """
-    if model.bottleneck.moves:
+    if model.bottleneck.self_updated_parameters:
         raise ConfigError("training.shard: a code book that follows gradients cannot be cut: give update: ema")
     # Imported where it is used: it takes longer than the first steps of a small training.
     from torch.distributed.device_mesh import init_device_mesh
@@ -46,7 +46,7 @@ def shard(model: VAE, device: torch.device) -> None:
     numbers = {parameter for parameter in model.parameters() if not parameter.ndim}
     for number in numbers:
         number.register_hook(partial(_mean, processes))  # type: ignore[no-untyped-call]
-    for layer in [*model.encoder, *model.decoder]:
+    for layer in [layer for side in (model.encoder, model.decoder) for layer in side.children()]:
         if count_parameters(layer) >= ALONE:
             fully_shard(layer, mesh=mesh)
     # Cut again after every use, so that the model's parameters are always the parts.

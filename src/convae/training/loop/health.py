@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from convae.data import Batch
+from convae.core.types import Batch
 from convae.training.distributed.sharding import local_part
 from convae.training.loop.train_step import StepResult, TrainStep
 from convae.training.recipe.stage_objective import Clocks, StageObjective
@@ -190,7 +190,7 @@ def collapse(found: ValidationResult) -> str | None:
             return None
         return (
             f"codebook collapse: {found.codes} of {found.entries} codes are in use, as variedly as "
-            f"{found.perplexity:.1f} used evenly: raise restart of the bottleneck (0.03 is usual), lower "
+            f"{found.perplexity:.1f} used evenly: raise dead_code_threshold of the bottleneck (0.03 is usual), lower "
             "objective.commitment.weight or the learning rate, or take fewer codes"
         )
     if found.kl >= COLLAPSED and found.active:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from convae.core.random import Counted
-from convae.data import Batch
+from convae.core.noise import CountedNoise
+from convae.core.types import Batch
 from convae.objective.objective import Losses
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import is_sharded
@@ -33,11 +33,11 @@ class LossModule(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, part: Batch, noise: Counted, objective: StageObjective, clocks: Clocks) -> Losses:
+    def forward(self, part: Batch, noise: CountedNoise, objective: StageObjective, clocks: Clocks) -> Losses:
         """The cost of some images; `noise` draws their latents."""
         return objective(part, self.model(part.images, noise, part.labels), clocks)  # type: ignore[no-any-return]
 
-    def prepare(self, part: Batch, noise: Counted, objective: StageObjective, clocks: Clocks) -> None:
+    def prepare(self, part: Batch, noise: CountedNoise, objective: StageObjective, clocks: Clocks) -> None:
         """Before the first part of each step."""
 
     def summing(self, last: bool) -> contextlib.AbstractContextManager[None]:
@@ -52,22 +52,23 @@ class DistributedLossModule(LossModule):
     itself. Which parameters take part is looked up anew when another objective comes, or others are frozen.
     """
 
-    def __init__(self, model: nn.Module, ranks: Ranks) -> None:
+    def __init__(self, model: nn.Module, ranks: Ranks, sync_batch_norm: bool) -> None:
         super().__init__(model)
         self.divisor = ranks.count
         self._ranks = ranks
+        self._sync_batch_norm = sync_batch_norm
         self._cut = any(is_sharded(parameter) for parameter in model.parameters())
         self._group: DistributedDataParallel | None = None
         self._made_for: tuple[object, ...] = ()
 
-    def forward(self, part: Batch, noise: Counted, objective: StageObjective, clocks: Clocks) -> Losses:
+    def forward(self, part: Batch, noise: CountedNoise, objective: StageObjective, clocks: Clocks) -> Losses:
         """The cost of some images; `noise` draws their latents."""
         if self._group is None:
             return super().forward(part, noise, objective, clocks)
         losses: Losses = self._group(part, noise, objective, clocks)
         return losses
 
-    def prepare(self, part: Batch, noise: Counted, objective: StageObjective, clocks: Clocks) -> None:
+    def prepare(self, part: Batch, noise: CountedNoise, objective: StageObjective, clocks: Clocks) -> None:
         """Finds out which parameters take part, where that has changed."""
         trained = tuple(name for name, parameter in self.model.named_parameters() if parameter.requires_grad)
         if not self._cut and self._made_for != (objective, trained):
@@ -78,7 +79,7 @@ class DistributedLossModule(LossModule):
     def summing(self, last: bool) -> Iterator[None]:
         """Gradients of the parts before the last stay in the process; what spans a batch is shared in all."""
         keep = contextlib.nullcontext() if last or self._group is None else self._group.no_sync()
-        with self._ranks.sharing_batch(), keep:
+        with self._ranks.sharing_batch(self._sync_batch_norm), keep:
             yield
 
     def _regroup(self, idle: list[str]) -> None:
@@ -88,7 +89,9 @@ class DistributedLossModule(LossModule):
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(costs, ignored)  # type: ignore[no-untyped-call]
         self._group = DistributedDataParallel(costs, gradient_as_bucket_view=True)
 
-    def _without_gradient(self, part: Batch, noise: Counted, objective: StageObjective, clocks: Clocks) -> list[str]:
+    def _without_gradient(
+        self, part: Batch, noise: CountedNoise, objective: StageObjective, clocks: Clocks
+    ) -> list[str]:
         """The names of parameters that the objective does not depend on, found by a pass that changes nothing."""
         modes = {module: module.training for module in self.model.modules()}
         self.model.eval()

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from convae.core.random import Counted, key
-from convae.data import Batch
+from convae.core.noise import CountedNoise
+from convae.core.random import key
+from convae.core.types import Batch
 from convae.model.inputs import unchecked_values
-from convae.model.layers.dropout import Dropout
 from convae.objective.schedules.base import Schedule
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import gather_tensor
@@ -49,10 +49,18 @@ class TrainStep:
         precision: what a step computes in.
         ranks: the processes that each take a part of the batch.
         temperature: of the latents that are drawn.
+        sync_batch_norm: whether batch norms take their statistics over all ranks.
     """
 
     def __init__(
-        self, model: nn.Module, seed: int, parts: int, precision: Precision, ranks: Ranks, temperature: Schedule
+        self,
+        model: nn.Module,
+        seed: int,
+        parts: int,
+        precision: Precision,
+        ranks: Ranks,
+        temperature: Schedule,
+        sync_batch_norm: bool = False,
     ) -> None:
         self._model = model
         self._seed = seed
@@ -60,8 +68,7 @@ class TrainStep:
         self._precision = precision
         self._ranks = ranks
         self._temperature = temperature
-        self._losses = LossModule(model) if ranks.count == 1 else DistributedLossModule(model, ranks)
-        self._dropouts = [module for module in model.modules() if isinstance(module, Dropout)]
+        self._losses = LossModule(model) if ranks.count == 1 else DistributedLossModule(model, ranks, sync_batch_norm)
         self._buffers = list(model.buffers())
         self._statistics = [buffer for buffer in self._buffers if buffer.is_floating_point() and buffer.numel()]
 
@@ -118,15 +125,13 @@ class TrainStep:
         # For layers that draw from their device's default generator. Seeding those of all devices takes longer.
         seed = torch.default_generator.manual_seed if batch.images.device.type == "cpu" else torch.manual_seed
         seed(key(self._seed, "layers", step))
-        whole = batch.whole or len(batch)
+        size = batch.global_size or len(batch)
         figures: dict[str, Tensor] = {}
-        parts = list(batch.parts(min(self._parts, whole // ranks.count)))
-        self._losses.prepare(parts[0], self._counted("latent", step, batch, whole, temperature), objective, clocks)
+        parts = list(batch.split(min(self._parts, size // ranks.count)))
+        self._losses.prepare(parts[0], self._noise(step, batch, size, temperature), objective, clocks)
         for number, part in enumerate(parts, start=1):
-            noise = self._counted("latent", step, part, whole, temperature)
-            for place, layer in enumerate(self._dropouts):
-                layer.counted = self._counted(f"dropout {place}", step, part, whole)
-            share, scale = len(part) / whole, self._precision.scale
+            noise = self._noise(step, part, size, temperature)
+            share, scale = len(part) / size, self._precision.scale
             with self._losses.summing(number == len(parts)):
                 with self._precision.compute(), unchecked_values():
                     losses = self._losses(part, noise, objective, clocks)
@@ -135,10 +140,8 @@ class TrainStep:
             for name, value in {"total": losses.total, **losses.terms}.items():
                 mean = value.detach().double().mean() if value.device.type != "mps" else value.detach().mean()
                 figures[name] = figures[name] + mean * share if name in figures else mean * share
-        for layer in self._dropouts:
-            layer.counted = None
         return ranks.sum(figures, self._buffers)
 
-    def _counted(self, what: str, step: int, part: Batch, whole: int, scale: float = 1.0) -> Counted:
-        """What is drawn for the images of a part: the same, whoever takes them."""
-        return Counted(self._seed, (what, step), part.start, whole, scale)
+    def _noise(self, step: int, part: Batch, size: int, temperature: float) -> CountedNoise:
+        """The noise for the images of a slice: the same on whichever rank they are."""
+        return CountedNoise(self._seed, (step,), part.start, size, temperature)

@@ -12,7 +12,7 @@ import torch
 from convae.core.errors import TrainingError
 from convae.core.files import truncate
 from convae.core.memory import is_out_of_memory
-from convae.data import Batch
+from convae.core.types import Batch
 from convae.training.distributed.ranks import stop_on_signals
 from convae.training.loop.averaging import ExponentialMovingAverage
 from convae.training.loop.freezing import FrozenParts
@@ -179,7 +179,13 @@ class Trainer:
         options = self._options
         self._precision = Precision(options.precision, device, self.state.scaling)
         self._train_step = TrainStep(
-            model, options.seed, options.accumulate, self._precision, self._ranks, self._plan.temperature
+            model,
+            options.seed,
+            options.accumulate,
+            self._precision,
+            self._ranks,
+            self._plan.temperature,
+            options.sync_batch_norm,
         )
         self._optimizer = build_optimizer(self.stage.optimizer, model)
         if checkpoint:

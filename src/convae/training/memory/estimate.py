@@ -14,8 +14,8 @@ import torch
 from torch import UntypedStorage
 
 from convae.core.description import Spec
+from convae.model.construct import construct
 from convae.model.layers.base.network import count_parameters
-from convae.model.vae import VAE
 
 FLOAT = 4
 """Bytes of a float32 value."""
@@ -52,7 +52,7 @@ def estimate_memory(spec: Spec, checkpointing: bool = False) -> Memory:
     # Two batches, since what a model keeps of itself (a code book, a mask) does not grow with the batch.
     two, three = (activation_bytes(spec, images, checkpointing) for images in (2, 3))
     kept = three - two
-    model = VAE(spec)
+    model = construct(spec)
     fixed = COPIES * FLOAT * count_parameters(model) + max(0, two - 2 * kept)
     return Memory(fixed, kept + FLOAT * math.prod(model.input_shape))
 
@@ -71,9 +71,8 @@ def activation_bytes(spec: Spec, batch_size: int, checkpointing: bool = False) -
 
     The model runs on the meta device, and every tensor that autograd keeps is counted once.
     """
-    model = VAE(spec).train()
-    for network in (model.encoder, model.decoder):
-        network.checkpointing = checkpointing
+    model = construct(spec).train()
+    model.use_checkpointing(checkpointing)
     own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     kept: dict[int, UntypedStorage] = {}
 

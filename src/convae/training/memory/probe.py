@@ -17,7 +17,7 @@ import torch
 from convae.core.allocator import keep_freed_memory
 from convae.core.device import choose_device
 from convae.core.errors import TrainingError
-from convae.data import Batch
+from convae.core.types import Batch
 from convae.training.distributed.ranks import Ranks
 from convae.training.loop.averaging import ExponentialMovingAverage
 from convae.training.loop.freezing import FrozenParts

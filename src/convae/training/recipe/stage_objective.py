@@ -7,7 +7,8 @@ from functools import reduce
 
 from torch import nn
 
-from convae.core.types import BatchLike, OutputLike
+from convae.core.output import Output
+from convae.core.types import Batch
 from convae.objective.objective import Losses, Objective
 from convae.objective.schedules.base import Moment, build_schedule
 from convae.training.recipe.schema import OptimizerConfig
@@ -57,7 +58,7 @@ class StageObjective(nn.Module):
         """The weighted sum of the terms' figures, nats per image."""
         return sum(figures[name] * weight for name, weight in self.weights(clocks).items())
 
-    def forward(self, batch: BatchLike, output: OutputLike, clocks: Clocks) -> Losses:
+    def forward(self, batch: Batch, output: Output, clocks: Clocks) -> Losses:
         """The cost of a batch that the model turned into `output`; see `Objective`."""
         parts = ((self.shared, clocks.training), (self.own, clocks.stage))
         losses: list[Losses] = [part(batch, output, moment) for part, moment in parts if part]

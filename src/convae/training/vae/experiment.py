@@ -17,13 +17,14 @@ from convae.core.allocator import keep_freed_memory
 from convae.core.device import choose_device
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.core.names import shape_text
+from convae.core.posterior import CodePosterior
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
-from convae.core.types import CodedLike
-from convae.data import Batch, Batches, DataSet, Split, in_order, open_data_set
+from convae.core.types import Batch
+from convae.data import Batches, DataSet, Split, in_order, open_data_set
 from convae.describe import build, resolve
 from convae.model.artifact import load
-from convae.model.layers.batch_norm import BatchNorm
+from convae.model.construct import construct
 from convae.model.vae import VAE
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import gather_tensor, is_sharded, shard
@@ -176,7 +177,7 @@ def _check_model(recipe: Recipe) -> VAE | None:
     if "encode" in model and "input" not in model:
         return None
     with contextlib.suppress(ShapeError):
-        return VAE(resolve(model))
+        return construct(resolve(model))
     return None
 
 
@@ -187,9 +188,10 @@ def _check_terms(model: VAE, stages: Plan) -> None:
         ConfigError: one is missing.
     """
     for stage in stages.stages:
-        for term in model.bottleneck.needs:
+        for term in model.bottleneck.required_terms:
             if term not in stage.objective.units:
-                given = "".join(f", {name}: {0.25 if name == 'commitment' else 1}" for name in model.bottleneck.needs)
+                names = model.bottleneck.required_terms
+                given = "".join(f", {name}: {0.25 if name == 'commitment' else 1}" for name in names)
                 raise ConfigError(
                     f"objective: this bottleneck cannot be trained without the term {term}: give "
                     f"'objective={{reconstruction: 1{given}}}'"
@@ -205,7 +207,7 @@ def _started(recipe: Recipe, given: VAE | None, started: list[Start]) -> Recipe:
     if not start.parts and not {"input", "encode"} & set(model):
         model["input"] = list(start.model.input_shape)
     if "input" in model:
-        start.tensors(VAE(resolve(model)))  # what does not fit is told before the data is prepared
+        start.tensors(construct(resolve(model)))  # what does not fit is told before the data is prepared
     written = recipe.start.model_copy(update={"sha256": start.sha256})
     return recipe.model_copy(update={"model": model, "start": written})
 
@@ -214,11 +216,7 @@ def prepared(recipe: Recipe, where: torch.device) -> VAE:
     """The model of a recipe on its device, laid out and set as it trains."""
     options = recipe.training
     model = build(recipe.model, seed=options.seed).to(where)
-    for network in (model.encoder, model.decoder):
-        network.checkpointing = options.checkpointing
-    for module in model.modules():
-        if isinstance(module, BatchNorm):
-            module.synchronised = options.sync_batch_norm
+    model.use_checkpointing(options.checkpointing)
     layouts = {3: torch.channels_last, 4: torch.channels_last_3d}
     # Parameters that are cut among processes have to be contiguous.
     if len(model.input_shape) in layouts and not options.shard:
@@ -232,7 +230,7 @@ def _labels(recipe: Recipe, model: VAE, split: Split) -> NDArray[np.int64] | Non
     model.check_labels(labels, split.source)
     if kept is not None and model.condition is not None:
         raise ConfigError("training.labels: a conditional model needs the label of every image")
-    classes = None if model.classifier is None else model.classifier.shape_out[0]
+    classes = None if model.classifier is None else model.class_count
     if labels is not None and classes is not None and labels.max() >= classes:
         raise ConfigError(f"model.classifier: knows {classes} classes, but the data has {labels.max() + 1}")
     if kept is None:
@@ -265,7 +263,7 @@ def _tried(made: Experiment) -> None:
     for stage, begin in zip(made.plan.stages, made.plan.stage_starts(), strict=True):
         stage_starts.append(begin)
         output = made.model(batch.images, torch_generator(0, "trial"), batch.labels)
-        if isinstance(output.posterior, CodedLike) and made.recipe.training.temperature != 1:
+        if isinstance(output.posterior, CodePosterior) and made.recipe.training.temperature != 1:
             raise ConfigError("training.temperature: a code book draws no latents: leave it out")
         stage.objective(batch, output, made.plan.clocks(stage_starts, begin))
         weighted |= _weighted(made.plan, stage_starts)
@@ -310,7 +308,9 @@ def whole(made: Experiment) -> Experiment:
 
 def encoder_layers(path: Path) -> nn.Sequential:
     """The layers of a saved model's encoder."""
-    return load(path).encoder
+    encoder = load(path).encoder
+    assert isinstance(encoder, nn.Sequential)  # of a model that has a description
+    return encoder
 
 
 def _with_data(recipe: Recipe, progress: Progress | None) -> tuple[Recipe, DataSet, Split | None]:

@@ -6,9 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.random import numpy_generator
-
-MISSING = -1
-"""The label of an image that has none."""
+from convae.core.types import MISSING_LABEL
 
 
 def mask_labels(labels: NDArray[np.int64], kept: int | float, seed: int) -> NDArray[np.int64]:
@@ -20,7 +18,7 @@ def mask_labels(labels: NDArray[np.int64], kept: int | float, seed: int) -> NDAr
             as long as it has them.
         seed: of the choice. A larger number keeps what a smaller one keeps, and more.
     """
-    known = np.flatnonzero(labels != MISSING)
+    known = np.flatnonzero(labels != MISSING_LABEL)
     count = kept if isinstance(kept, int) else round(kept * len(known))
     order = numpy_generator(seed, "labels").permutation(known)
     # The first of each class, then the second of each, and so on.
@@ -29,6 +27,6 @@ def mask_labels(labels: NDArray[np.int64], kept: int | float, seed: int) -> NDAr
     turns = np.empty_like(firsts)
     turns[by_class] = np.arange(len(order)) - firsts
     chosen = order[np.argsort(turns, kind="stable")][:count]
-    result = np.full_like(labels, MISSING)
+    result = np.full_like(labels, MISSING_LABEL)
     result[chosen] = labels[chosen]
     return result

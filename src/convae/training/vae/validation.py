@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from convae.core.posterior import CodePosterior, Posterior
 from convae.core.random import torch_generator
-from convae.core.types import CodedLike, FactorisedLike, PosteriorLike
-from convae.data import Batch, Split, in_order
+from convae.core.types import MISSING_LABEL, Batch
+from convae.data import Split, in_order
 from convae.model.inputs import unchecked_values
 from convae.training.recipe.stage_objective import Clocks, StageObjective
 from convae.training.vae.experiment import Experiment
-from convae.training.vae.labels import MISSING
 
 ACTIVE = 0.01
 """Variance of the posterior mean over the images above which a latent value is active (Burda et al. 2015)."""
@@ -106,11 +106,12 @@ def _turns(experiment: Experiment, split: Split) -> Iterator[tuple[int, Batch]]:
         yield batches, next(in_order(split, size, device))
 
 
-def _latent_rows(posterior: PosteriorLike) -> list[Tensor]:
+def _latent_rows(posterior: Posterior) -> list[Tensor]:
     """Figures of each image, (batch, values) each: means, their squares, the divergence, its parts, codes."""
     mean = posterior.mean.flatten(1).double() if posterior.mean.device.type != "mps" else posterior.mean.flatten(1)
-    parts = _parts(posterior) if isinstance(posterior, FactorisedLike) else mean[:, :0]
-    uses = _uses(posterior) if isinstance(posterior, CodedLike) else mean[:, :0]
+    values = posterior.kl_values()
+    parts = mean[:, :0] if values is None else _per_unit(values)
+    uses = _uses(posterior) if isinstance(posterior, CodePosterior) else mean[:, :0]
     return [mean, mean.square(), posterior.kl()[:, None], parts, uses]
 
 
@@ -118,13 +119,13 @@ def _labelled_rows(logits: Tensor | None, batch: Batch) -> list[Tensor]:
     """Of each image, (batch,) each: whether its class was named, and whether its class is known."""
     if logits is None or batch.labels is None:
         return [torch.zeros(len(batch), device=batch.images.device)] * 2
-    return [logits.argmax(1) == batch.labels, batch.labels != MISSING]
+    return [logits.argmax(1) == batch.labels, batch.labels != MISSING_LABEL]
 
 
-def _uses(posterior: CodedLike) -> Tensor:
+def _uses(posterior: CodePosterior) -> Tensor:
     """(batch, entry): at how many places each entry of the code book is."""
     codes = posterior.codes.reshape(len(posterior.codes), -1)
-    uses = torch.zeros(len(codes), posterior.entries, device=codes.device)
+    uses = torch.zeros(len(codes), posterior.codebook_size, device=codes.device)
     return uses.scatter_add_(1, codes, torch.ones_like(codes, dtype=uses.dtype))
 
 
@@ -133,7 +134,6 @@ def _perplexity(uses: Tensor) -> float:
     return float(torch.special.entr(uses / uses.sum()).sum().exp())
 
 
-def _parts(posterior: FactorisedLike) -> Tensor:
-    """(batch, unit): the divergence of each latent value of a vector, or channel of a map, nats."""
-    values = posterior.kl_values()
+def _per_unit(values: Tensor) -> Tensor:
+    """(batch, unit): the KL divergence of each latent value of a vector, or channel of a map, nats."""
     return values if values.ndim == 2 else values.flatten(2).sum(-1)

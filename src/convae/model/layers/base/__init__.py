@@ -2,6 +2,7 @@
 
 from convae.model.layers.base.layer import (
     Activation,
+    ContextLayer,
     Layer,
     ReceptiveField,
     along_channels,
@@ -16,6 +17,7 @@ from convae.model.layers.base.network import Network
 
 __all__ = [
     "Activation",
+    "ContextLayer",
     "Layer",
     "Network",
     "ReceptiveField",

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from convae.core.context import Context, ContextModule, call_module
 from convae.core.description import to_plain
 from convae.core.errors import ShapeError
 from convae.core.names import flow_repr, shape_text
@@ -75,6 +76,13 @@ class Layer(nn.Module):
         """Gives parameters of the layer's own that initialisation does not know (not a kernel, a gain or a bias)."""
 
 
+class ContextLayer(ContextModule, Layer):
+    """A layer that sees the forward context: it draws noise by name, sees labels, reports costs or latents.
+
+    So does a layer that holds other layers, to pass the context on to them.
+    """
+
+
 class Activation(Layer):
     """A layer that maps each value by itself; initialisation asks it what it leaves of a standard normal."""
 
@@ -105,10 +113,10 @@ def compose(fields: Iterable[ReceptiveField | None]) -> ReceptiveField | None:
     return total
 
 
-def run_layers(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """`x` through layers in sequence."""
+def run_layers(layers: Sequence[nn.Module], x: Tensor, context: Context | None = None) -> Tensor:
+    """What layers make of `x`, each of what the one before it gave."""
     for layer in layers:
-        x = layer(x)
+        x = call_module(layer, x, context)
     return x
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from convae.core.arguments import arguments, not_default
+from convae.core.context import Context, ContextModule, call_module
 from convae.core.description import LayerSpec, layer_list_arguments, read_plain_list, to_plain
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
@@ -27,7 +28,7 @@ from convae.model.layers.base.layer import Layer, ReceptiveField, compose, run_l
 from convae.model.layers.base.slices import in_slices, sees_everything
 
 
-class Network(nn.Sequential):
+class Network(ContextModule, nn.Sequential):
     """Layers in a row, each built for the shape that the one before it gives.
 
     The parameters are on the meta device: they have shapes and no storage until `initialise` gives them values.
@@ -36,6 +37,7 @@ class Network(nn.Sequential):
         shape: (channels, *sizes) of the input, without the batch.
         layers: a plain list of layers: a `LayerSpec`, a name, or a mapping of a name to its arguments.
         side: `encoder`, `decoder` or the like, for messages.
+        init_scale: factor on the initial weights of the last layer that has weights.
 
     Attributes:
         checkpointing: whether training keeps only what lies between groups of layers, and computes what lies inside
@@ -49,8 +51,9 @@ class Network(nn.Sequential):
         ShapeError: a layer cannot take the shape that reaches it.
     """
 
-    def __init__(self, shape: Shape, layers: Sequence[Any], side: str) -> None:
+    def __init__(self, shape: Shape, layers: Sequence[Any], side: str, *, init_scale: float = 1.0) -> None:
         super().__init__()
+        self.init_scale = init_scale
         self.checkpointing = False
         self.rows: int | None = None
         self.shape_in = shape
@@ -62,19 +65,19 @@ class Network(nn.Sequential):
                 self.shapes.append(shape)
                 self.append(layer)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """What the layers make of (batch, channels, *sizes)."""
+    def forward(self, input: Tensor, context: Context | None = None) -> Tensor:
+        """(batch, channels, *sizes) through all layers."""
         layers = list(self)
         if self.rows is not None and not (self.training or torch.is_grad_enabled()):
-            return in_slices(layers, input, self.rows)
+            return in_slices(layers, input, self.rows, context)
         if not (self.checkpointing and self.training and torch.is_grad_enabled()):
-            return run_layers(layers, input)
+            return run_layers(layers, input, context)
         # As many groups as layers in a group: what lies between groups, and inside one, is then the least.
         length = max(1, math.ceil(math.sqrt(len(layers))))
         for start in range(0, len(layers), length):
             group = layers[start : start + length]
             contexts = functools.partial(_contexts, group)
-            input = checkpoint(run_layers, group, input, use_reentrant=False, context_fn=contexts)
+            input = checkpoint(run_layers, group, input, context, use_reentrant=False, context_fn=contexts)
         return input
 
     @property
@@ -133,7 +136,7 @@ def _build_layer(spec: LayerSpec, shape: Shape, where: str) -> tuple[Layer, Shap
         layer.configuration = given
         # Two images, since a batch norm in training refuses one value for each channel. On the meta device a batch
         # norm costs more than the convolution before it, and the first linear layer a second of imports.
-        out = layer.shape_out() or tuple(layer(torch.empty(2, *shape)).shape[1:])
+        out = layer.shape_out() or tuple(call_module(layer, torch.empty(2, *shape), None).shape[1:])
     if 0 in out:
         raise ShapeError(f"{where}: turns {shape_text(shape)} into the empty shape {shape_text(out)}")
     return layer, out

@@ -19,6 +19,7 @@ from operator import mul
 import torch
 from torch import Tensor
 
+from convae.core.context import Context
 from convae.model.layers.base.layer import Layer, compose, run_layers
 
 
@@ -31,20 +32,21 @@ def sees_everything(layer: Layer) -> bool:
     )
 
 
-def in_slices(layers: Sequence[Layer], x: Tensor, rows: int) -> Tensor:
+def in_slices(layers: Sequence[Layer], x: Tensor, rows: int, context: Context | None = None) -> Tensor:
     """What layers in a row make of `x`, computed for about `rows` positions of the first spatial axis at a time.
 
     Args:
         layers: in evaluation mode, none of which sees everything.
         x: (batch, channel, *sizes).
         rows: of `x` in a slice, without its halo; rounded up to what the strides need.
+        context: of the pass.
 
     Returns:
         (batch, channels, *other sizes), equal to what the layers make of the whole of `x`, up to rounding.
     """
     field = compose(layer.receptive_field() for layer in layers)
     if field is None:
-        return run_layers(layers, x)
+        return run_layers(layers, x, context)
     # A slice begins where a row of every layer's output does.
     strides = [_exact(seen.stride[0]) for layer in layers if (seen := layer.receptive_field()) is not None]
     totals = list(accumulate(strides, mul))
@@ -54,7 +56,7 @@ def in_slices(layers: Sequence[Layer], x: Tensor, rows: int) -> Tensor:
     parts = []
     for start, end in pairwise(borders):
         first = max(0, start - halo)
-        part = run_layers(layers, x[:, :, first : end + halo])
+        part = run_layers(layers, x[:, :, first : end + halo], context)
         last = None if end == x.shape[2] else int((end - first) / totals[-1])
         parts.append(part[:, :, int((start - first) / totals[-1]) : last].clone())
     return torch.cat(parts, 2)

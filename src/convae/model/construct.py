@@ -1,0 +1,65 @@
+"""From a checked description to a model without values."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from convae.core.arguments import arguments
+from convae.core.description import Spec
+from convae.core.errors import ConfigError
+from convae.core.types import Shape
+from convae.model.bottlenecks import BOTTLENECKS
+from convae.model.condition import Condition
+from convae.model.layers.base.network import Network, count_parameters, error_context
+from convae.model.likelihoods import LIKELIHOODS
+from convae.model.parts import part
+from convae.model.priors import PRIORS
+from convae.model.vae import VAE
+
+DECODER_INIT_SCALE = 0.3
+"""Factor on the decoder's last weight, so that reconstructions begin near plain gray, yet with features of both signs:
+torch-vae on MNIST ends three epochs at 108.5 validation nats with this, 110.6 with 1 and 114.5 with 0.1."""
+
+
+def construct(spec: Spec) -> VAE:
+    """The model of a checked description, with its parameters on the meta device: shapes, and no values.
+
+    Raises:
+        ConfigError: unknown layers or wrong arguments, or more parameters than `max_parameters`.
+        ShapeError: a layer cannot take the shape that reaches it, or the decoder's output does not fit the images.
+    """
+    with torch.device("meta"):
+        condition = None
+        if spec.condition is not None:
+            with error_context("condition"):
+                condition = Condition(**arguments(Condition, spec.condition, "condition"))
+        more = 0 if condition is None else condition.channels
+        encoder = Network((spec.input[0] + more, *spec.input[1:]), spec.encoder, "encoder")
+        bottleneck = part(BOTTLENECKS, spec.bottleneck, "bottleneck", encoder.shape_out)
+        latent: Shape = bottleneck.latent_shape
+        decoder = Network((latent[0] + more, *latent[1:]), spec.decoder, "decoder", init_scale=DECODER_INIT_SCALE)
+        model = VAE(
+            encoder,
+            bottleneck,
+            decoder,
+            part(LIKELIHOODS, spec.likelihood, "likelihood"),
+            input_shape=spec.input,
+            prior=None if spec.prior is None else part(PRIORS, spec.prior, "prior", bottleneck),
+            classifier=None if spec.classifier is None else Network(latent, spec.classifier, "classifier"),
+            condition=condition,
+            name=spec.name,
+        )
+    if count_parameters(model) > spec.max_parameters:
+        raise ConfigError(
+            f"model '{spec.name}' has {count_parameters(model):,} parameters, more than {spec.max_parameters:,}: "
+            "write a larger max_parameters into its description if that is meant"
+        )
+    model.described_by(spec, partial(_with_input, spec))
+    return model
+
+
+def _with_input(spec: Spec, shape: Shape) -> VAE:
+    """The model of a description for images of another shape."""
+    return construct(spec.model_copy(update={"input": shape}))
