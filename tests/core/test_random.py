@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convae.core.random import BLOCK, Counted, key, numpy_generator, torch_generator
+from convae.core.random import key, numpy_generator, torch_generator
 
 words = st.lists(st.integers(0, 9) | st.text("ab", max_size=2), max_size=3)
 
@@ -34,24 +34,3 @@ def test_numpy_streams_likewise_and_the_values_are_pinned() -> None:
     assert np.array_equal(drawn, numpy_generator(0, "order", 1).permutation(6))
     assert key(0, "order", 1) == key(0, "order", "1")
     assert key(0) == 4246866556266386882, "old runs would no longer resume"
-
-
-@given(st.integers(1, 700), st.data())
-def test_counted_numbers_do_not_depend_on_how_a_batch_is_cut(whole: int, data: st.DataObject) -> None:
-    begin = data.draw(st.integers(0, whole - 1))
-    end = data.draw(st.integers(begin + 1, whole))
-    shape, kind = (3,), torch.float32
-    everything = Counted(5, ("noise", 2), 0, whole).normal((whole, *shape), kind)
-    part = Counted(5, ("noise", 2), begin, whole).normal((end - begin, *shape), kind)
-    assert torch.equal(part, everything[begin:end])
-    if whole <= BLOCK:
-        assert torch.equal(everything, torch.randn((whole, *shape), generator=torch_generator(5, "noise", 2)))
-
-
-def test_each_image_has_a_generator_by_its_place() -> None:
-    def drawn(start: int, count: int) -> list[float]:
-        generators = Counted(1, ("dropout",), start, 9).each(count, torch.device("cpu"))
-        return [torch.rand((), generator=generator).item() for generator in generators]
-
-    assert drawn(0, 9)[4:7] == drawn(4, 3)
-    assert len(set(drawn(0, 9))) == 9

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import pytest
 import torch
 from torch import Tensor
 
+from convae.core.output import Output
+from convae.core.posterior import GaussianPosterior
 from convae.core.random import torch_generator
-from convae.model.bottlenecks.gaussian import GaussianPosterior
 from convae.model.likelihoods.gaussian import GaussianLikelihood
 from convae.objective.schedules.base import Moment
 from convae.objective.terms.base import LossInputs
 
 START = Moment(0, 0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class Output:
-    posterior: GaussianPosterior
-    latent: Tensor
-    likelihood: GaussianLikelihood
-    logits: Tensor | None = None
-    terms: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Passed(Protocol):
@@ -56,7 +47,7 @@ def _passed(
     likelihood = GaussianLikelihood(x if y is None else y, x.new_zeros(()))
     # As of a code book with a single entry at the origin.
     terms = {name: mean.square().flatten(1).sum(1) for name in ("commitment", "codebook")}
-    return LossInputs(x, labels, Output(posterior, mean, likelihood, logits, terms), moment)
+    return LossInputs(x, labels, Output(posterior, mean, likelihood, terms, logits), moment)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from convae.core.errors import ConfigError
+from convae.core.types import Batch
 from convae.objective.objective import build_objective
 from convae.objective.schedules.base import Moment
 
@@ -18,7 +19,7 @@ def test_the_total_is_the_weighted_sum_of_means(passed: Any, drawn: Any) -> None
     made = build_objective(
         {"squared-error": {"weight": 2.5}, "kl": {"weight": 0.1}, "ssim": {}, "sparse": {"weight": 0}}
     )
-    losses = made(given, given.output, given.moment)
+    losses = made(Batch.of(given.images, given.labels), given.output, given.moment)
     means = {name: term.mean().item() for name, term in losses.terms.items()}
     assert list(means) == ["squared-error", "kl", "ssim", "sparse"]
     assert losses.total.item() == pytest.approx(2.5 * means["squared-error"] + 0.1 * means["kl"] + means["ssim"])
@@ -38,7 +39,7 @@ def test_weights_follow_their_schedules_and_terms_do_not(passed: Any, drawn: Any
     for epoch in (0, 5, 10, 20):
         moment = Moment(epoch * 7, float(epoch), epoch / 20)
         given = passed(x, y, mean=mean, moment=moment)
-        losses = made(given, given.output, moment)
+        losses = made(Batch.of(given.images, given.labels), given.output, moment)
         weight = made.weights(moment)["kl"]
         assert weight == min(4.0, 0.4 * epoch)
         totals.append((losses.total - losses.terms["reconstruction"].mean()).item())
@@ -53,7 +54,7 @@ def test_the_formula_of_flexvae_is_a_line_for_each_symbol(passed: Any, drawn: An
     made = objective(
         {"squared-error": {"weight": 10}, "kl": {"weight": 0.25}, "ssim": {"weight": 50}, "sparse": {"weight": 1}}
     )
-    losses = made(given, given.output, given.moment)
+    losses = made(Batch.of(given.images, given.labels), given.output, given.moment)
     alpha, kld, beta, sparse = (losses.terms[name].mean() for name in ("squared-error", "kl", "ssim", "sparse"))
     torch.testing.assert_close(losses.total, 10 * alpha + 0.25 * kld + 50 * beta + sparse)
 
@@ -84,4 +85,4 @@ def test_a_fault_names_its_place_and_the_nearest_name(written: Any, message: str
 def test_what_a_term_lacks_is_named_with_the_term(passed: Any) -> None:
     given = passed(torch.rand(2, 1, 4, 4))
     with pytest.raises(ConfigError, match=r"^objective\.classification: the model has no classifier on its latent$"):
-        build_objective({"classification": {}})(given, given.output, given.moment)
+        build_objective({"classification": {}})(Batch.of(given.images, given.labels), given.output, given.moment)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import convae
 from convae.core.errors import ConfigError, ConvaeError
 from convae.core.random import torch_generator
+from convae.core.types import Batch
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.mirror import raw_channels
@@ -38,12 +38,6 @@ REFUSED = {
     ("codebook", "vq"): "the bottleneck has no code book that follows a gradient",
 }
 """Why a term cannot judge models of a bottleneck, or, with None, any of these models."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    images: Tensor
-    labels: Tensor | None
 
 
 def model(likelihood: str, bottleneck: str) -> VAE:
@@ -79,7 +73,7 @@ def test_ten_steps_have_a_finite_and_falling_loss(precision: str, name: str, lik
     made = build_objective({name: dict(TERMS.get(name).example)}, encoder)
     optimizer = torch.optim.Adam(trained.parameters(), lr=3e-3)
     images = torch.nn.functional.avg_pool2d(torch.rand(8, *INPUT, generator=torch_generator(0, "images")), 3, 1, 1)
-    batch = Batch(images, torch.arange(8) % 3 - 1)
+    batch = Batch.of(images, torch.arange(8) % 3 - 1)
     totals = []
     for _ in range(STEPS):
         with computes.compute():

@@ -49,7 +49,7 @@ class Batch:
     Attributes:
         images: (batch, channel, *sizes) in [0, 1], in torch's channels_last layout.
         labels: (batch,) class numbers, -1 where one is missing; None without labels.
-        indices: (batch,) positions in the split.
+        indices: (batch,) positions in the data.
         start: position of the first image in the global batch.
         global_size: images in the global batch; None where this is all of it.
         labelled_fraction: fraction of the global batch's images that have a label; None where only the labels of this
@@ -62,6 +62,11 @@ class Batch:
     start: int = 0
     global_size: int | None = None
     labelled_fraction: float | None = None
+
+    @classmethod
+    def of(cls, images: Images, labels: Int64[Tensor, " batch"] | None = None) -> Batch:
+        """A batch of images that are numbered from 0."""
+        return cls(images, labels, torch.arange(len(images), device=images.device))
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ import torch
 from torch import Tensor
 
 import convae
+from convae.core.context import Context
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.random import torch_generator
+from convae.model.bottlenecks.base import Bottleneck
 from convae.model.bottlenecks.vq import VQ
+from convae.model.priors.uniform_codes import UniformCodes
 
 CODES, CHANNELS = 16, 3
 
@@ -24,6 +28,13 @@ def quantiser(**options: Any) -> VQ:
     with torch.no_grad():
         made.reset(torch_generator(0, "book"))
     return made
+
+
+def run(bottleneck: Bottleneck, x: Tensor, noise: Any = None, sample: bool = True) -> SimpleNamespace:
+    """Latent, posterior and terms of a pass through a bottleneck."""
+    context = Context(noise, latent_source="posterior" if sample else "mean")
+    latent = bottleneck(x, context)
+    return SimpleNamespace(latent=latent, posterior=context.posteriors["latent"], terms=context.terms)
 
 
 def features(word: str | int = "features", count: int = 8, scale: float = 1.0) -> Tensor:
@@ -59,7 +70,7 @@ def test_entries_moved_by_averages_are_those_of_vector_quantize_pytorch(oracle: 
         ours.embed_sum.copy_(ours.codebook)
     for step in range(6):
         x, again = (features(step, scale=2.0).requires_grad_() for _ in range(2))
-        bottled = ours(x, None, True)
+        bottled = run(ours, x)
         wanted, codes, loss = oracle(again)
         assert torch.equal(bottled.posterior.codes, codes)
         torch.testing.assert_close(bottled.latent, wanted)
@@ -84,13 +95,13 @@ def test_each_place_becomes_its_nearest_entry(shape: tuple[int, ...]) -> None:
     assert torch.equal(found.codes.flatten(), nearest)
     assert torch.equal(found.mean.movedim(1, -1).flatten(0, -2), made.codebook[nearest])
     assert found.mean.shape == (2, *made.latent_shape) == (2, 3, *shape[1:])
-    assert torch.equal(made(x, torch_generator(1), True).latent, found.mean)
+    assert torch.equal(run(made, x, torch_generator(1), True).latent, found.mean)
 
 
 def test_gradients_of_the_terms_are_those_of_their_closed_forms() -> None:
     made = quantiser(update="gradient")
     x = features().requires_grad_()
-    bottled = made(x, None, True)
+    bottled = run(made, x, None, True)
     entries = bottled.posterior.mean.detach()
     distance = x.detach() - entries
     torch.testing.assert_close(bottled.terms["commitment"], distance.square().flatten(1).sum(1))
@@ -114,7 +125,7 @@ def test_the_divergence_is_that_of_a_certain_entry_from_an_even_prior() -> None:
     torch.testing.assert_close(posterior.kl(), torch.full((8,), 16 * math.log(CODES)))
     # KL = E[log q(z) − log p(z)], and z is certain.
     z = posterior.sample(torch_generator(0))
-    torch.testing.assert_close(posterior.kl(), posterior.log_prob(z) - made.log_prior(z))
+    torch.testing.assert_close(posterior.kl(), posterior.log_prob(z) - UniformCodes(made).log_prob(z))
     assert posterior.log_prob(z + 1).eq(-math.inf).all()
 
 
@@ -124,13 +135,13 @@ def test_the_code_book_begins_on_features_and_its_dead_entries_rise_by_seed_and_
     for _ in range(2):
         made = quantiser(update=update, dead_code_threshold=0.03)
         x = features(scale=0.1)
-        made(x + 5, torch_generator(0, "latent", 0), True)
+        run(made, x + 5, torch_generator(0, "latent", 0), True)
         books.append(made.codebook.clone())
         assert (torch.cdist(made.codebook, _rows(x + 5)).amin(1) < 0.5).all()
         with torch.no_grad():  # an entry far from all features, and long unused
             made.codebook[3], made.cluster_size[3] = 100.0, 0.0
             alive = made.codebook[4].clone()
-        made(x + 5, torch_generator(0, "latent", 1), True)
+        run(made, x + 5, torch_generator(0, "latent", 1), True)
         assert torch.cdist(made.codebook[3:4], _rows(x + 5)).amin() < 1e-2
         assert (made.codebook[4] - alive).norm() < 0.5
         books.append(made.codebook.clone())
@@ -144,20 +155,20 @@ def _rows(x: Tensor) -> Tensor:
 
 def test_the_dead_may_lie_and_evaluation_moves_nothing() -> None:
     made = quantiser(dead_code_threshold=0.0)
-    made(features(scale=0.01) + 3, torch_generator(0), True)
+    run(made, features(scale=0.01) + 3, torch_generator(0), True)
     assert (made.cluster_size > 0).sum() < CODES
     raised = quantiser(dead_code_threshold=0.03).eval()
     before = {name: value.clone() for name, value in raised.state_dict().items()}
-    raised(features(), torch_generator(0), True)
+    run(raised, features(), torch_generator(0), True)
     assert all(torch.equal(value, before[name]) for name, value in raised.state_dict().items())
 
 
 @pytest.mark.parametrize("update", ["ema", "gradient"])
 def test_features_that_are_not_finite_reach_no_entry_that_a_skipped_step_would_keep(update: Any) -> None:
     made = quantiser(update=update, dead_code_threshold=0.03)
-    made(features(), torch_generator(0), True)
+    run(made, features(), torch_generator(0), True)
     before = made.codebook.clone()
-    made(features() * float("nan"), torch_generator(1), True)
+    run(made, features() * float("nan"), torch_generator(1), True)
     if update == "gradient":  # a parameter, which is not put back as buffers are
         assert torch.equal(made.codebook, before)
 
@@ -166,23 +177,24 @@ def test_half_precision_features_are_compared_in_float32() -> None:
     made = quantiser().eval()
     x = features(scale=0.01) + made.codebook[0].view(1, -1, 1, 1)
     with torch.autocast("cpu", torch.bfloat16):
-        found = made(x.bfloat16(), None, False)
+        found = run(made, x.bfloat16(), None, False)
     assert found.latent.dtype == found.terms["commitment"].dtype == torch.float32
     assert torch.equal(found.posterior.codes, made.posterior(x.bfloat16().float()).codes)
 
 
 def test_samples_are_drawn_evenly_and_the_same_for_any_count() -> None:
     made = quantiser()
-    z = made.draw(400, torch_generator(0))
+    prior = UniformCodes(made)
+    z = made.embed_codes(prior.sample(400, torch_generator(0)))
     assert z.shape == (400, CHANNELS, 4, 4)
     codes = torch.cdist(_rows(z), made.codebook).argmin(1)
     uses = codes.bincount(minlength=CODES).double()
     assert ((uses / len(codes) - 1 / CODES).abs() < 0.02).all()
     own = [torch_generator(0, number) for number in range(3)]
-    alone = made.draw(1, [torch_generator(0, 2)])
-    assert torch.equal(made.draw(3, own)[2:], alone)
-    with pytest.raises(ShapeError, match="2 latents need as many generators, got 1"):
-        made.draw(2, [torch_generator(0)])
+    alone = prior.sample(1, [torch_generator(0, 2)])
+    assert torch.equal(prior.sample(3, own)[2:], alone)
+    with pytest.raises(ShapeError, match="2 latents, got 1"):
+        prior.sample(2, [torch_generator(0)])
 
 
 def test_wrong_arguments_are_refused() -> None:

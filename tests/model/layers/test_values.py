@@ -76,13 +76,13 @@ def test_attention_is_that_of_torch_without_a_mask(heads: int) -> None:
     layer = network((8, 3, 4), {"attention": {"heads": heads, "norm": {"group-norm": {"groups": 2}}}})[0]
     theirs = torch.nn.MultiheadAttention(8, heads, batch_first=True)
     state = {
-        "in_proj_weight": layer.ask[1].weight.flatten(1),
-        "in_proj_bias": layer.ask[1].bias,
-        "out_proj.weight": layer.branch[0].weight.flatten(1),
-        "out_proj.bias": layer.branch[0].bias,
+        "in_proj_weight": layer.qkv[1].weight.flatten(1),
+        "in_proj_bias": layer.qkv[1].bias,
+        "out_proj.weight": layer.out_proj[0].weight.flatten(1),
+        "out_proj.bias": layer.out_proj[0].bias,
     }
     theirs.load_state_dict(state)
-    words = layer.ask[0](x).flatten(2).transpose(1, 2)
+    words = layer.qkv[0](x).flatten(2).transpose(1, 2)
     wanted = x + theirs(words, words, words)[0].transpose(1, 2).reshape(x.shape)
     torch.testing.assert_close(layer(x), wanted, atol=1e-5, rtol=1e-5)
 

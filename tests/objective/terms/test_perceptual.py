@@ -12,6 +12,7 @@ from torch import nn
 
 import convae
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
+from convae.core.types import Batch
 from convae.model.artifact import load
 from convae.objective.objective import build_objective
 from convae.objective.schedules.base import Moment
@@ -101,7 +102,7 @@ def test_a_recipe_names_a_saved_model(tmp_path: Path, passed: Any, drawn: Any) -
     made = build_objective({"perceptual": {"model": path, "weight": 3}}, lambda path: load(path).encoder)
     x, y = drawn(2, 1, 16, 16, word="x").float(), drawn(2, 1, 16, 16, word="y").float().requires_grad_()
     given = passed(x, y)
-    losses = made(given, given.output, given.moment)
+    losses = made(Batch.of(given.images, given.labels), given.output, given.moment)
     losses.total.backward()
     assert y.grad is not None
     assert y.grad.any()
