@@ -139,18 +139,18 @@ def test_the_parts_of_several_processes_are_the_batch(numbered, processes, size)
         assert torch.equal(torch.cat([part.indices for part in parts]), batch.indices)
         assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
         assert [part.start for part in parts] == [size * rank // processes for rank in range(processes)]
-        assert {part.whole for part in parts} == {size}
+        assert {part.global_size for part in parts} == {size}
         assert batch.labels is not None
         for part in parts:
-            assert part.labelled == pytest.approx(float((batch.labels >= 0).double().mean()))
+            assert part.labelled_fraction == pytest.approx(float((batch.labels >= 0).double().mean()))
 
 
 def test_parts_know_their_place(numbered):
     (batch,) = Batches(numbered(10), 10, seed=0, part=(1, 2)).iterate(0)
-    parts = list(batch.parts(3))
-    assert [(part.start, len(part), part.whole) for part in parts] == [(5, 1, 10), (6, 2, 10), (8, 2, 10)]
-    assert list(batch.parts(1)) == [batch]
-    assert len(list(batch.parts(9))) == 5
+    parts = list(batch.split(3))
+    assert [(part.start, len(part), part.global_size) for part in parts] == [(5, 1, 10), (6, 2, 10), (8, 2, 10)]
+    assert list(batch.split(1)) == [batch]
+    assert len(list(batch.split(9))) == 5
 
 
 def test_processes_take_whole_batches_by_turns_without_training(numbered):

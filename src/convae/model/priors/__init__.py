@@ -2,4 +2,4 @@
 
 from convae.core.registry import Registry
 
-PRIORS = Registry("convae.model.priors", "prior", "Prior")
+PRIORS = Registry(__name__, "prior", "Prior")
