@@ -51,7 +51,7 @@ def test_the_formula_of_flexvae_is_a_line_for_each_symbol(passed: Any, drawn: An
     """Loss = α·reconstruction + kld_weight·KLD + β·(1 − SSIM) + sparse."""
     x, y = drawn(3, 1, 12, 12, word="x"), drawn(3, 1, 12, 12, word="y")
     given = passed(x, y, mean=drawn(3, 2, word="m"))
-    made = objective(
+    made = build_objective(
         {"squared-error": {"weight": 10}, "kl": {"weight": 0.25}, "ssim": {"weight": 50}, "sparse": {"weight": 1}}
     )
     losses = made(Batch.of(given.images, given.labels), given.output, given.moment)
