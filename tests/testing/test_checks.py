@@ -20,7 +20,7 @@ from convae.latents import EvalBatch
 from convae.model.layers.base import Layer
 from convae.model.likelihoods.bernoulli import Bernoulli, BernoulliLikelihood
 from convae.objective.schedules.base import Moment, Schedule
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 from convae.testing import (
     check_importer,
     check_layer,
@@ -92,29 +92,29 @@ class Absolute(Term):
 
     unit: ClassVar = "image units"
 
-    def forward(self, given: Pass) -> Tensor:
-        return given.reconstruction.abs().flatten(1).sum(1)
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return inputs.reconstruction.abs().flatten(1).sum(1)
 
 
 class Total(Absolute):
     """A term with one value for the whole batch."""
 
-    def forward(self, given: Pass) -> Any:
-        return super().forward(given).sum()
+    def forward(self, inputs: LossInputs) -> Any:
+        return super().forward(inputs).sum()
 
 
 class Unmoved(Absolute):
     """A term that the model cannot change."""
 
-    def forward(self, given: Pass) -> Tensor:
-        return given.images.flatten(1).sum(1)
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return inputs.images.flatten(1).sum(1)
 
 
 class Ordered(Absolute):
     """A term that looks at an image's place."""
 
-    def forward(self, given: Pass) -> Tensor:
-        found = super().forward(given)
+    def forward(self, inputs: LossInputs) -> Tensor:
+        found = super().forward(inputs)
         return found * torch.arange(len(found))
 
 
