@@ -2,7 +2,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from convae.objective.terms.base import Pass, Term
+from convae.objective.terms.base import LossInputs, Term
 
 
 class TotalVariation(Term):
@@ -10,6 +10,6 @@ class TotalVariation(Term):
 
     unit: ClassVar = "image units"
 
-    def forward(self, given: Pass) -> Tensor:
-        image = given.reconstruction
+    def forward(self, inputs: LossInputs) -> Tensor:
+        image = inputs.reconstruction
         return sum(image.diff(dim=axis).abs().flatten(1).sum(1) for axis in range(2, image.ndim))
