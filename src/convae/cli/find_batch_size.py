@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -93,6 +94,7 @@ def _recipe(
     """The recipe whose steps are measured, and the largest batch its data allows."""
     from convae.core.documents import read_mapping
     from convae.core.paths import local_path
+    from convae.core.trust import untrusted_names
     from convae.model.artifact import load
     from convae.model.presets import PRESETS
     from convae.training.memory.batch_size import MOST
@@ -101,7 +103,8 @@ def _recipe(
 
     path = local_path(model)
     options = [*overrides, f"training.device={device}"]
-    if (path / "recipe.yaml").is_file():
+    is_run = (path / "recipe.yaml").is_file()
+    if is_run:
         path = path / "recipe.yaml"  # a run: its images and options
     if path.is_dir():
         written: dict[str, Any] = {"model": load(path).spec.model_dump(mode="json")}
@@ -109,7 +112,8 @@ def _recipe(
         read = read_mapping(path)
         if "data" in read:
             place = [f"data.dir={json.dumps(str(data_dir))}"] if data_dir is not None else []
-            made = build_experiment(read_recipe(path, options + place), progress)  # type: ignore[arg-type]  # a work bar
+            with untrusted_names() if is_run else contextlib.nullcontext():
+                made = build_experiment(read_recipe(path, options + place), progress)  # type: ignore[arg-type]  # a work bar
             return made.recipe, len(made.batches.split)
         written = {"model": read}
     elif path.suffix == ".py" or model in PRESETS:

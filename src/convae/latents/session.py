@@ -22,6 +22,7 @@ from convae.core.names import class_names
 from convae.core.notes import note
 from convae.core.paths import local_path, safe_name
 from convae.core.progress import Progress
+from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.types import Images, Latents
 from convae.data import DataConfig, DataSet, Split, in_order, match_classes, open_data_set
 from convae.data.permission import require_permission
@@ -78,12 +79,13 @@ class Session:
         progress: Progress | None = None,
     ) -> None:
         self.run: Path | None = None
+        self._trust = tuple(trust)
         if isinstance(model, VAE):
             self.model = model
         else:
             keep_freed_memory()
             path = local_path(model)
-            self.model, self.run = load(path, choose_device(device), trust=trust), _run_of(path)
+            self.model, self.run = load(path, choose_device(device), trust=self._trust), _run_of(path)
             if self.run is not None and path.resolve() in (self.run, self.run / "model"):
                 self.model.name = safe_name(self.run.name)
         self.progress = progress
@@ -125,7 +127,14 @@ class Session:
         Raises:
             ConfigError: as for `images`, or `missing_label` is needed by no image.
             DataError: the data is missing, damaged or empty.
+            TrustError: the training data is code of a package that is not trusted.
         """
+        # The name of other data is the user's own, that of the training data stands in the artifact.
+        with trusted_packages(self._trust), untrusted_names() if data is None else contextlib.nullcontext():
+            return self._open_images(data, split)
+
+    def _open_images(self, data: Named | Path | None, split: SplitName | None) -> Split:
+        """What `open_images` gives."""
         trained = dict(self.model.provenance.data)
         if data is None and "source" not in trained:
             raise ConfigError("the model does not record its training data: give data (--data)")
