@@ -69,10 +69,7 @@ def test_nothing_is_overwritten_without_force(
         (["MODEL", "--data", "minst"], "did you mean 'mnist'"),
         (["MODEL", "--device", "tpu"], "device 'tpu' is not available here"),
         (["MODEL", "--metrics", "fd"], "--encoder"),
-        (
-            ["MODEL", "--batch-size", "0"],
-            "invalid value for '--batch-size': Input should be greater than or equal to 1",
-        ),
+        (["MODEL", "--batch-size", "0"], "'--batch-size'"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(
