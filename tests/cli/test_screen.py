@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from training.runs import RECIPE
 
 import convae
 from convae.cli import _screen  # noqa: F401  # before its consoles are replaced
+from convae.core import console
 from convae.core.console import WorkBar
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -104,3 +106,11 @@ def test_a_call_from_python_shows_a_bar_to_a_person_and_nothing_to_others(
     assert str(done.path) in page
     assert "reconstruction" in page
     assert page.count("data:image/png;base64,") == 2
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_notebook_has_a_bar_where_ipywidgets_draws_it(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console.notes, "is_jupyter", True)
+    spec = importlib.util.find_spec("rich") if installed else None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    assert console.has_viewer() is installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import sys
 import time
 from collections.abc import Iterator
@@ -58,8 +59,8 @@ def show_notes() -> None:
 
 
 def has_viewer() -> bool:
-    """Whether a person is watching: at a terminal or in a notebook."""
-    return notes.is_terminal or notes.is_jupyter
+    """Whether a bar can be shown: at a terminal, or in a notebook with ipywidgets."""
+    return notes.is_terminal or (notes.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
 
 
 def duration(seconds: float) -> str:
