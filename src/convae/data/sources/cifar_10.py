@@ -13,12 +13,12 @@ class Cifar10(CifarSource):
 
     train: ClassVar = {f"data_batch_{number}": 10_000 for number in range(1, 6)}
     test: ClassVar = {"test_batch": 10_000}
-    labels: ClassVar = {"class": "labels"}
+    labels: ClassVar = ("class",)
     label: ClassVar = "class"
     classes: ClassVar = {
         "class": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     }
-    folders: ClassVar = ("cifar-10-batches-bin", "cifar-10-batches-py")
+    folder: ClassVar = "cifar-10-batches-bin"
     remotes: ClassVar = (
         Remote(
             "cifar-10-binary.tar.gz",

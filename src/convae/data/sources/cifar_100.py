@@ -32,13 +32,13 @@ class Cifar100(CifarSource):
 
     train: ClassVar = {"train": 50_000}
     test: ClassVar = {"test": 10_000}
-    labels: ClassVar = {"coarse": "coarse_labels", "fine": "fine_labels"}
+    labels: ClassVar = ("coarse", "fine")
     label: ClassVar = "fine"
     classes: ClassVar = {
         "coarse": tuple(name.replace("_", " ") for name in _COARSE.split()),
         "fine": tuple(name.replace("_", " ") for name in _FINE.split()),
     }
-    folders: ClassVar = ("cifar-100-binary", "cifar-100-python")
+    folder: ClassVar = "cifar-100-binary"
     remotes: ClassVar = (
         Remote(
             "cifar-100-binary.tar.gz",
