@@ -467,7 +467,7 @@ def test_anomalies_ood_and_evaluate_have_one_negative_elbo(artifact: Path, photo
         (["clusters", "MODEL", "--count", "500"], "202 latents make 1 to 202 clusters, got 500"),
         (["scatter", "MODEL", "--method", "raw"], "latents of 3 values have no plane of their own"),
         (["sample", "MODEL", "--truncation", "0"], "the truncation is at least 0.1"),
-        (["neighbours", "MODEL", "0", "--data", "missing/folder"], "there is no such folder of images"),
+        (["neighbours", "MODEL", "0", "--data", "missing/folder"], "missing/folder: there is no such file or folder"),
         (["encode", "MODEL", "--format", "pickle"], "unknown format of latents 'pickle'"),
         (["encode", "MODEL", "--shard", "3/2"], "--shard: needs shard i of n, from 1/4 to 4/4, not '3/2'"),
         (["encode", "MODEL", "--shard", "half"], "not 'half'"),

@@ -190,3 +190,14 @@ def test_the_same_folder_relative_and_under_home(pictures, monkeypatch):
 def test_the_limit_is_one_that_pillow_can_keep(pictures):
     with pytest.raises(ConfigError, match=r"folder\): megapixels"):
         everything({"folder": {"path": str(pictures), "megapixels": 500}})
+
+
+def test_a_path_that_does_not_exist_is_named_with_a_similar_one_and_no_data_sets(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError) as caught:
+        open_split(DataConfig(source=str(tmp_path / "photoz")), "all")
+    assert str(tmp_path / "photoz") in str(caught.value)
+    assert f"did you mean '{tmp_path / 'photos'}'" in str(caught.value)
+    assert "mnist" not in str(caught.value)
+    with pytest.raises(DataError, match="unknown data set 'mnits': did you mean 'mnist'"):
+        open_split(DataConfig(source="mnits"), "all")

@@ -8,7 +8,7 @@ from typing import Any
 
 from convae.core.arguments import Named, arguments, named
 from convae.core.errors import ConfigError, DataError
-from convae.core.names import unknown
+from convae.core.names import nearest, unknown
 from convae.core.paths import absolute_path, local_path, with_absolute_paths
 from convae.core.registry import Registry
 from convae.data.data_dirs import DataDirs
@@ -79,4 +79,9 @@ def _by_path(text: str) -> tuple[str, dict[str, Any]]:
             f"{path}: is a file, but data.source needs a data set's name, a folder of images, or a file"
             f" ({', '.join(_SUFFIXES)})"
         )
-    raise DataError(f"{path}: there is no such folder of images; {unknown('data set', path.name, SOURCES.names())}")
+    if path.name == text:  # no path, so a data set's name is meant
+        raise DataError(f"{unknown('data set', text, SOURCES.names())}; there is no file or folder of that name either")
+    siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = nearest(path.name, siblings)
+    guess = "" if near is None else f"; did you mean '{path.parent / near}'?"
+    raise DataError(f"{path}: there is no such file or folder{guess}")
