@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from convae.cli._hints import similar_option
 from convae.cli._options import Trust
@@ -33,13 +34,29 @@ _INTERRUPTED = 130
 _UsageProblem: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
+class _Group(TyperGroup):
+    """A group whose flags, such as `--help`, are False rather than None where they are not given.
+
+    Typer imports pydantic, a tenth of a second, to convert None to a bool, even for the help of a command.
+    """
+
+    def get_params(self, ctx: Any) -> Any:
+        """The parameters, with defaults that need no conversion."""
+        params = super().get_params(ctx)
+        for param in params:
+            if param.default is None and getattr(param, "is_flag", False):
+                param.default = False
+        return params
+
+
 def _app() -> typer.Typer:
     """The application with every command of this folder."""
     app = typer.Typer(
         name="convae",
+        cls=_Group,
         help="Describe, train, measure and use convolutional variational autoencoders.",
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
         epilog="Start with `convae train --data digits`, or `convae data FOLDER` on your own images.",

@@ -70,7 +70,8 @@ def translate(
     moved = add_direction(given.z, vector, factors)
     labels = None if given.labels is None else given.labels.repeat_interleave(len(factors))
     decoded = session.decode(moved.flatten(0, 1), labels, nearest_codes=True)
-    what += ", quantized to the nearest codes" if session.model.bottleneck.is_quantized else ""
+    if session.model.bottleneck.codebook_size is not None:
+        what += ", quantized to the nearest codes"
     heads = [f"{factor:+g}" if factor else "0" for factor in factors]
     title = f"{session.model.name}: {what}, in multiples of the direction"
     save(grid(decoded, row_labels=[short_name(word) for word in images], column_labels=heads, title=title), sheet)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from convae.core.errors import ConfigError, ConvaeError, DataError, ShapeError
 from convae.core.names import shape_text
@@ -105,16 +105,17 @@ def _checked(part: _Found, model: VAE, path: Path) -> Decodable:
 
 def _vectors_of(codes: Tensor, names: list[str], model: VAE, path: Path) -> Tensor:
     """(image, *grid) numbers of codes to latents, on the CPU."""
-    codebook = getattr(model.bottleneck, "codebook", None)
-    if codebook is None:
+    size = model.bottleneck.codebook_size
+    if size is None:
         raise ConfigError(f"{path}: holds codes, and model '{model.name}' has no codebook")
-    wrong = ((codes < 0) | (codes >= len(codebook))).flatten(1).any(1).nonzero()[:, 0]
+    wrong = ((codes < 0) | (codes >= size)).flatten(1).any(1).nonzero()[:, 0]
     if len(wrong):
         raise DataError(
             f"{path}: the codes of {len(wrong)} of {len(codes)} images are none of model '{model.name}', which has the "
-            f"codes 0 to {len(codebook) - 1}; the first is '{names[int(wrong[0])]}'"
+            f"codes 0 to {size - 1}; the first is '{names[int(wrong[0])]}'"
         )
-    return F.embedding(codes, codebook.detach().cpu()).movedim(-1, 1)
+    with torch.no_grad():
+        return model.bottleneck.latent_of(codes.to(next(model.parameters()).device)).cpu()
 
 
 def _shaped(values: Tensor, shape: tuple[int, ...], what: str, path: Path) -> Tensor:
