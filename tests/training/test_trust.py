@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,13 @@ def test_the_recipe_of_a_run(hostile: str, place: str, tmp_path: Path) -> None:
     run = train(recipe, out=tmp_path / "run", quiet=True).path
     written = (run / "recipe.yaml").read_text()
     changed = {
-        "data": written.replace("digits", f"{hostile}:Source"),
+        "data": written.replace("source: digits", f"source: {hostile}:Source"),
         "model": written.replace("preset: image-vae", f"preset: '{hostile}:preset'"),
         "objective": written.replace("  kl:", f"  {hostile}:Term:"),
     }[place]
     assert changed != written
     (run / "recipe.yaml").write_text(changed)
+    shutil.rmtree(run / "checkpoints")  # which hold the recipe, too
     with pytest.raises(TrustError, match=f"--trust {hostile}"):
         resume(run, quiet=True)
     assert not was_imported(hostile, tmp_path)
