@@ -24,7 +24,7 @@ TESTS = Path(__file__).parents[1]
 WHICH = {"split", "step", "epoch", "note"}
 
 
-def sharing_batch(count: int, folder: Path) -> None:
+def run_ranks(count: int, folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
     command = [sys.executable, "-W", "error", str(TESTS / "training" / "ranks.py")]
     started = [
@@ -45,7 +45,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
         if not (folder / "made").exists():
             folder.mkdir()
             train(recipe(), out=folder / "alone", callback=StopAt(STOPPED_AT))
-            together(2, folder)
+            run_ranks(2, folder)
             (folder / "made").touch()
     return folder
 
