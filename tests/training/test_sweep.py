@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,24 @@ def test_a_run_for_each_value_and_what_came_of_them(tmp_path: Path) -> None:
     assert "| kl.weight=5 |" in markdown
     with Image.open(done.path / "comparison.png") as picture:
         assert picture.width > picture.height / 2 > 50
+
+
+def test_values_that_no_folder_name_can_hold_have_folders_of_their_own(tmp_path: Path) -> None:
+    one, other = "{linear: {steps: 1}}", "{linear: {steps: 2}}"
+    done = sweep(
+        SHORT,
+        [f"objective.kl.weight={one},{other}", "training.epochs=null", "training.steps=1"],
+        out=tmp_path / "sweep",
+    )
+    first, second = (run.path.name for run in done.runs.values())
+    assert re.fullmatch(r"[-+.=,A-Za-z0-9_]+-[0-9a-f]{8}", first)
+    assert first != second
+    again = sweep(
+        SHORT,
+        [f"objective.kl.weight={one},{other}", "training.epochs=null", "training.steps=1"],
+        out=tmp_path / "sweep",
+    )
+    assert [run.path.name for run in again.runs.values()] == [first, second]
 
 
 def test_the_same_call_goes_on_and_repeats_nothing(tmp_path: Path) -> None:

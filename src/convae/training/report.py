@@ -11,6 +11,8 @@ from rich.progress import TaskID, TextColumn
 from convae.core import console
 from convae.core.console import WorkBar, duration, has_viewer, progress_bar
 from convae.core.names import shape_text
+from convae.data import in_order, open_split
+from convae.data.batches import evenly_spaced
 from convae.model.layers.base.network import count_parameters
 from convae.training.loop.trainer import Callback
 
@@ -29,6 +31,8 @@ _BESIDE_METRICS = 60
 """Characters that the bar of a training takes beside its metrics."""
 _FIRST_LINE = 5.0
 """Seconds of training before the first line on progress in a log."""
+_PSNR_IMAGES = 64
+"""Validation images whose PSNR is printed at the end of a training, spread over the split."""
 _LONG_WAIT = 0.05
 """Fraction of the time spent waiting for data above which it is worth a sentence."""
 
@@ -162,6 +166,8 @@ class TrainingReport(Callback):
 def report_end(run: Run) -> None:
     """Says how good the best model is, where it and the pictures are, and what to try next."""
     lines = [f"best      {_best(run)}"]
+    if run.best_step is not None and run.best:
+        lines.append(f"psnr      {_validation_psnr(run)}")
     if any(run.pictures.glob("*.png")):
         lines.append(f"pictures  {run.pictures}")
     if (run.path / "model").is_dir():
@@ -178,6 +184,20 @@ def _best(run: Run) -> str:
     epoch = f"epoch {math.ceil(rows[-1]['epoch']):,}, " if rows else ""
     metrics = f": {metrics_text(run.best)} per validation image" if "total" in run.best else ""
     return f"{epoch}step {run.best_step:,}{metrics}"
+
+
+def _validation_psnr(run: Run) -> str:
+    """The mean PSNR of the best model's reconstructions of a few validation images; the peak is 1."""
+    import torch
+
+    model, split = run.model, open_split(run.recipe.data, "validation")
+    device = next(model.parameters()).device
+    chosen = evenly_spaced(len(split), _PSNR_IMAGES)
+    (batch,) = in_order(split, len(chosen), device, chosen)
+    with torch.no_grad():
+        decoded = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean
+    errors = (batch.images - decoded).square().flatten(1).mean(1).clamp_min(1e-10)
+    return f"{float((-10 * errors.log10()).mean()):.2f} dB, of the reconstructions of {len(chosen)} validation images"
 
 
 def metrics_text(row: dict[str, Any]) -> str:

@@ -33,7 +33,6 @@ class Bottleneck(ContextModule):
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
-    is_quantized: ClassVar[bool] = False
     default_prior: ClassVar[Named] = "standard-normal"
     latent_shape: Shape
     required_terms: tuple[str, ...] = ()

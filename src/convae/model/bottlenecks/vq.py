@@ -53,7 +53,6 @@ class VQ(Bottleneck):
     """
 
     example: ClassVar = {"codes": 4, "latent": 3}
-    is_quantized: ClassVar = True
     default_prior: ClassVar[Named] = "uniform-codes"
     codebook: Tensor
     cluster_size: Tensor
