@@ -14,7 +14,7 @@ import torch
 import convae
 from convae.core.errors import ArtifactError, ConfigError, TrustError
 from convae.describe import resolve
-from convae.model.artifact import CONFIG, read_checked_json, read_description, with_checksum
+from convae.model.artifact import CONFIG, FORMAT, read_checked_json, read_description, with_checksum
 
 MODULE = '''
 from pathlib import Path
@@ -72,7 +72,7 @@ def around(layer: Any) -> dict[str, Any]:
 
 def with_layer(model: Path, name: str) -> Path:
     """The artifact with another name in the place of its first layer's, with a valid checksum."""
-    content = read_checked_json(model / CONFIG, 1)
+    content = read_checked_json(model / CONFIG, FORMAT)
     content["model"]["encoder"][0] = {name: {}}
     (model / CONFIG).write_text(json.dumps(with_checksum(content)))
     return model
@@ -127,7 +127,7 @@ def test_no_dotted_path_in_an_artifact_is_taken_without_trust(name: str, tmp_pat
 def test_every_place_of_a_description_is_guarded(module: Any, tmp_path: Path, place: str) -> None:
     other = module(place)
     artifact = convae.save(convae.build(around("relu")), tmp_path / "model")
-    content = read_checked_json(artifact / CONFIG, 1)
+    content = read_checked_json(artifact / CONFIG, FORMAT)
     hostile: Any = {f"{other}:Half": {}}
     if place == "nested":
         content["model"]["encoder"][0] = {"residual": {"layers": [hostile]}}
