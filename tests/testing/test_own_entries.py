@@ -11,6 +11,7 @@ from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.layers import LAYERS
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.presets import PRESETS
+from convae.model.priors import PRIORS
 from convae.objective.schedules import SCHEDULES
 from convae.objective.terms import TERMS
 from convae.testing import (
@@ -19,6 +20,7 @@ from convae.testing import (
     check_likelihood,
     check_metric,
     check_preset,
+    check_prior,
     check_schedule,
     check_term,
 )
@@ -40,6 +42,11 @@ def test_bottlenecks(name: str) -> None:
 @pytest.mark.parametrize("name", LIKELIHOODS.own_names())
 def test_likelihoods(name: str) -> None:
     check_likelihood(name)
+
+
+@pytest.mark.parametrize("name", PRIORS.own_names())
+def test_priors(name: str) -> None:
+    check_prior(name)
 
 
 @pytest.mark.parametrize("name", PRESETS.own_names())

@@ -11,7 +11,7 @@ checks need no test framework. Over all of convae's own entries, the same functi
 
 from convae.testing.evaluation import check_metric
 from convae.testing.interop import check_importer
-from convae.testing.models import check_bottleneck, check_layer, check_likelihood, check_preset
+from convae.testing.models import check_bottleneck, check_layer, check_likelihood, check_preset, check_prior
 from convae.testing.objective import check_schedule, check_term
 from convae.testing.sources import check_source
 
@@ -22,6 +22,7 @@ __all__ = [
     "check_likelihood",
     "check_metric",
     "check_preset",
+    "check_prior",
     "check_schedule",
     "check_source",
     "check_term",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import convae
-from convae.core.errors import ShapeError
+from convae.core.errors import ConfigError, ShapeError
 from convae.core.random import torch_generator
 from convae.core.types import Shape
 from convae.describe import resolve
@@ -28,6 +28,8 @@ from convae.model.layers.base.network import Network
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.presets import PRESETS
+from convae.model.priors import PRIORS
+from convae.model.priors.base import Prior
 from convae.model.summary import summarize
 from convae.model.vae import VAE
 from convae.testing.entries import name_of, no_errors, require
@@ -101,6 +103,50 @@ def check_likelihood(likelihood: str | type[LikelihoodHead]) -> None:
         inside = bool((values >= 0).all() and (values <= 1).all())
         require(inside, f"likelihood {name}: {what} leaves [0, 1]")
     require(density.shape == (3,), f"likelihood {name}: log_prob has the shape {tuple(density.shape)}, needs (batch,)")
+
+
+def check_prior(prior: str | type[Prior]) -> None:
+    """Checks that a prior keeps its contract, in its `example`, over a Gaussian latent or a codebook.
+
+    It draws latents, or codes, of the right shape, the same ones from equal generators; log_prob is finite;
+    a model with it is stored, saved and loaded.
+
+    Args:
+        prior: the class, or the name of a registered one.
+
+    Raises:
+        AssertionError: it does not; the message says what is wrong.
+    """
+    name = name_of(PRIORS, prior)
+    where = f"prior {name}"
+    model = _with_prior({name: dict(PRIORS.get(name).example)}, where)
+    with no_errors(where), torch.no_grad():
+        drawn = [model.prior.sample(3, torch_generator(0, "draw")) for _ in range(2)]
+        images = [model.sample(3, torch_generator(0, "draw")) for _ in range(2)]
+        density = model.prior.log_prob(model(_images(model)).latent)
+        _check_stored_form(model, where)
+        _check_saved(model, where)
+    shape = model.latent_shape[1:] if model.prior.draws_codes else model.latent_shape
+    require(drawn[0].shape == (3, *shape), f"{where}: sample has the shape {tuple(drawn[0].shape)}")
+    equal = torch.equal(*drawn) and torch.equal(*images)
+    require(equal, f"{where}: equal generators draw different samples")
+    require(density.shape == (3,), f"{where}: log_prob has the shape {tuple(density.shape)}, needs (batch,)")
+    require(density.isfinite().all(), f"{where}: log_prob gives values that are not finite")
+
+
+def _with_prior(entry: dict[str, Any], where: str) -> VAE:
+    """A model with a prior, over a Gaussian latent or else over codes."""
+    faults = []
+    for bottleneck in ({"gaussian": {"latent": 3}}, {"vq": {"codes": 5, "latent": 3}}):
+        latent: Shape = (3,) if "gaussian" in bottleneck else (3, 4, 4)
+        encoder: list[Any] = [{"conv": {"channels": 4, "stride": 2}}]
+        encoder += ["flatten"] if "gaussian" in bottleneck else []
+        spec = _described((1, 8, 8), encoder, bottleneck, _decoder(latent, (1, 8, 8), 1), "bernoulli")
+        try:
+            return convae.build({**spec, "prior": entry}).eval()
+        except ConfigError as error:
+            faults.append(str(error))
+    raise AssertionError(f"{where}: goes with no bottleneck that was tried: {'; '.join(faults)}")
 
 
 def check_preset(preset: str | Callable[..., Any]) -> None:
