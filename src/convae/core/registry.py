@@ -151,6 +151,11 @@ class Registry:
             found = getattr(importlib.import_module(module), attribute)
         except AttributeError as error:
             raise ConfigError(f"{what}: the module {module} has no {attribute!r}") from error
+        except ModuleNotFoundError as error:
+            advice = ""
+            if error.name == package:
+                advice = ": install it, or run python -m convae in the folder that holds it"
+            raise ConfigError(f"{what}: cannot be imported (ModuleNotFoundError: {one_line(error)}){advice}") from error
         except Exception as error:  # whatever foreign code raises when it is imported
             raise ConfigError(f"{what}: cannot be imported ({type(error).__name__}: {one_line(error)})") from error
         if self._base is None:
