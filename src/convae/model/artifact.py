@@ -75,7 +75,8 @@ class Stored(Config):
     Attributes:
         format: version of the layout.
         convae: version of convae that wrote it.
-        model: the description of the network.
+        model: the description of the network; None of a model that was made of modules.
+        modules: class names of the parts of a model that was made of modules; None of a described model.
         provenance: where the model came from.
         sha256: of each tensor.
         dtype: of the weights.
@@ -83,7 +84,8 @@ class Stored(Config):
 
     format: int
     convae: str
-    model: Spec
+    model: Spec | None = None
+    modules: dict[str, str] | None = None
     provenance: Provenance
     sha256: dict[str, str]
     dtype: Precision = "float32"
@@ -112,7 +114,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
     config: dict[str, Any] = {
         "format": FORMAT,
         "convae": VERSION,
-        "model": model.spec.model_dump(mode="json"),
+        **_described(model),
         "provenance": model.provenance.as_dict(),
         "sha256": {name: digest(tensor) for name, tensor in tensors.items()},
         **({} if precision == "float32" else {"dtype": precision}),
@@ -122,6 +124,15 @@ def save(model: nn.Module, path: str | Path) -> Path:
         write_json(place / CONFIG, with_checksum(config))
         write_text(place / CARD, model_card(model))
     return folder
+
+
+def _described(model: VAE) -> dict[str, Any]:
+    """What an artifact says of the network: its description, or the class names of the modules it was made of."""
+    if model.is_described:
+        return {"model": model.spec.model_dump(mode="json")}
+    return {
+        "modules": {name: f"{type(part).__module__}.{type(part).__qualname__}" for name, part in model.named_children()}
+    }
 
 
 def _precision(tensors: Mapping[str, Tensor]) -> Precision:
@@ -157,14 +168,22 @@ def require_finite(tensors: Mapping[str, Tensor], whose: str) -> None:
             )
 
 
-def load(path: str | Path, device: torch.device | str = "cpu", *, trust: Iterable[str] = ()) -> VAE:
+def load(
+    path: str | Path,
+    device: torch.device | str | None = None,
+    *,
+    model: VAE | None = None,
+    trust: Iterable[str] = (),
+) -> VAE:
     """A model from an artifact folder, or from a run folder, whose best model it takes; in evaluation mode.
 
     An artifact that a training run replaces meanwhile is read again, so that all of it is of one moment.
 
     Args:
         path: of the folder.
-        device: of the model.
+        device: of the model; without it the CPU, or where the given model is.
+        model: takes the weights and is returned; needed for the artifact of a model that was made of modules, whose
+            code no artifact names.
         trust: packages outside convae whose layers and other pieces the artifact may use: importing them runs their
             code.
 
@@ -177,7 +196,7 @@ def load(path: str | Path, device: torch.device | str = "cpu", *, trust: Iterabl
         for _ in range(_TRIES):
             before = _identity(path)
             try:
-                return _load(find(path), device)
+                return _load(find(path), device, model)
             except ArtifactError:
                 if _identity(path) == before:
                     raise
@@ -193,12 +212,12 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _load(folder: Path, device: torch.device | str) -> VAE:
+def _load(folder: Path, device: torch.device | str | None, given: VAE | None) -> VAE:
     """The model of an artifact folder."""
     stored, weights = read_config(folder), folder / WEIGHTS
     # Opened at once: a model that replaces this one does not change what was opened.
     with _opened(weights, stored.sha256) as file:
-        model = _without_weights(stored, folder / CONFIG)
+        model = _without_weights(stored, folder / CONFIG) if given is None else given
         model.to(_PRECISIONS[stored.dtype])
         expected = model.state_dict()
         if missing := expected.keys() - stored.sha256.keys():
@@ -207,11 +226,13 @@ def _load(folder: Path, device: torch.device | str) -> VAE:
             raise ArtifactError(f"{weights}: holds tensors that the model does not have")
         tensors = _checked(file, weights, stored.sha256, expected)
     require_finite(tensors, str(weights))
-    model.load_state_dict(tensors, assign=True)
+    model.load_state_dict(tensors, assign=given is None)
     model.provenance = stored.provenance
+    if given is not None:
+        return model.eval() if device is None else model.to(device).eval()
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    return model.to(device).eval()
+    return model.to(device or "cpu").eval()
 
 
 def _without_weights(stored: Stored, config: Path) -> VAE:
@@ -221,6 +242,12 @@ def _without_weights(stored: Stored, config: Path) -> VAE:
         ArtifactError: it describes none.
         TrustError: it needs code of a package that is not trusted.
     """
+    if stored.model is None:
+        parts = ", ".join(f"{part} {name}" for part, name in (stored.modules or {}).items())
+        raise ArtifactError(
+            f"{config}: holds the weights of a model that was made of modules ({one_line(parts)}): give "
+            "convae.load(path, model=...) the model that they belong to"
+        )
     try:
         with untrusted_names():
             return construct(stored.model)
@@ -239,6 +266,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
     """
     stored = read_config(path)
     _without_weights(stored, find(Path(path)) / CONFIG)  # in a recipe its names are as good as the user's own
+    assert stored.model is not None  # or there were no such model
     return stored.model.model_dump(mode="json")
 
 
@@ -285,7 +313,7 @@ def fingerprint(model: VAE) -> str:
 
     The name and where a model came from play no part.
     """
-    described = model.spec.model_dump(mode="json", exclude={"name"})
+    described = model.spec.model_dump(mode="json", exclude={"name"}) if model.is_described else _described(model)
     weights = {name: digest(tensor) for name, tensor in model.state_dict().items()}
     return hashlib.sha256(json.dumps([described, weights], sort_keys=True).encode()).hexdigest()
 

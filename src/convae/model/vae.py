@@ -168,6 +168,11 @@ class VAE(nn.Module):
         return self.latent_layout.shape
 
     @property
+    def is_described(self) -> bool:
+        """Whether the model has a description; one that was made of modules has none."""
+        return self._description is not None
+
+    @property
     def networks(self) -> dict[str, Network]:
         """The parts of the model that are lists of layers, by name; a part that is another module is left out."""
         parts = {"encoder": self.encoder, "decoder": self.decoder, "classifier": self.classifier}
