@@ -178,7 +178,7 @@ class Damage:
 
     def _restore(self) -> tuple[Any, dict[str, torch.Tensor]]:
         checkpoint = read_checkpoint(self.checkpoint)
-        return checkpoint.state, checkpoint.tensors
+        return checkpoint.progress, checkpoint.tensors
 
     def trial(self) -> None:
         """One damage to one file. Counts what came of it, by kind.

@@ -120,7 +120,7 @@ def test_all_faults_are_told_before_any_data_are_read(monkeypatch: pytest.Monkey
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("the data were opened")
 
-    monkeypatch.setattr("convae.training.vae.experiment._with_data", never)
+    monkeypatch.setattr("convae.training.vae.build._read_data", never)
     model = {"preset": "torch-vae", "bottleneck": "fsq"}
     written = {"data": "mnist", "model": model, "objective": {"adversarial": {}, "kl": {"weight": "lienar"}}}
     for call in (
@@ -142,7 +142,7 @@ def test_all_faults_are_told_before_any_data_are_read(monkeypatch: pytest.Monkey
 
 
 def test_a_bottleneck_without_its_terms_is_told_before_any_data_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convae.training.vae.experiment._with_data", None)
+    monkeypatch.setattr("convae.training.vae.build._read_data", None)
     with pytest.raises(ConfigError, match="commitment"):
         train(arguments=["fashion-vq", "objective={reconstruction: 1}"], dry_run=True)
 
@@ -155,20 +155,20 @@ def test_pictures_in_colour_get_a_gaussian_likelihood_and_few_images_enough_step
     generator = np.random.default_rng(0)
     for number in range(40):
         Image.fromarray(generator.integers(0, 256, (8, 8, 3), np.uint8)).save(photos / f"{number}.png")
-    from convae.training.vae.experiment import build_experiment
+    from convae.training.vae.build import build_task
 
-    made = build_experiment(read_recipe({"data": str(photos), "training": {"batch_size": 4}}))
+    made = build_task(read_recipe({"data": str(photos), "training": {"batch_size": 4}}))
     assert made.recipe.model["likelihood"] == {"gaussian": {"sigma": "learned"}}
     per_epoch = made.batches.steps_per_epoch
     assert made.plan.total([0]) >= 1000 > made.plan.total([0]) - per_epoch
     assert "--likelihood" in made.notes[0]
     assert "--epochs" in made.notes[1]
     own = {"model": {"preset": "torch-vae", "likelihood": "bernoulli"}, "training": {"epochs": 2}}
-    made = build_experiment(read_recipe({"data": str(photos), **own}))
+    made = build_task(read_recipe({"data": str(photos), **own}))
     assert made.recipe.model["likelihood"] == "bernoulli"
     assert made.recipe.training.epochs == 2
     assert not made.notes
-    grey = build_experiment(read_recipe({"data": "digits"}))
+    grey = build_task(read_recipe({"data": "digits"}))
     assert "likelihood" not in grey.recipe.model
 
 

@@ -20,7 +20,7 @@ from convae.model.vae import VAE
 from convae.objective.objective import build_objective
 from convae.objective.schedules.base import Moment
 from convae.objective.terms import TERMS
-from convae.training.loop.precision import HALVES, LossScaleState, Precision
+from convae.training.loop.precision import HALVES, Precision
 
 STEPS = 10
 END = Moment(100, 10.0, 1.0)
@@ -67,7 +67,7 @@ def encoder(path: str) -> nn.Sequential:
 @pytest.mark.parametrize("name", TERMS.names())
 @pytest.mark.parametrize("precision", ["float32", *HALVES])
 def test_ten_steps_have_a_finite_and_falling_loss(precision: str, name: str, likelihood: str, bottleneck: str) -> None:
-    computes = Precision(precision, torch.device("cpu"), LossScaleState(1.0))
+    computes = Precision(precision, torch.device("cpu"))
     reason = REFUSED.get((name, bottleneck)) or REFUSED.get((name, None))
     trained = model(likelihood, bottleneck)
     made = build_objective({name: dict(TERMS.get(name).example)}, encoder)

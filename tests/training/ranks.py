@@ -92,7 +92,7 @@ def main(number: int, count: int, folder: Path) -> None:
     stepped = Trainer._step
 
     def signalled(trainer: Trainer, batch: Any) -> None:
-        if trainer.state.step == STOPPED_AT - 1 and number == count - 1:
+        if trainer.progress.step == STOPPED_AT - 1 and number == count - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         stepped(trainer, batch)
 

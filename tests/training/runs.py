@@ -76,7 +76,7 @@ class StopAt(Callback):
         self.step = step
 
     def on_step_end(self, trainer: Trainer) -> None:
-        if trainer.state.step == self.step:
+        if trainer.progress.step == self.step:
             trainer.stop()
 
 

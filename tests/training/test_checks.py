@@ -13,7 +13,7 @@ from convae.core.errors import ConfigError
 from convae.data import DataConfig, open_split
 from convae.evaluation import evaluate
 from convae.training.recipe.reading import read_recipe
-from convae.training.vae.experiment import build_experiment
+from convae.training.vae.build import build_task
 
 MODEL = {"preset": "torch-vae", "latent": 2, "max_filters": 4}
 KINDS = {"uint8": 255, "uint16": 65535, "float32": 1, "bool": 1}
@@ -65,30 +65,30 @@ def test_a_probability_of_levels_knows_those_of_the_data(
     split = open_split(DataConfig(source=source), "test")
     model = convae.build({**MODEL, "input": [1, 8, 8], "likelihood": likelihood})
     if part is None:
-        build_experiment(recipe(source, likelihood))
+        build_task(recipe(source, likelihood))
         assert "bits-per-dimension" in evaluate(model, split, metrics=["bits-per-dimension"]).metrics
         return
     with pytest.raises(ConfigError, match=part):
-        build_experiment(recipe(source, likelihood))
+        build_task(recipe(source, likelihood))
     with pytest.raises(ConfigError, match=part):
         evaluate(model, split)
 
 
 def test_a_density_has_no_levels(tmp_path: Path) -> None:
     for kind in ("uint16", "float32"):
-        build_experiment(recipe(images(tmp_path, kind), "gaussian"))
+        build_task(recipe(images(tmp_path, kind), "gaussian"))
 
 
 @pytest.mark.parametrize("weight", [-1, {"linear": {"start": 0.5, "end": -0.5}}], ids=str)
 def test_a_negative_weight_is_refused(weight: Any) -> None:
     objective = {"reconstruction": 1, "kl": {"weight": weight}}
     with pytest.raises(ConfigError, match=r"objective\.kl\.weight"):
-        build_experiment(recipe("digits", "bernoulli", objective=objective))
+        build_task(recipe("digits", "bernoulli", objective=objective))
 
 
 def test_a_classifier_that_no_term_trains_is_refused() -> None:
     model = {**MODEL, "classifier": [{"linear": {"features": 10}}]}
     with pytest.raises(ConfigError, match=r"objective\.classification"):
-        build_experiment(recipe("digits", "bernoulli", model=model))
+        build_task(recipe("digits", "bernoulli", model=model))
     objective = {"reconstruction": 1, "kl": 1, "classification": 1}
-    build_experiment(recipe("digits", "bernoulli", model=model, objective=objective))
+    build_task(recipe("digits", "bernoulli", model=model, objective=objective))

@@ -16,8 +16,8 @@ from convae.training import resume, train
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.recipe.reading import read_recipe
 from convae.training.run_folder.checkpoint import Machine, list_checkpoints, read_checkpoint
-from convae.training.run_folder.resuming import check_state
-from convae.training.vae.experiment import build_experiment
+from convae.training.run_folder.resuming import check_progress
+from convae.training.vae.build import build_task
 
 
 class Notes(Callback):
@@ -95,15 +95,15 @@ def test_a_finished_run_with_another_length_is_refused_too(tmp_path: Path) -> No
 
 
 def test_a_state_beyond_its_plan_is_refused(stopped: Path) -> None:
-    plan = build_experiment(read_recipe(RECIPE)).plan
-    state = read_checkpoint(list_checkpoints(stopped / "checkpoints")[-1]).state
-    check_state(state, plan, stopped)
+    plan = build_task(read_recipe(RECIPE)).plan
+    state = read_checkpoint(list_checkpoints(stopped / "checkpoints")[-1]).progress
+    check_progress(state, plan, stopped)
     for starts, step, finished in (([0], 21, False), ([0], 22, True), ([0], 2003, False), ([0, 7], 9, False)):
         state.stage_starts, state.step, state.finished = starts, step, finished
         with pytest.raises(ConfigError, match="recipe"):
-            check_state(state, plan, stopped)
+            check_progress(state, plan, stopped)
     state.stage_starts, state.step, state.finished = [0], 21, True
-    check_state(state, plan, stopped)
+    check_progress(state, plan, stopped)
 
 
 def test_fewer_images_than_the_plan_knew_are_refused(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_run_folder_that_is_taken_away_ends_the_training(gone: str, tmp_path: 
 
     class Take(Callback):
         def on_step_end(self, trainer: Trainer) -> None:
-            if trainer.state.step == 2:
+            if trainer.progress.step == 2:
                 if gone == "removed":
                     shutil.rmtree(tmp_path / "run")
                 else:
@@ -168,7 +168,7 @@ def test_a_run_folder_that_is_taken_away_ends_the_training(gone: str, tmp_path: 
 def test_out_of_memory_says_what_to_do_and_the_run_can_be_continued(step: int, tmp_path: Path) -> None:
     class Full(Callback):
         def on_step_end(self, trainer: Trainer) -> None:
-            if trainer.state.step == step:
+            if trainer.progress.step == step:
                 raise RuntimeError("could not create a primitive")
 
     with pytest.raises(TrainingError) as told:

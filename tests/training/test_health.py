@@ -54,7 +54,7 @@ class Values(Callback):
         self.after: dict[int, dict[str, Tensor]] = {}
 
     def on_step_end(self, trainer: Trainer) -> None:
-        self.after[trainer.state.step] = {k: v.clone() for k, v in trainer.experiment.model.state_dict().items()}
+        self.after[trainer.progress.step] = {k: v.clone() for k, v in trainer.task.model.state_dict().items()}
 
 
 def test_a_step_that_is_not_finite_is_skipped_counted_and_located(
@@ -95,7 +95,7 @@ def test_many_in_a_row_go_back_to_a_checkpoint_with_half_the_learning_rate_where
 
     recipe = with_training(epochs=4, optimizer={"schedule": "constant", "warmup": 0, "lr": 1e-3})
     spoiler = StopSpoiler(0)
-    spoil(monkeypatch, lambda step: step >= 9 and not spoiler.trainer.state.lr_halvings)
+    spoil(monkeypatch, lambda step: step >= 9 and not spoiler.trainer.progress.lr_halvings)
     run = train(recipe, out=tmp_path / "unbroken", callback=spoiler)
     for fact in (f"{ROLL_BACK_AFTER} steps", "from step 9 on", f"back to step {PER_EPOCH}", "divided by 2"):
         assert fact in run.notes[-1]
@@ -117,7 +117,7 @@ def test_before_the_first_checkpoint_it_begins_anew(monkeypatch: pytest.MonkeyPa
     spoiler = Spoiler()
     recipe = with_training(epochs=1, batch_size=60, ema=0.9, optimizer={"lr": 1e-3})
     with monkeypatch.context() as patch:
-        spoil(patch, lambda step: step >= 2 and not spoiler.trainer.state.lr_halvings)
+        spoil(patch, lambda step: step >= 2 and not spoiler.trainer.progress.lr_halvings)
         run = train(recipe, out=tmp_path / "run", callback=spoiler)
     assert "went back to step 0" in run.notes[-1]
     half = {**recipe, "training": {**recipe["training"], "optimizer": {"lr": 5e-4}}}
@@ -137,10 +137,10 @@ def test_the_layer_is_named_in_which_values_stop_being_finite(tmp_path: Path) ->
         broken = False
 
         def on_step_end(self, trainer: Trainer) -> None:
-            if trainer.state.step == 8 and not self.broken:
+            if trainer.progress.step == 8 and not self.broken:
                 self.broken = True
                 with torch.no_grad():
-                    trainer.experiment.model.get_parameter("decoder.0.weight")[0, 0] = float("inf")
+                    trainer.task.model.get_parameter("decoder.0.weight")[0, 0] = float("inf")
 
     sentences: list[str] = []
 
@@ -183,7 +183,7 @@ def test_many_totals_that_make_no_sense_go_back_with_half_the_learning_rate(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     spoiler = Spoiler()
-    scaled(monkeypatch, 1e12, lambda step: step >= 9 and not spoiler.trainer.state.lr_halvings)
+    scaled(monkeypatch, 1e12, lambda step: step >= 9 and not spoiler.trainer.progress.lr_halvings)
     run = train(with_training(epochs=3), out=tmp_path / "run", callback=spoiler)
     for fact in (f"back to step {PER_EPOCH}", "divided by 2", "training.optimizer.lr", "training.optimizer.clip"):
         assert fact in run.notes[-1]
@@ -203,10 +203,10 @@ def test_statistics_that_are_not_finite_are_seen_though_the_loss_is(tmp_path: Pa
 
         def on_train_start(self, trainer: Trainer) -> None:
             self.trainer = trainer
-            trainer.experiment.model.encoder[1].register_forward_hook(self.look)
+            trainer.task.model.encoder[1].register_forward_hook(self.look)
 
         def look(self, layer: torch.nn.Module, *_: object) -> None:
-            if layer.training and self.trainer.state.step in (4, 5):  # and when step 4 is run again
+            if layer.training and self.trainer.progress.step in (4, 5):  # and when step 4 is run again
                 layer.get_buffer("running_var").data[0] = float("inf")
 
     run = train(with_training(epochs=1), out=tmp_path / "run", callback=Breaker())
@@ -222,10 +222,10 @@ def test_weights_that_are_not_finite_are_never_saved(
 
     def breaking(trainer: Trainer, batch: Any) -> None:
         stepped(trainer, batch)
-        if trainer.state.step == step and not broken:
+        if trainer.progress.step == step and not broken:
             broken.append(step)
             with torch.no_grad():
-                trainer.experiment.model.get_parameter("decoder.0.weight")[0, 0] = float("inf")
+                trainer.task.model.get_parameter("decoder.0.weight")[0, 0] = float("inf")
 
     monkeypatch.setattr(Trainer, "_step", breaking)
     run = train(with_training(epochs=3), out=tmp_path / "run")

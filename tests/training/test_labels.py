@@ -17,7 +17,7 @@ from convae.data import DataConfig, in_order, open_split
 from convae.evaluation import evaluate
 from convae.training import resume, train
 from convae.training.recipe.reading import read_recipe
-from convae.training.vae.experiment import build_experiment
+from convae.training.vae.build import build_task
 from convae.training.vae.labels import MISSING
 
 CLASSIFIER: list[Any] = [{"linear": {"features": 32}}, "relu", {"linear": {"features": 10}}]
@@ -59,7 +59,7 @@ def test_a_share_of_labels_is_no_more_than_all(labels: float) -> None:
 
 
 def test_training_sees_the_kept_labels_alone() -> None:
-    made = build_experiment(read_recipe({**CLASSIFYING, "training": {"labels": 30, "batch_size": 100}}))
+    made = build_task(read_recipe({**CLASSIFYING, "training": {"labels": 30, "batch_size": 100}}))
     seen = torch.cat([batch.labels for batch in made.iterate(0, 0) if batch.labels is not None])
     assert 0 < (seen != MISSING).sum() <= 30
     assert (torch.bincount(seen[seen != MISSING]) <= 3).all()
@@ -93,7 +93,7 @@ def test_a_run_with_few_labels_resumes_bit_for_bit(step: int, tmp_path: Path) ->
 def test_a_preset_takes_a_classifier() -> None:
     model = {"preset": "torch-vae", "input": [1, 8, 8], "latent": 4, "classifier": [{"linear": {"features": 10}}]}
     objective = {"reconstruction": 1, "kl": 1, "classification": 1}
-    made = build_experiment(read_recipe({"data": "digits", "model": model, "objective": objective}))
+    made = build_task(read_recipe({"data": "digits", "model": model, "objective": objective}))
     assert made.model.classifier is not None
     assert made.model.spec.model_dump()["classifier"] == [{"linear": {"features": 10}}]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from convae.training.run_folder.curves import MOST_POINTS, Curves
 from training.runs import RECIPE, StopAt
 
 from convae.training import resume, train
@@ -17,7 +18,6 @@ from convae.training.loop.trainer import Callback, Trainer
 from convae.training.recipe.plan import build_plan
 from convae.training.recipe.reading import read_recipe
 from convae.training.run_folder.checkpoint import TrainingState
-from convae.training.run_folder.curves import MOST_POINTS, Curves
 from convae.training.run_folder.folder import RunFolder
 from convae.training.run_folder.log import RunLog
 
@@ -51,8 +51,8 @@ class Rates(Callback):
 
     def on_step_end(self, trainer: Trainer) -> None:
         (rate,) = {group["lr"] for group in trainer._optimizer.param_groups}
-        self.used.setdefault(trainer.state.step, rate)
-        if trainer.state.step in self.stops:
+        self.used.setdefault(trainer.progress.step, rate)
+        if trainer.progress.step in self.stops:
             trainer.stop()
 
 

@@ -16,7 +16,7 @@ from convae.describe import build
 from convae.model.initialise import initialise
 from convae.model.layers.base.network import Network
 from convae.training import resume, train
-from convae.training.loop.precision import GROWS_AFTER, HALVES, LossScale, LossScaleState, choose_precision
+from convae.training.loop.precision import GROWS_AFTER, HALVES, LossScale, choose_precision
 from convae.training.loop.trainer import Callback, Trainer
 
 CPU = torch.device("cpu")
@@ -84,7 +84,7 @@ def test_layers_compute_in_half_precision_and_figures_and_weights_do_not(precisi
 
     class Look(Callback):
         def on_train_start(self, trainer: Trainer) -> None:
-            for name, layer in trainer.experiment.model.named_modules():
+            for name, layer in trainer.task.model.named_modules():
                 layer.register_forward_hook(lambda layer, _, output, name=name: self.note(layer, name, output))
 
         def note(self, layer: torch.nn.Module, name: str, output: Any) -> None:
@@ -100,10 +100,10 @@ def test_layers_compute_in_half_precision_and_figures_and_weights_do_not(precisi
                 found.setdefault(key, set()).add(value.dtype)
 
         def on_step_end(self, trainer: Trainer) -> None:
-            for name, tensor in trainer.experiment.model.state_dict().items():
+            for name, tensor in trainer.task.model.state_dict().items():
                 found.setdefault(f"weight {name}", set()).add(tensor.dtype)
-            assert trainer._ema is not None
-            found.setdefault("average", set()).update(value.dtype for value in trainer._ema.tensors.values())
+            assert trainer._engine.ema is not None
+            found.setdefault("average", set()).update(value.dtype for value in trainer._engine.ema.tensors.values())
 
     train(recipe(precision, epochs=1, ema=0.9), out=tmp_path / "run", callback=Look())
     assert {found[name].pop() for name in ("encoder.0", "encoder.1", "decoder.0", "decoder.2")} == {HALVES[precision]}
@@ -149,12 +149,12 @@ def test_only_fp16_scales_its_loss(tmp_path: Path) -> None:
 
 
 def test_the_loss_is_scaled_less_after_an_overflow_and_more_after_many_steps_without() -> None:
-    scale = LossScale(CPU, LossScaleState(4.0, GROWS_AFTER - 2))
+    scale = LossScale(CPU, 4.0, GROWS_AFTER - 2)
     no, yes = torch.tensor(False), torch.tensor(True)
     seen = []
     for overflowed in (no, no, no, yes, yes, yes, yes, yes, no):
         scale.update(overflowed)
-        seen.append((scale.read().factor, scale.read().steady))
+        seen.append((scale.state()["factor"], scale.state()["steady"]))
     assert seen == [
         (4.0, GROWS_AFTER - 1),
         (8.0, 0),
@@ -196,7 +196,7 @@ def test_activations_that_overflow_are_a_fault_that_names_its_layer(tmp_path: Pa
 
         def on_train_start(self, trainer: Trainer) -> None:
             with torch.no_grad():
-                trainer.experiment.model.get_parameter("decoder.0.weight").fill_(1e6)
+                trainer.task.model.get_parameter("decoder.0.weight").fill_(1e6)
 
         stepped = begun
 

@@ -14,7 +14,7 @@ from convae.core.errors import ConfigError, ConvaeError, DataError
 from convae.describe import resolve
 from convae.training import train
 from convae.training.recipe.reading import read_recipe
-from convae.training.vae.experiment import build_experiment
+from convae.training.vae.build import build_task
 
 LISTS: dict[str, Any] = {key: value for key, value in RECIPE["model"].items() if key != "input"}
 ARCH_DEF: dict[str, Any] = {"latent": 2, "encode": [[4, 3, 2]]}
@@ -33,26 +33,24 @@ ARCH_DEF: dict[str, Any] = {"latent": 2, "encode": [[4, 3, 2]]}
 def test_what_a_model_leaves_open_comes_from_the_data_and_the_recipe(
     model: dict[str, Any], data: dict[str, Any], shape: tuple[int, ...], name: str
 ) -> None:
-    made = build_experiment(
-        read_recipe({**RECIPE, "name": "mine", "model": model, "data": {"source": "digits", **data}})
-    )
+    made = build_task(read_recipe({**RECIPE, "name": "mine", "model": model, "data": {"source": "digits", **data}}))
     assert made.model.input_shape == shape
     assert made.model.name == name
-    again = build_experiment(made.recipe)
+    again = build_task(made.recipe)
     assert again.recipe == made.recipe
 
 
 def test_a_model_without_any_name_has_that_of_its_run_from_the_first_step_on() -> None:
-    made = build_experiment(read_recipe({key: value for key, value in RECIPE.items() if key != "name"}))
+    made = build_task(read_recipe({key: value for key, value in RECIPE.items() if key != "name"}))
     assert made.model.name == "digits-vae"
-    assert build_experiment(made.recipe).model.name == "digits-vae"
+    assert build_task(made.recipe).model.name == "digits-vae"
 
 
 def test_images_of_several_sizes_need_one_for_a_list_of_layers(tmp_path: Path) -> None:
     for side in range(8, 28):
         Image.new("L", (side, 8)).save(tmp_path / f"{side}.png")
     with pytest.raises(DataError, match=r"set data\.size"):
-        build_experiment(read_recipe({**RECIPE, "model": LISTS, "data": str(tmp_path)}))
+        build_task(read_recipe({**RECIPE, "model": LISTS, "data": str(tmp_path)}))
 
 
 def test_files_that_a_recipe_names_lie_beside_it_and_those_of_overrides_where_one_is(

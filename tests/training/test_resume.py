@@ -71,7 +71,7 @@ def test_ctrl_c_and_sigterm_save_and_the_run_goes_on(
 ) -> None:
     class Signal(Callback):
         def on_step_end(self, trainer: Trainer) -> None:
-            if trainer.state.step == 5:
+            if trainer.progress.step == 5:
                 os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)

@@ -39,9 +39,9 @@ class Weights(Callback):
         self.at: dict[int, dict[str, torch.Tensor]] = {}
 
     def on_step_end(self, trainer: Trainer) -> None:
-        if trainer.state.step in self.steps:
-            values = trainer.experiment.model.state_dict()
-            self.at[trainer.state.step] = {name: value.clone() for name, value in values.items()}
+        if trainer.progress.step in self.steps:
+            values = trainer.task.model.state_dict()
+            self.at[trainer.progress.step] = {name: value.clone() for name, value in values.items()}
 
     def moved(self, first: int, second: int) -> set[str]:
         return {name for name, value in self.at[first].items() if not torch.equal(value, self.at[second][name])}
@@ -106,7 +106,7 @@ def test_the_average_of_what_a_stage_freezes_is_frozen_too(tmp_path: Path) -> No
 
 def test_the_stages_begin_where_the_one_before_ended(tmp_path: Path) -> None:
     run = train(STAGES, out=tmp_path / "run")
-    state = read_checkpoint(sorted((run.path / "checkpoints").iterdir())[-1]).state
+    state = read_checkpoint(sorted((run.path / "checkpoints").iterdir())[-1]).progress
     assert (state.stage_starts, state.step, state.finished) == ([0, 7, 12], 21, True)
     assert [row["step"] for row in run.metrics if row["split"] == "validation"] == [7, 12, 14, 21]
     assert "21 steps" in (run.path / "README.md").read_text()

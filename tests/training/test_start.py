@@ -35,7 +35,7 @@ class Beginning(Callback):
     """The model's values before the first step."""
 
     def on_train_start(self, trainer: Trainer) -> None:
-        self.values = {name: value.clone() for name, value in trainer.experiment.model.state_dict().items()}
+        self.values = {name: value.clone() for name, value in trainer.task.model.state_dict().items()}
 
 
 def begins(tmp_path: Path, name: str = "next", **options: Any) -> dict[str, torch.Tensor]:
@@ -127,11 +127,11 @@ def test_a_roll_back_to_the_beginning_goes_back_to_the_start(
         spoiled = False
 
         def on_step_end(self, trainer: Trainer) -> None:
-            if trainer.state.step == 2 and not self.spoiled:
+            if trainer.progress.step == 2 and not self.spoiled:
                 self.spoiled = True
                 found.clear()
                 with torch.no_grad():
-                    trainer.experiment.model.get_parameter("decoder.0.weight").fill_(float("nan"))
+                    trainer.task.model.get_parameter("decoder.0.weight").fill_(float("nan"))
 
     monkeypatch.setattr(Recovery, "begin", look)
     recipe = {**RECIPE, "start": str(run), "training": {**RECIPE["training"], "epochs": 1, "batch_size": 60}}
@@ -160,7 +160,7 @@ def test_a_codebook_is_not_begun_anew_by_larger_batches(tmp_path: Path) -> None:
 
     class Moves(Callback):
         def on_step_end(self, trainer: Trainer) -> None:
-            self.book = trainer.experiment.model.state_dict()["bottleneck.codebook"].clone()
+            self.book = trainer.task.model.state_dict()["bottleneck.codebook"].clone()
 
     seen = Moves()
     options = {**CODES["training"], "steps": 1, "batch_size": 1280, "optimizer": STILL}

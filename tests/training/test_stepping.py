@@ -37,7 +37,7 @@ class Weights(Callback):
         self.after: list[dict[str, torch.Tensor]] = []
 
     def on_step_end(self, trainer: Trainer) -> None:
-        model = trainer.experiment.model
+        model = trainer.task.model
         self.after.append({name: value.detach().double() for name, value in model.named_parameters()})
 
 
@@ -62,7 +62,7 @@ def test_the_temperature_is_the_factor_on_what_is_drawn_of_a_latent(tmp_path: Pa
 
         def on_train_start(self, trainer: Trainer) -> None:
             self.found: list[torch.Tensor] = []
-            trainer.experiment.model.register_forward_hook(self.look)
+            trainer.task.model.register_forward_hook(self.look)
 
         def look(self, model: torch.nn.Module, _: Any, output: Any) -> None:
             if model.training:
@@ -115,7 +115,7 @@ def test_a_run_gives_the_average_of_its_weights_over_the_steps(tmp_path: Path) -
     stored = load_file(list_checkpoints(tmp_path / "run" / "checkpoints")[-1] / "tensors.safetensors")
     for name, value in average.items():
         torch.testing.assert_close(given[name].double(), value, rtol=1e-4, atol=1e-6)
-        assert torch.equal(given[name], stored[f"average.{name}"])
+        assert torch.equal(given[name], stored[f"ema.{name}"])
         # Training goes on from the weights themselves.
         assert torch.equal(stored[f"model.{name}"].double(), seen.after[-1][name])
 

@@ -99,7 +99,7 @@ def _recipe(
     from convae.model.presets import PRESETS
     from convae.training.memory.batch_size import MOST
     from convae.training.recipe.reading import read_recipe
-    from convae.training.vae.experiment import build_experiment
+    from convae.training.vae.build import build_task
 
     path = local_path(model)
     options = [*overrides, f"training.device={device}"]
@@ -113,8 +113,8 @@ def _recipe(
         if "data" in read:
             place = [f"data.dir={json.dumps(str(data_dir))}"] if data_dir is not None else []
             with untrusted_names() if is_run else contextlib.nullcontext():
-                made = build_experiment(read_recipe(path, options + place), progress)  # type: ignore[arg-type]  # a work bar
-            return made.recipe, len(made.batches.split)
+                made = build_task(read_recipe(path, options + place), progress)  # type: ignore[arg-type]  # a work bar
+            return made.recipe, len(made.images)
         written = {"model": read}
     elif path.suffix == ".py" or model in PRESETS:
         written = {"model": model}

@@ -219,11 +219,11 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
     from convae.training.recipe.preview import draw, lines
     from convae.training.recipe.reading import read_recipe
     from convae.training.run import RUNS
-    from convae.training.vae.experiment import build_experiment
+    from convae.training.vae.build import build_task
 
     with work_bar() as bar:
-        made = build_experiment(read_recipe(recipe or {}, overrides), bar)
-    for note in (*made.batches.split.notes, *made.notes):
+        made = build_task(read_recipe(recipe or {}, overrides), bar)
+    for note in made.notes:
         notes.print(note, soft_wrap=True, style="yellow")
     rows = lines(made.plan)
     table = Table(title=f"the plan of {made.recipe.title}", title_justify="left")
@@ -235,7 +235,7 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
     size = made.batches.batch_size
     needed = estimate_memory(made.model.spec, made.recipe.training.checkpointing).bytes(size)
     results.print(
-        f"{len(made.batches.split):,} training images, {made.batches.steps_per_epoch:,} steps of {size} in an epoch; "
+        f"{len(made.images):,} training images, {made.batches.steps_per_epoch:,} steps of {size} in an epoch; "
         f"a step needs about {needed / (1 << 20):,.0f} MiB",
         soft_wrap=True,
     )

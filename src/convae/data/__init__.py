@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convae.core.types import Batch
 from convae.data.augment import Augmentation, AugmentConfig
-from convae.data.batches import Batches, in_order
+from convae.data.batches import Batches, BatchSource, in_order
 from convae.data.classes import match_classes
 from convae.data.config import DataConfig, absolute_data
 from convae.data.dataset import Dataset, dataset
@@ -20,6 +20,7 @@ __all__ = [
     "AugmentConfig",
     "Augmentation",
     "Batch",
+    "BatchSource",
     "Batches",
     "DataConfig",
     "DataSet",

@@ -8,19 +8,113 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.errors import ConfigError
 from convae.core.random import numpy_generator
-from convae.core.types import Batch, Images, slice_bounds
+from convae.core.types import Batch, Images, Shape, slice_bounds
 from convae.data.augment import Augmentation, AugmentConfig
-from convae.data.split import Split
 from convae.data.tensors import to_unit
+
+
+class ImageSet(Protocol):
+    """Images in a fixed order that can be read at any position: a split in its memory map, an array, a user's Dataset.
+
+    Attributes:
+        name: of the part: `train`, `validation` …
+        source: where the images come from, for messages.
+        labels: (images,) class numbers, -1 where one is missing; None without labels.
+        classes: the names of the classes, where there are names.
+        augment: what happens to the images in training at random.
+    """
+
+    name: Any
+    source: str
+    labels: NDArray[np.int64] | None
+    classes: tuple[str, ...] | None
+    augment: AugmentConfig
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @property
+    def shape(self) -> Shape:
+        """(channels, *sizes) of every image."""
+
+    @property
+    def skipped(self) -> Sequence[tuple[str, str]]:
+        """(name, reason) of each image that could not be read."""
+
+    @property
+    def levels(self) -> int | None:
+        """How many evenly spaced levels a value can have, of 8 or 16 bits; None for floats."""
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image as `images` gives it."""
+
+    @property
+    def folder(self) -> Path:
+        """Where `skipped.csv` lies, the list of images that could not be read."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the data, a sentence each."""
+
+    def images(
+        self, indices: NDArray[np.int64] | Sequence[int], out: UInt8[Tensor, "batch bytes"] | None = None
+    ) -> Shaped[Tensor, "batch channel *sizes"]:
+        """The stored values at `indices`: uint8 or uint16 to be divided by their range, or floats in [0, 1]."""
+
+    def describe(self) -> dict[str, Any]:
+        """The facts that a metric measured on these images has to be published with."""
+
+
+class BatchSource(Protocol):
+    """Training batches in an order that is a function of seed, epoch and step, so that a run resumes bit for bit.
+
+    Attributes:
+        batch_size: images in a batch, of all processes together.
+        waited: seconds that consumers had to wait for their batches, in all.
+    """
+
+    batch_size: int
+    waited: float
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of one item of a batch."""
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the labels' classes, where there are names."""
+
+    @property
+    def levels(self) -> int | None:
+        """How many evenly spaced levels a value can have; None for floats."""
+
+    def iterate(
+        self, epoch: int, start_step: int = 0, device: torch.device | str = "cpu", strength: float = 1.0
+    ) -> Iterator[Batch]:
+        """The batches of an epoch from `start_step` on, each the same whenever it is asked for.
+
+        Args:
+            epoch: from 0.
+            start_step: of the first batch.
+            device: where they are delivered.
+            strength: factor on random changes of the items.
+        """
 
 
 class Batches:
@@ -41,7 +135,7 @@ class Batches:
 
     def __init__(
         self,
-        split: Split,
+        split: ImageSet,
         batch_size: int,
         seed: int,
         *,
@@ -67,6 +161,21 @@ class Batches:
         """Batches in an epoch."""
         whole, rest = divmod(len(self.split), self.batch_size)
         return whole + (1 if rest and not self.drop_last else 0)
+
+    @property
+    def shape(self) -> Shape:
+        """(channels, *sizes) of every image."""
+        return self.split.shape
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the labels' classes, where there are names."""
+        return self.split.classes
+
+    @property
+    def levels(self) -> int | None:
+        """How many evenly spaced levels a value can have; None for floats."""
+        return self.split.levels
 
     def indices(self, epoch: int, step: int) -> NDArray[np.int64]:
         """(batch,) positions in the split of the images of one batch.
@@ -126,7 +235,7 @@ def evenly_spaced(length: int, count: int) -> NDArray[np.int64]:
 
 
 def in_order(
-    split: Split,
+    split: ImageSet,
     batch_size: int,
     device: torch.device | str = "cpu",
     indices: NDArray[np.int64] | None = None,
@@ -143,7 +252,7 @@ def in_order(
 
 
 def _deliver(
-    split: Split, blocks: Sequence[NDArray[np.int64]], device: torch.device, told: NDArray[np.int64] | None
+    split: ImageSet, blocks: Sequence[NDArray[np.int64]], device: torch.device, told: NDArray[np.int64] | None
 ) -> Generator[Batch, None, None]:
     """The batches of `blocks`, each gathered by one thread while the consumer works on the one before.
 
@@ -169,7 +278,7 @@ class _Staging:
     Memory that is used again needs no new pages, which would take longer than the copying.
     """
 
-    def __init__(self, split: Split, batch_size: int, device: torch.device) -> None:
+    def __init__(self, split: ImageSet, batch_size: int, device: torch.device) -> None:
         self._split, self._device = split, device
         # From pinned memory the copy to the device runs beside the computation.
         pinned = device.type == "cuda"

@@ -19,7 +19,7 @@ from convae.pictures.grid import compare
 from convae.pictures.save import save
 from convae.training.recipe.plan import build_plan
 from convae.training.run import Run
-from convae.training.vae.experiment import encoder_layers
+from convae.training.vae.build import encoder_layers
 
 SHOWN = 10
 """Images in a row of the picture."""

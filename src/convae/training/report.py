@@ -10,10 +10,8 @@ from rich.progress import TaskID, TextColumn
 
 from convae.core import console
 from convae.core.console import WorkBar, duration, has_viewer, progress_bar
-from convae.core.names import shape_text
 from convae.data import in_order, open_split
 from convae.data.batches import evenly_spaced
-from convae.model.layers.base.network import count_parameters
 from convae.training.loop.trainer import Callback
 
 if TYPE_CHECKING:
@@ -61,29 +59,18 @@ class TrainingReport(Callback):
         if self._before is not None:
             self._before.close()
         self._trainer, self._metrics = trainer, ""
-        made = trainer.experiment
-        split, model, options = made.batches.split, made.model, made.recipe.training
-        held_out = f", {len(made.validation):,} for validation" if made.validation is not None else ""
-        ranks = f" × {made.ranks.count} processes" if made.ranks.count > 1 else ""
+        task = trainer.task
+        options = task.options
+        ranks = f" × {task.ranks.count} processes" if task.ranks.count > 1 else ""
         self._say(f"run {trainer.folder.path}")
-        self._say(f"data {split.source}: {len(split):,} training images {shape_text(split.shape)}{held_out}")
-        likelihood = type(model.head).__name__.lower()
+        for line in task.summary():
+            self._say(line)
+        continuing = f"; continuing after step {trainer.progress.step:,}" if trainer.progress.step else ""
         self._say(
-            f"model {model.name}: {_millions(count_parameters(model))} parameters, "
-            f"latent {shape_text(model.latent_shape)}, {likelihood} likelihood"
+            f"{task.device.type}{ranks}, {options.precision}: {self._epochs():,} epochs of "
+            f"{task.batches.steps_per_epoch:,} steps, {options.batch_size} images a step{continuing}"
         )
-        continuing = f"; continuing after step {trainer.state.step:,}" if trainer.state.step else ""
-        self._say(
-            f"{made.device.type}{ranks}, {options.precision}: {self._epochs():,} epochs of "
-            f"{made.batches.steps_per_epoch:,} steps, {options.batch_size} images a step{continuing}"
-        )
-        if split.skipped:
-            path, reason = split.skipped[0]
-            self._say(
-                f"{len(split.skipped):,} images could not be read and are left out, such as {path}: {reason} "
-                f"(all are listed in {split.folder / 'skipped.csv'})"
-            )
-        self._first, self._began = trainer.state.step, time.monotonic()
+        self._first, self._began = trainer.progress.step, time.monotonic()
         self._next_line = self._began + _FIRST_LINE
         if has_viewer():
             self._bar.start()
@@ -91,7 +78,7 @@ class TrainingReport(Callback):
 
     def on_step_end(self, trainer: Trainer) -> None:
         """Moves the bar, or prints a line now and then."""
-        step, now = trainer.state.step, time.monotonic()
+        step, now = trainer.progress.step, time.monotonic()
         if self._task is not None:
             metrics = f"{self._rate(trainer):,.0f} images/s  {self._metrics}"
             if len(metrics) > console.notes.width - _BESIDE_METRICS:
@@ -126,9 +113,9 @@ class TrainingReport(Callback):
             self._bar.remove_task(self._task)
             self._task = None
         seconds = time.monotonic() - self._began
-        if done := trainer.state.step - self._first:
+        if done := trainer.progress.step - self._first:
             self._say(f"{done:,} steps in {duration(seconds)}, {self._rate(trainer):,.0f} images/s")
-            if (waited := trainer.experiment.batches.waited / seconds) > _LONG_WAIT:
+            if (waited := trainer.task.batches.waited / seconds) > _LONG_WAIT:
                 self._say(f"{waited:.0%} of the time was spent waiting for data")
 
     def _say(self, sentence: str, style: str | None = None) -> None:
@@ -137,12 +124,12 @@ class TrainingReport(Callback):
     def _rate(self, trainer: Trainer) -> float:
         """Images per second since the training began here."""
         seconds = max(time.monotonic() - self._began, 1e-9)
-        return (trainer.state.step - self._first) * trainer.experiment.batches.batch_size / seconds
+        return (trainer.progress.step - self._first) * trainer.task.batches.batch_size / seconds
 
     def _left(self, trainer: Trainer) -> str:
         """The time so far, and what is left at this speed, or of `training.minutes`."""
-        done, seconds = trainer.state.step - self._first, time.monotonic() - self._began
-        rest, minutes = trainer.total_steps - trainer.state.step, trainer.experiment.recipe.training.minutes
+        done, seconds = trainer.progress.step - self._first, time.monotonic() - self._began
+        rest, minutes = trainer.total_steps - trainer.progress.step, trainer.task.options.minutes
         if not done or not rest:
             return f"after {duration(seconds)}"
         left = seconds / done * rest
@@ -152,7 +139,7 @@ class TrainingReport(Callback):
     def _epoch(self, step: int) -> str:
         """The running epoch, of how many, and its stage where there are several."""
         trainer = self._trainer
-        stage = f"{trainer.stage.name}, " if trainer and len(trainer.experiment.plan.stages) > 1 else ""
+        stage = f"{trainer.stage.name}, " if trainer and len(trainer.task.plan.stages) > 1 else ""
         return f"{stage}epoch {max(1, -(-step // self._per_epoch())):,} of {self._epochs():,}"
 
     def _epochs(self) -> int:
@@ -160,7 +147,7 @@ class TrainingReport(Callback):
         return 1 if self._trainer is None else -(-self._trainer.total_steps // self._per_epoch())
 
     def _per_epoch(self) -> int:
-        return 1 if self._trainer is None else self._trainer.experiment.batches.steps_per_epoch
+        return 1 if self._trainer is None else self._trainer.task.batches.steps_per_epoch
 
 
 def report_end(run: Run) -> None:
@@ -204,8 +191,3 @@ def metrics_text(row: dict[str, Any]) -> str:
     """The metrics of a row: the total in nats and what it is made of."""
     parts = ", ".join(f"{name} {value:.2f}" for name, value in row.items() if name not in _NOT_TERMS)
     return f"{row['total']:.2f} nats ({parts})"
-
-
-def _millions(number: int) -> str:
-    """A number of parameters, short."""
-    return f"{number / 1e6:.1f} M" if number >= 1_000_000 else f"{number:,}"

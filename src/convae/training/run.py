@@ -30,8 +30,9 @@ from convae.training.report import TrainingReport
 from convae.training.run_folder.checkpoint import Checkpoint, list_checkpoints, read_checkpoint, read_together
 from convae.training.run_folder.folder import RunFolder, free_path, taken_paths
 from convae.training.run_folder.log import NOTE, Row
-from convae.training.run_folder.resuming import check_recipe, check_state
-from convae.training.vae.experiment import Experiment, build_experiment
+from convae.training.run_folder.resuming import check_progress, check_recipe
+from convae.training.vae.build import build_task
+from convae.training.vae.task import VAETask
 
 RUNS = Path("runs")
 """Where runs go that are told no other place."""
@@ -153,7 +154,7 @@ def train(
             return _resume(again, ranks, callback, progress)
         if out is not None:
             ranks.broadcast(RunFolder(local_path(out)).free)
-        made = ranks.run_on_all(partial(build_experiment, read, progress, ranks, start=start))
+        made = ranks.run_on_all(partial(build_task, read, progress, ranks, start=start))
         folder = RunFolder(
             local_path(out) if out is not None else ranks.broadcast(partial(free_path, RUNS, made.recipe.title))
         )
@@ -249,10 +250,11 @@ def _without_model(
     return written, None
 
 
-def _begin(folder: RunFolder, made: Experiment) -> None:
+def _begin(folder: RunFolder, made: VAETask) -> None:
     """Makes the folder of a new run."""
     folder.begin(made.recipe)
-    Snapshot.of(made.data_set.split("all")).write(folder.data)
+    if made.data_set is not None:
+        Snapshot.of(made.data_set.split("all")).write(folder.data)
     if made.start is not None:
         save(made.start.model, folder.start)
     own = current_launch()
@@ -270,24 +272,24 @@ def _resume(folder: RunFolder, ranks: Ranks, callback: Callback | None, progress
                     f"convae train --start {folder.path} --epochs N"
                 )
             return Run(folder.path, recipe, stopped=False, is_main=ranks.is_main)
-        made = ranks.run_on_all(partial(build_experiment, recipe, progress, ranks, is_new=False))
+        made = ranks.run_on_all(partial(build_task, recipe, progress, ranks, is_new=False))
 
         def recovered() -> Checkpoint | None:
             checkpoint = _last_good(folder, made.plan, callback or Callback())
-            folder.recover(checkpoint.state.log_bytes if checkpoint else 0)
+            folder.recover(checkpoint.progress.log_bytes if checkpoint else 0)
             return checkpoint
 
         changes = ranks.broadcast(partial(_data_changes, folder, made))
         return _fit(made, folder, read_together(ranks, recovered), callback, changes)
 
 
-def _data_changes(folder: RunFolder, made: Experiment) -> str | None:
+def _data_changes(folder: RunFolder, made: VAETask) -> str | None:
     """What changed in the data since the run began, in a sentence; what it goes on with counts as trained on."""
     try:
         before = Snapshot.read(folder.data)
     except ArtifactError as error:
         return str(error)
-    if before is None:
+    if before is None or made.data_set is None:
         return None
     now = Snapshot.of(made.data_set.split("all"))
     sentence = describe_changes(before, now)
@@ -306,7 +308,7 @@ def _is_finished(folder: RunFolder, recipe: Recipe) -> bool:
         with contextlib.suppress(ArtifactError):
             checkpoint = read_checkpoint(path, with_tensors=False)
             check_recipe(recipe, checkpoint.recipe, folder.path)
-            return checkpoint.state.finished
+            return checkpoint.progress.finished
     return False
 
 
@@ -321,15 +323,15 @@ def _last_good(folder: RunFolder, plan: Plan, callback: Callback) -> Checkpoint 
     for path in reversed(list_checkpoints(folder.checkpoints)):
         try:
             checkpoint = read_checkpoint(path)
-            state = checkpoint.state
-            if size < state.log_bytes:
+            progress = checkpoint.progress
+            if size < progress.log_bytes:
                 raise ArtifactError(f"{folder.metrics}: shorter than when the checkpoint {path.name} was written")
         except ArtifactError as error:
             faults.append(str(error))
             continue
         if faults:
-            callback.on_message(f"{'; '.join(faults)}: going on from step {state.step} instead")
-        check_state(state, plan, path)
+            callback.on_message(f"{'; '.join(faults)}: continuing from step {progress.step} instead")
+        check_progress(progress, plan, path)
         return checkpoint
     if faults:
         raise ArtifactError(f"{'; '.join(faults)}: no checkpoint is left to go on from; begin anew with the recipe")
@@ -337,7 +339,7 @@ def _last_good(folder: RunFolder, plan: Plan, callback: Callback) -> Checkpoint 
 
 
 def _fit(
-    made: Experiment,
+    made: VAETask,
     folder: RunFolder,
     checkpoint: Checkpoint | None,
     callback: Callback | None,
@@ -347,14 +349,15 @@ def _fit(
     is_main = made.ranks.is_main
     trainer = Trainer(made, folder, checkpoint, callback if callback and is_main else Callback(), note)
     trainer.fit()
-    state, total = trainer.state, trainer.total_steps
+    progress, total = trainer.progress, trainer.total_steps
     status = f"Training is done: {total} steps."
     if trainer.stopped:
-        status = (
-            f"Training was stopped after {state.step} of {total} steps: `convae train --resume {folder.path}` goes on."
+        status = f"Training was stopped after {progress.step} of {total} steps: "
+        status += f"`convae train --resume {folder.path}` continues."
+    elif progress.best is not None:
+        status += (
+            f" The best model is that of step {progress.best_step}: {progress.best:.2f} nats per validation image."
         )
-    elif state.best is not None:
-        status += f" The best model is that of step {state.best_step}: {state.best:.2f} nats per validation image."
     if is_main:
         folder.describe(made.recipe, status)
     return Run(folder.path, made.recipe, trainer.stopped, is_main, trainer.stopped and trainer.out_of_time)

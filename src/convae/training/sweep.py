@@ -161,6 +161,6 @@ def _run(
         return train(base, overrides=_overrides(member) + named, out=folder.path, callback=callback, progress=progress)
     found = list_checkpoints(folder.checkpoints)
     with contextlib.suppress(ArtifactError):  # of a damaged checkpoint, which `resume` passes over
-        if found and read_checkpoint(found[-1]).state.finished:
+        if found and read_checkpoint(found[-1]).progress.finished:
             return Run(folder.path, folder.recipe(), stopped=False)
     return resume(folder.path, callback=callback, progress=progress)

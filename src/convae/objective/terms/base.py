@@ -84,3 +84,21 @@ class Term(nn.Module, ABC):
             ConfigError: the model or the data has not what the term needs.
             ShapeError: the images have not the size that the term needs.
         """
+
+    @property
+    def critic(self) -> nn.Module | None:
+        """A module that trains against the model, such as a discriminator; None for a term that has none.
+
+        The trainer gives it an optimizer and a step of its own, after that of the model, and saves it in
+        checkpoints. The term makes it, with weights that are the same every time, and keeps it in a tuple, so that it
+        is none of the term's own modules.
+        """
+        return None
+
+    def critic_loss(self, inputs: LossInputs) -> PerImage:
+        """What `critic` minimizes, (batch,); no gradient reaches the model.
+
+        Raises:
+            NotImplementedError: the term has no critic.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no critic")

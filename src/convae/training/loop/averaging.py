@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,14 @@ class ExponentialMovingAverage:
         }
         for name, tensor in (tensors or {}).items():
             self.tensors[name].copy_(shard_like(tensor, self.tensors[name]))
+
+    def state(self) -> dict[str, Any]:
+        """The averages by the names of the parameters."""
+        return dict(self.tensors)
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restores the averages."""
+        self.begin(state)
 
     @torch.no_grad()
     def freeze(self, names: Collection[str]) -> None:

@@ -1,29 +1,21 @@
-"""Health of a training: steps that make no sense, where that began, models that diverged, latents that say nothing."""
+"""Health of a training: steps that make no sense, where that began, and models that diverged."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from convae.core.types import Batch
 from convae.training.distributed.sharding import local_part
-from convae.training.loop.train_step import StepResult, TrainStep
-from convae.training.recipe.stage_objective import Clocks, StageObjective
-from convae.training.vae.validation import ValidationResult
+from convae.training.loop.step import StepResult, TrainStep
+from convae.training.recipe.stage_objective import Clocks
 
-COLLAPSED = 0.1
-"""KL divergence in nats per image below which the latent says nothing of an image."""
-COLLAPSED_BOOK = 0.05
-"""Perplexity of the codes, as a fraction of the codes in the codebook, below which most of it lies idle."""
-LEAST_PERPLEXITY = 1.5
-"""A small codebook lies idle below this."""
-LEAST_IMAGES = 50
-"""Validation images below which no collapse is diagnosed: variances and uses of codes would be those of chance."""
 ABSURD = 1e6
 """A step is skipped like one that is not finite when its total is this many times the first one's."""
 DIVERGED = 1e2
@@ -61,15 +53,23 @@ class HealthMonitor:
 
     Args:
         device: where the counters are.
-        stored: counters to continue with.
         values: of an image.
     """
 
-    def __init__(self, device: torch.device, stored: SkippedSteps, values: int) -> None:
+    def __init__(self, device: torch.device, values: int) -> None:
+        self._device, self._values = device, values
+        self.load_state(asdict(SkippedSteps()))
+
+    def state(self) -> dict[str, Any]:
+        """The counters; waits for the device."""
+        return asdict(self.read())
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restores the counters."""
+        stored, device = SkippedSteps(**state), self._device
         self._counters = torch.tensor([stored.count, stored.row, stored.first], device=device)
         kind = torch.float32 if device.type == "mps" else torch.float64
         self._initial = torch.tensor(stored.initial_total, dtype=kind, device=device)
-        self._values = values
 
     def largest_total(self) -> Tensor:
         """The total, nats per image, above which a step is skipped."""
@@ -84,7 +84,7 @@ class HealthMonitor:
         first = torch.where(begins, torch.full_like(first, step), first)
         self._counters = torch.stack([count + done.faulty, (row + 1) * done.faulty, first])
         is_first = (self._initial == 0) & ~done.skipped
-        self._initial = torch.where(is_first, done.figures["total"].abs().to(self._initial.dtype), self._initial)
+        self._initial = torch.where(is_first, done.metrics["total"].abs().to(self._initial.dtype), self._initial)
 
     def read(self) -> SkippedSteps:
         """The counters; waits for the device."""
@@ -92,44 +92,41 @@ class HealthMonitor:
         return SkippedSteps(count, row, first, float(self._initial))
 
 
-def locate(
-    model: nn.Module, train_step: TrainStep, batch: Batch, objective: StageObjective, clocks: Clocks, largest: float
-) -> str | None:
-    """Where a step goes wrong when its batch is run again: a layer, statistics, a term, or a parameter's gradient.
+def locate(step: TrainStep, batch: Batch, clocks: Clocks, largest: float) -> str | None:
+    """Where an update goes wrong when its batch is run again: a layer, statistics, a term, or a parameter's gradient.
 
-    None where nothing is wrong. The model is left as it was, without gradients.
+    None where nothing is wrong. The module is left as it was, without gradients.
 
     Args:
-        model: the model.
-        train_step: runs the batch.
+        step: of the update.
         batch: of the step.
-        objective: of the step.
         clocks: the moment before the step.
         largest: total, nats per image, above which it makes no sense.
     """
-    names = {module: name for name, module in model.named_modules() if not list(module.children())}
+    module = step.update.module
+    names = {layer: name for name, layer in module.named_modules() if not list(layer.children())}
     found: list[str] = []
 
-    def look(module: nn.Module, _: object, output: object) -> None:
+    def look(layer: nn.Module, _: object, output: object) -> None:
         if isinstance(output, Tensor) and not output.isfinite().all():
-            found.append(f"{names[module]} ({type(module).__name__})")
+            found.append(f"{names[layer]} ({type(layer).__name__})")
 
-    hooks = [module.register_forward_hook(look) for module in names]
-    with _statistics_kept(model):
-        figures = train_step.gradients(batch, objective, clocks)
-        statistics = [name for name, buffer in model.named_buffers() if not buffer.isfinite().all()]
+    hooks = [layer.register_forward_hook(look) for layer in names]
+    with _statistics_kept(module):
+        metrics = step.gradients(batch, clocks)
+        statistics = [name for name, buffer in module.named_buffers() if not buffer.isfinite().all()]
     for hook in hooks:
         hook.remove()
-    found += [f"the term {name}" for name, value in figures.items() if name != "total" and not value.isfinite()]
+    found += [f"the term {name}" for name, value in metrics.items() if name != "total" and not value.isfinite()]
     found += [f"the statistics {name}" for name in statistics]
-    grown = [(name, parameter.grad) for name, parameter in model.named_parameters() if parameter.grad is not None]
-    # The gradient goes through the model from its end.
+    grown = [(name, parameter.grad) for name, parameter in module.named_parameters() if parameter.grad is not None]
+    # The gradient goes through the module from its end.
     found += [f"the gradient of {name}" for name, gradient in reversed(grown) if not gradient.isfinite().all()]
-    model.zero_grad(set_to_none=True)
+    module.zero_grad(set_to_none=True)
     if found:
         return f"values that are not finite begin in {found[0]}"
-    if (total := float(figures["total"])) > largest:
-        return f"a total of {total:.1e} nats per image makes no sense: {_greatest(_floats(figures))}"
+    if (total := float(metrics["total"])) > largest:
+        return f"a total of {total:.1e} nats per image makes no sense: {_greatest(_floats(metrics))}"
     return None
 
 
@@ -178,29 +175,4 @@ def divergence(total: float, terms: Mapping[str, float], largest: float, step: i
     return (
         f"the model after step {step} has diverged: its total is {total:.1e} nats per image, {_greatest(terms)}. "
         f"It is not kept as the best: {REMEDY}"
-    )
-
-
-def collapse(found: ValidationResult) -> str | None:
-    """A sentence on the collapse of the posterior or of the codebook, if that is what the metrics say."""
-    if found.images < LEAST_IMAGES:
-        return None
-    if found.perplexity is not None and found.entries is not None:
-        if found.perplexity >= max(COLLAPSED_BOOK * found.entries, LEAST_PERPLEXITY):
-            return None
-        return (
-            f"codebook collapse: {found.codes} of {found.entries} codes are in use, as variedly as "
-            f"{found.perplexity:.1f} used evenly: raise dead_code_threshold of the bottleneck (0.03 is usual), lower "
-            "objective.commitment.weight or the learning rate, or take fewer codes"
-        )
-    if found.kl >= COLLAPSED and found.active:
-        return None
-    says = (
-        f"the KL divergence is only {found.kl:.2g} nats per image"
-        if found.active
-        else f"none of {found.latent} latent values is active"
-    )
-    return (
-        f"posterior collapse: {says}, so that the latent says next to nothing of an image: lower objective.kl.weight, "
-        "let it rise from 0 (weight: {linear: {epochs: 10}}), or give free-bits in the place of kl"
     )

@@ -8,7 +8,8 @@ pictures and the saved model are float32 throughout: their figures are those of 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,34 +24,24 @@ GROWS_AFTER = 2000
 """Steps in a row without an overflow after which the loss is scaled twice as much."""
 
 
-@dataclass
-class LossScaleState:
-    """How much the loss is scaled.
-
-    Attributes:
-        factor: on the loss, a power of two.
-        steady: steps since it last changed.
-    """
-
-    # Usual is 2¹⁶ for losses that are means; nats are summed over the values of an image.
-    factor: float = 2.0**10
-    steady: int = 0
-
-
 class LossScale:
     """A factor on the loss that keeps small gradients above the least number of float16, and large ones below infinity.
 
     Micikevicius et al. 2018 (arXiv:1710.03740): a step whose gradients overflow is skipped and halves the factor; many
     in a row that do not double it. Nothing waits for the device.
 
+    Attributes:
+        factor: on the loss, a power of two.
+
     Args:
         device: where the factor is.
-        stored: what to go on with.
+        factor: at first; usual is 2¹⁶ for losses that are means, but nats are summed over the values of an image.
+        steady: steps since it last changed.
     """
 
-    def __init__(self, device: torch.device, stored: LossScaleState) -> None:
-        self.factor = torch.tensor(stored.factor, device=device)
-        self._steady = torch.tensor(stored.steady, device=device)
+    def __init__(self, device: torch.device, factor: float = 2.0**10, steady: int = 0) -> None:
+        self.factor = torch.tensor(factor, device=device)
+        self._steady = torch.tensor(steady, device=device)
 
     def update(self, overflowed: Tensor) -> None:
         """After a step: whether its gradients overflowed."""
@@ -60,9 +51,14 @@ class LossScale:
         self.factor = (self.factor * change).clamp_min(1.0)
         self._steady = torch.where(grows, 0, self._steady)
 
-    def read(self) -> LossScaleState:
-        """The factor now; waits for the device."""
-        return LossScaleState(float(self.factor), int(self._steady))
+    def state(self) -> dict[str, Any]:
+        """The factor and the steps since it last changed; waits for the device."""
+        return {"factor": float(self.factor), "steady": int(self._steady)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restores both."""
+        self.factor = torch.full_like(self.factor, float(state["factor"]))
+        self._steady = torch.full_like(self._steady, int(state["steady"]))
 
 
 class Precision:
@@ -71,13 +67,12 @@ class Precision:
     Args:
         name: `float32`, `bf16` or `fp16`.
         device: of the model.
-        stored: the scale of the loss to go on with, for fp16.
     """
 
-    def __init__(self, name: str, device: torch.device, stored: LossScaleState) -> None:
+    def __init__(self, name: str, device: torch.device) -> None:
         self._device = device.type
         self._half = HALVES.get(name)
-        self.scale = LossScale(device, stored) if name == "fp16" else None
+        self.scale = LossScale(device) if name == "fp16" else None
 
     def compute(self) -> contextlib.AbstractContextManager[object]:
         """Inside the block, what may be half precision is."""

@@ -1,19 +1,17 @@
-"""Going back: where values stopped being finite, and the state from which a run goes on after many such steps."""
+"""Going back: where values stopped being finite, and the state from which a run continues after many such steps."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 
-from torch import Tensor
-
 from convae.core.errors import ArtifactError, TrainingError
-from convae.training.distributed.sharding import load_full_state
-from convae.training.loop.health import ABSURD, REMEDY, locate
-from convae.training.loop.train_step import TrainStep
+from convae.training.loop.engine import Engine
+from convae.training.loop.health import ABSURD, REMEDY, SkippedSteps, locate
+from convae.training.loop.progress import Progress
+from convae.training.loop.task import Task
 from convae.training.run_folder.checkpoint import (
     Checkpoint,
-    TrainingState,
     is_planned,
     list_checkpoints,
     read_checkpoint,
@@ -21,8 +19,6 @@ from convae.training.run_folder.checkpoint import (
     remove_checkpoint,
 )
 from convae.training.run_folder.folder import RunFolder
-from convae.training.vae.experiment import Experiment
-from convae.training.vae.start import initial_weights
 
 ROLL_BACK_AFTER = 10
 """Steps in a row that were not finite after which the weights themselves are taken to be the reason."""
@@ -34,65 +30,46 @@ class Recovery:
     """What is done about steps of a run that were skipped because something in them was not finite.
 
     Args:
-        experiment: the objects of the run.
-        folder: its folder.
+        task: what is trained.
+        folder: of the run.
     """
 
-    def __init__(self, experiment: Experiment, folder: RunFolder) -> None:
-        self._experiment = experiment
+    def __init__(self, task: Task, folder: RunFolder) -> None:
+        self._task = task
         self._folder = folder
 
-    def sentence(self, state: TrainingState, train_step: TrainStep) -> str:
-        """On the first step of the row that was skipped: where its values stop being finite."""
-        experiment, step = self._experiment, state.skips.first
-        epoch, start = divmod(step, experiment.batches.steps_per_epoch)
-        batch = next(iter(experiment.iterate(epoch, start)))
-        clocks = experiment.plan.clocks(state.stage_starts, max(step, state.stage_starts[-1]))
-        objective = experiment.plan.running(state.stage_starts).objective
-        largest = state.skips.limit(math.prod(experiment.model.input_shape), ABSURD)
-        found = experiment.ranks.gather(locate(experiment.model, train_step, batch, objective, clocks, largest))
+    def diagnose(self, progress: Progress, skips: SkippedSteps, engine: Engine) -> str:
+        """A sentence on the first step of the row that was skipped: where its values stop being finite."""
+        task, step = self._task, skips.first
+        epoch, start = divmod(step, task.batches.steps_per_epoch)
+        batch = next(iter(task.batches.iterate(epoch, start, task.device, task.plan.augmentation(epoch))))
+        starts = progress.stage_starts
+        clocks = task.plan.clocks(starts, max(step, starts[-1]))
+        largest = skips.limit(math.prod(task.batches.shape), ABSURD)
+        reasons = [
+            locate(each, batch, clocks, largest if each is engine.steps[0] else math.inf) for each in engine.steps
+        ]
+        found = task.ranks.gather(next(filter(None, reasons), None))
         reason = next(filter(None, found), "its values were not finite, but are when it is run again")
         return f"step {step} was skipped: {reason}"
 
-    def checkpoint(self, state: TrainingState, reason: str) -> Checkpoint | None:
+    def checkpoint(self, progress: Progress, reason: str) -> Checkpoint | None:
         """The last checkpoint before what went wrong; None for the beginning.
 
         Args:
-            state: how far the run is.
+            progress: how far the run is.
             reason: why it goes back.
 
         Raises:
             TrainingError: going back was tried too often.
         """
-        experiment = self._experiment
-        if state.lr_halvings >= MOST_ROLLBACKS:
-            hint = ", or set training.precision: float32" if experiment.recipe.training.precision == "fp16" else ""
+        if progress.lr_halvings >= MOST_ROLLBACKS:
+            hint = ", or set training.precision: float32" if self._task.options.precision == "fp16" else ""
             raise TrainingError(
                 f"{reason}, and going back {MOST_ROLLBACKS} times to half the learning rate did not help: "
                 f"{REMEDY}{hint}. The notes in {self._folder.metrics} say where it began"
             )
-        return read_together(experiment.ranks, self._before_skips)
-
-    def begin(self) -> str | None:
-        """Gives the model the weights that it has before the first step.
-
-        Returns:
-            A sentence on a saved model that they come from.
-
-        Raises:
-            ArtifactError: that model is missing or damaged.
-        """
-        experiment, sentences = self._experiment, list[str | None]()
-
-        def read() -> dict[str, Tensor]:
-            if not experiment.ranks.is_main:
-                return {}
-            tensors, sentence = initial_weights(experiment.recipe, self._folder, experiment.batches.batch_size)
-            sentences.append(sentence)
-            return tensors
-
-        load_full_state(experiment.model, experiment.ranks.broadcast_tensors(experiment.ranks.run_on_all(read)))
-        return sentences[0] if sentences else None
+        return read_together(self._task.ranks, self._before_skips)
 
     def _before_skips(self) -> Checkpoint | None:
         """The last checkpoint before a row of skipped steps; later ones are removed, since the log will not reach them.
@@ -102,7 +79,7 @@ class Recovery:
         for path in reversed(list_checkpoints(self._folder.checkpoints)):
             with contextlib.suppress(ArtifactError):
                 checkpoint = read_checkpoint(path)
-                if is_planned(path) and not checkpoint.state.skips.row:
+                if is_planned(path) and not checkpoint.skips_in_a_row:
                     return checkpoint
             remove_checkpoint(path)
         return None

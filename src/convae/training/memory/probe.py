@@ -6,10 +6,12 @@ convae find-batch-size ── recipe, batch, limit ──> this process ── b
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -17,17 +19,14 @@ import torch
 from convae.core.allocator import keep_freed_memory
 from convae.core.device import choose_device
 from convae.core.errors import TrainingError
-from convae.core.types import Batch
+from convae.core.types import Batch, Shape
 from convae.training.distributed.ranks import Ranks
-from convae.training.loop.averaging import ExponentialMovingAverage
-from convae.training.loop.freezing import FrozenParts
-from convae.training.loop.optimizer import build_optimizer
-from convae.training.loop.precision import LossScaleState, Precision
-from convae.training.loop.train_step import TrainStep
+from convae.training.loop.engine import Engine
 from convae.training.recipe.plan import build_plan
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
-from convae.training.vae.experiment import encoder_layers, prepared
+from convae.training.vae.build import build_training_model, encoder_layers
+from convae.training.vae.task import VAETask, stage_objective
 
 STEPS = 2
 """With the batch: the optimiser has its state after the first."""
@@ -79,27 +78,37 @@ def main() -> None:
     sys.stdout.write(f"{_peak(where)}\n")
 
 
+class _NoiseBatches:
+    """The same batch of noise again and again, as a source of batches."""
+
+    def __init__(self, shape: Shape, batch_size: int, device: torch.device) -> None:
+        self.shape, self.batch_size, self.waited = shape, batch_size, 0.0
+        self.steps_per_epoch, self.classes, self.levels = STEPS, None, None
+        images = torch.rand(batch_size, *shape, device=device)
+        labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
+        self._batch = Batch(images, labels, torch.arange(batch_size, device=device))
+
+    def iterate(
+        self, epoch: int, start_step: int = 0, device: torch.device | str = "cpu", strength: float = 1.0
+    ) -> Iterator[Batch]:
+        """The batch, for each step that is left."""
+        return itertools.repeat(self._batch, STEPS - start_step)
+
+
 def _steps(recipe: Recipe, batch_size: int, where: torch.device) -> None:
-    """Some steps as a run of the recipe does them."""
+    """Some steps of the engine that a run of the recipe has."""
     keep_freed_memory()
-    options, stages = recipe.training, build_plan(recipe, 1, encoder_layers)
-    stage = stages.stages[0]
-    stage.objective.to(where)
-    model = prepared(recipe, where)
-    average = ExponentialMovingAverage(model, options.ema) if options.ema is not None else None
-    precision = Precision(options.precision, where, LossScaleState())
-    train_step = TrainStep(model, options.seed, options.accumulate, precision, Ranks(), stages.temperature)
-    adam = build_optimizer(stage.optimizer, model)
-    frozen = FrozenParts(model, stage.freeze, "freeze")
-    frozen.apply()
-    frozen.train()
-    images = torch.rand(batch_size, *model.input_shape, device=where)
-    labels = torch.zeros(batch_size, dtype=torch.int64, device=where)
-    batch = Batch(images, labels, torch.arange(batch_size, device=where))
-    for step in range(STEPS):
-        train_step(batch, stage.objective, stages.clocks([0], step), adam, stage.optimizer.clip)
-        if average:
-            average.update(step)
+    plan = build_plan(recipe, STEPS, encoder_layers)
+    model = build_training_model(recipe, where)
+    batches = _NoiseBatches(model.input_shape, batch_size, where)
+    task = VAETask(recipe, model, plan, batches, None, None, where, Ranks())
+    stage = plan.stages[0]
+    stage_objective(stage).to(where)
+    engine = Engine(task, stage)
+    engine.freeze()
+    engine.train()
+    for step, batch in enumerate(batches.iterate(0)):
+        engine.step(batch, plan.clocks([0], step), 1.0)
 
 
 def _limit(where: torch.device, limit: int) -> None:

@@ -8,7 +8,7 @@ which the stages stage_starts for granted, and counts with the longest that the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -18,7 +18,7 @@ from convae.core.names import unknown
 from convae.objective.objective import Loader, Objective, build_objective
 from convae.objective.schedules.base import Moment, Schedule, build_schedule
 from convae.training.recipe.schema import OptimizerConfig, PlateauConfig, Recipe, StageConfig
-from convae.training.recipe.stage_objective import Clocks, LearningRate, StageObjective
+from convae.training.recipe.stage_objective import Clocks, FixedGoal, Goal, LearningRate, StageObjective
 
 EPOCHS = 10
 """Passes through the training images, where a recipe does not say how long it takes, and …"""
@@ -48,7 +48,7 @@ class Stage:
     steps: int
     plateau: PlateauConfig | None
     freeze: tuple[str, ...]
-    objective: StageObjective
+    objective: Goal
     optimizer: OptimizerConfig
     rate: LearningRate
     fresh: bool
@@ -178,6 +178,24 @@ def build_plan(recipe: Recipe, steps_per_epoch: int, load: Loader | None = None)
     )
     _check_signs(made, recipe)
     return made
+
+
+def single_stage(
+    steps: int, steps_per_epoch: int, *, units: Mapping[str, str], optimizer: OptimizerConfig | None = None
+) -> Plan:
+    """The plan of a task without a recipe: one stage.
+
+    Args:
+        steps: of the training.
+        steps_per_epoch: batches in an epoch.
+        units: the unit of each term of the loss.
+        optimizer: the optimizer and its learning rate.
+    """
+    settings = optimizer or OptimizerConfig()
+    rate = LearningRate(settings, "optimizer")
+    stage = Stage("training", steps, None, (), FixedGoal(dict(units)), settings, rate, fresh=True)
+    constant = build_schedule(1.0, "constant")
+    return Plan((stage,), steps_per_epoch, strength=constant, temperature=constant)
 
 
 def _check_signs(made: Plan, recipe: Recipe) -> None:

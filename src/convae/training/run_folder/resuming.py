@@ -8,9 +8,9 @@ from typing import Any
 
 from convae.core.errors import ConfigError
 from convae.core.names import short_repr
+from convae.training.loop.progress import Progress
 from convae.training.recipe.plan import Plan
 from convae.training.recipe.schema import Recipe
-from convae.training.run_folder.checkpoint import TrainingState
 
 MAY_CHANGE = {
     "name",
@@ -66,24 +66,24 @@ def _differences(now: Any, then: Any, key: str) -> Iterator[tuple[str, Any, Any]
         yield key, now, then
 
 
-def check_state(state: TrainingState, plan: Plan, where: Path) -> None:
+def check_progress(progress: Progress, plan: Plan, where: Path) -> None:
     """Checks that a run's state is one that its plan leads to.
 
     Args:
-        state: of a checkpoint.
+        progress: of a checkpoint.
         plan: of the recipe and of the data as they are now.
         where: the checkpoint lies.
 
     Raises:
         ConfigError: the run would never end, or has stages that the plan does not have.
     """
-    stages, stage_starts = plan.stages, state.stage_starts
+    stages, stage_starts = plan.stages, progress.stage_starts
     if len(stage_starts) > len(stages):
         raise ConfigError(f"{where}: is in stage {len(stage_starts)}, but the recipe has {len(stages)}")
-    for number, (begin, end) in enumerate(zip(stage_starts, [*stage_starts[1:], state.step], strict=True)):
+    for number, (begin, end) in enumerate(zip(stage_starts, [*stage_starts[1:], progress.step], strict=True)):
         longest = stages[number].steps
         # A stage that is over is followed by the next, unless it was the last.
-        is_over = number < len(stage_starts) - 1 or (state.finished and number == len(stages) - 1)
+        is_over = number < len(stage_starts) - 1 or (progress.finished and number == len(stages) - 1)
         if not 0 <= end - begin < longest + is_over:
             raise ConfigError(
                 f"{where}: has done {end - begin} steps of {stages[number].name}, which has {longest}: the recipe or "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -96,7 +97,7 @@ def open_start(config: StartConfig, model: VAE | None = None) -> Start:
     return Start(given, source, sha256, config.parts)
 
 
-def initial_weights(recipe: Recipe, folder: RunFolder, batch_size: int) -> tuple[dict[str, Tensor], str | None]:
+def initial_weights(recipe: Recipe, folder: Path, batch_size: int) -> tuple[dict[str, Tensor], str | None]:
     """The tensors of the model of a run before its first step, by name, and a sentence on where they came from.
 
     Args:
@@ -110,8 +111,9 @@ def initial_weights(recipe: Recipe, folder: RunFolder, batch_size: int) -> tuple
     model = build(recipe.model, seed=recipe.training.seed)
     if recipe.start is None:
         return model.state_dict(), None
-    copy = recipe.start.model_copy(update={"model": folder.start, "which": "best"})
-    start = open_start(copy if folder.start.exists() else recipe.start)
+    copy = RunFolder(folder).start
+    own = recipe.start.model_copy(update={"model": copy, "which": "best"})
+    start = open_start(own if copy.exists() else recipe.start)
     model.load_state_dict(start.tensors(model), strict=False)
     if isinstance(model.bottleneck, VQ) and (not start.parts or "bottleneck" in start.parts):
         model.bottleneck.expect(batch_size)

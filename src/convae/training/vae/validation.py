@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,13 +12,24 @@ from torch import Tensor
 from convae.core.posterior import CodePosterior, Posterior
 from convae.core.random import torch_generator
 from convae.core.types import MISSING_LABEL, Batch
-from convae.data import Split, in_order
+from convae.data import in_order
+from convae.data.batches import ImageSet
 from convae.model.inputs import unchecked_values
+from convae.model.vae import VAE
+from convae.training.distributed.ranks import Ranks
 from convae.training.recipe.stage_objective import Clocks, StageObjective
-from convae.training.vae.experiment import Experiment
 
 ACTIVE = 0.01
 """Variance of the posterior mean over the images above which a latent value is active (Burda et al. 2015)."""
+
+COLLAPSED = 0.1
+"""KL divergence in nats per image below which the latent says nothing of an image."""
+COLLAPSED_BOOK = 0.05
+"""Perplexity of the codes, as a fraction of the codes in the codebook, below which most of it lies idle."""
+LEAST_PERPLEXITY = 1.5
+"""A small codebook lies idle below this."""
+LEAST_IMAGES = 50
+"""Validation images below which no collapse is diagnosed: variances and uses of codes would be those of chance."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +38,22 @@ class ValidationResult:
 
     Attributes:
         images: how many it was measured on.
-        figures: the mean of each term, without its weight, in its own unit.
+        metrics: the mean of each term, without its weight, in its own unit.
         kl: KL divergence of the posterior from the prior, nats per image.
-        kl_per_unit: its parts, one for each latent value of a vector, or channel of a map; empty where it has none.
-        active: latent values whose posterior mean varies over the images.
+        kl_per_unit: its parts, one for each latent value of a vector, or channel of a map; None with a codebook.
+        active: latent values whose posterior mean varies over the images; None with a codebook.
         latent: latent values.
         codes: entries of the code book that some image uses; None without a code book.
         perplexity: how many entries would be used as variedly if they were used evenly; None without a code book.
         entries: of the code book; None without one.
-        accuracy: share of the labelled images whose class the classifier names; None without one, or without labels.
+        accuracy: fraction of the labelled images whose class the classifier names; None without one, or without labels.
     """
 
     images: int
-    figures: dict[str, float]
+    metrics: dict[str, float]
     kl: float
-    kl_per_unit: list[float]
-    active: int
+    kl_per_unit: list[float] | None
+    active: int | None
     latent: int
     codes: int | None
     perplexity: float | None
@@ -50,40 +62,48 @@ class ValidationResult:
 
 
 @torch.no_grad()
-def validate(experiment: Experiment, objective: StageObjective, clocks: Clocks) -> ValidationResult:
+def validate(
+    model: VAE,
+    split: ImageSet,
+    objective: StageObjective,
+    clocks: Clocks,
+    *,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+    ranks: Ranks,
+) -> ValidationResult:
     """Passes all validation images through the model, which is left in evaluation mode.
 
-    Processes that train together take the batches by turns, and sum what they find.
+    Ranks take the batches by turns, and sum what they find.
     """
-    split, options, device = experiment.validation, experiment.recipe.training, experiment.device
-    assert split is not None  # nothing is validated without images
     precision = torch.float32 if device.type == "mps" else torch.float64
-    experiment.model.eval()
+    model.eval()
     sums: list[Tensor] = []
     names: list[str] = []
-    for number, batch in _turns(experiment, split):
+    for number, batch in _turns(split, batch_size, device, ranks):
         # The same noise at every epoch, so that figures differ by the model alone.
-        noise = torch_generator(options.seed, "validation", number)
+        noise = torch_generator(seed, "validation", number)
         with unchecked_values():
-            output = experiment.model(batch.images, noise, batch.labels)
+            output = model(batch.images, noise, batch.labels)
             terms = objective(batch, output, clocks).terms
         names = list(terms)
         rows = [*terms.values(), *_latent_rows(output.posterior), *_labelled_rows(output.logits, batch)]
         found = [row.to(precision).sum(0) for row in rows]
-        if number * options.batch_size >= len(split):
+        if number * batch_size >= len(split):
             found = [torch.zeros_like(own) for own in found]
         sums = [old + new for old, new in zip(sums, found, strict=True)] if sums else found
     lengths = [own.numel() for own in sums]
-    totals = torch.split(experiment.ranks.add(torch.cat([own.flatten() for own in sums])), lengths)
+    totals = torch.split(ranks.add(torch.cat([own.flatten() for own in sums])), lengths)
     figures, latents = totals[: len(names)], totals[len(names) : -2]
     first, second, kl, parts, uses = (own / len(split) for own in latents)
     right, labelled = (float(own) for own in totals[-2:])
     return ValidationResult(
         images=len(split),
-        figures={name: float(total) / len(split) for name, total in zip(names, figures, strict=True)},
+        metrics={name: float(total) / len(split) for name, total in zip(names, figures, strict=True)},
         kl=float(kl),
-        kl_per_unit=[round(part, 6) for part in parts.tolist()],
-        active=int((second - first.square() > ACTIVE).sum()),
+        kl_per_unit=[round(part, 6) for part in parts.tolist()] if len(parts) else None,
+        active=None if len(uses) else int((second - first.square() > ACTIVE).sum()),
         latent=len(first),
         codes=int((uses > 0).sum()) if len(uses) else None,
         perplexity=_perplexity(uses) if len(uses) else None,
@@ -92,13 +112,12 @@ def validate(experiment: Experiment, objective: StageObjective, clocks: Clocks) 
     )
 
 
-def _turns(experiment: Experiment, split: Split) -> Iterator[tuple[int, Batch]]:
+def _turns(split: ImageSet, size: int, device: torch.device, ranks: Ranks) -> Iterator[tuple[int, Batch]]:
     """The batches of this process and their numbers.
 
     All processes pass as many through the model, which none could otherwise put together from its parts: one that has
     no batch left takes the first again, under a number beyond the last.
     """
-    size, ranks, device = experiment.recipe.training.batch_size, experiment.ranks, experiment.device
     batches = -(-len(split) // size)
     numbers = range(ranks.number, batches, ranks.count)
     yield from zip(numbers, in_order(split, size, device, part=(ranks.number, ranks.count)), strict=True)
@@ -137,3 +156,40 @@ def _perplexity(uses: Tensor) -> float:
 def _per_unit(values: Tensor) -> Tensor:
     """(batch, unit): the KL divergence of each latent value of a vector, or channel of a map, nats."""
     return values if values.ndim == 2 else values.flatten(2).sum(-1)
+
+
+def collapse(found: ValidationResult) -> str | None:
+    """A sentence on the collapse of the posterior or of the codebook, if that is what the metrics say."""
+    if found.images < LEAST_IMAGES:
+        return None
+    if found.perplexity is not None and found.entries is not None:
+        if found.perplexity >= max(COLLAPSED_BOOK * found.entries, LEAST_PERPLEXITY):
+            return None
+        return (
+            f"codebook collapse: {found.codes} of {found.entries} codes are in use, as variedly as "
+            f"{found.perplexity:.1f} used evenly: raise dead_code_threshold of the bottleneck (0.03 is usual), lower "
+            "objective.commitment.weight or the learning rate, or take fewer codes"
+        )
+    if found.kl >= COLLAPSED and found.active:
+        return None
+    says = (
+        f"the KL divergence is only {found.kl:.2g} nats per image"
+        if found.active
+        else f"none of {found.latent} latent values is active"
+    )
+    return (
+        f"posterior collapse: {says}, so that the latent says next to nothing of an image: lower objective.kl.weight, "
+        "let it rise from 0 (weight: {linear: {epochs: 10}}), or give free-bits in the place of kl"
+    )
+
+
+def validation_row(found: ValidationResult) -> dict[str, Any]:
+    """The metrics of the log beside the terms: those that the bottleneck has."""
+    row = {
+        "accuracy": found.accuracy,
+        "active_units": found.active,
+        "kl_per_unit": found.kl_per_unit,
+        "perplexity": found.perplexity,
+        "codes_used": found.codes,
+    }
+    return {name: value for name, value in row.items() if value is not None}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from convae.core.allocator import keep_freed_memory
 from convae.core.device import choose_device
@@ -20,14 +18,13 @@ from convae.core.names import shape_text
 from convae.core.posterior import CodePosterior
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
-from convae.core.types import Batch
 from convae.data import Batches, DataSet, Split, in_order, open_data_set
 from convae.describe import build, resolve
 from convae.model.artifact import load
 from convae.model.construct import construct
 from convae.model.vae import VAE
 from convae.training.distributed.ranks import Ranks
-from convae.training.distributed.sharding import gather_tensor, is_sharded, shard
+from convae.training.distributed.sharding import shard
 from convae.training.loop.freezing import FrozenParts
 from convae.training.loop.precision import choose_precision
 from convae.training.recipe.defaults import with_length, with_likelihood
@@ -36,49 +33,17 @@ from convae.training.recipe.schema import Recipe
 from convae.training.run_folder.log import summary_writer
 from convae.training.vae.labels import mask_labels
 from convae.training.vae.start import Start, open_start
+from convae.training.vae.task import VAETask, stage_objective
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """What a trainer works with.
-
-    Attributes:
-        recipe: the recipe, with what the data and the device decided written into it: input shape and precision.
-        model: with initial weights, on the device.
-        plan: the stages, with what each minimises and how fast.
-        batches: of the training images.
-        validation: images held out; None when the recipe holds none out.
-        data_set: that both are parts of.
-        device: where the model is.
-        ranks: the processes that train together; each has all of this, and its part of each batch.
-        start: the saved model that a new run begins with, in the first process; None for random weights.
-        notes: what was chosen by the data, a sentence each.
-    """
-
-    recipe: Recipe
-    model: VAE
-    plan: Plan
-    batches: Batches
-    validation: Split | None
-    data_set: DataSet
-    device: torch.device
-    ranks: Ranks
-    start: Start | None = None
-    notes: tuple[str, ...] = ()
-
-    def iterate(self, epoch: int, start: int) -> Iterator[Batch]:
-        """The training batches of an epoch from the step `start` on."""
-        return self.batches.iterate(epoch, start, self.device, self.plan.augmentation(epoch))
-
-
-def build_experiment(
+def build_task(
     recipe: Recipe,
     progress: Progress | None = None,
     ranks: Ranks | None = None,
     *,
     start: VAE | None = None,
     is_new: bool = True,
-) -> Experiment:
+) -> VAETask:
     """The objects that a recipe describes, in each of the processes that train together.
 
     Args:
@@ -107,12 +72,12 @@ def build_experiment(
         recipe = ranks.broadcast(partial(_started, recipe, start, started))
     # One process on each host decodes the images, the others find them decoded.
     told = progress if ranks.is_main else None
-    recipe, data_set, validation = ranks.local_main_first(lambda: _with_data(recipe, told))
+    recipe, data_set, validation = ranks.local_main_first(lambda: _read_data(recipe, told))
     split = data_set.split("train")
     chosen_by_data: list[str] = []
     if is_new:
         recipe = with_likelihood(recipe, split, chosen_by_data)
-    model = prepared(recipe, where)
+    model = build_training_model(recipe, where)
     ranks.run_on_all(lambda: [each.tensors(model) for each in started])
     for each in started:
         if not each.parts or {"classifier", "condition"} & set(each.parts):
@@ -128,8 +93,8 @@ def build_experiment(
     stages = build_plan(recipe, batches.steps_per_epoch, encoder_layers)
     for number, stage in enumerate(stages.stages):
         FrozenParts(model, stage.freeze, f"stages.{number}.freeze")
-        stage.objective.to(where)
-    made = Experiment(
+        stage_objective(stage).to(where)
+    made = VAETask(
         recipe=recipe,
         model=model,
         plan=stages,
@@ -139,9 +104,9 @@ def build_experiment(
         device=where,
         ranks=ranks,
         start=started[0] if started else None,
-        notes=tuple(chosen_by_data),
+        chosen=tuple(chosen_by_data),
     )
-    _tried(made)
+    _try_batch(made)
     if recipe.training.shard and ranks.count > 1:
         shard(model, where)
     return made
@@ -212,7 +177,7 @@ def _started(recipe: Recipe, given: VAE | None, started: list[Start]) -> Recipe:
     return recipe.model_copy(update={"model": model, "start": written})
 
 
-def prepared(recipe: Recipe, where: torch.device) -> VAE:
+def build_training_model(recipe: Recipe, where: torch.device) -> VAE:
     """The model of a recipe on its device, laid out and set as it trains."""
     options = recipe.training
     model = build(recipe.model, seed=options.seed).to(where)
@@ -247,7 +212,7 @@ def _labels(recipe: Recipe, model: VAE, split: Split) -> NDArray[np.int64] | Non
 
 
 @torch.no_grad()
-def _tried(made: Experiment) -> None:
+def _try_batch(made: VAETask) -> None:
     """Passes two images through the model and every stage's objective: what does not go together is told before a run.
 
     Raises:
@@ -255,9 +220,9 @@ def _tried(made: Experiment) -> None:
         ShapeError: the images have not the size that a term needs.
     """
     _check_terms(made.model, made.plan)
-    made.model.check_levels(made.batches.split.levels, made.batches.split.source)
+    made.model.check_levels(made.images.levels, made.images.source)
     made.model.eval()
-    batch = next(in_order(made.batches.split, 2, made.device))
+    batch = next(in_order(made.images, 2, made.device))
     stage_starts: list[int] = []
     weighted: set[str] = set()
     for stage, begin in zip(made.plan.stages, made.plan.stage_starts(), strict=True):
@@ -265,7 +230,7 @@ def _tried(made: Experiment) -> None:
         output = made.model(batch.images, torch_generator(0, "trial"), batch.labels)
         if isinstance(output.posterior, CodePosterior) and made.recipe.training.temperature != 1:
             raise ConfigError("training.temperature: a code book draws no latents: leave it out")
-        stage.objective(batch, output, made.plan.clocks(stage_starts, begin))
+        stage_objective(stage)(batch, output, made.plan.clocks(stage_starts, begin))
         weighted |= _weighted(made.plan, stage_starts)
     # A classifier that was trained before may stay as it is.
     if made.model.classifier and "classification" not in weighted and made.recipe.start is None:
@@ -289,23 +254,6 @@ def _weighted(plan: Plan, stage_starts: list[int]) -> set[str]:
     return found
 
 
-def whole(made: Experiment) -> Experiment:
-    """The same with a model that is not cut, in the first process; every process has to call it."""
-    state = made.model.state_dict()
-    if not any(map(is_sharded, state.values())):
-        return made
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        all_of_it = gather_tensor(tensor)
-        if made.ranks.is_main:
-            tensors[name] = all_of_it.cpu()
-    if not made.ranks.is_main:
-        return made
-    model = build(made.recipe.model, seed=made.recipe.training.seed)
-    model.load_state_dict(tensors)
-    return replace(made, model=model.to(made.device))
-
-
 def encoder_layers(path: Path) -> nn.Sequential:
     """The layers of a saved model's encoder."""
     encoder = load(path).encoder
@@ -313,7 +261,7 @@ def encoder_layers(path: Path) -> nn.Sequential:
     return encoder
 
 
-def _with_data(recipe: Recipe, progress: Progress | None) -> tuple[Recipe, DataSet, Split | None]:
+def _read_data(recipe: Recipe, progress: Progress | None) -> tuple[Recipe, DataSet, Split | None]:
     """The recipe with one shape for data and model, the data set, and the images to validate on.
 
     A model whose input is written down decides the size of the images. One without takes the images as they are, or

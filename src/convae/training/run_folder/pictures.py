@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from convae.core.errors import DataError
+from convae.pictures.save import save
+from convae.training.loop.progress import Progress
+from convae.training.loop.task import Task
 from convae.training.recipe.plan import Plan
-from convae.training.run_folder.checkpoint import TrainingState
 from convae.training.run_folder.folder import RunFolder
 
 MOST_POINTS = 2000
@@ -64,7 +67,7 @@ class Curves:
         self._read = 0
         self._lines: dict[str, dict[str, Line]] = {name: {} for name in self._units}
 
-    def draw(self, state: TrainingState) -> Figure | None:
+    def draw(self, progress: Progress) -> Figure | None:
         """The metrics of the whole run so far; None where the log holds none."""
         # Here, since matplotlib takes half a second to import, which the first step need not wait for.
         from convae.pictures.curves import curves
@@ -80,8 +83,46 @@ class Curves:
         }
         if not panels:
             return None
-        plan, stage_starts = self._plan, state.stage_starts
+        plan, stage_starts = self._plan, progress.stage_starts
         names = [stage.name for stage in plan.stages[: len(stage_starts)]]
         begins = [(begin / plan.steps_per_epoch, name) for begin, name in zip(stage_starts, names, strict=True)]
         stages = begins if len(plan.stages) > 1 else []
         return curves(panels, x_label="epoch", units=self._units, title=self._title, stages=stages)
+
+
+class RunPictures:
+    """Writes the pictures of a task and the curves into the run folder.
+
+    Args:
+        folder: of the run.
+        task: what is trained.
+    """
+
+    def __init__(self, folder: RunFolder, task: Task) -> None:
+        self._folder = folder
+        self._every = task.options.pictures_every
+        self.curves = Curves(folder, task.plan, task.title)
+
+    def save(self, shown: Task, progress: Progress, final: bool) -> str | None:
+        """Writes the pictures of an epoch's end, if it is their turn.
+
+        Args:
+            shown: with the weights to show.
+            progress: of the training.
+            final: whether a stage is over; then it always is their turn, unless there are to be none.
+
+        Returns:
+            Why they could not be drawn, if that is so: a model that diverged gives no images.
+        """
+        epoch = -(-progress.step // shown.batches.steps_per_epoch)
+        if not self._every or (epoch % self._every and not final):
+            return None
+        try:
+            shown.draw(self._folder.pictures, epoch)
+        except DataError as error:
+            return f"the pictures of epoch {epoch} cannot be drawn: {error}"
+        finally:
+            figure = self.curves.draw(progress)
+            if figure is not None:
+                save(figure, self._folder.pictures / "curves.png")
+        return None

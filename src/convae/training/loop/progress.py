@@ -1,0 +1,121 @@
+"""How far a run is: its counters, and the means of metrics since the last row of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, TypeAdapter
+from torch import Tensor
+
+from convae.core.arguments import NonNegative
+from convae.training.recipe.schema import PlateauConfig
+
+COUNT = "count"
+"""The name of the number of steps in the sums."""
+
+
+@dataclass
+class Progress:
+    """How far a run is, beside its tensors.
+
+    Attributes:
+        step: steps done.
+        stage_starts: the step at which each stage began, up to the running one.
+        finished: whether the last stage is over.
+        plateau_best: the best metric yet of a stage that a plateau ends.
+        plateau_wait: epochs since then.
+        log_bytes: length of the log at this step; what is beyond it was written by a run that was lost.
+        best: the lowest validation total of the running stage, under the weights of its end, nats per image.
+        best_step: the step at which it was measured.
+        last_reported_skip: the first step of the row of skipped ones that a note was written on last.
+        lr_halvings: how often the run was rolled back and the learning rate halved.
+        collapse_streak: validations in a row that found a collapsed posterior.
+        divergence_streak: validations in a row that found a model that diverged.
+    """
+
+    step: NonNegative = 0
+    stage_starts: Annotated[list[NonNegative], Field(min_length=1)] = field(default_factory=lambda: [0])
+    finished: bool = False
+    plateau_best: float | None = None
+    plateau_wait: int = 0
+    log_bytes: Annotated[int, Field(ge=0)] = 0
+    best: float | None = None
+    best_step: int | None = None
+    last_reported_skip: int = -1
+    lr_halvings: int = 0
+    collapse_streak: int = 0
+    divergence_streak: int = 0
+
+    def state(self) -> dict[str, Any]:
+        """The counters by name."""
+        return asdict(self)
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restores the counters.
+
+        Raises:
+            ValueError: a counter has a value that it cannot have.
+        """
+        restored = TypeAdapter(Progress).validate_python(dict(state))
+        for each in fields(self):
+            setattr(self, each.name, getattr(restored, each.name))
+
+    def start_stage(self) -> None:
+        """Begins the next stage at this step."""
+        self.stage_starts.append(self.step)
+        self.plateau_best, self.plateau_wait, self.best, self.best_step = None, 0, None, None
+
+    def waits_too_long(self, rule: PlateauConfig, metric: float) -> bool:
+        """Whether a metric was without progress for as many epochs as a plateau has patience."""
+        best = self.plateau_best
+        if best is None or metric < best - rule.change * abs(best):
+            self.plateau_best, self.plateau_wait = metric, 0
+        else:
+            self.plateau_wait += 1
+        return self.plateau_wait >= rule.patience
+
+
+class RunningMeans:
+    """Means of named metrics over steps, kept on the device: reading one would wait for it at every step.
+
+    Args:
+        device: where the sums are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        # MPS has no float64.
+        self.dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._device = device
+        self._names: list[str] = []
+        self._sums = torch.zeros(0, dtype=self.dtype, device=device)
+
+    def add(self, metrics: Mapping[str, Tensor], skipped: Tensor) -> None:
+        """One more step, unless it was skipped: scalars, by name; always the same names until `clear`."""
+        one = torch.ones((), dtype=self.dtype, device=self._device)
+        values = torch.stack([one, *(value.detach().to(self.dtype) for value in metrics.values())])
+        if not self._names:
+            self._names = [COUNT, *metrics]
+            self._sums = torch.zeros_like(values)
+        self._sums += torch.where(skipped, torch.zeros_like(values), values)
+
+    def state(self) -> dict[str, Any]:
+        """The sums and the number of steps in them; waits for the device."""
+        return dict(zip(self._names, self._sums.tolist(), strict=True))
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restores the sums."""
+        self._names = list(state)
+        self._sums = torch.tensor([float(value) for value in state.values()], dtype=self.dtype, device=self._device)
+
+    def read(self) -> dict[str, float]:
+        """The means; empty where there are none. Waits for the device."""
+        sums = self.state()
+        count = sums.pop(COUNT, 0.0)
+        return {name: value / count for name, value in sums.items()} if count else {}
+
+    def clear(self) -> None:
+        """Starts again from nothing."""
+        self._names, self._sums = [], self._sums[:0]

@@ -1,0 +1,233 @@
+"""One update of a training step: a batch in slices, gradients clipped, and nothing done where they are not finite."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from convae.core.noise import CountedNoise
+from convae.core.random import key
+from convae.core.types import Batch
+from convae.model.inputs import unchecked_values
+from convae.objective.objective import Losses
+from convae.objective.schedules.base import Schedule
+from convae.training.distributed.ranks import Ranks
+from convae.training.distributed.sharding import gather_tensor, is_sharded
+from convae.training.loop.precision import Precision
+from convae.training.loop.task import Loss, Update
+from convae.training.recipe.schema import TrainingConfig
+from convae.training.recipe.stage_objective import Clocks
+
+
+class LossModule(nn.Module):
+    """From a batch to its loss.
+
+    Attributes:
+        model: the module that the gradients are of.
+        divisor: what gradients are divided by on their way to the parameters.
+
+    Args:
+        model: the module.
+        loss: the function from a batch to its loss, which uses the module.
+    """
+
+    divisor = 1
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.model = model
+        self._loss = (loss,)  # in a tuple, as a loss that is a module is no part of this one
+
+    def forward(self, part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
+        """The loss of some images; `noise` draws their latents."""
+        return self._loss[0](part, noise, clocks)
+
+    def prepare(self, part: Batch, noise: CountedNoise, clocks: Clocks) -> None:
+        """Before the first slice of each step."""
+
+    def accumulating(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
+        """Around the forward and backward passes of a slice of the batch."""
+        return contextlib.nullcontext()
+
+
+class DistributedLossModule(LossModule):
+    """The same on several ranks: gradients are averaged over them while the rest of the backward pass is computed.
+
+    DDP (Li et al. 2020, arXiv:2006.15704) around a module that every rank has whole; a sharded one averages by itself.
+    Which parameters take part is looked up again when others are frozen.
+    """
+
+    def __init__(self, model: nn.Module, loss: Loss, ranks: Ranks, sync_batch_norm: bool) -> None:
+        super().__init__(model, loss)
+        self.divisor = ranks.count
+        self._ranks = ranks
+        self._sync_batch_norm = sync_batch_norm
+        self._is_sharded = any(is_sharded(parameter) for parameter in model.parameters())
+        self._group: DistributedDataParallel | None = None
+        self._made_for: tuple[str, ...] | None = None
+
+    def forward(self, part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
+        """The loss of some images; `noise` draws their latents."""
+        if self._group is None:
+            return super().forward(part, noise, clocks)
+        losses: Losses = self._group(part, noise, clocks)
+        return losses
+
+    def prepare(self, part: Batch, noise: CountedNoise, clocks: Clocks) -> None:
+        """Finds out which parameters take part, where that has changed."""
+        trained = tuple(name for name, parameter in self.model.named_parameters() if parameter.requires_grad)
+        if not self._is_sharded and self._made_for != trained:
+            self._made_for = trained
+            self._regroup(self._without_gradient(part, noise, clocks))
+
+    @contextlib.contextmanager
+    def accumulating(self, is_last: bool) -> Iterator[None]:
+        """Gradients of the slices before the last stay on the rank; what spans a batch is shared in all."""
+        keep = contextlib.nullcontext() if is_last or self._group is None else self._group.no_sync()
+        with self._ranks.sharing_batch(self._sync_batch_norm), keep:
+            yield
+
+    def _regroup(self, idle: list[str]) -> None:
+        module = LossModule(self.model, self._loss[0])
+        # Parameters without a gradient would be waited for. Buffers are averaged with the metrics of the step.
+        ignored = [*idle, *(name for name, _ in module.named_buffers())]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, ignored)  # type: ignore[no-untyped-call]
+        self._group = DistributedDataParallel(module, gradient_as_bucket_view=True)
+
+    def _without_gradient(self, part: Batch, noise: CountedNoise, clocks: Clocks) -> list[str]:
+        """The names of parameters that the loss does not depend on, found by a pass that changes nothing."""
+        modes = {module: module.training for module in self.model.modules()}
+        self.model.eval()
+        total = LossModule.forward(self, part, noise, clocks).total
+        for module, mode in modes.items():
+            module.training = mode
+        own = LossModule(self.model, self._loss[0])
+        named = [(name, value) for name, value in own.named_parameters() if value.requires_grad]
+        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
+            total, [value for _, value in named], allow_unused=True
+        )
+        return [name for (name, _), gradient in zip(named, gradients, strict=True) if gradient is None]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The result of a step: scalars on the device, which nothing waits for.
+
+    Attributes:
+        metrics: means over the batch of the total (nats per image) and of each term, the norm of the gradient, and
+            whether it was clipped.
+        skipped: whether nothing was done, since something was not finite, or the total beyond all sense.
+        faulty: whether it was skipped for more than a loss that was scaled too much.
+    """
+
+    metrics: dict[str, Tensor]
+    skipped: Tensor
+    faulty: Tensor
+
+
+class TrainStep:
+    """The step of one update. What is random in it depends on the seed and the step alone.
+
+    Args:
+        update: what is trained, by which loss.
+        optimizer: of the update, fused.
+        precision: what a step computes in.
+        options: seed, and into how many slices a batch is cut to save memory. The gradient is that of the whole batch
+            up to rounding, and up to what is computed over a batch, such as batch-norm statistics.
+        ranks: the processes that each take a slice of the batch.
+        temperature: of the latents that are drawn.
+    """
+
+    def __init__(
+        self,
+        update: Update,
+        optimizer: torch.optim.Optimizer,
+        precision: Precision,
+        options: TrainingConfig,
+        ranks: Ranks,
+        temperature: Schedule,
+    ) -> None:
+        self.update = update
+        self.optimizer = optimizer
+        self.precision = precision
+        self._seed, self._accumulate = options.seed, options.accumulate
+        self._ranks = ranks
+        self._temperature = temperature
+        model, loss = update.module, update.loss
+        self._losses = (
+            LossModule(model, loss)
+            if ranks.count == 1
+            else DistributedLossModule(model, loss, ranks, options.sync_batch_norm)
+        )
+        self._buffers = list(model.buffers())
+        self._statistics = [buffer for buffer in self._buffers if buffer.is_floating_point() and buffer.numel()]
+
+    def __call__(self, batch: Batch, clocks: Clocks, largest_total: Tensor | None = None) -> StepResult:
+        """One step. Where the total, a gradient or a statistic is not finite, nothing of the module changes.
+
+        Args:
+            batch: the images, or this rank's slice of them.
+            clocks: the moment before the step.
+            largest_total: nats per image; a step with a larger total is treated like one that is not finite.
+        """
+        before = [buffer.clone() for buffer in self._buffers]
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics = self.gradients(batch, clocks)
+        parameters = [parameter for parameter in self.update.module.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        scale, clip = self.precision.scale, self.update.optimizer.clip
+        if scale:
+            torch._foreach_div_(gradients, scale.factor)
+        norm = gather_tensor(torch.nn.utils.get_total_norm(gradients))
+        total = metrics["total"]
+        sound = total.isfinite() & torch.nn.utils.get_total_norm(self._statistics, math.inf).isfinite()
+        if largest_total is not None:
+            sound &= total <= largest_total
+        skipped = faulty = ~(norm.isfinite() & sound)
+        if scale:
+            overflowed = skipped & sound & (scale.factor > 1)
+            scale.update(overflowed)
+            faulty = skipped & ~overflowed
+        if clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm)
+            metrics["clipped"] = (norm > clip).float()
+        # The hook by which gradient scalers tell fused optimizers to do nothing, without waiting for the device.
+        self.optimizer.found_inf = skipped.float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        for buffer, old in zip(self._buffers, before, strict=True):
+            buffer.copy_(torch.where(skipped, old, buffer))
+        return StepResult({**metrics, "gradient_norm": norm}, skipped, faulty)
+
+    def gradients(self, batch: Batch, clocks: Clocks) -> dict[str, Tensor]:
+        """The metrics of the whole batch, after adding the gradients of the scaled loss to those of the parameters."""
+        step, ranks, temperature = clocks.training.step, self._ranks, self._temperature(clocks.training)
+        # For layers that draw from their device's default generator. Seeding those of all devices takes longer.
+        seed = torch.default_generator.manual_seed if batch.images.device.type == "cpu" else torch.manual_seed
+        seed(key(self._seed, "layers", step))
+        size = batch.global_size or len(batch)
+        metrics: dict[str, Tensor] = {}
+        parts = list(batch.split(min(self._accumulate, size // ranks.count)))
+        self._losses.prepare(parts[0], self._noise(step, batch, size, temperature), clocks)
+        for number, part in enumerate(parts, start=1):
+            noise = self._noise(step, part, size, temperature)
+            fraction, scale = len(part) / size, self.precision.scale
+            with self._losses.accumulating(number == len(parts)):
+                with self.precision.compute(), unchecked_values():
+                    losses: Losses = self._losses(part, noise, clocks)
+                weight = fraction * self._losses.divisor
+                loss = losses.total * (weight if scale is None else weight * scale.factor)
+                torch.autograd.backward(loss)
+            for name, value in {"total": losses.total, **losses.terms}.items():
+                mean = value.detach().double().mean() if value.device.type != "mps" else value.detach().mean()
+                metrics[name] = metrics[name] + mean * fraction if name in metrics else mean * fraction
+        return ranks.sum(metrics, self._buffers)
+
+    def _noise(self, step: int, part: Batch, size: int, temperature: float) -> CountedNoise:
+        """The noise for the images of a slice: the same on whichever rank they are."""
+        return CountedNoise(self._seed, (step,), part.start, size, temperature)

@@ -1,0 +1,250 @@
+"""The task of training a VAE: one update, and one more for each term with a module that trains against the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convae.core.names import shape_text
+from convae.core.noise import CountedNoise
+from convae.core.types import Batch
+from convae.data import Batches, BatchSource, DataSet
+from convae.data.batches import ImageSet
+from convae.describe import build
+from convae.model.artifact import save
+from convae.model.layers.base.network import count_parameters
+from convae.model.mode import evaluation_mode
+from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
+from convae.model.vae import VAE
+from convae.objective.objective import Losses
+from convae.objective.terms.base import LossInputs, Term
+from convae.training.distributed.ranks import Ranks
+from convae.training.distributed.sharding import gather_tensor, is_sharded, load_full_state
+from convae.training.loop.health import not_finite
+from convae.training.loop.task import SavedAs, Task, Update, Validation
+from convae.training.recipe.plan import Plan, Stage
+from convae.training.recipe.schema import Recipe, TrainingConfig
+from convae.training.recipe.stage_objective import Clocks, StageObjective
+from convae.training.vae.pictures import draw_pictures
+from convae.training.vae.start import Start, initial_weights
+from convae.training.vae.validation import collapse, validate, validation_row
+
+
+@dataclass
+class VAETask(Task):
+    """The objects of a recipe.
+
+    Attributes:
+        recipe: the recipe, with what the data and the device decided written into it: input shape and precision.
+        model: with initial weights, on the device.
+        plan: the stages, with what each minimizes and how fast.
+        batches: of the training images.
+        validation: images held out; None when the recipe holds none out.
+        data_set: that both are parts of; None where nothing is trained.
+        device: where the model is.
+        ranks: the processes that train together; each has all of this, and its slice of each batch.
+        start: the saved model that a new run begins with, in the main process; None for random weights.
+        chosen: what was chosen by the data, a sentence each.
+    """
+
+    recipe: Recipe
+    model: VAE
+    plan: Plan
+    batches: BatchSource
+    validation: ImageSet | None
+    data_set: DataSet | None
+    device: torch.device
+    ranks: Ranks
+    start: Start | None = None
+    chosen: tuple[str, ...] = ()
+    modules: dict[str, nn.Module] = field(init=False)
+    options: TrainingConfig = field(init=False)
+    title: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.options, self.title = self.recipe.training, self.recipe.title
+        self.modules = {"model": self.model}
+        for stage in self.plan.stages:
+            for name, term in stage_objective(stage).adversarial.items():
+                if not any(module is term.critic for module in self.modules.values()):
+                    count = sum(key.partition("_")[0] == name for key in self.modules)
+                    self.modules[f"{name}_{count + 1}" if count else name] = _critic(term)
+
+    def updates(self, stage: Stage) -> list[Update]:
+        """The update of the model, then those of the modules that train against it."""
+        objective = stage_objective(stage)
+        found = [Update("model", self.model, self._loss(objective), stage.optimizer, stage.rate)]
+        for name, term in objective.adversarial.items():
+            found.append(Update(name, _critic(term), self._critic_loss(name, term), stage.optimizer, stage.rate))
+        return found
+
+    def _loss(self, objective: StageObjective) -> Any:
+        model = self.model
+
+        def loss(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
+            losses: Losses = objective(part, model(part.images, noise, part.labels), clocks)
+            return losses
+
+        return loss
+
+    def _critic_loss(self, name: str, term: Term) -> Any:
+        model = self.model
+
+        def loss(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
+            with torch.no_grad(), evaluation_mode(model):
+                output = model(part.images, noise, part.labels)
+            values = term.critic_loss(LossInputs(part.images, part.labels, output, clocks.training))
+            return Losses(values.mean(), {f"{name}_critic": values})
+
+        return loss
+
+    def description(self) -> dict[str, Any]:
+        """The recipe."""
+        return self.recipe.model_dump(mode="json")
+
+    @property
+    def notes(self) -> list[str]:
+        """What is known of data and model before the first step."""
+        own = [*self.images.notes, *self.chosen]
+        if self.model.classifier is not None and not self._has_term("classification"):
+            own.append("the classifier is not trained: add objective.classification, or leave model.classifier out")
+        return own
+
+    @property
+    def images(self) -> ImageSet:
+        """The training images."""
+        assert isinstance(self.batches, Batches)
+        return self.batches.split
+
+    def _has_term(self, name: str) -> bool:
+        return any(name in stage.objective.units for stage in self.plan.stages)
+
+    def summary(self) -> list[str]:
+        """What is trained, on what."""
+        split, model = self.images, self.model
+        held_out = f", {len(self.validation):,} for validation" if self.validation is not None else ""
+        count = count_parameters(model)
+        size = f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"
+        lines = [
+            f"data {split.source}: {len(split):,} training images {shape_text(split.shape)}{held_out}",
+            f"model {model.name}: {size} parameters, latent {shape_text(model.latent_shape)}, "
+            f"{type(model.head).__name__.lower()} likelihood",
+        ]
+        if split.skipped:
+            path, reason = split.skipped[0]
+            lines.append(
+                f"{len(split.skipped):,} images could not be read and are left out, such as {path}: {reason} "
+                f"(all are listed in {split.folder / 'skipped.csv'})"
+            )
+        return lines
+
+    def snapshot(self) -> dict[str, dict[str, Tensor]]:
+        """The initial weights of what trains against the model; the model's own are made again from the seed."""
+        others = {name: module for name, module in self.modules.items() if module is not self.model}
+        return {
+            name: {key: value.cpu().clone() for key, value in each.state_dict().items()}
+            for name, each in others.items()
+        }
+
+    def starts(self, folder: Path) -> list[str]:
+        """Loads the saved model that the recipe begins with, if it does."""
+        return [] if self.recipe.start is None else self._load_initial(folder)
+
+    def reset(self, folder: Path, initial: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
+        """Gives the modules the weights that they have before the first step."""
+        super().reset(folder, initial)
+        return self._load_initial(folder)
+
+    def _load_initial(self, folder: Path) -> list[str]:
+        sentences: list[str | None] = []
+
+        def read() -> dict[str, Tensor]:
+            if not self.ranks.is_main:
+                return {}
+            tensors, sentence = initial_weights(self.recipe, folder, self.batches.batch_size)
+            sentences.append(sentence)
+            return tensors
+
+        load_full_state(self.model, self.ranks.broadcast_tensors(self.ranks.run_on_all(read)))
+        return [sentence for sentence in sentences if sentence is not None]
+
+    def gathered(self) -> VAETask:
+        """The same with a model that is not sharded, in the main process; every process has to call it."""
+        state = self.model.state_dict()
+        if not any(map(is_sharded, state.values())):
+            return self
+        tensors: dict[str, Tensor] = {}
+        for name, tensor in state.items():
+            full = gather_tensor(tensor)
+            if self.ranks.is_main:
+                tensors[name] = full.cpu()
+        if not self.ranks.is_main:
+            return self
+        model = build(self.recipe.model, seed=self.options.seed)
+        model.load_state_dict(tensors)
+        return replace(self, model=model.to(self.device))
+
+    def validate(self, stage: Stage, clocks: Clocks, at_end: Clocks) -> Validation | None:
+        """The metrics on the held-out images."""
+        if self.validation is None:
+            return None
+        options, goal = self.options, stage_objective(stage)
+        found = validate(
+            self.model,
+            self.validation,
+            goal,
+            clocks,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            device=self.device,
+            ranks=self.ranks,
+        )
+        judged = {"total": goal.total(found.metrics, at_end), **found.metrics}
+        row = {"total": goal.total(found.metrics, clocks), **found.metrics, "total_at_end": judged["total"]}
+        return Validation({**row, **validation_row(found)}, judged, found.metrics, collapse(found))
+
+    def draw(self, folder: Path, epoch: int) -> None:
+        """Reconstructions, interpolations and samples."""
+        split, options = self.validation or self.images, self.options
+        draw_pictures(self.model, split, self.device, seed=options.seed, name=self.title, folder=folder, epoch=epoch)
+
+    def save(self, path: Path, saved: SavedAs) -> None:
+        """Writes the model as an artifact that says where it came from, unless it holds values that are not finite."""
+        # What is not finite is told where it is watched; the model that was saved before is worth more.
+        if not_finite(self.model) is not None:
+            return
+        model, recipe, names = self.model, self.recipe, self.images.classes
+        splits = {} if self.data_set is None else self.data_set.split_facts
+        model.provenance = Provenance(
+            classes=tuple(names) if names else None,
+            data=recipe.data.model_dump(mode="json", exclude={"dir"}),
+            splits={name: SplitFacts(**facts) for name, facts in splits.items()},
+            training=TrainingFacts(
+                recipe=recipe.title,
+                data=SplitFacts(**self.images.describe()),
+                step=saved.step,
+                stage=saved.stage,
+                which=saved.which,
+                objective=recipe.objective,
+                validation=saved.metrics,
+                start=None if recipe.start is None else recipe.start.sha256,
+            ),
+        )
+        save(model, path)
+
+
+def stage_objective(stage: Stage) -> StageObjective:
+    """The objective of a stage of a VAE's training."""
+    assert isinstance(stage.objective, StageObjective)
+    return stage.objective
+
+
+def _critic(term: Term) -> nn.Module:
+    """The module of a term that trains against the model."""
+    assert term.critic is not None
+    return term.critic
