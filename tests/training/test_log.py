@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from convae.training.run_folder.curves import MOST_POINTS, Curves
 from training.runs import RECIPE, StopAt
 
 from convae.training import resume, train
+from convae.training.loop.progress import Progress
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.recipe.plan import build_plan
 from convae.training.recipe.reading import read_recipe
-from convae.training.run_folder.checkpoint import TrainingState
 from convae.training.run_folder.folder import RunFolder
 from convae.training.run_folder.log import RunLog
+from convae.training.run_folder.pictures import MOST_POINTS, Curves
 
 PER_EPOCH = 7
 
@@ -97,7 +97,7 @@ def log(folder: Path, rows: int) -> RunFolder:
 
 
 def drawn(folder: RunFolder) -> None:
-    Curves(folder, build_plan(read_recipe(RECIPE), PER_EPOCH), "run").draw(TrainingState())
+    Curves(folder, build_plan(read_recipe(RECIPE), PER_EPOCH), "run").draw(Progress())
 
 
 @pytest.mark.parametrize("work", [drawn, lambda folder: RunLog(folder, PER_EPOCH, True).tabulate()])
@@ -116,10 +116,10 @@ def test_a_longer_log_takes_no_more_memory(work: Callable[[RunFolder], None], tm
 def test_curves_read_what_is_new_and_show_all_of_it(tmp_path: Path) -> None:
     folder = log(tmp_path / "run", 3 * MOST_POINTS)
     curves = Curves(folder, build_plan(read_recipe(RECIPE), PER_EPOCH), "run")
-    curves.draw(TrainingState())
+    curves.draw(Progress())
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"split": "train", "step": 1, "epoch": 500.0, "total": -1.0}) + "\n" + '{"split": "tr')
-    figure = curves.draw(TrainingState())
+    figure = curves.draw(Progress())
     assert figure is not None
     x, y = figure.axes[0].lines[0].get_data()
     assert len(x) <= MOST_POINTS

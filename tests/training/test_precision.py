@@ -198,7 +198,7 @@ def test_activations_that_overflow_are_a_fault_that_names_its_layer(tmp_path: Pa
             with torch.no_grad():
                 trainer.task.model.get_parameter("decoder.0.weight").fill_(1e6)
 
-        stepped = begun
+        on_step_end = on_train_start
 
         def on_message(self, sentence: str) -> None:
             self.sentences.append(sentence)

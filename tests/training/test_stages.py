@@ -91,14 +91,14 @@ def test_the_average_of_what_a_stage_freezes_is_frozen_too(tmp_path: Path) -> No
     first, frozen, later = tensors[14], tensors[35], tensors[42]
     parts = ("encoder", "bottleneck")
     for name, value in first.items():
-        part = name.removeprefix("average.").removeprefix("model.")
+        part = name.removeprefix("ema.").removeprefix("model.")
         if part.startswith(parts) and not name.startswith("optimizer"):
             assert torch.equal(value, frozen[name]), name
             # What the decoder is trained on is what is validated and saved.
-            if name.startswith("average."):
+            if name.startswith("ema."):
                 assert torch.equal(value, frozen[f"model.{part}"]), name
-    assert not torch.equal(first["average.decoder.0.weight"], frozen["average.decoder.0.weight"])
-    assert not torch.equal(frozen["average.encoder.0.weight"], later["average.encoder.0.weight"])
+    assert not torch.equal(first["ema.decoder.0.weight"], frozen["ema.decoder.0.weight"])
+    assert not torch.equal(frozen["ema.encoder.0.weight"], later["ema.encoder.0.weight"])
     kl = [row["kl"] for row in run.metrics if row["split"] == "validation"]
     assert kl[1:5] == [kl[1]] * 4
     assert len(set(kl)) == 3

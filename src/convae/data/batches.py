@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from convae.data.augment import Augmentation, AugmentConfig
 from convae.data.tensors import to_unit
 
 
+@runtime_checkable
 class ImageSet(Protocol):
     """Images in a fixed order that can be read at any position: a split in its memory map, an array, a user's Dataset.
 
@@ -77,6 +78,7 @@ class ImageSet(Protocol):
         """The facts that a metric measured on these images has to be published with."""
 
 
+@runtime_checkable
 class BatchSource(Protocol):
     """Training batches in an order that is a function of seed, epoch and step, so that a run resumes bit for bit.
 

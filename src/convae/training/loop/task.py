@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ State = dict[str, Any]
 """Tensors and JSON values by name."""
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """An object whose state survives a stop; a checkpoint knows it by a name, not by its class."""
 

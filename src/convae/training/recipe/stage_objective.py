@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
@@ -34,6 +34,7 @@ class Clocks:
     optimizer_steps: int
 
 
+@runtime_checkable
 class Goal(Protocol):
     """What the trainer knows of the loss of a stage: its terms, and how they add up."""
 
