@@ -104,7 +104,7 @@ def test_the_last_good_checkpoint_is_used_and_said(
     said = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
     assert len(said) == 1
     assert "step-00000017-stopped/tensors.safetensors" in said[0]
-    assert said[0].endswith("going on from step 14 instead")
+    assert "from step 14" in said[0]
     assert content(tmp_path / "run") == unbroken
 
 
@@ -121,7 +121,7 @@ def test_a_changed_state_is_refused(tmp_path: Path) -> None:
     train(RECIPE, out=tmp_path / "run", callback=StopAt(3))
     (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
     state = json.loads((checkpoint / "state.json").read_text())
-    state["state"]["step"] = 2
+    state["values"]["progress"]["step"] = 2
     (checkpoint / "state.json").write_text(json.dumps(state))
     with pytest.raises(ArtifactError, match="damaged or edited"):
         resume(tmp_path / "run")

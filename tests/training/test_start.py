@@ -113,15 +113,15 @@ def test_a_run_that_started_so_resumes_bit_for_bit_without_the_other_run(step: i
 def test_a_roll_back_to_the_beginning_goes_back_to_the_start(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from convae.training.loop.recovery import Recovery
+    from convae.training.vae.task import VAETask
 
     saved, found = convae.load(run).state_dict(), {}
-    begin = Recovery.begin
+    load = VAETask._load_initial
 
-    def look(self: Recovery) -> str | None:
-        sentence = begin(self)
-        found.update({name: value.clone() for name, value in self._experiment.model.state_dict().items()})
-        return sentence
+    def look(self: VAETask, folder: Path) -> list[str]:
+        sentences = load(self, folder)
+        found.update({name: value.clone() for name, value in self.model.state_dict().items()})
+        return sentences
 
     class Spoiler(Callback):
         spoiled = False
@@ -133,7 +133,7 @@ def test_a_roll_back_to_the_beginning_goes_back_to_the_start(
                 with torch.no_grad():
                     trainer.task.model.get_parameter("decoder.0.weight").fill_(float("nan"))
 
-    monkeypatch.setattr(Recovery, "begin", look)
+    monkeypatch.setattr(VAETask, "_load_initial", look)
     recipe = {**RECIPE, "start": str(run), "training": {**RECIPE["training"], "epochs": 1, "batch_size": 60}}
     made = train(recipe, out=tmp_path / "next", callback=Spoiler())
     assert "back to step 0" in made.notes[-1]

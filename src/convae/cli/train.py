@@ -130,9 +130,9 @@ def train(
     recipe, overrides = recipe_and_overrides(arguments or [])
     given = {**place.keys(), **what.keys(), **length.keys()}
     options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    typed = [*options, *([] if what.beta is None else [f"--beta {what.beta:g}"]), *overrides]
     if length.epochs is not None:
         options.append("training.steps=null")  # a recipe's steps would take precedence
-    typed = [*options, *([] if what.beta is None else [f"--beta {what.beta:g}"]), *overrides]
     resume, out = place.resume, place.out
     if resume is not None and (recipe or typed or dry_run or out is not None):
         raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import html
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from convae.core.console import WorkBar, has_viewer
-from convae.core.errors import ArtifactError
+from convae.core.errors import ArtifactError, ConfigError
 from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.core.trust import trusted_packages, untrusted_names
+from convae.data import DataSet
+from convae.data.given import GivenData
 from convae.data.snapshot import Snapshot, describe_changes
+from convae.data.sources import GIVEN
 from convae.model.artifact import load, read_config, save
 from convae.model.provenance import TrainingFacts
 from convae.model.vae import VAE
@@ -119,6 +123,10 @@ class Run:
 def train(
     recipe: Recipe | Mapping[str, Any] | str | Path,
     *,
+    data: Any = None,
+    labels: Any = None,
+    validation: Any = None,
+    channels_last: bool = False,
     overrides: Sequence[str] = (),
     out: str | Path | None = None,
     callback: Callback | None = None,
@@ -129,7 +137,14 @@ def train(
     """Trains what a recipe describes.
 
     Args:
-        recipe: a recipe, a mapping, or the path of a YAML or JSON file.
+        recipe: a recipe, a mapping, or the path of a YAML or JSON file. In a mapping, `model` may be a `VAE`.
+        data: images that the caller holds, in place of the recipe's: a NumPy array or a tensor, (images, channels,
+            *sizes), of bytes, 16-bit integers, booleans or floats in [0, 1]; or a map-style torch Dataset of images or
+            (image, label) pairs. The recipe records their number, shape and digest; `resume` needs them again.
+        labels: (images,) class numbers of `data`, -1 where one is missing.
+        validation: further images, or (images, labels), to hold out; without them, `data.validation` of the recipe is
+            the fraction that is.
+        channels_last: whether an array is (images, *sizes, channels).
         overrides: `key.path=value` each.
         out: the run folder, new or empty; without one, a new folder in `runs/`.
         callback: its methods are called as the training goes; without one, a bar shows it at a terminal and in a
@@ -143,6 +158,9 @@ def train(
         ConvaeError: the recipe, the data or the place is wrong; one sentence says what.
     """
     recipe, start = _without_model(recipe)
+    given = _given(data, labels, validation, channels_last)
+    if given is not None:
+        recipe, overrides = _with_recorded(recipe, overrides, given)
     with (
         trusted_packages(trust),
         connect_ranks() as ranks,
@@ -151,10 +169,10 @@ def train(
         read = ranks.broadcast(partial(read_recipe, recipe, overrides))
         again = ranks.broadcast(partial(_began_already, read, out, any(ranks.gather(was_restarted()))))
         if again is not None:
-            return _resume(again, ranks, callback, progress)
+            return _resume(again, ranks, callback, progress, given)
         if out is not None:
             ranks.broadcast(RunFolder(local_path(out)).free)
-        made = ranks.run_on_all(partial(build_task, read, progress, ranks, start=start))
+        made = ranks.run_on_all(partial(build_task, read, progress, ranks, start=start, given=given))
         folder = RunFolder(
             local_path(out) if out is not None else ranks.broadcast(partial(free_path, RUNS, made.recipe.title))
         )
@@ -169,6 +187,10 @@ def train(
 def resume(
     path: str | Path,
     *,
+    data: Any = None,
+    labels: Any = None,
+    validation: Any = None,
+    channels_last: bool = False,
     callback: Callback | None = None,
     progress: Progress | None = None,
     quiet: bool = False,
@@ -180,6 +202,10 @@ def resume(
 
     Args:
         path: of the run folder.
+        data: of a run whose data the caller held: the same again; as for `train`.
+        labels: as for `train`.
+        validation: as for `train`.
+        channels_last: as for `train`.
         callback: as for `train`.
         progress: as for `train`.
         quiet: show no bar.
@@ -196,7 +222,8 @@ def resume(
         connect_ranks() as ranks,
         _shown(callback, progress, quiet) as (callback, progress),
     ):
-        return _resume(RunFolder(local_path(path)), ranks, callback, progress)
+        given = _given(data, labels, validation, channels_last)
+        return _resume(RunFolder(local_path(path)), ranks, callback, progress, given)
 
 
 @contextlib.contextmanager
@@ -250,10 +277,37 @@ def _without_model(
     return written, None
 
 
+def _given(data: Any, labels: Any, validation: Any, channels_last: bool) -> GivenData | None:
+    """The images that the caller holds.
+
+    Raises:
+        ConfigError: there are labels or validation images, but no images to train on.
+    """
+    if data is None:
+        if labels is not None or validation is not None:
+            raise ConfigError("labels and validation belong to data=: give the images too")
+        return None
+    return GivenData(data, labels, validation=validation, channels_last=channels_last)
+
+
+def _with_recorded(
+    recipe: Recipe | Mapping[str, Any] | str | Path, overrides: Sequence[str], given: GivenData
+) -> tuple[Recipe | Mapping[str, Any] | str | Path, Sequence[str]]:
+    """A recipe, and its overrides, that records the data which the caller holds."""
+    source = {GIVEN: given.recorded()}
+    if isinstance(recipe, Mapping):
+        written = recipe.get("data") or {}
+        if not isinstance(written, Mapping) or "source" in written:
+            raise ConfigError("data: is given twice, in the recipe and as data=: leave one of them out")
+        return {**recipe, "data": {**written, "source": source}}, overrides
+    sizes = [f"data.{name}=null" for name in ("size", "channels")]
+    return recipe, [f"data.source={json.dumps(source)}", *sizes, *overrides]
+
+
 def _begin(folder: RunFolder, made: VAETask) -> None:
     """Makes the folder of a new run."""
     folder.begin(made.recipe)
-    if made.data_set is not None:
+    if isinstance(made.data_set, DataSet):
         Snapshot.of(made.data_set.split("all")).write(folder.data)
     if made.start is not None:
         save(made.start.model, folder.start)
@@ -262,7 +316,9 @@ def _begin(folder: RunFolder, made: VAETask) -> None:
         own.sign(folder.path)
 
 
-def _resume(folder: RunFolder, ranks: Ranks, callback: Callback | None, progress: Progress | None) -> Run:
+def _resume(
+    folder: RunFolder, ranks: Ranks, callback: Callback | None, progress: Progress | None, given: GivenData | None
+) -> Run:
     recipe = ranks.broadcast(folder.recipe)
     with _held(folder, ranks):
         if ranks.broadcast(partial(_is_finished, folder, recipe)):
@@ -272,7 +328,7 @@ def _resume(folder: RunFolder, ranks: Ranks, callback: Callback | None, progress
                     f"convae train --start {folder.path} --epochs N"
                 )
             return Run(folder.path, recipe, stopped=False, is_main=ranks.is_main)
-        made = ranks.run_on_all(partial(build_task, recipe, progress, ranks, is_new=False))
+        made = ranks.run_on_all(partial(build_task, recipe, progress, ranks, given=given, is_new=False))
 
         def recovered() -> Checkpoint | None:
             checkpoint = _last_good(folder, made.plan, callback or Callback())
@@ -289,7 +345,7 @@ def _data_changes(folder: RunFolder, made: VAETask) -> str | None:
         before = Snapshot.read(folder.data)
     except ArtifactError as error:
         return str(error)
-    if before is None or made.data_set is None:
+    if before is None or not isinstance(made.data_set, DataSet):
         return None
     now = Snapshot.of(made.data_set.split("all"))
     sentence = describe_changes(before, now)

@@ -8,13 +8,15 @@ from typing import Any
 
 from convae.core.arguments import Named, arguments, named
 from convae.core.errors import ConfigError, DataError
-from convae.core.names import nearest, unknown
+from convae.core.names import nearest, shape_text, unknown
 from convae.core.paths import absolute_path, local_path, with_absolute_paths
 from convae.core.registry import Registry
 from convae.data.data_dirs import DataDirs
 from convae.data.sources.base import Source
 
 SOURCES = Registry("convae.data.sources", "data set", "Source")
+GIVEN = "given"
+"""The source that a recipe names when its data were objects of a program."""
 _SUFFIXES = {".npy": "arrays", ".npz": "arrays", ".csv": "manifest", ".jsonl": "manifest"}
 
 
@@ -26,6 +28,12 @@ def open_source(given: Named, data_dirs: DataDirs) -> Source:
         ConfigError: wrong arguments.
     """
     name, options = resolve_source(given)
+    if name == GIVEN:
+        count, shape = options.get("images", "some"), options.get("shape") or ()
+        raise ConfigError(
+            f"data.source: the data were {count} images of {shape_text(shape)} that a program held: give them again, "
+            "as convae.resume(run, data=...), or give other data"
+        )
     target = SOURCES.get(name)
     source: Source = target(data_dirs, **arguments(target, options, f"data.source ({name})"))
     return source

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from convae.data import Split
+from convae.data.batches import ImageSet
 from convae.describe import resolve
 from convae.training.recipe.plan import EPOCHS, LEAST_STEPS
 from convae.training.recipe.schema import Recipe
 
 
-def with_likelihood(recipe: Recipe, split: Split, notes: list[str]) -> Recipe:
+def with_likelihood(recipe: Recipe, split: ImageSet, notes: list[str]) -> Recipe:
     """The recipe of a new run with the likelihood that suits the images, where it says none.
 
     Bernoulli is a likelihood of values that are near 0 or 1, which colours of photographs are not.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +20,9 @@ from convae.core.names import shape_text
 from convae.core.posterior import CodePosterior
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
-from convae.data import Batches, DataSet, Split, in_order, open_data_set
+from convae.data import Batches, DataConfig, DataSet, in_order, open_data_set
+from convae.data.batches import ImageSet
+from convae.data.given import GivenData
 from convae.describe import build, resolve
 from convae.model.artifact import load
 from convae.model.construct import construct
@@ -35,6 +39,9 @@ from convae.training.vae.labels import mask_labels
 from convae.training.vae.start import Start, open_start
 from convae.training.vae.task import VAETask, stage_objective
 
+_PRIOR_TERMS = {"kl", "free-bits", "capacity"}
+"""The terms that hold a posterior to the prior."""
+
 
 def build_task(
     recipe: Recipe,
@@ -42,6 +49,7 @@ def build_task(
     ranks: Ranks | None = None,
     *,
     start: VAE | None = None,
+    given: GivenData | None = None,
     is_new: bool = True,
 ) -> VAETask:
     """The objects that a recipe describes, in each of the processes that train together.
@@ -51,6 +59,7 @@ def build_task(
         progress: is told how far the preparation of the data is.
         ranks: the processes that train together; this one alone without it.
         start: the model that the recipe's `start` stands for, where it is not to be loaded.
+        given: the data, where the caller holds them.
         is_new: whether a run begins, so that the model that it starts from has to be there.
 
     Raises:
@@ -72,7 +81,7 @@ def build_task(
         recipe = ranks.broadcast(partial(_started, recipe, start, started))
     # One process on each host decodes the images, the others find them decoded.
     told = progress if ranks.is_main else None
-    recipe, data_set, validation = ranks.local_main_first(lambda: _read_data(recipe, told))
+    recipe, data_set, validation = ranks.local_main_first(lambda: _read_data(recipe, told, given))
     split = data_set.split("train")
     chosen_by_data: list[str] = []
     if is_new:
@@ -107,6 +116,12 @@ def build_task(
         chosen=tuple(chosen_by_data),
     )
     _try_batch(made)
+    if is_new and _has_free_posterior(made):
+        note = (
+            "no term holds the posterior to the prior (kl, free-bits, capacity): the model becomes an autoencoder, and "
+            "samples from the prior mean nothing"
+        )
+        made = replace(made, chosen=(*made.chosen, note))
     if recipe.training.shard and ranks.count > 1:
         shard(model, where)
     return made
@@ -189,7 +204,7 @@ def build_training_model(recipe: Recipe, where: torch.device) -> VAE:
     return model
 
 
-def _labels(recipe: Recipe, model: VAE, split: Split) -> NDArray[np.int64] | None:
+def _labels(recipe: Recipe, model: VAE, split: ImageSet) -> NDArray[np.int64] | None:
     """The labels that training is told of, where it is not told of all."""
     labels, kept = split.labels, recipe.training.labels
     model.check_labels(labels, split.source)
@@ -238,6 +253,12 @@ def _try_batch(made: VAETask) -> None:
     made.model.train()
 
 
+def _has_free_posterior(made: VAETask) -> bool:
+    """Whether a posterior that can leave its prior is trained without a term that knows of it."""
+    terms = {name for stage in made.plan.stages for name in stage.objective.units}
+    return made.model.bottleneck.codebook_size is None and not terms & _PRIOR_TERMS
+
+
 def _weighted(plan: Plan, stage_starts: list[int]) -> set[str]:
     """The terms that count at some time in a stage, of which no weight is negative.
 
@@ -261,24 +282,30 @@ def encoder_layers(path: Path) -> nn.Sequential:
     return encoder
 
 
-def _read_data(recipe: Recipe, progress: Progress | None) -> tuple[Recipe, DataSet, Split | None]:
+def _read_data(
+    recipe: Recipe, progress: Progress | None, given: GivenData | None
+) -> tuple[Recipe, DataSet | GivenData, ImageSet | None]:
     """The recipe with one shape for data and model, the data set, and the images to validate on.
 
     A model whose input is written down decides the size of the images. One without takes the images as they are, or
     where they have several sizes, at its preset's size.
     """
     data, model = recipe.data, dict(recipe.model)
+
+    def open_(config: DataConfig, **fallback: Any) -> DataSet | GivenData:
+        return open_data_set(config, progress=progress, **fallback) if given is None else given.configure(config)
+
     if "input" in model:
         wanted = resolve(model).input
         data = data.model_copy(update={"size": data.size or wanted[1:], "channels": data.channels or wanted[0]})
-        data_set = open_data_set(data, progress=progress)
+        data_set = open_(data)
         split = data_set.split("train")
         if split.shape != wanted:
             raise ConfigError(f"model.input is {shape_text(wanted)}, but the images are {shape_text(split.shape)}")
     else:
         preset = resolve(model).input if "preset" in model else None
         size, channels = (preset[1:], preset[0]) if preset else (None, None)
-        data_set = open_data_set(data, size=size, channels=channels, progress=progress)
+        data_set = open_(data, size=size, channels=channels)
         split = data_set.split("train")
         # An architecture dictionary has channels last.
         model["input"] = [*split.shape[1:], split.shape[0]] if "encode" in model else list(split.shape)
@@ -286,4 +313,5 @@ def _read_data(recipe: Recipe, progress: Progress | None) -> tuple[Recipe, DataS
         model.setdefault("name", recipe.title)
     data = data.model_copy(update={"size": split.shape[1:], "channels": split.shape[0]})
     recipe = recipe.model_copy(update={"name": recipe.title, "model": model, "data": data})
-    return recipe, data_set, data_set.split("validation") if data.validation else None
+    held_out = bool(data.validation) if given is None else given.has_validation()
+    return recipe, data_set, data_set.split("validation") if held_out else None

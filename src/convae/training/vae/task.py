@@ -15,6 +15,7 @@ from convae.core.noise import CountedNoise
 from convae.core.types import Batch
 from convae.data import Batches, BatchSource, DataSet
 from convae.data.batches import ImageSet
+from convae.data.given import GivenData
 from convae.describe import build
 from convae.model.artifact import save
 from convae.model.layers.base.network import count_parameters
@@ -57,7 +58,7 @@ class VAETask(Task):
     plan: Plan
     batches: BatchSource
     validation: ImageSet | None
-    data_set: DataSet | None
+    data_set: DataSet | GivenData | None
     device: torch.device
     ranks: Ranks
     start: Start | None = None
