@@ -46,7 +46,7 @@ def test_python_runs(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_commands_and_their_options_exist() -> None:
     pages = "\n".join(page.read_text() for page in PAGES)
-    shown = re.findall(r"convae ([a-z]+)((?: [^`\n]*)?)", pages)
+    shown = re.findall(r"convae ([a-z-]+)((?: [^`\n]*)?)", pages)
     named = [(command, rest) for command, rest in shown if command in COMMANDS]
     assert {"train", "show", "evaluate", "encode", "interpolate"} <= {command for command, _ in named}
     for command, rest in named:
