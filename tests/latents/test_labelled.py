@@ -10,7 +10,7 @@ import torch
 import convae
 from convae.core.errors import ConfigError
 from convae.data import Split
-from convae.latents import classes, decode, draw, draw_labelled, encode, known_classes
+from convae.latents import classes, decode, draw, draw_labeled, encode, known_classes
 from convae.model.vae import VAE
 
 FLAT: dict[str, Any] = {
@@ -38,7 +38,7 @@ def judged() -> VAE:
 
 
 def test_of_a_wanted_class_those_are_kept_of_which_the_classifier_is_sure_twice(judged: VAE) -> None:
-    found = draw_labelled(judged, 200, [3, 1], confidence=0.9, seed=4)
+    found = draw_labeled(judged, 200, [3, 1], confidence=0.9, seed=4)
     assert found.labels.tolist() == [3] * 200 + [1] * 200
     z = torch.logit(found.images.flatten(1))
     assert (judged.classify(z).softmax(1).gather(1, found.labels[:, None]) >= 0.9 - 1e-4).all()
@@ -56,44 +56,44 @@ def test_a_class_that_decoded_images_do_not_show_is_not_found(judged: VAE, monke
     monkeypatch.setattr("convae.latents.labelled.PATIENCE", 4)
     # Latents of class 2 there are, but encoded again their images are of class 3.
     with pytest.raises(ConfigError, match=r"not 5 samples of class 2 with a confidence of 0\.9"):
-        draw_labelled(judged, 5, [2], confidence=0.9)
-    assert draw_labelled(judged, 5, [2], confidence=0.0).labels.tolist() == [2] * 5
+        draw_labeled(judged, 5, [2], confidence=0.9)
+    assert draw_labeled(judged, 5, [2], confidence=0.0).labels.tolist() == [2] * 5
 
 
 def test_any_sample_gets_its_label_and_the_unsure_may_be_left_out(judged: VAE) -> None:
-    every = draw_labelled(judged, 50, confidence=0.0, seed=1)
+    every = draw_labeled(judged, 50, confidence=0.0, seed=1)
     latents = draw(judged, 50, seed=1)
     torch.testing.assert_close(every.images, decode(judged, latents))
     assert torch.equal(every.labels, judged.classify(latents).argmax(1))
-    sure = draw_labelled(judged, 20, confidence=0.8, seed=1)
+    sure = draw_labeled(judged, 20, confidence=0.8, seed=1)
     assert sure.confidence is not None
     assert (sure.confidence >= 0.8).all()
     assert set(sure.labels.tolist()) == {1, 3}
 
 
 def test_the_first_samples_are_the_same_for_any_count_and_any_classes(judged: VAE) -> None:
-    few, many = draw_labelled(judged, 3, [1], confidence=0.5), draw_labelled(judged, 300, [3, 1], confidence=0.5)
+    few, many = draw_labeled(judged, 3, [1], confidence=0.5), draw_labeled(judged, 300, [3, 1], confidence=0.5)
     torch.testing.assert_close(few.images, many.images[300:303])
-    assert not torch.allclose(few.images, draw_labelled(judged, 3, [1], confidence=0.5, seed=1).images)
+    assert not torch.allclose(few.images, draw_labeled(judged, 3, [1], confidence=0.5, seed=1).images)
 
 
 def test_a_conditional_model_decodes_the_same_latents_with_each_label() -> None:
     model = convae.build(
         {**FLAT, "decoder": [{"linear": {"features": 2}}, *FLAT["decoder"]], "condition": {"classes": 3}}
     )
-    found = draw_labelled(model, 4, [2, 0])
+    found = draw_labeled(model, 4, [2, 0])
     assert found.labels.tolist() == [2] * 4 + [0] * 4
     assert found.confidence is None
     latents = draw(model, 4)
     torch.testing.assert_close(found.images[:4], decode(model, latents, labels=torch.full((4,), 2)))
     torch.testing.assert_close(found.images[4:], decode(model, latents, labels=torch.zeros(4, dtype=torch.long)))
-    assert draw_labelled(model, 5).labels.tolist() == [0, 1, 2, 0, 1]
+    assert draw_labeled(model, 5).labels.tolist() == [0, 1, 2, 0, 1]
     assert known_classes(model) == [0, 1, 2]
 
 
 def test_other_models_draw_from_the_latents_of_labelled_images(model: VAE, digits: Split) -> None:
     known = classes(encode(model, digits))
-    found = draw_labelled(model, 3, [7, 2], confidence=0.0, known=known, seed=3)
+    found = draw_labeled(model, 3, [7, 2], confidence=0.0, known=known, seed=3)
     assert found.labels.tolist() == [7] * 3 + [2] * 3
     torch.testing.assert_close(found.images[:3], decode(model, known.draw(7, 3, seed=3)))
     assert found.confidence is not None
@@ -115,8 +115,8 @@ def test_wishes_that_cannot_be_granted_are_named(judged: VAE, model: VAE, digits
         (judged, {"labels": [4]}, "no class 4 to draw from: there are 0, 1, 2, 3"),
         (judged, {"confidence": 1.5}, "a probability from 0 to 1, got 1.5"),
         (judged, {"known": known}, "knows 4 classes, the images have 10"),
-        (model, {"known": known, "temperature": 0.5}, "the prior's"),
+        (model, {"known": known, "temperature": 0.5}, "temperature and truncation"),
     ]
     for asked, options, message in cases:
         with pytest.raises(ConfigError, match=message):
-            draw_labelled(asked, 2, **options)
+            draw_labeled(asked, 2, **options)

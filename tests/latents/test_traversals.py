@@ -74,7 +74,7 @@ def test_a_way_through_several_points_meets_each_once() -> None:
 def test_ways_that_cannot_be() -> None:
     with pytest.raises(ShapeError, match="one shape, got 1×3 and 1×2"):
         interpolate(latents(1, 3), latents(1, 2), 3)
-    with pytest.raises(ConfigError, match="at least its two ends"):
+    with pytest.raises(ConfigError, match="at least 2 steps, got 1"):
         interpolate(latents(1, 3), latents(1, 3), 1)
     with pytest.raises(ConfigError, match="at least two points"):
         path(latents(1, 3), 3)

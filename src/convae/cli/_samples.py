@@ -99,7 +99,7 @@ def draw_samples(session: Session, request: SampleRequest) -> Samples:
 
 def _of_classes(session: Session, request: SampleRequest) -> Samples:
     """Samples with labels, of one class, of every class or of any."""
-    from convae.latents import CONFIDENCE, class_number, draw_labelled, known_classes
+    from convae.latents import CONFIDENCE, class_number, draw_labeled, known_classes
 
     model = session.model
     gaussians: Classes | None = None
@@ -111,7 +111,7 @@ def _of_classes(session: Session, request: SampleRequest) -> Samples:
     if request.label is not None:
         wanted = [class_number(request.label, words)]
     least = (CONFIDENCE if wanted is not None else 0.0) if request.confidence is None else request.confidence
-    found = draw_labelled(
+    found = draw_labeled(
         model,
         request.number,
         wanted,

@@ -43,11 +43,13 @@ def import_(
     except ArtifactError as error:
         raise ArtifactError(f"{file}: {error}") from error
     model = imported.model
-    told = [*found, *imported.notes]
+    found_notes = [*found, *imported.notes]
     model.name = printable(file.stem) or model.name
-    model.provenance = Provenance(imported=ImportFacts(file=printable(file.name), importer=form, notes=tuple(told)))
+    model.provenance = Provenance(
+        imported=ImportFacts(file=printable(file.name), importer=form, notes=tuple(found_notes))
+    )
     save(model, out)
-    for note in told:
+    for note in found_notes:
         notes.print(note)
     notes.print(f"{model.name}: input {shape_text(model.input_shape)}, latent {shape_text(model.latent_shape)}")
     wrote(out)

@@ -1,4 +1,4 @@
-"""Confidence intervals by the bootstrap (Efron 1979): how much a figure would move with other images of their kind."""
+"""Confidence intervals by the bootstrap (Efron 1979): how much a value would vary with other images of their kind."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def resampled_together(
     return means
 
 
-def interval(figures: Float64[Tensor, "resamples part"], level: float = LEVEL) -> Float64[Tensor, "2 part"]:
-    """The percentile interval: the middle `level` of the resampled figures, its lower end and its upper."""
+def interval(values: Float64[Tensor, "resamples part"], level: float = LEVEL) -> Float64[Tensor, "2 part"]:
+    """The percentile interval: the middle `level` of the resampled values, its lower end and its upper."""
     # torch.quantile takes 16 million values at most.
-    return torch.from_numpy(np.quantile(figures.numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0))
+    return torch.from_numpy(np.quantile(values.numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0))

@@ -18,7 +18,7 @@ def frechet(real: Float[Tensor, "real feature"], drawn: Float[Tensor, "drawn fea
     """Squared Fréchet distance of the Gaussians with the sets' means and covariances (Dowson & Landau 1982).
 
     |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2(Σ₁ Σ₂)^½), in float64. Over a finite set it is too large, the more so the fewer
-    images and the more features there are: compare only figures of equal counts (Chong & Forsyth 2020).
+    images and the more features there are: compare only values of equal counts (Chong & Forsyth 2020).
 
     Raises:
         DataError: fewer than two images in a set.

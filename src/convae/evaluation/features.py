@@ -1,4 +1,4 @@
-"""Feature networks: what sets of images are compared by, and its name, which is part of every figure's name."""
+"""Feature networks, by whose features sets of images are compared; their name is part of the metric's name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Features(Protocol):
 
     @property
     def name(self) -> str:
-        """What figures are named after."""
+        """Suffix of metric names."""
 
     @property
     def sha256(self) -> str:
@@ -28,11 +28,11 @@ class Features(Protocol):
 
     @property
     def preparation(self) -> str:
-        """How images are brought to it."""
+        """How images are preprocessed."""
 
     @property
     def known_as(self) -> Mapping[str, str]:
-        """What figures with these features have a name of their own, and which; the others are named after it."""
+        """Established names of metrics with these features, such as `fid`, by the metric's name."""
 
     def __call__(self, images: Images) -> Tensor:
         """(batch, feature)."""
@@ -56,7 +56,7 @@ class EncoderFeatures:
         """The mean of each image's posterior.
 
         Raises:
-            ShapeError: the images have not the model's shape.
+            ShapeError: the images do not have the model's input shape.
         """
         with evaluation_mode(self._model):
             return self._model.encode(images).mean.flatten(1)

@@ -197,7 +197,7 @@ class InceptionFeatures:
         """(batch, 2048).
 
         Raises:
-            ShapeError: the images have not two axes, or neither one channel nor three.
+            ShapeError: the images do not have two spatial axes and one or three channels.
         """
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ShapeError(

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing beside it: figures, protocol, pictures."""
+"""A report as one self-contained HTML file: metrics, protocol, pictures."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 20
-"""Images beside their reconstructions."""
+"""Number of images shown with their reconstructions."""
 SAMPLED = 40
 """Samples from the prior."""
 HISTOGRAMS = ("elbo", "nll", "psnr", "ssim")
-"""Figures whose distribution over the images is drawn."""
+"""Metrics whose distribution over the images is drawn."""
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -45,21 +45,21 @@ PAGE = Template("""<!DOCTYPE html>
   img { max-width: 100%; image-rendering: auto; } pre { background: #f5f5f5; padding: 1rem; overflow-x: auto; }
 </style>
 <h1>$title</h1>
-<h2>Figures</h2>
+<h2>Metrics</h2>
 <table>
-<tr><th>figure</th><th>value</th><th>95% interval</th><th>unit</th></tr>
+<tr><th>metric</th><th>value</th><th>95% interval</th><th>unit</th></tr>
 $rows
 </table>
 $pictures
 <h2>Protocol</h2>
-<p>What the figures depend on: the same model, images and seed give the same figures.</p>
+<p>What the values depend on: the same model, images and seed give the same values.</p>
 <pre>$protocol</pre>
 </html>
 """)
 
 
 def page(model: VAE, split: Split, report: Report) -> str:
-    """The report of `evaluate` as HTML, with pictures of the model's work.
+    """The report of `evaluate` as HTML, with reconstructions, samples and distributions.
 
     Args:
         model: that was evaluated.
@@ -69,8 +69,10 @@ def page(model: VAE, split: Split, report: Report) -> str:
     data = report.protocol["data"]
     title = f"{model.name} on {data['count']:,} {data['source']} images ({data['split']})"
     rows = [
-        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in (name, *figure.texts(), figure.unit)) + "</tr>"
-        for name, figure in report.metrics.items()
+        "<tr>"
+        + "".join(f"<td>{html.escape(text)}</td>" for text in (name, *measurement.texts(), measurement.unit))
+        + "</tr>"
+        for name, measurement in report.metrics.items()
     ]
     rows += [
         f"<tr><td>{html.escape(name)}</td><td>left out</td><td></td><td>{html.escape(reason)}</td></tr>"
@@ -90,7 +92,7 @@ def page(model: VAE, split: Split, report: Report) -> str:
 
 @torch.no_grad()
 def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image | Figure]:
-    """Reconstructions, samples, and how the figures are spread over images and latent values."""
+    """Reconstructions, samples, and the distribution of metrics over images and latent dimensions."""
     device = next(model.parameters()).device
     batch = next(in_order(split, SHOWN, device, np.arange(min(SHOWN, len(split)))))
     generators = [torch_generator(report.protocol["seed"], "evaluation", "sample", n) for n in range(SAMPLED)]
@@ -108,8 +110,8 @@ def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image
             pictures[f"{name} of the images"] = histograms({split.name: rows}, x_label=label)
     if "kl-per-unit" in report.rows:
         means = report.rows["kl-per-unit"].mean(0)
-        pictures["KL of each latent value"] = bars(
-            means, x_label="latent value, the largest first", y_label="nats per image"
+        pictures["KL per latent dimension"] = bars(
+            means, x_label="latent dimension, largest first", y_label="nats per image"
         )
     return pictures
 

@@ -41,7 +41,7 @@ def filled(spec: Mapping[str, Any], names: Mapping[str, Tensor], name: str) -> V
     """A model of a description with these tensors under its own names, in evaluation mode.
 
     Raises:
-        ArtifactError: a tensor has not the shape that the description gives it, or is not of finite floats.
+        ArtifactError: a tensor does not have the described shape, or is not finite.
     """
     model = construct(resolve(spec))
     for key, wanted in model.state_dict().items():

@@ -17,7 +17,7 @@ from convae.latents.encoding import Encoding, FileShard, encode, encode_to, iter
 from convae.latents.fitted import FittedPrior, fit_prior
 from convae.latents.inputs import EncodedInputs, images_at, is_image_file, position
 from convae.latents.interpolation import interpolate, path
-from convae.latents.labelled import CONFIDENCE, Labelled, draw_labelled, known_classes
+from convae.latents.labelled import CONFIDENCE, LabeledSamples, draw_labeled, known_classes
 from convae.latents.neighbourhood import neighbours
 from convae.latents.projection import Projection, project
 from convae.latents.quantized import nearest_latents
@@ -36,7 +36,7 @@ __all__ = [
     "EvalBatch",
     "FileShard",
     "FittedPrior",
-    "Labelled",
+    "LabeledSamples",
     "Projection",
     "Session",
     "agreement",
@@ -47,7 +47,7 @@ __all__ = [
     "direction",
     "direction_of_label",
     "draw",
-    "draw_labelled",
+    "draw_labeled",
     "encode",
     "encode_to",
     "encoded_by",

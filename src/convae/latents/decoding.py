@@ -24,7 +24,7 @@ def decode(model: VAE, z: Latents, *, labels: Labels | None = None, batch_size: 
         batch_size: latents at a time.
 
     Raises:
-        ShapeError: the latents have not the model's latent shape.
+        ShapeError: the latents do not have the model's latent shape.
         ConfigError: the model is conditional, and the labels are not such as it knows.
         DataError: a latent is not finite.
     """

@@ -1,4 +1,4 @@
-"""Images to latents: the posteriors of a whole split, as tensors or as files that a killed run goes on with."""
+"""Images to latents: the posteriors of a whole split, as tensors or as files that a killed run continues."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SHARD = 4096
 _LARGEST = 64 << 20
 """Bytes of the largest manifest that is read."""
 _OWN = re.compile(rf"latents-\d{{5,}}-of-\d{{5,}}\.({'|'.join(formats.FORMATS)})")
-"""The names of the files that `encode_to` writes beside the manifest."""
+"""The names of the files that `encode_to` writes next to the manifest."""
 
 
 @dataclass(frozen=True)
@@ -180,9 +180,9 @@ def encode_to(
 ) -> Path:
     """Writes the posteriors of a split as files of 4,096 images each, so that memory holds the latents of two files.
 
-    A file appears whole or not at all. Files that are there already are kept, if the manifest beside them says that
-    they come from the same model and images: a run that was killed goes on, and ends with the same files. When the last
-    file is there, the manifest gets the `statistics` of the latents.
+    A file appears whole or not at all. Existing files are kept, if the manifest next to them says that
+    they come from the same model and images: a run that was killed continues, and ends with the same files. With the
+    last file, the manifest gets the `statistics` of the latents.
 
     Args:
         model: is left in the mode that it is in.
@@ -192,7 +192,7 @@ def encode_to(
         shard: of the files, where several processes write them.
         batch_size: images at a time.
         force: whether latents that are in the folder already are removed first, and nothing else.
-        progress: told how many images are done.
+        progress: called with the number of images that are done.
 
     Returns:
         The manifest's path.
@@ -200,7 +200,7 @@ def encode_to(
     Raises:
         ConfigError: no such format, or its package is not installed.
         OutputError: the folder holds other latents, or cannot be written.
-        ShapeError: the images have not the model's shape.
+        ShapeError: the images do not have the model's input shape.
         DataError: a latent is not finite.
     """
     folder, shard = local_path(folder), shard or FileShard()
@@ -262,9 +262,9 @@ def _encode_files(
     with ThreadPoolExecutor(1) as background:
         written: Future[None] | None = None
         for number, end in zip(todo, ends, strict=True):
-            told = _offset(progress, done, total)
+            report = _offset(progress, done, total)
             indices = np.arange(number * SHARD, end)
-            encoding = encode(model, split, indices=indices, batch_size=batch_size, progress=told)
+            encoding = encode(model, split, indices=indices, batch_size=batch_size, progress=report)
             if not (folder / MANIFEST).exists():
                 write_json(folder / MANIFEST, manifest)
             if written is not None:
@@ -373,7 +373,7 @@ def read_latents(folder: str | Path) -> tuple[Encoding, dict[str, Any]]:
     """
     manifest = read_manifest(folder)
     parts = list(iterate_latents(folder))
-    # A table of images none of which has a label holds no labels.
+    # A table without any labeled image holds no labels.
     labelled = any(part.labels is not None for part in parts)
     labels = [torch.full((len(part),), -1) if part.labels is None else part.labels for part in parts]
     codes = [part.codes for part in parts if part.codes is not None]

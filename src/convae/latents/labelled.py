@@ -1,15 +1,12 @@
-"""Images with labels: samples of a wanted class, and the class of any sample.
+"""Labeled samples: samples of given classes, and the class of any sample.
 
-What a model can do decides how:
+- A conditional model decodes a latent from the prior with the label.
+- With a classifier, latents are drawn from the prior, and those classified as the class are kept (rejection sampling).
+- Any other model needs labeled images: a Gaussian per class, fitted to their latents (`classes`), draws latents and
+  classifies them. A model with a classifier may draw from these Gaussians too, and classifies by itself.
 
-- A conditional model takes the label itself: a latent from the prior, decoded with the label.
-- A model with a classifier is asked: latents from the prior, of which those are kept that are of the class.
-- Any other model needs labelled images: a Gaussian for each class, fitted to their latents (`classes`), both draws
-  latents and judges them. A model with a classifier may draw from these Gaussians too, and judges by itself.
-
-A sample is kept if whoever judges is sure of its label twice: of the latent, and of the latent that the decoded image
-is encoded to again. What the decoder makes of a latent may be no image of the class that the latent lies in, above all
-between the classes, where the prior has mass and the data has none; encoding it again tells.
+A sample is kept if its label is probable enough twice: for the latent, and for the decoded image encoded again. Between
+the classes, where the prior has mass and the data has none, a decoded image may not show the class of its latent.
 """
 
 from __future__ import annotations
@@ -31,25 +28,25 @@ from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
 CONFIDENCE = 0.95
-"""Probability of a wanted label below which a sample is not kept."""
+"""Probability of a requested label below which a sample is rejected."""
 _Kept = tuple[Tensor, Tensor, Tensor]
 """Images, labels and confidences."""
 BLOCK = 1024
-"""Latents that are drawn at a time."""
+"""Latents drawn at a time."""
 PATIENCE = 50
-"""Blocks in a row that give nothing that is wanted, after which there is no more hope."""
+"""Blocks in a row without an accepted sample, after which the search fails."""
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Images and the labels that go with them.
+class LabeledSamples:
+    """Images and their labels.
 
     Attributes:
         images: (image, channel, *sizes), the expected image of each latent, in [0, 1], on the CPU.
         labels: (image,) class numbers.
         confidence: (image,) probability of the label: the smaller of that of the latent and that of the decoded image,
-            encoded again; None from a conditional model, where nobody judges.
-        tried: latents that were drawn for them.
+            encoded again; None from a conditional model, which does not classify.
+        tried: number of latents drawn.
     """
 
     images: Images
@@ -59,7 +56,7 @@ class Labelled:
 
 
 @torch.no_grad()
-def draw_labelled(
+def draw_labeled(
     model: VAE,
     count: int,
     labels: list[int] | None = None,
@@ -70,24 +67,24 @@ def draw_labelled(
     temperature: float = 1.0,
     truncation: float | None = None,
     progress: Progress | None = None,
-) -> Labelled:
+) -> LabeledSamples:
     """`count` samples of each of some classes, or of any class; the first of them are the same for any count.
 
     Args:
         model: is left in the mode that it is in.
         count: of each class; in all without `labels`.
-        labels: the wanted classes, in the order of the result; without them, any.
-        confidence: probability of its label below which a sample is not kept; 0 keeps all, each under the most
+        labels: the classes, in the order of the result; without them, any.
+        confidence: probability of its label below which a sample is rejected; 0 keeps all, each under the most
             probable label of its latent.
-        known: Gaussians of the classes, to draw from and, for a model without a classifier, to judge by.
+        known: Gaussians of the classes, to draw from and, for a model without a classifier, to classify by.
         seed: of what is drawn.
         temperature: factor of the prior's standard deviation.
         truncation: values beyond it, in standard deviations, are drawn again.
-        progress: told how many samples are found.
+        progress: called with the number of accepted samples.
 
     Raises:
-        ConfigError: no such class, nobody to judge, an option that means nothing here, or too few samples of which
-            the judge is so sure.
+        ConfigError: no such class, no classifier, an option that does not apply, or too few samples of that
+            confidence.
     """
     if not 0 <= confidence <= 1:
         raise ConfigError(f"a confidence is a probability from 0 to 1, got {confidence:g}")
@@ -96,26 +93,26 @@ def draw_labelled(
     if wrong:
         raise ConfigError(f"there is no class {wrong[0]} to draw from: there are {', '.join(map(str, there))}")
     if known is not None and (temperature != 1 or truncation is not None):
-        raise ConfigError("temperature and truncation are the prior's: latents of labelled images have none")
+        raise ConfigError("temperature and truncation apply to the prior, not to Gaussians of labeled images")
     if model.condition is not None:
         number = count if labels is None else count * len(labels)
         own = torch.arange(count) if labels is None else torch.arange(count).repeat(len(labels))
         kinds = own % len(there) if labels is None else torch.tensor(labels).repeat_interleave(count)
         z = draw(model, count, seed=seed, temperature=temperature, truncation=truncation)
-        return Labelled(decode(model, z[own.to(z.device)], labels=kinds), kinds, None, number)
+        return LabeledSamples(decode(model, z[own.to(z.device)], labels=kinds), kinds, None, number)
     with evaluation_mode(model):
         return _Search(model, known, seed, temperature, truncation, confidence, progress).run(count, labels)
 
 
 def known_classes(model: VAE, known: Classes | None = None) -> list[int]:
-    """The numbers of the classes that samples can be asked of.
+    """The numbers of the classes that can be sampled.
 
     Raises:
         ConfigError: the model has neither a condition nor a classifier, and there are no Gaussians.
     """
     if model.condition is not None:
         if known is not None:
-            raise ConfigError(f"model '{model.name}' is conditional: it draws from its prior, not from labelled images")
+            raise ConfigError(f"model '{model.name}' is conditional: it draws from its prior, not from labeled images")
         return list(range(model.condition.classes))
     judged = model.class_count
     if known is not None:
@@ -128,7 +125,7 @@ def known_classes(model: VAE, known: Classes | None = None) -> list[int]:
     if judged is not None:
         return list(range(judged))
     raise ConfigError(
-        f"model '{model.name}' has neither a condition nor a classifier: its classes need labelled images"
+        f"model '{model.name}' has neither a condition nor a classifier: sampling classes needs labeled images"
     )
 
 
@@ -144,7 +141,7 @@ class _Search:
     confidence: float
     progress: Progress | None
 
-    def run(self, count: int, labels: list[int] | None) -> Labelled:
+    def run(self, count: int, labels: list[int] | None) -> LabeledSamples:
         kept: list[_Kept] = []
         tried = idle = 0
         for block in counting():
@@ -171,7 +168,7 @@ class _Search:
             chosen = torch.arange(count)
         else:
             chosen = torch.cat([(kinds == label).nonzero()[:count, 0] for label in labels])
-        return Labelled(images[chosen], kinds[chosen], sure[chosen], tried)
+        return LabeledSamples(images[chosen], kinds[chosen], sure[chosen], tried)
 
     def _called(self, label: int) -> str:
         """A class in words; the names that the model learned are not those of other labelled images."""
@@ -179,7 +176,7 @@ class _Search:
         return f"class {label}" if not names or label >= len(names) else f"class {label} ({names[label]})"
 
     def _missing(self, kept: list[_Kept], count: int, labels: list[int] | None) -> list[int]:
-        """The classes of which there are not yet enough; all, while there are not enough in all."""
+        """The classes with too few samples yet; all, while there are too few in all."""
         if labels is None:
             return known_classes(self.model, self.known) if self._found(kept, count, None) < count else []
         return [label for label in labels if _number(kept, label) < count]

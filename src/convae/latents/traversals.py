@@ -1,4 +1,4 @@
-"""Walks through latent space along its axes or its principal directions: traversals and manifolds."""
+"""Latent traversals along dimensions, and manifolds over planes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from convae.latents.encoding import Encoding
 from convae.latents.quantized import require_continuous
 
 TAIL = 0.02
-"""The share of the images beyond each end of a walk."""
+"""Fraction of the images beyond each end of a traversal."""
 
 
 def kl_per_dimension(encoding: Encoding) -> Float[Tensor, " value"]:
-    """Mean KL divergence of each latent value from the standard normal over the images, nats.
+    """Mean KL divergence of each latent dimension from the standard normal over the images, nats.
 
     Raises:
         ConfigError: the latents are codes, whose values have none.
@@ -27,7 +27,7 @@ def kl_per_dimension(encoding: Encoding) -> Float[Tensor, " value"]:
 
 
 def rank_by_kl(encoding: Encoding) -> Int64[Tensor, " value"]:
-    """The numbers of the latent values, the one that tells most about the image first."""
+    """The latent dimensions, highest KL divergence first."""
     return kl_per_dimension(encoding).argsort(descending=True, stable=True)
 
 
@@ -40,7 +40,7 @@ def _quantiles(values: Tensor, count: int) -> Tensor:
 def traverse(
     z: Float[Tensor, "*latent"], encoding: Encoding, values: Int64[Tensor, " rows"], steps: int
 ) -> Float[Tensor, "rows steps *latent"]:
-    """One row for each latent value: that value goes through its quantiles over the images, the others stay.
+    """One row per latent dimension, which goes through its quantiles over the images while the others stay.
 
     Args:
         z: the latent to start from.

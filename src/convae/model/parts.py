@@ -75,6 +75,7 @@ def stored_spec(model: Any, described: Spec) -> Spec:
     prior = None if described.prior is None else stored(PRIORS, described.prior, "prior")
     return described.model_copy(
         update={
+            "name": model.name,
             "encoder": model.encoder.canonical(),
             "bottleneck": stored(BOTTLENECKS, described.bottleneck, "bottleneck"),
             "decoder": model.decoder.canonical(),

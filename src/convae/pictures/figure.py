@@ -90,7 +90,7 @@ def panelled(count: int, *, columns: int, size: tuple[float, float], title: str 
 
 
 def heighten(figure: Figure, inches: float) -> None:
-    """Adds room to a figure, so that what stands around the panels takes nothing from them."""
+    """Enlarges a figure, so that titles and labels around the panels do not shrink them."""
     figure.set_figheight(figure.get_figheight() + inches)
 
 

@@ -1,4 +1,4 @@
-"""Sheets of images: a grid, rows to compare, originals beside their reconstructions, a strip.
+"""Sheets of images: a grid, rows to compare, originals next to their reconstructions, a strip.
 
 Small images are enlarged by a whole factor with their pixels kept square, never blurred. Any channel count; volumes
 are shown as slices and signals as line plots (see `images`).

@@ -27,7 +27,7 @@ PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, "#332288", "#882255", "#
 """Ten colours, in the order in which they are handed out."""
 
 _LONG_WORD = re.compile(r"\S{41,}")
-"""A word that would take more room than what it stands for."""
+"""A word that is too long for a title, and is shortened."""
 TITLE, TEXT, SMALL = 20, 15, 13
 """Heights of type on a sheet, in pixels."""
 

@@ -15,7 +15,7 @@ from convae.model.vae import VAE
 class Accuracy(LatentMetric):
     """Accuracy of the model's own classifier at the posterior mean; images without a label are left out."""
 
-    unit: ClassVar = "share"
+    unit: ClassVar = "fraction"
     better: ClassVar = "higher"
 
     def applies(self, model: VAE, split: Split) -> bool:

@@ -12,7 +12,7 @@ from convae.model.vae import VAE
 
 
 class AggregateGap(LatentMetric):
-    """KL divergence of the aggregate posterior from the prior: what `kl` has beyond the mutual information.
+    """KL divergence of the aggregate posterior from the prior: `kl` minus the mutual information.
 
     Where it is large, latents drawn from the prior fall where no image is, and samples are worse than
     reconstructions (Hoffman & Johnson 2016; Rosca et al. 2018). Left out where the mutual information is at its bound
@@ -38,5 +38,5 @@ class AggregateGap(LatentMetric):
             return None
         return (
             f"the mutual information is at its bound, log N = {encoded.information_bound:.4g} nats for "
-            f"N = {len(encoded.mean):,} images, so the gap cannot be told from KL − log N: evaluate on more images"
+            f"N = {len(encoded.mean):,} images, so the gap is not measurable: evaluate on more images"
         )

@@ -1,6 +1,6 @@
-"""What a metric is: rows of numbers, one for each image, and a figure that is made of their mean over a split.
+"""The interface of metrics: rows of numbers, one per image, and a value computed from their mean over a split.
 
-Most figures are that mean. Whatever else can be written as a function of means, such as a variance, can be a metric
+Most values are that mean. Whatever else can be written as a function of means, such as a variance, can be a metric
 too, and gets its confidence interval from the same bootstrap.
 """
 
@@ -78,14 +78,14 @@ class Encoded:
 
 
 class Metric(ABC):
-    """One named figure. Configuration is keyword-only.
+    """A metric. Configuration is keyword-only.
 
     Attributes:
-        unit: what the figure is measured in.
+        unit: of the value.
         better: in which direction it improves; None where neither is better.
-        per_value: whether the figure is a list with a number for each latent value, rather than one number.
-        default: whether it is measured when no metrics are named; those that take long are not.
-        needs: what it cannot be measured without, for messages.
+        per_value: whether the value is a list with a number per latent dimension, rather than one number.
+        default: whether it is measured when no metrics are named; slow ones are not.
+        needs: its requirements, for messages.
         example: arguments for the contract tests.
     """
 
@@ -97,11 +97,11 @@ class Metric(ABC):
     example: ClassVar[Mapping[str, Any]] = {}
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether the figure means something for this model on these images."""
+        """Whether the metric applies to this model on these images."""
         return True
 
     def display_name(self, name: str) -> str:
-        """What the figure is called; `name` is the metric's."""
+        """Name in reports; `name` is the registered one."""
         return name
 
     def protocol(self) -> Mapping[str, Any] | None:
@@ -109,7 +109,7 @@ class Metric(ABC):
         return None
 
     def value(self, means: Float64[Tensor, "*some column"]) -> Float64[Tensor, "*some part"]:
-        """The figure from the rows' mean over the split: one number, or `per_value` several."""
+        """The value from the rows' mean over the split: one number, or `per_value` several."""
         return means
 
 
@@ -129,11 +129,11 @@ class LatentMetric(Metric):
         """(image,) or (image, column): what each image adds; images that cannot count are left out."""
 
     def bounded_by(self, encoded: Encoded) -> float | None:
-        """What the figure cannot exceed on so few images and is as good as at, so that it is only a lower bound."""
+        """The bound that the value has practically reached on so few images, so that it is only a lower bound."""
         return None
 
     def unmeasurable(self, encoded: Encoded) -> str | None:
-        """Why these images cannot give the figure; None where they can."""
+        """Why the metric cannot be measured on these images; None where it can."""
         return None
 
 
@@ -152,7 +152,7 @@ class SampleMetric(Metric):
     def measure(
         self, real: Float[Tensor, "image feature"], drawn: Float[Tensor, "image feature"], seed: int
     ) -> Estimate:
-        """The figure; `seed` is that of the bootstrap."""
+        """The value; `seed` is that of the bootstrap."""
 
 
 def estimate_from_rows(rows: Float64[Tensor, " row"], seed: int) -> Estimate:

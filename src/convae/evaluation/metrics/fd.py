@@ -13,7 +13,7 @@ from convae.evaluation.metrics.base import Estimate, SampleMetric
 class FD(SampleMetric):
     """Squared Fréchet distance between features of the images and of as many samples (Heusel et al. 2017).
 
-    Reported as `fd-<network>`, without an interval: the figure depends on the number of images, and resampled sets
+    Reported as `fd-<network>`, without an interval: the value depends on the number of images, and resampled sets
     have fewer different ones.
     """
 

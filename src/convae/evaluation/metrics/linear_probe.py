@@ -20,7 +20,7 @@ class LinearProbe(LatentMetric):
     Five folds, each with its share of every class; images without a label are left out.
     """
 
-    unit: ClassVar = "share"
+    unit: ClassVar = "fraction"
     needs: ClassVar = "labels, of two classes or more with 5 images each"
     better: ClassVar = "higher"
     default: ClassVar = False

@@ -22,7 +22,7 @@ from convae.model.vae import VAE
 class LPIPS(ImageMetric):
     """Learned perceptual image patch similarity of image and reconstruction (Zhang et al. 2018, arXiv:1801.03924).
 
-    The weights come from two files that are read without running anything in them. The figure is called `lpips`
+    The weights come from two files that are read without running anything in them. The metric is called `lpips`
     if they are the published ones, and `lpips-unverified` otherwise; the protocol has their SHA-256.
     A grey image counts as one of three equal channels.
 

@@ -31,5 +31,5 @@ class MutualInformation(LatentMetric):
         return encoded.log_posterior - encoded.log_aggregate
 
     def bounded_by(self, encoded: Encoded) -> float | None:
-        """Log N, where the figure is within 1 nat of it."""
+        """Log N, where the value is within 1 nat of it."""
         return encoded.information_bound

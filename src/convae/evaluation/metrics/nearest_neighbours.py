@@ -22,7 +22,7 @@ class NearestNeighbours(LatentMetric):
         k: how many vote; of classes with equally many votes, the one with the smallest number wins.
     """
 
-    unit: ClassVar = "share"
+    unit: ClassVar = "fraction"
     needs: ClassVar = "labels, of two classes or more with 5 images each"
     better: ClassVar = "higher"
     default: ClassVar = False
@@ -31,7 +31,7 @@ class NearestNeighbours(LatentMetric):
         self.k = k
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether there are classes to be told apart."""
+        """Whether there are classes to distinguish."""
         return has_labels_for_folds(split.labels)
 
     def rows(self, encoded: Encoded) -> Tensor:

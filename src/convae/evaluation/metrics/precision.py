@@ -12,7 +12,7 @@ from convae.evaluation.metrics.base import Estimate, SampleMetric, estimate_from
 
 
 class Precision(SampleMetric):
-    """Share of samples that lie within the reach of the images: how real the samples are.
+    """Fraction of samples within the estimated manifold of the images: fidelity of the samples.
 
     Kynkäänniemi et al. 2019 (arXiv:1904.06991).
 
@@ -20,12 +20,12 @@ class Precision(SampleMetric):
         k: the neighbour whose distance is the radius of a ball.
     """
 
-    unit: ClassVar = "share"
+    unit: ClassVar = "fraction"
     better: ClassVar = "higher"
 
     def __init__(self, *, k: Positive = 3) -> None:
         self.k = k
 
     def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Estimate:
-        """The share, with its bootstrap interval."""
+        """The fraction, with its bootstrap interval."""
         return estimate_from_rows(covered(drawn, real, self.k).double(), seed)
