@@ -18,12 +18,14 @@ _HOMES = {
     "Session": "convae.latents.session",
     "VAE": "convae.model.vae",
     "build": "convae.describe",
+    "build_objective": "convae.objective.objective",
     "load": "convae.model.artifact",
     "save": "convae.model.artifact",
+    "resume": "convae.training",
     "train": "convae.training",
     "ConvaeError": "convae.core.errors",
 }
-__all__ = ["VAE", "ConvaeError", "Session", "build", "load", "save", "train"]
+__all__ = ["VAE", "ConvaeError", "Session", "build", "build_objective", "load", "resume", "save", "train"]
 
 if TYPE_CHECKING:
     from convae.core.errors import ConvaeError
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from convae.latents.session import Session
     from convae.model.artifact import load, save
     from convae.model.vae import VAE
-    from convae.training import train
+    from convae.objective.objective import build_objective
+    from convae.training import resume, train
 
 
 def __getattr__(name: str) -> Any:

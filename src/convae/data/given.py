@@ -159,7 +159,8 @@ class _Dataset(_Items):
         for name in ("targets", "labels"):
             if (known := getattr(self._dataset, name, None)) is not None and len(known) == len(self):
                 return _label_array(known, len(self))
-        if not isinstance(self._dataset[0], tuple | list):
+        first = self._dataset[0]
+        if not isinstance(first, tuple | list) or len(first) < 2:
             return None
         return _label_array([self._dataset[position][1] for position in range(len(self))], len(self))
 

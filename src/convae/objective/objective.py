@@ -23,6 +23,8 @@ from convae.objective.terms.base import LossInputs, Term
 
 Loader = Callable[[Path], nn.Sequential]
 """From the path of a saved model to the layers of its encoder."""
+START = Moment(0, 0.0, 0.0)
+"""The beginning of a training."""
 WEIGHT = "weight"
 """What a recipe gives every term, beside the term's own arguments."""
 
@@ -63,31 +65,39 @@ class Objective(nn.Module):
         """Each term's weight at a moment."""
         return {name: weight(moment) for name, weight in self.schedules.items()}
 
-    def forward(self, batch: Batch, output: Output, moment: Moment) -> Losses:
-        """The cost of a batch that the model turned into `output`.
+    def forward(self, batch: Batch | Tensor, output: Output, moment: Moment = START) -> Losses:
+        """The loss of a batch that the model turned into `output`.
+
+        Args:
+            batch: the images, with labels where a term needs them (`Batch.of(images, labels)`); or images alone.
+            output: of the model for these images.
+            moment: where training is, for weights and arguments that are schedules; their beginning without it.
 
         Raises:
             ConfigError: the model or the data has not what a term needs; the message names the term.
             ShapeError: the images have not the size that a term needs.
         """
-        given = LossInputs(batch.images, batch.labels, output, moment, batch.labelled_fraction)
+        if isinstance(batch, Tensor):
+            batch = Batch.of(batch)
+        inputs = LossInputs(batch.images, batch.labels, output, moment, batch.labelled_fraction)
         terms: dict[str, Tensor] = {}
         for name, term in self.terms.items():
             try:
-                terms[name] = term(given)
+                terms[name] = term(inputs)
             except ConvaeError as error:
                 raise type(error)(f"objective.{name}: {error}") from error
         parts = [terms[name].mean() * weight for name, weight in self.weights(moment).items()]
         return Losses(torch.stack(parts).sum(), terms)
 
 
-def build_objective(written: Mapping[str, Mapping[str, Any]], load: Loader | None = None) -> Objective:
+def build_objective(written: Mapping[str, Mapping[str, Any] | float], load: Loader | None = None) -> Objective:
     """The objective that a recipe describes: names of terms, each with a weight and the term's own arguments.
 
-    A weight is a number or a schedule; without one it is 1. A weight of 0 only watches the term.
+    A weight is a number or a schedule; without one it is 1. A weight of 0 only watches the term. In a loop of your own:
+    `objective(images, model(images)).total.backward()`.
 
     Args:
-        written: the arguments of each term by its name, with `weight` among them.
+        written: the arguments of each term by its name, with `weight` among them; or just the weight.
         load: gives the layers of a saved model's encoder to the terms that compare with what it sees.
 
     Raises:
@@ -98,7 +108,8 @@ def build_objective(written: Mapping[str, Mapping[str, Any]], load: Loader | Non
     terms: dict[str, Term] = {}
     weights: dict[str, Schedule] = {}
     faults: list[ConvaeError] = []
-    for name, given in written.items():
+    for name, options in written.items():
+        given = options if isinstance(options, Mapping) else {WEIGHT: options}
         where = f"objective.{name}"
         try:
             terms[name] = _term(name, given, load, where)
