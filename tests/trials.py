@@ -20,8 +20,9 @@ from training.runs import content
 
 import convae
 from convae.core import files
+from convae.core.checked_files import with_checksum
 from convae.core.errors import ArtifactError, ConvaeError
-from convae.model.artifact import CONFIG, WEIGHTS, find, with_checksum
+from convae.model.artifact import CONFIG, WEIGHTS, find
 from convae.training import resume, train
 from convae.training.run_folder.checkpoint import STATE, TENSORS, list_checkpoints, read_checkpoint
 from convae.training.run_folder.folder import RunFolder

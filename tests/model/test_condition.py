@@ -14,6 +14,7 @@ import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.describe import resolve, write
+from convae.model.compatibility import check_labels
 from convae.model.construct import construct
 from convae.model.presets import PRESETS
 from convae.model.summary import summarize
@@ -117,7 +118,7 @@ def test_samples_are_of_the_classes_asked_for_or_of_all_by_turns() -> None:
 def test_other_models_take_no_notice_of_labels() -> None:
     model = convae.build({**VECTOR, "condition": None}).eval()
     assert torch.equal(model(images(), labels=LABELS).likelihood.mean, model(images()).likelihood.mean)
-    model.check_labels(None, "photos")
+    check_labels(model, None, "photos")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_labels_that_the_model_does_not_know_are_refused(labels: list[int] | Non
 )
 def test_labels_of_a_data_set_are_checked_at_once(labels: list[int] | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        convae.build(VECTOR).check_labels(labels, "photos")
+        check_labels(convae.build(VECTOR), labels, "photos")
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import convae
+from convae.core.checked_files import read_checked_json, with_checksum
 from convae.core.errors import ArtifactError, ConfigError, TrustError
 from convae.describe import resolve
-from convae.model.artifact import CONFIG, FORMAT, read_checked_json, read_description, with_checksum
+from convae.model.artifact import CONFIG, FORMAT, read_description
 
 MODULE = '''
 from pathlib import Path

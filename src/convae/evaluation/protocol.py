@@ -18,6 +18,7 @@ from convae.evaluation.metrics.base import Metric, SampleMetric
 from convae.evaluation.rows import MetricRows, choose_metrics, measure_rows, versions
 from convae.evaluation.samples import image_and_sample_features
 from convae.model.artifact import fingerprint
+from convae.model.compatibility import check_levels
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
@@ -131,7 +132,7 @@ def evaluate(
         ConfigError: no metric has that name, or wrong arguments, or it does not apply here.
         ShapeError: the images do not have the model's input shape.
     """
-    model.check_levels(split.levels, split.source)
+    check_levels(model, split.levels, split.source)
     chosen, configured = choose_metrics(metrics, options or {}, model, split, features is not None)
     found = measure_rows(chosen, model, split, seed=seed, batch_size=batch_size, progress=progress)
     measured = _measurements(found, chosen, split, seed)

@@ -16,6 +16,7 @@ from convae.data import Split
 from convae.evaluation.rows import choose_metrics, measure_rows, versions
 from convae.latents import Encoding
 from convae.model.artifact import fingerprint
+from convae.model.compatibility import check_levels
 from convae.model.vae import VAE
 
 
@@ -105,7 +106,7 @@ def _score(
     keep_encoding: bool,
 ) -> tuple[ImageScores, Encoding | None]:
     """The scores of images, and their encoding where it is asked for."""
-    model.check_levels(split.levels, split.source)
+    check_levels(model, split.levels, split.source)
     chosen, configured = choose_metrics([score], options, model, split, False)
     if len(chosen) != 1:
         raise ConfigError(f"a score is one metric, not {', '.join(chosen)}")

@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
+from convae.core.checked_files import require_finite
 from convae.core.errors import ArtifactError
 from convae.core.names import shape_text, short_repr
 from convae.describe import resolve
-from convae.model.artifact import require_finite
 from convae.model.bottlenecks.gaussian import MAX_LOGVAR
 from convae.model.construct import construct
 from convae.model.vae import VAE

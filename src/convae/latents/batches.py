@@ -20,6 +20,7 @@ from convae.core.progress import Progress
 from convae.core.random import torch_generator
 from convae.core.types import Images, PerImage
 from convae.data import Split, in_order
+from convae.model.compatibility import check_labels
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
@@ -106,7 +107,7 @@ def iterate_batches(
     """
     if split.shape != model.input_shape:
         raise ShapeError(f"the model takes {shape_text(model.input_shape)}, the images are {shape_text(split.shape)}")
-    model.check_labels(split.labels, split.source, split.classes)
+    check_labels(model, split.labels, split.source, split.classes)
     wanted = np.arange(len(split)) if indices is None else indices
     done = 0
     for batch in in_order(split, batch_size, next(model.parameters()).device, wanted):

@@ -8,6 +8,7 @@ import torch
 
 from convae.core.errors import DataError, ShapeError
 from convae.core.types import Images, Latents
+from convae.model.compatibility import check_labels
 from convae.model.condition import Labels
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
@@ -42,7 +43,7 @@ def iterate_decoded(model: VAE, z: Latents, *, labels: Labels | None = None, bat
         raise DataError(f"{len(wrong)} of {len(z)} latents are not finite, the first is number {int(wrong[0])}")
     parameter = next(model.parameters())
     if labels is not None:
-        model.check_labels(labels.numpy(), "the latents")
+        check_labels(model, labels.numpy(), "the latents")
     for start in range(0, len(z), batch_size):
         here = slice(start, start + batch_size)
         part = z[here].to(parameter.device, parameter.dtype)

@@ -17,6 +17,7 @@ from convae.core.paths import local_path
 from convae.core.types import Images, Latents
 from convae.data import Split, in_order, to_tensor
 from convae.data.provenance import read_like
+from convae.model.compatibility import check_labels
 from convae.model.vae import VAE
 
 
@@ -61,7 +62,7 @@ def encode_inputs(
             place = position(word, split)
             images.append(images_at(split, [place])[0])
             if is_conditional:
-                model.check_labels(split.labels, split.source, split.classes)
+                check_labels(model, split.labels, split.source, split.classes)
                 number = -1 if split.labels is None else int(split.labels[place])
         if is_conditional and number < 0:
             if label is None:

@@ -35,6 +35,7 @@ from convae.latents.encoding import Encoding, encode
 from convae.latents.inputs import EncodedInputs, encode_inputs
 from convae.latents.quantized import nearest_latents
 from convae.model.artifact import load
+from convae.model.compatibility import check_labels
 from convae.model.condition import Labels
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
@@ -192,7 +193,7 @@ class Session:
         """
         model, images = self.model, self.images
         positions = np.arange(len(images)) if positions is None else positions
-        model.check_labels(images.labels, images.source, images.classes)
+        check_labels(model, images.labels, images.source, images.classes)
         done = 0
         for batch in in_order(images, batch_size, next(model.parameters()).device, positions):
             with torch.no_grad(), evaluation_mode(model):

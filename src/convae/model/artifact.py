@@ -10,32 +10,35 @@ Nothing is ever unpickled. Loading checks every tensor against its SHA-256, and 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from convae.core.checked_files import (
+    digest,
+    open_tensors,
+    read_checked_json,
+    read_checked_tensors,
+    require_finite,
+    with_checksum,
+)
 from convae.core.config import Config, parse
 from convae.core.description import Spec
 from convae.core.errors import ArtifactError, ConfigError, ShapeError, TrustError
 from convae.core.files import (
     new_folder,
-    open_regular,
-    read_bytes,
     recover_folder,
-    utf8_path,
     write_bytes,
     write_json,
     write_text,
 )
-from convae.core.names import one_line, shape_text, short_repr
+from convae.core.names import one_line, short_repr
 from convae.core.paths import local_path
 from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.version import VERSION
@@ -48,17 +51,10 @@ FORMAT = 2
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
-_CHECKSUM = "config_sha256"
 _MARK = (CONFIG, b'"convae"')
 """What tells an artifact's configuration from that of other libraries, whose files have the same names."""
-_LARGEST = 64 << 20
-"""Bytes of the largest configuration or state that is read."""
 _TRIES = 50
 """How often an artifact that is replaced while it is read is read again."""
-_HEADER = 1 << 16
-"""Bytes of the header of a file of weights, beside those for each tensor."""
-_HEADER_OF_TENSOR = 400
-"""Bytes of a tensor's entry there, beside its name."""
 Precision = Literal["float16", "bfloat16", "float32", "float64"]
 _PRECISIONS: dict[Precision, torch.dtype] = {
     "float16": torch.float16,
@@ -66,7 +62,6 @@ _PRECISIONS: dict[Precision, torch.dtype] = {
     "float32": torch.float32,
     "float64": torch.float64,
 }
-_STORED_TYPES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64"}
 
 
 class Stored(Config):
@@ -154,20 +149,6 @@ def _precision(tensors: Mapping[str, Tensor]) -> Precision:
     return known[next(iter(types))] if types else "float32"
 
 
-def require_finite(tensors: Mapping[str, Tensor], whose: str) -> None:
-    """Checks that weights and statistics are numbers.
-
-    Raises:
-        ArtifactError: one holds NaN or infinity.
-    """
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise ArtifactError(
-                f"{whose}: tensor {short_repr(name)} holds NaN or infinity, so the model has diverged: train it again "
-                "with a lower learning rate, or take an earlier checkpoint"
-            )
-
-
 def load(
     path: str | Path,
     device: torch.device | str | None = None,
@@ -216,7 +197,7 @@ def _load(folder: Path, device: torch.device | str | None, given: VAE | None) ->
     """The model of an artifact folder."""
     stored, weights = read_config(folder), folder / WEIGHTS
     # Opened at once: a model that replaces this one does not change what was opened.
-    with _opened(weights, stored.sha256) as file:
+    with open_tensors(weights, stored.sha256) as file:
         model = _without_weights(stored, folder / CONFIG) if given is None else given
         model.to(_PRECISIONS[stored.dtype])
         expected = model.state_dict()
@@ -224,7 +205,7 @@ def _load(folder: Path, device: torch.device | str | None, given: VAE | None) ->
             raise ArtifactError(f"{weights}: tensor {short_repr(min(missing))} is missing")
         if stored.sha256.keys() - expected.keys():
             raise ArtifactError(f"{weights}: holds tensors that the model does not have")
-        tensors = _checked(file, weights, stored.sha256, expected)
+        tensors = read_checked_tensors(file, weights, stored.sha256, expected)
     require_finite(tensors, str(weights))
     model.load_state_dict(tensors, assign=given is None)
     model.provenance = stored.provenance
@@ -299,15 +280,6 @@ def find(path: Path) -> Path:
     raise ArtifactError(f"{path}: {missing}, so no model can be loaded from it")
 
 
-def digest(tensor: Tensor) -> str:
-    """SHA-256 of a tensor's dtype, shape and bytes."""
-    flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-    head = f"{tensor.dtype} {tuple(tensor.shape)} ".encode()
-    found = hashlib.sha256(head)
-    found.update(flat.numpy().data)
-    return found.hexdigest()
-
-
 def fingerprint(model: VAE) -> str:
     """SHA-256 (hex) of a model's description and weights: what two models share that compute the same.
 
@@ -316,96 +288,3 @@ def fingerprint(model: VAE) -> str:
     described = model.spec.model_dump(mode="json", exclude={"name"}) if model.is_described else _described(model)
     weights = {name: digest(tensor) for name, tensor in model.state_dict().items()}
     return hashlib.sha256(json.dumps([described, weights], sort_keys=True).encode()).hexdigest()
-
-
-def read_tensors(path: Path, sha256: Mapping[str, str]) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, each checked.
-
-    Raises:
-        ArtifactError: the file is missing or damaged, or its tensors are not those with these SHA-256.
-    """
-    with _opened(path, sha256) as file:
-        return _checked(file, path, sha256)
-
-
-@contextlib.contextmanager
-def _opened(path: Path, sha256: Mapping[str, str]) -> Iterator[Any]:
-    """A safetensors file whose header is no larger than so many tensors need.
-
-    Raises:
-        ArtifactError: the file is missing or damaged.
-    """
-    try:
-        with open_regular(path) as head:  # A pipe or a device would be waited for.
-            header = int.from_bytes(head.read(8), "little")
-        if header > _HEADER + sum(len(json.dumps(name)) + _HEADER_OF_TENSOR for name in sha256):
-            raise ArtifactError(f"{path}: damaged, or holds more tensors than its description")
-        with utf8_path(path) as name, safe_open(name, framework="pt") as file:
-            yield file
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise ArtifactError(f"{path}: damaged or not a safetensors file ({one_line(error)})") from error
-
-
-def _checked(
-    file: Any, path: Path, sha256: Mapping[str, str], expected: Mapping[str, Tensor] | None = None
-) -> dict[str, Tensor]:
-    """The tensors of an opened file. Types and shapes are compared with `expected` before any of them is read.
-
-    Raises:
-        ArtifactError: they are not those with these SHA-256, or not of these types and shapes.
-    """
-    names = set(file.keys())
-    for name in sorted(names & sha256.keys()):
-        _require_alike(file.get_slice(name), None if expected is None else expected[name], f"{path}: {name}")
-    # Copies: what is mapped from the file would change with it after it was checked.
-    tensors = {name: file.get_tensor(name).clone() for name in sorted(names)}
-    for name, tensor in tensors.items():
-        if sha256.get(name) != digest(tensor):
-            raise ArtifactError(f"{path}: tensor {short_repr(name)} is damaged: its SHA-256 is not the recorded one")
-    if missing := sha256.keys() - tensors.keys():
-        raise ArtifactError(f"{path}: tensor {short_repr(min(missing))} is missing")
-    return tensors
-
-
-def _require_alike(stored: Any, expected: Tensor | None, where: str) -> None:
-    """Checks the type and the shape of a tensor in a file.
-
-    Raises:
-        ArtifactError: it has another.
-    """
-    if expected is None:
-        return
-    if stored.get_dtype() != _STORED_TYPES.get(expected.dtype):
-        raise ArtifactError(f"{where}: its type is {stored.get_dtype()}, where {expected.dtype} is needed")
-    if tuple(stored.get_shape()) != tuple(expected.shape):
-        got, wanted = (shape_text(shape) or "a single number" for shape in (stored.get_shape(), expected.shape))
-        raise ArtifactError(f"{where}: has not the shape {wanted}, got {got}")
-
-
-def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a JSON file says, with a SHA-256 of it, which `read_checked_json` checks."""
-    return {**content, _CHECKSUM: hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
-
-
-def read_checked_json(path: Path, newest: int) -> dict[str, Any]:
-    """The content of a JSON file that `with_checksum` made, without its checksum.
-
-    Args:
-        path: the file.
-        newest: the latest `format` of it that is known.
-
-    Raises:
-        ArtifactError: it is missing, damaged, edited, or of a later format.
-    """
-    try:
-        content = json.loads(read_bytes(path, _LARGEST))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: damaged or unreadable ({one_line(error)})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
-        raise ArtifactError(f"{path}: damaged, or not a file of convae")
-    if content["format"] > newest:
-        raise ArtifactError(f"{path}: format {content['format']} is newer than this version of convae reads ({newest})")
-    recorded = content.pop(_CHECKSUM, None)
-    if recorded != with_checksum(content)[_CHECKSUM]:
-        raise ArtifactError(f"{path}: damaged or edited: its SHA-256 is not the recorded one")
-    return content

@@ -11,14 +11,18 @@ from torch import nn
 from convae.core.arguments import Named, arguments, named, not_default
 from convae.core.context import call_module
 from convae.core.description import Spec, to_plain
+from convae.core.errors import ShapeError
+from convae.core.names import shape_text
 from convae.core.registry import canonical_name
 from convae.core.types import Shape
 from convae.model.bottlenecks import BOTTLENECKS
+from convae.model.bottlenecks.base import Bottleneck
 from convae.model.condition import Condition
 from convae.model.inputs import weights_type
 from convae.model.layers.base import ContextLayer
 from convae.model.layers.base.network import Network, error_context
 from convae.model.likelihoods import LIKELIHOODS
+from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.mode import evaluation_mode
 from convae.model.priors import PRIORS
 
@@ -53,11 +57,55 @@ def output_shape(module: nn.Module, shape: Shape, where: str) -> Shape:
         return tuple(call_module(module, images, None).shape[1:])
 
 
-def last_layer(module: nn.Module, side: str) -> str:
+def _last_layer(module: nn.Module, side: str) -> str:
     """The last layer of a side of the model as the user wrote it, for messages."""
     if not isinstance(module, Network):
         return side
     return f"{side} {module.specs[-1].location if module.specs else 'layer list is empty and'}"
+
+
+def check_shapes(
+    input_shape: Shape,
+    encoder: nn.Module,
+    bottleneck: Bottleneck,
+    decoder: nn.Module,
+    head: LikelihoodHead,
+    classifier: nn.Module | None,
+    extra_channels: int,
+) -> int | None:
+    """Checks that the parts of a model fit each other and the images; the number of logits of its classifier.
+
+    Args:
+        input_shape: (channels, *sizes) of the images.
+        encoder: of the model; so are the others.
+        bottleneck: made for the encoder's features.
+        decoder: of latents to raw values.
+        head: of raw values to a likelihood.
+        classifier: of latents; None without one.
+        extra_channels: that a condition adds to images and latents.
+
+    Raises:
+        ShapeError: a part cannot take the shape that reaches it, or the decoder's output does not fit the images.
+    """
+    features = output_shape(encoder, (input_shape[0] + extra_channels, *input_shape[1:]), "encoder")
+    latent = output_shape(bottleneck, features, "bottleneck")
+    if latent != bottleneck.latent_shape:
+        raise ShapeError(
+            f"bottleneck: expected latents {shape_text(bottleneck.latent_shape)}, got {shape_text(latent)}"
+        )
+    raw = output_shape(decoder, (latent[0] + extra_channels, *latent[1:]), "decoder")
+    needed = (head.raw_channels(input_shape[0]), *input_shape[1:])
+    if raw != needed:
+        raise ShapeError(
+            f"{_last_layer(decoder, 'decoder')} gives {shape_text(raw)}, but the input {shape_text(input_shape)} "
+            f"with this likelihood needs {shape_text(needed)}"
+        )
+    if classifier is None:
+        return None
+    logits = output_shape(classifier, latent, "classifier")
+    if len(logits) != 1:
+        raise ShapeError(f"classifier gives {shape_text(logits)}: end it with a value for each class")
+    return logits[0]
 
 
 def name_streams(model: nn.Module) -> None:

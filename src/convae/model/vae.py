@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convae.core.context import Context, call_module
@@ -46,11 +44,10 @@ from convae.model.layers.base import Layer, Network
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.mode import evaluation_mode
 from convae.model.parts import (
+    check_shapes,
     first_change,
-    last_layer,
     layout,
     name_streams,
-    output_shape,
     part,
     stored_spec,
 )
@@ -123,8 +120,8 @@ class VAE(nn.Module):
         self._also_fit: set[Shape] = set()
         self._description: Spec | None = None
         self._rebuild: Callable[[Shape], VAE] | None = None
-        self._logits: int | None = None
-        self._check_shapes()
+        extra = 0 if condition is None else condition.channels
+        self._logits = check_shapes(self.input_shape, encoder, bottleneck, decoder, likelihood, classifier, extra)
         self._as_built = layout(self)
 
     def described_by(self, spec: Spec, rebuild: Callable[[Shape], VAE]) -> None:
@@ -135,28 +132,6 @@ class VAE(nn.Module):
             rebuild: makes the same model for another input shape, on the meta device.
         """
         self._description, self._rebuild = spec, rebuild
-
-    def _check_shapes(self) -> None:
-        """Passes the shape of an image through parts that know their shapes, or two images through other modules."""
-        more = 0 if self.condition is None else self.condition.channels
-        features = output_shape(self.encoder, (self.input_shape[0] + more, *self.input_shape[1:]), "encoder")
-        latent = output_shape(self.bottleneck, features, "bottleneck")
-        if latent != self.bottleneck.latent_shape:
-            raise ShapeError(
-                f"bottleneck: expected latents {shape_text(self.bottleneck.latent_shape)}, got {shape_text(latent)}"
-            )
-        raw = output_shape(self.decoder, (latent[0] + more, *latent[1:]), "decoder")
-        needed = (self.head.raw_channels(self.input_shape[0]), *self.input_shape[1:])
-        if raw != needed:
-            raise ShapeError(
-                f"{last_layer(self.decoder, 'decoder')} gives {shape_text(raw)}, but the input "
-                f"{shape_text(self.input_shape)} with this likelihood needs {shape_text(needed)}"
-            )
-        if self.classifier is not None:
-            logits = output_shape(self.classifier, latent, "classifier")
-            if len(logits) != 1:
-                raise ShapeError(f"classifier gives {shape_text(logits)}: end it with a value for each class")
-            self._logits = logits[0]
 
     def extra_repr(self) -> str:
         """Name and shapes, for `print(model)`."""
@@ -384,60 +359,6 @@ class VAE(nn.Module):
         z = self.sample_latents(count, checked_generator(generator), labels)
         with evaluation_mode(self):
             return self._decoded(z, labels).mean
-
-    def check_labels(
-        self,
-        labels: Sequence[int] | NDArray[np.int64] | None,
-        whose: str,
-        classes: Sequence[str] | None = None,
-    ) -> None:
-        """Checks, once for many images, that their labels mean what they mean to a model that knows classes.
-
-        Args:
-            labels: of the images, -1 where one is missing.
-            whose: they are, for the message.
-            classes: the names of the labels' classes, where they have names.
-
-        Raises:
-            ConfigError: the model is conditional, and there are no labels, or a label is missing or no class; or the
-                classes of a model that knows some have other names.
-        """
-        own = self.provenance.classes or ()
-        knows_classes = self.condition is not None or self.classifier is not None
-        if knows_classes and any(first != second for first, second in zip(own, classes or (), strict=False)):
-            raise ConfigError(
-                f"model '{self.name}' numbers its classes {', '.join(own)}, and {whose} {', '.join(classes or ())}: "
-                "convae.data.match_classes(split, model.provenance.classes) numbers them alike"
-            )
-        if self.condition is None:
-            return
-        known = self.condition.classes
-        if labels is None:
-            raise ConfigError(f"model '{self.name}' is conditional and needs labels, but {whose} has none")
-        if missing := int((np.asarray(labels) < 0).sum()):
-            raise ConfigError(f"model '{self.name}' is conditional, but {missing:,} images of {whose} have no label")
-        if (largest := int(np.max(labels))) >= known:
-            raise ConfigError(f"model '{self.name}' knows the classes 0 to {known - 1}, but {whose} has {largest}")
-
-    def check_levels(self, levels: int | None, whose: str) -> None:
-        """Checks, once for many images, that a likelihood of levels has a probability for each level of theirs.
-
-        Args:
-            levels: that a value of an image can have, evenly spaced from 0 to 1; None for floats.
-            whose: they are, for the message.
-
-        Raises:
-            ConfigError: the likelihood is discrete, and the images have levels between its own, or are floats.
-        """
-        own = self.head.levels
-        if own is None or (levels is not None and (own - 1) % (levels - 1) == 0):
-            return
-        kind = "floats, which have no levels" if levels is None else f"{levels:,} levels"
-        remedy = "" if levels is None else f"likelihood: {{discretised-logistic: {{levels: {levels}}}}}, or "
-        raise ConfigError(
-            f"model '{self.name}': its likelihood is a probability of {own:,} levels, but the values of {whose} are "
-            f"{kind}: choose {remedy}a density, such as likelihood: gaussian"
-        )
 
     def _features(self, x: AnyImages, labels: AnyLabels | None, context: Context | None = None) -> Tensor:
         return call_module(self.encoder, self._conditioned(self._checked(x), labels), context)

@@ -21,9 +21,9 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from convae.core.checked_files import digest, read_checked_json, read_tensors, with_checksum
 from convae.core.errors import ArtifactError
 from convae.core.files import new_folder, temporary, write_bytes, write_json
-from convae.model.artifact import digest, read_checked_json, read_tensors, with_checksum
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import gather_tensor
 from convae.training.loop.progress import Progress

@@ -25,6 +25,7 @@ from convae.data.batches import ImageSet
 from convae.data.given import GivenData
 from convae.describe import build, resolve
 from convae.model.artifact import load
+from convae.model.compatibility import check_labels, check_levels
 from convae.model.construct import construct
 from convae.model.vae import VAE
 from convae.training.distributed.ranks import Ranks
@@ -90,11 +91,11 @@ def build_task(
     ranks.run_on_all(lambda: [each.tensors(model) for each in started])
     for each in started:
         if not each.parts or {"classifier", "condition"} & set(each.parts):
-            each.model.check_labels(split.labels, split.source, split.classes)
+            check_labels(each.model, split.labels, split.source, split.classes)
     labels, part = _labels(recipe, model, split), (ranks.number, ranks.count)
     if validation is not None:
-        model.check_labels(
-            validation.labels, f"the validation part of {validation.source} (data.validation=0 does without)"
+        check_labels(
+            model, validation.labels, f"the validation part of {validation.source} (data.validation=0 does without)"
         )
     batches = Batches(split, recipe.training.batch_size, recipe.training.seed, labels=labels, part=part)
     if is_new:
@@ -207,7 +208,7 @@ def build_training_model(recipe: Recipe, where: torch.device) -> VAE:
 def _labels(recipe: Recipe, model: VAE, split: ImageSet) -> NDArray[np.int64] | None:
     """The labels that training is told of, where it is not told of all."""
     labels, kept = split.labels, recipe.training.labels
-    model.check_labels(labels, split.source)
+    check_labels(model, labels, split.source)
     if kept is not None and model.condition is not None:
         raise ConfigError("training.labels: a conditional model needs the label of every image")
     classes = None if model.classifier is None else model.class_count
@@ -235,7 +236,7 @@ def _try_batch(made: VAETask) -> None:
         ShapeError: the images have not the size that a term needs.
     """
     _check_terms(made.model, made.plan)
-    made.model.check_levels(made.images.levels, made.images.source)
+    check_levels(made.model, made.images.levels, made.images.source)
     made.model.eval()
     batch = next(in_order(made.images, 2, made.device))
     stage_starts: list[int] = []
