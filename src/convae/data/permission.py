@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 from convae.core.arguments import named
 from convae.core.errors import ConfigError
-from convae.core.names import flow_repr, printable
+from convae.core.names import printable
 from convae.core.trust import untrusted_names
 from convae.data.sources import SOURCES
 
@@ -37,10 +39,11 @@ def require_permission(data: Mapping[str, Any]) -> dict[str, Any]:
     with untrusted_names():
         is_allowed = name in SOURCES and name not in _REMOTE and not _has_path(SOURCES.get(name), options)
     if not is_allowed:
-        text = printable(given if isinstance(given, str) else flow_repr(given))
+        # JSON, which --data reads, whole and quoted for a shell.
+        text = given if isinstance(given, str) else json.dumps(given)
         raise ConfigError(
-            f"the model names its data, {text}, which an artifact cannot have read or downloaded by itself: "
-            f"give --data, such as --data '{text}' for the same"
+            f"the model names its data, {printable(text)}, which an artifact cannot have read or downloaded by itself: "
+            f"give --data, such as --data {printable(shlex.quote(text))} for the same"
         )
     return {**data, "dir": None, "download": False}
 

@@ -270,7 +270,15 @@ def _without_model(
     if given is None:
         return recipe, None
     written = {key: value for key, value in recipe.items() if key != "model" or not isinstance(value, VAE)}
-    written.setdefault("model", (model if isinstance(model, VAE) else given).spec.model_dump(mode="json"))
+    described = model if isinstance(model, VAE) else given
+    try:
+        spec = described.spec
+    except ConfigError as error:
+        raise ConfigError(
+            f"recipe.model: {error}; a recipe trains models that have a description: train this one in a loop of your "
+            "own, with convae.build_objective"
+        ) from error
+    written.setdefault("model", spec.model_dump(mode="json"))
     if isinstance(options.get("model"), VAE) or start is None:
         written["start"] = {**options, "model": "start"}
         return written, given

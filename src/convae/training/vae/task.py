@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,8 +74,9 @@ class VAETask(Task):
         for stage in self.plan.stages:
             for name, term in stage_objective(stage).adversarial.items():
                 if not any(module is term.critic for module in self.modules.values()):
-                    count = sum(key.partition("_")[0] == name for key in self.modules)
-                    self.modules[f"{name}_{count + 1}" if count else name] = _critic(term)
+                    # A stage that changes the options of a term has another term, and another critic.
+                    names = (name if number == 1 else f"{name} {number}" for number in itertools.count(1))
+                    self.modules[next(each for each in names if each not in self.modules)] = _critic(term)
 
     def updates(self, stage: Stage) -> list[Update]:
         """The update of the model, then those of the modules that train against it."""
