@@ -147,8 +147,7 @@ def train(
         channels_last: whether an array is (images, *sizes, channels).
         overrides: `key.path=value` each.
         out: the run folder, new or empty; without one, a new folder in `runs/`.
-        callback: its methods are called as the training goes; without one, a bar shows it at a terminal and in a
-            notebook.
+        callback: its methods are called as it runs; without one, a bar shows it at a terminal and in a notebook.
         progress: is called with how far the preparation of the data is.
         quiet: show no bar.
         trust: packages outside convae whose code saved models may use that the recipe starts from or compares with.
@@ -176,9 +175,8 @@ def train(
         folder = RunFolder(
             local_path(out) if out is not None else ranks.broadcast(partial(free_path, RUNS, made.recipe.title))
         )
-        if start is not None and made.recipe.start is not None:
-            own = made.recipe.start.model_copy(update={"model": folder.start.absolute()})
-            made = replace(made, recipe=made.recipe.model_copy(update={"start": own}))
+        if start is not None:
+            made = _with_own_start(made, folder)
         with _held(folder, ranks):
             ranks.broadcast(partial(_begin, folder, made))
             return _fit(replace(made, start=None), folder, None, callback)
@@ -283,6 +281,14 @@ def _without_model(
         written["start"] = {**options, "model": "start"}
         return written, given
     return written, None
+
+
+def _with_own_start(made: VAETask, folder: RunFolder) -> VAETask:
+    """The task of a run that starts from a model object: its recipe names the copy in the run folder."""
+    if made.recipe.start is None:
+        return made
+    own = made.recipe.start.model_copy(update={"model": folder.start.absolute()})
+    return replace(made, recipe=made.recipe.model_copy(update={"start": own}))
 
 
 def _given(data: Any, labels: Any, validation: Any, channels_last: bool) -> GivenData | None:

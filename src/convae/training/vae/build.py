@@ -42,6 +42,10 @@ from convae.training.vae.task import VAETask, stage_objective
 
 _PRIOR_TERMS = {"kl", "free-bits", "capacity"}
 """The terms that hold a posterior to the prior."""
+_AUTOENCODER = (
+    "no term holds the posterior to the prior (kl, free-bits, capacity): the model becomes an autoencoder, and samples "
+    "from the prior mean nothing"
+)
 
 
 def build_task(
@@ -71,43 +75,30 @@ def build_task(
     """
     ranks = ranks or Ranks()
     where = ranks.device(choose_device(recipe.training.device))
-    precision = choose_precision(recipe.training.precision, where)
-    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
+    recipe = _with_precision(recipe, where)
     keep_freed_memory()
-    if recipe.training.tensorboard:
-        summary_writer()
     _check_description(recipe)
     started: list[Start] = []
     if recipe.start is not None and is_new:
         recipe = ranks.broadcast(partial(_started, recipe, start, started))
     # One process on each host decodes the images, the others find them decoded.
-    told = progress if ranks.is_main else None
-    recipe, data_set, validation = ranks.local_main_first(lambda: _read_data(recipe, told, given))
+    shown = progress if ranks.is_main else None
+    recipe, data_set, validation = ranks.local_main_first(lambda: _read_data(recipe, shown, given))
     split = data_set.split("train")
     chosen_by_data: list[str] = []
     if is_new:
         recipe = with_likelihood(recipe, split, chosen_by_data)
     model = build_training_model(recipe, where)
     ranks.run_on_all(lambda: [each.tensors(model) for each in started])
-    for each in started:
-        if not each.parts or {"classifier", "condition"} & set(each.parts):
-            check_labels(each.model, split.labels, split.source, split.classes)
     labels, part = _labels(recipe, model, split), (ranks.number, ranks.count)
-    if validation is not None:
-        check_labels(
-            model, validation.labels, f"the validation part of {validation.source} (data.validation=0 does without)"
-        )
+    _check_labels(model, started, split, validation)
     batches = Batches(split, recipe.training.batch_size, recipe.training.seed, labels=labels, part=part)
     if is_new:
         recipe = with_length(recipe, batches.steps_per_epoch, chosen_by_data)
-    stages = build_plan(recipe, batches.steps_per_epoch, encoder_layers)
-    for number, stage in enumerate(stages.stages):
-        FrozenParts(model, stage.freeze, f"stages.{number}.freeze")
-        stage_objective(stage).to(where)
     made = VAETask(
         recipe=recipe,
         model=model,
-        plan=stages,
+        plan=_plan_for(recipe, batches, model, where),
         batches=batches,
         validation=validation,
         data_set=data_set,
@@ -118,14 +109,40 @@ def build_task(
     )
     _try_batch(made)
     if is_new and _has_free_posterior(made):
-        note = (
-            "no term holds the posterior to the prior (kl, free-bits, capacity): the model becomes an autoencoder, and "
-            "samples from the prior mean nothing"
-        )
-        made = replace(made, chosen=(*made.chosen, note))
+        made = replace(made, chosen=(*made.chosen, _AUTOENCODER))
     if recipe.training.shard and ranks.count > 1:
         shard(model, where)
     return made
+
+
+def _with_precision(recipe: Recipe, where: torch.device) -> Recipe:
+    """The recipe with the precision that its device computes in."""
+    precision = choose_precision(recipe.training.precision, where)
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
+
+
+def _check_labels(model: VAE, started: list[Start], split: ImageSet, validation: ImageSet | None) -> None:
+    """Checks that labels mean to the model, and to the one that it starts from, what they mean in the data.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    for each in started:
+        if not each.parts or {"classifier", "condition"} & set(each.parts):
+            check_labels(each.model, split.labels, split.source, split.classes)
+    if validation is not None:
+        check_labels(
+            model, validation.labels, f"the validation part of {validation.source} (data.validation=0 does without)"
+        )
+
+
+def _plan_for(recipe: Recipe, batches: Batches, model: VAE, where: torch.device) -> Plan:
+    """The plan, whose frozen parts are those of the model, and whose objectives are on the device."""
+    plan = build_plan(recipe, batches.steps_per_epoch, encoder_layers)
+    for number, stage in enumerate(plan.stages):
+        FrozenParts(model, stage.freeze, f"stages.{number}.freeze")
+        stage_objective(stage).to(where)
+    return plan
 
 
 def _check_description(recipe: Recipe) -> None:
@@ -134,6 +151,8 @@ def _check_description(recipe: Recipe) -> None:
     Raises:
         ConvaeError: something is wrong with them; all faults in one message.
     """
+    if recipe.training.tensorboard:
+        summary_writer()
     faults: list[ConvaeError] = []
     stages = model = None
     try:

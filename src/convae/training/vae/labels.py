@@ -9,17 +9,17 @@ from convae.core.random import numpy_generator
 from convae.core.types import MISSING_LABEL
 
 
-def mask_labels(labels: NDArray[np.int64], kept: int | float, seed: int) -> NDArray[np.int64]:
+def mask_labels(labels: NDArray[np.int64], keep: int | float, seed: int) -> NDArray[np.int64]:
     """The labels of some images, the others missing.
 
     Args:
         labels: (images,) class numbers, -1 where one is missing.
-        kept: how many: a whole number, or, as a float, a share of the known ones. Each class keeps as many, up to one,
-            as long as it has them.
+        keep: how many: a whole number, or, as a float, a fraction of the known ones. Each class keeps as many, up to
+            one, as long as it has them.
         seed: of the choice. A larger number keeps what a smaller one keeps, and more.
     """
     known = np.flatnonzero(labels != MISSING_LABEL)
-    count = kept if isinstance(kept, int) else round(kept * len(known))
+    count = keep if isinstance(keep, int) else round(keep * len(known))
     order = numpy_generator(seed, "labels").permutation(known)
     # The first of each class, then the second of each, and so on.
     by_class = np.argsort(labels[order], kind="stable")

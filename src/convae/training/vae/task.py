@@ -76,7 +76,9 @@ class VAETask(Task):
                 if not any(module is term.critic for module in self.modules.values()):
                     # A stage that changes the options of a term has another term, and another critic.
                     names = (name if number == 1 else f"{name} {number}" for number in itertools.count(1))
-                    self.modules[next(each for each in names if each not in self.modules)] = _critic(term)
+                    self.modules[next(each for each in names if each not in self.modules)] = _critic(term).to(
+                        self.device
+                    )
 
     def updates(self, stage: Stage) -> list[Update]:
         """The update of the model, then those of the modules that train against it."""
