@@ -68,31 +68,27 @@ def build_task(
         is_new: whether a run begins, so that the model that it starts from has to be there.
 
     Raises:
-        ArtifactError: the model to start from is missing or damaged.
-        ConfigError: the recipe asks for something that is not there, or that does not go together.
-        ShapeError: the network cannot take the images.
-        DataError: the images cannot be found or read.
+        ConvaeError: the recipe, the data or the model to start from is wrong; the message says what and where.
     """
     ranks = ranks or Ranks()
     where = ranks.device(choose_device(recipe.training.device))
     recipe = _with_precision(recipe, where)
     keep_freed_memory()
     _check_description(recipe)
-    started: list[Start] = []
+    started = list[Start]()
     if recipe.start is not None and is_new:
         recipe = ranks.broadcast(partial(_started, recipe, start, started))
     # One process on each host decodes the images, the others find them decoded.
     shown = progress if ranks.is_main else None
     recipe, data_set, validation = ranks.local_main_first(lambda: _read_data(recipe, shown, given))
-    split = data_set.split("train")
-    chosen_by_data: list[str] = []
+    split, chosen_by_data = data_set.split("train"), list[str]()
     if is_new:
         recipe = with_likelihood(recipe, split, chosen_by_data)
     model = build_training_model(recipe, where)
     ranks.run_on_all(lambda: [each.tensors(model) for each in started])
-    labels, part = _labels(recipe, model, split), (ranks.number, ranks.count)
+    labels, part, options = _labels(recipe, model, split), (ranks.number, ranks.count), recipe.training
     _check_labels(model, started, split, validation)
-    batches = Batches(split, recipe.training.batch_size, recipe.training.seed, labels=labels, part=part)
+    batches = Batches(split, options.batch_size, options.seed, labels=labels, part=part)
     if is_new:
         recipe = with_length(recipe, batches.steps_per_epoch, chosen_by_data)
     made = VAETask(
@@ -104,13 +100,13 @@ def build_task(
         data_set=data_set,
         device=where,
         ranks=ranks,
-        start=started[0] if started else None,
+        start=next(iter(started), None),
         chosen=tuple(chosen_by_data),
     )
     _try_batch(made)
     if is_new and _has_free_posterior(made):
         made = replace(made, chosen=(*made.chosen, _AUTOENCODER))
-    if recipe.training.shard and ranks.count > 1:
+    if options.shard and ranks.count > 1:
         shard(model, where)
     return made
 
