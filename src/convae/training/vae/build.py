@@ -71,16 +71,15 @@ def build_task(
         ConvaeError: the recipe, the data or the model to start from is wrong; the message says what and where.
     """
     ranks = ranks or Ranks()
-    where = ranks.device(choose_device(recipe.training.device))
-    recipe = _with_precision(recipe, where)
     keep_freed_memory()
-    _check_description(recipe)
+    where = ranks.device(choose_device(recipe.training.device))
+    _check_description(recipe := _with_precision(recipe, where))
     started = list[Start]()
     if recipe.start is not None and is_new:
         recipe = ranks.broadcast(partial(_started, recipe, start, started))
     # One process on each host decodes the images, the others find them decoded.
-    shown = progress if ranks.is_main else None
-    recipe, data_set, validation = ranks.local_main_first(lambda: _read_data(recipe, shown, given))
+    read = partial(_read_data, recipe, progress if ranks.is_main else None, given)
+    recipe, data_set, validation = ranks.local_main_first(read)
     split, chosen_by_data = data_set.split("train"), list[str]()
     if is_new:
         recipe = with_likelihood(recipe, split, chosen_by_data)
