@@ -1,4 +1,4 @@
-"""How Sphinx makes the pages: Markdown by MyST, tables from the code by `made`, modules by autodoc."""
+"""How Sphinx builds the pages: Markdown by MyST, tables from the code by `made`, API pages by autodoc."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from made import commands, docstrings, models, modules, tables  # noqa: E402  # the folder of this file is no package
+from made import commands, docstrings, models, modules, notebooks, tables  # noqa: E402  # the folder of this file is not a package
 from pydantic import BaseModel  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402
 
@@ -26,9 +26,9 @@ exclude_patterns = ["_build", "made"]
 templates_path: list[str] = []
 highlight_language = "none"  # a block without a language is one of the shell
 default_role = "code"  # docstrings mark code by single backticks, as Markdown does
-suppress_warnings = ["ref.python"]  # annotations are as written; one name may be at home in several rooms
+suppress_warnings = ["ref.python"]  # annotations are as written; several modules may define the same name
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
@@ -58,16 +58,17 @@ MAKERS = {
     "presets": models.presets,
     "notation": models.notation,
     "drawing": models.drawing,
+    "notebook": notebooks.notebook,
     "commands": commands.commands,
     "modules": modules.modules,
     "public": modules.public,
     "table_in": tables.table_in,
 }
-"""What a page may call between double braces."""
+"""The functions that a page may call between double braces."""
 
 
 def make(app: Sphinx, name: str, source: list[str]) -> None:
-    """Puts what the makers give in place of their calls in a page."""
+    """Replaces calls between double braces by the Markdown that they return."""
     source[0] = app.builder.templates.render_string(source[0], MAKERS)  # type: ignore[attr-defined]  # Jinja's bridge
 
 
@@ -85,7 +86,7 @@ def as_written(app: Sphinx, what: str, name: str, thing: Any, *rest: Any) -> tup
         inspect.Parameter.VAR_POSITIONAL,
         inspect.Parameter.VAR_KEYWORD,
     }:
-        return "", ""  # made by nobody, such as a protocol
+        return "", ""  # never instantiated, such as a protocol
     given = [
         one.replace(annotation=_Text(one.annotation) if one.annotation is not one.empty else one.empty)
         for one in signature.parameters.values()
@@ -104,12 +105,12 @@ class _Text(str):
 
 
 def as_restructured_text(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Makes this house's docstrings fit for a reader of reStructuredText."""
+    """Converts the docstrings of this project to reStructuredText."""
     lines[:] = docstrings.as_restructured_text(lines)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Connects the makers; the docstrings' turn comes before napoleon's."""
+    """Connects the functions above; docstrings are converted before napoleon reads them."""
     app.connect("source-read", make)
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-process-docstring", as_restructured_text, priority=400)

@@ -65,7 +65,7 @@ def test_the_readmes_recipe_is_one() -> None:
 
 
 def test_the_readme_names_commands_that_exist() -> None:
-    commands = set(re.findall(r"^(?:\$ )?convae ([a-z-]+)", "\n".join(blocks("")), flags=re.M))
+    commands = set(re.findall(r"^convae ([a-z-]+)", "\n".join(blocks("sh")), flags=re.M))
     assert {"train", "evaluate", "reconstruct", "sample", "show"} <= commands
     assert commands <= set(COMMANDS.names())
 

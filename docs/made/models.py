@@ -18,6 +18,7 @@ from convae.model.summary import summarize
 from convae.pictures.save import save
 from convae.pictures.structure import draw_structure
 from made.tables import table
+from made.values import value_in_words
 
 
 def presets() -> str:
@@ -40,9 +41,9 @@ def _choices(entries: Registry, name: str) -> Iterator[dict[str, Any]]:
 def _row(name: str, given: dict[str, Any]) -> list[str]:
     model = construct(resolve({"preset": name, **given}))
     rows = summarize(model)
-    shapes = (model.input_shape, model.encoder.shape_out, model.latent_shape, model.decoder.shape_out)
     encoder, decoder = model.networks["encoder"], model.networks["decoder"]
     shapes = (model.input_shape, encoder.shape_out, model.latent_shape, decoder.shape_out)
+    chosen = "".join(f", {value_in_words(argument)[:-1]}: {value}`" for argument, value in given.items())
     link = f"[`{name}`](#preset-{name}){chosen}"
     parameters, operations = sum(row.parameters for row in rows), sum(row.flops for row in rows)
     return [link, *map(shape_text, shapes), f"{parameters:,}", engineering(operations)]

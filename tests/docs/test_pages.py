@@ -1,4 +1,4 @@
-"""What the pages show by hand is tried: recipes read and their models are built, Python runs, commands exist."""
+"""The examples of the pages: recipes are read and their models built, Python runs, commands and options exist."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def test_commands_and_their_options_exist() -> None:
         assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known, f"convae {command}{rest}"
 
 
-def test_every_room_has_its_page() -> None:
-    rooms = {path.name for path in (ROOT / "src" / "convae").iterdir() if (path / "__init__.py").exists()}
-    assert {page.stem for page in (ROOT / "docs" / "api").glob("*.md")} == rooms - {"cli"}
+def test_every_package_has_its_page() -> None:
+    packages = {path.name for path in (ROOT / "src" / "convae").iterdir() if (path / "__init__.py").exists()}
+    assert {page.stem for page in (ROOT / "docs" / "api").glob("*.md")} == packages - {"cli"}
 
 
 def test_each_guarantee_names_tests_that_exist() -> None:
