@@ -59,7 +59,7 @@ def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     """
     given, source = find_description(spec)
     if overrides:
-        given, source = find_description(override(given, overrides), source=source)
+        given, source = find_description(override(given, overrides, Spec.model_fields), source=source)
     if "preset" in given:
         name = canonical_name(str(given.pop("preset")))
         preset = PRESETS.get(name)

@@ -22,6 +22,17 @@ def test_every_preset_is_a_line_of_the_markdown_table(capsys: pytest.CaptureFixt
     ]
 
 
+def test_a_broken_preset_of_another_package_is_named_and_the_rest_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(PRESETS, "names", lambda: ["no_such_package:broken", "torch-vae"])
+    run("presets", "--markdown")
+    out, err = capsys.readouterr()
+    assert "| torch-vae |" in out
+    assert "broken" not in out
+    assert "no_such_package:broken" in err
+
+
 def test_the_table_says_what_a_preset_is(capsys: pytest.CaptureFixture[str]) -> None:
     run("presets")
     out = capsys.readouterr().out

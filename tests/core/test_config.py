@@ -79,6 +79,26 @@ def test_overrides_make_their_way_into_a_copy() -> None:
     assert data == {"train": {"lr": 1.0}, "likelihood": "gaussian"}
 
 
+@pytest.mark.parametrize(
+    ("assignment", "changed"),
+    [
+        ("objective.my_pkg.t:Term.weight=2", {"objective": {"kl": {"weight": 1}, "my_pkg.t:Term": {"weight": 2}}}),
+        ("objective.t:Term=2", {"objective": {"kl": {"weight": 1}, "t:Term": 2}}),
+        ("objective.kl.weight.my_pkg.s:Up.to=2", {"objective": {"kl": {"weight": {"my_pkg.s:Up": {"to": 2}}}}}),
+        ("model.likelihood.a.b:Noise.sigma=2", {"model": {"likelihood": {"a.b:Noise": {"sigma": 2}}}}),
+        (
+            "model.prior.a.b:Mixture.count=3",
+            {"model": {"likelihood": "a.b:Noise", "prior": {"a.b:Mixture": {"count": 3}}}},
+        ),
+    ],
+)
+def test_a_dotted_path_is_one_key(assignment: str, changed: dict[str, Any]) -> None:
+    data = {"objective": {"kl": {"weight": 1}}, "model": {"likelihood": "a.b:Noise"}}
+    if "weight." in assignment:
+        data["objective"]["kl"]["weight"] = None
+    assert override(data, [assignment], ["objective", "model", "likelihood", "prior"]) == {**data, **changed}
+
+
 def test_what_python_code_writes_becomes_what_a_file_holds() -> None:
     data = {"dir": Path("a/b"), "size": (64, np.int64(64)), "lr": np.float32(0.5), "stage": Stage(epochs=2)}
     plain = {"dir": "a/b", "size": [64, 64], "lr": 0.5, "stage": {"epochs": 2, "rate": 1e-3}}

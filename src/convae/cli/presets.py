@@ -20,9 +20,9 @@ def presets(
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from convae.cli._screen import results
+    from convae.cli._screen import notes, results
     from convae.cli.show import engineering
-    from convae.core.names import shape_text
+    from convae.core.names import one_line, shape_text
     from convae.describe import resolve
     from convae.model.construct import construct
     from convae.model.presets import PRESETS
@@ -30,8 +30,15 @@ def presets(
 
     head = ["preset", "input", "latent", "parameters", "FLOPs per image", "what it is"]
     rows = []
+    own = PRESETS.own_names()
     for name in PRESETS.names():
-        model = construct(resolve(name))
+        try:
+            model = construct(resolve(name))
+        except Exception as error:  # whatever the code of another package raises
+            if name in own:
+                raise
+            notes.print(f"the preset '{name}' is left out: {one_line(error)}", soft_wrap=True)
+            continue
         layers = summarize(model)
         parameters, flops = (sum(getattr(row, key) for row in layers) for key in ("parameters", "flops"))
         shapes = (shape_text(model.input_shape), shape_text(model.latent_shape))

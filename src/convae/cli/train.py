@@ -254,6 +254,7 @@ def _print_first_line(sentence: str) -> None:
 
 def _train(recipe: str | None, overrides: list[str], out: Path | None, resumed: Path | None) -> int:
     from convae.cli._screen import notes, work_bar, wrote
+    from convae.core.trust import trust_options
     from convae.training import resume, train
     from convae.training.report import TrainingReport, report_end
 
@@ -267,7 +268,7 @@ def _train(recipe: str | None, overrides: list[str], out: Path | None, resumed: 
         return 130 if run.stopped and not run.out_of_time else 0
     if run.stopped:
         reason = "time is up" if run.out_of_time else "stopped and saved"
-        notes.print(f"{reason}; continue with: convae train --resume {run.path}", soft_wrap=True)
+        notes.print(f"{reason}; continue with: convae train --resume {run.path}{trust_options()}", soft_wrap=True)
         if not run.out_of_time:
             return 130
     report_end(run)

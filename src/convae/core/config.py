@@ -7,7 +7,7 @@ import numbers
 import os
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
@@ -67,10 +67,16 @@ class Config(BaseModel):
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-def override(data: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+def override(data: Mapping[str, Any], assignments: Iterable[str], fields: Collection[str] = ()) -> dict[str, Any]:
     """A copy of `data` with each `key.path=value` put in place; values are read as YAML.
 
-    A number in the path is a place in a list, counted from 0: `stages.0.epochs=5`.
+    A number in the path is a place in a list, counted from 0: `stages.0.epochs=5`. The dotted path of a class is one
+    key: `objective.my_pkg.terms:Sharpness.weight=2`.
+
+    Args:
+        data: what is changed.
+        assignments: `key.path=value` each.
+        fields: keys that a configuration may have although `data` does not: a dotted path does not begin with one.
 
     Raises:
         ConfigError: an assignment has no `=`, an empty key, a path through a value that has no keys, or a place that
@@ -82,7 +88,7 @@ def override(data: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, A
         raise ConfigError(f"a configuration is made of mappings, lists, texts and numbers: {error}") from error
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
-        keys = path.split(".")
+        keys = _path_keys(path, result, fields)
         if not equals or not all(keys):
             raise ConfigError(f"'{assignment}': an override is written key.path=value")
         place: Any = result
@@ -100,6 +106,24 @@ def override(data: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, A
         at = _place(place, keys[-1], f"'{assignment}': {'.'.join(keys[:-1])}")
         place[at] = parse_yaml(text, f"'{assignment}'")
     return result
+
+
+def _path_keys(path: str, data: Any, fields: Collection[str]) -> list[str]:
+    """The keys of a path, in which `my_pkg.terms:Sharpness` is one."""
+    keys: list[str] = []
+    rest, place = path.split("."), data
+    while rest:
+        first = rest[0]
+        is_key = first in fields or first.isdecimal() or (isinstance(place, Mapping) and first in place)
+        end = next((at for at, part in enumerate(rest) if ":" in part), 0)
+        if not is_key and end:
+            rest[: end + 1] = [".".join(rest[: end + 1])]
+        keys.append(rest.pop(0))
+        if isinstance(place, list):
+            place = place[int(first)] if first.isdecimal() and int(first) < len(place) else None
+        else:
+            place = place.get(keys[-1]) if isinstance(place, Mapping) else None
+    return keys
 
 
 def _plain(value: Any) -> Any:

@@ -74,6 +74,16 @@ def require_trust(what: str, package: str) -> None:
         )
 
 
+def trusted() -> list[str]:
+    """The packages whose code saved models and runs may use here, sorted."""
+    return sorted(_trusted.get() | _in_use)
+
+
+def trust_options() -> str:
+    """What a command needs to open again what was opened here: ` --trust my_pkg`, or nothing."""
+    return "".join(f" --trust {package}" for package in sorted(_in_use))
+
+
 def remember_package(package: str) -> None:
     """Trusts a package for the rest of the process: its code was imported because the user asked for it."""
     _in_use.add(package)

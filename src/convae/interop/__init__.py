@@ -1,5 +1,8 @@
-"""Foreign checkpoints: one project a file, read weights-only into a model of the preset of that name."""
+"""Foreign checkpoints: read weights-only into a model of the preset of that name; `importers` has one file each."""
 
-from convae.core.registry import Registry
+from __future__ import annotations
 
-IMPORTERS = Registry(__name__, "foreign format")
+from convae.interop.base import Imported, filled, needed, side_of, unbounded, unknown_left
+from convae.interop.importers import IMPORTERS
+
+__all__ = ["IMPORTERS", "Imported", "filled", "needed", "side_of", "unbounded", "unknown_left"]

@@ -16,7 +16,7 @@ from convae.core.console import WorkBar, has_viewer
 from convae.core.errors import ArtifactError, ConfigError
 from convae.core.paths import local_path
 from convae.core.progress import Progress
-from convae.core.trust import trusted_packages, untrusted_names
+from convae.core.trust import trust_options, trusted_packages, untrusted_names
 from convae.data import DataSet
 from convae.data.given import GivenData
 from convae.data.snapshot import Snapshot, describe_changes
@@ -423,7 +423,7 @@ def _fit(
     status = f"Training is done: {total} steps."
     if trainer.stopped:
         status = f"Training was stopped after {progress.step} of {total} steps: "
-        status += f"`convae train --resume {folder.path}` continues."
+        status += f"`convae train --resume {folder.path}{trust_options()}` continues."
     elif progress.best is not None:
         status += (
             f" The best model is that of step {progress.best_step}: {progress.best:.2f} nats per validation image."

@@ -12,6 +12,7 @@ import torch
 from convae.core.errors import TrainingError
 from convae.core.files import truncate
 from convae.core.memory import is_out_of_memory
+from convae.core.trust import trust_options
 from convae.core.types import Batch
 from convae.training.distributed.ranks import stop_on_signals
 from convae.training.loop.engine import Engine
@@ -187,9 +188,9 @@ class Trainer:
             kept = list_checkpoints(self.folder.checkpoints)
             raise TrainingError(
                 f"out of memory in step {self.progress.step}, with batches of {size} images: set training.accumulate "
-                f"or training.checkpointing: true in {folder / 'recipe.yaml'}; then `convae train --resume {folder}` "
-                f"continues from {kept[-1].name if kept else 'the beginning'}. `convae find-batch-size "
-                f"{folder / 'recipe.yaml'}` finds the largest batch size for a new run"
+                f"or training.checkpointing: true in {folder / 'recipe.yaml'}; then `convae train --resume "
+                f"{folder}{trust_options()}` continues from {kept[-1].name if kept else 'the beginning'}. "
+                f"`convae find-batch-size {folder / 'recipe.yaml'}` finds the largest batch size for a new run"
             ) from error
 
     def _epoch(self) -> None:

@@ -19,6 +19,7 @@ import torch
 from convae.core.allocator import keep_freed_memory
 from convae.core.device import choose_device
 from convae.core.errors import TrainingError
+from convae.core.trust import trusted, trusted_packages
 from convae.core.types import Batch, Shape
 from convae.training.distributed.ranks import Ranks
 from convae.training.loop.engine import Engine
@@ -52,7 +53,9 @@ def measure_memory(recipe: Recipe, batch_size: int, limit: int) -> int | None:
     Raises:
         TrainingError: the process failed for another reason.
     """
-    asked = json.dumps({"recipe": recipe.model_dump(mode="json"), "batch_size": batch_size, "limit": limit})
+    asked = json.dumps(
+        {"recipe": recipe.model_dump(mode="json"), "batch_size": batch_size, "limit": limit, "trust": trusted()}
+    )
     done = subprocess.run([sys.executable, "-m", __name__], input=asked, capture_output=True, text=True, check=False)
     # A process that was ended by a signal was so by the kernel, for its memory.
     if done.returncode == _TOO_MUCH or done.returncode < 0:
@@ -66,11 +69,12 @@ def measure_memory(recipe: Recipe, batch_size: int, limit: int) -> int | None:
 def main() -> None:
     """Reads what is asked from stdin, and prints the bytes."""
     asked = json.load(sys.stdin)
-    recipe = read_recipe(asked["recipe"])
-    where = choose_device(recipe.training.device)
-    _limit(where, asked["limit"])
     try:
-        _steps(recipe, asked["batch_size"], where)
+        with trusted_packages(asked["trust"]):
+            recipe = read_recipe(asked["recipe"])
+            where = choose_device(recipe.training.device)
+            _limit(where, asked["limit"])
+            _steps(recipe, asked["batch_size"], where)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "memory" in str(error):
             sys.exit(_TOO_MUCH)

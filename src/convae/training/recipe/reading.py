@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from convae.core.config import override, parse
+from convae.core.description import Spec
 from convae.core.documents import read_mapping
 from convae.core.errors import ArtifactError, ConfigError
 from convae.core.names import nearest
@@ -25,6 +26,8 @@ from convae.training.recipe.schema import Recipe, StartConfig
 
 PACKAGED = Path(__file__).parents[2] / "recipes"
 """The folder of the recipes that are installed with convae."""
+_FIELDS = {part for path in Recipe.paths() for part in path.split(".")} | set(Spec.model_fields)
+"""Every key of a recipe and of a description of a model."""
 _DESCRIBES = {"preset", "encoder", "encode", "decode"}
 """Keys of which a whole description of a model has at least one."""
 
@@ -91,7 +94,7 @@ def _read(source: Mapping[str, Any], overrides: Sequence[str], where: str, folde
     starts = "start" in written or any(re.match(r"start\b", assignment) for assignment in overrides)
     if "model" not in written and not starts:
         written["model"] = find_description("torch-vae")[0]
-    result = _written_out(override(written, overrides))
+    result = _written_out(override(written, overrides, _FIELDS))
     if "model" not in result:
         result["model"] = _started_model(result.get("start"), where)
     elif starts and not _DESCRIBES & set(result["model"]):
