@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import TensorDataset
 from training.runs import RECIPE, StopAt, content
 
 import convae
-from convae.core.errors import ConfigError
+from convae.core.errors import ArtifactError, ConfigError
+from convae.model.bottlenecks.gaussian import Gaussian
+from convae.model.likelihoods.bernoulli import Bernoulli
+from convae.model.vae import VAE
 from convae.training import resume, train
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (300, 1, 8, 8), dtype=np.uint8)
@@ -41,6 +45,37 @@ def test_a_model_object_is_trained_on_an_array(tmp_path: Path) -> None:
     run = train(recipe, data=IMAGES / 255.0, validation=IMAGES[:40], out=tmp_path / "run")
     assert not run.stopped
     assert "total" in run.best
+
+
+def of_modules() -> VAE:
+    torch.manual_seed(5)
+    encoder = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+    decoder = nn.Sequential(nn.Linear(2, 64), nn.Unflatten(1, (1, 8, 8)))
+    return VAE(encoder, Gaussian((64,), latent=2), decoder, Bernoulli(), input_shape=(1, 8, 8), name="mine")
+
+
+def test_a_model_of_modules_is_trained_and_resumes_bit_for_bit(tmp_path: Path) -> None:
+    model, recipe = of_modules(), {"training": {"epochs": 2, "batch_size": 50, "ema": 0.9, "pictures_every": 0}}
+    before = [value.clone() for value in model.state_dict().values()]
+    run = train({"model": model, **recipe}, data=IMAGES, out=tmp_path / "unbroken")
+    assert all(torch.equal(*pair) for pair in zip(before, model.state_dict().values(), strict=True))
+    assert run.recipe.model["modules"]["encoder"] == "torch.nn.modules.container.Sequential"
+    with pytest.raises(ArtifactError, match="model="):
+        run.model  # noqa: B018  # the access is what is tested
+    trained = convae.load(run.path, model=of_modules())
+    assert not torch.equal(trained.state_dict()["encoder.0.weight"], before[0])
+    train({"model": model, **recipe}, data=IMAGES, out=tmp_path / "run", callback=StopAt(7))
+    with pytest.raises(ConfigError, match="model="):
+        resume(tmp_path / "run", data=IMAGES)
+    wrong = of_modules()
+    wrong.encoder = nn.ReLU()
+    with pytest.raises(ConfigError, match=r"encoder.*Sequential.*ReLU"):
+        resume(tmp_path / "run", data=IMAGES, model=wrong)
+    resumed = resume(tmp_path / "run", data=IMAGES, model=of_modules())
+    assert [row for row in resumed.metrics if "total" in row] == [row for row in run.metrics if "total" in row]
+    again = convae.load(resumed.path / "last", model=of_modules()).state_dict()
+    last = convae.load(run.path / "last", model=of_modules()).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in last.items())
 
 
 def test_data_are_given_once(tmp_path: Path) -> None:

@@ -24,7 +24,16 @@ _HEADER = 1 << 16
 """Bytes of the header of a file of weights, beside those for each tensor."""
 _HEADER_OF_TENSOR = 400
 """Bytes of a tensor's entry there, beside its name."""
-_STORED_TYPES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64"}
+_STORED_TYPES = {
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
 def require_finite(tensors: Mapping[str, Tensor], whose: str) -> None:

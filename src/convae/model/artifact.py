@@ -109,7 +109,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
     config: dict[str, Any] = {
         "format": FORMAT,
         "convae": VERSION,
-        **_described(model),
+        **_describe(model),
         "provenance": model.provenance.as_dict(),
         "sha256": {name: digest(tensor) for name, tensor in tensors.items()},
         **({} if precision == "float32" else {"dtype": precision}),
@@ -121,22 +121,24 @@ def save(model: nn.Module, path: str | Path) -> Path:
     return folder
 
 
-def _described(model: VAE) -> dict[str, Any]:
-    """What an artifact says of the network: its description, or the class names of the modules it was made of."""
-    if model.is_described:
-        return {"model": model.spec.model_dump(mode="json")}
-    return {
-        "modules": {name: f"{type(part).__module__}.{type(part).__qualname__}" for name, part in model.named_children()}
-    }
+def module_classes(model: VAE) -> dict[str, str]:
+    """The class of each part of a model, with its module, by the name of the part."""
+    return {name: f"{type(part).__module__}.{type(part).__qualname__}" for name, part in model.named_children()}
+
+
+def _describe(model: VAE) -> dict[str, Any]:
+    """The entry of an artifact for the network: its description, or the classes of the modules it was made of."""
+    return {"model": model.spec.model_dump(mode="json")} if model.is_described else {"modules": module_classes(model)}
 
 
 def _precision(tensors: Mapping[str, Tensor]) -> Precision:
-    """The one floating type of a model's tensors.
+    """The one floating type of a model's tensors; integers, such as counters, are stored as they are.
 
     Raises:
         ArtifactError: there are several, or one that is not stored.
     """
-    types = {tensor.dtype: name for name, tensor in reversed(list(tensors.items()))}
+    floating = [(name, tensor) for name, tensor in tensors.items() if tensor.is_floating_point()]
+    types = {tensor.dtype: name for name, tensor in reversed(floating)}
     known = {dtype: precision for precision, dtype in _PRECISIONS.items()}
     for dtype, name in types.items():
         if dtype not in known:
@@ -285,6 +287,6 @@ def fingerprint(model: VAE) -> str:
 
     The name and where a model came from play no part.
     """
-    described = model.spec.model_dump(mode="json", exclude={"name"}) if model.is_described else _described(model)
+    described = model.spec.model_dump(mode="json", exclude={"name"}) if model.is_described else _describe(model)
     weights = {name: digest(tensor) for name, tensor in model.state_dict().items()}
     return hashlib.sha256(json.dumps([described, weights], sort_keys=True).encode()).hexdigest()

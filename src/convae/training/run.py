@@ -35,6 +35,7 @@ from convae.training.run_folder.checkpoint import Checkpoint, list_checkpoints, 
 from convae.training.run_folder.folder import RunFolder, free_path, taken_paths
 from convae.training.run_folder.log import NOTE, Row
 from convae.training.run_folder.resuming import check_progress, check_recipe
+from convae.training.vae.architecture import record_architecture
 from convae.training.vae.build import build_task
 from convae.training.vae.task import VAETask
 
@@ -137,7 +138,8 @@ def train(
     """Trains what a recipe describes.
 
     Args:
-        recipe: a recipe, a mapping, or the path of a YAML or JSON file. In a mapping, `model` may be a `VAE`.
+        recipe: a recipe, a mapping, or the path of a YAML or JSON file. In a mapping, `model` may be a `VAE`, which stays
+            as it is; one made of modules is needed again by `resume` and `load`.
         data: images that the caller holds, in place of the recipe's: a NumPy array or a tensor, (images, channels,
             *sizes), of bytes, 16-bit integers, booleans or floats in [0, 1]; or a map-style torch Dataset of images or
             (image, label) pairs. The recipe records their number, shape and digest; `resume` needs them again.
@@ -157,6 +159,7 @@ def train(
         ConvaeError: the recipe, the data or the place is wrong; one sentence says what.
     """
     recipe, start = _without_model(recipe)
+    held = start if start is not None and not start.is_described else None
     given = _given(data, labels, validation, channels_last)
     if given is not None:
         recipe, overrides = _with_recorded(recipe, overrides, given)
@@ -168,10 +171,10 @@ def train(
         read = ranks.broadcast(partial(read_recipe, recipe, overrides))
         again = ranks.broadcast(partial(_began_already, read, out, any(ranks.gather(was_restarted()))))
         if again is not None:
-            return _resume(again, ranks, callback, progress, given)
+            return _resume(again, ranks, callback, progress, given, held)
         if out is not None:
             ranks.broadcast(RunFolder(local_path(out)).free)
-        made = ranks.run_on_all(partial(build_task, read, progress, ranks, start=start, given=given))
+        made = ranks.run_on_all(partial(build_task, read, progress, ranks, start=start, given=given, held=held))
         folder = RunFolder(
             local_path(out) if out is not None else ranks.broadcast(partial(free_path, RUNS, made.recipe.title))
         )
@@ -185,6 +188,7 @@ def train(
 def resume(
     path: str | Path,
     *,
+    model: VAE | None = None,
     data: Any = None,
     labels: Any = None,
     validation: Any = None,
@@ -200,6 +204,7 @@ def resume(
 
     Args:
         path: of the run folder.
+        model: of a run whose model the caller made of modules: one of the same modules, which stays as it is.
         data: of a run whose data the caller held: the same again; as for `train`.
         labels: as for `train`.
         validation: as for `train`.
@@ -221,7 +226,7 @@ def resume(
         _shown(callback, progress, quiet) as (callback, progress),
     ):
         given = _given(data, labels, validation, channels_last)
-        return _resume(RunFolder(local_path(path)), ranks, callback, progress, given)
+        return _resume(RunFolder(local_path(path)), ranks, callback, progress, given, model)
 
 
 @contextlib.contextmanager
@@ -268,15 +273,7 @@ def _without_model(
     if given is None:
         return recipe, None
     written = {key: value for key, value in recipe.items() if key != "model" or not isinstance(value, VAE)}
-    described = model if isinstance(model, VAE) else given
-    try:
-        spec = described.spec
-    except ConfigError as error:
-        raise ConfigError(
-            f"recipe.model: {error}; a recipe trains models that have a description: train this one in a loop of your "
-            "own, with convae.build_objective"
-        ) from error
-    written.setdefault("model", spec.model_dump(mode="json"))
+    written.setdefault("model", record_architecture(model if isinstance(model, VAE) else given))
     if isinstance(options.get("model"), VAE) or start is None:
         written["start"] = {**options, "model": "start"}
         return written, given
@@ -331,7 +328,12 @@ def _begin(folder: RunFolder, made: VAETask) -> None:
 
 
 def _resume(
-    folder: RunFolder, ranks: Ranks, callback: Callback | None, progress: Progress | None, given: GivenData | None
+    folder: RunFolder,
+    ranks: Ranks,
+    callback: Callback | None,
+    progress: Progress | None,
+    given: GivenData | None,
+    held: VAE | None,
 ) -> Run:
     recipe = ranks.broadcast(folder.recipe)
     with _held(folder, ranks):
@@ -342,7 +344,7 @@ def _resume(
                     f"convae train --start {folder.path} --epochs N"
                 )
             return Run(folder.path, recipe, stopped=False, is_main=ranks.is_main)
-        made = ranks.run_on_all(partial(build_task, recipe, progress, ranks, given=given, is_new=False))
+        made = ranks.run_on_all(partial(build_task, recipe, progress, ranks, given=given, held=held, is_new=False))
 
         def recovered() -> Checkpoint | None:
             checkpoint = _last_good(folder, made.plan, callback or Callback())

@@ -28,7 +28,7 @@ PACKAGED = Path(__file__).parents[2] / "recipes"
 """The folder of the recipes that are installed with convae."""
 _FIELDS = {part for path in Recipe.paths() for part in path.split(".")} | set(Spec.model_fields)
 """Every key of a recipe and of a description of a model."""
-_DESCRIBES = {"preset", "encoder", "encode", "decode"}
+_DESCRIBES = {"preset", "encoder", "encode", "decode", "modules"}
 """Keys of which a whole description of a model has at least one."""
 
 

@@ -23,10 +23,9 @@ from convae.core.random import torch_generator
 from convae.data import Batches, DataConfig, DataSet, in_order, open_data_set
 from convae.data.batches import ImageSet
 from convae.data.given import GivenData
-from convae.describe import build, resolve
+from convae.describe import resolve
 from convae.model.artifact import load
 from convae.model.compatibility import check_labels, check_levels
-from convae.model.construct import construct
 from convae.model.vae import VAE
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import shard
@@ -36,6 +35,7 @@ from convae.training.recipe.defaults import with_length, with_likelihood
 from convae.training.recipe.plan import Plan, build_plan
 from convae.training.recipe.schema import Recipe
 from convae.training.run_folder.log import summary_writer
+from convae.training.vae.architecture import build_model, construct_model, input_shape
 from convae.training.vae.labels import mask_labels
 from convae.training.vae.start import Start, open_start
 from convae.training.vae.task import VAETask, stage_objective
@@ -55,6 +55,7 @@ def build_task(
     *,
     start: VAE | None = None,
     given: GivenData | None = None,
+    held: VAE | None = None,
     is_new: bool = True,
 ) -> VAETask:
     """The objects that a recipe describes, in each of the processes that train together.
@@ -65,6 +66,7 @@ def build_task(
         ranks: the processes that train together; this one alone without it.
         start: the model that the recipe's `start` stands for, where it is not to be loaded.
         given: the data, where the caller holds them.
+        held: the model that the caller made of modules; None where the recipe describes the model.
         is_new: whether a run begins, so that the model that it starts from has to be there.
 
     Raises:
@@ -73,17 +75,17 @@ def build_task(
     ranks = ranks or Ranks()
     keep_freed_memory()
     where = ranks.device(choose_device(recipe.training.device))
-    _check_description(recipe := _with_precision(recipe, where))
+    _check_description(recipe := _with_precision(recipe, where), held)
     started = list[Start]()
     if recipe.start is not None and is_new:
-        recipe = ranks.broadcast(partial(_started, recipe, start, started))
+        recipe = ranks.broadcast(partial(_started, recipe, start, started, held))
     # One process on each host decodes the images, the others find them decoded.
     read = partial(_read_data, recipe, progress if ranks.is_main else None, given)
     recipe, data_set, validation = ranks.local_main_first(read)
     split, chosen_by_data = data_set.split("train"), list[str]()
     if is_new:
         recipe = with_likelihood(recipe, split, chosen_by_data)
-    model = build_training_model(recipe, where)
+    model = build_training_model(recipe, where, held)
     ranks.run_on_all(lambda: [each.tensors(model) for each in started])
     labels, part, options = _labels(recipe, model, split), (ranks.number, ranks.count), recipe.training
     _check_labels(model, started, split, validation)
@@ -100,6 +102,7 @@ def build_task(
         device=where,
         ranks=ranks,
         start=next(iter(started), None),
+        held=held,
         chosen=tuple(chosen_by_data),
     )
     _try_batch(made)
@@ -140,7 +143,7 @@ def _plan_for(recipe: Recipe, batches: Batches, model: VAE, where: torch.device)
     return plan
 
 
-def _check_description(recipe: Recipe) -> None:
+def _check_description(recipe: Recipe, held: VAE | None) -> None:
     """Builds objective, schedules and network without data, which may have to be downloaded and decoded first.
 
     Raises:
@@ -155,7 +158,7 @@ def _check_description(recipe: Recipe) -> None:
     except ConvaeError as error:
         faults.append(error)
     try:
-        model = _check_model(recipe)
+        model = _check_model(recipe, held)
     except ConvaeError as error:
         faults.append(error)
     if faults:
@@ -164,7 +167,7 @@ def _check_description(recipe: Recipe) -> None:
         _check_terms(model, stages)
 
 
-def _check_model(recipe: Recipe) -> VAE | None:
+def _check_model(recipe: Recipe, held: VAE | None) -> VAE | None:
     """The network for the input that is known, or for some input; None where its shapes are seen with the data."""
     model = dict(recipe.model)
     if not {"input", "preset", "encode"} & set(model):
@@ -172,7 +175,7 @@ def _check_model(recipe: Recipe) -> VAE | None:
     if "encode" in model and "input" not in model:
         return None
     with contextlib.suppress(ShapeError):
-        return construct(resolve(model))
+        return construct_model(model, held)
     return None
 
 
@@ -193,24 +196,24 @@ def _check_terms(model: VAE, stages: Plan) -> None:
                 )
 
 
-def _started(recipe: Recipe, given: VAE | None, started: list[Start]) -> Recipe:
+def _started(recipe: Recipe, given: VAE | None, started: list[Start], held: VAE | None) -> Recipe:
     """The recipe with what the model that it starts from decides; that model is added to `started`."""
     assert recipe.start is not None
-    start = open_start(recipe.start, given)
+    start = open_start(recipe.start, given, held)
     started.append(start)
     model = dict(recipe.model)
     if not start.parts and not {"input", "encode"} & set(model):
         model["input"] = list(start.model.input_shape)
     if "input" in model:
-        start.tensors(construct(resolve(model)))  # what does not fit is told before the data is prepared
+        start.tensors(construct_model(model, held))  # what does not fit is told before the data is prepared
     written = recipe.start.model_copy(update={"sha256": start.sha256})
     return recipe.model_copy(update={"model": model, "start": written})
 
 
-def build_training_model(recipe: Recipe, where: torch.device) -> VAE:
+def build_training_model(recipe: Recipe, where: torch.device, held: VAE | None = None) -> VAE:
     """The model of a recipe on its device, laid out and set as it trains."""
     options = recipe.training
-    model = build(recipe.model, seed=options.seed).to(where)
+    model = build_model(recipe.model, options.seed, held).to(where)
     model.use_checkpointing(options.checkpointing)
     layouts = {3: torch.channels_last, 4: torch.channels_last_3d}
     # Parameters that are cut among processes have to be contiguous.
@@ -311,7 +314,7 @@ def _read_data(
         return open_data_set(config, progress=progress, **fallback) if given is None else given.configure(config)
 
     if "input" in model:
-        wanted = resolve(model).input
+        wanted = input_shape(model)
         data = data.model_copy(update={"size": data.size or wanted[1:], "channels": data.channels or wanted[0]})
         data_set = open_(data)
         split = data_set.split("train")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,13 @@ from torch import Tensor
 
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text, unknown
-from convae.describe import build
 from convae.model.artifact import fingerprint, load
 from convae.model.bottlenecks.vq import VQ
 from convae.model.vae import VAE
 from convae.training.recipe.reading import start_path
 from convae.training.recipe.schema import Recipe, StartConfig
 from convae.training.run_folder.folder import RunFolder
+from convae.training.vae.architecture import build_model
 
 
 @dataclass(frozen=True)
@@ -71,19 +72,20 @@ def _fitting(ours: dict[str, Tensor], theirs: dict[str, Tensor], parts: Sequence
     return f"[{','.join(fitting or ['encoder'])}]"
 
 
-def open_start(config: StartConfig, model: VAE | None = None) -> Start:
+def open_start(config: StartConfig, model: VAE | None = None, held: VAE | None = None) -> Start:
     """The model that a recipe begins with.
 
     Args:
         config: which model.
         model: the model itself, where it is at hand; otherwise it is loaded.
+        held: the model of modules that the weights of an artifact without a description belong to.
 
     Raises:
         ArtifactError: there is no saved model, or it is damaged.
         ConfigError: it is another one than the recipe says, or some of its weights are not finite.
     """
     path = None if model is not None else start_path(config.model, config.which)
-    given = model if model is not None else load(config.model if path is None else path)
+    given = model if model is not None else load(config.model if path is None else path, model=copy.deepcopy(held))
     source = "the given model" if path is None else str(path)
     for name, tensor in given.state_dict().items():
         if not tensor.isfinite().all():
@@ -97,23 +99,26 @@ def open_start(config: StartConfig, model: VAE | None = None) -> Start:
     return Start(given, source, sha256, config.parts)
 
 
-def initial_weights(recipe: Recipe, folder: Path, batch_size: int) -> tuple[dict[str, Tensor], str | None]:
+def initial_weights(
+    recipe: Recipe, folder: Path, batch_size: int, held: VAE | None = None
+) -> tuple[dict[str, Tensor], str | None]:
     """The tensors of the model of a run before its first step, by name, and a sentence on where they came from.
 
     Args:
         recipe: of the run, with the input shape in its model.
         folder: of the run, which holds a copy of the model that it begins with.
         batch_size: images in a step.
+        held: the model that the caller made of modules; None where the recipe describes the model.
 
     Raises:
         ArtifactError: that copy is missing or damaged.
     """
-    model = build(recipe.model, seed=recipe.training.seed)
+    model = build_model(recipe.model, recipe.training.seed, held)
     if recipe.start is None:
         return model.state_dict(), None
-    copy = RunFolder(folder).start
-    own = recipe.start.model_copy(update={"model": copy, "which": "best"})
-    start = open_start(own if copy.exists() else recipe.start)
+    saved = RunFolder(folder).start
+    own = recipe.start.model_copy(update={"model": saved, "which": "best"})
+    start = open_start(own if saved.exists() else recipe.start, held=held)
     model.load_state_dict(start.tensors(model), strict=False)
     if isinstance(model.bottleneck, VQ) and (not start.parts or "bottleneck" in start.parts):
         model.bottleneck.expect(batch_size)
@@ -127,6 +132,8 @@ def initial_weights(recipe: Recipe, folder: Path, batch_size: int) -> tuple[dict
 
 def _differences(start: Start, model: VAE) -> list[str]:
     """What a model's description says differently from that of the model that it takes these parts from."""
+    if not (model.is_described and start.model.is_described):
+        return []
     parts = start.parts or ("encoder", "bottleneck", "decoder", "head", "classifier", "condition")
     names = ["likelihood" if part == "head" else part for part in parts]
     ours, theirs = model.spec, start.model.spec

@@ -17,7 +17,6 @@ from convae.core.types import Batch
 from convae.data import Batches, BatchSource, DataSet
 from convae.data.batches import ImageSet
 from convae.data.given import GivenData
-from convae.describe import build
 from convae.model.artifact import save
 from convae.model.layers.base.network import count_parameters
 from convae.model.mode import evaluation_mode
@@ -32,6 +31,7 @@ from convae.training.loop.task import SavedAs, Task, Update, Validation
 from convae.training.recipe.plan import Plan, Stage
 from convae.training.recipe.schema import Recipe, TrainingConfig
 from convae.training.recipe.stage_objective import Clocks, StageObjective
+from convae.training.vae.architecture import build_model
 from convae.training.vae.pictures import draw_pictures
 from convae.training.vae.start import Start, initial_weights
 from convae.training.vae.validation import collapse, validate, validation_row
@@ -51,6 +51,7 @@ class VAETask(Task):
         device: where the model is.
         ranks: the processes that train together; each has all of this, and its slice of each batch.
         start: the saved model that a new run begins with, in the main process; None for random weights.
+        held: the model that the caller made of modules; None where the recipe describes the model.
         chosen: what was chosen by the data, a sentence each.
     """
 
@@ -63,6 +64,7 @@ class VAETask(Task):
     device: torch.device
     ranks: Ranks
     start: Start | None = None
+    held: VAE | None = None
     chosen: tuple[str, ...] = ()
     modules: dict[str, nn.Module] = field(init=False)
     options: TrainingConfig = field(init=False)
@@ -171,7 +173,7 @@ class VAETask(Task):
         def read() -> dict[str, Tensor]:
             if not self.ranks.is_main:
                 return {}
-            tensors, sentence = initial_weights(self.recipe, folder, self.batches.batch_size)
+            tensors, sentence = initial_weights(self.recipe, folder, self.batches.batch_size, self.held)
             sentences.append(sentence)
             return tensors
 
@@ -190,7 +192,7 @@ class VAETask(Task):
                 tensors[name] = full.cpu()
         if not self.ranks.is_main:
             return self
-        model = build(self.recipe.model, seed=self.options.seed)
+        model = build_model(self.recipe.model, self.options.seed, self.held)
         model.load_state_dict(tensors)
         return replace(self, model=model.to(self.device))
 
