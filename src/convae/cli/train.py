@@ -82,7 +82,14 @@ class RunOptions:
     out: Annotated[Path | None, typer.Option(help="The run folder, new or empty; otherwise a new one in runs/.")] = None
     data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None
     start: Annotated[
-        Path | None, typer.Option(help="Start from the weights of this run or artifact; its recipe is the default.")
+        Path | None,
+        typer.Option(
+            help="Start from the weights of this run (its recipe is the default), artifact, or file of another project."
+        ),
+    ] = None
+    importer: Annotated[
+        str | None,
+        typer.Option("--as", help="With --start and another project's file of weights: torch-vae or image-vae."),
     ] = None
     resume: Annotated[Path | None, typer.Option(help="Continue a run that was stopped.")] = None
 
@@ -92,6 +99,7 @@ class RunOptions:
             "name": self.name,
             "data.dir": None if self.data_dir is None else str(self.data_dir),
             "start.model": None if self.start is None else str(self.start),
+            "start.importer": self.importer,
         }
 
 
@@ -203,7 +211,8 @@ def _recipe_of(start: Path, data: str | None) -> str | None:
     Raises:
         ConfigError: it belongs to no run, and no data is named.
     """
-    found = [folder / "recipe.yaml" for folder in (start, start.parent) if (folder / "recipe.yaml").is_file()]
+    folders = (start, start.parent) if start.is_dir() else ()
+    found = [folder / "recipe.yaml" for folder in folders if (folder / "recipe.yaml").is_file()]
     if not found and data is None:
         raise ConfigError(f"--start {start}: belongs to no run, so it has no recipe: give --data or a recipe")
     return str(found[0]) if found else None

@@ -72,11 +72,13 @@ class ImportFacts(_Facts):
         file: its name.
         importer: which importer read it.
         notes: what it did not take over or had to assume.
+        sha256: SHA-256 (hex) of the file; None in artifacts that do not record it.
     """
 
     file: str
     importer: str
     notes: tuple[str, ...] = ()
+    sha256: str | None = None
 
 
 class Provenance(_Facts):

@@ -118,7 +118,7 @@ def _without_wrappers(state: State) -> tuple[State, str]:
 def _choices(states: Mapping[str, State]) -> str:
     """How to name one of several dictionaries of tensors."""
     named = ", ".join(f"'{name}' ({len(state)} tensors)" for name, state in states.items())
-    return f"choose one with --key: {named}" if states else "it holds no dictionary of tensors"
+    return f"choose one with --key (start.key in a recipe): {named}" if states else "it holds no dictionary of tensors"
 
 
 def sha256_of(path: Path) -> str:

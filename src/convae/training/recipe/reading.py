@@ -15,17 +15,21 @@ from convae.core.config import override, parse
 from convae.core.description import Spec
 from convae.core.documents import read_mapping
 from convae.core.errors import ArtifactError, ConfigError
-from convae.core.names import nearest
+from convae.core.names import nearest, unknown
 from convae.core.paths import absolute_path, local_path, with_absolute_paths
 from convae.data import SOURCES, absolute_data
 from convae.describe import find_description
+from convae.interop import IMPORTERS, import_model
 from convae.model.artifact import find, read_description
 from convae.model.presets import PRESETS
+from convae.model.vae import VAE
 from convae.objective.terms import TERMS
 from convae.training.recipe.schema import Recipe, StartConfig
 
 PACKAGED = Path(__file__).parents[2] / "recipes"
 """The folder of the recipes that are installed with convae."""
+WEIGHT_FILES = {".pt", ".pth", ".safetensors"}
+"""Endings of files of weights."""
 _FIELDS = {part for path in Recipe.paths() for part in path.split(".")} | set(Spec.model_fields)
 """Every key of a recipe and of a description of a model."""
 _DESCRIBES = {"preset", "encoder", "encode", "decode", "modules"}
@@ -108,7 +112,23 @@ def _started_model(start: Any, where: str) -> dict[str, Any]:
     path = start.get("model") if isinstance(start, Mapping) else None
     if not isinstance(path, str):
         raise ConfigError(f"{where}: start: needs the path of a run or of a saved model")
+    if start.get("importer") is not None:
+        config = parse(StartConfig, start, f"{where}: start")
+        return import_start(config).spec.model_dump(mode="json")
     return read_description(start_path(path, start.get("which", "best")))
+
+
+def import_start(config: StartConfig) -> VAE:
+    """The model that training begins with, from the weights of another project.
+
+    Raises:
+        ArtifactError: the file cannot be read, or holds the weights of another model.
+        ConfigError: there is no such importer, or the file holds several models.
+    """
+    assert config.importer is not None
+    if config.importer not in IMPORTERS:
+        raise ConfigError(f"start.importer: {unknown('foreign format', config.importer, IMPORTERS.names())}")
+    return import_model(local_path(config.model), config.importer, config.key)
 
 
 def start_path(model: str | Path, which: str) -> Path:
@@ -116,8 +136,14 @@ def start_path(model: str | Path, which: str) -> Path:
 
     Raises:
         ArtifactError: there is no saved model.
+        ConfigError: it is a file of weights, and nothing says which project wrote it.
     """
     path = local_path(model)
+    if path.suffix in WEIGHT_FILES and path.is_file():
+        raise ConfigError(
+            f"start: {path} is a file of weights: say which project wrote it by start.importer (--as on the command "
+            f"line): {', '.join(IMPORTERS.names())}"
+        )
     return find(path / "last") if which == "last" else find(path)
 
 

@@ -146,7 +146,12 @@ class StartConfig(Config):
     """The saved model whose weights, statistics and codes a run begins with, in place of random ones."""
 
     model: Path
-    """Path of a run or of a saved model. A path in the place of the whole mapping is the short form."""
+    """Path of a run or of a saved model. A path in the place of the whole mapping is the short form. With
+    `importer`, a file of weights of another project: `.pt`, `.pth` or `.safetensors`."""
+    importer: str | None = None
+    """Which project wrote the file of weights, such as `torch-vae`."""
+    key: str | None = None
+    """Where the weights are in a file of several models."""
     which: Literal["best", "last"] = "best"
     """Of a run: the model that was best on the validation images, or the last one."""
     parts: tuple[str, ...] = ()
@@ -154,6 +159,12 @@ class StartConfig(Config):
     model."""
     sha256: str | None = None
     """SHA-256 of description and weights, which a run writes into its recipe; another model is then refused."""
+
+    @model_validator(mode="after")
+    def _key_of_a_file(self) -> StartConfig:
+        if self.importer is None and self.key is not None:
+            raise ValueError("key belongs to a file of weights: say which project wrote it by importer")
+        return self
 
 
 class Recipe(Config):

@@ -14,7 +14,7 @@ from convae.core.names import shape_text, unknown
 from convae.model.artifact import fingerprint, load
 from convae.model.bottlenecks.vq import VQ
 from convae.model.vae import VAE
-from convae.training.recipe.reading import start_path
+from convae.training.recipe.reading import import_start, start_path
 from convae.training.recipe.schema import Recipe, StartConfig
 from convae.training.run_folder.folder import RunFolder
 from convae.training.vae.architecture import build_model
@@ -84,9 +84,14 @@ def open_start(config: StartConfig, model: VAE | None = None, held: VAE | None =
         ArtifactError: there is no saved model, or it is damaged.
         ConfigError: it is another one than the recipe says, or some of its weights are not finite.
     """
-    path = None if model is not None else start_path(config.model, config.which)
-    given = model if model is not None else load(config.model if path is None else path, model=copy.deepcopy(held))
-    source = "the given model" if path is None else str(path)
+    source = str(config.model)
+    if model is not None:
+        given, source = model, "the given model"
+    elif config.importer is not None:
+        given = import_start(config)
+    else:
+        path = start_path(config.model, config.which)
+        given, source = load(path, model=copy.deepcopy(held)), str(path)
     for name, tensor in given.state_dict().items():
         if not tensor.isfinite().all():
             raise ConfigError(f"start: '{name}' of {source} holds values that are not finite: start from another model")
@@ -117,16 +122,19 @@ def initial_weights(
     if recipe.start is None:
         return model.state_dict(), None
     saved = RunFolder(folder).start
-    own = recipe.start.model_copy(update={"model": saved, "which": "best"})
+    own = recipe.start.model_copy(update={"model": saved, "which": "best", "importer": None, "key": None})
     start = open_start(own if saved.exists() else recipe.start, held=held)
     model.load_state_dict(start.tensors(model), strict=False)
     if isinstance(model.bottleneck, VQ) and (not start.parts or "bottleneck" in start.parts):
         model.bottleneck.expect(batch_size)
-    origin = start.model.provenance.training
+    provenance = start.model.provenance
+    origin = provenance.training
     trained = f" after step {origin.step}" if origin is not None and origin.step is not None else ""
     sentence = f"starts from {recipe.start.model}{trained}: {', '.join(start.parts) or 'the whole model'}"
     if other := _differences(start, model):
         sentence += f"; its {' and '.join(other)} was described differently there"
+    if provenance.imported is not None:
+        sentence += "".join(f"; {note}" for note in provenance.imported.notes)
     return model.state_dict(), sentence
 
 
