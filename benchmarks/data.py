@@ -44,7 +44,7 @@ def make_jpegs(photos: Path, folder: Path, count: int) -> list[Path]:
 
 
 class Plain(torch.utils.data.Dataset[torch.Tensor]):
-    """Pillow, centre crop, resize, tensor: the usual few lines."""
+    """Pillow, center crop, resize, tensor: the usual few lines."""
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths

@@ -26,7 +26,7 @@ POWERS = range(11)
 
 
 def linear_gaussian() -> tuple[convae.VAE, torch.Tensor, torch.Tensor]:
-    """The model, and the W and b of its decoder; W has orthogonal columns, so the true posterior factorises."""
+    """The model, and the W and b of its decoder; W has orthogonal columns, so the true posterior factorizes."""
     model = convae.build(
         {
             "input": [1, 8, 8],

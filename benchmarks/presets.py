@@ -114,15 +114,15 @@ def first(data: dict[str, Any]) -> None:
     print("| --- |" + " ---: |" * len(MARKS), flush=True)
     for given in DEEP:
         model = convae.build({"input": [1, SIDE, SIDE], **given}).train()
-        optimiser = torch.optim.Adam(model.parameters(), 1e-3)
+        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
         losses = []
         for step in range(FIRST):
             x = to_unit(split.images(range(step * BATCH // 4, (step + 1) * BATCH // 4)))
             out = model(x, torch_generator(0, "noise", step))
             loss = (out.posterior.kl() - out.likelihood.log_prob(x)).mean()
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             losses.append(loss.item())
         near = [losses[max(0, mark - 5) : mark] if mark > 1 else losses[:1] for mark in MARKS]
         written = ", ".join(f"{key}: {value}" for key, value in given.items() if key != "preset")

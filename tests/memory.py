@@ -22,7 +22,7 @@ from convae.evaluation import evaluate
 from convae.evaluation.aggregate import log_aggregate
 from convae.evaluation.bootstrap import resampled_means
 from convae.evaluation.distances import covered, frechet
-from convae.latents import cluster, encode_to, iterate_latents, neighbours
+from convae.latents import cluster, encode_to, iterate_latents, neighbors
 from convae.model.vae import VAE
 
 MIB = 1024 if sys.platform == "linux" else 1 << 20
@@ -61,9 +61,9 @@ def of_distances(count: int) -> None:
     covered(real, drawn, 3)
 
 
-def of_neighbours(count: int) -> None:
+def of_neighbors(count: int) -> None:
     z = torch.randn(count, 2)
-    neighbours(z, z, 5)
+    neighbors(z, z, 5)
 
 
 def of_clusters(count: int) -> None:

@@ -92,9 +92,9 @@ class ImageVAE(nn.Module):
 
 
 @torch.no_grad()
-def randomise(module: nn.Module) -> None:
+def randomize(module: nn.Module) -> None:
     """Gives every parameter and buffer a value of its own, running statistics too."""
     for index, tensor in enumerate([*module.parameters(), *module.buffers()]):
         if tensor.is_floating_point():
-            drawn = torch.rand(tensor.shape, generator=torch_generator(7, "randomise", index))
+            drawn = torch.rand(tensor.shape, generator=torch_generator(7, "randomize", index))
             tensor.copy_(0.2 * (drawn - 0.5) if tensor.ndim > 1 else 0.5 + drawn)

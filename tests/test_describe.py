@@ -191,7 +191,7 @@ SHAPES: list[tuple[Any, list[str]]] = [
     ),
     ({**GOOD, "decoder": []}, ["decoder layer list is empty", "needs 1×8×8"]),
     (
-        {**GOOD, "likelihood": {"discretised-logistic": {"scale": "pixel"}}},
+        {**GOOD, "likelihood": {"discretized-logistic": {"scale": "pixel"}}},
         ["decoder layer 1", "gives 1×8×8", "with this likelihood needs 2×8×8"],
     ),
     ({**GOOD, "bottleneck": {"gaussian": {"latent": 3, "head": False}}}, ["bottleneck gaussian", "6 feature"]),

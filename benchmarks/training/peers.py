@@ -119,7 +119,7 @@ def network(case: Case) -> nn.Module | None:
 
 
 class Files(torch.utils.data.Dataset[Tensor]):
-    """Pillow, centre crop, resize, tensor: the usual few lines."""
+    """Pillow, center crop, resize, tensor: the usual few lines."""
 
     def __init__(self, folder: Path, side: int) -> None:
         self.paths, self.side = sorted(folder.glob("*.jpg")), side

@@ -19,7 +19,7 @@ KINDS = {
     "norms": ("norm",),
     "activations": ("relu", "threshold", "silu", "sigmoid", "tanh", "softplus", "leaky"),
     "linear layers, attention": ("aten::mm", "aten::addmm", "aten::linear", "attention", "aten::bmm"),
-    "optimiser": ("adam", "_foreach", "Optimizer"),
+    "optimizer": ("adam", "_foreach", "Optimizer"),
 }
 REST = "all else"
 

@@ -20,7 +20,7 @@ from convae.core.names import one_line, short_repr, unknown
 from convae.core.paths import local_path
 from convae.core.registry import canonical_name
 from convae.model.construct import construct
-from convae.model.initialise import initialise
+from convae.model.initialize import initialize
 from convae.model.layers import LAYERS
 from convae.model.mirror import raw_channels
 from convae.model.presets import PRESETS
@@ -106,7 +106,7 @@ def build(
         ShapeError: a layer cannot take the shape that reaches it.
     """
     model = construct(spec if isinstance(spec, Spec) else resolve(spec))
-    initialise(model, seed, device)
+    initialize(model, seed, device)
     return model
 
 

@@ -43,7 +43,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six small grey pictures in two nested folders."""
+    """Six small gray pictures in two nested folders."""
     folder = tmp_path_factory.mktemp("photos")
     generator = np.random.default_rng(0)
     for number in range(6):

@@ -52,11 +52,11 @@ def test_a_name_with_a_slash_makes_no_folder(tmp_path: Path, monkeypatch: pytest
 
 
 def test_options_of_a_data_set_reach_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("data", "sprites", "source.sprites.count=9", "source.sprites.size=16", "label=colour", "--out", tmp_path)
+    run("data", "sprites", "source.sprites.count=9", "source.sprites.size=16", "label=color", "--out", tmp_path)
     out = capsys.readouterr().out
     assert "3×16×16" in out
     assert "column rotation" in out
-    run("data", "{sprites: {count: 9, size: 16}}", "label=colour", "--out", tmp_path, "--force")
+    run("data", "{sprites: {count: 9, size: 16}}", "label=color", "--out", tmp_path, "--force")
     assert capsys.readouterr().out == out
     run("data", "{sprites: {", "--out", tmp_path, code=2)
     assert re.search(r"SOURCE line \d: not valid YAML", capsys.readouterr().err)

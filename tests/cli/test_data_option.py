@@ -1,4 +1,4 @@
-"""One meaning of `--data`: other data is used whole, read and labelled as the training data was."""
+"""One meaning of `--data`: other data is used whole, read and labeled as the training data was."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ COMMANDS: dict[str, list[str]] = {
     "anomalies": ["--out", "OUT"],
     "clusters": ["--count", "2", "--out", "OUT"],
     "scatter": ["--out", "OUT"],
-    "neighbours": ["0", "--out", "OUT"],
+    "neighbors": ["0", "--out", "OUT"],
     "interpolate": ["0", "1", "--out", "OUT"],
     "traverse": ["--out", "OUT"],
     "manifold": ["--steps", "2", "--out", "OUT"],
@@ -99,7 +99,7 @@ COMMANDS: dict[str, list[str]] = {
 
 def words(command: str, model: Path, out: Path) -> list[object]:
     given = [out if word == "OUT" else word for word in COMMANDS[command]]
-    positions = [word for word in given if str(word).isdigit() and command in {"neighbours", "interpolate"}]
+    positions = [word for word in given if str(word).isdigit() and command in {"neighbors", "interpolate"}]
     return [command, model, *positions, *given[len(positions) :]]
 
 

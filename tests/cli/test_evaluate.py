@@ -121,7 +121,7 @@ def test_a_run_finds_its_data_where_it_was_and_an_artifact_does_not_tell(
     assert str(tmp_path) not in (tmp_path / "run" / "model" / "config.json").read_text()
 
 
-def test_a_classifier_without_labelled_images_is_told_so(
+def test_a_classifier_without_labeled_images_is_told_so(
     tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = convae.build(

@@ -27,10 +27,10 @@ DRAWN = {
     "manifold": ["manifold.png"],
     "clusters": ["clusters.png", "centroids.png", "clusters.json"],
     "scatter": ["scatter.png", "scatter.svg"],
-    "neighbours": ["neighbours.png"],
+    "neighbors": ["neighbors.png"],
     "anomalies": ["anomalies.png", "anomalies.csv"],
 }
-MORE = {"interpolate": ["0", "5"], "translate": ["0", "1", "--label", "3"], "neighbours": ["0", "4"]}
+MORE = {"interpolate": ["0", "5"], "translate": ["0", "1", "--label", "3"], "neighbors": ["0", "4"]}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -65,7 +65,7 @@ def test_a_command_writes_what_it_says_the_same_again_and_never_over_it(
         ("manifold", ["--steps", "3"]),
         ("interpolate", ["0", "1", "2", "--steps", "3"]),
         ("anomalies", []),
-        ("neighbours", ["0", "--count", "2"]),
+        ("neighbors", ["0", "--count", "2"]),
         ("clusters", ["--count", "3"]),
         ("reconstruct", ["--every"]),
         ("sample", ["--count", "9"]),
@@ -255,14 +255,14 @@ def test_images_are_chosen_by_file_position_or_name(
     assert np.array_equal(below("file"), below("key"))
     run("reconstruct", artifact, "dogs/9.png", *given, "--out", tmp_path / "none", code=2)
     assert "did you mean 'dogs/" in capsys.readouterr().err
-    run("neighbours", artifact, "2.png", *given, "--out", tmp_path / "key")
+    run("neighbors", artifact, "2.png", *given, "--out", tmp_path / "key")
     run("reconstruct", artifact, "0", "--every", *given, "--out", tmp_path / "none", code=2)
     assert "--every" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("labelled", [True, False])
-def test_a_latent_of_one_value_is_drawn(labelled: bool, photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("labeled", [True, False])
+def test_a_latent_of_one_value_is_drawn(labeled: bool, photos: Path, tmp_path: Path) -> None:
     model = convae.build(
         {
             "input": [1, 8, 8],
@@ -272,7 +272,7 @@ def test_a_latent_of_one_value_is_drawn(labelled: bool, photos: Path, tmp_path: 
         }
     )
     convae.save(model, tmp_path / "model")
-    given = ["--data", photos if labelled else photos / "dogs", "--split", "all"]
+    given = ["--data", photos if labeled else photos / "dogs", "--split", "all"]
     for command in ("scatter", "manifold", "traverse", "clusters"):
         more = ["--count", 2] if command == "clusters" else []
         run(command, tmp_path / "model", *given, *more, "--out", tmp_path / "out")
@@ -347,13 +347,13 @@ def test_the_first_samples_do_not_depend_on_the_count(artifact: Path, tmp_path: 
     assert few["samples/0.png"] != other["samples/0.png"]
 
 
-def test_files_and_images_of_the_split_have_as_many_neighbours(artifact: Path, photos: Path, tmp_path: Path) -> None:
+def test_files_and_images_of_the_split_have_as_many_neighbors(artifact: Path, photos: Path, tmp_path: Path) -> None:
     given = ["--data", photos, "--split", "all", "--count", 99]
-    run("neighbours", artifact, 0, photos / "dogs" / "0.png", *given, "--out", tmp_path / "both")
-    run("neighbours", artifact, photos / "dogs" / "0.png", *given, "--out", tmp_path / "file")
+    run("neighbors", artifact, 0, photos / "dogs" / "0.png", *given, "--out", tmp_path / "both")
+    run("neighbors", artifact, photos / "dogs" / "0.png", *given, "--out", tmp_path / "file")
     with (
-        Image.open(tmp_path / "both" / "neighbours.png") as both,
-        Image.open(tmp_path / "file" / "neighbours.png") as file,
+        Image.open(tmp_path / "both" / "neighbors.png") as both,
+        Image.open(tmp_path / "file" / "neighbors.png") as file,
     ):
         assert both.height < 2 * file.height  # two rows of equal length
 
@@ -463,11 +463,11 @@ def test_anomalies_ood_and_evaluate_have_one_negative_elbo(artifact: Path, photo
         (["translate", "MODEL", "0", "--label", "3", "--strengths", "nan"], "--strengths: "),
         (["manifold", "MODEL", "--data", "ONE", "--split", "all"], "a manifold needs two images"),
         (["scatter", "MODEL", "--data", "ONE", "--split", "all", "--method", "tsne"], "tsne needs 5 images, got 1"),
-        (["neighbours", "MODEL", "0", "--data", "ONE", "--split", "all"], "holds no other image"),
+        (["neighbors", "MODEL", "0", "--data", "ONE", "--split", "all"], "holds no other image"),
         (["clusters", "MODEL", "--count", "500"], "202 latents make 1 to 202 clusters, got 500"),
         (["scatter", "MODEL", "--method", "raw"], "latents of 3 values have no plane of their own"),
         (["sample", "MODEL", "--truncation", "0"], "the truncation is at least 0.1"),
-        (["neighbours", "MODEL", "0", "--data", "missing/folder"], "missing/folder: there is no such file or folder"),
+        (["neighbors", "MODEL", "0", "--data", "missing/folder"], "missing/folder: there is no such file or folder"),
         (["encode", "MODEL", "--format", "pickle"], "unknown format of latents 'pickle'"),
         (["encode", "MODEL", "--shard", "3/2"], "--shard: needs shard i of n, from 1/4 to 4/4, not '3/2'"),
         (["encode", "MODEL", "--shard", "half"], "not 'half'"),

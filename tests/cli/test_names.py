@@ -45,9 +45,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Pat
         ["clusters", "--count", "2", "--split", "all", "--out", "OUT"],
         ["scatter", "--split", "all", "--out", "OUT"],
         ["reconstruct", "--every", "--split", "all", "--out", "OUT"],
-        ["neighbours", "0", "--out", "OUT"],
+        ["neighbors", "0", "--out", "OUT"],
         ["interpolate", "0", "1", "--out", "OUT"],
-        ["sample", "--labelled", "--count", "1", "--confidence", "0", "--out", "OUT"],
+        ["sample", "--labeled", "--count", "1", "--confidence", "0", "--out", "OUT"],
     ],
     ids=lambda command: command[0],
 )

@@ -38,10 +38,10 @@ def rows(folder: Path) -> list[dict[str, str]]:
     [{"condition": {"classes": 3}}, {"classifier": [{"linear": {"features": 3}}]}],
     ids=["conditional", "classifier"],
 )
-def test_a_labelled_data_set_is_read_again_by_folder_and_by_list(more: dict[str, Any], tmp_path: Path) -> None:
+def test_a_labeled_data_set_is_read_again_by_folder_and_by_list(more: dict[str, Any], tmp_path: Path) -> None:
     model, out = saved(tmp_path, **more), tmp_path / "set"
     least = ["--confidence", 0] if "classifier" in more else []
-    run("sample", model, "--labelled", "--count", 4, *least, "--out", out)
+    run("sample", model, "--labeled", "--count", 4, *least, "--out", out)
     assert {path.name for path in tmp_path.iterdir()} == {"model", "set", "set-sheet.png"}
     for source in (out, out / "manifest.csv"):
         split = open_split(DataConfig(source=str(source), validation=0, test=0), "train")
@@ -65,8 +65,8 @@ def test_every_sample_of_a_model_that_knows_classes_gets_a_label(tmp_path: Path)
     assert all(0 <= float(row["confidence"]) <= 1 for row in found)
 
 
-def test_a_model_without_classes_draws_from_the_latents_of_labelled_images(artifact: Path, tmp_path: Path) -> None:
-    run("sample", artifact, "--labelled", "--count", 2, "--confidence", 0, "--out", tmp_path / "all")
+def test_a_model_without_classes_draws_from_the_latents_of_labeled_images(artifact: Path, tmp_path: Path) -> None:
+    run("sample", artifact, "--labeled", "--count", 2, "--confidence", 0, "--out", tmp_path / "all")
     assert {path.name for path in (tmp_path / "all").iterdir()} - {LIST} == {"manifest.csv", *map(str, range(10))}
     run("sample", artifact, "--label", 3, "--count", 2, "--confidence", 0, "--out", tmp_path / "one")
     assert (tmp_path / "one" / "samples" / "1.png").read_bytes() == (tmp_path / "all" / "3" / "1.png").read_bytes()
@@ -76,7 +76,7 @@ def test_a_model_without_classes_draws_from_the_latents_of_labelled_images(artif
     ("more", "arguments", "sentence"),
     [
         ({"classifier": [{"linear": {"features": 3}}]}, ["--label", "cow"], "unknown class 'cow'"),
-        ({"classifier": [{"linear": {"features": 3}}]}, ["--label", "cat", "--labelled"], "give one of them"),
+        ({"classifier": [{"linear": {"features": 3}}]}, ["--label", "cat", "--labeled"], "give one of them"),
         ({"classifier": [{"linear": {"features": 3}}]}, ["--label", "cat", "--confidence", "1"], "class 0 (cat)"),
         ({"condition": {"classes": 3}}, ["--label", "cat", "--confidence", "0.5"], "leave out --confidence"),
         ({}, ["--confidence", "0.5"], "--confidence and --data need --label"),
@@ -91,7 +91,7 @@ def test_what_cannot_be_drawn_is_told_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("convae.latents.labelled.PATIENCE", 4)
+    monkeypatch.setattr("convae.latents.labeled.PATIENCE", 4)
     run("sample", saved(tmp_path, **more), *arguments, "--out", tmp_path / "out", code=2)
     told = capsys.readouterr().err
     assert sentence in told

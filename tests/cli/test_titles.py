@@ -19,7 +19,7 @@ from convae.pictures import grid as module
         (["manifold", "--steps", "3", "--axes", "0,2"], "grid", ["tiny", "z0 (across)", "z2 (up)", "2% to 98%"]),
         (["interpolate", "0", "1", "--mode", "slerp"], "grid", ["tiny", "spherical interpolation"]),
         (["translate", "0", "--label", "3", "--against", "5"], "grid", ["tiny", "to 3 from 5"]),
-        (["neighbours", "0"], "grid", ["tiny", "digits", "test", "Euclidean"]),
+        (["neighbors", "0"], "grid", ["tiny", "digits", "test", "Euclidean"]),
         (["clusters", "--count", "3"], "grid", ["tiny", "3 clusters", "202 digits images (test)"]),
         (["sample", "--count", "4", "--temperature", "0.5"], "grid", ["tiny", "seed 0", "temperature 0.5"]),
         (["reconstruct", "--count", "4"], "pairs", ["tiny", "digits (test)"]),

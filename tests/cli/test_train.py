@@ -147,7 +147,7 @@ def test_a_bottleneck_without_its_terms_is_told_before_any_data_are_read(monkeyp
         train(arguments=["fashion-vq", "objective={reconstruction: 1}"], dry_run=True)
 
 
-def test_pictures_in_colour_get_a_gaussian_likelihood_and_few_images_enough_steps(
+def test_pictures_in_color_get_a_gaussian_likelihood_and_few_images_enough_steps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = tmp_path / "photos"
@@ -168,8 +168,8 @@ def test_pictures_in_colour_get_a_gaussian_likelihood_and_few_images_enough_step
     assert made.recipe.model["likelihood"] == "bernoulli"
     assert made.recipe.training.epochs == 2
     assert not made.notes
-    grey = build_task(read_recipe({"data": "digits"}))
-    assert "likelihood" not in grey.recipe.model
+    gray = build_task(read_recipe({"data": "digits"}))
+    assert "likelihood" not in gray.recipe.model
 
 
 @pytest.mark.parametrize("words", [("a.yaml", "b.yaml"), ("training.epochs", "=3"), ("demo", "training.epochs", "3")])

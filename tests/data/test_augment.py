@@ -130,21 +130,21 @@ def _shifted(picture, y, x, changed) -> float:
     )
 
 
-def test_colours_keep_grey_grey_and_the_brightness_of_all():
+def test_colors_keep_gray_gray_and_the_brightness_of_all():
     config = AugmentConfig(saturation=0.5, hue=180)
-    grey = torch.full((8, 3, 4, 4), 0.4)
-    torch.testing.assert_close(Augmentation(config, 0)(grey, torch.arange(8), 0), grey, atol=1e-6, rtol=0)
+    gray = torch.full((8, 3, 4, 4), 0.4)
+    torch.testing.assert_close(Augmentation(config, 0)(gray, torch.arange(8), 0), gray, atol=1e-6, rtol=0)
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    colours = 0.45 + 0.1 * torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    changed = Augmentation(config, 0)(colours, torch.arange(8), 0)
-    torch.testing.assert_close((changed * weights).sum(1), (colours * weights).sum(1), atol=1e-5, rtol=0)
-    assert (changed - colours).abs().max() > 0.02
-    bright = Augmentation(AugmentConfig(brightness=0.5), 0)(grey, torch.arange(8), 0)[:, 0, 0, 0]
+    colors = 0.45 + 0.1 * torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    changed = Augmentation(config, 0)(colors, torch.arange(8), 0)
+    torch.testing.assert_close((changed * weights).sum(1), (colors * weights).sum(1), atol=1e-5, rtol=0)
+    assert (changed - colors).abs().max() > 0.02
+    bright = Augmentation(AugmentConfig(brightness=0.5), 0)(gray, torch.arange(8), 0)[:, 0, 0, 0]
     assert (bright - 0.4).abs().max() <= 0.2
     assert bright.std() > 0.02
 
 
-def test_transparency_is_not_coloured():
+def test_transparency_is_not_colored():
     images = torch.rand(4, 4, 5, 5)
     changed = Augmentation(AugmentConfig(brightness=0.5, hue=90), 0)(images, torch.arange(4), 0)
     assert torch.equal(changed[:, 3], images[:, 3])

@@ -142,7 +142,7 @@ def test_the_parts_of_several_processes_are_the_batch(numbered, processes, size)
         assert {part.global_size for part in parts} == {size}
         assert batch.labels is not None
         for part in parts:
-            assert part.labelled_fraction == pytest.approx(float((batch.labels >= 0).double().mean()))
+            assert part.labeled_fraction == pytest.approx(float((batch.labels >= 0).double().mean()))
 
 
 def test_parts_know_their_place(numbered):

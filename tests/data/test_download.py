@@ -35,10 +35,10 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        behaviour = self.path.strip("/").split("/")[0]
-        asked = self.server.asked.setdefault(behaviour, [])
+        behavior = self.path.strip("/").split("/")[0]
+        asked = self.server.asked.setdefault(behavior, [])
         asked.append(self.headers.get("Range"))
-        getattr(self, behaviour.replace("-", "_"))(len(asked))
+        getattr(self, behavior.replace("-", "_"))(len(asked))
 
     def answer(self, content: bytes, status: int = 200, length: int | None = None, **headers: str) -> None:
         self.send_response(status)
@@ -153,28 +153,28 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
     found.server_close()
 
 
-def remote(server: ThreadingHTTPServer, *behaviours: str, **more: object) -> download.Remote:
-    urls = tuple(f"http://127.0.0.1:{server.server_port}/{behaviour}" for behaviour in behaviours)
+def remote(server: ThreadingHTTPServer, *behaviors: str, **more: object) -> download.Remote:
+    urls = tuple(f"http://127.0.0.1:{server.server_port}/{behavior}" for behavior in behaviors)
     return download.Remote("file.bin", urls, **{"digest": GOOD, "size": len(CONTENT), **more})
 
 
 @pytest.mark.parametrize(
-    "behaviour", ["good", "truncating", "stubborn", "stalling", "corrupt-once", "elsewhere", "busy"]
+    "behavior", ["good", "truncating", "stubborn", "stalling", "corrupt-once", "elsewhere", "busy"]
 )
 @pytest.mark.parametrize("size", [len(CONTENT), None])
-def test_what_servers_do_is_borne_with(server, tmp_path, behaviour, size):
+def test_what_servers_do_is_borne_with(server, tmp_path, behavior, size):
     told = []
     download.download(
-        [remote(server, behaviour, size=size)], tmp_path, lambda done, total, what: told.append((done, total, what))
+        [remote(server, behavior, size=size)], tmp_path, lambda done, total, what: told.append((done, total, what))
     )
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
     assert told[-1][2] == "downloading file.bin (MB)"
-    if behaviour == "truncating":
+    if behavior == "truncating":
         assert server.asked["truncating"] == [None, "bytes=150000-", "bytes=300000-", "bytes=450000-"]
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "reason"),
+    ("behavior", "reason"),
     [
         ("corrupt", "is damaged or another file"),
         ("endless", "too much|sends more than the 600,000 bytes"),
@@ -187,13 +187,13 @@ def test_what_servers_do_is_borne_with(server, tmp_path, behaviour, size):
         ("too-short", "holds less"),
     ],
 )
-def test_another_mirror_helps_and_without_one_the_reason_is_told(server, tmp_path, behaviour, reason):
+def test_another_mirror_helps_and_without_one_the_reason_is_told(server, tmp_path, behavior, reason):
     with pytest.raises(DataError, match=reason) as caught:
-        download.download([remote(server, behaviour)], tmp_path / "alone")
-    assert f"/{behaviour}: " in str(caught.value)
+        download.download([remote(server, behavior)], tmp_path / "alone")
+    assert f"/{behavior}: " in str(caught.value)
     assert not (tmp_path / "alone" / "file.bin").exists()
-    assert len(server.asked[behaviour]) <= 12
-    download.download([remote(server, behaviour, "good")], tmp_path / "two")
+    assert len(server.asked[behavior]) <= 12
+    download.download([remote(server, behavior, "good")], tmp_path / "two")
     assert (tmp_path / "two" / "file.bin").read_bytes() == CONTENT
 
 

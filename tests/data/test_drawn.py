@@ -11,9 +11,9 @@ from convae.data.sources import signals, voxels
 
 def repeated(wave: np.ndarray) -> float:
     """How well a wave resembles itself one period later: the highest correlation with itself moved by 15% to 60%."""
-    centred = wave - wave.mean()
+    centered = wave - wave.mean()
     lags = range(len(wave) * 15 // 100, len(wave) * 6 // 10)
-    return max(float(np.corrcoef(centred[lag:], centred[: len(wave) - lag])[0, 1]) for lag in lags)
+    return max(float(np.corrcoef(centered[lag:], centered[: len(wave) - lag])[0, 1]) for lag in lags)
 
 
 @pytest.mark.parametrize("kind", signals.KINDS)

@@ -152,11 +152,11 @@ def test_the_survey_reads_headers_and_respects_orientation(pictures, photo):
     assert Folder(DataDirs(), path=pictures).survey() == Survey(None, 3)
 
 
-def test_grey_folders_have_one_channel(tmp_path, photo):
-    (tmp_path / "grey").mkdir()
+def test_gray_folders_have_one_channel(tmp_path, photo):
+    (tmp_path / "gray").mkdir()
     for mode in ("L", "LA", "1"):
-        photo(mode="L").convert(mode).save(tmp_path / "grey" / f"{mode}.png")
-    assert everything(tmp_path / "grey").shape == (1, 30, 40)
+        photo(mode="L").convert(mode).save(tmp_path / "gray" / f"{mode}.png")
+    assert everything(tmp_path / "gray").shape == (1, 30, 40)
 
 
 def test_a_change_of_a_file_is_noticed(pictures, photo):

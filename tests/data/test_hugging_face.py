@@ -120,15 +120,15 @@ def test_what_the_library_wrote_is_read(library, rows, tmp_path, form):
 def test_columns_of_texts_and_numbers_may_be_the_label(rows, tmp_path):
     rows.save_to_disk(tmp_path / "pets")
 
-    def labelled(name):
+    def labeled(name):
         source = {"hugging-face": {"path": str(tmp_path / "pets"), "label": name}}
         return open_split(DataConfig(source=source), "all")
 
-    assert (labelled("place").classes, labelled("place").labels.tolist()) == (("Oslo", "Rome"), [1, 0])
-    assert (labelled("year").classes, labelled("year").labels.tolist()) == (None, [1999, 2003])
+    assert (labeled("place").classes, labeled("place").labels.tolist()) == (("Oslo", "Rome"), [1, 0])
+    assert (labeled("year").classes, labeled("year").labels.tolist()) == (None, [1999, 2003])
     for name, message in (("weight", "holds neither classes"), ("plce", "unknown column 'plce': did you mean 'place'")):
         with pytest.raises(DataError, match=message):
-            labelled(name)
+            labeled(name)
 
 
 def test_a_folder_of_images_as_the_library_reads_it(library, tmp_path, photo):

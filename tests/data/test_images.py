@@ -21,7 +21,7 @@ QUADRANTS = np.kron(np.array([[0, 80], [160, 240]], np.uint8), np.ones((8, 8), n
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_every_mode_becomes_grey_rgb_and_rgba(photo, mode, channels):
+def test_every_mode_becomes_gray_rgb_and_rgba(photo, mode, channels):
     if mode in {"I;16", "I"}:
         image = Image.fromarray(
             (np.asarray(photo().convert("L")).astype(np.uint16) * 257).astype(
@@ -37,10 +37,10 @@ def test_every_mode_becomes_grey_rgb_and_rgba(photo, mode, channels):
     pixels = preprocess(image, (30, 40), channels=channels)
     assert pixels.shape == (30, 40, channels)
     assert pixels.dtype == np.uint8
-    grey = np.asarray(photo().convert("L")).astype(float)
+    gray = np.asarray(photo().convert("L")).astype(float)
     if mode != "1":
         got = np.asarray(to_pil(pixels).convert("L")).astype(float)
-        assert np.abs(got - grey).mean() < 6
+        assert np.abs(got - gray).mean() < 6
     if channels == 4:
         assert (pixels[..., 3] == 255).all()
 
@@ -120,7 +120,7 @@ def test_damaged_exif_does_not_cost_the_image(tmp_path, photo):
     assert load(tmp_path / "odd.jpg").size == (40, 30)
 
 
-def test_crop_keeps_the_centre_and_the_aspect():
+def test_crop_keeps_the_center_and_the_aspect():
     wide = np.zeros((16, 48, 1), np.uint8)
     wide[:, 16:32] = 255
     np.testing.assert_array_equal(preprocess(wide, (16, 16), resize_mode="crop"), 255)
@@ -179,7 +179,7 @@ def test_other_numbers_of_channels_are_resized_but_never_converted():
         np.testing.assert_array_equal(resized[..., channel], preprocess(layers[..., [channel]], (4, 4))[..., 0])
     with pytest.raises(DataError, match="1, 3 or 4 channels"):
         preprocess(layers, (8, 8), channels=3)
-    with pytest.raises(DataError, match=r"grey.*not 2"):
+    with pytest.raises(DataError, match=r"gray.*not 2"):
         preprocess(layers[..., :3], (8, 8), channels=2)
 
 
@@ -256,11 +256,11 @@ def test_arrays_of_other_types_become_tensors_by_their_range():
 
 
 @pytest.mark.parametrize("resize_mode", ["crop", "pad", "squash"])
-def test_grey_in_three_channels_is_the_grey_three_times(photo, resize_mode):
-    grey, rgb = (
+def test_gray_in_three_channels_is_the_gray_three_times(photo, resize_mode):
+    gray, rgb = (
         preprocess(photo(mode="L"), (16, 16), channels=channels, resize_mode=resize_mode) for channels in (1, 3)
     )
-    np.testing.assert_array_equal(rgb, np.repeat(grey, 3, axis=-1))
+    np.testing.assert_array_equal(rgb, np.repeat(gray, 3, axis=-1))
     np.testing.assert_array_equal(
         rgb, preprocess(photo(mode="L").convert("RGB"), (16, 16), channels=3, resize_mode=resize_mode)
     )
@@ -312,7 +312,7 @@ def test_images_of_one_shape_come_out_together_as_each_would_alone(resize_mode, 
         (Image.new("L", (4, 4)), 3),
         (Image.new("RGBA", (4, 4)), 4),
     ],
-    ids=["fewer channels", "transparent", "deep", "large", "grey picture", "transparent picture"],
+    ids=["fewer channels", "transparent", "deep", "large", "gray picture", "transparent picture"],
 )
 def test_what_needs_more_than_resizing_goes_alone(image, channels):
     assert alike(image, channels) is None

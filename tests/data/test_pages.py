@@ -152,7 +152,7 @@ def test_samples_that_pillow_cannot_read_are_refused_with_the_remedy(tmp_path, p
     assert "convae[tiff]" in skipped[1]
 
 
-def test_deep_colours_are_read_with_fewer_bits_and_a_word(tmp_path, monkeypatch):
+def test_deep_colors_are_read_with_fewer_bits_and_a_word(tmp_path, monkeypatch):
     monkeypatch.setattr(headers, "has_tifffile", lambda: False)
     (tmp_path / "set").mkdir()
     tags(tmp_path / "set" / "a.tif", 3, 16)

@@ -63,7 +63,7 @@ def test_values_far_from_zero_are_named_from_where_to_where(tmp_path):
     assert "32768 to 36863" in note
 
 
-def test_a_grey_folder_of_several_depths_keeps_the_widest(tmp_path):
+def test_a_gray_folder_of_several_depths_keeps_the_widest(tmp_path):
     shallow = save(tmp_path / "set", "a.png", 255)
     deep = save(tmp_path / "set", "b.tif", 65535, "uint16")
     split = everything(tmp_path / "set")
@@ -73,7 +73,7 @@ def test_a_grey_folder_of_several_depths_keeps_the_widest(tmp_path):
     np.testing.assert_array_equal(images[1], deep)
 
 
-def test_deep_grey_among_colours_is_stored_with_fewer_bits_and_named(tmp_path, photo):
+def test_deep_gray_among_colors_is_stored_with_fewer_bits_and_named(tmp_path, photo):
     save(tmp_path / "set", "b.tif", 65535, "uint16")
     photo(8, 8).save(tmp_path / "set" / "a.png")
     split = everything(tmp_path / "set")
@@ -108,15 +108,15 @@ def test_a_range_has_two_ascending_numbers(tmp_path, wrong, source):
         open_split(DataConfig(source={source: {"path": str(path), "range": wrong}}), "all")
 
 
-def test_a_range_is_for_colours_and_palettes_too(tmp_path):
+def test_a_range_is_for_colors_and_palettes_too(tmp_path):
     (tmp_path / "set").mkdir()
-    colours = GENERATOR.integers(0, 16, (8, 8, 3), np.uint8)
-    Image.fromarray(colours).save(tmp_path / "set" / "a.png")
+    colors = GENERATOR.integers(0, 16, (8, 8, 3), np.uint8)
+    Image.fromarray(colors).save(tmp_path / "set" / "a.png")
     indexed = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) % 4, "P")
     indexed.putpalette([0, 0, 0, 1, 2, 3, 15, 0, 0, 0, 15, 0])
     indexed.save(tmp_path / "set" / "b.png")
     images = everything(tmp_path / "set", range=[0, 15]).images([0, 1]).numpy()
-    np.testing.assert_array_equal(images[0], np.moveaxis(colours * 17, -1, 0))
+    np.testing.assert_array_equal(images[0], np.moveaxis(colors * 17, -1, 0))
     assert images[1][:, 0, 1].tolist() == [17, 34, 51]
 
 
@@ -157,7 +157,7 @@ def deep_png() -> bytes:
     return found
 
 
-def test_colours_of_16_bits_that_become_8_are_named(tmp_path):
+def test_colors_of_16_bits_that_become_8_are_named(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "a.png").write_bytes(deep_png())
     content = b"P6 1 1 65535\n" + bytes([255, 255, 128, 0, 0, 0])

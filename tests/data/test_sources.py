@@ -102,7 +102,7 @@ PRESENT = {name: place for name in PUBLISHED if (place := real_data(name))}
 
 if PRESENT:
 
-    def test_the_binarised_digits_have_their_published_figures():
+    def test_the_binarized_digits_have_their_published_figures():
         config = DataConfig(source="binarized-mnist", dir=next(iter(PRESENT.values())))
         splits = {part: open_split(config, part) for part in ("train", "validation", "test")}
         assert {part: len(split) for part, split in splits.items()} == {

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from convae.data import DataConfig, open_split
-from convae.data.sources.sprites import COLOURS, FACTORS, draw
+from convae.data.sources.sprites import COLORS, FACTORS, draw
 
-MIDDLE = {"shape": 0, "scale": 5, "rotation": 0, "x": 15, "y": 15, "colour": 0}
+MIDDLE = {"shape": 0, "scale": 5, "rotation": 0, "x": 15, "y": 15, "color": 0}
 
 
-def centre(image: np.ndarray) -> tuple[float, float]:
+def center(image: np.ndarray) -> tuple[float, float]:
     """Where the sprite's mass is, as shares of the image: across, down."""
     mass = image.astype(float).sum(-1)
     points = (np.arange(len(image)) + 0.5) / len(image)
@@ -21,7 +21,7 @@ def centre(image: np.ndarray) -> tuple[float, float]:
 def test_the_factors_are_what_is_drawn(shape, rotation):
     for x, y in ((0, 31), (15, 3)):
         image = draw({**MIDDLE, "shape": shape, "rotation": rotation, "x": x, "y": y}, 64)
-        np.testing.assert_allclose(centre(image), [float(FACTORS["x"][x]), float(FACTORS["y"][y])], atol=2e-3)
+        np.testing.assert_allclose(center(image), [float(FACTORS["x"][x]), float(FACTORS["y"][y])], atol=2e-3)
 
 
 def test_areas_grow_with_the_square_of_the_scale():
@@ -42,9 +42,9 @@ def test_a_quarter_turn_turns_the_picture():
     assert differences[0] < 3 < differences[-1]
 
 
-def test_colours_are_the_named_ones_and_nothing_leaves_the_image():
-    for number, colour in enumerate(COLOURS.values()):
-        assert draw({**MIDDLE, "colour": number}, 64).max((0, 1)).tolist() == list(colour)
+def test_colors_are_the_named_ones_and_nothing_leaves_the_image():
+    for number, color in enumerate(COLORS.values()):
+        assert draw({**MIDDLE, "color": number}, 64).max((0, 1)).tolist() == list(color)
     for shape in range(3):
         for rotation in range(0, 40, 5):
             for corner in ((0, 0), (31, 31)):
@@ -56,11 +56,11 @@ def test_colours_are_the_named_ones_and_nothing_leaves_the_image():
 def test_a_split_carries_every_factor_and_a_larger_set_begins_with_the_smaller():
     small = open_split(DataConfig(source={"sprites": {"count": 30, "size": 32}}), "all")
     large = open_split(DataConfig(source={"sprites": {"count": 60, "size": 32}}), "all")
-    other = open_split(DataConfig(source={"sprites": {"count": 30, "size": 32, "seed": 1}}, label="colour"), "all")
+    other = open_split(DataConfig(source={"sprites": {"count": 30, "size": 32, "seed": 1}}, label="color"), "all")
     assert small.shape == (3, 32, 32)
-    assert list(small.columns) == ["shape", "scale", "rotation", "x", "y", "colour"]
+    assert list(small.columns) == ["shape", "scale", "rotation", "x", "y", "color"]
     assert small.classes == ("square", "ellipse", "heart")
-    assert other.classes == tuple(COLOURS)
+    assert other.classes == tuple(COLORS)
     for name, column in small.columns.items():
         assert column.classes == FACTORS[name]
         np.testing.assert_array_equal(column.values, large.columns[name].values[:30])

@@ -19,7 +19,7 @@ from convae.evaluation.aggregate import log_aggregate, query_positions
 from convae.evaluation.metrics.active_units import ActiveUnits
 from convae.evaluation.metrics.base import Encoded
 from convae.evaluation.metrics.linear_probe import LinearProbe
-from convae.evaluation.metrics.nearest_neighbours import NearestNeighbours
+from convae.evaluation.metrics.nearest_neighbors import NearestNeighbors
 from convae.evaluation.page import page
 from convae.latents import classes, encode, kl_per_dimension, manifold, nearest_latents, traverse
 from convae.model.vae import VAE
@@ -65,8 +65,8 @@ def test_active_units_counts_the_variances_above_the_threshold() -> None:
     assert [ActiveUnits(threshold=t).value(rows).item() for t in (0.9, 0.01, 0.001)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("metric", [LinearProbe(), NearestNeighbours(k=3)])
-def test_parted_classes_are_found_and_mixed_ones_are_not(metric: LinearProbe | NearestNeighbours) -> None:
+@pytest.mark.parametrize("metric", [LinearProbe(), NearestNeighbors(k=3)])
+def test_parted_classes_are_found_and_mixed_ones_are_not(metric: LinearProbe | NearestNeighbors) -> None:
     labels = torch.arange(200) % 2
     noise = torch.randn(200, 3, generator=torch_generator(0))
     parted = metric.rows(encoded(noise + 20 * labels[:, None], labels))
@@ -77,13 +77,13 @@ def test_parted_classes_are_found_and_mixed_ones_are_not(metric: LinearProbe | N
 
 def test_images_without_a_label_are_left_out() -> None:
     labels = torch.tensor([0, 1, -1] * 20)
-    assert len(NearestNeighbours().rows(encoded(torch.randn(60, 2), labels))) == 40
+    assert len(NearestNeighbors().rows(encoded(torch.randn(60, 2), labels))) == 40
 
 
 def test_the_vote_is_that_of_the_nearest_others() -> None:
     points = torch.tensor([[0.0], [1.0], [1.5], [10.0], [11.0], [11.5]])
     labels = torch.tensor([0, 0, 1, 1, 1, 0])
-    found = NearestNeighbours(k=1).rows(encoded(points, labels))
+    found = NearestNeighbors(k=1).rows(encoded(points, labels))
     assert found.tolist() == [1, 0, 0, 1, 0, 0]
 
 
@@ -92,7 +92,7 @@ def test_labels_are_needed(model: VAE, digits: Split) -> None:
     digits.labels = np.zeros(len(digits), np.int64)
     assert not LinearProbe().applies(model, digits)
     digits.labels = None
-    assert not NearestNeighbours().applies(model, digits)
+    assert not NearestNeighbors().applies(model, digits)
 
 
 def test_figures_at_their_bound_are_no_measurements(digits: Split) -> None:

@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[1] / "memory.py"
 SIZES = {
     "aggregate": (1_000, 6_144, 100),
     "distances": (1_000, 6_144, 180),
-    "neighbours": (1_000, 6_144, 150),
+    "neighbors": (1_000, 6_144, 150),
     "clusters": (1_000, 6_144, 100),
     "evaluate": (500, 6_144, 150),
     "bootstrap": (1_000, 50_000, 100),

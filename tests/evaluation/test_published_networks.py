@@ -160,7 +160,7 @@ def test_only_the_published_weights_make_it_fid(
     assert known.metrics["fid"] == unknown.metrics["fd-random"]
 
 
-def test_files_that_are_not_inception_and_images_without_colours_are_refused(
+def test_files_that_are_not_inception_and_images_without_colors_are_refused(
     inception_file: Path, weights: Rows, tmp_path: Path
 ) -> None:
     features = InceptionFeatures(inception_file)

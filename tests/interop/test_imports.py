@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from originals import ImageVAE, TorchVAE, randomise
+from originals import ImageVAE, TorchVAE, randomize
 from safetensors.torch import save_file
 from torch import nn
 
@@ -39,7 +39,7 @@ def imported(path: Path, name: str) -> Imported:
 def test_an_imported_model_gives_the_originals_outputs(
     name: str, original: nn.Module, shape: tuple[int, ...], note: str, suffix: str, tmp_path: Path
 ) -> None:
-    randomise(original)
+    randomize(original)
     state = {key: tensor.clone() for key, tensor in original.state_dict().items()}
     path = tmp_path / f"weights{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)

@@ -66,12 +66,12 @@ def test_files_hold_what_memory_holds(model: VAE, digits: Split, tmp_path: Path,
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("labelled", [True, False])
-def test_maps_codes_and_names_of_any_kind_are_kept(tmp_path: Path, format: str, labelled: bool) -> None:
+@pytest.mark.parametrize("labeled", [True, False])
+def test_maps_codes_and_names_of_any_kind_are_kept(tmp_path: Path, format: str, labeled: bool) -> None:
     given = Encoding(
         torch.randn(2, 3, 4, 5),
         torch.randn(2, 3, 4, 5),
-        torch.tensor([7, -1]) if labelled else None,
+        torch.tensor([7, -1]) if labeled else None,
         ["räum/ü 1.png", "b\n.png"],
         torch.arange(40).view(2, 4, 5),
         ["x", "y"],

@@ -1,4 +1,4 @@
-"""Drawing, decoding, clusters, neighbours, anomalies and planes."""
+"""Drawing, decoding, clusters, neighbors, anomalies and planes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.data import Split
-from convae.latents import cluster, decode, draw, encode, explain, neighbours, project
+from convae.latents import cluster, decode, draw, encode, explain, neighbors, project
 from convae.latents import clusters as clusters_module
 from convae.model.vae import VAE
 
@@ -70,16 +70,16 @@ def test_a_small_cluster_lists_only_its_own() -> None:
         cluster(z, 4)
 
 
-def test_neighbours_are_nearest_first_and_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbors_are_nearest_first_and_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     z, _ = heaps()
-    found, distances = neighbours(z[:5], z, 3)
+    found, distances = neighbors(z[:5], z, 3)
     assert found[:, 0].tolist() == [0, 1, 2, 3, 4]
     wanted = (z[:5, None] - z[None]).norm(dim=-1).sort(dim=1)
     torch.testing.assert_close(distances, wanted.values[:, :3])
-    monkeypatch.setattr("convae.latents.neighbourhood.BLOCK", 100)
-    assert torch.equal(neighbours(z[:5], z, 3)[0], found)
-    with pytest.raises(ConfigError, match="1 to 60 neighbours, got 61"):
-        neighbours(z[:1], z, 61)
+    monkeypatch.setattr("convae.latents.neighborhood.BLOCK", 100)
+    assert torch.equal(neighbors(z[:5], z, 3)[0], found)
+    with pytest.raises(ConfigError, match="1 to 60 neighbors, got 61"):
+        neighbors(z[:1], z, 61)
 
 
 def test_errors_show_where_an_image_differs(model: VAE, digits: Split) -> None:
@@ -109,7 +109,7 @@ def test_tsne_keeps_heaps_apart_and_is_repeatable() -> None:
     z, which = heaps()
     first, second = project(z, "tsne", seed=1), project(z, "tsne", seed=1)
     assert torch.equal(first.points, second.points)
-    near, _ = neighbours(first.points, first.points, 2)
+    near, _ = neighbors(first.points, first.points, 2)
     assert (which[near[:, 1]] == which).float().mean() > 0.95
 
 

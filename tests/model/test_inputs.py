@@ -22,7 +22,7 @@ VQ = {
     "decoder": [{"conv-transpose": {"channels": 1, "stride": 2, "output_padding": 1}}],
 }
 CONDITIONAL = {"preset": "torch-vae", "input": [1, 8, 8], "latent": 2, "max_filters": 4, "condition": {"classes": 3}}
-LIKELIHOODS = ["bernoulli", {"gaussian": {"sigma": "pixel"}}, {"laplace": {"scale": "pixel"}}, "discretised-logistic"]
+LIKELIHOODS = ["bernoulli", {"gaussian": {"sigma": "pixel"}}, {"laplace": {"scale": "pixel"}}, "discretized-logistic"]
 
 
 @pytest.fixture(scope="module")

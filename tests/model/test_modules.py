@@ -17,7 +17,7 @@ from convae.core.random import torch_generator
 from convae.model.bottlenecks.gaussian import Gaussian
 from convae.model.bottlenecks.vq import VQ
 from convae.model.condition import Condition
-from convae.model.initialise import initialise
+from convae.model.initialize import initialize
 from convae.model.layers.base import ContextLayer, Network
 from convae.model.likelihoods.bernoulli import Bernoulli
 from convae.model.likelihoods.gaussian import Gaussian as GaussianHead
@@ -81,7 +81,7 @@ def test_parts_that_do_not_fit_are_named() -> None:
 def test_networks_and_plain_modules_mix() -> None:
     encoder = Network((1, 8, 8), [{"conv": {"channels": 8, "stride": 2}}, "relu", "flatten"], "encoder")
     assert any(parameter.is_meta for parameter in encoder.parameters())
-    initialise(encoder, seed=0)
+    initialize(encoder, seed=0)
     model = plain(encoder=encoder).eval()
     assert model(images()).likelihood.mean.isfinite().all()
 

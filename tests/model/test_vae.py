@@ -107,7 +107,7 @@ def test_a_posterior_beyond_its_bounds_is_led_back() -> None:
         assert bias.grad[2] * sign > 1e-3
 
 
-@pytest.mark.parametrize("name", ["gaussian", "laplace", "discretised-logistic"])
+@pytest.mark.parametrize("name", ["gaussian", "laplace", "discretized-logistic"])
 @pytest.mark.parametrize("raw", [1000.0, -1000.0])
 @pytest.mark.parametrize("kind", ["learned", "pixel"])
 def test_a_scale_beyond_its_bounds_is_led_back(name: str, raw: float, kind: str) -> None:

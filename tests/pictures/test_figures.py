@@ -91,14 +91,14 @@ def test_threads_may_draw_at_the_same_time(tmp_path: Path) -> None:
     assert {path.read_bytes() for path in paths} == {png("one point")}
 
 
-def test_train_and_validation_keep_their_colours_whatever_stands_beside_them() -> None:
+def test_train_and_validation_keep_their_colors_whatever_stands_beside_them() -> None:
     few = curves({"loss": {"train": (STEPS, STEPS)}}, x_label="step")
     many = curves(
         {"loss": {"test": (STEPS, STEPS), "validation": (STEPS, STEPS), "train": (STEPS, STEPS)}}, x_label="step"
     )
-    colours = [drawn.get_color() for drawn in many.axes[0].get_lines() if len(drawn.get_xdata()) > 0]  # type: ignore[arg-type]
-    assert len(set(colours)) == 3
-    assert few.axes[0].get_lines()[0].get_color() == colours[-1]
+    colors = [drawn.get_color() for drawn in many.axes[0].get_lines() if len(drawn.get_xdata()) > 0]  # type: ignore[arg-type]
+    assert len(set(colors)) == 3
+    assert few.axes[0].get_lines()[0].get_color() == colors[-1]
 
 
 def test_a_long_line_is_thinned_and_keeps_its_peak_and_its_gap() -> None:
@@ -137,17 +137,17 @@ def test_units_and_names_are_on_the_axes() -> None:
     }
 
 
-def test_names_of_neighbouring_stages_do_not_overlap() -> None:
+def test_names_of_neighboring_stages_do_not_overlap() -> None:
     figure = FIGURES["curves"]()
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert not any(box.overlaps(other) for box in boxes for other in boxes if box is not other)
 
 
-def test_ten_classes_have_ten_colours_and_markers() -> None:
+def test_ten_classes_have_ten_colors_and_markers() -> None:
     legend = FIGURES["scatter"]().legends[0]
     looks = [(handle.get_color(), handle.get_marker()) for handle in legend.legend_handles]  # type: ignore[union-attr]
-    assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == 10
+    assert len({color for color, _ in looks}) == len({marker for _, marker in looks}) == 10
 
 
 @pytest.mark.parametrize("name", ["scatter", "curves", "histograms"])
@@ -204,9 +204,9 @@ def test_each_set_of_a_histogram_adds_up_to_one() -> None:
 
 
 def test_heat_rises_from_black_to_bright() -> None:
-    colours = heat(np.linspace(0, 2, 30).reshape(1, 5, 6), top=1.0)
-    assert colours.shape == (1, 3, 5, 6)
-    brightness = colours.sum(axis=1).ravel()
+    colors = heat(np.linspace(0, 2, 30).reshape(1, 5, 6), top=1.0)
+    assert colors.shape == (1, 3, 5, 6)
+    brightness = colors.sum(axis=1).ravel()
     assert brightness[0] < 0.1
     assert (np.diff(brightness) >= 0).all()
     assert brightness[-1] == brightness[15] > 2

@@ -101,10 +101,10 @@ def test_a_pair_stands_one_above_the_other_and_pairs_wrap() -> None:
 
 
 def test_rows_of_different_channel_counts_go_together() -> None:
-    grey, colour = noise(3, 1, 20, 20), noise(3, 3, 20, 20)
-    picture = compare({"grey": grey, "colour": colour}, scale=1)
-    x, y = find(picture, colour[0].transpose(1, 2, 0))
-    assert find(picture, grey[0].transpose(1, 2, 0).repeat(3, axis=2)) == (x, y - 20 - GAP)
+    gray, color = noise(3, 1, 20, 20), noise(3, 3, 20, 20)
+    picture = compare({"gray": gray, "color": color}, scale=1)
+    x, y = find(picture, color[0].transpose(1, 2, 0))
+    assert find(picture, gray[0].transpose(1, 2, 0).repeat(3, axis=2)) == (x, y - 20 - GAP)
 
 
 def test_signals_are_drawn_over_their_originals() -> None:

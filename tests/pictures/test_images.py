@@ -28,13 +28,13 @@ def test_any_channel_count_and_dimension_gives_rgb_pixels(
         assert pixels.shape[1:3] == tuple(sizes)
 
 
-def test_grey_levels_survive_the_way_through_floats() -> None:
+def test_gray_levels_survive_the_way_through_floats() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
     for images in (levels, levels / 255, (levels / 255).astype(np.float32), torch.from_numpy(levels) / 255):
         np.testing.assert_array_equal(to_uint8(images), levels.transpose(0, 2, 3, 1).repeat(3, axis=3))
 
 
-def test_channels_become_colours() -> None:
+def test_channels_become_colors() -> None:
     pixel = np.array([0.2, 0.4, 0.6, 1.0, 0.8]).reshape(1, 5, 1, 1)
     assert to_uint8(pixel[:, :2]).tolist() == [[[[51, 102, 0]]]]
     assert to_uint8(pixel[:, :3]).tolist() == [[[[51, 102, 153]]]]

@@ -35,13 +35,13 @@ def lab(linear: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("sight", SEEN)
-def test_ten_colours_stay_apart_for_every_sight(sight: str) -> None:
-    values = np.array([ImageColor.getrgb(colour) for colour in PALETTE]) / 255
+def test_ten_colors_stay_apart_for_every_sight(sight: str) -> None:
+    values = np.array([ImageColor.getrgb(color) for color in PALETTE]) / 255
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    seen = [lab(SEEN[sight] @ colour) for colour in linear]
+    seen = [lab(SEEN[sight] @ color) for color in linear]
     assert len(PALETTE) == 10
     assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2)) > 16
-    assert max(colour[0] for colour in seen) < 85
+    assert max(color[0] for color in seen) < 85
 
 
 def test_the_font_has_the_signs_of_the_field() -> None:

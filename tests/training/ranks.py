@@ -91,13 +91,13 @@ def main(number: int, count: int, folder: Path) -> None:
 
     stepped = Trainer._step
 
-    def signalled(trainer: Trainer, batch: Any) -> None:
+    def signaled(trainer: Trainer, batch: Any) -> None:
         if trainer.progress.step == STOPPED_AT - 1 and number == count - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         stepped(trainer, batch)
 
     for name, written in {"stopped": recipe(), "shard-stopped": recipe(shard=True)}.items():
-        Trainer._step = signalled  # type: ignore[method-assign]
+        Trainer._step = signaled  # type: ignore[method-assign]
         run = train(written, out=folder / name)
         Trainer._step = stepped  # type: ignore[method-assign]
         assert run.stopped

@@ -60,7 +60,7 @@ def recipe(data: Any, likelihood: Any, **beside: Any) -> Any:
 def test_a_probability_of_levels_knows_those_of_the_data(
     kind: str, levels: int, part: str | None, tmp_path: Path
 ) -> None:
-    likelihood = {"discretised-logistic": {"levels": levels}}
+    likelihood = {"discretized-logistic": {"levels": levels}}
     source = images(tmp_path, kind)
     split = open_split(DataConfig(source=source), "test")
     model = convae.build({**MODEL, "input": [1, 8, 8], "likelihood": likelihood})

@@ -51,7 +51,7 @@ def test_a_code_book_trains_and_is_watched(update: str, tmp_path: Path) -> None:
     assert "perplexity" in (run.path / "metrics.csv").read_text()
 
 
-def test_a_vector_is_quantised_as_a_whole_and_watched(tmp_path: Path) -> None:
+def test_a_vector_is_quantized_as_a_whole_and_watched(tmp_path: Path) -> None:
     options = recipe()
     options["model"]["encoder"] = [*MODEL["encoder"], "flatten"]
     options["model"]["decoder"] = [{"linear": {"features": 128}}, {"unflatten": {"to": [8, 4, 4]}}, *MODEL["decoder"]]

@@ -125,7 +125,7 @@ def test_curves_read_what_is_new_and_show_all_of_it(tmp_path: Path) -> None:
     assert len(x) <= MOST_POINTS
     assert x[0] < 0.1
     assert x[-1] > 60
-    # Each point is a mean of neighbours.
+    # Each point is a mean of neighbors.
     assert y[10] == pytest.approx(100 * x[10], abs=1e-6)
 
 

@@ -44,7 +44,7 @@ def test_two_stage_is_the_original_schedule_at_each_step_of_1500_epochs_and_afte
         assert rate == pytest.approx(1e-4 if epoch < 1000 else 1e-5, rel=1e-12)
 
 
-def test_stage_two_begins_when_stage_one_has_stabilised() -> None:
+def test_stage_two_begins_when_stage_one_has_stabilized() -> None:
     made = build_plan(read_recipe(RECIPES / "two-stage.yaml"), PER_EPOCH)
     stage_starts = [0, 1430 * PER_EPOCH]
     assert made.running(stage_starts).name == "decoder"
@@ -83,7 +83,7 @@ def test_a_stage_changes_a_term_option_by_option() -> None:
     )
 
 
-def test_an_optimiser_goes_on_until_another_begins() -> None:
+def test_an_optimizer_goes_on_until_another_begins() -> None:
     made = planned(
         training={"optimizer": {"warmup": 0, "lr": 0.1, "schedule": {"linear": {"start": 1, "end": 0}}}},
         stages=[{"epochs": 2}, {"epochs": 2}, {"epochs": 2, "optimizer": {"lr": 0.3}}, {"epochs": 4}],
@@ -94,7 +94,7 @@ def test_an_optimiser_goes_on_until_another_begins() -> None:
     assert rates == pytest.approx(first + [0.3 * (1 - epoch / 6) for epoch in range(6)])
 
 
-def test_a_new_optimiser_warms_up_on_its_own_clock() -> None:
+def test_a_new_optimizer_warms_up_on_its_own_clock() -> None:
     made = planned(
         training={"optimizer": {"warmup": 0, "schedule": "constant", "lr": 1.0}},
         stages=[{"epochs": 2}, {"steps": 10, "optimizer": {"warmup": 0.5}}],

@@ -13,7 +13,7 @@ from training.runs import RECIPE, StopAt, content
 from convae.core.errors import ConfigError, TrainingError
 from convae.core.random import torch_generator
 from convae.describe import build
-from convae.model.initialise import initialise
+from convae.model.initialize import initialize
 from convae.model.layers.base.network import Network
 from convae.training import resume, train
 from convae.training.loop.precision import GROWS_AFTER, HALVES, LossScale, choose_precision
@@ -118,8 +118,8 @@ def test_statistics_of_norms_are_those_of_float64_up_to_the_rounding_of_the_outp
     half = HALVES[precision]
     x = (100 + 4 * torch.randn(16, 4, 8, 8, generator=torch_generator(0, "x"))).to(half)
     network, exact = Network((4, 8, 8), [norm], "layers"), Network((4, 8, 8), [norm], "layers").double()
-    initialise(network, 0)
-    initialise(exact, 0)
+    initialize(network, 0)
+    initialize(exact, 0)
     with torch.autocast("cpu", half):
         y = network(x)
     assert y.dtype == half

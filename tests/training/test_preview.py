@@ -21,7 +21,7 @@ def test_the_plan_says_what_each_stage_is() -> None:
     joint, decoder = lines(build_plan(read_recipe(RECIPES / "two-stage.yaml"), 100))
     assert joint["epochs"] == "0–1,500"
     assert joint["weights"] == "reconstruction 1, kl 0 → 5"
-    assert joint["optimiser"] == "new adam, lr 0.0001 → 1e-05"
+    assert joint["optimizer"] == "new adam, lr 0.0001 → 1e-05"
     assert "20 epochs" in joint["ends"]
     assert decoder["frozen"] == "encoder, bottleneck"
     assert decoder["weights"] == "reconstruction 1, kl 0"

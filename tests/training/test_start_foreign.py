@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from command import run as command
-from originals import TorchVAE, randomise
+from originals import TorchVAE, randomize
 from training.runs import StopAt, content
 
 import convae
@@ -29,7 +29,7 @@ DECODER = {"model": {"preset": "torch-vae", "latent": 3, "max_filters": 8}}
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     original = TorchVAE(1, latent=3, most=8, side=2)
-    randomise(original)
+    randomize(original)
     torch.save({"epoch": 3, "state_dict": original.state_dict()}, tmp_path / "weights.pth")
     return tmp_path / "weights.pth"
 

@@ -30,7 +30,7 @@ class SampleRequest:
 
     count: int | None
     label: str | None
-    labelled: bool
+    labeled: bool
     confidence: float | None
     has_data: bool
     seed: int
@@ -41,7 +41,7 @@ class SampleRequest:
     @property
     def names_classes(self) -> bool:
         """Whether certain classes are asked for."""
-        return self.label is not None or self.labelled
+        return self.label is not None or self.labeled
 
     @property
     def number(self) -> int:
@@ -81,8 +81,8 @@ def draw_samples(session: Session, request: SampleRequest) -> Samples:
     from convae.latents import draw
 
     model = session.model
-    if request.label is not None and request.labelled:
-        raise ConfigError("--labelled draws every class and --label one: give one of them")
+    if request.label is not None and request.labeled:
+        raise ConfigError("--labeled draws every class and --label one: give one of them")
     if request.is_fitted:
         return _from_fitted_prior(session, request)
     if session.is_conditional and (request.confidence is not None or request.has_data):
@@ -92,7 +92,7 @@ def draw_samples(session: Session, request: SampleRequest) -> Samples:
     if request.names_classes or session.is_conditional or model.classifier is not None:
         return _of_classes(session, request)
     if request.confidence is not None or request.has_data:
-        raise ConfigError(f"model '{model.name}' has no classifier: --confidence and --data need --label or --labelled")
+        raise ConfigError(f"model '{model.name}' has no classifier: --confidence and --data need --label or --labeled")
     z = draw(model, request.number, seed=request.seed, temperature=request.temperature, truncation=request.truncation)
     return Samples(session.decode(z), None, None, f"samples from the prior{request.description}")
 
@@ -107,7 +107,7 @@ def _of_classes(session: Session, request: SampleRequest) -> Samples:
     if request.has_data or not (session.is_conditional or model.classifier is not None):
         gaussians, names = _class_gaussians(session)
     words = class_names(known_classes(model, gaussians), names)
-    wanted = list(words) if request.labelled else None
+    wanted = list(words) if request.labeled else None
     if request.label is not None:
         wanted = [class_number(request.label, words)]
     least = (CONFIDENCE if wanted is not None else 0.0) if request.confidence is None else request.confidence
@@ -123,7 +123,7 @@ def _of_classes(session: Session, request: SampleRequest) -> Samples:
         progress=session.progress,
     )
     confidence = None if found.confidence is None else found.confidence.tolist()
-    how = "samples" if wanted is None else f"samples of {'each class' if request.labelled else words[wanted[0]]}"
+    how = "samples" if wanted is None else f"samples of {'each class' if request.labeled else words[wanted[0]]}"
     how += "" if gaussians is None else ", from a Gaussian per class over the latents of labeled images"
     how += f", confidence at least {least:g}" if confidence and least else ""
     labels = [words[number] for number in found.labels.tolist()]
@@ -135,7 +135,7 @@ def _from_fitted_prior(session: Session, request: SampleRequest) -> Samples:
     from convae.latents import fit_prior
 
     if request.names_classes or request.confidence is not None:
-        raise ConfigError("--from fitted draws images of any class: leave out --label, --labelled and --confidence")
+        raise ConfigError("--from fitted draws images of any class: leave out --label, --labeled and --confidence")
     if session.is_conditional:
         raise ConfigError(
             f"--from fitted: model '{session.model.name}' is conditional, and its latents do not hold the class"
@@ -168,20 +168,20 @@ def write_samples(model: VAE, request: SampleRequest, samples: Samples, out: Pat
 
     count = request.number
     numbers = [f"{number % count:0{len(str(count - 1))}}" for number in range(len(samples.images))]
-    if request.labelled and samples.labels:
+    if request.labeled and samples.labels:
         numbers = [f"{name.replace('/', '-')}/{number}" for name, number in zip(samples.labels, numbers, strict=True)]
     # Other commands write their sheets to the same folder.
-    folder = out if request.labelled else out / "samples"
+    folder = out if request.labeled else out / "samples"
     paths = image_paths(model, folder, numbers)
     files = [str(path.relative_to(folder)) for path in paths]
     # A sheet inside a folder of class folders would be read as one more image.
-    place, name = (out.parent, f"{out.resolve().name}-sheet.png") if request.labelled else (out, "samples.png")
+    place, name = (out.parent, f"{out.resolve().name}-sheet.png") if request.labeled else (out, "samples.png")
     (sheet,) = new_files(place, [name], force)
     manifest, *_ = begin_file_set(folder, [MANIFEST, *files], force=force)
     for image, path in zip(samples.images, paths, strict=True):
         write_image(image, path)
     title = f"{model.name}: {samples.how}"
-    if request.labelled and samples.labels:
+    if request.labeled and samples.labels:
         across = min(count, DEFAULT_PER_CLASS)
         chosen = [number for number in range(len(paths)) if number % count < across]
         rows = list(dict.fromkeys(samples.labels))

@@ -18,13 +18,13 @@ def sample(
     output: OutputOptions,
     count: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of images; per class with --labelled.", show_default="64, of a class 10"),
+        typer.Option(min=1, help="Number of images; per class with --labeled.", show_default="64, of a class 10"),
     ] = None,
     label: Annotated[
         str | None, typer.Option(help="Only images of this class, by name or number.", show_default=False)
     ] = None,
-    labelled: Annotated[
-        bool, typer.Option("--labelled", help="Images of every class, as a data set: LABEL/NUMBER.png.")
+    labeled: Annotated[
+        bool, typer.Option("--labeled", help="Images of every class, as a data set: LABEL/NUMBER.png.")
     ] = False,
     confidence: Annotated[
         float | None,
@@ -32,7 +32,7 @@ def sample(
             min=0,
             max=1,
             help="Keep images whose label has at least this probability.",
-            show_default="0.95 with --label or --labelled, otherwise 0",
+            show_default="0.95 with --label or --labeled, otherwise 0",
         ),
     ] = None,
     from_: Annotated[
@@ -68,7 +68,7 @@ def sample(
     from convae.latents import Session
 
     request = SampleRequest(
-        count, label, labelled, confidence, data is not None, seed, temperature, truncation, from_ == "fitted"
+        count, label, labeled, confidence, data is not None, seed, temperature, truncation, from_ == "fitted"
     )
     with work_bar() as bar:
         session = Session(

@@ -30,7 +30,7 @@ class WhatOptions:
     panel: ClassVar = "What to train"
     data: Annotated[str | None, typer.Option(help="A data set's name or a folder of images.")] = None
     size: Annotated[str | None, typer.Option(help="Image size: 64, or 48x64 (height, width).")] = None
-    channels: Annotated[int | None, typer.Option(min=1, help="1 for grey, 3 for RGB: data.channels.")] = None
+    channels: Annotated[int | None, typer.Option(min=1, help="1 for gray, 3 for RGB: data.channels.")] = None
     preset: Annotated[str | None, typer.Option(help="A named architecture; see `convae presets`.")] = None
     latent: Annotated[int | None, typer.Option(help="Latent dimensions, or channels of a latent map.")] = None
     likelihood: Annotated[

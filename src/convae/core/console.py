@@ -27,7 +27,7 @@ def is_terminal(stream: Any) -> bool:
 
 
 class Screen(Console):
-    """A console for text that may hold names of people's files and classes: nothing in them moves or colours it."""
+    """A console for text that may hold names of people's files and classes: nothing in them moves or colors it."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Text that is about to be printed, also in the cells of tables."""

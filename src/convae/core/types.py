@@ -52,7 +52,7 @@ class Batch:
         indices: (batch,) positions in the data.
         start: position of the first image in the global batch.
         global_size: images in the global batch; None where this is all of it.
-        labelled_fraction: fraction of the global batch's images that have a label; None where only the labels of this
+        labeled_fraction: fraction of the global batch's images that have a label; None where only the labels of this
             slice are known.
     """
 
@@ -61,7 +61,7 @@ class Batch:
     indices: Int64[Tensor, " batch"]
     start: int = 0
     global_size: int | None = None
-    labelled_fraction: float | None = None
+    labeled_fraction: float | None = None
 
     @classmethod
     def of(cls, images: Images, labels: Int64[Tensor, " batch"] | None = None) -> Batch:
@@ -83,7 +83,7 @@ class Batch:
                 indices=self.indices[begin:end],
                 start=self.start + begin,
                 global_size=len(self) if self.global_size is None else self.global_size,
-                labelled_fraction=self.labelled_fraction,
+                labeled_fraction=self.labeled_fraction,
             )
 
 

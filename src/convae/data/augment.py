@@ -1,6 +1,6 @@
 """Random changes of training images, in batches on the device.
 
-    flip, crop ── pixels change place, exactly ──> one affine map (zoom, shear, rotation, shift) ──> colours
+    flip, crop ── pixels change place, exactly ──> one affine map (zoom, shear, rotation, shift) ──> colors
 
 What happens to an image is a function of the seed, the epoch and the image's place in the split alone: neither the
 batch it is in, nor the device, nor what was drawn before plays a part.
@@ -28,7 +28,7 @@ from convae.core.types import Images
 Amount = Annotated[float, Field(ge=0, lt=1)]
 """How far something may go at most, as a share."""
 
-_GREY = (0.299, 0.587, 0.114)
+_GRAY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the brightness that people see (ITU-R BT.601)."""
 _WORD = (1 << 32) - 1
 
@@ -53,9 +53,9 @@ class AugmentConfig(Config):
     contrast: Amount = 0.0
     """As brightness, for the distance of values from the image's mean."""
     saturation: Amount = 0.0
-    """As brightness, for the distance of values from the pixel's grey; nothing on grey images."""
+    """As brightness, for the distance of values from the pixel's gray; nothing on gray images."""
     hue: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Largest turn of the colours around grey, degrees; nothing on grey images."""
+    """Largest turn of the colors around gray, degrees; nothing on gray images."""
 
 
 class Augmentation:
@@ -106,7 +106,7 @@ class Augmentation:
         if config.shift or config.zoom or config.shear or config.rotation:
             images = _mapped(images, self._maps(spread, images.shape[-1] / images.shape[-2]))
         if config.brightness or config.contrast or config.saturation or config.hue:
-            images = self._coloured(images, spread)
+            images = self._colored(images, spread)
         return images.contiguous(memory_format=layout)
 
     def _maps(
@@ -124,27 +124,27 @@ class Augmentation:
         second = torch.stack([-sin * aspect, cos, 2 * spread(7, config.shift)], dim=1)
         return torch.stack([first, second], dim=1)
 
-    def _coloured(self, images: Images, spread: Callable[[int, float], Float[Tensor, " batch"]]) -> Images:
-        """The images with other brightness, contrast and colours, cut off at 0 and 1; transparency stays."""
+    def _colored(self, images: Images, spread: Callable[[int, float], Float[Tensor, " batch"]]) -> Images:
+        """The images with other brightness, contrast and colors, cut off at 0 and 1; transparency stays."""
         config = self.config
 
         def factor(number: int, amount: float) -> Float[Tensor, "batch 1 1 1"]:
             return (1 + spread(number, amount)).view(-1, 1, 1, 1)
 
-        colours, rest = (images[:, :3], images[:, 3:]) if images.shape[1] == 4 else (images, images[:, :0])
-        colours = colours * factor(8, config.brightness)
-        mean = colours.mean((1, 2, 3), keepdim=True)
-        colours = torch.lerp(mean, colours, factor(9, config.contrast))
-        if colours.shape[1] == 3:
+        colors, rest = (images[:, :3], images[:, 3:]) if images.shape[1] == 4 else (images, images[:, :0])
+        colors = colors * factor(8, config.brightness)
+        mean = colors.mean((1, 2, 3), keepdim=True)
+        colors = torch.lerp(mean, colors, factor(9, config.contrast))
+        if colors.shape[1] == 3:
             turned = _hue_matrices(spread(10, math.radians(config.hue)), factor(11, config.saturation).view(-1))
-            colours = torch.einsum("bij,bjhw->bihw", turned, colours)
-        return torch.cat([colours.clamp(0, 1), rest], dim=1)
+            colors = torch.einsum("bij,bjhw->bihw", turned, colors)
+        return torch.cat([colors.clamp(0, 1), rest], dim=1)
 
 
 def uniform(stream: int, indices: Int64[Tensor, " batch"], number: int) -> Float[Tensor, " batch"]:
     """Even random numbers in [0, 1), 24 bits each: functions of the stream, the index and the number alone.
 
-    A hash of the counter, the finaliser of MurmurHash3 with each half of the stream's key in turn; in whole numbers,
+    A hash of the counter, the finalizer of MurmurHash3 with each half of the stream's key in turn; in whole numbers,
     so the same on all devices.
     """
     bits = (indices + number * 0x9E3779B9) & _WORD
@@ -184,13 +184,13 @@ def _mapped(images: Images, maps: Float[Tensor, "batch 2 3"]) -> Images:
 
 
 def _hue_matrices(angle: Float[Tensor, " batch"], saturation: Float[Tensor, " batch"]) -> Float[Tensor, "batch 3 3"]:
-    """Matrices that turn colours around the grey axis and stretch them away from grey, keeping their brightness."""
-    grey = torch.tensor(_GREY, device=angle.device).expand(3, 3)
+    """Matrices that turn colors around the gray axis and stretch them away from gray, keeping their brightness."""
+    gray = torch.tensor(_GRAY, device=angle.device).expand(3, 3)
     axis = torch.full((3, 3), 1 / 3, device=angle.device)
     cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=angle.device) / math.sqrt(3)
     identity = torch.eye(3, device=angle.device)
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
     turned = cos * identity + (1 - cos) * axis + sin * cross
-    # A turn around (1, 1, 1) changes what people see as brightness; the grey part is put back.
-    coloured = (identity - grey) @ turned @ (identity - grey)
-    return grey + saturation[:, None, None] * coloured
+    # A turn around (1, 1, 1) changes what people see as brightness; the gray part is put back.
+    colored = (identity - gray) @ turned @ (identity - gray)
+    return gray + saturation[:, None, None] * colored

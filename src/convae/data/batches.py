@@ -216,13 +216,13 @@ class Batches:
                     images=images,
                     start=begin,
                     global_size=len(whole),
-                    labelled_fraction=self._labelled_fraction(whole),
+                    labeled_fraction=self._labeled_fraction(whole),
                 )
                 self.waited += time.perf_counter() - asked
                 yield found
                 asked = time.perf_counter()
 
-    def _labelled_fraction(self, whole: NDArray[np.int64]) -> float | None:
+    def _labeled_fraction(self, whole: NDArray[np.int64]) -> float | None:
         """The share of a batch's images that have a label."""
         return None if self.labels is None else float((self.labels[whole] >= 0).mean())
 

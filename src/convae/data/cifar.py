@@ -1,4 +1,4 @@
-"""CIFAR: 32×32 colour images in the records of the binary edition; packed or not."""
+"""CIFAR: 32×32 color images in the records of the binary edition; packed or not."""
 
 from __future__ import annotations
 

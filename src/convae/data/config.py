@@ -15,7 +15,7 @@ from convae.data.augment import AugmentConfig
 from convae.data.sources import absolute_source
 
 ResizeMode = Literal["crop", "pad", "squash"]
-"""How an image of another aspect fills the size: its centre, all of it with black bars, or all of it distorted."""
+"""How an image of another aspect fills the size: its center, all of it with black bars, or all of it distorted."""
 
 HeldOut = Annotated[float, Field(ge=0, lt=1)]
 """A share of the images that training never sees."""
@@ -60,7 +60,7 @@ class DataConfig(Config):
     size: Annotated[tuple[Positive, ...] | None, BeforeValidator(_per_axis)] = Field(
         None, description="spatial sizes, height first; otherwise the images' own size"
     )
-    channels: Positive | None = Field(None, description="1 grey, 3 RGB, 4 RGBA; otherwise the images' own")
+    channels: Positive | None = Field(None, description="1 gray, 3 RGB, 4 RGBA; otherwise the images' own")
     resize_mode: ResizeMode = Field("crop", description="how an image of another aspect fills the size")
     validation: HeldOut = Field(0.1, description="share of the training images held out, where a set has no own")
     test: HeldOut = Field(0.1, description="share of all images held out, where a set has no test images of its own")

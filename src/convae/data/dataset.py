@@ -59,7 +59,7 @@ def dataset(
         paths: of the files.
         batch_size: images in a batch; the last one of a pass holds what is left.
         size: spatial sizes, height first; a number for a square.
-        channels: 1 grey, 3 RGB, 4 RGBA; None for grey where all are grey, RGB otherwise.
+        channels: 1 gray, 3 RGB, 4 RGBA; None for gray where all are gray, RGB otherwise.
         resize_mode: `crop` fills the size with the image's center, `pad` adds black bars, `squash` distorts the image.
         shuffle_seed: of the order; without one, the paths' own.
         progress: told how far decoding is, the first time.

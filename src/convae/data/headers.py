@@ -63,7 +63,7 @@ def read_header(image: Image.Image) -> Header:
     bits, is_float = _depth(image, tags)
     transparent = image.has_transparency_data
     beyond = _beyond_pillow(image, tags, bits) if tags else ""
-    channels = int(tags.get(_SAMPLES, 1)) if beyond else 1 if is_grey(image) else 3
+    channels = int(tags.get(_SAMPLES, 1)) if beyond else 1 if is_gray(image) else 3
     return Header(
         oriented_size(image),
         channels,
@@ -93,8 +93,8 @@ def tiff_header(tags: Any) -> Header:
     )
 
 
-def is_grey(image: Image.Image) -> bool:
-    """Whether the image's mode has no colour; looks at the header only."""
+def is_gray(image: Image.Image) -> bool:
+    """Whether the image's mode has no color; looks at the header only."""
     return image.mode in {"1", "L", "LA", "La", "I", "F"} or image.mode.startswith("I;16")
 
 
@@ -152,7 +152,7 @@ def _beyond_pillow(image: Image.Image, tags: Any, bits: int) -> str:
     what = f"{samples} samples of {bits} bits a pixel"
     if samples != len(image.getbands()):
         return what
-    if samples > 1 and bits > 8:  # Pillow has no such colours
+    if samples > 1 and bits > 8:  # Pillow has no such colors
         return what
     return f"signed {what}" if sample_format == _SIGNED and bits <= 8 else ""
 

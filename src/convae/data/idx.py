@@ -102,7 +102,7 @@ _TEST_LABELS = {
 
 
 class IdxSource(PublishedSource):
-    """Grey images in the four IDX files that MNIST made common, plain or packed. An entry states its classes."""
+    """Gray images in the four IDX files that MNIST made common, plain or packed. An entry states its classes."""
 
     classes: ClassVar[tuple[str, ...]]
 

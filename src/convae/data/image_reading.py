@@ -163,7 +163,7 @@ def opened(
 
 
 def _is_lost(header: Header) -> bool:
-    """Whether Pillow would drop or misread samples; without tifffile, colours of 16 bits are read with 8."""
+    """Whether Pillow would drop or misread samples; without tifffile, colors of 16 bits are read with 8."""
     return headers.has_tifffile() or not (
         header.channels in {3, 4} and header.mode in {"RGB", "RGBA"} and header.bits == 16
     )

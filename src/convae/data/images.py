@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from convae.core.errors import ConfigError, DataError
 from convae.core.names import shape_text, unknown
 from convae.data.config import ResizeMode
-from convae.data.headers import is_grey
+from convae.data.headers import is_gray
 from convae.data.image_reading import load
 from convae.data.pixels import MODES, Kind, Pixels, as_kind, picture
 from convae.data.ranges import raw_values, spread
@@ -30,7 +30,7 @@ from convae.data.ranges import raw_values, spread
 _SMALL = 1 << 18
 """Bytes of the largest images that are worth being resized together."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""The share of red, green and blue in grey (ITU-R BT.601), as Pillow has it."""
+"""The share of red, green and blue in gray (ITU-R BT.601), as Pillow has it."""
 
 
 def preprocess(
@@ -50,8 +50,8 @@ def preprocess(
     Args:
         image: a Pillow image of any mode, or an array (*sizes, channels).
         size: spatial sizes, height first; a number for a square.
-        channels: 1 grey, 3 RGB, 4 RGBA; any other number, for arrays, only where it is what the array has. None
-            keeps an array's channels; a Pillow image becomes grey where it is grey and RGB otherwise.
+        channels: 1 gray, 3 RGB, 4 RGBA; any other number, for arrays, only where it is what the array has. None
+            keeps an array's channels; a Pillow image becomes gray where it is gray and RGB otherwise.
         resize_mode: `crop` fills the size with the image's center, `pad` adds black bars, `squash` distorts the image.
         kind: the type of the values; None keeps an array's, and gives bytes for a Pillow image.
 
@@ -81,9 +81,9 @@ def preprocess(
         image = picture(image)
     if len(size) != 2:
         raise DataError(f"an image has a height and a width, and cannot be brought to {shape_text(size)}")
-    channels = channels or (1 if is_grey(image) else 3)
-    # Grey pixels are resized once, not once for each channel that they become.
-    first = 1 if channels == 3 and is_grey(image) and not image.has_transparency_data else channels
+    channels = channels or (1 if is_gray(image) else 3)
+    # Gray pixels are resized once, not once for each channel that they become.
+    first = 1 if channels == 3 and is_gray(image) and not image.has_transparency_data else channels
     pixels = np.array(_with_channels(image, first)).reshape(image.height, image.width, first)
     fitted = _fitted(pixels[None], size, resize_mode)[0]
     return as_kind(np.repeat(fitted, channels // first, axis=-1), kind or "uint8")
@@ -150,7 +150,7 @@ def with_channels(image: Image.Image | NDArray[Any], channels: int) -> NDArray[A
 def _with_channels(image: Image.Image, channels: int) -> Image.Image:
     """The image in the mode that has so many channels."""
     if channels not in MODES:
-        raise DataError(f"an image becomes 1 (grey), 3 (RGB) or 4 (RGBA) channels, not {channels}")
+        raise DataError(f"an image becomes 1 (gray), 3 (RGB) or 4 (RGBA) channels, not {channels}")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if channels != 4:
@@ -165,7 +165,7 @@ def _deep_channels(values: Pixels, channels: int) -> Pixels:
         return values
     if channels not in MODES or values.shape[-1] not in MODES:
         raise DataError(
-            f"an image becomes 1 (grey), 3 (RGB) or 4 (RGBA) channels, not {channels} of {values.shape[-1]}"
+            f"an image becomes 1 (gray), 3 (RGB) or 4 (RGBA) channels, not {channels} of {values.shape[-1]}"
         )
     shares: NDArray[Any] = as_kind(values, "float32")
     if shares.shape[-1] == 1:
@@ -206,7 +206,7 @@ def _padded(sides: tuple[int, ...], size: tuple[int, ...]) -> tuple[list[int], l
 
 @lru_cache(maxsize=1024)
 def _cropped(sides: tuple[int, ...], size: tuple[int, ...]) -> tuple[list[int], list[int], list[int]]:
-    """How the centre of an image fills `size`, with whole pixels and the same on both sides.
+    """How the center of an image fills `size`, with whole pixels and the same on both sides.
 
     Returns:
         How much of the image is cut off on each side of each axis; how much of the result, once it is resized; and
@@ -220,7 +220,7 @@ def _cropped(sides: tuple[int, ...], size: tuple[int, ...]) -> tuple[list[int], 
 
 
 def _resized(pixels: Pixels, size: Sequence[int]) -> Pixels:
-    """Images at a size (height, width), each channel by itself but for the colours of what is transparent."""
+    """Images at a size (height, width), each channel by itself but for the colors of what is transparent."""
     if pixels.dtype != np.uint8:
         # A bicubic curve overshoots beside edges.
         return as_kind(_interpolated(as_kind(pixels, "float32"), size).clip(0, 1), pixels.dtype.name)
@@ -230,7 +230,7 @@ def _resized(pixels: Pixels, size: Sequence[int]) -> Pixels:
 
 
 def _transparent(image: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.uint8]:
-    """An RGBA image at a size: what is transparent has no colour that its neighbours could take on."""
+    """An RGBA image at a size: what is transparent has no color that its neighbors could take on."""
     weighted = _interpolated(np.array(picture(image).convert("RGBa"))[None], size)
     return np.array(Image.frombytes("RGBa", (size[1], size[0]), weighted.tobytes()).convert("RGBA"))
 

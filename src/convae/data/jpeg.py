@@ -22,7 +22,7 @@ except ImportError:
 _LARGEST = 1 << 28
 """Bytes of a file that are read into memory at once."""
 _SUFFIXES = frozenset({".jpg", ".jpeg"})
-_COLOURS = {"Gray": "GRAY", "YCbCr": "RGB", "RGB": "RGB"}
+_COLORS = {"Gray": "GRAY", "YCbCr": "RGB", "RGB": "RGB"}
 
 
 def content(path: Path) -> bytes | None:
@@ -63,14 +63,14 @@ def decode(content: bytes, longest: int | None, megapixels: float) -> tuple[NDAr
     if simplejpeg is None or not content.startswith(b"\xff\xd8\xff"):
         return None
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        if colours not in _COLOURS or height * width > megapixels * 1e6:
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(content)
+        if colors not in _COLORS or height * width > megapixels * 1e6:
             return None
         factor = 1 if longest is None else min(height // longest, width // longest)
         factor = next((known for known in (8, 4, 2) if factor >= known), 1)
         sides = -(-height // factor), -(-width // factor)
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            content, colorspace=_COLOURS[colours], min_height=sides[0], min_width=sides[1]
+            content, colorspace=_COLORS[colors], min_height=sides[0], min_width=sides[1]
         )
     except (ValueError, KeyError):  # it knows names for some kinds only
         return None

@@ -17,9 +17,9 @@ CONTAINERS = frozenset({"images", "image", "imgs", "img", "jpegimages", "jpegs",
 """Folders that hold images and name no class."""
 _COMPANIONS = frozenset({"masks", "mask", "labels", "label", "annotations", "gt", "groundtruth", "segmentations"})
 """Folders that name no class where a container lies beside them."""
-_UNLABELLED = frozenset({"unlabeled", "unlabelled"})
+_UNLABELED = frozenset({"unlabeled", "unlabelled"})
 _FILLERS = frozenset({"set", "data", "dataset", "images", "image", "imgs", "img", "split", "part", ""})
-_LABELLED = 0.5
+_LABELED = 0.5
 """Fewer of the training images than this share in class folders, and the folders are no classes."""
 
 Dirs = tuple[str, ...]
@@ -104,8 +104,8 @@ def _part(name: str) -> int | None:
 
 def _are_parts(heads: set[str]) -> bool:
     found = {_part(name) for name in heads} - {None}
-    unlabelled = any(name.lower() in _UNLABELLED for name in heads)
-    return len(found) > 1 or (len(found) == 1 and unlabelled)
+    unlabeled = any(name.lower() in _UNLABELED for name in heads)
+    return len(found) > 1 or (len(found) == 1 and unlabeled)
 
 
 def _part_notes(paths: Sequence[str], rest: Sequence[Dirs], parts: NDArray[np.int8]) -> list[str]:
@@ -158,16 +158,16 @@ def _classes(
 ) -> Column | None:
     """The classes, where enough of the training images have one."""
     trained = np.ones(len(texts), bool) if parts is None else parts == 0
-    labelled = np.array([bool(text) for text in texts])
-    if not labelled.any():
+    labeled = np.array([bool(text) for text in texts])
+    if not labeled.any():
         return None
-    if labelled[trained].sum() < _LABELLED * trained.sum():
+    if labeled[trained].sum() < _LABELED * trained.sum():
         notes.append(
-            f"only {labelled[trained].sum():,} of {trained.sum():,} training images lie in folders of their own:"
+            f"only {labeled[trained].sum():,} of {trained.sum():,} training images lie in folders of their own:"
             " the folders are not taken for classes"
         )
         return None
-    bare = np.flatnonzero(~labelled)
+    bare = np.flatnonzero(~labeled)
     if len(bare):
         where = Counter("" if parts is None else f" of {PARTS[parts[row]]}" for row in bare)
         listed = ", ".join(f"{_images(count)}{part}" for part, count in where.items())

@@ -57,14 +57,14 @@ class Facts(NamedTuple):
 
 
 def common_kind(kinds: set[Kind], channels: set[int]) -> Kind:
-    """The type in which images of several types are stored: of grey ones the widest, of colours the narrowest."""
+    """The type in which images of several types are stored: of gray ones the widest, of colors the narrowest."""
     order: list[Kind] = ["uint8", "uint16", "float32"]
     choose = min if channels - {1} else max
     return order[choose(order.index(kind) for kind in kinds)]
 
 
 def raw_values(image: Image.Image | NDArray[Any]) -> Image.Image | NDArray[Any]:
-    """A grey Pillow image of more than 8 bits as the array (height, width, 1) of its values; all else as it is."""
+    """A gray Pillow image of more than 8 bits as the array (height, width, 1) of its values; all else as it is."""
     if isinstance(image, Image.Image) and (image.mode in {"I", "F"} or image.mode.startswith("I;16")):
         return np.array(image)[..., None]
     return image
@@ -127,7 +127,7 @@ def spread(
 
 
 def _was_cut(pixels: Image.Image | NDArray[Any], bits: int) -> bool:
-    """Whether Pillow gave 8 of the bits that colours have in their file."""
+    """Whether Pillow gave 8 of the bits that colors have in their file."""
     return isinstance(pixels, Image.Image) and bits > 8  # a byte
 
 

@@ -110,9 +110,9 @@ def describe_changes(before: Snapshot, now: Snapshot) -> str | None:
     gone = ~np.isin(old_names, new_names)
     is_new = ~known & ~np.isin(new_contents, old_contents[gone])
     is_gone = gone & ~np.isin(old_contents, new_contents[~known])
-    has_changed, is_relabelled, has_moved = (np.zeros(len(rows), bool) for _ in range(3))
+    has_changed, is_relabeled, has_moved = (np.zeros(len(rows), bool) for _ in range(3))
     has_changed[known] = new_contents[known] != old_contents[rows[known]]
-    is_relabelled[known] = (now.labels[known] != before.labels[rows[known]]).any(1)
+    is_relabeled[known] = (now.labels[known] != before.labels[rows[known]]).any(1)
     has_moved[known] = now.parts[known] != before.parts[rows[known]]
     has_moved &= ~has_changed
     phrases = []
@@ -122,7 +122,7 @@ def describe_changes(before: Snapshot, now: Snapshot) -> str | None:
             "removed": is_gone & (before.parts == number),
             "changed": has_changed & (now.parts == number),
             "moved here from another part": has_moved & (now.parts == number),
-            "with another label": is_relabelled & (now.parts == number),
+            "with another label": is_relabeled & (now.parts == number),
         }
         told = [f"{int(which.sum()):,} {what}" for what, which in counts.items() if which.any()]
         phrases += [f"{part} {', '.join(told)}"] if told else []

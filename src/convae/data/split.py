@@ -71,9 +71,9 @@ class Split:
         self.augment = augment
         self.source = source
         self.columns = {key: column[rows] for key, column in store.columns.items()}
-        labelled = None if label is None else self.columns[label]
-        self.labels: NDArray[np.int64] | None = None if labelled is None else labelled.values
-        self.classes = None if labelled is None else labelled.classes
+        labeled = None if label is None else self.columns[label]
+        self.labels: NDArray[np.int64] | None = None if labeled is None else labeled.values
+        self.classes = None if labeled is None else labeled.classes
         self.skipped = store.skipped
         self.facts: NDArray[Any] = store.facts[rows]
         self._store = store

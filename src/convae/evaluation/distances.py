@@ -64,13 +64,13 @@ def covered(
 ) -> Bool[Tensor, " points"]:
     """Whether each point lies within the reach of another set (Kynkäänniemi et al. 2019, arXiv:1904.06991).
 
-    The reach is the union of balls around the set's members, each as large as the distance to its k-th neighbour.
+    The reach is the union of balls around the set's members, each as large as the distance to its k-th neighbor.
 
     Raises:
-        DataError: the set has no k-th neighbours.
+        DataError: the set has no k-th neighbors.
     """
     if len(by) <= k:
-        raise DataError(f"the reach of a set by {k} neighbours needs {k + 1} images, got {len(by)}")
+        raise DataError(f"the reach of a set by {k} neighbors needs {k + 1} images, got {len(by)}")
     by = by.double()
     step = max(1, BLOCK // len(by))
     radii = torch.empty(len(by), dtype=torch.float64)

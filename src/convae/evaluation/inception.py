@@ -170,7 +170,7 @@ class InceptionFeatures:
     """The 2,048 pooled features that FID compares, from a file of weights that is read without running it.
 
     With the published weights the Fréchet distance is the FID and the kernel distance the KID; with others they are
-    named after the file. Images become 8-bit as files of images are, one grey channel becomes three, and they are
+    named after the file. Images become 8-bit as files of images are, one gray channel becomes three, and they are
     brought to 299×299 pixels as pytorch-fid does.
 
     Args:

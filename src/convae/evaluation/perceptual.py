@@ -12,7 +12,7 @@ from convae.core.types import Images, PerImage
 from convae.model.weights import State, fill, read_state, sha256_of
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-"""Of the colours in [-1, 1], before the first layer."""
+"""Of the colors in [-1, 1], before the first layer."""
 EPSILON = 1e-8
 """Added to the square of a feature's length."""
 PUBLISHED = {

@@ -17,8 +17,8 @@ from convae.latents.encoding import Encoding, FileShard, encode, encode_to, iter
 from convae.latents.fitted import FittedPrior, fit_prior
 from convae.latents.inputs import EncodedInputs, images_at, is_image_file, position
 from convae.latents.interpolation import interpolate, path
-from convae.latents.labelled import CONFIDENCE, LabeledSamples, draw_labeled, known_classes
-from convae.latents.neighbourhood import neighbours
+from convae.latents.labeled import CONFIDENCE, LabeledSamples, draw_labeled, known_classes
+from convae.latents.neighborhood import neighbors
 from convae.latents.projection import Projection, project
 from convae.latents.quantized import nearest_latents
 from convae.latents.session import Session
@@ -64,7 +64,7 @@ __all__ = [
     "labels_of",
     "manifold",
     "nearest_latents",
-    "neighbours",
+    "neighbors",
     "path",
     "position",
     "project",

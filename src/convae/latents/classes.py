@@ -25,7 +25,7 @@ class Classes:
 
     Attributes:
         labels: (class,) their numbers, ascending.
-        shares: (class,) of the labelled images.
+        shares: (class,) of the labeled images.
         means: (class, value).
         roots: (class, value, value), lower triangular, whose products with themselves are the covariances.
         shape: of one latent.
@@ -81,7 +81,7 @@ def classes(encoding: Encoding) -> Classes:
     """
     require_continuous(encoding, "a Gaussian of each class")
     if encoding.labels is None or not bool((encoding.labels >= 0).any()):
-        raise DataError("classes need labelled images, and these have no labels")
+        raise DataError("classes need labeled images, and these have no labels")
     labels, counts = torch.unique(encoding.labels[encoding.labels >= 0], return_counts=True)
     if int(counts.min()) < FEWEST:
         raise DataError(f"a class needs {FEWEST} images, and the label {int(labels[counts.argmin()])} has one")

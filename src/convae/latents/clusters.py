@@ -51,7 +51,7 @@ class Clusters:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well clusters match the classes of labelled images; neither knows what the other is called.
+    """How well clusters match the classes of labeled images; neither knows what the other is called.
 
     Attributes:
         images: that have a label.

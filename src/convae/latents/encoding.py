@@ -374,7 +374,7 @@ def read_latents(folder: str | Path) -> tuple[Encoding, dict[str, Any]]:
     manifest = read_manifest(folder)
     parts = list(iterate_latents(folder))
     # A table without any labeled image holds no labels.
-    labelled = any(part.labels is not None for part in parts)
+    labeled = any(part.labels is not None for part in parts)
     labels = [torch.full((len(part),), -1) if part.labels is None else part.labels for part in parts]
     codes = [part.codes for part in parts if part.codes is not None]
     splits = [split for part in parts for split in part.splits or ()]
@@ -384,7 +384,7 @@ def read_latents(folder: str | Path) -> tuple[Encoding, dict[str, Any]]:
     encoding = Encoding(
         torch.cat([part.mean for part in parts]),
         torch.cat([part.logvar for part in parts]),
-        torch.cat(labels) if labelled else None,
+        torch.cat(labels) if labeled else None,
         names,
         torch.cat(codes) if codes else None,
         manifest.get("classes"),

@@ -116,7 +116,7 @@ def images_at(split: Split, positions: Sequence[int]) -> Images:
 
 
 def takes_image_files(model: VAE) -> bool:
-    """Whether the model's inputs are such as image files hold: two spatial axes, and grey, RGB or RGBA."""
+    """Whether the model's inputs are such as image files hold: two spatial axes, and gray, RGB or RGBA."""
     return len(model.input_shape) == 3 and model.input_shape[0] in (1, 3, 4)
 
 

@@ -13,7 +13,7 @@ from convae.core.errors import ConfigError
 from convae.core.types import Latents
 
 FEWEST = 5
-"""Points that have neighbours to be kept together with."""
+"""Points that have neighbors to be kept together with."""
 Method = Literal["auto", "raw", "pca", "tsne", "umap"]
 
 
@@ -36,7 +36,7 @@ def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection
     Args:
         z: the latents.
         method: `raw`, two latent values as they are; `pca`, the two principal directions; `tsne`, which keeps
-            neighbours together (van der Maaten & Hinton 2008); `umap`, the same by another way (McInnes et al. 2018),
+            neighbors together (van der Maaten & Hinton 2008); `umap`, the same by another way (McInnes et al. 2018),
             from the extra `umap`; `auto`, raw where there are one or two values and PCA otherwise.
         seed: of t-SNE and UMAP.
 

@@ -28,7 +28,7 @@ def direction(without: Latents, having: Tensor) -> Float[Tensor, "*latent"]:
 def direction_of_label(
     z: Latents, labels: Int64[Tensor, " batch"], label: int, against: int | None = None
 ) -> Float[Tensor, "*latent"]:
-    """The direction to one class, from another or from all other labelled images.
+    """The direction to one class, from another or from all other labeled images.
 
     Raises:
         DataError: no image has one of the labels.

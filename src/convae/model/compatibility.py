@@ -62,7 +62,7 @@ def check_levels(model: VAE, levels: int | None, whose: str) -> None:
     if own is None or (levels is not None and (own - 1) % (levels - 1) == 0):
         return
     kind = "floats, which have no levels" if levels is None else f"{levels:,} levels"
-    remedy = "" if levels is None else f"likelihood: {{discretised-logistic: {{levels: {levels}}}}}, or "
+    remedy = "" if levels is None else f"likelihood: {{discretized-logistic: {{levels: {levels}}}}}, or "
     raise ConfigError(
         f"model '{model.name}': its likelihood is a probability of {own:,} levels, but the values of {whose} are "
         f"{kind}: choose {remedy}a density, such as likelihood: gaussian"

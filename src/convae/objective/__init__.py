@@ -1,1 +1,1 @@
-"""The objective room: named terms in stated units, schedules, and the sum that is minimised."""
+"""The objective room: named terms in stated units, schedules, and the sum that is minimized."""

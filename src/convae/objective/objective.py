@@ -1,4 +1,4 @@
-"""The objective: named terms, each with a weight, and the sum that training minimises.
+"""The objective: named terms, each with a weight, and the sum that training minimizes.
 
 batch, output, moment ── every term ──> cost of each image ── mean × weight(moment) ──> total
 """
@@ -79,7 +79,7 @@ class Objective(nn.Module):
         """
         if isinstance(batch, Tensor):
             batch = Batch.of(batch)
-        inputs = LossInputs(batch.images, batch.labels, output, moment, batch.labelled_fraction)
+        inputs = LossInputs(batch.images, batch.labels, output, moment, batch.labeled_fraction)
         terms: dict[str, Tensor] = {}
         for name, term in self.terms.items():
             try:

@@ -1,4 +1,4 @@
-"""Structural similarity of images, as pure functions: what the terms minimise and the metrics report.
+"""Structural similarity of images, as pure functions: what the terms minimize and the metrics report.
 
 Images are (batch, channel, *sizes) with any number of spatial axes and a data range of 1. Whatever the precision
 of the images, the sums are taken in float32 or wider, since variances are small differences of large numbers.
@@ -28,7 +28,7 @@ SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 def ssim(x: Images, y: Images) -> PerImage:
     """Structural similarity (Wang et al. 2004, doi:10.1109/TIP.2003.819861), in [-1, 1]; 1 for equal images.
 
-    Every pixel is the centre of a Gaussian window, 11 wide with a sigma of 1.5; beyond its border the image goes on
+    Every pixel is the center of a Gaussian window, 11 wide with a sigma of 1.5; beyond its border the image goes on
     as its mirror image, so images of any size have a similarity. The figure is that of torchmetrics.
     """
     luminance, contrast = _maps(x, y)

@@ -27,7 +27,7 @@ STAGE = "#6e6e6e"
 DENSE = 500
 """Lines of more points are drawn thinner."""
 KNOWN = {"train": BLUE, "validation": VERMILION}
-"""Labels that have the same colour in every picture."""
+"""Labels that have the same color in every picture."""
 
 
 def _points(line: Line, where: str, positive: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -40,17 +40,17 @@ def _points(line: Line, where: str, positive: bool) -> tuple[NDArray[np.float64]
     return x[kept], y[kept]
 
 
-def _draw(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str) -> None:
-    """A line, with a dot for each point that has no neighbour to be joined to."""
+def _draw(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], color: str) -> None:
+    """A line, with a dot for each point that has no neighbor to be joined to."""
     gap = np.isnan(np.concatenate([[np.nan], y, [np.nan]]))
     lonely = ~gap[1:-1] & gap[:-2] & gap[2:]
-    axes.plot(x, y, color=colour, linewidth=1.6 if len(x) < DENSE else 0.8)
-    axes.plot(x[lonely], y[lonely], color=colour, linestyle="", marker="o", markersize=4)
+    axes.plot(x, y, color=color, linewidth=1.6 if len(x) < DENSE else 0.8)
+    axes.plot(x[lonely], y[lonely], color=color, linestyle="", marker="o", markersize=4)
 
 
-def _colours(labels: Collection[str]) -> dict[str, str]:
-    """One colour for each label; those that pictures share keep theirs."""
-    free = [colour for colour in PALETTE if colour not in {KNOWN[label] for label in labels if label in KNOWN}]
+def _colors(labels: Collection[str]) -> dict[str, str]:
+    """One color for each label; those that pictures share keep theirs."""
+    free = [color for color in PALETTE if color not in {KNOWN[label] for label in labels if label in KNOWN}]
     others = [label for label in labels if label not in KNOWN]
     return KNOWN | {label: free[place % len(free)] for place, label in enumerate(others)}
 
@@ -107,7 +107,7 @@ def curves(
     if not series or not all(series.values()):
         raise DataError("curves need at least one panel, and each panel at least one line")
     labels = list(dict.fromkeys(label for lines in series.values() for label in lines))
-    colours = _colours(labels)
+    colors = _colors(labels)
     columns = min(len(series), 3 if len(series) not in (2, 4) else 2)
     size = (7.2, 4.2) if columns == 1 else (4.0, 3.0)
     with styled():
@@ -122,7 +122,7 @@ def curves(
             if panel in logarithmic and any(np.isfinite(y).any() for _, y in points.values()):
                 axes.set_yscale("log")
             for label, (x, y) in points.items():
-                _draw(axes, x, y, colours[label])
+                _draw(axes, x, y, colors[label])
             if all((x == np.rint(x)).all() for x, _ in points.values()):
                 axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
             levels = _mark(axes, stages)
@@ -130,5 +130,5 @@ def curves(
             if axes in places[::columns]:
                 heighten(figure, 10 * levels / 72)
         if len(labels) > 1:
-            legend_below(figure, [Line2D([], [], color=colours[label], label=legend_text(label)) for label in labels])
+            legend_below(figure, [Line2D([], [], color=colors[label], label=legend_text(label)) for label in labels])
     return figure

@@ -153,7 +153,7 @@ def compare(
     title: str | None = None,
     scale: int | None = None,
 ) -> Image.Image:
-    """Labelled rows of images that belong together column by column, in blocks when they do not fit side by side.
+    """Labeled rows of images that belong together column by column, in blocks when they do not fit side by side.
 
     Signals are compared with the first row instead, which is drawn broader and paler under each of the others.
 

@@ -1,4 +1,4 @@
-"""Values per pixel as colours: images that any sheet can show, such as a row of errors under the reconstructions."""
+"""Values per pixel as colors: images that any sheet can show, such as a row of errors under the reconstructions."""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ def histograms(sets: Mapping[str, ArrayLike], *, x_label: str, title: str | None
         axes.set(xlabel=x_label, ylabel="share of the set per bin")
         for place, (label, values) in enumerate(found.items()):
             share = np.histogram(values, edges)[0] / len(values)
-            colour = PALETTE[place % len(PALETTE)]
-            axes.stairs(share, edges, fill=True, color=colour, alpha=0.35)
-            axes.stairs(share, edges, color=colour, linewidth=1.6, label=f"{legend_text(label)} (n = {len(values):,})")
+            color = PALETTE[place % len(PALETTE)]
+            axes.stairs(share, edges, fill=True, color=color, alpha=0.35)
+            axes.stairs(share, edges, color=color, linewidth=1.6, label=f"{legend_text(label)} (n = {len(values):,})")
         axes.set_ylim(bottom=0)
         legend_below(figure, axes.get_legend_handles_labels()[0])
     return figure

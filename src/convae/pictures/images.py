@@ -29,7 +29,7 @@ def checked(images: ArrayLike) -> NDArray[np.float64]:
 
     Raises:
         ShapeError: not a batch of signals, images or volumes.
-        DataError: no images, values that are not finite, or values beyond [0, 1] by more than half a grey level.
+        DataError: no images, values that are not finite, or values beyond [0, 1] by more than half a gray level.
     """
     found = array(images)
     if not 3 <= found.ndim <= 5:
@@ -51,7 +51,7 @@ def checked(images: ArrayLike) -> NDArray[np.float64]:
     return values.clip(0, 1)
 
 
-def _coloured(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _colored(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Three channels from any number of them."""
     channels = values.shape[1]
     if channels == 1:
@@ -66,7 +66,7 @@ def _coloured(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _sliced(volumes: NDArray[np.float64]) -> NDArray[np.float64]:
     """(batch, channel, depth, height, width) to evenly spaced slices along the first axis, in reading order.
 
-    A grey line of one pixel parts the slices.
+    A gray line of one pixel parts the slices.
     """
     depth, height, width = volumes.shape[2:]
     count = min(depth, SLICES)
@@ -83,7 +83,7 @@ def _sliced(volumes: NDArray[np.float64]) -> NDArray[np.float64]:
 def to_uint8(images: ArrayLike) -> NDArray[np.uint8]:
     """Images as RGB pixels.
 
-    One channel is grey; two are red and green; three are RGB; four are RGBA over white; of more, the first three are
+    One channel is gray; two are red and green; three are RGB; four are RGBA over white; of more, the first three are
     shown. A volume becomes a montage of up to nine evenly spaced slices along its first axis, a signal a line plot.
 
     Args:
@@ -99,7 +99,7 @@ def to_uint8(images: ArrayLike) -> NDArray[np.uint8]:
     values = checked(images)
     if values.ndim == 3:
         return panels(values)
-    colours = _coloured(values)
-    if colours.ndim == 5:
-        colours = _sliced(colours)
-    return np.rint(colours * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    colors = _colored(values)
+    if colors.ndim == 5:
+        colors = _sliced(colors)
+    return np.rint(colors * 255).astype(np.uint8).transpose(0, 2, 3, 1)

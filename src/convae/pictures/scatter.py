@@ -1,4 +1,4 @@
-"""Points in a plane, coloured by label: what a latent space looks like."""
+"""Points in a plane, colored by label: what a latent space looks like."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CELLS = 240
 MARKERS = {"o": 1.0, "s": 0.8, "^": 1.2, "D": 0.7, "v": 1.2, "P": 1.2, "X": 1.2, "<": 1.2, ">": 1.2, "*": 1.9}
 """Shapes, with the size that makes each look as large as the others."""
 CLASSES = 30
-"""Colours and markers tell this many classes apart."""
+"""Colors and markers tell this many classes apart."""
 LISTED = 15
 """Entries that a column of the legend takes."""
 APART = 0.75
@@ -38,7 +38,7 @@ FLATTEST = 0.45
 
 
 def class_look(place: int) -> tuple[str, str]:
-    """Colour and marker of a class: ten of each, the markers moved on by one every ten classes."""
+    """Color and marker of a class: ten of each, the markers moved on by one every ten classes."""
     return PALETTE[place % 10], tuple(MARKERS)[(place + place // 10) % 10]
 
 
@@ -66,12 +66,12 @@ def _dots(axes: Axes, points: NDArray[np.float64], place: NDArray[np.intp], clas
     for part in np.array_split(np.arange(len(points)), max(1, min(4, len(points) // 100))):
         for number in range(classes):
             x, y = points[part[place[part] == number]].T
-            colour, marker = class_look(number)
-            axes.scatter(x, y, s=size * MARKERS[marker], c=colour, marker=marker, linewidths=0, alpha=0.8)
+            color, marker = class_look(number)
+            axes.scatter(x, y, s=size * MARKERS[marker], c=color, marker=marker, linewidths=0, alpha=0.8)
 
 
 def _density(figure: Figure, axes: Axes, points: NDArray[np.float64], place: NDArray[np.intp], classes: int) -> None:
-    """Counts per cell on a logarithmic scale, in the mixed colours of the classes there, or in shades for no labels."""
+    """Counts per cell on a logarithmic scale, in the mixed colors of the classes there, or in shades for no labels."""
     low, high = points.min(axis=0), points.max(axis=0)
     high = np.where(high > low, high, low + 1)
     cell = ((points - low) / (high - low) * CELLS).astype(int).clip(0, CELLS - 1)
@@ -90,8 +90,8 @@ def _density(figure: Figure, axes: Axes, points: NDArray[np.float64], place: NDA
         )
         figure.colorbar(shown, ax=axes, label="points per cell", shrink=0.6, format="{x:g}")
         return
-    colours = np.array([to_rgb(class_look(number)[0]) for number in range(classes)])
-    mixed = np.einsum("kyx,kc->yxc", counts, colours) / np.maximum(total, 1)[..., None]
+    colors = np.array([to_rgb(class_look(number)[0]) for number in range(classes)])
+    mixed = np.einsum("kyx,kc->yxc", counts, colors) / np.maximum(total, 1)[..., None]
     strength = np.where(total > 0, 0.25 + 0.75 * np.log1p(total) / np.log1p(total.max()), 0)
     tinted = np.concatenate([mixed, strength[..., None]], axis=-1)
     axes.imshow(tinted, extent=extent, origin="lower", interpolation="nearest", zorder=1)
@@ -172,10 +172,10 @@ def scatter(
                 style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 10, "fontweight": "bold"}
                 texts.append(axes.text(float(median[0]), float(median[1]), called[number], path_effects=halo, **style))
         if called:
-            looks = [(colour, "s" if crowded else marker) for colour, marker in map(class_look, range(len(called)))]
+            looks = [(color, "s" if crowded else marker) for color, marker in map(class_look, range(len(called)))]
             handles = [
-                Line2D([], [], linestyle="", color=colour, marker=marker, markersize=7, label=name)
-                for (colour, marker), name in zip(looks, called, strict=True)
+                Line2D([], [], linestyle="", color=color, marker=marker, markersize=7, label=name)
+                for (color, marker), name in zip(looks, called, strict=True)
             ]
             figure.legend(handles=handles, loc="outside right center", ncols=columns)
             _place(figure, axes, texts)

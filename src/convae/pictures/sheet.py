@@ -95,8 +95,8 @@ class _Page:
     def drawn(self, width: int, height: int) -> Image.Image:
         page = Image.new("RGB", (width, height), PAPER)
         pen = ImageDraw.Draw(page)
-        for box, colour in self.boxes:
-            pen.rectangle(box, fill=colour)
+        for box, color in self.boxes:
+            pen.rectangle(box, fill=color)
         for x, y, line, anchor, size in self.texts:
             pen.text((x, y), line, font=font(size), fill=INK, anchor=anchor)
         for x, y, cell in self.cells:
@@ -119,7 +119,7 @@ def sheet(
         rows: at least one, all cells of one size.
         column_labels: one text above each column, or none at all.
         title: a line or more above everything.
-        key: pairs of colour and meaning, shown under the title.
+        key: pairs of color and meaning, shown under the title.
     """
     rows = [replace(row, label=label_text(row.label), captions=[*map(label_text, row.captions)]) for row in rows]
     column_labels = [*map(label_text, column_labels)]
@@ -143,9 +143,9 @@ def sheet(
     if title:
         y += page.write(MARGIN, y, broken(title, TITLE, page_width - 2 * MARGIN), TITLE, "l") + 2 * GAP
     x = MARGIN
-    for colour, text in key:
+    for color, text in key:
         middle = y + text_height(SMALL) // 2
-        page.boxes.append(((x, middle - 2, x + 20, middle + 1), colour))
+        page.boxes.append(((x, middle - 2, x + 20, middle + 1), color))
         page.write(x + 26, y, [text], SMALL, "l")
         x += text_width([text], SMALL) + 48
     if key:

@@ -28,7 +28,7 @@ def _line(pen: ImageDraw.ImageDraw, values: NDArray[np.float64], box: tuple[int,
 def panels(
     signals: NDArray[np.float64], *, size: tuple[int, int] = (240, 120), under: NDArray[np.float64] | None = None
 ) -> NDArray[np.uint8]:
-    """One line plot for each signal, values from 0 (bottom) to 1 (top), one colour for each channel.
+    """One line plot for each signal, values from 0 (bottom) to 1 (top), one color for each channel.
 
     Args:
         signals: (batch, channel, length) in [0, 1].

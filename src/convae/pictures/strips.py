@@ -1,4 +1,4 @@
-"""Values along one line, coloured by class: what a latent space of one value looks like."""
+"""Values along one line, colored by class: what a latent space of one value looks like."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def strips(
         figure, (above, below) = panelled(2, columns=1, size=(7.2, max(2.4, ROW * len(classes))), title=title)
         above.set_ylabel("images per bin")
         for number, name in enumerate(called):
-            colour, _ = class_look(number)
+            color, _ = class_look(number)
             own = found[place == number]
             if len(classes) <= FILLED:
-                above.stairs(np.histogram(own, edges)[0], edges, fill=True, color=colour, alpha=0.2)
-            above.stairs(np.histogram(own, edges)[0], edges, color=colour, linewidth=1.4, label=name)
+                above.stairs(np.histogram(own, edges)[0], edges, fill=True, color=color, alpha=0.2)
+            above.stairs(np.histogram(own, edges)[0], edges, color=color, linewidth=1.4, label=name)
             chosen = place[shown] == number
-            below.scatter(found[shown][chosen], heights[chosen], s=8, c=colour, linewidths=0, alpha=0.6)
+            below.scatter(found[shown][chosen], heights[chosen], s=8, c=color, linewidths=0, alpha=0.6)
         above.set_ylim(bottom=0)
         below.set_xlabel(x_label)
         below.set_ylim(len(classes) - 0.5, -0.5)

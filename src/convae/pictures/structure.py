@@ -37,7 +37,7 @@ KINDS: dict[LayerKind, tuple[str, str]] = {
     "vector": ("vector", ORANGE),
     "latent": ("latent", PURPLE),
 }
-"""How the legend calls each kind, and its colour."""
+"""How the legend calls each kind, and its color."""
 
 
 @runtime_checkable
@@ -54,7 +54,7 @@ class DrawnLayer(Protocol):
 
     @property
     def kind(self) -> LayerKind:
-        """What it does, which gives its colour."""
+        """What it does, which gives its color."""
 
     @property
     def shape(self) -> Shape:
@@ -150,10 +150,10 @@ def _line(axes: Axes, line: _Line, x: float, y: float, largest: int) -> None:
     """One layer: name, bar, numbers."""
     side = max(line.layer.shape[1:], default=1)
     share = 0.12 + 0.88 * (math.log(side) / math.log(largest) if largest > 1 else 1)
-    _, colour = KINDS[line.layer.kind]
+    _, color = KINDS[line.layer.kind]
     axes.text(x + NAME - 0.1, y + ROW / 2, line.text, ha="right", va="center", fontsize=8.5)
     corner = (x + NAME + BAR * (1 - share) / 2, y + 0.03)
-    axes.add_patch(Rectangle(corner, BAR * share, ROW - 0.06, facecolor=paler(colour), edgecolor=colour, linewidth=0.9))
+    axes.add_patch(Rectangle(corner, BAR * share, ROW - 0.06, facecolor=paler(color), edgecolor=color, linewidth=0.9))
     axes.text(x + NAME + BAR + 0.1, y + ROW / 2, line.numbers, va="center", fontsize=8)
 
 
@@ -165,21 +165,21 @@ def _caption(axes: Axes, text: str, x: float, y: float) -> None:
 def _bottleneck(axes: Axes, line: _Line, left: float, right: float, top: float) -> None:
     """The box under both columns, with the way through it."""
     middle, half, y = (left + right) / 2, 1.9, top - 1.85 * ROW
-    _, colour = KINDS["latent"]
+    _, color = KINDS["latent"]
     box = FancyBboxPatch(
-        (middle - half, y), 2 * half, 1.5 * ROW, boxstyle="round,pad=0.02", facecolor=paler(colour), edgecolor=colour
+        (middle - half, y), 2 * half, 1.5 * ROW, boxstyle="round,pad=0.02", facecolor=paler(color), edgecolor=color
     )
     axes.add_patch(box)
     text = f"{line.layer.label} bottleneck: latent {shape_text(line.layer.shape)}"
     if line.layer.parameters:
         text += f"  ·  {_short(line.layer.parameters)}"
     axes.text(middle, y + 0.75 * ROW, text, ha="center", va="center", fontsize=9)
-    centre = y + 0.75 * ROW
+    center = y + 0.75 * ROW
     arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
-    axes.plot([left, left], [top + ROW, centre], color=INK, linewidth=0.9)
-    axes.annotate("", (middle - half, centre), (left, centre), arrowprops=arrow)
-    axes.plot([middle + half, right], [centre, centre], color=INK, linewidth=0.9)
-    axes.annotate("", (right, top + ROW), (right, centre), arrowprops=arrow)
+    axes.plot([left, left], [top + ROW, center], color=INK, linewidth=0.9)
+    axes.annotate("", (middle - half, center), (left, center), arrowprops=arrow)
+    axes.plot([middle + half, right], [center, center], color=INK, linewidth=0.9)
+    axes.annotate("", (right, top + ROW), (right, center), arrowprops=arrow)
 
 
 def _classifier(axes: Axes, lines: Sequence[_Line], middle: float, top: float, largest: int) -> None:
@@ -195,9 +195,9 @@ def _classifier(axes: Axes, lines: Sequence[_Line], middle: float, top: float, l
 
 
 def _legend(axes: Axes, kinds: Collection[LayerKind], corner: tuple[float, float]) -> None:
-    """The kinds that occur and their colours in one line, from the upper left corner on, in shares of the page."""
+    """The kinds that occur and their colors in one line, from the upper left corner on, in shares of the page."""
     entries = [entry for kind, entry in KINDS.items() if kind in kinds]
-    boxes = [Rectangle((0, 0), 1, 1, facecolor=paler(colour), edgecolor=colour) for _, colour in entries]
+    boxes = [Rectangle((0, 0), 1, 1, facecolor=paler(color), edgecolor=color) for _, color in entries]
     axes.legend(
         boxes,
         [text for text, _ in entries],

@@ -1,4 +1,4 @@
-"""The one look of every picture: colours, sizes and the font.
+"""The one look of every picture: colors, sizes and the font.
 
 The palette is that of Okabe and Ito ("Color Universal Design", 2008) without its yellow, which is too pale on white,
 and with indigo, wine and sand from Paul Tol's "muted" scheme. The ten stay as far apart under simulated red and green
@@ -24,7 +24,7 @@ FRAME = "#9c9c9c"
 
 BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, "#332288", "#882255", "#ddcc77", "#000000")
-"""Ten colours, in the order in which they are handed out."""
+"""Ten colors, in the order in which they are handed out."""
 
 _LONG_WORD = re.compile(r"\S{41,}")
 """A word that is too long for a title, and is shortened."""
@@ -46,6 +46,6 @@ def label_text(text: str) -> str:
     return _LONG_WORD.sub(lambda word: f"{word[0][:28]}…{word[0][-11:]}", printable(text.replace("\t", " ")))
 
 
-def paler(colour: str) -> str:
-    """A colour mixed with twice as much paper."""
-    return "#" + "".join(f"{(value + 2 * 255) // 3:02x}" for value in ImageColor.getrgb(colour)[:3])
+def paler(color: str) -> str:
+    """A color mixed with twice as much paper."""
+    return "#" + "".join(f"{(value + 2 * 255) // 3:02x}" for value in ImageColor.getrgb(color)[:3])

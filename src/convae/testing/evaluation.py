@@ -23,7 +23,7 @@ _SPEC = {
     "encoder": ["flatten"],
     "bottleneck": {"gaussian": {"latent": 3}},
     "decoder": [{"linear": {"features": 576}}, {"unflatten": {"to": [1, 24, 24]}}],
-    "likelihood": "discretised-logistic",
+    "likelihood": "discretized-logistic",
     "classifier": [{"linear": {"features": 10}}],
 }
 """A model on which every metric of images and latents means something."""

@@ -20,7 +20,7 @@ from convae.describe import resolve
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.construct import construct
-from convae.model.initialise import initialise
+from convae.model.initialize import initialize
 from convae.model.inputs import unchecked_values
 from convae.model.layers import LAYERS
 from convae.model.layers.base import Layer
@@ -192,7 +192,7 @@ def _check_shapes(name: str, kind: type[Layer], shape: Shape, *, must_fit: bool)
     except ShapeError as error:
         require(not must_fit, f"{where}: {error}")
         return
-    initialise(network, 0)
+    initialize(network, 0)
     x = torch.randn(2, *shape, generator=torch_generator(0, "layer"))
     found = tuple(network(x).shape[1:])
     require(found == network.shape_out, f"{where}: promised the shape {network.shape_out}, gives {found}")

@@ -1,4 +1,4 @@
-"""Vector quantisation: against vector-quantize-pytorch, the formulas of the papers, and what dead entries do."""
+"""Vector quantization: against vector-quantize-pytorch, the formulas of the papers, and what dead entries do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from convae.model.priors.uniform_codes import UniformCodes
 CODES, CHANNELS = 16, 3
 
 
-def quantiser(**options: Any) -> VQ:
+def quantizer(**options: Any) -> VQ:
     options = {"codes": CODES, "head": False, "dead_code_threshold": 0.0, **options}
     made = VQ((CHANNELS, 4, 4), **options)
     with torch.no_grad():
@@ -55,7 +55,7 @@ def oracle() -> Any:
         accept_image_fmap=True,
         rotation_trick=False,
     )
-    book = quantiser().codebook
+    book = quantizer().codebook
     made._codebook.embed.data.copy_(book[None])
     made._codebook.embed_avg.data.copy_(book[None])
     made._codebook.cluster_size.data.fill_(1)
@@ -64,7 +64,7 @@ def oracle() -> Any:
 
 
 def test_entries_moved_by_averages_are_those_of_vector_quantize_pytorch(oracle: Any) -> None:
-    ours = quantiser(decay=0.9)
+    ours = quantizer(decay=0.9)
     with torch.no_grad():
         ours.cluster_size.fill_(1)
         ours.embed_sum.copy_(ours.codebook)
@@ -99,7 +99,7 @@ def test_each_place_becomes_its_nearest_entry(shape: tuple[int, ...]) -> None:
 
 
 def test_gradients_of_the_terms_are_those_of_their_closed_forms() -> None:
-    made = quantiser(update="gradient")
+    made = quantizer(update="gradient")
     x = features().requires_grad_()
     bottled = run(made, x, None, True)
     entries = bottled.posterior.mean.detach()
@@ -120,7 +120,7 @@ def test_gradients_of_the_terms_are_those_of_their_closed_forms() -> None:
 
 
 def test_the_divergence_is_that_of_a_certain_entry_from_an_even_prior() -> None:
-    made = quantiser().eval()
+    made = quantizer().eval()
     posterior = made.posterior(features())
     torch.testing.assert_close(posterior.kl(), torch.full((8,), 16 * math.log(CODES)))
     # KL = E[log q(z) − log p(z)], and z is certain.
@@ -133,7 +133,7 @@ def test_the_divergence_is_that_of_a_certain_entry_from_an_even_prior() -> None:
 def test_the_code_book_begins_on_features_and_its_dead_entries_rise_by_seed_and_step_alone(update: Any) -> None:
     books = []
     for _ in range(2):
-        made = quantiser(update=update, dead_code_threshold=0.03)
+        made = quantizer(update=update, dead_code_threshold=0.03)
         x = features(scale=0.1)
         run(made, x + 5, torch_generator(0, "latent", 0), True)
         books.append(made.codebook.clone())
@@ -154,10 +154,10 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def test_the_dead_may_lie_and_evaluation_moves_nothing() -> None:
-    made = quantiser(dead_code_threshold=0.0)
+    made = quantizer(dead_code_threshold=0.0)
     run(made, features(scale=0.01) + 3, torch_generator(0), True)
     assert (made.cluster_size > 0).sum() < CODES
-    raised = quantiser(dead_code_threshold=0.03).eval()
+    raised = quantizer(dead_code_threshold=0.03).eval()
     before = {name: value.clone() for name, value in raised.state_dict().items()}
     run(raised, features(), torch_generator(0), True)
     assert all(torch.equal(value, before[name]) for name, value in raised.state_dict().items())
@@ -165,7 +165,7 @@ def test_the_dead_may_lie_and_evaluation_moves_nothing() -> None:
 
 @pytest.mark.parametrize("update", ["ema", "gradient"])
 def test_features_that_are_not_finite_reach_no_entry_that_a_skipped_step_would_keep(update: Any) -> None:
-    made = quantiser(update=update, dead_code_threshold=0.03)
+    made = quantizer(update=update, dead_code_threshold=0.03)
     run(made, features(), torch_generator(0), True)
     before = made.codebook.clone()
     run(made, features() * float("nan"), torch_generator(1), True)
@@ -174,7 +174,7 @@ def test_features_that_are_not_finite_reach_no_entry_that_a_skipped_step_would_k
 
 
 def test_half_precision_features_are_compared_in_float32() -> None:
-    made = quantiser().eval()
+    made = quantizer().eval()
     x = features(scale=0.01) + made.codebook[0].view(1, -1, 1, 1)
     with torch.autocast("cpu", torch.bfloat16):
         found = run(made, x.bfloat16(), None, False)
@@ -183,7 +183,7 @@ def test_half_precision_features_are_compared_in_float32() -> None:
 
 
 def test_samples_are_drawn_evenly_and_the_same_for_any_count() -> None:
-    made = quantiser()
+    made = quantizer()
     prior = UniformCodes(made)
     z = made.embed_codes(prior.sample(400, torch_generator(0)))
     assert z.shape == (400, CHANNELS, 4, 4)

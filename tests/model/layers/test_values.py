@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from convae.core.errors import ShapeError
 from convae.core.random import torch_generator
 from convae.core.types import Shape
-from convae.model.initialise import initialise
+from convae.model.initialize import initialize
 from convae.model.layers.base.network import Network
 
 
@@ -20,7 +20,7 @@ def values(*shape: int) -> Tensor:
 
 def network(shape: Shape, *layers: object) -> Network:
     made = Network(shape, list(layers), "layers")
-    initialise(made, 0)
+    initialize(made, 0)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.5, generator=torch_generator(1, "parameters", parameter.numel()))
     return made

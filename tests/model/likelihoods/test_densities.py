@@ -15,7 +15,7 @@ from convae.core.errors import ShapeError
 from convae.core.random import torch_generator
 from convae.model.likelihoods.base import Likelihood, above, linked
 from convae.model.likelihoods.bernoulli import Bernoulli, BernoulliLikelihood
-from convae.model.likelihoods.discretised_logistic import DiscretisedLogistic, DiscretisedLogisticLikelihood
+from convae.model.likelihoods.discretized_logistic import DiscretizedLogistic, DiscretizedLogisticLikelihood
 from convae.model.likelihoods.gaussian import Gaussian, GaussianLikelihood
 from convae.model.likelihoods.laplace import Laplace, LaplaceLikelihood
 
@@ -26,8 +26,8 @@ WAYS: dict[str, Make] = {
     "gaussian-pixel": lambda raw: GaussianLikelihood(raw, raw * 0.1 - 2),
     "laplace": lambda raw: LaplaceLikelihood(raw, raw.new_tensor(-1.7)),
     "laplace-pixel": lambda raw: LaplaceLikelihood(raw, raw * 0.1 - 2),
-    "discretised-logistic": lambda raw: DiscretisedLogisticLikelihood(raw, raw.new_tensor(-3.0), 256),
-    "discretised-logistic-pixel": lambda raw: DiscretisedLogisticLikelihood(raw, raw * 0.1 - 3, 256),
+    "discretized-logistic": lambda raw: DiscretizedLogisticLikelihood(raw, raw.new_tensor(-3.0), 256),
+    "discretized-logistic-pixel": lambda raw: DiscretizedLogisticLikelihood(raw, raw * 0.1 - 3, 256),
 }
 every_way = pytest.mark.parametrize("make", WAYS.values(), ids=WAYS)
 
@@ -46,7 +46,7 @@ def test_bernoulli_is_that_of_torch_for_bits() -> None:
     torch.testing.assert_close(BernoulliLikelihood(logits).log_prob(x), wanted, rtol=1e-6, atol=0)
 
 
-def test_bernoulli_of_grey_values_is_the_cross_entropy() -> None:
+def test_bernoulli_of_gray_values_is_the_cross_entropy() -> None:
     logits, x = values(4, 2, 3, 3, low=-8, high=8), levels(4, 2, 3, 3)
     p = logits.sigmoid()
     wanted = (x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1)
@@ -97,7 +97,7 @@ def logistic(location: Tensor, scale: Tensor) -> distributions.TransformedDistri
 
 
 @pytest.mark.parametrize("log_scale", [-4.0, -2.0, 0.5])
-def test_discretised_logistic_is_the_mass_of_torchs_logistic(log_scale: float) -> None:
+def test_discretized_logistic_is_the_mass_of_torchs_logistic(log_scale: float) -> None:
     location, x = values(4, 2, 3, 3, low=0, high=1), levels(4, 2, 3, 3)
     # Near the location, where a difference of two cumulative values still has all its digits.
     x = (location + (x - 0.5) * 4 * math.exp(log_scale)).clamp(0, 1).mul(255).round() / 255
@@ -105,15 +105,15 @@ def test_discretised_logistic_is_the_mass_of_torchs_logistic(log_scale: float) -
     upper = torch.where(x == 1, 1, cdf(x + 0.5 / 255))
     lower = torch.where(x == 0, 0, cdf(x - 0.5 / 255))
     wanted = (upper - lower).log().flatten(1).sum(1)
-    ours = DiscretisedLogisticLikelihood(location, location.new_tensor(log_scale), 256).log_prob(x)
+    ours = DiscretizedLogisticLikelihood(location, location.new_tensor(log_scale), 256).log_prob(x)
     torch.testing.assert_close(ours, wanted, rtol=1e-6, atol=0)
 
 
 @given(st.floats(-2, 3), st.floats(-7, 4), st.sampled_from([2, 3, 16, 256]))
-def test_discretised_logistic_sums_to_one_over_its_levels(location: float, log_scale: float, count: int) -> None:
+def test_discretized_logistic_sums_to_one_over_its_levels(location: float, log_scale: float, count: int) -> None:
     x = torch.linspace(0, 1, count, dtype=torch.float64).reshape(count, 1, 1)
     where = torch.full_like(x, location)
-    masses = DiscretisedLogisticLikelihood(where, where.new_tensor(log_scale), count).log_prob(x).exp()
+    masses = DiscretizedLogisticLikelihood(where, where.new_tensor(log_scale), count).log_prob(x).exp()
     assert masses.sum().item() == pytest.approx(1, rel=1e-9)
 
 
@@ -141,7 +141,7 @@ def test_extreme_values_give_finite_figures_and_gradients(make: Make, size: floa
         Bernoulli(),
         *(Gaussian(sigma=sigma) for sigma in ("learned", "pixel")),
         *(Laplace(scale=scale) for scale in ("learned", "pixel")),
-        *(DiscretisedLogistic(scale=scale) for scale in ("learned", "pixel")),
+        *(DiscretizedLogistic(scale=scale) for scale in ("learned", "pixel")),
     ],
     ids=lambda head: f"{type(head).__name__}-{getattr(head, 'scale', '')}",
 )
@@ -171,7 +171,7 @@ def test_samples_reproduce_the_mean_and_the_seed(make: Make) -> None:
 
 
 def test_samples_of_discrete_likelihoods_are_levels() -> None:
-    drawn = DiscretisedLogisticLikelihood(torch.rand(9, 1, 4), torch.tensor(-2.0), 256).sample(torch_generator(0))
+    drawn = DiscretizedLogisticLikelihood(torch.rand(9, 1, 4), torch.tensor(-2.0), 256).sample(torch_generator(0))
     torch.testing.assert_close(drawn * 255, (drawn * 255).round(), atol=1e-4, rtol=0)
     assert set(Bernoulli()(torch.zeros(9, 1, 4)).sample(torch_generator(0)).unique().tolist()) == {0.0, 1.0}
 

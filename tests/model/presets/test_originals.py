@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from originals import ImageVAE, TorchVAE, randomise
+from originals import ImageVAE, TorchVAE, randomize
 from torch import Tensor, nn
 
 import convae
@@ -34,7 +34,7 @@ def compare(theirs: nn.Module, ours: VAE, x: Tensor) -> None:
 @torch.no_grad()
 def test_torch_vae_gives_the_outputs_of_its_transcription(channels: int) -> None:
     theirs = TorchVAE(channels, latent=5, most=16)
-    randomise(theirs)
+    randomize(theirs)
     ours = convae.build({"preset": "torch-vae", "input": [channels, 64, 64], "latent": 5, "max_filters": 16})
     downs = {f"encoder.conv{n + 1}": f"encoder.{3 * n}" for n in range(3)}
     norms = {f"encoder.bn{n + 1}": f"encoder.{3 * n + 1}" for n in range(3)}
@@ -50,7 +50,7 @@ def test_torch_vae_gives_the_outputs_of_its_transcription(channels: int) -> None
 @torch.no_grad()
 def test_image_vae_gives_the_outputs_of_its_transcription() -> None:
     theirs = ImageVAE(latent=2)
-    randomise(theirs)
+    randomize(theirs)
     ours = convae.build({"preset": "image-vae", "latent": 2, "features": [64, 7, 7]})
     downs = {f"encoder.conv.{2 * n}": f"encoder.{2 * n}" for n in range(3)}
     ups = {f"decoder.conf.{2 * n}": f"decoder.{2 + 2 * n}" for n in range(3)}

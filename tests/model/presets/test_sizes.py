@@ -119,7 +119,7 @@ def test_any_input_comes_back_in_its_own_shape(preset: str, input: tuple[int, ..
 
 @every_preset
 def test_a_likelihood_with_two_values_for_each_gets_twice_the_channels(preset: str) -> None:
-    spec = small(preset, input=[3, 16, 16], likelihood={"discretised-logistic": {"scale": "pixel"}})
+    spec = small(preset, input=[3, 16, 16], likelihood={"discretized-logistic": {"scale": "pixel"}})
     model = convae.build(spec)
     assert model.decoder.shape_out == (6, 16, 16)
     assert model.decode(torch.zeros(2, *model.latent_shape)).mean.shape == (2, 3, 16, 16)
@@ -130,14 +130,14 @@ def test_training_lowers_the_loss_from_the_first_step(preset: str) -> None:
     model = convae.build(small(preset, input=[1, 16, 16]))
     grid = torch.linspace(0, 1, 16)
     x = torch.stack([(grid[:, None] * a + grid[None] * (1 - a)).unsqueeze(0) for a in torch.linspace(0, 1, 16)])
-    optimiser = torch.optim.Adam(model.parameters(), 1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []
     for step in range(15):
         out = model(x, torch_generator(0, "noise", step))
         loss = (out.posterior.kl() - out.likelihood.log_prob(x)).mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert min(losses[5:10]) < losses[0]
     assert sum(losses[-5:]) < sum(losses[:5])

@@ -142,7 +142,7 @@ def test_capacity_is_the_distance_of_the_kl_from_a_growing_capacity(posterior: A
         torch.testing.assert_close(term(given), (KL()(given) - min(step, 100) / 4).abs())
 
 
-def test_classification_is_averaged_over_the_labelled_images(passed: Any, drawn: Any) -> None:
+def test_classification_is_averaged_over_the_labeled_images(passed: Any, drawn: Any) -> None:
     logits, labels = drawn(4, 3, low=-4, high=4).requires_grad_(), torch.tensor([2, -1, 0, -1])
     term = Classification()
     values = term(passed(IMAGES, labels=labels, logits=logits))

@@ -108,8 +108,8 @@ def test_a_recipe_names_a_saved_model(tmp_path: Path, passed: Any, drawn: Any) -
     assert y.grad.any()
     assert losses.terms["perceptual"].min() > 0
     with pytest.raises(ShapeError, match=r"objective.perceptual: the encoder of .* cannot take images 3×16×16"):
-        coloured = passed(x.expand(-1, 3, -1, -1))
-        made(Batch.of(coloured.images), coloured.output, coloured.moment)
+        colored = passed(x.expand(-1, 3, -1, -1))
+        made(Batch.of(colored.images), colored.output, colored.moment)
 
 
 def test_faults_name_the_term_and_the_model(tmp_path: Path, passed: Any, drawn: Any) -> None:

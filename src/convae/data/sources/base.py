@@ -26,7 +26,7 @@ class Survey:
 
     Attributes:
         size: spatial sizes, height first, or None when the images have several.
-        channels: 1 when all are grey, otherwise those needed to show every image; None when there is no saying.
+        channels: 1 when all are gray, otherwise those needed to show every image; None when there is no saying.
         kind: the type that holds the values of every image.
     """
 

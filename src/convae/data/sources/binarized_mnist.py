@@ -1,4 +1,4 @@
-"""Binarised MNIST: 50,000 + 10,000 + 10,000 handwritten digits of pure black and white, 28×28."""
+"""Binarized MNIST: 50,000 + 10,000 + 10,000 handwritten digits of pure black and white, 28×28."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEYS = ("train", "valid", "test")
 
 
 class BinarizedMnist(PublishedSource):
-    """The fixed binarisation of MNIST with its official three parts (H. Larochelle and I. Murray, 2011).
+    """The fixed binarization of MNIST with its official three parts (H. Larochelle and I. Murray, 2011).
 
     Read from one file with the arrays `train`, `valid` and `test`: the 784 pixels of each image as bits, packed by
     `numpy.packbits`. There are no labels.
@@ -36,7 +36,7 @@ class BinarizedMnist(PublishedSource):
         return {"images": folder / _FILE} if (folder / _FILE).is_file() else None
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
-        """28×28, grey."""
+        """28×28, gray."""
         return Survey((28, 28), 1)
 
     def listing(self) -> Listing:

@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: 1,797 grey images of 8×8 pixels, nothing to download."""
+"""The handwritten digits that come with scikit-learn: 1,797 gray images of 8×8 pixels, nothing to download."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from convae.data.sources.base import Column, Listing, Record, Source, Survey
 
 
 class Digits(Source):
-    """Handwritten digits, 8×8 grey, embedded in scikit-learn (E. Alpaydin and C. Kaynak, UCI, 1998).
+    """Handwritten digits, 8×8 gray, embedded in scikit-learn (E. Alpaydin and C. Kaynak, UCI, 1998).
 
-    The 17 grey levels 0…16 are spread over 0…255, rounded. There is no official split.
+    The 17 gray levels 0…16 are spread over 0…255, rounded. There is no official split.
     """
 
     def fingerprint(self) -> str:
@@ -23,7 +23,7 @@ class Digits(Source):
         return f"digits of scikit-learn {version('scikit-learn')}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
-        """8×8, grey."""
+        """8×8, gray."""
         return Survey((8, 8), 1)
 
     def listing(self) -> Listing:

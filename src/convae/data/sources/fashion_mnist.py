@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 60,000 + 10,000 photographs of clothes, 28×28 grey."""
+"""Fashion-MNIST: 60,000 + 10,000 photographs of clothes, 28×28 gray."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from convae.data.idx import IdxSource, idx_remotes
 
 
 class FashionMnist(IdxSource):
-    """Photographs of clothes, 28×28 grey, with an official test split (H. Xiao, K. Rasul, R. Vollgraf, 2017)."""
+    """Photographs of clothes, 28×28 gray, with an official test split (H. Xiao, K. Rasul, R. Vollgraf, 2017)."""
 
     classes: ClassVar = (
         "T-shirt/top",

@@ -1,4 +1,4 @@
-"""MNIST: 60,000 + 10,000 handwritten digits, 28×28 grey."""
+"""MNIST: 60,000 + 10,000 handwritten digits, 28×28 gray."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from convae.data.idx import IdxSource, idx_remotes
 
 
 class Mnist(IdxSource):
-    """Handwritten digits, 28×28 grey, with an official test split (Y. LeCun, C. Cortes, C. Burges, 1998)."""
+    """Handwritten digits, 28×28 gray, with an official test split (Y. LeCun, C. Cortes, C. Burges, 1998)."""
 
     classes: ClassVar = tuple("0123456789")
     torchvision: ClassVar = "MNIST"

@@ -73,7 +73,7 @@ def draw(kind: str, length: int, random: np.random.Generator) -> NDArray[np.floa
     angle = turns * time + phase
     wave: NDArray[np.float64]
     if kind == "heartbeat":
-        # A small wave, a sharp beat with its undershoot, and a broad wave: bumps (centre, width, height). At the
+        # A small wave, a sharp beat with its undershoot, and a broad wave: bumps (center, width, height). At the
         # highest rate and 128 samples the beat's deviation is about a sample: a narrower one falls between samples.
         bumps = ((0.2, 0.05, 0.3), (0.4, 0.03, 1.5), (0.49, 0.03, -0.45), (0.72, 0.07, 0.5))
         # The rate itself swings a little, as a heart's does.

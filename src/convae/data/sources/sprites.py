@@ -16,7 +16,7 @@ from convae.core.random import numpy_generator
 from convae.data.data_dirs import DataDirs
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
 
-COLOURS = {
+COLORS = {
     "white": (255, 255, 255),
     "red": (230, 60, 50),
     "orange": (240, 150, 40),
@@ -35,7 +35,7 @@ FACTORS = {
     "rotation": tuple(str(angle) for angle in _ANGLES),
     "x": tuple(f"{position:g}" for position in _POSITIONS),
     "y": tuple(f"{position:g}" for position in _POSITIONS),
-    "colour": tuple(COLOURS),
+    "color": tuple(COLORS),
 }
 """The values of each factor, as texts: rotation in degrees, position and scale as shares of the image."""
 _RADIUS = 0.165
@@ -45,7 +45,7 @@ _FINE = 4
 
 
 class Sprites(Source):
-    """Squares, ellipses and hearts in 6 sizes, 40 turns, 32×32 places and 8 colours, after dSprites (Matthey 2017).
+    """Squares, ellipses and hearts in 6 sizes, 40 turns, 32×32 places and 8 colors, after dSprites (Matthey 2017).
 
     A square looks the same after each quarter of a turn, an ellipse after each half.
 
@@ -116,8 +116,8 @@ def draw(factors: dict[str, int], size: int) -> NDArray[np.uint8]:
     v = down * math.cos(angle) - across * math.sin(angle)
     inside = _inside(FACTORS["shape"][factors["shape"]], u, v)
     cover = inside.reshape(size, _FINE, size, _FINE).mean((1, 3))
-    colour = np.array(COLOURS[FACTORS["colour"][factors["colour"]]])
-    pixels: NDArray[np.uint8] = np.rint(cover[..., None] * colour).astype(np.uint8)
+    color = np.array(COLORS[FACTORS["color"][factors["color"]]])
+    pixels: NDArray[np.uint8] = np.rint(cover[..., None] * color).astype(np.uint8)
     return pixels
 
 

@@ -23,7 +23,7 @@ class Accuracy(LatentMetric):
         return model.classifier is not None and split.labels is not None and bool((split.labels >= 0).any())
 
     def rows(self, encoded: Encoded) -> Tensor:
-        """(labelled image,): 1 where the class was found."""
+        """(labeled image,): 1 where the class was found."""
         assert encoded.labels is not None  # the metric applies to nothing else
         known = encoded.labels >= 0
         parameter = next(encoded.model.parameters())

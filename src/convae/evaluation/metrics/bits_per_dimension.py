@@ -20,7 +20,7 @@ class BitsPerDimension(ImageMetric):
     """
 
     unit: ClassVar = "bits/dim"
-    needs: ClassVar = "a discrete likelihood (discretised-logistic) and images of 8 or 16 bits"
+    needs: ClassVar = "a discrete likelihood (discretized-logistic) and images of 8 or 16 bits"
     better: ClassVar = "lower"
 
     def applies(self, model: VAE, split: Split) -> bool:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from convae.data import Split
-from convae.evaluation.labelled import FOLDS, has_labels_for_folds, labeled_latents
+from convae.evaluation.labeled import FOLDS, has_labels_for_folds, labeled_latents
 from convae.evaluation.metrics.base import Encoded, LatentMetric
 from convae.model.vae import VAE
 
 
 class LinearProbe(LatentMetric):
-    """Accuracy of a logistic regression on standardised posterior means, each image judged by one that never saw it.
+    """Accuracy of a logistic regression on standardized posterior means, each image judged by one that never saw it.
 
     Five folds, each with its share of every class; images without a label are left out.
     """
@@ -30,7 +30,7 @@ class LinearProbe(LatentMetric):
         return has_labels_for_folds(split.labels)
 
     def rows(self, encoded: Encoded) -> Tensor:
-        """(labelled image,): 1 where the class was found."""
+        """(labeled image,): 1 where the class was found."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import StratifiedKFold, cross_val_predict
         from sklearn.pipeline import make_pipeline

@@ -24,7 +24,7 @@ class LPIPS(ImageMetric):
 
     The weights come from two files that are read without running anything in them. The metric is called `lpips`
     if they are the published ones, and `lpips-unverified` otherwise; the protocol has their SHA-256.
-    A grey image counts as one of three equal channels.
+    A gray image counts as one of three equal channels.
 
     Args:
         backbone: torchvision's `alexnet-owt-7be5be79.pth` or `vgg16-397923af.pth`.
@@ -42,7 +42,7 @@ class LPIPS(ImageMetric):
         self.backbone, self.heads, self.size = backbone, heads, size
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether weights are given, and the images have colours.
+        """Whether weights are given, and the images have colors.
 
         Raises:
             ConfigError: the images are too small for the network.
@@ -74,9 +74,9 @@ class LPIPS(ImageMetric):
 
     def rows(self, batch: EvalBatch) -> PerImage:
         """The distance of each image and its reconstruction from the posterior's mean."""
-        return self._distance(self._colours(batch.images), self._colours(batch.reconstruction.mean))
+        return self._distance(self._colors(batch.images), self._colors(batch.reconstruction.mean))
 
-    def _colours(self, images: Tensor) -> Tensor:
+    def _colors(self, images: Tensor) -> Tensor:
         images = images.expand(-1, 3, -1, -1)
         if self.size is None:
             return images

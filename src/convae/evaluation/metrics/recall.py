@@ -17,7 +17,7 @@ class Recall(SampleMetric):
     Kynkäänniemi et al. 2019 (arXiv:1904.06991).
 
     Args:
-        k: the neighbour whose distance is the radius of a ball.
+        k: the neighbor whose distance is the radius of a ball.
     """
 
     unit: ClassVar = "fraction"

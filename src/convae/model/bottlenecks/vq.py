@@ -28,7 +28,7 @@ _SMOOTHING = 1e-5
 
 
 class VQ(Bottleneck):
-    """Vector quantisation (van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937).
+    """Vector quantization (van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937).
 
     Each place of a latent map, or a latent vector as a whole, becomes the nearest entry of a code book; gradients pass
     it straight through. Objectives need the term `commitment`, which keeps features near their entries, in the place

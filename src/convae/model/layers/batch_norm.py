@@ -1,4 +1,4 @@
-"""Batch normalisation."""
+"""Batch normalization."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from convae.model.layers.base import Layer, along_channels
 
 
 class BatchNorm(Layer):
-    """Normalises each channel over the batch and the sizes (Ioffe & Szegedy 2015, arXiv:1502.03167).
+    """Normalizes each channel over the batch and the sizes (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
     In evaluation, and where a stage freezes it, it uses the running statistics and leaves them as they are. Where
     ranks share a batch and `sync_batch_norm` is on, the statistics of a training step are those of the global batch;
@@ -62,19 +62,19 @@ class BatchNorm(Layer):
         )
 
     def _over_processes(self, x: Tensor) -> Tensor:
-        """The normalisation by the statistics of all processes' values, summed in float32 or wider."""
+        """The normalization by the statistics of all processes' values, summed in float32 or wider."""
         values = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         axes, channels = [0, *range(2, x.ndim)], x.shape[1]
         own = values.new_full((1,), x.numel() / channels)
         sums = shared_sum(torch.cat([values.sum(axes), own]))
         count, mean = sums[-1].detach(), sums[:-1] / sums[-1].detach()
-        centred = values - along_channels(mean, x.ndim - 2)
-        variance = shared_sum(centred.square().sum(axes)) / count
+        centered = values - along_channels(mean, x.ndim - 2)
+        variance = shared_sum(centered.square().sum(axes)) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
         gain = torch.rsqrt(variance + self.eps) * self.weight
-        result = centred * along_channels(gain, x.ndim - 2) + along_channels(self.bias, x.ndim - 2)
+        result = centered * along_channels(gain, x.ndim - 2) + along_channels(self.bias, x.ndim - 2)
         return result.to(x.dtype)
 
     def reset(self, generator: torch.Generator) -> None:

@@ -1,4 +1,4 @@
-"""Group normalisation."""
+"""Group normalization."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convae.model.layers.base import Layer
 
 
 class GroupNorm(Layer):
-    """Normalises each image over groups of channels and the sizes (Wu & He 2018, arXiv:1803.08494).
+    """Normalizes each image over groups of channels and the sizes (Wu & He 2018, arXiv:1803.08494).
 
     Args:
         shape: any whose channels the groups divide.

@@ -1,4 +1,4 @@
-"""Instance normalisation."""
+"""Instance normalization."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convae.model.layers.base import Layer
 
 
 class InstanceNorm(Layer):
-    """Normalises each channel of each image over its sizes (Ulyanov et al. 2016, arXiv:1607.08022).
+    """Normalizes each channel of each image over its sizes (Ulyanov et al. 2016, arXiv:1607.08022).
 
     Args:
         shape: any with more than one position.

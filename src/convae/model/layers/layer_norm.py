@@ -1,4 +1,4 @@
-"""Layer normalisation."""
+"""Layer normalization."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from convae.model.layers.base import Layer, along_channels
 
 
 class LayerNorm(Layer):
-    """Normalises the channels at each position of each image (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
+    """Normalizes the channels at each position of each image (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
 
-    To normalise all channels and positions of an image together, use `group-norm` with one group.
+    To normalize all channels and positions of an image together, use `group-norm` with one group.
 
     Args:
         shape: any with more than one channel.

@@ -14,7 +14,7 @@ from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis
 
 
 class PixelUnshuffle(Layer):
-    """Turns neighbouring positions into channels; loses nothing (the inverse of Shi et al. 2016, arXiv:1609.05158).
+    """Turns neighboring positions into channels; loses nothing (the inverse of Shi et al. 2016, arXiv:1609.05158).
 
     Args:
         shape: (channels, *sizes) whose sizes the scales divide.

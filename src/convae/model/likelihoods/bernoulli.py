@@ -36,7 +36,7 @@ class BernoulliLikelihood(Likelihood):
     def log_prob(self, x: AnyImages) -> PerImage:
         """x·log p + (1 − x)·log(1 − p), nats per image.
 
-        For binary images this is a probability. For grey values it is the usual cross-entropy, whose best value is
+        For binary images this is a probability. For gray values it is the usual cross-entropy, whose best value is
         not zero but the entropy of the image: compare it only with itself.
         """
         # Cross-entropy from the log-odds, stable for both signs: logits·x − log(1 + e^logits).
@@ -44,7 +44,7 @@ class BernoulliLikelihood(Likelihood):
 
 
 class Bernoulli(LikelihoodHead):
-    """Independent coins for each value: binary images, or the cross-entropy that is habit for grey ones."""
+    """Independent coins for each value: binary images, or the cross-entropy that is habit for gray ones."""
 
     def forward(self, raw: Tensor) -> BernoulliLikelihood:
         """Raw values are log-odds."""

@@ -36,10 +36,10 @@ class LaplaceLikelihood(Likelihood):
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
         """Values drawn around the location, cut to [0, 1]."""
-        centred = uniform_like(self.location, generator) - 0.5
+        centered = uniform_like(self.location, generator) - 0.5
         # -log of a number in (0, 1] is exponential; the sign of the other half of the bits chooses the side.
-        distance = -torch.log1p(-2 * centred.abs().clamp_max(0.5 - torch.finfo(centred.dtype).eps))
-        return (self.location + self.log_scale.exp() * centred.sign() * distance).clamp(0, 1)
+        distance = -torch.log1p(-2 * centered.abs().clamp_max(0.5 - torch.finfo(centered.dtype).eps))
+        return (self.location + self.log_scale.exp() * centered.sign() * distance).clamp(0, 1)
 
     def log_prob(self, x: AnyImages) -> PerImage:
         """−|x − location| / b − log 2b, nats per image; a density, so it may be positive."""

@@ -26,14 +26,14 @@ class LossInputs:
         labels: (batch,) class numbers, -1 where one is missing; None where the data has none.
         output: what the model made of the images.
         moment: where training is, for terms that change with it.
-        labelled_fraction: where the images are a slice of a larger batch, the fraction of its images that have a label.
+        labeled_fraction: where the images are a slice of a larger batch, the fraction of its images that have a label.
     """
 
     images: Images
     labels: Int64[Tensor, " batch"] | None
     output: Output
     moment: Moment
-    labelled_fraction: float | None = None
+    labeled_fraction: float | None = None
 
     @property
     def reconstruction(self) -> Images:

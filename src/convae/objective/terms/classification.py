@@ -13,10 +13,10 @@ from convae.objective.terms.base import LossInputs, Term
 
 
 class Classification(Term):
-    """Cross-entropy of the latent classifier, averaged over the labelled images of the batch, nats.
+    """Cross-entropy of the latent classifier, averaged over the labeled images of the batch, nats.
 
-    Images without a label cost nothing. Those with one cost their cross-entropy times batch / labelled images, so
-    that the mean over the batch, which is what the objective takes, is the mean over its labelled images; the batch is
+    Images without a label cost nothing. Those with one cost their cross-entropy times batch / labeled images, so
+    that the mean over the batch, which is what the objective takes, is the mean over its labeled images; the batch is
     the whole one, where processes or turns share it.
     """
 
@@ -30,7 +30,7 @@ class Classification(Term):
         if inputs.labels is None:
             raise ConfigError("the data has no labels")
         costs = F.cross_entropy(wide(logits), inputs.labels, ignore_index=MISSING_LABEL, reduction="none")
-        if inputs.labelled_fraction is not None:
-            return costs * (1 / inputs.labelled_fraction if inputs.labelled_fraction else 0.0)
-        labelled = (inputs.labels != MISSING_LABEL).sum().clamp_min(1)
-        return costs * (len(costs) / labelled)
+        if inputs.labeled_fraction is not None:
+            return costs * (1 / inputs.labeled_fraction if inputs.labeled_fraction else 0.0)
+        labeled = (inputs.labels != MISSING_LABEL).sum().clamp_min(1)
+        return costs * (len(costs) / labeled)

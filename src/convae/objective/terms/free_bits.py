@@ -24,7 +24,7 @@ class FreeBits(Term):
 
     Args:
         nats: the allowance of each group.
-        groups: number of equal groups of neighbouring latent channels (of a vector, latent values); without it,
+        groups: number of equal groups of neighboring latent channels (of a vector, latent values); without it,
             each channel is a group.
         mean_over_batch: whether the batch's mean is compared, or each image's own KL.
     """

@@ -14,7 +14,7 @@ from convae.objective.terms.base import LossInputs, Term
 class GradientDifference(Term):
     """Gradient difference loss (Mathieu, Couprie & LeCun 2016, arXiv:1511.05440): sharpens edges.
 
-    The sum over all pairs of neighbouring values, along every spatial axis, of how much the height of the step
+    The sum over all pairs of neighboring values, along every spatial axis, of how much the height of the step
     between them differs from that in the expected image, to the power of `alpha`. Which way a step goes is not
     compared, so it stands beside a term that compares the values themselves.
 

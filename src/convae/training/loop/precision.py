@@ -1,6 +1,6 @@
 """In which numbers a step computes: float32, or half precision for what does not lose by it.
 
-Weights, their averages and the optimiser stay in float32; convolutions and linear layers compute in half precision
+Weights, their averages and the optimizer stay in float32; convolutions and linear layers compute in half precision
 inside `Precision.compute`; statistics of norms, posteriors, likelihoods and losses are float32 again. Validation,
 pictures and the saved model are float32 throughout: their figures are those of the model that one loads.
 """

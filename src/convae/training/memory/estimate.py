@@ -1,6 +1,6 @@
 """How much memory a training step needs, as a function of the batch: estimated from shapes, or fitted to measurements.
 
-Both are a straight line: what there is for any batch (weights, their gradients and the optimiser's state), and what
+Both are a straight line: what there is for any batch (weights, their gradients and the optimizer's state), and what
 each image adds (its values, and what the forward pass keeps for the backward pass).
 """
 

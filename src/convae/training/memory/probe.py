@@ -30,7 +30,7 @@ from convae.training.vae.build import build_training_model, encoder_layers
 from convae.training.vae.task import VAETask, stage_objective
 
 STEPS = 2
-"""With the batch: the optimiser has its state after the first."""
+"""With the batch: the optimizer has its state after the first."""
 SLACK = 512 << 20
 """Bytes that the process may reserve beyond its limit: allocators reserve more than they use."""
 _TOO_MUCH = 3

@@ -13,14 +13,14 @@ from convae.training.recipe.schema import Recipe
 def with_likelihood(recipe: Recipe, split: ImageSet, notes: list[str]) -> Recipe:
     """The recipe of a new run with the likelihood that suits the images, where it says none.
 
-    Bernoulli is a likelihood of values that are near 0 or 1, which colours of photographs are not.
+    Bernoulli is a likelihood of values that are near 0 or 1, which colors of photographs are not.
     """
     model = recipe.model
     is_open = "preset" in model and "likelihood" not in model and recipe.start is None
     if not is_open or split.shape[0] == 1 or resolve(model).likelihood != "bernoulli":
         return recipe
     notes.append(
-        "images in colour: a gaussian likelihood with a learned sigma takes the place of bernoulli; --likelihood "
+        "images in color: a gaussian likelihood with a learned sigma takes the place of bernoulli; --likelihood "
         "(model.likelihood) sets another"
     )
     likelihood = {"gaussian": {"sigma": "learned"}}

@@ -38,10 +38,10 @@ class Stage:
         steps: its length; the longest it may take where a plateau ends it.
         plateau: what ends it sooner.
         freeze: parts, or patterns of parameters' names.
-        objective: what is minimised.
+        objective: what is minimized.
         optimizer: how weights follow gradients.
-        rate: the learning rate on the optimiser's clock.
-        fresh: whether the optimiser begins with the stage; otherwise that of the stage before goes on.
+        rate: the learning rate on the optimizer's clock.
+        fresh: whether the optimizer begins with the stage; otherwise that of the stage before goes on.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Plan:
     """All stages, in order.
 
     Attributes:
-        stages: at least one; the first brings an optimiser.
+        stages: at least one; the first brings an optimizer.
         steps_per_epoch: batches in an epoch.
         strength: of the random changes of training images, on the clock of the whole training.
         temperature: of the latents that are drawn in training, on the same clock.
@@ -139,7 +139,7 @@ def build_plan(recipe: Recipe, steps_per_epoch: int, load: Loader | None = None)
         load: gives the layers of a saved model's encoder to the terms that compare with what it sees.
 
     Raises:
-        ConfigError: a stage's terms, schedules or optimiser are wrong.
+        ConfigError: a stage's terms, schedules or optimizer are wrong.
     """
     shared = build_objective(recipe.objective, load)
     options = recipe.training
@@ -226,7 +226,7 @@ def _check_signs(made: Plan, recipe: Recipe) -> None:
 
 
 def _optimizer(base: OptimizerConfig, written: StageConfig, where: str) -> OptimizerConfig:
-    """The recipe's optimiser with what a stage changes."""
+    """The recipe's optimizer with what a stage changes."""
     return parse(OptimizerConfig, {**base.model_dump(), **(written.optimizer or {})}, f"{where}.optimizer")
 
 

@@ -30,7 +30,7 @@ def lines(plan: Plan) -> list[dict[str, str]]:
                 "ends": _end(stage),
                 "frozen": ", ".join(stage.freeze) or "nothing",
                 "weights": _weights(plan.weights(stage_starts, begin), plan.weights(stage_starts, end)),
-                "optimiser": f"{_optimizer(stage)}, lr {_change(max(rates), rates[-1])}",
+                "optimizer": f"{_optimizer(stage)}, lr {_change(max(rates), rates[-1])}",
             }
         )
     return found

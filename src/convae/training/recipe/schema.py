@@ -61,7 +61,7 @@ class TrainingConfig(Config):
     sync_batch_norm: bool = False
     """Under torchrun, take the statistics of batch norms over the images of all processes, not over each one's own."""
     shard: bool = False
-    """Under torchrun, cut parameters, gradients and optimiser into a part for each process (FSDP2), for models that one
+    """Under torchrun, cut parameters, gradients and optimizer into a part for each process (FSDP2), for models that one
     device cannot hold; without it, each process has them all (DDP)."""
     checkpointing: bool = False
     """Keep only a part of what lies between layers, and compute the rest again in the backward pass: less memory, more
@@ -133,7 +133,7 @@ class StageConfig(Config):
     objective: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Terms that are other than the recipe's, option by option; their schedules begin with the stage."""
     optimizer: dict[str, Any] | None = None
-    """A new optimiser: options other than `training.optimizer`'s, on a clock that begins with the stage."""
+    """A new optimizer: options other than `training.optimizer`'s, on a clock that begins with the stage."""
 
     @model_validator(mode="after")
     def _one_length(self) -> StageConfig:

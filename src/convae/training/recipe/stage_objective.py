@@ -24,8 +24,8 @@ class Clocks:
     Attributes:
         training: since the beginning of the training: for the terms of the recipe.
         stage: since the beginning of the stage: for the terms that the stage names.
-        optimizer: since the beginning of the stage that brought the optimiser: for the learning rate.
-        optimizer_steps: steps that the optimiser lasts for.
+        optimizer: since the beginning of the stage that brought the optimizer: for the learning rate.
+        optimizer_steps: steps that the optimizer lasts for.
     """
 
     training: Moment
@@ -112,8 +112,8 @@ class LearningRate:
     """The learning rate as a function of the moment: the peak, times the schedule, times the warm-up's rise.
 
     Args:
-        config: of the optimiser.
-        where: the optimiser's place in the recipe, for messages.
+        config: of the optimizer.
+        where: the optimizer's place in the recipe, for messages.
     """
 
     def __init__(self, config: OptimizerConfig, where: str) -> None:
@@ -122,7 +122,7 @@ class LearningRate:
         self._schedule = build_schedule(config.schedule, f"{where}.schedule")
 
     def __call__(self, moment: Moment, steps: int) -> float:
-        """The rate for the step that begins at `moment`, on the clock of an optimiser that lasts for `steps` steps."""
+        """The rate for the step that begins at `moment`, on the clock of an optimizer that lasts for `steps` steps."""
         rising = self._warmup * steps
         # The first step already moves: it takes the rate of the end of its own share of the rise.
         rise = min(1.0, (moment.step + 1) / rising) if rising > 0 else 1.0

@@ -12,7 +12,7 @@ from convae.training.recipe.plan import Plan
 from convae.training.run_folder.folder import RunFolder
 
 MOST_POINTS = 2000
-"""Points of a line, beyond which neighbours become their mean."""
+"""Points of a line, beyond which neighbors become their mean."""
 Points = tuple[list[float], list[float]]
 
 

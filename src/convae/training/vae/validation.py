@@ -46,7 +46,7 @@ class ValidationResult:
         codes: entries of the code book that some image uses; None without a code book.
         perplexity: how many entries would be used as variedly if they were used evenly; None without a code book.
         entries: of the code book; None without one.
-        accuracy: fraction of the labelled images whose class the classifier names; None without one, or without labels.
+        accuracy: fraction of the labeled images whose class the classifier names; None without one, or without labels.
     """
 
     images: int
@@ -88,7 +88,7 @@ def validate(
             output = model(batch.images, noise, batch.labels)
             terms = objective(batch, output, clocks).terms
         names = list(terms)
-        rows = [*terms.values(), *_latent_rows(output.posterior), *_labelled_rows(output.logits, batch)]
+        rows = [*terms.values(), *_latent_rows(output.posterior), *_labeled_rows(output.logits, batch)]
         found = [row.to(precision).sum(0) for row in rows]
         if number * batch_size >= len(split):
             found = [torch.zeros_like(own) for own in found]
@@ -97,7 +97,7 @@ def validate(
     totals = torch.split(ranks.add(torch.cat([own.flatten() for own in sums])), lengths)
     figures, latents = totals[: len(names)], totals[len(names) : -2]
     first, second, kl, parts, uses = (own / len(split) for own in latents)
-    right, labelled = (float(own) for own in totals[-2:])
+    right, labeled = (float(own) for own in totals[-2:])
     return ValidationResult(
         images=len(split),
         metrics={name: float(total) / len(split) for name, total in zip(names, figures, strict=True)},
@@ -108,7 +108,7 @@ def validate(
         codes=int((uses > 0).sum()) if len(uses) else None,
         perplexity=_perplexity(uses) if len(uses) else None,
         entries=len(uses) or None,
-        accuracy=right / labelled if labelled else None,
+        accuracy=right / labeled if labeled else None,
     )
 
 
@@ -134,7 +134,7 @@ def _latent_rows(posterior: Posterior) -> list[Tensor]:
     return [mean, mean.square(), posterior.kl()[:, None], parts, uses]
 
 
-def _labelled_rows(logits: Tensor | None, batch: Batch) -> list[Tensor]:
+def _labeled_rows(logits: Tensor | None, batch: Batch) -> list[Tensor]:
     """Of each image, (batch,) each: whether its class was named, and whether its class is known."""
     if logits is None or batch.labels is None:
         return [torch.zeros(len(batch), device=batch.images.device)] * 2

@@ -20,7 +20,7 @@ from convae.core.types import Shape
 class ReceptiveField(NamedTuple):
     """What one output position sees of the input, along each spatial axis.
 
-    `kernel` is how many neighbouring input positions it sees, infinite when it sees all of them; `stride` is how
+    `kernel` is how many neighboring input positions it sees, infinite when it sees all of them; `stride` is how
     many input positions lie between two outputs, below 1 where the layer upsamples.
     """
 
@@ -73,7 +73,7 @@ class Layer(nn.Module):
         return ", ".join([shape_text(self.shape_in), *given])
 
     def reset(self, generator: torch.Generator) -> None:
-        """Gives parameters of the layer's own that initialisation does not know (not a kernel, a gain or a bias)."""
+        """Gives parameters of the layer's own that initialization does not know (not a kernel, a gain or a bias)."""
 
 
 class ContextLayer(ContextModule, Layer):
@@ -84,7 +84,7 @@ class ContextLayer(ContextModule, Layer):
 
 
 class Activation(Layer):
-    """A layer that maps each value by itself; initialisation asks it what it leaves of a standard normal."""
+    """A layer that maps each value by itself; initialization asks it what it leaves of a standard normal."""
 
     keeps_shape = True
 

@@ -31,7 +31,7 @@ from convae.model.layers.base.slices import in_slices, sees_everything
 class Network(ContextModule, nn.Sequential):
     """Layers in a row, each built for the shape that the one before it gives.
 
-    The parameters are on the meta device: they have shapes and no storage until `initialise` gives them values.
+    The parameters are on the meta device: they have shapes and no storage until `initialize` gives them values.
 
     Args:
         shape: (channels, *sizes) of the input, without the batch.

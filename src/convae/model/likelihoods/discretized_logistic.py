@@ -1,4 +1,4 @@
-"""Discretised logistic likelihood: a probability for each of 256 levels."""
+"""Discretized logistic likelihood: a probability for each of 256 levels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from convae.model.likelihoods.base import Link, LocationScaleHead, require_image
 
 
 @dataclass(frozen=True)
-class DiscretisedLogisticLikelihood(Likelihood):
+class DiscretizedLogisticLikelihood(Likelihood):
     """Independent levels 0, 1/(n−1), …, 1, each with the logistic distribution's mass around it.
 
     Attributes:
@@ -45,15 +45,15 @@ class DiscretisedLogisticLikelihood(Likelihood):
     def log_prob(self, x: AnyImages) -> PerImage:
         """The log-mass of the level at each value, nats per image; the lowest and highest level take the tails.
 
-        With u and l the standardised upper and lower edge of the level, the mass σ(u) − σ(l) equals
+        With u and l the standardized upper and lower edge of the level, the mass σ(u) − σ(l) equals
         σ(u)·σ(−l)·(1 − e^(l−u)), whose logarithm loses no digits however far the value is from the location.
         """
         x = require_images_like(x, self.location)
         half = 0.5 / (self.levels - 1)
         inverse = torch.exp(-self.log_scale)
-        centred = x - self.location
-        upper = (centred + half) * inverse
-        lower = (centred - half) * inverse
+        centered = x - self.location
+        upper = (centered + half) * inverse
+        lower = (centered - half) * inverse
         width = 2 * half * inverse
         inner = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-width))
         first, last = x < half, x > 1 - half
@@ -61,7 +61,7 @@ class DiscretisedLogisticLikelihood(Likelihood):
         return mass.flatten(1).sum(1)
 
 
-class DiscretisedLogistic(LocationScaleHead):
+class DiscretizedLogistic(LocationScaleHead):
     """Logistic distribution over the levels of an image (Kingma et al. 2016, arXiv:1606.04934).
 
     A true probability of 8-bit images: nats and bits per dimension can be compared between models.
@@ -91,6 +91,6 @@ class DiscretisedLogistic(LocationScaleHead):
         super().__init__(scale, link)
         self.levels = levels
 
-    def forward(self, raw: Tensor) -> DiscretisedLogisticLikelihood:
+    def forward(self, raw: Tensor) -> DiscretizedLogisticLikelihood:
         """Raw values become locations by the link."""
-        return DiscretisedLogisticLikelihood(*self.located(raw), self.levels)
+        return DiscretizedLogisticLikelihood(*self.located(raw), self.levels)

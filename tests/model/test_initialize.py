@@ -7,7 +7,7 @@ import torch
 
 import convae
 from convae.core.random import torch_generator
-from convae.model.initialise import initialise
+from convae.model.initialize import initialize
 from convae.model.layers import LAYERS
 from convae.model.layers.base import Activation
 from convae.model.layers.base.network import Network
@@ -28,7 +28,7 @@ def test_values_keep_their_size_through_thirty_layers(activation: str, kind: str
     # too small at first grows away from one. The others return to it.
     low, high = (1e-4, 1e4) if activation in ("gelu", "silu") else (0.1, 10)
     network = Network(shape, [layer, activation] * 30, "stack").eval()
-    initialise(network, 3)
+    initialize(network, 3)
     x = torch.randn(4, *shape, generator=torch_generator(0, "x"))
     with torch.no_grad():
         for index, layer_module in enumerate(network):
@@ -42,7 +42,7 @@ def test_values_keep_their_size_through_thirty_layers(activation: str, kind: str
 def test_a_residual_stack_begins_close_to_the_identity(depth: int) -> None:
     block = {"residual": {"layers": ["relu", {"conv": {"channels": 16}}, "relu", {"conv": {"channels": 16}}]}}
     network = Network((16, 8, 8), [block] * depth, "stack")
-    initialise(network, 0)
+    initialize(network, 0)
     x = torch.randn(4, 16, 8, 8, generator=torch_generator(0, "x"))
     change = (network(x) - x).square().mean().item()
     assert 0.001 < change < 0.05 * depth
@@ -57,11 +57,11 @@ def test_equal_seeds_give_equal_weights_and_others_other_ones() -> None:
 
 def test_the_weights_of_two_layers_are_independent() -> None:
     network = Network((8, 6, 6), [{"conv": {"channels": 8}}, {"conv": {"channels": 8}}], "stack")
-    initialise(network, 0)
+    initialize(network, 0)
     assert not torch.equal(network[0].weight, network[1].weight)
 
 
-def test_posteriors_begin_close_to_unit_variance_and_likelihoods_close_to_grey() -> None:
+def test_posteriors_begin_close_to_unit_variance_and_likelihoods_close_to_gray() -> None:
     model = convae.build({"preset": "celeba-beta", "input": [3, 32, 32], "latent": 16})
     out = model(torch.rand(8, 3, 32, 32), torch_generator(0))
     assert out.posterior.logvar.abs().max() < 1

@@ -171,7 +171,7 @@ class _Search:
         return LabeledSamples(images[chosen], kinds[chosen], sure[chosen], tried)
 
     def _called(self, label: int) -> str:
-        """A class in words; the names that the model learned are not those of other labelled images."""
+        """A class in words; the names that the model learned are not those of other labeled images."""
         names = self.model.provenance.classes if self.known is None else None
         return f"class {label}" if not names or label >= len(names) else f"class {label} ({names[label]})"
 

@@ -53,7 +53,7 @@ def test_of_a_wanted_class_those_are_kept_of_which_the_classifier_is_sure_twice(
 
 
 def test_a_class_that_decoded_images_do_not_show_is_not_found(judged: VAE, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convae.latents.labelled.PATIENCE", 4)
+    monkeypatch.setattr("convae.latents.labeled.PATIENCE", 4)
     # Latents of class 2 there are, but encoded again their images are of class 3.
     with pytest.raises(ConfigError, match=r"not 5 samples of class 2 with a confidence of 0\.9"):
         draw_labeled(judged, 5, [2], confidence=0.9)
@@ -91,7 +91,7 @@ def test_a_conditional_model_decodes_the_same_latents_with_each_label() -> None:
     assert known_classes(model) == [0, 1, 2]
 
 
-def test_other_models_draw_from_the_latents_of_labelled_images(model: VAE, digits: Split) -> None:
+def test_other_models_draw_from_the_latents_of_labeled_images(model: VAE, digits: Split) -> None:
     known = classes(encode(model, digits))
     found = draw_labeled(model, 3, [7, 2], confidence=0.0, known=known, seed=3)
     assert found.labels.tolist() == [7] * 3 + [2] * 3

@@ -23,7 +23,7 @@ from convae.model.priors.base import Prior
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, seed: int, device: torch.device | str = "cpu") -> None:
+def initialize(model: nn.Module, seed: int, device: torch.device | str = "cpu") -> None:
     """Gives every parameter and buffer of a model storage and its initial value.
 
     Args:

@@ -1,4 +1,4 @@
-"""How often an image's neighbours in the latent space are of its class."""
+"""How often an image's neighbors in the latent space are of its class."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from convae.core.arguments import Positive
 from convae.data import Split
-from convae.evaluation.labelled import has_labels_for_folds, labeled_latents
+from convae.evaluation.labeled import has_labels_for_folds, labeled_latents
 from convae.evaluation.metrics.base import Encoded, LatentMetric
 from convae.model.vae import VAE
 
 
-class NearestNeighbours(LatentMetric):
+class NearestNeighbors(LatentMetric):
     """Accuracy of the vote of the k nearest other images, by Euclidean distance of posterior means.
 
     Args:
@@ -35,12 +35,12 @@ class NearestNeighbours(LatentMetric):
         return has_labels_for_folds(split.labels)
 
     def rows(self, encoded: Encoded) -> Tensor:
-        """(labelled image,): 1 where the class was found."""
+        """(labeled image,): 1 where the class was found."""
         from sklearn.neighbors import NearestNeighbors
 
         points, labels = labeled_latents(encoded)
         near = NearestNeighbors(n_neighbors=min(self.k, len(points) - 1)).fit(points)
-        # Asked without points, every image is left out of its own neighbours.
+        # Asked without points, every image is left out of its own neighbors.
         votes = labels[near.kneighbors(return_distance=False)]
         counts = np.zeros((len(labels), labels.max() + 1), np.int64)
         np.add.at(counts, (np.arange(len(labels))[:, None], votes), 1)

@@ -7,7 +7,7 @@ recall, the share of the class's test images that lie within the reach of its sa
 between two samples, relative to that between two test images. Precision is what recall is with both sets exchanged.
 Test images in the place of samples, drawn from the training images, give what is possible.
 
-    python benchmarks/labelled_samples.py --data mnist --data-dir data runs/semi-supervised runs/conditional
+    python benchmarks/labeled_samples.py --data mnist --data-dir data runs/semi-supervised runs/conditional
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from convae.cli import main as convae
 from convae.data import Batches, DataConfig, Split, in_order, open_split
 from convae.evaluation.distances import covered
-from convae.model.initialise import initialise
+from convae.model.initialize import initialize
 from convae.model.layers.base.network import Network
 
-NEIGHBOURS = 3
+NEIGHBORS = 3
 EPOCHS = 3
 
 
@@ -72,7 +72,7 @@ def samples(model: Path, out: Path, count: int, options: list[str]) -> None:
     """Writes `count` samples of each class."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            convae(["sample", str(model), "--labelled", "--count", str(count), "--out", str(out), *options])
+            convae(["sample", str(model), "--labeled", "--count", str(count), "--out", str(out), *options])
     except SystemExit as end:
         if end.code:
             raise
@@ -93,8 +93,8 @@ def row(name: str, found: list[tuple[Tensor, Tensor]], real: list[Tensor]) -> No
     precision, recall, spread = (
         sum(figures) / len(pairs)
         for figures in (
-            [float(covered(features, own, NEIGHBOURS).double().mean()) for features, own in pairs],
-            [float(covered(own, features, NEIGHBOURS).double().mean()) for features, own in pairs],
+            [float(covered(features, own, NEIGHBORS).double().mean()) for features, own in pairs],
+            [float(covered(own, features, NEIGHBORS).double().mean()) for features, own in pairs],
             [distance(features) / distance(own) for features, own in pairs],
         )
     )
@@ -124,7 +124,7 @@ def trained(split: Split) -> Network:
         {"linear": {"features": int(split.labels.max()) + 1}},
     ]
     judge = Network(split.shape, layers, "judge")
-    initialise(judge, 0)
+    initialize(judge, 0)
     optimizer = torch.optim.Adam(judge.parameters(), lr=1e-3)
     batches = Batches(split, 128, 0)
     torch.manual_seed(0)

@@ -13,16 +13,16 @@ BLOCK = 1 << 22
 """Distances in memory at a time."""
 
 
-def neighbours(
+def neighbors(
     query: Float[Tensor, queries * latent], z: Latents, count: int
 ) -> tuple[Int64[Tensor, "queries count"], Float[Tensor, "queries count"]]:
     """The positions in `z` of the `count` nearest latents of each query, nearest first, and their distances.
 
     Raises:
-        ConfigError: not from one neighbour to as many as there are latents.
+        ConfigError: not from one neighbor to as many as there are latents.
     """
     if not 1 <= count <= len(z):
-        raise ConfigError(f"among {len(z)} latents there are 1 to {len(z)} neighbours, got {count}")
+        raise ConfigError(f"among {len(z)} latents there are 1 to {len(z)} neighbors, got {count}")
     step = max(1, BLOCK // len(z))
     points = z.flatten(1)
     found = torch.empty(len(query), count, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""`convae neighbours`."""
+"""`convae neighbors`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PANEL = "Use"
 
 
 @with_option_groups
-def neighbours(
+def neighbors(
     model: Model,
     images: Images,
     output: OutputOptions,
@@ -23,7 +23,7 @@ def neighbours(
 ) -> None:
     """Find the images of a split whose latents are nearest to those of the given images.
 
-    Example: `convae neighbours RUN cat.jpg --out pictures`
+    Example: `convae neighbors RUN cat.jpg --out pictures`
     """
     import torch
 
@@ -31,11 +31,11 @@ def neighbours(
     from convae.cli._screen import work_bar, wrote
     from convae.core.errors import ConfigError
     from convae.latents import images_at, is_image_file, position
-    from convae.latents import neighbours as nearest
+    from convae.latents import neighbors as nearest
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
-    (sheet,) = new_files(output.out, ["neighbours.png"], output.force)
+    (sheet,) = new_files(output.out, ["neighbors.png"], output.force)
     with work_bar() as bar:
         session = open_session(model, data, bar, label=label)
         among = session.images
