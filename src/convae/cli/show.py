@@ -11,7 +11,6 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from convae.model.construct import construct
     from convae.model.vae import VAE
 
 PANEL = "Look"
@@ -60,6 +59,7 @@ def _described(model: str, overrides: list[str]) -> VAE:
     from convae.core.paths import local_path
     from convae.describe import resolve
     from convae.model.artifact import load
+    from convae.model.construct import construct
 
     path = local_path(model)
     if path.is_dir():
