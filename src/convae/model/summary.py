@@ -27,7 +27,7 @@ class LayerSummary:
     """One layer of a model.
 
     Attributes:
-        part: `condition`, `encoder`, `bottleneck`, `decoder` or `classifier`.
+        part: `condition`, `encoder`, `bottleneck`, `decoder`, `likelihood` or `classifier`.
         layer: as written in the list; what a condition joins.
         label: its name, with the arguments that its shape does not tell, for drawings.
         kind: what it does with sizes, and whether it has parameters.
@@ -65,12 +65,21 @@ def summarize(model: VAE) -> list[LayerSummary]:
             rows.append(LayerSummary("condition", text, text, kind, shape, parameters))
     rows += _summarize_network(networks["encoder"], "encoder")
     features = torch.empty(1, *networks["encoder"].shape_out, device="meta")
-    (name,) = copy.spec.bottleneck if isinstance(copy.spec.bottleneck, dict) else (copy.spec.bottleneck,)
+    name = _written(copy.spec.bottleneck).name
     flops = _count_flops(copy.bottleneck, features)
     parameters = count_parameters(copy.bottleneck)
     rows.append(LayerSummary("bottleneck", name, name, "latent", copy.latent_shape, parameters, flops))
     rows += _summarize_network(networks["decoder"], "decoder")
+    head, shape, parameters = _written(copy.spec.likelihood), copy.input_shape, count_parameters(copy.head)
+    kind = _kind_of(shape, shape, parameters)
+    rows.append(LayerSummary("likelihood", str(head), _label(head), kind, shape, parameters))
     return [*rows, *(_summarize_network(networks["classifier"], "classifier") if "classifier" in networks else ())]
+
+
+def _written(piece: Any) -> LayerSpec:
+    """A bottleneck or a likelihood as a description has it, in the form of a layer."""
+    ((name, arguments),) = piece.items() if isinstance(piece, Mapping) else ((piece, {}),)
+    return LayerSpec(name, arguments or {})
 
 
 def _summarize_network(network: Network, part: str) -> Iterator[LayerSummary]:

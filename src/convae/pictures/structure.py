@@ -25,7 +25,7 @@ NAME, BAR, NUMBERS = 2.7, 1.5, 2.35
 """Widths of a column's parts: the layer's name, the bar of its output's size, and its numbers; in inches."""
 COLUMN = NAME + BAR + NUMBERS
 GAP, MARGIN, TITLE = 0.35, 0.15, 0.75
-PARTS = ("condition", "encoder", "bottleneck", "decoder", "classifier")
+PARTS = ("condition", "encoder", "bottleneck", "decoder", "likelihood", "classifier")
 LETTERS = 43
 """Longer names are cut short."""
 CAPTION: dict[str, Any] = {"ha": "center", "fontsize": 9, "style": "italic"}
@@ -101,14 +101,14 @@ def draw_structure(layers: Sequence[DrawnLayer], *, input_shape: Shape, title: s
     The width of a line's bar is the logarithm of its output's largest size, so that every halving shows alike.
 
     Args:
-        layers: condition, encoder, bottleneck, decoder and classifier, in the order in which an image passes them.
+        layers: condition, encoder, bottleneck, decoder, likelihood and classifier, in the order in which an image passes them.
         input_shape: (channels, *sizes) of an image.
         title: above the drawing.
     """
     lines = _group_equal(layers)
     parts = {part: [line for line in lines if line.layer.part == part] for part in PARTS}
     into = parts["condition"]
-    down, up = [*into[:1], *parts["encoder"]], [*into[1:], *parts["decoder"]]
+    down, up = [*into[:1], *parts["encoder"]], [*into[1:], *parts["decoder"], *parts["likelihood"]]
     classifier = parts["classifier"]
     longest = max(len(down), len(up)) + 1
     under = (len(classifier) + 1.9) * ROW if classifier else 0
