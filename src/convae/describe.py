@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from convae.core.arguments import arguments
+from convae.core.arguments import parse_arguments
 from convae.core.config import override, parse
 from convae.core.description import Spec, layer_list_arguments
 from convae.core.documents import read_text, read_value
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
-from convae.core.names import one_line, short_repr, unknown
+from convae.core.names import one_line, short_repr, unknown_message
 from convae.core.paths import local_path
 from convae.core.registry import canonical_name
 from convae.model.construct import construct
@@ -64,7 +64,11 @@ def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
         name = canonical_name(str(given.pop("preset")))
         preset = PRESETS.get(name)
         beside = {key: given.pop(key) for key in BESIDE if key in given}
-        given = {**preset(**arguments(preset, given, f"preset {name}")), "name": name.rpartition(":")[2], **beside}
+        given = {
+            **preset(**parse_arguments(preset, given, f"preset {name}")),
+            "name": name.rpartition(":")[2],
+            **beside,
+        }
         source = f"preset {name}"
     elif "encode" in given or {"latent", "decode"} <= set(given):
         given = read_arch_def(given, source, raw_channels)
@@ -131,7 +135,7 @@ def write(spec: Spec, notation: str) -> str:
             side: list(zip(specs, [network.shape_in, *network.shapes], strict=False))
             for side, (specs, network) in networks.items()
         }
-        return write_codes(stored, layers, lambda name, given: arguments(LAYERS.get(name), given, name))
+        return write_codes(stored, layers, lambda name, given: parse_arguments(LAYERS.get(name), given, name))
     if notation == "arch-def":
         for proposed in propose_arch_defs(spec):
             if _describes(proposed, spec):
@@ -140,7 +144,7 @@ def write(spec: Spec, notation: str) -> str:
             f"model '{spec.name}' cannot be written as an arch_def, which knows only rows of convolutions with ReLU "
             "around dense maps: use --as yaml"
         )
-    raise ConfigError(unknown("notation", notation, NOTATIONS))
+    raise ConfigError(unknown_message("notation", notation, NOTATIONS))
 
 
 def _describes(arch_def: Mapping[str, Any], spec: Spec) -> bool:
@@ -203,7 +207,7 @@ def _no_description(path: Path, written: str) -> str:
         return f"{path}: is no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, which alone describe models"
     if path.suffix in SUFFIXES or Path(written).parent != Path():
         return f"{path}: no such file, and no preset of that name"
-    return unknown("preset", written, PRESETS.names())
+    return unknown_message("preset", written, PRESETS.names())
 
 
 def _is_true(question: Callable[[], bool]) -> bool:

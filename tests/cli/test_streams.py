@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training.runs import RECIPE
 
-from convae.core.names import printable
+from convae.core.names import escape_controls
 
 
 class Failing(io.StringIO):
@@ -81,7 +81,7 @@ def test_an_encoding_without_our_characters_gets_plain_ones(encoding: str) -> No
 
 @given(st.text())
 def test_nothing_in_a_name_acts_on_a_terminal(name: str) -> None:
-    shown = printable(name)
+    shown = escape_controls(name)
     assert not any(ord(letter) < 32 and letter not in "\n\t" for letter in shown)
     assert not set(shown) & set("\x7f\x9b\u202e\u2066")
     shown.encode("utf-8")

@@ -2,22 +2,22 @@ from __future__ import annotations
 
 import pytest
 
-from convae.core.names import flow_repr, nearest, shape_text, unknown
+from convae.core.names import flow_repr, nearest_name, shape_text, unknown_message
 
 
 @pytest.mark.parametrize(
     ("written", "meant"), [("batchnorm", "batch-norm"), ("CONV", "conv"), ("lekay-relu", "leaky-relu"), ("zzzz", None)]
 )
 def test_nearest_finds_the_name_that_was_meant_or_none(written: str, meant: str | None) -> None:
-    assert nearest(written, ["conv", "batch-norm", "leaky-relu"]) == meant
+    assert nearest_name(written, ["conv", "batch-norm", "leaky-relu"]) == meant
 
 
 def test_unknown_suggests_one_name_or_lists_them_all() -> None:
-    assert unknown("layer", "cnov", ["conv", "linear"]) == "unknown layer 'cnov': did you mean 'conv'?"
-    assert unknown("class", "12", ["1", "2"]) == "unknown class '12': choose from 1, 2", (
+    assert unknown_message("layer", "cnov", ["conv", "linear"]) == "unknown layer 'cnov': did you mean 'conv'?"
+    assert unknown_message("class", "12", ["1", "2"]) == "unknown class '12': choose from 1, 2", (
         "no number is a slip for another"
     )
-    assert unknown("layer", "zzzz", ["linear", "conv"]) == "unknown layer 'zzzz': choose from conv, linear"
+    assert unknown_message("layer", "zzzz", ["linear", "conv"]) == "unknown layer 'zzzz': choose from conv, linear"
 
 
 def test_shapes_are_written_as_people_write_them() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convae.core.arguments import named
+from convae.core.arguments import split_name
 from convae.data import SOURCES, DataConfig, open_split
 from convae.testing import check_source
 
@@ -69,7 +69,7 @@ EXAMPLES = {
 
 @pytest.mark.parametrize("name", SOURCES.own_names())
 def test_every_source_keeps_its_contract(name, request, tmp_path):
-    source, options = named(EXAMPLES[name](request.getfixturevalue), "data.source")
+    source, options = split_name(EXAMPLES[name](request.getfixturevalue), "data.source")
     assert source == name
     check_source(source, options, folder=tmp_path)
 

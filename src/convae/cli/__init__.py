@@ -17,7 +17,7 @@ from convae.cli._options import Trust
 from convae.cli._streams import steady_streams
 from convae.core.errors import ConvaeError, ToldElsewhereError
 from convae.core.memory import is_out_of_memory
-from convae.core.names import printable
+from convae.core.names import escape_controls
 from convae.core.notes import take_notes
 from convae.core.paths import local_path
 from convae.core.registry import Registry
@@ -176,4 +176,4 @@ def _unknown_option(problem: Any) -> str | None:
 
 
 def _say(sentence: str) -> None:
-    sys.stderr.write(f"convae: {printable(sentence)}\n")
+    sys.stderr.write(f"convae: {escape_controls(sentence)}\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convae.core.names import nearest
+from convae.core.names import nearest_name
 
 _OTHER_NAMES = {
     "arch": "--preset",
@@ -40,5 +40,5 @@ def similar_option(written: str, options: Sequence[str]) -> str | None:
     same = [option for option in options if set(option.lstrip("-").split("-")) & set(words)]
     exact = [option for option in same if option.lstrip("-").split("-") == words]
     others = [name for word in words if (name := _OTHER_NAMES.get(word)) in options]
-    close = nearest(written.replace("_", "-"), options, cutoff=0.7)
+    close = nearest_name(written.replace("_", "-"), options, cutoff=0.7)
     return next(iter([*exact, *([close] if close else []), *same, *others]), None)

@@ -24,13 +24,13 @@ def recipes(
 
     from convae.cli._screen import results
     from convae.core.errors import ConfigError
-    from convae.core.names import unknown
+    from convae.core.names import unknown_message
     from convae.training.recipe.reading import packaged_recipes, recipe_summary
 
     packaged = packaged_recipes()
     if name is not None:
         if name not in packaged:
-            raise ConfigError(unknown("recipe", name, packaged))
+            raise ConfigError(unknown_message("recipe", name, packaged))
         results.print(packaged[name].read_text(encoding="utf-8"), end="", soft_wrap=True, markup=False)
         return
     table = Table(box=SIMPLE_HEAD)

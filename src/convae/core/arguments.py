@@ -79,7 +79,7 @@ def _model(target: Callable[..., Any], beside: tuple[str, ...] = ()) -> type[Con
     return create_model(getattr(target, "__name__", "arguments"), __base__=_Arguments, **fields)
 
 
-def arguments(
+def parse_arguments(
     target: Callable[..., Any], given: Mapping[str, Any] | None, where: str, *, beside: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """All keyword arguments for `target`: those given, validated and converted, and the defaults of the others.
@@ -100,13 +100,13 @@ def arguments(
     return {name.removeprefix("field_"): getattr(parsed, name) for name in names}
 
 
-def not_default(target: Callable[..., Any], full: Mapping[str, Any]) -> dict[str, Any]:
+def drop_defaults(target: Callable[..., Any], full: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that differ from the defaults of `target`: the shortest way to write the same thing."""
     fields = _model(target).model_fields
     return {name: value for name, value in full.items() if value != fields[f"field_{name}"].default}
 
 
-def named(value: Named, where: str) -> tuple[str, dict[str, Any]]:
+def split_name(value: Named, where: str) -> tuple[str, dict[str, Any]]:
     """Splits `gaussian` or `{gaussian: {sigma: 0.1}}` into the name and its arguments.
 
     Raises:

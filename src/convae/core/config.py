@@ -16,7 +16,7 @@ from pydantic_core.core_schema import no_info_before_validator_function
 
 from convae.core.documents import parse_yaml
 from convae.core.errors import ConfigError
-from convae.core.names import nearest, short_repr
+from convae.core.names import nearest_name, short_repr
 
 
 def _without_booleans(schema: Any) -> Any:
@@ -204,7 +204,7 @@ def _fault(model: type[Config], path: str, faults: list[Any]) -> str:
     if fault["type"] == "extra_forbidden":
         choices, key = _keys(model, location[:-1]), str(location[-1]).replace("-", "_")
         elsewhere = {each.rpartition(".")[2]: each for each in reversed(model.paths())} | dict(model.other_names)
-        match = elsewhere.get(key) or nearest(key, choices) or elsewhere.get(nearest(key, elsewhere) or "")
+        match = elsewhere.get(key) or nearest_name(key, choices) or elsewhere.get(nearest_name(key, elsewhere) or "")
         if match and isinstance(given := fault.get("input"), Mapping) and len(given) == 1 and match not in choices:
             match = f"{match}.{next(iter(given))}"
         hint = f"did you mean '{match}'?" if match else f"choose from {', '.join(choices) or 'nothing'}"

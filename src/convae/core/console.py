@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 from rich.text import Text
 
-from convae.core.names import printable
+from convae.core.names import escape_controls
 from convae.core.notes import take_notes
 
 
@@ -31,7 +31,7 @@ class Screen(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Text that is about to be printed, also in the cells of tables."""
-        return super().render_str(printable(text), **options)
+        return super().render_str(escape_controls(text), **options)
 
 
 class Results(Screen):
@@ -63,7 +63,7 @@ def has_viewer() -> bool:
     return notes.is_terminal or (notes.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time as people say it: `48 s`, `3 min 20 s`, `2 h 5 min`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
@@ -99,7 +99,7 @@ class WorkBar:
         if not has_viewer():
             if now >= self._next_line:
                 self._next_line = now + INTERVAL
-                left = f", {duration(seconds * (total - done) / done)} left" if done and seconds else ""
+                left = f", {format_duration(seconds * (total - done) / done)} left" if done and seconds else ""
                 notes.print(f"{what}: {done:,} of {total:,}{left}", soft_wrap=True)
             return
         if self._task is None:

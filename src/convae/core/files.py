@@ -85,7 +85,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def temporary(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """The name beside `path` under which this process writes what will take its place."""
     return path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
 
@@ -98,7 +98,7 @@ def clear_leftovers(path: Path) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file or folder has a name that `temporary` gives, of any process."""
+    """Whether a file or folder has a name that `temporary_path` gives, of any process."""
     return path.name.startswith(".") and path.name.endswith(_TEMPORARY)
 
 
@@ -120,7 +120,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     In the block of a `new_folder` it is written plainly, since all of that folder appears at once.
     """
-    place = temporary(path)
+    place = temporary_path(path)
     with writing_errors(path):
         if is_temporary(path.parent):
             path.write_bytes(content)
@@ -152,7 +152,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     For content that is too large for `write_bytes`.
     """
-    place = temporary(path)
+    place = temporary_path(path)
     with writing_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -216,8 +216,8 @@ def new_folder(
     Raises:
         OutputError: the folder cannot be written, or what is there is not convae's to replace.
     """
-    path = replaceable(path, owned, mark)
-    place = temporary(path)
+    path = check_replaceable(path, owned, mark)
+    place = temporary_path(path)
     with writing_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(place)
@@ -243,7 +243,7 @@ _CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 """What file managers leave in any folder that is looked at."""
 
 
-def replaceable(path: Path, owned: Collection[str] | None, mark: tuple[str, bytes] | None) -> Path:
+def check_replaceable(path: Path, owned: Collection[str] | None, mark: tuple[str, bytes] | None) -> Path:
     """Where a folder of convae's may be written: `path` without links, once it is sure that nothing else is lost there.
 
     Raises:

@@ -54,7 +54,7 @@ def one_line(error: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
 
 
-def printable(text: str) -> str:
+def escape_controls(text: str) -> str:
     r"""Text for a terminal, in which nothing of a foreign name acts.
 
     Control characters, bidirectional overrides and bytes that are no UTF-8 become escapes such as `\x1b`; line breaks
@@ -73,18 +73,18 @@ def _escaped(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def nearest(name: str, choices: Iterable[str], cutoff: float = 0.5) -> str | None:
+def nearest_name(name: str, choices: Iterable[str], cutoff: float = 0.5) -> str | None:
     """The choice that looks most like `name`, or None when none is as similar as `cutoff`, of 1."""
     lowered = {choice.lower(): choice for choice in choices}
     found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
     return lowered[found[0]] if found else None
 
 
-def unknown(kind: str, name: str, choices: Iterable[str]) -> str:
+def unknown_message(kind: str, name: str, choices: Iterable[str]) -> str:
     """One sentence saying that `name` is no known `kind`, with the nearest name or all of them."""
     choices = sorted(choices)
     # A number is no slip of the hand for another.
-    match = None if name.isdigit() else nearest(name, choices)
+    match = None if name.isdigit() else nearest_name(name, choices)
     if match is not None:
         return f"unknown {kind} '{name}': did you mean '{match}'?"
     return f"unknown {kind} '{name}': choose from {', '.join(choices)}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convae.core.errors import ShapeError
-from convae.core.random import key, torch_generator
+from convae.core.random import stream_key, torch_generator
 
 BLOCK = 256
 """Images whose noise `CountedNoise` draws together: few, so that a rank that needs some of them can draw them all."""
@@ -52,7 +52,7 @@ class CountedNoise:
         """A generator on `device` for each of `count` images; each is valid until the next one is taken."""
         generator = torch.Generator(device)
         for image in range(self.start, self.start + count):
-            yield generator.manual_seed(key(self.seed, *self.words, image))
+            yield generator.manual_seed(stream_key(self.seed, *self.words, image))
 
 
 Generators = torch.Generator | Sequence[torch.Generator] | CountedNoise

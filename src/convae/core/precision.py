@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def wide(tensor: Tensor) -> Tensor:
+def at_least_float32(tensor: Tensor) -> Tensor:
     """`tensor` in float32 or wider: half precision keeps 8 or 11 binary digits, too few for sums over many values."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 

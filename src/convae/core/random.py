@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def key(seed: int, *words: int | str) -> int:
+def stream_key(seed: int, *words: int | str) -> int:
     """A 63-bit key for the stream named by `words`: distinct streams are independent, equal ones are equal."""
     text = "\x1f".join([str(int(seed)), *(str(word) for word in words)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
@@ -23,11 +23,11 @@ def key(seed: int, *words: int | str) -> int:
 
 def numpy_generator(seed: int, *words: int | str) -> np.random.Generator:
     """A NumPy generator (Philox, counter-based) for the stream named by `words`."""
-    return np.random.Generator(np.random.Philox(key=key(seed, *words)))
+    return np.random.Generator(np.random.Philox(key=stream_key(seed, *words)))
 
 
 def torch_generator(seed: int, *words: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator on `device` for the stream named by `words`."""
     import torch
 
-    return torch.Generator(device).manual_seed(key(seed, *words))
+    return torch.Generator(device).manual_seed(stream_key(seed, *words))

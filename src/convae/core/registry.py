@@ -24,7 +24,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from convae.core.errors import ConfigError
-from convae.core.names import one_line, unknown
+from convae.core.names import one_line, unknown_message
 from convae.core.trust import remember_package, require_trust
 
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -114,7 +114,7 @@ class Registry:
             return self._foreign(written, offered[0].value, f"'{written}' of the package {owner} ({offered[0].value})")
         if self._is_open and is_dotted_path(written):
             return self._foreign(written, written, f"'{written}'")
-        raise ConfigError(unknown(self.kind, str(name), self.names()))
+        raise ConfigError(unknown_message(self.kind, str(name), self.names()))
 
     def summary(self, name: str) -> str:
         """The first line of the entry's docstring."""

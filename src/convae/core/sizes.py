@@ -18,7 +18,7 @@ def ceilings(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
     return tuple(-(-size // stride) for size, stride in zip(sizes, strides, strict=True))
 
 
-def within(stride: int, sizes: Sequence[int]) -> list[int]:
+def limit_strides(stride: int, sizes: Sequence[int]) -> list[int]:
     """That stride along each axis, or as much as an axis has."""
     return [min(stride, size) for size in sizes]
 

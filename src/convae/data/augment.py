@@ -22,7 +22,7 @@ from convae.core.arguments import Fraction, NonNegative, NonNegativeFloat
 from convae.core.config import Config
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text
-from convae.core.random import key
+from convae.core.random import stream_key
 from convae.core.types import Images
 
 Amount = Annotated[float, Field(ge=0, lt=1)]
@@ -90,7 +90,7 @@ class Augmentation:
             raise ConfigError(f"data.augment: images of {shape} have not two spatial axes, so only `flip` is possible")
         flat = images.ndim != 4 or not images.is_contiguous(memory_format=torch.channels_last)
         layout = torch.contiguous_format if flat else torch.channels_last
-        stream = key(self._seed, "augment", epoch)
+        stream = stream_key(self._seed, "augment", epoch)
 
         def draw(number: int) -> Float[Tensor, " batch"]:
             return uniform(stream, indices, number)

@@ -18,7 +18,7 @@ from convae.core.progress import Progress
 from convae.data.building import JOURNAL, build
 from convae.data.data_dirs import cache_directory
 from convae.data.sources.base import Source, Survey
-from convae.data.store import FORMAT, ImageFormat, Store, whole
+from convae.data.store import FORMAT, ImageFormat, Store, open_if_complete
 from convae.data.stores import touch
 
 
@@ -58,7 +58,7 @@ def open_store(source: Source, fingerprint: str, image_format: ImageFormat, prog
         image_format.kind,
     )
     folder = cache_directory() / "stores" / f"{place}-{_key(fingerprint)}"
-    store = whole(folder, image_format)
+    store = open_if_complete(folder, image_format)
     if store is not None:
         touch(folder)
         return store
@@ -66,18 +66,18 @@ def open_store(source: Source, fingerprint: str, image_format: ImageFormat, prog
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{place}.lock")):
             # Another process may have built it while this one waited.
-            store = whole(folder, image_format)
+            store = open_if_complete(folder, image_format)
             if store is None:
                 earlier = [path for path in folder.parent.glob(f"{place}-*") if path != folder]
                 partial = folder.with_name(f".{place}.partial")
-                known = next((found for path in earlier if (found := whole(path, image_format))), None)
+                known = next((found for path in earlier if (found := open_if_complete(path, image_format))), None)
                 build(partial, source, fingerprint, image_format, known, progress)
                 shutil.rmtree(folder, ignore_errors=True)
                 partial.rename(folder)
                 (folder / JOURNAL).unlink()
                 for path in earlier:
                     shutil.rmtree(path, ignore_errors=True)
-                store = whole(folder, image_format)
+                store = open_if_complete(folder, image_format)
                 if store is not None:
                     store.trust()
     if store is None:

@@ -20,7 +20,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from convae.core.errors import ConfigError, DataError
-from convae.core.names import shape_text, unknown
+from convae.core.names import shape_text, unknown_message
 from convae.data.config import ResizeMode
 from convae.data.headers import is_gray
 from convae.data.image_reading import load
@@ -63,7 +63,7 @@ def preprocess(
         ConfigError: no such resize mode.
     """
     if resize_mode not in get_args(ResizeMode):
-        raise ConfigError(unknown("resize_mode", resize_mode, get_args(ResizeMode)))
+        raise ConfigError(unknown_message("resize_mode", resize_mode, get_args(ResizeMode)))
     size = _sides(size)
     values = raw_values(image)
     if isinstance(image, Image.Image) and isinstance(values, np.ndarray):

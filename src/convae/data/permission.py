@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convae.core.arguments import named
+from convae.core.arguments import split_name
 from convae.core.errors import ConfigError
-from convae.core.names import printable
+from convae.core.names import escape_controls
 from convae.core.trust import untrusted_names
 from convae.data.sources import SOURCES
 
@@ -35,15 +35,15 @@ def require_permission(data: Mapping[str, Any]) -> dict[str, Any]:
     is_mapping = isinstance(given, dict) and all(isinstance(value, dict | None) for value in given.values())
     if not isinstance(given, str) and not is_mapping:
         raise ConfigError("the model does not say what it was trained on: give --data")
-    name, options = named(given, "the artifact's data.source")
+    name, options = split_name(given, "the artifact's data.source")
     with untrusted_names():
         is_allowed = name in SOURCES and name not in _REMOTE and not _has_path(SOURCES.get(name), options)
     if not is_allowed:
         # JSON, which --data reads, whole and quoted for a shell.
         text = given if isinstance(given, str) else json.dumps(given)
         raise ConfigError(
-            f"the model names its data, {printable(text)}, which an artifact cannot have read or downloaded by itself: "
-            f"give --data, such as --data {printable(shlex.quote(text))} for the same"
+            f"an artifact cannot open its training data {escape_controls(text)} by itself: "
+            f"give --data, such as --data {escape_controls(shlex.quote(text))} for the same"
         )
     return {**data, "dir": None, "download": False}
 

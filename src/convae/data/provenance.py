@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convae.core.arguments import Named, arguments
+from convae.core.arguments import Named, parse_arguments
 from convae.core.errors import ConvaeError, DataError
 from convae.core.trust import untrusted_names
 from convae.data.config import ResizeMode
@@ -94,7 +94,7 @@ def read_like(
 def _written_out(given: Named) -> tuple[str, dict[str, Any]]:
     """The source's name and all its options, with absolute paths."""
     name, options = resolve_source(given)
-    full = arguments(SOURCES.get(name), options, f"data.source ({name})")
+    full = parse_arguments(SOURCES.get(name), options, f"data.source ({name})")
     return name, {key: _absolute(value) for key, value in full.items()}
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.errors import ConfigError, DataError
-from convae.core.names import shape_text, unknown
+from convae.core.names import shape_text, unknown_message
 from convae.core.progress import Progress
 from convae.core.types import Shape
 from convae.data.augment import AugmentConfig
@@ -272,7 +272,7 @@ def open_split(
         OutputError: the cache cannot be written.
     """
     if split not in get_args(SplitName):
-        raise ConfigError(unknown("split", split, get_args(SplitName)))
+        raise ConfigError(unknown_message("split", split, get_args(SplitName)))
     return open_data_set(config, size=size, channels=channels, progress=progress).split(split)
 
 
@@ -314,5 +314,7 @@ def open_data_set(
     store = open_store(source, fingerprint, ImageFormat(sizes, depth, config.resize_mode, own.kind), progress)
     label = config.label or store.label
     if label is not None and label not in store.columns:
-        raise ConfigError(f"data.label: {source.name}: {unknown('column', label, store.columns or ['nothing'])}")
+        raise ConfigError(
+            f"data.label: {source.name}: {unknown_message('column', label, store.columns or ['nothing'])}"
+        )
     return DataSet(config, source.name, store, label, notes)

@@ -139,7 +139,7 @@ class Store:
         self._checked[row] = True
 
 
-def whole(folder: Path, image_format: ImageFormat) -> Store | None:
+def open_if_complete(folder: Path, image_format: ImageFormat) -> Store | None:
     """The store in `folder`, if there is one and its files are what was written, but for the pixels of each image."""
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convae.core.arguments import arguments
+from convae.core.arguments import parse_arguments
 from convae.core.errors import ConfigError
 from convae.core.progress import Progress
 from convae.core.registry import canonical_name
@@ -64,7 +64,7 @@ def choose_metrics(
     configured: dict[str, dict[str, Any]] = {}
     for name in sorted(asked - GROUPS | set(METRICS.names() if asked & GROUPS else ())):
         target = METRICS.get(name)
-        checked = arguments(target, given.get(name), f"metric {name}")
+        checked = parse_arguments(target, given.get(name), f"metric {name}")
         metric: Metric = target(**checked)
         if isinstance(metric, SampleMetric) and not has_features:
             if name in asked:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from convae.core.errors import ArtifactError
-from convae.core.names import printable
+from convae.core.names import escape_controls
 from convae.interop.importers import IMPORTERS
 from convae.model.provenance import ImportFacts, Provenance
 from convae.model.vae import VAE
@@ -33,9 +33,9 @@ def import_model(file: Path, importer: str, key: str | None = None) -> VAE:
     except ArtifactError as error:
         raise ArtifactError(f"{file}: {error}") from error
     model: VAE = imported.model
-    model.name = printable(file.stem) or model.name
+    model.name = escape_controls(file.stem) or model.name
     facts = ImportFacts(
-        file=printable(file.name), importer=importer, notes=(*notes, *imported.notes), sha256=sha256_of(file)
+        file=escape_controls(file.name), importer=importer, notes=(*notes, *imported.notes), sha256=sha256_of(file)
     )
     model.provenance = Provenance(imported=facts)
     return model

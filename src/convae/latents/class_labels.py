@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.errors import ConfigError
-from convae.core.names import class_names, unknown
+from convae.core.names import class_names, unknown_message
 from convae.data import Split
 
 
@@ -25,7 +25,7 @@ def labels_of(images: Split, column: str | None = None) -> tuple[NDArray[np.int6
     values, names = images.labels, images.classes
     if column is not None:
         if column not in images.columns:
-            raise ConfigError(f"{images.source}: {unknown('column', column, images.columns or ['nothing'])}")
+            raise ConfigError(f"{images.source}: {unknown_message('column', column, images.columns or ['nothing'])}")
         values, names = images.columns[column].values, images.columns[column].classes
     if values is None:
         raise ConfigError(f"the images of {images.source} have no labels")
@@ -44,4 +44,4 @@ def class_number(word: str, names: Mapping[int, str]) -> int:
     are_numbers = any(name.isdecimal() and int(name) != number for number, name in names.items())
     if word.isdecimal() and int(word) in names and not are_numbers:
         return int(word)
-    raise ConfigError(unknown("class", word, list(names.values())))
+    raise ConfigError(unknown_message("class", word, list(names.values())))

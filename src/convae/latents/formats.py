@@ -23,7 +23,7 @@ from torch import Tensor
 
 from convae.core.errors import ConfigError, DataError
 from convae.core.files import open_regular, utf8_path, write_bytes
-from convae.core.names import unknown
+from convae.core.names import unknown_message
 from convae.core.types import Shape
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def writer(format: str) -> Callable[[Path, Encoding], None]:
     """
     known = {"safetensors": _safetensors, "npz": _npz, "parquet": _parquet, "csv": _csv}
     if format not in known:
-        raise ConfigError(unknown("format of latents", format, known))
+        raise ConfigError(unknown_message("format of latents", format, known))
     if format == "parquet":
         arrow()
     return lambda path, encoding: write_bytes(path, known[format](encoding))

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from convae.core.errors import ConfigError, DataError
-from convae.core.names import nearest
+from convae.core.names import nearest_name
 from convae.core.paths import local_path
 from convae.core.types import Images, Latents
 from convae.data import Split, in_order, to_tensor
@@ -103,7 +103,7 @@ def position(word: str, split: Split) -> int:
             f"image {word}: {len(found)} images of {split.source} have that name, such as {keys[found[1]]}"
         )
     if not found:
-        near = nearest(word, keys)
+        near = nearest_name(word, keys)
         guess = "" if near is None else f"; did you mean '{near}'?"
         raise ConfigError(f"image {word}: neither a file nor an image of {split.source} ({split.name}){guess}")
     return found[0]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convae.core.config import Config
-from convae.core.names import printable, shape_text
+from convae.core.names import escape_controls, shape_text
 from convae.core.version import VERSION
 from convae.model.layers.base.network import count_parameters
 from convae.model.provenance import SplitFacts, TrainingFacts
@@ -107,7 +107,7 @@ def _text(value: Any) -> str:
 def _plain(text: object) -> str:
     """A name on one line, without escape sequences and without the characters that Markdown and HTML give a meaning."""
     return "".join(
-        f"\\{letter}" if letter in "\\`*<>[]|" else letter for letter in printable(" ".join(str(text).split()))
+        f"\\{letter}" if letter in "\\`*<>[]|" else letter for letter in escape_controls(" ".join(str(text).split()))
     )
 
 

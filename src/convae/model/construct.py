@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from convae.core.arguments import arguments
+from convae.core.arguments import parse_arguments
 from convae.core.description import Spec
 from convae.core.errors import ConfigError
 from convae.core.types import Shape
@@ -14,7 +14,7 @@ from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.condition import Condition
 from convae.model.layers.base.network import Network, count_parameters, error_context
 from convae.model.likelihoods import LIKELIHOODS
-from convae.model.parts import part
+from convae.model.parts import build_part
 from convae.model.priors import PRIORS
 from convae.model.vae import VAE
 
@@ -34,19 +34,19 @@ def construct(spec: Spec) -> VAE:
         condition = None
         if spec.condition is not None:
             with error_context("condition"):
-                condition = Condition(**arguments(Condition, spec.condition, "condition"))
+                condition = Condition(**parse_arguments(Condition, spec.condition, "condition"))
         more = 0 if condition is None else condition.channels
         encoder = Network((spec.input[0] + more, *spec.input[1:]), spec.encoder, "encoder")
-        bottleneck = part(BOTTLENECKS, spec.bottleneck, "bottleneck", encoder.shape_out)
+        bottleneck = build_part(BOTTLENECKS, spec.bottleneck, "bottleneck", encoder.shape_out)
         latent: Shape = bottleneck.latent_shape
         decoder = Network((latent[0] + more, *latent[1:]), spec.decoder, "decoder", init_scale=DECODER_INIT_SCALE)
         model = VAE(
             encoder,
             bottleneck,
             decoder,
-            part(LIKELIHOODS, spec.likelihood, "likelihood"),
+            build_part(LIKELIHOODS, spec.likelihood, "likelihood"),
             input_shape=spec.input,
-            prior=None if spec.prior is None else part(PRIORS, spec.prior, "prior", bottleneck),
+            prior=None if spec.prior is None else build_part(PRIORS, spec.prior, "prior", bottleneck),
             classifier=None if spec.classifier is None else Network(latent, spec.classifier, "classifier"),
             condition=condition,
             name=spec.name,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from convae.core.arguments import Named, arguments, named, not_default
+from convae.core.arguments import Named, drop_defaults, parse_arguments, split_name
 from convae.core.context import call_module
 from convae.core.description import Spec, to_plain
 from convae.core.errors import ShapeError
@@ -27,7 +27,7 @@ from convae.model.mode import evaluation_mode
 from convae.model.priors import PRIORS
 
 
-def part(registry: Any, written: Named, kind: str, *args: Any) -> Any:
+def build_part(registry: Any, written: Named, kind: str, *args: Any) -> Any:
     """A bottleneck, a likelihood head or a prior, from its name and arguments as a person wrote them.
 
     Args:
@@ -36,9 +36,9 @@ def part(registry: Any, written: Named, kind: str, *args: Any) -> Any:
         kind: of it, for messages.
         args: positional arguments of its constructor, such as the shape that reaches it.
     """
-    name, given = named(written, kind)
+    name, given = split_name(written, kind)
     target = registry.get(name)
-    checked = arguments(target, given, f"{kind} {name}")
+    checked = parse_arguments(target, given, f"{kind} {name}")
     with error_context(f"{kind} {name}", *(arg for arg in args if isinstance(arg, tuple))):
         return target(*args, **checked)
 
@@ -120,14 +120,14 @@ def name_streams(model: nn.Module) -> None:
 
 def stored_spec(model: Any, described: Spec) -> Spec:
     """The description of a model in its stored form: presets and repeats written out."""
-    prior = None if described.prior is None else stored(PRIORS, described.prior, "prior")
+    prior = None if described.prior is None else stored_entry(PRIORS, described.prior, "prior")
     return described.model_copy(
         update={
             "name": model.name,
             "encoder": model.encoder.canonical(),
-            "bottleneck": stored(BOTTLENECKS, described.bottleneck, "bottleneck"),
+            "bottleneck": stored_entry(BOTTLENECKS, described.bottleneck, "bottleneck"),
             "decoder": model.decoder.canonical(),
-            "likelihood": stored(LIKELIHOODS, described.likelihood, "likelihood"),
+            "likelihood": stored_entry(LIKELIHOODS, described.likelihood, "likelihood"),
             "prior": prior,
             "classifier": None if model.classifier is None else model.classifier.canonical(),
             "condition": None if model.condition is None else stored_condition(model.condition),
@@ -137,14 +137,14 @@ def stored_spec(model: Any, described: Spec) -> Spec:
 
 def stored_condition(condition: Condition) -> dict[str, Any]:
     """A condition in its one stored form."""
-    return not_default(Condition, {"classes": condition.classes, "channels": condition.channels})
+    return drop_defaults(Condition, {"classes": condition.classes, "channels": condition.channels})
 
 
-def stored(registry: Any, written: Named, kind: str) -> dict[str, dict[str, Any]]:
+def stored_entry(registry: Any, written: Named, kind: str) -> dict[str, dict[str, Any]]:
     """A bottleneck or a likelihood in its one stored form."""
-    name, given = named(written, kind)
+    name, given = split_name(written, kind)
     target = registry.get(name)
-    return {canonical_name(name): to_plain(not_default(target, arguments(target, given, kind)))}
+    return {canonical_name(name): to_plain(drop_defaults(target, parse_arguments(target, given, kind)))}
 
 
 SWITCHES = {"training", "checkpointing", "rows"}

@@ -44,11 +44,11 @@ from convae.model.layers.base import Layer, Network
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.mode import evaluation_mode
 from convae.model.parts import (
+    build_part,
     check_shapes,
     first_change,
     layout,
     name_streams,
-    part,
     stored_spec,
 )
 from convae.model.priors import PRIORS
@@ -114,7 +114,7 @@ class VAE(nn.Module):
         self.decoder = decoder
         self.classifier = classifier
         self.head = likelihood
-        self.prior: Prior = prior or part(PRIORS, bottleneck.default_prior, "prior", bottleneck)
+        self.prior: Prior = prior or build_part(PRIORS, bottleneck.default_prior, "prior", bottleneck)
         self.latent_layout = LatentLayout(((bottleneck.stream, bottleneck.latent_shape),))
         name_streams(self)
         self._also_fit: set[Shape] = set()

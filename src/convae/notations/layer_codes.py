@@ -16,7 +16,7 @@ from typing import Any
 
 from convae.core.description import MAX_LAYERS, LayerSpec, Spec
 from convae.core.errors import ConfigError
-from convae.core.names import nearest, short_repr, unknown
+from convae.core.names import nearest_name, short_repr, unknown_message
 from convae.core.types import Shape
 
 Given = dict[str, Any]
@@ -230,9 +230,9 @@ def _explain_unknown(text: str) -> str:
     found = re.search(r"[A-Za-z][A-Za-z0-9]*", re.sub(r"^\W*\d+\s*[xX](?=[A-Za-z])", "", text), re.ASCII)
     letters = found[0] if found else text
     choices = {**{WORDS[code].layer: code for code in reversed(WORDS)}, **{code: code for code in WORDS}}
-    close = nearest(letters, choices)
+    close = nearest_name(letters, choices)
     if close is None:
-        return unknown("layer code", letters, WORDS)
+        return unknown_message("layer code", letters, WORDS)
     code = choices[close]
     if code.lower() == letters.lower():
         return f"is no layer code: it is written {_form_of(code)}, and with N* in front to repeat it"

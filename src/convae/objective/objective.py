@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convae.core.arguments import arguments
+from convae.core.arguments import parse_arguments
 from convae.core.errors import ConfigError, ConvaeError
 from convae.core.output import Output
 from convae.core.types import Batch
@@ -127,7 +127,7 @@ def _term(name: str, options: Mapping[str, Any], load: Loader | None, where: str
         target = TERMS.get(name)
     except ConfigError as error:
         raise type(error)(f"{where}: {error}") from error
-    checked = arguments(target, options, where, beside=(WEIGHT,))
+    checked = parse_arguments(target, options, where, beside=(WEIGHT,))
     try:
         handed = [] if target.loads is None else [_loaded(checked[target.loads], load)]
         made: Term = target(*handed, **checked)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
-from convae.core.precision import full_precision, wide
+from convae.core.precision import at_least_float32, full_precision
 from convae.core.types import Images, PerImage
 
 WINDOW = 11
@@ -63,7 +63,7 @@ def ms_ssim(x: Images, y: Images, *, scales: int = len(SCALE_WEIGHTS)) -> PerIma
             f"MS-SSIM at {scales} scales needs sizes of {least_size(scales)} or more, but the images are "
             f"{shape_text(x.shape[2:])}: {f'use {fitting[-1]} scales' if fitting else 'use SSIM, which takes any size'}"
         )
-    x, y = wide(x), wide(y)
+    x, y = at_least_float32(x), at_least_float32(y)
     factor = sum(SCALE_WEIGHTS) / sum(SCALE_WEIGHTS[:scales])
     halve = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[x.ndim - 2]
     product = torch.ones((), device=x.device)
@@ -85,7 +85,7 @@ def ms_ssim(x: Images, y: Images, *, scales: int = len(SCALE_WEIGHTS)) -> PerIma
 def _maps(x: Images, y: Images) -> tuple[Images, Images]:
     """The two factors of similarity around each pixel: of luminance, and of contrast and structure."""
     with full_precision(x.device):
-        x, y = wide(x), wide(y)
+        x, y = at_least_float32(x), at_least_float32(y)
         mean_x, mean_y, xx, yy, xy = _windowed(torch.stack([x, y, x * x, y * y, x * y]))
         luminance = (2 * mean_x * mean_y + C1) / (mean_x.square() + mean_y.square() + C1)
         variances = xx - mean_x.square() + yy - mean_y.square()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import ImageColor, ImageFont
 
-from convae.core.names import printable
+from convae.core.names import escape_controls
 
 PAPER = "#ffffff"
 INK = "#1a1a1a"
@@ -43,7 +43,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 def label_text(text: str) -> str:
     """A foreign name as a picture writes it: what cannot be drawn as an escape, long words without their middle."""
-    return _LONG_WORD.sub(lambda word: f"{word[0][:28]}…{word[0][-11:]}", printable(text.replace("\t", " ")))
+    return _LONG_WORD.sub(lambda word: f"{word[0][:28]}…{word[0][-11:]}", escape_controls(text.replace("\t", " ")))
 
 
 def paler(color: str) -> str:

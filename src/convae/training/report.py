@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import TaskID, TextColumn
 
 from convae.core import console
-from convae.core.console import WorkBar, duration, has_viewer, progress_bar
+from convae.core.console import WorkBar, format_duration, has_viewer, progress_bar
 from convae.data import in_order, open_split
 from convae.data.batches import evenly_spaced
 from convae.training.loop.trainer import Callback
@@ -114,7 +114,7 @@ class TrainingReport(Callback):
             self._task = None
         seconds = time.monotonic() - self._began
         if done := trainer.progress.step - self._first:
-            self._say(f"{done:,} steps in {duration(seconds)}, {self._rate(trainer):,.0f} images/s")
+            self._say(f"{done:,} steps in {format_duration(seconds)}, {self._rate(trainer):,.0f} images/s")
             if (waited := trainer.task.batches.waited / seconds) > _LONG_WAIT:
                 self._say(f"{waited:.0%} of the time was spent waiting for data")
 
@@ -131,10 +131,10 @@ class TrainingReport(Callback):
         done, seconds = trainer.progress.step - self._first, time.monotonic() - self._began
         rest, minutes = trainer.total_steps - trainer.progress.step, trainer.task.options.minutes
         if not done or not rest:
-            return f"after {duration(seconds)}"
+            return f"after {format_duration(seconds)}"
         left = seconds / done * rest
         left = left if minutes is None else max(0.0, min(left, 60 * minutes - seconds))
-        return f"after {duration(seconds)}, {duration(left)} left"
+        return f"after {format_duration(seconds)}, {format_duration(left)} left"
 
     def _epoch(self, step: int) -> str:
         """The running epoch, of how many, and its stage where there are several."""

@@ -13,7 +13,7 @@ from torch import Tensor, distributions
 
 from convae.core.errors import ShapeError
 from convae.core.random import torch_generator
-from convae.model.likelihoods.base import Likelihood, above, linked
+from convae.model.likelihoods.base import Likelihood, apply_link, soft_lower_bound
 from convae.model.likelihoods.bernoulli import Bernoulli, BernoulliLikelihood
 from convae.model.likelihoods.discretized_logistic import DiscretizedLogistic, DiscretizedLogisticLikelihood
 from convae.model.likelihoods.gaussian import Gaussian, GaussianLikelihood
@@ -184,12 +184,12 @@ def test_an_image_of_another_shape_is_refused_not_broadcast(make: Make) -> None:
 
 @pytest.mark.parametrize("link", ["sigmoid", "tanh"])
 def test_links_reach_zero_and_one(link: str) -> None:
-    assert linked(torch.tensor([-50.0, 0.0, 50.0]), link).tolist() == pytest.approx([0.0, 0.5, 1.0])
+    assert apply_link(torch.tensor([-50.0, 0.0, 50.0]), link).tolist() == pytest.approx([0.0, 0.5, 1.0])
 
 
 def test_what_is_held_above_a_bound_keeps_its_gradient() -> None:
     value = torch.tensor([-8.0, -6.0, 5.0], requires_grad=True)
-    held = above(value, -6.0)
+    held = soft_lower_bound(value, -6.0)
     held.sum().backward()
     assert (held > -6).all()
     assert held[2].item() == pytest.approx(5, abs=1e-3)

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from convae.core.arguments import Named, arguments, named
+from convae.core.arguments import Named, parse_arguments, split_name
 from convae.core.errors import ConfigError, DataError
-from convae.core.names import nearest, shape_text, unknown
+from convae.core.names import nearest_name, shape_text, unknown_message
 from convae.core.paths import absolute_path, local_path, with_absolute_paths
 from convae.core.registry import Registry
 from convae.data.data_dirs import DataDirs
@@ -35,7 +35,7 @@ def open_source(given: Named, data_dirs: DataDirs) -> Source:
             "as convae.resume(run, data=...), or give other data"
         )
     target = SOURCES.get(name)
-    source: Source = target(data_dirs, **arguments(target, options, f"data.source ({name})"))
+    source: Source = target(data_dirs, **parse_arguments(target, options, f"data.source ({name})"))
     return source
 
 
@@ -46,7 +46,7 @@ def resolve_source(given: Named) -> tuple[str, dict[str, Any]]:
         DataError: neither a data set's name nor a folder or file.
         ConfigError: not a name, or a name with its options.
     """
-    name, options = named(given, "data.source")
+    name, options = split_name(given, "data.source")
     return _by_path(name) if name not in SOURCES and not options else (name, options)
 
 
@@ -62,7 +62,7 @@ def absolute_source(given: Any, folder: Path | None = None) -> Any:
     """
     given = os.fspath(given) if isinstance(given, os.PathLike) else given
     try:
-        name, options = named(given, "data.source")
+        name, options = split_name(given, "data.source")
     except ConfigError:
         return given  # which whoever reads the rest of the configuration refuses
     if name in SOURCES:
@@ -88,8 +88,10 @@ def _by_path(text: str) -> tuple[str, dict[str, Any]]:
             f" ({', '.join(_SUFFIXES)})"
         )
     if path.name == text:  # no path, so a data set's name is meant
-        raise DataError(f"{unknown('data set', text, SOURCES.names())}; there is no file or folder of that name either")
+        raise DataError(
+            f"{unknown_message('data set', text, SOURCES.names())}; there is no file or folder of that name either"
+        )
     siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = nearest(path.name, siblings)
+    near = nearest_name(path.name, siblings)
     guess = "" if near is None else f"; did you mean '{path.parent / near}'?"
     raise DataError(f"{path}: there is no such file or folder{guess}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.errors import DataError
-from convae.core.names import shape_text, unknown
+from convae.core.names import shape_text, unknown_message
 from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.data.arrays import StoredArray, open_npy, open_npz
@@ -172,7 +172,9 @@ class Arrays(Source):
             only = (read or list(self._arrays))[:1] if len(read) <= 1 else []
             wanted = self._wanted[0] or next(iter(known + only), "")
             if wanted not in self._arrays:
-                raise DataError(f"{self._path}: {unknown('array of images', self._wanted[0] or '', self._arrays)}")
+                raise DataError(
+                    f"{self._path}: {unknown_message('array of images', self._wanted[0] or '', self._arrays)}"
+                )
             found = [self._arrays[wanted]]
         first = found[0]
         pickled = next((name for name, array in self._arrays.items() if array in found and array.dtype.hasobject), None)
@@ -189,7 +191,7 @@ class Arrays(Source):
         """The labels of each array of images; None for parts that have none."""
         wanted = self._wanted[1]
         if wanted is not None and wanted not in self._arrays:
-            raise DataError(f"{self._path}: {unknown('array of labels', wanted, self._arrays)}")
+            raise DataError(f"{self._path}: {unknown_message('array of labels', wanted, self._arrays)}")
         if wanted is not None and self._arrays[wanted].dtype.hasobject:
             raise DataError(f"{self._path}: {wanted} holds Python objects, not numbers, and is never unpickled")
         read = {name: array for name, array in self._arrays.items() if not array.dtype.hasobject}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from convae.core.errors import ConfigError, DataError
-from convae.core.names import unknown
+from convae.core.names import unknown_message
 from convae.core.paths import PathOrName, local_path
 from convae.core.progress import Progress
 from convae.data.data_dirs import DataDirs
@@ -133,7 +133,7 @@ class HuggingFace(Source):
     def _column(self, name: str) -> Column:
         features = next(iter(self._parts.values())).features
         if name not in features:
-            raise DataError(f"{self.name}: {unknown('column', name, features)}")
+            raise DataError(f"{self.name}: {unknown_message('column', name, features)}")
         values = [value for part in self._parts.values() for value in part[name]]
         if all(value is None or type(value) is int for value in values):
             numbers = np.array([-1 if value is None else value for value in values], np.int64)
@@ -166,7 +166,7 @@ class HuggingFace(Source):
             choice = ", ".join(features)
             raise DataError(f"{self.name}: none of its columns is one of images: give `image`, of {choice}")
         if wanted not in features:
-            raise DataError(f"{self.name}: {unknown('column', wanted, features)}")
+            raise DataError(f"{self.name}: {unknown_message('column', wanted, features)}")
         self._image = wanted
         self._classes = {
             name: tuple(feature.names) for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)

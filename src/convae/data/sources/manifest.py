@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from convae.core.errors import DataError
-from convae.core.names import unknown
+from convae.core.names import unknown_message
 from convae.core.paths import local_path
 from convae.data.data_dirs import DataDirs
 from convae.data.image_files import ImageFiles, Megapixels, Pages
@@ -88,5 +88,5 @@ class Manifest(ImageFiles):
     def _key(self) -> str:
         found = [name for name in PATHS if name in self._rows[0]]
         if not found:
-            raise DataError(f"{self._table}: {unknown('column of paths', PATHS[0], self._rows[0])}")
+            raise DataError(f"{self._table}: {unknown_message('column of paths', PATHS[0], self._rows[0])}")
         return found[0]

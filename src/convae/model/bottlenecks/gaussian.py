@@ -14,7 +14,7 @@ from convae.core.context import Context
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.posterior import MIN_LOGVAR, GaussianPosterior
-from convae.core.precision import wide, with_gradient_of
+from convae.core.precision import at_least_float32, with_gradient_of
 from convae.core.types import Latents, Shape
 from convae.model.bottlenecks.base import Bottleneck, project
 
@@ -73,7 +73,7 @@ class Gaussian(Bottleneck):
         """(batch, *features) to the posterior of each image, in float32 or wider."""
         if self.head:
             features = project(features, self.weight, self.bias)
-        mean, logvar = wide(features).chunk(2, dim=1)
+        mean, logvar = at_least_float32(features).chunk(2, dim=1)
         # Clamped values keep their gradient, which leads back into the range.
         return GaussianPosterior(mean, with_gradient_of(logvar.clamp(MIN_LOGVAR, self.max_logvar), logvar))
 

@@ -18,7 +18,7 @@ from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.noise import CountedNoise, Generators, draw_integers, single_generator
 from convae.core.posterior import CodePosterior
-from convae.core.precision import full_precision, wide
+from convae.core.precision import at_least_float32, full_precision
 from convae.core.types import Latents, Shape
 from convae.model.bottlenecks.base import Bottleneck, project
 
@@ -158,7 +158,7 @@ class VQ(Bottleneck):
 
     def _values(self, features: Tensor) -> Latents:
         """What is compared with the entries."""
-        return wide(project(features, self.weight, self.bias) if self.head else features)
+        return at_least_float32(project(features, self.weight, self.bias) if self.head else features)
 
     def _entries(self, codes: Tensor) -> Latents:
         """(batch, *grid) numbers to (batch, channel, *grid) entries."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from convae.core.arguments import PositiveFloat
 from convae.core.errors import ShapeError
-from convae.core.precision import wide
+from convae.core.precision import at_least_float32
 from convae.core.types import Shape
 from convae.model.layers.base import Layer, along_channels
 
@@ -34,7 +34,7 @@ class LayerNorm(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
-        values = wide(x)
+        values = at_least_float32(x)
         variance, mean = torch.var_mean(values, 1, correction=0, keepdim=True)
         normal = (values - mean) * torch.rsqrt(variance + self.eps)
         gain, bias = (along_channels(parameter, x.ndim - 2) for parameter in (self.weight, self.bias))

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.output import Likelihood
-from convae.core.precision import wide, with_gradient_of
+from convae.core.precision import at_least_float32, with_gradient_of
 from convae.model.inputs import checked_images
 
 Link = Literal["sigmoid", "tanh", "identity"]
@@ -95,7 +95,7 @@ class LocationScaleHead(LikelihoodHead):
 
     def located(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The location, and the logarithm of the scale, which broadcasts over it."""
-        raw = wide(raw)
+        raw = at_least_float32(raw)
         if self.scale == "pixel":
             raw, bent = raw.chunk(2, dim=1)
             log_scale = self._held(bent + self.first_log_scale)
@@ -103,11 +103,11 @@ class LocationScaleHead(LikelihoodHead):
             log_scale = self._held(self.log_scale.to(raw.dtype))
         else:
             log_scale = raw.new_tensor(float(self.scale)).log()
-        return linked(raw, self.link), log_scale
+        return apply_link(raw, self.link), log_scale
 
     def _held(self, log_scale: Tensor) -> Tensor:
         """A learned scale, bent between its bounds, with the gradient of one that is not, so that it can come back."""
-        bent = -above(-above(log_scale, self.lowest_log_scale), -HIGHEST_LOG_SCALE)
+        bent = -soft_lower_bound(-soft_lower_bound(log_scale, self.lowest_log_scale), -HIGHEST_LOG_SCALE)
         return with_gradient_of(bent, log_scale)
 
     def reset(self, generator: torch.Generator | None = None) -> None:
@@ -116,12 +116,12 @@ class LocationScaleHead(LikelihoodHead):
             nn.init.constant_(self.log_scale, self.first_log_scale)
 
 
-def within(location: Tensor) -> Tensor:
+def clamp_straight_through(location: Tensor) -> Tensor:
     """The location cut to [0, 1], with the gradient it would have uncut, so that what is beyond can come back."""
     return with_gradient_of(location.clamp(0, 1), location)
 
 
-def linked(raw: Tensor, link: Link) -> Tensor:
+def apply_link(raw: Tensor, link: Link) -> Tensor:
     """The mean, not yet cut to [0, 1], that `link` makes of raw values."""
     if link == "sigmoid":
         return raw.sigmoid()
@@ -134,6 +134,6 @@ def uniform_like(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype, device=device).to(tensor.device)
 
 
-def above(value: Tensor, lowest: float) -> Tensor:
+def soft_lower_bound(value: Tensor, lowest: float) -> Tensor:
     """`value` bent so that it stays above `lowest` (Rybkin et al. 2021, appendix)."""
     return lowest + F.softplus(value - lowest)

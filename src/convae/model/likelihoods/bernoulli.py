@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.output import Likelihood
-from convae.core.precision import wide
+from convae.core.precision import at_least_float32
 from convae.core.types import AnyImages, Images, PerImage
 from convae.model.likelihoods.base import LikelihoodHead, require_images_like, uniform_like
 
@@ -48,4 +48,4 @@ class Bernoulli(LikelihoodHead):
 
     def forward(self, raw: Tensor) -> BernoulliLikelihood:
         """Raw values are log-odds."""
-        return BernoulliLikelihood(wide(raw))
+        return BernoulliLikelihood(at_least_float32(raw))

@@ -13,7 +13,13 @@ from torch.nn import functional as F
 from convae.core.arguments import PositiveFloat
 from convae.core.output import Likelihood
 from convae.core.types import AnyImages, Images, PerImage
-from convae.model.likelihoods.base import Link, LocationScaleHead, require_images_like, uniform_like, within
+from convae.model.likelihoods.base import (
+    Link,
+    LocationScaleHead,
+    clamp_straight_through,
+    require_images_like,
+    uniform_like,
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class DiscretizedLogisticLikelihood(Likelihood):
     @property
     def mean(self) -> Images:
         """The location, cut to [0, 1]."""
-        return within(self.location)
+        return clamp_straight_through(self.location)
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
         """A level drawn for each value."""

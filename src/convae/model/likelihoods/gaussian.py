@@ -12,7 +12,7 @@ from torch import Tensor
 from convae.core.arguments import PositiveFloat
 from convae.core.output import Likelihood
 from convae.core.types import AnyImages, Images, PerImage
-from convae.model.likelihoods.base import Link, LocationScaleHead, require_images_like, within
+from convae.model.likelihoods.base import Link, LocationScaleHead, clamp_straight_through, require_images_like
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
@@ -32,7 +32,7 @@ class GaussianLikelihood(Likelihood):
     @property
     def mean(self) -> Images:
         """The location, cut to [0, 1]."""
-        return within(self.location)
+        return clamp_straight_through(self.location)
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
         """Normal values, cut to [0, 1]."""

@@ -12,7 +12,13 @@ from torch import Tensor
 from convae.core.arguments import PositiveFloat
 from convae.core.output import Likelihood
 from convae.core.types import AnyImages, Images, PerImage
-from convae.model.likelihoods.base import Link, LocationScaleHead, require_images_like, uniform_like, within
+from convae.model.likelihoods.base import (
+    Link,
+    LocationScaleHead,
+    clamp_straight_through,
+    require_images_like,
+    uniform_like,
+)
 
 _LOG_TWO = math.log(2)
 
@@ -32,7 +38,7 @@ class LaplaceLikelihood(Likelihood):
     @property
     def mean(self) -> Images:
         """The location, cut to [0, 1]."""
-        return within(self.location)
+        return clamp_straight_through(self.location)
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
         """Values drawn around the location, cut to [0, 1]."""

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.core.sizes import ceilings, within
-from convae.model.mirror import enlarged, raw_channels
+from convae.core.sizes import ceilings, limit_strides
+from convae.model.mirror import enlarging_layer, raw_channels
 
 STRIDE = 4
 
@@ -41,7 +41,7 @@ def flex_256(
     def down(channels: int, before: tuple[int, ...]) -> dict[str, Any]:
         # Without padding where the stride divides the sizes, as in the original; the sizes are the same either way.
         padding: Any = "same" if any(size % STRIDE for size in before) else 0
-        return {"conv": {"channels": channels, "stride": within(STRIDE, before), "padding": padding}}
+        return {"conv": {"channels": channels, "stride": limit_strides(STRIDE, before), "padding": padding}}
 
     attention = {"attention": {"norm": norm}}
     two, four, out = 2 * width, 4 * width, raw_channels(likelihood, input)
@@ -57,8 +57,8 @@ def flex_256(
         "decoder": [
             *[{"conv": {"channels": latent, "kernel": 1}}, {"conv": {"channels": four}}],
             *[block(four), attention, *[block(four)] * 4],
-            *[enlarged(sizes[2], sizes[1], STRIDE), {"conv": {"channels": four}}, *[block(two)] * 3],
-            *[enlarged(sizes[1], sizes[0], STRIDE), {"conv": {"channels": two}}, *[block(width)] * 3],
+            *[enlarging_layer(sizes[2], sizes[1], STRIDE), {"conv": {"channels": four}}, *[block(two)] * 3],
+            *[enlarging_layer(sizes[1], sizes[0], STRIDE), {"conv": {"channels": two}}, *[block(width)] * 3],
             *[norm, "silu", {"conv": {"channels": out}}],
         ],
         "likelihood": likelihood,

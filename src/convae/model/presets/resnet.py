@@ -6,7 +6,7 @@ import math
 from typing import Any, Literal
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.core.sizes import ceilings, output_padding, within
+from convae.core.sizes import ceilings, limit_strides, output_padding
 from convae.model.mirror import raw_channels
 
 SIZES = {"tiny": (32, 256, 1), "small": (64, 512, 2), "base": (128, 1024, 3)}
@@ -81,7 +81,7 @@ def _trace(sizes: tuple[int, ...]) -> tuple[list[tuple[int, ...]], list[list[int
     trace = [sizes]
     strides: list[list[int]] = []
     while not strides or max(trace[-1]) > SMALLEST:
-        strides.append(within(STEM if max(sizes) > 2 * SMALLEST and not strides else 2, trace[-1]))
+        strides.append(limit_strides(STEM if max(sizes) > 2 * SMALLEST and not strides else 2, trace[-1]))
         trace.append(ceilings(trace[-1], strides[-1]))
     return trace, strides
 

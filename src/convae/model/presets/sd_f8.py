@@ -9,7 +9,7 @@ from pydantic import Field
 
 from convae.core.arguments import ImageShape, Named, Positive
 from convae.core.sizes import halvings
-from convae.model.mirror import enlarged, raw_channels
+from convae.model.mirror import enlarging_layer, raw_channels
 
 
 def sd_f8(
@@ -53,7 +53,7 @@ def sd_f8(
     for step, multiplier in reversed(list(enumerate(multipliers))):
         decoder += stage(multiplier, blocks + 1)
         if step:
-            decoder += [enlarged(sizes[step], sizes[step - 1], 2), {"conv": {"channels": multiplier * width}}]
+            decoder += [enlarging_layer(sizes[step], sizes[step - 1], 2), {"conv": {"channels": multiplier * width}}]
     features = 2 * latent
     return {
         "input": input,

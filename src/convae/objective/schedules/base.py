@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from convae.core.arguments import arguments, named
+from convae.core.arguments import parse_arguments, split_name
 from convae.core.errors import ConfigError
 from convae.core.names import short_repr
 from convae.objective.schedules import SCHEDULES
@@ -120,7 +120,7 @@ def one_unit(**given: T | None) -> tuple[Unit, T] | None:
     return chosen[0] if chosen else None
 
 
-def starting(**given: Mapping[float, T] | None) -> tuple[Unit, list[tuple[float, T]]]:
+def parse_start_times(**given: Mapping[float, T] | None) -> tuple[Unit, list[tuple[float, T]]]:
     """The unit of `epochs`, `steps` or `share`, and what starts when, in that order.
 
     Raises:
@@ -133,12 +133,12 @@ def starting(**given: Mapping[float, T] | None) -> tuple[Unit, list[tuple[float,
     return unit, sorted(written.items(), key=lambda item: item[0])
 
 
-def periods(done: float, length: float) -> int:
+def count_periods(done: float, length: float) -> int:
     """How many whole periods of `length` are done; one that lacks but the last digit of a float is whole."""
     return math.floor(done / length + ROUNDING)
 
 
-def between(start: float, end: float, share: float) -> float:
+def interpolate(start: float, end: float, share: float) -> float:
     """The value on the straight way from `start` (share 0) to `end` (share 1), which it meets exactly."""
     return start * (1 - share) + end * share
 
@@ -156,13 +156,13 @@ def build_schedule(written: Written, where: str) -> Schedule:
             f"{where}: needs a number, or a schedule such as cosine or {{staircase: {{epochs: {{0: 0, 10: 1}}}}}}, "
             f"got {short_repr(written)}"
         )
-    name, given = named(written, where)
+    name, given = split_name(written, where)
     try:
         target = SCHEDULES.get(name)
     except ConfigError as error:
         raise type(error)(f"{where}: {error}") from error
     place = f"{where}.{name}"
-    checked = arguments(target, given, place)
+    checked = parse_arguments(target, given, place)
     try:
         made: Schedule = target(**checked)
     except ConfigError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from convae.core.arguments import PositiveFloat
-from convae.objective.schedules.base import Begin, Finite, Moment, Part, Schedule, Span, between
+from convae.objective.schedules.base import Begin, Finite, Moment, Part, Schedule, Span, interpolate
 
 
 class Cosine(Schedule):
@@ -36,4 +36,4 @@ class Cosine(Schedule):
 
     def __call__(self, moment: Moment) -> float:
         """The value on the wave."""
-        return between(self.start, self.end, 0.5 - 0.5 * math.cos(math.pi * self.span(moment)))
+        return interpolate(self.start, self.end, 0.5 - 0.5 * math.cos(math.pi * self.span(moment)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convae.core.arguments import Positive, PositiveFloat
-from convae.objective.schedules.base import Moment, Part, Schedule, Span, Written, build_schedule, periods
+from convae.objective.schedules.base import Moment, Part, Schedule, Span, Written, build_schedule, count_periods
 
 RISE: Written = {"linear": {"share": 0.5}}
 """From 0 to 1 over the first half of a cycle."""
@@ -40,5 +40,5 @@ class Cyclical(Schedule):
     def __call__(self, moment: Moment) -> float:
         """The value of the running cycle."""
         unit, length = self.span.unit, self.span.length / self.cycles
-        running = min(self.cycles - 1, periods(moment.read(unit), length))
+        running = min(self.cycles - 1, count_periods(moment.read(unit), length))
         return self.of(moment.since(running * length, (running + 1) * length, unit))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from convae.core.arguments import PositiveFloat
-from convae.objective.schedules.base import Begin, Finite, Moment, Part, Schedule, Span, between
+from convae.objective.schedules.base import Begin, Finite, Moment, Part, Schedule, Span, interpolate
 
 
 class Linear(Schedule):
@@ -38,4 +38,4 @@ class Linear(Schedule):
 
     def __call__(self, moment: Moment) -> float:
         """The value on the line."""
-        return between(self.start, self.end, self.span(moment))
+        return interpolate(self.start, self.end, self.span(moment))

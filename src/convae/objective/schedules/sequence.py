@@ -6,7 +6,7 @@ from bisect import bisect_right
 from typing import ClassVar
 
 from convae.core.errors import ConfigError
-from convae.objective.schedules.base import Begin, Moment, Schedule, Written, build_schedule, starting
+from convae.objective.schedules.base import Begin, Moment, Schedule, Written, build_schedule, parse_start_times
 
 
 class Sequence(Schedule):
@@ -29,7 +29,7 @@ class Sequence(Schedule):
         steps: dict[Begin, Written] | None = None,
         share: dict[Begin, Written] | None = None,
     ) -> None:
-        self.unit, parts = starting(epochs=epochs, steps=steps, share=share)
+        self.unit, parts = parse_start_times(epochs=epochs, steps=steps, share=share)
         self.times = [time for time, _ in parts]
         if self.times[0] != 0:
             raise ConfigError(f"needs a schedule that begins at 0, the first begins at {self.times[0]:g}")

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from typing import ClassVar
 
 from convae.core.errors import ConfigError
-from convae.objective.schedules.base import Begin, Finite, Moment, Schedule, starting
+from convae.objective.schedules.base import Begin, Finite, Moment, Schedule, parse_start_times
 
 
 class Staircase(Schedule):
@@ -31,7 +31,7 @@ class Staircase(Schedule):
         share: dict[Begin, Finite] | None = None,
         start: Finite | None = None,
     ) -> None:
-        self.unit, stairs = starting(epochs=epochs, steps=steps, share=share)
+        self.unit, stairs = parse_start_times(epochs=epochs, steps=steps, share=share)
         if start is None and len(stairs) == 1:
             raise ConfigError("never changes with one stair: give another, or the start before it")
         self.times = [time for time, _ in stairs]

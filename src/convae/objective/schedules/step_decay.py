@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from convae.core.arguments import PositiveFloat
 from convae.core.errors import ConfigError
-from convae.objective.schedules.base import Finite, Moment, Part, Schedule, one_unit, periods
+from convae.objective.schedules.base import Finite, Moment, Part, Schedule, count_periods, one_unit
 
 
 class StepDecay(Schedule):
@@ -40,4 +40,4 @@ class StepDecay(Schedule):
 
     def __call__(self, moment: Moment) -> float:
         """The value of the running period."""
-        return float(self.start * self.factor ** periods(moment.read(self.unit), self.period))
+        return float(self.start * self.factor ** count_periods(moment.read(self.unit), self.period))

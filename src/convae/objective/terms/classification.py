@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch.nn import functional as F
 
 from convae.core.errors import ConfigError
-from convae.core.precision import wide
+from convae.core.precision import at_least_float32
 from convae.core.types import MISSING_LABEL, PerImage
 from convae.objective.terms.base import LossInputs, Term
 
@@ -29,7 +29,7 @@ class Classification(Term):
             raise ConfigError("the model has no classifier on its latent")
         if inputs.labels is None:
             raise ConfigError("the data has no labels")
-        costs = F.cross_entropy(wide(logits), inputs.labels, ignore_index=MISSING_LABEL, reduction="none")
+        costs = F.cross_entropy(at_least_float32(logits), inputs.labels, ignore_index=MISSING_LABEL, reduction="none")
         if inputs.labeled_fraction is not None:
             return costs * (1 / inputs.labeled_fraction if inputs.labeled_fraction else 0.0)
         labeled = (inputs.labels != MISSING_LABEL).sum().clamp_min(1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convae.core.arguments import NonNegativeFloat
-from convae.core.precision import wide
+from convae.core.precision import at_least_float32
 from convae.core.types import PerImage
 from convae.objective.terms.base import LossInputs, Term
 
@@ -33,7 +33,7 @@ class FocalFrequency(Term):
     def forward(self, inputs: LossInputs) -> PerImage:
         """The weighted distance of each image's spectrum."""
         axes = tuple(range(2, inputs.images.ndim))
-        difference = torch.fft.fftn(wide(inputs.reconstruction - inputs.images), dim=axes, norm="ortho")
+        difference = torch.fft.fftn(at_least_float32(inputs.reconstruction - inputs.images), dim=axes, norm="ortho")
         distance: Tensor = difference.real.square() + difference.imag.square()
         weight = distance.detach().pow(self.alpha / 2)
         weight = weight / weight.amax(axes, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)

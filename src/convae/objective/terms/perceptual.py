@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from convae.core.arguments import NonNegative
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
-from convae.core.precision import wide
+from convae.core.precision import at_least_float32
 from convae.core.types import PerImage
 from convae.objective.terms.base import LossInputs, Term
 
@@ -99,6 +99,6 @@ class Perceptual(Term):
 
 def _distance(wanted: Tensor, found: Tensor) -> PerImage:
     """Mean squared difference of features, relative to the mean square of the wanted ones."""
-    wanted, found = wide(wanted), wide(found)
+    wanted, found = at_least_float32(wanted), at_least_float32(found)
     difference = (wanted - found).square().flatten(1).mean(1)
     return difference / wanted.square().flatten(1).mean(1).clamp_min(_LEAST_ENERGY)

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from convae.core.errors import ConfigError
-from convae.core.names import unknown
+from convae.core.names import unknown_message
 
 
 class FrozenParts:
@@ -34,7 +34,7 @@ class FrozenParts:
         names = [name for name, _ in model.named_parameters()]
         for part in parts:
             if part not in children and not any(fnmatchcase(name, part) for name in names):
-                raise ConfigError(f"{where}: {unknown('part or pattern', part, children)}")
+                raise ConfigError(f"{where}: {unknown_message('part or pattern', part, children)}")
         patterns = [f"{part}.*" if part in children else part for part in parts]
         self.names = {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
         if len(self.names) == len(names):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from convae.core.noise import CountedNoise
-from convae.core.random import key
+from convae.core.random import stream_key
 from convae.core.types import Batch
 from convae.model.inputs import unchecked_values
 from convae.objective.objective import Losses
@@ -209,7 +209,7 @@ class TrainStep:
         step, ranks, temperature = clocks.training.step, self._ranks, self._temperature(clocks.training)
         # For layers that draw from their device's default generator. Seeding those of all devices takes longer.
         seed = torch.default_generator.manual_seed if batch.images.device.type == "cpu" else torch.manual_seed
-        seed(key(self._seed, "layers", step))
+        seed(stream_key(self._seed, "layers", step))
         size = batch.global_size or len(batch)
         metrics: dict[str, Tensor] = {}
         parts = list(batch.split(min(self._accumulate, size // ranks.count)))

@@ -14,7 +14,7 @@ from itertools import accumulate
 
 from convae.core.config import parse
 from convae.core.errors import ConfigError
-from convae.core.names import unknown
+from convae.core.names import unknown_message
 from convae.objective.objective import Loader, Objective, build_objective
 from convae.objective.schedules.base import Moment, Schedule, build_schedule
 from convae.training.recipe.schema import OptimizerConfig, PlateauConfig, Recipe, StageConfig
@@ -157,7 +157,7 @@ def build_plan(recipe: Recipe, steps_per_epoch: int, load: Loader | None = None)
         goal = _objective(recipe, shared, written, load, where)
         plateau = written.until.plateau if written.until else None
         if plateau and plateau.of not in (names := ["total", *goal.units]):
-            raise ConfigError(f"{where}.until.plateau.of: {unknown('figure', plateau.of, names)}")
+            raise ConfigError(f"{where}.until.plateau.of: {unknown_message('figure', plateau.of, names)}")
         stages.append(
             Stage(
                 name=written.name or f"stage {number + 1}",

@@ -15,7 +15,7 @@ from convae.core.config import override, parse
 from convae.core.description import Spec
 from convae.core.documents import read_mapping
 from convae.core.errors import ArtifactError, ConfigError
-from convae.core.names import nearest, unknown
+from convae.core.names import nearest_name, unknown_message
 from convae.core.paths import absolute_path, local_path, with_absolute_paths
 from convae.data import SOURCES, absolute_data
 from convae.describe import find_description
@@ -82,9 +82,9 @@ def _hint(path: Path) -> str:
         return f": a data set is trained on by --data {path}"
     if path.stem in packaged_recipes():
         return f": convae brings one of this name, convae train {path.stem}"
-    if (match := nearest(str(path), SOURCES.names(), cutoff=0.8)) is not None:
+    if (match := nearest_name(str(path), SOURCES.names(), cutoff=0.8)) is not None:
         return f": did you mean --data {match}?"
-    if not path.suffix and path.parent == Path() and (match := nearest(str(path), packaged_recipes())) is not None:
+    if not path.suffix and path.parent == Path() and (match := nearest_name(str(path), packaged_recipes())) is not None:
         return f": did you mean '{match}'? (convae recipes lists those that come with convae)"
     return ""
 
@@ -127,7 +127,7 @@ def import_start(config: StartConfig) -> VAE:
     """
     assert config.importer is not None
     if config.importer not in IMPORTERS:
-        raise ConfigError(f"start.importer: {unknown('foreign format', config.importer, IMPORTERS.names())}")
+        raise ConfigError(f"start.importer: {unknown_message('foreign format', config.importer, IMPORTERS.names())}")
     return import_model(local_path(config.model), config.importer, config.key)
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from convae.core.checked_files import digest, read_checked_json, read_tensors, with_checksum
 from convae.core.errors import ArtifactError
-from convae.core.files import new_folder, temporary, write_bytes, write_json
+from convae.core.files import new_folder, temporary_path, write_bytes, write_json
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import gather_tensor
 from convae.training.loop.progress import Progress
@@ -192,7 +192,7 @@ def is_planned(path: Path) -> bool:
 def remove_checkpoint(path: Path) -> None:
     """Removes a checkpoint, out of sight first: a process that dies meanwhile leaves none that looks damaged."""
     with contextlib.suppress(OSError):
-        shutil.rmtree(path.rename(temporary(path)), ignore_errors=True)
+        shutil.rmtree(path.rename(temporary_path(path)), ignore_errors=True)
 
 
 def read_checkpoint(path: Path, with_tensors: bool = True) -> Checkpoint:

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from convae.core.errors import ConfigError
-from convae.core.names import shape_text, unknown
+from convae.core.names import shape_text, unknown_message
 from convae.model.artifact import fingerprint, load
 from convae.model.bottlenecks.vq import VQ
 from convae.model.vae import VAE
@@ -46,7 +46,7 @@ class Start:
         parts = [name for name, _ in model.named_children()]
         for number, part in enumerate(self.parts):
             if part not in parts:
-                raise ConfigError(f"start.parts.{number}: {unknown('part', part, parts)}")
+                raise ConfigError(f"start.parts.{number}: {unknown_message('part', part, parts)}")
         taken = tuple(f"{part}." for part in self.parts) or ("",)
         wanted = {name: value for name, value in ours.items() if name.startswith(taken)}
         given = {name: value for name, value in theirs.items() if name.startswith(taken)}

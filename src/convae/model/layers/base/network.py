@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from convae.core.arguments import arguments, not_default
+from convae.core.arguments import drop_defaults, parse_arguments
 from convae.core.context import Context, ContextModule, call_module
 from convae.core.description import LayerSpec, layer_list_arguments, read_plain_list, to_plain
 from convae.core.errors import ConfigError, ShapeError
@@ -130,7 +130,7 @@ def _build_layer(spec: LayerSpec, shape: Shape, where: str) -> tuple[Layer, Shap
         raise ShapeError(f"{where}: needs {spec.axes} spatial axes, but {shape_text(shape)} reaches it")
     if spec.channels not in (None, shape[0]):
         raise ShapeError(f"{where}: needs {spec.channels} channels, but {shape_text(shape)} reaches it")
-    given = arguments(target, spec.arguments, where)
+    given = parse_arguments(target, spec.arguments, where)
     with error_context(where, shape):
         layer: Layer = target(shape, **given)
         layer.configuration = given
@@ -161,9 +161,9 @@ def canonical_list(layers: Sequence[Any]) -> list[LayerSpec]:
     result = []
     for index, spec in enumerate(read_plain_list(layers, "list")):
         target = LAYERS.get(spec.name)
-        given = shorten(target, arguments(target, spec.arguments, spec.place))
+        given = shorten(target, parse_arguments(target, spec.arguments, spec.place))
         inner = {name: canonical_list(given[name]) for name in layer_list_arguments(target)}
-        result.append(LayerSpec(spec.name, to_plain(not_default(target, {**given, **inner})), f"layer {index}"))
+        result.append(LayerSpec(spec.name, to_plain(drop_defaults(target, {**given, **inner})), f"layer {index}"))
     return result
 
 
@@ -176,7 +176,7 @@ def shorten(target: Any, given: Mapping[str, Any]) -> dict[str, Any]:
             result[name] = spec.to_mapping() if spec.arguments else spec.name
         elif isinstance(value, tuple) and len(set(value)) == 1:
             with contextlib.suppress(ConfigError):
-                result = arguments(target, {**result, name: value[0]}, name)
+                result = parse_arguments(target, {**result, name: value[0]}, name)
     return result
 
 
