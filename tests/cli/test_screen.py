@@ -69,7 +69,7 @@ def test_a_log_says_at_once_what_is_trained_and_then_how_far_it_is(
     validations = [line for line in lines if "validation" in line and line.startswith("epoch")]
     assert [line.partition(":")[0] for line in validations] == ["epoch 1 of 2", "epoch 2 of 2, step 10"]
     assert "left" in validations[0]
-    end = {line.partition(" ")[0]: line for line in lines[-4:]}
+    end = {line.partition(" ")[0]: line for line in lines[-5:]}
     assert "nats" in end["best"]
     assert end["pictures"].endswith(str(tmp_path / "run" / "pictures"))
     assert end["model"].endswith(str(tmp_path / "run" / "model"))

@@ -98,9 +98,9 @@ def test_a_split_without_images_is_refused_with_the_reason(pictures):
 
 def test_unknown_names_are_refused_with_the_nearest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"no such folder.*did you mean 'mnist'"):
+    with pytest.raises(DataError, match=r"'minst'.*did you mean 'mnist'"):
         open_split(DataConfig(source="minst"), "test")
-    with pytest.raises(DataError, match="there is no such folder"):
+    with pytest.raises(DataError, match="photos/summer: there is no such"):
         open_split(DataConfig(source="photos/summer"), "test")
     (tmp_path / "a.png").touch()
     with pytest.raises(DataError, match="is a file, but"):

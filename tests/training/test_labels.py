@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ConfigError, ShapeError
+from convae.core.types import MISSING_LABEL
 from convae.data import DataConfig, in_order, open_split
 from convae.evaluation import evaluate
 from convae.training import resume, train
 from convae.training.recipe.reading import read_recipe
 from convae.training.vae.build import build_task
-from convae.training.vae.labels import MISSING
+from convae.training.vae.labels import mask_labels
 
 CLASSIFIER: list[Any] = [{"linear": {"features": 32}}, "relu", {"linear": {"features": 10}}]
 CLASSIFYING: dict[str, Any] = {
@@ -32,9 +33,9 @@ CLASSIFYING: dict[str, Any] = {
 @given(labels=st.lists(st.integers(-1, 4), min_size=1, max_size=60), kept=st.integers(1, 70), seed=st.integers(0, 3))
 def test_as_many_labels_of_each_class_are_kept(labels: list[int], kept: int, seed: int) -> None:
     values = np.array(labels, np.int64)
-    known = values != MISSING
+    known = values != MISSING_LABEL
     found = mask_labels(values, kept, seed)
-    shown = found != MISSING
+    shown = found != MISSING_LABEL
     assert shown.sum() == min(kept, known.sum())
     assert (found[shown] == values[shown]).all()
     counts = {label: int((found == label).sum()) for label in set(labels) - {MISSING}}
@@ -45,11 +46,11 @@ def test_as_many_labels_of_each_class_are_kept(labels: list[int], kept: int, see
 def test_a_share_is_a_share_and_more_labels_are_those_and_others() -> None:
     values = np.arange(1000, dtype=np.int64) % 10
     few, more = mask_labels(values, 0.05, 7), mask_labels(values, 100, 7)
-    assert (few != MISSING).sum() == 50
-    assert (more[few != MISSING] != MISSING).all()
+    assert (few != MISSING_LABEL).sum() == 50
+    assert (more[few != MISSING] != MISSING_LABEL).all()
     assert not np.array_equal(few, mask_labels(values, 0.05, 8))
     assert np.array_equal(mask_labels(values, 1.0, 7), values)
-    assert (mask_labels(values, 1, 7) != MISSING).sum() == 1
+    assert (mask_labels(values, 1, 7) != MISSING_LABEL).sum() == 1
 
 
 @pytest.mark.parametrize("labels", [0, -0.1, 1.5, 0.0])
@@ -60,8 +61,8 @@ def test_a_share_of_labels_is_no_more_than_all(labels: float) -> None:
 
 def test_training_sees_the_kept_labels_alone() -> None:
     made = build_task(read_recipe({**CLASSIFYING, "training": {"labels": 30, "batch_size": 100}}))
-    seen = torch.cat([batch.labels for batch in made.iterate(0, 0) if batch.labels is not None])
-    assert 0 < (seen != MISSING).sum() <= 30
+    seen = torch.cat([batch.labels for batch in made.batches.iterate(0, 0) if batch.labels is not None])
+    assert 0 < (seen != MISSING_LABEL).sum() <= 30
     assert (torch.bincount(seen[seen != MISSING]) <= 3).all()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ConfigError, TrainingError
+from convae.core.output import Output
 from convae.core.random import torch_generator
 from convae.describe import build
 from convae.model.initialize import initialize
@@ -91,7 +92,7 @@ def test_layers_compute_in_half_precision_and_figures_and_weights_do_not(precisi
             if not torch.is_grad_enabled():
                 name = f"validation {name}"
             values = {name: output} if isinstance(output, Tensor) else {}
-            if name == "bottleneck":
+            if isinstance(output, Output):
                 posterior = output.posterior
                 values = {"mean": posterior.mean, "logvar": posterior.logvar, "kl": posterior.kl()}
             if name == "head":

@@ -138,8 +138,8 @@ def train(
     """Trains what a recipe describes.
 
     Args:
-        recipe: a recipe, a mapping, or the path of a YAML or JSON file. In a mapping, `model` may be a `VAE`, used
-            as it is; a VAE made of modules is needed again by `resume` and `load`.
+        recipe: a recipe, a mapping, or the path of a YAML or JSON file. In a mapping, `model` may be a `VAE`, which is
+            not changed; one made of modules is needed again by `resume` and `load`.
         data: images that the caller holds, in place of the recipe's: a NumPy array or a tensor, (images, channels,
             *sizes), of bytes, 16-bit integers, booleans or floats in [0, 1]; or a map-style torch Dataset of images or
             (image, label) pairs. The recipe records their number, shape and digest; `resume` needs them again.
