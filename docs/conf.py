@@ -60,7 +60,7 @@ MAKERS = {
     "drawing": models.drawing,
     "notebook": notebooks.notebook,
     "commands": commands.commands,
-    "modules": modules.modules,
+    "api": modules.api,
     "public": modules.public,
     "table_in": tables.table_in,
 }

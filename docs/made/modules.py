@@ -1,39 +1,83 @@
-"""Every module of a room, for autodoc."""
+"""The public names of convae, for autodoc: what `__all__` lists, and what the registries find."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
+from typing import Any
 
+from convae.core.registry import Registry
 from made.docstrings import docstring
 from made.tables import table
 
 
-def modules(package: str) -> str:
-    """Every public module of a package, and of the packages in it, with its public names.
+def public_modules() -> list[str]:
+    """Every module and package whose `__all__` has names, sorted; the command line has none but `main`."""
+    import convae
+
+    found = [
+        module.name for module in pkgutil.walk_packages(convae.__path__, "convae.") if not _is_private(module.name)
+    ]
+    offered = [name for name in found if getattr(importlib.import_module(name), "__all__", None)]
+    return ["convae", *sorted(offered)]
+
+
+def _is_private(name: str) -> bool:
+    parts = name.split(".")[1:]
+    return parts[0] in ("cli", "__main__") or any(part.startswith("_") for part in parts)
+
+
+def homes() -> dict[int, str]:
+    """Where each public class and function is documented, by its `id`: the first place below `convae`."""
+    found: dict[int, str] = {}
+    for module in (*public_modules()[1:], "convae"):
+        offered = importlib.import_module(module)
+        for name in offered.__all__:
+            found.setdefault(id(getattr(offered, name, None)), f"{module}.{name}")
+    return found
+
+
+def entries(registry: Registry) -> dict[str, Any]:
+    """The classes or functions of convae's own that a registry finds, by their place."""
+    own = (registry.get(name) for name in registry.own_names())
+    return {f"{entry.__module__}.{entry.__name__}": entry for entry in own}
+
+
+def api(package: str, inner: bool = True) -> str:
+    """Every public name of a package and of the packages in it.
 
     Args:
         package: dotted name; the page's own heading is for the package itself.
+        inner: whether the packages in it are on the page, too.
     """
+    known = homes()
     parts = []
-    for name in _below(package):
-        heading = "" if name == package else f"## `{name}`\n\n"
-        parts.append(f"{heading}```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n")
+    for module in public_modules():
+        if module != package and not (inner and module.startswith(f"{package}.")):
+            continue
+        offered = importlib.import_module(module)
+        if module != package:
+            parts.append(f"## `{module}`\n")
+        parts.append(f"{docstring(offered).text}\n")
+        for name in offered.__all__:
+            thing, place = getattr(offered, name, None), f"{module}.{name}"
+            if f"{place}" in public_modules():
+                continue  # a module, which has a heading of its own
+            if isinstance(thing, Registry) and module.count(".") > 1:
+                parts += [_directive(where, entry) for where, entry in entries(thing).items()]
+            elif known[id(thing)] == place or not (inspect.isclass(thing) or inspect.isfunction(thing)):
+                parts.append(_directive(place, thing))
     return "\n".join(parts)
 
 
-def _below(package: str) -> Iterator[str]:
-    paths = importlib.import_module(package).__path__
-    yield package
-    for found in pkgutil.iter_modules(paths):
-        if found.name.startswith("_"):
-            continue
-        if found.ispkg:
-            yield from _below(f"{package}.{found.name}")
-        else:
-            yield f"{package}.{found.name}"
+def _directive(place: str, thing: Any) -> str:
+    if inspect.isclass(thing):
+        kind = "autoexception" if issubclass(thing, Exception) else "autoclass"
+        return f"```{{eval-rst}}\n.. {kind}:: {place}\n   :members:\n```\n"
+    if inspect.isfunction(thing):
+        return f"```{{eval-rst}}\n.. autofunction:: {place}\n```\n"
+    return f"```{{eval-rst}}\n.. py:data:: {place}\n```\n"
 
 
 def public(package: str) -> str:
@@ -43,10 +87,11 @@ def public(package: str) -> str:
         package: dotted name of a package with `__all__`.
     """
     offered = importlib.import_module(package)
+    known = homes()
     rows = []
     for name in offered.__all__:
         thing = getattr(offered, name)
         if inspect.isclass(thing) or inspect.isfunction(thing):
-            link = f"{{py:obj}}`{name} <{thing.__module__}.{name}>`"
+            link = f"{{py:obj}}`{name} <{known[id(thing)]}>`"
             rows.append([link, docstring(thing).text.partition("\n\n")[0]])
     return table([f"`{package}`", ""], rows)

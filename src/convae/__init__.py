@@ -23,15 +23,51 @@ _HOMES = {
     "save": "convae.model.artifact",
     "resume": "convae.training",
     "train": "convae.training",
+    "Provenance": "convae.model.provenance",
+    "ArtifactError": "convae.core.errors",
+    "ConfigError": "convae.core.errors",
     "ConvaeError": "convae.core.errors",
+    "DataError": "convae.core.errors",
+    "OutputError": "convae.core.errors",
+    "ShapeError": "convae.core.errors",
+    "TrainingError": "convae.core.errors",
+    "TrustError": "convae.core.errors",
 }
-__all__ = ["VAE", "ConvaeError", "Session", "build", "build_objective", "load", "resume", "save", "train"]
+__all__ = [
+    "VAE",
+    "ArtifactError",
+    "ConfigError",
+    "ConvaeError",
+    "DataError",
+    "OutputError",
+    "Provenance",
+    "Session",
+    "ShapeError",
+    "TrainingError",
+    "TrustError",
+    "build",
+    "build_objective",
+    "load",
+    "resume",
+    "save",
+    "train",
+]
 
 if TYPE_CHECKING:
-    from convae.core.errors import ConvaeError
+    from convae.core.errors import (
+        ArtifactError,
+        ConfigError,
+        ConvaeError,
+        DataError,
+        OutputError,
+        ShapeError,
+        TrainingError,
+        TrustError,
+    )
     from convae.describe import build
     from convae.latents.session import Session
     from convae.model.artifact import load, save
+    from convae.model.provenance import Provenance
     from convae.model.vae import VAE
     from convae.objective.objective import build_objective
     from convae.training import resume, train

@@ -35,6 +35,8 @@ from convae.notations import (
     write_yaml,
 )
 
+__all__ = ["build", "resolve", "write"]
+
 SUFFIXES = (".yaml", ".yml", ".json", ".py")
 WEIGHTS = (".pt", ".pth", ".safetensors")
 LISTS = ("encoder", "decoder", "classifier")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from made.commands import parameters
+from made.modules import public_modules
 
 from convae.cli import COMMANDS
 from convae.core.documents import parse_yaml
@@ -55,8 +56,8 @@ def test_commands_and_their_options_exist() -> None:
 
 
 def test_every_package_has_its_page() -> None:
-    packages = {path.name for path in (ROOT / "src" / "convae").iterdir() if (path / "__init__.py").exists()}
-    assert {page.stem for page in (ROOT / "docs" / "api").glob("*.md")} == packages - {"cli"}
+    packages = {"convae", *(name.split(".")[1] for name in public_modules()[1:])}
+    assert {page.stem for page in (ROOT / "docs" / "api").glob("*.md")} == packages
 
 
 def test_each_guarantee_names_tests_that_exist() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from made.commands import commands, parameters
 from made.models import drawing, notation, presets
-from made.modules import modules, public
+from made.modules import api, public
 from made.tables import arguments, details, found, options, overview, table, table_in
 
 import convae
@@ -100,17 +100,16 @@ def test_a_model_in_several_notations() -> None:
     assert "`--as arch-def`:\n\n```python\narch_def = {" in text
 
 
-def test_modules_are_all_those_of_a_room() -> None:
-    text = modules("convae.objective")
-    assert ".. automodule:: convae.objective\n" in text
-    assert "## `convae.objective.terms.kl`" in text
+def test_a_page_of_a_package_has_its_public_names_and_entries() -> None:
+    text = api("convae.objective")
+    assert ".. autoclass:: convae.objective.Term\n" in text
+    assert ".. autoclass:: convae.objective.terms.kl.KL\n" in text
+    assert ".. autofunction:: convae.objective.build_objective\n" in text
     assert "._" not in text
 
 
 def test_public_names_lead_to_where_they_are() -> None:
-    assert [row[0] for row in rows(public("convae")) if "load" in row[0]] == [
-        "{py:obj}`load <convae.model.artifact.load>`"
-    ]
+    assert [row[0] for row in rows(public("convae")) if "load" in row[0]] == ["{py:obj}`load <convae.model.load>`"]
 
 
 def test_a_table_out_of_a_text() -> None:

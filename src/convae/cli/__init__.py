@@ -177,3 +177,6 @@ def _unknown_option(problem: Any) -> str | None:
 
 def _say(sentence: str) -> None:
     sys.stderr.write(f"convae: {escape_controls(sentence)}\n")
+
+
+__all__ = ["main"]

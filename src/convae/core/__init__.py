@@ -1,1 +1,3 @@
-"""Ground floor: types, registry, configuration, errors, files, counter-based random numbers."""
+"""Internal: types, registry, configuration, errors, files, counter-based random numbers; `convae.types` is public."""
+
+__all__: list[str] = []

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from convae.evaluation.features import EncoderFeatures
 from convae.evaluation.inception import InceptionFeatures
+from convae.evaluation.metrics import METRICS
+from convae.evaluation.metrics.base import Encoded, Estimate, ImageMetric, LatentMetric, Metric, SampleMetric
 from convae.evaluation.outliers import Separation, auroc, separate
 from convae.evaluation.protocol import Measurement, Report, evaluate
 from convae.evaluation.scores import ImageScores, encode_and_score, score_images
 
 __all__ = [
+    "METRICS",
+    "Encoded",
     "EncoderFeatures",
+    "Estimate",
+    "ImageMetric",
     "ImageScores",
     "InceptionFeatures",
+    "LatentMetric",
     "Measurement",
+    "Metric",
     "Report",
+    "SampleMetric",
     "Separation",
     "auroc",
     "encode_and_score",

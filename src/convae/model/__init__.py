@@ -1,1 +1,53 @@
-"""The model room: layers, bottlenecks, likelihoods and presets become a VAE, and a VAE becomes an artifact."""
+"""Models: layers, bottlenecks, priors, likelihoods and presets; `VAE`, which joins them; and its artifact.
+
+The entries of each kind are found by name in its registry, such as `LAYERS`, and are public in the file of that name:
+`convae.model.bottlenecks.gaussian.Gaussian`.
+"""
+
+from __future__ import annotations
+
+from convae.core.context import ContextModule, call_module
+from convae.model.artifact import load, save
+from convae.model.bottlenecks import BOTTLENECKS
+from convae.model.bottlenecks.base import Bottleneck
+from convae.model.condition import Condition
+from convae.model.layers import LAYERS
+from convae.model.layers.base import Activation, ContextLayer, Layer, Network, ReceptiveField
+from convae.model.likelihoods import LIKELIHOODS
+from convae.model.likelihoods.base import LikelihoodHead, LocationScaleHead, require_images_like, uniform_like
+from convae.model.mode import evaluation_mode
+from convae.model.presets import PRESETS
+from convae.model.priors import PRIORS
+from convae.model.priors.base import Prior
+from convae.model.provenance import Provenance
+from convae.model.summary import LayerSummary, summarize
+from convae.model.vae import VAE
+
+__all__ = [
+    "BOTTLENECKS",
+    "LAYERS",
+    "LIKELIHOODS",
+    "PRESETS",
+    "PRIORS",
+    "VAE",
+    "Activation",
+    "Bottleneck",
+    "Condition",
+    "ContextLayer",
+    "ContextModule",
+    "Layer",
+    "LayerSummary",
+    "LikelihoodHead",
+    "LocationScaleHead",
+    "Network",
+    "Prior",
+    "Provenance",
+    "ReceptiveField",
+    "call_module",
+    "evaluation_mode",
+    "load",
+    "require_images_like",
+    "save",
+    "summarize",
+    "uniform_like",
+]

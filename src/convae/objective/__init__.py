@@ -1,1 +1,24 @@
-"""The objective room: named terms in stated units, schedules, and the sum that is minimized."""
+"""Objectives: terms in stated units, schedules of their weights, and the sum that is minimized."""
+
+from __future__ import annotations
+
+from convae.objective.objective import Losses, Objective, build_objective
+from convae.objective.schedules import SCHEDULES
+from convae.objective.schedules.base import Moment, Schedule
+from convae.objective.similarity import ms_ssim, ssim
+from convae.objective.terms import TERMS
+from convae.objective.terms.base import LossInputs, Term
+
+__all__ = [
+    "SCHEDULES",
+    "TERMS",
+    "LossInputs",
+    "Losses",
+    "Moment",
+    "Objective",
+    "Schedule",
+    "Term",
+    "build_objective",
+    "ms_ssim",
+    "ssim",
+]

@@ -1,5 +1,20 @@
 """Pictures in one style: grids, strips, scatter plots, curves, structure diagrams.
 
-Sheets of pixels (`grid`, `strip`, `compare`, `pairs` in `grid`; error maps for them in `heat`) are Pillow images;
-figures with axes (`curves`, `scatter`, `histograms`) are matplotlib's. `save` writes both.
+Each module offers the functions in its `__all__`. Sheets of pixels (`grid`, and error maps for them in `heat`) are
+Pillow images, and importing them loads no matplotlib; figures with axes (`curves`, `scatter`, `histograms`) are
+matplotlib's. `save` writes both.
 """
+
+__all__ = [
+    "animation",
+    "bars",
+    "curves",
+    "grid",
+    "heat",
+    "histograms",
+    "save",
+    "scatter",
+    "signals",
+    "strips",
+    "structure",
+]

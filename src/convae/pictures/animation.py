@@ -12,6 +12,8 @@ from convae.core.errors import DataError, OutputError
 from convae.core.files import write_bytes
 from convae.pictures.images import to_uint8
 
+__all__ = ["animate"]
+
 SIDE = 256
 """Pixels that small images are enlarged to fill, as nearly as a whole factor can."""
 LAST = 1000 * 60

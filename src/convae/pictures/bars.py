@@ -12,6 +12,8 @@ from convae.pictures.figure import panelled, styled
 from convae.pictures.images import array
 from convae.pictures.style import BLUE
 
+__all__ = ["bars"]
+
 MANY = 64
 """More bars than this touch each other."""
 

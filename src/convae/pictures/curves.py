@@ -17,6 +17,8 @@ from convae.pictures.images import array
 from convae.pictures.style import BLUE, PALETTE, VERMILION
 from convae.pictures.thinning import thinned
 
+__all__ = ["curves"]
+
 Line = tuple[ArrayLike, ArrayLike]
 """x and y, (point,) each; y may have gaps (NaN)."""
 MOST = 3000

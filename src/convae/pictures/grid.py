@@ -21,6 +21,8 @@ from convae.pictures.sheet import GAP, Row, sheet
 from convae.pictures.signals import panels
 from convae.pictures.style import BLUE, paler
 
+__all__ = ["compare", "grid", "pairs", "strip"]
+
 WIDTH = 950
 """Pixels that small images are enlarged to fill, all columns together, as nearly as a whole factor can."""
 CELL = 256

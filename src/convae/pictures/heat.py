@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from convae.core.errors import DataError, ShapeError
 from convae.pictures.images import array
 
+__all__ = ["heat"]
+
 
 def heat(values: ArrayLike, *, top: float | None = None) -> NDArray[np.float64]:
     """Images of values from 0 (black) through purple and orange to `top` (pale yellow), matplotlib's `inferno`.

@@ -13,6 +13,8 @@ from convae.pictures.figure import legend_below, legend_text, panelled, styled
 from convae.pictures.images import array
 from convae.pictures.style import PALETTE
 
+__all__ = ["histograms"]
+
 
 def histograms(sets: Mapping[str, ArrayLike], *, x_label: str, title: str | None = None, bins: int = 50) -> Figure:
     """The share of each set in equal bins that all sets have in common.

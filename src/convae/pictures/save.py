@@ -15,6 +15,8 @@ from convae.core.paths import local_path
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__ = ["encoded", "save"]
+
 IMAGES = (".png", ".webp")
 """What a sheet is saved as, without loss."""
 

@@ -20,6 +20,8 @@ from convae.pictures.figure import legend_text, panelled, styled
 from convae.pictures.images import array
 from convae.pictures.style import PALETTE, PAPER
 
+__all__ = ["scatter"]
+
 CROWD = 20_000
 """More points than this are shown as a density."""
 CELLS = 240

@@ -9,6 +9,8 @@ from PIL import Image, ImageDraw
 from convae.pictures.style import FAINT, PALETTE, PAPER, paler
 from convae.pictures.thinning import thinned
 
+__all__ = ["panels"]
+
 FINER = 4
 """Lines are drawn this many times larger and averaged down, which smooths them."""
 

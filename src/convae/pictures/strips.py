@@ -14,6 +14,8 @@ from convae.pictures.figure import panelled, styled
 from convae.pictures.images import array
 from convae.pictures.scatter import CLASSES, class_look
 
+__all__ = ["strips"]
+
 BINS = 50
 FILLED = 4
 """Histograms of more classes than this are outlines alone."""

@@ -19,6 +19,8 @@ from convae.core.types import Shape
 from convae.pictures.figure import styled
 from convae.pictures.style import BLUE, FRAME, GREEN, INK, ORANGE, PURPLE, label_text, paler
 
+__all__ = ["DrawnLayer", "draw_structure"]
+
 ROW = 0.27
 """Height of a layer, in inches."""
 NAME, BAR, NUMBERS = 2.7, 1.5, 2.35

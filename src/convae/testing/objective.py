@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
-from convae.data import Batch
+from convae.core.types import Batch
 from convae.model.vae import VAE
 from convae.objective.objective import Losses, build_objective
 from convae.objective.schedules import SCHEDULES

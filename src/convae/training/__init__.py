@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
-from convae.training.loop.trainer import Callback
+from convae.training.loop.task import ModuleState, SavedAs, Stateful, Task, Update, Validation
+from convae.training.loop.trainer import Callback, Trainer
+from convae.training.recipe import Recipe, packaged_recipes, read_recipe, write_recipe
 from convae.training.run import Run, resume, train
 
-__all__ = ["Callback", "Run", "resume", "train"]
+__all__ = [
+    "Callback",
+    "ModuleState",
+    "Recipe",
+    "Run",
+    "SavedAs",
+    "Stateful",
+    "Task",
+    "Trainer",
+    "Update",
+    "Validation",
+    "packaged_recipes",
+    "read_recipe",
+    "resume",
+    "train",
+    "write_recipe",
+]

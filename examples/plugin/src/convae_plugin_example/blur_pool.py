@@ -1,9 +1,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from convae.core.arguments import Positive
-from convae.core.types import Shape
 from convae.model.layers.base import Layer, ReceptiveField, needs_axes
+from convae.types import Positive, Shape
 
 POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 

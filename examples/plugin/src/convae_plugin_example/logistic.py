@@ -3,8 +3,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from convae.core.arguments import PositiveFloat
-from convae.model.likelihoods.base import Likelihood, LikelihoodHead, require_images_like, uniform_like
+from convae.model import LikelihoodHead, require_images_like, uniform_like
+from convae.types import Likelihood, PositiveFloat
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from convae.evaluation.metrics.base import ImageMetric
+from convae.evaluation import ImageMetric
 from convae.latents import EvalBatch
 
 

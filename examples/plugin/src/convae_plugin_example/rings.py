@@ -1,8 +1,7 @@
 import numpy as np
 
-from convae.core.arguments import Positive
-from convae.data.data_dirs import DataDirs
-from convae.data.sources.base import Column, Listing, Record, Source, Survey
+from convae.data import Column, DataDirs, Listing, Record, Source, Survey
+from convae.types import Positive
 
 
 class Rings(Source):

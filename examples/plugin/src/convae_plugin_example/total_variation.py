@@ -2,7 +2,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from convae.objective.terms.base import LossInputs, Term
+from convae.objective import LossInputs, Term
 
 
 class TotalVariation(Term):

@@ -95,3 +95,6 @@ def _by_path(text: str) -> tuple[str, dict[str, Any]]:
     near = nearest_name(path.name, siblings)
     guess = "" if near is None else f"; did you mean '{path.parent / near}'?"
     raise DataError(f"{path}: there is no such file or folder{guess}")
+
+
+__all__ = ["GIVEN", "SOURCES", "absolute_source", "open_source", "resolve_source"]

@@ -3,3 +3,5 @@
 from convae.core.registry import Registry
 
 METRICS = Registry(__name__, "metric", "Metric")
+
+__all__ = ["METRICS"]

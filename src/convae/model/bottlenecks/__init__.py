@@ -3,3 +3,5 @@
 from convae.core.registry import Registry
 
 BOTTLENECKS = Registry(__name__, "bottleneck", "Bottleneck")
+
+__all__ = ["BOTTLENECKS"]

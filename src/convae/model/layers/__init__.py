@@ -3,3 +3,5 @@
 from convae.core.registry import Registry
 
 LAYERS = Registry(__name__, "layer", "Layer")
+
+__all__ = ["LAYERS"]

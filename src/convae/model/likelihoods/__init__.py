@@ -3,3 +3,5 @@
 from convae.core.registry import Registry
 
 LIKELIHOODS = Registry(__name__, "likelihood", "LikelihoodHead")
+
+__all__ = ["LIKELIHOODS"]

@@ -3,3 +3,5 @@
 from convae.core.registry import Registry
 
 PRESETS = Registry(__name__, "preset")
+
+__all__ = ["PRESETS"]

@@ -3,3 +3,5 @@
 from convae.core.registry import Registry
 
 PRIORS = Registry(__name__, "prior", "Prior")
+
+__all__ = ["PRIORS"]

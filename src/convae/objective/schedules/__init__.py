@@ -3,3 +3,5 @@
 from convae.core.registry import Registry
 
 SCHEDULES = Registry(__name__, "schedule", "Schedule")
+
+__all__ = ["SCHEDULES"]

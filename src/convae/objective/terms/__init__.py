@@ -3,3 +3,5 @@
 from convae.core.registry import Registry
 
 TERMS = Registry(__name__, "term", "Term")
+
+__all__ = ["TERMS"]

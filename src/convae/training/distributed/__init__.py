@@ -1,1 +1,3 @@
 """Several processes that train one model."""
+
+__all__: list[str] = []

@@ -1,0 +1,54 @@
+"""The types in the signatures of convae: batches and shapes, what a forward pass takes and returns, types of options.
+
+Packages that add layers, terms, metrics … import them from here; where they are defined in `convae.core` may change.
+"""
+
+from __future__ import annotations
+
+from convae.core.arguments import (
+    Fraction,
+    ImageShape,
+    Named,
+    NonNegative,
+    NonNegativeFloat,
+    PerAxis,
+    Positive,
+    PositiveFloat,
+)
+from convae.core.context import Context
+from convae.core.description import LayerList, LayerSpec, Spec
+from convae.core.noise import Generators
+from convae.core.output import Likelihood, Output
+from convae.core.posterior import CodePosterior, GaussianPosterior, Posterior
+from convae.core.progress import Progress
+from convae.core.types import MISSING_LABEL, Batch, Images, LatentLayout, Latents, Logits, PerImage, Shape
+
+__all__ = [
+    "MISSING_LABEL",
+    "Batch",
+    "CodePosterior",
+    "Context",
+    "Fraction",
+    "GaussianPosterior",
+    "Generators",
+    "ImageShape",
+    "Images",
+    "LatentLayout",
+    "Latents",
+    "LayerList",
+    "LayerSpec",
+    "Likelihood",
+    "Logits",
+    "Named",
+    "NonNegative",
+    "NonNegativeFloat",
+    "Output",
+    "PerAxis",
+    "PerImage",
+    "Positive",
+    "PositiveFloat",
+    "Posterior",
+    "Progress",
+    "Shape",
+    "Spec",
+]
