@@ -38,7 +38,7 @@ def test_as_many_labels_of_each_class_are_kept(labels: list[int], kept: int, see
     shown = found != MISSING_LABEL
     assert shown.sum() == min(kept, known.sum())
     assert (found[shown] == values[shown]).all()
-    counts = {label: int((found == label).sum()) for label in set(labels) - {MISSING}}
+    counts = {label: int((found == label).sum()) for label in set(labels) - {MISSING_LABEL}}
     for label, count in counts.items():
         assert count >= max(counts.values()) - 1 or count == (values == label).sum()
 
@@ -47,7 +47,7 @@ def test_a_share_is_a_share_and_more_labels_are_those_and_others() -> None:
     values = np.arange(1000, dtype=np.int64) % 10
     few, more = mask_labels(values, 0.05, 7), mask_labels(values, 100, 7)
     assert (few != MISSING_LABEL).sum() == 50
-    assert (more[few != MISSING] != MISSING_LABEL).all()
+    assert (more[few != MISSING_LABEL] != MISSING_LABEL).all()
     assert not np.array_equal(few, mask_labels(values, 0.05, 8))
     assert np.array_equal(mask_labels(values, 1.0, 7), values)
     assert (mask_labels(values, 1, 7) != MISSING_LABEL).sum() == 1
@@ -63,7 +63,7 @@ def test_training_sees_the_kept_labels_alone() -> None:
     made = build_task(read_recipe({**CLASSIFYING, "training": {"labels": 30, "batch_size": 100}}))
     seen = torch.cat([batch.labels for batch in made.batches.iterate(0, 0) if batch.labels is not None])
     assert 0 < (seen != MISSING_LABEL).sum() <= 30
-    assert (torch.bincount(seen[seen != MISSING]) <= 3).all()
+    assert (torch.bincount(seen[seen != MISSING_LABEL]) <= 3).all()
 
 
 def test_the_classifier_learns_from_the_labels_and_its_accuracy_is_reported(tmp_path: Path) -> None:

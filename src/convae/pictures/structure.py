@@ -103,7 +103,7 @@ def draw_structure(layers: Sequence[DrawnLayer], *, input_shape: Shape, title: s
     The width of a line's bar is the logarithm of its output's largest size, so that every halving shows alike.
 
     Args:
-        layers: condition, encoder, bottleneck, decoder, likelihood and classifier, in the order in which an image passes them.
+        layers: of condition, encoder, bottleneck, decoder, likelihood and classifier, in the order of the forward pass.
         input_shape: (channels, *sizes) of an image.
         title: above the drawing.
     """
