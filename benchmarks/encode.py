@@ -114,7 +114,7 @@ def main() -> None:
         for turn in range(3):
             alone: list[float] = []
 
-            def take_turns(done: int, total: int, what: str, alone: list[float] = alone) -> None:
+            def take_turns(done: int, _total: int, _what: str, alone: list[float] = alone) -> None:
                 if done % SHARD == 0:
                     alone.append(SHARD / own_rate(model, batch, SHARD))
 

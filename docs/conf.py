@@ -67,12 +67,12 @@ MAKERS = {
 """The functions that a page may call between double braces."""
 
 
-def make(app: Sphinx, name: str, source: list[str]) -> None:
+def make(app: Sphinx, _name: str, source: list[str]) -> None:
     """Replaces calls between double braces by the Markdown that they return."""
     source[0] = app.builder.templates.render_string(source[0], MAKERS)  # type: ignore[attr-defined]  # Jinja's bridge
 
 
-def as_written(app: Sphinx, what: str, name: str, thing: Any, *rest: Any) -> tuple[str, str] | None:
+def as_written(_app: Sphinx, what: str, _name: str, thing: Any, *_rest: Any) -> tuple[str, str] | None:
     """The signature with the annotations that its author wrote, not with what they stand for."""
     if inspect.isclass(thing) and issubclass(thing, BaseModel):
         return "", ""
@@ -104,7 +104,7 @@ class _Text(str):
         return str(self)
 
 
-def as_restructured_text(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+def as_restructured_text(_app: Sphinx, _what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
     """Converts the docstrings of this project to reStructuredText."""
     lines[:] = docstrings.as_restructured_text(lines)
 

@@ -55,11 +55,11 @@ class _SharedSum(torch.autograd.Function):
     """Every process's result depends on every process's values: the gradient is the sum of all gradients."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
+    def forward(_ctx: Any, values: Tensor) -> Tensor:
         return _summed(values)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(_ctx: Any, *gradients: Tensor) -> Tensor:
         return _summed(gradients[0])
 
 

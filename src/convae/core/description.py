@@ -135,7 +135,7 @@ def require_list(layers: Any, side: str) -> None:
         raise ConfigError(f"{side}: needs a list of layers, got {short_repr(layers)}")
 
 
-def check_limits(layers: Any, side: str, count_repeats: Callable[[Any], int] = lambda written: 1) -> None:
+def check_limits(layers: Any, side: str, count_repeats: Callable[[Any], int] = lambda _: 1) -> None:
     """Checks that a list, with all that is nested in it, is no larger and no deeper than any real one.
 
     Args:

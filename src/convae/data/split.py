@@ -101,7 +101,7 @@ class Split:
     def as_other_data(self) -> Split:
         """The same images as none of the data set that a model was trained on: their part is `new`."""
         other = copy.copy(self)
-        other._parts = ["new"] * len(self)
+        other._parts = ["new"] * len(self)  # noqa: SLF001  # a copy of this object
         return other
 
     @property

@@ -50,7 +50,7 @@ def is_transformed() -> bool:
 
 
 def _under_torch_func() -> bool:
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    return torch._C._functorch.peek_interpreter_stack() is not None  # noqa: SLF001  # torch offers no other
 
 
 def checked_images(x: Any, dtype: torch.dtype | None, device: torch.device | None) -> Tensor:

@@ -41,7 +41,7 @@ class Word:
     layer: str
     numbers: tuple[str, ...] = ()
     read: Callable[[dict[str, int]], Given] = lambda _: {}
-    write: Callable[[Given, Shape], dict[str, int] | None] = lambda given, shape: {}
+    write: Callable[[Given, Shape], dict[str, int] | None] = lambda _given, _shape: {}
     axes: int | None = None
     usual: int = 0
 
@@ -123,7 +123,7 @@ def _simple(layer: str, **numbers: str) -> Word:
 
 
 def _pool(layer: str) -> Word:
-    def write(given: Given, shape: Shape) -> dict[str, int] | None:
+    def write(given: Given, _shape: Shape) -> dict[str, int] | None:
         given = {**given, "stride": given["kernel"] if given["stride"] is None else given["stride"]}
         return {name: given[name] for name in ("kernel", "stride")} if _are_numbers(given, "kernel", "stride") else None
 

@@ -40,6 +40,16 @@ class _Found(NamedTuple):
     tables: list[str]
     others: Counter[str]
 
+    def add(self, base: str, name: str) -> None:
+        """Adds a file by its ending: `base` is the last part of `name`."""
+        ending = os.path.splitext(base)[1].lower()  # noqa: PTH122  # a third of a Path's time
+        if ending in SUFFIXES:
+            self.images.append(name)
+            return
+        self.others[ending or "without an ending"] += 1
+        if base.lower().endswith("annotations.txt"):
+            self.tables.append(name)
+
 
 class Folder(ImageFiles):
     """The image files in a folder and the folders in it, sorted by path; hidden files and folders are left out.
@@ -145,24 +155,8 @@ class Folder(ImageFiles):
 
     def _scan(self, folder: str, visited: set[tuple[int, int]], found: _Found) -> tuple[list[str], list[str]]:
         """Adds what one folder holds to `found`; gives the folders in it, real and linked."""
-
-        def entries() -> tuple[os.stat_result, list[tuple[os.DirEntry[str], bool]]]:
-            with os.scandir(self._root / folder) as held:
-                listed = sorted(held, key=lambda entry: entry.name)
-            return (self._root / folder).stat(), [(entry, _is_folder(entry)) for entry in listed]
-
-        try:
-            stat, listed = patiently(entries) if folder else entries()
-        except PermissionError as error:
-            if not folder:
-                raise DataError(f"{self._root}: cannot be read ({error.strerror})") from error
-            found.unreadable.append((folder, f"folder cannot be read ({error.strerror})"))
-            return [], []
-        except OSError as error:
-            if not folder:
-                raise DataError(f"{self._root}: cannot be read ({error.strerror or error})") from error
-            raise world_error(str(self._root / folder), error) from error
-        if (stat.st_dev, stat.st_ino) in visited:
+        stat, listed = self._list_folder(folder, found)
+        if stat is None or (stat.st_dev, stat.st_ino) in visited:
             return [], []
         visited.add((stat.st_dev, stat.st_ino))
         inner: list[str] = []
@@ -173,15 +167,29 @@ class Folder(ImageFiles):
                 continue
             if is_folder:
                 (linked if entry.is_symlink() else inner).append(name)
-                continue
-            ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122  # a third of a Path's time
-            if ending in SUFFIXES:
-                found.images.append(name)
             else:
-                found.others[ending or "without an ending"] += 1
-                if entry.name.lower().endswith("annotations.txt"):
-                    found.tables.append(name)
+                found.add(entry.name, name)
         return inner, linked
+
+    def _list_folder(
+        self, folder: str, found: _Found
+    ) -> tuple[os.stat_result | None, list[tuple[os.DirEntry[str], bool]]]:
+        """A folder's status and entries, and which are folders; None where one below the root may not be read."""
+
+        def entries() -> tuple[os.stat_result, list[tuple[os.DirEntry[str], bool]]]:
+            with os.scandir(self._root / folder) as held:
+                listed = sorted(held, key=lambda entry: entry.name)
+            return (self._root / folder).stat(), [(entry, _is_folder(entry)) for entry in listed]
+
+        try:
+            return patiently(entries) if folder else entries()
+        except OSError as error:
+            if not folder:
+                raise DataError(f"{self._root}: cannot be read ({error.strerror or error})") from error
+            if not isinstance(error, PermissionError):
+                raise world_error(str(self._root / folder), error) from error
+            found.unreadable.append((folder, f"folder cannot be read ({error.strerror})"))
+            return None, []
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -76,7 +76,7 @@ class HuggingFace(Source):
     def fingerprint(self) -> str:
         """What `datasets` itself knows the parts by."""
         return (
-            " ".join(f"{name} {part._fingerprint}" for name, part in self._parts.items())
+            " ".join(f"{name} {part._fingerprint}" for name, part in self._parts.items())  # noqa: SLF001  # datasets offers no other
             + f" {self._wanted} {self._range}"
         )
 

@@ -97,7 +97,9 @@ class DistributedLossModule(LossModule):
         module = LossModule(self.model, self._loss[0])
         # Parameters without a gradient would be waited for. Buffers are averaged with the metrics of the step.
         ignored = [*idle, *(name for name, _ in module.named_buffers())]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, ignored)  # type: ignore[no-untyped-call]
+        # Under no public name, although DDP's documentation says to call it.
+        ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model  # noqa: SLF001
+        ignore(module, ignored)  # type: ignore[no-untyped-call]
         self._group = DistributedDataParallel(module, gradient_as_bucket_view=True)
 
     def _without_gradient(self, part: Batch, noise: CountedNoise, clocks: Clocks) -> list[str]:

@@ -75,7 +75,7 @@ def find_batch_size(
     options = {"device": where.type, "precision": choose_precision(recipe.training.precision, where)}
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=options)})
     budget = budget or round((1 - MARGIN) * free_memory(where))
-    say = on_message or (lambda sentence: None)
+    say = on_message or (lambda _: None)
     estimate = estimate_memory(resolve(recipe.model), recipe.training.checkpointing)
     say(f"by its shapes: {estimate.fixed / 2**20:,.1f} MiB, and {estimate.per_image / 2**20:,.3f} MiB for each image")
     small: dict[int, int] = {}
