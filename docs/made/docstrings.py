@@ -1,4 +1,4 @@
-"""Google-style docstrings, taken apart and made fit for Sphinx."""
+"""Google-style docstrings, parsed and converted for Sphinx."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def docstring(thing: object) -> Docstring:
 
 
 def as_restructured_text(lines: list[str]) -> list[str]:
-    """A docstring as it is written in this house, for a reader of reStructuredText.
+    """A docstring of this project as reStructuredText.
 
     Stars and bars outside of code are meant as they stand (`*sizes`, `p(x | z)`), as is an indented drawing.
     """
