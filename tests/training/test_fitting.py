@@ -9,8 +9,7 @@ from command import run
 
 from convae.core.errors import ConfigError
 from convae.training.memory import batch_size as fitting
-from convae.training.memory.batch_size import find_batch_size
-from convae.training.memory.estimate import Memory, estimate_memory, fit_line
+from convae.training.memory.batch_size import Memory, estimate_memory, find_batch_size, fit_line
 from convae.training.memory.probe import measure_memory
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe

@@ -15,7 +15,7 @@ from convae.core.errors import ArtifactError, TrainingError
 from convae.objective.terms.base import LossInputs
 from convae.objective.terms.reconstruction import Reconstruction
 from convae.training import resume, train
-from convae.training.loop.recovery import ROLL_BACK_AFTER
+from convae.training.loop.health import ROLL_BACK_AFTER
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.vae.validation import LEAST_IMAGES, ValidationResult, collapse
 

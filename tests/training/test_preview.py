@@ -9,7 +9,7 @@ import pytest
 from convae.cli.train import train
 from convae.describe import resolve
 from convae.pictures.save import save
-from convae.training.memory.estimate import activation_bytes, estimate_memory
+from convae.training.memory.batch_size import activation_bytes, estimate_memory
 from convae.training.recipe.plan import build_plan
 from convae.training.recipe.preview import draw, lines
 from convae.training.recipe.reading import read_recipe

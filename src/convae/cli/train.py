@@ -224,7 +224,7 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
     from convae.cli._screen import notes, results, work_bar, wrote
     from convae.core.paths import absolute_path
     from convae.pictures.save import save
-    from convae.training.memory.estimate import estimate_memory
+    from convae.training.memory.batch_size import estimate_memory
     from convae.training.recipe.preview import draw, lines
     from convae.training.recipe.reading import read_recipe
     from convae.training.run import RUNS

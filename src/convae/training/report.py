@@ -16,7 +16,7 @@ from convae.training.loop.trainer import Callback
 
 if TYPE_CHECKING:
     from convae.training.loop.trainer import Trainer
-    from convae.training.run import Run
+    from convae.training.result import Run
 
 _NOT_TERMS = {"split", "step", "epoch", "total", "total_at_end", "lr", "gradient_norm", "clipped", "skipped"} | {
     "loss_scale",

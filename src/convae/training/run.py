@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import html
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,104 +19,24 @@ from convae.data import DataSet
 from convae.data.given import GivenData
 from convae.data.snapshot import Snapshot, describe_changes
 from convae.data.sources import GIVEN
-from convae.model.artifact import load, read_config, save
-from convae.model.provenance import TrainingFacts
+from convae.model.artifact import save
 from convae.model.vae import VAE
 from convae.training.distributed.launch import connect_ranks, current_launch, was_restarted
 from convae.training.distributed.ranks import Ranks
 from convae.training.loop.trainer import Callback, Trainer
-from convae.training.recipe.plan import Plan
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.report import TrainingReport
-from convae.training.run_folder.checkpoint import Checkpoint, list_checkpoints, read_checkpoint, read_together
+from convae.training.result import Run
+from convae.training.run_folder.checkpoint import Checkpoint, read_together
 from convae.training.run_folder.folder import RunFolder, free_path, taken_paths
-from convae.training.run_folder.log import NOTE, Row
-from convae.training.run_folder.resuming import check_progress, check_recipe
+from convae.training.run_folder.resuming import is_finished, last_good
 from convae.training.vae.architecture import record_architecture
 from convae.training.vae.build import build_task
 from convae.training.vae.task import VAETask
 
 RUNS = Path("runs")
 """Where runs go that are told no other place."""
-
-
-@dataclass(frozen=True, repr=False)
-class Run:
-    """A training that is over, or was stopped. In a notebook it shows its best metrics and newest pictures.
-
-    Attributes:
-        path: the run folder.
-        recipe: as it was run, everything written out.
-        stopped: whether it ended before its last step; `resume` continues it.
-        is_main: whether this is, of several processes, the one that wrote it.
-        out_of_time: whether it was `training.minutes` that stopped it.
-    """
-
-    path: Path
-    recipe: Recipe
-    stopped: bool
-    is_main: bool = True
-    out_of_time: bool = False
-
-    def __repr__(self) -> str:
-        best = f", best {self.best['total']:.2f} nats" if self.best else ""
-        return f"Run({str(self.path)!r}{best}{', stopped' if self.stopped else ''})"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        best = ", ".join(f"{name} {value:.2f}" for name, value in self.best.items())
-        lines = [f"<p><b>{html.escape(str(self.path))}</b>{' (stopped)' if self.stopped else ''}<br>{best}</p>"]
-        for ending in ("curves", "samples"):
-            for path in sorted(self.pictures.glob(f"*{ending}.png"))[-1:]:
-                data = base64.b64encode(path.read_bytes()).decode()
-                lines.append(f'<img alt="{ending}" style="max-width: 48%" src="data:image/png;base64,{data}">')
-        return "".join(lines)
-
-    @property
-    def model(self) -> VAE:
-        """The best model, in evaluation mode."""
-        return load(self.path)
-
-    @property
-    def last(self) -> VAE:
-        """The last model, in evaluation mode."""
-        return load(self.path / "last")
-
-    @property
-    def pictures(self) -> Path:
-        """The folder of reconstructions, samples and curves."""
-        return RunFolder(self.path).pictures
-
-    @property
-    def best_step(self) -> int | None:
-        """The step after which the best model was saved; None where all models diverged."""
-        return self._trained.step
-
-    @property
-    def best(self) -> dict[str, float]:
-        """The validation metrics of the best model, per image; empty where no images were held out.
-
-        Terms are without their weights, `total` is with those of the end of the stage.
-        """
-        return self._trained.validation
-
-    @property
-    def _trained(self) -> TrainingFacts:
-        """The training that the best model records."""
-        model = RunFolder(self.path).model
-        found = read_config(model).provenance.training if model.exists() else None
-        return found or TrainingFacts()
-
-    @property
-    def metrics(self) -> list[Row]:
-        """The rows of the log that hold figures: per image, in stated units, without weights."""
-        return [row for row in RunFolder(self.path).rows() if row["split"] != NOTE]
-
-    @property
-    def notes(self) -> list[str]:
-        """What happened that a person should know of."""
-        return [row["note"] for row in RunFolder(self.path).rows() if row["split"] == NOTE]
 
 
 def train(
@@ -337,7 +255,7 @@ def _resume(
 ) -> Run:
     recipe = ranks.broadcast(folder.recipe)
     with _held(folder, ranks):
-        if ranks.broadcast(partial(_is_finished, folder, recipe)):
+        if ranks.broadcast(partial(is_finished, folder, recipe)):
             if callback and ranks.is_main:
                 callback.on_message(
                     f"{folder.path} is finished: nothing is left to train. To train on from its model, in a new run: "
@@ -347,7 +265,7 @@ def _resume(
         made = ranks.run_on_all(partial(build_task, recipe, progress, ranks, given=given, held=held, is_new=False))
 
         def recovered() -> Checkpoint | None:
-            checkpoint = _last_good(folder, made.plan, callback or Callback())
+            checkpoint = last_good(folder, made.plan, callback or Callback())
             folder.recover(checkpoint.progress.log_bytes if checkpoint else 0)
             return checkpoint
 
@@ -368,46 +286,6 @@ def _data_changes(folder: RunFolder, made: VAETask) -> str | None:
     if sentence is not None:
         before.trained_also_on(now).write(folder.data)
     return sentence
-
-
-def _is_finished(folder: RunFolder, recipe: Recipe) -> bool:
-    """Whether the newest checkpoint of a run is that of its end.
-
-    Raises:
-        ConfigError: the recipe of the run was changed.
-    """
-    for path in reversed(list_checkpoints(folder.checkpoints)):
-        with contextlib.suppress(ArtifactError):
-            checkpoint = read_checkpoint(path, with_tensors=False)
-            check_recipe(recipe, checkpoint.recipe, folder.path)
-            return checkpoint.progress.finished
-    return False
-
-
-def _last_good(folder: RunFolder, plan: Plan, callback: Callback) -> Checkpoint | None:
-    """The newest checkpoint that the run can go on from; None where none was written yet.
-
-    Raises:
-        ArtifactError: there are some, but none of them can be used.
-    """
-    size = folder.metrics.stat().st_size if folder.metrics.exists() else 0
-    faults: list[str] = []
-    for path in reversed(list_checkpoints(folder.checkpoints)):
-        try:
-            checkpoint = read_checkpoint(path)
-            progress = checkpoint.progress
-            if size < progress.log_bytes:
-                raise ArtifactError(f"{folder.metrics}: shorter than when the checkpoint {path.name} was written")
-        except ArtifactError as error:
-            faults.append(str(error))
-            continue
-        if faults:
-            callback.on_message(f"{'; '.join(faults)}: continuing from step {progress.step} instead")
-        check_progress(progress, plan, path)
-        return checkpoint
-    if faults:
-        raise ArtifactError(f"{'; '.join(faults)}: no checkpoint is left to go on from; begin anew with the recipe")
-    return None
 
 
 def _fit(

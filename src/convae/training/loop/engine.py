@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from convae.core.types import Batch
-from convae.training.loop.averaging import ExponentialMovingAverage
-from convae.training.loop.freezing import FrozenParts
-from convae.training.loop.optimizer import OptimizerState, build_optimizer
 from convae.training.loop.precision import Precision
 from convae.training.loop.step import StepResult, TrainStep
 from convae.training.loop.task import ModuleState, Stateful, Task
+from convae.training.loop.weights import ExponentialMovingAverage, FrozenParts, OptimizerState, build_optimizer
 from convae.training.recipe.plan import Stage
 from convae.training.recipe.stage_objective import Clocks
 

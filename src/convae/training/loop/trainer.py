@@ -16,10 +16,9 @@ from convae.core.trust import trust_options
 from convae.core.types import Batch
 from convae.training.distributed.ranks import stop_on_signals
 from convae.training.loop.engine import Engine
-from convae.training.loop.health import REMEDY, HealthMonitor, not_finite
+from convae.training.loop.health import REMEDY, ROLL_BACK_AFTER, HealthMonitor, Recovery, not_finite
 from convae.training.loop.precision import precision_warning
 from convae.training.loop.progress import Progress, RunningMeans
-from convae.training.loop.recovery import ROLL_BACK_AFTER, Recovery
 from convae.training.loop.selection import ModelSelection
 from convae.training.loop.task import Stateful, Task
 from convae.training.recipe.plan import Stage

@@ -18,12 +18,14 @@ from convae.core.errors import ArtifactError, ConfigError
 from convae.core.names import nearest_name, unknown_message
 from convae.core.paths import absolute_path, local_path, with_absolute_paths
 from convae.data import SOURCES, absolute_data
-from convae.describe import find_description
+from convae.data.batches import ImageSet
+from convae.describe import find_description, resolve
 from convae.interop import IMPORTERS, import_model
 from convae.model.artifact import find, read_description
 from convae.model.presets import PRESETS
 from convae.model.vae import VAE
 from convae.objective.terms import TERMS
+from convae.training.recipe.plan import EPOCHS, LEAST_STEPS
 from convae.training.recipe.schema import Recipe, StartConfig
 
 PACKAGED = Path(__file__).parents[2] / "recipes"
@@ -209,3 +211,37 @@ def _terms_written_out(written: Any, folder: Path) -> Any:
 def write_recipe(recipe: Recipe) -> str:
     """The recipe as YAML, every option written out."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def with_likelihood(recipe: Recipe, split: ImageSet, notes: list[str]) -> Recipe:
+    """The recipe of a new run with the likelihood that suits the images, where it says none.
+
+    Bernoulli is a likelihood of values that are near 0 or 1, which colors of photographs are not.
+    """
+    model = recipe.model
+    is_open = "preset" in model and "likelihood" not in model and recipe.start is None
+    if not is_open or split.shape[0] == 1 or resolve(model).likelihood != "bernoulli":
+        return recipe
+    notes.append(
+        "images in color: a gaussian likelihood with a learned sigma takes the place of bernoulli; --likelihood "
+        "(model.likelihood) sets another"
+    )
+    likelihood = {"gaussian": {"sigma": "learned"}}
+    return recipe.model_copy(update={"model": {**model, "likelihood": likelihood}})
+
+
+def with_length(recipe: Recipe, per_epoch: int, notes: list[str]) -> Recipe:
+    """The recipe of a new run with its length, where it says none."""
+    options = recipe.training
+    if options.epochs or options.steps or recipe.stages:
+        return recipe
+    epochs = max(EPOCHS, -(-LEAST_STEPS // per_epoch))
+    if epochs > EPOCHS:
+        notes.append(
+            f"a small data set: {epochs:,} epochs, to make {LEAST_STEPS:,} steps; --epochs or --steps sets another "
+            "length"
+        )
+    changed: dict[str, Any] = {"epochs": epochs}
+    if "pictures_every" not in options.model_fields_set:
+        changed["pictures_every"] = max(1, epochs // EPOCHS)
+    return recipe.model_copy(update={"training": options.model_copy(update=changed)})

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from convae.core.errors import ConfigError
+from convae.core.errors import ArtifactError, ConfigError
 from convae.core.names import short_repr
 from convae.training.loop.progress import Progress
+from convae.training.loop.trainer import Callback
 from convae.training.recipe.plan import Plan
 from convae.training.recipe.schema import Recipe
+from convae.training.run_folder.checkpoint import Checkpoint, list_checkpoints, read_checkpoint
+from convae.training.run_folder.folder import RunFolder
 
 MAY_CHANGE = {
     "name",
@@ -18,6 +22,8 @@ MAY_CHANGE = {
     "data.dir",
     "data.download",
     "start.model",
+    "start.importer",
+    "start.key",
     *(
         f"training.{name}"
         for name in (
@@ -89,3 +95,43 @@ def check_progress(progress: Progress, plan: Plan, where: Path) -> None:
                 f"{where}: has done {end - begin} steps of {stages[number].name}, which has {longest}: the recipe or "
                 "the number of images is not that of the run"
             )
+
+
+def is_finished(folder: RunFolder, recipe: Recipe) -> bool:
+    """Whether the newest checkpoint of a run is that of its end.
+
+    Raises:
+        ConfigError: the recipe of the run was changed.
+    """
+    for path in reversed(list_checkpoints(folder.checkpoints)):
+        with contextlib.suppress(ArtifactError):
+            checkpoint = read_checkpoint(path, with_tensors=False)
+            check_recipe(recipe, checkpoint.recipe, folder.path)
+            return checkpoint.progress.finished
+    return False
+
+
+def last_good(folder: RunFolder, plan: Plan, callback: Callback) -> Checkpoint | None:
+    """The newest checkpoint that the run can go on from; None where none was written yet.
+
+    Raises:
+        ArtifactError: there are some, but none of them can be used.
+    """
+    size = folder.metrics.stat().st_size if folder.metrics.exists() else 0
+    faults: list[str] = []
+    for path in reversed(list_checkpoints(folder.checkpoints)):
+        try:
+            checkpoint = read_checkpoint(path)
+            progress = checkpoint.progress
+            if size < progress.log_bytes:
+                raise ArtifactError(f"{folder.metrics}: shorter than when the checkpoint {path.name} was written")
+        except ArtifactError as error:
+            faults.append(str(error))
+            continue
+        if faults:
+            callback.on_message(f"{'; '.join(faults)}: continuing from step {progress.step} instead")
+        check_progress(progress, plan, path)
+        return checkpoint
+    if faults:
+        raise ArtifactError(f"{'; '.join(faults)}: no checkpoint is left to go on from; begin anew with the recipe")
+    return None

@@ -29,10 +29,10 @@ from convae.model.compatibility import check_labels, check_levels
 from convae.model.vae import VAE
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import shard
-from convae.training.loop.freezing import FrozenParts
 from convae.training.loop.precision import choose_precision
-from convae.training.recipe.defaults import with_length, with_likelihood
+from convae.training.loop.weights import FrozenParts
 from convae.training.recipe.plan import Plan, build_plan
+from convae.training.recipe.reading import with_length, with_likelihood
 from convae.training.recipe.schema import Recipe
 from convae.training.run_folder.log import summary_writer
 from convae.training.vae.architecture import build_model, construct_model, input_shape
