@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -103,3 +104,19 @@ def test_recipes_are_in_one_place() -> None:
 def test_the_package_may_be_run_as_a_module() -> None:
     printed = subprocess.check_output([sys.executable, "-m", "convae", "--version"], text=True)
     assert printed.strip() == f"convae {convae.__version__}"
+
+
+def test_functions_have_at_most_sixty_lines_of_code() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and code_lines(node) > 60
+    ]
+    assert long == []
+
+
+def code_lines(function: ast.FunctionDef) -> int:
+    """Lines of a function below its signature and its docstring."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0

@@ -55,17 +55,16 @@ def clusters(
         assert encoding.labels is not None  # a conditional model encodes labeled images only
         labels = torch.stack([encoding.labels[found.assigned == own].mode().values for own in range(total)])
     centroids = session.decode(found.centroids, labels, nearest_codes=True)
-    empty = torch.ones_like(centroids[0])
-    cells = []
+    empty, cells = torch.ones_like(centroids[0]), []
     for centroid, near in zip(centroids, found.nearest, strict=True):
         nearest = list(images_at(images, near.tolist()))
         cells += [centroid, *nearest, *[empty] * (examples - len(nearest))]
     sizes = [f"{size:,} images" for size in found.sizes.tolist()]
     heads = ["centroid", "nearest", *[""] * (examples - 1)]
     text = f"{total} clusters of {len(images):,} {images.source} images ({images.name}){session.label_text}"
-    name = session.model.name
-    save(grid(torch.stack(cells), row_labels=sizes, column_labels=heads, title=f"{name}: {text}"), sheet)
-    save(grid(centroids, title=f"{name}: centroids of {text}"), alone)
+    titles = [f"{session.model.name}: {part}{text}" for part in ("", "centroids of ")]
+    save(grid(torch.stack(cells), row_labels=sizes, column_labels=heads, title=titles[0]), sheet)
+    save(grid(centroids, title=titles[1]), alone)
     matched = None if encoding.labels is None else agreement(found.assigned, encoding.labels)
     described = [
         {"size": size, "nearest": [encoding.names[index] for index in near.tolist()]}

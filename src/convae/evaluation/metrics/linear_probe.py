@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convae.data import Split
-from convae.evaluation.labeled import FOLDS, has_labels_for_folds, labeled_latents
+from convae.evaluation.metrics._labeled import FOLDS, has_labels_for_folds, labeled_latents
 from convae.evaluation.metrics.base import Encoded, LatentMetric
 from convae.model.vae import VAE
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convae.core.arguments import Positive
 from convae.data import Split
-from convae.evaluation.labeled import has_labels_for_folds, labeled_latents
+from convae.evaluation.metrics._labeled import has_labels_for_folds, labeled_latents
 from convae.evaluation.metrics.base import Encoded, LatentMetric
 from convae.model.vae import VAE
 
