@@ -45,7 +45,7 @@ class OptimizerConfig(Config):
 
 
 class TrainingConfig(Config):
-    """How long, how fast and how plateau_best."""
+    """Length, optimizer, precision and logging."""
 
     epochs: Positive | None = None
     """Passes through the training images. Where nothing says how long: 10, or as many as make 1,000 steps."""
@@ -114,7 +114,7 @@ class UntilConfig(Config):
     """What ends a stage before its time."""
 
     plateau: PlateauConfig
-    """A figure that no longer gets better."""
+    """A metric that no longer improves."""
 
 
 class StageConfig(Config):
@@ -189,7 +189,7 @@ class Recipe(Config):
     objective: dict[str, dict[str, Any]]
     """Terms by name, each with a `weight` (a number or a schedule) and its own arguments."""
     training: TrainingConfig = TrainingConfig()
-    """How long, how fast and how plateau_best."""
+    """Length, optimizer, precision and logging."""
     stages: tuple[StageConfig, ...] = ()
     """Parts of the training, one after another; without any, it is one stage."""
 
