@@ -192,7 +192,7 @@ SHAPES: list[tuple[Any, list[str]]] = [
     ({**GOOD, "decoder": []}, ["decoder layer list is empty", "needs 1×8×8"]),
     (
         {**GOOD, "likelihood": {"discretized-logistic": {"scale": "pixel"}}},
-        ["decoder layer 1", "gives 1×8×8", "with this likelihood needs 2×8×8"],
+        ["decoder layer 1", "gives 1×8×8", "needs 2×8×8"],
     ),
     ({**GOOD, "bottleneck": {"gaussian": {"latent": 3, "head": False}}}, ["bottleneck gaussian", "6 feature"]),
     (
@@ -244,7 +244,7 @@ def test_a_huge_model_is_refused_before_anything_is_allocated() -> None:
     huge = encoder({"conv": {"channels": 2_000_000, "kernel": 8}}, {"conv": {"channels": 2_000_000, "kernel": 8}})
     with pytest.raises(ConfigError, match="more than 2,000,000,000"):
         convae.build(huge)
-    with pytest.raises(ConfigError, match=r"has [\d,]+ parameters, more than 10: write a larger max_parameters"):
+    with pytest.raises(ConfigError, match=r"has [\d,]+ parameters, more than 10\b.*max_parameters"):
         convae.build({**GOOD, "max_parameters": 10})
 
 

@@ -299,7 +299,7 @@ def append(model: VAE) -> None:
 @pytest.mark.parametrize("change", [exchange_encoder, exchange_layer, exchange_head, append])
 def test_a_model_that_is_not_as_described_is_not_saved(model: VAE, tmp_path: Path, change: Any) -> None:
     change(model)
-    with pytest.raises(ConfigError, match="since the model was built"):
+    with pytest.raises(ConfigError, match="after the model was built"):
         convae.save(model, tmp_path / "changed")
     assert not list(tmp_path.iterdir())
 

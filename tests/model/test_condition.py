@@ -124,8 +124,8 @@ def test_other_models_take_no_notice_of_labels() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (None, "needs a label from 0 to 4"),
-        ([0, 1], "3 images or latents"),
+        (None, "labels.* from 0 to 4"),
+        ([0, 1], "3 labels.*got 2"),
         ([0, 5, 1], "0 to 4"),
         ([0, -1, 1], "0 to 4"),
     ],
@@ -150,7 +150,7 @@ def test_labels_of_a_data_set_are_checked_at_once(labels: list[int] | None, mess
     [
         ({"condition": {"clases": 5}}, "did you mean 'classes'"),
         ({"condition": {"classes": 0}}, r"condition: classes"),
-        ({"classifier": [{"linear": {"features": 5}}]}, "leave one of them out"),
+        ({"classifier": [{"linear": {"features": 5}}]}, "condition and a classifier"),
     ],
 )
 def test_conditions_that_cannot_be_are_named(change: dict[str, Any], message: str) -> None:

@@ -143,7 +143,7 @@ def test_codes_are_decoded_as_their_latents_are() -> None:
     [
         (torch.full((2, 4, 4), 16), "from 0 to 15, got 16"),
         (torch.full((2, 4, 4), -1), "from 0 to 15, got -1"),
-        (torch.zeros(2, 4, 4), "whole numbers"),
+        (torch.zeros(2, 4, 4), "integers"),
         (torch.zeros(2, 4, dtype=torch.long), "batch×4×4"),
         (np.zeros((2, 4, 4), int), "NumPy array"),
     ],

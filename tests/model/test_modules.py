@@ -72,7 +72,7 @@ def test_parts_that_do_not_fit_are_named() -> None:
         plain(bottleneck=Gaussian((99,), latent=3))
     with pytest.raises(ShapeError, match="encoder"):
         plain(input_shape=(2, 8, 8))
-    with pytest.raises(ShapeError, match=r"classifier gives 3×1"):
+    with pytest.raises(ShapeError, match=r"classifier: .*3×1"):
         plain(classifier=nn.Unflatten(1, (3, 1)))
     with pytest.raises(ConfigError, match="a condition and a classifier"):
         plain(classifier=nn.Linear(3, 2), condition=Condition(classes=2))

@@ -84,5 +84,5 @@ def test_a_fault_names_its_place_and_the_nearest_name(written: Any, message: str
 
 def test_what_a_term_lacks_is_named_with_the_term(passed: Any) -> None:
     given = passed(torch.rand(2, 1, 4, 4))
-    with pytest.raises(ConfigError, match=r"^objective\.classification: the model has no classifier on its latent$"):
+    with pytest.raises(ConfigError, match=r"^objective\.classification: the model has no classifier"):
         build_objective({"classification": {}})(Batch.of(given.images, given.labels), given.output, given.moment)

@@ -26,16 +26,16 @@ STEPS = 10
 END = Moment(100, 10.0, 1.0)
 INPUT = (1, 12, 12)
 FEATURES = (4, 6, 6)
-CONSTANT = "the divergence of a code book is the same for all images, so nothing can lower it: give commitment"
-NO_BOOK = "the bottleneck has no code book: give kl, or the bottleneck vq"
+CONSTANT = "the KL divergence of a codebook is constant. Use the term commitment"
+NO_BOOK = "the bottleneck has no codebook. Use the term kl, or the bottleneck vq"
 REFUSED = {
-    ("classification", None): "the model has no classifier on its latent",
+    ("classification", None): "the model has no classifier. Add model.classifier",
     ("kl", "vq"): CONSTANT,
     ("free-bits", "vq"): CONSTANT,
     ("capacity", "vq"): CONSTANT,
     ("commitment", "gaussian"): NO_BOOK,
-    ("codebook", "gaussian"): "the bottleneck has no code book that follows a gradient",
-    ("codebook", "vq"): "the bottleneck has no code book that follows a gradient",
+    ("codebook", "gaussian"): "the bottleneck has no codebook with update: gradient",
+    ("codebook", "vq"): "the bottleneck has no codebook with update: gradient",
 }
 """Why a term cannot judge models of a bottleneck, or, with None, any of these models."""
 

@@ -68,7 +68,7 @@ def test_a_conditional_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     [
         (
             {"model": {**CONDITIONAL["model"], "condition": {"classes": 4}}},
-            "knows the classes 0 to 3, but digits has 9",
+            "classes 0 to 3, but digits has 9",
         ),
         ({"training": {"labels": 100}}, r"training\.labels: a conditional model needs the label of every image"),
     ],

@@ -102,7 +102,7 @@ def test_a_preset_takes_a_classifier() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"model": RECIPE["model"]}, ConfigError, "no classifier on its latent"),
+        ({"model": RECIPE["model"]}, ConfigError, "no classifier"),
         ({"model": {**CLASSIFYING["model"], "classifier": [{"linear": {"features": 4}}]}}, ConfigError, "4 classes"),
         ({"model": {**CLASSIFYING["model"], "classifier": [{"unflatten": {"to": [2, 4]}}]}}, ShapeError, "classifier"),
         ({"objective": {"ms-ssim": {}}}, ShapeError, r"objective\.ms-ssim"),

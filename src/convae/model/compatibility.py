@@ -1,4 +1,4 @@
-"""Whether data goes with a model: the classes of labels, and the levels of pixel values."""
+"""Checks that data fits a model: class numbers of labels, and levels of pixel values."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ def check_labels(
     whose: str,
     classes: Sequence[str] | None = None,
 ) -> None:
-    """Checks, once for many images, that their labels mean what they mean to a model that knows classes.
+    """Checks that the labels of a data set match the classes of a model.
 
     Args:
-        model: that will get them.
-        labels: of the images, -1 where one is missing.
-        whose: they are, for the message.
-        classes: the names of the labels' classes, where they have names.
+        model: the model that the images are for.
+        labels: class numbers of the images, -1 where one is missing.
+        whose: name of the data, for the message.
+        classes: names of the labels' classes, if known.
 
     Raises:
-        ConfigError: the model is conditional, and there are no labels, or a label is missing or no class; or the
-            classes of a model that knows some have other names.
+        ConfigError: a conditional model gets images without a label, or a label that is not one of its classes; or
+            the class names differ from the model's.
     """
     own = model.provenance.classes or ()
     knows_classes = model.condition is not None or model.classifier is not None
     if knows_classes and any(first != second for first, second in zip(own, classes or (), strict=False)):
         raise ConfigError(
-            f"model '{model.name}' numbers its classes {', '.join(own)}, and {whose} {', '.join(classes or ())}: "
-            "convae.data.match_classes(split, model.provenance.classes) numbers them alike"
+            f"model '{model.name}' has the classes {', '.join(own)}, but {whose} has {', '.join(classes or ())}. "
+            "Renumber the labels with convae.data.match_classes(split, model.provenance.classes)"
         )
     if model.condition is None:
         return
@@ -44,19 +44,19 @@ def check_labels(
     if missing := int((np.asarray(labels) < 0).sum()):
         raise ConfigError(f"model '{model.name}' is conditional, but {missing:,} images of {whose} have no label")
     if (largest := int(np.max(labels))) >= known:
-        raise ConfigError(f"model '{model.name}' knows the classes 0 to {known - 1}, but {whose} has {largest}")
+        raise ConfigError(f"model '{model.name}' has the classes 0 to {known - 1}, but {whose} has {largest}")
 
 
 def check_levels(model: VAE, levels: int | None, whose: str) -> None:
-    """Checks, once for many images, that a likelihood of levels has a probability for each level of theirs.
+    """Checks that a discrete likelihood assigns a probability to every level of the images.
 
     Args:
-        model: that will get them.
-        levels: that a value of an image can have, evenly spaced from 0 to 1; None for floats.
-        whose: they are, for the message.
+        model: the model that the images are for.
+        levels: number of evenly spaced levels in [0, 1] of a pixel value; None for floats.
+        whose: name of the data, for the message.
 
     Raises:
-        ConfigError: the likelihood is discrete, and the images have levels between its own, or are floats.
+        ConfigError: the likelihood is discrete, and the images have other levels or are floats.
     """
     own = model.head.levels
     if own is None or (levels is not None and (own - 1) % (levels - 1) == 0):

@@ -1,4 +1,4 @@
-"""The label of an image as a part of the model's input: what makes a VAE a conditional one."""
+"""Class embedding of a conditional VAE."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from convae.core.arguments import Positive
 from convae.core.errors import ConfigError
 
 Labels = Int64[Tensor, " label"]
-"""Class numbers, one for each image; how many there are is checked where they meet the images."""
+"""Class numbers, one for each image; `Condition.forward` checks their number."""
 
 
 class Condition(nn.Module):
-    """A learned vector for each class, which enters encoder and decoder beside image and latent (Sohn et al. 2015).
+    """Class embedding, concatenated to the inputs of encoder and decoder (conditional VAE, Sohn et al. 2015).
 
-    Each value of the vector is one more channel, the same everywhere, of the image that the encoder gets and of the
-    latent that the decoder gets. So a label enters networks of any size and number of axes, and what it says need
-    not be said by the latent.
+    Each value of the embedding becomes one constant channel of the encoder's image and of the decoder's latent, so
+    it fits networks of any size and number of spatial axes.
 
     Args:
-        classes: how many there are; labels are the numbers from 0 on.
-        channels: values of the vector of a class. The vectors begin as random ones: with two or three values some
-            classes begin nearly alike, and what sets them apart may never be learned.
+        classes: number of classes; labels are 0 to classes − 1.
+        channels: embedding dimension. Embeddings are initialized at random: with two or three dimensions some classes
+            start nearly equal and may never separate.
     """
 
     def __init__(self, *, classes: Positive, channels: Positive = 8) -> None:
@@ -35,13 +34,13 @@ class Condition(nn.Module):
         self.reset()
 
     def forward(self, x: Float[Tensor, "batch channel *sizes"], labels: Labels) -> Float[Tensor, "batch more *sizes"]:
-        """`x` with the vectors of the labels as further channels.
+        """Concatenates the embeddings of the labels to `x` as constant channels.
 
         Raises:
-            ConfigError: not one label for each image, or one that is no class.
+            ConfigError: the number of labels differs from that of the images, or a label is not a class number.
         """
         if len(labels) != len(x):
-            raise ConfigError(f"{len(x)} images or latents need as many labels, got {len(labels)}")
+            raise ConfigError(f"expected {len(x)} labels, one for each image or latent, got {len(labels)}")
         try:
             vectors = F.embedding(labels, self.weight)
         except IndexError as error:
@@ -50,6 +49,6 @@ class Condition(nn.Module):
         return torch.cat([x, maps], dim=1)
 
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Standard normal values, as large as those of a latent."""
+        """Draws embeddings from a standard normal distribution."""
         with torch.no_grad():
             self.weight.copy_(torch.randn(self.weight.shape, generator=generator))

@@ -1,4 +1,4 @@
-"""From a checked description to a model without values."""
+"""Building a model from a validated description, on the meta device."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ torch-vae on MNIST ends three epochs at 108.5 validation nats with this, 110.6 w
 
 
 def construct(spec: Spec) -> VAE:
-    """The model of a checked description, with its parameters on the meta device: shapes, and no values.
+    """Builds the VAE of a validated description, with parameters on the meta device.
 
     Raises:
         ConfigError: unknown layers or wrong arguments, or more parameters than `max_parameters`.
-        ShapeError: a layer cannot take the shape that reaches it, or the decoder's output does not fit the images.
+        ShapeError: a layer does not accept its input shape, or the decoder's output does not match the images.
     """
     with torch.device("meta"):
         condition = None
@@ -53,8 +53,8 @@ def construct(spec: Spec) -> VAE:
         )
     if count_parameters(model) > spec.max_parameters:
         raise ConfigError(
-            f"model '{spec.name}' has {count_parameters(model):,} parameters, more than {spec.max_parameters:,}: "
-            "write a larger max_parameters into its description if that is meant"
+            f"model '{spec.name}' has {count_parameters(model):,} parameters, more than {spec.max_parameters:,}. "
+            "Raise max_parameters in its description if this is intended"
         )
     model.described_by(spec, partial(_with_input, spec))
     return model

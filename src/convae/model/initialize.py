@@ -1,8 +1,7 @@
-"""Every initial value of a model, in one place.
+"""Weight initialization of a model.
 
-Weights are normal, scaled so that values keep a mean square of one on their way through the network: by the number
-of inputs that meet in one output, and by what the activation in front of the layer leaves of a standard normal
-(He et al. 2015, arXiv:1502.01852, with the gain measured for each activation). Biases are zero, gains are one.
+Weights are normal with standard deviation gain / √fan_in (He et al. 2015, arXiv:1502.01852), with the gain measured
+for each activation, so that activations keep a mean square of 1. Biases are 0, the weights of norms are 1.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from convae.model.priors.base import Prior
 
 @torch.no_grad()
 def initialize(model: nn.Module, seed: int, device: torch.device | str = "cpu") -> None:
-    """Gives every parameter and buffer of a model storage and its initial value.
+    """Allocates and initializes every parameter and buffer of a model.
 
     Args:
         model: a module made of networks, a bottleneck and a likelihood head, on the meta device.
-        seed: each tensor's values are a function of this and of the module's name alone.
-        device: where the values live; they are drawn on the CPU, so they are the same on every device.
+        seed: seed; a tensor's values depend only on it and on the module's name.
+        device: device of the model; values are drawn on the CPU, so they are the same on every device.
     """
     model.to_empty(device=device)
     for name, module in model.named_modules():
@@ -39,13 +38,13 @@ def initialize(model: nn.Module, seed: int, device: torch.device | str = "cpu") 
     for name, module in model.named_modules():
         generator = torch_generator(seed, "weights", name)
         if isinstance(module, Layer):
-            _values(module, scales.get(name, 1.0), generator)
+            _initialize_layer(module, scales.get(name, 1.0), generator)
         if isinstance(module, Bottleneck):
             module.reset(generator)
 
 
 def _scales(model: nn.Module) -> Iterator[tuple[str, float]]:
-    """By how much the weights of each layer of a list are larger than the number of inputs alone would make them."""
+    """The gain of each layer of each list, by module name: from the activation before it and the `init_scale`."""
     for name, network in model.named_modules():
         if not isinstance(network, Network):
             continue
@@ -61,12 +60,12 @@ def _scales(model: nn.Module) -> Iterator[tuple[str, float]]:
                 continue
             yield f"{name}.{index}".removeprefix("."), gain * (network.init_scale if weighted[-1:] == [index] else 1.0)
             if index in weighted:
-                # Its own weights, norms or inner layers bring the values back to a mean square of one.
+                # A layer with weights restores a mean square of 1.
                 gain = 1.0
 
 
-def _values(layer: Layer, gain: float, generator: torch.Generator) -> None:
-    """One layer's weight and bias, where it has them."""
+def _initialize_layer(layer: Layer, gain: float, generator: torch.Generator) -> None:
+    """Initializes a layer's weight and bias, if it has them."""
     weight, bias, fan_in = getattr(layer, "weight", None), getattr(layer, "bias", None), layer.fan_in()
     if isinstance(weight, nn.Parameter):
         if fan_in is None:

@@ -1,8 +1,7 @@
-"""What is given to a model: checked once at the door, and brought to the type that the model computes in.
+"""Validation of a model's inputs, and their conversion to the dtype of its weights.
 
-Images are tensors of floats in [0, 1]; any floating type is converted to that of the weights. What a model cannot
-take is refused by one sentence that says what to do. Values are looked at once for each call, at the price of their
-minimum and maximum; `unchecked_values` turns that off where they are known to be in range.
+Images are floating-point tensors in [0, 1] of any dtype. Each call computes the minimum and maximum of the images;
+`unchecked_values` turns this off where they are known to be in range.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ _UNCHECKED = _Depth()
 
 @contextlib.contextmanager
 def unchecked_values() -> Iterator[None]:
-    """Inside the block, and in this thread, values of images and latents are not looked at.
+    """Turns off range checks of images and latents inside the block, in this thread.
 
-    For loops over images that were checked when they were stored, such as those of training and evaluation.
+    For training and evaluation, whose images were checked when they were stored.
     """
     _UNCHECKED.value += 1
     try:
@@ -54,15 +53,15 @@ def _under_torch_func() -> bool:
 
 
 def checked_images(x: Any, dtype: torch.dtype | None, device: torch.device | None) -> Tensor:
-    """Images as a model takes them.
+    """Validates images and converts them to the model's dtype.
 
     Args:
-        x: what was given as images.
-        dtype: what the model computes in; None for any.
-        device: where it is; None for anywhere.
+        x: images, (batch, channel, *sizes).
+        dtype: dtype of the model; None for any.
+        device: device of the model; None for any.
 
     Raises:
-        ShapeError: it is no tensor, or not of floats in [0, 1], or on another device.
+        ShapeError: `x` is not a tensor of floats in [0, 1], or is on another device.
     """
     is_picture = "PIL" in type(x).__module__
     remedy = "convae.data.to_tensor(image)[None]" if is_picture else "torch.as_tensor(images)"
@@ -71,41 +70,41 @@ def checked_images(x: Any, dtype: torch.dtype | None, device: torch.device | Non
         divisors = {torch.uint8: ": divide 8-bit images by 255", torch.uint16: ": divide 16-bit images by 65535"}
         raise ShapeError(f"images are floats in [0, 1], got {images.dtype}{divisors.get(images.dtype, '')}")
     images = _converted(images, dtype, device, "images")
-    if _values_count(images):
+    if _should_check_values(images):
         _require_unit_range(images)
     return images
 
 
 def checked_latents(z: Any, dtype: torch.dtype | None, device: torch.device | None) -> Tensor:
-    """Latents as a decoder takes them.
+    """Validates latents and converts them to the model's dtype.
 
     Raises:
-        ShapeError: they are no tensor of finite floats, or on another device.
+        ShapeError: `z` is not a tensor of finite floats, or is on another device.
     """
     latents = _tensor(z, "latents", "(batch, *latent)", "torch.as_tensor(latents)")
     if not latents.is_floating_point():
-        raise ShapeError(f"latents are floats, got {latents.dtype}: numbers of codes are decoded by decode_codes")
+        raise ShapeError(f"latents are floats, got {latents.dtype}. Use decode_codes for code indices")
     latents = _converted(latents, dtype, device, "latents")
-    if _values_count(latents) and not bool(latents.isfinite().all()):
+    if _should_check_values(latents) and not bool(latents.isfinite().all()):
         raise ShapeError("latents hold NaN or infinity")
     return latents
 
 
 def checked_codes(codes: Any, grid: tuple[int, ...], count: int, device: torch.device) -> Tensor:
-    """Numbers of codes, (batch, *grid), as a codebook takes them: int64 from 0 to count − 1.
+    """Validates code indices, (batch, *grid), in [0, count), and converts them to int64.
 
     Raises:
-        ShapeError: they are no tensor of whole numbers of that shape, or on another device.
-        ConfigError: a number is no code.
+        ShapeError: `codes` is not an integer tensor of that shape, or is on another device.
+        ConfigError: an index is out of range.
     """
     numbers = _tensor(codes, "codes", "(batch, *grid)", "torch.as_tensor(codes)")
     if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
-        raise ShapeError(f"codes are whole numbers, got {numbers.dtype}")
+        raise ShapeError(f"codes are integers, got {numbers.dtype}")
     if numbers.ndim != len(grid) + 1:
         wanted = "×".join(map(str, ("batch", *grid)))
         raise ShapeError(f"codes are {wanted}, got {shape_text(numbers.shape) or 'a single number'}")
     numbers = _converted(numbers, torch.int64, device, "codes")
-    if _values_count(numbers):
+    if _should_check_values(numbers):
         low, high = (int(end) for end in numbers.aminmax())
         if low < 0 or high >= count:
             raise ConfigError(f"codes are numbers from 0 to {count - 1}, got {low if low < 0 else high}")
@@ -113,22 +112,22 @@ def checked_codes(codes: Any, grid: tuple[int, ...], count: int, device: torch.d
 
 
 def checked_labels(labels: Any, count: int, classes: int, device: torch.device) -> Tensor:
-    """Class numbers, one for each of `count` images, as int64.
+    """Validates class numbers, one for each of `count` images, and converts them to int64.
 
     Raises:
-        ConfigError: they are no tensor of whole numbers, not one for each image, or one is no class.
+        ConfigError: `labels` is not an integer tensor with one class number for each image.
     """
     if not isinstance(labels, Tensor):
         raise ConfigError(f"labels are a tensor (batch,), got {_kind(labels)}: give torch.as_tensor(labels)")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ConfigError(f"labels are whole numbers, got {labels.dtype}")
+        raise ConfigError(f"labels are integers, got {labels.dtype}")
     if labels.ndim != 1 or len(labels) != count:
         got = len(labels) if labels.ndim == 1 else shape_text(labels.shape) or "a single number"
-        raise ConfigError(f"{count} images or latents need as many labels, got {got}")
+        raise ConfigError(f"expected {count} labels, one for each image or latent, got {got}")
     numbers: Tensor = labels.to(torch.int64)
     if numbers.device != device and not is_transformed():
         raise ConfigError(f"labels are on {numbers.device}, but the model is on {device}: give labels.to('{device}')")
-    if _values_count(numbers):
+    if _should_check_values(numbers):
         low, high = (int(end) for end in numbers.aminmax())
         if low < 0 or high >= classes:
             raise ConfigError(f"labels are class numbers from 0 to {classes - 1}, got {low if low < 0 else high}")
@@ -136,22 +135,22 @@ def checked_labels(labels: Any, count: int, classes: int, device: torch.device) 
 
 
 def checked_count(count: Any, what: str) -> int:
-    """A whole number of at least 1.
+    """Validates a positive integer.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: it is not one.
     """
     try:
         number = operator.index(count)
     except TypeError:
         number = 0
     if number < 1 or isinstance(count, bool):
-        raise ConfigError(f"{what} must be a whole number of at least 1, got {count!r}")
+        raise ConfigError(f"{what} must be an integer of at least 1, got {count!r}")
     return number
 
 
 def checked_generator(generator: Any) -> Any:
-    """What latents are drawn from.
+    """Validates a random generator, or a sequence with one for each image.
 
     Raises:
         ConfigError: it is something else, such as a seed.
@@ -167,7 +166,7 @@ def checked_generator(generator: Any) -> Any:
 
 
 def weights_type(module: nn.Module) -> tuple[torch.dtype | None, torch.device | None]:
-    """The type and the device of a module's weights; None of one without any, which takes what it gets."""
+    """Dtype and device of a module's floating-point weights; (None, None) without any."""
     tensors = (tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point())
     tensor = next(tensors, None)
     return (None, None) if tensor is None else (tensor.dtype, tensor.device)
@@ -180,7 +179,7 @@ def _tensor(given: Any, what: str, shape: str, remedy: str) -> Tensor:
 
 
 def _kind(given: Any) -> str:
-    """What something is, as a person calls it."""
+    """The type of a value, with an article, for messages."""
     if "PIL" in type(given).__module__:
         return "a Pillow image"
     name = "NumPy array" if type(given).__module__ == "numpy" and hasattr(given, "shape") else type(given).__name__
@@ -188,21 +187,21 @@ def _kind(given: Any) -> str:
 
 
 def _converted(x: Tensor, dtype: torch.dtype | None, device: torch.device | None, what: str) -> Tensor:
-    """A tensor in a type; on another device it is refused, since a copy of it there would cost time unseen."""
+    """Converts a tensor's dtype; refuses one on another device, since a hidden copy would cost time."""
     if device is not None and x.device != device and not is_transformed():
         raise ShapeError(f"{what} are on {x.device}, but the model is on {device}: give {what}.to('{device}')")
     return x if dtype is None or x.dtype == dtype else x.to(dtype)
 
 
-def _values_count(x: Tensor) -> bool:
-    """Whether the values of a tensor can be looked at, and are to be."""
+def _should_check_values(x: Tensor) -> bool:
+    """Whether the values of a tensor can and should be checked."""
     if is_transformed() or _UNCHECKED.value or type(x) not in (Tensor, nn.Parameter):
         return False
     return x.device.type != "meta" and x.numel() > 0
 
 
 def _require_unit_range(x: Tensor) -> None:
-    """Checks the values of images: one pass over them.
+    """Checks that images are in [0, 1], in one pass.
 
     Raises:
         ShapeError: a value is NaN or outside [0, 1].

@@ -1,4 +1,4 @@
-"""What a decoder needs so that it gives what its likelihood takes, at exactly the sizes of the input."""
+"""Helpers for presets: decoder output channels of a likelihood, and upsampling to exact sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convae.model.likelihoods import LIKELIHOODS
 
 
 def raw_channels(likelihood: Named, shape: Shape) -> int:
-    """The channels that a decoder has to give for images of `shape` under a likelihood."""
+    """Number of decoder output channels that a likelihood needs for images of `shape`."""
     name, given = split_name(likelihood, "likelihood")
     head: Any = LIKELIHOODS.get(name)
     channels: int = head(**parse_arguments(head, given, f"likelihood {name}")).raw_channels(shape[0])
@@ -19,7 +19,7 @@ def raw_channels(likelihood: Named, shape: Shape) -> int:
 
 
 def enlarging_layer(small: Sequence[int], large: Sequence[int], scale: int) -> dict[str, dict[str, Any]]:
-    """The layer that brings the small sizes to the large ones: by one factor where that fits, else to exact sizes."""
+    """The layer that enlarges `small` to `large`: `upsample` where one factor fits, otherwise `resize`."""
     if all(little * scale == big for little, big in zip(small, large, strict=True)):
         return {"upsample": {"scale": scale}}
     return {"resize": {"to": list(large)}}

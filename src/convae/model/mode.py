@@ -1,4 +1,4 @@
-"""Evaluation mode for the length of a call: what looks at a model leaves it as it is."""
+"""Temporary evaluation mode, thread-safe."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ _CALLS: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[nn.Module]]] = weak
 
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Puts all modules of a model into evaluation mode for the block, and those that were in training back after it.
+    """Puts all modules of a model into evaluation mode inside the block, and restores their modes afterwards.
 
-    Several threads may be inside at once: the last one out restores the modes. A model in evaluation mode is not
-    touched at all.
+    With several threads inside, the last one restores the modes. A model in evaluation mode is not changed.
     """
     if torch.compiler.is_compiling():  # Locks cannot be traced, and tracing is done by one thread.
         changed = _stop_training(model)
@@ -45,7 +44,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def _stop_training(model: nn.Module) -> list[nn.Module]:
-    """Puts modules that are in training into evaluation mode, and says which they were."""
+    """Puts training modules into evaluation mode and returns them."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False

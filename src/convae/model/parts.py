@@ -1,4 +1,4 @@
-"""What stands around encoder and decoder, made of its description on the meta device, and written down again."""
+"""Bottleneck, likelihood head and prior from their descriptions and back; shape checks between parts of a model."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from convae.model.priors import PRIORS
 
 
 def build_part(registry: Any, written: Named, kind: str, *args: Any) -> Any:
-    """A bottleneck, a likelihood head or a prior, from its name and arguments as a person wrote them.
+    """Builds a bottleneck, a likelihood head or a prior from its name and arguments.
 
     Args:
-        registry: of its kind.
+        registry: registry of the kind.
         written: its name, or a mapping of the name to its arguments.
-        kind: of it, for messages.
-        args: positional arguments of its constructor, such as the shape that reaches it.
+        kind: the kind, for messages.
+        args: positional arguments of its constructor, such as its input shape.
     """
     name, given = split_name(written, kind)
     target = registry.get(name)
@@ -44,10 +44,10 @@ def build_part(registry: Any, written: Named, kind: str, *args: Any) -> Any:
 
 
 def output_shape(module: nn.Module, shape: Shape, where: str) -> Shape:
-    """The shape, without the batch, that a module makes of `shape`: its own word, or that of two images of zeros.
+    """The output shape of a module, without the batch: declared by a `Network`, otherwise found by a forward pass.
 
     Raises:
-        ShapeError: the module cannot take the shape.
+        ShapeError: the module does not accept the shape.
     """
     if isinstance(module, Network) and module.shape_in == shape:
         return module.shape_out
@@ -73,19 +73,19 @@ def check_shapes(
     classifier: nn.Module | None,
     extra_channels: int,
 ) -> int | None:
-    """Checks that the parts of a model fit each other and the images; the number of logits of its classifier.
+    """Checks that the shapes of a model's parts match; returns the classifier's number of logits, if any.
 
     Args:
         input_shape: (channels, *sizes) of the images.
-        encoder: of the model; so are the others.
-        bottleneck: made for the encoder's features.
-        decoder: of latents to raw values.
-        head: of raw values to a likelihood.
-        classifier: of latents; None without one.
-        extra_channels: that a condition adds to images and latents.
+        encoder: images to features.
+        bottleneck: features to latents.
+        decoder: latents to raw values of the likelihood.
+        head: raw values to the likelihood.
+        classifier: latents to logits; None without one.
+        extra_channels: channels of the condition, added to images and latents.
 
     Raises:
-        ShapeError: a part cannot take the shape that reaches it, or the decoder's output does not fit the images.
+        ShapeError: a part does not accept its input shape, or the decoder's output does not match the images.
     """
     features = output_shape(encoder, (input_shape[0] + extra_channels, *input_shape[1:]), "encoder")
     latent = output_shape(bottleneck, features, "bottleneck")
@@ -97,19 +97,21 @@ def check_shapes(
     needed = (head.raw_channels(input_shape[0]), *input_shape[1:])
     if raw != needed:
         raise ShapeError(
-            f"{_last_layer(decoder, 'decoder')} gives {shape_text(raw)}, but the input {shape_text(input_shape)} "
-            f"with this likelihood needs {shape_text(needed)}"
+            f"{_last_layer(decoder, 'decoder')} gives {shape_text(raw)}, but the likelihood of images "
+            f"{shape_text(input_shape)} needs {shape_text(needed)}"
         )
     if classifier is None:
         return None
     logits = output_shape(classifier, latent, "classifier")
     if len(logits) != 1:
-        raise ShapeError(f"classifier gives {shape_text(logits)}: end it with a value for each class")
+        raise ShapeError(
+            f"classifier: expected one logit per class, got {shape_text(logits)}. End it with a linear layer"
+        )
     return logits[0]
 
 
 def name_streams(model: nn.Module) -> None:
-    """Names the noise of every layer that sees the context: its kind and its number among those of its kind."""
+    """Names the noise stream of every `ContextLayer` by its kind and its index among layers of that kind."""
     numbers: Counter[str] = Counter()
     for module in model.modules():
         if isinstance(module, ContextLayer):
@@ -119,7 +121,7 @@ def name_streams(model: nn.Module) -> None:
 
 
 def stored_spec(model: Any, described: Spec) -> Spec:
-    """The description of a model in its stored form: presets and repeats written out."""
+    """The canonical description of a model: presets and repeats expanded."""
     prior = None if described.prior is None else stored_entry(PRIORS, described.prior, "prior")
     return described.model_copy(
         update={
@@ -136,24 +138,24 @@ def stored_spec(model: Any, described: Spec) -> Spec:
 
 
 def stored_condition(condition: Condition) -> dict[str, Any]:
-    """A condition in its one stored form."""
+    """The canonical description of a condition."""
     return drop_defaults(Condition, {"classes": condition.classes, "channels": condition.channels})
 
 
 def stored_entry(registry: Any, written: Named, kind: str) -> dict[str, dict[str, Any]]:
-    """A bottleneck or a likelihood in its one stored form."""
+    """The canonical description of a bottleneck, a likelihood or a prior."""
     name, given = split_name(written, kind)
     target = registry.get(name)
     return {canonical_name(name): to_plain(drop_defaults(target, parse_arguments(target, given, kind)))}
 
 
 SWITCHES = {"training", "checkpointing", "rows"}
-"""What may be set on a module without changing what its description says."""
+"""Attributes of a module that are not part of its description."""
 Layout = dict[str, tuple[type[nn.Module], dict[str, Any]]]
 
 
 def layout(model: nn.Module) -> Layout:
-    """The type of each module inside a model, and the plain values that it was set to."""
+    """Type and plain attribute values of each module of a model, by name."""
     found: Layout = {}
     for name, module in model.named_modules():
         values = {
@@ -166,9 +168,9 @@ def layout(model: nn.Module) -> Layout:
 
 
 def first_change(before: Layout, after: Layout) -> str | None:
-    """Where two layouts differ first, in words; None where they do not.
+    """The first difference of two layouts, for messages; None without one.
 
-    A module whose class was derived from its own is the same: sharding and hooks do that.
+    A subclass of the original class counts as equal, since sharding and hooks derive classes.
     """
     for name in [*before, *after]:
         if name not in after:

@@ -10,13 +10,13 @@ from convae.core.config import Config
 
 
 class _Facts(Config):
-    """Facts that a later version may add to: unknown ones are ignored."""
+    """Base of stored facts; unknown keys, as of a later version, are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class SplitFacts(_Facts):
-    """Which images a split held.
+    """The images of a split.
 
     Attributes:
         source: the data set's name.
@@ -42,7 +42,7 @@ class SplitFacts(_Facts):
 
 
 class TrainingFacts(_Facts):
-    """The run that trained a model, and how far it was.
+    """The run that trained a model.
 
     Attributes:
         recipe: title of the recipe.
@@ -99,7 +99,7 @@ class Provenance(_Facts):
     imported: ImportFacts | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """What config.json holds: every fact that is known."""
+        """The known facts, as config.json stores them."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 

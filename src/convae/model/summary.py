@@ -1,4 +1,4 @@
-"""What a model is made of, layer by layer: shapes, parameters, operations, receptive field."""
+"""Model summary: shape, parameters, FLOPs and receptive field of each layer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from convae.model.layers.base.layer import ReceptiveField, compose
 from convae.model.layers.base.network import Network, count_parameters
 from convae.model.vae import VAE
 
-_SAID_BY_SHAPE = ("channels", "features", "to", "output_padding")
-"""Arguments that the shape of the output tells already."""
+_IMPLIED_BY_SHAPE = ("channels", "features", "to", "output_padding")
+"""Arguments that the output shape shows."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class LayerSummary:
 
 
 def summarize(model: VAE) -> list[LayerSummary]:
-    """Each layer, in the order in which an image passes them, behind those of a condition."""
+    """The layers of a model in forward order, after the rows of a condition."""
     with torch.device("meta"), torch.no_grad():
         copy = construct(model.spec).eval()
     rows, networks = [], copy.networks
@@ -118,15 +118,15 @@ def _label(spec: LayerSpec) -> str:
     for key, value in spec.arguments.items():
         if isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
             inner += [next(iter(layer)) for layer in value]
-        elif isinstance(value, list) and key not in _SAID_BY_SHAPE:
+        elif isinstance(value, list) and key not in _IMPLIED_BY_SHAPE:
             details.append(f"{key} {'×'.join(map(str, value))}")
-        elif key not in _SAID_BY_SHAPE and not isinstance(value, Mapping):
+        elif key not in _IMPLIED_BY_SHAPE and not isinstance(value, Mapping):
             details.append(f"{key} {flow_repr(value)}")
     return " ".join([spec.name, *filter(None, [", ".join(details), f"of {', '.join(inner)}" * bool(inner)])])
 
 
 def _count_flops(module: nn.Module, *inputs: Any) -> int:
-    """Operations of one pass, counted by running it on the meta device."""
+    """FLOPs of one forward pass, counted on the meta device."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(*inputs)
     return int(counter.get_total_flops())

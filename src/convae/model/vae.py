@@ -82,7 +82,7 @@ class VAE(nn.Module):
         name: of the model, in messages and artifacts.
 
     Raises:
-        ShapeError: a part cannot take the shape that reaches it, or the decoder's output does not fit the images.
+        ShapeError: a part does not accept its input shape, or the decoder's output does not match the images.
         ConfigError: the model has a classifier and a condition.
     """
 
@@ -102,8 +102,8 @@ class VAE(nn.Module):
         super().__init__()
         if classifier is not None and condition is not None:
             raise ConfigError(
-                f"model '{name}' has a condition and a classifier: the classifier would look in the latent for what "
-                "the condition keeps out of it; leave one of them out"
+                f"model '{name}' has a condition and a classifier, but the latent of a conditional model need not hold "
+                "the class. Remove one of them"
             )
         self.input_shape: Shape = tuple(input_shape)
         self.name = name
@@ -155,26 +155,26 @@ class VAE(nn.Module):
 
     @property
     def class_count(self) -> int | None:
-        """Number of classes that its classifier or its condition knows; None without either."""
+        """Number of classes of the classifier or the condition; None without either."""
         return self.condition.classes if self.condition is not None else self._logits
 
     def use_checkpointing(self, is_on: bool) -> None:
         """Turns gradient checkpointing of encoder and decoder on or off; see `Network`.
 
         Raises:
-            ConfigError: it is to be on, and encoder or decoder is another module than a list of layers.
+            ConfigError: encoder or decoder is not a `Network`.
         """
         for side in ("encoder", "decoder"):
             if (network := self.networks.get(side)) is not None:
                 network.checkpointing = is_on
             elif is_on:
-                raise ConfigError(f"model '{self.name}' cannot be checkpointed: its {side} is no Network")
+                raise ConfigError(f"model '{self.name}' cannot be checkpointed: its {side} is not a Network")
 
     @functools.cached_property
     def size_step(self) -> tuple[int, ...] | None:
-        """By multiples of what the sizes of images may differ from the input's; None where they may not.
+        """Total stride along each axis: image sizes may differ from the input's by its multiples; None for fixed sizes.
 
-        They may where no layer ties the network to its sizes, as a flatten does.
+        Sizes are fixed where a layer depends on them, as a flatten does.
         """
         if not isinstance(self.encoder, Network) or not isinstance(self.decoder, Network):
             return None  # nothing is known of other modules
@@ -186,7 +186,7 @@ class VAE(nn.Module):
 
     @property
     def other_sizes(self) -> str | None:
-        """The sizes of images beside the input's own that the model takes, in words; None without any."""
+        """Other image sizes that the model accepts, for messages; None without any."""
         if self.size_step is None:
             return None
         if set(self.size_step) == {1}:
@@ -194,22 +194,22 @@ class VAE(nn.Module):
         return f"sizes that differ from the input's by multiples of {shape_text(self.size_step)}"
 
     def use_slices(self, rows: int | None) -> None:
-        """Computes encoder and decoder in slices wherever nothing is trained: less memory for a large image.
+        """Runs encoder and decoder on slices of rows in inference, to save memory for large images.
 
-        Results are equal up to rounding, since each slice is computed with the rows around it that it depends on.
+        Results are equal up to rounding: each slice is computed with the rows in its receptive field.
 
         Args:
-            rows: of an image in a slice, along its first spatial axis; None for the whole image at once.
+            rows: image rows per slice, along the first spatial axis; None for the whole image at once.
 
         Raises:
-            ConfigError: there are no rows in a slice, or a layer sees the whole image, as attention, a flatten and a
-                norm over the positions do.
+            ConfigError: `rows` is less than 1, or a layer has a global receptive field, as attention, flatten and
+                norms over positions have.
         """
         if rows is not None and rows < 1:
             raise ConfigError(f"slices need at least one row, got {rows}")
         for side in ("encoder", "decoder"):
             if (network := self.networks.get(side)) is None:
-                raise ConfigError(f"model '{self.name}' cannot be computed in slices: its {side} is no Network")
+                raise ConfigError(f"model '{self.name}' cannot be computed in slices: its {side} is not a Network")
             if rows is not None and (found := network.sees_everything()) is not None:
                 raise ConfigError(
                     f"model '{self.name}' cannot be computed in slices: {side} {found} sees the whole image"
@@ -219,77 +219,76 @@ class VAE(nn.Module):
 
     @property
     def spec(self) -> Spec:
-        """The description in its stored form: presets and repeats written out.
+        """The canonical description: presets and repeats expanded.
 
         Raises:
-            ConfigError: the model was made of modules, or one was exchanged or set otherwise after it was built.
+            ConfigError: the model was made of modules, or was changed after it was built.
         """
         if self._description is None:
             raise ConfigError(
-                f"model '{self.name}' was made of modules, so there is no description of it: "
-                "convae.load(path, model=...) loads its weights into a model that your code makes"
+                f"model '{self.name}' was made of modules and has no description. "
+                "Load its weights with convae.load(path, model=...), where your code makes the model"
             )
         if (changed := first_change(self._as_built, layout(self))) is not None:
             raise ConfigError(
-                f"model '{self.name}': {changed} since the model was built, so its description is not true and it "
-                "cannot be saved: describe the change (convae.build), or keep model.state_dict() with your own code"
+                f"model '{self.name}': {changed} after the model was built, so it no longer matches its description. "
+                "Describe the change (convae.build), or save model.state_dict() with your own code"
             )
         return stored_spec(self, self._description)
 
     def encode(self, x: AnyImages, labels: AnyLabels | None = None) -> Posterior:
-        """The approximate posterior q(z | x) of each image; nothing is drawn.
+        """Approximate posterior q(z | x) of each image; nothing is sampled.
 
-        Computed in evaluation mode whatever mode the model is in, and the model stays as it is; gradients flow.
-        Train through `forward`.
+        Always computed in evaluation mode, with gradients; the model's mode is restored. Train through `forward`.
 
         Args:
             x: images, float in [0, 1]; any floating type is converted to that of the weights.
-            labels: of the images, for a conditional model.
+            labels: class numbers of the images, for a conditional model.
 
         Raises:
-            ShapeError: the images have not a shape that the model takes, or are not floats in [0, 1].
-            ConfigError: the model is conditional, and the labels are not such as it knows.
+            ShapeError: the model does not accept images of this shape, or they are not floats in [0, 1].
+            ConfigError: the model is conditional, and labels are missing or not class numbers of it.
         """
         with evaluation_mode(self):
             return self.bottleneck.posterior(self._features(x, labels))
 
     def decode(self, z: AnyLatents, labels: AnyLabels | None = None) -> Likelihood:
-        """The likelihood p(x | z) of each latent; computed in evaluation mode, as `encode` is.
+        """Likelihood p(x | z) of each latent; computed in evaluation mode, as `encode` is.
 
         Args:
             z: latents; any floating type is converted to that of the weights.
-            labels: of the images, for a conditional model.
+            labels: class numbers of the images, for a conditional model.
 
         Raises:
-            ShapeError: the latents have not the model's latent shape, or are not finite floats.
-            ConfigError: the model is conditional, and the labels are not such as it knows.
+            ShapeError: the latents do not have the model's latent shape, or are not finite floats.
+            ConfigError: the model is conditional, and labels are missing or not class numbers of it.
         """
         with evaluation_mode(self):
             return self._decoded(self._checked_latents(z), labels)
 
     def decode_codes(self, codes: AnyCodes, labels: AnyLabels | None = None) -> Likelihood:
-        """The likelihood of each latent whose codes are given, as `encode(images).codes` gives them.
+        """Likelihood p(x | z) of latents given as code indices, such as `encode(images).codes`.
 
         Args:
-            codes: (batch, *grid) whole numbers from 0 on: the code at each place of the latent.
-            labels: of the images, for a conditional model.
+            codes: (batch, *grid), the code index at each position of the latent.
+            labels: class numbers of the images, for a conditional model.
 
         Raises:
-            ConfigError: the model has no codebook, or a number is no code of it.
-            ShapeError: the codes are not whole numbers of the latent's grid.
+            ConfigError: the model has no codebook, or an index is out of range.
+            ShapeError: the codes are not integers of the latent's grid.
         """
         count = self.bottleneck.codebook_size
         if count is None:
-            raise ConfigError(f"model '{self.name}' has no codebook: its latents are decoded by decode")
+            raise ConfigError(f"model '{self.name}' has no codebook. Use decode")
         codes = checked_codes(codes, self.latent_shape[1:], count, weights_type(self)[1] or torch.device("cpu"))
         return self.decode(self.bottleneck.embed_codes(codes), labels)
 
     def classify(self, z: AnyLatents) -> Logits:
-        """Log-probabilities of the classes of each latent, up to a constant; computed in evaluation mode.
+        """Class logits of each latent, (batch, class); computed in evaluation mode.
 
         Raises:
             ConfigError: the model has no classifier.
-            ShapeError: the latents have not the model's latent shape, or are not finite floats.
+            ShapeError: the latents do not have the model's latent shape, or are not finite floats.
         """
         if self.classifier is None:
             raise ConfigError(f"model '{self.name}' has no classifier on its latent")
@@ -298,17 +297,17 @@ class VAE(nn.Module):
             return logits
 
     def forward(self, x: AnyImages, generator: AnyGenerators | None = None, labels: AnyLabels | None = None) -> Output:
-        """Encodes and decodes, in the model's own mode: in training mode, statistics and codebooks follow the images.
+        """Encodes and decodes in the model's mode; in training mode, batch statistics and codebooks are updated.
 
         Args:
             x: images, float in [0, 1]; any floating type is converted to that of the weights.
-            generator: draws the latents, or one for each image does. Without one, latents are drawn from torch's
-                default generator in training mode, and are the posterior's mean in evaluation mode.
-            labels: of the images, for a conditional model.
+            generator: random generator for the latents, or one for each image. Without one, latents are sampled with
+                torch's default generator in training mode, and are the posterior mean in evaluation mode.
+            labels: class numbers of the images, for a conditional model.
 
         Raises:
-            ShapeError: the images have not a shape that the model takes, or are not floats in [0, 1].
-            ConfigError: the model is conditional, and the labels are not such as it knows.
+            ShapeError: the model does not accept images of this shape, or they are not floats in [0, 1].
+            ConfigError: the model is conditional, and labels are missing or not class numbers of it.
         """
         noise = checked_generator(generator)
         is_drawn = self.training or noise is not None
@@ -342,15 +341,15 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: AnyCount, generator: AnyGenerators | None = None, labels: AnyLabels | None = None) -> Images:
-        """`n` images: the expected image of latents drawn from the prior, in [0, 1]; the model stays as it is.
+        """Samples `n` images from the prior: the mean of p(x | z), in [0, 1]; the model's mode is restored.
 
         Args:
-            n: how many, at least 1.
-            generator: draws the latents, or one for each image does.
-            labels: of the images, for a conditional model; without them, the classes by turns.
+            n: number of images, at least 1.
+            generator: random generator for the latents, or one for each image.
+            labels: class numbers, for a conditional model; by default the classes in turn.
 
         Raises:
-            ConfigError: `n` is no such number, or the labels are not such as a conditional model knows.
+            ConfigError: `n` is not a positive integer, or labels are not class numbers of a conditional model.
             ShapeError: there is not one generator for each image.
         """
         count = checked_count(n, "the number of samples")
@@ -364,29 +363,29 @@ class VAE(nn.Module):
         return call_module(self.encoder, self._conditioned(self._checked(x), labels), context)
 
     def _decoded(self, z: Latents, labels: AnyLabels | None, context: Context | None = None) -> Likelihood:
-        """The likelihood of latents that were checked, in the mode that the model is in."""
+        """Likelihood of checked latents, in the model's current mode."""
         likelihood: Likelihood = self.head(call_module(self.decoder, self._conditioned(z, labels), context))
         return likelihood
 
     def _conditioned(self, x: Tensor, labels: AnyLabels | None) -> Tensor:
-        """Images or latents with what their labels say, in a conditional model."""
+        """Concatenates class embeddings to images or latents, in a conditional model."""
         if self.condition is None:
             return x
         classes = self.condition.classes
         if labels is None:
             raise ConfigError(
-                f"model '{self.name}' is conditional: it needs a label from 0 to {classes - 1} of each image"
+                f"model '{self.name}' is conditional. Give labels, one from 0 to {classes - 1} for each image"
             )
         joined: Tensor = self.condition(x, checked_labels(labels, len(x), classes, x.device))
         return joined
 
     def _checked(self, x: AnyImages) -> Tensor:
-        """`x` in the type of the weights, if the model can take it."""
+        """Validates images and converts them to the dtype of the weights."""
         x = checked_images(x, *weights_type(self))
         shape = tuple(x.shape[1:])
         if shape != self.input_shape and shape not in self._also_fit:
             if tuple(x.shape) == self.input_shape:
-                raise ShapeError(f"model '{self.name}' takes batches, got {shape_text(x.shape)}: give it image[None]")
+                raise ShapeError(f"model '{self.name}' expects a batch, got {shape_text(x.shape)}. Give image[None]")
             if shape == (*self.input_shape[1:], self.input_shape[0]):
                 last = f"images.movedim(-1, 1), as channels come before {'sizes' if len(shape) > 2 else 'the size'}"
                 raise ShapeError(
@@ -397,22 +396,22 @@ class VAE(nn.Module):
         return x
 
     def _checked_latents(self, z: AnyLatents) -> Latents:
-        """`z` in the type of the weights, if it is latents of the model."""
+        """Validates latents and converts them to the dtype of the weights."""
         z = checked_latents(z, *weights_type(self))
         grid_fits = self.size_step is not None and z.ndim == len(self.latent_shape) + 1
         if tuple(z.shape[1:]) != self.latent_shape and not (grid_fits and z.shape[1] == self.latent_shape[0]):
-            alone = ": one latent is a batch of its own, latent[None]" if tuple(z.shape) == self.latent_shape else ""
+            alone = ". Give a batch, latent[None]" if tuple(z.shape) == self.latent_shape else ""
             got = shape_text(z.shape[1:]) or "single numbers"
             raise ShapeError(f"latents are {shape_text(self.latent_shape)}, got {got}{alone}")
         return z
 
     def _converted(self, latent: Latents) -> Latents:
-        """A latent of the bottleneck, whose sums are float32 or wider, in the type of the weights."""
+        """Converts a latent, which bottlenecks compute in float32 or wider, to the dtype of the weights."""
         dtype = weights_type(self)[0]
         return latent if dtype is None else latent.to(dtype)
 
     def _fit(self, shape: Shape) -> None:
-        """Checks that images of another shape can be taken: a network built for them would be this very one."""
+        """Checks that the model accepts images of another shape: a model built for it has equal parameters."""
         taken, reason = shape_text(self.input_shape), ""
         if self.other_sizes is not None:
             taken += f", or {self.other_sizes}"
@@ -426,7 +425,7 @@ class VAE(nn.Module):
         raise ShapeError(f"model '{self.name}' takes images of {taken}, got {shape_text(shape)}{reason}")
 
     def _in_step(self, shape: Shape) -> bool:
-        """Whether a shape differs from the input's by whole steps of its sizes alone."""
+        """Whether a shape differs from the input's only by multiples of `size_step`."""
         if self.size_step is None or len(shape) != len(self.input_shape) or shape[0] != self.input_shape[0]:
             return False
         pairs = zip(shape[1:], self.input_shape[1:], self.size_step, strict=True)

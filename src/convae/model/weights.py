@@ -1,4 +1,4 @@
-"""Files of weights that others made: their tensors, read without running anything in them."""
+"""Reading weight files of other projects, without executing code."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ State = dict[str, Tensor]
 
 
 def read_state(path: Path) -> State:
-    """The tensors of a PyTorch or safetensors file, as `read_weights` finds them."""
+    """Reads the state dict of a PyTorch or safetensors file; see `read_weights`."""
     return read_weights(path)[0]
 
 
 def read_weights(path: Path, key: str | None = None) -> tuple[State, list[str]]:
-    """The tensors of a PyTorch or safetensors file, and sentences on where they were; nothing in the file is run.
+    """Reads the state dict of a PyTorch or safetensors file; returns it with notes on what was chosen.
 
-    A dictionary of tensors inside a checkpoint is found under the usual keys, and what wrappers put in front of all
-    names (`module.` of DataParallel, `_orig_mod.` of torch.compile) is taken off.
+    A state dict inside a checkpoint is found under the usual keys, and prefixes of wrappers (`module.` of DataParallel,
+    `_orig_mod.` of torch.compile) are removed. No code in the file is executed.
 
     Args:
         path: the file.
-        key: under which the tensors are, where there are several dictionaries of them; dots lead deeper.
+        key: key of the state dict in a checkpoint that holds several; dots separate levels.
 
     Raises:
-        ArtifactError: the file is missing or damaged, needs code to be read, or holds something other than tensors.
-        ConfigError: there are several dictionaries of tensors, or none under `key`.
+        ArtifactError: the file is missing or damaged, needs code execution, or holds anything but tensors.
+        ConfigError: there are several state dicts, or none under `key`.
     """
     found = _read(path)
     states = dict(_states(found, ""))
@@ -60,15 +60,15 @@ def read_weights(path: Path, key: str | None = None) -> tuple[State, list[str]]:
 
 _EMA = ("ema", "model_ema", "ema_state_dict")
 _KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "vae", "weights", "params", "module", *_EMA)
-"""Names under which training scripts store the tensors of a model, rather than those of an optimizer."""
+"""Keys under which training scripts store a model's state dict."""
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.", "vae.")
-"""What stands in front of all names when a model was saved inside a wrapper."""
+"""Prefixes of all names in a model that was saved inside a wrapper."""
 _DEPTH = 3
 _HOW_TO = "Save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
 
 
 def _read(path: Path) -> Any:
-    """What a file holds, made of tensors, containers, numbers and texts."""
+    """The content of a weight file: tensors, containers, numbers and strings."""
     try:
         with open_regular(path) as file:
             size = file.seek(0, 2)
@@ -91,12 +91,12 @@ def _read(path: Path) -> Any:
         what = f"holds {wanted[1]}" if wanted else "is damaged or holds more than tensors"
         raise ArtifactError(f"{path}: {what}: reading it would run code, which is never done. {_HOW_TO}") from error
     except Exception as error:
-        # There is no end to what a damaged pickle makes its reader raise.
+        # A damaged pickle can raise any exception.
         raise ArtifactError(f"{path}: truncated, damaged or no file of weights: download it again") from error
 
 
 def _states(found: Any, path: str, depth: int = 0) -> Iterator[tuple[str, State]]:
-    """The dictionaries of tensors in what was read, by the keys that lead to them."""
+    """The state dicts in a file, with the dotted path of keys to each."""
     if not isinstance(found, Mapping) or not found or depth > _DEPTH:
         return
     if all(isinstance(value, Tensor) for value in found.values()):
@@ -108,7 +108,7 @@ def _states(found: Any, path: str, depth: int = 0) -> Iterator[tuple[str, State]
 
 
 def _without_wrappers(state: State) -> tuple[State, str]:
-    """The tensors without what wrappers put in front of all names, one inside the other; and what that was."""
+    """Removes wrapper prefixes that all names share; returns the tensors and the prefix."""
     prefix = ""
     while own := next((own for own in _WRAPPERS if all(name.startswith(prefix + own) for name in state)), None):
         prefix += own
@@ -116,7 +116,7 @@ def _without_wrappers(state: State) -> tuple[State, str]:
 
 
 def _choices(states: Mapping[str, State]) -> str:
-    """How to name one of several dictionaries of tensors."""
+    """The keys of several state dicts, for messages."""
     named = ", ".join(f"'{name}' ({len(state)} tensors)" for name, state in states.items())
     return f"choose one with --key (start.key in a recipe): {named}" if states else "it holds no dictionary of tensors"
 
@@ -135,14 +135,14 @@ def sha256_of(path: Path) -> str:
 
 
 def fill(network: torch.nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Gives a network, which may be on the meta device, these tensors; it is frozen and in evaluation mode then.
+    """Loads tensors into a network, which may be on the meta device; freezes it and puts it into evaluation mode.
 
-    The counters of batches that batch norms keep are of no use here and may be missing.
+    `num_batches_tracked` of batch norms may be missing.
 
     Args:
-        network: whose tensors they are.
-        state: tensors under the network's own names.
-        what: the file and what it should hold, for messages.
+        network: the network.
+        state: its tensors by name.
+        what: the file and its expected content, for messages.
 
     Raises:
         ArtifactError: a tensor is missing, of another shape, or unknown to the network.
@@ -152,9 +152,9 @@ def fill(network: torch.nn.Module, state: Mapping[str, Tensor], what: str) -> No
     for name, tensor in wanted.items():
         if name not in given or given[name].shape != tensor.shape:
             got = shape_text(given[name].shape) if name in given else "nothing"
-            raise ArtifactError(f"{what}: tensor '{name}' needs {shape_text(tensor.shape)}, got {got}")
+            raise ArtifactError(f"{what}: tensor '{name}': expected {shape_text(tensor.shape)}, got {got}")
     if unknown := sorted(set(given) - set(wanted)):
-        raise ArtifactError(f"{what}: there is no tensor '{unknown[0]}' in it")
+        raise ArtifactError(f"{what}: unknown tensor '{unknown[0]}'")
     counters = {
         name: torch.zeros((), dtype=torch.long) for name in network.state_dict() if name.endswith("num_batches_tracked")
     }

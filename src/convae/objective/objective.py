@@ -1,4 +1,4 @@
-"""The objective: named terms, each with a weight, and the sum that training minimizes.
+"""Training objective: the weighted sum of loss terms.
 
 batch, output, moment ── every term ──> cost of each image ── mean × weight(moment) ──> total
 """
@@ -22,20 +22,20 @@ from convae.objective.terms import TERMS
 from convae.objective.terms.base import LossInputs, Term
 
 Loader = Callable[[Path], nn.Sequential]
-"""From the path of a saved model to the layers of its encoder."""
+"""Loads the encoder layers of a saved model."""
 START = Moment(0, 0.0, 0.0)
-"""The beginning of a training."""
+"""The start of training."""
 WEIGHT = "weight"
-"""What a recipe gives every term, beside the term's own arguments."""
+"""Key of a term's weight in a recipe, next to the term's arguments."""
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What a batch costs.
+    """The loss of a batch.
 
     Attributes:
-        total: weighted sum of the terms' means over the batch, a scalar, nats per image.
-        terms: each term of each image, (batch,), in the term's own unit, without its weight.
+        total: scalar, weighted sum of the terms' batch means, nats per image.
+        terms: (batch,) of each term, in its unit, unweighted.
     """
 
     total: Tensor
@@ -43,11 +43,11 @@ class Losses:
 
 
 class Objective(nn.Module):
-    """The weighted sum of named terms.
+    """Weighted sum of loss terms.
 
     Args:
-        terms: the terms by name.
-        weights: a schedule for each name.
+        terms: terms by name.
+        weights: weight schedules by the same names.
     """
 
     def __init__(self, terms: Mapping[str, Term], weights: Mapping[str, Schedule]) -> None:
@@ -58,7 +58,7 @@ class Objective(nn.Module):
 
     @property
     def units(self) -> dict[str, str]:
-        """The unit of each term's figure."""
+        """The unit of each term."""
         return {name: term.unit for name, term in self.terms.items()}
 
     def weights(self, moment: Moment) -> dict[str, float]:
@@ -66,16 +66,16 @@ class Objective(nn.Module):
         return {name: weight(moment) for name, weight in self.schedules.items()}
 
     def forward(self, batch: Batch | Tensor, output: Output, moment: Moment = START) -> Losses:
-        """The loss of a batch that the model turned into `output`.
+        """The loss of a batch and the model's output for it.
 
         Args:
             batch: the images, with labels where a term needs them (`Batch.of(images, labels)`); or images alone.
-            output: of the model for these images.
-            moment: where training is, for weights and arguments that are schedules; their beginning without it.
+            output: output of the model for these images.
+            moment: progress of training, for schedules; by default the start.
 
         Raises:
-            ConfigError: the model or the data has not what a term needs; the message names the term.
-            ShapeError: the images have not the size that a term needs.
+            ConfigError: the model or the data lacks what a term needs; the message names the term.
+            ShapeError: the images are too small for a term.
         """
         if isinstance(batch, Tensor):
             batch = Batch.of(batch)
@@ -91,14 +91,14 @@ class Objective(nn.Module):
 
 
 def build_objective(written: Mapping[str, Mapping[str, Any] | float], load: Loader | None = None) -> Objective:
-    """The objective that a recipe describes: names of terms, each with a weight and the term's own arguments.
+    """Builds the objective of a recipe: term names, each with a weight and the term's arguments.
 
-    A weight is a number or a schedule; without one it is 1. A weight of 0 only watches the term. In a loop of your own:
+    A weight is a number or a schedule, 1 by default; a term with weight 0 is only logged. In your own training loop:
     `objective(images, model(images)).total.backward()`.
 
     Args:
         written: the arguments of each term by its name, with `weight` among them; or just the weight.
-        load: gives the layers of a saved model's encoder to the terms that compare with what it sees.
+        load: loads the encoder of a saved model, for terms that compare features.
 
     Raises:
         ConfigError: no terms, an unknown term, or wrong arguments.
@@ -122,7 +122,7 @@ def build_objective(written: Mapping[str, Mapping[str, Any] | float], load: Load
 
 
 def _term(name: str, options: Mapping[str, Any], load: Loader | None, where: str) -> Term:
-    """A term from its arguments, its weight among them, with the network that it asks for."""
+    """Builds a term from its arguments, including its weight, and its network, if any."""
     try:
         target = TERMS.get(name)
     except ConfigError as error:
@@ -137,7 +137,7 @@ def _term(name: str, options: Mapping[str, Any], load: Loader | None, where: str
 
 
 def _loaded(path: Path, load: Loader | None) -> nn.Sequential:
-    """The layers of a saved model's encoder."""
+    """Loads the encoder layers of a saved model."""
     if load is None:
-        raise ConfigError(f"compares with the saved model {path}, but no model can be loaded here")
+        raise ConfigError(f"needs the saved model {path}. Pass load= to build_objective")
     return load(path)

@@ -1,7 +1,7 @@
-"""Structural similarity of images, as pure functions: what the terms minimize and the metrics report.
+"""SSIM and MS-SSIM, shared by loss terms and metrics.
 
 Images are (batch, channel, *sizes) with any number of spatial axes and a data range of 1. Whatever the precision
-of the images, the sums are taken in float32 or wider, since variances are small differences of large numbers.
+of the images, sums are computed in float32 or wider, since variances are small differences of large numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WINDOW = 11
 SIGMA = 1.5
 """Standard deviation of the Gaussian window, pixels."""
 C1, C2 = 0.01**2, 0.03**2
-"""What keeps the quotients finite where images are black and flat, for a data range of 1."""
+"""Stabilizing constants of SSIM for a data range of 1."""
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the scales of MS-SSIM, finest first (Wang, Simoncelli & Bovik 2003)."""
 
@@ -28,33 +28,33 @@ SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 def ssim(x: Images, y: Images) -> PerImage:
     """Structural similarity (Wang et al. 2004, doi:10.1109/TIP.2003.819861), in [-1, 1]; 1 for equal images.
 
-    Every pixel is the center of a Gaussian window, 11 wide with a sigma of 1.5; beyond its border the image goes on
-    as its mirror image, so images of any size have a similarity. The figure is that of torchmetrics.
+    Gaussian window of width 11 and sigma 1.5 around every pixel, with reflect padding, so images can have any size.
+    Equal to torchmetrics.
     """
     luminance, contrast = _maps(x, y)
     return (luminance * contrast).flatten(1).mean(1)
 
 
 def least_size(scales: int) -> int:
-    """The smallest size of an image that MS-SSIM at so many scales can take, pixels: a window at the coarsest."""
+    """The smallest image size for MS-SSIM at a number of scales, pixels: one window at the coarsest."""
     return WINDOW << (scales - 1)
 
 
 def ms_ssim(x: Images, y: Images, *, scales: int = len(SCALE_WEIGHTS)) -> PerImage:
     """Multi-scale structural similarity (Wang, Simoncelli & Bovik 2003, doi:10.1109/ACSSC.2003.1292216), in [0, 1].
 
-    The contrast and structure of each scale and the similarity of the coarsest, each to the power of its weight,
-    multiplied; contrast only where windows lie wholly inside the image. The figure is that of torchmetrics. An image
-    that is negatively correlated with the other at some scale counts as 0 and has no gradient.
+    The product of contrast and structure of each scale and of the similarity at the coarsest, each to the power of its
+    weight; contrast only where windows lie inside the image. Equal to torchmetrics. A pair that is negatively
+    correlated at some scale has the value 0 and no gradient.
 
     Args:
         x: images.
         y: images.
-        scales: 1 to 5, each half as fine as the one before. With fewer than 5 the weights of the finest are kept
-            in their proportion and the sum of all.
+        scales: number of scales, 1 to 5, each with half the resolution. With fewer than 5, the weights of the finest
+            are renormalized to the sum of all.
 
     Raises:
-        ShapeError: the images are too small for so many scales.
+        ShapeError: the images are too small for this number of scales.
     """
     smallest = min(x.shape[2:])
     if smallest < least_size(scales):
@@ -75,7 +75,7 @@ def ms_ssim(x: Images, y: Images, *, scales: int = len(SCALE_WEIGHTS)) -> PerIma
             part = (luminance * contrast).flatten(1).mean(1)
         else:
             part = contrast[_inside(contrast)].flatten(1).mean(1)
-        # A power of 0 has an infinite slope: it is taken of 1 there, and thrown away.
+        # The gradient of 0^p is infinite: compute 1^p there and discard it.
         positive = part > 0
         powered = torch.where(positive, part, 1) ** (weight * factor)
         product = product * torch.where(positive, powered, 0)
@@ -83,7 +83,7 @@ def ms_ssim(x: Images, y: Images, *, scales: int = len(SCALE_WEIGHTS)) -> PerIma
 
 
 def _maps(x: Images, y: Images) -> tuple[Images, Images]:
-    """The two factors of similarity around each pixel: of luminance, and of contrast and structure."""
+    """The luminance factor, and the contrast and structure factor, of SSIM at each pixel."""
     with full_precision(x.device):
         x, y = at_least_float32(x), at_least_float32(y)
         mean_x, mean_y, xx, yy, xy = _windowed(torch.stack([x, y, x * x, y * y, x * y]))
@@ -94,15 +94,15 @@ def _maps(x: Images, y: Images) -> tuple[Images, Images]:
 
 
 def _inside(images: Images) -> tuple[slice, ...]:
-    """Where windows lie wholly inside the image."""
+    """Index of the pixels whose window lies inside the image."""
     whole, inner = slice(None), slice(WINDOW // 2, -(WINDOW // 2))
     return (whole, whole, *[inner] * (images.ndim - 2))
 
 
 def _windowed(images: Tensor) -> Tensor:
-    """(stack, batch, channel, *sizes) to the Gaussian mean around each pixel, of the same shape."""
-    # A matrix for each axis, not a convolution: up to some hundred pixels it is faster, and cuDNN rounds the values
-    # of a convolution to TF32, which the small variances do not survive.
+    """Gaussian-weighted mean around each pixel: (stack, batch, channel, *sizes) to the same shape."""
+    # A matrix product per axis instead of a convolution: faster up to some hundred pixels, and not rounded to TF32,
+    # which is too coarse for small variances.
     for _ in range(images.ndim - 3):
         images = images.movedim(3, -1)
         images = images @ _window_matrix(images.shape[-1]).to(images)
@@ -110,10 +110,10 @@ def _windowed(images: Tensor) -> Tensor:
 
 
 def _window_matrix(size: int) -> Tensor:
-    """(size, size): each column holds the window around one pixel of an axis, folded back at its mirrors."""
+    """(size, size): each column holds the window around one pixel of an axis, with reflect padding."""
     offsets = torch.arange(WINDOW) - WINDOW // 2
     weights = torch.exp(-0.5 * (offsets.double() / SIGMA).square())
-    # The mirror stands on the border pixel, which is not repeated: ... 2 1 | 0 1 2 ... n-1 | n-2 ...
+    # Reflect padding does not repeat the border pixel: ... 2 1 | 0 1 2 ... n-1 | n-2 ...
     period = max(1, 2 * (size - 1))
     places = (torch.arange(size) + offsets.unsqueeze(1)) % period
     places = torch.minimum(places, period - places)

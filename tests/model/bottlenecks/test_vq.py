@@ -43,7 +43,7 @@ def features(word: str | int = "features", count: int = 8, scale: float = 1.0) -
 
 @pytest.fixture
 def oracle() -> Any:
-    """The same code book in vector-quantize-pytorch."""
+    """The same codebook in vector-quantize-pytorch."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from vector_quantize_pytorch import VectorQuantize
@@ -198,9 +198,9 @@ def test_samples_are_drawn_evenly_and_the_same_for_any_count() -> None:
 
 
 def test_wrong_arguments_are_refused() -> None:
-    with pytest.raises(ConfigError, match="'latent' is missing: how many channels an entry"):
+    with pytest.raises(ConfigError, match="'latent' is missing"):
         VQ((4, 2, 2))
-    with pytest.raises(ShapeError, match="needs 3 feature channels for 3 without a head, got 4×2×2"):
+    with pytest.raises(ShapeError, match=r"3 feature channels.*4×2×2"):
         VQ((4, 2, 2), latent=3, head=False)
 
 

@@ -110,7 +110,7 @@ def test_the_groups_of_a_latent_map_are_its_channels(passed: Any, drawn: Any) ->
 
 
 def test_groups_that_are_not_equal_are_refused(posterior: Any, passed: Any) -> None:
-    with pytest.raises(ConfigError, match="6 latent channels do not make 4 equal groups"):
+    with pytest.raises(ConfigError, match=r"6 latent channels .* 4 equal groups"):
         FreeBits(groups=4)(passed(IMAGES, mean=posterior[0]))
 
 
@@ -166,5 +166,5 @@ def test_a_batch_without_any_label_costs_nothing(passed: Any, drawn: Any) -> Non
 def test_classification_says_what_it_lacks(passed: Any, drawn: Any) -> None:
     with pytest.raises(ConfigError, match="the data has no labels"):
         Classification()(passed(IMAGES, logits=drawn(4, 3)))
-    with pytest.raises(ConfigError, match="the model has no classifier on its latent"):
+    with pytest.raises(ConfigError, match="the model has no classifier"):
         Classification()(passed(IMAGES, labels=torch.zeros(4, dtype=torch.int64)))

@@ -1,4 +1,4 @@
-"""One bottleneck a file; `base.py` says what a bottleneck is."""
+"""Bottlenecks, one file each; `base.py` defines the interface."""
 
 from convae.core.registry import Registry
 

@@ -1,4 +1,4 @@
-"""The bottleneck: encoder features to the latent, with its posterior and its costs."""
+"""Bottleneck interface: encoder features to the latent, its posterior and its loss terms."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from convae.core.posterior import Posterior
 from convae.core.types import Shape
 
 LATENT = "latent"
-"""Name of the latent of a model that has one."""
+"""Name of the latent in a model with one latent."""
 
 
 class Bottleneck(ContextModule):
-    """Maps the encoder's features to the latent.
+    """Maps encoder features to the latent.
 
-    The constructor takes the shape of the encoder's features and its configuration as keyword-only arguments, gives
-    its parameters their initial values, and sets `latent_shape`.
+    The constructor takes the shape of the features, and its configuration as keyword-only arguments; it initializes
+    its parameters and sets `latent_shape`.
 
     Attributes:
         latent_shape: shape of the latent that the decoder gets, without the batch.
-        default_prior: name of the prior of a model that names none.
-        required_terms: names of the terms without which an objective cannot train it.
-        self_updated_parameters: names of the parameters that a training pass changes by itself.
+        default_prior: name of the default prior.
+        required_terms: loss terms that an objective must contain to train it.
+        self_updated_parameters: names of parameters that the forward pass updates in training.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
@@ -49,29 +49,29 @@ class Bottleneck(ContextModule):
         return None
 
     def embed_codes(self, codes: Tensor) -> Tensor:
-        """Codes, (batch, *grid), to latents, (batch, *latent); only with a codebook."""
+        """Code indices, (batch, *grid), to latents, (batch, *latent); only with a codebook."""
         raise NotImplementedError
 
     def posterior(self, features: Tensor) -> Posterior:
-        """The approximate posterior q(z | x) of features (batch, *features), in float32 or wider."""
+        """Approximate posterior q(z | x) of features, (batch, *features), in float32 or wider."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Features, (batch, *features), to latents, (batch, *latent); reports the posterior and the costs."""
+        """Features, (batch, *features), to latents, (batch, *latent); reports posterior and loss terms."""
         context = context or Context()
         return context.draw_latent(self.stream, self.posterior(x))
 
     def quantize(self, z: Tensor) -> Tensor:
-        """The nearest latents that the bottleneck can give: `z` itself without a codebook."""
+        """The nearest code vectors to `z`; `z` itself without a codebook."""
         return z
 
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Gives parameters and buffers their initial values, drawn from a CPU generator."""
+        """Initializes parameters and buffers, with a CPU generator."""
         raise NotImplementedError
 
 
 def project(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A 1×1 convolution, or a linear layer of a vector: (batch, channel, *sizes) to (batch, row, *sizes)."""
+    """Applies a 1×1 convolution, or a linear layer to a vector: (batch, channel, *sizes) to (batch, row, *sizes)."""
     if features.ndim == 2:
         return F.linear(features, weight, bias)
     convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[features.ndim]

@@ -1,4 +1,4 @@
-"""The bottleneck of the variational autoencoder: a diagonal Gaussian posterior."""
+"""Gaussian bottleneck."""
 
 from __future__ import annotations
 
@@ -19,27 +19,25 @@ from convae.core.types import Latents, Shape
 from convae.model.bottlenecks.base import Bottleneck, project
 
 MAX_LOGVAR = 40.0
-"""Largest log-variance: neither the variance, nor its inverse, nor the square of either leaves float32. Published
-weights were trained without a bound, and those of torch-vae come to 22 on random noise."""
+"""Largest allowed bound of the log-variance: the variance, its inverse and their squares fit float32. Published weights
+were trained without a bound; those of torch-vae reach 22 on random noise."""
 LOGVAR_SCALE = 0.1
-"""By how much the log-variance half of a head is smaller at first, so that posteriors begin close to unit variance."""
+"""Factor on the initial log-variance weights of a head, so that posteriors start close to unit variance."""
 
 
 class Gaussian(Bottleneck):
     """Diagonal Gaussian posterior (Kingma & Welling 2013, arXiv:1312.6114).
 
-    Features that are a vector pass a linear layer to the mean and log-variance of a latent vector; features that
-    are a map pass a 1×1 convolution to those of a latent map. Without a head, the first half of the channels is
-    the mean and the second half the log-variance.
+    The head, a linear layer for vectors and a 1×1 convolution for maps, maps features to mean and log-variance.
+    Without a head, the first half of the channels is the mean and the second half the log-variance.
 
     Args:
         shape: (channels, *sizes) of the encoder's features.
-        latent: latent values, or latent channels of a map; without a head it may be left out, since it is half of
-            the feature channels.
-        head: whether a linear map stands between the features and the posterior.
-        max_logvar: largest log-variance. No posterior that is fitted is wider than the prior, whose log-variance is 0,
-            but without a bound near it a single unusual image can have a KL divergence of e⁴⁰ nats, and decide every
-            mean over a split.
+        latent: latent dimension, or latent channels of a map; by default, without a head, half of the feature
+            channels.
+        head: whether to map features to the posterior with a linear layer.
+        max_logvar: upper bound of the log-variance. Fitted posteriors are narrower than the prior (log-variance 0), but
+            without a bound one unusual image can have a KL divergence of e⁴⁰ nats and dominate a mean.
     """
 
     example: ClassVar = {"latent": 3}
@@ -56,7 +54,7 @@ class Gaussian(Bottleneck):
         self.max_logvar = max_logvar
         if latent is None:
             if head:
-                raise ConfigError("'latent' is missing: how many values the latent has")
+                raise ConfigError("'latent' is missing. Give the latent dimension")
             latent = max(1, shape[0] // 2)
         self.latent_shape = (latent, *shape[1:])
         if head:
@@ -64,21 +62,21 @@ class Gaussian(Bottleneck):
             self.bias = nn.Parameter(torch.empty(2 * latent))
         elif shape[0] != 2 * latent:
             raise ShapeError(
-                f"needs {2 * latent} feature channels for {latent} without a head, got {shape_text(shape)}"
+                f"expected {2 * latent} feature channels for latent: {latent} without a head, got {shape_text(shape)}"
             )
         self.head = head
         self.reset()
 
     def posterior(self, features: Tensor) -> GaussianPosterior:
-        """(batch, *features) to the posterior of each image, in float32 or wider."""
+        """Posterior q(z | x) of features, (batch, *features), in float32 or wider."""
         if self.head:
             features = project(features, self.weight, self.bias)
         mean, logvar = at_least_float32(features).chunk(2, dim=1)
-        # Clamped values keep their gradient, which leads back into the range.
+        # Clamped values keep their gradient, so that they can return to the range.
         return GaussianPosterior(mean, with_gradient_of(logvar.clamp(MIN_LOGVAR, self.max_logvar), logvar))
 
     def forward(self, x: Tensor, context: Context | None = None) -> Latents:
-        """Features, (batch, *features), to latents; reports the posterior and the term `kl` (nats per image)."""
+        """Features, (batch, *features), to latents; reports posterior and term `kl` (nats per image)."""
         context = context or Context()
         posterior = self.posterior(x)
         context.report_term("kl", posterior.kl())
@@ -86,7 +84,7 @@ class Gaussian(Bottleneck):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """A head that keeps the size of the features, its log-variance half small."""
+        """Initializes the head, with small weights for the log-variance."""
         if self.head:
             self.weight.copy_(torch.randn(self.weight.shape, generator=generator) / math.sqrt(self.weight.shape[1]))
             self.weight[self.weight.shape[0] // 2 :] *= LOGVAR_SCALE

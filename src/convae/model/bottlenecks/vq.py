@@ -1,4 +1,4 @@
-"""The bottleneck of the VQ-VAE: each place of the latent is the nearest entry of a code book."""
+"""Vector quantization bottleneck of the VQ-VAE."""
 
 from __future__ import annotations
 
@@ -24,32 +24,31 @@ from convae.model.bottlenecks.base import Bottleneck, project
 
 Vectors = Float[Tensor, "vector channel"]
 _SMOOTHING = 1e-5
-"""Added to each entry's use, in vectors, so that no mean is divided by zero."""
+"""Laplace smoothing of the cluster sizes, in vectors: avoids division by zero."""
 
 
 class VQ(Bottleneck):
-    """Vector quantization (van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937).
+    """Vector quantization bottleneck (van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937).
 
-    Each place of a latent map, or a latent vector as a whole, becomes the nearest entry of a code book; gradients pass
-    it straight through. Objectives need the term `commitment`, which keeps features near their entries, in the place
-    of `kl`, which is constant here; and with `update: gradient` the term `codebook`.
+    Replaces each position of a latent map, or a latent vector as a whole, by the nearest code of a codebook, with a
+    straight-through gradient. Objectives need the term `commitment` instead of `kl`, which is constant here; and with
+    `update: gradient` the term `codebook`.
 
-    Entries that hardly any feature is near to are dead: each moves onto a feature of the batch, drawn by the step's
-    own generator (Dhariwal et al. 2020, arXiv:2005.00341). As none was ever used when training begins, this is also
-    how the code book begins.
+    Dead codes, which few features are assigned to, are reset to random features of the batch (Dhariwal et al. 2020,
+    arXiv:2005.00341). The first training step initializes the whole codebook in this way.
 
-    Samples of the prior are entries drawn evenly at each place, so they have no large structure: that takes a model
-    of the codes (`convae encode` writes them).
+    The default prior is uniform over codes at each position, so its samples have no global structure; that needs an
+    autoregressive prior over codes (`convae encode` writes them).
 
     Args:
         shape: (channels, *sizes) of the encoder's features.
-        codes: entries of the code book.
-        latent: channels of an entry; without a head it may be left out, since it is the feature channels.
-        head: whether a linear map stands between the features and the code book.
-        update: entries follow the moving average of the features near them (`ema`), or the gradient of the term
-            `codebook`.
-        decay: of the moving averages, a step.
-        dead_code_threshold: an entry is dead that is used less than this share of an even use; 0 lets the dead lie.
+        codes: codebook size.
+        latent: dimension of a code; by default, without a head, the feature channels.
+        head: whether to map features to the codes' dimension with a linear layer.
+        update: how codes are trained: by the exponential moving average of their features (`ema`), or by the gradient
+            of the term `codebook`.
+        decay: decay of the moving averages, per step.
+        dead_code_threshold: usage below which a code is dead, as a fraction of uniform usage; 0 disables resets.
     """
 
     example: ClassVar = {"codes": 4, "latent": 3}
@@ -71,7 +70,7 @@ class VQ(Bottleneck):
     ) -> None:
         super().__init__()
         if latent is None and head:
-            raise ConfigError("'latent' is missing: how many channels an entry of the code book has")
+            raise ConfigError("'latent' is missing. Give the dimension of a code")
         channels = latent or shape[0]
         self.latent_shape = (channels, *shape[1:])
         self.update, self.decay, self.dead_code_threshold = update, decay, dead_code_threshold
@@ -82,7 +81,7 @@ class VQ(Bottleneck):
             self.bias = nn.Parameter(torch.empty(channels))
         elif shape[0] != channels:
             raise ShapeError(
-                f"needs {channels} feature channels for {channels} without a head, got {shape_text(shape)}"
+                f"expected {channels} feature channels for codes of {channels} without a head, got {shape_text(shape)}"
             )
         self.head = head
         entries = torch.empty(codes, channels)
@@ -96,15 +95,15 @@ class VQ(Bottleneck):
 
     @property
     def codebook_size(self) -> int:
-        """How many codes there are."""
+        """Number of codes."""
         return len(self.codebook)
 
     def embed_codes(self, codes: Int64[Tensor, "batch *grid"]) -> Latents:  # noqa: UP037
-        """The codes' vectors: (batch, *grid) numbers to (batch, channel, *grid)."""
+        """Code indices, (batch, *grid), to code vectors, (batch, channel, *grid)."""
         return self._entries(codes)
 
     def posterior(self, features: Tensor) -> CodePosterior:
-        """(batch, *features) to the nearest entries, in float32 or wider."""
+        """The nearest codes of features, (batch, *features), in float32 or wider."""
         return self._nearest(self._values(features))
 
     def forward(self, x: Tensor, context: Context | None = None) -> Latents:
@@ -130,14 +129,14 @@ class VQ(Bottleneck):
         return latent
 
     def quantize(self, z: Latents) -> Latents:
-        """Each place of the latents moved to its nearest code."""
+        """The nearest code vector at each position of the latents."""
         return self._nearest(z).mean
 
     @torch.no_grad()
     def expect(self, batch: int) -> None:
-        """Scales the codes' uses to steps of `batch` images, so that none counts as dead because batches were smaller.
+        """Rescales the cluster sizes of a trained codebook to a new global batch size, so that no code is reset for it.
 
-        For a codebook that was trained before; the codes stay as they are.
+        The codes do not change.
         """
         total = self.cluster_size.sum()
         scale = torch.where(total > 0, batch * math.prod(self.latent_shape[1:]) / total, 1.0)
@@ -147,7 +146,7 @@ class VQ(Bottleneck):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Normal entries, all unused, and a head that keeps the size of the features."""
+        """Initializes codes from a standard normal distribution, all unused, and the head."""
         self.codebook.copy_(torch.randn(self.codebook.shape, generator=generator))
         self.cluster_size.zero_()
         if self.update == "ema":
@@ -157,25 +156,25 @@ class VQ(Bottleneck):
             self.bias.zero_()
 
     def _values(self, features: Tensor) -> Latents:
-        """What is compared with the entries."""
+        """Features in the codes' space, (batch, channel, *grid)."""
         return at_least_float32(project(features, self.weight, self.bias) if self.head else features)
 
     def _entries(self, codes: Tensor) -> Latents:
-        """(batch, *grid) numbers to (batch, channel, *grid) entries."""
+        """Code indices, (batch, *grid), to code vectors, (batch, channel, *grid)."""
         return F.embedding(codes, self.codebook).movedim(-1, 1)
 
     def _nearest(self, values: Latents) -> CodePosterior:
-        """The nearest entry at each place."""
+        """The nearest code at each position."""
         with torch.no_grad(), full_precision(values.device):
             vectors, entries = _vectors(values), self.codebook.to(values.dtype)
-            # |v|² is the same for all entries.
+            # |v|² is the same for all codes.
             distances = entries.square().sum(1) - 2 * vectors @ entries.T
             codes = distances.argmin(1).view(values.shape[0], *values.shape[2:])
         return CodePosterior(self._entries(codes).to(values.dtype), codes, len(self.codebook))
 
     @torch.no_grad()
     def _reset_dead_codes(self, vectors: Vectors, generator: Generators | None) -> None:
-        """Moves unused entries onto features of the batch, and lets them live as if they were used evenly."""
+        """Resets dead codes to features of the batch, with the cluster size of uniform usage."""
         chosen, there, number = self._candidates(vectors, generator)
         even = number.to(self.cluster_size.dtype) / len(self.cluster_size)
         dead = (self.cluster_size < self.dead_code_threshold * even) & there
@@ -187,11 +186,11 @@ class VQ(Bottleneck):
 
     def _candidates(
         self, vectors: Vectors, generator: Generators | None
-    ) -> tuple[Float[Tensor, "entry channel"], Tensor, Tensor]:
-        """A feature for each entry, whether it is there, and how many features there are, over all processes.
+    ) -> tuple[Float[Tensor, "code channel"], Tensor, Tensor]:
+        """A random feature of the global batch for each code, whether it is available, and the number of features.
 
-        They are drawn from the whole batch, the same however it is cut. Where it goes through the model part by part,
-        that of an entry may be in another part. None is there if any feature is not finite.
+        The choice is independent of how the batch is split over ranks and accumulation steps. With accumulation, the
+        feature of a code may be in another slice. No feature is available if any is not finite.
         """
         drawn_by, first, whole = single_generator(generator, "codes"), 0, len(vectors)
         if isinstance(generator, CountedNoise):
@@ -200,7 +199,7 @@ class VQ(Bottleneck):
         drawn = (draw_integers(whole, self.cluster_size.shape, drawn_by) - first).to(vectors.device)
         here = (drawn >= 0) & (drawn < len(vectors))
         chosen = torch.where(here[:, None], vectors[drawn.clamp(0, len(vectors) - 1)], 0)
-        # One message for all of it.
+        # One all-reduce for everything.
         rest = [here, ~vectors.isfinite().all()[None], vectors.new_full((1,), len(vectors))]
         message = shared_sum(torch.cat([chosen.flatten(), *(part.to(vectors.dtype) for part in rest)]))
         features, there, faults, number = torch.split(message, [chosen.numel(), len(here), 1, 1])
@@ -208,7 +207,7 @@ class VQ(Bottleneck):
 
     @torch.no_grad()
     def _update_statistics(self, vectors: Vectors, codes: Tensor) -> None:
-        """The moving averages of how often each entry is used and, with `ema`, of the features near it."""
+        """Updates the moving averages of cluster sizes and, with `ema`, of embedding sums and codes."""
         with full_precision(vectors.device):
             numbers = codes.flatten()
             used = torch.zeros_like(self.cluster_size).index_add_(
@@ -227,5 +226,5 @@ class VQ(Bottleneck):
 
 
 def _vectors(values: Latents) -> Vectors:
-    """(batch, channel, *grid) to one row for each place."""
+    """(batch, channel, *grid) to (position, channel)."""
     return values.movedim(1, -1).flatten(0, -2)

@@ -1,4 +1,4 @@
-"""One likelihood a file; `base.py` says what a likelihood is."""
+"""Likelihood heads, one file each; `base.py` defines the interface."""
 
 from convae.core.registry import Registry
 

@@ -1,4 +1,4 @@
-"""Bernoulli likelihood: each value is a coin."""
+"""Bernoulli likelihood."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from convae.model.likelihoods.base import LikelihoodHead, require_images_like, u
 
 @dataclass(frozen=True)
 class BernoulliLikelihood(Likelihood):
-    """Independent coins with the given log-odds.
+    """Independent Bernoulli distribution of each pixel value.
 
     Attributes:
-        logits: (batch, channel, *sizes).
+        logits: (batch, channel, *sizes), log-odds.
     """
 
     logits: Images
 
     @property
     def mean(self) -> Images:
-        """The probability of each value being one."""
+        """The probability of a one."""
         return self.logits.sigmoid()
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
-        """Zeros and ones."""
+        """Draws zeros and ones."""
         return (uniform_like(self.logits, generator) < self.mean).to(self.logits.dtype)
 
     def log_prob(self, x: AnyImages) -> PerImage:
         """x·log p + (1 − x)·log(1 − p), nats per image.
 
-        For binary images this is a probability. For gray values it is the usual cross-entropy, whose best value is
-        not zero but the entropy of the image: compare it only with itself.
+        For binary images this is a probability. For gray values it is the cross-entropy, whose optimum is the entropy
+        of the image, not zero: compare it only with other Bernoulli likelihoods.
         """
         # Cross-entropy from the log-odds, stable for both signs: logits·x − log(1 + e^logits).
         return (self.logits * require_images_like(x, self.logits) - F.softplus(self.logits)).flatten(1).sum(1)
 
 
 class Bernoulli(LikelihoodHead):
-    """Independent coins for each value: binary images, or the cross-entropy that is habit for gray ones."""
+    """Bernoulli likelihood of each pixel value: binary images, or the usual cross-entropy of gray ones."""
 
     def forward(self, raw: Tensor) -> BernoulliLikelihood:
-        """Raw values are log-odds."""
+        """Raw values as log-odds."""
         return BernoulliLikelihood(at_least_float32(raw))

@@ -1,4 +1,4 @@
-"""Discretized logistic likelihood: a probability for each of 256 levels."""
+"""Discretized logistic likelihood."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from convae.model.likelihoods.base import (
 
 @dataclass(frozen=True)
 class DiscretizedLogisticLikelihood(Likelihood):
-    """Independent levels 0, 1/(n−1), …, 1, each with the logistic distribution's mass around it.
+    """Independent discretized logistic distribution of each pixel value over the levels 0, 1/(n−1), …, 1.
 
     Attributes:
         location: (batch, channel, *sizes), in image units.
         log_scale: logarithm of the logistic's scale, in image units; broadcasts over `location`.
-        levels: n.
+        levels: n, number of levels.
     """
 
     location: Images
@@ -38,21 +38,21 @@ class DiscretizedLogisticLikelihood(Likelihood):
 
     @property
     def mean(self) -> Images:
-        """The location, cut to [0, 1]."""
+        """The location, clamped to [0, 1]."""
         return clamp_straight_through(self.location)
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
-        """A level drawn for each value."""
+        """Draws a level for each value."""
         tiny = torch.finfo(self.location.dtype).eps
         uniform = uniform_like(self.location, generator).clamp(tiny, 1 - tiny)
         drawn = self.location + self.log_scale.exp() * torch.logit(uniform)
         return (drawn * (self.levels - 1)).round().clamp(0, self.levels - 1) / (self.levels - 1)
 
     def log_prob(self, x: AnyImages) -> PerImage:
-        """The log-mass of the level at each value, nats per image; the lowest and highest level take the tails.
+        """Log-probability of the level of each value, summed, nats per image; the end levels take the tails.
 
         With u and l the standardized upper and lower edge of the level, the mass σ(u) − σ(l) equals
-        σ(u)·σ(−l)·(1 − e^(l−u)), whose logarithm loses no digits however far the value is from the location.
+        σ(u)·σ(−l)·(1 − e^(l−u)), whose logarithm is stable for any distance from the location.
         """
         x = require_images_like(x, self.location)
         half = 0.5 / (self.levels - 1)
@@ -68,15 +68,15 @@ class DiscretizedLogisticLikelihood(Likelihood):
 
 
 class DiscretizedLogistic(LocationScaleHead):
-    """Logistic distribution over the levels of an image (Kingma et al. 2016, arXiv:1606.04934).
+    """Discretized logistic likelihood (Kingma et al. 2016, arXiv:1606.04934).
 
-    A true probability of 8-bit images: nats and bits per dimension can be compared between models.
+    A probability mass of 8-bit images: nats and bits per dimension are comparable between models.
 
     Args:
         scale: the fixed scale in image units (1 is white), `learned` for one of the whole model, or `pixel` for one of
             each value from the decoder, which then gives twice the image's channels.
-        levels: number of levels of a value.
-        link: how a raw value becomes the location.
+        levels: number of levels of a pixel value.
+        link: link from a raw value to the location.
     """
 
     discrete: ClassVar = True
@@ -98,5 +98,5 @@ class DiscretizedLogistic(LocationScaleHead):
         self.levels = levels
 
     def forward(self, raw: Tensor) -> DiscretizedLogisticLikelihood:
-        """Raw values become locations by the link."""
+        """Raw values to the likelihood."""
         return DiscretizedLogisticLikelihood(*self.located(raw), self.levels)

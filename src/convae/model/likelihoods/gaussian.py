@@ -1,4 +1,4 @@
-"""Gaussian likelihood, with a fixed or a learned sigma: squared error, in nats."""
+"""Gaussian likelihood, with a fixed or a learned sigma."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class GaussianLikelihood(Likelihood):
-    """Independent normal values.
+    """Independent normal distribution of each pixel value.
 
     Attributes:
-        location: (batch, channel, *sizes), the mean before it is cut to [0, 1].
+        location: (batch, channel, *sizes), the mean, not clamped.
         log_sigma: logarithm of the standard deviation, in image units (1 is white); broadcasts over `location`.
     """
 
@@ -31,11 +31,11 @@ class GaussianLikelihood(Likelihood):
 
     @property
     def mean(self) -> Images:
-        """The location, cut to [0, 1]."""
+        """The location, clamped to [0, 1]."""
         return clamp_straight_through(self.location)
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
-        """Normal values, cut to [0, 1]."""
+        """Draws normal values, clamped to [0, 1]."""
         device = self.location.device if generator is None else generator.device
         noise = torch.randn(self.location.shape, generator=generator, dtype=self.location.dtype, device=device)
         return (self.location + self.log_sigma.exp() * noise.to(self.location.device)).clamp(0, 1)
@@ -47,16 +47,16 @@ class GaussianLikelihood(Likelihood):
 
 
 class Gaussian(LocationScaleHead):
-    """Normal values around the mean.
+    """Gaussian likelihood: squared error, in nats.
 
-    With a fixed sigma this is squared error: −log p = Σ(x − mean)² / 2σ² + constant, so a σ of √½ weighs the sum
-    of squares by 1 and a smaller one weighs it more. One learned sigma for the whole model is the σ-VAE (Rybkin,
-    Daniilidis & Levine 2021, arXiv:2006.13202), which finds the balance with the KL by itself.
+    With a fixed sigma, −log p = Σ(x − mean)² / 2σ² + constant: a σ of √½ weights the sum of squares by 1, a smaller σ
+    more. One learned sigma for the whole model is the σ-VAE (Rybkin, Daniilidis & Levine 2021, arXiv:2006.13202),
+    which balances reconstruction and KL automatically.
 
     Args:
         sigma: the fixed standard deviation in image units (1 is white), `learned` for one of the whole model, or
             `pixel` for one of each value from the decoder, which then gives twice the image's channels.
-        link: how a raw value becomes a mean.
+        link: link from a raw value to the mean.
     """
 
     example: ClassVar = {"sigma": "pixel"}
@@ -69,5 +69,5 @@ class Gaussian(LocationScaleHead):
         super().__init__(sigma, link)
 
     def forward(self, raw: Tensor) -> GaussianLikelihood:
-        """Raw values become the mean by the link."""
+        """Raw values to the likelihood."""
         return GaussianLikelihood(*self.located(raw))

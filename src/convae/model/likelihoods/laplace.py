@@ -1,4 +1,4 @@
-"""Laplace likelihood: absolute error, in nats."""
+"""Laplace likelihood."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _LOG_TWO = math.log(2)
 
 @dataclass(frozen=True)
 class LaplaceLikelihood(Likelihood):
-    """Independent values with a double-exponential distribution.
+    """Independent Laplace distribution of each pixel value.
 
     Attributes:
-        location: (batch, channel, *sizes), the mean before it is cut to [0, 1].
+        location: (batch, channel, *sizes), the mean, not clamped.
         log_scale: logarithm of the mean absolute deviation, in image units; broadcasts over `location`.
     """
 
@@ -37,11 +37,11 @@ class LaplaceLikelihood(Likelihood):
 
     @property
     def mean(self) -> Images:
-        """The location, cut to [0, 1]."""
+        """The location, clamped to [0, 1]."""
         return clamp_straight_through(self.location)
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
-        """Values drawn around the location, cut to [0, 1]."""
+        """Draws Laplace values, clamped to [0, 1]."""
         centered = uniform_like(self.location, generator) - 0.5
         # -log of a number in (0, 1] is exponential; the sign of the other half of the bits chooses the side.
         distance = -torch.log1p(-2 * centered.abs().clamp_max(0.5 - torch.finfo(centered.dtype).eps))
@@ -54,14 +54,14 @@ class LaplaceLikelihood(Likelihood):
 
 
 class Laplace(LocationScaleHead):
-    """Double-exponential values around the mean: absolute error, which forgives outliers more than the Gaussian.
+    """Laplace likelihood: absolute error, in nats; more robust to outliers than the Gaussian.
 
     With a fixed scale b, −log p = Σ|x − mean| / b + constant.
 
     Args:
         scale: the fixed scale b in image units (1 is white), `learned` for one of the whole model, or `pixel` for one
             of each value from the decoder, which then gives twice the image's channels.
-        link: how a raw value becomes the location.
+        link: link from a raw value to the location.
     """
 
     example: ClassVar = {"scale": "pixel"}
@@ -74,5 +74,5 @@ class Laplace(LocationScaleHead):
         super().__init__(scale, link)
 
     def forward(self, raw: Tensor) -> LaplaceLikelihood:
-        """Raw values become the location by the link."""
+        """Raw values to the likelihood."""
         return LaplaceLikelihood(*self.located(raw))

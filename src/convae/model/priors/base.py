@@ -16,11 +16,11 @@ from convae.model.bottlenecks.base import Bottleneck
 class Prior(nn.Module):
     """Prior p(z) over the latents of a model, or over the codes of its codebook.
 
-    The constructor takes the model's bottleneck, of which it keeps shapes alone, and its configuration as keyword-only
-    arguments, and gives its parameters their initial values.
+    The constructor takes the model's bottleneck, for its shapes, and its configuration as keyword-only arguments; it
+    initializes its parameters.
 
     Attributes:
-        draws_codes: whether `sample` gives codes, (count, *grid), instead of latents, (count, *latent).
+        draws_codes: whether `sample` returns code indices, (count, *grid), instead of latents, (count, *latent).
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
@@ -58,4 +58,4 @@ class Prior(nn.Module):
         raise NotImplementedError
 
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Gives parameters and buffers their initial values, drawn from a CPU generator."""
+        """Initializes parameters and buffers, with a CPU generator."""

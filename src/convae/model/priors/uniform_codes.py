@@ -17,7 +17,7 @@ from convae.model.priors.base import Prior
 
 
 class UniformCodes(Prior):
-    """Every code of the codebook equally likely at each place (van den Oord et al. 2017, arXiv:1711.00937).
+    """Uniform prior over the codes at each position (van den Oord et al. 2017, arXiv:1711.00937).
 
     Raises:
         ConfigError: the bottleneck has no codebook.
@@ -28,7 +28,7 @@ class UniformCodes(Prior):
     def __init__(self, bottleneck: Bottleneck) -> None:
         super().__init__(bottleneck)
         if bottleneck.codebook_size is None:
-            raise ConfigError("this bottleneck has no codebook")
+            raise ConfigError("the bottleneck has no codebook. Use the bottleneck vq")
         self.codebook_size = bottleneck.codebook_size
 
     def sample(
@@ -38,7 +38,7 @@ class UniformCodes(Prior):
         labels: Tensor | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """Codes, (count, *grid); a temperature leaves a uniform distribution as it is."""
+        """Code indices, (count, *grid); the temperature has no effect on a uniform distribution."""
         grid = self.latent_shape[1:]
         if isinstance(noise, Sequence):
             if len(noise) != count:
@@ -49,5 +49,5 @@ class UniformCodes(Prior):
         return codes.to(self.like.device)
 
     def log_prob(self, z: Latents) -> PerImage:
-        """−log(codebook size) for each place, nats: the probability of any latent that is made of code vectors."""
+        """−log(codebook size) for each position, summed, nats."""
         return z.new_full((len(z),), -math.prod(z.shape[2:]) * math.log(self.codebook_size))

@@ -1,4 +1,4 @@
-"""One schedule a file; `base.py` says what a schedule is."""
+"""Schedules, one file each; `base.py` defines the interface."""
 
 from convae.core.registry import Registry
 

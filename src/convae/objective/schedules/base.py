@@ -1,4 +1,4 @@
-"""What a schedule is: a value for each moment of training."""
+"""Schedule interface: a value as a function of training progress."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from convae.objective.schedules import SCHEDULES
 T = TypeVar("T")
 Unit = Literal["step", "epoch", "share"]
 ROUNDING = 1e-9
-"""What floats may lack: tenths of a training are ten tenths."""
+"""Tolerance for rounding: ten times 0.1 is 1."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Begin = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-"""A moment, in epochs, steps, or share of the training."""
+"""A point in training, in epochs, steps, or as a fraction of the training."""
 Part = Annotated[float, Field(gt=0, le=1)]
-"""A length as a share of the training."""
+"""A length as a fraction of the training."""
 Written = Any
-"""A schedule as a person writes it: a number, a name, or a name with its arguments; `schedule` checks it."""
+"""A schedule in a recipe: a number, a name, or a name with arguments; see `build_schedule`."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where training is, before a step.
+    """Progress of training before a step.
 
     Attributes:
-        step: steps done.
-        epoch: epochs done, with the fraction of the running one.
-        share: share of the whole training done, in [0, 1].
+        step: completed steps.
+        epoch: completed epochs, fractional.
+        share: completed fraction of the training, in [0, 1].
     """
 
     step: int
@@ -43,16 +43,16 @@ class Moment:
     share: float
 
     def read(self, unit: Unit) -> float:
-        """How much of training is done."""
+        """Progress in a unit."""
         return {"step": self.step, "epoch": self.epoch, "share": self.share}[unit]
 
     def since(self, begin: float, end: float | None, unit: Unit) -> Moment:
-        """The moment as a part of the training sees it, whose clock starts at `begin` and whose share ends at `end`.
+        """The progress within a part of the training, from `begin` to `end`.
 
         Args:
-            begin: not later than this moment.
-            end: where the part ends; None for a part that lasts to the end of training.
-            unit: of `begin` and `end`. Steps, epochs and shares pass evenly, so one gives the others.
+            begin: start of the part, not later than this moment.
+            end: end of the part; None for the end of training.
+            unit: unit of `begin` and `end`; the others are proportional.
         """
         now = self.read(unit)
         before = begin / now if now > 0 else 0.0
@@ -66,9 +66,9 @@ class Moment:
 
 
 class Schedule(ABC):
-    """A value that is a pure function of the moment. Configuration is keyword-only.
+    """A value as a pure function of training progress. Configuration is keyword-only.
 
-    It serves whatever changes with training: weights, learning rates, temperatures, the strength of augmentation.
+    Used for weights, learning rates, temperatures and the strength of augmentation.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
@@ -79,16 +79,16 @@ class Schedule(ABC):
 
 
 class Span:
-    """A stretch of training, and how much of it is done.
+    """An interval of training, and the completed fraction of it.
 
     Args:
-        epochs: its length in epochs; without it, `steps` and `share`, it lasts to the end of training.
-        steps: its length in steps.
-        share: its length as a share of the training.
-        after: where it begins: in the unit of its length, a share for one that lasts to the end.
+        epochs: length in epochs; without it, `steps` and `share`, to the end of training.
+        steps: length in steps.
+        share: length as a fraction of the training.
+        after: start, in the unit of the length; a fraction for an interval to the end.
 
     Raises:
-        ConfigError: more than one length, or one that training does not hold.
+        ConfigError: more than one length, or the interval does not fit in the training.
     """
 
     def __init__(
@@ -98,17 +98,17 @@ class Span:
         self.unit: Unit = chosen[0] if chosen else "share"
         length = chosen[1] if chosen else 1 - after
         if self.unit == "share" and (length <= 0 or after + length > 1 + ROUNDING):
-            raise ConfigError(f"needs its beginning ({after:g}) and its length as shares that end within the training")
+            raise ConfigError(f"after ({after:g}) and share must be fractions with a sum of at most 1")
         self.begin = after
         self.length = length
 
     def __call__(self, moment: Moment) -> float:
-        """The share of the stretch that is done, in [0, 1]."""
+        """The completed fraction of the interval, in [0, 1]."""
         return min(1.0, max(0.0, (moment.read(self.unit) - self.begin) / self.length))
 
 
 def one_unit(**given: T | None) -> tuple[Unit, T] | None:
-    """The unit and the value of the one argument of `epochs`, `steps` and `share` that is not None.
+    """The unit and the value of the given one of `epochs`, `steps` and `share`; None if none is given.
 
     Raises:
         ConfigError: more than one is given.
@@ -121,30 +121,30 @@ def one_unit(**given: T | None) -> tuple[Unit, T] | None:
 
 
 def parse_start_times(**given: Mapping[float, T] | None) -> tuple[Unit, list[tuple[float, T]]]:
-    """The unit of `epochs`, `steps` or `share`, and what starts when, in that order.
+    """The unit of the given mapping by `epochs`, `steps` or `share`, and its items in order of time.
 
     Raises:
-        ConfigError: none or several are given, or the one is empty.
+        ConfigError: none or several are given, or the mapping is empty.
     """
     chosen = one_unit(**given)
     if chosen is None or not chosen[1]:
-        raise ConfigError(f"needs one of {', '.join(given)}: a mapping of beginnings to what begins there")
+        raise ConfigError(f"needs one of {', '.join(given)}: a mapping from start times to values")
     unit, written = chosen
     return unit, sorted(written.items(), key=lambda item: item[0])
 
 
 def count_periods(done: float, length: float) -> int:
-    """How many whole periods of `length` are done; one that lacks but the last digit of a float is whole."""
+    """Number of completed periods of `length`, up to rounding."""
     return math.floor(done / length + ROUNDING)
 
 
 def interpolate(start: float, end: float, share: float) -> float:
-    """The value on the straight way from `start` (share 0) to `end` (share 1), which it meets exactly."""
+    """Linear interpolation from `start` (share 0) to `end` (share 1), exact at both ends."""
     return start * (1 - share) + end * share
 
 
 def build_schedule(written: Written, where: str) -> Schedule:
-    """The schedule that a number, a name, or a mapping of a name to its arguments describes.
+    """Builds the schedule of a number, a name, or a mapping of a name to its arguments.
 
     Raises:
         ConfigError: none of these, an unknown name, or wrong arguments.

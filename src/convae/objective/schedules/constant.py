@@ -1,4 +1,4 @@
-"""The same value always."""
+"""Constant schedule."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from convae.objective.schedules.base import Finite, Moment, Schedule
 
 
 class Constant(Schedule):
-    """The same value at every moment.
+    """Constant value.
 
     Args:
-        value: that value.
+        value: the value.
     """
 
     def __init__(self, *, value: Finite = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""Half a cosine wave from one value to another."""
+"""Cosine schedule."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from convae.objective.schedules.base import Begin, Finite, Moment, Part, Schedul
 
 
 class Cosine(Schedule):
-    """Half a cosine wave, slowest at both ends, held at its end (Loshchilov & Hutter 2017, arXiv:1608.03983).
+    """Cosine annealing from `start` to `end`, constant afterwards (Loshchilov & Hutter 2017, arXiv:1608.03983).
 
     Args:
-        start: value until the wave begins.
-        end: value when the wave is over.
-        epochs: length of the wave in epochs; without it, `steps` and `share`, the whole training.
-        steps: length of the wave in steps.
-        share: length of the wave as a share of the training.
-        after: where the wave begins, in the unit of its length; a share where it has none.
+        start: value before and at its start.
+        end: value at and after its end.
+        epochs: length in epochs; without it, `steps` and `share`, the whole training.
+        steps: length in steps.
+        share: length as a fraction of the training.
+        after: start, in the unit of the length; a fraction without a length.
     """
 
     def __init__(
@@ -35,5 +35,5 @@ class Cosine(Schedule):
         self.span = Span(epochs=epochs, steps=steps, share=share, after=after)
 
     def __call__(self, moment: Moment) -> float:
-        """The value on the wave."""
+        """The value at a moment."""
         return interpolate(self.start, self.end, 0.5 - 0.5 * math.cos(math.pi * self.span(moment)))

@@ -1,4 +1,4 @@
-"""A schedule that is run again and again."""
+"""Cyclical schedule."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ RISE: Written = {"linear": {"share": 0.5}}
 
 
 class Cyclical(Schedule):
-    """Cycles of a schedule, held at the last one's end.
+    """Repeats a schedule, constant after the last cycle.
 
-    As it stands it is the cyclical annealing of a KL weight (Fu et al. 2019, arXiv:1903.10145): in each of four
-    cycles the weight rises from 0 to 1 over the first half and stays. Of a cosine it is a learning rate with warm
-    restarts (Loshchilov & Hutter 2017, arXiv:1608.03983).
+    The default is cyclical annealing of the KL weight (Fu et al. 2019, arXiv:1903.10145): in each of four cycles the
+    weight rises from 0 to 1 over the first half and stays. With a cosine, it is a learning rate with warm restarts
+    (Loshchilov & Hutter 2017, arXiv:1608.03983).
 
     Args:
-        of: the schedule; a cycle is its whole training.
-        cycles: how many there are.
-        epochs: length of all cycles together in epochs; without it, `steps` and `share`, the whole training.
-        steps: length of all cycles together in steps.
-        share: length of all cycles together as a share of the training.
+        of: the schedule of one cycle.
+        cycles: number of cycles.
+        epochs: total length in epochs; without it, `steps` and `share`, the whole training.
+        steps: total length in steps.
+        share: total length as a fraction of the training.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Cyclical(Schedule):
         self.span = Span(epochs=epochs, steps=steps, share=share)
 
     def __call__(self, moment: Moment) -> float:
-        """The value of the running cycle."""
+        """The value in the current cycle."""
         unit, length = self.span.unit, self.span.length / self.cycles
         running = min(self.cycles - 1, count_periods(moment.read(unit), length))
         return self.of(moment.since(running * length, (running + 1) * length, unit))

@@ -1,4 +1,4 @@
-"""A value that changes by the same factor in equal times."""
+"""Exponential schedule."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from convae.objective.schedules.base import Begin, Moment, Part, Schedule, Span
 
 
 class Exponential(Schedule):
-    """Exponential decay, or growth, held at its end: a straight line on a logarithmic axis.
+    """Exponential decay or growth from `start` to `end`, constant afterwards.
 
     Args:
-        start: value until it begins.
-        end: value when it is over.
-        epochs: its length in epochs; without it, `steps` and `share`, the whole training.
-        steps: its length in steps.
-        share: its length as a share of the training.
-        after: where it begins, in the unit of its length; a share where it has none.
+        start: value before and at its start.
+        end: value at and after its end.
+        epochs: length in epochs; without it, `steps` and `share`, the whole training.
+        steps: length in steps.
+        share: length as a fraction of the training.
+        after: start, in the unit of the length; a fraction without a length.
     """
 
     example: ClassVar = {"start": 1.0, "end": 0.01}
@@ -37,6 +37,6 @@ class Exponential(Schedule):
         self.span = Span(epochs=epochs, steps=steps, share=share, after=after)
 
     def __call__(self, moment: Moment) -> float:
-        """start^(1 − s) · end^s at share s of the way."""
+        """start^(1 − s) · end^s at fraction s of the interval."""
         share = self.span(moment)
         return float(self.start ** (1 - share) * self.end**share)

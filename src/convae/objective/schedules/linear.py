@@ -1,4 +1,4 @@
-"""A straight line from one value to another."""
+"""Linear schedule."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from convae.objective.schedules.base import Begin, Finite, Moment, Part, Schedul
 
 
 class Linear(Schedule):
-    """A straight line, held at its end: the usual warm-up of a KL weight (Bowman et al. 2016, arXiv:1511.06349).
+    """Linear from `start` to `end`, constant afterwards: the usual KL warm-up (Bowman et al. 2016, arXiv:1511.06349).
 
     Args:
-        start: value until the line begins.
-        end: value when the line is over.
-        epochs: length of the line in epochs; without it, `steps` and `share`, the whole training.
-        steps: length of the line in steps.
-        share: length of the line as a share of the training.
-        after: where the line begins, in the unit of its length; a share where it has none.
+        start: value before and at its start.
+        end: value at and after its end.
+        epochs: length in epochs; without it, `steps` and `share`, the whole training.
+        steps: length in steps.
+        share: length as a fraction of the training.
+        after: start, in the unit of the length; a fraction without a length.
     """
 
     example: ClassVar = {"epochs": 10}
@@ -37,5 +37,5 @@ class Linear(Schedule):
         self.span = Span(epochs=epochs, steps=steps, share=share, after=after)
 
     def __call__(self, moment: Moment) -> float:
-        """The value on the line."""
+        """The value at a moment."""
         return interpolate(self.start, self.end, self.span(moment))

@@ -1,4 +1,4 @@
-"""Schedules multiplied with each other."""
+"""Product of schedules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Product(Schedule):
     """The product of several schedules: a warm-up times a decay, or a schedule times a number.
 
     Args:
-        of: the schedules.
+        of: the factors.
     """
 
     example: ClassVar = {"of": [{"linear": {"epochs": 10}}, "cosine"]}

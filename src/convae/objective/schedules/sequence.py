@@ -1,4 +1,4 @@
-"""One schedule after another."""
+"""Sequence of schedules."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from convae.objective.schedules.base import Begin, Moment, Schedule, Written, bu
 
 
 class Sequence(Schedule):
-    """Schedules that begin at set times: `{epochs: {0: 0, 500: linear, 600: 1}}`.
+    """Schedules that start at given times: `{epochs: {0: 0, 500: linear, 600: 1}}`.
 
-    Each has its own clock, which starts when it begins; one without a length lasts until the next begins.
+    The clock of each starts with it; one without a length lasts until the next starts.
 
     Args:
-        epochs: schedules by the epoch at which they begin; exactly one of it, `steps` and `share` is needed.
-        steps: schedules by the step at which they begin.
-        share: schedules by the share of the training at which they begin.
+        epochs: schedules by the epoch at which they start; exactly one of it, `steps` and `share` is needed.
+        steps: schedules by the step at which they start.
+        share: schedules by the fraction of the training at which they start.
     """
 
     example: ClassVar = {"epochs": {0: 0.0, 5: "linear", 10: 1.0}}
@@ -32,11 +32,11 @@ class Sequence(Schedule):
         self.unit, parts = parse_start_times(epochs=epochs, steps=steps, share=share)
         self.times = [time for time, _ in parts]
         if self.times[0] != 0:
-            raise ConfigError(f"needs a schedule that begins at 0, the first begins at {self.times[0]:g}")
+            raise ConfigError(f"the first schedule starts at {self.times[0]:g}. Add one that starts at 0")
         self.parts = [build_schedule(written, f"from {time:g}") for time, written in parts]
 
     def __call__(self, moment: Moment) -> float:
-        """The value of the schedule that is running."""
+        """The value of the current schedule."""
         last = bisect_right(self.times, moment.read(self.unit)) - 1
         end = self.times[last + 1] if last + 1 < len(self.times) else None
         return self.parts[last](moment.since(self.times[last], end, self.unit))

@@ -1,4 +1,4 @@
-"""A value that jumps at set times."""
+"""Piecewise constant schedule."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from convae.objective.schedules.base import Begin, Finite, Moment, Schedule, par
 
 
 class Staircase(Schedule):
-    """A constant value from each of several times on: `{epochs: {500: 0, 600: 1, 800: 2}}`.
+    """Piecewise constant values: `{epochs: {500: 0, 600: 1, 800: 2}}`.
 
-    The first value holds before its time, too, unless `start` says another.
+    The first value also holds before its time, unless `start` is given.
 
     Args:
-        epochs: values by the epoch at which they begin; exactly one of it, `steps` and `share` is needed.
-        steps: values by the step at which they begin.
-        share: values by the share of the training at which they begin.
+        epochs: values by the epoch at which they start; exactly one of it, `steps` and `share` is needed.
+        steps: values by the step at which they start.
+        share: values by the fraction of the training at which they start.
         start: value before the first of those times.
     """
 
@@ -33,11 +33,11 @@ class Staircase(Schedule):
     ) -> None:
         self.unit, stairs = parse_start_times(epochs=epochs, steps=steps, share=share)
         if start is None and len(stairs) == 1:
-            raise ConfigError("never changes with one stair: give another, or the start before it")
+            raise ConfigError("is constant with one value. Add another, or start")
         self.times = [time for time, _ in stairs]
         values = [value for _, value in stairs]
         self.values = [values[0] if start is None else start, *values]
 
     def __call__(self, moment: Moment) -> float:
-        """The value of the last stair that has begun."""
+        """The current value."""
         return self.values[bisect_right(self.times, moment.read(self.unit))]

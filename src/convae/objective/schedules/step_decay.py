@@ -1,4 +1,4 @@
-"""A value that falls by a factor at regular times."""
+"""Step decay schedule."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from convae.objective.schedules.base import Finite, Moment, Part, Schedule, coun
 
 
 class StepDecay(Schedule):
-    """start · factor^n after n whole periods.
+    """Step decay: start · factor^n after n periods.
 
     Args:
         start: value in the first period.
-        factor: from one period to the next.
-        epochs: a period in epochs; exactly one of it, `steps` and `share` is needed.
-        steps: a period in steps.
-        share: a period as a share of the training.
+        factor: factor from one period to the next.
+        epochs: period in epochs; exactly one of it, `steps` and `share` is needed.
+        steps: period in steps.
+        share: period as a fraction of the training.
     """
 
     example: ClassVar = {"epochs": 30}
@@ -33,11 +33,11 @@ class StepDecay(Schedule):
     ) -> None:
         period = one_unit(epochs=epochs, steps=steps, share=share)
         if period is None:
-            raise ConfigError("needs the length of a period as epochs, steps or share")
+            raise ConfigError("needs one of epochs, steps and share: the length of a period")
         self.unit, self.period = period
         self.start = start
         self.factor = factor
 
     def __call__(self, moment: Moment) -> float:
-        """The value of the running period."""
+        """The value of the current period."""
         return float(self.start * self.factor ** count_periods(moment.read(self.unit), self.period))

@@ -1,4 +1,4 @@
-"""Schedules added to each other."""
+"""Sum of schedules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Sum(Schedule):
     """The sum of several schedules.
 
     Args:
-        of: the schedules.
+        of: the summands.
     """
 
     example: ClassVar = {"of": [{"linear": {"epochs": 10}}, 1.0]}

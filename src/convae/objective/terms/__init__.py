@@ -1,4 +1,4 @@
-"""One loss term a file; `base.py` says what a term is."""
+"""Loss terms, one file each; `base.py` defines the interface."""
 
 from convae.core.registry import Registry
 

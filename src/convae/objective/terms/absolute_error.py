@@ -1,4 +1,4 @@
-"""Absolute differences of values."""
+"""Absolute error."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from convae.objective.terms.base import LossInputs, Term
 
 
 class AbsoluteError(Term):
-    """Sum over the image's values of the absolute difference from the expected image.
+    """Absolute error of the reconstruction, summed over the image.
 
-    It is −log p(x | z) of a Laplace distribution with a scale of 1, but for a constant.
+    Equal to −log p(x | z) of a Laplace distribution with scale 1, up to a constant.
     """
 
     unit: ClassVar = "image units"

@@ -1,4 +1,4 @@
-"""What a term is: a cost of each image, in a stated unit, unweighted."""
+"""Loss term interface: one unweighted value per image, in a stated unit."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from convae.objective.schedules.base import Moment
 
 @dataclass(frozen=True)
 class LossInputs:
-    """What a term judges: a batch that went through the model.
+    """Inputs of a loss term: a batch and the model's output for it.
 
     Attributes:
         images: (batch, channel, *sizes) in [0, 1].
         labels: (batch,) class numbers, -1 where one is missing; None where the data has none.
-        output: what the model made of the images.
-        moment: where training is, for terms that change with it.
+        output: output of the model.
+        moment: progress of training, for scheduled arguments.
         labeled_fraction: where the images are a slice of a larger batch, the fraction of its images that have a label.
     """
 
@@ -37,27 +37,25 @@ class LossInputs:
 
     @property
     def reconstruction(self) -> Images:
-        """The expected image, in [0, 1]: what a user gets."""
+        """Mean of p(x | z), in [0, 1]."""
         return self.output.likelihood.mean
 
     @property
     def posterior(self) -> Posterior:
-        """What the encoder believes of the latent, where its divergence from the prior depends on the image.
+        """Approximate posterior q(z | x), if its KL divergence from the prior depends on the image.
 
         Raises:
-            ConfigError: it is made of entries of a code book, whose divergence is the same for all images.
+            ConfigError: the bottleneck is a codebook, whose KL divergence is constant.
         """
         if isinstance(self.output.posterior, CodePosterior):
-            raise ConfigError(
-                "the divergence of a code book is the same for all images, so nothing can lower it: give commitment"
-            )
+            raise ConfigError("the KL divergence of a codebook is constant. Use the term commitment")
         return self.output.posterior
 
     def reported(self, name: str, lack: str) -> PerImage:
-        """A term of the bottleneck's own, of each image.
+        """A term that the bottleneck reported, (batch,).
 
         Raises:
-            ConfigError: this bottleneck has none of that name; `lack` says why.
+            ConfigError: the bottleneck reports no such term; `lack` is the message.
         """
         if name not in self.output.terms:
             raise ConfigError(lack)
@@ -65,11 +63,11 @@ class LossInputs:
 
 
 class Term(nn.Module, ABC):
-    """One named cost of an image; smaller is better. Configuration is keyword-only.
+    """Loss term: one value per image, smaller is better. Configuration is keyword-only.
 
-    `unit` is what the figure is measured in; a weight turns it into nats, the unit of the total. A term that
-    compares with what a saved model sees names in `network` the argument that holds the model's path: the network
-    is loaded by whoever builds the objective, and is the constructor's one positional argument.
+    `unit` is the unit of the value; the weight converts it to nats, the unit of the total. A term that compares
+    features of a saved model names in `loads` the argument with the model's path: `build_objective` loads the encoder
+    and passes it as the only positional argument.
     """
 
     unit: ClassVar[str]
@@ -78,25 +76,24 @@ class Term(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, inputs: LossInputs) -> PerImage:
-        """The cost of each image, (batch,), in `unit`.
+        """The value of each image, (batch,), in `unit`.
 
         Raises:
-            ConfigError: the model or the data has not what the term needs.
-            ShapeError: the images have not the size that the term needs.
+            ConfigError: the model or the data lacks what the term needs.
+            ShapeError: the images are too small for the term.
         """
 
     @property
     def critic(self) -> nn.Module | None:
-        """A module that trains against the model, such as a discriminator; None for a term that has none.
+        """Module that trains against the model, such as a discriminator; None without one.
 
-        The trainer gives it an optimizer and a step of its own, after that of the model, and saves it in
-        checkpoints. The term makes it, with weights that are the same every time, and keeps it in a tuple, so that it
-        is none of the term's own modules.
+        The trainer gives it its own optimizer and a step after that of the model, and saves it in checkpoints. The
+        term creates it, with deterministic weights, and keeps it in a tuple, so that it is no registered submodule.
         """
         return None
 
     def critic_loss(self, inputs: LossInputs) -> PerImage:
-        """What `critic` minimizes, (batch,); no gradient reaches the model.
+        """Loss of `critic`, (batch,); without gradient for the model.
 
         Raises:
             NotImplementedError: the term has no critic.

@@ -1,4 +1,4 @@
-"""The KL held at a capacity that may grow."""
+"""KL capacity."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from convae.objective.schedules.base import Written, build_schedule
 from convae.objective.terms.base import LossInputs, Term
 
 GROWTH: Written = {"linear": {"end": 25.0}}
-"""The capacity of the paper: linearly from 0 to 25 nats over the training."""
+"""Capacity schedule of the paper: linear from 0 to 25 nats over the training."""
 
 
 class Capacity(Term):
-    """|KL − C|: how far the KL of each image is from a set capacity (Burgess et al. 2018, arXiv:1804.03599).
+    """KL capacity, |KL − C| (Burgess et al. 2018, arXiv:1804.03599).
 
-    Its weight is the paper's γ, about 1000 there. In place of `kl`; with `kl` at a weight of 0 beside it, the
-    true divergence is logged too.
+    Its weight is the paper's γ, about 1000 there. It replaces `kl`; add `kl` with weight 0 to log the KL divergence.
 
     Args:
         nats: C, a number or a schedule.
@@ -29,5 +28,5 @@ class Capacity(Term):
         self.capacity = build_schedule(nats, "nats")
 
     def forward(self, inputs: LossInputs) -> PerImage:
-        """The distance of each image's divergence from the capacity."""
+        """|KL − C| of each image."""
         return (inputs.posterior.kl() - self.capacity(inputs.moment)).abs()

@@ -1,4 +1,4 @@
-"""How well a classifier on the latent knows the labels."""
+"""Cross-entropy of the classifier."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from convae.objective.terms.base import LossInputs, Term
 class Classification(Term):
     """Cross-entropy of the latent classifier, averaged over the labeled images of the batch, nats.
 
-    Images without a label cost nothing. Those with one cost their cross-entropy times batch / labeled images, so
-    that the mean over the batch, which is what the objective takes, is the mean over its labeled images; the batch is
-    the whole one, where processes or turns share it.
+    Images without a label contribute 0. Labeled ones are scaled by batch size / number of labeled images, so that the
+    batch mean is the mean over labeled images; both numbers are those of the global batch.
     """
 
     unit: ClassVar = "nats"
 
     def forward(self, inputs: LossInputs) -> PerImage:
-        """The cross-entropy of each image, scaled; 0 where its label is missing."""
+        """The scaled cross-entropy of each image; 0 without a label."""
         logits = inputs.output.logits
         if logits is None:
-            raise ConfigError("the model has no classifier on its latent")
+            raise ConfigError("the model has no classifier. Add model.classifier")
         if inputs.labels is None:
             raise ConfigError("the data has no labels")
         costs = F.cross_entropy(at_least_float32(logits), inputs.labels, ignore_index=MISSING_LABEL, reduction="none")

@@ -1,4 +1,4 @@
-"""How far the entries of a code book are from the features that they stand for."""
+"""Codebook loss of VQ-VAE."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from convae.objective.terms.base import LossInputs, Term
 
 
 class Codebook(Term):
-    """Squared distance of the features from their entries of the code book, summed over the latent.
+    """Codebook loss: squared distance of codes to their features, summed over the latent (van den Oord et al. 2017).
 
-    The entries move, not the features (van den Oord et al. 2017, arXiv:1711.00937): for code books that follow a
-    gradient, not moving averages.
+    Its gradient trains the codes only (arXiv:1711.00937). For codebooks with `update: gradient`, not `ema`.
     """
 
     unit: ClassVar = "squared latent units"
 
     def forward(self, inputs: LossInputs) -> PerImage:
-        """The distance of each image's entries."""
-        return inputs.reported("codebook", "the bottleneck has no code book that follows a gradient")
+        """The codebook loss of each image."""
+        return inputs.reported("codebook", "the bottleneck has no codebook with update: gradient")

@@ -1,4 +1,4 @@
-"""How far features are from their entries of a code book."""
+"""Commitment loss of VQ-VAE."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from convae.objective.terms.base import LossInputs, Term
 
 
 class Commitment(Term):
-    """Squared distance of the features from their entries of the code book, summed over the latent.
+    """Commitment loss: squared distance of features to their codes, summed over the latent (van den Oord et al. 2017).
 
-    The features move, not the entries (van den Oord et al. 2017, arXiv:1711.00937, where its weight is β = 0.25).
+    Its gradient trains the encoder only (arXiv:1711.00937, where its weight is β = 0.25).
     """
 
     unit: ClassVar = "squared latent units"
 
     def forward(self, inputs: LossInputs) -> PerImage:
-        """The distance of each image's features."""
-        return inputs.reported("commitment", "the bottleneck has no code book: give kl, or the bottleneck vq")
+        """The commitment loss of each image."""
+        return inputs.reported("commitment", "the bottleneck has no codebook. Use the term kl, or the bottleneck vq")

@@ -1,4 +1,4 @@
-"""Differences of spectra, the badly matched frequencies foremost."""
+"""Focal frequency loss."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from convae.objective.terms.base import LossInputs, Term
 class FocalFrequency(Term):
     """Focal frequency loss (Jiang, Dai, Wu & Loy 2021, arXiv:2012.12821).
 
-    The mean over channels and frequencies of the squared distance between the orthonormal spectra of image and
-    expected image, each frequency weighted by that distance to the power of `alpha`, as a share of the largest in
-    its channel. The weights are constants to the gradient.
+    Mean over channels and frequencies of the squared distance between the orthonormal spectra of image and
+    reconstruction, each weighted by that distance to the power of `alpha`, relative to the largest of the channel. The
+    weights have no gradient.
 
     Args:
-        alpha: how strongly the term turns to the badly matched frequencies; with 0 it is the mean squared error.
+        alpha: focus on poorly matched frequencies; 0 gives the mean squared error.
     """
 
     unit: ClassVar = "squared image units"
@@ -31,7 +31,7 @@ class FocalFrequency(Term):
         self.alpha = alpha
 
     def forward(self, inputs: LossInputs) -> PerImage:
-        """The weighted distance of each image's spectrum."""
+        """The weighted spectral distance of each image."""
         axes = tuple(range(2, inputs.images.ndim))
         difference = torch.fft.fftn(at_least_float32(inputs.reconstruction - inputs.images), dim=axes, norm="ortho")
         distance: Tensor = difference.real.square() + difference.imag.square()

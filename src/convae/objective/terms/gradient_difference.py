@@ -1,4 +1,4 @@
-"""Differences of edges."""
+"""Gradient difference loss."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from convae.objective.terms.base import LossInputs, Term
 class GradientDifference(Term):
     """Gradient difference loss (Mathieu, Couprie & LeCun 2016, arXiv:1511.05440): sharpens edges.
 
-    The sum over all pairs of neighboring values, along every spatial axis, of how much the height of the step
-    between them differs from that in the expected image, to the power of `alpha`. Which way a step goes is not
-    compared, so it stands beside a term that compares the values themselves.
+    Sum over all pairs of neighboring values, along every spatial axis, of ||Δx| − |Δx̂||^alpha for image x and
+    reconstruction x̂. The sign of a difference is ignored, so combine it with a pixel-wise term.
 
     Args:
-        alpha: the power; 1 leaves the unit as it is.
+        alpha: exponent, 1 to 4.
     """
 
     unit: ClassVar = "image units^alpha"
@@ -29,7 +28,7 @@ class GradientDifference(Term):
         self.alpha = alpha
 
     def forward(self, inputs: LossInputs) -> PerImage:
-        """The difference of each image's edges."""
+        """The gradient difference of each image."""
         axes = range(2, inputs.images.ndim)
         pairs = ((inputs.images.diff(dim=axis).abs(), inputs.reconstruction.diff(dim=axis).abs()) for axis in axes)
         sums = [((x - y).abs() ** self.alpha).flatten(1).sum(1) for x, y in pairs]

@@ -1,4 +1,4 @@
-"""How far the posterior is from the prior."""
+"""KL divergence."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from convae.objective.terms.base import LossInputs, Term
 class KL(Term):
     """KL divergence of the posterior from the prior, summed over the latent, nats per image.
 
-    Its weight is the β of the β-VAE (Higgins et al. 2017); the figure itself never contains it.
+    Its weight is the β of the β-VAE (Higgins et al. 2017); the value is unweighted.
     """
 
     unit: ClassVar = "nats"
 
     def forward(self, inputs: LossInputs) -> PerImage:
-        """The divergence of each image's posterior."""
+        """The KL divergence of each image."""
         return inputs.posterior.kl()

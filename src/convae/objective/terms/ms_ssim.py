@@ -1,4 +1,4 @@
-"""Structural dissimilarity at several scales."""
+"""MS-SSIM loss."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from convae.objective.terms.base import LossInputs, Term
 
 
 class MSSSIM(Term):
-    """1 − MS-SSIM of image and expected image, in [0, 1].
+    """1 − MS-SSIM of image and reconstruction, in [0, 1].
 
     Wang, Simoncelli & Bovik 2003 (doi:10.1109/ACSSC.2003.1292216), with a data range of 1.
 
     Args:
-        scales: how many there are, each half as fine as the one before; n of them need sizes of 11·2^(n−1) pixels
-            or more, so 176 for five and 44 for three.
+        scales: number of scales, each with half the resolution; n scales need sizes of at least 11·2^(n−1) pixels:
+            176 for five, 44 for three.
     """
 
     unit: ClassVar = "1 − MS-SSIM"
@@ -29,5 +29,5 @@ class MSSSIM(Term):
         self.scales = scales
 
     def forward(self, inputs: LossInputs) -> PerImage:
-        """The dissimilarity of each image."""
+        """1 − MS-SSIM of each image."""
         return 1 - ms_ssim(inputs.images, inputs.reconstruction, scales=self.scales)

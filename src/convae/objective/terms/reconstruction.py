@@ -1,4 +1,4 @@
-"""How badly the decoder's belief explains the image."""
+"""Negative log-likelihood."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from convae.objective.terms.base import LossInputs, Term
 
 
 class Reconstruction(Term):
-    """−log p(x | z) under the model's likelihood, summed over the image's values, nats per image."""
+    """Negative log-likelihood, −log p(x | z), summed over the image, nats per image."""
 
     unit: ClassVar = "nats"
 

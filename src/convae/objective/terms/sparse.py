@@ -1,4 +1,4 @@
-"""How much of the latent is in use."""
+"""L1 penalty on the latent."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from convae.objective.terms.base import LossInputs, Term
 
 
 class Sparse(Term):
-    """Mean over the latent of the posterior mean's absolute value: pulls the latent values of an image to zero."""
+    """L1 penalty on the posterior mean, averaged over the latent: favors sparse latents."""
 
     unit: ClassVar = "latent units"
 
     def forward(self, inputs: LossInputs) -> PerImage:
-        """The mean of each image's latent values."""
+        """The mean absolute latent value of each image."""
         return inputs.output.posterior.mean.abs().flatten(1).mean(1)

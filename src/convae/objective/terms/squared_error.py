@@ -1,4 +1,4 @@
-"""Squared differences of values."""
+"""Squared error."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from convae.objective.terms.base import LossInputs, Term
 
 
 class SquaredError(Term):
-    """Sum over the image's values of the squared difference from the expected image.
+    """Squared error of the reconstruction, summed over the image.
 
-    It is −log p(x | z) of a Gaussian with a sigma of √½, but for a constant. The expected image is cut to [0, 1]:
-    where a model with `link: identity` lies beyond, this term has no gradient, while `reconstruction` has one.
+    Equal to −log p(x | z) of a Gaussian with a sigma of √½, up to a constant. The reconstruction is
+    clamped to [0, 1]; `reconstruction` compares the location before clamping.
     """
 
     unit: ClassVar = "squared image units"
