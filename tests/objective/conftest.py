@@ -45,7 +45,7 @@ def _passed(
     mean = x.new_zeros(len(x), 3) if mean is None else mean
     posterior = GaussianPosterior(mean, torch.zeros_like(mean) if logvar is None else logvar)
     likelihood = GaussianLikelihood(x if y is None else y, x.new_zeros(()))
-    # As of a code book with a single entry at the origin.
+    # As of a codebook with a single entry at the origin.
     terms = {name: mean.square().flatten(1).sum(1) for name in ("commitment", "codebook")}
     return LossInputs(x, labels, Output(posterior, mean, likelihood, terms, logits), moment)
 

@@ -43,7 +43,7 @@ STAGES: list[dict[str, Any]] = [
 
 
 def codes(update: str, *terms: str, **training: Any) -> dict[str, Any]:
-    """With a code book whose entries die all the time, since an even use is asked for."""
+    """With a codebook whose entries die all the time, since an even use is asked for."""
     model = {
         "input": [1, 8, 8],
         "encoder": [{"conv": {"channels": 8, "stride": 2}}, "relu"],

@@ -1,4 +1,4 @@
-"""A code book in a run: it trains, survives a stop, is watched, and its collapse is named."""
+"""A codebook in a run: it trains, survives a stop, is watched, and its collapse is named."""
 
 from __future__ import annotations
 
@@ -101,12 +101,12 @@ def test_an_objective_that_leaves_it_untrained_is_refused(update: str, tmp_path:
 def test_a_temperature_is_refused_where_nothing_is_drawn(tmp_path: Path) -> None:
     options = recipe()
     options["training"]["temperature"] = 0.5
-    with pytest.raises(ConfigError, match=r"^training\.temperature: a code book draws no latents"):
+    with pytest.raises(ConfigError, match=r"^training\.temperature: a codebook draws no latents"):
         train(options, out=tmp_path / "run")
 
 
 def test_a_code_book_that_follows_gradients_is_not_cut_among_processes() -> None:
-    with pytest.raises(ConfigError, match=r"^training\.shard: a code book that follows gradients cannot be cut"):
+    with pytest.raises(ConfigError, match=r"^training\.shard: a codebook that follows gradients cannot be cut"):
         shard(build(recipe("gradient")["model"]), torch.device("cpu"))
 
 

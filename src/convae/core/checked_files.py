@@ -120,7 +120,7 @@ def _require_alike(stored: Any, expected: Tensor | None, where: str) -> None:
         raise ArtifactError(f"{where}: its type is {stored.get_dtype()}, where {expected.dtype} is needed")
     if tuple(stored.get_shape()) != tuple(expected.shape):
         got, wanted = (shape_text(shape) or "a single number" for shape in (stored.get_shape(), expected.shape))
-        raise ArtifactError(f"{where}: has not the shape {wanted}, got {got}")
+        raise ArtifactError(f"{where}: expected the shape {wanted}, got {got}")
 
 
 def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:

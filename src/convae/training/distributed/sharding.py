@@ -33,7 +33,7 @@ def shard(model: VAE, device: torch.device) -> None:
             moment.
     """
     if model.bottleneck.self_updated_parameters:
-        raise ConfigError("training.shard: a code book that follows gradients cannot be cut: give update: ema")
+        raise ConfigError("training.shard: a codebook that follows gradients cannot be cut: give update: ema")
     # Imported where it is used: it takes longer than the first steps of a small training.
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard

@@ -57,7 +57,7 @@ def estimate_memory(spec: Spec, checkpointing: bool = False) -> Memory:
 
     Buffers that single operations take for themselves, and frameworks, come on top.
     """
-    # Two batches, since what a model keeps of itself (a code book, a mask) does not grow with the batch.
+    # Two batches, since what a model keeps of itself (a codebook, a mask) does not grow with the batch.
     two, three = (activation_bytes(spec, images, checkpointing) for images in (2, 3))
     kept = three - two
     model = construct(spec)

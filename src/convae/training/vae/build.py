@@ -262,7 +262,7 @@ def _try_batch(made: VAETask) -> None:
         stage_starts.append(begin)
         output = made.model(batch.images, torch_generator(0, "trial"), batch.labels)
         if isinstance(output.posterior, CodePosterior) and made.recipe.training.temperature != 1:
-            raise ConfigError("training.temperature: a code book draws no latents: leave it out")
+            raise ConfigError("training.temperature: a codebook draws no latents: leave it out")
         stage_objective(stage)(batch, output, made.plan.clocks(stage_starts, begin))
         weighted |= _weighted(made.plan, stage_starts)
     # A classifier that was trained before may stay as it is.

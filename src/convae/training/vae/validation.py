@@ -43,9 +43,9 @@ class ValidationResult:
         kl_per_unit: its parts, one for each latent value of a vector, or channel of a map; None with a codebook.
         active: latent values whose posterior mean varies over the images; None with a codebook.
         latent: latent values.
-        codes: entries of the code book that some image uses; None without a code book.
-        perplexity: how many entries would be used as variedly if they were used evenly; None without a code book.
-        entries: of the code book; None without one.
+        codes: entries of the codebook that some image uses; None without a codebook.
+        perplexity: how many entries would be used as variedly if they were used evenly; None without a codebook.
+        entries: of the codebook; None without one.
         accuracy: fraction of the labeled images whose class the classifier names; None without one, or without labels.
     """
 
@@ -142,7 +142,7 @@ def _labeled_rows(logits: Tensor | None, batch: Batch) -> list[Tensor]:
 
 
 def _uses(posterior: CodePosterior) -> Tensor:
-    """(batch, entry): at how many places each entry of the code book is."""
+    """(batch, entry): at how many places each entry of the codebook is."""
     codes = posterior.codes.reshape(len(posterior.codes), -1)
     uses = torch.zeros(len(codes), posterior.codebook_size, device=codes.device)
     return uses.scatter_add_(1, codes, torch.ones_like(codes, dtype=uses.dtype))
