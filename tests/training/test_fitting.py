@@ -114,3 +114,15 @@ def test_the_command_prints_the_batch_size(
         # 2 · (0.9 · 1024 − 300) images
         assert printed.out == "batch size 1243\n"
         assert "the probe of 1,243 images took 922 MiB of 1,024, +0.0%" in printed.err
+
+
+def test_the_command_takes_a_packaged_recipe_and_repeats_what_was_typed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fitting, "measure_memory", lambda recipe, batch_size, limit: 300 * MIB + batch_size * MIB // 2)
+    monkeypatch.chdir(tmp_path)
+    run("find-batch-size", "demo", "model.latent=4", "--memory", "4GiB", "--device", "cpu")
+    printed = capsys.readouterr()
+    assert printed.out == "batch size 1432\n"  # as many as the digits have for training
+    assert "convae train demo model.latent=4 --batch-size N" in printed.err
+    assert "1,432 training images" in printed.err

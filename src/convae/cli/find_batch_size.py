@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,6 +51,7 @@ def find_batch_size(
     from convae.cli._screen import notes, results, work_bar
     from convae.core.names import shape_text
     from convae.describe import resolve
+    from convae.training.memory.batch_size import MOST
     from convae.training.memory.batch_size import find_batch_size as find
 
     budget = None if memory is None else _bytes(memory)
@@ -68,10 +70,12 @@ def find_batch_size(
         )
     results.print(f"batch size {found.batch_size}", highlight=False)
     shape = shape_text(resolve(recipe.model).input)
+    whole_split = f"all {most:,} training images fit into memory in one batch"
+    largest = f"this is the largest batch of {shape} images that fits into memory"
+    command = " ".join(["convae train", _retyped(model), *map(shlex.quote, overrides or [])])
     notes.print(
-        f"this is the largest batch of {shape} images that fits into memory, not a recommendation: larger batches take "
-        f"fewer steps per epoch. Train with: convae train {_retyped(model)} --batch-size N, with N up to "
-        f"{found.batch_size:,}",
+        f"{whole_split if found.batch_size == most < MOST else largest}, which is no recommendation: larger batches "
+        f"take fewer steps per epoch. Train with: {command} --batch-size N, with N up to {found.batch_size:,}",
         soft_wrap=True,
     )
 
@@ -79,11 +83,12 @@ def find_batch_size(
 def _retyped(model: str) -> str:
     """The same model as arguments of `convae train`."""
     from convae.model.presets import PRESETS
+    from convae.training.recipe.reading import packaged_recipes
 
     path = Path(model)
     if (path / "recipe.yaml").is_file():
         return str(path / "recipe.yaml")
-    if path.suffix in (".yaml", ".yml", ".json"):
+    if path.suffix in (".yaml", ".yml", ".json") or (model in packaged_recipes() and not path.exists()):
         return model
     return f"--data DATA --preset {model}" if model in PRESETS else f"--data DATA model={model}"
 
@@ -98,23 +103,29 @@ def _recipe(
     from convae.model.artifact import load
     from convae.model.presets import PRESETS
     from convae.training.memory.batch_size import MOST
-    from convae.training.recipe.reading import read_recipe
+    from convae.training.recipe.reading import packaged_recipes, read_recipe
     from convae.training.vae.build import build_task
 
     path = local_path(model)
     options = [*overrides, f"training.device={device}"]
+    place = [f"data.dir={json.dumps(str(data_dir))}"] if data_dir is not None else []
+
+    def of_recipe(source: str | Path) -> tuple[Recipe, int]:
+        with untrusted_names() if is_run else contextlib.nullcontext():
+            made = build_task(read_recipe(source, options + place), progress)  # type: ignore[arg-type]  # a work bar
+        return made.recipe, len(made.images)
+
     is_run = (path / "recipe.yaml").is_file()
     if is_run:
         path = path / "recipe.yaml"  # a run: its images and options
     if path.is_dir():
         written: dict[str, Any] = {"model": load(path).spec.model_dump(mode="json")}
+    elif not path.exists() and model in packaged_recipes():
+        return of_recipe(model)
     elif path.suffix in (".yaml", ".yml", ".json") and path.exists():
         read = read_mapping(path)
         if "data" in read:
-            place = [f"data.dir={json.dumps(str(data_dir))}"] if data_dir is not None else []
-            with untrusted_names() if is_run else contextlib.nullcontext():
-                made = build_task(read_recipe(path, options + place), progress)  # type: ignore[arg-type]  # a work bar
-            return made.recipe, len(made.images)
+            return of_recipe(path)
         written = {"model": read}
     elif path.suffix == ".py" or model in PRESETS:
         written = {"model": model}
