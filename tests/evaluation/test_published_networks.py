@@ -169,7 +169,7 @@ def test_files_that_are_not_inception_and_images_without_colors_are_refused(
             features(torch.zeros(shape))
     part = {name: tensor for name, tensor in weights.items() if "branch_pool.bn" in name}
     save_file(part, tmp_path / "part.safetensors")
-    with pytest.raises(ArtifactError, match=r"part\.safetensors: .* tensor 'Conv2d_1a_3x3\.conv\.weight' needs"):
+    with pytest.raises(ArtifactError, match=r"part\.safetensors: .* tensor 'Conv2d_1a_3x3\.conv\.weight'"):
         InceptionFeatures(tmp_path / "part.safetensors")
     (tmp_path / "code.pth").write_bytes(pickle.dumps(print))
     with pytest.raises(ArtifactError, match="reading it would run code"):

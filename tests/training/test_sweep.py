@@ -86,7 +86,7 @@ def test_a_run_that_fails_does_not_end_the_sweep(monkeypatch: pytest.MonkeyPatch
     fit = Trainer.fit
 
     def failing(self: Trainer) -> None:
-        if self.experiment.recipe.training.seed == 1:
+        if self.task.recipe.training.seed == 1:
             raise TrainingError("not finite")
         fit(self)
 

@@ -240,11 +240,12 @@ def _check_saved(model: VAE, where: str) -> None:
 
 def _check_summary(model: VAE, where: str) -> None:
     rows = summarize(model)
-    counted = sum(row.parameters for row in rows) + sum(each.numel() for each in model.head.parameters())
+    counted = sum(row.parameters for row in rows)
     there = sum(each.numel() for each in model.parameters())
     require(counted == there, f"{where}: its summary counts {counted} parameters of {there}")
     raw = (model.head.raw_channels(model.input_shape[0]), *model.input_shape[1:])
-    require(rows[-1].shape == raw, f"{where}: its summary ends with the shape {rows[-1].shape}, not {raw}")
+    last = [row.shape for row in rows if row.part == "decoder"][-1]
+    require(last == raw, f"{where}: the decoder ends with the shape {last}, needs {raw}")
 
 
 class _Reconstruct(torch.nn.Module):

@@ -6,7 +6,7 @@ from convae.objective.schedules.base import Finite, Moment, Schedule
 
 
 class Constant(Schedule):
-    """Constant value.
+    """A constant value at every step.
 
     Args:
         value: the value.
