@@ -364,6 +364,32 @@ def test_provenance_of_another_kind_is_refused(folder: Path, facts: dict[str, An
         convae.load(folder)
 
 
+def test_tensors_and_options_of_format_1_are_read_under_their_new_names(tmp_path: Path) -> None:
+    layers = [{"conv": {"channels": 4, "stride": 2}}, {"attention": {"norm": {"group-norm": {"groups": 2}}}}]
+    spec = {
+        "input": [1, 8, 8],
+        "encoder": [*layers, {"residual": {"layers": ["relu", {"conv": {"channels": 4}}]}}],
+        "bottleneck": {"vq": {"codes": 5, "latent": 4, "dead_code_threshold": 0.2}},
+        "decoder": [{"upsample": {"scale": 2}}, {"conv": {"channels": 1}}],
+        "likelihood": {"discretized-logistic": {}},
+    }
+    model = convae.build(spec).eval()
+    folder = convae.save(model, tmp_path / "model")
+    old = {"cluster_size": "uses", "embed_sum": "sums", ".qkv.": ".ask.", ".out_proj.": ".branch."}
+
+    def renamed(name: str) -> str:
+        return next((name.replace(new, word) for new, word in old.items() if new in name), name)
+
+    tensors = {renamed(name): value for name, value in model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    del config["provenance"], config["config_sha256"]
+    text = json.dumps({**config, "format": 1, "sha256": {renamed(name): sha for name, sha in config["sha256"].items()}})
+    text = text.replace("discretized-logistic", "discretised-logistic").replace("dead_code_threshold", "restart")
+    write_json(folder / "config.json", artifact.with_checksum(json.loads(text)))
+    assert artifact.fingerprint(convae.load(folder)) == artifact.fingerprint(model)
+
+
 def test_an_artifact_of_format_1_has_its_metadata_read_as_provenance(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     del config["provenance"], config["config_sha256"]

@@ -44,7 +44,8 @@ from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.version import VERSION
 from convae.model.card import model_card
 from convae.model.construct import construct
-from convae.model.provenance import Provenance, provenance_of_format_1
+from convae.model.format_1 import config_of_format_1, tensor_names
+from convae.model.provenance import Provenance
 from convae.model.vae import VAE
 
 FORMAT = 2
@@ -203,11 +204,14 @@ def _load(folder: Path, device: torch.device | str | None, given: VAE | None) ->
         model = _without_weights(stored, folder / CONFIG) if given is None else given
         model.to(_PRECISIONS[stored.dtype])
         expected = model.state_dict()
-        if missing := expected.keys() - stored.sha256.keys():
+        names = tensor_names(stored.sha256, expected) if stored.format == 1 else {name: name for name in stored.sha256}
+        if missing := expected.keys() - set(names.values()):
             raise ArtifactError(f"{weights}: tensor {short_repr(min(missing))} is missing")
-        if stored.sha256.keys() - expected.keys():
+        if set(names.values()) - expected.keys():
             raise ArtifactError(f"{weights}: holds tensors that the model does not have")
-        tensors = read_checked_tensors(file, weights, stored.sha256, expected)
+        wanted = {name: expected[own] for name, own in names.items()}
+        stored_tensors = read_checked_tensors(file, weights, stored.sha256, wanted)
+        tensors = {own: stored_tensors[name] for name, own in names.items()}
     require_finite(tensors, str(weights))
     model.load_state_dict(tensors, assign=given is None)
     model.provenance = stored.provenance
@@ -263,7 +267,7 @@ def read_config(path: str | Path) -> Stored:
     try:
         content = read_checked_json(config, FORMAT)
         if content["format"] == 1:
-            content["provenance"] = provenance_of_format_1(content.pop("metadata", None))
+            content = config_of_format_1(content)
         return parse(Stored, content, "its content")
     except ConfigError as error:
         raise ArtifactError(f"{config}: describes no model that this version can build ({one_line(error)})") from error
