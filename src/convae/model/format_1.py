@@ -19,7 +19,7 @@ def config_of_format_1(content: dict[str, Any]) -> dict[str, Any]:
     described = json.dumps(content.get("model"))
     for old, new in _WORDS.items():
         described = described.replace(old, new)
-    provenance = provenance_of_format_1(content.get("metadata"))
+    provenance = provenance_of_format_1(content.get("metadata", {}))
     rest = {key: value for key, value in content.items() if key != "metadata"}
     return {**rest, "model": json.loads(described), "provenance": provenance}
 
