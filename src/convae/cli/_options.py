@@ -138,7 +138,7 @@ def with_option_groups(command: Callable[..., Result]) -> Callable[..., Result]:
         return command(**given)
 
     del flat.__wrapped__  # set by `wraps`; tools would read its signature
-    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # which Typer reads
     flat.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": hints.get("return")}
     return flat
 

@@ -199,7 +199,7 @@ class Spec(Config):
         name: what the model is called.
         input: channels, then the sizes of one, two or three spatial axes.
         encoder: list of layers from the image to the features.
-        bottleneck: what makes a latent of the features; unless told otherwise one half of their channels is the
+        bottleneck: maps features to the latent; by default one half of their channels is the
             mean and the other the log-variance.
         decoder: list of layers from the latent to the raw values of the likelihood.
         likelihood: what the raw values mean.

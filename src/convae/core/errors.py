@@ -12,7 +12,7 @@ class ConfigError(ConvaeError):
 
 
 class TrustError(ConfigError):
-    """A saved model or a run names code outside convae whose package the user has not said to trust."""
+    """A saved model or a run names code outside convae whose package is not trusted."""
 
 
 class ShapeError(ConvaeError):

@@ -254,9 +254,11 @@ def in_order(
 
 
 def _deliver(
-    split: ImageSet, blocks: Sequence[NDArray[np.int64]], device: torch.device, told: NDArray[np.int64] | None
+    split: ImageSet, blocks: Sequence[NDArray[np.int64]], device: torch.device, known: NDArray[np.int64] | None
 ) -> Generator[Batch, None, None]:
     """The batches of `blocks`, each gathered by one thread while the consumer works on the one before.
+
+    `known` are the labels that they show, of all images of the split; None without labels.
 
     The thread ends with the generator, also when the consumer stops early; an error in it is raised at the consumer.
     """
@@ -270,7 +272,7 @@ def _deliver(
             if position + 1 < len(blocks):
                 waiting = worker.submit(staging.gather, position + 1, blocks[position + 1])
             images = staging.deliver(position, pixels)
-            labels = None if told is None else torch.from_numpy(told[block]).to(device)
+            labels = None if known is None else torch.from_numpy(known[block]).to(device)
             yield Batch(images, labels, torch.from_numpy(block).to(device))
 
 

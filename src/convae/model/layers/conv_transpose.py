@@ -20,7 +20,7 @@ class ConvTranspose(Layer):
     """Transposed convolution: the gradient of a convolution, so it undoes the sizes of one.
 
     With padding `same`, an axis of n positions becomes (n − 1)·stride + 1 + output padding, which reaches every
-    size that a `same` convolution of that stride maps to n; unless told otherwise it becomes n·stride.
+    size that a `same` convolution of that stride maps to n; by default n·stride.
 
     Args:
         shape: (channels, *sizes) that will reach the layer.

@@ -21,7 +21,7 @@ class Engine:
 
     Args:
         task: what is trained.
-        stage: the stage that begins or goes on.
+        stage: the stage that starts or is resumed.
     """
 
     def __init__(self, task: Task, stage: Stage) -> None:

@@ -98,7 +98,7 @@ class ModelSelection:
         return progress.waits_too_long(rule, metrics.get(rule.of, math.inf))
 
     def _has_diverged(self, total: float, terms: Mapping[str, float]) -> bool:
-        """Whether a model makes no sense, which is told the first time."""
+        """Whether the losses of a model have diverged; notes it the first time."""
         progress = self._progress
         limit = self._health.read().limit(math.prod(self._task.batches.shape), DIVERGED)
         sentence = divergence(total, terms, limit, progress.step)

@@ -41,7 +41,7 @@ class Stage:
         objective: what is minimized.
         optimizer: how weights follow gradients.
         rate: the learning rate on the optimizer's clock.
-        fresh: whether the optimizer begins with the stage; otherwise that of the stage before goes on.
+        fresh: whether the stage starts with a new optimizer; otherwise it continues with that of the stage before.
     """
 
     name: str
