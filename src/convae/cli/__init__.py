@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,11 @@ class _Group(TyperGroup):
         return params
 
 
-def _app() -> typer.Typer:
-    """The application with every command of this folder."""
+def _app(arguments: Sequence[str] = ()) -> typer.Typer:
+    """The application: with the one command that the arguments start with, or with every command of this folder.
+
+    Signatures of commands that are not run are not worth the time of reading them.
+    """
     app = typer.Typer(
         name="convae",
         cls=_Group,
@@ -63,16 +66,17 @@ def _app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for panel, names in _panels().items():
-        for name in names:
+    names = COMMANDS.names()
+    for panel, shown in _panels([name for name in arguments[:1] if name in names] or names).items():
+        for name in shown:
             app.command(name, rich_help_panel=panel)(command(name))
     return app
 
 
-def _panels() -> dict[str, list[str]]:
+def _panels(names: Sequence[str]) -> dict[str, list[str]]:
     """The commands under the headings of the help, in a reader's order."""
     panels: dict[str, list[str]] = {panel: [] for panel in PANELS}
-    for name in sorted(COMMANDS.names(), key=lambda name: (name != "train", name)):
+    for name in sorted(names, key=lambda name: (name != "train", name)):
         panels[sys.modules[COMMANDS.get(name).__module__].PANEL].append(name)
     return panels
 
@@ -135,7 +139,8 @@ def _run(arguments: list[str] | None) -> int:
 
     try:
         take_notes()
-        code = _app()(args=arguments, prog_name="convae", standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        code = _app(given)(args=given, prog_name="convae", standalone_mode=False)
         show_notes()
     except ToldElsewhereError:
         return _USAGE

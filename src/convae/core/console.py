@@ -7,15 +7,16 @@ import importlib.util
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Column
 from rich.text import Text
 
 from convae.core.names import escape_controls
 from convae.core.notes import take_notes
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 def is_terminal(stream: Any) -> bool:
@@ -78,6 +79,8 @@ class WorkBar:
     """
 
     def __init__(self) -> None:
+        from rich.progress import TextColumn
+
         self._bar = progress_bar(TextColumn("{task.fields[rate]:>12}"))
         self._task: TaskID | None = None
         self._what = ""
@@ -127,6 +130,9 @@ def work_bar() -> Iterator[WorkBar]:
 
 def progress_bar(*more: Any) -> Progress:
     """A bar on the screen for notes, with columns of one's own behind the usual ones."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
     # Where there is little room, the bar gives way, and no number does.
     return Progress(
         TextColumn("{task.description}"),

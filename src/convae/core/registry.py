@@ -20,12 +20,14 @@ import re
 import sys
 import warnings
 from functools import cache, cached_property
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convae.core.errors import ConfigError
 from convae.core.names import one_line, unknown_message
 from convae.core.trust import remember_package, require_trust
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
@@ -185,6 +187,8 @@ class Registry:
 @cache
 def _entry_points(path: tuple[str, ...]) -> dict[str, tuple[EntryPoint, ...]]:
     """The entry points of convae's groups that the packages on `sys.path` declare, looked for once."""
+    from importlib.metadata import entry_points
+
     del path  # which only says when to look again
     found = entry_points()
     return {group: tuple(found.select(group=group)) for group in found.groups if group.startswith("convae.")}
