@@ -75,7 +75,7 @@ def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     elif "encode" in given or {"latent", "decode"} <= set(given):
         given = read_arch_def(given, source, raw_channels)
     catalog = _Catalog()
-    lists = {side: read_list(given[side], side, catalog) for side in LISTS if given.get(side) is not None}
+    lists = {side: read_list(given[side], f"model.{side}", catalog) for side in LISTS if given.get(side) is not None}
     return parse(Spec, {**given, **lists}, source)
 
 

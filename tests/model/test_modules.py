@@ -66,7 +66,7 @@ def test_it_learns() -> None:
 
 
 def test_parts_that_do_not_fit_are_named() -> None:
-    with pytest.raises(ShapeError, match=r"decoder gives 1×8×8.*1×9×9"):
+    with pytest.raises(ShapeError, match=r"^decoder: .*1×9×9.* got 1×8×8"):
         plain(input_shape=(1, 9, 9), bottleneck=Gaussian((200,), latent=3))
     with pytest.raises(ShapeError, match="bottleneck"):
         plain(bottleneck=Gaussian((99,), latent=3))

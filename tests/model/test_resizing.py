@@ -51,7 +51,8 @@ def test_sizes_too_small_for_a_layer_are_refused_with_the_reason() -> None:
     model = convae.build({"input": [1, 9, 9], "encoder": layers, "decoder": ["relu"]})
     assert model(torch.rand(1, 1, 6, 20)).latent.shape == (1, 1, 6, 20)
     with pytest.raises(
-        ShapeError, match=r"takes images of 1×9×9, or other sizes, got 1×3×9: encoder layer 0 .* at least 5"
+        ShapeError,
+        match=r"takes images of 1×9×9, or other sizes, got 1×3×9: model\.encoder\[0\] \(conv\): .* at least 5",
     ):
         model.encode(torch.rand(1, 1, 3, 9))
 

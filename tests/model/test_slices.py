@@ -102,7 +102,11 @@ def test_training_goes_over_the_whole_image() -> None:
 
 @pytest.mark.parametrize(
     ("layer", "why"),
-    [("flatten", "0 \\(flatten\\)"), ({"group-norm": {"groups": 1}}, "group-norm"), ("instance-norm", "instance-norm")],
+    [
+        ("flatten", r"\[0\] \(flatten\)"),
+        ({"group-norm": {"groups": 1}}, "group-norm"),
+        ("instance-norm", "instance-norm"),
+    ],
 )
 def test_what_sees_the_whole_image_is_refused(layer: Any, why: str) -> None:
     written = {"input": [4, 8, 8], "encoder": [layer], "bottleneck": {"gaussian": {"latent": 2}}, "decoder": [layer]}
@@ -111,14 +115,12 @@ def test_what_sees_the_whole_image_is_refused(layer: Any, why: str) -> None:
         if layer == "flatten"
         else [layer, {"conv": {"channels": 4}}]
     )
-    with pytest.raises(
-        ConfigError, match=f"cannot be computed in slices: encoder layer .*{why}.* sees the whole image"
-    ):
+    with pytest.raises(ConfigError, match=rf"model\.encoder.*{why}"):
         convae.build(written).use_slices(4)
 
 
 def test_a_layer_deep_inside_is_found_and_no_rows_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"encoder layer .* \(residual-block.*sees the whole image"):
+    with pytest.raises(ConfigError, match=r"model\.encoder\[\d+\] \(residual-block\)"):
         convae.build({"preset": "sd-f8", "input": [3, 16, 16], "width": 8, "blocks": 1}).use_slices(8)
     with pytest.raises(ConfigError, match="slices need at least one row, got 0"):
         convae.build(DCGAN).use_slices(0)

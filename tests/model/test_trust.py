@@ -105,7 +105,7 @@ def test_an_artifact_imports_nothing_that_its_user_does_not_trust(module: Any, t
     for read in (convae.load, read_description):
         with pytest.raises(TrustError) as caught:
             read(artifact)
-        for part in (str(artifact / CONFIG), "encoder layer 0", f"{other}:{piece}", f"--trust {other}"):
+        for part in (str(artifact / CONFIG), "model.encoder[0]", f"{other}:{piece}", f"--trust {other}"):
             assert part in str(caught.value)
     with pytest.raises(TrustError):
         convae.load(artifact, trust=["json", "os"])

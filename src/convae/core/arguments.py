@@ -89,7 +89,7 @@ def parse_arguments(
     Args:
         target: a class or function whose keyword-only parameters are its configuration.
         given: what the user wrote.
-        where: the place, for messages, such as `encoder layer 3 (conv)`.
+        where: the place, for messages, such as `model.encoder[3] (conv)`.
         beside: names that the user may write there, too, for somebody else.
 
     Raises:

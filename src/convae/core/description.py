@@ -40,23 +40,23 @@ class LayerSpec:
     Attributes:
         name: in the registry of layers.
         arguments: as they are given, not yet validated.
-        place: in the list, as its author counts: `layer 3`, or `layer 3.1` inside a `repeat`.
-        as_written: the text that stands for the layer in another notation, such as a layer code.
-        channels: that it says will reach it; None for any.
-        axes: the number of spatial axes that it says will reach it; None for any.
+        place: its index in the list as written, from 0: `[3]`, or `[3][1]` for the second layer of a written-out
+            repeat; empty if the layer comes from no list.
+        as_written: the text of the layer in another notation, such as a layer code.
+        channels: expected input channels; None for any.
+        axes: expected number of spatial axes; None for any.
     """
 
     name: str
     arguments: Mapping[str, Any]
-    place: str = field(default="layer", compare=False)
+    place: str = field(default="", compare=False)
     as_written: str | None = field(default=None, compare=False)
     channels: int | None = field(default=None, compare=False)
     axes: int | None = field(default=None, compare=False)
 
-    @property
-    def location(self) -> str:
-        """Its place, and the layer as it was written: `layer 3 (conv {channels: 8})`."""
-        return f"{self.place} ({self})"
+    def location(self, side: str) -> str:
+        """Where the layer is written, for messages: `model.encoder[3] (conv)` in the list `model.encoder`."""
+        return f"{side}{self.place} ({self.as_written or self.name})"
 
     def __str__(self) -> str:
         return self.as_written or describe_layer(self.name, self.arguments)
@@ -87,31 +87,34 @@ def to_plain(value: Any) -> Any:
 
 
 def read_layer(written: Any, side: str, place: str) -> LayerSpec:
-    """One entry of a list: a layer's name, or a mapping of it to its arguments.
+    """Reads one item of a list of layers: a name, or a mapping of a name to its arguments.
 
     Args:
-        written: the entry.
-        side: the list that it is in, such as `encoder`, for messages.
-        place: its place there, such as `layer 3`.
+        written: the item.
+        side: path of the list, such as `model.encoder`, for messages.
+        place: index in the list, such as `[3]`.
 
     Raises:
         ConfigError: it is neither.
     """
-    where = f"{side} {place}"
+    where = f"{side}{place}"
     if isinstance(written, LayerSpec):
         return written
     if isinstance(written, str):
         return LayerSpec(canonical_name(written), {}, place)
     if isinstance(written, Mapping) and len(written) > 1 and any(given is None for given in written.values()):
         # `conv:` and its arguments in one column are, to YAML, one mapping in which `conv` has no value.
-        raise ConfigError(f"{where}: indent the arguments under their layer's name, got {one_line(flow_repr(written))}")
+        raise ConfigError(
+            f"{where}: expected one layer, got {one_line(flow_repr(written))}. "
+            "Indent the arguments under the layer's name"
+        )
     if not isinstance(written, Mapping) or len(written) != 1:
         raise ConfigError(
-            f"{where}: needs a layer's name or a mapping of it to its arguments, got {short_repr(written)}"
+            f"{where}: expected a layer name or a mapping of one name to its arguments, got {short_repr(written)}"
         )
     ((name, given),) = written.items()
     if not isinstance(name, str) or not isinstance(given, Mapping | None) or not _has_text_keys(given or {}):
-        raise ConfigError(f"{where}: the arguments of {name} must be a mapping, got {short_repr(given)}")
+        raise ConfigError(f"{where}: expected a mapping of arguments under {name}, got {short_repr(given)}")
     return LayerSpec(canonical_name(name), dict(given or {}), place)
 
 
@@ -122,7 +125,7 @@ def read_plain_list(layers: Any, side: str) -> list[LayerSpec]:
         ConfigError: it is no list, or something in it is no layer.
     """
     require_list(layers, side)
-    return [read_layer(written, side, f"layer {index}") for index, written in enumerate(layers)]
+    return [read_layer(written, side, f"[{index}]") for index, written in enumerate(layers)]
 
 
 def require_list(layers: Any, side: str) -> None:
@@ -132,7 +135,7 @@ def require_list(layers: Any, side: str) -> None:
         ConfigError: it is not.
     """
     if not isinstance(layers, Sequence) or isinstance(layers, str):
-        raise ConfigError(f"{side}: needs a list of layers, got {short_repr(layers)}")
+        raise ConfigError(f"{side}: expected a list of layers, got {short_repr(layers)}")
 
 
 def check_limits(layers: Any, side: str, count_repeats: Callable[[Any], int] = lambda _: 1) -> None:
@@ -147,13 +150,13 @@ def check_limits(layers: Any, side: str, count_repeats: Callable[[Any], int] = l
         ConfigError: it has more than `MAX_LAYERS` layers, or is nested more than `MAX_DEPTH` deep.
     """
     if _count_layers(layers, side, count_repeats, 0) > MAX_LAYERS:
-        raise ConfigError(f"{side}: more than {MAX_LAYERS} layers, those of inner lists and repeats counted")
+        raise ConfigError(f"{side}: more than {MAX_LAYERS} layers, including inner lists and repeats")
 
 
 def _count_layers(value: Any, side: str, count_repeats: Callable[[Any], int], depth: int) -> int:
     """How many layers a value comes to, at least 1; counting ends soon after the limit."""
     if depth > MAX_DEPTH:
-        raise ConfigError(f"{side}: lists inside lists, more than {MAX_DEPTH} deep")
+        raise ConfigError(f"{side}: lists nested more than {MAX_DEPTH} deep")
     if isinstance(value, LayerSpec):
         value = value.arguments
     times = count_repeats(value)
@@ -225,9 +228,9 @@ class Spec(Config):
     @field_validator("encoder", "decoder", "classifier", mode="before")
     @classmethod
     def _read_layers(cls, value: Any, info: Any) -> Any:
-        side = str(info.field_name)
-        if value is None and side == "classifier":
+        if value is None and info.field_name == "classifier":
             return None
+        side = f"model.{info.field_name}"
         layers = read_plain_list(value, side)
         check_limits(layers, side)
         return layers

@@ -36,10 +36,10 @@ def construct(spec: Spec) -> VAE:
             with error_context("condition"):
                 condition = Condition(**parse_arguments(Condition, spec.condition, "condition"))
         more = 0 if condition is None else condition.channels
-        encoder = Network((spec.input[0] + more, *spec.input[1:]), spec.encoder, "encoder")
+        encoder = Network((spec.input[0] + more, *spec.input[1:]), spec.encoder, "model.encoder")
         bottleneck = build_part(BOTTLENECKS, spec.bottleneck, "bottleneck", encoder.shape_out)
         latent: Shape = bottleneck.latent_shape
-        decoder = Network((latent[0] + more, *latent[1:]), spec.decoder, "decoder", init_scale=DECODER_INIT_SCALE)
+        decoder = Network((latent[0] + more, *latent[1:]), spec.decoder, "model.decoder", init_scale=DECODER_INIT_SCALE)
         model = VAE(
             encoder,
             bottleneck,
@@ -47,7 +47,7 @@ def construct(spec: Spec) -> VAE:
             build_part(LIKELIHOODS, spec.likelihood, "likelihood"),
             input_shape=spec.input,
             prior=None if spec.prior is None else build_part(PRIORS, spec.prior, "prior", bottleneck),
-            classifier=None if spec.classifier is None else Network(latent, spec.classifier, "classifier"),
+            classifier=None if spec.classifier is None else Network(latent, spec.classifier, "model.classifier"),
             condition=condition,
             name=spec.name,
         )

@@ -58,10 +58,10 @@ def output_shape(module: nn.Module, shape: Shape, where: str) -> Shape:
 
 
 def _last_layer(module: nn.Module, side: str) -> str:
-    """The last layer of a side of the model as the user wrote it, for messages."""
+    """Location of the last layer of a part of the model, for messages."""
     if not isinstance(module, Network):
         return side
-    return f"{side} {module.specs[-1].location if module.specs else 'layer list is empty and'}"
+    return module.specs[-1].location(module.side) if module.specs else f"{module.side} (empty list)"
 
 
 def check_shapes(
@@ -97,8 +97,8 @@ def check_shapes(
     needed = (head.raw_channels(input_shape[0]), *input_shape[1:])
     if raw != needed:
         raise ShapeError(
-            f"{_last_layer(decoder, 'decoder')} gives {shape_text(raw)}, but the likelihood of images "
-            f"{shape_text(input_shape)} needs {shape_text(needed)}"
+            f"{_last_layer(decoder, 'decoder')}: expected the output shape {shape_text(needed)} for the likelihood of "
+            f"images {shape_text(input_shape)}, got {shape_text(raw)}"
         )
     if classifier is None:
         return None

@@ -211,9 +211,7 @@ class VAE(nn.Module):
             if (network := self.networks.get(side)) is None:
                 raise ConfigError(f"model '{self.name}' cannot be computed in slices: its {side} is not a Network")
             if rows is not None and (found := network.sees_everything()) is not None:
-                raise ConfigError(
-                    f"model '{self.name}' cannot be computed in slices: {side} {found} sees the whole image"
-                )
+                raise ConfigError(f"{found}: sees the whole image, so the model cannot be computed in slices")
             latent_rows = None if rows is None else max(1, rows * self.latent_shape[1] // self.input_shape[1])
             network.rows = rows if network is self.encoder else latent_rows
 

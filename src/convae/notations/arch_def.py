@@ -84,26 +84,26 @@ def read_arch_def(
     first = (encode[-1][0], *sizes)
     encoder: list[Any] = []
     for index, conv in enumerate(encode):
-        encoder += [_layer("conv", _arguments(conv), f"of encode {index}", conv), "relu"]
+        encoder += [_layer("conv", _arguments(conv), f", from encode[{index}]", conv), "relu"]
     decoder: list[Any] = [{"linear": {"features": math.prod(first)}}, "relu", {"unflatten": {"to": list(first)}}]
     for index, (conv, padding) in enumerate(zip(decode, _output_paddings(decode, shape, first), strict=True)):
-        where = f"decode {index}" if given.decode else f"encode {len(decode) - 1 - index}, mirrored,"
-        decoder += [_layer("conv-transpose", {**_arguments(conv), **padding}, f"of {where}", conv), "relu"]
+        where = f"decode[{index}]" if given.decode else f"encode[{len(decode) - 1 - index}], mirrored"
+        decoder += [_layer("conv-transpose", {**_arguments(conv), **padding}, f", from {where}", conv), "relu"]
     raw = count_raw_channels(given.likelihood, shape)
     return {
         "name": given.name,
         "input": shape,
         "encoder": [*encoder, "flatten"],
         "bottleneck": {"gaussian": {"latent": given.latent}},
-        "decoder": [*decoder, _layer("conv", {"channels": raw}, f"behind {where}", conv)],
+        "decoder": [*decoder, _layer("conv", {"channels": raw}, f", after {where}", conv)],
         "likelihood": given.likelihood,
         "max_parameters": given.max_parameters,
     }
 
 
 def _layer(name: str, arguments: dict[str, Any], place: str, conv: Convolution) -> LayerSpec:
-    """A layer at the place of the convolution that it comes from."""
-    return LayerSpec(name, arguments, f"layer {place}", str(conv)[1:-1])
+    """A layer with the text of the convolution that it comes from."""
+    return LayerSpec(name, arguments, place, str(conv)[1:-1])
 
 
 def _arguments(conv: Convolution) -> dict[str, Any]:
@@ -114,17 +114,19 @@ def _arguments(conv: Convolution) -> dict[str, Any]:
 def _read_row(written: Any, side: str, axes: int, source: str, wanted: str) -> list[Convolution]:
     """The convolutions of a list, each checked; messages quote the convolution as it was written."""
     if not isinstance(written, list | tuple) or not written:
-        raise ConfigError(f"{source}: {side}: needs {wanted}, got {short_repr(written)}")
+        raise ConfigError(f"{source}.{side}: expected {wanted}, got {short_repr(written)}")
     row: list[Convolution] = []
-    for index, entries in enumerate(written):
-        if not isinstance(entries, list | tuple):
-            raise ConfigError(f"{source}: {side} {index}: needs (channels, kernel, strides), got {short_repr(entries)}")
-        where = f"{source}: {side} {index} {short_repr(entries)}"
-        if len(entries) != 3:
-            raise ConfigError(f"{where}: needs (channels, kernel, strides), has {len(entries)} values")
-        found = parse(Written, dict(zip(Written.model_fields, entries, strict=True)), where)
+    for index, values in enumerate(written):
+        if not isinstance(values, list | tuple):
+            raise ConfigError(
+                f"{source}.{side}[{index}]: expected (channels, kernel, strides), got {short_repr(values)}"
+            )
+        where = f"{source}.{side}[{index}] {short_repr(values)}"
+        if len(values) != 3:
+            raise ConfigError(f"{where}: expected (channels, kernel, strides), got {len(values)} values")
+        found = parse(Written, dict(zip(Written.model_fields, values, strict=True)), where)
         if not isinstance(found.strides, int) and len(found.strides) != axes:
-            raise ConfigError(f"{where}: needs one stride or {axes}, one for each size, has {len(found.strides)}")
+            raise ConfigError(f"{where}: expected one stride or {axes}, one per size, got {len(found.strides)}")
         row.append((found.channels, found.kernel, found.strides))
     return row
 

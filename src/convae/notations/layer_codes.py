@@ -189,18 +189,18 @@ def count_repeats(text: str) -> int:
     return int(form["times"][:9]) if form is not None and form["times"] else 1
 
 
-def read_code(text: str, side: str, index: str) -> list[LayerSpec]:
-    """The layer that a code stands for, as often as the code repeats it.
+def read_code(text: str, side: str, place: str) -> list[LayerSpec]:
+    """Reads a layer code into its layer, repeated as the code says.
 
     Args:
         text: the code.
-        side: the list that it is in, such as `encoder`, for messages.
-        index: its place there, counted from 0.
+        side: path of the list, such as `model.encoder`, for messages.
+        place: index in the list, such as `[3]`.
 
     Raises:
-        ConfigError: unknown letters, or numbers that the layer does not have.
+        ConfigError: unknown letters, or the wrong number of numbers.
     """
-    where = f"{side} layer {index} ({short_repr(text)})"
+    where = f"{side}{place} ({short_repr(text)})"
     form = _FORM.fullmatch(text)
     if form is None or form["letters"] not in WORDS:
         raise ConfigError(f"{where}: {_explain_unknown(text)}")
@@ -208,15 +208,12 @@ def read_code(text: str, side: str, index: str) -> list[LayerSpec]:
     digits = form["numbers"].split("_")[1:]
     times = form["times"] or "1"
     if not word.needed <= len(digits) <= len(word.numbers):
-        raise ConfigError(f"{where}: needs {_form_of(form['letters'])}, got {len(digits)} numbers")
+        raise ConfigError(f"{where}: expected {_form_of(form['letters'])}, got {len(digits)} numbers")
     if max(map(len, [*digits, times])) > 9 or not 1 <= int(times) <= MAX_LAYERS:
-        raise ConfigError(f"{where}: needs numbers below a billion and 1 to {MAX_LAYERS} repeats")
+        raise ConfigError(f"{where}: expected numbers below a billion and 1 to {MAX_LAYERS} repeats")
     numbers = dict(zip(word.names, map(int, digits), strict=False))
-    places = [index] if times == "1" else [f"{index}.{time}" for time in range(int(times))]
-    return [
-        LayerSpec(word.layer, word.read(numbers), f"layer {place}", text, numbers.get("in"), word.axes)
-        for place in places
-    ]
+    places = [place] if times == "1" else [f"{place}[{time}]" for time in range(int(times))]
+    return [LayerSpec(word.layer, word.read(numbers), place, text, numbers.get("in"), word.axes) for place in places]
 
 
 def _form_of(letters: str) -> str:
@@ -235,7 +232,7 @@ def _explain_unknown(text: str) -> str:
         return unknown_message("layer code", letters, WORDS)
     code = choices[close]
     if code.lower() == letters.lower():
-        return f"is no layer code: it is written {_form_of(code)}, and with N* in front to repeat it"
+        return f"not a layer code. Write {_form_of(code)}, with N* before it to repeat it"
     return f"unknown layer code '{letters}': did you mean '{code}'?"
 
 
@@ -258,7 +255,8 @@ def write_codes(spec: Spec, layers: Mapping[str, Sequence[tuple[LayerSpec, Shape
             with contextlib.suppress(ConfigError):  # a number that is too large for a code
                 code = write_code(layer, shape, complete)
             if code is None:
-                raise ConfigError(f"{side} {layer.location}: no layer code says this: use --as yaml")
+                where = layer.location(f"model.{side}")
+                raise ConfigError(f"{where}: no layer code exists for these arguments. Use --as yaml")
             codes.append(code)
         groups = ((code, len(list(group))) for code, group in itertools.groupby(codes))
         written[side] = [code if times == 1 else f"{times}*{code}" for code, times in groups]

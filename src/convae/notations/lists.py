@@ -1,6 +1,6 @@
-"""convae's own notation: mappings with lists of layers, as YAML and JSON have them.
+"""convae's own notation: mappings with lists of layers, as in YAML and JSON.
 
-An entry of a list is a layer's name, a mapping of the name to its arguments, a layer code, or
+An item of a list is a layer name, a mapping of the name to its arguments, a layer code, or
 `repeat: {times: 3, layers: [...]}`.
 """
 
@@ -24,44 +24,44 @@ WIDTH = 110
 
 @runtime_checkable
 class LayerCatalog(Protocol):
-    """What has to be known of the layers that exist in order to read lists of them."""
+    """The registered layers, as far as reading a list needs them."""
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is a layer of that name."""
+        """Whether a layer has this name."""
 
     def list_arguments(self, name: str) -> Collection[str]:
-        """The names of a layer's arguments that are lists of layers themselves; none where there is no such layer."""
+        """The arguments of a layer that are lists of layers; empty for an unknown layer."""
 
 
 def read_list(written: Any, side: str, catalog: LayerCatalog) -> list[LayerSpec]:
-    """The layers of a list as a person writes it, in one plain list: repeats written out, codes replaced.
+    """Reads a list of layers as a user writes it into a plain list: repeats written out, codes replaced.
 
     Args:
         written: the list.
-        side: what it is called, such as `encoder`, for messages.
-        catalog: the layers that exist.
+        side: path of the list, such as `model.encoder`, for messages.
+        catalog: the registered layers.
 
     Raises:
-        ConfigError: it is no list, something in it is no layer, or it is larger or deeper than any real one.
+        ConfigError: not a list, an item is not a layer, or the list exceeds the limits of `check_limits`.
     """
-    check_limits(written, side, lambda entry: _count_times(entry, catalog))
+    check_limits(written, side, lambda item: _count_times(item, catalog))
     return _read_list(written, side, catalog, "")
 
 
 def _read_list(written: Any, side: str, catalog: LayerCatalog, outer: str) -> list[LayerSpec]:
     require_list(written, side)
     layers: list[LayerSpec] = []
-    for number, entry in enumerate(written):
-        index = f"{outer}{number}"
-        if isinstance(entry, str) and is_code(entry, catalog):
-            layers += read_code(entry, side, index)
+    for index, item in enumerate(written):
+        place = f"{outer}[{index}]"
+        if isinstance(item, str) and is_code(item, catalog):
+            layers += read_code(item, side, place)
             continue
-        layer = read_layer(entry, side, f"layer {index}")
+        layer = read_layer(item, side, place)
         if layer.name == "repeat":
-            layers += _read_list(_repeat(layer, side), side, catalog, f"{index}.")
+            layers += _read_list(_repeat(layer, side), side, catalog, place)
         elif is_code(layer.name, catalog):
             raise ConfigError(
-                f"{side} {layer.place}: a layer code stands alone, without a colon, got {short_repr(entry)}"
+                f"{side}{place}: a layer code takes no arguments, got {short_repr(item)}. Remove the colon"
             )
         else:
             layers.append(_read_inner_lists(layer, side, catalog))
@@ -69,9 +69,9 @@ def _read_list(written: Any, side: str, catalog: LayerCatalog, outer: str) -> li
 
 
 def _read_inner_lists(layer: LayerSpec, side: str, catalog: LayerCatalog) -> LayerSpec:
-    """A layer with the lists of layers among its arguments read."""
+    """Reads the arguments of a layer that are lists of layers."""
     inner = {
-        name: _read_list(layer.arguments[name], f"{side} {layer.place} ({layer.name}): {name}", catalog, "")
+        name: _read_list(layer.arguments[name], f"{layer.location(side)}: {name}", catalog, "")
         for name in catalog.list_arguments(layer.name)
         if name in layer.arguments
     }
@@ -79,40 +79,38 @@ def _read_inner_lists(layer: LayerSpec, side: str, catalog: LayerCatalog) -> Lay
 
 
 def _repeat(layer: LayerSpec, side: str) -> list[Any]:
-    """The entries of a `repeat`, as often as it says."""
-    where, given = f"{side} {layer.place}", layer.arguments
+    """The items of a `repeat`, repeated."""
+    where, given = layer.location(side), layer.arguments
     times, inner = given.get("times"), given.get("layers")
     if not isinstance(times, int) or isinstance(times, bool) or not isinstance(inner, list) or len(given) != 2:
-        raise ConfigError(
-            f"{where}: repeat needs times (a whole number) and layers (a list), got {short_repr(dict(given))}"
-        )
+        raise ConfigError(f"{where}: expected times (an integer) and layers (a list), got {short_repr(dict(given))}")
     if not 1 <= times * len(inner) <= MAX_LAYERS:
-        raise ConfigError(f"{where}: repeat needs 1 to {MAX_LAYERS} layers in all, got {times} × {len(inner)}")
+        raise ConfigError(f"{where}: expected 1 to {MAX_LAYERS} layers in total, got {times} × {len(inner)}")
     return inner * times
 
 
-def _count_times(entry: Any, catalog: LayerCatalog) -> int:
-    """How often an entry of a list is repeated."""
-    if isinstance(entry, str):
-        return count_repeats(entry) if is_code(entry, catalog) else 1
-    given = entry.get("repeat") if isinstance(entry, Mapping) else None
+def _count_times(item: Any, catalog: LayerCatalog) -> int:
+    """How often an item of a list is repeated."""
+    if isinstance(item, str):
+        return count_repeats(item) if is_code(item, catalog) else 1
+    given = item.get("repeat") if isinstance(item, Mapping) else None
     times = given.get("times") if isinstance(given, Mapping) else None
     return max(1, times) if isinstance(times, int) else 1
 
 
 def write_yaml(spec: Spec) -> str:
-    """The stored form of a model as YAML, one layer a line where it fits."""
+    """Writes the stored form of a model as YAML, one line per layer if it fits."""
     lines = []
     for key, value in spec.model_dump(mode="json").items():
         if key in ("encoder", "decoder"):
-            lines += [f"{key}:", *(_write_entry(item) for item in value)] if value else [f"{key}: []"]
+            lines += [f"{key}:", *(_write_item(item) for item in value)] if value else [f"{key}: []"]
         else:
             lines.append(_write_flow({key: value})[1:-1])
     return "\n".join([*lines, ""])
 
 
-def _write_entry(item: Any) -> str:
-    """One layer of a list: a bare name without arguments, else in one line, or else in several."""
+def _write_item(item: Any) -> str:
+    """One layer of a list: a name, a mapping on one line, or, if it is too long, on several."""
     if isinstance(item, Mapping) and not any(item.values()):
         (item,) = item
     line = f"  - {_write_flow(item)[1:-1] if isinstance(item, Mapping) else item}"
@@ -122,5 +120,5 @@ def _write_entry(item: Any) -> str:
 
 
 def _write_flow(value: Any) -> str:
-    """A value in one line."""
+    """A value on one line."""
     return safe_dump(value, sort_keys=False, default_flow_style=True, width=math.inf).removesuffix("\n...\n").strip()

@@ -123,7 +123,7 @@ def test_dropout_of_whole_channels_drops_them_whole_and_keeps_the_mean() -> None
         (
             (48, 4, 4),
             {"residual-block": {"channels": 48}},
-            "branch layer 0 (group-norm): needs channels that 32 groups divide, got 48",
+            "branch[0] (group-norm): needs channels that 32 groups divide, got 48",
         ),
     ],
 )
@@ -131,4 +131,4 @@ def test_what_a_layer_cannot_take_it_refuses(shape: Shape, layer: object, part: 
     with pytest.raises(ShapeError) as caught:
         Network(shape, [layer], "encoder")
     assert part in str(caught.value)
-    assert str(caught.value).startswith("encoder layer 0 (")
+    assert str(caught.value).startswith("encoder[0] (")

@@ -36,7 +36,7 @@ class Network(ContextModule, nn.Sequential):
     Args:
         shape: (channels, *sizes) of the input, without the batch.
         layers: a plain list of layers: a `LayerSpec`, a name, or a mapping of a name to its arguments.
-        side: `encoder`, `decoder` or the like, for messages.
+        side: path of the list, such as `model.encoder` or `branch`, for messages.
         init_scale: factor on the initial weights of the last layer that has weights.
 
     Attributes:
@@ -53,6 +53,7 @@ class Network(ContextModule, nn.Sequential):
 
     def __init__(self, shape: Shape, layers: Sequence[Any], side: str, *, init_scale: float = 1.0) -> None:
         super().__init__()
+        self.side = side
         self.init_scale = init_scale
         self.checkpointing = False
         self.rows: int | None = None
@@ -61,7 +62,7 @@ class Network(ContextModule, nn.Sequential):
         self.shapes: list[Shape] = []
         with torch.device("meta"), torch.no_grad():
             for spec in self.specs:
-                layer, shape = _build_layer(spec, shape, f"{side} {spec.location}")
+                layer, shape = _build_layer(spec, shape, spec.location(side))
                 self.shapes.append(shape)
                 self.append(layer)
 
@@ -94,8 +95,10 @@ class Network(ContextModule, nn.Sequential):
         return compose(layer.receptive_field() for layer in self)
 
     def sees_everything(self) -> str | None:
-        """The first layer of which an output may depend on the whole image, as the user wrote it; None without one."""
-        found = (spec.location for spec, layer in zip(self.specs, self, strict=True) if sees_everything(layer))
+        """Location of the first layer whose output may depend on the entire image; None without one."""
+        found = (
+            spec.location(self.side) for spec, layer in zip(self.specs, self, strict=True) if sees_everything(layer)
+        )
         return next(found, None)
 
     def __iter__(self) -> Iterator[Layer]:
@@ -127,9 +130,15 @@ def _build_layer(spec: LayerSpec, shape: Shape, where: str) -> tuple[Layer, Shap
     except ConfigError as error:
         raise type(error)(f"{where}: {error}") from error
     if spec.axes not in (None, len(shape) - 1):
-        raise ShapeError(f"{where}: needs {spec.axes} spatial axes, but {shape_text(shape)} reaches it")
+        raise ShapeError(
+            f"{where}: expected {spec.axes} spatial axes, got the shape {shape_text(shape)}. "
+            f"Use the layer for {len(shape) - 1} axes"
+        )
     if spec.channels not in (None, shape[0]):
-        raise ShapeError(f"{where}: needs {spec.channels} channels, but {shape_text(shape)} reaches it")
+        raise ShapeError(
+            f"{where}: expected {spec.channels} input channels, got {shape[0]} ({shape_text(shape)}). "
+            f"Give the layer before it {spec.channels} output channels, or state {shape[0]} here"
+        )
     given = parse_arguments(target, spec.arguments, where)
     with error_context(where, shape):
         layer: Layer = target(shape, **given)
@@ -138,7 +147,9 @@ def _build_layer(spec: LayerSpec, shape: Shape, where: str) -> tuple[Layer, Shap
         # norm costs more than the convolution before it, and the first linear layer a second of imports.
         out = layer.shape_out() or tuple(call_module(layer, torch.empty(2, *shape), None).shape[1:])
     if 0 in out:
-        raise ShapeError(f"{where}: turns {shape_text(shape)} into the empty shape {shape_text(out)}")
+        raise ShapeError(
+            f"{where}: no positions are left of {shape_text(shape)}. Use fewer or smaller strides, or larger images"
+        )
     return layer, out
 
 
@@ -161,9 +172,9 @@ def canonical_list(layers: Sequence[Any]) -> list[LayerSpec]:
     result = []
     for index, spec in enumerate(read_plain_list(layers, "list")):
         target = LAYERS.get(spec.name)
-        given = shorten(target, parse_arguments(target, spec.arguments, spec.place))
+        given = shorten(target, parse_arguments(target, spec.arguments, spec.name))
         inner = {name: canonical_list(given[name]) for name in layer_list_arguments(target)}
-        result.append(LayerSpec(spec.name, to_plain(drop_defaults(target, {**given, **inner})), f"layer {index}"))
+        result.append(LayerSpec(spec.name, to_plain(drop_defaults(target, {**given, **inner})), f"[{index}]"))
     return result
 
 
