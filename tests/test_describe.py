@@ -33,8 +33,8 @@ def test_a_name_a_mapping_and_files_describe_the_same_model(tmp_path: Path) -> N
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(given))
     (tmp_path / "b.json").write_text(json.dumps(given))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"model": given, "train": {"epochs": 3}}))
-    files = [tmp_path / "a.yaml", str(tmp_path / "b.json"), tmp_path / "recipe.yaml"]
-    specs = [resolve(way) for way in ("torch-vae", "torch_vae", given, *files)]
+    ways: list[str | Path | dict[str, Any]] = ["torch-vae", "torch_vae", given]
+    specs = [resolve(way) for way in [*ways, tmp_path / "a.yaml", str(tmp_path / "b.json"), tmp_path / "recipe.yaml"]]
     assert all(spec == specs[0] for spec in specs)
 
 

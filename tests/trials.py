@@ -69,7 +69,7 @@ class Faults:
         opened, exchanged = io.open, files._exchanged
         for name, function in kept.items():
             setattr(os, name, self._counted(function))
-        io.open = self._open(opened)  # type: ignore[assignment]
+        io.open = self._open(opened)
         files._exchanged = lambda one, other: not self.due() and exchanged(one, other)
         try:
             yield self
@@ -190,10 +190,9 @@ class Damage:
         """
         path = self.random.choice(list(self._good))
         content, (said, tensors) = self._good[path]
-        ways: list[Callable[[bytes], bytes]] = [*_BYTES, *(_HEADERS if path.suffix == ".safetensors" else _TEXTS)]
-        way = self.random.choice(ways)
+        way = self.random.choice([*_BYTES, *(_HEADERS if path.suffix == ".safetensors" else _TEXTS)])
         kind = f"{way.__name__.strip('_').replace('_', ' ')}, {path.name}"
-        damaged = way(content, self.random)  # type: ignore[call-arg]
+        damaged = way(content, self.random)
         path.write_bytes(damaged)
         try:
             found, weights = self._read[path]()
@@ -258,7 +257,7 @@ def _mutated(value: Any, random: random.Random) -> Any:
     if not isinstance(value, dict | list) or not value or random.random() < 0.15:
         return random.choice(_VALUES)
     result: Any = dict(value) if isinstance(value, dict) else list(value)
-    place = random.choice(list(result)) if isinstance(result, dict) else random.randrange(len(result))
+    place: Any = random.choice(list(result)) if isinstance(result, dict) else random.randrange(len(result))
     change = random.random()
     if change < 0.15:
         del result[place]

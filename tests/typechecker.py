@@ -41,4 +41,4 @@ def _has_shape(hint: Any) -> bool:
     return any(map(_has_shape, typing.get_args(hint)))
 
 
-jaxtyping.jaxtyped = jaxtyped
+jaxtyping.jaxtyped = jaxtyped  # type: ignore[assignment]  # all that its import hook uses of the overloads

@@ -93,7 +93,7 @@ def test_overrides_make_their_way_into_a_copy() -> None:
     ],
 )
 def test_a_dotted_path_is_one_key(assignment: str, changed: dict[str, Any]) -> None:
-    data = {"objective": {"kl": {"weight": 1}}, "model": {"likelihood": "a.b:Noise"}}
+    data: dict[str, Any] = {"objective": {"kl": {"weight": 1}}, "model": {"likelihood": "a.b:Noise"}}
     if "weight." in assignment:
         data["objective"]["kl"]["weight"] = None
     assert override(data, [assignment], ["objective", "model", "likelihood", "prior"]) == {**data, **changed}
@@ -110,13 +110,14 @@ def test_what_python_code_writes_becomes_what_a_file_holds() -> None:
 
 
 def test_overrides_reach_into_lists() -> None:
-    data = {"stages": [{"epochs": 1}, {"epochs": 2, "freeze": ["encoder", "head"]}, None], "encoder": ["relu"]}
+    stages = [{"epochs": 1}, {"epochs": 2, "freeze": ["encoder", "head"]}, None]
+    data = {"stages": stages, "encoder": ["relu"]}
     changes = ["stages.0.epochs=5", "stages.1.freeze.1=decoder", "stages.2.epochs=3", "encoder.0.prelu={}"]
     with pytest.raises(ConfigError, match=r"encoder\.0 is 'relu', which has no keys"):
         override(data, changes)
     changed = override(data, changes[:-1])
     assert changed["stages"] == [{"epochs": 5}, {"epochs": 2, "freeze": ["encoder", "decoder"]}, {"epochs": 3}]
-    assert data["stages"][0] == {"epochs": 1}
+    assert stages[0] == {"epochs": 1}
 
 
 @pytest.mark.parametrize("place", ["2", "-1", "first", "²"])

@@ -106,9 +106,10 @@ def test_text_is_added_and_cut_off(tmp_path: Path) -> None:
     append(tmp_path / "log", "half")
     truncate(tmp_path / "log", 3)
     assert (tmp_path / "log").read_text(encoding="utf-8") == "ä\n"
-    for write in (append, truncate):
-        with pytest.raises(OutputError, match="cannot be written"):
-            write(tmp_path, 0 if write is truncate else "text")
+    with pytest.raises(OutputError, match="cannot be written"):
+        append(tmp_path, "text")
+    with pytest.raises(OutputError, match="cannot be written"):
+        truncate(tmp_path, 0)
 
 
 OWNED, MARK = ("config.json", "README.md"), ("config.json", b"convae")
@@ -168,9 +169,10 @@ def test_the_working_directory_is_not_replaced(tmp_path: Path, monkeypatch: pyte
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "log").symlink_to(tmp_path / "victim")
-    for change in (lambda: truncate(tmp_path / "log", 0), lambda: append(tmp_path / "log", "x")):
-        with pytest.raises(OutputError, match="is a link"):
-            change()
+    with pytest.raises(OutputError, match="is a link"):
+        truncate(tmp_path / "log", 0)
+    with pytest.raises(OutputError, match="is a link"):
+        append(tmp_path / "log", "x")
     assert (tmp_path / "victim").read_text() == "precious"
 
 

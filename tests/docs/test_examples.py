@@ -42,6 +42,6 @@ def test_a_notebook_was_run_in_order_without_a_fault_and_shows_pictures(path: Pa
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_a_notebook_imports_is_there(path: Path) -> None:
     source = "\n".join(cell.source.replace("%matplotlib", "# %matplotlib") for cell in code(path))
-    imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports: list[ast.stmt] = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
     assert len(imports) >= 5
     exec(compile(ast.Module(imports, []), path.name, "exec"), {})

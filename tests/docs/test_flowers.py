@@ -43,7 +43,7 @@ def test_the_hour_runs_from_the_folder_to_the_shared_model(flowers: Path, capsys
     done = set()
     for program, *words in commands():
         if program == "cp":
-            shutil.copytree(*words[-2:])
+            shutil.copytree(words[-2], words[-1])
             continue
         with pytest.raises(SystemExit) as ended:
             main([*words, *(SHORT if words[0] == "train" else [])])

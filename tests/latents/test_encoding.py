@@ -14,6 +14,7 @@ from pyarrow import parquet
 import convae
 from convae.core.errors import ConfigError, DataError, OutputError, ShapeError
 from convae.data import DataConfig, Split, open_split
+from convae.data.split import SplitName
 from convae.latents import Encoding, FileShard, decode, encode, encode_to, formats, read_latents
 from convae.latents import encoding as module
 from convae.model.vae import VAE
@@ -117,7 +118,7 @@ def test_codes_are_kept_where_the_bottleneck_has_them(digits: Split, tmp_path: P
     assert found.codes is not None
     assert found.codes.shape == (202, 4, 4)
     assert len(found.codes.unique()) > 1
-    book = coded.bottleneck.codebook
+    book = coded.state_dict()["bottleneck.codebook"]
     torch.testing.assert_close(found.mean, book[found.codes].movedim(-1, 1))
 
 
@@ -279,7 +280,7 @@ def test_files_without_their_manifest_are_not_taken_for_these_latents(
 
 def test_latents_that_are_not_finite_are_refused_by_the_images_name(model: VAE, digits: Split, tmp_path: Path) -> None:
     with torch.no_grad():
-        model.bottleneck.weight.fill_(float("nan"))  # type: ignore[union-attr,operator]
+        model.get_parameter("bottleneck.weight").fill_(float("nan"))
     with pytest.raises(DataError, match=digits.key(0)):
         encode_to(model, digits, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -289,8 +290,9 @@ def test_all_images_of_a_data_set_say_their_split(model: VAE, digits: Split, tmp
     whole = open_split(DataConfig(source="digits"), "all")
     found = encode(model, whole)
     assert found.splits is not None
-    for name in ("train", "validation", "test"):
-        own = open_split(DataConfig(source="digits"), name)  # type: ignore[arg-type]
+    parts: tuple[SplitName, ...] = ("train", "validation", "test")
+    for name in parts:
+        own = open_split(DataConfig(source="digits"), name)
         assert [key for key, part in zip(found.names, found.splits, strict=True) if part == name] == own.keys
 
 

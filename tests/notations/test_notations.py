@@ -14,6 +14,7 @@ from convae.core.description import Spec
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.describe import NOTATIONS, resolve, write
 from convae.model.construct import construct
+from convae.model.layers.base.network import Network
 from convae.model.presets import PRESETS
 from convae.model.summary import summarize
 
@@ -92,8 +93,9 @@ def test_the_arch_def_of_its_document_builds_at_512() -> None:
 def test_the_structure_lists_of_their_document_build_as_printed() -> None:
     model = construct(resolve(FLEX))
     assert model.latent_shape == (4, 16, 16)
-    assert len(model.encoder) == 16
-    assert len(model.decoder) == 21
+    assert isinstance(model.encoder, Network)
+    assert isinstance(model.decoder, Network)
+    assert (len(model.encoder), len(model.decoder)) == (16, 21)
     assert "causal" not in str(model)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,7 +43,8 @@ REFUSED = {
 
 def model(likelihood: str, bottleneck: str) -> VAE:
     """A small model of a likelihood and a bottleneck."""
-    kind, head = BOTTLENECKS.get(bottleneck), {likelihood: dict(LIKELIHOODS.get(likelihood).example)}
+    kind = BOTTLENECKS.get(bottleneck)
+    head: dict[str, dict[str, Any] | None] = {likelihood: dict(LIKELIHOODS.get(likelihood).example)}
     latent = kind(FEATURES, **kind.example).latent_shape
     raw = (raw_channels(head, INPUT), *INPUT[1:])
     decoder: list[Any] = ["flatten"] if len(latent) > 1 else []
@@ -58,8 +60,10 @@ def model(likelihood: str, bottleneck: str) -> VAE:
     )
 
 
-def encoder(path: str) -> nn.Sequential:
-    return convae.build({"preset": "torch-vae", "input": list(INPUT), "latent": 2, "max_filters": 8}, seed=3).encoder
+def encoder(path: Path) -> nn.Sequential:
+    made = convae.build({"preset": "torch-vae", "input": list(INPUT), "latent": 2, "max_filters": 8}, seed=3).encoder
+    assert isinstance(made, nn.Sequential)
+    return made
 
 
 @pytest.mark.parametrize("bottleneck", BOTTLENECKS.names())

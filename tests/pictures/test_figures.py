@@ -193,7 +193,7 @@ def test_strips_show_every_class_of_one_value() -> None:
     above, below = figure.axes
     assert [text.get_text() for text in below.get_yticklabels()] == ["cat", "dog"]
     assert sum(patch.get_data().values.sum() for patch in above.patches if not patch.get_fill()) == 500  # type: ignore[attr-defined]
-    assert sum(len(points.get_offsets()) for points in below.collections) == 500
+    assert sum(len(np.asarray(points.get_offsets())) for points in below.collections) == 500
 
 
 def test_each_set_of_a_histogram_adds_up_to_one() -> None:

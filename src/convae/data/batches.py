@@ -287,7 +287,7 @@ class _Staging:
         # From pinned memory the copy to the device runs beside the computation.
         pinned = device.type == "cuda"
         self._memory = torch.empty(2, batch_size, split.image_bytes, dtype=torch.uint8, pin_memory=pinned)
-        self._delivered = [torch.cuda.Event() for _ in range(2 * pinned)]  # type: ignore[no-untyped-call]
+        self._delivered = [torch.cuda.Event() for _ in range(2 * pinned)]
 
     def gather(self, position: int, block: NDArray[np.int64]) -> Shaped[Tensor, "batch channel *sizes"]:
         """The stored values of a block; valid until the one after the next is gathered."""

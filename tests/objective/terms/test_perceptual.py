@@ -13,10 +13,10 @@ from torch import nn
 import convae
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
 from convae.core.types import Batch
-from convae.model.artifact import load
 from convae.objective.objective import build_objective
 from convae.objective.schedules.base import Moment
 from convae.objective.terms.perceptual import Perceptual
+from convae.training.vae.build import encoder_layers
 
 
 def linear_layers() -> nn.Sequential:
@@ -74,7 +74,8 @@ def test_what_strides_hide_is_seen_in_the_image(passed: Any, drawn: Any) -> None
 
 def test_gradients_are_right_and_stop_at_the_network(passed: Any, drawn: Any) -> None:
     x, y = drawn(2, 1, 4, 4, word="x"), drawn(2, 1, 4, 4, word="y").requires_grad_()
-    term = Perceptual(nn.Sequential(*linear_layers()[:2], nn.Tanh()), model=Path("m"))
+    first, second, *_ = linear_layers()
+    term = Perceptual(nn.Sequential(first, second, nn.Tanh()), model=Path("m"))
     assert torch.autograd.gradcheck(lambda y: term(passed(x, y)), (y,))
     assert all(parameter.grad is None for parameter in term.parameters())
 
@@ -99,7 +100,7 @@ def test_black_images_have_a_finite_distance(passed: Any, drawn: Any) -> None:
 def test_a_recipe_names_a_saved_model(tmp_path: Path, passed: Any, drawn: Any) -> None:
     saved = convae.build({"preset": "torch-vae", "input": [1, 16, 16], "latent": 4, "max_filters": 8}, seed=1)
     path = str(convae.save(saved, tmp_path / "model"))
-    made = build_objective({"perceptual": {"model": path, "weight": 3}}, lambda path: load(path).encoder)
+    made = build_objective({"perceptual": {"model": path, "weight": 3}}, encoder_layers)
     x, y = drawn(2, 1, 16, 16, word="x").float(), drawn(2, 1, 16, 16, word="y").float().requires_grad_()
     given = passed(x, y)
     losses = made(Batch.of(given.images, given.labels), given.output, given.moment)
@@ -116,7 +117,7 @@ def test_faults_name_the_term_and_the_model(tmp_path: Path, passed: Any, drawn: 
     with pytest.raises(ConfigError, match=r"objective.perceptual: 'model' is missing"):
         build_objective({"perceptual": {}})
     with pytest.raises(ArtifactError, match=r"objective.perceptual: .*nothing: no such folder"):
-        build_objective({"perceptual": {"model": str(tmp_path / "nothing")}}, lambda path: load(path).encoder)
+        build_objective({"perceptual": {"model": str(tmp_path / "nothing")}}, encoder_layers)
     with pytest.raises(ConfigError, match="needs the saved model"):
         build_objective({"perceptual": {"model": "m"}})
     with pytest.raises(ConfigError, match="has layers 0 to 3, not 4"):

@@ -45,7 +45,7 @@ def shard(model: VAE, device: torch.device) -> None:
     # Single numbers cannot be cut: every process keeps them, and takes the mean of their gradients.
     numbers = {parameter for parameter in model.parameters() if not parameter.ndim}
     for number in numbers:
-        number.register_hook(partial(_mean, processes))  # type: ignore[no-untyped-call]
+        number.register_hook(partial(_mean, processes))
     for layer in [layer for side in (model.encoder, model.decoder) for layer in side.children()]:
         if count_parameters(layer) >= ALONE:
             fully_shard(layer, mesh=mesh)
