@@ -7,13 +7,15 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from convae.core.arguments import NonNegative, PerAxis, Positive
 from convae.core.errors import ShapeError
 from convae.core.types import Shape
-from convae.model.layers._convolution import Geometry, convolve
 from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis
-from convae.model.layers.conv import Padding, ends, meetings
+from convae.model.layers.conv import Padding, convolve, ends, meetings
+
+_OVER_AXES = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 class ConvTranspose(Layer):
@@ -76,8 +78,8 @@ class ConvTranspose(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, *sizes) to (batch, channels, *larger sizes)."""
-        geometry = Geometry(self.stride, self.padding, (1,) * self.axes, self.output_padding, transposed=True)
-        y = convolve(x, self.weight, self.bias, geometry)
+        geometry = {"stride": self.stride, "padding": self.padding, "output_padding": self.output_padding}
+        y = convolve(_OVER_AXES[self.axes], x, self.weight, self.bias, **geometry)
         for axis, number in enumerate(self.cut, start=2):
             if number:
                 y = y.narrow(axis, 0, y.shape[axis] - number)
