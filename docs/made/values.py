@@ -17,9 +17,9 @@ from convae.core.arguments import Named
 
 _PLAIN = {
     bool: "`true` or `false`",
-    int: "whole number",
+    int: "integer",
     float: "number",
-    str: "text",
+    str: "string",
     Path: "path",
     Any: "anything",
     dict: "mapping",
@@ -32,7 +32,7 @@ _ENDLESS = 2**31 - 1
 
 
 def type_in_words(annotation: Any) -> str:
-    """What a value of an annotated type looks like in YAML: `whole number > 0`, `` `adam` or `adamw` ``."""
+    """What a value of an annotated type looks like in YAML: `integer > 0`, `` `adam` or `adamw` ``."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         return " ".join([type_in_words(inner[0]), *_limits(inner[1:])])

@@ -107,5 +107,5 @@ def test_urls_are_shown_as_they_were_written(
     url = next(word for argument in arguments for word in argument.replace("'", " ").split() if "://" in word)
     run(*arguments, code=2)
     error = capsys.readouterr().err
-    assert f"{url}: is a URL" in error
+    assert f"{url}: URL" in error
     assert list((elsewhere / "elsewhere").iterdir()) == []

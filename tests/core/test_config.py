@@ -34,7 +34,7 @@ def test_json_is_yaml() -> None:
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("a: 1\na: 2", "key 'a' is written twice"), ("a: [1", "line"), ("!!python/object:os.system {}", "not valid YAML")],
+    [("a: 1\na: 2", "duplicate key 'a'"), ("a: [1", "line"), ("!!python/object:os.system {}", "not valid YAML")],
 )
 def test_wrong_yaml_is_named_with_its_place(text: str, part: str) -> None:
     with pytest.raises(ConfigError, match=r"recipe\.yaml") as caught:
@@ -64,7 +64,7 @@ def test_files_that_are_no_mappings_are_refused(tmp_path: Path) -> None:
     }
     for name, content in cases.items():
         (tmp_path / name).write_bytes(content)
-    for name, part in [*zip(cases, ["needs a mapping", "UTF-8", "larger"], strict=True), ("none.yaml", "cannot be")]:
+    for name, part in [*zip(cases, ["mapping", "UTF-8", "larger"], strict=True), ("none.yaml", "cannot be")]:
         with pytest.raises(ConfigError, match=name) as caught:
             read_mapping(tmp_path / name)
         assert part in str(caught.value)
@@ -105,7 +105,7 @@ def test_what_python_code_writes_becomes_what_a_file_holds() -> None:
     assert override(data, []) == plain
     wrongs: list[dict[Any, Any]] = [{"a": {1, 2}}, {"a": np.zeros(3)}, {"a": {("a", "b"): 1}}]
     for wrong in wrongs:
-        with pytest.raises(ConfigError, match="made of mappings, lists, texts and numbers"):
+        with pytest.raises(ConfigError, match=r"configuration.*mappings, lists"):
             override(wrong, [])
 
 
@@ -123,9 +123,9 @@ def test_overrides_reach_into_lists() -> None:
 @pytest.mark.parametrize("place", ["2", "-1", "first", "²"])
 def test_a_place_that_a_list_has_not_is_named_with_those_that_it_has(place: str) -> None:
     for path in (f"stages.{place}", f"stages.{place}.epochs"):
-        with pytest.raises(ConfigError, match=f"stages is a list and has no place '{place}': its places are 0 to 1"):
+        with pytest.raises(ConfigError, match=f"stages.*'{place}'.* 0 to 1"):
             override({"stages": [{}, {}]}, [f"{path}=5"])
-    with pytest.raises(ConfigError, match="its places are none, it is empty"):
+    with pytest.raises(ConfigError, match=r"stages.*empty"):
         override({"stages": []}, ["stages.0.epochs=5"])
 
 
@@ -156,11 +156,11 @@ class Several(Config):
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("big", "size: should be a whole number or a list or 'same' (got 'big')"),
-        (-1, "size: should be greater than 0 (got -1)"),
-        ([3, 0], "size.1: should be greater than 0 (got 0)"),
-        (True, "size: should be a whole number or a list or 'same' (got True)"),
-        ([3, True], "size.1: should be a whole number (got True)"),
+        ("big", "size: must be an integer or a list or 'same', got 'big'"),
+        (-1, "size: must be greater than 0, got -1"),
+        ([3, 0], "size.1: must be greater than 0, got 0"),
+        (True, "size: must be an integer or a list or 'same', got True"),
+        ([3, True], "size.1: must be an integer, got True"),
     ],
 )
 def test_a_value_that_may_be_one_of_several_things_has_one_fault(value: object, told: str) -> None:
@@ -182,22 +182,22 @@ class Everything(Config):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"count": "x"}, "count: should be a whole number (got 'x')"),
-        ({"count": 8.5}, "count: should be a whole number (got 8.5)"),
-        ({"count": [16]}, "count: should be a whole number (got [16])"),
-        ({"count": False}, "count: should be a whole number (got False)"),
-        ({"rate": True}, "rate: should be a number (got True)"),
-        ({"rate": "fast"}, "rate: should be a number (got 'fast')"),
-        ({"on": "x"}, "on: should be true or false or a number (got 'x')"),
-        ({"text": 5}, "text: should be text (got 5)"),
-        ({"text": ""}, "text: should have at least 1 character (got '')"),
-        ({"shape": 28}, "shape: should be a list (got 28)"),
-        ({"shape": [1]}, "shape: has 1 item, needs at least 2 (got [1])"),
-        ({"shape": [1, 2, 3, 4]}, "shape: has 4 items, needs at most 3 (got [1, 2, 3, 4])"),
-        ({"shape": [1, True]}, "shape.1: should be a whole number (got True)"),
-        ({"rate": None}, "rate: should be a number (got None)"),
-        ({"stages": [3]}, "stages.0: should be a mapping (got 3)"),
-        ({"folder": 5}, "folder: should be a path (got 5)"),
+        ({"count": "x"}, "count: must be an integer, got 'x'"),
+        ({"count": 8.5}, "count: must be an integer, got 8.5"),
+        ({"count": [16]}, "count: must be an integer, got [16]"),
+        ({"count": False}, "count: must be an integer, got False"),
+        ({"rate": True}, "rate: must be a number, got True"),
+        ({"rate": "fast"}, "rate: must be a number, got 'fast'"),
+        ({"on": "x"}, "on: must be a boolean or a number, got 'x'"),
+        ({"text": 5}, "text: must be a string, got 5"),
+        ({"text": ""}, "text: must have at least 1 character, got ''"),
+        ({"shape": 28}, "shape: must be a list, got 28"),
+        ({"shape": [1]}, "shape: must have at least 2 items, got [1]"),
+        ({"shape": [1, 2, 3, 4]}, "shape: must have at most 3 items, got [1, 2, 3, 4]"),
+        ({"shape": [1, True]}, "shape.1: must be an integer, got True"),
+        ({"rate": None}, "rate: must be a number, got None"),
+        ({"stages": [3]}, "stages.0: must be a mapping, got 3"),
+        ({"folder": 5}, "folder: must be a path, got 5"),
     ],
 )
 def test_a_fault_is_told_behind_its_path(given: dict[str, Any], told: str) -> None:

@@ -126,7 +126,7 @@ def test_a_missing_an_extra_and_a_misshapen_tensor_are_refused(folder: Path) -> 
 
 def test_a_newer_format_says_so(folder: Path) -> None:
     rewrite(folder, {"format": artifact.FORMAT + 1})
-    with pytest.raises(ArtifactError, match="format 3 is newer than this version of convae reads"):
+    with pytest.raises(ArtifactError, match=r"format 3 .*format 2"):
         convae.load(folder)
 
 

@@ -63,7 +63,7 @@ def test_an_arch_def_with_encoder_in_place_of_encode_is_still_taken_for_one() ->
 )
 def test_round_brackets_in_a_file_without_them_are_told(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(ConfigError, match=rf"{name}.*no round brackets"):
+    with pytest.raises(ConfigError, match=rf"{name}.*(parentheses|round brackets)"):
         resolve(tmp_path / name)
 
 

@@ -116,7 +116,7 @@ def test_a_launch_that_is_started_again_goes_on_with_its_own_run(
     assert train(recipe(), callback=StopAt(3), out=anew.path).path == anew.path
 
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # nobody gave it a name: the agent alone tells
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="already exists"):
         train(recipe(), out=anew.path)
 
 

@@ -164,7 +164,7 @@ def test_a_folder_in_which_a_run_died_before_it_began_is_free(tmp_path: Path) ->
     (tmp_path / "run" / ".lock").touch()
     (tmp_path / "run" / ".recipe.yaml.77.tmp").touch()
     train(RECIPE, out=tmp_path / "run", overrides=["training.steps=1"])
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="already exists"):
         train(RECIPE, out=tmp_path / "run")
 
 

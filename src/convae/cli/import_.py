@@ -33,7 +33,7 @@ def import_(
     from convae.model.artifact import save
 
     if out.exists() and not force:
-        raise OutputError(f"{out}: is there already; give another --out, or --force to overwrite")
+        raise OutputError(f"{out}: already exists. Choose another --out, or use --force to replace it")
     model = import_model(file, importer, key)
     save(model, out)
     assert model.provenance.imported is not None

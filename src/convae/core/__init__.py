@@ -1,3 +1,3 @@
-"""Internal: types, registry, configuration, errors, files, counter-based random numbers; `convae.types` is public."""
+"""Internal: types, registry, configuration, errors, files and counter-based random numbers. Use `convae.types`."""
 
 __all__: list[str] = []

@@ -1,8 +1,7 @@
-"""Configuration becomes keyword arguments: checked against the signature that will take them.
+"""Validation of configuration against the signature of the class or function that takes it.
 
-The keyword-only parameters of a class or function are its configuration. Their annotations, defaults and
-pydantic constraints are written once, there; this module reads them, so that a mapping from YAML, JSON or the
-command line is validated with the same care as any other configuration.
+The keyword-only parameters of a class or function are its configuration. Their annotations, defaults and pydantic
+constraints are written once, in the signature; a mapping from YAML, JSON or the command line is validated against it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from convae.core.names import short_repr
 from convae.core.paths import with_absolute_paths
 
 _LARGEST = 2**31 - 1
-"""No count, size or step of ours is larger, and the product of two is still a number for the library."""
+"""Upper limit of counts, sizes and steps; the product of two still fits into 64 bits."""
 Positive = Annotated[int, Field(gt=0, le=_LARGEST)]
 NonNegative = Annotated[int, Field(ge=0, le=_LARGEST)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -29,12 +28,12 @@ NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def shape_written_as(wanted: str) -> BeforeValidator:
-    """Refuses what is no list of two to four entries with a sentence that says what is wanted."""
+    """A validator that requires a list of two to four items; `wanted` is the description in its message."""
 
     def check(value: Any) -> Any:
         if isinstance(value, list | tuple) and 2 <= len(value) <= 4:
             return value
-        raise ValueError(f"needs {wanted}")
+        raise ValueError(f"must be {wanted}")
 
     return BeforeValidator(check)
 
@@ -43,19 +42,19 @@ ImageShape = Annotated[tuple[Positive, ...], shape_written_as("channels and one 
 """Channels, then the sizes of one, two or three spatial axes."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PerAxis = Positive | tuple[Positive, ...]
-"""One number for all spatial axes, or one for each."""
+"""One number for all spatial axes, or one per axis."""
 Named = str | dict[str, dict[str, Any] | None]
-"""A registry entry as a person writes it: `gaussian`, or `{gaussian: {sigma: 0.1}}`."""
+"""A registered name with or without arguments: `gaussian` or `{gaussian: {sigma: 0.1}}`."""
 
 
 class _Arguments(Config):
-    """What models of arguments have in common: no source in which pydantic could look for sentences on fields."""
+    """Base of the argument models; they have no source code in which pydantic could look for field docstrings."""
 
     model_config = ConfigDict(use_attribute_docstrings=False)
 
 
 def keyword_parameters(target: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """The annotation and the default of each keyword-only parameter; the default is `...` where there is none."""
+    """Annotation and default of each keyword-only parameter; the default is `...` for a required one."""
     function = target.__init__ if inspect.isclass(target) else target
     hints = typing.get_type_hints(function, include_extras=True)
     return {
@@ -67,10 +66,10 @@ def keyword_parameters(target: Callable[..., Any]) -> dict[str, tuple[Any, Any]]
 
 @cache
 def _model(target: Callable[..., Any], beside: tuple[str, ...] = ()) -> type[Config]:
-    """A pydantic model with a field for each keyword-only parameter of `target`, and for each name beside them."""
+    """A pydantic model with one field per keyword-only parameter of `target` and per name in `beside`."""
     fields: dict[str, Any] = {}
     for name, (annotation, default) in keyword_parameters(target).items():
-        # Aliased, so that a parameter may carry a name that pydantic keeps for itself.
+        # Aliases allow parameters whose names pydantic reserves.
         fields[f"field_{name}"] = (
             annotation,
             Field(... if default is inspect.Parameter.empty else default, alias=name),
@@ -82,18 +81,18 @@ def _model(target: Callable[..., Any], beside: tuple[str, ...] = ()) -> type[Con
 def parse_arguments(
     target: Callable[..., Any], given: Mapping[str, Any] | None, where: str, *, beside: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """All keyword arguments for `target`: those given, validated and converted, and the defaults of the others.
+    """Validates and converts the given arguments of `target`, and adds the defaults of the others.
 
-    Paths are made absolute; a relative one is relative to the working directory.
+    Paths become absolute, relative to the working directory.
 
     Args:
         target: a class or function whose keyword-only parameters are its configuration.
         given: what the user wrote.
-        where: the place, for messages, such as `model.encoder[3] (conv)`.
-        beside: names that the user may write there, too, for somebody else.
+        where: location in the configuration for messages, such as `model.encoder[3] (conv)`.
+        beside: further allowed names that the caller reads itself.
 
     Raises:
-        ConfigError: unknown, missing or wrong arguments, all listed, each with its path.
+        ConfigError: unknown, missing or invalid arguments; the message lists all of them with their paths.
     """
     parsed = parse(_model(target, beside), with_absolute_paths(target, given or {}), where)
     names = (name for name in type(parsed).model_fields if name.startswith("field_"))
@@ -101,7 +100,7 @@ def parse_arguments(
 
 
 def drop_defaults(target: Callable[..., Any], full: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that differ from the defaults of `target`: the shortest way to write the same thing."""
+    """The arguments that differ from the defaults of `target`."""
     fields = _model(target).model_fields
     return {name: value for name, value in full.items() if value != fields[f"field_{name}"].default}
 
@@ -118,4 +117,4 @@ def split_name(value: Named, where: str) -> tuple[str, dict[str, Any]]:
         ((name, given),) = value.items()
         if isinstance(name, str) and all(isinstance(key, str) for key in given or {}):
             return name, dict(given or {})
-    raise ConfigError(f"{where}: needs a name or a mapping of one name to its arguments, got {short_repr(value)}")
+    raise ConfigError(f"{where}: must be a name or a mapping of one name to its arguments, got {short_repr(value)}")

@@ -1,4 +1,4 @@
-"""JSON and safetensors files that carry SHA-256 checksums: artifacts and checkpoints are made of them."""
+"""JSON and safetensors files with SHA-256 checksums, for artifacts and checkpoints."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from convae.core.names import one_line, shape_text, short_repr
 
 _CHECKSUM = "config_sha256"
 _LARGEST = 64 << 20
-"""Bytes of the largest configuration or state that is read."""
+"""Size limit of a JSON file, in bytes."""
 _HEADER = 1 << 16
-"""Bytes of the header of a file of weights, beside those for each tensor."""
+"""Size limit of the header of a weights file without its tensor entries, in bytes."""
 _HEADER_OF_TENSOR = 400
-"""Bytes of a tensor's entry there, beside its name."""
+"""Size limit of one tensor entry of the header without the name, in bytes."""
 _STORED_TYPES = {
     torch.float16: "F16",
     torch.bfloat16: "BF16",
@@ -37,16 +37,16 @@ _STORED_TYPES = {
 
 
 def require_finite(tensors: Mapping[str, Tensor], whose: str) -> None:
-    """Checks that weights and statistics are numbers.
+    """Checks that weights and statistics are finite.
 
     Raises:
-        ArtifactError: one holds NaN or infinity.
+        ArtifactError: a tensor contains NaN or infinity.
     """
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ArtifactError(
-                f"{whose}: tensor {short_repr(name)} holds NaN or infinity, so the model has diverged: train it again "
-                "with a lower learning rate, or take an earlier checkpoint"
+                f"{whose}: tensor {short_repr(name)} contains NaN or infinity; the training diverged. Use a lower "
+                "learning rate or an earlier checkpoint"
             )
 
 
@@ -60,10 +60,10 @@ def digest(tensor: Tensor) -> str:
 
 
 def read_tensors(path: Path, sha256: Mapping[str, str]) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, each checked.
+    """Reads the tensors of a safetensors file and checks each of them.
 
     Raises:
-        ArtifactError: the file is missing or damaged, or its tensors are not those with these SHA-256.
+        ArtifactError: the file is missing or damaged, or a checksum does not match.
     """
     with open_tensors(path, sha256) as file:
         return read_checked_tensors(file, path, sha256)
@@ -71,16 +71,16 @@ def read_tensors(path: Path, sha256: Mapping[str, str]) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def open_tensors(path: Path, sha256: Mapping[str, str]) -> Iterator[Any]:
-    """A safetensors file whose header is no larger than so many tensors need.
+    """Opens a safetensors file whose header is no larger than its number of tensors needs.
 
     Raises:
         ArtifactError: the file is missing or damaged.
     """
     try:
-        with open_regular(path) as head:  # A pipe or a device would be waited for.
+        with open_regular(path) as head:  # Opening a pipe or a device would block.
             header = int.from_bytes(head.read(8), "little")
         if header > _HEADER + sum(len(json.dumps(name)) + _HEADER_OF_TENSOR for name in sha256):
-            raise ArtifactError(f"{path}: damaged, or holds more tensors than its description")
+            raise ArtifactError(f"{path}: damaged, or contains more tensors than its description lists")
         with utf8_path(path) as name, safe_open(name, framework="pt") as file:
             yield file
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
@@ -90,53 +90,55 @@ def open_tensors(path: Path, sha256: Mapping[str, str]) -> Iterator[Any]:
 def read_checked_tensors(
     file: Any, path: Path, sha256: Mapping[str, str], expected: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
-    """The tensors of an opened file. Types and shapes are compared with `expected` before any of them is read.
+    """Reads the tensors of an open file. Types and shapes are compared with `expected` before data is read.
 
     Raises:
-        ArtifactError: they are not those with these SHA-256, or not of these types and shapes.
+        ArtifactError: a checksum, type or shape does not match, or a tensor is missing.
     """
     names = set(file.keys())
     for name in sorted(names & sha256.keys()):
-        _require_alike(file.get_slice(name), None if expected is None else expected[name], f"{path}: {name}")
-    # Copies: what is mapped from the file would change with it after it was checked.
+        _require_same_type(file.get_slice(name), None if expected is None else expected[name], f"{path}: {name}")
+    # Copies, because mapped tensors would change with the file after the check.
     tensors = {name: file.get_tensor(name).clone() for name in sorted(names)}
     for name, tensor in tensors.items():
         if sha256.get(name) != digest(tensor):
-            raise ArtifactError(f"{path}: tensor {short_repr(name)} is damaged: its SHA-256 is not the recorded one")
+            raise ArtifactError(
+                f"{path}: tensor {short_repr(name)} is damaged: its SHA-256 differs from the recorded one"
+            )
     if missing := sha256.keys() - tensors.keys():
         raise ArtifactError(f"{path}: tensor {short_repr(min(missing))} is missing")
     return tensors
 
 
-def _require_alike(stored: Any, expected: Tensor | None, where: str) -> None:
-    """Checks the type and the shape of a tensor in a file.
+def _require_same_type(stored: Any, expected: Tensor | None, where: str) -> None:
+    """Checks the type and the shape of a stored tensor.
 
     Raises:
-        ArtifactError: it has another.
+        ArtifactError: one of them differs.
     """
     if expected is None:
         return
     if stored.get_dtype() != _STORED_TYPES.get(expected.dtype):
-        raise ArtifactError(f"{where}: its type is {stored.get_dtype()}, where {expected.dtype} is needed")
+        raise ArtifactError(f"{where}: expected the type {expected.dtype}, got {stored.get_dtype()}")
     if tuple(stored.get_shape()) != tuple(expected.shape):
-        got, wanted = (shape_text(shape) or "a single number" for shape in (stored.get_shape(), expected.shape))
+        got, wanted = (shape_text(shape) or "scalar" for shape in (stored.get_shape(), expected.shape))
         raise ArtifactError(f"{where}: expected the shape {wanted}, got {got}")
 
 
 def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a JSON file says, with a SHA-256 of it, which `read_checked_json` checks."""
+    """The content of a JSON file with its SHA-256 added, which `read_checked_json` checks."""
     return {**content, _CHECKSUM: hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
 
 
 def read_checked_json(path: Path, newest: int) -> dict[str, Any]:
-    """The content of a JSON file that `with_checksum` made, without its checksum.
+    """Reads a JSON file made by `with_checksum`; the checksum is removed.
 
     Args:
         path: the file.
-        newest: the latest `format` of it that is known.
+        newest: the latest supported value of `format`.
 
     Raises:
-        ArtifactError: it is missing, damaged, edited, or of a later format.
+        ArtifactError: the file is missing, damaged, edited, or of a later format.
     """
     try:
         content = json.loads(read_bytes(path, _LARGEST))
@@ -145,8 +147,11 @@ def read_checked_json(path: Path, newest: int) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise ArtifactError(f"{path}: damaged, or not a file of convae")
     if content["format"] > newest:
-        raise ArtifactError(f"{path}: format {content['format']} is newer than this version of convae reads ({newest})")
+        raise ArtifactError(
+            f"{path}: format {content['format']} is newer than format {newest}, the latest this version reads. "
+            "Update convae"
+        )
     recorded = content.pop(_CHECKSUM, None)
     if recorded != with_checksum(content)[_CHECKSUM]:
-        raise ArtifactError(f"{path}: damaged or edited: its SHA-256 is not the recorded one")
+        raise ArtifactError(f"{path}: damaged or edited: its SHA-256 differs from the recorded one")
     return content

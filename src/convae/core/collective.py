@@ -1,7 +1,7 @@
-"""Sums over the processes that share a batch, for what is computed over all of its images.
+"""Sums over the processes that share a batch, for statistics over all of its images.
 
-Layers and terms call `shared_sum` without knowing how many processes there are. It is the identity outside of
-`sharing`, which the trainer enters around a step that several processes take together.
+Layers and terms call `shared_sum` regardless of the number of processes. It is the identity outside of `sharing`,
+which the trainer enters around a distributed step.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _SHARING_BATCH_NORM: ContextVar[bool] = ContextVar("sharing_batch_norm", default
 
 @contextlib.contextmanager
 def sharing(batch_norm: bool = False) -> Iterator[None]:
-    """Inside the block, all processes take the same steps on parts of one batch.
+    """A context in which all processes run the same steps on parts of one batch.
 
     Args:
-        batch_norm: whether batch norms take their statistics over all processes.
+        batch_norm: whether batch norms use statistics over all processes.
     """
     token, token_batch_norm = _SHARING.set(True), _SHARING_BATCH_NORM.set(batch_norm)
     try:
@@ -34,17 +34,17 @@ def sharing(batch_norm: bool = False) -> Iterator[None]:
 
 
 def is_shared() -> bool:
-    """Whether other processes take this step with other images of the batch."""
+    """Whether other processes run this step on other images of the batch."""
     return _SHARING.get()
 
 
 def shares_batch_norm() -> bool:
-    """Whether batch norms take their statistics over all processes that share the batch."""
+    """Whether batch norms use statistics over all processes that share the batch."""
     return _SHARING_BATCH_NORM.get()
 
 
 def shared_sum(values: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, differentiable; every process has to call it, in the same order."""
+    """Differentiable sum of a tensor over all processes. Every process must call it, in the same order."""
     if not is_shared():
         return values
     total: Tensor = _SharedSum.apply(values)  # type: ignore[no-untyped-call]
@@ -52,7 +52,7 @@ def shared_sum(values: Tensor) -> Tensor:
 
 
 class _SharedSum(torch.autograd.Function):
-    """Every process's result depends on every process's values: the gradient is the sum of all gradients."""
+    """All-reduce with an all-reduced gradient, since each result depends on the values of all processes."""
 
     @staticmethod
     def forward(_ctx: Any, values: Tensor) -> Tensor:

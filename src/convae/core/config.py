@@ -20,7 +20,7 @@ from convae.core.names import nearest_name, short_repr
 
 
 def _without_booleans(schema: Any) -> Any:
-    """The schema with a check before each number in it: to Python, `true` is the number 1."""
+    """A schema whose numbers refuse booleans, which Python would accept as 0 and 1."""
     if isinstance(schema, list):
         return [_without_booleans(item) for item in schema]
     if not isinstance(schema, dict):
@@ -39,15 +39,15 @@ def _without_booleans(schema: Any) -> Any:
 
 
 class Config(BaseModel):
-    """Base of every configuration: immutable, unknown keys forbidden, `true` and `false` no numbers."""
+    """Base of every configuration: immutable, unknown keys forbidden, booleans not accepted as numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     other_names: ClassVar[Mapping[str, str]] = {}
-    """Paths of keys that people know by another name."""
+    """Other names of keys, with the path of the key each stands for; for suggestions."""
 
     @classmethod
     def paths(cls) -> list[str]:
-        """The paths of all keys, outer ones first: a person may know the last part alone."""
+        """The paths of all keys, outer ones first; for suggestions from the last part alone."""
         outer = [field.alias or name for name, field in cls.model_fields.items()]
         inner = [
             f"{name}.{path}"
@@ -68,29 +68,29 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 
 
 def override(data: Mapping[str, Any], assignments: Iterable[str], fields: Collection[str] = ()) -> dict[str, Any]:
-    """A copy of `data` with each `key.path=value` put in place; values are read as YAML.
+    """A copy of `data` with each `key.path=value` applied; values are parsed as YAML.
 
-    A number in the path is a place in a list, counted from 0: `stages.0.epochs=5`. The dotted path of a class is one
-    key: `objective.my_pkg.terms:Sharpness.weight=2`.
+    A number in the path is an index into a list, from 0: `stages.0.epochs=5`. The dotted path of a class is one key:
+    `objective.my_pkg.terms:Sharpness.weight=2`.
 
     Args:
-        data: what is changed.
+        data: the configuration.
         assignments: `key.path=value` each.
-        fields: keys that a configuration may have although `data` does not: a dotted path does not begin with one.
+        fields: valid top-level keys, beyond those of `data`; a dotted path of a class does not begin with one.
 
     Raises:
-        ConfigError: an assignment has no `=`, an empty key, a path through a value that has no keys, or a place that
-            a list has not; or `data` holds what no configuration file can.
+        ConfigError: an assignment without `=`, with an empty key, with a path through a value without keys, or with an
+            invalid list index; or `data` contains a value that a configuration file cannot hold.
     """
     try:
         result: dict[str, Any] = json.loads(json.dumps(data, default=_plain))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"a configuration is made of mappings, lists, texts and numbers: {error}") from error
+        raise ConfigError(f"a configuration can contain mappings, lists, strings and numbers only: {error}") from error
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         keys = _path_keys(path, result, fields)
         if not equals or not all(keys):
-            raise ConfigError(f"'{assignment}': an override is written key.path=value")
+            raise ConfigError(f"'{assignment}': expected an override of the form key.path=value")
         place: Any = result
         for depth, key in enumerate(keys[:-1]):
             at = _place(place, key, f"'{assignment}': {'.'.join(keys[:depth])}")
@@ -98,7 +98,7 @@ def override(data: Mapping[str, Any], assignments: Iterable[str], fields: Collec
             if inner is None:
                 inner = place[at] = {}
             elif inner == keys[depth + 1]:
-                # `likelihood: gaussian` becomes `likelihood: {gaussian: {…}}` when one of its arguments is set.
+                # Setting an argument turns `likelihood: gaussian` into `likelihood: {gaussian: {…}}`.
                 inner = place[at] = {inner: {}}
             if not isinstance(inner, dict | list):
                 raise ConfigError(f"'{assignment}': {'.'.join(keys[: depth + 1])} is {inner!r}, which has no keys")
@@ -109,7 +109,7 @@ def override(data: Mapping[str, Any], assignments: Iterable[str], fields: Collec
 
 
 def _path_keys(path: str, data: Any, fields: Collection[str]) -> list[str]:
-    """The keys of a path, in which `my_pkg.terms:Sharpness` is one."""
+    """Splits a path into keys; a dotted path such as `my_pkg.terms:Sharpness` stays one key."""
     keys: list[str] = []
     rest, place = path.split("."), data
     while rest:
@@ -127,7 +127,7 @@ def _path_keys(path: str, data: Any, fields: Collection[str]) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """What Python code may write in the place of a text, a number or a mapping, as a configuration file has it."""
+    """Converts Python values, such as paths and NumPy numbers, to what a configuration file can hold."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, BaseModel):
@@ -136,24 +136,24 @@ def _plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, numbers.Real):
         return float(value)
-    raise TypeError(f"a {type(value).__name__} is none of these")
+    raise TypeError(f"got a {type(value).__name__}")
 
 
 def _place(value: dict[str, Any] | list[Any], key: str, where: str) -> Any:
-    """A key as a mapping or a list takes it."""
+    """A key for a mapping, or an index for a list."""
     if isinstance(value, dict):
         return key
     if not (key.isascii() and key.isdecimal() and int(key) < len(value)):
-        places = f"0 to {len(value) - 1}" if value else "none, it is empty"
-        raise ConfigError(f"{where} is a list and has no place '{key}': its places are {places}")
+        valid = f"an index from 0 to {len(value) - 1}" if value else "no index, because it is empty"
+        raise ConfigError(f"{where} is a list without index '{key}'. Use {valid}")
     return int(key)
 
 
 def parse(model: type[ConfigT], data: Mapping[str, Any], source: str) -> ConfigT:
-    """`data` as an instance of `model`.
+    """Validates `data` as an instance of `model`.
 
     Raises:
-        ConfigError: every fault in one message, each with its path and, for an unknown key, the nearest valid one.
+        ConfigError: lists every error with its path and, for an unknown key, the nearest valid one.
     """
     try:
         return model.model_validate(dict(data))
@@ -161,32 +161,32 @@ def parse(model: type[ConfigT], data: Mapping[str, Any], source: str) -> ConfigT
         places: dict[str, list[Any]] = {}
         for fault in error.errors(include_url=False):
             places.setdefault(_path(fault["loc"]), []).append(fault)
-        # Of a value that may be one of several things, the fault inside it says more than that it is none of them.
+        # For a union, an error inside one alternative says more than that the value matches none of them.
         inner = {path: faults for path, faults in places.items() if not any(_inside(deep, path) for deep in places)}
         faults = [_fault(model, path, found) for path, found in inner.items()]
         raise ConfigError(f"{source}: {'; '.join(faults)}") from error
 
 
 _WANTED = {
-    "int": "a whole number",
+    "int": "an integer",
     "float": "a number",
-    "string": "text",
-    "bool": "true or false",
+    "string": "a string",
+    "bool": "a boolean",
     "list": "a list",
     "tuple": "a list",
     "dict": "a mapping",
     "model": "a mapping",
     "path": "a path",
 }
-"""What a value should be, under the beginning of pydantic's name for the fault that it is something else."""
+"""Names of the expected types by the prefix of pydantic's error type."""
 _OTHER_KIND = ("_type", "_parsing", "_from_float")
-_SHOULD_BE = "should be "
+_MUST_BE = "must be "
 _ALTERNATIVE = re.compile(r"constrained-\w+|int|float|str|bool|none|.*\[.*", re.DOTALL)
-"""What pydantic writes into a path for one of several things that a value may be."""
+"""Path components in which pydantic names an alternative of a union."""
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    """Keys and places, without what is no part of the configuration."""
+    """The path in the configuration, without the components that name alternatives of a union."""
     return ".".join(str(part) for part in location if isinstance(part, int) or not _ALTERNATIVE.fullmatch(part))
 
 
@@ -195,8 +195,8 @@ def _inside(path: str, outer: str) -> bool:
 
 
 def _fault(model: type[Config], path: str, faults: list[Any]) -> str:
-    """What is wrong at one place as `path: what is wrong`."""
-    # A value of a kind that may stand there and out of its range is told before one of another kind.
+    """Message for the errors at one path: `path: must be …, got …`."""
+    # A value of the right type out of its range comes before one of the wrong type.
     kinds = (*_OTHER_KIND, "literal_error")
     faults = [fault for fault in faults if not fault["type"].endswith(kinds)] or faults
     fault = faults[0]
@@ -211,32 +211,32 @@ def _fault(model: type[Config], path: str, faults: list[Any]) -> str:
         return f"unknown key '{path}': {hint}"
     if fault["type"] == "missing":
         return f"'{path}' is missing"
-    first, *others = messages = dict.fromkeys(map(_said, faults))
-    if others and all(message.startswith(_SHOULD_BE) for message in messages):
-        # One of several things.
-        first = _SHOULD_BE + " or ".join(message.removeprefix(_SHOULD_BE) for message in messages)
+    first, *others = messages = dict.fromkeys(map(_message, faults))
+    if others and all(message.startswith(_MUST_BE) for message in messages):
+        # The alternatives of a union.
+        first = _MUST_BE + " or ".join(message.removeprefix(_MUST_BE) for message in messages)
     given = fault.get("input")
-    got = f" (got {short_repr(given)})" if isinstance(given, str | int | float | list | tuple | None) else ""
+    got = f", got {short_repr(given)}" if isinstance(given, str | int | float | list | tuple | None) else ""
     return f"{path}: {first}{got}" if path else first
 
 
-def _said(fault: Any) -> str:
-    """What pydantic says of a value, so that it can be read behind the value's path."""
+def _message(fault: Any) -> str:
+    """Pydantic's message in a form that can follow the path of the value."""
     kind, context = fault["type"], fault.get("ctx", {})
     if kind in ("too_short", "too_long"):
-        count = context["actual_length"]
-        bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
-        return f"has {count} item{'s' * (count != 1)}, needs {bound}"
+        least = kind == "too_short"
+        bound = context["min_length"] if least else context["max_length"]
+        return f"must have at {'least' if least else 'most'} {bound} item{'s' * (bound != 1)}"
     wanted = _WANTED.get(kind.partition("_")[0])
     if wanted and kind.endswith(_OTHER_KIND):
-        return f"{_SHOULD_BE}{wanted}"
+        return f"{_MUST_BE}{wanted}"
     message = str(fault["msg"]).removeprefix("Value error, ").removesuffix(".")
-    message = re.sub(r"^\w+ (?=should )", "", message)
+    message = re.sub(r"^(?:\w+ )?should ", "must ", message)
     return message[:1].lower() + message[1:]
 
 
 def _keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """The keys that the model at `location` knows."""
+    """The valid keys of the model at `location`."""
     at: Any = model
     for part in location:
         field = at.model_fields.get(part) if _is_model(at) else None

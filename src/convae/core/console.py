@@ -1,4 +1,4 @@
-"""What is shown while something works: progress and notes on stderr, results on stdout."""
+"""Console output: progress and notes on stderr, results on stdout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether a stream is an open terminal; None, for a stream that was closed before the program began, is not."""
+    """Whether a stream is an open terminal; None, a stream closed before the program began, is not."""
     try:
         return bool(stream is not None and stream.isatty())
     except (OSError, ValueError):
@@ -28,33 +28,33 @@ def is_terminal(stream: Any) -> bool:
 
 
 class Screen(Console):
-    """A console for text that may hold names of people's files and classes: nothing in them moves or colors it."""
+    """A console that escapes control characters, because text may contain names of files and classes."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Text that is about to be printed, also in the cells of tables."""
+        """Escapes text before it is printed, in table cells as well."""
         return super().render_str(escape_controls(text), **options)
 
 
 class Results(Screen):
-    """The console of results: what a person should know before reading them comes first, on stderr."""
+    """The console of results; pending notes are printed before them, on stderr."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Prints the notes that wait, then the results."""
+        """Prints pending notes, then the results."""
         show_notes()
         super().print(*objects, **options)
 
 
-# A pipe has no width; tables need one. What is printed may hold names that people chose: no brackets mean anything.
+# A pipe has no width, but tables need one. No markup, because text may contain names with brackets.
 results = Results(highlight=False, markup=False, width=None if is_terminal(sys.stdout) else 120)
 notes = Screen(stderr=True, highlight=False, markup=False)
 PATIENCE = 2.0
 """Seconds of work before progress is shown."""
 INTERVAL = 30.0
-"""Seconds between two lines of progress where there is no terminal for a bar."""
+"""Seconds between two lines of progress without a terminal."""
 
 
 def show_notes() -> None:
-    """Prints the notes that wait, on stderr."""
+    """Prints pending notes on stderr."""
     for sentence, style in take_notes():
         notes.print(sentence, soft_wrap=True, style=style)
 
@@ -65,7 +65,7 @@ def has_viewer() -> bool:
 
 
 def format_duration(seconds: float) -> str:
-    """A time as people say it: `48 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Formats a duration: `48 s`, `3 min 20 s`, `2 h 5 min`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -73,9 +73,9 @@ def format_duration(seconds: float) -> str:
 
 
 class WorkBar:
-    """Progress of work that tells `done, total, what`, shown only when it takes longer than two seconds.
+    """Progress display of work that takes longer than two seconds.
 
-    A bar on a terminal and in a notebook; elsewhere, such as in a log file, a line every half minute.
+    A bar on a terminal and in a notebook; elsewhere, such as in a log file, a line every 30 seconds.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class WorkBar:
         self._next_line = 0.0
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        """`done` of `total` units of `what` are finished."""
+        """Reports that `done` of `total` units of `what` are finished."""
         now = time.monotonic()
         if what != self._what:
             self._what, self._began, self._next_line = what, now, now
@@ -111,7 +111,7 @@ class WorkBar:
         self._bar.update(self._task, completed=done, total=total, rate=f"{done / seconds:,.0f}/s" if seconds else "")
 
     def close(self) -> None:
-        """Takes the bar away, until there is more work."""
+        """Removes the bar until the next call."""
         if self._task is not None:
             self._bar.stop()
             self._bar.remove_task(self._task)
@@ -120,7 +120,7 @@ class WorkBar:
 
 @contextlib.contextmanager
 def work_bar() -> Iterator[WorkBar]:
-    """A `WorkBar` that goes away at the end of the block."""
+    """A `WorkBar` that is closed at the end of the block."""
     bar = WorkBar()
     try:
         yield bar
@@ -129,11 +129,11 @@ def work_bar() -> Iterator[WorkBar]:
 
 
 def progress_bar(*more: Any) -> Progress:
-    """A bar on the screen for notes, with columns of one's own behind the usual ones."""
+    """A progress bar on stderr with additional columns after the usual ones."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Column
 
-    # Where there is little room, the bar gives way, and no number does.
+    # On a narrow terminal the bar shrinks, not the numbers.
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),

@@ -1,7 +1,7 @@
-"""The description of a model: its input, encoder, bottleneck, decoder and likelihood, and the layers in its lists.
+"""The description of a model: input, encoder, bottleneck, decoder and likelihood.
 
-A person writes layers in one of several notations (`convae.notations`). Each of them is read into the same plain list
-of `LayerSpec`, which is all that networks are built from.
+Layers are written in one of several notations (`convae.notations`). All are read into plain lists of `LayerSpec`, from
+which networks are built.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from convae.core.names import flow_repr, one_line, short_repr
 from convae.core.registry import canonical_name
 
 MAX_PARAMETERS = 2_000_000_000
-"""A larger model is taken for a mistake, unless its description says that it is meant."""
+"""Default limit of the number of parameters; a description may raise it."""
 MAX_LAYERS = 10_000
-"""A longer list of layers is taken for a mistake."""
+"""Limit of the number of layers in a list."""
 MAX_DEPTH = 40
-"""So are mappings and lists that are nested deeper."""
+"""Depth limit of nested mappings and lists."""
 LayerKind = Literal["resizing", "size-keeping", "parameter-free", "vector", "latent"]
-"""What a layer does: changes or keeps sizes with parameters, has no parameters, or gives a vector or a latent."""
+"""Kind of a layer in drawings: with parameters, changing or keeping sizes; parameter-free; vector output; latent."""
 MostParameters = Annotated[int, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """One layer of a list: its name and arguments, and where its author wrote it.
+    """One layer of a list: name, arguments, and location for messages.
 
-    Two are equal if they describe the same layer, wherever and however it is written.
+    Two are equal if they describe the same layer, regardless of location and notation.
 
     Attributes:
-        name: in the registry of layers.
-        arguments: as they are given, not yet validated.
+        name: registered name.
+        arguments: not yet validated.
         place: its index in the list as written, from 0: `[3]`, or `[3][1]` for the second layer of a written-out
             repeat; empty if the layer comes from no list.
         as_written: the text of the layer in another notation, such as a layer code.
@@ -62,7 +62,7 @@ class LayerSpec:
         return self.as_written or describe_layer(self.name, self.arguments)
 
     def to_mapping(self) -> dict[str, dict[str, Any]]:
-        """As lists of layers are stored: a mapping of the name to the arguments, inner lists in the same form."""
+        """The stored form: a mapping of the name to the arguments, inner lists in the same form."""
         return {self.name: to_plain(self.arguments)}
 
     @classmethod
@@ -72,13 +72,13 @@ class LayerSpec:
 
 
 def describe_layer(name: str, arguments: Mapping[str, Any]) -> str:
-    """A layer on one line, as lists of layers have it: `conv {channels: 8}`."""
+    """A layer on one line: `conv {channels: 8}`."""
     given = ", ".join(f"{key}: {flow_repr(to_plain(value))}" for key, value in arguments.items())
     return f"{name} {{{given}}}" if given else name
 
 
 def to_plain(value: Any) -> Any:
-    """A value with layers as mappings and tuples as lists, as JSON and YAML give it back."""
+    """A value with layers as mappings and tuples as lists, as JSON and YAML hold it."""
     if isinstance(value, LayerSpec):
         return value.to_mapping()
     if isinstance(value, Mapping):
@@ -103,7 +103,7 @@ def read_layer(written: Any, side: str, place: str) -> LayerSpec:
     if isinstance(written, str):
         return LayerSpec(canonical_name(written), {}, place)
     if isinstance(written, Mapping) and len(written) > 1 and any(given is None for given in written.values()):
-        # `conv:` and its arguments in one column are, to YAML, one mapping in which `conv` has no value.
+        # If `conv:` and its arguments have the same indentation, YAML reads one mapping in which `conv` is null.
         raise ConfigError(
             f"{where}: expected one layer, got {one_line(flow_repr(written))}. "
             "Indent the arguments under the layer's name"
@@ -119,17 +119,17 @@ def read_layer(written: Any, side: str, place: str) -> LayerSpec:
 
 
 def read_plain_list(layers: Any, side: str) -> list[LayerSpec]:
-    """The layers of a plain list: names, mappings of one name to its arguments, and layers that were read before.
+    """Reads a plain list of layers: names, mappings of one name to its arguments, and `LayerSpec`s.
 
     Raises:
-        ConfigError: it is no list, or something in it is no layer.
+        ConfigError: not a list, or an item is not a layer.
     """
     require_list(layers, side)
     return [read_layer(written, side, f"[{index}]") for index, written in enumerate(layers)]
 
 
 def require_list(layers: Any, side: str) -> None:
-    """Checks that something is a list.
+    """Checks that a value is a list.
 
     Raises:
         ConfigError: it is not.
@@ -139,12 +139,12 @@ def require_list(layers: Any, side: str) -> None:
 
 
 def check_limits(layers: Any, side: str, count_repeats: Callable[[Any], int] = lambda _: 1) -> None:
-    """Checks that a list, with all that is nested in it, is no larger and no deeper than any real one.
+    """Checks the length and depth of a list, including nested lists.
 
     Args:
-        layers: the list, as it was written.
-        side: what it is called, for messages.
-        count_repeats: how often a text or a mapping is repeated, in notations that have repeats.
+        layers: the list as written.
+        side: its path for messages.
+        count_repeats: number of repetitions of an item, in notations with repeats.
 
     Raises:
         ConfigError: it has more than `MAX_LAYERS` layers, or is nested more than `MAX_DEPTH` deep.
@@ -154,7 +154,7 @@ def check_limits(layers: Any, side: str, count_repeats: Callable[[Any], int] = l
 
 
 def _count_layers(value: Any, side: str, count_repeats: Callable[[Any], int], depth: int) -> int:
-    """How many layers a value comes to, at least 1; counting ends soon after the limit."""
+    """Number of layers in a value, at least 1; counting stops soon after the limit."""
     if depth > MAX_DEPTH:
         raise ConfigError(f"{side}: lists nested more than {MAX_DEPTH} deep")
     if isinstance(value, LayerSpec):
@@ -162,7 +162,7 @@ def _count_layers(value: Any, side: str, count_repeats: Callable[[Any], int], de
     times = count_repeats(value)
     inner: Sequence[Any] = ()
     if isinstance(value, Mapping):
-        # Texts and numbers in a mapping are arguments; in a list they may be layers.
+        # Strings and numbers in a mapping are arguments; in a list they may be layers.
         inner = [each for each in value.values() if isinstance(each, Mapping | LayerSpec | list | tuple)]
     elif isinstance(value, list | tuple):
         inner = value
@@ -186,32 +186,30 @@ def _validate_layers(value: Any) -> Any:
 
 
 LayerList = Annotated[list[Any], BeforeValidator(_validate_layers)]
-"""The type of a layer's argument that is itself a list of layers: names, mappings of a name to its arguments, or
-`LayerSpec`s. Notations read what stands there as they read the lists of a model."""
+"""Type of a layer argument that is a list of layers: names, mappings of a name to its arguments, or `LayerSpec`s.
+Notations apply to it as to the lists of a model."""
 
 
 def layer_list_arguments(target: Callable[..., Any]) -> list[str]:
-    """The names of the keyword-only parameters of a layer that are lists of layers."""
+    """Names of the keyword-only parameters of a layer that are lists of layers."""
     return [name for name, (annotation, _) in keyword_parameters(target).items() if annotation == LayerList]
 
 
 class Spec(Config):
-    """A model in its one stored form.
+    """The canonical description of a model.
 
     Attributes:
-        name: what the model is called.
-        input: channels, then the sizes of one, two or three spatial axes.
-        encoder: list of layers from the image to the features.
-        bottleneck: maps features to the latent; by default one half of their channels is the
-            mean and the other the log-variance.
-        decoder: list of layers from the latent to the raw values of the likelihood.
-        likelihood: what the raw values mean.
+        name: name of the model.
+        input: channels, then the sizes of one to three spatial axes.
+        encoder: layers from the image to the features.
+        bottleneck: features to latent; by default a Gaussian, half of the channels as mean and half as log-variance.
+        decoder: layers from the latent to the parameters of the likelihood.
+        likelihood: p(x | z).
         prior: p(z); None for the default prior of the bottleneck.
-        classifier: list of layers from the latent to a value for each class; None for a model that names no classes.
-        max_parameters: the largest number of parameters that is not taken for a mistake, and refused before a byte
-            of it is allocated.
-        condition: arguments of the condition, such as `{classes: 10}`, by which the label of an image enters encoder
-            and decoder; None for a model that is not conditional.
+        classifier: layers from the latent to one logit per class; None without a classifier.
+        max_parameters: limit of the number of parameters, checked before they are allocated.
+        condition: arguments of the condition, such as `{classes: 10}`, which passes the label to encoder and decoder;
+            None for an unconditional model.
     """
 
     name: Name = "vae"

@@ -1,4 +1,4 @@
-"""Which device runs the model."""
+"""Choice of the device."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def choose_device(name: str) -> torch.device:
         return torch.device(next(kind for kind, there in present.items() if there))
     if not present.get(name, False):
         there = ", ".join(kind for kind, available in present.items() if available)
-        raise ConfigError(f"device '{name}' is not available here: choose from auto, {there}")
+        raise ConfigError(f"device '{name}' is not available on this machine. Use auto, {there}")
     return torch.device(name)

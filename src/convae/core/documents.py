@@ -1,6 +1,6 @@
-"""Configuration as people write it: YAML and JSON, with bounds on what a file of a stranger can cost.
+"""Reading YAML and JSON configuration, with limits on size, depth and aliases.
 
-Numbers and words are read as YAML 1.2 has them: `010` is ten, `1:30`, `yes` and `2024-01-01` are text.
+Scalars follow YAML 1.2: `010` is ten; `1:30`, `yes` and `2024-01-01` are strings.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from convae.core.files import read_bytes
 from convae.core.names import one_line
 
 MAX_BYTES = 4 << 20
-"""No honest configuration file is larger; a larger one is some other file."""
+"""Size limit of a configuration file, in bytes."""
 MAX_DEPTH = 100
-"""Mappings and lists inside each other."""
+"""Depth limit of nested mappings and lists."""
 MAX_VALUES = 200_000
-"""Values of a document, each as often as aliases repeat it."""
+"""Limit of the number of values of a document, with aliases expanded."""
 _MERGE = "tag:yaml.org,2002:merge"
 _RESOLVERS = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -38,18 +38,18 @@ _RESOLVERS = (
 
 
 class _Words(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
-    """Safe YAML with the words and numbers of YAML 1.2, which refuses a key that is written twice."""
+    """Safe YAML with the scalars of YAML 1.2; duplicate keys are errors."""
 
     yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}  # type: ignore[misc]  # the stub has it of instances
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE]
         if (key := _repeated(keys)) is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is written twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"duplicate key '{key}'", node.start_mark)
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """A whole number: decimal, also with zeros in front, `0o` octal or `0x` hexadecimal."""
+        """An integer: decimal (leading zeros allowed), `0o` octal or `0x` hexadecimal."""
         text = str(self.construct_scalar(node)).replace("_", "").lower()
         base = {"0o": 8, "0x": 16}.get(text.lstrip("-+")[:2], 10)
         return int(text, base)
@@ -61,13 +61,13 @@ _Words.add_constructor("tag:yaml.org,2002:int", _Words.construct_yaml_int)  # ty
 
 
 class _Loader(_Words, yaml.SafeLoader):
-    """The reader in Python."""
+    """The pure Python loader."""
 
 
 def _loader(text: str) -> Any:
-    """The class that reads a text: libyaml's parser, five times as fast, but where it is not built or fails.
+    """The loader for a text: libyaml's, which is five times as fast, unless it is not built or cannot read the text.
 
-    It refuses escapes of surrogates, by which JSON has characters beyond 16 bits, and YAML bytes of a file name.
+    libyaml refuses surrogate escapes, which JSON uses for characters beyond 16 bits, and YAML for bytes of file names.
     """
     if _FAST is None or re.search(r"\\u[dD][89a-fA-F]", text):
         return _Loader
@@ -78,15 +78,14 @@ _FAST = type("_FastLoader", (_Words, yaml.CSafeLoader), {}) if hasattr(yaml, "CS
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """The value written in `text`.
+    """Parses YAML or JSON.
 
     Args:
         text: YAML.
-        source: where it was written, for messages; a name that ends in `.json` makes it JSON.
+        source: name of the source for messages; a name that ends in `.json` makes it JSON.
 
     Raises:
-        ConfigError: the text is neither, or holds too much or too deep a structure; the message names `source` and
-            the line.
+        ConfigError: the text is invalid, too large or nested too deeply; the message names `source` and the line.
     """
     if source.endswith(".json"):
         return _parse_json(text, source)
@@ -103,7 +102,7 @@ def parse_yaml(text: str, source: str) -> Any:
             loader.dispose()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        # libyaml has the end of a text on the line after it.
+        # libyaml reports the end of a text one line too late.
         place = f" line {min(mark.line, text.rstrip().count(chr(10))) + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0] or "nested too deeply"
         raise ConfigError(f"{source}{place}: not valid YAML ({problem})") from error
@@ -112,7 +111,7 @@ def parse_yaml(text: str, source: str) -> Any:
 def _parse_json(text: str, source: str) -> Any:
     def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if (key := _repeated(key for key, _ in pairs)) is not None:
-            raise ConfigError(f"{source}: key '{key}' is written twice")
+            raise ConfigError(f"{source}: duplicate key '{key}'")
         return dict(pairs)
 
     try:
@@ -121,57 +120,55 @@ def _parse_json(text: str, source: str) -> Any:
         place = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         problem = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", None) or error
         if isinstance(error, json.JSONDecodeError) and text[error.pos : error.pos + 1] == "(":
-            problem = "JSON has no round brackets: write square ones, as in [8, 3, [2, 2]]"
+            problem = "JSON has no parentheses. Use square brackets, as in [8, 3, [2, 2]]"
         raise ConfigError(f"{source}{place}: not valid JSON ({problem})") from error
 
 
 def _repeated(keys: Iterable[Any]) -> Any:
-    """The first key that is there twice; None without one."""
+    """The first duplicate key; None without one."""
     seen: set[Any] = set()
     return next((key for key in keys if key in seen or seen.add(key)), None)  # type: ignore[func-returns-value]  # None is false
 
 
 def _check_depth(text: str, source: str) -> None:
-    """Refuses deep structures before anything walks through them by calling itself."""
+    """Refuses deep structures before any recursive function visits them."""
     depth = 0
     for event in yaml.parse(text, Loader=_loader(text)):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise ConfigError(
-                    f"{source}: nested too deeply: more than {MAX_DEPTH} lists and mappings in each other"
-                )
+                raise ConfigError(f"{source}: nested too deeply: more than {MAX_DEPTH} levels of lists and mappings")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
 
 def _count(node: yaml.Node, source: str, known: dict[int, int], above: set[int]) -> int:
-    """How many values a node stands for, aliases written out; too many, or one that holds itself, are refused."""
+    """Number of values in a node with aliases expanded; too many, or a recursive alias, are errors."""
     if isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) in above:
-        raise ConfigError(f"{source}: an alias leads back to the list or mapping that it is part of")
+        raise ConfigError(f"{source}: recursive alias: a list or mapping contains itself")
     if id(node) not in known:
         above.add(id(node))
         inner = node.value if isinstance(node, yaml.SequenceNode) else [each for pair in node.value for each in pair]
         known[id(node)] = 1 + sum(_count(each, source, known, above) for each in inner)
         above.remove(id(node))
     if known[id(node)] > MAX_VALUES:
-        raise ConfigError(f"{source}: holds more than {MAX_VALUES:,} values, which is no configuration")
+        raise ConfigError(f"{source}: contains more than {MAX_VALUES:,} values; not a configuration file")
     return known[id(node)]
 
 
 def _joined(value: Any, source: str) -> Any:
-    """The value with surrogate pairs, as JSON escapes characters beyond 16 bits, made one character each.
+    """The value with surrogate pairs, as in JSON escapes, joined to characters.
 
-    Lone surrogates that stand for a byte of a file name stay; others are no text.
+    Lone surrogates that stand for a byte of a file name are kept; others are errors.
     """
     if isinstance(value, str):
         if value.isascii() or not re.search("[\ud800-\udfff]", value):
             return value
         text = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
         if re.search("[\ud800-\udc7f\udd00-\udfff]", text):
-            raise ConfigError(f"{source}: {one_line(ascii(text))} holds half of a character")
+            raise ConfigError(f"{source}: {one_line(ascii(text))} contains an unpaired surrogate")
         return text
     if isinstance(value, list):
         return [_joined(item, source) for item in value]
@@ -181,35 +178,35 @@ def _joined(value: Any, source: str) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """The text of a configuration file.
+    """Reads the text of a configuration file.
 
     Raises:
-        ConfigError: the file is missing, unreadable, no regular file, too large, or no text.
+        ConfigError: the file is missing, unreadable, not a regular file, too large, or not UTF-8.
     """
     try:
         return read_bytes(path, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a text file in UTF-8") from error
-    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+    except (OSError, ValueError) as error:  # a NUL in a name raises ValueError
         raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
 def read_value(path: Path) -> Any:
-    """What a YAML or JSON file holds.
+    """Reads a YAML or JSON file.
 
     Raises:
-        ConfigError: the file cannot be read, or is neither.
+        ConfigError: the file cannot be read or is invalid.
     """
     return parse_yaml(read_text(path), str(path))
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file.
+    """Reads a YAML or JSON file that contains a mapping.
 
     Raises:
-        ConfigError: the file cannot be read, is neither, or holds no mapping.
+        ConfigError: the file cannot be read, is invalid, or contains something else.
     """
     value = read_value(path)
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: needs a mapping of keys to values, got {type(value).__name__}")
+        raise ConfigError(f"{path}: must contain a mapping, got {type(value).__name__}")
     return {str(key): item for key, item in value.items()}

@@ -1,14 +1,14 @@
-"""What bad input raises. Each message is one sentence: the thing, the place and the mend."""
+"""Errors that bad input raises. A message says what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
 
 class ConvaeError(Exception):
-    """Anything that a user's input can cause; the command line prints it and exits with code 2."""
+    """Base of all errors that user input can cause. The command line prints the message and exits with code 2."""
 
 
 class ConfigError(ConvaeError):
-    """A recipe, an option or an argument is wrong: unknown key, wrong type, value out of range."""
+    """A recipe, an option or an argument is invalid: unknown key, wrong type, value out of range."""
 
 
 class TrustError(ConfigError):
@@ -16,7 +16,7 @@ class TrustError(ConfigError):
 
 
 class ShapeError(ConvaeError):
-    """A layer cannot take the shape that reaches it, or a tensor has not the shape a model needs."""
+    """A layer does not accept its input shape, or a tensor has the wrong shape for a model."""
 
 
 class DataError(ConvaeError):
@@ -32,7 +32,7 @@ class OutputError(ConvaeError):
 
 
 class TrainingError(ConvaeError):
-    """Training cannot go on, for instance because the loss is no longer a number."""
+    """Training cannot continue, for instance because the loss is not finite."""
 
 
 class ToldElsewhereError(ConvaeError):

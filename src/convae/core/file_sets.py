@@ -1,4 +1,4 @@
-"""Sets of files that a command writes into a folder, so that a later call replaces all of them and nothing else."""
+"""Sets of files that a command writes into a folder; a later call replaces exactly these files."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from convae.core.errors import OutputError
 from convae.core.files import read_bytes, write_json, writing_errors
 
 LIST = ".convae-files.json"
-"""The names of the files of the set in a folder."""
+"""Name of the file that lists the set in a folder."""
 _LARGEST = 1 << 30
 
 
 def begin_file_set(folder: Path, names: Sequence[str], *, force: bool) -> list[Path]:
-    """The paths of files that will be written into `folder`; with `force`, those of an earlier set are removed.
+    """Prepares a folder for a set of files, and returns their paths; `force` removes those of an earlier set.
 
     Args:
-        folder: made where there is none.
+        folder: created if missing.
         names: of the files, relative to the folder.
-        force: whether files that are there may be replaced.
+        force: whether existing files may be replaced.
 
     Raises:
-        OutputError: files are there and `force` is not set, or the folder cannot be written.
+        OutputError: files exist and `force` is not set, or the folder cannot be written.
     """
     earlier = _listed(folder)
     there = next((name for name in [*names, *earlier] if (folder / name).exists()), None)
     if there is not None and not force:
-        raise OutputError(f"{folder / there}: is there already; choose another --out, or --force to replace it")
+        raise OutputError(f"{folder / there}: already exists. Choose another --out, or use --force to replace it")
     with writing_errors(folder):
         _remove_files(folder, set(earlier) - set(names))
-    # Before the first file: what a killed process leaves is known, too.
+    # Written before the first file, so that it covers the files of a killed process.
     write_json(folder / LIST, list(names))
     return [folder / name for name in names]
 
 
 def _listed(folder: Path) -> list[str]:
-    """The files of the set that is in a folder; a list that leads out of it is not ours."""
+    """The files of the set in a folder; empty if the list names paths outside of it."""
     try:
         found = json.loads(read_bytes(folder / LIST, _LARGEST))
     except (OSError, ValueError):
@@ -50,7 +50,7 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _remove_files(folder: Path, names: Iterable[str]) -> None:
-    """Removes files, and the folders inside `folder` that are empty after it; never through a link."""
+    """Removes files, and folders inside `folder` that become empty; never follows links."""
     parents: set[Path] = set()
     for name in names:
         path = folder / name

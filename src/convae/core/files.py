@@ -1,9 +1,8 @@
-"""Files that are either the old ones or the new ones, never half of each.
+"""Atomic writing of files and folders: readers see the old content or the new.
 
-A file or folder is written beside its place, synced to the disk, and renamed; then the folder that holds it is synced,
-too, so that neither a killed process nor a power failure takes the new one back after it was used. A process that dies
-at any moment leaves what was there before, and at most temporary names beginning with a dot, which
-`remove_temporary_files` removes.
+A file or folder is written under a temporary name, synced to the disk and renamed; then its parent folder is synced, so
+that neither a killed process nor a power failure reverts it. A process that dies at any moment leaves the old content
+and at most temporary names that begin with a dot, which `remove_temporary_files` removes.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 @contextlib.contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """A regular file opened for reading; a pipe or a device, which may block or never end, is refused.
+    """Opens a regular file for reading; a pipe or a device, which may block or never end, is refused.
 
     Raises:
         OSError: missing, unreadable, or not a regular file.
     """
-    # Without O_NONBLOCK, opening a pipe waits for somebody who writes to it.
+    # Without O_NONBLOCK, opening a pipe blocks until a process writes to it.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     with open(os.open(path, flags), "rb") as file:  # noqa: PTH123  # a descriptor has no path
         mode = os.fstat(file.fileno()).st_mode
@@ -44,7 +43,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
-    """The content of a regular file of at most `largest` bytes; never more than one byte beyond that is read.
+    """Reads a regular file of at most `largest` bytes; never reads more than one byte beyond that.
 
     Raises:
         OSError: missing, unreadable, not a regular file, or larger.
@@ -59,7 +58,7 @@ def read_bytes(path: Path, largest: int) -> bytes:
 
 @contextlib.contextmanager
 def utf8_path(path: Path) -> Iterator[str]:
-    """Inside the block, a path of a regular file for libraries that take none but UTF-8.
+    """A path to a regular file for libraries that accept UTF-8 paths only, valid inside the block.
 
     Raises:
         OSError: missing, unreadable, or not a regular file.
@@ -70,7 +69,7 @@ def utf8_path(path: Path) -> Iterator[str]:
 
 
 def sync(path: Path) -> None:
-    """Flushes a file's or a folder's content to the disk; a folder's only where the system can."""
+    """Flushes a file or, where the system supports it, a folder to the disk."""
     folder = path.is_dir()
     if folder and not hasattr(os, "O_DIRECTORY"):
         return
@@ -78,7 +77,7 @@ def sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # How file systems say that they sync no folders.
+        # Error numbers of file systems that do not sync folders.
         if not folder or error.errno != errno.EINVAL:
             raise
     finally:
@@ -86,28 +85,28 @@ def sync(path: Path) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """The name beside `path` under which this process writes what will take its place."""
+    """The temporary name next to `path` under which this process writes."""
     return path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
 
 
 def clear_leftovers(path: Path) -> None:
-    """Removes what processes that died in the middle of writing `path` left; only while no other one writes it."""
+    """Removes temporary files that killed processes left for `path`; only while no other process writes it."""
     for left in path.parent.iterdir():
         if is_temporary(left) and left.name.startswith(f".{path.name}."):
             _remove(left)
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file or folder has a name that `temporary_path` gives, of any process."""
+    """Whether a file or folder has a temporary name of any process."""
     return path.name.startswith(".") and path.name.endswith(_TEMPORARY)
 
 
 @contextlib.contextmanager
 def writing_errors(path: Path) -> Iterator[None]:
-    """Turns an operating-system error while writing `path` into one sentence.
+    """Converts operating-system errors while writing `path` to `OutputError`.
 
     Raises:
-        OutputError: no permission, no space, not a folder, and their like.
+        OutputError: no permission, no space, not a folder, and so on.
     """
     try:
         yield
@@ -116,9 +115,9 @@ def writing_errors(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file atomically: readers see the old content or the new, never a part; its folder is made.
+    """Writes a file atomically; its folder is created if missing.
 
-    In the block of a `new_folder` it is written plainly, since all of that folder appears at once.
+    Inside `new_folder` it is written directly, since the folder appears atomically.
     """
     place = temporary_path(path)
     with writing_errors(path):
@@ -138,19 +137,19 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def encode_text(text: str) -> bytes:
-    r"""UTF-8, in which bytes of a file name that are no UTF-8 stand as JSON escapes such as `\udce9`.
+    r"""Encodes text as UTF-8; bytes of file names that are not UTF-8 become JSON escapes such as `\udce9`.
 
-    A file name is bytes; Python holds those that are no UTF-8 as lone surrogates, which UTF-8 cannot hold. Inside JSON
-    the escape is read back as the same name, and `os.fsencode` then gives the bytes again.
+    Python represents such bytes as lone surrogates, which UTF-8 cannot encode. JSON reads the escape back as the same
+    name, and `os.fsencode` returns the original bytes.
     """
     return text.encode("utf-8", "backslashreplace")
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file that takes the place of `path`, whole, when the block ends without an error.
+    """A temporary file that replaces `path` atomically when the block ends without an error.
 
-    For content that is too large for `write_bytes`.
+    For content that does not fit into memory.
     """
     place = temporary_path(path)
     with writing_errors(path):
@@ -165,35 +164,35 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically, as `encode_text` has it."""
+    """Writes a text file atomically, encoded by `encode_text`."""
     write_bytes(path, encode_text(text))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file atomically, indented, keys in their own order."""
+    """Writes an indented JSON file atomically, with keys in their order."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def append(path: Path, text: str) -> None:
-    """Adds to the end of a text file; of a process that dies meanwhile a part may stay, which `truncate` removes."""
+    """Appends to a text file. A process that dies meanwhile may leave a partial line, which `truncate` removes."""
     with writing_errors(path), _open_own(path) as file:
         file.write(encode_text(text))
 
 
 def truncate(path: Path, size: int) -> None:
-    """Shortens a file to `size` bytes; makes it, where there is none."""
+    """Shortens a file to `size` bytes; creates it if missing."""
     with writing_errors(path), _open_own(path) as file:
         file.truncate(size)
 
 
 def _open_own(path: Path) -> BinaryIO:
-    """A file opened for appending, never through a link: it may lead to a file that convae did not make."""
+    """Opens a file for appending. Links are refused, as they may lead to a file that convae did not create."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
         return open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666), "ab")  # noqa: PTH123  # a descriptor has no path
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "is a link: put the file itself there") from error
+            raise OSError(errno.ELOOP, "is a link. Replace it by the file itself") from error
         raise
 
 
@@ -201,20 +200,19 @@ def _open_own(path: Path) -> BinaryIO:
 def new_folder(
     path: Path, owned: Collection[str] | None = None, mark: tuple[str, bytes] | None = None
 ) -> Iterator[Path]:
-    """A temporary folder that takes the place of `path`, whole, when the block ends without an error.
+    """A temporary folder that replaces `path` when the block ends without an error.
 
-    Where the kernel can exchange two folders, there is a whole one at `path` at every moment. Elsewhere the old one is
-    set aside first and removed last, so a crash between the two renames leaves it under the name that
-    `recover_folder` looks for.
+    Where the kernel can exchange two folders, the replacement is atomic. Elsewhere the old folder is renamed first and
+    removed last; after a crash between the two renames, `recover_folder` restores it.
 
     Args:
-        path: where it goes; a link to a folder is followed.
-        owned: names of the files that such a folder has. One that holds anything else was not made by convae, or holds
-            more than convae put there, and is left alone. None for a folder inside one that is convae's.
-        mark: one of these files, and bytes that it holds when convae wrote it.
+        path: destination; a link to a folder is followed.
+        owned: file names of such a folder. A folder with other files is not replaced. None for a folder inside one that
+            convae manages.
+        mark: one of these files, and bytes that it contains if convae wrote it.
 
     Raises:
-        OutputError: the folder cannot be written, or what is there is not convae's to replace.
+        OutputError: the folder cannot be written, or the existing one contains files that convae did not write.
     """
     path = check_replaceable(path, owned, mark)
     place = temporary_path(path)
@@ -240,14 +238,14 @@ def new_folder(
 
 
 _CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
-"""What file managers leave in any folder that is looked at."""
+"""Files that file managers create in any folder."""
 
 
 def check_replaceable(path: Path, owned: Collection[str] | None, mark: tuple[str, bytes] | None) -> Path:
-    """Where a folder of convae's may be written: `path` without links, once it is sure that nothing else is lost there.
+    """Checks that a folder may be replaced without losing foreign files; returns `path` with links resolved.
 
     Raises:
-        OutputError: there is a file, the working directory, or a folder with something that convae did not write.
+        OutputError: `path` is a file, contains the working directory, or contains files that convae did not write.
     """
     with writing_errors(path):
         path = path.resolve() if path.is_symlink() or path.name in ("", "..") else path
@@ -256,27 +254,27 @@ def check_replaceable(path: Path, owned: Collection[str] | None, mark: tuple[str
         if owned is None or not path.is_dir():
             return path
         if Path.cwd().is_relative_to(path.resolve()):
-            raise OutputError(f"{path}: is the working directory or holds it; choose a folder inside it")
+            raise OutputError(f"{path}: is or contains the working directory. Choose a folder inside it")
         found = {entry.name for entry in path.iterdir()} - _CLUTTER
         if foreign := sorted(found - set(owned)):
-            raise OutputError(f"{path}: holds '{foreign[0]}', which convae did not write; choose another folder")
+            raise OutputError(f"{path}: contains '{foreign[0]}', which convae did not write. Choose another folder")
         if found and mark is not None:
             name, content = mark
             head = read_head(path / name) if name in found else b""
             if content not in head:
-                raise OutputError(f"{path}: holds files that convae did not write; choose another folder")
+                raise OutputError(f"{path}: contains files that convae did not write. Choose another folder")
     return path
 
 
 def read_head(path: Path, largest: int = 1 << 16) -> bytes:
-    """The beginning of a regular file; nothing of one that cannot be read."""
+    """The first bytes of a regular file; empty if it cannot be read."""
     with contextlib.suppress(OSError), open_regular(path) as file:
         return file.read(largest)
     return b""
 
 
 def recover_folder(path: Path) -> Path:
-    """`path`, after putting back what a crash inside `new_folder` may have left set aside."""
+    """Restores the old folder if a crash inside `new_folder` left it renamed; returns `path`."""
     if not path.exists() and (aside := path.with_name(f".{path.name}{_ASIDE}")).is_dir():
         with writing_errors(path):
             aside.rename(path)
@@ -284,9 +282,9 @@ def recover_folder(path: Path) -> Path:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Removes what processes that died in the middle of writing left in a folder, and puts back what they set aside.
+    """Removes temporary files of killed processes from a folder, and restores folders that they renamed.
 
-    Only for a folder that no other process is writing to.
+    Call it only while no other process writes to the folder.
     """
     for aside in folder.glob(f".*{_ASIDE}"):
         recover_folder(aside.with_name(aside.name.removeprefix(".").removesuffix(_ASIDE)))
@@ -296,7 +294,7 @@ def remove_temporary_files(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Removes a file or a folder, as far as that goes: what is left over does no harm."""
+    """Removes a file or a folder; errors are ignored."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -305,6 +303,6 @@ def _remove(path: Path) -> None:
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Exchanges two folders in one step, where kernel and file system can (Linux's `renameat2`)."""
+    """Exchanges two folders atomically where kernel and file system support it (`renameat2` of Linux)."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
     return rename is not None and rename(_AT_FDCWD, bytes(one), _AT_FDCWD, bytes(other), _RENAME_EXCHANGE) == 0

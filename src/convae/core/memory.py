@@ -1,4 +1,4 @@
-"""Whether an error says that there is not enough memory: libraries raise it under many names."""
+"""Recognition of out-of-memory errors, which libraries raise under many names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import sys
 
 _PRIMITIVE = "could not create a primitive"
-"""All that oneDNN says when it cannot allocate; it says more where it cannot compute something."""
+"""The entire message of oneDNN when it cannot allocate; other failures have longer ones."""
 _WORDS = (
     "out of memory",
     "not enough memory",
@@ -26,7 +26,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    # Without importing torch for a command that does not use it.
+    # Does not import torch for commands that do not use it.
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True

@@ -1,4 +1,4 @@
-"""Messages about names: the nearest valid one, and lists of what there is."""
+"""Names and values in messages: suggestions, short representations, escapes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _LONGEST = 300
 
 
 class _Flow(reprlib.Repr):
-    """Values on one line as YAML has them, layers without arguments by their names."""
+    """Representation on one line in YAML's flow style; layers without arguments by name only."""
 
     def repr_str(self, x: str, level: int) -> str:
-        """Words without quotes."""
+        """Without quotes."""
         return x if x.replace("-", "").replace("_", "").isalnum() else super().repr_str(x, level)
 
-    def repr_NoneType(self, x: None, level: int) -> str:  # noqa: N802  # it is called by the type's name
-        """As YAML has it."""
+    def repr_NoneType(self, x: None, level: int) -> str:  # noqa: N802  # reprlib calls it by the type's name
+        """YAML's `null`."""
         return "null"
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
@@ -39,26 +39,26 @@ _FLOW.maxstring = _FLOW.maxother = 60
 
 
 def short_repr(value: object) -> str:
-    """A value as people wrote it, cut short where it is long."""
+    """A value as in Python source, truncated if long."""
     return _SHORT.repr(value)
 
 
 def flow_repr(value: object) -> str:
-    """An argument of a layer as lists of layers have it, cut short where it is long."""
+    """A value in YAML's flow style, truncated if long."""
     return _FLOW.repr(value)
 
 
 def one_line(error: object) -> str:
-    """What an error says, on one line and cut short where it is long: it may quote a damaged file at length."""
+    """An error message on one line, truncated if long."""
     text = " ".join(str(error).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
 
 
 def escape_controls(text: str) -> str:
-    r"""Text for a terminal, in which nothing of a foreign name acts.
+    r"""Escapes text for a terminal.
 
-    Control characters, bidirectional overrides and bytes that are no UTF-8 become escapes such as `\x1b`; line breaks
-    and tabs stay.
+    Control characters, bidirectional overrides and bytes that are not UTF-8 become escapes such as `\x1b`; line breaks
+    and tabs are kept.
     """
     return _ACTING.sub(_escaped, text)
 
@@ -74,16 +74,16 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def nearest_name(name: str, choices: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """The choice that looks most like `name`, or None when none is as similar as `cutoff`, of 1."""
+    """The choice most similar to `name`; None if no similarity reaches `cutoff`, from 0 to 1."""
     lowered = {choice.lower(): choice for choice in choices}
     found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
     return lowered[found[0]] if found else None
 
 
 def unknown_message(kind: str, name: str, choices: Iterable[str]) -> str:
-    """One sentence saying that `name` is no known `kind`, with the nearest name or all of them."""
+    """Message for an unknown `name`, with the most similar choice or a list of all."""
     choices = sorted(choices)
-    # A number is no slip of the hand for another.
+    # A number is not a typo of another number.
     match = None if name.isdigit() else nearest_name(name, choices)
     if match is not None:
         return f"unknown {kind} '{name}': did you mean '{match}'?"
@@ -91,11 +91,11 @@ def unknown_message(kind: str, name: str, choices: Iterable[str]) -> str:
 
 
 def class_names(numbers: Sequence[int], names: Sequence[str] | None) -> dict[int, str]:
-    """What some classes are called: by their names, where they have any, or else by numbers of equal length."""
+    """Names of classes by number; without names, the numbers padded to equal length."""
     known = dict(enumerate(names or ()))
     return {number: known.get(number, f"{number:0{len(str(numbers[-1]))}}") for number in numbers}
 
 
 def shape_text(shape: Iterable[int]) -> str:
-    """A shape as people write it: `3×64×64`."""
+    """Formats a shape: `3×64×64`."""
     return "×".join(str(size) for size in shape)

@@ -1,4 +1,4 @@
-"""Where the noise of a forward pass comes from."""
+"""Sources of the noise of a forward pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convae.core.errors import ShapeError
 from convae.core.random import stream_key, torch_generator
 
 BLOCK = 256
-"""Images whose noise `CountedNoise` draws together: few, so that a rank that needs some of them can draw them all."""
+"""Number of images whose noise `CountedNoise` draws at once; small, since a rank draws all images of a block."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class CountedNoise:
     """Counter-based noise for images of a global batch: the same for any number of ranks and accumulation steps.
 
     Attributes:
-        seed: of the stream.
-        words: names of the stream, such as the step.
+        seed: seed of the stream.
+        words: further keys of the stream, such as the step.
         start: position of the first image in the global batch.
         global_size: images in the global batch.
         scale: standard deviation of normal values.
@@ -34,7 +34,7 @@ class CountedNoise:
     scale: float = 1.0
 
     def named(self, name: str) -> CountedNoise:
-        """The stream of that name, independent of those of other names."""
+        """The stream with this name, independent of all others."""
         return replace(self, words=(name, *self.words))
 
     def normal(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -56,17 +56,17 @@ class CountedNoise:
 
 
 Generators = torch.Generator | Sequence[torch.Generator] | CountedNoise
-"""One generator for a batch; or one for each image, whose noise then does not depend on the rest of the batch; or
-counter-based noise."""
+"""One generator for a batch, one per image (noise that is independent of the rest of the batch), or counter-based
+noise."""
 
 
 def normal_like(tensor: Tensor, generator: Generators | None) -> Tensor:
     """Standard normal values of the tensor's shape, on its device.
 
-    They are drawn on the generator's own device, so that a seed gives the same values whatever runs the model.
+    They are drawn on the device of the generator, so that a seed gives the same values on every device of the model.
 
     Raises:
-        ShapeError: there is not one generator for each image.
+        ShapeError: the number of generators differs from the number of images.
     """
     if isinstance(generator, Sequence):
         if len(generator) != len(tensor):
@@ -79,13 +79,13 @@ def normal_like(tensor: Tensor, generator: Generators | None) -> Tensor:
 
 
 def draw_integers(below: int, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    """Uniform whole numbers in [0, below), on the generator's own device."""
+    """Uniform integers in [0, below), on the device of the generator."""
     device = "cpu" if generator is None else generator.device
     return torch.randint(below, shape, generator=generator, device=device)
 
 
 def single_generator(generator: Generators | None, name: str) -> torch.Generator | None:
-    """One generator for what is drawn once for a whole batch; `name` is its stream where noise is counter-based."""
+    """One generator for values that are drawn once per batch; `name` is the stream of counter-based noise."""
     if isinstance(generator, CountedNoise):
         return torch_generator(generator.seed, *generator.words, name)
     return generator[0] if isinstance(generator, Sequence) else generator

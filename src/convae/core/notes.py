@@ -1,6 +1,6 @@
-"""Notes on the images that a command uses: shown when its work takes long, or with its results, or not at all.
+"""Notes that a command shows during long work or with its results.
 
-A command that fails says why and nothing else. `core.console` prints them.
+`core.console` prints them; a command that fails prints only its error.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ _waiting: list[tuple[str, str | None]] = []
 
 
 def note(sentence: str, style: str | None = None) -> None:
-    """Keeps a sentence until `take_notes`; one that waits already is not repeated."""
+    """Queues a sentence for `take_notes`; duplicates are ignored."""
     if (sentence, style) not in _waiting:
         _waiting.append((sentence, style))
 
 
 def take_notes() -> list[tuple[str, str | None]]:
-    """The sentences that wait, with their styles; they wait no longer."""
+    """Returns the queued sentences with their styles, and clears the queue."""
     taken = _waiting.copy()
     _waiting.clear()
     return taken

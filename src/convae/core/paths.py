@@ -1,7 +1,7 @@
-"""Paths by one rule, and names that become files.
+"""Resolution of paths, and validation of names that become file names.
 
-`~` is the home directory. A relative path in a recipe file is relative to the folder of that file; anywhere else it is
-relative to the working directory. What is stored is absolute.
+`~` is the home directory. A relative path in a recipe file is relative to the folder of that file, any other to the
+working directory. Stored paths are absolute.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from typing import Annotated, Any
 from convae.core.errors import ConfigError
 
 MAX_NAME_BYTES = 150
-"""Of a name that becomes a file's: file systems take 255, and convae adds to it."""
+"""Length limit of a name that becomes a file name; file systems allow 255, and convae adds suffixes."""
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])")
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE | re.DOTALL)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class _Remote:
-    """Marks a parameter that is a path where something lies there, and otherwise the name of something elsewhere."""
+    """Marks a parameter that is a path if it exists locally, and otherwise a remote name."""
 
 
 PathOrName = Annotated[str, _Remote()]
-"""A local path where something lies there or that is written like one (`/…`, `./…`, `~…`), otherwise a remote name."""
+"""A local path if it exists or is written as one (`/…`, `./…`, `~…`), otherwise a remote name."""
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
-    """A path with `~` as the home directory; one that is relative stays so.
+    """A path with `~` expanded; a relative one stays relative.
 
     Raises:
-        ConfigError: it is a URL, or holds a NUL character, which no path can.
+        ConfigError: it is a URL or contains a NUL character.
     """
     text = os.fsdecode(path)
     if "\0" in text:
-        raise ConfigError(f"{text!r}: a path cannot hold a NUL character")
-    # A path drops the second slash of a URL.
+        raise ConfigError(f"{text!r}: a path cannot contain a NUL character")
+        # `Path` drops the second slash of a URL.
     if (found := _URL.match(text)) is not None and not os.path.lexists(text.partition("/")[0]):
         address = f"{found[1]}://{text[found.end() :]}"
-        raise ConfigError(f"{address}: is a URL, not a path of this machine: download it, then give the local path")
-    # Not Path.expanduser, which fails where there is no user of that name.
+        raise ConfigError(f"{address}: URLs are not supported. Download the file and give its local path")
+        # Not Path.expanduser, which fails for an unknown user.
     return Path(os.path.expanduser(text))  # noqa: PTH111
 
 
 def absolute_path(path: str | os.PathLike[str], folder: Path | None = None) -> Path:
-    """A path that means the same from every working directory.
+    """An absolute, normalized path.
 
     Args:
-        path: as a person wrote it.
-        folder: what a relative path is relative to; by default the working directory.
+        path: the path as written.
+        folder: base of a relative path; by default the working directory.
 
     Raises:
         ConfigError: as `local_path`.
@@ -61,7 +61,7 @@ def absolute_path(path: str | os.PathLike[str], folder: Path | None = None) -> P
     found = ((folder or Path()) / local_path(path)).absolute()
     if ".." not in found.parts:
         return found
-    # Through a link, `..` is not the folder that is written before it.
+    # After a link, `..` is not the folder written before it.
     end = len(found.parts) - found.parts[::-1].index("..")
     return Path(*found.parts[:end]).resolve().joinpath(*found.parts[end:])
 
@@ -69,17 +69,17 @@ def absolute_path(path: str | os.PathLike[str], folder: Path | None = None) -> P
 def with_absolute_paths(
     target: Callable[..., Any], given: Mapping[str, Any], folder: Path | None = None
 ) -> dict[str, Any]:
-    """Arguments in which those that the signature of `target` annotates as paths are absolute texts.
+    """Makes the arguments absolute that the signature of `target` annotates as paths.
 
     Args:
-        target: a class or function whose annotations say what is a path: `Path` and `PathOrName`, also in lists.
-        given: its arguments, as they are written.
-        folder: what relative paths are relative to; by default the working directory.
+        target: a class or function with annotations `Path` or `PathOrName`, also in lists.
+        given: its arguments as written.
+        folder: base of relative paths; by default the working directory.
 
     Raises:
         ConfigError: as `local_path`.
     """
-    is_model = hasattr(target, "model_fields")  # whose annotations are those of its class
+    is_model = hasattr(target, "model_fields")  # a pydantic model, whose class has the annotations
     function = target.__init__ if inspect.isclass(target) and not is_model else target
     hints = typing.get_type_hints(function, include_extras=True)
     found = {}
@@ -108,21 +108,21 @@ def _absolute(value: Any, hint: Any, folder: Path | None) -> Any:
 
 
 def _inner(hint: Any) -> list[Any]:
-    """What an annotation such as `Annotated[list[Path], …] | None` is made of."""
+    """The components of an annotation such as `Annotated[list[Path], …] | None`."""
     parts = [*typing.get_args(hint), *getattr(hint, "__metadata__", ())]
     return [*parts, *(deep for part in parts for deep in _inner(part))]
 
 
 def check_name(name: str) -> str:
-    """The name of a run as it is, once it is sure that its folder lies where runs lie, and is a folder on every system.
+    """Checks that the name of a run is a valid folder name on every system; returns it unchanged.
 
     Raises:
-        ValueError: it cannot be the name of a folder; the message says why.
+        ValueError: the name is invalid; the message says why.
     """
     reasons = {
         "must not be blank": not name.strip(),
-        "must not hold '/' or '\\': it is a name and no path, --out says where a run goes": set(name) & {"/", "\\"},
-        "must not hold control characters": _CONTROL.search(name),
+        "must not contain '/' or '\\'. Use --out to choose the folder of a run": set(name) & {"/", "\\"},
+        "must not contain control characters": _CONTROL.search(name),
         "must not begin with '.' or '-'": name.startswith((".", "-")),
         "must not begin or end with a space": name != name.strip(),
         "must not end with '.'": name.endswith("."),
@@ -136,7 +136,7 @@ def check_name(name: str) -> str:
 
 
 def safe_name(text: str) -> str:
-    """The nearest name that `check_name` takes, for names that are made of other names, such as those of folders."""
+    """A valid name similar to `text`, for names derived from others, such as those of folders."""
     found = re.sub(r"[/\\]", "_", _CONTROL.sub("_", text)).encode()[:MAX_NAME_BYTES].decode(errors="ignore")
     found = found.strip().lstrip(".-").strip().rstrip(". ")
     return f"_{found}" if not found or _DEVICES.fullmatch(found) else found

@@ -1,4 +1,4 @@
-"""Which numbers are wide enough for sums, variances and differences."""
+"""Numeric precision of sums, variances and differences."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """`tensor` in float32 or wider: half precision keeps 8 or 11 binary digits, too few for sums over many values."""
+    """`tensor` in float32 or wider; half precision has 8 or 11 significant bits, too few for sums over many values."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def with_gradient_of(value: Tensor, other: Tensor) -> Tensor:
-    """`value`, passing its gradient straight through to `other`, as if it were that (Bengio et al. 2013)."""
+    """`value` with a straight-through gradient to `other` (Bengio et al. 2013)."""
     return value.detach() + (other - other.detach())
 
 
 def full_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Inside the block, matrix products keep the precision of their factors."""
+    """A context in which matrix products use the full precision of their factors."""
     if not torch.amp.is_autocast_available(device.type):
         return contextlib.nullcontext()
     return torch.autocast(device.type, enabled=False)

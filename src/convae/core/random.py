@@ -1,7 +1,7 @@
-"""Counter-based random numbers: what is drawn depends on what it is for, never on what was drawn before.
+"""Counter-based random numbers: a draw depends on its purpose, never on earlier draws.
 
-`torch_generator(seed, "latent", step)` gives the same stream in an unbroken run, in a resumed one, and on every
-rank. No generator's state has to be saved, because each is made anew from the counters.
+`torch_generator(seed, "latent", step)` gives the same stream in an uninterrupted run, in a resumed one, and on every
+rank. No generator state needs saving, because each generator is created from the counters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def stream_key(seed: int, *words: int | str) -> int:
-    """A 63-bit key for the stream named by `words`: distinct streams are independent, equal ones are equal."""
+    """A 63-bit key of the stream named by `words`; streams with different names are independent."""
     text = "\x1f".join([str(int(seed)), *(str(word) for word in words)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 

@@ -1,4 +1,4 @@
-"""Spatial sizes along a network: after strided convolutions, and back to exactly where they began."""
+"""Spatial sizes along a network, after strided convolutions and their transposes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def ceilings(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
 
 
 def limit_strides(stride: int, sizes: Sequence[int]) -> list[int]:
-    """That stride along each axis, or as much as an axis has."""
+    """The stride along each axis, limited to the size of the axis."""
     return [min(stride, size) for size in sizes]
 
 
 def output_padding(small: Sequence[int], large: Sequence[int], stride: Sequence[int]) -> list[int]:
     """The output padding with which a `same` transposed convolution turns the small sizes into the large ones.
 
-    There always is one when a `same` convolution of that stride turns the large sizes into the small ones.
+    It exists whenever a `same` convolution of that stride turns the large sizes into the small ones.
     """
     return [big - (little - 1) * step - 1 for little, big, step in zip(small, large, stride, strict=True)]

@@ -1,6 +1,6 @@
 """Trust in code outside convae.
 
-A description that the user writes may name any package. A saved model or a run may come from anybody: what it names is
+A description that the user writes may name any package. A saved model or a run may come from anyone; its names are
 imported only from packages that the user trusts.
 
     with untrusted_names():                                          # an artifact or a run is being read
@@ -9,8 +9,7 @@ imported only from packages that the user trusts.
     with trusted_packages(["my_pkg"]), untrusted_names():
         LAYERS.get("my_pkg.blocks:MyBlock")                          # the class
 
-A package whose code the user has once asked for, in a description of their own or by trusting it, is trusted for the
-rest of the process.
+A package that the user has named, in a description or in `trust`, is trusted for the rest of the process.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ _in_use: set[str] = set()
 
 @contextlib.contextmanager
 def trusted_packages(packages: Iterable[str]) -> Iterator[None]:
-    """Lets saved models and runs that are read in this context use the code of some packages.
+    """Allows saved models and runs that are read in this context to import these packages.
 
     Args:
-        packages: names of top-level packages, as they are imported: `my_pkg`.
+        packages: names of top-level packages, such as `my_pkg`.
 
     Raises:
-        ConfigError: one of them is not such a name.
+        ConfigError: a name is not that of a top-level package.
     """
     packages = [packages] if isinstance(packages, str) else list(packages)
     for package in packages:
         if not package.isidentifier():
-            raise ConfigError(f"trust: {package!r} is no top-level package: write its name as in an import: my_pkg")
+            raise ConfigError(f"trust: {package!r} is not a top-level package. Write the name as in an import: my_pkg")
     token = _trusted.set(_trusted.get() | set(packages))
     try:
         yield
@@ -61,16 +60,16 @@ def require_trust(what: str, package: str) -> None:
     """Checks that the code of a package may be imported here.
 
     Args:
-        what: the entry that is named, such as `layer 'swirl'`, for the message.
-        package: the top-level package that holds it.
+        what: the name, such as `layer 'swirl'`, for the message.
+        package: its top-level package.
 
     Raises:
         TrustError: the name comes from a saved model or a run, and the user does not trust the package.
     """
     if _names_are_untrusted.get() and package not in _trusted.get() | _in_use:
         raise TrustError(
-            f"{what} is code of the package '{package}', which a saved model or run cannot import by itself: if you "
-            f'trust the package, pass trust=["{package}"], or --trust {package} on the command line'
+            f"{what} is in the package '{package}', which is not trusted. If you trust its code, pass "
+            f'trust=["{package}"], or --trust {package} on the command line'
         )
 
 
@@ -80,7 +79,7 @@ def trusted() -> list[str]:
 
 
 def trust_options() -> str:
-    """What a command needs to open again what was opened here: ` --trust my_pkg`, or nothing."""
+    """The options with which a command can open what was opened here: ` --trust my_pkg`, or empty."""
     return "".join(f" --trust {package}" for package in sorted(_in_use))
 
 

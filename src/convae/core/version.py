@@ -1,3 +1,3 @@
-"""The version, written once."""
+"""The version of convae."""
 
 VERSION = "0.1.0"

@@ -219,8 +219,8 @@ def test_the_two_stage_schedule_is_exact_over_1500_epochs(written: Any, per_epoc
         ({"sequence": {"epochs": {5: 1}}}, "starts at 5"),
         ({"sequence": {"epochs": {0: "cosin"}}}, r"^here\.sequence: from 0: unknown schedule 'cosin'"),
         ({"sequence": {"epochs": {0: [1]}}}, r"^here\.sequence: from 0: needs a number, or .*, got \[1\]$"),
-        ({"cyclical": {"of": {"sum": {"of": []}}}}, r"^here\.cyclical: of\.sum: of: has 0 items, needs at least 1"),
-        ({"linear": {}, "cosine": {}}, "needs a name or a mapping of one name"),
+        ({"cyclical": {"of": {"sum": {"of": []}}}}, r"^here\.cyclical: of\.sum: of: must have at least 1 item"),
+        ({"linear": {}, "cosine": {}}, "a name or a mapping of one name"),
     ],
 )
 def test_a_fault_names_its_place_and_the_mend(written: Any, message: str) -> None:

@@ -146,7 +146,7 @@ class RunFolder:
         with writing_errors(self.path):
             taken = self.path.exists() and not self.path.is_dir()
             if taken or (self.path.is_dir() and any(map(_counts, self.path.iterdir()))):
-                raise OutputError(f"{self.path}: is there already; give another --out, or --resume it")
+                raise OutputError(f"{self.path}: already exists. Choose another --out, or use --resume to continue it")
 
     def begin(self, recipe: Recipe) -> None:
         """Writes the recipe into the folder, and makes what a run has in it.
