@@ -33,7 +33,7 @@ def test_temperature_scales_and_truncation_bounds(model: VAE) -> None:
 
 @pytest.mark.parametrize("given", [{"temperature": -1.0}, {"truncation": 0.0}, {"temperature": float("nan")}])
 def test_what_cannot_be_drawn_is_refused(model: VAE, given: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=r"the (temperature|truncation) is"):
+    with pytest.raises(ConfigError, match=r"temperature|truncation"):
         draw(model, 1, **given)  # type: ignore[arg-type]
 
 

@@ -14,6 +14,7 @@ import convae
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.random import torch_generator
 from convae.model.layers import LAYERS
+from convae.model.layers.base.features import feature_shapes
 from convae.model.layers.base.network import Network
 
 DCGAN: dict[str, Any] = {"preset": "dcgan", "input": [1, 64, 24], "filters": 4, "grid": "spatial", "latent": 2}
@@ -132,7 +133,8 @@ def test_every_layer_that_is_called_local_is(name: str) -> None:
     channels, *sizes = kind.example_shape
     shape = (channels, 6 * sizes[0], *sizes[1:]) if sizes else kind.example_shape
     try:
-        network = made(Network(shape, [{name: dict(kind.example)}], "encoder"))
+        with feature_shapes({"example": shape} if name != "feature" else {}):
+            network = made(Network(shape, [{name: dict(kind.example)}], "encoder"))
     except ShapeError:
         return
     if network.sees_everything():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from convae.core.noise import CountedNoise, Generators
 from convae.core.posterior import Posterior
-from convae.core.types import PerImage
+from convae.core.types import PerImage, Shape
 
 
 @dataclass
@@ -22,8 +22,11 @@ class Context:
     Attributes:
         noise: what random layers draw from; torch's default generator without it.
         labels: (batch,) class numbers of the images; None without labels.
-        latent_source: whether latents are samples of their posterior, or its mean.
-        given: latents by name, taken in place of those of the posterior.
+        latent_source: whether latents are samples of their posterior, its mean, or samples of the prior. Without the
+            encoder's features, as in decoding, the prior takes the place of the posterior.
+        given: latents by name, taken in place of those of posterior and prior.
+        temperature: factor on the standard deviation of latents drawn from a prior; one for all, or by name.
+        features: the encoder's features that have a name, (batch, channel, *sizes) each.
         terms: costs that layers reported by name, (batch,) each, unweighted.
         posteriors: q(z | x) of each latent, by its name.
         latents: the latents that were passed on, by name.
@@ -31,8 +34,10 @@ class Context:
 
     noise: Generators | None = None
     labels: Tensor | None = None
-    latent_source: Literal["posterior", "mean"] = "mean"
+    latent_source: Literal["posterior", "mean", "prior"] = "mean"
     given: Mapping[str, Tensor] = field(default_factory=dict)
+    temperature: float | Mapping[str, float] = 1.0
+    features: dict[str, Tensor] = field(default_factory=dict)
     terms: dict[str, PerImage] = field(default_factory=dict)
     posteriors: dict[str, Posterior] = field(default_factory=dict)
     latents: dict[str, Tensor] = field(default_factory=dict)
@@ -40,6 +45,10 @@ class Context:
     def noise_for(self, name: str) -> Generators | None:
         """The noise of the layer of that name: a stream of its own where noise is counter-based."""
         return self.noise.named(name) if isinstance(self.noise, CountedNoise) else self.noise
+
+    def temperature_of(self, name: str) -> float:
+        """The temperature of a latent; 1 where none is given by name."""
+        return self.temperature if isinstance(self.temperature, int | float) else self.temperature.get(name, 1.0)
 
     def draw_latent(self, name: str, posterior: Posterior) -> Tensor:
         """The latent of that name, (batch, *latent): given, a sample of its posterior, or its mean; reports both."""
@@ -49,18 +58,20 @@ class Context:
             latent = posterior.sample(self.noise_for(name))
         else:
             latent = posterior.mean
-        self.report_latent(name, posterior, latent)
+        self.report_latent(name, latent, posterior)
         return latent
 
-    def report_latent(self, name: str, posterior: Posterior, latent: Tensor) -> None:
+    def report_latent(self, name: str, latent: Tensor, posterior: Posterior | None = None) -> None:
         """Records a latent and its posterior.
 
         Args:
             name: unique in the model.
-            posterior: q(z | x) of each image.
             latent: (batch, *latent), passed on to the next layer.
+            posterior: q(z | x) of each image; None where the latent was given or drawn from the prior.
         """
-        self.posteriors[name], self.latents[name] = posterior, latent
+        self.latents[name] = latent
+        if posterior is not None:
+            self.posteriors[name] = posterior
 
     def report_term(self, name: str, cost: PerImage) -> None:
         """Adds a cost, (batch,), unweighted, to the term of that name; the objective weighs it.
@@ -68,6 +79,14 @@ class Context:
         Layers that report the same name add up.
         """
         self.terms[name] = self.terms[name] + cost if name in self.terms else cost
+
+    def again(self, **changes: Any) -> Context:
+        """The same pass, to be computed again: with the features so far, without what layers reported.
+
+        Args:
+            changes: attributes with other values.
+        """
+        return replace(self, features=dict(self.features), terms={}, posteriors={}, latents={}, **changes)
 
 
 class ContextModule(nn.Module):
@@ -82,6 +101,22 @@ class ContextModule(nn.Module):
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """(batch, …) to (batch, …)."""
         raise NotImplementedError
+
+
+class LatentModule(ContextModule):
+    """A module that has a latent, which it reports to the context under the name `stream`.
+
+    Attributes:
+        latent_shape: shape of the latent, without the batch.
+        is_discrete: whether the latents are codes.
+    """
+
+    latent_shape: Shape
+    is_discrete: bool = False
+
+    def quantize(self, z: Tensor) -> Tensor:
+        """The nearest latents to `z`, (batch, *latent), that the module can give: `z` itself without codes."""
+        return z
 
 
 def call_module(module: nn.Module, x: Tensor, context: Context | None) -> Tensor:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from convae.core.noise import Generators, normal_like
-from convae.core.types import Latents, PerImage
+from convae.core.types import LatentLayout, Latents, PerImage
 
 LOG_TWO_PI = math.log(2 * math.pi)
 MIN_LOGVAR = -30.0
@@ -45,6 +46,15 @@ class Posterior(ABC):
     def log_prob(self, z: Latents) -> PerImage:
         """Log q(z | x), nats."""
 
+    @abstractmethod
+    def log_prior(self, z: Latents) -> PerImage:
+        """Log p(z) under the prior that `kl` is measured from, nats."""
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the latents are codes, whose KL divergence from the prior is the same for all images."""
+        return False
+
     def kl_values(self) -> Latents | None:
         """The KL divergence of each latent value, nats; None where it is not a sum over latent values."""
         return None
@@ -52,33 +62,52 @@ class Posterior(ABC):
 
 @dataclass(frozen=True)
 class GaussianPosterior(Posterior):
-    """Diagonal Gaussian posterior, with the standard normal as the prior.
+    """Diagonal Gaussian posterior, with a diagonal Gaussian prior: the standard normal unless another is given.
 
     Attributes:
         mean: (batch, *latent).
         logvar: (batch, *latent), natural logarithm of the variance.
+        prior_mean: (batch, *latent), mean of the prior; None for 0.
+        prior_logvar: (batch, *latent), logarithm of the prior's variance; None for 0.
     """
 
     mean: Latents
     logvar: Latents
+    prior_mean: Latents | None = None
+    prior_logvar: Latents | None = None
 
     def sample(self, generator: Generators | None = None) -> Latents:
         """One latent for each image by reparameterization (Kingma & Welling 2013, arXiv:1312.6114)."""
         return self.mean + torch.exp(0.5 * self.logvar) * normal_like(self.mean, generator)
 
     def kl_values(self) -> Latents:
-        """KL divergence of each latent value from the standard normal, nats."""
+        """KL divergence of each latent value from the prior, nats."""
         # expm1 keeps the digits that exp(v) - 1 - v loses near v = 0.
-        return 0.5 * (self.mean.square() + torch.expm1(self.logvar) - self.logvar)
+        if self.prior_mean is None or self.prior_logvar is None:
+            return 0.5 * (self.mean.square() + torch.expm1(self.logvar) - self.logvar)
+        ratio = self.logvar - self.prior_logvar
+        distance = (self.mean - self.prior_mean).square() * torch.exp(-self.prior_logvar)
+        return 0.5 * (distance + torch.expm1(ratio) - ratio)
 
     def kl(self) -> PerImage:
-        """KL divergence from the standard normal, summed over the latent, nats per image."""
+        """KL divergence from the prior, summed over the latent, nats per image."""
         return self.kl_values().flatten(1).sum(1)
 
     def log_prob(self, z: Latents) -> PerImage:
         """Log q(z | x), nats."""
-        scaled = (z - self.mean).square() * torch.exp(-self.logvar)
-        return -0.5 * (scaled + self.logvar + LOG_TWO_PI).flatten(1).sum(1)
+        return gaussian_log_prob(z, self.mean, self.logvar)
+
+    def log_prior(self, z: Latents) -> PerImage:
+        """Log p(z), nats."""
+        if self.prior_mean is None or self.prior_logvar is None:
+            return gaussian_log_prob(z, torch.zeros_like(z), torch.zeros_like(z))
+        return gaussian_log_prob(z, self.prior_mean, self.prior_logvar)
+
+
+def gaussian_log_prob(z: Latents, mean: Latents, logvar: Latents) -> PerImage:
+    """Log density of a diagonal Gaussian, summed over the latent, nats."""
+    scaled = (z - mean).square() * torch.exp(-logvar)
+    return -0.5 * (scaled + logvar + LOG_TWO_PI).flatten(1).sum(1)
 
 
 @dataclass(frozen=True)
@@ -94,6 +123,11 @@ class CodePosterior(Posterior):
     mean: Latents
     codes: Int64[Tensor, "batch *grid"]  # noqa: UP037
     codebook_size: int
+
+    @property
+    def is_discrete(self) -> bool:
+        """True."""
+        return True
 
     @property
     def logvar(self) -> Latents:  # type: ignore[override]  # a constant
@@ -112,3 +146,72 @@ class CodePosterior(Posterior):
         """Logarithm of the probability of each latent, nats: 0 at the code vectors, −∞ elsewhere."""
         equal = (z == self.mean).flatten(1).all(1)
         return torch.where(equal, 0.0, -math.inf).to(self.mean.dtype)
+
+    def log_prior(self, z: Latents) -> PerImage:
+        """−log(codebook size) for each place, nats: the prior is uniform."""
+        return -self.kl()
+
+
+@dataclass(frozen=True)
+class JointPosterior(Posterior):
+    """Posterior of several latents, each given those above it: q(z₁ | x) q(z₂ | z₁, x) … (Sønderby et al. 2016).
+
+    The distributions below the first depend on the values of the latents above, so `parts` are those along one path:
+    the latents that were drawn, or the posterior means.
+
+    Attributes:
+        parts: the posterior of each latent by its name, from the top.
+        draw: draws all latents, from the top down, (batch, size).
+    """
+
+    parts: Mapping[str, Posterior]
+    draw: Callable[[Generators | None], Latents] = field(repr=False)
+
+    @property
+    def layout(self) -> LatentLayout:
+        """How the latents form one tensor, (batch, size)."""
+        return LatentLayout(tuple((name, tuple(part.mean.shape[1:])) for name, part in self.parts.items()))
+
+    @property
+    def mean(self) -> Latents:  # type: ignore[override]  # of the parts
+        """(batch, size): the means along the path."""
+        return self.layout.join({name: part.mean for name, part in self.parts.items()})
+
+    @property
+    def logvar(self) -> Latents:  # type: ignore[override]  # of the parts
+        """(batch, size): the log-variances along the path."""
+        return self.layout.join({name: part.logvar for name, part in self.parts.items()})
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether all latents are codes."""
+        return all(part.is_discrete for part in self.parts.values())
+
+    def sample(self, generator: Generators | None = None) -> Latents:
+        """One latent for each image, (batch, size), drawn from the top down."""
+        return self.draw(generator)
+
+    def kl(self) -> PerImage:
+        """The sum over the latents, nats per image: with drawn latents, an unbiased estimate of the divergence."""
+        return torch.stack([part.kl() for part in self.parts.values()]).sum(0)
+
+    def kl_values(self) -> Latents | None:
+        """The KL divergence of each latent value, (batch, size), nats; None where one of the latents is codes."""
+        values = {name: part.kl_values() for name, part in self.parts.items()}
+        known = {name: value for name, value in values.items() if value is not None}
+        return self.layout.join(known) if len(known) == len(values) else None
+
+    def log_prob(self, z: Latents) -> PerImage:
+        """Log q(z | x), nats, of the latents of the path."""
+        latents = self.layout.split(z)
+        return torch.stack([part.log_prob(latents[name]) for name, part in self.parts.items()]).sum(0)
+
+    def log_prior(self, z: Latents) -> PerImage:
+        """Log p(z), nats, of the latents of the path."""
+        latents = self.layout.split(z)
+        return torch.stack([part.log_prior(latents[name]) for name, part in self.parts.items()]).sum(0)
+
+
+def split_posterior(posterior: Posterior) -> list[Posterior]:
+    """The posterior of each latent, from the top: of a single latent, itself."""
+    return list(posterior.parts.values()) if isinstance(posterior, JointPosterior) else [posterior]

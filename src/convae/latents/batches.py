@@ -22,7 +22,7 @@ from convae.core.types import Images, PerImage
 from convae.data import Split, in_order
 from convae.model.compatibility import check_labels
 from convae.model.mode import evaluation_mode
-from convae.model.vae import VAE
+from convae.model.vae import VAE, Features
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,26 @@ class EvalBatch:
         return self.generators("latent")
 
     @cached_property
+    def features(self) -> Features:
+        """The encoder's features, from which latents are drawn."""
+        return self.model.encode_features(self.images, self.labels)
+
+    @cached_property
     def drawn(self) -> Output:
         """The pass with one latent drawn from each posterior: the ELBO is an expectation over it."""
-        output: Output = self.model(self.images, self.latent_generators, self.labels)
-        return output
+        return self.model.decode_features(self.features, noise=self.latent_generators)
 
     @cached_property
     def posterior(self) -> Posterior:
-        """The approximate posteriors q(z | x)."""
-        known = self.__dict__.get("drawn")
-        return self.model.encode(self.images, self.labels) if known is None else known.posterior
+        """The approximate posteriors q(z | x); of several latents, those along the posterior means."""
+        if self.model.is_hierarchical:
+            return self.model.decode_features(self.features, "mean").posterior
+        return self.model.bottleneck.posterior(self.features.values)
+
+    @property
+    def drawn_posterior(self) -> Posterior:
+        """The posteriors whose KL divergence the ELBO has: of several latents, those along the drawn latents."""
+        return self.drawn.posterior if self.model.is_hierarchical else self.posterior
 
     @cached_property
     def reconstruction(self) -> Likelihood:
@@ -77,7 +87,7 @@ class EvalBatch:
     @cached_property
     def elbo(self) -> PerImage:
         """Log p(x | z) − KL with one drawn latent, nats per image."""
-        return self.log_likelihood - self.drawn.posterior.kl()
+        return self.log_likelihood - self.drawn_posterior.kl()
 
 
 def iterate_batches(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.core.types import Latents
-from convae.model.bottlenecks.gaussian import Gaussian
 from convae.model.vae import VAE
 
 LEAST_TRUNCATION = 0.1
@@ -20,8 +21,9 @@ def draw(
     count: int,
     *,
     seed: int = 0,
-    temperature: float = 1.0,
+    temperature: float | Sequence[float] = 1.0,
     truncation: float | None = None,
+    labels: Tensor | None = None,
     first: int = 0,
 ) -> Latents:
     """`count` latents from the prior; the n-th of them is the same for any count.
@@ -30,24 +32,34 @@ def draw(
         model: whose prior it is.
         count: how many.
         seed: of what is drawn.
-        temperature: the factor of the standard deviation; below 1 nearer to the middle of the prior.
+        temperature: factor on the standard deviation, below 1 closer to the mean of the prior: one for all latents, or
+            one for each latent of a hierarchy, from the top.
         truncation: values beyond it, in standard deviations, are drawn again (Brock, Donahue & Simonyan 2018).
+        labels: (count,) class numbers, for a conditional hierarchy, whose latents depend on the class.
         first: number of the first.
 
     Raises:
         ConfigError: temperature or truncation out of range, or asked of a prior that is no Gaussian.
     """
-    if not 0 <= temperature < float("inf"):
-        raise ConfigError(f"the temperature is a number of at least 0, got {temperature:g}")
+    names = [name for name, _ in model.latent_layout.entries]
+    factors = [temperature] * len(names) if isinstance(temperature, int | float) else list(temperature)
+    if not all(0 <= each < float("inf") for each in factors):
+        raise ConfigError(f"temperature must be at least 0, got {', '.join(f'{each:g}' for each in factors)}")
+    if len(factors) != len(names):
+        raise ConfigError(f"temperature needs one number, or {len(names)}, one for each latent, got {len(factors)}")
     if truncation is not None and not truncation >= LEAST_TRUNCATION:
         raise ConfigError(f"the truncation is at least {LEAST_TRUNCATION:g} standard deviations, got {truncation:g}")
-    if (temperature != 1 or truncation is not None) and not isinstance(model.bottleneck, Gaussian):
+    if truncation is not None and model.is_hierarchical:
+        raise ConfigError(f"'{model.name}' has several latents, which have no truncation. Use temperature")
+    if (set(factors) != {1} or truncation is not None) and any(each.is_discrete for each in model.latent_modules):
         raise ConfigError(f"the prior of '{model.name}' is no Gaussian: it has no temperature and no truncation")
     generators = [torch_generator(seed, "sample", number) for number in range(first, first + count)]
+    if model.is_hierarchical:
+        return model.sample_latents(count, generators, labels, dict(zip(names, factors, strict=True)))
     z = model.sample_latents(count, generators)
     if truncation is not None:
         z = torch.stack([_truncated(row, own, truncation) for row, own in zip(z, generators, strict=True)])
-    return z * temperature
+    return z * factors[0]
 
 
 def _truncated(z: Tensor, generator: torch.Generator, truncation: float) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from convae.core.errors import ConfigError, DataError, OutputError
 from convae.core.files import clear_leftovers, read_bytes, write_json, writing_errors
 from convae.core.names import shape_text
 from convae.core.paths import local_path
-from convae.core.posterior import CodePosterior
+from convae.core.posterior import CodePosterior, JointPosterior
 from convae.core.progress import Progress
 from convae.core.types import Latents
 from convae.core.version import VERSION
@@ -56,6 +56,8 @@ class Encoding:
             a codebook; None from others.
         classes: the names of the class numbers; None where they have none.
         splits: the part of the data set that each image is in; None where that is not known.
+        kl: (*latent,) mean KL divergence of each latent value over the images, nats, of a hierarchy, whose priors
+            depend on the image; None from other models, where it follows from mean and log-variance.
     """
 
     mean: Latents
@@ -65,6 +67,7 @@ class Encoding:
     codes: Int64[Tensor, image * grid] | None = None
     classes: Sequence[str] | None = None
     splits: Sequence[str] | None = None
+    kl: Float64[Tensor, " *latent"] | None = None
 
     def __len__(self) -> int:
         return len(self.mean)
@@ -87,6 +90,7 @@ class EncodingTable:
         self.mean = torch.empty(len(self._indices), *model.latent_shape)
         self.logvar = torch.empty_like(self.mean)
         self._codes: list[Tensor] = []
+        self._kl: Tensor | None = None
 
     def add(self, rows: slice, batch: EvalBatch) -> None:
         """Takes in the posteriors of a batch."""
@@ -94,6 +98,9 @@ class EncodingTable:
         self.mean[rows], self.logvar[rows] = posterior.mean, posterior.logvar
         if isinstance(posterior, CodePosterior):
             self._codes.append(posterior.codes.cpu().long())
+        if isinstance(posterior, JointPosterior) and (values := posterior.kl_values()) is not None:
+            total = values.sum(0, dtype=torch.float64).cpu()
+            self._kl = total if self._kl is None else self._kl + total
 
     def require_finite(self, rows: slice, model: VAE) -> None:
         """Checks the posteriors of a batch.
@@ -121,6 +128,7 @@ class EncodingTable:
             torch.cat(self._codes) if self._codes else None,
             split.classes,
             [split.part(int(index)) for index in self._indices],
+            None if self._kl is None else self._kl / len(self._indices),
         )
 
 

@@ -11,6 +11,7 @@ the classes, where the prior has mass and the data has none, a decoded image may
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count as counting
 
@@ -64,7 +65,7 @@ def draw_labeled(
     confidence: float = CONFIDENCE,
     known: Classes | None = None,
     seed: int = 0,
-    temperature: float = 1.0,
+    temperature: float | Sequence[float] = 1.0,
     truncation: float | None = None,
     progress: Progress | None = None,
 ) -> LabeledSamples:
@@ -98,8 +99,16 @@ def draw_labeled(
         number = count if labels is None else count * len(labels)
         own = torch.arange(count) if labels is None else torch.arange(count).repeat(len(labels))
         kinds = own % len(there) if labels is None else torch.tensor(labels).repeat_interleave(count)
-        z = draw(model, count, seed=seed, temperature=temperature, truncation=truncation)
-        return LabeledSamples(decode(model, z[own.to(z.device)], labels=kinds), kinds, None, number)
+        if model.is_hierarchical:
+            parts = [
+                draw(model, count, seed=seed, temperature=temperature, labels=torch.full((count,), label))
+                for label in labels or ()
+            ]
+            z = torch.cat(parts) if parts else draw(model, count, seed=seed, temperature=temperature, labels=kinds)
+        else:
+            z = draw(model, count, seed=seed, temperature=temperature, truncation=truncation)
+            z = z[own.to(z.device)]
+        return LabeledSamples(decode(model, z, labels=kinds), kinds, None, number)
     with evaluation_mode(model):
         return _Search(model, known, seed, temperature, truncation, confidence, progress).run(count, labels)
 
@@ -136,7 +145,7 @@ class _Search:
     model: VAE
     known: Classes | None
     seed: int
-    temperature: float
+    temperature: float | Sequence[float]
     truncation: float | None
     confidence: float
     progress: Progress | None

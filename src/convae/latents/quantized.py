@@ -18,7 +18,7 @@ def nearest_latents(model: VAE, z: Latents) -> Latents:
     decoder was trained on. Latents of other models stay as they are.
     """
     parameter = next(model.parameters())
-    return model.bottleneck.quantize(z.to(parameter.device, parameter.dtype)).cpu().to(z.dtype)
+    return model.quantize(z.to(parameter.device, parameter.dtype)).cpu().to(z.dtype)
 
 
 def require_continuous(encoding: Encoding, what: str) -> None:

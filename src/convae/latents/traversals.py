@@ -16,12 +16,14 @@ TAIL = 0.02
 
 
 def kl_per_dimension(encoding: Encoding) -> Float[Tensor, " value"]:
-    """Mean KL divergence of each latent dimension from the standard normal over the images, nats.
+    """Mean KL divergence of each latent dimension from its prior over the images, nats.
 
     Raises:
         ConfigError: the latents are codes, whose values have none.
     """
     require_continuous(encoding, "the KL divergence of each latent value")
+    if encoding.kl is not None:
+        return encoding.kl.flatten()
     kl = 0.5 * (encoding.mean.square() + torch.expm1(encoding.logvar) - encoding.logvar)
     return kl.flatten(1).double().mean(0)
 

@@ -12,6 +12,7 @@ from convae.core.errors import ConfigError
 from convae.core.types import Shape
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.condition import Condition
+from convae.model.layers.base.features import feature_shapes
 from convae.model.layers.base.network import Network, count_parameters, error_context
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.parts import build_part
@@ -30,7 +31,7 @@ def construct(spec: Spec) -> VAE:
         ConfigError: unknown layers or wrong arguments, or more parameters than `max_parameters`.
         ShapeError: a layer does not accept its input shape, or the decoder's output does not match the images.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), feature_shapes():
         condition = None
         if spec.condition is not None:
             with error_context("condition"):

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from convae.core.arguments import Named, drop_defaults, parse_arguments, split_name
-from convae.core.context import call_module
+from convae.core.context import LatentModule, call_module
 from convae.core.description import Spec, to_plain
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.registry import canonical_name
 from convae.core.types import Shape
 from convae.model.bottlenecks import BOTTLENECKS
-from convae.model.bottlenecks.base import Bottleneck
+from convae.model.bottlenecks.base import LATENT, Bottleneck
 from convae.model.condition import Condition
 from convae.model.inputs import weights_type
 from convae.model.layers.base import ContextLayer
@@ -110,11 +110,18 @@ def check_shapes(
     return logits[0]
 
 
-def name_streams(model: nn.Module) -> None:
-    """Names the noise stream of every `ContextLayer` by its kind and its index among layers of that kind."""
+def name_streams(model: Any) -> None:
+    """Names the noise stream of every `ContextLayer` by its kind and its index among layers of that kind.
+
+    Latents of the decoder are `latent 1`, `latent 2`, … below the bottleneck's, which is `latent`.
+    """
     numbers: Counter[str] = Counter()
+    inside = [module for module in model.decoder.modules() if isinstance(module, LatentModule)]
+    below = {id(module) for module in inside}
+    for number, latent in enumerate(inside, 1):
+        latent.stream = f"{LATENT} {number}"
     for module in model.modules():
-        if isinstance(module, ContextLayer):
+        if isinstance(module, ContextLayer) and id(module) not in below:
             kind = type(module).__name__.lower()
             module.stream = f"{kind} {numbers[kind]}"
             numbers[kind] += 1

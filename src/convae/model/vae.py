@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor, nn
 
-from convae.core.context import Context, call_module
+from convae.core.context import Context, LatentModule, call_module
 from convae.core.description import Spec
-from convae.core.errors import ConfigError, ShapeError
+from convae.core.errors import ConfigError
 from convae.core.names import shape_text
 from convae.core.noise import Generators
 from convae.core.output import Likelihood, Output
-from convae.core.posterior import Posterior
+from convae.core.posterior import JointPosterior, Posterior, split_posterior
 from convae.core.types import (
     AnyCodes,
     AnyCount,
@@ -31,16 +32,14 @@ from convae.core.types import (
 )
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.condition import Condition
+from convae.model.encoder_decoder import EncoderDecoder
 from convae.model.inputs import (
     checked_codes,
     checked_count,
     checked_generator,
-    checked_images,
     checked_labels,
-    checked_latents,
     weights_type,
 )
-from convae.model.layers.base import Layer, Network
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.mode import evaluation_mode
 from convae.model.parts import (
@@ -56,13 +55,29 @@ from convae.model.priors.base import Prior
 from convae.model.provenance import Provenance
 
 
-class VAE(nn.Module):
+@dataclass(frozen=True)
+class Features:
+    """What the encoder gives for some images.
+
+    Attributes:
+        values: (batch, channel, *sizes), the encoder's output.
+        context: of the pass: labels, and the features that have a name.
+    """
+
+    values: Tensor
+    context: Context = field(repr=False)
+
+
+class VAE(EncoderDecoder):
     """A convolutional variational autoencoder.
 
         image ── encoder ──> features ── bottleneck ──> latent ── decoder ──> raw ── likelihood head ──> p(x | z)
                                             │              │
                                             │              └── classifier ──> logits, in models that have one
                                             └──> q(z | x), costs
+
+    The decoder may hold further latents (layer `latent`), whose posteriors see named features of the encoder; the
+    bottleneck is then the top of a hierarchy, and all latents together form one tensor (`latent_layout`).
 
     Encoder, decoder and classifier are any modules; `convae.build` makes them of a description. A conditional model
     concatenates the class embedding of the label to the input of encoder and decoder, so encode, decode and sample
@@ -115,11 +130,9 @@ class VAE(nn.Module):
         self.classifier = classifier
         self.head = likelihood
         self.prior: Prior = prior or build_part(PRIORS, bottleneck.default_prior, "prior", bottleneck)
-        self.latent_layout = LatentLayout(((bottleneck.stream, bottleneck.latent_shape),))
         name_streams(self)
-        self._also_fit: set[Shape] = set()
+        self.latent_layout = LatentLayout(tuple((each.stream, each.latent_shape) for each in self.latent_modules))
         self._description: Spec | None = None
-        self._rebuild: Callable[[Shape], VAE] | None = None
         extra = 0 if condition is None else condition.channels
         self._logits = check_shapes(self.input_shape, encoder, bottleneck, decoder, likelihood, classifier, extra)
         self._as_built = layout(self)
@@ -133,14 +146,20 @@ class VAE(nn.Module):
         """
         self._description, self._rebuild = spec, rebuild
 
+    @property
+    def latent_modules(self) -> list[LatentModule]:
+        """The modules with a latent, from the top: the bottleneck, then those of the decoder."""
+        inside = [module for module in self.decoder.modules() if isinstance(module, LatentModule)]
+        return [self.bottleneck, *inside]
+
+    @property
+    def is_hierarchical(self) -> bool:
+        """Whether the model has several latents."""
+        return len(self.latent_layout.entries) > 1
+
     def extra_repr(self) -> str:
         """Name and shapes, for `print(model)`."""
         return f"'{self.name}', input {shape_text(self.input_shape)}, latent {shape_text(self.latent_shape)}"
-
-    @property
-    def latent_shape(self) -> Shape:
-        """The shape of one image's latent: (latent,) or (latent, *grid)."""
-        return self.latent_layout.shape
 
     @property
     def is_described(self) -> bool:
@@ -148,72 +167,9 @@ class VAE(nn.Module):
         return self._description is not None
 
     @property
-    def networks(self) -> dict[str, Network]:
-        """The parts of the model that are lists of layers, by name; a part that is another module is left out."""
-        parts = {"encoder": self.encoder, "decoder": self.decoder, "classifier": self.classifier}
-        return {name: module for name, module in parts.items() if isinstance(module, Network)}
-
-    @property
     def class_count(self) -> int | None:
         """Number of classes of the classifier or the condition; None without either."""
         return self.condition.classes if self.condition is not None else self._logits
-
-    def use_checkpointing(self, is_on: bool) -> None:
-        """Turns gradient checkpointing of encoder and decoder on or off; see `Network`.
-
-        Raises:
-            ConfigError: encoder or decoder is not a `Network`.
-        """
-        for side in ("encoder", "decoder"):
-            if (network := self.networks.get(side)) is not None:
-                network.checkpointing = is_on
-            elif is_on:
-                raise ConfigError(f"model '{self.name}' cannot be checkpointed: its {side} is not a Network")
-
-    @functools.cached_property
-    def size_step(self) -> tuple[int, ...] | None:
-        """Total stride along each axis: image sizes may differ from the input's by its multiples; None for fixed sizes.
-
-        Sizes are fixed where a layer depends on them, as a flatten does.
-        """
-        if not isinstance(self.encoder, Network) or not isinstance(self.decoder, Network):
-            return None  # nothing is known of other modules
-        layers = [module for module in self.modules() if isinstance(module, Layer)]
-        if not all(layer.any_size for layer in layers):
-            return None
-        field = self.encoder.receptive_field()
-        return tuple(math.ceil(step) for step in field.stride) if field else (1,) * (len(self.input_shape) - 1)
-
-    @property
-    def other_sizes(self) -> str | None:
-        """Other image sizes that the model accepts, for messages; None without any."""
-        if self.size_step is None:
-            return None
-        if set(self.size_step) == {1}:
-            return "other sizes"
-        return f"sizes that differ from the input's by multiples of {shape_text(self.size_step)}"
-
-    def use_slices(self, rows: int | None) -> None:
-        """Runs encoder and decoder on slices of rows in inference, to save memory for large images.
-
-        Results are equal up to rounding: each slice is computed with the rows in its receptive field.
-
-        Args:
-            rows: image rows per slice, along the first spatial axis; None for the whole image at once.
-
-        Raises:
-            ConfigError: `rows` is less than 1, or a layer has a global receptive field, as attention, flatten and
-                norms over positions have.
-        """
-        if rows is not None and rows < 1:
-            raise ConfigError(f"slices need at least one row, got {rows}")
-        for side in ("encoder", "decoder"):
-            if (network := self.networks.get(side)) is None:
-                raise ConfigError(f"model '{self.name}' cannot be computed in slices: its {side} is not a Network")
-            if rows is not None and (found := network.sees_everything()) is not None:
-                raise ConfigError(f"{found}: sees the whole image, so the model cannot be computed in slices")
-            latent_rows = None if rows is None else max(1, rows * self.latent_shape[1] // self.input_shape[1])
-            network.rows = rows if network is self.encoder else latent_rows
 
     @property
     def spec(self) -> Spec:
@@ -248,21 +204,53 @@ class VAE(nn.Module):
             ConfigError: the model is conditional, and labels are missing or not class numbers of it.
         """
         with evaluation_mode(self):
-            return self.bottleneck.posterior(self._features(x, labels))
+            features = self.encode_features(x, labels)
+            if self.is_hierarchical:
+                return self.decode_features(features, "mean").posterior
+            return self.bottleneck.posterior(features.values)
 
-    def decode(self, z: AnyLatents, labels: AnyLabels | None = None) -> Likelihood:
+    def encode_features(self, x: AnyImages, labels: AnyLabels | None = None) -> Features:
+        """The encoder's features of images, in the model's mode; see `encode` for arguments and errors.
+
+        With `decode_features`, latents are drawn several times and the encoder runs once.
+        """
+        context = Context(labels=_tensor_or_none(labels))
+        return Features(self._features(x, labels, context), context)
+
+    def decode_features(
+        self,
+        features: Features,
+        source: Literal["posterior", "mean"] = "posterior",
+        noise: Generators | None = None,
+    ) -> Output:
+        """Latents and likelihood of features, in the model's mode.
+
+        Args:
+            features: of `encode_features`.
+            source: whether latents are samples of the posterior, or its mean.
+            noise: one generator, or one for each image; torch's default generator without it.
+        """
+        return self._output(features.values, features.context.again(noise=noise, latent_source=source))
+
+    def decode(self, z: AnyLatents, labels: AnyLabels | None = None, *, levels: int | None = None) -> Likelihood:
         """Likelihood p(x | z) of each latent; computed in evaluation mode, as `encode` is.
 
         Args:
             z: latents; any floating type is converted to that of the weights.
             labels: class numbers of the images, for a conditional model.
+            levels: number of latents from the top that are taken from `z`, at least 1; the others are the mean of
+                their prior. Without it, all are taken.
 
         Raises:
             ShapeError: the latents do not have the model's latent shape, or are not finite floats.
             ConfigError: the model is conditional, and labels are missing or not class numbers of it.
         """
         with evaluation_mode(self):
-            return self._decoded(self._checked_latents(z), labels)
+            latents = self.latent_layout.split(self._checked_latents(z))
+            given = dict(list(latents.items())[: self._checked_levels(levels)])
+            return self._decoded(
+                given[self.bottleneck.stream], labels, Context(labels=_tensor_or_none(labels), given=given)
+            )
 
     def decode_codes(self, codes: AnyCodes, labels: AnyLabels | None = None) -> Likelihood:
         """Likelihood p(x | z) of latents given as code indices, such as `encode(images).codes`.
@@ -291,7 +279,8 @@ class VAE(nn.Module):
         if self.classifier is None:
             raise ConfigError(f"model '{self.name}' has no classifier on its latent")
         with evaluation_mode(self):
-            logits: Tensor = self.classifier(self._checked_latents(z))
+            top = self.latent_layout.split(self._checked_latents(z))[self.bottleneck.stream]
+            logits: Tensor = self.classifier(top)
             return logits
 
     def forward(self, x: AnyImages, generator: AnyGenerators | None = None, labels: AnyLabels | None = None) -> Output:
@@ -309,42 +298,65 @@ class VAE(nn.Module):
         """
         noise = checked_generator(generator)
         is_drawn = self.training or noise is not None
-        context = Context(noise, labels, "posterior" if is_drawn else "mean")
-        latent = self.bottleneck(self._features(x, labels, context), context)
-        converted = self._converted(latent)
-        logits = None if self.classifier is None else call_module(self.classifier, converted, context)
-        likelihood = self._decoded(converted, labels, context)
-        return Output(context.posteriors[self.bottleneck.stream], latent, likelihood, context.terms, logits)
+        context = Context(noise, _tensor_or_none(labels), "posterior" if is_drawn else "mean")
+        return self._output(self._features(x, labels, context), context)
+
+    def log_weights(self, x: Images, output: Output) -> Float64[Tensor, " batch"]:
+        """Log p(x | z) + log p(z) − log q(z | x) of the latents of a pass, nats, in float64.
+
+        Their exponentials are the importance weights of log p(x) (Burda et al. 2016, arXiv:1509.00519).
+
+        Args:
+            x: the images.
+            output: of a pass with latents drawn from the posterior.
+        """
+        total = output.likelihood.log_prob(x).double()
+        latents = self.latent_layout.split(output.latent)
+        for (name, z), posterior in zip(latents.items(), split_posterior(output.posterior), strict=True):
+            prior = self.prior.log_prob(z) if name == self.bottleneck.stream else posterior.log_prior(z)
+            total = total + prior.double() - posterior.log_prob(z).double()
+        return total
 
     def sample_latents(
         self,
         count: int,
         noise: Generators | None = None,
         labels: Tensor | None = None,
-        temperature: float = 1.0,
+        temperature: float | Mapping[str, float] = 1.0,
     ) -> Latents:
         """Latents, (count, *latent), drawn from the prior, in the type and on the device of the weights.
+
+        Several latents are drawn from the top down.
 
         Args:
             count: number of latents.
             noise: one generator, or one for each latent; torch's default generator without it.
             labels: (count,) class numbers, for a prior that depends on them.
-            temperature: factor on the standard deviation of the prior.
+            temperature: factor on the standard deviation of the prior: one for all latents, or by the latent's name.
 
         Raises:
             ShapeError: there is not one generator for each latent.
         """
-        drawn = self.prior.sample(count, noise, labels, temperature)
-        return self._converted(self.bottleneck.embed_codes(drawn) if self.prior.draws_codes else drawn)
+        if not self.is_hierarchical:
+            return self._top_sample(count, noise, labels, temperature)
+        return self._sampled(count, noise, labels, temperature)[0]
 
     @torch.no_grad()
-    def sample(self, n: AnyCount, generator: AnyGenerators | None = None, labels: AnyLabels | None = None) -> Images:
+    def sample(
+        self,
+        n: AnyCount,
+        generator: AnyGenerators | None = None,
+        labels: AnyLabels | None = None,
+        *,
+        temperature: float | Mapping[str, float] = 1.0,
+    ) -> Images:
         """Samples `n` images from the prior: the mean of p(x | z), in [0, 1]; the model's mode is restored.
 
         Args:
             n: number of images, at least 1.
             generator: random generator for the latents, or one for each image.
             labels: class numbers, for a conditional model; by default the classes in turn.
+            temperature: factor on the standard deviation of the prior: one for all latents, or by the latent's name.
 
         Raises:
             ConfigError: `n` is not a positive integer, or labels are not class numbers of a conditional model.
@@ -353,9 +365,62 @@ class VAE(nn.Module):
         count = checked_count(n, "the number of samples")
         if labels is None and self.condition is not None:
             labels = torch.arange(count, device=self.prior.like.device) % self.condition.classes
-        z = self.sample_latents(count, checked_generator(generator), labels)
+        return self._sampled(count, checked_generator(generator), labels, temperature)[1].mean
+
+    def quantize(self, z: Latents) -> Latents:
+        """The nearest latents to `z`, (batch, *latent), that the model can encode: codes become code vectors."""
+        latents = self.latent_layout.split(z)
+        return self.latent_layout.join(
+            {each.stream: each.quantize(latents[each.stream]) for each in self.latent_modules}
+        )
+
+    def _top_sample(
+        self, count: int, noise: Generators | None, labels: Tensor | None, temperature: float | Mapping[str, float]
+    ) -> Latents:
+        """Latents of the bottleneck, (count, *latent), drawn from the prior."""
+        own = Context(temperature=temperature).temperature_of(self.bottleneck.stream)
+        drawn = self.prior.sample(count, noise, labels, own)
+        return self._converted(self.bottleneck.embed_codes(drawn) if self.prior.draws_codes else drawn)
+
+    def _sampled(
+        self, count: int, noise: Generators | None, labels: Tensor | None, temperature: float | Mapping[str, float]
+    ) -> tuple[Latents, Likelihood]:
+        """Latents, (count, *latent), drawn from the prior from the top down, and their likelihood."""
+        top = self._top_sample(count, noise, labels, temperature)
+        given = {self.bottleneck.stream: top}
+        context = Context(noise, labels, "prior", given, temperature)
         with evaluation_mode(self):
-            return self._decoded(z, labels).mean
+            likelihood = self._decoded(top, labels, context)
+        return self._converted(self.latent_layout.join({**context.latents, **given})), likelihood
+
+    def _output(self, features: Tensor, context: Context) -> Output:
+        """Latents, posterior and likelihood of features, in the model's mode."""
+        latent = self.bottleneck(features, context)
+        converted = self._converted(latent)
+        logits = None if self.classifier is None else call_module(self.classifier, converted, context)
+        likelihood = self._decoded(converted, context.labels, context)
+        posterior = context.posteriors[self.bottleneck.stream]
+        if self.is_hierarchical:
+            names = [name for name, _ in self.latent_layout.entries]
+            parts = {name: context.posteriors[name] for name in names}
+            latent = torch.cat([context.latents[name].flatten(1) for name in names], 1)
+
+            def draw(noise: Generators | None) -> Latents:
+                return self._output(features, context.again(noise=noise, latent_source="posterior")).latent
+
+            posterior = JointPosterior(parts, draw)
+        return Output(posterior, latent, likelihood, context.terms, logits)
+
+    def _checked_levels(self, levels: int | None) -> int:
+        """Validates a number of latents, counted from the top.
+
+        Raises:
+            ConfigError: there are not so many.
+        """
+        count = len(self.latent_layout.entries)
+        if levels is not None and not 1 <= levels <= count:
+            raise ConfigError(f"levels must be 1 to {count}, the number of latents of '{self.name}', got {levels}")
+        return count if levels is None else levels
 
     def _features(self, x: AnyImages, labels: AnyLabels | None, context: Context | None = None) -> Tensor:
         return call_module(self.encoder, self._conditioned(self._checked(x), labels), context)
@@ -377,54 +442,12 @@ class VAE(nn.Module):
         joined: Tensor = self.condition(x, checked_labels(labels, len(x), classes, x.device))
         return joined
 
-    def _checked(self, x: AnyImages) -> Tensor:
-        """Validates images and converts them to the dtype of the weights."""
-        x = checked_images(x, *weights_type(self))
-        shape = tuple(x.shape[1:])
-        if shape != self.input_shape and shape not in self._also_fit:
-            if tuple(x.shape) == self.input_shape:
-                raise ShapeError(f"model '{self.name}' expects a batch, got {shape_text(x.shape)}. Give image[None]")
-            if shape == (*self.input_shape[1:], self.input_shape[0]):
-                last = f"images.movedim(-1, 1), as channels come before {'sizes' if len(shape) > 2 else 'the size'}"
-                raise ShapeError(
-                    f"model '{self.name}' takes {shape_text(self.input_shape)}, got {shape_text(shape)}: give {last}"
-                )
-            self._fit(shape)
-            self._also_fit.add(shape)
-        return x
-
-    def _checked_latents(self, z: AnyLatents) -> Latents:
-        """Validates latents and converts them to the dtype of the weights."""
-        z = checked_latents(z, *weights_type(self))
-        grid_fits = self.size_step is not None and z.ndim == len(self.latent_shape) + 1
-        if tuple(z.shape[1:]) != self.latent_shape and not (grid_fits and z.shape[1] == self.latent_shape[0]):
-            alone = ". Give a batch, latent[None]" if tuple(z.shape) == self.latent_shape else ""
-            got = shape_text(z.shape[1:]) or "single numbers"
-            raise ShapeError(f"latents are {shape_text(self.latent_shape)}, got {got}{alone}")
-        return z
-
     def _converted(self, latent: Latents) -> Latents:
         """Converts a latent, which bottlenecks compute in float32 or wider, to the dtype of the weights."""
         dtype = weights_type(self)[0]
         return latent if dtype is None else latent.to(dtype)
 
-    def _fit(self, shape: Shape) -> None:
-        """Checks that the model accepts images of another shape: a model built for it has equal parameters."""
-        taken, reason = shape_text(self.input_shape), ""
-        if self.other_sizes is not None:
-            taken += f", or {self.other_sizes}"
-        if self._in_step(shape) and self._rebuild is not None:
-            try:
-                self._rebuild(shape)
-            except ShapeError as error:
-                reason = f": {error}"
-            else:
-                return
-        raise ShapeError(f"model '{self.name}' takes images of {taken}, got {shape_text(shape)}{reason}")
 
-    def _in_step(self, shape: Shape) -> bool:
-        """Whether a shape differs from the input's only by multiples of `size_step`."""
-        if self.size_step is None or len(shape) != len(self.input_shape) or shape[0] != self.input_shape[0]:
-            return False
-        pairs = zip(shape[1:], self.input_shape[1:], self.size_step, strict=True)
-        return not any((size - own) % step for size, own, step in pairs)
+def _tensor_or_none(labels: AnyLabels | None) -> Tensor | None:
+    """Labels for the context: what is no tensor is refused where labels are needed, and ignored elsewhere."""
+    return labels if isinstance(labels, Tensor) else None

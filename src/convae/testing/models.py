@@ -24,6 +24,7 @@ from convae.model.initialize import initialize
 from convae.model.inputs import unchecked_values
 from convae.model.layers import LAYERS
 from convae.model.layers.base import Layer
+from convae.model.layers.base.features import feature_shapes
 from convae.model.layers.base.network import Network
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import LikelihoodHead
@@ -36,6 +37,8 @@ from convae.testing.entries import name_of, no_errors, require
 
 _FEATURES: Shape = (4, 4, 4)
 _OTHER_SIZES = (7, 8, 6)
+_FEATURE = "example"
+"""The name of the feature that examples of layers take."""
 
 
 def check_layer(layer: str | type[Layer]) -> None:
@@ -188,7 +191,8 @@ def check_model(spec: dict[str, Any], where: str) -> None:
 def _check_shapes(name: str, kind: type[Layer], shape: Shape, *, must_fit: bool) -> None:
     where = f"layer {name} on {shape}"
     try:
-        network = Network(shape, [{name: dict(kind.example)}], "layers")
+        with feature_shapes({_FEATURE: shape} if "feature" in kind.example else {}):
+            network = Network(shape, [{name: dict(kind.example)}], "layers")
     except ShapeError as error:
         require(not must_fit, f"{where}: {error}")
         return
@@ -296,7 +300,12 @@ def _around_layer(name: str, kind: type[Layer]) -> dict[str, Any]:
     shape = kind.example_shape
     image = shape if len(shape) > 1 else (1, shape[0])
     entry = {name: dict(kind.example)}
-    encoder: list[Any] = [entry] if len(shape) > 1 else ["flatten", entry]
+    if "feature" in kind.example:
+        # It takes a feature of the encoder by name.
+        encoder: list[Any] = [{"feature": {"name": _FEATURE}}, "flatten"]
+        decoder = [{"linear": {"features": math.prod(image)}}, {"unflatten": {"to": list(image)}}, entry]
+        return _described(image, encoder, {"gaussian": {"latent": 3}}, decoder, "bernoulli")
+    encoder = [entry] if len(shape) > 1 else ["flatten", entry]
     after = Network(image, encoder, "encoder").shape_out
     encoder += ["flatten"] if len(after) > 1 else []
     return _described(image, encoder, {"gaussian": {"latent": 3}}, _decoder((3,), image, image[0]), "bernoulli")

@@ -129,6 +129,8 @@ def test_free_bits_need_a_posterior_that_falls_into_values(passed: Any) -> None:
         def log_prob(self, z: Tensor) -> Tensor:
             return self.mean.sum(1)
 
+        log_prior = log_prob
+
     given = passed(IMAGES)
     output = type(given.output)(Whole(), given.output.latent, given.output.likelihood)
     with pytest.raises(ConfigError, match="sum over latent values"):

@@ -22,7 +22,6 @@ from convae.data import Split
 from convae.evaluation.aggregate import log_aggregate, query_positions
 from convae.evaluation.bootstrap import interval, resampled_means
 from convae.latents.batches import EvalBatch
-from convae.model.bottlenecks.gaussian import Gaussian
 from convae.model.vae import VAE
 
 SATURATED = 1.0
@@ -163,4 +162,9 @@ def estimate_from_rows(rows: Float64[Tensor, " row"], seed: int) -> Estimate:
 
 def has_gaussian_posterior(model: VAE) -> bool:
     """Whether the posteriors are Gaussians: they have a density, and independent values."""
-    return isinstance(model.bottleneck, Gaussian)
+    return not any(module.is_discrete for module in model.latent_modules)
+
+
+def has_single_gaussian(model: VAE) -> bool:
+    """Whether there is one latent with a Gaussian posterior, which does not depend on other latents."""
+    return has_gaussian_posterior(model) and not model.is_hierarchical

@@ -18,7 +18,7 @@ class ELBO(ImageMetric):
     Its negative is the score of `convae anomalies` and `convae ood`: the same latents, by the same seed.
 
     Args:
-        samples: latents drawn for each image, over which log p(x | z) is averaged.
+        samples: latents drawn for each image, over which the bound is averaged.
     """
 
     unit: ClassVar = "nats"
@@ -32,9 +32,8 @@ class ELBO(ImageMetric):
         """The bound for each image."""
         if self.samples == 1:
             return batch.elbo
-        posterior = batch.drawn.posterior
-        found = [batch.log_likelihood]
+        found = [batch.elbo]
         for _ in range(self.samples - 1):
-            z = posterior.sample(batch.latent_generators)
-            found.append(batch.model.decode(z, batch.labels).log_prob(batch.images))
-        return torch.stack(found).mean(0) - posterior.kl()
+            output = batch.model.decode_features(batch.features, noise=batch.latent_generators)
+            found.append(output.likelihood.log_prob(batch.images) - output.posterior.kl())
+        return torch.stack(found).mean(0)

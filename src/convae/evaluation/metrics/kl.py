@@ -17,4 +17,4 @@ class KL(ImageMetric):
 
     def rows(self, batch: EvalBatch) -> PerImage:
         """The divergence of each image's posterior."""
-        return batch.posterior.kl()
+        return batch.drawn_posterior.kl()

@@ -26,6 +26,6 @@ class KLPerUnit(ImageMetric):
 
     def rows(self, batch: EvalBatch) -> Tensor:
         """(batch, value): the parts of each image's divergence."""
-        values = batch.posterior.kl_values()
+        values = batch.drawn_posterior.kl_values()
         assert values is not None  # of a Gaussian posterior
         return values.flatten(1)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from convae.data import Split
-from convae.evaluation.metrics.base import Encoded, LatentMetric, has_gaussian_posterior
+from convae.evaluation.metrics.base import Encoded, LatentMetric, has_single_gaussian
 from convae.model.vae import VAE
 
 
@@ -19,12 +19,12 @@ class MutualInformation(LatentMetric):
     """
 
     unit: ClassVar = "nats"
-    needs: ClassVar = "a Gaussian posterior"
+    needs: ClassVar = "one latent with a Gaussian posterior"
     better: ClassVar = None
 
     def applies(self, model: VAE, split: Split) -> bool:
         """Whether the posteriors are Gaussians, whose mixture has a density."""
-        return has_gaussian_posterior(model)
+        return has_single_gaussian(model)
 
     def rows(self, encoded: Encoded) -> Tensor:
         """(query,): log q(z | x) − log q(z) at the drawn latent."""

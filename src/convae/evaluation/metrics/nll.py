@@ -40,10 +40,9 @@ class NLL(ImageMetric):
 
     def rows(self, batch: EvalBatch) -> PerImage:
         """The bound for each image, in float64."""
-        model, posterior, generators = batch.model, batch.posterior, batch.generators("nll")
+        model, generators = batch.model, batch.generators("nll")
         weights = []
         for _ in range(self.samples):
-            z = posterior.sample(generators)
-            joint = model.decode(z, batch.labels).log_prob(batch.images).double() + model.prior.log_prob(z).double()
-            weights.append(joint - posterior.log_prob(z).double())
+            output = model.decode_features(batch.features, noise=generators)
+            weights.append(model.log_weights(batch.images, output))
         return math.log(self.samples) - torch.logsumexp(torch.stack(weights), dim=0)

@@ -10,16 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.arguments import Named
-from convae.core.context import Context, ContextModule
+from convae.core.context import Context, LatentModule
 from convae.core.names import shape_text
 from convae.core.posterior import Posterior
-from convae.core.types import Shape
 
 LATENT = "latent"
 """Name of the latent in a model with one latent."""
 
 
-class Bottleneck(ContextModule):
+class Bottleneck(LatentModule):
     """Maps encoder features to the latent.
 
     The constructor takes the shape of the features, and its configuration as keyword-only arguments; it initializes
@@ -34,7 +33,6 @@ class Bottleneck(ContextModule):
 
     example: ClassVar[Mapping[str, Any]] = {}
     default_prior: ClassVar[Named] = "standard-normal"
-    latent_shape: Shape
     required_terms: tuple[str, ...] = ()
     self_updated_parameters: tuple[str, ...] = ()
     stream = LATENT
@@ -60,10 +58,6 @@ class Bottleneck(ContextModule):
         """Features, (batch, *features), to latents, (batch, *latent); reports posterior and loss terms."""
         context = context or Context()
         return context.draw_latent(self.stream, self.posterior(x))
-
-    def quantize(self, z: Tensor) -> Tensor:
-        """The nearest code vectors to `z`; `z` itself without a codebook."""
-        return z
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initializes parameters and buffers, with a CPU generator."""

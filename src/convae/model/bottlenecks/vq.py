@@ -53,6 +53,7 @@ class VQ(Bottleneck):
 
     example: ClassVar = {"codes": 4, "latent": 3}
     default_prior: ClassVar[Named] = "uniform-codes"
+    is_discrete = True
     codebook: Tensor
     cluster_size: Tensor
     embed_sum: Tensor
@@ -125,7 +126,7 @@ class VQ(Bottleneck):
             self._update_statistics(vectors, found.codes)
         # Straight through: the code vectors, with the gradient of the features.
         latent = entries + (values - values.detach())
-        context.report_latent(self.stream, CodePosterior(latent, found.codes, found.codebook_size), latent)
+        context.report_latent(self.stream, latent, CodePosterior(latent, found.codes, found.codebook_size))
         return latent
 
     def quantize(self, z: Latents) -> Latents:

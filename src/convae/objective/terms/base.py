@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from convae.core.errors import ConfigError
 from convae.core.output import Output
-from convae.core.posterior import CodePosterior, Posterior
+from convae.core.posterior import Posterior
 from convae.core.types import Images, PerImage
 from convae.objective.schedules.base import Moment
 
@@ -47,7 +47,7 @@ class LossInputs:
         Raises:
             ConfigError: the bottleneck is a codebook, whose KL divergence is constant.
         """
-        if isinstance(self.output.posterior, CodePosterior):
+        if self.output.posterior.is_discrete:
             raise ConfigError("the KL divergence of a codebook is constant. Use the term commitment")
         return self.output.posterior
 

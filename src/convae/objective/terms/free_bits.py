@@ -10,6 +10,7 @@ from torch import Tensor
 from convae.core.arguments import NonNegativeFloat, Positive
 from convae.core.collective import is_shared, shared_sum
 from convae.core.errors import ConfigError
+from convae.core.posterior import Posterior, split_posterior
 from convae.core.types import PerImage
 from convae.objective.terms.base import LossInputs, Term
 
@@ -19,12 +20,12 @@ class FreeBits(Term):
 
     arXiv:1606.04934, appendix C.8. A group below λ has no gradient, which counters posterior collapse. λ is compared
     with the batch mean, as in the paper, or with the KL of each image. It replaces `kl`; add `kl` with weight 0 to log
-    the KL divergence.
+    the KL divergence. In a hierarchy, each latent is divided into groups by itself; codes count with their constant.
 
     Args:
         nats: λ, free nats of each group.
-        groups: number of equal groups of neighboring latent channels (of a vector, latent values); without it,
-            each channel is a group.
+        groups: number of equal groups of neighboring latent channels (of a vector, latent values) in each latent;
+            without it, each channel is a group. 1 gives λ to each latent of a hierarchy as a whole.
         mean_over_batch: whether λ is compared with the batch mean, or with the KL of each image.
     """
 
@@ -40,7 +41,13 @@ class FreeBits(Term):
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The sum over groups of max(λ, KL) of each image."""
-        values = inputs.posterior.kl_values()
+        return torch.stack([self._of_latent(each) for each in split_posterior(inputs.posterior)]).sum(0)
+
+    def _of_latent(self, posterior: Posterior) -> PerImage:
+        """The sum over the groups of one latent."""
+        if posterior.is_discrete:
+            return posterior.kl()
+        values = posterior.kl_values()
         if values is None:
             raise ConfigError("needs a posterior whose KL divergence is a sum over latent values")
         batch, channels = values.shape[:2]

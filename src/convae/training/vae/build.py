@@ -17,7 +17,6 @@ from convae.core.allocator import keep_freed_memory
 from convae.core.device import choose_device
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.core.names import shape_text
-from convae.core.posterior import CodePosterior
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
 from convae.data import Batches, DataConfig, DataSet, in_order, open_data_set
@@ -261,7 +260,7 @@ def _try_batch(made: VAETask) -> None:
     for stage, begin in zip(made.plan.stages, made.plan.stage_starts(), strict=True):
         stage_starts.append(begin)
         output = made.model(batch.images, torch_generator(0, "trial"), batch.labels)
-        if isinstance(output.posterior, CodePosterior) and made.recipe.training.temperature != 1:
+        if output.posterior.is_discrete and made.recipe.training.temperature != 1:
             raise ConfigError("training.temperature: a codebook draws no latents: leave it out")
         stage_objective(stage)(batch, output, made.plan.clocks(stage_starts, begin))
         weighted |= _weighted(made.plan, stage_starts)

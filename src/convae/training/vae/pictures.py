@@ -60,7 +60,7 @@ def draw_pictures(
         # A conditional model decodes a whole path as the class of its first image, so that it ends at no image.
         kinds = None if batch.labels is None else batch.labels[: 2 * ways : 2].repeat_interleave(WAY_STEPS)
         # Between two codes there is no latent that the decoder was trained on.
-        between = model.decode(model.bottleneck.quantize(way.flatten(0, 1)), kinds).mean
+        between = model.decode(model.quantize(way.flatten(0, 1)), kinds).mean
         title = f"{name}: from one {split.name} image to another, epoch {epoch}"
         if model.condition is not None:
             title = f"{name}: from {split.name} images towards others, drawn as their own class, epoch {epoch}"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convae.core.posterior import CodePosterior, Posterior
+from convae.core.posterior import CodePosterior, Posterior, split_posterior
 from convae.core.random import torch_generator
 from convae.core.types import MISSING_LABEL, Batch
 from convae.data import in_order
@@ -46,6 +46,7 @@ class ValidationResult:
         codes: entries of the codebook that some image uses; None without a codebook.
         perplexity: how many entries would be used as variedly if they were used evenly; None without a codebook.
         entries: of the codebook; None without one.
+        kl_per_latent: KL divergence of each latent of a hierarchy by its name, nats per image; None with one latent.
         accuracy: fraction of the labeled images whose class the classifier names; None without one, or without labels.
     """
 
@@ -59,6 +60,7 @@ class ValidationResult:
     perplexity: float | None
     entries: int | None
     accuracy: float | None
+    kl_per_latent: dict[str, float] | None = None
 
 
 @torch.no_grad()
@@ -80,6 +82,7 @@ def validate(
     precision = torch.float32 if device.type == "mps" else torch.float64
     model.eval()
     sums: list[Tensor] = []
+    latent_names = [name for name, _ in model.latent_layout.entries]
     names: list[str] = []
     for number, batch in _turns(split, batch_size, device, ranks):
         # The same noise at every epoch, so that figures differ by the model alone.
@@ -96,7 +99,7 @@ def validate(
     lengths = [own.numel() for own in sums]
     totals = torch.split(ranks.add(torch.cat([own.flatten() for own in sums])), lengths)
     figures, latents = totals[: len(names)], totals[len(names) : -2]
-    first, second, kl, parts, uses = (own / len(split) for own in latents)
+    first, second, kl, parts, each, uses = (own / len(split) for own in latents)
     right, labeled = (float(own) for own in totals[-2:])
     return ValidationResult(
         images=len(split),
@@ -109,6 +112,9 @@ def validate(
         perplexity=_perplexity(uses) if len(uses) else None,
         entries=len(uses) or None,
         accuracy=right / labeled if labeled else None,
+        kl_per_latent={name: round(value, 6) for name, value in zip(latent_names, each.tolist(), strict=True)}
+        if len(each)
+        else None,
     )
 
 
@@ -127,11 +133,14 @@ def _turns(split: ImageSet, size: int, device: torch.device, ranks: Ranks) -> It
 
 def _latent_rows(posterior: Posterior) -> list[Tensor]:
     """Figures of each image, (batch, values) each: means, their squares, the divergence, its parts, codes."""
+    latents = split_posterior(posterior)
     mean = posterior.mean.flatten(1).double() if posterior.mean.device.type != "mps" else posterior.mean.flatten(1)
-    values = posterior.kl_values()
-    parts = mean[:, :0] if values is None else _per_unit(values)
+    values = [part.kl_values() for part in latents]
+    known = [_per_unit(value) for value in values if value is not None]
+    parts = torch.cat(known, 1) if len(known) == len(values) else mean[:, :0]
+    each = torch.stack([part.kl() for part in latents], 1) if len(latents) > 1 else mean[:, :0]
     uses = _uses(posterior) if isinstance(posterior, CodePosterior) else mean[:, :0]
-    return [mean, mean.square(), posterior.kl()[:, None], parts, uses]
+    return [mean, mean.square(), posterior.kl()[:, None], parts, each, uses]
 
 
 def _labeled_rows(logits: Tensor | None, batch: Batch) -> list[Tensor]:
@@ -171,7 +180,13 @@ def collapse(found: ValidationResult) -> str | None:
             "objective.commitment.weight or the learning rate, or take fewer codes"
         )
     if found.kl >= COLLAPSED and found.active:
-        return None
+        idle = [name for name, kl in (found.kl_per_latent or {}).items() if kl < COLLAPSED]
+        if not idle:
+            return None
+        return (
+            f"posterior collapse of {', '.join(idle)}: a KL divergence below {COLLAPSED:g} nats per image. Set "
+            "objective.kl.balance in the first stage, give free-bits in the place of kl, or take fewer latents"
+        )
     says = (
         f"the KL divergence is only {found.kl:.2g} nats per image"
         if found.active
@@ -189,6 +204,7 @@ def validation_row(found: ValidationResult) -> dict[str, Any]:
         "accuracy": found.accuracy,
         "active_units": found.active,
         "kl_per_unit": found.kl_per_unit,
+        "kl_per_latent": found.kl_per_latent,
         "perplexity": found.perplexity,
         "codes_used": found.codes,
     }

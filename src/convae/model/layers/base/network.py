@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -78,7 +78,8 @@ class Network(ContextModule, nn.Sequential):
         for start in range(0, len(layers), length):
             group = layers[start : start + length]
             contexts = functools.partial(_contexts, group)
-            input = checkpoint(run_layers, group, input, context, use_reentrant=False, context_fn=contexts)
+            run = functools.partial(run_layers, group)
+            input = checkpoint(_reported_once(run, context), input, use_reentrant=False, context_fn=contexts)
         return input
 
     @property
@@ -103,6 +104,21 @@ class Network(ContextModule, nn.Sequential):
 
     def __iter__(self) -> Iterator[Layer]:
         return super().__iter__()  # type: ignore[return-value]
+
+
+def _reported_once(
+    run: Callable[[Tensor, Context | None], Tensor], context: Context | None
+) -> Callable[[Tensor], Tensor]:
+    """Some layers as a function of their input, whose reports count the first time that they are computed."""
+    again: list[Context | None] = []
+
+    def compute(x: Tensor) -> Tensor:
+        if again:
+            return run(x, again[0])
+        again.append(None if context is None else context.again())
+        return run(x, context)
+
+    return compute
 
 
 def _contexts(

@@ -1,0 +1,155 @@
+"""What models with an encoder and a decoder share: the sizes that they accept, checkpointing and slices."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import shape_text
+from convae.core.types import AnyImages, AnyLatents, LatentLayout, Latents, Shape
+from convae.model.inputs import checked_images, checked_latents, weights_type
+from convae.model.layers.base import Layer, Network
+
+
+class EncoderDecoder(nn.Module):
+    """A model with an encoder, a decoder and latents between them.
+
+    Attributes:
+        input_shape: (channels, *sizes) of the images.
+        name: of the model, in messages and artifacts.
+        encoder: images to features.
+        decoder: latents to raw values of the likelihood.
+        classifier: latents to logits; None without one.
+        latent_layout: how the latents form one tensor.
+    """
+
+    input_shape: Shape
+    name: str
+    encoder: nn.Module
+    decoder: nn.Module
+    classifier: nn.Module | None
+    latent_layout: LatentLayout
+    _rebuild: Callable[[Shape], nn.Module] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._also_fit: set[Shape] = set()
+
+    @property
+    def latent_shape(self) -> Shape:
+        """The shape of one image's latent: (latent,) or (latent, *grid); (size,) of several latents."""
+        return self.latent_layout.shape
+
+    @property
+    def networks(self) -> dict[str, Network]:
+        """The parts of the model that are lists of layers, by name; a part that is another module is left out."""
+        parts = {"encoder": self.encoder, "decoder": self.decoder, "classifier": self.classifier}
+        return {name: module for name, module in parts.items() if isinstance(module, Network)}
+
+    def use_checkpointing(self, is_on: bool) -> None:
+        """Turns gradient checkpointing of encoder and decoder on or off; see `Network`.
+
+        Raises:
+            ConfigError: encoder or decoder is not a `Network`.
+        """
+        for side in ("encoder", "decoder"):
+            if (network := self.networks.get(side)) is not None:
+                network.checkpointing = is_on
+            elif is_on:
+                raise ConfigError(f"model '{self.name}' cannot be checkpointed: its {side} is not a Network")
+
+    @functools.cached_property
+    def size_step(self) -> tuple[int, ...] | None:
+        """Total stride along each axis: image sizes may differ from the input's by its multiples; None for fixed sizes.
+
+        Sizes are fixed where a layer depends on them, as a flatten does.
+        """
+        if not isinstance(self.encoder, Network) or not isinstance(self.decoder, Network):
+            return None  # nothing is known of other modules
+        layers = [module for module in self.modules() if isinstance(module, Layer)]
+        if not all(layer.any_size for layer in layers):
+            return None
+        field = self.encoder.receptive_field()
+        return tuple(math.ceil(step) for step in field.stride) if field else (1,) * (len(self.input_shape) - 1)
+
+    @property
+    def other_sizes(self) -> str | None:
+        """Other image sizes that the model accepts, for messages; None without any."""
+        if self.size_step is None:
+            return None
+        if set(self.size_step) == {1}:
+            return "other sizes"
+        return f"sizes that differ from the input's by multiples of {shape_text(self.size_step)}"
+
+    def use_slices(self, rows: int | None) -> None:
+        """Runs encoder and decoder on slices of rows in inference, to save memory for large images.
+
+        Results are equal up to rounding: each slice is computed with the rows in its receptive field.
+
+        Args:
+            rows: image rows per slice, along the first spatial axis; None for the whole image at once.
+
+        Raises:
+            ConfigError: `rows` is less than 1, or a layer has a global receptive field, as attention, flatten and
+                norms over positions have.
+        """
+        if rows is not None and rows < 1:
+            raise ConfigError(f"slices need at least one row, got {rows}")
+        for side in ("encoder", "decoder"):
+            if (network := self.networks.get(side)) is None:
+                raise ConfigError(f"model '{self.name}' cannot be computed in slices: its {side} is not a Network")
+            if rows is not None and (found := network.sees_everything()) is not None:
+                raise ConfigError(f"{found}: sees the whole image, so the model cannot be computed in slices")
+            latent_rows = None if rows is None else max(1, rows * self.latent_shape[1] // self.input_shape[1])
+            network.rows = rows if network is self.encoder else latent_rows
+
+    def _checked(self, x: AnyImages) -> Tensor:
+        """Validates images and converts them to the dtype of the weights."""
+        x = checked_images(x, *weights_type(self))
+        shape = tuple(x.shape[1:])
+        if shape != self.input_shape and shape not in self._also_fit:
+            if tuple(x.shape) == self.input_shape:
+                raise ShapeError(f"model '{self.name}' expects a batch, got {shape_text(x.shape)}. Give image[None]")
+            if shape == (*self.input_shape[1:], self.input_shape[0]):
+                last = f"images.movedim(-1, 1), as channels come before {'sizes' if len(shape) > 2 else 'the size'}"
+                raise ShapeError(
+                    f"model '{self.name}' takes {shape_text(self.input_shape)}, got {shape_text(shape)}: give {last}"
+                )
+            self._fit(shape)
+            self._also_fit.add(shape)
+        return x
+
+    def _checked_latents(self, z: AnyLatents) -> Latents:
+        """Validates latents and converts them to the dtype of the weights."""
+        z = checked_latents(z, *weights_type(self))
+        grid_fits = self.size_step is not None and z.ndim == len(self.latent_shape) + 1
+        if tuple(z.shape[1:]) != self.latent_shape and not (grid_fits and z.shape[1] == self.latent_shape[0]):
+            alone = ". Give a batch, latent[None]" if tuple(z.shape) == self.latent_shape else ""
+            got = shape_text(z.shape[1:]) or "single numbers"
+            raise ShapeError(f"latents are {shape_text(self.latent_shape)}, got {got}{alone}")
+        return z
+
+    def _fit(self, shape: Shape) -> None:
+        """Checks that the model accepts images of another shape: a model built for it has equal parameters."""
+        taken, reason = shape_text(self.input_shape), ""
+        if self.other_sizes is not None:
+            taken += f", or {self.other_sizes}"
+        if self._in_step(shape) and self._rebuild is not None:
+            try:
+                self._rebuild(shape)
+            except ShapeError as error:
+                reason = f": {error}"
+            else:
+                return
+        raise ShapeError(f"model '{self.name}' takes images of {taken}, got {shape_text(shape)}{reason}")
+
+    def _in_step(self, shape: Shape) -> bool:
+        """Whether a shape differs from the input's only by multiples of `size_step`."""
+        if self.size_step is None or len(shape) != len(self.input_shape) or shape[0] != self.input_shape[0]:
+            return False
+        pairs = zip(shape[1:], self.input_shape[1:], self.size_step, strict=True)
+        return not any((size - own) % step for size, own, step in pairs)

@@ -1,0 +1,61 @@
+"""The shapes of named encoder features, known while a model is built.
+
+The layer `feature` names what reaches it; layers of the decoder take it by that name, through the forward context. A
+layer is built for the shapes that reach it, so the shape of a feature has to be known before the decoder is built.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+
+from convae.core.errors import ConfigError
+from convae.core.names import unknown_message
+from convae.core.types import Shape
+
+_SHAPES: ContextVar[dict[str, Shape] | None] = ContextVar("feature shapes", default=None)
+
+
+@contextlib.contextmanager
+def feature_shapes(known: Mapping[str, Shape] | None = None) -> Iterator[dict[str, Shape]]:
+    """Collects the shapes of the features that layers name inside the block.
+
+    Networks that are built in one block know each other's features: build the encoder first, then the decoder.
+
+    Args:
+        known: (channels, *sizes) of features by name, of encoders that are not a `Network`.
+    """
+    shapes = dict(known or {})
+    token = _SHAPES.set(shapes)
+    try:
+        yield shapes
+    finally:
+        _SHAPES.reset(token)
+
+
+def name_feature(name: str, shape: Shape) -> None:
+    """Records the shape of a feature, if shapes are collected here.
+
+    Raises:
+        ConfigError: another feature has that name.
+    """
+    shapes = _SHAPES.get()
+    if shapes is None:
+        return
+    if name in shapes:
+        raise ConfigError(f"there is another feature '{name}'. Give each feature a name of its own")
+    shapes[name] = shape
+
+
+def feature_shape(name: str) -> Shape:
+    """The shape of a feature, (channels, *sizes).
+
+    Raises:
+        ConfigError: no feature has that name.
+    """
+    shapes = _SHAPES.get() or {}
+    if name not in shapes:
+        hint = "" if shapes else ". Name one in the encoder with the layer feature"
+        raise ConfigError(unknown_message("feature", name, sorted(shapes)) + hint)
+    return shapes[name]
