@@ -78,6 +78,31 @@ def test_packed_files_with_labels_and_parts(tmp_path):
         np.testing.assert_array_equal(split.labels, labels[rows])
 
 
+@pytest.mark.parametrize(
+    ("images", "labels"), [("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("X_{}", "Y_{}"), ("{}", "{}_y")]
+)
+def test_customary_names_of_parts_are_known(tmp_path, images, labels):
+    pixels = GENERATOR.integers(0, 256, (6, 4, 4), np.uint8)
+    arrays = {images.format("train"): pixels[:4], labels.format("train"): np.arange(4)[:, None]}
+    arrays |= {images.format("test"): pixels[4:], labels.format("test"): np.arange(2)[:, None]}
+    np.savez(tmp_path / "a.npz", **arrays)
+    for part, rows in (("train", slice(4)), ("test", slice(4, 6))):
+        split = open_split(DataConfig(source=str(tmp_path / "a.npz"), validation=0), part)
+        np.testing.assert_array_equal(split.images(range(len(split)))[:, 0], pixels[rows])
+        assert split.labels.tolist() == list(range(len(split)))
+
+
+@pytest.mark.parametrize("kind", ["uint16", "float32", "float64"])
+def test_values_of_another_byte_order_are_the_same_images(tmp_path, kind):
+    values = (GENERATOR.random((3, 4, 4)) * (60000 if kind == "uint16" else 1)).astype(kind)
+    np.save(tmp_path / "native.NPY", values)  # which writes native.NPY.npy
+    np.save(tmp_path / "swapped.npy", values.astype(np.dtype(kind).newbyteorder()))
+    (tmp_path / "native.NPY.npy").rename(tmp_path / "native.NPY")
+    native, swapped = everything(tmp_path / "native.NPY"), everything(tmp_path / "swapped.npy")
+    np.testing.assert_array_equal(native.images(range(3)), swapped.images(range(3)))
+    assert native.describe()["content_hash"] == swapped.describe()["content_hash"]
+
+
 def test_images_of_16_bits_and_floats_are_resized(tmp_path):
     for kind, level in (("uint16", 40000), ("float32", 0.625)):
         np.save(tmp_path / f"{kind}.npy", np.full((2, 8, 8), level, kind))
@@ -106,6 +131,9 @@ def test_objects_are_never_unpickled(tmp_path, name):
         ({"x": np.zeros((2, 2))}, {"labels": "y"}, "unknown array of labels 'y'"),
         ({"x": np.zeros((2, 2)), "y": np.arange(3)}, {}, "3 labels for 2 images"),
         ({"x": np.zeros((2, 2)), "y": np.zeros(2)}, {}, "one whole number or text an image"),
+        ({"x": np.zeros((2, 2)), "y": np.eye(2, dtype=int)}, {}, "one whole number or text an image"),
+        ({"x": np.zeros((2, 2)), "y": np.full(2, 2**63, np.uint64)}, {}, "class numbers below"),
+        ({"train": np.zeros((2, 2)), "x_train": np.zeros((2, 2))}, {}, "train and x_train are both images of one part"),
         ({"x": np.zeros(2)}, {}, "shape 2 is no list of images"),
         ({"train": np.zeros((2, 2)), "test": np.zeros((2, 3))}, {}, "several shapes"),
     ],
@@ -171,6 +199,12 @@ def test_good_arrays_beside_a_pickled_one_are_read_and_it_is_named(tmp_path):
         name = next(name for name, array in arrays.items() if array is objects)
         with pytest.raises(DataError, match=f"{name} holds Python objects"):
             everything(tmp_path / "c.npz", **options)
+
+
+def test_bytes_are_labels(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 2, 2)), y=np.array([b"cat", b"", b"ant"]))
+    split = everything(tmp_path / "a.npz")
+    assert (split.classes, split.labels.tolist()) == (("ant", "cat"), [1, -1, 0])
 
 
 def test_texts_are_labels_and_a_part_without_labels_has_none(tmp_path):

@@ -19,7 +19,7 @@ QUADRANTS = np.kron(np.array([[0, 80], [160, 240]], np.uint8), np.ones((8, 8), n
 """16×16, a level in each quarter."""
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I;16", "I"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_every_mode_becomes_gray_rgb_and_rgba(photo, mode, channels):
     if mode in {"I;16", "I"}:

@@ -80,6 +80,15 @@ def test_tiny_imagenet_has_the_classes_of_its_annotations_and_no_others():
     assert layout(*train, *val)[0] == ["n00", "n01"] * 4 + [None] * 4
 
 
+@pytest.mark.parametrize("other", ["CAFÉ", "Café ", "Cafe\u0301", "Caf\uff45\u0301"])
+def test_classes_that_look_alike_are_named(other):
+    classes, _, notes = layout("Café/1.png", f"{other}/2.png", "dog/3.png")
+    assert set(classes) == {"Café", other, "dog"}
+    assert ascii(other) in notes
+    assert "dog" not in notes
+    assert "alike" not in layout("Café/1.png", "cafe/2.png", "dog/3.png")[2]
+
+
 def test_what_has_no_class_is_named():
     for paths, fact in (
         (["cat/1.png", "dog/2.png", "sheet.png"], "1 image, such as sheet.png"),
@@ -108,7 +117,7 @@ def tiny(tmp_path, photo):
             path.parent.mkdir(parents=True, exist_ok=True)
             photo(12, 12, seed=number).save(path)
     rows = "".join(f"val_{number}.JPEG\tn0{1 + number % 2}\t0\t0\t9\t9\n" for number in range(4))
-    (inner / "val" / "val_annotations.txt").write_text(rows)
+    (inner / "val" / "val_annotations.txt").write_text("\ufeff" + rows.replace("\n", "\r\n"), "utf-8")
     return tmp_path / "tiny-imagenet"
 
 

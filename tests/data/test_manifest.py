@@ -38,6 +38,25 @@ def test_a_table_says_which_images_what_they_are_and_where_they_belong(pictures,
     assert open_split(config, "train").keys == ["dog/0.png", "cat/3.png"]
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_tables_of_spreadsheets_are_read(pictures, separator, name):
+    lines = ("file_name,label,split", *(",".join(row) for row in ROWS))
+    (pictures / name).write_text("\ufeff" + "\r\n".join(lines).replace(",", separator), "utf-8")
+    split = open_split(DataConfig(source=str(pictures / name)), "all")
+    assert (split.keys, split.labels.tolist()) == ([path for path, _, _ in ROWS], [1, 0, -1, 0])
+
+
+def test_minus_one_among_numbers_is_no_class(pictures):
+    table = pictures / "t.csv"
+    table.write_text("path,label\ncat/1.png,3\ncat/3.png,-1\ndog/0.png,0\n")
+    split = open_split(DataConfig(source=str(table)), "all")
+    assert (split.classes, split.labels.tolist()) == (("0", "3"), [1, -1, 0])
+    assert any("1 rows have label -1" in note for note in split.notes)
+    table.write_text("path,label\ncat/1.png,+1\ncat/3.png,-1\ndog/0.png,0\n")
+    assert open_split(DataConfig(source=str(table)), "all").classes == ("+1", "-1", "0")
+
+
 def test_other_columns_can_be_the_label(pictures):
     (pictures / "t.csv").write_text("image,mood,size\ncat/1.png,happy,1\ndog/0.png,sad,2\n")
     assert open_split(DataConfig(source=str(pictures / "t.csv")), "all").labels is None
@@ -65,6 +84,7 @@ def test_a_missing_file_is_skipped_and_a_changed_row_noticed(pictures):
         ("t.csv", "path\na.png\na.png\n", "lists a.png more than once"),
         ("t.csv", "path,split\na.png,practice\n", "'practice' is no part of a data set"),
         ("t.csv", 'path\n"a', "not a CSV table"),
+        ("t.csv", "path,label,label\na.png,b,c\n", "2 columns named 'label'"),
         ("t.csv", b"path\n\xff.png\n", "not a text file in UTF-8"),
         ("t.jsonl", "{}\n[1]\n", "line 2: needs an object, got list"),
         ("t.jsonl", "{'path': 1}\n", "line 1: not JSON"),

@@ -56,6 +56,23 @@ def test_ordinary_images_are_not_named(tmp_path, top):
     assert [note for note in everything(tmp_path / "set").notes if "only, such as" in note] == []
 
 
+@pytest.mark.parametrize(
+    ("low", "top", "kind", "suggested"),
+    [(10, 130, "uint8", "[0, 130]"), (60, 120, "uint8", "[60, 127]"), (30000, 40000, "uint16", "[30000, 40000]")],
+)
+def test_the_range_that_is_proposed_spreads_the_values(tmp_path, low, top, kind, suggested):
+    for number in range(3):
+        save(tmp_path / "set", f"{number}.{'png' if kind == 'uint8' else 'tif'}", top, kind, low)
+    (note,) = everything(tmp_path / "set").notes
+    assert f"range: {suggested}" in note
+
+
+def test_the_range_that_is_proposed_for_floats_holds_them_and_spreads_them(tmp_path):
+    np.save(tmp_path / "a.npy", np.linspace(0.4141, 0.6161, 3 * 64).reshape(3, 8, 8))
+    (note,) = open_split(DataConfig(source=str(tmp_path / "a.npy")), "all").notes
+    assert "range: [0.41, 0.62]" in note
+
+
 def test_values_far_from_zero_are_named_from_where_to_where(tmp_path):
     for number in range(3):
         save(tmp_path / "set", f"{number}.tif", 36863, "uint16", low=32768)

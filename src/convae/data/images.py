@@ -156,6 +156,8 @@ def _with_channels(image: Image.Image, channels: int) -> Image.Image:
         if channels != 4:
             white = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(white, image).convert("RGB")
+    if image.mode == "LAB":  # which Pillow converts to colors only
+        image = image.convert("RGB")
     return image if image.mode == MODES[channels] else image.convert(MODES[channels])
 
 

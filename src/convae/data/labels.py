@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,6 +29,18 @@ def numbered(texts: Sequence[str]) -> Column:
     classes = sorted(set(texts) - {""})
     numbers = {text: number for number, text in enumerate(classes)}
     return Column(np.array([numbers.get(text, -1) for text in texts], np.int64), tuple(classes))
+
+
+def look_alike_notes(classes: Sequence[str]) -> list[str]:
+    """A sentence where classes differ only in case, in spaces at their ends, or in how Unicode writes them."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(unicodedata.normalize("NFKC", name).strip().casefold(), []).append(name)
+    groups = [names for names in alike.values() if len(names) > 1]
+    if not groups:
+        return []
+    listed = "; ".join(", ".join(ascii(name) for name in names) for names in groups[:3])
+    return [f"classes with names that look alike are separate classes: {listed}"]
 
 
 def part_numbers(texts: Sequence[str], where: str) -> NDArray[np.int8]:

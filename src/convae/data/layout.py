@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convae.data.labels import PART_NAMES, numbered
+from convae.data.labels import PART_NAMES, look_alike_notes, numbered
 from convae.data.sources.base import PARTS, Column
 
 CONTAINERS = frozenset({"images", "image", "imgs", "img", "jpegimages", "jpegs", "jpeg", "jpg", "png"})
@@ -178,7 +178,9 @@ def _classes(
         if new:
             names = ", ".join(new[:3])
             notes.append(f"{len(new):,} of the classes have no training images, such as {names}")
-    return numbered(texts)
+    classes = numbered(texts)
+    notes += look_alike_notes(classes.classes or ())
+    return classes
 
 
 def _images(count: int) -> str:

@@ -1,10 +1,14 @@
-"""Tables that say which images there are and what is known of them: CSV with a header, or a JSON object a line."""
+"""Tables that say which images there are and what is known of them: CSV with a header, or a JSON object a line.
+
+The values of a CSV table are separated by commas, semicolons or tabs: whichever its header has most of.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +18,22 @@ from convae.core.files import read_bytes
 PATHS = ("path", "file", "file_name", "filename", "image")
 """The columns in which paths are looked for, first to last."""
 _LARGEST = 1 << 30
+_SEPARATORS = ",;\t"
 
 
 def read_manifest(path: Path) -> list[dict[str, str]]:
     """The rows of a table, all values as texts, an absent one empty.
 
     Raises:
-        DataError: missing, not such a table, without rows, or with a row that is shorter or longer than the header.
+        DataError: missing, not such a table, without rows, with two columns of one name, or with a row that is shorter
+            or longer than the header.
     """
     try:
         text = read_bytes(path, _LARGEST).decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file in UTF-8") from error
+        raise DataError(f"{path}: not a text file in UTF-8: save it as CSV in UTF-8") from error
     rows = _objects(text, path) if path.suffix.lower() == ".jsonl" else _table(text, path)
     if not rows:
         raise DataError(f"{path}: lists no images")
@@ -35,11 +41,16 @@ def read_manifest(path: Path) -> list[dict[str, str]]:
 
 
 def _table(text: str, path: Path) -> list[dict[str, str]]:
+    header = text.lstrip().splitlines()[0] if text.strip() else ""
+    separator = max(_SEPARATORS, key=header.count)
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
         rows = list(reader)
     except csv.Error as error:
         raise DataError(f"{path}: not a CSV table ({error})") from error
+    name, count = Counter(reader.fieldnames or [""]).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{path}: has {count} columns named '{name}'")
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise DataError(f"{path} line {number}: has another number of values than the header")

@@ -121,7 +121,7 @@ def spread(
         if np.isnan(low) or np.isnan(high):
             raise DataError("holds values that are no numbers (NaN)")
         remedy = "give the source a `range`" if span is None else "widen its `range`"
-        raise DataError(f"holds values from {low:g} to {high:g}, outside [{bottom:g}, {top:g}]: {remedy}")
+        raise DataError(f"holds values from {low:.9g} to {high:.9g}, outside [{bottom:g}, {top:g}]: {remedy}")
     shares = pixels if (bottom, top) == (0, 1) else (pixels.astype(np.float64) - bottom) / (top - bottom)
     return as_kind(np.ascontiguousarray(shares, np.float32), kind)
 
@@ -240,9 +240,9 @@ def _sliver_note(split: Split, found: NDArray[np.bool_], of: int, kind: tuple[in
 def _suggested(low: float, high: float, top: float) -> tuple[float, float]:
     """The range that values go through, to the next number of bits where they are integers."""
     if top <= 1:
-        return 0, float(f"{high:.2g}")
+        return (0 if low < high / 2 else math.floor(low * 100) / 100), math.ceil(high * 100) / 100
     whole = int(high) if high <= _FEW else 2 ** math.ceil(math.log2(high + 1)) - 1
-    return (0 if low < high / 2 else int(low)), whole
+    return (0 if low < high / 2 else int(low)), (whole if whole < top else int(high))
 
 
 def _count(found: NDArray[np.bool_], split: Split) -> str:

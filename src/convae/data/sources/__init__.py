@@ -17,7 +17,7 @@ from convae.data.sources.base import Source
 SOURCES = Registry("convae.data.sources", "data set", "Source")
 GIVEN = "given"
 """The source that a recipe names when its data were objects of a program."""
-_SUFFIXES = {".npy": "arrays", ".npz": "arrays", ".csv": "manifest", ".jsonl": "manifest"}
+_SUFFIXES = {".npy": "arrays", ".npz": "arrays", ".csv": "manifest", ".tsv": "manifest", ".jsonl": "manifest"}
 
 
 def open_source(given: Named, data_dirs: DataDirs) -> Source:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -33,9 +35,9 @@ class Arrays(Source):
     """The rows of an array, each an image (2-D), a signal (1-D) or a volume (3-D).
 
     A .npz file holds the images as `images`, `x` or `data`, or else as its only array, and the labels as `labels` or
-    `y`; or one array for each official part, as `train`, `valid` and `test`, with labels in `train_labels` and so
-    on. Values are stored as they are: unsigned integers of 8 or 16 bits, or floats in [0, 1]; booleans become 0 and
-    255. Values of any other type or range need `range`.
+    `y`; or one array for each official part, as `train`, `x_train` or `train_images`, with labels in `train_labels` or
+    `y_train`. Labels are whole numbers, -1 for none, or texts. Values are stored as they are: unsigned integers of 8
+    or 16 bits, or floats in [0, 1]; booleans become 0 and 255. Values of any other type or range need `range`.
 
     Args:
         data_dirs: not used.
@@ -99,7 +101,7 @@ class Arrays(Source):
         parts = None
         if self._parts:
             counts = [array.shape[0] for array in self._stored]
-            parts = np.repeat(np.array([PART_NAMES[part] for part in self._parts], np.int8), counts)
+            parts = np.repeat(np.array([_part_of(name, ("", *_IMAGES)) for name in self._parts], np.int8), counts)
         names = [f"{row:06d}" for row in np.arange(self._starts[-1])]
         return Listing(names, columns, "class" if columns else None, parts, notes=self._notes)
 
@@ -107,6 +109,7 @@ class Arrays(Source):
         """One row."""
         block = int(np.searchsorted(self._starts, index, side="right")) - 1
         values: NDArray[Any] = np.asarray(self._values[block][index - self._starts[block]])
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
         axis = self._channel_axis
         values = values[..., None] if axis is None else np.moveaxis(values, axis, -1)
         return Record(np.ascontiguousarray(values), values.shape[:-1], content_digest(values))
@@ -132,7 +135,7 @@ class Arrays(Source):
 
     @property
     def _kind(self) -> Kind:
-        dtype = self._stored[0].dtype
+        dtype = self._stored[0].dtype.newbyteorder("=")
         if dtype == np.uint16:
             return "uint16"
         if dtype in (np.uint8, np.bool_):
@@ -154,12 +157,16 @@ class Arrays(Source):
     @cached_property
     def _parts(self) -> tuple[str, ...]:
         """The names of the arrays that are official parts."""
-        named = [name for name in self._arrays if name.lower() in PART_NAMES]
-        return tuple(sorted(named, key=lambda name: PART_NAMES[name.lower()])) if self._wanted[0] is None else ()
+        named = {} if self._wanted[0] is not None else {name: _part_of(name, ("", *_IMAGES)) for name in self._arrays}
+        parts = sorted((part, name) for name, part in named.items() if part is not None)
+        for (part, name), (other_part, other) in itertools.pairwise(parts):
+            if part == other_part:
+                raise DataError(f"{self._path}: {name} and {other} are both images of one part: name one, as `images`")
+        return tuple(name for _, name in parts)
 
     @cached_property
     def _arrays(self) -> dict[str, StoredArray]:
-        return {"images": open_npy(self._path)} if self._path.suffix == ".npy" else open_npz(self._path)
+        return {"images": open_npy(self._path)} if self._path.suffix.lower() == ".npy" else open_npz(self._path)
 
     @cached_property
     def _stored(self) -> list[StoredArray]:
@@ -168,13 +175,16 @@ class Arrays(Source):
             found = [self._arrays[part] for part in self._parts]
         else:
             read = [name for name, array in self._arrays.items() if not array.dtype.hasobject]
-            known = [name for name in _IMAGES if name in read]
+            known = _named(_IMAGES, read)
             only = (read or list(self._arrays))[:1] if len(read) <= 1 else []
             wanted = self._wanted[0] or next(iter(known + only), "")
-            if wanted not in self._arrays:
+            if not wanted:
                 raise DataError(
-                    f"{self._path}: {unknown_message('array of images', self._wanted[0] or '', self._arrays)}"
+                    f"{self._path}: holds the arrays {', '.join(read)}: say which is the array of images, as in"
+                    f" {{arrays: {{path: ..., images: {read[0]}}}}}"
                 )
+            if wanted not in self._arrays:
+                raise DataError(f"{self._path}: {unknown_message('array of images', wanted, self._arrays)}")
             found = [self._arrays[wanted]]
         first = found[0]
         pickled = next((name for name, array in self._arrays.items() if array in found and array.dtype.hasobject), None)
@@ -196,9 +206,10 @@ class Arrays(Source):
             raise DataError(f"{self._path}: {wanted} holds Python objects, not numbers, and is never unpickled")
         read = {name: array for name, array in self._arrays.items() if not array.dtype.hasobject}
         if self._parts:
-            labels: list[StoredArray | None] = [read.get(f"{part}_labels") for part in self._parts]
+            by_part = {_part_of(name, _LABELS): array for name, array in read.items()}
+            labels: list[StoredArray | None] = [by_part.get(_part_of(name, ("", *_IMAGES))) for name in self._parts]
             return labels if any(labels) else []
-        return [read[name] for name in (wanted or "", *_LABELS) if name in read][:1]
+        return [read[name] for name in ([wanted] if wanted else _named(_LABELS, read))][:1]
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
@@ -210,22 +221,44 @@ class Arrays(Source):
         return [array.read() for array in self._stored]
 
 
+def _named(words: Sequence[str], names: Collection[str]) -> list[str]:
+    """The names that are one of some words in any case, in the order of the words."""
+    return [name for word in words for name in names if name.lower() == word]
+
+
+def _part_of(name: str, words: Collection[str]) -> int | None:
+    """The official part that an array's name says beside one of some words, such as `x_train`; None if it does not."""
+    head, _, rest = name.lower().partition("_")
+    start, _, tail = name.lower().rpartition("_")
+    return next(
+        (PART_NAMES[part] for part, word in ((head, rest), (tail, start)) if word in words and part in PART_NAMES), None
+    )
+
+
 def _classes(arrays: Sequence[StoredArray | None], counts: NDArray[np.int64], path: Path) -> Column:
     """Class numbers, or texts that name classes; -1 where there is none."""
     given = [array for array in arrays if array is not None]
     for each in given:
-        texts = each.dtype.kind == "U"
-        if len(each.shape) != 1 or not (texts or np.issubdtype(each.dtype, np.integer) or each.dtype == np.bool_):
+        is_whole = each.dtype.kind in "iub"
+        if math.prod(each.shape[1:]) != 1 or not (is_whole or each.dtype.kind in "US"):
             raise DataError(
                 f"{path}: labels need one whole number or text an image, got {shape_text(each.shape)} {each.dtype}"
             )
-    named = any(array.dtype.kind == "U" for array in given)
+    named = any(array.dtype.kind in "US" for array in given)
     values: list[Any] = []
     for array, count in zip(arrays, counts.tolist(), strict=True):
-        found = [None] * count if array is None else array.read().tolist()
+        found = [None] * count if array is None else array.read().reshape(-1).tolist()
         if len(found) != count:
             raise DataError(f"{path}: holds {len(found)} labels for {count} images")
         values += found
     if named:
-        return numbered(["" if value is None else str(value) for value in values])
+        return numbered([_text(value) for value in values])
+    largest = max((value for value in values if value is not None), default=0)
+    if largest > np.iinfo(np.int64).max:
+        raise DataError(f"{path}: labels are class numbers below 2⁶³, got {largest}")
     return Column(np.array([-1 if value is None else int(value) for value in values], np.int64))
+
+
+def _text(value: Any) -> str:
+    """A class's name; empty for none."""
+    return "" if value is None else value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)

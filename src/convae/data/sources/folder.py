@@ -111,7 +111,7 @@ class Folder(ImageFiles):
         tables: dict[str, dict[str, str]] = {}
         for name in self._found.tables:
             try:
-                content = read_bytes(self._root / name, _LARGEST).decode("utf-8", "surrogateescape")
+                content = read_bytes(self._root / name, _LARGEST).decode("utf-8-sig", "surrogateescape")
             except OSError as error:
                 raise DataError(f"{self._root / name}: cannot be read ({error.strerror or error})") from error
             tables.setdefault(name.rpartition("/")[0], {}).update(read_annotations(content))

@@ -13,12 +13,14 @@ from convae.core.paths import local_path
 from convae.data.data_dirs import DataDirs
 from convae.data.image_files import ImageFiles, Megapixels, Pages
 from convae.data.image_reading import MEGAPIXELS
-from convae.data.labels import numbered, part_numbers
+from convae.data.labels import look_alike_notes, numbered, part_numbers
 from convae.data.manifest import PATHS, read_manifest
 from convae.data.ranges import ValueRange
 from convae.data.sources.base import Listing
 
 _PARTS = ("split", "part")
+_UNLABELED = "-1"
+"""Among whole numbers, the customary one of a missing class."""
 
 
 class Manifest(ImageFiles):
@@ -26,7 +28,8 @@ class Manifest(ImageFiles):
 
     Paths stand in a column `path`, `file`, `file_name`, `filename` or `image`, relative to the table's folder or
     absolute. A column `split` or `part` names the official parts. Every other column is kept: its texts are classes,
-    an empty one is missing. The label is the column `label` or `class`, or the only one.
+    an empty one is missing, as is -1 in a column of whole numbers from 0. The label is the column `label` or `class`,
+    or the only one.
 
     Args:
         data_dirs: not used.
@@ -68,9 +71,14 @@ class Manifest(ImageFiles):
         texts = {key: [row[key] for row in self._rows] for key in self._rows[0] if key != self._key}
         part = next((name for name in _PARTS if name in texts), None)
         parts = None if part is None else part_numbers(texts.pop(part), str(self._table))
+        unlabeled = {name: count for name, values in texts.items() if (count := _count_unlabeled(values))}
+        texts |= {name: ["" if text == _UNLABELED else text for text in texts[name]] for name in unlabeled}
         columns = {name: numbered(values) for name, values in texts.items()}
         label = next((name for name in columns if name in {"label", "class"} or len(columns) == 1), None)
-        return self._expanded(columns, label, parts)
+        notes = [f"{count:,} rows have {name} {_UNLABELED}, which is read as none" for name, count in unlabeled.items()]
+        if label is not None:
+            notes += look_alike_notes(columns[label].classes or ())
+        return self._expanded(columns, label, parts, notes=notes)
 
     @cached_property
     def _paths(self) -> Sequence[str]:
@@ -90,3 +98,10 @@ class Manifest(ImageFiles):
         if not found:
             raise DataError(f"{self._table}: {unknown_message('column of paths', PATHS[0], self._rows[0])}")
         return found[0]
+
+
+def _count_unlabeled(texts: Sequence[str]) -> int:
+    """How many rows of a column of class numbers say that there is no class."""
+    counts = Counter(texts)
+    numbers = [text for text in counts if text not in {"", _UNLABELED}]
+    return counts[_UNLABELED] if numbers and all(text.isdecimal() for text in numbers) else 0
