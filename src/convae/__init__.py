@@ -1,8 +1,7 @@
-"""convae: the workbench for convolutional variational autoencoders.
+"""convae: a workbench for convolutional variational autoencoders.
 
-Describe a model in a few lines, train it by a staged recipe, measure it with figures that can be trusted, look
-inside its latent space, and share it as one safe folder. Importing the package loads no torch: public names are
-resolved when they are first used.
+Describe a model in a few lines, train it by a staged recipe, evaluate it, explore its latent space, and share it as one
+safe folder. Importing the package does not import torch: public names are resolved on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m convae` is the command `convae`."""
+"""`python -m convae` runs the command `convae`."""
 
 from convae.cli import main
 

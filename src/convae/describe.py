@@ -1,6 +1,6 @@
-"""From whatever describes a model, in any notation, to its stored form, to a model; and back to a notation.
+"""Descriptions of models: read from any notation, built into models, and written in a notation.
 
-This is where the notations and the model meet, neither of which knows the other.
+This module joins `notations` and `model`, which do not import each other.
 """
 
 from __future__ import annotations
@@ -41,23 +41,25 @@ SUFFIXES = (".yaml", ".yml", ".json", ".py")
 WEIGHTS = (".pt", ".pth", ".safetensors")
 LISTS = ("encoder", "decoder", "classifier")
 NOTATIONS = ("arch-def", "codes", "yaml")
-"""In which a model can be written."""
+"""The notations in which `write` can write a model."""
 BESIDE = ("bottleneck", "prior", "classifier", "condition", "max_parameters")
-"""What may stand beside the arguments of any preset."""
+"""Keys allowed next to the arguments of any preset."""
 
 
 def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Spec:
-    """The stored form of whatever describes a model.
+    """Reads the description of a model into its canonical form.
 
     Args:
-        spec: a preset's name; or a mapping: `preset` with the preset's arguments, an `arch_def` dictionary, or the
-            keys of `Spec`, with lists of layers or of layer codes, or the paths of JSON or YAML files that hold
-            them; or the path of a YAML or JSON file with such a mapping or with a recipe, or of a Python file that
-            assigns an `arch_def`, which is read and not run.
-        overrides: `key.path=value` each, put into the mapping first.
+        spec: one of
+            - the name of a preset;
+            - a mapping: `preset` with its arguments, an `arch_def` dictionary, or the keys of `Spec`, with lists of
+              layers or layer codes, or paths of JSON or YAML files that contain them;
+            - the path of a YAML or JSON file with such a mapping or with a recipe, or of a Python file that assigns an
+              `arch_def`, which is parsed, not executed.
+        overrides: `key.path=value` each, applied to the mapping first.
 
     Raises:
-        ConfigError: the name, file, keys or values are wrong.
+        ConfigError: invalid name, file, keys or values.
     """
     given, source = find_description(spec)
     if overrides:
@@ -80,13 +82,13 @@ def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
 
 
 class _Catalog:
-    """The registered layers, as notations see them."""
+    """The registered layers, for the notations."""
 
     def __contains__(self, name: object) -> bool:
         return name in LAYERS
 
     def list_arguments(self, name: str) -> Collection[str]:
-        """Those of an unknown layer are none: the network names it with its place."""
+        """Empty for an unknown layer, which the network reports with its place."""
         try:
             return layer_list_arguments(LAYERS.get(name))
         except ConvaeError:
@@ -105,11 +107,11 @@ def build(
         spec: a preset's name, the path of a YAML or JSON file, or a mapping such as
             `{"preset": "torch-vae", "input": [3, 64, 64], "latent": 64}`; `input` is channels, then sizes.
         seed: for the weights; equal seeds give equal models.
-        device: where the model lives.
+        device: device of the parameters.
 
     Raises:
-        ConfigError: the description is wrong; every fault is listed.
-        ShapeError: a layer cannot take the shape that reaches it.
+        ConfigError: invalid description; the message lists every error.
+        ShapeError: a layer does not accept its input shape.
     """
     model = construct(spec if isinstance(spec, Spec) else resolve(spec))
     initialize(model, seed, device)
@@ -117,14 +119,14 @@ def build(
 
 
 def write(spec: Spec, notation: str) -> str:
-    """A model in a notation; `resolve` reads it back as the same model.
+    """Writes a model in a notation; `resolve` reads it back as the same model.
 
     Args:
-        spec: the stored form of the model.
+        spec: canonical description of the model.
         notation: one of `NOTATIONS`.
 
     Raises:
-        ConfigError: there is no such notation, or it cannot say what the model is.
+        ConfigError: unknown notation, or it cannot express the model.
     """
     notation = notation.replace("_", "-")
     if notation == "yaml":
@@ -143,14 +145,14 @@ def write(spec: Spec, notation: str) -> str:
             if _describes(proposed, spec):
                 return write_python(proposed)
         raise ConfigError(
-            f"model '{spec.name}' cannot be written as an arch_def, which knows only rows of convolutions with ReLU "
-            "around dense maps: use --as yaml"
+            f"model '{spec.name}' cannot be written as an arch_def, which has convolutions with ReLU and linear maps "
+            "only. Use --as yaml"
         )
     raise ConfigError(unknown_message("notation", notation, NOTATIONS))
 
 
 def _describes(arch_def: Mapping[str, Any], spec: Spec) -> bool:
-    """Whether a dictionary describes a model."""
+    """Whether a dictionary describes this model."""
     try:
         return construct(resolve(arch_def)).spec == construct(spec).spec
     except (ConfigError, ShapeError):
@@ -160,22 +162,22 @@ def _describes(arch_def: Mapping[str, Any], spec: Spec) -> bool:
 def find_description(
     written: Any, folder: Path = Path(), source: str = "model", seen: tuple[Path, ...] = ()
 ) -> tuple[dict[str, Any], str]:
-    """A description as a mapping, and where it was found: a name becomes `preset`, and files that it names are read.
+    """Returns a description as a mapping, with its location for messages; names become `preset`, files are read.
 
     Args:
-        written: a preset's name, a file's path, or a mapping.
-        folder: what paths are relative to.
-        source: where this was written.
-        seen: the files that led here.
+        written: name of a preset, path of a file, or mapping.
+        folder: base of relative paths.
+        source: location of `written` for messages.
+        seen: files that referred to this one.
 
     Raises:
-        ConfigError: it is none of these, or a file cannot be read or describes no model.
+        ConfigError: none of these, or a file cannot be read or does not describe a model.
     """
     if isinstance(written, Mapping):
         return _check_keys(written, source, folder), source
     if not isinstance(written, str | Path):
         raise ConfigError(
-            f"{source}: needs a preset's name, a file's path or a mapping, got {one_line(short_repr(written))}"
+            f"{source}: must be a preset name, a file path or a mapping, got {one_line(short_repr(written))}"
         )
     if str(written) in PRESETS:
         return {"preset": str(written)}, source
@@ -183,37 +185,37 @@ def find_description(
     if path.suffix not in SUFFIXES or not _is_true(path.is_file):
         raise ConfigError(_no_description(path, str(written)))
     if path.resolve() in seen:
-        raise ConfigError(f"{path}: its model leads back to this file")
+        raise ConfigError(f"{path}: circular reference: its model refers to this file")
     data = read_python(read_text(path), str(path)) if path.suffix == ".py" else read_value(path)
     if isinstance(data, list):
         raise ConfigError(
-            f"{path}: a list of layers is only a part of a model: write a mapping of input, encoder and decoder, "
-            f"with this file's name in place of a list, such as encoder: {path.name}"
+            f"{path}: contains a list of layers, not a model. Write a mapping with input, encoder and decoder, and use "
+            f"this file for one of them, such as encoder: {path.name}"
         )
     if isinstance(data, Mapping) and "sha256" in data:
-        raise ConfigError(f"{path}: is part of a saved model: give its folder, {path.parent}")
+        raise ConfigError(f"{path}: is a file of a saved model. Pass its folder, {path.parent}")
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{path}: needs a mapping, got {short_repr(data)}")
-    # A recipe describes its model under that key.
+        raise ConfigError(f"{path}: must contain a mapping, got {short_repr(data)}")
+        # The file may be a recipe.
     inner = data["model"] if "model" in data and not {"encoder", "encode"} & set(data) else data
     return find_description(inner, path.parent, str(path), (*seen, path.resolve()))
 
 
 def _no_description(path: Path, written: str) -> str:
-    """Why nothing under a path describes a model."""
+    """Explains why a path does not describe a model."""
     if _is_true(path.is_dir):
-        return f"{path}: is a folder, which describes no model; one with a saved model is read by convae.load"
+        return f"{path}: is a folder, not a description. Read a saved model with convae.load"
     if path.suffix in WEIGHTS and _is_true(path.exists):
-        return f"{path}: holds weights, which describe no model: see convae import"
+        return f"{path}: contains weights, not a description. Use convae import"
     if _is_true(path.exists):
-        return f"{path}: is no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, which alone describe models"
+        return f"{path}: descriptions of models are {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files"
     if path.suffix in SUFFIXES or Path(written).parent != Path():
-        return f"{path}: no such file, and no preset of that name"
+        return f"{path}: no such file, and no preset with this name"
     return unknown_message("preset", written, PRESETS.names())
 
 
 def _is_true(question: Callable[[], bool]) -> bool:
-    """Whether a path is something; no text that cannot be a path is."""
+    """The answer of a question about a path; False if the text is not a valid path."""
     try:
         return question()
     except (OSError, ValueError):
@@ -221,11 +223,11 @@ def _is_true(question: Callable[[], bool]) -> bool:
 
 
 def _check_keys(data: Mapping[Any, Any], source: str, folder: Path) -> dict[str, Any]:
-    """A description with its keys checked and, in place of the paths of lists, what their files hold."""
+    """Checks the keys of a description, and replaces paths of lists by the content of their files."""
     if "(" in {text[:1] for key in ("input", "encode", "decode") for text in _texts(data.get(key))}:
-        raise ConfigError(f"{source}: YAML and JSON have no round brackets: write square ones, as in [8, 3, [2, 2]]")
+        raise ConfigError(f"{source}: YAML and JSON have no parentheses. Use square brackets, as in [8, 3, [2, 2]]")
     if not all(isinstance(key, str) for key in data):
-        raise ConfigError(f"{source}: needs a mapping of names to values, got {short_repr(data)}")
+        raise ConfigError(f"{source}: must be a mapping with string keys, got {short_repr(data)}")
     given = dict(data)
     for side in LISTS:
         if isinstance(given.get(side), str):
@@ -234,7 +236,7 @@ def _check_keys(data: Mapping[Any, Any], source: str, folder: Path) -> dict[str,
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts in a value that may be a list of lists."""
+    """All strings in a nested list."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
@@ -243,8 +245,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _list_from_file(path: Path, where: str) -> Any:
-    """What a file holds in place of a list of layers."""
+    """Reads a list of layers from a file."""
     try:
         return read_value(path)
     except ConfigError as error:
-        raise ConfigError(f"{where} is neither a list of layers nor a file with one ({error})") from error
+        raise ConfigError(f"{where}: must be a list of layers or a file with one ({error})") from error

@@ -1,6 +1,6 @@
-"""The types in the signatures of convae: batches and shapes, what a forward pass takes and returns, types of options.
+"""Public types: batches, shapes, inputs and outputs of a forward pass, and types of options.
 
-Packages that add layers, terms, metrics … import them from here; where they are defined in `convae.core` may change.
+Import them from here; their location in `convae.core` may change.
 """
 
 from __future__ import annotations

@@ -224,7 +224,7 @@ def test_a_sound_entry_of_another_module_passes(check: Callable[..., None], entr
         (check_term, Unmoved, ["model"]),
         (check_term, Ordered, ["order"]),
         (check_schedule, Counting, ["depends"]),
-        (check_metric, Batchwise, ["batches"]),
+        (check_metric, Batchwise, ["batch"]),
         (check_metric, Unitless, ["unit"]),
         (check_source, Doubled, ["name"]),
         (check_source, Moving, ["image 0"]),

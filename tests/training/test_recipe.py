@@ -145,8 +145,8 @@ def test_no_path_holds_a_nul(key: str) -> None:
         ("model.py", "arch_def = {}", "describes a model, no training: convae train --data DATA model="),
         ("model.yaml", "{preset: dcgan}", "describes a model, no training"),
         ("recipe.yaml", "{data: digits, model: net.json}", "net.json: no such file"),
-        ("recipe.yaml", "{data: digits, model: 3}", "model: needs a preset's name, a file's path or a mapping, got 3"),
-        ("recipe.yaml", "{data: digits, model: recipe.yaml}", "its model leads back to this file"),
+        ("recipe.yaml", "{data: digits, model: 3}", "model: must be a preset name, a file path or a mapping, got 3"),
+        ("recipe.yaml", "{data: digits, model: recipe.yaml}", "circular reference"),
     ],
 )
 def test_a_file_that_is_no_recipe_says_what_it_is(name: str, text: str, message: str, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Notations in which people write models: each is read into plain lists of layers, and written from them.
+"""Notations of models: each is read into plain lists of layers, and written from them.
 
-`lists` is convae's own, `layer_codes` that of FlexVAE's structure files, `arch_def` a dictionary of convolutions.
+`lists` is convae's own, `layer_codes` is that of FlexVAE's structure files, `arch_def` a dictionary of convolutions.
 """
 
 from convae.notations.arch_def import propose_arch_defs, read_arch_def, read_python, write_python

@@ -2,9 +2,9 @@
 
     arch_def = {"input": (128, 96, 3), "latent": 64, "encode": [(32, 3, (2, 2)), (64, 3, (2, 2))], "decode": None}
 
-The encoder is a row of `same` convolutions, each with a ReLU; a dense map goes to the latent, a dense map and a
-ReLU come back from it; the decoder is a row of transposed convolutions, each with a ReLU, and a last 3-convolution
-to the image's channels. Without a `decode` list the encoder is mirrored, to exactly the input's sizes.
+The encoder is a sequence of `same` convolutions with ReLU, followed by a linear map to the latent. The decoder is a
+linear map with ReLU, a sequence of transposed convolutions with ReLU, and a convolution of kernel 3 to the channels of
+the image. Without a `decode` list the encoder is mirrored, to exactly the sizes of the input.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROW = "a list of (channels, kernel, strides)"
 
 
 class Written(Config):
-    """The three entries of a convolution."""
+    """The three values of a convolution."""
 
     channels: Positive
     kernel: PerAxis
@@ -36,16 +36,16 @@ class Written(Config):
 
 
 class ArchDef(Config):
-    """The dictionary.
+    """The keys of an `arch_def`.
 
     Attributes:
         input: sizes, then channels.
-        latent: latent values.
+        latent: dimension of the latent.
         encode: the encoder's convolutions.
         decode: the decoder's transposed convolutions; None for a mirror of the encoder.
-        name: what the model is called.
-        likelihood: what the decoder's values mean.
-        max_parameters: the largest number of parameters that is not taken for a mistake.
+        name: name of the model.
+        likelihood: p(x | z).
+        max_parameters: limit of the number of parameters.
     """
 
     input: Annotated[
@@ -62,15 +62,15 @@ class ArchDef(Config):
 def read_arch_def(
     data: Mapping[str, Any], source: str, count_raw_channels: Callable[[Named, Shape], int]
 ) -> dict[str, Any]:
-    """The dictionary as a description with plain lists of layers.
+    """Reads the dictionary into a description with plain lists of layers.
 
     Args:
         data: the dictionary.
-        source: where it was found, for messages.
-        count_raw_channels: gives the channels that a decoder has to give, from the likelihood and the input's shape.
+        source: its location for messages.
+        count_raw_channels: number of output channels of a decoder, from the likelihood and the shape of the input.
 
     Raises:
-        ConfigError: keys or values are wrong.
+        ConfigError: invalid keys or values.
     """
     given = parse(ArchDef, data, source)
     shape = (given.input[-1], *given.input[:-1])
@@ -112,7 +112,7 @@ def _arguments(conv: Convolution) -> dict[str, Any]:
 
 
 def _read_row(written: Any, side: str, axes: int, source: str, wanted: str) -> list[Convolution]:
-    """The convolutions of a list, each checked; messages quote the convolution as it was written."""
+    """Reads a list of convolutions; messages quote the convolution as written."""
     if not isinstance(written, list | tuple) or not written:
         raise ConfigError(f"{source}.{side}: expected {wanted}, got {short_repr(written)}")
     row: list[Convolution] = []
@@ -138,23 +138,23 @@ def _strides_per_axis(conv: Convolution, axes: int) -> Shape:
 
 
 def _output_paddings(decode: Sequence[Convolution], shape: Shape, first: Shape) -> list[dict[str, Any]]:
-    """The output padding of each transposed convolution, where the strides lead back to the input's sizes."""
+    """The output padding of each transposed convolution; empty if the strides do not lead back to the input's sizes."""
     strides = [_strides_per_axis(conv, len(shape) - 1) for conv in decode]
     trace = [shape[1:]]
     for steps in reversed(strides):
         trace.append(ceilings(trace[-1], steps))
     if trace[-1] != first[1:]:
-        # No padding leads back; the network says where its sizes end and what the input needs.
+        # No padding fits; the shape check of the model reports the mismatch.
         return [{}] * len(decode)
     pairs = zip(trace[:0:-1], trace[-2::-1], strides, strict=True)
     return [{"output_padding": output_padding(small, large, steps)} for small, large, steps in pairs]
 
 
 def read_python(text: str, source: str) -> dict[str, Any]:
-    """The dictionary that a Python file assigns to `arch_def`, or the only one that it has; nothing in it is run.
+    """Reads the dictionary that Python source assigns to `arch_def`, or its only one; the source is not executed.
 
     Raises:
-        ConfigError: the file is no Python, or assigns no dictionary of plain values.
+        ConfigError: not valid Python, or no dictionary of literals is assigned.
     """
     try:
         tree = ast.parse(text)
@@ -173,16 +173,16 @@ def read_python(text: str, source: str) -> dict[str, Any]:
         found = [value for value in assigned.values() if isinstance(value, ast.Dict)]
         if len(found) != 1:
             raise ConfigError(
-                f"{source}: needs arch_def = {{…}}, or one dictionary under another name, has {len(found)}"
+                f"{source}: expected arch_def = {{…}} or a single dictionary, found {len(found)} dictionaries"
             )
         (value,) = found
     if not isinstance(value, ast.Dict):
-        raise ConfigError(f"{source} line {value.lineno}: arch_def needs a plain {{…}}, got {_quote(value, text)}")
+        raise ConfigError(f"{source} line {value.lineno}: arch_def must be a literal {{…}}, got {_quote(value, text)}")
     return dict(_literal(value, text, source))
 
 
 def _literal(node: ast.expr, text: str, source: str) -> Any:
-    """The value that an expression writes out, such as numbers in lists; else the part that is none is named."""
+    """The value of a literal expression; an error names the part that is not a literal."""
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
@@ -191,17 +191,17 @@ def _literal(node: ast.expr, text: str, source: str) -> Any:
             _literal(part, text, source)
         where = f"{source} line {node.lineno}"
         raise ConfigError(
-            f"{where}: {_quote(node, text)} is no plain value, and nothing in the file is run: write the value itself"
+            f"{where}: {_quote(node, text)} is not a literal, and the file is not executed. Write the value itself"
         ) from error
 
 
 def _quote(node: ast.expr, text: str) -> str:
-    """An expression as it was written, on one line."""
+    """The source of an expression on one line."""
     return one_line(ast.get_source_segment(text, node))
 
 
 def propose_arch_defs(spec: Spec) -> Iterator[dict[str, Any]]:
-    """The dictionaries that may describe a model, the shortest first; whether one does, only its network shows."""
+    """Candidate dictionaries for a model, the shortest first; the caller checks which describes the same network."""
     encode, decode = _list_convolutions(spec.encoder, "conv"), _list_convolutions(spec.decoder, "conv-transpose")
     if not encode or not decode:
         return
@@ -232,6 +232,6 @@ def _latent(spec: Spec) -> Any:
 
 
 def _list_convolutions(layers: Sequence[LayerSpec], name: str) -> list[tuple[Any, Any, Any]]:
-    """(channels, kernel, strides) of the layers of a name."""
+    """(channels, kernel, strides) of the layers with this name."""
     found = [layer.arguments for layer in layers if layer.name == name]
     return [(conv["channels"], conv.get("kernel", 3), conv.get("stride", 1)) for conv in found]

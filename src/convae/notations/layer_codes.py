@@ -1,7 +1,7 @@
 """Layer codes: a layer as a short word with numbers, such as `C2d_3_128_3_1_1` or `4*VAERB_512_512`.
 
-The numbers are those of the torch module of that name, in their order; `N*` repeats. A code that states its input
-channels is checked against what reaches it. Lists of codes are the notation of FlexVAE's structure files.
+The numbers are the arguments of the torch module of that name, in order; `N*` repeats. If a code states its input
+channels, they are checked. Lists of codes are the notation of FlexVAE's structure files.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from convae.core.types import Shape
 
 Given = dict[str, Any]
 Complete = Callable[[str, Mapping[str, Any]], Given]
-"""All arguments of a layer, defaults among them, from its name and those that are given."""
+"""Completes the arguments of a layer with defaults, given its name and arguments."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """What a code's letters stand for.
+    """The meaning of the letters of a code.
 
     Attributes:
-        layer: the layer's name.
-        numbers: what the numbers mean, in order; `in` is the input channels, a name in brackets may be left out.
-        read: the layer's arguments from the numbers by name.
-        write: the numbers by name from the layer's full arguments and the shape that reaches it; None where the
-            code cannot say it.
-        axes: the number of spatial axes that the code is for; None for any.
-        usual: how many numbers are written even where fewer would do; 0 for as few as do.
+        layer: name of the layer.
+        numbers: names of the numbers, in order; `in` is the input channels, names in brackets are optional.
+        read: arguments of the layer from the numbers by name.
+        write: numbers by name from the full arguments and the input shape of the layer; None if the code cannot express
+            them.
+        axes: number of spatial axes; None for any.
+        usual: least number of numbers to write; 0 for as few as possible.
     """
 
     layer: str
@@ -52,12 +52,12 @@ class Word:
 
     @property
     def needed(self) -> int:
-        """How many numbers cannot be left out."""
+        """Number of required numbers."""
         return sum(not number.startswith("[") for number in self.numbers)
 
 
 def _padding(numbers: dict[str, int]) -> str | int:
-    """`same` where the padding keeps the sizes at stride 1, so that equal networks have equal descriptions."""
+    """`same` if the padding keeps the sizes at stride 1, so that equal networks have equal descriptions."""
     padding, span = numbers.get("padding", 0), numbers.get("dilation", 1) * (numbers["kernel"] - 1)
     return "same" if 2 * padding == span else padding
 
@@ -75,7 +75,7 @@ def _read_transposed(numbers: dict[str, int]) -> Given:
 
 
 def _are_numbers(given: Given, *names: str) -> bool:
-    """Whether each of these arguments is one number for all axes."""
+    """Whether these arguments are single numbers, not one per axis."""
     return all(isinstance(given[name], int) for name in names)
 
 
@@ -109,7 +109,7 @@ def _write_transposed(given: Given, shape: Shape) -> dict[str, int] | None:
 
 
 def _simple(layer: str, **numbers: str) -> Word:
-    """A code whose numbers are the input channels (`in`) and arguments of the layer, under these names."""
+    """A code whose numbers are the input channels (`in`) and arguments of the layer."""
     names = {number.replace("_", " "): argument for number, argument in numbers.items()}
 
     def read(given: dict[str, int]) -> Given:
@@ -165,18 +165,18 @@ WORDS: dict[str, Word] = {
     "Flat": Word("flatten"),
     "Lin": _simple("linear", **{"in": "in", "out": "features"}),
 }
-"""Every code, in the order in which a layer's code is looked for."""
+"""All codes, in the order of preference for writing."""
 _FORM = re.compile(r"(?:(?P<times>\d+)\*)?(?P<letters>[A-Za-z]\w*?)(?P<numbers>(?:_\d+)*)", re.ASCII)
 _ATTEMPT = re.compile(r"[*(,]|[_-]\s*-?\d|^\s*\d", re.ASCII)
-"""What no layer's name has: a repeat, or numbers behind something."""
+"""Marks of a mistyped code, which no layer name contains: a repeat, or numbers after letters."""
 
 
 def is_code(text: str, names: Container[str]) -> bool:
-    """Whether an entry of a list is meant as a code: known letters, or what looks like numbers or a repeat.
+    """Whether an item of a list is meant as a code: known letters, or marks of numbers or a repeat.
 
     Args:
-        text: the entry.
-        names: of the layers that exist, which are no codes.
+        text: the item.
+        names: registered layers, which are not codes.
     """
     form = _FORM.fullmatch(text)
     is_known = form is not None and form["letters"] in WORDS
@@ -184,7 +184,7 @@ def is_code(text: str, names: Container[str]) -> bool:
 
 
 def count_repeats(text: str) -> int:
-    """How often a code says that it is repeated."""
+    """Number of repetitions of a code."""
     form = _FORM.fullmatch(text)
     return int(form["times"][:9]) if form is not None and form["times"] else 1
 
@@ -217,13 +217,13 @@ def read_code(text: str, side: str, place: str) -> list[LayerSpec]:
 
 
 def _form_of(letters: str) -> str:
-    """How a code is written, with names in place of its numbers."""
+    """The form of a code, with names in place of its numbers."""
     numbers = WORDS[letters].numbers
     return letters + "".join(f"_{name}" for name in numbers) if numbers else f"{letters} without numbers"
 
 
 def _explain_unknown(text: str) -> str:
-    """Why a text is no code, and which is nearest to it, by the code's letters or by its layer's name."""
+    """Explains an unknown code; suggests the nearest one by its letters or by the name of its layer."""
     found = re.search(r"[A-Za-z][A-Za-z0-9]*", re.sub(r"^\W*\d+\s*[xX](?=[A-Za-z])", "", text), re.ASCII)
     letters = found[0] if found else text
     choices = {**{WORDS[code].layer: code for code in reversed(WORDS)}, **{code: code for code in WORDS}}
@@ -237,22 +237,22 @@ def _explain_unknown(text: str) -> str:
 
 
 def write_codes(spec: Spec, layers: Mapping[str, Sequence[tuple[LayerSpec, Shape]]], complete: Complete) -> str:
-    """A model as JSON, its encoder and decoder as lists of layer codes; equal codes in a row become `N*CODE`.
+    """Writes a model as JSON with layer codes; consecutive equal codes become `N*CODE`.
 
     Args:
-        spec: the stored form of the model.
-        layers: of `encoder` and `decoder`, with the shape that reaches each.
-        complete: gives all arguments of a layer.
+        spec: canonical description of the model.
+        layers: layers of `encoder` and `decoder` with their input shapes.
+        complete: completes the arguments of a layer.
 
     Raises:
-        ConfigError: there is no code for a layer as it is; the message names it.
+        ConfigError: no code can express a layer; the message names it.
     """
     written = spec.model_dump(mode="json")
     for side, rows in layers.items():
         codes = []
         for layer, shape in rows:
             code = None
-            with contextlib.suppress(ConfigError):  # a number that is too large for a code
+            with contextlib.suppress(ConfigError):  # a number too large for a code
                 code = write_code(layer, shape, complete)
             if code is None:
                 where = layer.location(f"model.{side}")
@@ -264,7 +264,7 @@ def write_codes(spec: Spec, layers: Mapping[str, Sequence[tuple[LayerSpec, Shape
 
 
 def write_code(layer: LayerSpec, shape: Shape, complete: Complete) -> str | None:
-    """A layer as a code, given the shape that reaches it; None where no code says the same."""
+    """The code of a layer with this input shape; None if no code can express it."""
     arguments = complete(layer.name, layer.arguments)
     for letters, word in WORDS.items():
         if word.layer != layer.name or word.axes not in (None, len(shape) - 1):

@@ -1,12 +1,12 @@
-"""Contract tests for pieces of any package: a layer, a loss term, a metric, a data set and the others.
+"""Contract tests for plug-ins: layers, loss terms, metrics, data sources and the other kinds.
 
     from convae.testing import check_layer
 
     def test_my_layer():
         check_layer(MyLayer)
 
-Each function takes a class, or the name of a registered entry, and raises `AssertionError` with what is wrong. The
-checks need no test framework. Over all of convae's own entries, the same functions are its contract tests.
+Each function takes a class or a registered name, and raises `AssertionError` if the contract is violated. They need no
+test framework, and are also convae's own contract tests over all registered names.
 """
 
 from convae.testing.evaluation import check_metric

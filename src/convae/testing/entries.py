@@ -1,4 +1,4 @@
-"""What the checks share: the entry that is checked under a name, and what every entry keeps."""
+"""Helpers of the checks, and the checks common to all kinds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def require(condition: object, message: str) -> None:
 
 @contextlib.contextmanager
 def no_errors(where: str) -> Iterator[None]:
-    """Turns convae's errors into `AssertionError`, with what was being done."""
+    """Converts convae's errors to `AssertionError`."""
     try:
         yield
     except ConvaeError as error:
@@ -27,10 +27,10 @@ def no_errors(where: str) -> Iterator[None]:
 
 
 def name_of(registry: Registry, entry: str | Callable[..., Any]) -> str:
-    """The name under which an entry of a registry is found: as it is given, its file's, or its dotted path.
+    """The registered name of a class or function: as given, its file's name, or its dotted path.
 
     Raises:
-        AssertionError: it is not found under that name, or does not say in its docstring what it is.
+        AssertionError: the registry does not find it under that name, or it has no docstring.
     """
     if isinstance(entry, str):
         name = canonical_name(entry)
@@ -38,13 +38,13 @@ def name_of(registry: Registry, entry: str | Callable[..., Any]) -> str:
         name = canonical_name(entry.__module__.rpartition(".")[2].rstrip("_"))
     else:
         name = f"{entry.__module__}:{entry.__qualname__}"
-        require("<locals>" not in name, f"{name}: define it at the top level of a module, so that a recipe can name it")
+        require("<locals>" not in name, f"{name}: must be at the top level of a module, so that a recipe can name it")
     with no_errors(f"{registry.kind} {name}"):
         found = registry.get(name)
-    require(isinstance(entry, str) or found is entry, f"{name} is found as {found!r}, not as {entry!r}")
+    require(isinstance(entry, str) or found is entry, f"{name}: the registry finds {found!r} instead of {entry!r}")
     summary = (inspect.getdoc(found) or "").partition("\n")[0]
     require(
         len(summary) > 15 and summary.endswith("."),
-        f"{name}: needs a docstring whose first line is a sentence on what it is, got {summary!r}",
+        f"{name}: must have a docstring whose first line is a sentence, got {summary!r}",
     )
     return name

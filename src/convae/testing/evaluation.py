@@ -1,4 +1,4 @@
-"""The check of a metric."""
+"""Contract test of metrics."""
 
 from __future__ import annotations
 
@@ -26,30 +26,32 @@ _SPEC = {
     "likelihood": "discretized-logistic",
     "classifier": [{"linear": {"features": 10}}],
 }
-"""A model on which every metric of images and latents means something."""
+"""A model for which every metric is defined."""
 
 
 def check_metric(metric: str | type[Metric], options: dict[str, Any] | None = None) -> None:
-    """Checks that a metric keeps its contract, on scikit-learn's digits and a small model.
+    """Checks the contract of a metric on scikit-learn's digits with a small model.
 
-    It says what its unit is and in which direction it improves; its value is finite and depends on neither the size of
-    batches nor the order of measuring; a report with it is JSON.
+    It states its unit and direction; its value is finite and independent of the batch size and of the other metrics; a
+    report with it is valid JSON.
 
     Args:
-        metric: the class, or the name of a registered one.
+        metric: class or registered name.
         options: its arguments; without them its `example`.
 
     Raises:
-        AssertionError: it does not; the message says what is wrong.
+        AssertionError: the contract is violated.
     """
     name = name_of(METRICS, metric)
     where = f"metric {name}"
     kind: type[Metric] = METRICS.get(name)
     given = dict(kind.example if options is None else options)
     kinds = (ImageMetric, LatentMetric, SampleMetric)
-    require(issubclass(kind, kinds), f"{where}: needs to be an ImageMetric, a LatentMetric or a SampleMetric")
-    require(getattr(kind, "unit", ""), f"{where}: needs its unit")
-    require(getattr(kind, "better", "") in ("higher", "lower", None), f"{where}: needs better: higher, lower or None")
+    require(issubclass(kind, kinds), f"{where}: must be a subclass of ImageMetric, LatentMetric or SampleMetric")
+    require(getattr(kind, "unit", ""), f"{where}: must define unit")
+    require(
+        getattr(kind, "better", "") in ("higher", "lower", None), f"{where}: must define better: higher, lower or None"
+    )
     model, split = _model(), _images()
     features = EncoderFeatures(model) if issubclass(kind, SampleMetric) else None
     with no_errors(where):
@@ -60,10 +62,10 @@ def check_metric(metric: str | type[Metric], options: dict[str, Any] | None = No
     found, other = once.as_dict(), again.as_dict()
     json.dumps(found, allow_nan=False)
     (called,) = set(found) - {"protocol", "left_out"} or {""}
-    require(called, f"{where}: is not measured: {once.left_out}")
-    require(_is_finite(found[called]["value"]), f"{where}: its value is {found[called]['value']}")
+    require(called, f"{where}: was not measured: {once.left_out}")
+    require(_is_finite(found[called]["value"]), f"{where}: its value is not finite: {found[called]['value']}")
     close = np.allclose(found[called]["value"], other[called]["value"], rtol=1e-4, atol=1e-5)
-    require(close, f"{where}: its value depends on the size of batches: it needs to be a mean of rows, one per image")
+    require(close, f"{where}: its value depends on the batch size. Return one row per image")
 
 
 def _is_finite(value: Any) -> bool:
@@ -74,7 +76,7 @@ def _is_finite(value: Any) -> bool:
 @functools.cache
 def _model() -> VAE:
     model = convae.build(_SPEC, seed=1)
-    with torch.no_grad():  # posteriors of which every one differs from the prior
+    with torch.no_grad():  # every posterior differs from the prior
         for parameter in model.bottleneck.parameters():
             parameter.mul_(3)
     return model.eval()

@@ -1,4 +1,4 @@
-"""The check of an importer."""
+"""Contract test of importers."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from convae.testing.entries import name_of, no_errors, require
 
 
 def check_importer(importer: str | Callable[..., Any], state: Mapping[str, Tensor]) -> None:
-    """Checks that an importer makes a model of foreign weights, and refuses weights of another network.
+    """Checks that an importer builds a model from foreign weights, and refuses weights of another network.
 
-    Whether the model gives the original's outputs is for a test of your own to check, beside the original.
+    Test yourself that the outputs equal those of the original.
 
     Args:
-        importer: the function, or the name of a registered one.
-        state: foreign weights, as `torch.load` gives them.
+        importer: function or registered name.
+        state: foreign weights, as returned by `torch.load`.
 
     Raises:
-        AssertionError: it does not; the message says what is wrong.
+        AssertionError: the contract is violated.
     """
     name = name_of(IMPORTERS, importer)
     where = f"importer {name}"
     run: Callable[[dict[str, Tensor]], Imported] = IMPORTERS.get(name)
     with no_errors(where):
         model = run(dict(state)).model
-        require(not model.training, f"{where}: its model is not in evaluation mode")
+        require(not model.training, f"{where}: must return a model in evaluation mode")
         with tempfile.TemporaryDirectory() as folder:
             again = convae.load(convae.save(model, Path(folder) / "model"))
         x = torch.rand(2, *model.input_shape, generator=torch_generator(0, "test"))
         with torch.no_grad():
             equal = torch.equal(model(x).likelihood.mean, again(x).likelihood.mean)
-        require(equal, f"{where}: once saved and loaded, its model gives other values")
+        require(equal, f"{where}: its model gives different outputs after saving and loading")
     first = next(iter(state))
     wrong: dict[str, dict[str, Tensor]] = {
         f"without the tensor {first}": {key: tensor for key, tensor in state.items() if key != first},
@@ -53,4 +53,4 @@ def check_importer(importer: str | Callable[..., Any], state: Mapping[str, Tenso
             run(changed)
         except ArtifactError:
             continue
-        raise AssertionError(f"{where}: takes weights {what}, which need an ArtifactError")
+        raise AssertionError(f"{where}: must raise an ArtifactError for weights {what}")

@@ -1,4 +1,4 @@
-"""Checks of the pieces that models are made of: layers, bottlenecks, likelihoods and presets."""
+"""Contract tests of layers, bottlenecks, likelihoods, priors and presets."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ _FEATURE = "example"
 
 
 def check_layer(layer: str | type[Layer]) -> None:
-    """Checks that a layer keeps its contract, in its `example` and with one, two and three spatial axes.
+    """Checks the contract of a layer with its `example` and with one, two and three spatial axes.
 
-    Its output has the shape that was promised, is finite, and does not depend on other images; gradients reach each
-    parameter; a model with it is stored, saved, loaded, exported and summarized.
+    Its output has the stated shape, is finite, and is independent of other images of the batch; every parameter
+    receives a gradient; a model with it can be described, saved, loaded, exported and summarized.
 
     Args:
-        layer: the class, or the name of a registered one.
+        layer: class or registered name.
 
     Raises:
-        AssertionError: it does not; the message says what is wrong.
+        AssertionError: the contract is violated.
     """
     name = name_of(LAYERS, layer)
     kind = LAYERS.get(name)
@@ -62,13 +62,13 @@ def check_layer(layer: str | type[Layer]) -> None:
 
 
 def check_bottleneck(bottleneck: str | type[Bottleneck]) -> None:
-    """Checks that a bottleneck keeps its contract, in its `example`; see `check_layer`.
+    """Checks the contract of a bottleneck with its `example`; see `check_layer`.
 
     Args:
-        bottleneck: the class, or the name of a registered one.
+        bottleneck: class or registered name.
 
     Raises:
-        AssertionError: it does not; the message says what is wrong.
+        AssertionError: the contract is violated.
     """
     name = name_of(BOTTLENECKS, bottleneck)
     kind = BOTTLENECKS.get(name)
@@ -80,13 +80,13 @@ def check_bottleneck(bottleneck: str | type[Bottleneck]) -> None:
 
 
 def check_likelihood(likelihood: str | type[LikelihoodHead]) -> None:
-    """Checks that a likelihood keeps its contract, in its `example`: beside what `check_layer` says, that it draws.
+    """Checks the contract of a likelihood with its `example`; see `check_layer`. Covers `sample` and `log_prob`.
 
     Args:
-        likelihood: the class of the head, or the name of a registered one.
+        likelihood: class of the head or registered name.
 
     Raises:
-        AssertionError: it does not; the message says what is wrong.
+        AssertionError: the contract is violated.
     """
     name = name_of(LIKELIHOODS, likelihood)
     kind = LIKELIHOODS.get(name)
@@ -100,25 +100,27 @@ def check_likelihood(likelihood: str | type[LikelihoodHead]) -> None:
         found = model(_images(model)).likelihood
         drawn = [found.sample(torch_generator(0, "draw")) for _ in range(2)]
         density = found.log_prob(_images(model))
-    require(torch.equal(drawn[0], drawn[1]), f"likelihood {name}: equal generators draw different images")
+    require(torch.equal(drawn[0], drawn[1]), f"likelihood {name}: sample is not deterministic for equal generators")
     for what, values in (("mean", found.mean), ("sample", drawn[0])):
         require(values.shape == (3, *shape), f"likelihood {name}: {what} has the shape {tuple(values.shape)}")
         inside = bool((values >= 0).all() and (values <= 1).all())
-        require(inside, f"likelihood {name}: {what} leaves [0, 1]")
-    require(density.shape == (3,), f"likelihood {name}: log_prob has the shape {tuple(density.shape)}, needs (batch,)")
+        require(inside, f"likelihood {name}: {what} has values outside [0, 1]")
+    require(
+        density.shape == (3,), f"likelihood {name}: log_prob must have the shape (batch,), got {tuple(density.shape)}"
+    )
 
 
 def check_prior(prior: str | type[Prior]) -> None:
-    """Checks that a prior keeps its contract, in its `example`, over a Gaussian latent or a codebook.
+    """Checks the contract of a prior with its `example`, over a Gaussian latent or a codebook.
 
-    It draws latents, or codes, of the right shape, the same ones from equal generators; log_prob is finite;
-    a model with it is stored, saved and loaded.
+    Its samples are latents or codes of the right shape and equal for equal generators; log_prob is finite; a model with
+    it can be described, saved and loaded.
 
     Args:
-        prior: the class, or the name of a registered one.
+        prior: class or registered name.
 
     Raises:
-        AssertionError: it does not; the message says what is wrong.
+        AssertionError: the contract is violated.
     """
     name = name_of(PRIORS, prior)
     where = f"prior {name}"
@@ -132,13 +134,13 @@ def check_prior(prior: str | type[Prior]) -> None:
     shape = model.latent_shape[1:] if model.prior.draws_codes else model.latent_shape
     require(drawn[0].shape == (3, *shape), f"{where}: sample has the shape {tuple(drawn[0].shape)}")
     equal = torch.equal(*drawn) and torch.equal(*images)
-    require(equal, f"{where}: equal generators draw different samples")
-    require(density.shape == (3,), f"{where}: log_prob has the shape {tuple(density.shape)}, needs (batch,)")
-    require(density.isfinite().all(), f"{where}: log_prob gives values that are not finite")
+    require(equal, f"{where}: sample is not deterministic for equal generators")
+    require(density.shape == (3,), f"{where}: log_prob must have the shape (batch,), got {tuple(density.shape)}")
+    require(density.isfinite().all(), f"{where}: log_prob is not finite")
 
 
 def _with_prior(entry: dict[str, Any], where: str) -> VAE:
-    """A model with a prior, over a Gaussian latent or else over codes."""
+    """A model with the prior, over a Gaussian latent or, if it does not fit, over codes."""
     faults = []
     for bottleneck in ({"gaussian": {"latent": 3}}, {"vq": {"codes": 5, "latent": 3}}):
         latent: Shape = (3,) if "gaussian" in bottleneck else (3, 4, 4)
@@ -149,35 +151,35 @@ def _with_prior(entry: dict[str, Any], where: str) -> VAE:
             return convae.build({**spec, "prior": entry}).eval()
         except ConfigError as error:
             faults.append(str(error))
-    raise AssertionError(f"{where}: goes with no bottleneck that was tried: {'; '.join(faults)}")
+    raise AssertionError(f"{where}: does not work with any of the tested bottlenecks: {'; '.join(faults)}")
 
 
 def check_preset(preset: str | Callable[..., Any]) -> None:
-    """Checks that a preset describes a model, whose stored form describes the same.
+    """Checks that a preset describes a model, and that the stored form describes the same model.
 
     Args:
-        preset: the function, or the name of a registered one.
+        preset: function or registered name.
 
     Raises:
-        AssertionError: it does not; the message says what is wrong.
+        AssertionError: the contract is violated.
     """
     name = name_of(PRESETS, preset)
     with no_errors(f"preset {name}"):
         model = construct(resolve({"preset": name}))
         again = construct(resolve(json.loads(json.dumps(model.spec.model_dump(mode="json")))))
-    require(again.spec == model.spec, f"preset {name}: its stored form describes another model")
-    require(model.name == name.rpartition(":")[2], f"preset {name}: its model is called {model.name}")
+    require(again.spec == model.spec, f"preset {name}: its stored form describes a different model")
+    require(model.name == name.rpartition(":")[2], f"preset {name}: its model has the name {model.name}")
 
 
 def check_model(spec: dict[str, Any], where: str) -> None:
-    """Checks that a model trains, and is stored, saved, loaded, exported and summarized.
+    """Checks that a model can be trained, described, saved, loaded, exported and summarized.
 
     Args:
-        spec: its description.
-        where: what is checked, for messages.
+        spec: description of the model.
+        where: name for messages.
 
     Raises:
-        AssertionError: it does not; the message says what is wrong.
+        AssertionError: the contract is violated.
     """
     with no_errors(where):
         model = convae.build(spec)
@@ -199,26 +201,26 @@ def _check_shapes(name: str, kind: type[Layer], shape: Shape, *, must_fit: bool)
     initialize(network, 0)
     x = torch.randn(2, *shape, generator=torch_generator(0, "layer"))
     found = tuple(network(x).shape[1:])
-    require(found == network.shape_out, f"{where}: promised the shape {network.shape_out}, gives {found}")
+    require(found == network.shape_out, f"{where}: states the output shape {network.shape_out}, but returns {found}")
     network.eval()
     alone, together = network(x[:1]), network(x)[:1]
-    require(alone.isfinite().all(), f"{where}: gives values that are not finite")
+    require(alone.isfinite().all(), f"{where}: its output is not finite")
     close = torch.allclose(alone, together, rtol=1e-4, atol=1e-5)
-    require(close, f"{where}: in evaluation mode, what it makes of an image depends on the others of the batch")
+    require(close, f"{where}: in evaluation mode, the output of an image depends on other images of the batch")
     field = network.receptive_field()
     fits = field is None or len(field.kernel) == len(shape) - 1
-    require(fits, f"{where}: its receptive_field is not stated for each spatial axis")
+    require(fits, f"{where}: receptive_field must have one value per spatial axis")
 
 
 def _check_gradients(model: VAE, where: str) -> None:
-    # Both signs reach the first layer, since some layers treat only one of them.
+    # Inputs of both signs, since some layers pass only one of them.
     with unchecked_values():
         out = model(_images(model) * 2 - 1, torch_generator(1, "noise"))
     cost = sum((term.sum() for term in out.terms.values()), -out.likelihood.log_prob(_images(model)).sum())
     cost.backward()
     for key, parameter in model.named_parameters():
         gradient = parameter.grad
-        require(gradient is not None, f"{where}: no gradient reaches {key}")
+        require(gradient is not None, f"{where}: {key} receives no gradient")
         require(gradient is not None and gradient.isfinite().all(), f"{where}: the gradient of {key} is not finite")
         require(gradient is not None and gradient.any(), f"{where}: the gradient of {key} is zero")
 
@@ -226,11 +228,11 @@ def _check_gradients(model: VAE, where: str) -> None:
 def _check_stored_form(model: VAE, where: str) -> None:
     stored = model.spec.model_dump(mode="json")
     again = convae.build(json.loads(json.dumps(stored))).spec
-    require(again == model.spec, f"{where}: its stored form, {stored}, is read as {again.model_dump(mode='json')}")
+    require(again == model.spec, f"{where}: its stored form {stored} is read as {again.model_dump(mode='json')}")
 
 
 def _check_saved(model: VAE, where: str) -> None:
-    model.train()(_images(model), torch_generator(1, "noise"))  # which moves statistics
+    model.train()(_images(model), torch_generator(1, "noise"))  # updates running statistics
     with tempfile.TemporaryDirectory() as folder:
         again = convae.load(convae.save(model, Path(folder) / "model"))
     x = _images(model)
@@ -238,18 +240,20 @@ def _check_saved(model: VAE, where: str) -> None:
         first, second = model.eval()(x), again(x)
     equal = torch.equal(first.likelihood.log_prob(x), second.likelihood.log_prob(x))
     equal &= torch.equal(first.likelihood.mean, second.likelihood.mean)
-    require(equal and torch.equal(first.latent, second.latent), f"{where}: once saved and loaded, gives other values")
-    require(again.spec == model.spec, f"{where}: once saved and loaded, has another description")
+    require(
+        equal and torch.equal(first.latent, second.latent), f"{where}: gives different outputs after saving and loading"
+    )
+    require(again.spec == model.spec, f"{where}: has a different description after saving and loading")
 
 
 def _check_summary(model: VAE, where: str) -> None:
     rows = summarize(model)
     counted = sum(row.parameters for row in rows)
     there = sum(each.numel() for each in model.parameters())
-    require(counted == there, f"{where}: its summary counts {counted} parameters of {there}")
+    require(counted == there, f"{where}: its summary counts {counted} of {there} parameters")
     raw = (model.head.raw_channels(model.input_shape[0]), *model.input_shape[1:])
     last = [row.shape for row in rows if row.part == "decoder"][-1]
-    require(last == raw, f"{where}: the decoder ends with the shape {last}, needs {raw}")
+    require(last == raw, f"{where}: the summary of the decoder ends with the shape {last}, expected {raw}")
 
 
 class _Reconstruct(torch.nn.Module):
@@ -269,7 +273,7 @@ def _check_export(model: VAE, where: str) -> None:
     except Exception as error:
         raise AssertionError(f"{where}: torch.export fails ({error})") from error
     equal = torch.allclose(exported.module()(x), model(x).likelihood.mean, atol=1e-6)
-    require(equal, f"{where}: once exported (torch.export), gives other values")
+    require(equal, f"{where}: gives different outputs after torch.export")
 
 
 def _images(model: VAE) -> Tensor:
@@ -289,14 +293,14 @@ def _described(
 
 
 def _decoder(latent: Shape, image: Shape, channels: int) -> list[Any]:
-    """A decoder from any latent to so many channels of an image's sizes."""
+    """A decoder from any latent to this number of channels at the sizes of an image."""
     raw = (channels, *image[1:])
     flat: list[Any] = ["flatten"] if len(latent) > 1 else []
     return [*flat, {"linear": {"features": math.prod(raw)}}, {"unflatten": {"to": list(raw)}}]
 
 
 def _around_layer(name: str, kind: type[Layer]) -> dict[str, Any]:
-    """A model with one layer's smallest example in its encoder."""
+    """A model with the example of a layer in its encoder."""
     shape = kind.example_shape
     image = shape if len(shape) > 1 else (1, shape[0])
     entry = {name: dict(kind.example)}

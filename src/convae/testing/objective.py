@@ -1,4 +1,4 @@
-"""Checks of loss terms and schedules."""
+"""Contract tests of loss terms and schedules."""
 
 from __future__ import annotations
 
@@ -47,61 +47,68 @@ _MODELS: dict[str, dict[str, Any]] = {
         "likelihood": "gaussian",
     },
 }
-"""Models that a term may need, small ones."""
+"""Small models, one of which suits each term."""
 
 
 def check_term(term: str | type[Term]) -> None:
-    """Checks that a loss term keeps its contract, in its `example`.
+    """Checks the contract of a loss term with its `example`.
 
-    It gives one finite value for each image, in its stated unit, in float32 and in float64, whatever the order of the
-    batch; a gradient reaches the model, and none its own parameters.
+    It returns one finite value per image in float32 and float64, independent of the order of the batch, and states its
+    unit; the model receives a gradient, the term's own parameters do not.
 
     Args:
-        term: the class, or the name of a registered one.
+        term: class or registered name.
 
     Raises:
-        AssertionError: it does not; the message says what is wrong.
+        AssertionError: the contract is violated.
     """
     name = name_of(TERMS, term)
     where = f"term {name}"
     with no_errors(where):
         made = build_objective({name: dict(TERMS.get(name).example)}, _frozen_encoder)
-    require(made.units.get(name), f"{where}: needs its unit")
+    require(made.units.get(name), f"{where}: must define its unit")
     trained = [key for key, parameter in made.named_parameters() if parameter.requires_grad]
-    require(not trained, f"{where}: its own parameters want gradients: {', '.join(trained)}")
+    require(not trained, f"{where}: its own parameters require gradients: {', '.join(trained)}")
     model = _model_for(made, where)
     for dtype in (torch.float32, torch.float64):
         _check_values(name, made.to(dtype), model.to(dtype), f"{where} in {dtype}".replace("torch.", ""))
 
 
 def check_schedule(kind: str | type[Schedule]) -> None:
-    """Checks that a schedule keeps its contract, in its `example`: finite, and a pure function of the moment.
+    """Checks the contract of a schedule with its `example`: finite, and a pure function of the moment.
 
     Args:
-        kind: the class, or the name of a registered one.
+        kind: class or registered name.
 
     Raises:
-        AssertionError: it does not; the message says what is wrong.
+        AssertionError: the contract is violated.
     """
     name = name_of(SCHEDULES, kind)
     where = f"schedule {name}"
     example = dict(SCHEDULES.get(name).example)
     with no_errors(where):
-        # Through JSON, numbers that are keys become texts.
+        # JSON turns numeric keys into strings.
         one = build_schedule({name: example}, where)
         other = build_schedule({name: json.loads(json.dumps(example))}, where)
     moments = [Moment(step, step / 7, step / 210) for step in range(211)]
     values = [one(moment) for moment in moments]
     for moment, value in zip(moments, values, strict=True):
-        require(isinstance(value, float) and math.isfinite(value), f"{where}: gives {value!r} at {moment}")
+        require(
+            isinstance(value, float) and math.isfinite(value),
+            f"{where}: must return a finite float, got {value!r} at {moment}",
+        )
     require(
-        [one(moment) for moment in reversed(moments)] == values[::-1], f"{where}: depends on what it was asked before"
+        [one(moment) for moment in reversed(moments)] == values[::-1],
+        f"{where}: must be a pure function of the moment, but depends on earlier calls",
     )
-    require([other(moment) for moment in moments] == values, f"{where}: written as JSON, it is another schedule")
+    require(
+        [other(moment) for moment in moments] == values,
+        f"{where}: gives different values after a round trip through JSON",
+    )
 
 
 def _frozen_encoder(path: Path) -> nn.Sequential:
-    """The network of a term that compares with what a saved model sees."""
+    """A frozen encoder for terms that compare features."""
     del path
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -109,7 +116,7 @@ def _frozen_encoder(path: Path) -> nn.Sequential:
 
 
 def _model_for(made: nn.Module, where: str) -> VAE:
-    """The first model that a term can judge."""
+    """The first model on which the term is defined."""
     faults = []
     for has, spec in _MODELS.items():
         model = convae.build(spec, seed=1).eval()
@@ -119,11 +126,11 @@ def _model_for(made: nn.Module, where: str) -> VAE:
             faults.append(f"with {has}: {error}")
             continue
         return model
-    raise AssertionError(f"{where}: can be measured on none of the models that were tried: {'; '.join(faults)}")
+    raise AssertionError(f"{where}: is not defined for any of the tested models: {'; '.join(faults)}")
 
 
 def _losses(made: nn.Module, model: VAE, order: Tensor) -> Losses:
-    """What three images cost, in an order."""
+    """The losses of three images in an order."""
     dtype = next(model.parameters()).dtype
     images = torch.rand(3, *_IMAGE, generator=torch_generator(0, "images"), dtype=torch.float64).to(dtype)[order]
     labels = torch.tensor([0, -1, 4])[order]
@@ -135,13 +142,13 @@ def _losses(made: nn.Module, model: VAE, order: Tensor) -> Losses:
 def _check_values(name: str, made: nn.Module, model: VAE, where: str) -> None:
     with no_errors(where):
         values = _losses(made, model, torch.arange(3)).terms[name]
-    require(values.shape == (3,), f"{where}: gives the shape {tuple(values.shape)}, needs (batch,)")
-    require(values.isfinite().all(), f"{where}: gives values that are not finite")
-    require(values.requires_grad, f"{where}: gives values that do not depend on the model")
+    require(values.shape == (3,), f"{where}: must return the shape (batch,), got {tuple(values.shape)}")
+    require(values.isfinite().all(), f"{where}: its values are not finite")
+    require(values.requires_grad, f"{where}: its values do not depend on the model")
     leaves = list(model.parameters())
     gradients = [each for each in torch.autograd.grad(values.sum(), leaves, allow_unused=True) if each is not None]
-    require(any(gradient.any() for gradient in gradients), f"{where}: no gradient reaches the model")
-    require(all(gradient.isfinite().all() for gradient in gradients), f"{where}: gives gradients that are not finite")
+    require(any(gradient.any() for gradient in gradients), f"{where}: the model receives no gradient")
+    require(all(gradient.isfinite().all() for gradient in gradients), f"{where}: its gradients are not finite")
     turned = torch.tensor([2, 0, 1])
     again = _losses(made, model, turned).terms[name]
     same = torch.allclose(again, values[turned], rtol=1e-4, atol=1e-5)

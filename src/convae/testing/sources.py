@@ -1,4 +1,4 @@
-"""The check of a data set."""
+"""Contract test of data sources."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from convae.testing.entries import name_of, no_errors, require
 def check_source(
     source: str | type[Source], options: Mapping[str, Any] | None = None, *, folder: Path | None = None
 ) -> None:
-    """Checks that a data set keeps its contract: its records are what its survey and its listing promise.
+    """Checks the contract of a data source: its records match its survey and its listing.
 
     Args:
-        source: the class, or the name of a registered one.
-        options: its configuration, as a recipe has it.
-        folder: where its files lie, for a data set that has some; nothing is downloaded.
+        source: class or registered name.
+        options: its configuration, as in a recipe.
+        folder: folder of its files, if it has files; nothing is downloaded.
 
     Raises:
-        AssertionError: it does not; the message says what is wrong.
+        AssertionError: the contract is violated.
     """
     name = name_of(SOURCES, source)
     where = f"data set {name}"
@@ -40,32 +40,40 @@ def check_source(
         again.listing()
         _check_listing(listing, where)
         require(opened.fingerprint(), f"{where}: its fingerprint is empty")
-        require(opened.fingerprint() == again.fingerprint(), f"{where}: its fingerprint changes by itself")
+        require(opened.fingerprint() == again.fingerprint(), f"{where}: its fingerprint differs between two calls")
         for index in (0, len(listing.names) - 1):
             image = f"{where}, image {index}"
             record = opened.record(index, survey.size or (16, 16))
-            require(survey.size in (None, record.size), f"{image}: is {record.size}, the survey says {survey.size}")
+            require(
+                survey.size in (None, record.size),
+                f"{image}: has the size {record.size}, but the survey states {survey.size}",
+            )
             size = record.size if survey.size is None else survey.size
             pixels = preprocess(record.pixels, size, kind=survey.kind)
-            require(pixels.dtype == survey.kind, f"{image}: is of {pixels.dtype}, the survey says {survey.kind}")
+            require(
+                pixels.dtype == survey.kind,
+                f"{image}: has the type {pixels.dtype}, but the survey states {survey.kind}",
+            )
             require(
                 survey.channels in (None, pixels.shape[-1]),
-                f"{image}: has {pixels.shape[-1]} channels, the survey says {survey.channels}",
+                f"{image}: has {pixels.shape[-1]} channels, but the survey states {survey.channels}",
             )
             other = preprocess(again.record(index, size).pixels, size, kind=survey.kind)
-            require(np.array_equal(pixels, other), f"{image}: is another one when it is read again")
+            require(np.array_equal(pixels, other), f"{image}: differs when it is read again")
 
 
 def _check_listing(listing: Listing, where: str) -> None:
     count = len(listing.names)
     require(count, f"{where}: lists no images")
-    require(len(set(listing.names)) == count, f"{where}: lists several images under one name")
+    require(len(set(listing.names)) == count, f"{where}: the listing has duplicate names")
     known = listing.label is None or listing.label in listing.columns
-    require(known, f"{where}: its label {listing.label!r} is none of its columns")
+    require(known, f"{where}: its label {listing.label!r} is not one of its columns")
     for key, column in listing.columns.items():
-        require(len(column.values) == count, f"{where}: column {key} has {len(column.values)} values, not {count}")
+        require(
+            len(column.values) == count, f"{where}: column {key} must have {count} values, got {len(column.values)}"
+        )
         if column.classes is not None:
             inside = set(np.unique(column.values)) <= set(range(-1, len(column.classes)))
-            require(inside, f"{where}: column {key} has numbers that are no class, which count from 0, -1 for missing")
+            require(inside, f"{where}: column {key} has invalid class numbers. They count from 0; -1 is missing")
     for what, values in (("parts", listing.parts), ("stamps", listing.stamps)):
-        require(values is None or len(values) == count, f"{where}: its {what} are not one for each image")
+        require(values is None or len(values) == count, f"{where}: its {what} must have one value per image")
