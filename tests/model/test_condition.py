@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from narrow import narrow
 from torch import Tensor
 
 import convae
@@ -16,6 +17,7 @@ from convae.core.random import torch_generator
 from convae.describe import resolve, write
 from convae.model.compatibility import check_labels
 from convae.model.construct import construct
+from convae.model.layers.base.network import Network
 from convae.model.presets import PRESETS
 from convae.model.summary import summarize
 from convae.model.vae import VAE
@@ -91,8 +93,9 @@ def test_its_summary_adds_up_and_it_exports(described: dict[str, Any]) -> None:
     model = convae.build(described).eval()
     assert sum(row.parameters for row in summarize(model)) == sum(p.numel() for p in model.parameters())
     into, beside = summarize(model)[:2]
-    assert (into.part, into.shape[0]) == ("condition", model.encoder.shape_in[0])
-    assert (beside.part, beside.shape, beside.parameters) == ("condition", model.decoder.shape_in, 0)
+    encoder, decoder = narrow(Network, model.encoder), narrow(Network, model.decoder)
+    assert (into.part, into.shape[0]) == ("condition", encoder.shape_in[0])
+    assert (beside.part, beside.shape, beside.parameters) == ("condition", decoder.shape_in, 0)
     exported = torch.export.export(Reconstruct(model), (images(), LABELS))
     torch.testing.assert_close(exported.module()(images(), LABELS), model(images(), None, LABELS).likelihood.mean)
 

@@ -58,7 +58,7 @@ def test_equal_seeds_give_equal_weights_and_others_other_ones() -> None:
 def test_the_weights_of_two_layers_are_independent() -> None:
     network = Network((8, 6, 6), [{"conv": {"channels": 8}}, {"conv": {"channels": 8}}], "stack")
     initialize(network, 0)
-    assert not torch.equal(network[0].weight, network[1].weight)
+    assert not torch.equal(network.get_parameter("0.weight"), network.get_parameter("1.weight"))
 
 
 def test_posteriors_begin_close_to_unit_variance_and_likelihoods_close_to_gray() -> None:

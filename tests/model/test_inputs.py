@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from narrow import narrow
 from PIL import Image
 from torch import Tensor
 
 import convae
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
+from convae.core.posterior import CodePosterior
 from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
 
@@ -113,7 +115,8 @@ def test_a_count_is_a_whole_number_of_at_least_one(small: VAE, count: Any) -> No
 
 def test_counts_of_numpy_are_counts_and_seeds_are_no_generators(small: VAE) -> None:
     assert len(small.sample(np.int64(3))) == 3
-    for wrong in (0, [0, 1], "seed", []):
+    wrongs: list[Any] = [0, [0, 1], "seed", []]
+    for wrong in wrongs:
         with pytest.raises(ConfigError, match="generator"):
             small.sample(2, wrong)
 
@@ -133,7 +136,7 @@ def test_what_are_no_labels_is_refused(labels: Any) -> None:
 
 def test_codes_are_decoded_as_their_latents_are() -> None:
     model = convae.build(VQ)
-    found = model.encode(X)
+    found = narrow(CodePosterior, model.encode(X))
     assert torch.equal(model.decode_codes(found.codes).mean, model.decode(found.mean).mean)
     assert torch.equal(model.decode_codes(found.codes.to(torch.int32)).mean, model.decode(found.mean).mean)
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from narrow import narrow
 from torch import Tensor, nn
 
 import convae
 from convae.core.context import Context
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
 from convae.core.noise import CountedNoise
+from convae.core.posterior import CodePosterior
 from convae.core.random import torch_generator
 from convae.model.bottlenecks.gaussian import Gaussian
 from convae.model.bottlenecks.vq import VQ
@@ -121,7 +123,7 @@ def test_a_codebook_in_a_model_of_modules() -> None:
     encoder = nn.Conv2d(1, 6, 4, 2, 1)
     decoder = nn.ConvTranspose2d(5, 1, 4, 2, 1)
     model = VAE(encoder, VQ((6, 4, 4), codes=7, latent=5), decoder, Bernoulli(), input_shape=(1, 8, 8)).eval()
-    codes = model.encode(images()).codes
+    codes = narrow(CodePosterior, model.encode(images())).codes
     assert torch.equal(model.decode_codes(codes).mean, model.decode(model.encode(images()).mean).mean)
     assert model.prior.draws_codes
     assert model.sample(3, torch_generator(0)).shape == (3, 1, 8, 8)

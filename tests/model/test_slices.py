@@ -79,7 +79,7 @@ def test_a_model_encodes_and_decodes_in_slices_and_less_is_computed_at_a_time(ro
     model = convae.build(DCGAN).eval()
     x = torch.rand(2, 1, 320, 24, generator=torch_generator(0, "x"))
     tallest = []
-    model.encoder[0].register_forward_pre_hook(lambda _, given: tallest.append(given[0].shape[2]))
+    model.get_submodule("encoder.0").register_forward_pre_hook(lambda _, given: tallest.append(given[0].shape[2]))
     with torch.no_grad():
         whole = model(x)
         model.use_slices(rows)
@@ -96,7 +96,7 @@ def test_training_goes_over_the_whole_image() -> None:
     x = torch.rand(4, 1, 64, 24, generator=torch_generator(0, "x"))
     model.use_slices(16)
     seen = []
-    model.encoder[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[2]))
+    model.get_submodule("encoder.0").register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[2]))
     model.train()(x)
     assert seen == [64]
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from narrow import narrow
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
 
 import convae
+from convae.core.output import Output
 from convae.model.vae import VAE
 
 SPECS: dict[str, dict[str, Any]] = {
@@ -82,7 +84,7 @@ def test_a_pass_in_training_moves_statistics() -> None:
 
 def test_looks_in_several_threads_and_at_modules_of_others_change_nothing() -> None:
     model = convae.build(SPECS["gaussian"])
-    model.decoder.append(nn.BatchNorm2d(2))  # type: ignore[arg-type]  # a module of torch's own
+    narrow(nn.Sequential, model.decoder).append(nn.BatchNorm2d(2))  # a module of torch's own
     before = state(model)
 
     def look() -> None:
@@ -108,10 +110,12 @@ def test_transforms_of_functions_give_what_a_loop_does(model: VAE) -> None:
     jacobian = jacrev(lambda z: model.decode(z).mean)(latents[:1])
     assert jacobian.shape == (1, 1, 8, 8, *latents[:1].shape)
     model.eval()
-    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    parameters: dict[str, Tensor] = dict(model.named_parameters())
+    buffers = dict(model.named_buffers())
 
     def cost(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
-        return -functional_call(model, (parameters, buffers), (x[None],)).likelihood.log_prob(x[None]).sum()
+        output = narrow(Output, functional_call(model, (parameters, buffers), (x[None],)))
+        return -output.likelihood.log_prob(x[None]).sum()
 
     each = vmap(grad(cost), in_dims=(None, 0))(parameters, X)
     total = -model(X).likelihood.log_prob(X).sum()

@@ -91,10 +91,10 @@ def main(number: int, count: int, folder: Path) -> None:
 
     stepped = Trainer._step
 
-    def signaled(trainer: Trainer, batch: Any) -> None:
-        if trainer.progress.step == STOPPED_AT - 1 and number == count - 1:
+    def signaled(self: Trainer, batch: Any) -> None:
+        if self.progress.step == STOPPED_AT - 1 and number == count - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        stepped(trainer, batch)
+        stepped(self, batch)
 
     for name, written in {"stopped": recipe(), "shard-stopped": recipe(shard=True)}.items():
         Trainer._step = signaled  # type: ignore[method-assign]

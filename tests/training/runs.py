@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from narrow import narrow
+
+from convae.model.vae import VAE
 from convae.training.loop.trainer import Callback, Trainer
+from convae.training.vae.task import VAETask
 
 RECIPE: dict[str, Any] = {
     "data": "digits",
@@ -78,6 +82,11 @@ class StopAt(Callback):
     def on_step_end(self, trainer: Trainer) -> None:
         if trainer.progress.step == self.step:
             trainer.stop()
+
+
+def model_of(trainer: Trainer) -> VAE:
+    """The model that is trained."""
+    return narrow(VAETask, trainer.task).model
 
 
 def content(run: Path) -> dict[str, bytes]:

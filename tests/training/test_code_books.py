@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from training.runs import RECIPE, StopAt, content
+from training.runs import RECIPE, StopAt, content, model_of
 
 from convae.core.errors import ConfigError
 from convae.data import open_split
@@ -77,7 +77,7 @@ def test_codebook_collapse_is_named_once_with_a_remedy(tmp_path: Path) -> None:
     class Far(Callback):
         def on_train_start(self, trainer: Trainer) -> None:
             with torch.no_grad():
-                trainer.task.model.get_parameter("bottleneck.codebook")[1:] += 1e3
+                model_of(trainer).get_parameter("bottleneck.codebook")[1:] += 1e3
 
     run = train(recipe("gradient", dead_code_threshold=0), out=tmp_path / "run", callback=Far())
     (note,) = run.notes
@@ -124,7 +124,7 @@ def test_a_frozen_code_book_stays_as_it_is(update: str, tmp_path: Path) -> None:
 
     class Look(Callback):
         def on_step_end(self, trainer: Trainer) -> None:
-            books[trainer.progress.step] = trainer.task.model.state_dict()["bottleneck.codebook"].clone()
+            books[trainer.progress.step] = model_of(trainer).state_dict()["bottleneck.codebook"].clone()
 
     train(options, out=tmp_path / "run", callback=Look())
     assert not torch.equal(books[6], books[7])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from narrow import present
 from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ConfigError, OutputError, TrainingError
@@ -202,7 +203,7 @@ def test_time_that_is_up_leaves_a_model_pictures_and_a_run_to_continue(tmp_path:
     assert (run.stopped, run.out_of_time) == (True, True)
     assert [row["split"] for row in run.metrics] == ["train", "validation"]
     assert (run.best_step, run.best["total"]) == (1, run.metrics[-1]["total_at_end"])
-    assert run.last.provenance.training.step == 1
+    assert present(run.last.provenance.training).step == 1
     assert (run.pictures / "curves.png").is_file()
     edit(run.path, "training.minutes", 60)
     again = resume(run.path)

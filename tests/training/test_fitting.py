@@ -8,6 +8,7 @@ import pytest
 from command import run
 
 from convae.core.errors import ConfigError
+from convae.describe import resolve
 from convae.training.memory import batch_size as fitting
 from convae.training.memory.batch_size import Memory, estimate_memory, find_batch_size, fit_line
 from convae.training.memory.probe import measure_memory
@@ -34,7 +35,7 @@ def test_a_line_goes_through_what_was_measured() -> None:
 
 def test_checkpointing_is_estimated_to_keep_less() -> None:
     spec = {"preset": "torch-vae", "input": [1, 32, 32]}
-    kept, again = (estimate_memory(fitting.resolve(spec), checkpointing) for checkpointing in (False, True))
+    kept, again = (estimate_memory(resolve(spec), checkpointing) for checkpointing in (False, True))
     assert again.per_image < 0.8 * kept.per_image
     assert again.fixed == pytest.approx(kept.fixed, rel=0.01)
 
@@ -49,7 +50,7 @@ def test_the_largest_batch_is_what_the_probe_confirms(
 ) -> None:
     tried: list[int] = []
     # More than by the shapes, as always: operations take buffers for themselves.
-    real = Memory(300 * MIB, 1.5 * estimate_memory(fitting.resolve(recipe().model)).per_image)
+    real = Memory(300 * MIB, 1.5 * estimate_memory(resolve(recipe().model)).per_image)
 
     def take(recipe: Recipe, batch_size: int, limit: int) -> int | None:
         tried.append(batch_size)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from narrow import present
 from torch import Tensor
-from training.runs import RECIPE, StopAt, content
+from training.runs import RECIPE, StopAt, content, model_of
 
 from convae.core.errors import ArtifactError, TrainingError
 from convae.objective.terms.base import LossInputs
@@ -53,7 +54,7 @@ class Values(Callback):
         self.after: dict[int, dict[str, Tensor]] = {}
 
     def on_step_end(self, trainer: Trainer) -> None:
-        self.after[trainer.progress.step] = {k: v.clone() for k, v in trainer.task.model.state_dict().items()}
+        self.after[trainer.progress.step] = {k: v.clone() for k, v in model_of(trainer).state_dict().items()}
 
 
 def test_a_step_that_is_not_finite_is_skipped_counted_and_located(
@@ -139,7 +140,7 @@ def test_the_layer_is_named_in_which_values_stop_being_finite(tmp_path: Path) ->
             if trainer.progress.step == 8 and not self.broken:
                 self.broken = True
                 with torch.no_grad():
-                    trainer.task.model.get_parameter("decoder.0.weight")[0, 0] = float("inf")
+                    model_of(trainer).get_parameter("decoder.0.weight")[0, 0] = float("inf")
 
     sentences: list[str] = []
 
@@ -202,7 +203,7 @@ def test_statistics_that_are_not_finite_are_seen_though_the_loss_is(tmp_path: Pa
 
         def on_train_start(self, trainer: Trainer) -> None:
             self.trainer = trainer
-            trainer.task.model.encoder[1].register_forward_hook(self.look)
+            model_of(trainer).get_submodule("encoder.1").register_forward_hook(self.look)
 
         def look(self, layer: torch.nn.Module, *_: object) -> None:
             if layer.training and self.trainer.progress.step in (4, 5):  # and when step 4 is run again
@@ -217,14 +218,15 @@ def test_statistics_that_are_not_finite_are_seen_though_the_loss_is(tmp_path: Pa
 def test_weights_that_are_not_finite_are_never_saved(
     step: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    stepped, broken = Trainer._step, []
+    stepped = Trainer._step
+    broken: list[int] = []
 
     def breaking(trainer: Trainer, batch: Any) -> None:
         stepped(trainer, batch)
         if trainer.progress.step == step and not broken:
             broken.append(step)
             with torch.no_grad():
-                trainer.task.model.get_parameter("decoder.0.weight")[0, 0] = float("inf")
+                model_of(trainer).get_parameter("decoder.0.weight")[0, 0] = float("inf")
 
     monkeypatch.setattr(Trainer, "_step", breaking)
     run = train(with_training(epochs=3), out=tmp_path / "run")
@@ -249,7 +251,7 @@ def test_a_model_that_diverged_is_never_the_best(
 def test_a_run_that_only_diverged_gives_the_last_model_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     scaled(monkeypatch, 1e9, lambda step: True, trains=False)
     run = train(with_training(epochs=1), out=tmp_path / "run")
-    assert run.last.provenance.training.step == PER_EPOCH
+    assert present(run.last.provenance.training).step == PER_EPOCH
     with pytest.raises(ArtifactError):
         run.model  # noqa: B018
     assert run.best == {}
@@ -289,9 +291,9 @@ def test_collapse_is_a_latent_that_says_nothing(kl: float, active: int, named: b
 
 @pytest.mark.parametrize("few", [1, 2, 10, LEAST_IMAGES - 1])
 def test_collapse_is_not_diagnosed_from_a_handful_of_images(few: int) -> None:
-    for found in ({"kl": 0.0, "active": 0}, {"perplexity": 1.0}):
-        assert collapse(measured(few, **found)) is None
-        assert collapse(measured(LEAST_IMAGES, **found)) is not None
+    for images, is_diagnosed in ((few, False), (LEAST_IMAGES, True)):
+        assert (collapse(measured(images, kl=0.0, active=0)) is not None) == is_diagnosed
+        assert (collapse(measured(images, perplexity=1.0)) is not None) == is_diagnosed
 
 
 def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

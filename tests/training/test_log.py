@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from training.runs import RECIPE, StopAt
 
@@ -121,7 +122,7 @@ def test_curves_read_what_is_new_and_show_all_of_it(tmp_path: Path) -> None:
         file.write(json.dumps({"split": "train", "step": 1, "epoch": 500.0, "total": -1.0}) + "\n" + '{"split": "tr')
     figure = curves.draw(Progress())
     assert figure is not None
-    x, y = figure.axes[0].lines[0].get_data()
+    x, y = map(np.asarray, figure.axes[0].lines[0].get_data())
     assert len(x) <= MOST_POINTS
     assert x[0] < 0.1
     assert x[-1] > 60

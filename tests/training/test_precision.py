@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from training.runs import RECIPE, StopAt, content
+from training.runs import RECIPE, StopAt, content, model_of
 
 from convae.core.errors import ConfigError, TrainingError
 from convae.core.output import Output
@@ -85,7 +85,7 @@ def test_layers_compute_in_half_precision_and_figures_and_weights_do_not(precisi
 
     class Look(Callback):
         def on_train_start(self, trainer: Trainer) -> None:
-            for name, layer in trainer.task.model.named_modules():
+            for name, layer in model_of(trainer).named_modules():
                 layer.register_forward_hook(lambda layer, _, output, name=name: self.note(layer, name, output))
 
         def note(self, layer: torch.nn.Module, name: str, output: Any) -> None:
@@ -101,7 +101,7 @@ def test_layers_compute_in_half_precision_and_figures_and_weights_do_not(precisi
                 found.setdefault(key, set()).add(value.dtype)
 
         def on_step_end(self, trainer: Trainer) -> None:
-            for name, tensor in trainer.task.model.state_dict().items():
+            for name, tensor in model_of(trainer).state_dict().items():
                 found.setdefault(f"weight {name}", set()).add(tensor.dtype)
             assert trainer._engine.ema is not None
             found.setdefault("average", set()).update(value.dtype for value in trainer._engine.ema.tensors.values())
@@ -197,7 +197,7 @@ def test_activations_that_overflow_are_a_fault_that_names_its_layer(tmp_path: Pa
 
         def on_train_start(self, trainer: Trainer) -> None:
             with torch.no_grad():
-                trainer.task.model.get_parameter("decoder.0.weight").fill_(1e6)
+                model_of(trainer).get_parameter("decoder.0.weight").fill_(1e6)
 
         on_step_end = on_train_start
 

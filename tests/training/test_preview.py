@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from convae.cli.train import train
@@ -32,7 +33,7 @@ def test_every_schedule_is_drawn(tmp_path: Path) -> None:
     figure = draw(build_plan(read_recipe(RECIPES / "two-stage.yaml"), 100), "a plan")
     assert [axes.get_title() for axes in figure.axes] == ["learning rate", "weight of reconstruction", "weight of kl"]
     line = figure.axes[2].get_lines()[0]
-    assert line.get_ydata().max() == pytest.approx(5)
+    assert np.asarray(line.get_ydata()).max() == pytest.approx(5)
     assert save(figure, tmp_path / "plan.png").stat().st_size > 1000
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from training.runs import RECIPE, StopAt, content
+from narrow import present
+from training.runs import RECIPE, StopAt, content, model_of
 
 from convae.core.errors import ConfigError
 from convae.training import resume, train
@@ -40,7 +41,7 @@ class Weights(Callback):
 
     def on_step_end(self, trainer: Trainer) -> None:
         if trainer.progress.step in self.steps:
-            values = trainer.task.model.state_dict()
+            values = model_of(trainer).state_dict()
             self.at[trainer.progress.step] = {name: value.clone() for name, value in values.items()}
 
     def moved(self, first: int, second: int) -> set[str]:
@@ -127,12 +128,12 @@ def test_the_best_model_is_chosen_under_the_weights_of_the_stages_end(tmp_path: 
         assert row["total_at_end"] == pytest.approx(row["reconstruction"] + 100 * row["kl"])
     assert rows[0]["total"] == pytest.approx(rows[0]["reconstruction"])
     best = min(rows, key=lambda row: row["total_at_end"])
-    assert run.model.provenance.training.step == best["step"]
+    assert present(run.model.provenance.training).step == best["step"]
 
 
 def test_best_begins_anew_with_each_stage(tmp_path: Path) -> None:
     recipe = staged({"epochs": 1, "objective": {"kl": 0}}, {"epochs": 1, "objective": {"kl": 100}})
-    assert train(recipe, out=tmp_path / "run").model.provenance.training.stage == "stage 2"
+    assert present(train(recipe, out=tmp_path / "run").model.provenance.training).stage == "stage 2"
 
 
 def test_curves_mark_the_stages(tmp_path: Path) -> None:

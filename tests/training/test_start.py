@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 from command import run as command
-from training.runs import RECIPE, StopAt, content
+from narrow import present
+from training.runs import RECIPE, StopAt, content, model_of
 
 import convae
 from convae.core.errors import ConfigError
@@ -35,7 +36,7 @@ class Beginning(Callback):
     """The model's values before the first step."""
 
     def on_train_start(self, trainer: Trainer) -> None:
-        self.values = {name: value.clone() for name, value in trainer.task.model.state_dict().items()}
+        self.values = {name: value.clone() for name, value in model_of(trainer).state_dict().items()}
 
 
 def begins(tmp_path: Path, name: str = "next", **options: Any) -> dict[str, torch.Tensor]:
@@ -47,7 +48,7 @@ def begins(tmp_path: Path, name: str = "next", **options: Any) -> dict[str, torc
 @pytest.mark.parametrize("which", ["best", "last", "loaded", "model", "option"])
 def test_a_run_begins_with_all_of_a_saved_model(which: str, run: Path, tmp_path: Path) -> None:
     saved = convae.load(run / "last" if which == "last" else run)
-    start = {
+    start: dict[str, dict[str, Any]] = {
         "best": {"start": str(run)},
         "last": {"start": {"model": run, "which": "last"}},
         "loaded": {"start": saved},
@@ -131,7 +132,7 @@ def test_a_roll_back_to_the_beginning_goes_back_to_the_start(
                 self.spoiled = True
                 found.clear()
                 with torch.no_grad():
-                    trainer.task.model.get_parameter("decoder.0.weight").fill_(float("nan"))
+                    model_of(trainer).get_parameter("decoder.0.weight").fill_(float("nan"))
 
     monkeypatch.setattr(VAETask, "_load_initial", look)
     recipe = {**RECIPE, "start": str(run), "training": {**RECIPE["training"], "epochs": 1, "batch_size": 60}}
@@ -160,7 +161,7 @@ def test_a_codebook_is_not_begun_anew_by_larger_batches(tmp_path: Path) -> None:
 
     class Moves(Callback):
         def on_step_end(self, trainer: Trainer) -> None:
-            self.book = trainer.task.model.state_dict()["bottleneck.codebook"].clone()
+            self.book = model_of(trainer).state_dict()["bottleneck.codebook"].clone()
 
     seen = Moves()
     options = {**CODES["training"], "steps": 1, "batch_size": 1280, "optimizer": STILL}
@@ -200,7 +201,7 @@ def test_a_saved_model_of_no_run_needs_data(run: Path, tmp_path: Path, capsys: p
 
 def test_the_last_model_is_one_like_the_best(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     last = convae.load(run / "last")
-    assert last.provenance.training.which == "last"
-    assert last.provenance.training.step == 21
+    training = present(last.provenance.training)
+    assert (training.which, training.step) == ("last", 21)
     command("evaluate", run / "last", "--metrics", "kl")
     assert "kl" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import pytest
 import torch
 from command import run as command
 from originals import TorchVAE, randomize
-from training.runs import StopAt, content
+from training.runs import StopAt, content, model_of
 
 import convae
 from convae.core.errors import ConfigError, ConvaeError
@@ -38,7 +38,7 @@ class FirstValues(Callback):
     """The model's values before the first step."""
 
     def on_train_start(self, trainer: Trainer) -> None:
-        self.values = {name: value.clone() for name, value in trainer.task.model.state_dict().items()}
+        self.values = {name: value.clone() for name, value in model_of(trainer).state_dict().items()}
 
 
 def start(path: Path, **options: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from training.runs import RECIPE, StopAt, content
+from training.runs import RECIPE, StopAt, content, model_of
 
 from convae.describe import build
 from convae.training import resume, train
@@ -37,7 +37,7 @@ class Weights(Callback):
         self.after: list[dict[str, torch.Tensor]] = []
 
     def on_step_end(self, trainer: Trainer) -> None:
-        model = trainer.task.model
+        model = model_of(trainer)
         self.after.append({name: value.detach().double() for name, value in model.named_parameters()})
 
 
@@ -62,7 +62,7 @@ def test_the_temperature_is_the_factor_on_what_is_drawn_of_a_latent(tmp_path: Pa
 
         def on_train_start(self, trainer: Trainer) -> None:
             self.found: list[torch.Tensor] = []
-            trainer.task.model.register_forward_hook(self.look)
+            model_of(trainer).register_forward_hook(self.look)
 
         def look(self, model: torch.nn.Module, _: Any, output: Any) -> None:
             if model.training:

@@ -41,26 +41,29 @@ def test_pixel_unshuffle_and_pixel_shuffle_undo_each_other(shape: Shape, scale: 
 def test_layer_norm_is_that_of_torch_over_channels() -> None:
     x = values(2, 6, 4, 3)
     layer = network((6, 4, 3), "layer-norm")
-    wanted = F.layer_norm(x.movedim(1, -1), (6,), layer[0].weight, layer[0].bias, 1e-6).movedim(-1, 1)
+    weight, bias = (layer.get_parameter(name) for name in ("0.weight", "0.bias"))
+    wanted = F.layer_norm(x.movedim(1, -1), (6,), weight, bias, 1e-6).movedim(-1, 1)
     torch.testing.assert_close(layer(x), wanted)
 
 
 def test_instance_and_group_norm_are_those_of_torch() -> None:
     x = values(2, 6, 4, 3)
     instance, group = network((6, 4, 3), "instance-norm"), network((6, 4, 3), {"group-norm": {"groups": 3}})
-    wanted = F.instance_norm(x, weight=instance[0].weight, bias=instance[0].bias)
-    torch.testing.assert_close(instance(x), wanted)
-    torch.testing.assert_close(group(x), F.group_norm(x, 3, group[0].weight, group[0].bias))
+    weight, bias = (instance.get_parameter(name) for name in ("0.weight", "0.bias"))
+    torch.testing.assert_close(instance(x), F.instance_norm(x, weight=weight, bias=bias))
+    weight, bias = (group.get_parameter(name) for name in ("0.weight", "0.bias"))
+    torch.testing.assert_close(group(x), F.group_norm(x, 3, weight, bias))
 
 
 def test_batch_norm_moves_its_statistics_in_training_alone() -> None:
     layer = network((3, 4), "batch-norm")
     for _ in range(300):
         layer(values(16, 3, 4) * 2 + 5)
-    assert layer[0].running_mean.tolist() == pytest.approx([5, 5, 5], abs=0.5)
-    before = layer[0].running_mean.clone()
+    running = layer.get_buffer("0.running_mean")
+    assert running.tolist() == pytest.approx([5, 5, 5], abs=0.5)
+    before = running.clone()
     layer.eval()(values(16, 3, 4))
-    assert torch.equal(layer[0].running_mean, before)
+    assert torch.equal(layer.get_buffer("0.running_mean"), before)
 
 
 def test_batch_norm_cannot_train_on_single_values() -> None:
@@ -76,13 +79,13 @@ def test_attention_is_that_of_torch_without_a_mask(heads: int) -> None:
     layer = network((8, 3, 4), {"attention": {"heads": heads, "norm": {"group-norm": {"groups": 2}}}})[0]
     theirs = torch.nn.MultiheadAttention(8, heads, batch_first=True)
     state = {
-        "in_proj_weight": layer.qkv[1].weight.flatten(1),
-        "in_proj_bias": layer.qkv[1].bias,
-        "out_proj.weight": layer.out_proj[0].weight.flatten(1),
-        "out_proj.bias": layer.out_proj[0].bias,
+        "in_proj_weight": layer.get_parameter("qkv.1.weight").flatten(1),
+        "in_proj_bias": layer.get_parameter("qkv.1.bias"),
+        "out_proj.weight": layer.get_parameter("out_proj.0.weight").flatten(1),
+        "out_proj.bias": layer.get_parameter("out_proj.0.bias"),
     }
     theirs.load_state_dict(state)
-    words = layer.qkv[0](x).flatten(2).transpose(1, 2)
+    words = layer.get_submodule("qkv.0")(x).flatten(2).transpose(1, 2)
     wanted = x + theirs(words, words, words)[0].transpose(1, 2).reshape(x.shape)
     torch.testing.assert_close(layer(x), wanted, atol=1e-5, rtol=1e-5)
 
@@ -92,8 +95,8 @@ def test_a_residual_adds_the_input_or_a_strided_map_of_it() -> None:
     plain = network((3, 7, 6), {"residual": {"layers": ["tanh"]}})
     torch.testing.assert_close(plain(x), x + x.tanh())
     changed = network((3, 7, 6), {"residual": {"layers": [{"conv": {"channels": 5, "stride": 2}}]}})
-    skip = F.conv2d(x, changed[0].skip.weight, changed[0].skip.bias, stride=2)
-    torch.testing.assert_close(changed(x), skip + changed[0].branch(x))
+    skip = F.conv2d(x, changed.get_parameter("0.skip.weight"), changed.get_parameter("0.skip.bias"), stride=2)
+    torch.testing.assert_close(changed(x), skip + changed.get_submodule("0.branch")(x))
 
 
 def test_squeeze_excitation_weighs_whole_channels() -> None:

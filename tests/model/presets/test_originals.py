@@ -63,6 +63,6 @@ def test_image_vae_gives_the_outputs_of_its_transcription() -> None:
     carry(theirs, ours, {**downs, **ups, "encoder.affine": "bottleneck", "decoder.affine": "decoder.0"})
     for name, parameter in ours.named_parameters():
         if name.endswith("slope"):
-            side = theirs.encoder["conv"] if name.startswith("encoder") else theirs.decoder["conf"]
-            parameter.fill_(side[1].weight.item())
+            slope = "encoder.conv.1.weight" if name.startswith("encoder") else "decoder.conf.1.weight"
+            parameter.fill_(theirs.get_parameter(slope).item())
     compare(theirs.double(), ours.double(), torch.rand(3, 1, 28, 28, dtype=torch.float64))

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from narrow import narrow
 
 import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.describe import resolve
 from convae.model.construct import construct
+from convae.model.layers.base.network import Network
 from convae.model.presets import PRESETS
 from convae.model.summary import summarize
 
@@ -77,7 +79,7 @@ def test_flex_256_is_the_lists_of_its_document() -> None:
 @pytest.mark.parametrize(("grid", "latent"), [("global", (128, 1, 1)), ("spatial", (128, 4, 4))])
 def test_dcgan_has_no_dense_layer_and_norms_all_but_its_first_and_last(grid: str, latent: tuple[int, ...]) -> None:
     model = construct(resolve({"preset": "dcgan", "grid": grid}))
-    names = [layer.name for layer in (*model.encoder.specs, *model.decoder.specs)]
+    names = [layer.name for part in (model.encoder, model.decoder) for layer in narrow(Network, part).specs]
     assert model.latent_shape == latent
     assert not {"linear", "flatten", "unflatten", "max-pool", "upsample"} & set(names)
     assert names[:5] == ["conv", "leaky-relu", "conv", "batch-norm", "leaky-relu"]
