@@ -31,7 +31,7 @@ import convae
 from convae.core.allocator import keep_freed_memory
 from convae.data import DataConfig, Split, in_order, open_split
 from convae.latents import encode_to
-from convae.latents.encoding import SHARD
+from convae.latents.folders import SHARD
 from convae.model.vae import VAE
 
 BATCH = 256

@@ -140,7 +140,7 @@ def test_encoding_goes_on_where_it_stopped(artifact: Path, photos: Path, tmp_pat
 def test_parts_are_written_one_by_one_or_by_rank(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convae.latents.encoding.SHARD", 700)  # 1,797 digits: three files
+    monkeypatch.setattr("convae.latents.folders.SHARD", 700)  # 1,797 digits: three files
     run("encode", artifact, "--shard", "2/2", "--out", tmp_path)
     assert [path.name for path in tmp_path.glob("*.safetensors")] == ["latents-00002-of-00003.safetensors"]
     monkeypatch.setenv("RANK", "0")

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convae.core.errors import ConvaeError, DataError
-from convae.data import DataConfig, idx, open_split
-from convae.data.idx import idx_shape, read_idx
+from convae.data import DataConfig, open_split
+from convae.data.sources.base import idx
+from convae.data.sources.base.idx import idx_shape, read_idx
 
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 PLAIN = bytes([0, 0, 8, 3]) + np.array(IMAGES.shape, ">u4").tobytes() + IMAGES.tobytes()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from convae.data import DataConfig, open_split
-from convae.data.layout import read_annotations, read_layout
+from convae.data.sources.base.layout import read_annotations, read_layout
 
 
 def layout(*paths, **annotations):

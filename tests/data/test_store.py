@@ -69,7 +69,7 @@ def test_images_that_fail_together_go_alone(numbered_source, monkeypatch):
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr("convae.data.building.preprocess_alike", fail)
+    monkeypatch.setattr("convae.data.chunks.preprocess_alike", fail)
     assert levels(opened(numbered_source(10))) == list(range(10))
 
 
@@ -262,7 +262,7 @@ def test_only_what_is_sound_of_an_unfinished_build_is_gone_on_with(album, cache,
 
 
 def test_only_new_and_changed_files_are_decoded(album, cache, photo, monkeypatch):
-    from convae.data import image_files
+    from convae.data.sources.base import image_files
 
     loaded = []
     whole = image_files.decode

@@ -9,8 +9,9 @@ from itertools import count
 import pytest
 
 from convae.core.errors import DataError
-from convae.data import DataConfig, image_files, image_reading, open_split, world
+from convae.data import DataConfig, image_reading, open_split, world
 from convae.data.image_reading import decode
+from convae.data.sources.base import image_files
 
 WORLD = {
     name: lambda number=number: OSError(number, os.strerror(number))

@@ -43,7 +43,7 @@ def encode(
     """
     from convae.cli._screen import results, work_bar, wrote
     from convae.latents import encode_to
-    from convae.latents.encoding import read_manifest
+    from convae.latents.folders import read_manifest
 
     part = _shard(shard)
     with work_bar() as bar:

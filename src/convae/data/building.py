@@ -9,32 +9,27 @@ source holds unchanged are copied from there.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import shutil
 import warnings
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from convae.core.errors import DataError, OutputError
 from convae.core.progress import Progress
-from convae.data.identity import content_digest
-from convae.data.images import alike, preprocess, preprocess_alike
-from convae.data.pixels import Pixels
-from convae.data.ranges import Facts, fact_array, measure, raw_values, spread
+from convae.data.chunks import Chunk, ChunkReader
+from convae.data.ranges import fact_array
 from convae.data.sources.base import Listing, Source
 from convae.data.store import ImageFormat, Store, write_index, write_skipped
-from convae.data.world import is_of_the_world, patiently, world_error
 
 JOURNAL = "journal.jsonl"
 _CHUNK_BYTES = 1 << 20
@@ -44,29 +39,6 @@ _RESERVED = 20
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
-
-
-@dataclass
-class _Chunk:
-    """Some consecutive images, read: those that could be, and the others with the reason.
-
-    Attributes:
-        key: hash of the keys of all its images.
-        kept: positions in the listing of the images that could be read.
-        sizes: their original sizes.
-        digests: SHA-256 of their values, hex.
-        identities: digests of their content as the source holds it, hex.
-        skipped: position and reason of the others.
-        facts: what the images were, as `Facts` has it.
-    """
-
-    key: str
-    kept: list[int] = field(default_factory=list)
-    sizes: list[tuple[int, ...]] = field(default_factory=list)
-    digests: list[str] = field(default_factory=list)
-    identities: list[str] = field(default_factory=list)
-    skipped: list[tuple[int, str]] = field(default_factory=list)
-    facts: list[Sequence[Any]] = field(default_factory=list)
 
 
 def build(
@@ -93,7 +65,7 @@ def build(
     """
     listing = source.listing()
     keys = _keys(listing, fingerprint)
-    reader = _Reader(source, image_format, listing.names, keys, known)
+    reader = ChunkReader(source, image_format, listing.names, keys, known)
     total = len(listing.names)
     length = max(1, min(256, _CHUNK_BYTES // image_format.image_bytes))
     spans = [range(start, min(start + length, total)) for start in range(0, total, length)]
@@ -146,131 +118,6 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.0f} MB" if count >= 1e7 else f"{count / 1e6:,.1f} MB"
 
 
-class _Read(NamedTuple):
-    """An image before it is resized.
-
-    Attributes:
-        pixels: with values over the range of their type.
-        size: its own.
-        identity: digest of its content.
-        facts: what it was.
-    """
-
-    pixels: Image.Image | Pixels
-    size: tuple[int, ...]
-    identity: bytes
-    facts: Facts
-
-
-class _Reader:
-    """Reads the images of a span, from the source or from an earlier store; runs in several threads at once."""
-
-    def __init__(
-        self,
-        source: Source,
-        image_format: ImageFormat,
-        names: Sequence[str],
-        keys: Sequence[bytes],
-        known: Store | None,
-    ) -> None:
-        self._source, self._image_format, self._names, self._keys = source, image_format, names, keys
-        self._known = known
-        self._rows = {} if known is None else {key.tobytes(): row for row, key in enumerate(known.keys)}
-
-    def key(self, span: range) -> str:
-        """What a chunk of these images is known by."""
-        return hashlib.blake2b(b"".join(self._keys[span.start : span.stop]), digest_size=16).hexdigest()
-
-    def __call__(self, span: range) -> tuple[_Chunk, bytes]:
-        chunk, content = _Chunk(self.key(span)), bytearray()
-        image_format = self._image_format
-        found: dict[int, _Read] = {}
-        values: dict[int, Pixels] = {}
-        together: defaultdict[tuple[int, ...], dict[int, NDArray[np.uint8]]] = defaultdict(dict)
-        for index in span:
-            with self._excused(chunk, index):
-                found[index] = self._read(index)
-                pixels = found[index].pixels
-                waiting = (
-                    alike(pixels, image_format.channels)
-                    if image_format.kind == "uint8" and len(image_format.size) == 2
-                    else None
-                )
-                if waiting is None:
-                    values[index] = self._preprocessed(pixels)
-                else:
-                    together[waiting.shape][index] = waiting
-        for images in together.values():
-            try:
-                values.update(
-                    zip(
-                        images,
-                        preprocess_alike([*images.values()], image_format.size, image_format.resize_mode),
-                        strict=True,
-                    )
-                )
-            except Exception:  # One of them is at fault, and which one shows when each goes alone.
-                for index, pixels in images.items():
-                    with self._excused(chunk, index):
-                        values[index] = self._preprocessed(pixels)
-        chunk.skipped.sort()
-        for index in sorted(values):
-            raw = values[index].tobytes()
-            chunk.kept.append(index)
-            chunk.sizes.append(found[index].size)
-            chunk.facts.append(found[index].facts)
-            chunk.digests.append(hashlib.sha256(raw).hexdigest())
-            chunk.identities.append(found[index].identity.hex())
-            content += raw
-        return chunk, bytes(content)
-
-    def _preprocessed(self, pixels: Image.Image | Pixels) -> Pixels:
-        image_format = self._image_format
-        return preprocess(
-            pixels,
-            image_format.size,
-            channels=image_format.channels,
-            resize_mode=image_format.resize_mode,
-            kind=image_format.kind,
-        )
-
-    def _read(self, index: int) -> _Read:
-        """An image, from the earlier store or the source."""
-        row = self._rows.get(self._keys[index])
-        if self._known is not None and row is not None:
-            try:
-                stored = self._known.gather(np.array([row]))[0].movedim(0, -1).numpy()
-                return _Read(
-                    stored,
-                    tuple(self._known.original_sizes[row].tolist()),
-                    self._known.identities[row].tobytes(),
-                    Facts(*self._known.facts[row].tolist()),
-                )
-            except DataError:
-                pass  # Damaged on the disk: the source still has it.
-        record = patiently(lambda: self._source.record(index, self._image_format.size))
-        span = self._source.value_range
-        values = raw_values(record.pixels)
-        facts = measure(values, record.header, span)._replace(left_out=record.left_out)
-        bits = None if record.header is None else record.header.bits
-        identity = record.identity or content_digest(record.pixels)
-        return _Read(spread(values, bits, span, self._image_format.kind), record.size, identity, facts)
-
-    @contextlib.contextmanager
-    def _excused(self, chunk: _Chunk, index: int) -> Iterator[None]:
-        """What is wrong with an image makes it one that is skipped, with the reason: it must not cost the others.
-
-        Raises:
-            DataError: it was not the image that was wrong.
-        """
-        try:
-            yield
-        except Exception as error:
-            if is_of_the_world(error):
-                raise world_error(f"{self._source.name}: {self._names[index]}", error) from error
-            chunk.skipped.append((index, str(error).partition("\n")[0] or type(error).__name__))
-
-
 def _keys(listing: Listing, fingerprint: str) -> list[bytes]:
     """What each image is known by: its name, and what changes when it does."""
     stamps = listing.stamps or [fingerprint] * len(listing.names)
@@ -280,16 +127,16 @@ def _keys(listing: Listing, fingerprint: str) -> list[bytes]:
     ]
 
 
-def _resumed(journal: BinaryIO, pixels: BinaryIO, image_format: ImageFormat, keys: Sequence[str]) -> list[_Chunk]:
+def _resumed(journal: BinaryIO, pixels: BinaryIO, image_format: ImageFormat, keys: Sequence[str]) -> list[Chunk]:
     """The chunks that an earlier call finished; both files are cut off after the last of them."""
-    chunks: list[_Chunk] = []
+    chunks: list[Chunk] = []
     journal.seek(0)
     pixels.seek(0)
     line_end = pixel_end = 0
     for line, key in zip(journal, keys, strict=False):
         try:
             written = json.loads(line)
-            chunk = _Chunk(**{**written, "sizes": [tuple(size) for size in written["sizes"]]})
+            chunk = Chunk(**{**written, "sizes": [tuple(size) for size in written["sizes"]]})
         except (ValueError, TypeError, KeyError):
             break
         content = pixels.read(image_format.image_bytes * len(chunk.kept))
@@ -329,7 +176,7 @@ def _finish(
     image_format: ImageFormat,
     listing: Listing,
     keys: Sequence[bytes],
-    chunks: Sequence[_Chunk],
+    chunks: Sequence[Chunk],
 ) -> None:
     """Writes the arrays, the names, the table of what was skipped and last the index; all of it reaches the disk."""
     skipped = [(listing.names[index], reason) for chunk in chunks for index, reason in chunk.skipped]

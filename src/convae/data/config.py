@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
@@ -12,10 +12,8 @@ from convae.core.arguments import Named, Positive
 from convae.core.config import Config
 from convae.core.paths import with_absolute_paths
 from convae.data.augment import AugmentConfig
+from convae.data.pixels import ResizeMode
 from convae.data.sources import absolute_source
-
-ResizeMode = Literal["crop", "pad", "squash"]
-"""How an image of another aspect fills the size: its center, all of it with black bars, or all of it distorted."""
 
 HeldOut = Annotated[float, Field(ge=0, lt=1)]
 """A share of the images that training never sees."""

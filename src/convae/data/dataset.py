@@ -13,7 +13,8 @@ from convae.core.config import parse
 from convae.core.progress import Progress
 from convae.core.types import Batch
 from convae.data.batches import Batches, in_order
-from convae.data.config import DataConfig, ResizeMode
+from convae.data.config import DataConfig
+from convae.data.pixels import ResizeMode
 from convae.data.split import open_split
 
 

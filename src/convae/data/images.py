@@ -21,10 +21,9 @@ from torch.nn import functional as F
 
 from convae.core.errors import ConfigError, DataError
 from convae.core.names import shape_text, unknown_message
-from convae.data.config import ResizeMode
 from convae.data.headers import is_gray
 from convae.data.image_reading import load
-from convae.data.pixels import MODES, Kind, Pixels, as_kind, picture
+from convae.data.pixels import MODES, Kind, Pixels, ResizeMode, as_kind, picture
 from convae.data.ranges import raw_values, spread
 
 _SMALL = 1 << 18

@@ -20,6 +20,9 @@ LEVELS: dict[Kind, int | None] = {"uint8": 256, "uint16": 65536, "float32": None
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 """(*sizes, channels): an image as it is stored, channels last."""
 
+ResizeMode = Literal["crop", "pad", "squash"]
+"""How an image of another aspect fills the size: its center, all of it with black bars, or all of it distorted."""
+
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's name for an image with so many channels."""
 _NEEDED = "pixels need to be unsigned integers of 8 or 16 bits or floats in [0, 1]"

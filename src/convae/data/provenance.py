@@ -9,13 +9,12 @@ from typing import Any
 from convae.core.arguments import Named, parse_arguments
 from convae.core.errors import ConvaeError, DataError
 from convae.core.trust import untrusted_names
-from convae.data.config import ResizeMode
 from convae.data.data_dirs import DataDirs
-from convae.data.image_files import ImageFiles
 from convae.data.images import preprocess
-from convae.data.pixels import Pixels
+from convae.data.pixels import Pixels, ResizeMode
 from convae.data.ranges import raw_values, spread
 from convae.data.sources import SOURCES, open_source, resolve_source
+from convae.data.sources.base.image_files import ImageFiles
 
 
 def is_same_source(given: Named, trained: Named) -> bool:

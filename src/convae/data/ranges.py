@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,6 @@ from convae.data.pixels import Kind, Pixels, as_kind
 
 if TYPE_CHECKING:
     from convae.data.headers import Header
-    from convae.data.split import Split
 
 _DIM = 0.5
 """Where all images of a kind go through less of their range, it is not their own."""
@@ -165,13 +164,18 @@ def _extremes(pixels: Image.Image | NDArray[Any]) -> tuple[float, float]:
     return float(min(low for low, _ in bands)), float(max(high for _, high in bands))
 
 
-def range_notes(split: Split) -> list[str]:
-    """What a person should know of the values of a split's images, a sentence each.
+def range_notes(facts: NDArray[Any], source: str, kind: Kind, key: Callable[[int], str]) -> list[str]:
+    """What a person should know of the values of some images, a sentence each.
 
     That is: images that use a sliver of their type's range, images of several bit depths, values that were stored with
     fewer bits than they have, and pages that are not used.
+
+    Args:
+        facts: (images,) records of `FACTS`.
+        source: the data set's name.
+        kind: the type of the stored values.
+        key: the name of an image by its position.
     """
-    facts = split.facts
     notes: list[str] = []
     kinds = {
         (bits, bottom, top): (facts["bits"] == bits) & (facts["bottom"] == bottom) & (facts["top"] == top)
@@ -180,23 +184,23 @@ def range_notes(split: Split) -> list[str]:
     for (bits, bottom, top), chosen in kinds.items():
         found = _slivers(facts["low"], facts["high"], chosen, bits, bottom, top)
         if found.any():
-            notes.append(_sliver_note(split, found, int(chosen.sum()), (bits, bottom, top)))
+            notes.append(_sliver_note(facts, source, key, found, int(chosen.sum()), (bits, bottom, top)))
     depths = {int(bits): int((facts["bits"] == bits).sum()) for bits in np.unique(facts["bits"])}
     if len(depths) > 1:
         listed = ", ".join(f"{count:,} of {bits} bits" for bits, count in depths.items())
         notes.append(f"images of several bit depths, each spread over its own range: {listed}")
-    stored = 8 * np.dtype(split.kind).itemsize
+    stored = 8 * np.dtype(kind).itemsize
     needed = np.where(facts["top"] <= 1, facts["bits"], np.log2(facts["top"] - facts["bottom"] + 1))
     cut = (needed > stored) & (facts["bits"] > stored)
-    if cut.any() and split.kind != "float32":
+    if cut.any() and kind != "float32":
         notes.append(
-            f"{_count(cut, split)} more than {stored} bits a value and are stored with {stored}, such as"
-            f" {split.key(int(cut.argmax()))}"
+            f"{_count(cut)} more than {stored} bits a value and are stored with {stored}, such as"
+            f" {key(int(cut.argmax()))}"
         )
     left_out = facts["left_out"]
     if left_out.any():
-        of, first = int(left_out.sum()) + len(split), split.key(int((left_out > 0).argmax()))
-        has_pages = split.source.partition(" ")[0] != "hugging-face"
+        of, first = int(left_out.sum()) + len(facts), key(int((left_out > 0).argmax()))
+        has_pages = source.partition(" ")[0] != "hugging-face"
         remedy = (
             "`pages: all`, volume or channels of the source uses" if has_pages else "a `folder` of the files can use"
         )
@@ -222,15 +226,21 @@ def _slivers(
     return found if (high > low)[found].any() else np.zeros_like(chosen)
 
 
-def _sliver_note(split: Split, found: NDArray[np.bool_], of: int, kind: tuple[int, float, float]) -> str:
-    bits, bottom, top = kind
-    low, high = float(split.facts["low"][found].min()), float(split.facts["high"][found].max())
+def _sliver_note(
+    facts: NDArray[Any],
+    source: str,
+    key: Callable[[int], str],
+    found: NDArray[np.bool_],
+    of: int,
+    own_range: tuple[int, float, float],
+) -> str:
+    bits, bottom, top = own_range
+    low, high = float(facts["low"][found].min()), float(facts["high"][found].max())
     count = int(found.sum())
-    which = f"all {count:,}" if count == of == len(split) else f"{count:,} of {len(split):,}"
-    first = split.key(int((found & (split.facts["high"] > split.facts["low"])).argmax()))
+    which = f"all {count:,}" if count == of == len(facts) else f"{count:,} of {len(facts):,}"
+    first = key(int((found & (facts["high"] > facts["low"])).argmax()))
     ending = "" if count < of or low <= bottom else f"{low:g} to "
-    source = split.source.partition(" ")[0]
-    given = f"{{{source}: {{path: ..., range: {list(_suggested(low, high, top))}}}}}"
+    given = f"{{{source.partition(' ')[0]}: {{path: ..., range: {list(_suggested(low, high, top))}}}}}"
     return (
         f"{which} images have {bits} bits a value but values {ending or 'up to '}{high:g} of {top:g} only, such as"
         f" {first}: to spread them, give the source a range, as in {given}"
@@ -245,9 +255,9 @@ def _suggested(low: float, high: float, top: float) -> tuple[float, float]:
     return (0 if low < high / 2 else int(low)), (whole if whole < top else int(high))
 
 
-def _count(found: NDArray[np.bool_], split: Split) -> str:
+def _count(found: NDArray[np.bool_]) -> str:
     count = int(found.sum())
-    return f"all {count:,} images have" if count == len(split) else f"{count:,} of {len(split):,} images have"
+    return f"all {count:,} images have" if count == len(found) else f"{count:,} of {len(found):,} images have"
 
 
 FACTS = np.dtype(

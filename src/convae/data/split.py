@@ -177,7 +177,7 @@ class Split:
     @property
     def notes(self) -> list[str]:
         """What a person should know of the data before trusting a figure, a sentence each."""
-        return [*self._notes, *self._store.notes, *range_notes(self)]
+        return [*self._notes, *self._store.notes, *range_notes(self.facts, self.source, self.kind, self.key)]
 
     @cached_property
     def content_hash(self) -> str:

@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.errors import DataError
-from convae.data.config import ResizeMode
-from convae.data.pixels import Kind
+from convae.data.pixels import Kind, ResizeMode
 from convae.data.sources.base import Column, Listing
 
 FORMAT = 4

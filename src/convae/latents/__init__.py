@@ -13,8 +13,9 @@ from convae.latents.clusters import Agreement, Clusters, agreement, cluster
 from convae.latents.decodable import Decodable, encoded_by, iterate_decodable
 from convae.latents.decoding import decode, iterate_decoded
 from convae.latents.drawing import draw
-from convae.latents.encoding import Encoding, FileShard, encode, encode_to, iterate_latents, read_latents, read_manifest
+from convae.latents.encoding import Encoding, encode
 from convae.latents.fitted import FittedPrior, fit_prior
+from convae.latents.folders import FileShard, encode_to, iterate_latents, read_latents, read_manifest
 from convae.latents.inputs import EncodedInputs, images_at, is_image_file, position
 from convae.latents.interpolation import interpolate, path
 from convae.latents.labeled import CONFIDENCE, LabeledSamples, draw_labeled, known_classes

@@ -13,7 +13,7 @@ from torch import Tensor
 from convae.core.errors import ConfigError, ConvaeError, DataError, ShapeError
 from convae.core.names import shape_text
 from convae.latents import formats
-from convae.latents.encoding import iterate_latents, read_manifest
+from convae.latents.folders import iterate_latents, read_manifest
 from convae.model.vae import VAE
 
 

@@ -12,7 +12,7 @@ import json
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +25,7 @@ from convae.core.errors import ConfigError, DataError
 from convae.core.files import open_regular, utf8_path, write_bytes
 from convae.core.names import unknown_message
 from convae.core.types import Shape
-
-if TYPE_CHECKING:
-    from convae.latents.encoding import Encoding
+from convae.latents.encoding import Encoding
 
 TENSORS = ("mean", "logvar", "codes", "labels")
 """What a file holds for each image beside its texts; the last two where there are any."""
@@ -65,8 +63,6 @@ def read(path: Path, latent_shape: Shape | None = None) -> Encoding:
         DataError: the file is missing, damaged, or holds something else.
         ConfigError: its format needs a package that is not installed.
     """
-    from convae.latents.encoding import Encoding
-
     tensors, texts = read_content(path, latent_shape)
     try:
         mean, names = tensors["mean"], texts["names"]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convae.core.types import Shape
-
-if TYPE_CHECKING:
-    from convae.latents.encoding import Encoding
+from convae.latents.encoding import Encoding
 
 
 class Moments:

@@ -19,10 +19,10 @@ from convae.core.progress import Progress
 from convae.data.arrays import StoredArray, open_npy, open_npz
 from convae.data.data_dirs import DataDirs
 from convae.data.identity import content_digest
-from convae.data.labels import PART_NAMES, numbered
 from convae.data.pixels import Kind
 from convae.data.ranges import ValueRange
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
+from convae.data.sources.base.labels import PART_NAMES, numbered
 
 _IMAGES = ("images", "x", "data", "signals", "volumes", "arr_0")
 _LABELS = ("labels", "label", "y", "targets")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from convae.core.errors import DataError
 from convae.core.progress import Progress
 from convae.data.arrays import open_npz
-from convae.data.published import PublishedSource
 from convae.data.sources.base import PARTS, Listing, Record, Survey
+from convae.data.sources.base.published import PublishedSource
 
 _FILE = "binarized_mnist_packed.npz"
 _KEYS = ("train", "valid", "test")

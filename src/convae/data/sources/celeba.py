@@ -17,8 +17,8 @@ from convae.core.progress import Progress
 from convae.data.download import Remote
 from convae.data.identity import content_digest
 from convae.data.image_reading import MEGAPIXELS, decode
-from convae.data.published import PublishedSource
 from convae.data.sources.base import Column, Listing, Record, Survey
+from convae.data.sources.base.published import PublishedSource
 
 _IMAGES = "img_align_celeba"
 _LARGEST = 4 << 20

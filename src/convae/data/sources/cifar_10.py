@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from convae.data.cifar import CifarSource
 from convae.data.download import Remote
+from convae.data.sources.base.cifar import CifarSource
 
 
 class Cifar10(CifarSource):

@@ -10,10 +10,10 @@ from pydantic import Field
 
 from convae.core.paths import absolute_path
 from convae.data.data_dirs import DataDirs
-from convae.data.image_files import ImageFiles, Megapixels, Pages
 from convae.data.image_reading import MEGAPIXELS
 from convae.data.ranges import ValueRange
 from convae.data.sources.base import Listing
+from convae.data.sources.base.image_files import ImageFiles, Megapixels, Pages
 
 
 class Files(ImageFiles):

@@ -13,12 +13,12 @@ from typing import ClassVar, NamedTuple
 from convae.core.errors import DataError
 from convae.core.files import read_bytes, read_head
 from convae.data.data_dirs import DataDirs
-from convae.data.image_files import SUFFIXES, ImageFiles, Megapixels, Pages
 from convae.data.image_reading import MEGAPIXELS
-from convae.data.layout import Layout, read_annotations, read_layout
 from convae.data.manifest import PATHS
 from convae.data.ranges import ValueRange
 from convae.data.sources.base import Listing
+from convae.data.sources.base.image_files import SUFFIXES, ImageFiles, Megapixels, Pages
+from convae.data.sources.base.layout import Layout, read_annotations, read_layout
 from convae.data.world import patiently, world_error
 
 _LEFT_OUT = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})

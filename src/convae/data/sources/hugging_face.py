@@ -19,9 +19,9 @@ from convae.data.data_dirs import DataDirs
 from convae.data.headers import Header
 from convae.data.identity import content_digest
 from convae.data.image_reading import MEGAPIXELS, decode, header_or_reason
-from convae.data.labels import PART_NAMES, numbered
 from convae.data.ranges import ValueRange, common_kind
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
+from convae.data.sources.base.labels import PART_NAMES, numbered
 
 _SURVEYED = 256
 """Images whose headers are looked at."""

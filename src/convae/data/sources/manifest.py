@@ -11,12 +11,12 @@ from convae.core.errors import DataError
 from convae.core.names import unknown_message
 from convae.core.paths import local_path
 from convae.data.data_dirs import DataDirs
-from convae.data.image_files import ImageFiles, Megapixels, Pages
 from convae.data.image_reading import MEGAPIXELS
-from convae.data.labels import look_alike_notes, numbered, part_numbers
 from convae.data.manifest import PATHS, read_manifest
 from convae.data.ranges import ValueRange
 from convae.data.sources.base import Listing
+from convae.data.sources.base.image_files import ImageFiles, Megapixels, Pages
+from convae.data.sources.base.labels import look_alike_notes, numbered, part_numbers
 
 _PARTS = ("split", "part")
 _UNLABELED = "-1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from convae.data.idx import IdxSource, idx_remotes
+from convae.data.sources.base.idx import IdxSource, idx_remotes
 
 
 class Mnist(IdxSource):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convae.data.labels import PART_NAMES, look_alike_notes, numbered
-from convae.data.sources.base import PARTS, Column
+from convae.data.sources.base.labels import PART_NAMES, look_alike_notes, numbered
+from convae.data.sources.base.source import PARTS, Column
 
 CONTAINERS = frozenset({"images", "image", "imgs", "img", "jpegimages", "jpegs", "jpeg", "jpg", "png"})
 """Folders that hold images and name no class."""

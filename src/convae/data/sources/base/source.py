@@ -16,6 +16,7 @@ from convae.data.data_dirs import DataDirs
 from convae.data.headers import Header
 from convae.data.pixels import Kind
 
+_ENTRIES = "convae.data.sources"
 PARTS = ("train", "validation", "test")
 """The parts of a data set; `Listing.parts` counts in this order."""
 
@@ -114,7 +115,7 @@ class Source(ABC):
     def name(self) -> str:
         """The name shown in messages and reports: the registry's, or the class's where another package defines it."""
         package, _, file = type(self).__module__.rpartition(".")
-        return file.replace("_", "-") if package == __package__ else type(self).__name__
+        return file.replace("_", "-") if package == _ENTRIES else type(self).__name__
 
     @property
     def value_range(self) -> tuple[float, float] | None:

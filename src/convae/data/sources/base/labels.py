@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.errors import DataError
-from convae.data.sources.base import PARTS, Column
+from convae.data.sources.base.source import PARTS, Column
 
 PART_NAMES = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, "dev": 1, "test": 2, "testing": 2}
 """The words for each part, counted as in `PARTS`."""

@@ -27,7 +27,7 @@ from convae.data.image_reading import MEGAPIXELS, decode, header_of, header_or_r
 from convae.data.images import with_channels
 from convae.data.pixels import Kind
 from convae.data.ranges import common_kind
-from convae.data.sources.base import Column, Listing, Record, Source, Survey
+from convae.data.sources.base.source import Column, Listing, Record, Source, Survey
 from convae.data.world import patiently, world_error
 
 SUFFIXES = frozenset(

@@ -22,8 +22,8 @@ from convae.core.files import open_regular
 from convae.core.names import shape_text
 from convae.core.progress import Progress
 from convae.data.download import Remote
-from convae.data.published import PublishedSource
-from convae.data.sources.base import PARTS, Column, Listing, Record, Survey
+from convae.data.sources.base.published import PublishedSource
+from convae.data.sources.base.source import PARTS, Column, Listing, Record, Survey
 
 _GZIP = b"\x1f\x8b"
 """What packed files begin with."""

@@ -14,8 +14,8 @@ from convae.core.errors import DataError
 from convae.core.files import read_bytes
 from convae.core.progress import Progress
 from convae.data.archives import read_tar
-from convae.data.published import PublishedSource
-from convae.data.sources.base import PARTS, Column, Listing, Record, Survey
+from convae.data.sources.base.published import PublishedSource
+from convae.data.sources.base.source import PARTS, Column, Listing, Record, Survey
 
 _VALUES = 3 * 32 * 32
 _SLACK = 4
