@@ -318,6 +318,14 @@ def test_codes_are_interpolated_and_not_traversed(
     assert not (tmp_path / "no").exists()
 
 
+def test_whole_numbers_are_no_latents(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "a.npy", np.ones((3, 2), int))
+    run("decode", artifact, tmp_path / "a.npy", "--out", tmp_path / "no", code=2)
+    told = capsys.readouterr().err
+    assert "no codebook" in told
+    assert "floats" in told
+
+
 def test_latents_whose_names_lead_out_of_the_folder_are_refused(
     artifact: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from command import run
@@ -45,6 +46,14 @@ def test_the_bar_of_a_training_shows_whole_numbers_at_any_width(
     before, after = (next(i for i, line in enumerate(lines) if line.startswith(word)) for word in ("storing", "run "))
     assert before < after
     assert not any(line.startswith("storing") for line in lines[after:])
+
+
+def test_a_log_says_the_batch_size_that_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((9, 8, 8)))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    options = ("data.validation=0", "data.test=0", "--batch-size", 100, "--steps", 1, "training.pictures_every=0")
+    run("train", tmp_path / "recipe.yaml", "--data", tmp_path / "a.npy", *options, "--out", tmp_path / "run")
+    assert re.search("epochs of 1 steps, 9 images", capsys.readouterr().err)
 
 
 def test_a_log_says_at_once_what_is_trained_and_then_how_far_it_is(

@@ -94,6 +94,13 @@ def test_beta_is_refused_where_it_would_not_be_the_weight(changed: Any, word: st
         train(arguments=[str(path)], beta=4.0)
 
 
+def test_beta_is_finite(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    with pytest.raises(ConfigError, match=r"--beta.*finite"):
+        train(arguments=[str(path)], beta=float("inf"))
+
+
 @pytest.mark.parametrize(
     ("assignment", "meant"),
     [

@@ -119,7 +119,16 @@ def test_auroc_is_that_of_scikit_learn_ties_and_all() -> None:
     assert value == pytest.approx(roc_auc_score(labels, torch.cat([known, foreign]).numpy()))
     assert 0 < low < value < high < 1
     assert auroc(known, known)[0] == pytest.approx(0.5)
-    assert auroc(torch.zeros(3), torch.ones(4)) == (1.0, (1.0, 1.0))
+
+
+@pytest.mark.parametrize(("known", "foreign", "low"), [(3, 4, 0.4), (1, 1, 0.1), (100, 100, 0.95), (1000, 1, 0.2)])
+def test_a_perfect_separation_of_few_images_is_not_certain(known: int, foreign: int, low: float) -> None:
+    value, (lower, upper) = auroc(torch.zeros(known), torch.ones(foreign))
+    assert (value, upper) == (1.0, 1.0)
+    assert low < lower < 1 - 1 / (4 * known * foreign)
+    value, (mirrored, upper) = auroc(torch.ones(known), torch.zeros(foreign))
+    assert (value, mirrored) == (0.0, 0.0)
+    assert upper == pytest.approx(1 - lower)
 
 
 def test_the_interval_of_auroc_holds_the_truth_about_as_often_as_it_says() -> None:

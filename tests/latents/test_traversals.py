@@ -94,6 +94,8 @@ def test_a_direction_by_labels_leads_from_one_class_to_the_other() -> None:
         direction_of_label(z, labels, 7)
     with pytest.raises(DataError, match="with and without"):
         direction(z[:0], z)
+    with pytest.raises(DataError, match="same mean"):
+        direction(z, z.flip(0))
 
 
 def test_a_translation_of_strength_nought_changes_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +192,8 @@ def _weight_of_kl(recipe: str | None, overrides: Sequence[str], beta: float) -> 
     from convae.training.recipe.reading import read_recipe
 
     read = read_recipe(recipe or {}, overrides)
+    if not math.isfinite(beta):
+        raise ConfigError(f"--beta: must be a finite number, got {beta}")
     if "kl" not in read.objective:
         raise ConfigError(f"--beta: the objective has no term kl, only {', '.join(read.objective)}")
     for number, stage in enumerate(read.stages):

@@ -235,7 +235,9 @@ class DataSet:
             return Split(name, source, store, rows, "all", self._label, parts=parts.tolist(), notes=self._notes)
         rows = self._division.rows[name]
         if not len(rows):
-            remedy = f"data.{name} is {getattr(config, name)}" if name != "train" else "all are held out"
+            share = getattr(config, name) if name != "train" else 0
+            remedy = "all are held out" if name == "train" else f"data.{name} is {share}"
+            remedy += f", and data.{name}=0 does without" if share and name == "validation" else ""
             raise DataError(f"{source}: no {name} images among its {len(store)}: {remedy}")
         augment = config.augment if name == "train" else _UNCHANGED
         return Split(name, source, store, rows, self._division.chosen[name], self._label, augment, notes=self._notes)

@@ -58,7 +58,8 @@ class Separation:
 def auroc(known: Float[Tensor, " known"], foreign: Float[Tensor, " foreign"]) -> tuple[float, tuple[float, float]]:
     """The probability that an out-of-distribution score is the higher one, ties counting half, and its 95% interval.
 
-    The interval is that of DeLong, DeLong & Clarke-Pearson 1988, clamped to [0, 1].
+    The interval is that of DeLong, DeLong & Clarke-Pearson 1988, clamped to [0, 1]. Its width is 0 where the sets are
+    separated perfectly, and unknown for one image: the score interval of Newcombe 2006 (method 5) takes its place.
     """
     a, b = known.double(), foreign.double()
 
@@ -69,9 +70,27 @@ def auroc(known: Float[Tensor, " known"], foreign: Float[Tensor, " foreign"]) ->
 
     above_known, below_foreign = place(b, a), 1 - place(a, b)
     value = float(above_known.mean())
-    parts = [part.var() / len(part) if len(part) > 1 else torch.zeros(()) for part in (above_known, below_foreign)]
-    reach = NORMAL * float((parts[0] + parts[1]).sqrt())
+    if min(len(a), len(b)) == 1 or value in {0, 1}:
+        return value, _score_interval(value, len(a), len(b))
+    reach = NORMAL * float((above_known.var() / len(b) + below_foreign.var() / len(a)).sqrt())
     return value, (max(0.0, value - reach), min(1.0, value + reach))
+
+
+def _score_interval(value: float, known: int, foreign: int) -> tuple[float, float]:
+    """The areas from which a measured one is at most 1.96 of their own standard errors away."""
+
+    def is_near(area: float) -> bool:
+        extra = ((known + foreign) / 2 - 1) * ((1 - area) / (2 - area) + area / (1 + area))
+        return (value - area) ** 2 <= NORMAL**2 * area * (1 - area) * (1 + extra) / (known * foreign)
+
+    ends = []
+    for end in (0.0, 1.0):
+        far, near = end, value
+        for _ in range(60):  # bisections
+            middle = (far + near) / 2
+            far, near = (far, middle) if is_near(middle) else (middle, near)
+        ends.append(near)
+    return ends[0], ends[1]
 
 
 def separate(

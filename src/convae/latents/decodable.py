@@ -98,6 +98,10 @@ def _checked(part: _Found, model: VAE, path: Path) -> Decodable:
             count = f"{len(wrong)} of {len(z)} latents"
             raise DataError(f"{path}: {count} are NaN or infinite, the first is '{part.names[int(wrong[0])]}'")
     if z is None and part.codes is not None:
+        if model.bottleneck.codebook_size is None:
+            raise ConfigError(
+                f"{path}: holds codes (whole numbers), and model '{model.name}' has no codebook: latents are floats"
+            )
         z = _vectors_of(_shaped(part.codes, latent[1:], "codes", path), part.names, model, path)
     assert z is not None  # whoever calls has found latents or codes
     return Decodable(part.names, z, part.labels)
@@ -106,8 +110,7 @@ def _checked(part: _Found, model: VAE, path: Path) -> Decodable:
 def _vectors_of(codes: Tensor, names: list[str], model: VAE, path: Path) -> Tensor:
     """(image, *grid) numbers of codes to latents, on the CPU."""
     size = model.bottleneck.codebook_size
-    if size is None:
-        raise ConfigError(f"{path}: holds codes, and model '{model.name}' has no codebook")
+    assert size is not None  # whoever calls has looked
     wrong = ((codes < 0) | (codes >= size)).flatten(1).any(1).nonzero()[:, 0]
     if len(wrong):
         raise DataError(

@@ -18,11 +18,14 @@ def direction(without: Latents, having: Tensor) -> Float[Tensor, "*latent"]:
     For pairs of images this is the mean of the pairs' differences.
 
     Raises:
-        DataError: there are none of one kind.
+        DataError: there are none of one kind, or both have the same mean.
     """
     if not len(without) or not len(having):
         raise DataError("a direction needs latents with and without what it stands for")
-    return having.mean(0) - without.mean(0)
+    found = having.mean(0) - without.mean(0)
+    if not found.any():
+        raise DataError("the latents with and without it have the same mean, so there is no direction between them")
+    return found
 
 
 def direction_of_label(

@@ -68,7 +68,7 @@ class TrainingReport(Callback):
         continuing = f"; continuing after step {trainer.progress.step:,}" if trainer.progress.step else ""
         self._say(
             f"{task.device.type}{ranks}, {options.precision}: {self._epochs():,} epochs of "
-            f"{task.batches.steps_per_epoch:,} steps, {options.batch_size} images a step{continuing}"
+            f"{task.batches.steps_per_epoch:,} steps, {task.batches.batch_size} images a step{continuing}"
         )
         self._first, self._began = trainer.progress.step, time.monotonic()
         self._next_line = self._began + _FIRST_LINE
