@@ -147,7 +147,7 @@ def test_figures_of_gaussians_are_not_given_for_codes(digits: Split, name: str) 
     with pytest.raises(ConfigError, match="are codes"):
         classes(codes)
     between = nearest_latents(coded, codes.mean[:5].lerp(codes.mean[5:10], 0.5))
-    book = coded.bottleneck.codebook
+    book = coded.bottleneck.quantizer.codebook
     vectors = between.movedim(1, -1).flatten(0, -2)
     assert (vectors[:, None] == book).all(2).any(1).all()
 

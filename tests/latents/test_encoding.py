@@ -118,7 +118,7 @@ def test_codes_are_kept_where_the_bottleneck_has_them(digits: Split, tmp_path: P
     assert found.codes is not None
     assert found.codes.shape == (202, 4, 4)
     assert len(found.codes.unique()) > 1
-    book = coded.state_dict()["bottleneck.codebook"]
+    book = coded.state_dict()["bottleneck.quantizer.codebook"]
     torch.testing.assert_close(found.mean, book[found.codes].movedim(-1, 1))
 
 

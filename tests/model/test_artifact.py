@@ -370,6 +370,9 @@ def test_provenance_of_another_kind_is_refused(folder: Path, facts: dict[str, An
         convae.load(folder)
 
 
+CODEBOOK_OF_FORMAT_1 = {"codebook": "codebook", "cluster_size": "uses", "embed_sum": "sums"}
+
+
 def test_tensors_and_options_of_format_1_are_read_under_their_new_names(tmp_path: Path) -> None:
     layers = [{"conv": {"channels": 4, "stride": 2}}, {"attention": {"norm": {"group-norm": {"groups": 2}}}}]
     spec = {
@@ -381,7 +384,8 @@ def test_tensors_and_options_of_format_1_are_read_under_their_new_names(tmp_path
     }
     model = convae.build(spec).eval()
     folder = convae.save(model, tmp_path / "model")
-    old = {"cluster_size": "uses", "embed_sum": "sums", ".qkv.": ".ask.", ".out_proj.": ".branch."}
+    old = {".qkv.": ".ask.", ".out_proj.": ".branch."}
+    old |= {f".quantizer.{new}": f".{word}" for new, word in CODEBOOK_OF_FORMAT_1.items()}
 
     def renamed(name: str) -> str:
         return next((name.replace(new, word) for new, word in old.items() if new in name), name)
@@ -390,6 +394,7 @@ def test_tensors_and_options_of_format_1_are_read_under_their_new_names(tmp_path
     save_file(tensors, folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
     del config["provenance"], config["config_sha256"]
+    config["model"]["bottleneck"] = spec["bottleneck"]
     text = json.dumps({**config, "format": 1, "sha256": {renamed(name): sha for name, sha in config["sha256"].items()}})
     text = text.replace("discretized-logistic", "discretised-logistic").replace("dead_code_threshold", "restart")
     write_json(folder / "config.json", with_checksum(json.loads(text)))

@@ -16,8 +16,8 @@ from convae.core.errors import ArtifactError, ConfigError, ShapeError
 from convae.core.noise import CountedNoise
 from convae.core.posterior import CodePosterior
 from convae.core.random import torch_generator
+from convae.model.bottlenecks.codes import Codes
 from convae.model.bottlenecks.gaussian import Gaussian
-from convae.model.bottlenecks.vq import VQ
 from convae.model.condition import Condition
 from convae.model.initialize import initialize
 from convae.model.layers.base import ContextLayer, Network
@@ -122,7 +122,8 @@ def test_an_artifact_needs_the_model_and_names_no_code(tmp_path: Path) -> None:
 def test_a_codebook_in_a_model_of_modules() -> None:
     encoder = nn.Conv2d(1, 6, 4, 2, 1)
     decoder = nn.ConvTranspose2d(5, 1, 4, 2, 1)
-    model = VAE(encoder, VQ((6, 4, 4), codes=7, latent=5), decoder, Bernoulli(), input_shape=(1, 8, 8)).eval()
+    bottleneck = Codes((6, 4, 4), latent=5, quantizer={"vq": {"codes": 7}})
+    model = VAE(encoder, bottleneck, decoder, Bernoulli(), input_shape=(1, 8, 8)).eval()
     codes = narrow(CodePosterior, model.encode(images())).codes
     assert torch.equal(model.decode_codes(codes).mean, model.decode(model.encode(images()).mean).mean)
     assert model.prior.draws_codes

@@ -31,12 +31,12 @@ CONSTANT = "the KL divergence of a codebook is constant. Use the term commitment
 NO_BOOK = "the bottleneck has no codebook. Use the term kl, or the bottleneck vq"
 REFUSED = {
     ("classification", None): "the model has no classifier. Add model.classifier",
-    ("kl", "vq"): CONSTANT,
-    ("free-bits", "vq"): CONSTANT,
-    ("capacity", "vq"): CONSTANT,
+    ("kl", "codes"): CONSTANT,
+    ("free-bits", "codes"): CONSTANT,
+    ("capacity", "codes"): CONSTANT,
     ("commitment", "gaussian"): NO_BOOK,
     ("codebook", "gaussian"): "the bottleneck has no codebook with update: gradient",
-    ("codebook", "vq"): "the bottleneck has no codebook with update: gradient",
+    ("codebook", "codes"): "the bottleneck has no codebook with update: gradient",
 }
 """Why a term cannot judge models of a bottleneck, or, with None, any of these models."""
 

@@ -77,12 +77,12 @@ def test_codebook_collapse_is_named_once_with_a_remedy(tmp_path: Path) -> None:
     class Far(Callback):
         def on_train_start(self, trainer: Trainer) -> None:
             with torch.no_grad():
-                model_of(trainer).get_parameter("bottleneck.codebook")[1:] += 1e3
+                model_of(trainer).get_parameter("bottleneck.quantizer.codebook")[1:] += 1e3
 
     run = train(recipe("gradient", dead_code_threshold=0), out=tmp_path / "run", callback=Far())
     (note,) = run.notes
     assert note.startswith("codebook collapse: 1 of 16 ")
-    assert "raise dead_code_threshold of the bottleneck" in note
+    assert "raise dead_code_threshold of the quantizer" in note
 
 
 @both
@@ -91,7 +91,7 @@ def test_an_objective_that_leaves_it_untrained_is_refused(update: str, tmp_path:
         rest = {name: given for name, given in TERMS.items() if name != lacking}
         rest = {name: given for name, given in rest.items() if update == "gradient" or name != "codebook"}
         with pytest.raises(
-            ConfigError, match=f"^objective: this bottleneck cannot be trained without the term {lacking}"
+            ConfigError, match=f"^objective: this model cannot be trained without the term {lacking}"
         ) as told:
             train(recipe(update, objective=rest), out=tmp_path / "run")
         advice = str(told.value).split("'")[1]
@@ -124,7 +124,7 @@ def test_a_frozen_code_book_stays_as_it_is(update: str, tmp_path: Path) -> None:
 
     class Look(Callback):
         def on_step_end(self, trainer: Trainer) -> None:
-            books[trainer.progress.step] = model_of(trainer).state_dict()["bottleneck.codebook"].clone()
+            books[trainer.progress.step] = model_of(trainer).state_dict()["bottleneck.quantizer.codebook"].clone()
 
     train(options, out=tmp_path / "run", callback=Look())
     assert not torch.equal(books[6], books[7])

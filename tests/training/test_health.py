@@ -12,6 +12,7 @@ from narrow import present
 from torch import Tensor
 from training.runs import RECIPE, StopAt, content, model_of
 
+from convae.core.code_usage import CodeUsage
 from convae.core.errors import ArtifactError, TrainingError
 from convae.objective.terms.base import LossInputs
 from convae.objective.terms.reconstruction import Reconstruction
@@ -275,10 +276,8 @@ def test_posterior_collapse_is_named_once_with_a_remedy(tmp_path: Path) -> None:
 
 
 def measured(images: int = 100, kl: float = 5.0, active: int = 3, perplexity: float | None = None) -> ValidationResult:
-    entries = None if perplexity is None else 512
-    return ValidationResult(
-        images, {}, kl, [], active, 16, codes=entries, perplexity=perplexity, entries=entries, accuracy=None
-    )
+    codebooks = [] if perplexity is None else [CodeUsage("", 512, 512, perplexity)]
+    return ValidationResult(images, {}, kl, [], active, 16, codebooks=codebooks, accuracy=None)
 
 
 @pytest.mark.parametrize(("kl", "active", "named"), [(5.0, 3, False), (0.01, 3, True), (5.0, 0, True)])

@@ -157,11 +157,11 @@ CODES: dict[str, Any] = {
 def test_a_codebook_is_not_begun_anew_by_larger_batches(tmp_path: Path) -> None:
     """A code that small batches used often enough is not dead in batches that are 80 times as large."""
     trained = train(CODES, out=tmp_path / "codes")
-    book = trained.model.state_dict()["bottleneck.codebook"]
+    book = trained.model.state_dict()["bottleneck.quantizer.codebook"]
 
     class Moves(Callback):
         def on_step_end(self, trainer: Trainer) -> None:
-            self.book = model_of(trainer).state_dict()["bottleneck.codebook"].clone()
+            self.book = model_of(trainer).state_dict()["bottleneck.quantizer.codebook"].clone()
 
     seen = Moves()
     options = {**CODES["training"], "steps": 1, "batch_size": 1280, "optimizer": STILL}

@@ -51,7 +51,7 @@ def interpolate(
     names = [short_name(word) for word in images]
     rows = [f"{name} → {following}" for name, following in pairwise(names)]
     what = f"{'linear' if mode == 'lerp' else 'spherical'} interpolation{session.label_text}"
-    if session.model.bottleneck.codebook_size is not None:
+    if session.model.bottleneck.codebook_sizes:
         what += ", quantized to the nearest codes"
     if labels is not None and session.label is None:
         what += ", each row decoded as the class of its first image"

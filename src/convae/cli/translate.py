@@ -70,7 +70,7 @@ def translate(
     moved = add_direction(given.z, vector, factors)
     labels = None if given.labels is None else given.labels.repeat_interleave(len(factors))
     decoded = session.decode(moved.flatten(0, 1), labels, nearest_codes=True)
-    if session.model.bottleneck.codebook_size is not None:
+    if session.model.bottleneck.codebook_sizes:
         what += ", quantized to the nearest codes"
     heads = [f"{factor:+g}" if factor else "0" for factor in factors]
     title = f"{session.model.name}: {what}, in multiples of the direction"

@@ -83,7 +83,8 @@ def parse_arguments(
 ) -> dict[str, Any]:
     """Validates and converts the given arguments of `target`, and adds the defaults of the others.
 
-    Paths become absolute, relative to the working directory.
+    Paths become absolute, relative to the working directory. A target may have a class method `expand_arguments`,
+    which turns a short form of its arguments into the long one.
 
     Args:
         target: a class or function whose keyword-only parameters are its configuration.
@@ -94,7 +95,10 @@ def parse_arguments(
     Raises:
         ConfigError: unknown, missing or invalid arguments; the message lists all of them with their paths.
     """
-    parsed = parse(_model(target, beside), with_absolute_paths(target, given or {}), where)
+    given = given or {}
+    if (expand := getattr(target, "expand_arguments", None)) is not None:
+        given = expand(given)
+    parsed = parse(_model(target, beside), with_absolute_paths(target, given), where)
     names = (name for name in type(parsed).model_fields if name.startswith("field_"))
     return {name.removeprefix("field_"): getattr(parsed, name) for name in names}
 

@@ -112,17 +112,23 @@ def gaussian_log_prob(z: Latents, mean: Latents, logvar: Latents) -> PerImage:
 
 @dataclass(frozen=True)
 class CodePosterior(Posterior):
-    """Deterministic posterior over the codes of a codebook, with the uniform distribution over codes as the prior.
+    """Deterministic posterior over codes, with the uniform distribution over codes as the prior.
 
     Attributes:
         mean: (batch, *latent), the code vectors.
-        codes: (batch, *grid), the code at each place.
-        codebook_size: number of codes.
+        codes: the code at each position: (batch, *grid) with one codebook, (batch, level, *grid) with several.
+        codebook_sizes: number of codes of each level.
     """
 
     mean: Latents
-    codes: Int64[Tensor, "batch *grid"]  # noqa: UP037
-    codebook_size: int
+    codes: Int64[Tensor, "batch *places"]  # noqa: UP037
+    codebook_sizes: tuple[int, ...]
+
+    @property
+    def codes_by_level(self) -> Int64[Tensor, "batch level place"]:
+        """The codes of each level, with the positions in a row."""
+        places = math.prod(self.codes.shape[1:]) // len(self.codebook_sizes)
+        return self.codes.reshape(len(self.codes), len(self.codebook_sizes), places)
 
     @property
     def is_discrete(self) -> bool:
@@ -139,8 +145,9 @@ class CodePosterior(Posterior):
         return self.mean
 
     def kl(self) -> PerImage:
-        """log(codebook size) for each place, nats per image: the same for all images."""
-        return self.mean.new_full((len(self.mean),), math.log(self.codebook_size) * math.prod(self.codes.shape[1:]))
+        """log(codebook size), summed over levels and positions, nats per image: the same for all images."""
+        nats = sum(math.log(size) for size in self.codebook_sizes) * self.codes_by_level.shape[2]
+        return self.mean.new_full((len(self.mean),), nats)
 
     def log_prob(self, z: Latents) -> PerImage:
         """Logarithm of the probability of each latent, nats: 0 at the code vectors, −∞ elsewhere."""

@@ -98,24 +98,24 @@ def _checked(part: _Found, model: VAE, path: Path) -> Decodable:
             count = f"{len(wrong)} of {len(z)} latents"
             raise DataError(f"{path}: {count} are NaN or infinite, the first is '{part.names[int(wrong[0])]}'")
     if z is None and part.codes is not None:
-        if model.bottleneck.codebook_size is None:
+        if not model.bottleneck.codebook_sizes:
             raise ConfigError(
                 f"{path}: holds codes (whole numbers), and model '{model.name}' has no codebook: latents are floats"
             )
-        z = _vectors_of(_shaped(part.codes, latent[1:], "codes", path), part.names, model, path)
+        z = _vectors_of(_shaped(part.codes, model.bottleneck.code_shape, "codes", path), part.names, model, path)
     assert z is not None  # whoever calls has found latents or codes
     return Decodable(part.names, z, part.labels)
 
 
 def _vectors_of(codes: Tensor, names: list[str], model: VAE, path: Path) -> Tensor:
-    """(image, *grid) numbers of codes to latents, on the CPU."""
-    size = model.bottleneck.codebook_size
-    assert size is not None  # whoever calls has looked
-    wrong = ((codes < 0) | (codes >= size)).flatten(1).any(1).nonzero()[:, 0]
+    """(image, *code shape) numbers of codes to latents, on the CPU."""
+    sizes = model.bottleneck.codebook_sizes
+    levels = codes.reshape(len(codes), len(sizes), -1)
+    wrong = ((levels < 0) | (levels >= torch.tensor(sizes)[:, None])).flatten(1).any(1).nonzero()[:, 0]
     if len(wrong):
         raise DataError(
             f"{path}: the codes of {len(wrong)} of {len(codes)} images are none of model '{model.name}', which has the "
-            f"codes 0 to {size - 1}; the first is '{names[int(wrong[0])]}'"
+            f"codes 0 to {' or '.join(str(size - 1) for size in sizes)}; the first is '{names[int(wrong[0])]}'"
         )
     with torch.no_grad():
         return model.bottleneck.embed_codes(codes.to(next(model.parameters()).device)).cpu()

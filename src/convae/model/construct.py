@@ -10,12 +10,11 @@ from convae.core.arguments import parse_arguments
 from convae.core.description import Spec
 from convae.core.errors import ConfigError
 from convae.core.types import Shape
-from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.condition import Condition
 from convae.model.layers.base.features import feature_shapes
 from convae.model.layers.base.network import Network, count_parameters, error_context
 from convae.model.likelihoods import LIKELIHOODS
-from convae.model.parts import build_part
+from convae.model.parts import build_bottleneck, build_part
 from convae.model.priors import PRIORS
 from convae.model.vae import VAE
 
@@ -38,7 +37,7 @@ def construct(spec: Spec) -> VAE:
                 condition = Condition(**parse_arguments(Condition, spec.condition, "condition"))
         more = 0 if condition is None else condition.channels
         encoder = Network((spec.input[0] + more, *spec.input[1:]), spec.encoder, "model.encoder")
-        bottleneck = build_part(BOTTLENECKS, spec.bottleneck, "bottleneck", encoder.shape_out)
+        bottleneck = build_bottleneck(spec.bottleneck, encoder.shape_out)
         latent: Shape = bottleneck.latent_shape
         decoder = Network((latent[0] + more, *latent[1:]), spec.decoder, "model.decoder", init_scale=DECODER_INIT_SCALE)
         model = VAE(

@@ -10,7 +10,13 @@ from convae.model.provenance import provenance_of_format_1
 
 _WORDS = {'"discretised-logistic"': '"discretized-logistic"', '"restart"': '"dead_code_threshold"'}
 """Names and options of a description."""
-_TENSORS = {".uses": ".cluster_size", ".sums": ".embed_sum", ".ask.": ".qkv.", ".branch.": ".out_proj."}
+_TENSORS = {
+    ".codebook": ".quantizer.codebook",
+    ".uses": ".quantizer.cluster_size",
+    ".sums": ".quantizer.embed_sum",
+    ".ask.": ".qkv.",
+    ".branch.": ".out_proj.",
+}
 """Parts of the names of tensors: those of codebooks, then those of attention."""
 
 

@@ -90,8 +90,10 @@ def checked_latents(z: Any, dtype: torch.dtype | None, device: torch.device | No
     return latents
 
 
-def checked_codes(codes: Any, grid: tuple[int, ...], count: int, device: torch.device) -> Tensor:
-    """Validates code indices, (batch, *grid), in [0, count), and converts them to int64.
+def checked_codes(codes: Any, shape: tuple[int, ...], sizes: Sequence[int], device: torch.device) -> Tensor:
+    """Validates code indices, (batch, *shape), of codebooks of these sizes, and converts them to int64.
+
+    With several codebooks the first axis of `shape` counts them.
 
     Raises:
         ShapeError: `codes` is not an integer tensor of that shape, or is on another device.
@@ -100,14 +102,17 @@ def checked_codes(codes: Any, grid: tuple[int, ...], count: int, device: torch.d
     numbers = _tensor(codes, "codes", "(batch, *grid)", "torch.as_tensor(codes)")
     if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
         raise ShapeError(f"codes are integers, got {numbers.dtype}")
-    if numbers.ndim != len(grid) + 1:
-        wanted = "×".join(map(str, ("batch", *grid)))
+    if numbers.ndim != len(shape) + 1 or (len(sizes) > 1 and numbers.shape[1] != len(sizes)):
+        wanted = "×".join(map(str, ("batch", *shape)))
         raise ShapeError(f"codes are {wanted}, got {shape_text(numbers.shape) or 'a single number'}")
     numbers = _converted(numbers, torch.int64, device, "codes")
     if _should_check_values(numbers):
-        low, high = (int(end) for end in numbers.aminmax())
-        if low < 0 or high >= count:
-            raise ConfigError(f"codes are numbers from 0 to {count - 1}, got {low if low < 0 else high}")
+        for number, size in enumerate(sizes):
+            level = numbers if len(sizes) == 1 else numbers[:, number]
+            low, high = (int(end) for end in level.aminmax())
+            if low < 0 or high >= size:
+                place = f" of level {number}" if len(sizes) > 1 else ""
+                raise ConfigError(f"codes{place} are numbers from 0 to {size - 1}, got {low if low < 0 else high}")
     return numbers
 
 

@@ -11,8 +11,8 @@ from torch import nn
 from convae.core.arguments import Named, drop_defaults, parse_arguments, split_name
 from convae.core.context import LatentModule, call_module
 from convae.core.description import Spec, to_plain
-from convae.core.errors import ShapeError
-from convae.core.names import shape_text
+from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import shape_text, unknown_message
 from convae.core.registry import canonical_name
 from convae.core.types import Shape
 from convae.model.bottlenecks import BOTTLENECKS
@@ -25,6 +25,8 @@ from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.mode import evaluation_mode
 from convae.model.priors import PRIORS
+from convae.model.quantizers import QUANTIZERS
+from convae.model.quantizers.base import Quantizer, is_quantizer
 
 
 def build_part(registry: Any, written: Named, kind: str, *args: Any) -> Any:
@@ -41,6 +43,35 @@ def build_part(registry: Any, written: Named, kind: str, *args: Any) -> Any:
     checked = parse_arguments(target, given, f"{kind} {name}")
     with error_context(f"{kind} {name}", *(arg for arg in args if isinstance(arg, tuple))):
         return target(*args, **checked)
+
+
+def build_bottleneck(written: Named, shape: Shape) -> Bottleneck:
+    """Builds a bottleneck from its name and arguments, or those of a quantizer, for features of a shape."""
+    made: Bottleneck = build_part(BOTTLENECKS, long_bottleneck(written), "bottleneck", shape)
+    return made
+
+
+def long_bottleneck(written: Named) -> Named:
+    """The long form of a bottleneck that is written as a quantizer; others stay as they are.
+
+    `{vq: {codes: 512, latent: 64}}` is `{codes: {latent: 64, quantizer: {vq: {codes: 512}}}}`.
+
+    Raises:
+        ConfigError: the name is neither that of a bottleneck nor that of a quantizer.
+    """
+    name, given = split_name(written, "bottleneck")
+    if name in BOTTLENECKS:
+        return written
+    if not is_quantizer(name):
+        raise ConfigError(unknown_message("bottleneck", name, [*BOTTLENECKS.names(), *QUANTIZERS.names()]))
+    own: dict[str, Any] = {key: given.pop(key) for key in ("latent", "head") if key in given}
+    return {"codes": {**own, "quantizer": {canonical_name(name): given}}}
+
+
+def required_terms(model: nn.Module) -> tuple[str, ...]:
+    """Loss terms that an objective must contain to train the bottleneck and the quantizers of a model."""
+    modules = (module for module in model.modules() if isinstance(module, Bottleneck | Quantizer))
+    return tuple(dict.fromkeys(term for module in modules for term in module.required_terms))
 
 
 def output_shape(module: nn.Module, shape: Shape, where: str) -> Shape:
@@ -134,7 +165,7 @@ def stored_spec(model: Any, described: Spec) -> Spec:
         update={
             "name": model.name,
             "encoder": model.encoder.canonical(),
-            "bottleneck": stored_entry(BOTTLENECKS, described.bottleneck, "bottleneck"),
+            "bottleneck": stored_entry(BOTTLENECKS, long_bottleneck(described.bottleneck), "bottleneck"),
             "decoder": model.decoder.canonical(),
             "likelihood": stored_entry(LIKELIHOODS, described.likelihood, "likelihood"),
             "prior": prior,

@@ -256,17 +256,18 @@ class VAE(EncoderDecoder):
         """Likelihood p(x | z) of latents given as code indices, such as `encode(images).codes`.
 
         Args:
-            codes: (batch, *grid), the code index at each position of the latent.
+            codes: the code index at each position of the latent: (batch, *grid) with one codebook, (batch, level,
+                *grid) with several.
             labels: class numbers of the images, for a conditional model.
 
         Raises:
             ConfigError: the model has no codebook, or an index is out of range.
             ShapeError: the codes are not integers of the latent's grid.
         """
-        count = self.bottleneck.codebook_size
-        if count is None:
+        sizes = self.bottleneck.codebook_sizes
+        if not sizes:
             raise ConfigError(f"model '{self.name}' has no codebook. Use decode")
-        codes = checked_codes(codes, self.latent_shape[1:], count, weights_type(self)[1] or torch.device("cpu"))
+        codes = checked_codes(codes, self.bottleneck.code_shape, sizes, weights_type(self)[1] or torch.device("cpu"))
         return self.decode(self.bottleneck.embed_codes(codes), labels)
 
     def classify(self, z: AnyLatents) -> Logits:

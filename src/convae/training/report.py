@@ -189,5 +189,5 @@ def _validation_psnr(run: Run) -> str:
 
 def metrics_text(row: dict[str, Any]) -> str:
     """The metrics of a row: the total in nats and what it is made of."""
-    parts = ", ".join(f"{name} {value:.2f}" for name, value in row.items() if name not in _NOT_TERMS)
+    parts = ", ".join(f"{name} {value:.2f}" for name, value in row.items() if name.partition("/")[0] not in _NOT_TERMS)
     return f"{row['total']:.2f} nats ({parts})"

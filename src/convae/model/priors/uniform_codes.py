@@ -27,9 +27,10 @@ class UniformCodes(Prior):
 
     def __init__(self, bottleneck: Bottleneck) -> None:
         super().__init__(bottleneck)
-        if bottleneck.codebook_size is None:
-            raise ConfigError("the bottleneck has no codebook. Use the bottleneck vq")
-        self.codebook_size = bottleneck.codebook_size
+        if not bottleneck.codebook_sizes:
+            raise ConfigError("the bottleneck has no codebook. Use the bottleneck codes")
+        self.codebook_sizes = bottleneck.codebook_sizes
+        self.code_shape = bottleneck.code_shape
 
     def sample(
         self,
@@ -38,16 +39,22 @@ class UniformCodes(Prior):
         labels: Tensor | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """Code indices, (count, *grid); the temperature has no effect on a uniform distribution."""
-        grid = self.latent_shape[1:]
+        """Code indices, (count, *code shape); the temperature has no effect on a uniform distribution."""
         if isinstance(noise, Sequence):
             if len(noise) != count:
                 raise ShapeError(f"expected one generator for each of {count} latents, got {len(noise)}")
-            codes = torch.stack([draw_integers(self.codebook_size, grid, own) for own in noise])
+            codes = torch.cat([self._draw(1, own) for own in noise])
         else:
-            codes = draw_integers(self.codebook_size, (count, *grid), single_generator(noise, "codes"))
+            codes = self._draw(count, single_generator(noise, "codes"))
         return codes.to(self.like.device)
 
+    def _draw(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Code indices, (count, *code shape), level by level."""
+        grid = (count, *self.latent_shape[1:])
+        levels = [draw_integers(size, grid, generator) for size in self.codebook_sizes]
+        return torch.stack(levels, 1).view(count, *self.code_shape)
+
     def log_prob(self, z: Latents) -> PerImage:
-        """−log(codebook size) for each position, summed, nats."""
-        return z.new_full((len(z),), -math.prod(z.shape[2:]) * math.log(self.codebook_size))
+        """−log(codebook size), summed over levels and positions, nats."""
+        nats = sum(math.log(size) for size in self.codebook_sizes)
+        return z.new_full((len(z),), -math.prod(z.shape[2:]) * nats)

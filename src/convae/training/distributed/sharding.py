@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from convae.core.errors import ConfigError
 from convae.model.layers.base.network import count_parameters
+from convae.model.quantizers.base import Quantizer
 from convae.model.vae import VAE
 
 ALONE = 1_000_000
@@ -29,10 +30,10 @@ def shard(model: VAE, device: torch.device) -> None:
         device: where it is.
 
     Raises:
-        ConfigError: a pass in training changes parameters by itself, which is lost where they are put together for a
-            moment.
+        ConfigError: a codebook has parameters, which may change in a pass, or are used outside of one: that is lost
+            where they are put together for a moment.
     """
-    if model.bottleneck.self_updated_parameters:
+    if any(True for module in model.modules() if isinstance(module, Quantizer) for _ in module.parameters()):
         raise ConfigError("training.shard: a codebook that follows gradients cannot be cut: give update: ema")
     # Imported where it is used: it takes longer than the first steps of a small training.
     from torch.distributed.device_mesh import init_device_mesh

@@ -25,6 +25,7 @@ from convae.data.given import GivenData
 from convae.describe import resolve
 from convae.model.artifact import load
 from convae.model.compatibility import check_labels, check_levels
+from convae.model.parts import required_terms
 from convae.model.vae import VAE
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import shard
@@ -179,18 +180,17 @@ def _check_model(recipe: Recipe, held: VAE | None) -> VAE | None:
 
 
 def _check_terms(model: VAE, stages: Plan) -> None:
-    """Checks that every stage has the terms without which the bottleneck cannot be trained.
+    """Checks that every stage has the terms without which the model cannot be trained.
 
     Raises:
         ConfigError: one is missing.
     """
     for stage in stages.stages:
-        for term in model.bottleneck.required_terms:
+        for term in (names := required_terms(model)):
             if term not in stage.objective.units:
-                names = model.bottleneck.required_terms
                 given = "".join(f", {name}: {0.25 if name == 'commitment' else 1}" for name in names)
                 raise ConfigError(
-                    f"objective: this bottleneck cannot be trained without the term {term}: give "
+                    f"objective: this model cannot be trained without the term {term}: give "
                     f"'objective={{reconstruction: 1{given}}}'"
                 )
 
@@ -273,7 +273,7 @@ def _try_batch(made: VAETask) -> None:
 def _has_free_posterior(made: VAETask) -> bool:
     """Whether a posterior that can leave its prior is trained without a term that knows of it."""
     terms = {name for stage in made.plan.stages for name in stage.objective.units}
-    return made.model.bottleneck.codebook_size is None and not terms & _PRIOR_TERMS
+    return not made.model.bottleneck.codebook_sizes and not terms & _PRIOR_TERMS
 
 
 def _weighted(plan: Plan, stage_starts: list[int]) -> set[str]:

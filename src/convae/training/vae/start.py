@@ -12,7 +12,8 @@ from torch import Tensor
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text, unknown_message
 from convae.model.artifact import fingerprint, load
-from convae.model.bottlenecks.vq import VQ
+from convae.model.bottlenecks.codes import Codes
+from convae.model.layers.quantize import Quantize
 from convae.model.vae import VAE
 from convae.training.recipe.reading import import_start, start_path
 from convae.training.recipe.schema import Recipe, StartConfig
@@ -125,8 +126,10 @@ def initial_weights(
     own = recipe.start.model_copy(update={"model": saved, "which": "best", "importer": None, "key": None})
     start = open_start(own if saved.exists() else recipe.start, held=held)
     model.load_state_dict(start.tensors(model), strict=False)
-    if isinstance(model.bottleneck, VQ) and (not start.parts or "bottleneck" in start.parts):
-        model.bottleneck.expect(batch_size)
+    for part, inner in model.named_children():
+        for module in inner.modules() if not start.parts or part in start.parts else ():
+            if isinstance(module, Codes | Quantize):
+                module.expect(batch_size)
     provenance = start.model.provenance
     origin = provenance.training
     trained = f" after step {origin.step}" if origin is not None and origin.step is not None else ""

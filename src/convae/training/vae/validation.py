@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from convae.core.posterior import CodePosterior, Posterior, split_posterior
+from convae.core.code_usage import CodeUsage, count_codes, summarize_usage
+from convae.core.posterior import Posterior, split_posterior
 from convae.core.random import torch_generator
 from convae.core.types import MISSING_LABEL, Batch
 from convae.data import in_order
@@ -43,9 +44,7 @@ class ValidationResult:
         kl_per_unit: its parts, one for each latent value of a vector, or channel of a map; None with a codebook.
         active: latent values whose posterior mean varies over the images; None with a codebook.
         latent: latent values.
-        codes: entries of the codebook that some image uses; None without a codebook.
-        perplexity: how many entries would be used as variedly if they were used evenly; None without a codebook.
-        entries: of the codebook; None without one.
+        codebooks: usage of each codebook; empty without one.
         kl_per_latent: KL divergence of each latent of a hierarchy by its name, nats per image; None with one latent.
         accuracy: fraction of the labeled images whose class the classifier names; None without one, or without labels.
     """
@@ -56,9 +55,7 @@ class ValidationResult:
     kl_per_unit: list[float] | None
     active: int | None
     latent: int
-    codes: int | None
-    perplexity: float | None
-    entries: int | None
+    codebooks: Sequence[CodeUsage]
     accuracy: float | None
     kl_per_latent: dict[str, float] | None = None
 
@@ -83,7 +80,7 @@ def validate(
     model.eval()
     sums: list[Tensor] = []
     latent_names = [name for name, _ in model.latent_layout.entries]
-    names: list[str] = []
+    names, codes = list[str](), dict[str, Tensor]()
     for number, batch in _turns(split, batch_size, device, ranks):
         # The same noise at every epoch, so that figures differ by the model alone.
         noise = torch_generator(seed, "validation", number)
@@ -92,25 +89,25 @@ def validate(
             terms = objective(batch, output, clocks).terms
         names = list(terms)
         rows = [*terms.values(), *_latent_rows(output.posterior), *_labeled_rows(output.logits, batch)]
-        found = [row.to(precision).sum(0) for row in rows]
+        codes = count_codes(output.posterior)
+        found = [*(row.to(precision).sum(0) for row in rows), *(uses.to(precision) for uses in codes.values())]
         if number * batch_size >= len(split):
             found = [torch.zeros_like(own) for own in found]
         sums = [old + new for old, new in zip(sums, found, strict=True)] if sums else found
     lengths = [own.numel() for own in sums]
     totals = torch.split(ranks.add(torch.cat([own.flatten() for own in sums])), lengths)
-    figures, latents = totals[: len(names)], totals[len(names) : -2]
-    first, second, kl, parts, each, uses = (own / len(split) for own in latents)
-    right, labeled = (float(own) for own in totals[-2:])
+    figures, rest = totals[: len(names)], totals[len(names) :]
+    first, second, kl, parts, each = (own / len(split) for own in rest[:5])
+    right, labeled = (float(own) for own in rest[5:7])
+    codebooks = summarize_usage(dict(zip(codes, rest[7:], strict=True)))
     return ValidationResult(
         images=len(split),
         metrics={name: float(total) / len(split) for name, total in zip(names, figures, strict=True)},
         kl=float(kl),
         kl_per_unit=[round(part, 6) for part in parts.tolist()] if len(parts) else None,
-        active=None if len(uses) else int((second - first.square() > ACTIVE).sum()),
+        active=None if codebooks else int((second - first.square() > ACTIVE).sum()),
         latent=len(first),
-        codes=int((uses > 0).sum()) if len(uses) else None,
-        perplexity=_perplexity(uses) if len(uses) else None,
-        entries=len(uses) or None,
+        codebooks=codebooks,
         accuracy=right / labeled if labeled else None,
         kl_per_latent={name: round(value, 6) for name, value in zip(latent_names, each.tolist(), strict=True)}
         if len(each)
@@ -132,15 +129,14 @@ def _turns(split: ImageSet, size: int, device: torch.device, ranks: Ranks) -> It
 
 
 def _latent_rows(posterior: Posterior) -> list[Tensor]:
-    """Figures of each image, (batch, values) each: means, their squares, the divergence, its parts, codes."""
+    """Figures of each image, (batch, values) each: means, their squares, the divergence, its parts, per latent."""
     latents = split_posterior(posterior)
     mean = posterior.mean.flatten(1).double() if posterior.mean.device.type != "mps" else posterior.mean.flatten(1)
     values = [part.kl_values() for part in latents]
     known = [_per_unit(value) for value in values if value is not None]
     parts = torch.cat(known, 1) if len(known) == len(values) else mean[:, :0]
     each = torch.stack([part.kl() for part in latents], 1) if len(latents) > 1 else mean[:, :0]
-    uses = _uses(posterior) if isinstance(posterior, CodePosterior) else mean[:, :0]
-    return [mean, mean.square(), posterior.kl()[:, None], parts, each, uses]
+    return [mean, mean.square(), posterior.kl()[:, None], parts, each]
 
 
 def _labeled_rows(logits: Tensor | None, batch: Batch) -> list[Tensor]:
@@ -148,18 +144,6 @@ def _labeled_rows(logits: Tensor | None, batch: Batch) -> list[Tensor]:
     if logits is None or batch.labels is None:
         return [torch.zeros(len(batch), device=batch.images.device)] * 2
     return [logits.argmax(1) == batch.labels, batch.labels != MISSING_LABEL]
-
-
-def _uses(posterior: CodePosterior) -> Tensor:
-    """(batch, entry): at how many places each entry of the codebook is."""
-    codes = posterior.codes.reshape(len(posterior.codes), -1)
-    uses = torch.zeros(len(codes), posterior.codebook_size, device=codes.device)
-    return uses.scatter_add_(1, codes, torch.ones_like(codes, dtype=uses.dtype))
-
-
-def _perplexity(uses: Tensor) -> float:
-    """How many entries would be as varied if they were used evenly: e to the entropy of their uses."""
-    return float(torch.special.entr(uses / uses.sum()).sum().exp())
 
 
 def _per_unit(values: Tensor) -> Tensor:
@@ -171,14 +155,8 @@ def collapse(found: ValidationResult) -> str | None:
     """A sentence on the collapse of the posterior or of the codebook, if that is what the metrics say."""
     if found.images < LEAST_IMAGES:
         return None
-    if found.perplexity is not None and found.entries is not None:
-        if found.perplexity >= max(COLLAPSED_BOOK * found.entries, LEAST_PERPLEXITY):
-            return None
-        return (
-            f"codebook collapse: {found.codes} of {found.entries} codes are in use, as variedly as "
-            f"{found.perplexity:.1f} used evenly: raise dead_code_threshold of the bottleneck (0.03 is usual), lower "
-            "objective.commitment.weight or the learning rate, or take fewer codes"
-        )
+    if found.codebooks:
+        return next((_codebook_collapse(usage) for usage in found.codebooks if _has_collapsed(usage)), None)
     if found.kl >= COLLAPSED and found.active:
         idle = [name for name, kl in (found.kl_per_latent or {}).items() if kl < COLLAPSED]
         if not idle:
@@ -198,14 +176,28 @@ def collapse(found: ValidationResult) -> str | None:
     )
 
 
+def _has_collapsed(usage: CodeUsage) -> bool:
+    return usage.perplexity < max(COLLAPSED_BOOK * usage.size, LEAST_PERPLEXITY)
+
+
+def _codebook_collapse(usage: CodeUsage) -> str:
+    name = usage.name and f" of {usage.name}"
+    return (
+        f"codebook collapse{name}: {usage.used} of {usage.size} codes are in use, as variedly as "
+        f"{usage.perplexity:.1f} used evenly: raise dead_code_threshold of the quantizer (0.03 is usual), lower "
+        "objective.commitment.weight or the learning rate, or take fewer codes"
+    )
+
+
 def validation_row(found: ValidationResult) -> dict[str, Any]:
     """The metrics of the log beside the terms: those that the bottleneck has."""
-    row = {
+    row: dict[str, Any] = {
         "accuracy": found.accuracy,
         "active_units": found.active,
         "kl_per_unit": found.kl_per_unit,
         "kl_per_latent": found.kl_per_latent,
-        "perplexity": found.perplexity,
-        "codes_used": found.codes,
     }
+    for usage in found.codebooks:
+        name = usage.name and f"/{usage.name}"
+        row |= {f"perplexity{name}": usage.perplexity, f"codes_used{name}": usage.used}
     return {name: value for name, value in row.items() if value is not None}

@@ -38,7 +38,8 @@ class Layer(nn.Module):
 
     `example` and `example_shape` are its smallest example, for the documentation and the contract tests. `any_size`
     says that it works, with the same parameters, on spatial sizes other than those it was built for; `over_positions`
-    that it takes statistics over the positions of an image; `keeps_shape` that it gives back the shape that reached it.
+    that it takes statistics over the positions of an image; `keeps_shape` that it gives back the shape that reached it;
+    `recomputes` that a second pass in training gives the same output, so that gradient checkpointing may run it twice.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
@@ -46,6 +47,7 @@ class Layer(nn.Module):
     any_size: ClassVar[bool] = True
     over_positions: ClassVar[bool] = False
     keeps_shape: ClassVar[bool] = False
+    recomputes: ClassVar[bool] = True
     configuration: Mapping[str, Any] = MappingProxyType({})
     """The arguments that it was made with, for people; set by the network that it is in."""
 

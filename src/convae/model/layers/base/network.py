@@ -73,10 +73,10 @@ class Network(ContextModule, nn.Sequential):
             return in_slices(layers, input, self.rows, context)
         if not (self.checkpointing and self.training and torch.is_grad_enabled()):
             return run_layers(layers, input, context)
-        # As many groups as layers in a group: what lies between groups, and inside one, is then the least.
-        length = max(1, math.ceil(math.sqrt(len(layers))))
-        for start in range(0, len(layers), length):
-            group = layers[start : start + length]
+        for group in _checkpointed_groups(layers):
+            if not _recomputes(group[0]):
+                input = run_layers(group, input, context)
+                continue
             contexts = functools.partial(_contexts, group)
             run = functools.partial(run_layers, group)
             input = checkpoint(_reported_once(run, context), input, use_reentrant=False, context_fn=contexts)
@@ -119,6 +119,24 @@ def _reported_once(
         return run(x, context)
 
     return compute
+
+
+def _checkpointed_groups(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
+    """Groups of consecutive layers; a layer that must not run twice is alone in its group."""
+    # As many groups as layers in a group: what lies between groups, and inside one, is then the least.
+    length = max(1, math.ceil(math.sqrt(len(layers))))
+    for start in range(0, len(layers), length):
+        group: list[Layer] = []
+        for layer in layers[start : start + length]:
+            if group and not (_recomputes(layer) and _recomputes(group[-1])):
+                yield group
+                group = []
+            group.append(layer)
+        yield group
+
+
+def _recomputes(layer: Layer) -> bool:
+    return all(inner.recomputes for inner in layer.modules() if isinstance(inner, Layer))
 
 
 def _contexts(

@@ -1,8 +1,7 @@
-"""Vector quantization: against vector-quantize-pytorch, the formulas of the papers, and what dead entries do."""
+"""Vector quantization: against vector-quantize-pytorch, the formulas of the papers, and what dead codes do."""
 
 from __future__ import annotations
 
-import math
 import warnings
 from types import SimpleNamespace
 from typing import Any
@@ -11,29 +10,27 @@ import pytest
 import torch
 from torch import Tensor
 
-import convae
 from convae.core.context import Context
-from convae.core.errors import ConfigError, ShapeError
+from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
-from convae.model.bottlenecks.base import Bottleneck
-from convae.model.bottlenecks.vq import VQ
-from convae.model.priors.uniform_codes import UniformCodes
+from convae.model.quantizers._nearest import nearest_codes
+from convae.model.quantizers.base import Quantizer
+from convae.model.quantizers.vq import VQ
 
 CODES, CHANNELS = 16, 3
 
 
 def quantizer(**options: Any) -> VQ:
-    options = {"codes": CODES, "head": False, "dead_code_threshold": 0.0, **options}
-    made = VQ((CHANNELS, 4, 4), **options)
+    made = VQ(CHANNELS, **{"codes": CODES, "dead_code_threshold": 0.0, **options})
     with torch.no_grad():
         made.reset(torch_generator(0, "book"))
     return made
 
 
-def run(bottleneck: Bottleneck, x: Tensor, noise: Any = None, sample: bool = True) -> SimpleNamespace:
-    """Latent, posterior and terms of a pass through a bottleneck."""
-    context = Context(noise, latent_source="posterior" if sample else "mean")
-    latent = bottleneck(x, context)
+def run(quantizer: Quantizer, x: Tensor, noise: Any = None) -> SimpleNamespace:
+    """Latent, posterior and terms of a pass through a quantizer."""
+    context = Context(noise)
+    latent = quantizer(x, context, "latent")
     return SimpleNamespace(latent=latent, posterior=context.posteriors["latent"], terms=context.terms)
 
 
@@ -83,25 +80,22 @@ def test_entries_moved_by_averages_are_those_of_vector_quantize_pytorch(oracle: 
         torch.testing.assert_close(ours.cluster_size, oracle._codebook.cluster_size[0])
 
 
-@pytest.mark.parametrize("shape", [(5,), (5, 6), (5, 6, 4), (5, 3, 2, 4)])
-def test_each_place_becomes_its_nearest_entry(shape: tuple[int, ...]) -> None:
-    made = VQ(shape, codes=7, latent=3).eval()
-    with torch.no_grad():
-        made.reset(torch_generator(0, "book"))
-        x = torch.randn(2, *shape, generator=torch_generator(0, "x"))
-        found = made.posterior(x)
-        values = (x.movedim(1, -1) @ made.weight.T + made.bias).flatten(0, -2)
-    nearest = torch.cdist(values.double(), made.codebook.double()).argmin(1)
+@pytest.mark.parametrize("grid", [(), (6,), (6, 4), (3, 2, 4)])
+def test_each_vector_becomes_its_nearest_code(grid: tuple[int, ...]) -> None:
+    made = quantizer().eval()
+    values = torch.randn(2, CHANNELS, *grid, generator=torch_generator(0, "x"))
+    found = made.posterior(values)
+    nearest = torch.cdist(_rows(values).double(), made.codebook.double()).argmin(1)
+    assert found.codes.shape == (2, *grid)
     assert torch.equal(found.codes.flatten(), nearest)
-    assert torch.equal(found.mean.movedim(1, -1).flatten(0, -2), made.codebook[nearest])
-    assert found.mean.shape == (2, *made.latent_shape) == (2, 3, *shape[1:])
-    assert torch.equal(run(made, x, torch_generator(1), True).latent, found.mean)
+    assert torch.equal(_rows(found.mean), made.codebook[nearest])
+    assert torch.equal(run(made, values, torch_generator(1)).latent, found.mean)
 
 
 def test_gradients_of_the_terms_are_those_of_their_closed_forms() -> None:
     made = quantizer(update="gradient")
     x = features().requires_grad_()
-    bottled = run(made, x, None, True)
+    bottled = run(made, x)
     entries = bottled.posterior.mean.detach()
     distance = x.detach() - entries
     torch.testing.assert_close(bottled.terms["commitment"], distance.square().flatten(1).sum(1))
@@ -120,29 +114,19 @@ def test_gradients_of_the_terms_are_those_of_their_closed_forms() -> None:
     assert torch.equal(through, torch.full_like(x, 3))
 
 
-def test_the_divergence_is_that_of_a_certain_entry_from_an_even_prior() -> None:
-    made = quantizer().eval()
-    posterior = made.posterior(features())
-    torch.testing.assert_close(posterior.kl(), torch.full((8,), 16 * math.log(CODES)))
-    # KL = E[log q(z) − log p(z)], and z is certain.
-    z = posterior.sample(torch_generator(0))
-    torch.testing.assert_close(posterior.kl(), posterior.log_prob(z) - UniformCodes(made).log_prob(z))
-    assert posterior.log_prob(z + 1).eq(-math.inf).all()
-
-
 @pytest.mark.parametrize("update", ["ema", "gradient"])
 def test_the_code_book_begins_on_features_and_its_dead_entries_rise_by_seed_and_step_alone(update: Any) -> None:
     books = []
     for _ in range(2):
         made = quantizer(update=update, dead_code_threshold=0.03)
         x = features(scale=0.1)
-        run(made, x + 5, torch_generator(0, "latent", 0), True)
+        run(made, x + 5, torch_generator(0, "latent", 0))
         books.append(made.codebook.clone())
         assert (torch.cdist(made.codebook, _rows(x + 5)).amin(1) < 0.5).all()
         with torch.no_grad():  # an entry far from all features, and long unused
             made.codebook[3], made.cluster_size[3] = 100.0, 0.0
             alive = made.codebook[4].clone()
-        run(made, x + 5, torch_generator(0, "latent", 1), True)
+        run(made, x + 5, torch_generator(0, "latent", 1))
         assert torch.cdist(made.codebook[3:4], _rows(x + 5)).amin() < 1e-2
         assert (made.codebook[4] - alive).norm() < 0.5
         books.append(made.codebook.clone())
@@ -156,20 +140,20 @@ def _rows(x: Tensor) -> Tensor:
 
 def test_the_dead_may_lie_and_evaluation_moves_nothing() -> None:
     made = quantizer(dead_code_threshold=0.0)
-    run(made, features(scale=0.01) + 3, torch_generator(0), True)
+    run(made, features(scale=0.01) + 3, torch_generator(0))
     assert (made.cluster_size > 0).sum() < CODES
     raised = quantizer(dead_code_threshold=0.03).eval()
     before = {name: value.clone() for name, value in raised.state_dict().items()}
-    run(raised, features(), torch_generator(0), True)
+    run(raised, features(), torch_generator(0))
     assert all(torch.equal(value, before[name]) for name, value in raised.state_dict().items())
 
 
 @pytest.mark.parametrize("update", ["ema", "gradient"])
 def test_features_that_are_not_finite_reach_no_entry_that_a_skipped_step_would_keep(update: Any) -> None:
     made = quantizer(update=update, dead_code_threshold=0.03)
-    run(made, features(), torch_generator(0), True)
+    run(made, features(), torch_generator(0))
     before = made.codebook.clone()
-    run(made, features() * float("nan"), torch_generator(1), True)
+    run(made, features() * float("nan"), torch_generator(1))
     if update == "gradient":  # a parameter, which is not put back as buffers are
         assert torch.equal(made.codebook, before)
 
@@ -178,43 +162,19 @@ def test_half_precision_features_are_compared_in_float32() -> None:
     made = quantizer().eval()
     x = features(scale=0.01) + made.codebook[0].view(1, -1, 1, 1)
     with torch.autocast("cpu", torch.bfloat16):
-        found = run(made, x.bfloat16(), None, False)
+        found = run(made, x.bfloat16())
     assert found.latent.dtype == found.terms["commitment"].dtype == torch.float32
     assert torch.equal(found.posterior.codes, made.posterior(x.bfloat16().float()).codes)
 
 
-def test_samples_are_drawn_evenly_and_the_same_for_any_count() -> None:
-    made = quantizer()
-    prior = UniformCodes(made)
-    z = made.embed_codes(prior.sample(400, torch_generator(0)))
-    assert z.shape == (400, CHANNELS, 4, 4)
-    codes = torch.cdist(_rows(z), made.codebook).argmin(1)
-    uses = codes.bincount(minlength=CODES).double()
-    assert ((uses / len(codes) - 1 / CODES).abs() < 0.02).all()
-    own = [torch_generator(0, number) for number in range(3)]
-    alone = prior.sample(1, [torch_generator(0, 2)])
-    assert torch.equal(prior.sample(3, own)[2:], alone)
-    with pytest.raises(ShapeError, match="2 latents, got 1"):
-        prior.sample(2, [torch_generator(0)])
-
-
-def test_wrong_arguments_are_refused() -> None:
+def test_a_dimension_is_needed() -> None:
     with pytest.raises(ConfigError, match="'latent' is missing"):
-        VQ((4, 2, 2))
-    with pytest.raises(ShapeError, match=r"3 feature channels.*4×2×2"):
-        VQ((4, 2, 2), latent=3, head=False)
+        VQ(None)
 
 
-def test_a_preset_takes_it_in_the_place_of_its_own() -> None:
-    model = convae.build(
-        {
-            "preset": "sd-f8",
-            "input": [3, 16, 16],
-            "width": 4,
-            "latent": 2,
-            "bottleneck": {"vq": {"codes": 8, "latent": 2}},
-        }
-    )
-    assert model.latent_shape[0] == 2
-    assert isinstance(model.bottleneck, VQ)
-    assert model.sample(2, torch_generator(0)).shape == (2, 3, 16, 16)
+def test_the_nearest_of_many_codes_is_found_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, entries = (torch.randn(count, 4, generator=torch_generator(0, count)) for count in (301, 77))
+    whole = nearest_codes(vectors, entries)
+    monkeypatch.setattr("convae.model.quantizers._nearest.CHUNK", 500)
+    assert torch.equal(nearest_codes(vectors, entries), whole)
+    assert torch.equal(whole, torch.cdist(vectors.double(), entries.double()).argmin(1))
