@@ -34,7 +34,7 @@ class SampleRequest:
     confidence: float | None
     has_data: bool
     seed: int
-    temperature: float
+    temperature: tuple[float, ...]
     truncation: float | None
     is_fitted: bool = False
 
@@ -49,9 +49,15 @@ class SampleRequest:
         return self.count or (DEFAULT_PER_CLASS if self.names_classes else DEFAULT_COUNT)
 
     @property
+    def factors(self) -> float | tuple[float, ...]:
+        """The temperature: one for all latents, or one for each."""
+        return self.temperature[0] if len(self.temperature) == 1 else self.temperature
+
+    @property
     def description(self) -> str:
         """Seed, temperature and truncation, for titles."""
-        text = f", seed {self.seed}" + ("" if self.temperature == 1 else f", temperature {self.temperature:g}")
+        shown = ", ".join(f"{each:g}" for each in self.temperature)
+        text = f", seed {self.seed}" + ("" if set(self.temperature) == {1} else f", temperature {shown}")
         return text + ("" if self.truncation is None else f", truncation {self.truncation:g}")
 
 
@@ -93,7 +99,7 @@ def draw_samples(session: Session, request: SampleRequest) -> Samples:
         return _of_classes(session, request)
     if request.confidence is not None or request.has_data:
         raise ConfigError(f"model '{model.name}' has no classifier: --confidence and --data need --label or --labeled")
-    z = draw(model, request.number, seed=request.seed, temperature=request.temperature, truncation=request.truncation)
+    z = draw(model, request.number, seed=request.seed, temperature=request.factors, truncation=request.truncation)
     return Samples(session.decode(z), None, None, f"samples from the prior{request.description}")
 
 
@@ -118,7 +124,7 @@ def _of_classes(session: Session, request: SampleRequest) -> Samples:
         confidence=least,
         known=gaussians,
         seed=request.seed,
-        temperature=request.temperature,
+        temperature=request.factors,
         truncation=request.truncation,
         progress=session.progress,
     )
@@ -143,7 +149,9 @@ def _from_fitted_prior(session: Session, request: SampleRequest) -> Samples:
     if request.truncation is not None:
         raise ConfigError("--truncation needs the standard normal prior: leave it out with --from fitted")
     prior = fit_prior(session.encode(), seed=request.seed)
-    z = prior.draw(request.number, seed=request.seed, temperature=request.temperature)
+    if len(request.temperature) > 1:
+        raise ConfigError("--from fitted takes one --temperature")
+    z = prior.draw(request.number, seed=request.seed, temperature=request.temperature[0])
     count, images = len(prior.weights), session.images
     what = "a Gaussian" if count == 1 else f"a mixture of {count} Gaussians"
     how = f"samples from {what} fitted to {len(images):,} latents of {images.source} ({images.name})"

@@ -17,6 +17,7 @@ from convae.cli._options import (
     with_option_groups,
 )
 from convae.core.errors import ConfigError
+from convae.core.names import shape_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,10 +44,15 @@ def reconstruct(
     every: Annotated[
         bool, typer.Option("--every", help="Also write the reconstruction of every image, under the image's name.")
     ] = False,
+    levels: Annotated[
+        bool, typer.Option("--levels", help="Reconstruct from the top 1, 2, ... latents of a hierarchy alone.")
+    ] = False,
     label: Label = None,
     batch_size: BatchSize = 256,
 ) -> None:
     """Draw images next to their reconstructions from the posterior mean.
+
+    --levels shows what each latent of a hierarchy adds: the latents below are at the mean of their prior.
 
     Example: `convae reconstruct RUN --count 16 --out pictures`
     """
@@ -58,9 +64,16 @@ def reconstruct(
 
     if images and every:
         raise ConfigError("--every is for all images of a split: leave it out, or name no images")
+    if levels and every:
+        raise ConfigError("--levels draws one sheet: leave out --every")
     with work_bar() as bar:
         session = open_session(model, data, bar, label=label)
         captions: list[str] | None = None
+        if levels:
+            (sheet,) = new_files(output.out, ["levels.png"], output.force)
+            _compare_levels(session, images, count, sheet)
+            wrote(sheet, output.show)
+            return
         if images:
             (sheet,) = new_files(output.out, ["reconstructions.png"], output.force)
             given = session.encode_inputs(images)
@@ -77,6 +90,28 @@ def reconstruct(
     title = f"{session.model.name}: {what}{session.label_text}"
     save(pairs(originals, decoded, captions=captions, title=title), sheet)
     wrote(sheet, output.show)
+
+
+def _compare_levels(session: Session, images: list[str] | None, count: int, sheet: Path) -> None:
+    """Draws images above their reconstructions from the top 1, 2, … latents."""
+    from convae.cli._files import short_name
+    from convae.data.batches import evenly_spaced
+    from convae.pictures.grid import compare
+    from convae.pictures.save import save
+
+    model = session.model
+    if not model.is_hierarchical:
+        raise ConfigError(f"--levels: model '{model.name}' has a single latent")
+    words = images or [str(position) for position in evenly_spaced(len(session.images), count)]
+    given = session.encode_inputs(words)
+    rows = {"image": given.images}
+    for number, (name, shape) in enumerate(model.latent_layout.entries, 1):
+        rows[f"{'+ ' if number > 1 else ''}{name} ({shape_text(shape)})"] = session.decode(
+            given.z, given.labels, levels=number
+        )
+    captions = [short_name(word) for word in images] if images else None
+    title = f"{model.name}: reconstructions from the top latents, the others at the mean of their prior"
+    save(compare(rows, captions=captions, title=title), sheet)
 
 
 def _reconstruct_split(session: Session, count: int, paths: list[Path], batch_size: int) -> tuple[Tensor, Tensor]:

@@ -44,7 +44,13 @@ def sample(
     ] = None,
     data_dir: DataDir = None,
     seed: Seed = 0,
-    temperature: Annotated[float, typer.Option(min=0, help="Factor on the prior's standard deviation.")] = 1.0,
+    temperature: Annotated[
+        str,
+        typer.Option(
+            metavar="NUMBER[,NUMBER...]",
+            help="Factor on the prior's standard deviation; one for each latent of a hierarchy, from the top.",
+        ),
+    ] = "1",
     truncation: Annotated[
         float | None, typer.Option(help="Resample latent values beyond this many standard deviations.")
     ] = None,
@@ -62,13 +68,21 @@ def sample(
 
     Example: `convae sample RUN --count 64 --seed 1 --out pictures`
     """
-    from convae.cli._parsing import data_source
+    from convae.cli._parsing import comma_separated, data_source
     from convae.cli._samples import SampleRequest, draw_samples, write_samples
     from convae.cli._screen import work_bar
     from convae.latents import Session
 
     request = SampleRequest(
-        count, label, labeled, confidence, data is not None, seed, temperature, truncation, from_ == "fitted"
+        count,
+        label,
+        labeled,
+        confidence,
+        data is not None,
+        seed,
+        tuple(comma_separated(temperature, "--temperature", float)),
+        truncation,
+        from_ == "fitted",
     )
     with work_bar() as bar:
         session = Session(

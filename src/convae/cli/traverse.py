@@ -26,8 +26,12 @@ def traverse(
 ) -> None:
     """Draw latent traversals: one dimension per row, from its 2% to its 98% quantile over the images.
 
+    In a model with several latents, those below the one that changes are at the mean of their prior.
+
     Example: `convae traverse RUN --out pictures`
     """
+    import torch
+
     from convae.cli._files import new_files, short_name
     from convae.cli._screen import work_bar, wrote
     from convae.latents import kl_per_dimension, rank_by_kl
@@ -45,9 +49,15 @@ def traverse(
         encoding = session.encode()
     dimensions, kl = rank_by_kl(encoding)[:rows], kl_per_dimension(encoding)
     origin = encoding.mean.mean(0) if given is None else given.z[0]
-    traversals = traversals_from(origin, encoding, dimensions, steps).flatten(0, 1)
-    labels = None if given is None or given.labels is None else given.labels.expand(len(traversals))
-    decoded = session.decode(traversals, labels)
+    traversals = traversals_from(origin, encoding, dimensions, steps)
+    labels = None if given is None or given.labels is None else given.labels.expand(steps)
+    layout = session.model.latent_layout
+    decoded = torch.cat(
+        [
+            session.decode(row, labels, levels=layout.level_of(dimension))
+            for row, dimension in zip(traversals, dimensions.tolist(), strict=True)
+        ]
+    )
     names = [f"z{dimension}: KL {kl[dimension]:.2f} nats" for dimension in dimensions.tolist()]
     heads = ["2%", *[""] * (steps - 2), "98%"]
     start = "the mean latent" if image is None else f"image {short_name(image)}"

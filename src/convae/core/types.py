@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import torch
@@ -114,6 +114,11 @@ class LatentLayout:
     def size(self) -> int:
         """Number of latent values."""
         return sum(math.prod(shape) for _, shape in self.entries)
+
+    def level_of(self, value: int) -> int:
+        """Which latent a value of the flattened tensor belongs to, counted from 1 at the top."""
+        ends = accumulate(math.prod(shape) for _, shape in self.entries)
+        return next(level for level, end in enumerate(ends, 1) if value < end)
 
     def split(self, z: Tensor) -> dict[str, Tensor]:
         """(batch, *shape) to each latent by name, (batch, *its shape)."""

@@ -170,17 +170,21 @@ class Session:
         """The images that a user names, encoded: files, positions in the session's images, or names of images there."""
         return encode_inputs(self.model, words, lambda: self.images, self.label)
 
-    def decode(self, z: Latents, labels: Labels | None = None, *, nearest_codes: bool = False) -> Images:
+    def decode(
+        self, z: Latents, labels: Labels | None = None, *, nearest_codes: bool = False, levels: int | None = None
+    ) -> Images:
         """Latents to expected images.
 
         Args:
             z: (batch, *latent).
             labels: (batch,) of a conditional model, the class to decode each latent as; otherwise the session's label.
             nearest_codes: whether latents of a model with a codebook are quantized first.
+            levels: number of latents of a hierarchy, from the top, that are taken from `z`; the others are the mean of
+                their prior.
         """
         if labels is None:
             labels = self.labels(len(z))
-        return decode(self.model, nearest_latents(self.model, z) if nearest_codes else z, labels=labels)
+        return decode(self.model, nearest_latents(self.model, z) if nearest_codes else z, labels=labels, levels=levels)
 
     def reconstruct(
         self, positions: NDArray[np.int64] | None = None, *, batch_size: int = 256

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from convae.core.context import Context, LatentModule, call_module
 from convae.core.description import LayerKind, LayerSpec
 from convae.core.names import flow_repr
 from convae.core.types import Shape
@@ -63,17 +64,21 @@ def summarize(model: VAE) -> list[LayerSummary]:
             text = f"{condition.classes} classes with the {joined_to}"
             kind = _kind_of(shape, shape, parameters)
             rows.append(LayerSummary("condition", text, text, kind, shape, parameters))
-    rows += _summarize_network(networks["encoder"], "encoder")
+    context = Context()
+    rows += _summarize_network(networks["encoder"], "encoder", context)
     features = torch.empty(1, *networks["encoder"].shape_out, device="meta")
     name = _written(copy.spec.bottleneck).name
-    flops = _count_flops(copy.bottleneck, features)
+    flops = _count_flops(copy.bottleneck, features, Context())
     parameters = count_parameters(copy.bottleneck)
-    rows.append(LayerSummary("bottleneck", name, name, "latent", copy.latent_shape, parameters, flops))
-    rows += _summarize_network(networks["decoder"], "decoder")
+    rows.append(LayerSummary("bottleneck", name, name, "latent", copy.bottleneck.latent_shape, parameters, flops))
+    rows += _summarize_network(networks["decoder"], "decoder", context)
     head, shape, parameters = _written(copy.spec.likelihood), copy.input_shape, count_parameters(copy.head)
     kind = _kind_of(shape, shape, parameters)
     rows.append(LayerSummary("likelihood", str(head), _label(head), kind, shape, parameters))
-    return [*rows, *(_summarize_network(networks["classifier"], "classifier") if "classifier" in networks else ())]
+    return [
+        *rows,
+        *(_summarize_network(networks["classifier"], "classifier", context) if "classifier" in networks else ()),
+    ]
 
 
 def _written(piece: Any) -> LayerSpec:
@@ -82,7 +87,7 @@ def _written(piece: Any) -> LayerSpec:
     return LayerSpec(name, arguments or {})
 
 
-def _summarize_network(network: Network, part: str) -> Iterator[LayerSummary]:
+def _summarize_network(network: Network, part: str, context: Context) -> Iterator[LayerSummary]:
     shape = network.shape_in
     fields: list[ReceptiveField | None] = []
     for layer, spec, after in zip(network, network.specs, network.shapes, strict=True):
@@ -94,10 +99,10 @@ def _summarize_network(network: Network, part: str) -> Iterator[LayerSummary]:
             part=part,
             layer=str(spec),
             label=_label(spec),
-            kind=_kind_of(shape, after, parameters),
+            kind="latent" if isinstance(layer, LatentModule) else _kind_of(shape, after, parameters),
             shape=after,
             parameters=parameters,
-            flops=_count_flops(layer, torch.empty(1, *shape, device="meta")),
+            flops=_count_flops(layer, torch.empty(1, *shape, device="meta"), context),
             receptive_field=field if part == "encoder" else (),
         )
         shape = after
@@ -125,8 +130,8 @@ def _label(spec: LayerSpec) -> str:
     return " ".join([spec.name, *filter(None, [", ".join(details), f"of {', '.join(inner)}" * bool(inner)])])
 
 
-def _count_flops(module: nn.Module, *inputs: Any) -> int:
+def _count_flops(module: nn.Module, x: Tensor, context: Context) -> int:
     """FLOPs of one forward pass, counted on the meta device."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(*inputs)
+        call_module(module, x, context)
     return int(counter.get_total_flops())

@@ -23,6 +23,7 @@ _NOT_TERMS = {"split", "step", "epoch", "total", "total_at_end", "lr", "gradient
     "codes_used",
     "active_units",
     "kl_per_unit",
+    "kl_per_latent",
 }
 """What a row of the log holds beside the terms."""
 _BESIDE_METRICS = 60

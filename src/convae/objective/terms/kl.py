@@ -22,7 +22,8 @@ class KL(Term):
         balance: for the first epochs of a hierarchy, while the weight rises: each latent counts in proportion to its
             values and to its own mean KL divergence over the batch, so that latents which carry little are penalized
             little and none collapses early (NVAE, Vahdat & Kautz 2020, arXiv:2007.03898, appendix A). The factors have
-            the mean 1. The value is then no bound on the likelihood: end with a stage without it.
+            the mean 1. Without gradients, as in validation, the value is the plain divergence. The training total is
+            then no bound on the likelihood: end with a stage without it.
     """
 
     unit: ClassVar = "nats"
@@ -37,6 +38,8 @@ class KL(Term):
         if not self.balance or len(parts) == 1:
             return inputs.posterior.kl()
         each = torch.stack([part.kl() for part in parts], 1)
+        if not each.requires_grad:
+            return each.sum(1)
         return (each * _balance(parts, each.detach())).sum(1)
 
 
