@@ -19,7 +19,7 @@ from convae.core.context import Context
 from convae.core.description import LayerList, LayerSpec, Spec
 from convae.core.noise import Generators
 from convae.core.output import Likelihood, Output
-from convae.core.posterior import CodePosterior, GaussianPosterior, Posterior
+from convae.core.posterior import CodePosterior, GaussianPosterior, JointPosterior, Posterior
 from convae.core.progress import Progress
 from convae.core.types import MISSING_LABEL, Batch, Images, LatentLayout, Latents, Logits, PerImage, Shape
 
@@ -33,6 +33,7 @@ __all__ = [
     "Generators",
     "ImageShape",
     "Images",
+    "JointPosterior",
     "LatentLayout",
     "Latents",
     "LayerList",

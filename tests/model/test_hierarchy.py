@@ -127,7 +127,7 @@ def test_importance_weights_average_to_the_likelihood_of_a_small_model() -> None
     grid = torch.linspace(-8, 8, 801, dtype=torch.float64)
     top, below = torch.meshgrid(grid, grid, indexing="ij")
     z = torch.stack([top.flatten(), below.flatten()], 1)
-    layer = model.decoder[0]
+    layer = model.networks["decoder"][0]
     mean, logvar = layer.prior(z[:, :1]).chunk(2, 1)
     logvar = 10 * torch.tanh(logvar / 10)
     log_prior = Normal(0.0, 1.0).log_prob(z[:, 0]) + Normal(mean, (0.5 * logvar).exp()).log_prob(z[:, 1:])[:, 0]

@@ -99,6 +99,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"latent": 3, "filters": 8},
     "flex-256": {"latent": 2, "width": 8},
     "image-vae": {"latent": 3, "features": None},
+    "ladder": {"latent": 3, "size": "tiny"},
     "resnet": {"latent": 3, "size": "tiny"},
     "sd-f8": {"latent": 2, "width": 8, "blocks": 1},
 }
