@@ -35,7 +35,8 @@ def audit(lock: str, service: str) -> dict[str, Any] | None:
         check=False,
     )
     try:
-        return json.loads(done.stdout)
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
     except ValueError:
         reason = done.stderr.strip().splitlines()[-1:] or ["no answer"]
         print(f"{lock}: {service}: not reached ({reason[0][:160]})")

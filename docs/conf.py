@@ -69,7 +69,7 @@ MAKERS = {
 
 def make(app: Sphinx, _name: str, source: list[str]) -> None:
     """Replaces calls between double braces by the Markdown that they return."""
-    source[0] = app.builder.templates.render_string(source[0], MAKERS)  # type: ignore[attr-defined]  # Jinja's bridge
+    source[0] = app.builder.templates.render_string(source[0], MAKERS)
 
 
 def as_written(_app: Sphinx, what: str, _name: str, thing: Any, *_rest: Any) -> tuple[str, str] | None:

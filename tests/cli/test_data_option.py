@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command import run
+from narrow import present
 from PIL import Image
 
 import convae
@@ -212,8 +213,8 @@ def test_an_array_is_read_as_the_training_arrays_were(tmp_path: Path, capsys: py
 def test_the_label_column_of_training_holds_for_other_tables(tmp_path: Path) -> None:
     for number in range(6):
         picture(number).save(tmp_path / f"{number}.png")
-    for name, rows in {"train": range(6), "more": range(2, 6)}.items():
-        lines = [f"{row}.png,{'ab'[row % 2]},{'xyz'[row % 3]}" for row in rows]
+    for name, numbers in {"train": range(6), "more": range(2, 6)}.items():
+        lines = [f"{number}.png,{'ab'[number % 2]},{'xyz'[number % 3]}" for number in numbers]
         (tmp_path / f"{name}.csv").write_text("path,hand,kind\n" + "\n".join(lines) + "\n")
     model = network()
     model.provenance = Provenance(
@@ -255,7 +256,7 @@ def test_a_library_call_refuses_classes_that_are_numbered_otherwise(models: dict
     split = open_split(DataConfig(source=str(part)), "all")
     with pytest.raises(ConfigError, match="match_classes"):
         evaluate(model, split, metrics=["accuracy"])
-    matched, unknown = match_classes(split, model.provenance.classes)
+    matched, unknown = match_classes(split, present(model.provenance.classes))
     assert unknown == {}
     assert evaluate(model, matched, metrics=["accuracy"]).metrics["accuracy"].value is not None
     assert split.content_hash != matched.content_hash
@@ -275,7 +276,7 @@ def test_numbers_without_names_are_numbers_of_names_or_names(tmp_path: Path) -> 
     assert matched("a", "b", "c", "d", "e", "f") == ([2, 5, -1], {})
     assert matched("a", "b", "c") == ([2, -1, -1], {"5": 1})
     assert matched("5", "9") == ([-1, 0, -1], {"2": 1})
-    assert json.loads(json.dumps(match_classes(split, ["9"], extend=True)[0].labels.tolist())) == [1, 2, -1]
+    assert present(match_classes(split, ["9"], extend=True)[0].labels).tolist() == [1, 2, -1]
 
 
 def test_image_files_are_read_with_the_range_of_the_training_images(tmp_path: Path) -> None:
@@ -288,11 +289,12 @@ def test_image_files_are_read_with_the_range_of_the_training_images(tmp_path: Pa
     model.provenance = Provenance(data={"source": {"folder": source}})
     place = convae.save(model, tmp_path / "model")
     shutil.copytree(tmp_path / "deep", tmp_path / "other")
-    for name, more in {
+    ways: dict[str, list[object]] = {
         "by file": [tmp_path / "deep" / "0.png"],
         "by name": ["0.png", "--data", json.dumps({"folder": source}), "--split", "all"],
         "other": ["0.png", "--data", tmp_path / "other"],
-    }.items():
+    }
+    for name, more in ways.items():
         run("reconstruct", place, *more, "--out", tmp_path / name)
     drawn = []
     for name in ("by file", "by name", "other"):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from command import run
+from narrow import present
 from originals import TorchVAE
 
 import convae
@@ -24,7 +25,7 @@ def test_published_weights_become_an_artifact(weights: Path, capsys: pytest.Capt
     assert str(out) in told.out
     assert "8 tensors of unused shortcut layers were left out" in told.err
     model = convae.load(out)
-    assert model.provenance.imported.file == "vae.pth"
+    assert present(model.provenance.imported).file == "vae.pth"
     assert model.name == "vae"
     assert model.latent_shape == (2,)
     run("import", weights, "--as", "torch-vae", "--out", out, code=2)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from narrow import narrow
 from torch import Tensor
 
 import convae
@@ -68,9 +69,8 @@ class Linear:
         """log p(x) of each image, nats, in closed form."""
         weight = self.weight.double()
         covariance = weight @ weight.T + SIGMA**2 * torch.eye(64, dtype=torch.float64)
-        return torch.distributions.MultivariateNormal(self.bias.double(), covariance).log_prob(
-            images.double().flatten(1)
-        )
+        marginal = torch.distributions.MultivariateNormal(self.bias.double(), covariance)
+        return narrow(Tensor, marginal.log_prob(images.double().flatten(1)))
 
 
 @pytest.fixture

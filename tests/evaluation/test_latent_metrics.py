@@ -139,15 +139,16 @@ def test_figures_of_gaussians_are_not_given_for_codes(digits: Split, name: str) 
     with pytest.raises(ConfigError, match=f"'{name}'.*needs .*Gaussian posterior"):
         evaluate(coded, digits, metrics=[name])
     codes = encode(coded, digits)
-    for call in (lambda: kl_per_dimension(codes), lambda: traverse(codes.mean[0], codes, torch.tensor([0]), 3)):
-        with pytest.raises(ConfigError, match="are codes"):
-            call()
+    with pytest.raises(ConfigError, match="are codes"):
+        kl_per_dimension(codes)
+    with pytest.raises(ConfigError, match="are codes"):
+        traverse(codes.mean[0], codes, torch.tensor([0]), 3)
     with pytest.raises(ConfigError, match="are codes"):
         manifold(codes, 3)
     with pytest.raises(ConfigError, match="are codes"):
         classes(codes)
     between = nearest_latents(coded, codes.mean[:5].lerp(codes.mean[5:10], 0.5))
-    book = coded.bottleneck.quantizer.codebook
+    book = coded.state_dict()["bottleneck.quantizer.codebook"]
     vectors = between.movedim(1, -1).flatten(0, -2)
     assert (vectors[:, None] == book).all(2).any(1).all()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def test_figures_that_overflow_become_null(model: VAE, digits: Split) -> None:
         ({"options": {"nll": {"k": 5}}}, "samples"),
     ],
 )
-def test_what_cannot_be_measured_is_named(model: VAE, digits: Split, given: dict, message: str) -> None:
+def test_what_cannot_be_measured_is_named(model: VAE, digits: Split, given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         evaluate(model, digits, **given)
 

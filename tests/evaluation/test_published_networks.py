@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,10 +65,10 @@ def inception_file(weights: Rows, tmp_path_factory: pytest.TempPathFactory) -> P
 def fid_inception(s: Rows, x: Tensor) -> Tensor:
     """The network of pytorch-fid, written out call by call; `x` in [-1, 1]."""
 
-    def conv(x: Tensor, name: str, **how: object) -> Tensor:
-        x = F.conv2d(x, s[f"{name}.conv.weight"], **how)  # type: ignore[arg-type]
-        bn = [s[f"{name}.bn.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
-        return F.relu(F.batch_norm(x, *bn, eps=0.001))
+    def conv(x: Tensor, name: str, **how: Any) -> Tensor:
+        x = F.conv2d(x, s[f"{name}.conv.weight"], **how)
+        mean, variance, weight, bias = (s[f"{name}.bn.{p}"] for p in ("running_mean", "running_var", "weight", "bias"))
+        return F.relu(F.batch_norm(x, mean, variance, weight, bias, eps=0.001))
 
     def average(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, kernel_size=3, stride=1, padding=1, count_include_pad=False)
@@ -201,7 +202,8 @@ def vgg16() -> nn.Sequential:
     """`torchvision.models.vgg16().features`, configuration D."""
     layers: list[nn.Module] = []
     channels = 3
-    for step in [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"]:
+    steps: list[int | str] = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"]
+    for step in steps:
         if isinstance(step, str):
             layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
         else:

@@ -7,7 +7,9 @@ import json
 import pytest
 import torch
 from evaluation.conftest import Linear
+from narrow import narrow
 from sklearn.metrics import roc_auc_score
+from torch import Tensor
 
 import convae
 from convae.core.errors import ConfigError, DataError, ShapeError
@@ -26,7 +28,7 @@ def normal(count: int, size: int, *words: str | int) -> torch.Tensor:
 def whitened(points: torch.Tensor) -> torch.Tensor:
     """Points with exactly the mean 0 and the covariance 1."""
     points = points - points.mean(0)
-    return points @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(points.T))).T
+    return points @ narrow(Tensor, torch.linalg.inv(torch.linalg.cholesky(torch.cov(points.T)))).T
 
 
 def test_the_frechet_distance_is_the_closed_form_of_the_gaussians() -> None:
@@ -97,10 +99,10 @@ def test_figures_of_samples_are_named_after_the_network(model: VAE, digits: Spli
 
 def test_samples_that_are_all_alike_show_nothing_of_the_images(digits: Split) -> None:
     features, model = EncoderFeatures(Linear().model), Linear().model
-    before = evaluate(model, digits, metrics=["recall"], features=features).metrics["recall-vae"].value
+    before = narrow(float, evaluate(model, digits, metrics=["recall"], features=features).metrics["recall-vae"].value)
     with torch.no_grad():
         next(model.decoder.parameters()).zero_()
-    after = evaluate(model, digits, metrics=["recall"], features=features).metrics["recall-vae"].value
+    after = narrow(float, evaluate(model, digits, metrics=["recall"], features=features).metrics["recall-vae"].value)
     assert before > after == 0
 
 
