@@ -12,7 +12,7 @@ install = $(PIP) --require-hashes --no-deps -r $(1) && $(PIP) '$(TORCH)' && $(PI
 COMPILE = $(BIN)/uv pip compile --quiet --no-annotate --universal --python-version 3.11.5 --generate-hashes \
 	--no-emit-package torch --no-emit-package pip --custom-compile-command 'make lock'
 
-.PHONY: help demo test lint docs examples bench format package audit oldest lock clean
+.PHONY: help demo test coverage lint docs examples bench format package audit oldest lock clean
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
 
@@ -40,7 +40,13 @@ demo: .venv/.installed   ## train on handwritten digits and show pictures (about
 test: .venv/.developing  ## the whole test suite
 	@$(BIN)/python -m pytest
 
-lint: .venv/.developing  ## format, style, types, floors
+coverage: .venv/.developing  ## the whole test suite; a fault where it takes fewer branches than pyproject.toml says
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+lint: .venv/.developing  ## format, style, types, imports between packages
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -85,4 +91,4 @@ format: .venv/.developing  ## rewrite the sources in the project's style
 	@$(BIN)/ruff check --fix .
 
 clean:           ## remove the environment and what the tools leave
-	rm -rf .venv .venv-oldest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist docs/_build
+	rm -rf .venv .venv-oldest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist docs/_build

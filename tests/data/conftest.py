@@ -8,17 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from data.numbered import Numbered
 from PIL import Image
 
-from convae.core.errors import DataError
-from convae.core.progress import Progress
 from convae.data import Split
 from convae.data.cache import open_store
-from convae.data.data_dirs import DataDirs
-from convae.data.sources.base import Column, Listing, Record, Source, Survey
 from convae.data.store import ImageFormat
 
 
@@ -78,32 +76,6 @@ def pictures(tmp_path: Path, photo: Callable[..., Image.Image]) -> Path:
     return tmp_path / "pictures"
 
 
-class Numbered(Source):
-    """Images of 2×3 pixels and 3 channels, image i filled with i modulo 256; those in `bad` cannot be read."""
-
-    def __init__(self, count: int, bad: frozenset[int] = frozenset(), labels: bool = True) -> None:
-        super().__init__(DataDirs())
-        self.count, self.bad, self.labels = count, bad, labels
-        self.reads = 0
-
-    def fingerprint(self) -> str:
-        return f"{self.count} {sorted(self.bad)} {self.labels}"
-
-    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
-        return Survey((2, 3), 3)
-
-    def listing(self) -> Listing:
-        labels = np.arange(self.count, dtype=np.int64) % 3 if self.labels else None
-        columns = {} if labels is None else {"class": Column(labels)}
-        return Listing([str(index) for index in range(self.count)], columns, "class" if columns else None)
-
-    def record(self, index: int, near: tuple[int, ...]) -> Record:
-        self.reads += 1
-        if index in self.bad:
-            raise DataError("broken on purpose")
-        return Record(np.full((2, 3, 3), index % 256, np.uint8), (2, 3))
-
-
 @pytest.fixture
 def numbered() -> Callable[..., Split]:
     """A split of `count` such images."""
@@ -114,11 +86,6 @@ def numbered() -> Callable[..., Split]:
         return Split("all", "numbered", store, np.arange(count), "all", store.label)
 
     return make
-
-
-@pytest.fixture
-def numbered_source() -> type[Numbered]:
-    return Numbered
 
 
 @pytest.fixture
@@ -157,18 +124,18 @@ class Classes:
 class Part:
     """The rows of one split, by columns."""
 
-    def __init__(self, features, columns, fingerprint="f"):
+    def __init__(self, features: dict[str, Any], columns: dict[str, list[Any]], fingerprint: str = "f") -> None:
         self.features, self.columns, self._fingerprint = features, columns, fingerprint
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             return self.columns[key]
         return {name: values[key] for name, values in self.columns.items()}
 
-    def cast_column(self, name, feature):
+    def cast_column(self, name: str, feature: Picture) -> Part:
         assert feature == Picture(decode=False)
         return Part({**self.features, name: feature}, self.columns, self._fingerprint)
 
@@ -177,17 +144,23 @@ FEATURES = {"id": "int", "picture": Picture(), "kind": Classes(["cat", "dog"]), 
 
 
 @pytest.fixture
-def hub(monkeypatch, photo, tmp_path):
-    """A hub with one data set, which is reached or not."""
+def hub(
+    monkeypatch: pytest.MonkeyPatch, photo: Callable[..., Image.Image], tmp_path: Path
+) -> list[tuple[str | None, str | None, bool]]:
+    """A hub with one data set: which configurations and revisions were asked for, and whether of the disk alone."""
 
-    def content(seed):
+    def content(seed: int) -> dict[str, Any]:
         file = io.BytesIO()
         photo(seed=seed).save(file, "PNG")
         return {"bytes": file.getvalue(), "path": None}
 
-    def part(count, first):
+    def part(count: int, first: int) -> Part:
         pictures = [content(first + row) for row in range(count)]
-        columns = {"id": list(range(count)), "picture": pictures, "kind": [row % 2 for row in range(count)]}
+        columns: dict[str, list[Any]] = {
+            "id": list(range(count)),
+            "picture": pictures,
+            "kind": [row % 2 for row in range(count)],
+        }
         return Part(FEATURES, {**columns, "mood": [None, *[1] * (count - 1)]})
 
     photo(seed=50).save(tmp_path / "file.png")
@@ -197,16 +170,17 @@ def hub(monkeypatch, photo, tmp_path):
         None,
         {"bytes": None, "path": str(tmp_path / "file.png")},
     ]
-    asked = []
+    asked: list[tuple[str | None, str | None, bool]] = []
 
-    def load_dataset(path, config, *, revision, download_config):
+    def load_dataset(
+        path: str, config: str | None, *, revision: str | None, download_config: SimpleNamespace
+    ) -> dict[str, Part]:
         asked.append((config, revision, download_config.local_files_only))
         if path not in sets:
             raise ConnectionError(f"Couldn't reach '{path}' on the Hub\nmore")
         return sets[path]
 
     module = ModuleType("datasets")
-    module.load_dataset, module.DownloadConfig = load_dataset, SimpleNamespace
-    module.Image, module.ClassLabel = Picture, Classes
+    vars(module).update(load_dataset=load_dataset, DownloadConfig=SimpleNamespace, Image=Picture, ClassLabel=Classes)
     monkeypatch.setitem(sys.modules, "datasets", module)
     return asked

@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import os
 import pickle
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from narrow import present
 
 from convae.core.errors import ConvaeError, DataError
-from convae.data import DataConfig, in_order, open_split
+from convae.data import DataConfig, Split, in_order, open_split
+from convae.data.split import SplitName
 
 GENERATOR = np.random.default_rng(0)
+PARTS_AND_ROWS: list[tuple[SplitName, slice]] = [("train", slice(4)), ("test", slice(4, 6))]
 
 
-def everything(path, **options):
+def everything(path: Path, **options: Any) -> Split:
     given = {"arrays": {"path": str(path), **options}} if options else str(path)
     return open_split(DataConfig(source=given), "all")
 
@@ -21,7 +26,9 @@ def everything(path, **options):
     "shape", [(5, 16), (5, 6, 7), (5, 6, 7, 3), (5, 3, 6, 7), (5, 4, 6, 5), (5, 6, 7, 8), (5, 6, 7, 8, 2)]
 )
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32", "bool"])
-def test_signals_images_and_volumes_keep_their_values_and_type(tmp_path, shape, kind):
+def test_signals_images_and_volumes_keep_their_values_and_type(
+    tmp_path: Path, shape: tuple[int, ...] | tuple[int, int, int] | tuple[int, int], kind: str
+) -> None:
     values = GENERATOR.random(shape)
     largest = {"uint8": 255, "uint16": 65535}.get(kind)
     array = (values > 0.5) if kind == "bool" else (values * largest).astype(kind) if largest else values.astype(kind)
@@ -38,14 +45,14 @@ def test_signals_images_and_volumes_keep_their_values_and_type(tmp_path, shape, 
     assert str(split.images([0]).dtype) == "torch." + {"bool": "uint8"}.get(kind, kind)
 
 
-def test_the_axis_of_channels_can_be_named(tmp_path):
+def test_the_axis_of_channels_can_be_named(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((5, 6, 7), np.uint8))
     assert everything(tmp_path / "a.npy", channels="first").shape == (6, 7)
     assert everything(tmp_path / "a.npy", channels="last").shape == (7, 6)
     assert everything(tmp_path / "a.npy", channels="none").shape == (1, 6, 7)
 
 
-def test_other_types_and_ranges_need_a_range(tmp_path):
+def test_other_types_and_ranges_need_a_range(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, np.array([[-1, 0, 3]], np.int64))
     with pytest.raises(DataError, match="int64 have no range of their own: give `range`"):
@@ -62,7 +69,7 @@ def test_other_types_and_ranges_need_a_range(tmp_path):
     assert "NaN" in reasons["000002"]
 
 
-def test_packed_files_with_labels_and_parts(tmp_path):
+def test_packed_files_with_labels_and_parts(tmp_path: Path) -> None:
     images, labels = GENERATOR.integers(0, 256, (6, 4, 4), np.uint8), np.arange(6)
     np.savez_compressed(tmp_path / "a.npz", x=images, y=labels)
     split = everything(tmp_path / "a.npz")
@@ -72,7 +79,7 @@ def test_packed_files_with_labels_and_parts(tmp_path):
     split = everything(tmp_path / "b.npz", images="faces", labels="people")
     np.testing.assert_array_equal(split.labels, labels)
     np.savez(tmp_path / "c.npz", test=images[4:], train=images[:4], train_labels=labels[:4], test_labels=labels[4:])
-    for part, rows in (("train", slice(4)), ("test", slice(4, 6))):
+    for part, rows in PARTS_AND_ROWS:
         split = open_split(DataConfig(source=str(tmp_path / "c.npz"), validation=0), part)
         np.testing.assert_array_equal(split.images(range(len(split)))[:, 0], images[rows])
         np.testing.assert_array_equal(split.labels, labels[rows])
@@ -81,19 +88,19 @@ def test_packed_files_with_labels_and_parts(tmp_path):
 @pytest.mark.parametrize(
     ("images", "labels"), [("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("X_{}", "Y_{}"), ("{}", "{}_y")]
 )
-def test_customary_names_of_parts_are_known(tmp_path, images, labels):
+def test_customary_names_of_parts_are_known(tmp_path: Path, images: str, labels: str) -> None:
     pixels = GENERATOR.integers(0, 256, (6, 4, 4), np.uint8)
-    arrays = {images.format("train"): pixels[:4], labels.format("train"): np.arange(4)[:, None]}
+    arrays: dict[str, Any] = {images.format("train"): pixels[:4], labels.format("train"): np.arange(4)[:, None]}
     arrays |= {images.format("test"): pixels[4:], labels.format("test"): np.arange(2)[:, None]}
     np.savez(tmp_path / "a.npz", **arrays)
-    for part, rows in (("train", slice(4)), ("test", slice(4, 6))):
+    for part, rows in PARTS_AND_ROWS:
         split = open_split(DataConfig(source=str(tmp_path / "a.npz"), validation=0), part)
         np.testing.assert_array_equal(split.images(range(len(split)))[:, 0], pixels[rows])
-        assert split.labels.tolist() == list(range(len(split)))
+        assert present(split.labels).tolist() == list(range(len(split)))
 
 
 @pytest.mark.parametrize("kind", ["uint16", "float32", "float64"])
-def test_values_of_another_byte_order_are_the_same_images(tmp_path, kind):
+def test_values_of_another_byte_order_are_the_same_images(tmp_path: Path, kind: str) -> None:
     values = (GENERATOR.random((3, 4, 4)) * (60000 if kind == "uint16" else 1)).astype(kind)
     np.save(tmp_path / "native.NPY", values)  # which writes native.NPY.npy
     np.save(tmp_path / "swapped.npy", values.astype(np.dtype(kind).newbyteorder()))
@@ -103,7 +110,7 @@ def test_values_of_another_byte_order_are_the_same_images(tmp_path, kind):
     assert native.describe()["content_hash"] == swapped.describe()["content_hash"]
 
 
-def test_images_of_16_bits_and_floats_are_resized(tmp_path):
+def test_images_of_16_bits_and_floats_are_resized(tmp_path: Path) -> None:
     for kind, level in (("uint16", 40000), ("float32", 0.625)):
         np.save(tmp_path / f"{kind}.npy", np.full((2, 8, 8), level, kind))
         split = open_split(DataConfig(source=str(tmp_path / f"{kind}.npy"), size=4), "all")
@@ -112,7 +119,7 @@ def test_images_of_16_bits_and_floats_are_resized(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
-def test_objects_are_never_unpickled(tmp_path, name):
+def test_objects_are_never_unpickled(tmp_path: Path, name: str) -> None:
     array = np.array([[{"x": 1}]], object)
     with (tmp_path / name).open("wb") as file:
         (np.save if name == "a.npy" else np.savez)(file, array)
@@ -138,13 +145,18 @@ def test_objects_are_never_unpickled(tmp_path, name):
         ({"train": np.zeros((2, 2)), "test": np.zeros((2, 3))}, {}, "several shapes"),
     ],
 )
-def test_files_that_do_not_fit_are_refused(tmp_path, arrays, options, message):
+def test_files_that_do_not_fit_are_refused(
+    tmp_path: Path,
+    arrays: dict[str, np.ndarray | np.ndarray] | dict[str, np.ndarray],
+    options: dict[Any, Any] | dict[str, str],
+    message: str,
+) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ConvaeError, match=message):
         everything(tmp_path / "a.npz", **options)
 
 
-def test_no_damage_of_a_packed_file_gives_a_traceback(tmp_path):
+def test_no_damage_of_a_packed_file_gives_a_traceback(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "a.npz", x=GENERATOR.integers(0, 256, (3, 5, 5), np.uint8), y=np.arange(3))
     content = (tmp_path / "a.npz").read_bytes()
     for number in range(150):
@@ -158,7 +170,7 @@ def test_no_damage_of_a_packed_file_gives_a_traceback(tmp_path):
             assert str(number) in str(error)  # either outcome is right
 
 
-def notes(path, **options):
+def notes(path: Path, **options: Any) -> str:
     return " | ".join(everything(path, **options).notes)
 
 
@@ -166,7 +178,9 @@ def notes(path, **options):
     ("shape", "facts"),
     [((8, 2, 28), ["2×28", "images"]), ((8, 5, 28, 28), ["volumes", "5×28×28"]), ((8, 3, 9, 4), ["3×9", "4 channels"])],
 )
-def test_guesses_are_called_guesses_with_the_option_that_decides(tmp_path, shape, facts):
+def test_guesses_are_called_guesses_with_the_option_that_decides(
+    tmp_path: Path, shape: tuple[int, ...] | tuple[int, int, int], facts: list[str]
+) -> None:
     np.save(tmp_path / "a.npy", GENERATOR.integers(0, 256, shape, np.uint8))
     for fact in ("guess", "channels: first", *facts):
         assert fact in notes(tmp_path / "a.npy")
@@ -175,12 +189,14 @@ def test_guesses_are_called_guesses_with_the_option_that_decides(tmp_path, shape
 
 
 @pytest.mark.parametrize("shape", [(8, 28), (8, 28, 28), (8, 28, 28, 3), (8, 3, 28, 28)])
-def test_what_is_plain_is_not_announced(tmp_path, shape):
+def test_what_is_plain_is_not_announced(
+    tmp_path: Path, shape: tuple[int, ...] | tuple[int, int, int] | tuple[int, int]
+) -> None:
     np.save(tmp_path / "a.npy", GENERATOR.integers(0, 256, shape, np.uint8))
     assert notes(tmp_path / "a.npy") == ""
 
 
-def test_good_arrays_beside_a_pickled_one_are_read_and_it_is_named(tmp_path):
+def test_good_arrays_beside_a_pickled_one_are_read_and_it_is_named(tmp_path: Path) -> None:
     images, objects = GENERATOR.integers(0, 256, (3, 4, 4), np.uint8), np.array([{"x": 1}] * 3, object)
     np.savez(tmp_path / "a.npz", x=images, info=objects)
     split = everything(tmp_path / "a.npz")
@@ -190,35 +206,37 @@ def test_good_arrays_beside_a_pickled_one_are_read_and_it_is_named(tmp_path):
     split = everything(tmp_path / "b.npz")
     assert split.labels is None
     assert "y" in notes(tmp_path / "b.npz")
-    for arrays, options in (
+    cases: list[tuple[dict[str, Any], dict[str, str]]] = [
         ({"x": objects}, {}),
         ({"x": images, "y": objects}, {"labels": "y"}),
         ({"train": images, "test": objects}, {}),
-    ):
+    ]
+    for arrays, options in cases:
         np.savez(tmp_path / "c.npz", **arrays)
         name = next(name for name, array in arrays.items() if array is objects)
         with pytest.raises(DataError, match=f"{name} holds Python objects"):
             everything(tmp_path / "c.npz", **options)
 
 
-def test_bytes_are_labels(tmp_path):
+def test_bytes_are_labels(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((3, 2, 2)), y=np.array([b"cat", b"", b"ant"]))
     split = everything(tmp_path / "a.npz")
-    assert (split.classes, split.labels.tolist()) == (("ant", "cat"), [1, -1, 0])
+    assert (split.classes, present(split.labels).tolist()) == (("ant", "cat"), [1, -1, 0])
 
 
-def test_texts_are_labels_and_a_part_without_labels_has_none(tmp_path):
+def test_texts_are_labels_and_a_part_without_labels_has_none(tmp_path: Path) -> None:
     images = GENERATOR.integers(0, 256, (3, 4, 4), np.uint8)
     np.savez(tmp_path / "a.npz", x=images, y=np.array(["dog", "cat", "dog"]))
     split = everything(tmp_path / "a.npz")
-    assert [split.classes[label] for label in split.labels] == ["dog", "cat", "dog"]
+    assert split.classes is not None
+    assert [split.classes[label] for label in present(split.labels)] == ["dog", "cat", "dog"]
     np.savez(tmp_path / "b.npz", train=images, test=images[:2], train_labels=np.arange(3))
-    assert everything(tmp_path / "b.npz").labels.tolist() == [0, 1, 2, -1, -1]
+    assert present(everything(tmp_path / "b.npz").labels).tolist() == [0, 1, 2, -1, -1]
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
 @pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_only_regular_files_are_opened(tmp_path, name, kind):
+def test_only_regular_files_are_opened(tmp_path: Path, name: str, kind: str) -> None:
     os.mkfifo(tmp_path / name) if kind == "pipe" else (tmp_path / name).symlink_to("/dev/zero")
     with pytest.raises(DataError, match="not a regular file"):
         everything(tmp_path / name)

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from torch import Tensor
 
 from convae.core.errors import ConfigError
 from convae.data import Augmentation, AugmentConfig, Batches, DataConfig, in_order, open_split
@@ -26,7 +31,7 @@ def smooth(count: int = 6, channels: int = 3, height: int = 24, width: int = 32)
 
 @settings(max_examples=10)
 @given(order=st.permutations(range(6)), seed=st.integers(0, 2**40), epoch=st.integers(0, 99))
-def test_an_image_changes_the_same_whatever_batch_it_is_in(order, seed, epoch):
+def test_an_image_changes_the_same_whatever_batch_it_is_in(order: list[int], seed: int, epoch: int) -> None:
     images, change = smooth(), Augmentation(EVERYTHING, seed)
     together = change(images, torch.arange(6), epoch)
     rows = torch.tensor(order)
@@ -35,7 +40,7 @@ def test_an_image_changes_the_same_whatever_batch_it_is_in(order, seed, epoch):
     torch.testing.assert_close(alone, together[2:3], atol=1e-6, rtol=0)
 
 
-def test_epochs_seeds_and_images_differ():
+def test_epochs_seeds_and_images_differ() -> None:
     image = smooth(1).expand(4, -1, -1, -1)
     base = Augmentation(EVERYTHING, 0)(image, torch.arange(4), 0)
     assert len({tensor.sum().item() for tensor in base}) == 4
@@ -47,7 +52,7 @@ def test_epochs_seeds_and_images_differ():
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_images_stay_images_of_their_shape_and_layout(channels):
+def test_images_stay_images_of_their_shape_and_layout(channels: int) -> None:
     images = smooth(channels=channels)
     changed = Augmentation(EVERYTHING, 0)(images, torch.arange(6), 0)
     assert changed.shape == images.shape
@@ -55,14 +60,14 @@ def test_images_stay_images_of_their_shape_and_layout(channels):
     assert 0 <= changed.min() < changed.max() <= 1
 
 
-def test_nothing_happens_by_default_or_at_strength_0():
+def test_nothing_happens_by_default_or_at_strength_0() -> None:
     images = smooth()
     assert Augmentation(AugmentConfig(), 0)(images, torch.arange(6), 0) is images
     weak = Augmentation(EVERYTHING, 0)(images, torch.arange(6), 0, strength=0.0)
     torch.testing.assert_close(weak, images, atol=1e-5, rtol=0)
 
 
-def test_a_flip_is_exact_and_as_frequent_as_asked():
+def test_a_flip_is_exact_and_as_frequent_as_asked() -> None:
     images = torch.rand(4000, 1, 3, 4)
     changed = Augmentation(AugmentConfig(flip=0.25), 0)(images, torch.arange(4000), 0)
     flipped = (changed == images.flip(-1)).all(dim=(1, 2, 3))
@@ -70,7 +75,7 @@ def test_a_flip_is_exact_and_as_frequent_as_asked():
     assert stats.binomtest(int(flipped.sum()), 4000, 0.25).pvalue > 1e-4
 
 
-def test_a_crop_moves_whole_pixels_evenly_and_continues_the_border():
+def test_a_crop_moves_whole_pixels_evenly_and_continues_the_border() -> None:
     image = torch.arange(80.0).view(1, 1, 8, 10) / 80
     changed = Augmentation(AugmentConfig(crop=2), 0)(image.expand(2000, -1, -1, -1), torch.arange(2000), 0)
     counts = np.zeros((5, 5))
@@ -96,7 +101,7 @@ def inner(images: torch.Tensor) -> torch.Tensor:
         (AugmentConfig(shift=0.15), lambda y, x, s: (y, x + s * 48)),
     ],
 )
-def test_maps_are_what_they_are_called_in_square_pixels(config, undo):
+def test_maps_are_what_they_are_called_in_square_pixels(config: AugmentConfig, undo: Callable[..., Any]) -> None:
     # A picture known at every point, so that the map can be applied to the points instead, in float64.
     def picture(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return 0.5 + 0.3 * torch.sin(x / 6) * torch.cos(y / 7)
@@ -120,7 +125,7 @@ def test_maps_are_what_they_are_called_in_square_pixels(config, undo):
         assert best < 0.02
 
 
-def _shifted(picture, y, x, changed) -> float:
+def _shifted(picture: Callable[..., Any], y: Tensor, x: Tensor, changed: Tensor) -> float:
     """The least difference from the picture moved along both axes."""
     moves = np.linspace(-0.15, 0.15, 61)
     return min(
@@ -130,7 +135,7 @@ def _shifted(picture, y, x, changed) -> float:
     )
 
 
-def test_colors_keep_gray_gray_and_the_brightness_of_all():
+def test_colors_keep_gray_gray_and_the_brightness_of_all() -> None:
     config = AugmentConfig(saturation=0.5, hue=180)
     gray = torch.full((8, 3, 4, 4), 0.4)
     torch.testing.assert_close(Augmentation(config, 0)(gray, torch.arange(8), 0), gray, atol=1e-6, rtol=0)
@@ -144,20 +149,20 @@ def test_colors_keep_gray_gray_and_the_brightness_of_all():
     assert bright.std() > 0.02
 
 
-def test_transparency_is_not_colored():
+def test_transparency_is_not_colored() -> None:
     images = torch.rand(4, 4, 5, 5)
     changed = Augmentation(AugmentConfig(brightness=0.5, hue=90), 0)(images, torch.arange(4), 0)
     assert torch.equal(changed[:, 3], images[:, 3])
 
 
-def test_signals_and_volumes_can_be_flipped_and_nothing_else():
+def test_signals_and_volumes_can_be_flipped_and_nothing_else() -> None:
     signals = torch.rand(4, 1, 7)
     assert Augmentation(AugmentConfig(flip=1.0), 0)(signals, torch.arange(4), 0).equal(signals.flip(-1))
     with pytest.raises(ConfigError, match="have not two spatial axes"):
         Augmentation(AugmentConfig(crop=1), 0)(signals, torch.arange(4), 0)
 
 
-def test_the_numbers_are_even_and_independent_of_each_other():
+def test_the_numbers_are_even_and_independent_of_each_other() -> None:
     indices = torch.arange(20000)
     drawn = [uniform(12345, indices, number).double().numpy() for number in range(4)]
     drawn.append(uniform(12346, indices, 0).double().numpy())
@@ -168,7 +173,7 @@ def test_the_numbers_are_even_and_independent_of_each_other():
     assert uniform(7, torch.tensor([0, 5, 2**33]), 3).tolist() == uniform(7, torch.tensor([0, 5, 2**33]), 3).tolist()
 
 
-def test_only_training_batches_are_changed(pictures):
+def test_only_training_batches_are_changed(pictures: Path) -> None:
     config = DataConfig(source=pictures, augment=AugmentConfig(flip=1.0), validation=0.3)
     train, validation = open_split(config, "train"), open_split(config, "validation")
     for split, flipped in ((train, True), (validation, False)):

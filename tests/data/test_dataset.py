@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from convae.core.errors import ConfigError, DataError
 from convae.data import dataset, load_and_preprocess
 
 
-def test_paths_become_batches_in_their_order(pictures):
+def test_paths_become_batches_in_their_order(pictures: Path) -> None:
     paths = sorted(pictures.rglob("*.png"), reverse=True)
     found = dataset(paths, 4, 16)
     assert len(found) == 3
@@ -22,7 +24,7 @@ def test_paths_become_batches_in_their_order(pictures):
     assert [batch.indices.tolist() for batch in found] == [batch.indices.tolist() for batch in batches]
 
 
-def test_a_seed_gives_each_epoch_an_order_of_its_own(pictures):
+def test_a_seed_gives_each_epoch_an_order_of_its_own(pictures: Path) -> None:
     found = dataset(list(pictures.rglob("*.png")), 4, (8, 12), shuffle_seed=3)
     orders = [torch.cat([batch.indices for batch in found.epoch(number)]).tolist() for number in range(2)]
     assert orders[0] != orders[1]
@@ -30,7 +32,7 @@ def test_a_seed_gives_each_epoch_an_order_of_its_own(pictures):
     assert torch.cat([batch.indices for batch in found]).tolist() == orders[0]
 
 
-def test_what_cannot_be_read_is_left_out_and_listed(pictures):
+def test_what_cannot_be_read_is_left_out_and_listed(pictures: Path) -> None:
     (pictures / "bad.png").write_text("no image")
     found = dataset(
         [pictures / "cat" / "1.png", pictures / "bad.png", pictures / "cat" / "1.png"],
@@ -46,7 +48,7 @@ def test_what_cannot_be_read_is_left_out_and_listed(pictures):
         dataset([pictures / "bad.png"], 8, 8)
 
 
-def test_wrong_arguments_are_one_sentence(pictures):
+def test_wrong_arguments_are_one_sentence(pictures: Path) -> None:
     with pytest.raises(ConfigError, match="paths"):
         dataset([], 8, 8)
     with pytest.raises(ConfigError, match="size"):

@@ -11,14 +11,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from narrow import present
 
 from convae.core.errors import DataError, OutputError
 from convae.data import DataConfig, download, open_split
@@ -28,8 +31,23 @@ CONTENT = np.random.default_rng(0).integers(0, 256, 600_000, np.uint8).tobytes()
 GOOD = hashlib.sha256(CONTENT).hexdigest()
 
 
+class Server(ThreadingHTTPServer):
+    """Counts how often each behavior was asked for, and with which Range."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: dict[str, list[str | None]] = {}
+        self.stopped = threading.Event()
+        self.folder = Path()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away in the middle is what is tested here."""
+
+
 class Handler(BaseHTTPRequestHandler):
-    """Each path is a way to behave; counts in `server.asked` how often each was asked, and with which Range."""
+    """Each path is a way to behave."""
+
+    server: Server
 
     def log_message(self, *_: object) -> None:
         pass
@@ -133,17 +151,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server, and a client that is not patient."""
     monkeypatch.setattr(download, "TIMEOUT", 0.5)
     monkeypatch.setattr(download, "PAUSE", 0.001)
     monkeypatch.setattr(download, "TRIES", 3)
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    found = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    # A client that goes away in the middle is what is tested here.
-    found.handle_error = lambda *_: None
-    found.asked, found.stopped = {}, threading.Event()
+    found = Server()
     thread = threading.Thread(target=found.serve_forever, args=(0.02,))
     thread.start()
     yield found
@@ -153,16 +168,17 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
     found.server_close()
 
 
-def remote(server: ThreadingHTTPServer, *behaviors: str, **more: object) -> download.Remote:
+def remote(server: Server, *behaviors: str, **more: Any) -> download.Remote:
     urls = tuple(f"http://127.0.0.1:{server.server_port}/{behavior}" for behavior in behaviors)
-    return download.Remote("file.bin", urls, **{"digest": GOOD, "size": len(CONTENT), **more})
+    facts: dict[str, Any] = {"digest": GOOD, "size": len(CONTENT), **more}
+    return download.Remote("file.bin", urls, **facts)
 
 
 @pytest.mark.parametrize(
     "behavior", ["good", "truncating", "stubborn", "stalling", "corrupt-once", "elsewhere", "busy"]
 )
 @pytest.mark.parametrize("size", [len(CONTENT), None])
-def test_what_servers_do_is_borne_with(server, tmp_path, behavior, size):
+def test_what_servers_do_is_borne_with(server: Server, tmp_path: Path, behavior: str, size: int | None) -> None:
     told = []
     download.download(
         [remote(server, behavior, size=size)], tmp_path, lambda done, total, what: told.append((done, total, what))
@@ -187,7 +203,9 @@ def test_what_servers_do_is_borne_with(server, tmp_path, behavior, size):
         ("too-short", "holds less"),
     ],
 )
-def test_another_mirror_helps_and_without_one_the_reason_is_told(server, tmp_path, behavior, reason):
+def test_another_mirror_helps_and_without_one_the_reason_is_told(
+    server: Server, tmp_path: Path, behavior: str, reason: str
+) -> None:
     with pytest.raises(DataError, match=reason) as caught:
         download.download([remote(server, behavior)], tmp_path / "alone")
     assert f"/{behavior}: " in str(caught.value)
@@ -197,7 +215,7 @@ def test_another_mirror_helps_and_without_one_the_reason_is_told(server, tmp_pat
     assert (tmp_path / "two" / "file.bin").read_bytes() == CONTENT
 
 
-def test_a_server_that_is_not_there_is_told(tmp_path, server):
+def test_a_server_that_is_not_there_is_told(tmp_path: Path, server: Server) -> None:
     gone = download.Remote("file.bin", ("http://127.0.0.1:1/x",), GOOD)
     with pytest.raises(DataError, match="cannot be reached"):
         download.download([gone], tmp_path)
@@ -216,11 +234,13 @@ NETWORK = {
 
 @pytest.mark.parametrize("moment", ["opening", "reading"])
 @pytest.mark.parametrize("fault", NETWORK)
-def test_an_error_of_the_network_is_no_error_of_the_disk(server, tmp_path, monkeypatch, moment, fault):
+def test_an_error_of_the_network_is_no_error_of_the_disk(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, fault: str
+) -> None:
     broken = f"http://127.0.0.1:{server.server_port}/broken-line"
-    urlopen = download.urllib.request.urlopen
+    urlopen = urllib.request.urlopen
 
-    def opened(request, timeout):
+    def opened(request: urllib.request.Request, timeout: float) -> Any:
         if request.full_url != broken:
             return urlopen(request, timeout=timeout)
         if moment == "opening":
@@ -229,7 +249,7 @@ def test_an_error_of_the_network_is_no_error_of_the_disk(server, tmp_path, monke
         monkeypatch.setattr(response, "read1", Mock(side_effect=[CONTENT[:1000], NETWORK[fault]]))
         return response
 
-    monkeypatch.setattr(download.urllib.request, "urlopen", opened)
+    monkeypatch.setattr(urllib.request, "urlopen", opened)
     with pytest.raises(DataError, match="network error"):
         download.download([replace(remote(server), urls=(broken,))], tmp_path / "alone")
     assert (tmp_path / "alone").exists() == (moment == "reading"), "only what came is kept"
@@ -237,20 +257,20 @@ def test_an_error_of_the_network_is_no_error_of_the_disk(server, tmp_path, monke
     assert (tmp_path / "two" / "file.bin").read_bytes() == CONTENT
 
 
-def test_an_error_of_the_disk_is_told_as_such(server, tmp_path):
+def test_an_error_of_the_disk_is_told_as_such(server: Server, tmp_path: Path) -> None:
     (tmp_path / ".file.bin.part").symlink_to("/dev/full")
     with pytest.raises(OutputError, match="No space left"):
         download.download([remote(server, "good", "good")], tmp_path)
 
 
-def test_a_failed_download_leaves_no_folder(server, tmp_path):
+def test_a_failed_download_leaves_no_folder(server: Server, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(DataError):
         download.download([remote(server, "not-there")], tmp_path / "mine" / "data" / "set")
     assert list((tmp_path / "mine").iterdir()) == []
 
 
-def test_a_part_of_something_else_is_thrown_away(server, tmp_path):
+def test_a_part_of_something_else_is_thrown_away(server: Server, tmp_path: Path) -> None:
     (tmp_path / ".file.bin.part").write_bytes(bytes(1000))
     download.download([remote(server, "good")], tmp_path)
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
@@ -260,7 +280,7 @@ def test_a_part_of_something_else_is_thrown_away(server, tmp_path):
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
-def test_md5_where_only_that_is_published_and_nothing_twice(server, tmp_path):
+def test_md5_where_only_that_is_published_and_nothing_twice(server: Server, tmp_path: Path) -> None:
     digest = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
     for _ in range(2):
         download.download([remote(server, "good", digest=digest, algorithm="md5")], tmp_path)
@@ -275,12 +295,12 @@ download([Remote("file.bin", (sys.argv[1],), sys.argv[2], size=int(sys.argv[3]))
 """
 
 
-def getter(server: ThreadingHTTPServer, folder: Path) -> subprocess.Popen[bytes]:
+def getter(server: Server, folder: Path) -> subprocess.Popen[bytes]:
     url = remote(server, "slow").urls[0]
     return subprocess.Popen([sys.executable, "-c", GET, url, GOOD, str(len(CONTENT)), str(folder)])
 
 
-def test_a_killed_download_goes_on_where_it_stopped(server, tmp_path):
+def test_a_killed_download_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
     for moment in (50_000, 300_000):
         process = getter(server, tmp_path)
         part = tmp_path / ".file.bin.part"
@@ -293,12 +313,12 @@ def test_a_killed_download_goes_on_where_it_stopped(server, tmp_path):
     process = getter(server, tmp_path)
     assert process.wait(60) == 0
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
-    starts = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in server.asked["slow"][1:]]
+    starts = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in map(present, server.asked["slow"][1:])]
     assert starts == sorted(starts)
     assert starts[0] >= 50_000
 
 
-def test_two_processes_at_once_download_once(server, tmp_path):
+def test_two_processes_at_once_download_once(server: Server, tmp_path: Path) -> None:
     processes = [getter(server, tmp_path) for _ in range(2)]
     assert [process.wait(60) for process in processes] == [0, 0]
     assert len(server.asked["slow"]) == 1
@@ -306,7 +326,9 @@ def test_two_processes_at_once_download_once(server, tmp_path):
 
 
 @pytest.fixture
-def small_mnist(tmp_path, server, write_idx, monkeypatch) -> list[Path]:
+def small_mnist(
+    tmp_path: Path, server: Server, write_idx: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> list[Path]:
     """The files of a small MNIST, which the server has."""
     server.folder = tmp_path / "published"
     files = sorted(write_idx(tmp_path / "published").iterdir())
@@ -323,7 +345,9 @@ def small_mnist(tmp_path, server, write_idx, monkeypatch) -> list[Path]:
     return files
 
 
-def test_a_known_set_that_is_not_found_is_downloaded_once(tmp_path, small_mnist, monkeypatch, cache):
+def test_a_known_set_that_is_not_found_is_downloaded_once(
+    tmp_path: Path, small_mnist: list[Path], monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
     monkeypatch.delenv("CONVAE_OFFLINE")
     assert len(open_split(DataConfig(source="mnist"), "all")) == 17
     assert sorted(path.name for path in (cache / "data" / "mnist").glob("[!.]*")) == [path.name for path in small_mnist]
@@ -344,7 +368,7 @@ def test_a_known_set_that_is_not_found_is_downloaded_once(tmp_path, small_mnist,
 
 
 @pytest.mark.parametrize("way", ["configuration", "environment"])
-def test_downloads_can_be_forbidden(small_mnist, monkeypatch, way):
+def test_downloads_can_be_forbidden(small_mnist: list[Path], monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     if way == "configuration":
         monkeypatch.delenv("CONVAE_OFFLINE")
     with pytest.raises(DataError, match="mnist: not found: get"):

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pyarrow
 import pytest
+from narrow import narrow, present
+from PIL import Image
 from pyarrow import parquet
 
 from convae.core.errors import ConfigError, DataError
-from convae.data import DataConfig, open_split
+from convae.data import DataConfig, Split, open_split
+from convae.data.split import SplitName
 
 
-def opened(split="all", **options):
+def opened(split: SplitName = "all", **options: Any) -> Split:
     more = {key: options.pop(key) for key in ("label", "download") if key in options}
     return open_split(DataConfig(source={"hugging-face": {"path": "owner/pets", **options}}, **more), split)
 
 
-def test_the_official_parts_the_classes_and_what_cannot_be_decoded(hub):
+def test_the_official_parts_the_classes_and_what_cannot_be_decoded(
+    hub: list[tuple[str | None, str | None, bool]],
+) -> None:
     split = opened()
     assert split.shape == (3, 30, 40)
     assert split.keys == [f"train/00000{row}" for row in (0, 3, 4, 5)] + [f"test/00000{row}" for row in range(3)]
@@ -26,14 +35,14 @@ def test_the_official_parts_the_classes_and_what_cannot_be_decoded(hub):
         "train/000001": "not an image in a format that Pillow knows",
         "train/000002": "there is no image in this row",
     }
-    assert (split.classes, split.labels.tolist()) == (("cat", "dog"), [0, 1, 0, 1, 0, 1, 0])
+    assert (split.classes, present(split.labels).tolist()) == (("cat", "dog"), [0, 1, 0, 1, 0, 1, 0])
     mood = opened(label="mood")
-    assert (mood.classes, mood.labels.tolist()) == (("sad", "happy"), [-1, 1, 1, 1, -1, 1, 1])
+    assert (mood.classes, present(mood.labels).tolist()) == (("sad", "happy"), [-1, 1, 1, 1, -1, 1, 1])
     assert len(opened("test")) == 3
     assert hub[0] == (None, None, True)
 
 
-def test_columns_can_be_named_and_wrong_names_are_told(hub):
+def test_columns_can_be_named_and_wrong_names_are_told(hub: list[tuple[str | None, str | None, bool]]) -> None:
     opened(image="picture", config="small", revision="v1")
     assert hub[-1][:2] == ("small", "v1")
     with pytest.raises(DataError, match="unknown column 'pictures': did you mean 'picture'"):
@@ -42,40 +51,42 @@ def test_columns_can_be_named_and_wrong_names_are_told(hub):
         opened(label="knd")
 
 
-def test_downloading_is_allowed_unless_forbidden(hub, monkeypatch):
+def test_downloading_is_allowed_unless_forbidden(
+    hub: list[tuple[str | None, str | None, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CONVAE_OFFLINE")
     opened()
     opened(download=False)
     assert [only_local for *_, only_local in hub] == [False, True]
 
 
-def test_what_cannot_be_reached_is_one_sentence(hub):
+def test_what_cannot_be_reached_is_one_sentence(hub: list[tuple[str | None, str | None, bool]]) -> None:
     with pytest.raises(DataError, match=r"hugging-face owner/none: cannot be loaded \(Couldn't reach") as caught:
         opened(path="owner/none")
     assert "\n" not in str(caught.value)
 
 
-def test_without_the_library_the_extra_is_named(monkeypatch):
+def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ConfigError, match=r"pip install 'convae\[hugging-face\]'"):
         opened()
 
 
 @pytest.fixture
-def library(tmp_path, monkeypatch):
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The library itself, with a cache of its own and nothing to show."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
     datasets.disable_progress_bars()
-    return datasets
+    return narrow(ModuleType, datasets)
 
 
 @pytest.fixture
-def rows(library, photo):
+def rows(library: ModuleType, photo: Callable[..., Image.Image]) -> Any:
     """Four rows in the library's own types, of which two have no image."""
 
-    def content(seed):
+    def content(seed: int) -> dict[str, bytes | None]:
         file = io.BytesIO()
         photo(seed=seed).save(file, "PNG")
         return {"bytes": file.getvalue(), "path": None}
@@ -98,7 +109,7 @@ def rows(library, photo):
 
 
 @pytest.mark.parametrize("form", ["parquet", "saved", "saved in parts"])
-def test_what_the_library_wrote_is_read(library, rows, tmp_path, form):
+def test_what_the_library_wrote_is_read(library: ModuleType, rows: Any, tmp_path: Path, form: str) -> None:
     folder = tmp_path / "pets"
     folder.mkdir()
     if form == "parquet":
@@ -113,25 +124,27 @@ def test_what_the_library_wrote_is_read(library, rows, tmp_path, form):
     assert split.source == "hugging-face pets"
     assert split.keys == [f"{part}/00000{row}" for part in parts for row in (0, 3)]
     assert [name for name, _ in split.skipped] == [f"{part}/00000{row}" for part in parts for row in (1, 2)]
-    assert (split.classes, split.labels.tolist()) == (("cat", "dog"), [0, -1] * len(parts))
+    assert (split.classes, present(split.labels).tolist()) == (("cat", "dog"), [0, -1] * len(parts))
     assert split.shape == (3, 30, 40)
 
 
-def test_columns_of_texts_and_numbers_may_be_the_label(rows, tmp_path):
+def test_columns_of_texts_and_numbers_may_be_the_label(rows: Any, tmp_path: Path) -> None:
     rows.save_to_disk(tmp_path / "pets")
 
-    def labeled(name):
+    def labeled(name: str) -> Split:
         source = {"hugging-face": {"path": str(tmp_path / "pets"), "label": name}}
         return open_split(DataConfig(source=source), "all")
 
-    assert (labeled("place").classes, labeled("place").labels.tolist()) == (("Oslo", "Rome"), [1, 0])
-    assert (labeled("year").classes, labeled("year").labels.tolist()) == (None, [1999, 2003])
+    assert (labeled("place").classes, present(labeled("place").labels).tolist()) == (("Oslo", "Rome"), [1, 0])
+    assert (labeled("year").classes, present(labeled("year").labels).tolist()) == (None, [1999, 2003])
     for name, message in (("weight", "holds neither classes"), ("plce", "unknown column 'plce': did you mean 'place'")):
         with pytest.raises(DataError, match=message):
             labeled(name)
 
 
-def test_a_folder_of_images_as_the_library_reads_it(library, tmp_path, photo):
+def test_a_folder_of_images_as_the_library_reads_it(
+    library: ModuleType, tmp_path: Path, photo: Callable[..., Image.Image]
+) -> None:
     for number in range(6):
         path = tmp_path / "pets" / ("train" if number < 4 else "test") / ("cat" if number % 2 else "dog")
         path.mkdir(parents=True, exist_ok=True)
@@ -144,7 +157,9 @@ def test_a_folder_of_images_as_the_library_reads_it(library, tmp_path, photo):
     assert len(opened("test", path=str(tmp_path / "pets"))) == 2
 
 
-def test_a_column_of_contents_is_one_of_images_when_it_is_named(library, tmp_path, photo):
+def test_a_column_of_contents_is_one_of_images_when_it_is_named(
+    library: ModuleType, tmp_path: Path, photo: Callable[..., Image.Image]
+) -> None:
     file = io.BytesIO()
     photo().save(file, "PNG")
     (tmp_path / "pets").mkdir()
@@ -157,7 +172,9 @@ def test_a_column_of_contents_is_one_of_images_when_it_is_named(library, tmp_pat
         opened(path=str(tmp_path / "pets"), image="y")
 
 
-def test_pages_that_are_left_out_are_named_without_an_option_that_is_not_there(library, tmp_path, photo):
+def test_pages_that_are_left_out_are_named_without_an_option_that_is_not_there(
+    library: ModuleType, tmp_path: Path, photo: Callable[..., Image.Image]
+) -> None:
     file = io.BytesIO()
     photo(mode="L").save(file, "TIFF", save_all=True, append_images=[photo(mode="L")])
     (tmp_path / "stacks").mkdir()
@@ -169,7 +186,7 @@ def test_pages_that_are_left_out_are_named_without_an_option_that_is_not_there(l
     assert "folder" in note
 
 
-def test_folders_that_are_not_there_or_hold_nothing_are_one_sentence(library, tmp_path):
+def test_folders_that_are_not_there_or_hold_nothing_are_one_sentence(library: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path in ("empty", "none"):
         with pytest.raises(DataError, match="cannot be loaded") as caught:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,16 +14,17 @@ from PIL import Image
 
 from convae.core.errors import DataError
 from convae.data import load, load_and_preprocess, preprocess, to_numpy, to_pil, to_tensor
+from convae.data.config import ResizeMode
 from convae.data.images import alike, preprocess_alike
 from convae.data.pixels import picture
 
-QUADRANTS = np.kron(np.array([[0, 80], [160, 240]], np.uint8), np.ones((8, 8), np.uint8))
+QUADRANTS: np.ndarray = np.kron(np.array([[0, 80], [160, 240]], np.uint8), np.ones((8, 8), np.uint8))
 """16×16, a level in each quarter."""
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I;16", "I"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_every_mode_becomes_gray_rgb_and_rgba(photo, mode, channels):
+def test_every_mode_becomes_gray_rgb_and_rgba(photo: Callable[..., Image.Image], mode: str, channels: int) -> None:
     if mode in {"I;16", "I"}:
         image = Image.fromarray(
             (np.asarray(photo().convert("L")).astype(np.uint16) * 257).astype(
@@ -39,40 +42,42 @@ def test_every_mode_becomes_gray_rgb_and_rgba(photo, mode, channels):
     assert pixels.dtype == np.uint8
     gray = np.asarray(photo().convert("L")).astype(float)
     if mode != "1":
-        got = np.asarray(to_pil(pixels).convert("L")).astype(float)
+        got = np.asarray(to_pil(pixels.astype(np.uint8)).convert("L")).astype(float)
         assert np.abs(got - gray).mean() < 6
     if channels == 4:
         assert (pixels[..., 3] == 255).all()
 
 
-def test_channels_left_open_follow_the_image(photo):
+def test_channels_left_open_follow_the_image(photo: Callable[..., Image.Image]) -> None:
     assert preprocess(photo(mode="L"), (8, 8)).shape == (8, 8, 1)
     assert preprocess(photo(mode="P"), (8, 8)).shape == (8, 8, 3)
     assert preprocess(np.zeros((8, 8, 4), np.uint8), (8, 8)).shape == (8, 8, 4)
 
 
-def test_sixteen_bits_are_scaled_by_their_range(tmp_path):
+def test_sixteen_bits_are_scaled_by_their_range(tmp_path: Path) -> None:
     values = np.array([[0, 257, 257 * 128, 65535]], np.uint16)
     Image.fromarray(values).save(tmp_path / "deep.png")
     np.testing.assert_array_equal(load_and_preprocess(tmp_path / "deep.png", (1, 4))[..., 0], [[0, 1, 128, 255]])
 
 
 @pytest.mark.parametrize("values", [np.full((4, 4), 1.5, np.float32), np.full((4, 4), 70000, np.int32)])
-def test_values_outside_the_range_of_their_type_are_refused_with_the_remedy(values):
+def test_values_outside_the_range_of_their_type_are_refused_with_the_remedy(values: np.ndarray) -> None:
     with pytest.raises(DataError, match=f"{values.max():g}.*outside.*`range`"):
         preprocess(Image.fromarray(values), (4, 4))
 
 
-def test_floats_that_are_shares_are_taken_as_those():
+def test_floats_that_are_shares_are_taken_as_those() -> None:
     pixels = preprocess(Image.fromarray(np.full((4, 4), 0.25, np.float32)), (2, 2), kind="float32")
     np.testing.assert_array_equal(pixels, np.full((2, 2, 1), 0.25, np.float32))
 
 
 @pytest.mark.parametrize(("given", "wanted"), [(1, 3), (1, 4), (3, 1), (3, 4), (4, 1), (4, 3)])
 @pytest.mark.parametrize("kind", ["uint16", "float32"])
-def test_deep_images_change_their_channels_as_shallow_ones_do_without_losing_bits(given, wanted, kind):
+def test_deep_images_change_their_channels_as_shallow_ones_do_without_losing_bits(
+    given: int, wanted: int, kind: str
+) -> None:
     shallow = np.random.default_rng(0).integers(0, 256, (8, 6, given), np.uint8)
-    deep = shallow.astype(np.uint16) * 257 if kind == "uint16" else shallow / np.float32(255)
+    deep: np.ndarray = shallow.astype(np.uint16) * 257 if kind == "uint16" else shallow / np.float32(255)
     got = preprocess(deep, (8, 6), channels=wanted)
     assert got.dtype == kind
     shares = got / (65535 if kind == "uint16" else 1)
@@ -83,7 +88,7 @@ def test_deep_images_change_their_channels_as_shallow_ones_do_without_losing_bit
     )
 
 
-def test_transparency_lies_over_white_or_is_kept():
+def test_transparency_lies_over_white_or_is_kept() -> None:
     clear = Image.new("RGBA", (4, 4), (200, 0, 0, 0))
     assert (preprocess(clear, (4, 4), channels=3) == 255).all()
     assert (preprocess(clear, (4, 4), channels=1) == 255).all()
@@ -95,7 +100,7 @@ def test_transparency_lies_over_white_or_is_kept():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
-def test_exif_orientation_is_applied(tmp_path, orientation, suffix):
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
     upright = Image.fromarray(QUADRANTS[:12])  # 12 high, 16 wide
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -109,18 +114,19 @@ def test_exif_orientation_is_applied(tmp_path, orientation, suffix):
     stored = upright.transpose(undo[orientation]) if orientation in undo else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored.save(tmp_path / f"turned.{suffix}", exif=exif, **({"quality": 95} if suffix in {"jpg", "webp"} else {}))
+    options: dict[str, Any] = {"quality": 95} if suffix in {"jpg", "webp"} else {}
+    stored.save(tmp_path / f"turned.{suffix}", exif=exif, **options)
     got = load(tmp_path / f"turned.{suffix}").convert("L")
     assert got.size == (16, 12)
     assert np.abs(np.asarray(got).astype(int) - QUADRANTS[:12]).mean() < 3
 
 
-def test_damaged_exif_does_not_cost_the_image(tmp_path, photo):
+def test_damaged_exif_does_not_cost_the_image(tmp_path: Path, photo: Callable[..., Image.Image]) -> None:
     photo().save(tmp_path / "odd.jpg", exif=b"Exif\0\0not a TIFF header")
     assert load(tmp_path / "odd.jpg").size == (40, 30)
 
 
-def test_crop_keeps_the_center_and_the_aspect():
+def test_crop_keeps_the_center_and_the_aspect() -> None:
     wide = np.zeros((16, 48, 1), np.uint8)
     wide[:, 16:32] = 255
     np.testing.assert_array_equal(preprocess(wide, (16, 16), resize_mode="crop"), 255)
@@ -131,23 +137,23 @@ def test_crop_keeps_the_center_and_the_aspect():
     assert columns.sum() == 4
 
 
-def test_pad_shows_everything_between_black_bars():
+def test_pad_shows_everything_between_black_bars() -> None:
     white = np.full((16, 48, 1), 255, np.uint8)
     padded = preprocess(white, (12, 12), resize_mode="pad")[..., 0]
     np.testing.assert_array_equal(padded[4:8], 255)
     np.testing.assert_array_equal(np.delete(padded, range(4, 8), axis=0), 0)
 
 
-def test_pad_keeps_a_line_of_an_extreme_aspect():
+def test_pad_keeps_a_line_of_an_extreme_aspect() -> None:
     assert preprocess(np.full((1, 500, 1), 255, np.uint8), (8, 8), resize_mode="pad").any()
 
 
-def test_squash_shows_everything_distorted():
+def test_squash_shows_everything_distorted() -> None:
     squashed = preprocess(np.dstack([QUADRANTS] * 3)[:, :, :], (4, 8), resize_mode="squash")
     np.testing.assert_allclose(squashed[[0, 0, -1, -1], [0, -1, 0, -1], 0], [0, 80, 160, 240], atol=8)
 
 
-def test_downsizing_is_antialiased():
+def test_downsizing_is_antialiased() -> None:
     checkers = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[..., None]
     small = preprocess(checkers, (8, 8))
     assert np.abs(small.astype(int) - 127).max() < 12
@@ -159,20 +165,22 @@ def test_downsizing_is_antialiased():
     resize_mode=st.sampled_from(["crop", "pad", "squash"]),
     level=st.integers(0, 255),
 )
-def test_a_flat_image_stays_flat_at_any_size(size, into, resize_mode, level):
+def test_a_flat_image_stays_flat_at_any_size(
+    size: tuple[int, int], into: tuple[int, int], resize_mode: ResizeMode, level: int
+) -> None:
     pixels = preprocess(np.full((*size, 3), level, np.uint8), into, resize_mode=resize_mode)
     assert pixels.shape == (*into, 3)
     assert set(np.unique(pixels)) <= ({level, 0} if resize_mode == "pad" else {level})
     assert (pixels == level).any()
 
 
-def test_pixels_of_the_right_size_are_not_touched():
+def test_pixels_of_the_right_size_are_not_touched() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     assert preprocess(pixels, (5, 7)) is pixels
     np.testing.assert_array_equal(preprocess(to_pil(pixels), (5, 7)), pixels)
 
 
-def test_other_numbers_of_channels_are_resized_but_never_converted():
+def test_other_numbers_of_channels_are_resized_but_never_converted() -> None:
     layers = np.random.default_rng(0).integers(0, 256, (8, 8, 6), np.uint8)
     resized = preprocess(layers, (4, 4))
     for channel in range(6):
@@ -183,7 +191,7 @@ def test_other_numbers_of_channels_are_resized_but_never_converted():
         preprocess(layers[..., :3], (8, 8), channels=2)
 
 
-def test_only_pictures_can_be_resized():
+def test_only_pictures_can_be_resized() -> None:
     volume = np.zeros((4, 4, 4, 1), np.uint8)
     assert preprocess(volume, (4, 4, 4)) is volume
     with pytest.raises(DataError, match="cannot be resized to 2×2×2"):
@@ -192,7 +200,7 @@ def test_only_pictures_can_be_resized():
         preprocess(to_pil(np.zeros((4, 4, 1), np.uint8)), (4,))
 
 
-def test_a_large_jpeg_decoded_small_looks_the_same(tmp_path, photo):
+def test_a_large_jpeg_decoded_small_looks_the_same(tmp_path: Path, photo: Callable[..., Image.Image]) -> None:
     photo(1600, 1200).save(tmp_path / "large.jpg", quality=95)
     near = load(tmp_path / "large.jpg", near=(32, 32))
     assert 64 <= min(near.size) < 1200
@@ -201,7 +209,9 @@ def test_a_large_jpeg_decoded_small_looks_the_same(tmp_path, photo):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tif", "bmp", "webp", "ppm"])
-def test_truncated_files_are_refused_with_their_name(tmp_path, photo, suffix):
+def test_truncated_files_are_refused_with_their_name(
+    tmp_path: Path, photo: Callable[..., Image.Image], suffix: str
+) -> None:
     path = tmp_path / f"cut.{suffix}"
     photo(64, 64).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -209,7 +219,7 @@ def test_truncated_files_are_refused_with_their_name(tmp_path, photo, suffix):
         load(path)
 
 
-def test_what_is_no_image_is_refused(tmp_path):
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("not pixels")
     for name, reason in (
@@ -222,7 +232,7 @@ def test_what_is_no_image_is_refused(tmp_path):
             load(tmp_path / name)
 
 
-def test_giant_images_are_refused_before_they_are_decoded(tmp_path):
+def test_giant_images_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     Image.new("1", (2000, 1000)).save(tmp_path / "giant.png")
     with pytest.raises(DataError, match=r"giant\.png: 2000×1000 pixels are more than 1.5 megapixels"):
         load(tmp_path / "giant.png", megapixels=1.5)
@@ -230,7 +240,7 @@ def test_giant_images_are_refused_before_they_are_decoded(tmp_path):
 
 
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 3, 4]))))
-def test_pixels_survive_the_way_to_a_tensor_and_back(pixels):
+def test_pixels_survive_the_way_to_a_tensor_and_back(pixels: np.ndarray) -> None:
     tensor = to_tensor(pixels)
     assert tensor.shape == (pixels.shape[2], *pixels.shape[:2])
     np.testing.assert_array_equal(tensor.numpy(), np.moveaxis(pixels, -1, 0).astype(np.float32) / np.float32(255))
@@ -238,7 +248,7 @@ def test_pixels_survive_the_way_to_a_tensor_and_back(pixels):
     np.testing.assert_array_equal(np.asarray(to_pil(tensor)).reshape(pixels.shape), pixels)
 
 
-def test_a_path_a_picture_and_an_array_give_the_same_tensor(tmp_path: Path, photo):
+def test_a_path_a_picture_and_an_array_give_the_same_tensor(tmp_path: Path, photo: Callable[..., Image.Image]) -> None:
     photo().save(tmp_path / "a.png")
     from_path = to_tensor(tmp_path / "a.png")
     assert from_path.shape == (3, 30, 40)
@@ -247,7 +257,7 @@ def test_a_path_a_picture_and_an_array_give_the_same_tensor(tmp_path: Path, phot
     assert torch.equal(from_path, to_tensor(np.asarray(photo())))
 
 
-def test_arrays_of_other_types_become_tensors_by_their_range():
+def test_arrays_of_other_types_become_tensors_by_their_range() -> None:
     assert to_tensor(np.array([[0, 65535]], np.uint16)).tolist() == [[[0.0, 1.0]]]
     assert to_tensor(np.array([[0.25, 1.0]])).tolist() == [[[0.25, 1.0]]]
     for wrong in (np.array([[-1]]), np.array([[1.5]]), np.array([[np.nan]])):
@@ -256,7 +266,9 @@ def test_arrays_of_other_types_become_tensors_by_their_range():
 
 
 @pytest.mark.parametrize("resize_mode", ["crop", "pad", "squash"])
-def test_gray_in_three_channels_is_the_gray_three_times(photo, resize_mode):
+def test_gray_in_three_channels_is_the_gray_three_times(
+    photo: Callable[..., Image.Image], resize_mode: ResizeMode
+) -> None:
     gray, rgb = (
         preprocess(photo(mode="L"), (16, 16), channels=channels, resize_mode=resize_mode) for channels in (1, 3)
     )
@@ -268,7 +280,9 @@ def test_gray_in_three_channels_is_the_gray_three_times(photo, resize_mode):
 
 @pytest.mark.parametrize(("size", "into"), [((218, 178), (64, 64)), ((33, 50), (64, 20)), ((600, 400), (16, 48))])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
-def test_resizing_is_that_of_pillow(photo, mode, size, into):
+def test_resizing_is_that_of_pillow(
+    photo: Callable[..., Image.Image], mode: str, size: tuple[int, int], into: tuple[int, int]
+) -> None:
     image = photo(size[1], size[0], mode)
     if mode == "RGBA":
         image.putalpha(photo(size[1], size[0], "L", seed=1).point(lambda level: 2 * level))
@@ -282,19 +296,21 @@ def test_resizing_is_that_of_pillow(photo, mode, size, into):
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     into=st.tuples(st.integers(1, 40), st.integers(1, 40)),
 )
-def test_a_mirrored_image_comes_out_mirrored_by_crop(size, into):
+def test_a_mirrored_image_comes_out_mirrored_by_crop(size: tuple[int, int], into: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 1), np.uint8)
     upright, mirrored = preprocess(pixels, into), preprocess(np.ascontiguousarray(pixels[::-1, ::-1]), into)
     assert np.abs(upright.astype(int) - mirrored[::-1, ::-1]).max() <= 2
 
 
-def test_a_hair_of_extreme_aspect_costs_no_memory():
+def test_a_hair_of_extreme_aspect_costs_no_memory() -> None:
     assert preprocess(np.full((1, 100_000, 1), 9, np.uint8), (64, 64)).tolist() == [[[9]] * 64] * 64
 
 
 @pytest.mark.parametrize("resize_mode", ["crop", "pad", "squash"])
 @pytest.mark.parametrize(("shape", "into"), [((109, 89, 3), (64, 64)), ((8, 8, 1), (16, 16)), ((9, 30, 3), (9, 7))])
-def test_images_of_one_shape_come_out_together_as_each_would_alone(resize_mode, shape, into):
+def test_images_of_one_shape_come_out_together_as_each_would_alone(
+    resize_mode: ResizeMode, shape: tuple[int, int, int], into: tuple[int, int]
+) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, *shape), np.uint8)
     given = [alike(picture(image) if place % 2 else image, shape[-1]) for place, image in enumerate(images)]
     together = preprocess_alike([image for image in given if image is not None], into, resize_mode)
@@ -314,11 +330,13 @@ def test_images_of_one_shape_come_out_together_as_each_would_alone(resize_mode, 
     ],
     ids=["fewer channels", "transparent", "deep", "large", "gray picture", "transparent picture"],
 )
-def test_what_needs_more_than_resizing_goes_alone(image, channels):
+def test_what_needs_more_than_resizing_goes_alone(image: Image.Image | np.ndarray, channels: int) -> None:
     assert alike(image, channels) is None
 
 
-def test_a_number_is_a_square_and_a_size_that_cannot_be_is_named(tmp_path, photo):
+def test_a_number_is_a_square_and_a_size_that_cannot_be_is_named(
+    tmp_path: Path, photo: Callable[..., Image.Image]
+) -> None:
     photo().save(tmp_path / "a.png")
     square = load_and_preprocess(tmp_path / "a.png", 8)
     np.testing.assert_array_equal(square, load_and_preprocess(tmp_path / "a.png", (8, 8)))

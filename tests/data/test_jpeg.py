@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from narrow import narrow
 from PIL import Image
 
 from convae.core.errors import DataError
@@ -16,7 +20,11 @@ from convae.data.images import preprocess
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 
 
-def read(content, near, megapixels=80.0):
+Found = str | tuple[np.ndarray, tuple[int, int]]
+Both = Callable[..., tuple[Found, Found]]
+
+
+def read(content: bytes | Path, near: tuple[int, int] | None, megapixels: float = 80.0) -> Found:
     """The pixels and the size in the file, or the reason against them."""
     try:
         image, header = decode(content, near, megapixels)
@@ -26,10 +34,12 @@ def read(content, near, megapixels=80.0):
 
 
 @pytest.fixture
-def both(monkeypatch):
+def both(monkeypatch: pytest.MonkeyPatch) -> Both:
     """What is read with simplejpeg and without."""
 
-    def read_twice(content, near=None, megapixels=80.0):
+    def read_twice(
+        content: bytes | Path, near: tuple[int, int] | None = None, megapixels: float = 80.0
+    ) -> tuple[Found, Found]:
         with monkeypatch.context() as patch:
             patch.setattr(jpeg, "simplejpeg", None)
             slow = read(content, near, megapixels)
@@ -38,7 +48,7 @@ def both(monkeypatch):
     return read_twice
 
 
-def content_of(image, **options):
+def content_of(image: Image.Image, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, "JPEG", **options)
     return file.getvalue()
@@ -58,7 +68,13 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("near", [None, (16, 16), (40, 8)])
-def test_pixels_are_equal_bit_for_bit(both, photo, mode, options, near):
+def test_pixels_are_equal_bit_for_bit(
+    both: Callable[..., Any],
+    photo: Callable[..., Image.Image],
+    mode: str,
+    options: dict[Any, Any] | dict[str, bool] | dict[str, int],
+    near: tuple[int, int] | None,
+) -> None:
     content = content_of(photo(181, 123, mode), **{key: value for key, value in options.items() if mode == "RGB"})
     (quick, size), (slow, its_size) = both(content, near)
     assert size == its_size == (123, 181)
@@ -66,7 +82,9 @@ def test_pixels_are_equal_bit_for_bit(both, photo, mode, options, near):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_images_are_turned_alike(both, photo, tmp_path, orientation):
+def test_images_are_turned_alike(
+    both: Callable[..., Any], photo: Callable[..., Image.Image], tmp_path: Path, orientation: int
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "a.jpg"
@@ -76,20 +94,22 @@ def test_images_are_turned_alike(both, photo, tmp_path, orientation):
     np.testing.assert_array_equal(quick, slow)
 
 
-def test_the_orientation_in_xmp_data_counts_too(both, photo):
+def test_the_orientation_in_xmp_data_counts_too(both: Callable[..., Any], photo: Callable[..., Image.Image]) -> None:
     (quick, size), (slow, _) = both(content_of(photo(40, 30), xmp=XMP))
     assert (quick.shape, size) == ((40, 30, 3), (40, 30))
     np.testing.assert_array_equal(quick, slow)
 
 
-def test_it_is_taken_where_it_is_there(photo, monkeypatch):
+def test_it_is_taken_where_it_is_there(photo: Callable[..., Image.Image], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("Pillow was asked"))
     pixels, header = decode(content_of(photo(178, 218)), (64, 64), 80.0)
-    assert (pixels.shape, header.size) == ((109, 89, 3), (218, 178))
+    assert (narrow(np.ndarray, pixels).shape, header.size) == ((109, 89, 3), (218, 178))
     assert preprocess(pixels, (64, 64)).shape == (64, 64, 3)
 
 
-def test_what_is_refused_is_refused_for_the_same_reason(both, photo, tmp_path):
+def test_what_is_refused_is_refused_for_the_same_reason(
+    both: Callable[..., Any], photo: Callable[..., Image.Image], tmp_path: Path
+) -> None:
     content = content_of(photo(200, 100))
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "empty.jpg").touch()
@@ -108,7 +128,7 @@ def test_what_is_refused_is_refused_for_the_same_reason(both, photo, tmp_path):
         assert quick == slow
 
 
-def test_damaged_files_come_out_alike(both, photo):
+def test_damaged_files_come_out_alike(both: Callable[..., Any], photo: Callable[..., Image.Image]) -> None:
     good = content_of(photo(64, 48))
     random = np.random.default_rng(0)
     taken = 0

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from narrow import present
+from PIL import Image
 
 from convae.data import DataConfig, open_split
 from convae.data.sources.base.layout import read_annotations, read_layout
 
 
-def layout(*paths, **annotations):
+def layout(*paths: Any, **annotations: Any) -> Any:
     """The class and part of each path, and the notes; `annotations` by folder, with `_` for `/`."""
     tables = {folder.replace("_", "/"): table for folder, table in annotations.items()}
     found = read_layout(paths, tables)
     classes = None
     if found.classes is not None:
-        classes = [None if number < 0 else found.classes.classes[number] for number in found.classes.values]
+        named = present(found.classes.classes)
+        classes = [None if number < 0 else named[number] for number in found.classes.values]
     parts = None if found.parts is None else "".join("tve"[part] for part in found.parts)
     return classes, parts, " | ".join(found.notes)
 
@@ -57,11 +64,11 @@ def layout(*paths, **annotations):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and all(value) else "",
 )
-def test_what_folders_say(paths, classes, parts):
+def test_what_folders_say(paths: list[str], classes: list[str | None] | list[str] | None, parts: str | None) -> None:
     assert layout(*paths)[:2] == (classes, parts)
 
 
-def test_tiny_imagenet_has_the_classes_of_its_annotations_and_no_others():
+def test_tiny_imagenet_has_the_classes_of_its_annotations_and_no_others() -> None:
     train = [f"tiny/train/n0{number % 2}/images/{number}.JPEG" for number in range(8)]
     val = [f"tiny/val/images/val_{number}.JPEG" for number in range(4)]
     test = [f"tiny/test/images/test_{number}.JPEG" for number in range(3)]
@@ -81,7 +88,7 @@ def test_tiny_imagenet_has_the_classes_of_its_annotations_and_no_others():
 
 
 @pytest.mark.parametrize("other", ["CAFÉ", "Café ", "Cafe\u0301", "Caf\uff45\u0301"])
-def test_classes_that_look_alike_are_named(other):
+def test_classes_that_look_alike_are_named(other: str) -> None:
     classes, _, notes = layout("Café/1.png", f"{other}/2.png", "dog/3.png")
     assert set(classes) == {"Café", other, "dog"}
     assert ascii(other) in notes
@@ -89,7 +96,7 @@ def test_classes_that_look_alike_are_named(other):
     assert "alike" not in layout("Café/1.png", "cafe/2.png", "dog/3.png")[2]
 
 
-def test_what_has_no_class_is_named():
+def test_what_has_no_class_is_named() -> None:
     for paths, fact in (
         (["cat/1.png", "dog/2.png", "sheet.png"], "1 image, such as sheet.png"),
         (
@@ -103,7 +110,7 @@ def test_what_has_no_class_is_named():
 
 
 @pytest.fixture
-def tiny(tmp_path, photo):
+def tiny(tmp_path: Path, photo: Callable[..., Image.Image]) -> Path:
     """A small set as Tiny ImageNet comes, one folder deeper than one points."""
     inner = tmp_path / "tiny-imagenet" / "tiny-imagenet-200"
     for part, count in (
@@ -121,26 +128,26 @@ def tiny(tmp_path, photo):
     return tmp_path / "tiny-imagenet"
 
 
-def test_official_parts_are_found_a_folder_deeper(tiny):
+def test_official_parts_are_found_a_folder_deeper(tiny: Path) -> None:
     for source in (tiny, tiny / "tiny-imagenet-200"):
         splits = {part: open_split(DataConfig(source=source), part) for part in ("train", "validation", "test")}
         assert {part: len(split) for part, split in splits.items()} == {"train": 12, "validation": 4, "test": 5}
         assert splits["train"].classes == ("n01", "n02")
-        assert splits["validation"].labels.tolist() == [0, 1, 0, 1]
-        assert splits["test"].labels.tolist() == [-1] * 5
+        assert present(splits["validation"].labels).tolist() == [0, 1, 0, 1]
+        assert present(splits["test"].labels).tolist() == [-1] * 5
 
 
-def test_a_change_of_the_annotations_is_noticed(tiny):
+def test_a_change_of_the_annotations_is_noticed(tiny: Path) -> None:
     config = DataConfig(source=tiny)
     before = open_split(config, "validation")
     table = tiny / "tiny-imagenet-200" / "val" / "val_annotations.txt"
     table.write_text(table.read_text().replace("n02", "n01"))
     after = open_split(config, "validation")
-    assert after.labels.tolist() == [0] * 4
+    assert present(after.labels).tolist() == [0] * 4
     assert after.content_hash != before.content_hash
 
 
-def test_what_systems_leave_beside_images_is_left_out(pictures, photo):
+def test_what_systems_leave_beside_images_is_left_out(pictures: Path, photo: Callable[..., Image.Image]) -> None:
     before = open_split(DataConfig(source=pictures), "all").keys
     for name in (
         "__MACOSX/cat/._1.png",
@@ -157,7 +164,7 @@ def test_what_systems_leave_beside_images_is_left_out(pictures, photo):
     assert (split.keys, split.notes) == (before, [])
 
 
-def test_files_that_may_be_meant_as_images_are_counted(pictures):
+def test_files_that_may_be_meant_as_images_are_counted(pictures: Path) -> None:
     for name in ("cat/a.heic", "cat/b.HEIC", "scan.dcm", "notes.txt"):
         (pictures / name).write_bytes(b"x")
     (note,) = open_split(DataConfig(source=pictures), "all").notes
@@ -165,7 +172,7 @@ def test_files_that_may_be_meant_as_images_are_counted(pictures):
     assert "txt" not in note
 
 
-def test_a_table_beside_images_without_classes_is_pointed_at(pictures):
+def test_a_table_beside_images_without_classes_is_pointed_at(pictures: Path) -> None:
     flat = pictures / "cat"
     (flat / "labels.csv").write_text("filename,label\n1.png,a\n")
     (flat / "other.csv").write_text("a,b\n1,2\n")
@@ -174,7 +181,7 @@ def test_a_table_beside_images_without_classes_is_pointed_at(pictures):
     assert "other.csv" not in notes
 
 
-def test_equal_stems_with_different_endings_both_stay(tmp_path, photo):
+def test_equal_stems_with_different_endings_both_stay(tmp_path: Path, photo: Callable[..., Image.Image]) -> None:
     (tmp_path / "set").mkdir()
     photo(seed=1).save(tmp_path / "set" / "a.png")
     photo(seed=2).save(tmp_path / "set" / "a.bmp")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from narrow import present
 from PIL import Image, TiffImagePlugin
 
 from convae.core.errors import ConfigError
-from convae.data import DataConfig, headers, open_split
+from convae.data import DataConfig, Split, headers, open_split
 
 
-def stack(path, pages, **options):
+def stack(path: Path, pages: list[np.ndarray], **options: Any) -> None:
     """A file of several pages: page k of file n is filled with 10 n + k."""
     first, *others = [Image.fromarray(page) for page in pages]
     first.save(path, save_all=True, append_images=others, **options)
 
 
 @pytest.fixture
-def stacks(tmp_path):
+def stacks(tmp_path: Path) -> Path:
     """Two TIFF files of three pages and one of a single page."""
     folder = tmp_path / "stacks"
     folder.mkdir()
@@ -27,15 +32,15 @@ def stacks(tmp_path):
     return folder
 
 
-def everything(path, **options):
+def everything(path: Path, **options: Any) -> Split:
     return open_split(DataConfig(source={"folder": {"path": str(path), **options}}), "all")
 
 
-def levels(split):
+def levels(split: Split) -> list[int]:
     return split.images(range(len(split)))[:, 0, 0, 0].tolist()
 
 
-def test_the_first_page_is_used_and_the_others_are_told(stacks):
+def test_the_first_page_is_used_and_the_others_are_told(stacks: Path) -> None:
     split = everything(stacks)
     assert levels(split) == [0, 10, 20]
     (note,) = [note for note in split.notes if "pages" in note]
@@ -43,14 +48,14 @@ def test_the_first_page_is_used_and_the_others_are_told(stacks):
         assert fact in note
 
 
-def test_each_page_may_be_an_image_that_has_its_file_in_its_name(stacks):
+def test_each_page_may_be_an_image_that_has_its_file_in_its_name(stacks: Path) -> None:
     split = everything(stacks, pages="all")
     assert split.keys == ["0.tif#0", "0.tif#1", "0.tif#2", "1.tif#0", "1.tif#1", "1.tif#2", "2.tif"]
     assert levels(split) == [0, 1, 2, 10, 11, 12, 20]
     assert "left out" not in " ".join(split.notes)
 
 
-def test_the_pages_of_a_file_are_never_in_two_parts(tmp_path):
+def test_the_pages_of_a_file_are_never_in_two_parts(tmp_path: Path) -> None:
     (tmp_path / "stacks").mkdir()
     for number in range(8):
         stack(
@@ -62,16 +67,17 @@ def test_the_pages_of_a_file_are_never_in_two_parts(tmp_path):
     assert sum(map(len, files)) == len(set.union(*files)) == 8
 
 
-def test_pages_have_the_class_and_part_of_their_file(stacks):
+def test_pages_have_the_class_and_part_of_their_file(stacks: Path) -> None:
     for name in ("0", "1", "2"):
         place = stacks / ("test" if name == "2" else "train") / name / f"{name}.tif"
         place.parent.mkdir(parents=True)
         (stacks / f"{name}.tif").rename(place)
     split = open_split(DataConfig(source={"folder": {"path": str(stacks), "pages": "all"}}, validation=0), "train")
-    assert [split.classes[label] for label in split.labels] == ["0"] * 3 + ["1"] * 3
+    assert split.classes is not None
+    assert [split.classes[label] for label in present(split.labels)] == ["0"] * 3 + ["1"] * 3
 
 
-def test_a_file_may_be_a_volume_or_its_pages_channels(stacks):
+def test_a_file_may_be_a_volume_or_its_pages_channels(stacks: Path) -> None:
     (stacks / "2.tif").unlink()
     volumes, channels = everything(stacks, pages="volume"), everything(stacks, pages="channels")
     assert (volumes.shape, channels.shape) == ((1, 3, 4, 5), (3, 4, 5))
@@ -80,20 +86,20 @@ def test_a_file_may_be_a_volume_or_its_pages_channels(stacks):
         assert split.notes == [note for note in split.notes if "pages" not in note]
 
 
-def test_a_volume_of_other_pages_is_skipped_and_named(stacks):
+def test_a_volume_of_other_pages_is_skipped_and_named(stacks: Path) -> None:
     split = open_split(DataConfig(source={"folder": {"path": str(stacks), "pages": "volume"}}, size=(3, 4, 5)), "all")
     assert [name for name, _ in split.skipped] == ["2.tif"]
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
-def test_animations_are_told_like_stacks(tmp_path, suffix):
+def test_animations_are_told_like_stacks(tmp_path: Path, suffix: str) -> None:
     (tmp_path / "set").mkdir()
     stack(tmp_path / "set" / f"a.{suffix}", [np.full((8, 8), level, np.uint8) for level in (0, 100, 200)])
     assert "2 of 3 pages" in " ".join(everything(tmp_path / "set").notes)
     assert len(everything(tmp_path / "set", pages="all")) == 3
 
 
-def test_reduced_copies_are_no_pages(tmp_path):
+def test_reduced_copies_are_no_pages(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     info = TiffImagePlugin.ImageFileDirectory_v2()
     info[254] = 1
@@ -103,19 +109,19 @@ def test_reduced_copies_are_no_pages(tmp_path):
     assert not [note for note in everything(tmp_path / "set").notes if "pages" in note]
 
 
-def test_a_table_and_a_list_know_pages_too(stacks):
+def test_a_table_and_a_list_know_pages_too(stacks: Path) -> None:
     (stacks / "table.csv").write_text("path,label\n0.tif,a\n2.tif,b\n")
     table = {"manifest": {"path": str(stacks / "table.csv"), "pages": "all"}}
     split = open_split(DataConfig(source=table), "all")
     assert split.keys == ["0.tif#0", "0.tif#1", "0.tif#2", "2.tif"]
-    assert split.labels.tolist() == [0, 0, 0, 1]
+    assert present(split.labels).tolist() == [0, 0, 0, 1]
     paths = {"files": {"paths": [str(stacks / "0.tif")], "pages": "all"}}
     assert len(open_split(DataConfig(source=paths), "all")) == 3
     with pytest.raises(ConfigError, match="pages"):
         everything(stacks, pages="every")
 
 
-def tags(path, samples, bits, sample_format=1, planes=()):
+def tags(path: Path, samples: int, bits: int, sample_format: int = 1, planes: tuple[()] = ()) -> np.ndarray:
     """An uncompressed TIFF file of one strip."""
     dtype = np.dtype(f"{'?uif'[sample_format]}{bits // 8}")
     values = np.arange(4 * 5 * samples).reshape(4, 5, samples).astype(dtype)
@@ -141,7 +147,9 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
-def test_samples_that_pillow_cannot_read_are_refused_with_the_remedy(tmp_path, photo, monkeypatch, kind):
+def test_samples_that_pillow_cannot_read_are_refused_with_the_remedy(
+    tmp_path: Path, photo: Callable[..., Image.Image], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     monkeypatch.setattr(headers, "has_tifffile", lambda: False)
     (tmp_path / "set").mkdir()
     photo(5, 4).save(tmp_path / "set" / "good.png")
@@ -152,7 +160,7 @@ def test_samples_that_pillow_cannot_read_are_refused_with_the_remedy(tmp_path, p
     assert "convae[tiff]" in skipped[1]
 
 
-def test_deep_colors_are_read_with_fewer_bits_and_a_word(tmp_path, monkeypatch):
+def test_deep_colors_are_read_with_fewer_bits_and_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(headers, "has_tifffile", lambda: False)
     (tmp_path / "set").mkdir()
     tags(tmp_path / "set" / "a.tif", 3, 16)
@@ -163,7 +171,7 @@ def test_deep_colors_are_read_with_fewer_bits_and_a_word(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("channels", [2, 3, 5])
-def test_all_samples_are_read_where_tifffile_is_there(tmp_path, bits, channels):
+def test_all_samples_are_read_where_tifffile_is_there(tmp_path: Path, bits: int, channels: int) -> None:
     if (channels, bits) == (3, 8):
         channels = 6
     (tmp_path / "set").mkdir()
@@ -173,7 +181,9 @@ def test_all_samples_are_read_where_tifffile_is_there(tmp_path, bits, channels):
     np.testing.assert_array_equal(np.moveaxis(split.images([0])[0].numpy(), 0, -1), values)
 
 
-def test_installing_the_library_is_noticed(tmp_path, photo, monkeypatch):
+def test_installing_the_library_is_noticed(
+    tmp_path: Path, photo: Callable[..., Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "set").mkdir()
     photo(5, 4).save(tmp_path / "set" / "good.png")
     tags(tmp_path / "set" / "b.tif", 3, 16)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from narrow import present
 
 from convae.core.arguments import split_name
 from convae.data import SOURCES, DataConfig, open_split
 from convae.testing import check_source
 
 
-def cifar(make, name: str, count: int) -> str:
+def cifar(make: Callable[..., Any], name: str, count: int) -> str:
     """The binary edition, all of it zeros."""
     files = {"cifar-10": [f"data_batch_{n}" for n in range(1, 6)] + ["test_batch"], "cifar-100": ["train", "test"]}
     folder = make("tmp_path") / name
@@ -31,10 +34,10 @@ def array_file(folder: Path) -> Path:
     return folder / "a.npy"
 
 
-def binarized(make) -> str:
+def binarized(make: Callable[..., Any]) -> str:
     generator = np.random.default_rng(0)
     make("monkeypatch").setattr(SOURCES.get("binarized-mnist"), "counts", {"train": 3, "valid": 2, "test": 2})
-    parts = {
+    parts: dict[str, Any] = {
         key: generator.integers(0, 256, (count, 98), np.uint8)
         for key, count in zip(["train", "valid", "test"], [3, 2, 2], strict=True)
     }
@@ -48,7 +51,17 @@ def table(folder: Path) -> Path:
     return folder / "table.csv"
 
 
-EXAMPLES = {
+def idx(make: Callable[..., Any], name: str) -> str:
+    make("write_idx")(make("tmp_path") / name)
+    return name
+
+
+def hugging_face(make: Callable[..., Any]) -> dict[str, dict[str, str]]:
+    make("hub")
+    return {"hugging-face": {"path": "owner/pets"}}
+
+
+EXAMPLES: dict[str, Callable[[Callable[..., Any]], Any]] = {
     "cifar-10": lambda make: cifar(make, "cifar-10", 2),
     "cifar-100": lambda make: cifar(make, "cifar-100", 3),
     "arrays": lambda make: {"arrays": {"path": str(array_file(make("tmp_path")))}},
@@ -56,11 +69,11 @@ EXAMPLES = {
     "celeba": lambda make: make("celeba_files") and "celeba",
     "digits": lambda make: "digits",
     "files": lambda make: {"files": {"paths": [str(path) for path in sorted(make("pictures").rglob("*.png"))]}},
-    "fashion-mnist": lambda make: make("write_idx")(make("tmp_path") / "fashion-mnist") and "fashion-mnist",
+    "fashion-mnist": lambda make: idx(make, "fashion-mnist"),
     "folder": lambda make: {"folder": {"path": str(make("pictures"))}},
-    "hugging-face": lambda make: make("hub") is not None and {"hugging-face": {"path": "owner/pets"}},
+    "hugging-face": hugging_face,
     "manifest": lambda make: {"manifest": {"path": str(table(make("pictures")))}},
-    "mnist": lambda make: make("write_idx")(make("tmp_path") / "mnist") and "mnist",
+    "mnist": lambda make: idx(make, "mnist"),
     "signals": lambda make: {"signals": {"count": 5, "length": 32}},
     "sprites": lambda make: {"sprites": {"count": 5}},
     "voxels": lambda make: {"voxels": {"count": 5, "size": 8}},
@@ -68,13 +81,13 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("name", SOURCES.own_names())
-def test_every_source_keeps_its_contract(name, request, tmp_path):
+def test_every_source_keeps_its_contract(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     source, options = split_name(EXAMPLES[name](request.getfixturevalue), "data.source")
     assert source == name
     check_source(source, options, folder=tmp_path)
 
 
-def test_the_digits_are_scikit_learns(monkeypatch):
+def test_the_digits_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -102,7 +115,7 @@ PRESENT = {name: place for name in PUBLISHED if (place := real_data(name))}
 
 if PRESENT:
 
-    def test_the_binarized_digits_have_their_published_figures():
+    def test_the_binarized_digits_have_their_published_figures() -> None:
         config = DataConfig(source="binarized-mnist", dir=next(iter(PRESENT.values())))
         splits = {part: open_split(config, part) for part in ("train", "validation", "test")}
         assert {part: len(split) for part, split in splits.items()} == {
@@ -115,11 +128,11 @@ if PRESENT:
         assert round(float(pixels.double().mean() / 255), 5) == 0.13251
 
     @pytest.mark.parametrize("name", PRESENT)
-    def test_published_files_have_their_published_figures(name):
+    def test_published_files_have_their_published_figures(name: Any) -> None:
         counts, mean, deviation = PUBLISHED[name]
         train = open_split(DataConfig(source=name, dir=PRESENT[name], validation=0), "train")
         assert (len(train), train.shape) == (60000, (1, 28, 28))
-        np.testing.assert_array_equal(np.bincount(train.labels), counts)
+        np.testing.assert_array_equal(np.bincount(present(train.labels)), counts)
         pixels = train.images(range(60000)).numpy() / 255
         assert round(float(pixels.mean()), 4) == mean
         assert round(float(pixels.std()), 4) == deviation

@@ -18,18 +18,18 @@ def center(image: np.ndarray) -> tuple[float, float]:
 
 @pytest.mark.parametrize("shape", range(2))
 @pytest.mark.parametrize("rotation", [0, 7, 31])
-def test_the_factors_are_what_is_drawn(shape, rotation):
+def test_the_factors_are_what_is_drawn(shape: int, rotation: int) -> None:
     for x, y in ((0, 31), (15, 3)):
         image = draw({**MIDDLE, "shape": shape, "rotation": rotation, "x": x, "y": y}, 64)
         np.testing.assert_allclose(center(image), [float(FACTORS["x"][x]), float(FACTORS["y"][y])], atol=2e-3)
 
 
-def test_areas_grow_with_the_square_of_the_scale():
+def test_areas_grow_with_the_square_of_the_scale() -> None:
     areas = [draw({**MIDDLE, "scale": scale}, 64)[..., 0].sum() / 255 / 64**2 for scale in range(6)]
     np.testing.assert_allclose(areas, [(2 * 0.165 * float(scale)) ** 2 for scale in FACTORS["scale"]], rtol=0.03)
 
 
-def test_a_quarter_turn_turns_the_picture():
+def test_a_quarter_turn_turns_the_picture() -> None:
     heart = {**MIDDLE, "shape": 2}
     turned = draw({**heart, "rotation": 10}, 64).astype(int)
     upright = draw(heart, 64)
@@ -42,7 +42,7 @@ def test_a_quarter_turn_turns_the_picture():
     assert differences[0] < 3 < differences[-1]
 
 
-def test_colors_are_the_named_ones_and_nothing_leaves_the_image():
+def test_colors_are_the_named_ones_and_nothing_leaves_the_image() -> None:
     for number, color in enumerate(COLORS.values()):
         assert draw({**MIDDLE, "color": number}, 64).max((0, 1)).tolist() == list(color)
     for shape in range(3):
@@ -53,7 +53,7 @@ def test_colors_are_the_named_ones_and_nothing_leaves_the_image():
                 assert not image[:, [0, -1]].any()
 
 
-def test_a_split_carries_every_factor_and_a_larger_set_begins_with_the_smaller():
+def test_a_split_carries_every_factor_and_a_larger_set_begins_with_the_smaller() -> None:
     small = open_split(DataConfig(source={"sprites": {"count": 30, "size": 32}}), "all")
     large = open_split(DataConfig(source={"sprites": {"count": 60, "size": 32}}), "all")
     other = open_split(DataConfig(source={"sprites": {"count": 30, "size": 32, "seed": 1}}, label="color"), "all")

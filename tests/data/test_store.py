@@ -5,16 +5,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from data.numbered import Numbered
+from PIL import Image
 
 from convae.core.errors import DataError, OutputError
 from convae.data import DataConfig, Split, open_split
 from convae.data.cache import open_store, survey
-from convae.data.store import ImageFormat
+from convae.data.image_reading import decode
+from convae.data.store import ImageFormat, Store
 
 IMAGE_FORMAT = ImageFormat((2, 3), 3)
 
@@ -23,17 +29,17 @@ def stores(cache: Path) -> list[Path]:
     return [path for path in (cache / "stores").iterdir() if path.is_dir()]
 
 
-def levels(store) -> list[int]:
+def levels(store: Store) -> list[int]:
     """The value that fills each image of a numbered source."""
     return store.gather(np.arange(len(store)))[:, 0, 0, 0].tolist()
 
 
-def opened(source, image_format=IMAGE_FORMAT):
+def opened(source: Numbered, image_format: ImageFormat = IMAGE_FORMAT) -> Store:
     return open_store(source, source.fingerprint(), image_format)
 
 
-def test_images_are_read_once_and_never_again(numbered_source):
-    source = numbered_source(10)
+def test_images_are_read_once_and_never_again() -> None:
+    source = Numbered(10)
     first = opened(source)
     assert source.reads == 10
     second = opened(source)
@@ -45,16 +51,16 @@ def test_images_are_read_once_and_never_again(numbered_source):
 
 
 @pytest.mark.parametrize("other", [ImageFormat((4, 4), 3), ImageFormat((2, 3), 1), ImageFormat((2, 3), 3, "pad")])
-def test_another_form_or_content_is_another_store(numbered_source, cache, other):
-    opened(numbered_source(5))
-    opened(numbered_source(5), other)
-    opened(numbered_source(6))
+def test_another_form_or_content_is_another_store(cache: Path, other: ImageFormat) -> None:
+    opened(Numbered(5))
+    opened(Numbered(5), other)
+    opened(Numbered(6))
     assert len(stores(cache)) == 3
 
 
-def test_unreadable_images_are_skipped_and_listed_in_order(numbered_source):
+def test_unreadable_images_are_skipped_and_listed_in_order() -> None:
     bad = frozenset({0, 3, 999})
-    store = opened(numbered_source(1000, bad=bad))
+    store = opened(Numbered(1000, bad=bad))
     assert store.skipped == [(str(index), "broken on purpose") for index in sorted(bad)]
     good = [index for index in range(1000) if index not in bad]
     assert levels(store) == [index % 256 for index in good]
@@ -65,23 +71,23 @@ def test_unreadable_images_are_skipped_and_listed_in_order(numbered_source):
     assert store.names == [str(index) for index in good]
 
 
-def test_images_that_fail_together_go_alone(numbered_source, monkeypatch):
-    def fail(*_):
+def test_images_that_fail_together_go_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
         raise MemoryError
 
     monkeypatch.setattr("convae.data.chunks.preprocess_alike", fail)
-    assert levels(opened(numbered_source(10))) == list(range(10))
+    assert levels(opened(Numbered(10))) == list(range(10))
 
 
-def test_a_source_without_a_readable_image_is_refused(numbered_source, cache):
+def test_a_source_without_a_readable_image_is_refused(cache: Path) -> None:
     with pytest.raises(DataError, match=r"none of the 3 images can be used; the first is 0 \(broken on purpose\)"):
-        opened(numbered_source(3, bad=frozenset(range(3))))
+        opened(Numbered(3, bad=frozenset(range(3))))
     assert stores(cache) == []
 
 
-def test_progress_is_told_up_to_the_end(numbered_source):
+def test_progress_is_told_up_to_the_end() -> None:
     told = []
-    source = numbered_source(600)
+    source = Numbered(600)
     open_store(source, source.fingerprint(), IMAGE_FORMAT, lambda done, total, what: told.append((done, total, what)))
     counts = [done for done, _, _ in told]
     assert counts == sorted(counts)
@@ -92,8 +98,8 @@ def test_progress_is_told_up_to_the_end(numbered_source):
 
 @pytest.mark.parametrize("name", ["pixels.bin", "arrays.npz", "names.json"])
 @pytest.mark.parametrize("damage", ["shorter", "missing", "longer"])
-def test_a_damaged_store_is_built_again(numbered_source, cache, name, damage):
-    source = numbered_source(5)
+def test_a_damaged_store_is_built_again(cache: Path, name: str, damage: str) -> None:
+    source = Numbered(5)
     opened(source)
     (folder,) = stores(cache)
     path = folder / name
@@ -109,8 +115,8 @@ def test_a_damaged_store_is_built_again(numbered_source, cache, name, damage):
 
 @pytest.mark.parametrize("name", ["arrays.npz", "names.json", "skipped.csv", "index.json"])
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
-def test_a_flipped_bit_beside_the_pixels_is_noticed_and_mended(numbered_source, cache, name, place):
-    source = numbered_source(5, bad=frozenset({3}))
+def test_a_flipped_bit_beside_the_pixels_is_noticed_and_mended(cache: Path, name: str, place: float) -> None:
+    source = Numbered(5, bad=frozenset({3}))
     opened(source)
     (folder,) = stores(cache)
     content = bytearray((folder / name).read_bytes())
@@ -120,21 +126,21 @@ def test_a_flipped_bit_beside_the_pixels_is_noticed_and_mended(numbered_source, 
     assert source.reads == 10
 
 
-def test_a_flipped_bit_in_an_image_is_noticed_when_the_image_is_used(numbered_source, cache):
-    opened(numbered_source(5))
+def test_a_flipped_bit_in_an_image_is_noticed_when_the_image_is_used(cache: Path) -> None:
+    opened(Numbered(5))
     (folder,) = stores(cache)
     content = bytearray((folder / "pixels.bin").read_bytes())
     content[3 * IMAGE_FORMAT.image_bytes + 7] ^= 1
     (folder / "pixels.bin").write_bytes(content)
-    store = opened(numbered_source(5))
+    store = opened(Numbered(5))
     assert store.gather(np.array([0, 4, 2])).shape == (3, 3, 2, 3)
     with pytest.raises(DataError, match="3 is not what was stored: remove the folder") as caught:
         store.gather(np.array([2, 3]))
     assert str(folder) in str(caught.value)
 
 
-def test_an_index_that_is_missing_or_something_else_is_not_trusted(numbered_source, cache):
-    source = numbered_source(5)
+def test_an_index_that_is_missing_or_something_else_is_not_trusted(cache: Path) -> None:
+    source = Numbered(5)
     opened(source)
     (folder,) = stores(cache)
     for content in ("[]", "null", "{}", '{"files": 3}', json.dumps({"files": {}, "sha256": ""})):
@@ -145,17 +151,17 @@ def test_an_index_that_is_missing_or_something_else_is_not_trusted(numbered_sour
     assert source.reads == 35
 
 
-def test_a_cache_that_cannot_be_written_is_one_sentence(numbered_source, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("CONVAE_CACHE", str(tmp_path / "file"))
     with pytest.raises(OutputError, match="set CONVAE_CACHE to a folder"):
-        opened(numbered_source(3))
+        opened(Numbered(3))
     with pytest.raises(OutputError, match="set CONVAE_CACHE to a folder"):
-        survey(numbered_source(3), "x")
+        survey(Numbered(3), "x")
 
 
-def test_a_survey_is_remembered_and_made_again_when_unreadable(numbered_source, cache, monkeypatch):
-    source = numbered_source(3)
+def test_a_survey_is_remembered_and_made_again_when_unreadable(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Numbered(3)
     found = survey(source, "a")
     monkeypatch.setattr(type(source), "survey", lambda *_, **__: pytest.fail("surveyed again"))
     assert survey(source, "a") == found
@@ -192,7 +198,7 @@ def send(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture
-def album(tmp_path, photo) -> Path:
+def album(tmp_path: Path, photo: Callable[..., Image.Image]) -> Path:
     """Enough images at 256 pixels for several chunks."""
     (tmp_path / "album").mkdir()
     for index in range(60):
@@ -200,7 +206,7 @@ def album(tmp_path, photo) -> Path:
     return tmp_path / "album"
 
 
-def test_two_processes_at_once_build_one_store(album, cache):
+def test_two_processes_at_once_build_one_store(album: Path, cache: Path) -> None:
     processes = [builder(album, pause=0.05) for _ in range(2)]
     for process in processes:
         send(process)
@@ -212,7 +218,7 @@ def test_two_processes_at_once_build_one_store(album, cache):
     assert len(stores(cache)) == 1
 
 
-def test_a_killed_build_goes_on_where_it_stopped(album, cache):
+def test_a_killed_build_goes_on_where_it_stopped(album: Path, cache: Path) -> None:
     process = builder(album, pause=0.3)
     send(process)
     assert process.stdout is not None
@@ -238,8 +244,8 @@ def reference(album: Path, cache: Path) -> Split:
 
 
 @pytest.mark.parametrize("damage", ["cut journal", "cut pixels", "flipped pixel", "lost pixels", "junk line"])
-def test_only_what_is_sound_of_an_unfinished_build_is_gone_on_with(album, cache, damage):
-    def stopping(done: int, *_: object) -> None:
+def test_only_what_is_sound_of_an_unfinished_build_is_gone_on_with(album: Path, cache: Path, damage: str) -> None:
+    def stopping(done: int, total: int, what: str) -> None:
         if done >= 30:
             raise KeyboardInterrupt
 
@@ -261,23 +267,20 @@ def test_only_what_is_sound_of_an_unfinished_build_is_gone_on_with(album, cache,
     assert split.content_hash == reference(album, cache).content_hash
 
 
-def test_only_new_and_changed_files_are_decoded(album, cache, photo, monkeypatch):
-    from convae.data.sources.base import image_files
-
-    loaded = []
-    whole = image_files.decode
-    monkeypatch.setattr(
-        image_files, "decode", lambda path, *rest, **more: loaded.append(path.name) or whole(path, *rest, **more)
-    )
+def test_only_new_and_changed_files_are_decoded(
+    album: Path, cache: Path, photo: Callable[..., Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = Mock(side_effect=decode)
+    monkeypatch.setattr("convae.data.sources.base.image_files.decode", spy)
     open_split(DataConfig(source=album, size=256), "all")
-    assert len(loaded) == 60
-    loaded.clear()
+    assert spy.call_count == 60
+    spy.reset_mock()
     photo(seed=99).save(album / "30.png")
     photo(seed=98).save(album / "005.png")
     (album / "07.png").unlink()
     (album / "08.png").write_text("no image any more")
     split = open_split(DataConfig(source=album, size=256), "all")
-    assert sorted(loaded) == ["005.png", "08.png", "30.png"]
+    assert sorted(call.args[0].name for call in spy.call_args_list) == ["005.png", "08.png", "30.png"]
     assert [name for name, _ in split.skipped] == ["08.png"]
     assert len(split) == 59
     split.images(range(59))
@@ -287,7 +290,7 @@ def test_only_new_and_changed_files_are_decoded(album, cache, photo, monkeypatch
     assert (split.content_hash, split.keys) == (fresh.content_hash, fresh.keys)
 
 
-def test_a_damaged_image_is_not_taken_over(album, cache, photo):
+def test_a_damaged_image_is_not_taken_over(album: Path, cache: Path, photo: Callable[..., Image.Image]) -> None:
     open_split(DataConfig(source=album, size=256), "all")
     (folder,) = stores(cache)
     content = bytearray((folder / "pixels.bin").read_bytes())
@@ -299,9 +302,9 @@ def test_a_damaged_image_is_not_taken_over(album, cache, photo):
     assert split.content_hash == reference(album, cache).content_hash
 
 
-def test_a_full_disk_is_announced_before_any_work(numbered_source, monkeypatch):
+def test_a_full_disk_is_announced_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20, total=1 << 40))
-    source = numbered_source(5)
+    source = Numbered(5)
     with pytest.raises(OutputError) as caught:
         opened(source)
     for fact in ("5 decoded images", "0.0 MB", "1.0 MB are free", "268 MB have to stay free", "CONVAE_CACHE"):
@@ -309,6 +312,6 @@ def test_a_full_disk_is_announced_before_any_work(numbered_source, monkeypatch):
     assert source.reads == 0
 
 
-def test_a_small_disk_needs_no_more_room_than_it_can_have(numbered_source, monkeypatch):
+def test_a_small_disk_needs_no_more_room_than_it_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=60 << 20, total=64 << 20))
-    assert len(opened(numbered_source(5))) == 5
+    assert len(opened(Numbered(5))) == 5

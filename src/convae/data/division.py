@@ -42,8 +42,8 @@ def divide(
     """
     if parts is None:
         parts = np.zeros(len(identities), np.int8)
-    rows = {name: np.flatnonzero(parts == number) for number, name in enumerate(PARTS)}
-    chosen = dict.fromkeys(PARTS, "official")
+    rows: dict[str, NDArray[np.int64]] = {name: np.flatnonzero(parts == number) for number, name in enumerate(PARTS)}
+    chosen: dict[str, str] = dict.fromkeys(PARTS, "official")
     for name, fraction in (("test", test), ("validation", validation)):
         if not len(rows[name]):
             pool = rows["train"]

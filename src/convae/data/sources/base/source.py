@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from convae.data.headers import Header
 from convae.data.pixels import Kind
 
 _ENTRIES = "convae.data.sources"
-PARTS = ("train", "validation", "test")
+PARTS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 """The parts of a data set; `Listing.parts` counts in this order."""
 
 
