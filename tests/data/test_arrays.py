@@ -27,7 +27,7 @@ def everything(path: Path, **options: Any) -> Split:
 )
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32", "bool"])
 def test_signals_images_and_volumes_keep_their_values_and_type(
-    tmp_path: Path, shape: tuple[int, ...] | tuple[int, int, int] | tuple[int, int], kind: str
+    tmp_path: Path, shape: tuple[int, ...], kind: str
 ) -> None:
     values = GENERATOR.random(shape)
     largest = {"uint8": 255, "uint16": 65535}.get(kind)
@@ -147,8 +147,8 @@ def test_objects_are_never_unpickled(tmp_path: Path, name: str) -> None:
 )
 def test_files_that_do_not_fit_are_refused(
     tmp_path: Path,
-    arrays: dict[str, np.ndarray | np.ndarray] | dict[str, np.ndarray],
-    options: dict[Any, Any] | dict[str, str],
+    arrays: dict[str, Any],
+    options: dict[str, str],
     message: str,
 ) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
@@ -179,7 +179,7 @@ def notes(path: Path, **options: Any) -> str:
     [((8, 2, 28), ["2×28", "images"]), ((8, 5, 28, 28), ["volumes", "5×28×28"]), ((8, 3, 9, 4), ["3×9", "4 channels"])],
 )
 def test_guesses_are_called_guesses_with_the_option_that_decides(
-    tmp_path: Path, shape: tuple[int, ...] | tuple[int, int, int], facts: list[str]
+    tmp_path: Path, shape: tuple[int, ...], facts: list[str]
 ) -> None:
     np.save(tmp_path / "a.npy", GENERATOR.integers(0, 256, shape, np.uint8))
     for fact in ("guess", "channels: first", *facts):
@@ -189,9 +189,7 @@ def test_guesses_are_called_guesses_with_the_option_that_decides(
 
 
 @pytest.mark.parametrize("shape", [(8, 28), (8, 28, 28), (8, 28, 28, 3), (8, 3, 28, 28)])
-def test_what_is_plain_is_not_announced(
-    tmp_path: Path, shape: tuple[int, ...] | tuple[int, int, int] | tuple[int, int]
-) -> None:
+def test_what_is_plain_is_not_announced(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.save(tmp_path / "a.npy", GENERATOR.integers(0, 256, shape, np.uint8))
     assert notes(tmp_path / "a.npy") == ""
 
