@@ -14,9 +14,8 @@ from PIL import Image
 
 from convae.core.errors import DataError
 from convae.data import load, load_and_preprocess, preprocess, to_numpy, to_pil, to_tensor
-from convae.data.config import ResizeMode
 from convae.data.images import alike, preprocess_alike
-from convae.data.pixels import picture
+from convae.data.pixels import ResizeMode, picture
 
 QUADRANTS: np.ndarray = np.kron(np.array([[0, 80], [160, 240]], np.uint8), np.ones((8, 8), np.uint8))
 """16×16, a level in each quarter."""
