@@ -24,8 +24,8 @@ from convae.core.checked_files import with_checksum
 from convae.core.errors import ArtifactError, ConvaeError
 from convae.model.artifact import CONFIG, WEIGHTS, find
 from convae.training import resume, train
-from convae.training.run_folder.checkpoint import STATE, TENSORS, list_checkpoints, read_checkpoint
-from convae.training.run_folder.folder import RunFolder
+from convae.training.loop.checkpoint import STATE, TENSORS, list_checkpoints, read_checkpoint
+from convae.training.run_folder import RunFolder
 
 
 def check(run: Path) -> None:

@@ -113,6 +113,6 @@ def test_public_names_lead_to_where_they_are() -> None:
 
 
 def test_a_table_out_of_a_text() -> None:
-    assert [row[0] for row in rows(table_in("convae.training.run_folder.folder:README")) if "recipe" in row[0]] == [
+    assert [row[0] for row in rows(table_in("convae.training.run_folder:README")) if "recipe" in row[0]] == [
         "`recipe.yaml`"
     ]

@@ -14,10 +14,10 @@ from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ConfigError, OutputError, TrainingError
 from convae.training import resume, train
+from convae.training.loop.checkpoint import Machine, list_checkpoints, read_checkpoint
+from convae.training.loop.recovery import check_progress
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.recipe.reading import read_recipe
-from convae.training.run_folder.checkpoint import Machine, list_checkpoints, read_checkpoint
-from convae.training.run_folder.resuming import check_progress
 from convae.training.vae.build import build_task
 
 

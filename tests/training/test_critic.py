@@ -9,7 +9,7 @@ import torch
 from training.runs import RECIPE, StopAt, content
 
 from convae.training import resume, train
-from convae.training.run_folder.checkpoint import list_checkpoints, read_checkpoint
+from convae.training.loop.checkpoint import list_checkpoints, read_checkpoint
 
 TERM = "training.critic_term:Adversarial"
 WITH_CRITIC: dict[str, Any] = {

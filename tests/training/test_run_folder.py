@@ -11,7 +11,7 @@ from training.runs import RECIPE
 
 from convae.core.errors import OutputError
 from convae.training import resume, train
-from convae.training.run_folder.folder import FILES, FOLDERS
+from convae.training.run_folder import FILES, FOLDERS
 
 SHORT = {**RECIPE, "training": {**RECIPE["training"], "epochs": None, "steps": 2, "checkpoint_every": 1}}
 

@@ -12,9 +12,9 @@ from training.runs import RECIPE, StopAt, content, model_of
 
 from convae.core.errors import ConfigError
 from convae.training import resume, train
+from convae.training.loop.checkpoint import list_checkpoints, read_checkpoint
 from convae.training.loop.trainer import Callback, Trainer
-from convae.training.run_folder.checkpoint import list_checkpoints, read_checkpoint
-from convae.training.run_folder.folder import RunFolder
+from convae.training.run_folder import RunFolder
 
 PER_EPOCH = 7
 

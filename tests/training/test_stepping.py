@@ -12,9 +12,9 @@ from training.runs import RECIPE, StopAt, content, model_of
 
 from convae.describe import build
 from convae.training import resume, train
+from convae.training.loop.checkpoint import list_checkpoints
+from convae.training.loop.engine import ExponentialMovingAverage
 from convae.training.loop.trainer import Callback, Trainer
-from convae.training.loop.weights import ExponentialMovingAverage
-from convae.training.run_folder.checkpoint import list_checkpoints
 
 # Without batch statistics or dropout; the noise of a part, 50 · 16 values, is a whole number of torch's blocks.
 PLAIN = {

@@ -10,9 +10,9 @@ from pathlib import Path
 from convae.model.artifact import load, read_config
 from convae.model.provenance import TrainingFacts
 from convae.model.vae import VAE
+from convae.training.loop.log import NOTE, Row
 from convae.training.recipe.schema import Recipe
-from convae.training.run_folder.folder import RunFolder
-from convae.training.run_folder.log import NOTE, Row
+from convae.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True, repr=False)

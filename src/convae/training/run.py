@@ -23,16 +23,16 @@ from convae.model.artifact import save
 from convae.model.vae import VAE
 from convae.training.distributed.launch import connect_ranks, current_launch, was_restarted
 from convae.training.distributed.ranks import Ranks
+from convae.training.loop.checkpoint import Checkpoint, read_together
+from convae.training.loop.recovery import is_finished, last_good
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.report import TrainingReport
 from convae.training.result import Run
-from convae.training.run_folder.checkpoint import Checkpoint, read_together
-from convae.training.run_folder.folder import RunFolder, free_path, taken_paths
-from convae.training.run_folder.resuming import is_finished, last_good
-from convae.training.vae.architecture import record_architecture
+from convae.training.run_folder import RunFolder, free_path, taken_paths
 from convae.training.vae.build import build_task
+from convae.training.vae.start import record_architecture
 from convae.training.vae.task import VAETask
 
 RUNS = Path("runs")
@@ -265,7 +265,7 @@ def _resume(
         made = ranks.run_on_all(partial(build_task, recipe, progress, ranks, given=given, held=held, is_new=False))
 
         def recovered() -> Checkpoint | None:
-            checkpoint = last_good(folder, made.plan, callback or Callback())
+            checkpoint = last_good(folder, made.plan, (callback or Callback()).on_message)
             folder.recover(checkpoint.progress.log_bytes if checkpoint else 0)
             return checkpoint
 

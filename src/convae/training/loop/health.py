@@ -1,33 +1,24 @@
-"""Health of a training: steps that make no sense, where that began, models that diverged, and the way back."""
+"""Health of a training: steps that make no sense, where that began, models that diverged, the last and best model."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from convae.core.errors import ArtifactError, TrainingError
 from convae.core.types import Batch
 from convae.training.distributed.sharding import local_part
-from convae.training.loop.engine import Engine
-from convae.training.loop.progress import Progress
+from convae.training.loop.progress import Progress, RunningMeans
 from convae.training.loop.step import StepResult, TrainStep
-from convae.training.loop.task import Task
+from convae.training.loop.task import SavedAs, Task
+from convae.training.recipe.plan import Stage
 from convae.training.recipe.stage_objective import Clocks
-from convae.training.run_folder.checkpoint import (
-    Checkpoint,
-    is_planned,
-    list_checkpoints,
-    read_checkpoint,
-    read_together,
-    remove_checkpoint,
-)
-from convae.training.run_folder.folder import RunFolder
+from convae.training.run_folder import RunFolder
 
 ABSURD = 1e6
 """A step is skipped like one that is not finite when its total is this many times the first one's."""
@@ -193,64 +184,98 @@ def divergence(total: float, terms: Mapping[str, float], largest: float, step: i
 
 ROLL_BACK_AFTER = 10
 """Steps in a row that were not finite after which the weights themselves are taken to be the reason."""
-MOST_ROLLBACKS = 6
-"""After more of them the training gives up: the learning rate is a sixty-fourth by then."""
 
 
-class Recovery:
-    """What is done about steps of a run that were skipped because something in them was not finite.
+class ModelSelection:
+    """Judges a model, and saves it as the last and, where it is, as the best of its run.
 
     Args:
         task: what is trained.
         folder: of the run.
+        progress: of the run.
+        health: knows the first total.
+        write: writes a row of metrics.
+        note: writes a sentence.
     """
 
-    def __init__(self, task: Task, folder: RunFolder) -> None:
-        self._task = task
-        self._folder = folder
+    def __init__(
+        self,
+        task: Task,
+        folder: RunFolder,
+        progress: Progress,
+        health: HealthMonitor,
+        write: Callable[[str, dict[str, Any]], None],
+        note: Callable[[str | None], None],
+    ) -> None:
+        self._task, self._folder, self._progress, self._health = task, folder, progress, health
+        self._write, self._note = write, note
 
-    def diagnose(self, progress: Progress, skips: SkippedSteps, engine: Engine) -> str:
-        """A sentence on the first step of the row that was skipped: where its values stop being finite."""
-        task, step = self._task, skips.first
-        epoch, start = divmod(step, task.batches.steps_per_epoch)
-        batch = next(iter(task.batches.iterate(epoch, start, task.device, task.plan.augmentation(epoch))))
-        starts = progress.stage_starts
-        clocks = task.plan.clocks(starts, max(step, starts[-1]))
-        largest = skips.limit(math.prod(task.batches.shape), ABSURD)
-        reasons = [
-            locate(each, batch, clocks, largest if each is engine.steps[0] else math.inf) for each in engine.steps
-        ]
-        found = task.ranks.gather(next(filter(None, reasons), None))
-        reason = next(filter(None, found), "its values were not finite, but are when it is run again")
-        return f"step {step} was skipped: {reason}"
-
-    def checkpoint(self, progress: Progress, reason: str) -> Checkpoint | None:
-        """The last checkpoint before what went wrong; None for the beginning.
+    def judge(self, shown: Task, stage: Stage, means: RunningMeans) -> dict[str, float]:
+        """A row of metrics on the validation data; the last model is saved and, where this is it, the best.
 
         Args:
-            progress: how far the run is.
-            reason: why it goes back.
+            shown: with the weights to save.
+            stage: that is running.
+            means: of the training metrics of the epoch, by which a run without validation data is judged.
 
-        Raises:
-            TrainingError: going back was tried too often.
+        Returns:
+            The metrics by which the stage is judged, with the total under the weights of its end: totals under
+            weights that change cannot be compared. Empty where no step gave any.
         """
-        if progress.lr_halvings >= MOST_ROLLBACKS:
-            hint = ", or set training.precision: float32" if self._task.options.precision == "fp16" else ""
-            raise TrainingError(
-                f"{reason}, and going back {MOST_ROLLBACKS} times to half the learning rate did not help: "
-                f"{REMEDY}{hint}. The notes in {self._folder.metrics} say where it began"
-            )
-        return read_together(self._task.ranks, self._before_skips)
+        task, progress = self._task, self._progress
+        if task.ranks.is_main:
+            self._folder.check()
+        starts = progress.stage_starts
+        at_end = task.plan.clocks(starts, task.plan.end(starts))
+        found = task.validate(stage, task.plan.clocks(starts, progress.step), at_end)
+        if found is None:
+            return self._judge_training(shown, stage, means.read(), stage.objective.total, at_end)
+        self._write("validation", dict(found.row))
+        progress.collapse_streak = progress.collapse_streak + 1 if found.warning else 0
+        if progress.collapse_streak == 2:  # once may be the beginning; more often would be a nuisance
+            self._note(found.warning)
+        self.save(shown, "last", found.judged)
+        total = found.judged["total"]
+        if not self._has_diverged(float(found.row["total"]), found.terms) and (
+            progress.best is None or total < progress.best
+        ):
+            progress.best, progress.best_step = total, progress.step
+            self.save(shown, "best on the validation images", found.judged)
+        return found.judged
 
-    def _before_skips(self) -> Checkpoint | None:
-        """The last checkpoint before a row of skipped steps; later ones are removed, since the log will not reach them.
+    def _judge_training(
+        self, shown: Task, stage: Stage, metrics: dict[str, float], total: Callable[..., float], at_end: Any
+    ) -> dict[str, float]:
+        """The same where nothing is held out: the last model counts as the best."""
+        self.save(shown, "last")
+        terms = {name: metrics[name] for name in stage.objective.units if name in metrics}
+        if metrics and not self._has_diverged(metrics["total"], terms):
+            self.save(shown, "last, since no images were held out for validation")
+        return {**metrics, "total": total(metrics, at_end)} if metrics else {}
 
-        Those that were written because somebody stopped the run are passed over, so that it makes no difference.
-        """
-        for path in reversed(list_checkpoints(self._folder.checkpoints)):
-            with contextlib.suppress(ArtifactError):
-                checkpoint = read_checkpoint(path)
-                if is_planned(path) and not checkpoint.skips_in_a_row:
-                    return checkpoint
-            remove_checkpoint(path)
-        return None
+    def save(self, shown: Task, which: str, metrics: Mapping[str, float] | None = None) -> None:
+        """Writes the model to the folder's `last`, or, unless it is just the last, to its `model`."""
+        if not self._task.ranks.is_main:
+            return
+        progress = self._progress
+        stage = self._task.plan.running(progress.stage_starts).name
+        path = self._folder.last if which == "last" else self._folder.model
+        shown.save(path, SavedAs(which, progress.step, stage, dict(metrics or {})))
+
+    def is_at_plateau(self, stage: Stage, metrics: Mapping[str, float]) -> bool:
+        """Whether the metric that the stage watches was without progress for so long that the stage is over."""
+        rule, progress = stage.plateau, self._progress
+        clocks = self._task.plan.clocks(progress.stage_starts, progress.step)
+        if rule is None or clocks.stage.epoch < rule.after:
+            return False
+        return progress.waits_too_long(rule, metrics.get(rule.of, math.inf))
+
+    def _has_diverged(self, total: float, terms: Mapping[str, float]) -> bool:
+        """Whether the losses of a model have diverged; notes it the first time."""
+        progress = self._progress
+        limit = self._health.read().limit(math.prod(self._task.batches.shape), DIVERGED)
+        sentence = divergence(total, terms, limit, progress.step)
+        progress.divergence_streak = progress.divergence_streak + 1 if sentence else 0
+        if progress.divergence_streak == 1:
+            self._note(sentence)
+        return sentence is not None

@@ -15,23 +15,22 @@ from convae.core.memory import is_out_of_memory
 from convae.core.trust import trust_options
 from convae.core.types import Batch
 from convae.training.distributed.ranks import stop_on_signals
-from convae.training.loop.engine import Engine
-from convae.training.loop.health import REMEDY, ROLL_BACK_AFTER, HealthMonitor, Recovery, not_finite
-from convae.training.loop.precision import precision_warning
-from convae.training.loop.progress import Progress, RunningMeans
-from convae.training.loop.selection import ModelSelection
-from convae.training.loop.task import Stateful, Task
-from convae.training.recipe.plan import Stage
-from convae.training.run_folder.checkpoint import (
+from convae.training.loop.checkpoint import (
     Checkpoint,
     Machine,
     collect_state,
     list_checkpoints,
     save_checkpoint,
 )
-from convae.training.run_folder.folder import RunFolder
-from convae.training.run_folder.log import NOTE, Row, RunLog, TensorBoard
-from convae.training.run_folder.pictures import RunPictures
+from convae.training.loop.engine import Engine
+from convae.training.loop.health import REMEDY, ROLL_BACK_AFTER, HealthMonitor, ModelSelection, not_finite
+from convae.training.loop.log import NOTE, Row, RunLog, RunPictures, TensorBoard
+from convae.training.loop.progress import Progress, RunningMeans
+from convae.training.loop.recovery import Recovery
+from convae.training.loop.step import precision_warning
+from convae.training.loop.task import Stateful, Task
+from convae.training.recipe.plan import Stage
+from convae.training.run_folder import RunFolder
 
 
 class Callback:

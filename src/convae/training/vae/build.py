@@ -22,6 +22,7 @@ from convae.core.random import torch_generator
 from convae.data import Batches, DataConfig, DataSet, in_order, open_data_set
 from convae.data.batches import ImageSet
 from convae.data.given import GivenData
+from convae.data.labeling import mask_labels
 from convae.describe import resolve
 from convae.model.artifact import load
 from convae.model.compatibility import check_labels, check_levels
@@ -29,15 +30,13 @@ from convae.model.parts import required_terms
 from convae.model.vae import VAE
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import shard
-from convae.training.loop.precision import choose_precision
-from convae.training.loop.weights import FrozenParts
+from convae.training.loop.engine import FrozenParts
+from convae.training.loop.log import summary_writer
+from convae.training.loop.step import choose_precision
 from convae.training.recipe.plan import Plan, build_plan
 from convae.training.recipe.reading import with_length, with_likelihood
 from convae.training.recipe.schema import Recipe
-from convae.training.run_folder.log import summary_writer
-from convae.training.vae.architecture import build_model, construct_model, input_shape
-from convae.training.vae.labels import mask_labels
-from convae.training.vae.start import Start, open_start
+from convae.training.vae.start import Start, build_model, construct_model, input_shape, open_start
 from convae.training.vae.task import VAETask, stage_objective
 
 _PRIOR_TERMS = {"kl", "free-bits", "capacity"}

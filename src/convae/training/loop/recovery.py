@@ -1,20 +1,30 @@
-"""Whether a run can be continued as it was: its recipe against its checkpoints, and their state against its plan."""
+"""The checkpoint that a run goes on from, after it was stopped or after skipped steps, and whether it fits."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from convae.core.errors import ArtifactError, ConfigError
+from convae.core.errors import ArtifactError, ConfigError, TrainingError
 from convae.core.names import short_repr
+from convae.training.loop.checkpoint import (
+    Checkpoint,
+    is_planned,
+    list_checkpoints,
+    read_checkpoint,
+    read_together,
+    remove_checkpoint,
+)
+from convae.training.loop.engine import Engine
+from convae.training.loop.health import ABSURD, REMEDY, SkippedSteps, locate
 from convae.training.loop.progress import Progress
-from convae.training.loop.trainer import Callback
+from convae.training.loop.task import Task
 from convae.training.recipe.plan import Plan
 from convae.training.recipe.schema import Recipe
-from convae.training.run_folder.checkpoint import Checkpoint, list_checkpoints, read_checkpoint
-from convae.training.run_folder.folder import RunFolder
+from convae.training.run_folder import RunFolder
 
 MAY_CHANGE = {
     "name",
@@ -111,7 +121,7 @@ def is_finished(folder: RunFolder, recipe: Recipe) -> bool:
     return False
 
 
-def last_good(folder: RunFolder, plan: Plan, callback: Callback) -> Checkpoint | None:
+def last_good(folder: RunFolder, plan: Plan, note: Callable[[str], None]) -> Checkpoint | None:
     """The newest checkpoint that the run can go on from; None where none was written yet.
 
     Raises:
@@ -129,9 +139,72 @@ def last_good(folder: RunFolder, plan: Plan, callback: Callback) -> Checkpoint |
             faults.append(str(error))
             continue
         if faults:
-            callback.on_message(f"{'; '.join(faults)}: continuing from step {progress.step} instead")
+            note(f"{'; '.join(faults)}: continuing from step {progress.step} instead")
         check_progress(progress, plan, path)
         return checkpoint
     if faults:
         raise ArtifactError(f"{'; '.join(faults)}: no checkpoint is left to go on from; begin anew with the recipe")
     return None
+
+
+MOST_ROLLBACKS = 6
+"""After more of them the training gives up: the learning rate is a sixty-fourth by then."""
+
+
+class Recovery:
+    """What is done about steps of a run that were skipped because something in them was not finite.
+
+    Args:
+        task: what is trained.
+        folder: of the run.
+    """
+
+    def __init__(self, task: Task, folder: RunFolder) -> None:
+        self._task = task
+        self._folder = folder
+
+    def diagnose(self, progress: Progress, skips: SkippedSteps, engine: Engine) -> str:
+        """A sentence on the first step of the row that was skipped: where its values stop being finite."""
+        task, step = self._task, skips.first
+        epoch, start = divmod(step, task.batches.steps_per_epoch)
+        batch = next(iter(task.batches.iterate(epoch, start, task.device, task.plan.augmentation(epoch))))
+        starts = progress.stage_starts
+        clocks = task.plan.clocks(starts, max(step, starts[-1]))
+        largest = skips.limit(math.prod(task.batches.shape), ABSURD)
+        reasons = [
+            locate(each, batch, clocks, largest if each is engine.steps[0] else math.inf) for each in engine.steps
+        ]
+        found = task.ranks.gather(next(filter(None, reasons), None))
+        reason = next(filter(None, found), "its values were not finite, but are when it is run again")
+        return f"step {step} was skipped: {reason}"
+
+    def checkpoint(self, progress: Progress, reason: str) -> Checkpoint | None:
+        """The last checkpoint before what went wrong; None for the beginning.
+
+        Args:
+            progress: how far the run is.
+            reason: why it goes back.
+
+        Raises:
+            TrainingError: going back was tried too often.
+        """
+        if progress.lr_halvings >= MOST_ROLLBACKS:
+            hint = ", or set training.precision: float32" if self._task.options.precision == "fp16" else ""
+            raise TrainingError(
+                f"{reason}, and going back {MOST_ROLLBACKS} times to half the learning rate did not help: "
+                f"{REMEDY}{hint}. The notes in {self._folder.metrics} say where it began"
+            )
+        return read_together(self._task.ranks, self._before_skips)
+
+    def _before_skips(self) -> Checkpoint | None:
+        """The last checkpoint before a row of skipped steps; later ones are removed, since the log will not reach them.
+
+        Those that were written because somebody stopped the run are passed over, so that it makes no difference.
+        """
+        for path in reversed(list_checkpoints(self._folder.checkpoints)):
+            with contextlib.suppress(ArtifactError):
+                checkpoint = read_checkpoint(path)
+                if is_planned(path) and not checkpoint.skips_in_a_row:
+                    return checkpoint
+            remove_checkpoint(path)
+        return None
