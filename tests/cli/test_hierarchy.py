@@ -49,6 +49,7 @@ def test_the_log_has_the_kl_divergence_of_each_latent(trained: Path) -> None:
         (["reconstruct", "--count", 4], {"reconstructions.png"}),
         (["reconstruct", "--count", 4, "--levels"], {"levels.png"}),
         (["traverse", "--rows", 3], {"traversal.png"}),
+        (["scatter"], {"scatter.png"}),
         (["interpolate", 0, 1], {"interpolation.png"}),
     ],
 )
@@ -64,6 +65,12 @@ def test_evaluation_gives_bounds_and_leaves_out_what_needs_one_latent(trained: P
     assert -report["elbo"]["value"] > report["nll"]["value"]
     assert "mutual-information" not in report
     assert len(report["kl-per-unit"]["value"]) == 3 + 4 * 8 * 8 + 4 * 4 * 4
+
+
+def test_encoded_latents_are_decoded_again(trained: Path, tmp_path: Path) -> None:
+    run("encode", trained / "run", "--split", "all", "--out", tmp_path / "latents")
+    run("decode", trained / "run", tmp_path / "latents", "--out", tmp_path / "decoded")
+    assert len(list((tmp_path / "decoded").rglob("*.png"))) >= 80
 
 
 def test_levels_show_one_more_row_for_each_latent(trained: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from convae.core.errors import ConfigError, ShapeError
 from convae.core.noise import CountedNoise
 from convae.core.posterior import GaussianPosterior, JointPosterior
 from convae.core.random import torch_generator
+from convae.model.layers.latent import Latent
 from convae.model.vae import VAE
 from convae.objective import build_objective
 
@@ -128,6 +129,7 @@ def test_importance_weights_average_to_the_likelihood_of_a_small_model() -> None
     top, below = torch.meshgrid(grid, grid, indexing="ij")
     z = torch.stack([top.flatten(), below.flatten()], 1)
     layer = model.networks["decoder"][0]
+    assert isinstance(layer, Latent)
     mean, logvar = layer.prior(z[:, :1]).chunk(2, 1)
     logvar = 10 * torch.tanh(logvar / 10)
     log_prior = Normal(0.0, 1.0).log_prob(z[:, 0]) + Normal(mean, (0.5 * logvar).exp()).log_prob(z[:, 1:])[:, 0]

@@ -313,6 +313,19 @@ def test_the_share_of_clipped_steps_is_reported(tmp_path: Path) -> None:
     assert shares == {1e-3: {1.0}, 1e9: {0.0}}
 
 
+def test_steps_with_a_large_gradient_change_nothing_and_are_reported(tmp_path: Path) -> None:
+    weights = []
+    for limit in (1e-6, 1e9):
+        watcher = Values()
+        run = train(
+            with_training(epochs=1, optimizer={"skip_above": limit}), out=tmp_path / str(limit), callback=watcher
+        )
+        assert {row["above_limit"] for row in run.metrics if row["split"] == "train"} == {float(limit < 1)}
+        weights.append(watcher.after)
+    assert all(torch.equal(value, weights[0][1][name]) for name, value in weights[0][PER_EPOCH].items())
+    assert not all(torch.equal(value, weights[1][1][name]) for name, value in weights[1][PER_EPOCH].items())
+
+
 def test_the_table_holds_the_figures_of_the_log(tmp_path: Path) -> None:
     import csv
 

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from convae.training.loop.trainer import Trainer
     from convae.training.result import Run
 
-_NOT_TERMS = {"split", "step", "epoch", "total", "total_at_end", "lr", "gradient_norm", "clipped", "skipped"} | {
+_NOT_TERMS = {
+    "split",
+    "step",
+    "epoch",
+    "total",
+    "total_at_end",
+    "lr",
+    "gradient_norm",
+    "clipped",
+    "above_limit",
+    "skipped",
+} | {
     "loss_scale",
     "codes_used",
     "active_units",

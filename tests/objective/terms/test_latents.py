@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.errors import ConfigError
-from convae.core.posterior import Posterior
+from convae.core.posterior import GaussianPosterior, JointPosterior, Posterior
 from convae.core.random import torch_generator
 from convae.core.types import Batch
 from convae.objective.objective import build_objective
@@ -135,6 +135,41 @@ def test_free_bits_need_a_posterior_that_falls_into_values(passed: Any) -> None:
     output = type(given.output)(Whole(), given.output.latent, given.output.likelihood)
     with pytest.raises(ConfigError, match="sum over latent values"):
         FreeBits()(LossInputs(IMAGES, None, output, given.moment))
+
+
+def two_latents(requires_grad: bool = True) -> JointPosterior:
+    """KL divergences of 0.5·(1, 4) nats in 1 value and 0.5·(0, 0.04) nats in 4 values."""
+    top = torch.tensor([[1.0], [2.0]], requires_grad=requires_grad)
+    low = torch.tensor([[0.0] * 4, [0.1] * 4], requires_grad=requires_grad)
+    parts = {name: GaussianPosterior(mean, torch.zeros_like(mean)) for name, mean in (("a", top), ("b", low))}
+    return JointPosterior(parts, lambda _: torch.cat([top, low], 1))
+
+
+def joint_inputs(passed: Any, posterior: JointPosterior) -> LossInputs:
+    given = passed(IMAGES[:2])
+    return LossInputs(
+        IMAGES[:2], None, type(given.output)(posterior, posterior.mean, given.output.likelihood), given.moment
+    )
+
+
+def test_balance_weighs_latents_by_their_values_and_their_mean_divergence(passed: Any) -> None:
+    inputs = joint_inputs(passed, two_latents())
+    each = torch.stack([part.kl() for part in two_latents().parts.values()], 1)
+    torch.testing.assert_close(KL()(inputs), each.sum(1))
+    factors = (each.mean(0) + 0.01) * torch.tensor([1.0, 4.0])
+    expected = (each * 2 * factors / factors.sum()).sum(1)
+    torch.testing.assert_close(KL(balance=True)(inputs), expected)
+    # Metrics without gradients are plain divergences.
+    plain = joint_inputs(passed, two_latents(requires_grad=False))
+    torch.testing.assert_close(KL(balance=True)(plain), each.sum(1).detach())
+
+
+def test_free_bits_are_given_to_each_latent_of_a_hierarchy(passed: Any) -> None:
+    inputs = joint_inputs(passed, two_latents())
+    top, low = (part.kl() for part in two_latents().parts.values())
+    # The mean of the second latent, 0.01 nats, is below its free nats; that of the first is 1.25.
+    torch.testing.assert_close(FreeBits(nats=0.5, groups=1)(inputs), top + 0.5)
+    torch.testing.assert_close(FreeBits(nats=0.005, groups=1)(inputs), top + low)
 
 
 def test_capacity_is_the_distance_of_the_kl_from_a_growing_capacity(posterior: Any, passed: Any) -> None:

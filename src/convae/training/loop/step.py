@@ -218,7 +218,7 @@ class StepResult:
 
     Attributes:
         metrics: means over the batch of the total (nats per image) and of each term, the norm of the gradient, and
-            whether it was clipped.
+            whether it was clipped, or above the limit of `skip_above`, so that nothing was done.
         skipped: whether nothing was done, since something was not finite, or the total beyond all sense.
         faulty: whether it was skipped for more than a loss that was scaled too much.
     """
@@ -291,14 +291,18 @@ class TrainStep:
             overflowed = skipped & sound & (scale.factor > 1)
             scale.update(overflowed)
             faulty = skipped & ~overflowed
+        unchanged = skipped
+        if (largest := self.update.optimizer.skip_above) is not None:
+            unchanged = skipped | (norm > largest)
+            metrics["above_limit"] = (norm > largest).float()
         if clip is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm)
             metrics["clipped"] = (norm > clip).float()
         # The hook by which gradient scalers tell fused optimizers to do nothing, without waiting for the device.
-        self.optimizer.found_inf = skipped.float()  # type: ignore[attr-defined]
+        self.optimizer.found_inf = unchanged.float()  # type: ignore[attr-defined]
         self.optimizer.step()
         for buffer, old in zip(self._buffers, before, strict=True):
-            buffer.copy_(torch.where(skipped, old, buffer))
+            buffer.copy_(torch.where(unchanged, old, buffer))
         return StepResult({**metrics, "gradient_norm": norm}, skipped, faulty)
 
     def gradients(self, batch: Batch, clocks: Clocks) -> dict[str, Tensor]:
