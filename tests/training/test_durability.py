@@ -13,7 +13,7 @@ import pytest
 from training.runs import EVERYTHING, RECIPE, StopAt, content
 from trials import Damage, Faults, check, fault_trial
 
-from convae.core.errors import OutputError
+from convae.core.errors import ArtifactError, ConvaeError, OutputError
 from convae.core.files import new_folder, write_bytes
 from convae.training import resume, train
 
@@ -74,6 +74,25 @@ def test_what_is_damaged_is_refused_or_is_what_it_was(tmp_path: Path, seed: int)
     for _ in range(100):
         damage.trial()
     assert sum(count for name, count in damage.counts.items() if name.endswith("refused")) > 75
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ESTALE])
+def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fail(path: Path, *rest: object) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    train(EVERYTHING, out=tmp_path / "run", callback=StopAt(3))
+    before = content(tmp_path / "run")
+    for name in ("open_regular", "read_bytes"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"convae.core.checked_files.{name}", fail)
+            with pytest.raises(ConvaeError, match=os.strerror(code)) as caught:
+                resume(tmp_path / "run")
+        assert not isinstance(caught.value, ArtifactError)
+        assert content(tmp_path / "run") == before
+    assert not resume(tmp_path / "run").stopped
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:

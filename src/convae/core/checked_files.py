@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from convae.core.errors import ArtifactError
+from convae.core.errors import ArtifactError, ConvaeError
 from convae.core.files import open_regular, read_bytes, utf8_path
 from convae.core.names import one_line, shape_text, short_repr
 
@@ -24,6 +25,8 @@ _HEADER = 1 << 16
 """Size limit of the header of a weights file without its tensor entries, in bytes."""
 _HEADER_OF_TENSOR = 400
 """Size limit of one tensor entry of the header without the name, in bytes."""
+_OF_THE_FILE = frozenset({errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.EFBIG})
+"""Errors that say what a file is: a pipe, a folder, a circle of links, too large."""
 _STORED_TYPES = {
     torch.float16: "F16",
     torch.bfloat16: "BF16",
@@ -64,6 +67,7 @@ def read_tensors(path: Path, sha256: Mapping[str, str]) -> dict[str, Tensor]:
 
     Raises:
         ArtifactError: the file is missing or damaged, or a checksum does not match.
+        ConvaeError: the system cannot read it now.
     """
     with open_tensors(path, sha256) as file:
         return read_checked_tensors(file, path, sha256)
@@ -75,6 +79,7 @@ def open_tensors(path: Path, sha256: Mapping[str, str]) -> Iterator[Any]:
 
     Raises:
         ArtifactError: the file is missing or damaged.
+        ConvaeError: the system cannot read it now.
     """
     try:
         with open_regular(path) as head:  # Opening a pipe or a device would block.
@@ -84,7 +89,21 @@ def open_tensors(path: Path, sha256: Mapping[str, str]) -> Iterator[Any]:
         with utf8_path(path) as name, safe_open(name, framework="pt") as file:
             yield file
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        _raise_if_unreadable(path, error)
         raise ArtifactError(f"{path}: damaged or not a safetensors file ({one_line(error)})") from error
+
+
+def _raise_if_unreadable(path: Path, error: Exception) -> None:
+    """Tells a failure of the system from damage: a damaged checkpoint is passed over, and some are removed.
+
+    Raises:
+        ArtifactError: there is no such file.
+        ConvaeError: the system failed, for instance with an input/output error or too many open files.
+    """
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise ArtifactError(f"{path}: is missing") from error
+    if isinstance(error, OSError) and error.errno is not None and error.errno not in _OF_THE_FILE:
+        raise ConvaeError(f"{path}: cannot be read ({error.strerror}). Nothing was changed; try again") from error
 
 
 def read_checked_tensors(
@@ -139,10 +158,12 @@ def read_checked_json(path: Path, newest: int) -> dict[str, Any]:
 
     Raises:
         ArtifactError: the file is missing, damaged, edited, or of a later format.
+        ConvaeError: the system cannot read it now.
     """
     try:
         content = json.loads(read_bytes(path, _LARGEST))
     except (OSError, ValueError, RecursionError) as error:
+        _raise_if_unreadable(path, error)
         raise ArtifactError(f"{path}: damaged or unreadable ({one_line(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise ArtifactError(f"{path}: damaged, or not a file of convae")

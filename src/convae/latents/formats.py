@@ -97,6 +97,8 @@ def read_content(path: Path, latent_shape: Shape | None = None) -> _Content:
                 raise ValueError(f"its {name} are {tensor.dtype}")
         return tensors, texts
     except (OSError, EOFError, ValueError, KeyError, TypeError, SafetensorError, zipfile.BadZipFile) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
         raise DataError(f"{path}: damaged, or not a file of latents ({error})") from error
 
 

@@ -30,7 +30,7 @@ from convae.core.checked_files import (
 )
 from convae.core.config import Config, parse
 from convae.core.description import Spec
-from convae.core.errors import ArtifactError, ConfigError, ShapeError, TrustError
+from convae.core.errors import ArtifactError, ConfigError, ConvaeError, ShapeError, TrustError
 from convae.core.files import (
     new_folder,
     recover_folder,
@@ -181,7 +181,7 @@ def load(
             before = _identity(path)
             try:
                 return _load(find(path), device, model)
-            except ArtifactError:
+            except ConvaeError:
                 if _identity(path) == before:
                     raise
     raise ArtifactError(f"{path}: is replaced faster than it can be read")

@@ -200,6 +200,7 @@ def read_checkpoint(path: Path, with_tensors: bool = True) -> Checkpoint:
 
     Raises:
         ArtifactError: it is damaged, or of another format.
+        ConvaeError: the system cannot read it now, which says nothing about it.
     """
     written = read_checked_json(path / STATE, FORMAT)
     if written["format"] < FORMAT:
