@@ -77,7 +77,7 @@ def test_a_folder_of_several_sizes_is_described_by_its_headers(
     said = capsys.readouterr()
     for fact in (
         "10", "10×12 … 150×200", "10×12: 6", "40×50: 1", "PNG: 6", "TIFF: 1", "L: 7", "RGB: 1", "RGBA: 1", "8: 9",
-        "11 in 9 files, 1 of which", "1 of 9 images, laid over white", "cats: 5; dogs: 4; without one: 1", "broken.png",
+        "11 in 9 files, 1 ", "1 of 9 images, composited over white", "cats: 5; dogs: 4; without one: 1", "broken.png",
         "proposed size",
     ):  # fmt: skip
         assert fact in said.out, fact

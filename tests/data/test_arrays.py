@@ -55,7 +55,7 @@ def test_the_axis_of_channels_can_be_named(tmp_path: Path) -> None:
 def test_other_types_and_ranges_need_a_range(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, np.array([[-1, 0, 3]], np.int64))
-    with pytest.raises(DataError, match="int64 have no range of their own: give `range`"):
+    with pytest.raises(DataError, match=r"int64 .*range"):
         everything(path)
     (batch,) = in_order(everything(path, range=[-1, 3]), 1)
     np.testing.assert_array_equal(batch.images[0, 0], [0, 0.25, 1])
@@ -64,7 +64,7 @@ def test_other_types_and_ranges_need_a_range(tmp_path: Path) -> None:
     assert split.keys == ["000000"]
     reasons = dict(split.skipped)
     assert list(reasons) == ["000001", "000002"]
-    assert "0.5 to 2, outside [0, 1]" in reasons["000001"]
+    assert "0.5 to 2, outside of [0, 1]" in reasons["000001"]
     assert "`range`" in reasons["000001"]
     assert "NaN" in reasons["000002"]
 
@@ -123,7 +123,7 @@ def test_objects_are_never_unpickled(tmp_path: Path, name: str) -> None:
     array = np.array([[{"x": 1}]], object)
     with (tmp_path / name).open("wb") as file:
         (np.save if name == "a.npy" else np.savez)(file, array)
-    with pytest.raises(DataError, match=r"not a \.npy file of numbers|holds Python objects"):
+    with pytest.raises(DataError, match=r"not a \.npy file of numbers|contains Python objects"):
         everything(tmp_path / name)
     (tmp_path / name).write_bytes(pickle.dumps(array))
     with pytest.raises(DataError, match=r"not a \.np[yz] file"):
@@ -137,12 +137,12 @@ def test_objects_are_never_unpickled(tmp_path: Path, name: str) -> None:
         ({"x": np.zeros((2, 2))}, {"images": "y"}, "unknown array of images 'y'"),
         ({"x": np.zeros((2, 2))}, {"labels": "y"}, "unknown array of labels 'y'"),
         ({"x": np.zeros((2, 2)), "y": np.arange(3)}, {}, "3 labels for 2 images"),
-        ({"x": np.zeros((2, 2)), "y": np.zeros(2)}, {}, "one whole number or text an image"),
-        ({"x": np.zeros((2, 2)), "y": np.eye(2, dtype=int)}, {}, "one whole number or text an image"),
+        ({"x": np.zeros((2, 2)), "y": np.zeros(2)}, {}, "one integer or string per image"),
+        ({"x": np.zeros((2, 2)), "y": np.eye(2, dtype=int)}, {}, "one integer or string per image"),
         ({"x": np.zeros((2, 2)), "y": np.full(2, 2**63, np.uint64)}, {}, "class numbers below"),
         ({"train": np.zeros((2, 2)), "x_train": np.zeros((2, 2))}, {}, "train and x_train are both images of one part"),
-        ({"x": np.zeros(2)}, {}, "shape 2 is no list of images"),
-        ({"train": np.zeros((2, 2)), "test": np.zeros((2, 3))}, {}, "several shapes"),
+        ({"x": np.zeros(2)}, {}, "shape 2 is not a list of images"),
+        ({"train": np.zeros((2, 2)), "test": np.zeros((2, 3))}, {}, "different shapes"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(
@@ -212,7 +212,7 @@ def test_good_arrays_beside_a_pickled_one_are_read_and_it_is_named(tmp_path: Pat
     for arrays, options in cases:
         np.savez(tmp_path / "c.npz", **arrays)
         name = next(name for name, array in arrays.items() if array is objects)
-        with pytest.raises(DataError, match=f"{name} holds Python objects"):
+        with pytest.raises(DataError, match=f"{name} contains Python objects"):
             everything(tmp_path / "c.npz", **options)
 
 

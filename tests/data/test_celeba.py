@@ -68,11 +68,11 @@ def test_a_bad_portrait_costs_itself_alone(celeba_files: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("list_eval_partition.txt", "000001.jpg 3\n", "a part is 0, 1 or 2"),
-        ("list_eval_partition.txt", "000001.jpg\n", "each line needs a name and a number"),
+        ("list_eval_partition.txt", "000001.jpg 3\n", "parts must be 0, 1 or 2"),
+        ("list_eval_partition.txt", "000001.jpg\n", "name and a number"),
         ("list_eval_partition.txt", "", "empty"),
-        ("identity_CelebA.txt", "000001.jpg 1\n", "lacks 000002.jpg"),
-        ("list_attr_celeba.txt", "1\nBald\n000001.jpg 1\n", "not of these images"),
+        ("identity_CelebA.txt", "000001.jpg 1\n", "000002.jpg missing"),
+        ("list_attr_celeba.txt", "1\nBald\n000001.jpg 1\n", "000002.jpg"),
         ("list_attr_celeba.txt", "7\nBald\n" + "".join(f"00000{n}.jpg 2\n" for n in range(1, 8)), "7 rows of 1"),
         ("list_attr_celeba.txt", "seven", "damaged"),
         ("img_align_celeba.zip", "no archive", "damaged archive"),

@@ -89,11 +89,11 @@ def test_archives_with_other_things_than_the_set_are_refused(tmp_path: Path) -> 
         return str(caught.value)
 
     files = binary("cifar-10")
-    assert "holds more than the data set has" in message({**files, "data_batch_1.bin": bytes(10**6)})
-    assert "holds more than the data set has" in message({str(n): b"" for n in range(1001)})
-    assert "holds 3074 bytes instead of 3073" in message({**files, "data_batch_1.bin": bytes(3074)})
-    assert "lacks test_batch.bin" in message({name: files[name] for name in list(files)[:-1]})
-    assert "holds the class 10" in message({**files, "data_batch_1.bin": b"\x0a" + bytes(3072)})
+    assert "more data than the data set" in message({**files, "data_batch_1.bin": bytes(10**6)})
+    assert "more data than the data set" in message({str(n): b"" for n in range(1001)})
+    assert "expected 3073 bytes, got 3074" in message({**files, "data_batch_1.bin": bytes(3074)})
+    assert "test_batch.bin missing" in message({name: files[name] for name in list(files)[:-1]})
+    assert "invalid class 10" in message({**files, "data_batch_1.bin": b"\x0a" + bytes(3072)})
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="damaged archive"):
         open_split(DataConfig(source="cifar-10", dir=tmp_path), "all")

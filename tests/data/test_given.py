@@ -97,7 +97,7 @@ def test_what_is_no_data_is_refused(images: Any, labels: Any, words: str) -> Non
 
 def test_other_data_are_noticed_and_a_recipe_alone_does_not_have_them() -> None:
     config = DataConfig(source={"given": GivenData(BYTES).recorded()})
-    with pytest.raises(ConfigError, match="other data"):
+    with pytest.raises(ConfigError, match="was trained on"):
         GivenData(255 - BYTES).configure(config)
     with pytest.raises(ConfigError, match="resume"):
         open_source(config.source, find_data_dirs(None, False))

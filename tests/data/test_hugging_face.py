@@ -32,8 +32,8 @@ def test_the_official_parts_the_classes_and_what_cannot_be_decoded(
     assert split.shape == (3, 30, 40)
     assert split.keys == [f"train/00000{row}" for row in (0, 3, 4, 5)] + [f"test/00000{row}" for row in range(3)]
     assert dict(split.skipped) == {
-        "train/000001": "not an image in a format that Pillow knows",
-        "train/000002": "there is no image in this row",
+        "train/000001": "not an image in a format that Pillow supports",
+        "train/000002": "no image in this row",
     }
     assert (split.classes, present(split.labels).tolist()) == (("cat", "dog"), [0, 1, 0, 1, 0, 1, 0])
     mood = opened(label="mood")
@@ -137,7 +137,7 @@ def test_columns_of_texts_and_numbers_may_be_the_label(rows: Any, tmp_path: Path
 
     assert (labeled("place").classes, present(labeled("place").labels).tolist()) == (("Oslo", "Rome"), [1, 0])
     assert (labeled("year").classes, present(labeled("year").labels).tolist()) == (None, [1999, 2003])
-    for name, message in (("weight", "holds neither classes"), ("plce", "unknown column 'plce': did you mean 'place'")):
+    for name, message in (("weight", "classes, strings or integers"), ("plce", "did you mean 'place'")):
         with pytest.raises(DataError, match=message):
             labeled(name)
 
@@ -166,9 +166,9 @@ def test_a_column_of_contents_is_one_of_images_when_it_is_named(
     table = pyarrow.table({"blob": [file.getvalue(), b"junk", file.getvalue()], "y": [1, 2, 3]})
     parquet.write_table(table, tmp_path / "pets" / "whole.parquet")
     assert len(opened(path=str(tmp_path / "pets"), image="blob")) == 2
-    with pytest.raises(DataError, match="none of its columns is one of images: give `image`, of blob, y"):
+    with pytest.raises(DataError, match=r"no column of images.*image .*blob, y"):
         opened(path=str(tmp_path / "pets"))
-    with pytest.raises(DataError, match="the column y holds no images"):
+    with pytest.raises(DataError, match="column y must hold images"):
         opened(path=str(tmp_path / "pets"), image="y")
 
 

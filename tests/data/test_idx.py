@@ -30,11 +30,11 @@ def test_reads_plain_and_packed_files(tmp_path: Path, name: str, content: bytes)
 
 
 FAULTS = {
-    "one value missing": (PLAIN[:-1], "promises 24 values, the file holds only 23"),
-    "one value too many": (PLAIN + b"x", "promises 24 values, the file holds more"),
+    "one value missing": (PLAIN[:-1], "expected 24 values from its header, got only 23"),
+    "one value too many": (PLAIN + b"x", "expected 24 values from its header, got more"),
     "a float type": (bytes([0, 0, 13, 3]) + PLAIN[4:], "not an IDX file"),
     "labels, not images": (bytes([0, 0, 8, 1]) + PLAIN[4:], "not an IDX file"),
-    "half a header": (PLAIN[:10], "header is cut off"),
+    "half a header": (PLAIN[:10], "header is truncated"),
     "a size of 0": (PLAIN[:4] + bytes(4) + PLAIN[8:], "size of 0"),
     "far too large sizes": (PLAIN[:4] + b"\xff" * 12 + PLAIN[16:], "too short"),
     "nothing": (b"", "not an IDX file"),
@@ -131,9 +131,9 @@ def replace(folder: Path, part: str, array: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("part", "array", "message"),
     [
-        ("train-labels-idx1", np.zeros(11), "holds 11 labels for 12 images"),
-        ("t10k-labels-idx1", np.full(5, 10), "holds the label 10, but mnist has 10 classes"),
-        ("t10k-images-idx3", np.zeros((5, 4, 4)), "4×4 pixels"),
+        ("train-labels-idx1", np.zeros(11), "11 labels for 12 images"),
+        ("t10k-labels-idx1", np.full(5, 10), "has the label 10, but mnist has 10 classes"),
+        ("t10k-images-idx3", np.zeros((5, 4, 4)), "4×4 differs from 6×4"),
     ],
 )
 def test_files_that_do_not_belong_together_are_refused(

@@ -79,7 +79,7 @@ def test_tiny_imagenet_has_the_classes_of_its_annotations_and_no_others() -> Non
     for fact in (
         "tiny",
         "train 8, validation 4, test 3",
-        "4 images are those of annotation",
+        "classes of 4 images from annotation",
         "3 images of test",
         test[0],
     ):
@@ -101,7 +101,7 @@ def test_what_has_no_class_is_named() -> None:
         (["cat/1.png", "dog/2.png", "sheet.png"], "1 image, such as sheet.png"),
         (
             ["train/cat/1.png", "test/cat/2.png", "sheet.png"],
-            "1 image beside the folders of the parts, such as sheet.png",
+            "1 image outside of the part folders, such as sheet.png",
         ),
         (["1.png", "2.png", "3.png", "old/4.png"], "only 1 of 4"),
         (["train/cat/1.png", "train/cat/2.png", "test/dog/3.png"], "no training images, such as dog"),

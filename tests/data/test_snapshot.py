@@ -76,7 +76,7 @@ def test_other_labels_are_counted_by_the_names_of_classes(many: Path, tmp_path: 
     assert before.labels.any()
     # A class more changes the numbers of all others, and the label of one image.
     sentence = present(describe_changes(before, table(["a", "c", *["b", "c"] * (len(names) // 2 - 1)])))
-    assert "1 with another label" in sentence
+    assert "1 relabeled" in sentence
     assert "added" not in sentence
 
 

@@ -91,17 +91,17 @@ def test_size_comes_from_the_configuration_then_the_images_then_the_caller(
     assert open_split(DataConfig(source=pictures), "all", size=(5, 5), channels=1).shape == (3, 30, 40)
     photo(20, 20).save(pictures / "other.png")
     assert open_split(DataConfig(source=pictures), "all", size=(5, 5), channels=1).shape == (3, 5, 5)
-    with pytest.raises(DataError, match=r"several sizes: set data\.size"):
+    with pytest.raises(DataError, match=r"several sizes.*data\.size"):
         open_split(DataConfig(source=pictures), "all")
 
 
 def test_a_size_needs_as_many_numbers_as_the_images_have_axes(pictures: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.size is 4×4×4, but its images are 30×40"):
+    with pytest.raises(DataError, match=r"data\.size is 4×4×4, but the images are 30×40"):
         open_split(DataConfig(source=pictures, size=(4, 4, 4)), "all")
 
 
 def test_a_split_without_images_is_refused_with_the_reason(pictures: Path) -> None:
-    with pytest.raises(DataError, match=r"no validation images among its 10: data\.validation is 0"):
+    with pytest.raises(DataError, match=r"no validation images among its 10 .*data\.validation is 0"):
         open_split(DataConfig(source=pictures, validation=0), "validation")
 
 
@@ -109,10 +109,10 @@ def test_unknown_names_are_refused_with_the_nearest(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"'minst'.*did you mean 'mnist'"):
         open_split(DataConfig(source="minst"), "test")
-    with pytest.raises(DataError, match="photos/summer: there is no such"):
+    with pytest.raises(DataError, match="photos/summer: no such file"):
         open_split(DataConfig(source="photos/summer"), "test")
     (tmp_path / "a.png").touch()
-    with pytest.raises(DataError, match="is a file, but"):
+    with pytest.raises(DataError, match="unsupported file"):
         open_split(DataConfig(source="a.png"), "test")
     with pytest.raises(ConfigError, match="'path' is missing"):
         open_split(DataConfig(source="folder"), "test")

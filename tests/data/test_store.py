@@ -80,7 +80,7 @@ def test_images_that_fail_together_go_alone(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_source_without_a_readable_image_is_refused(cache: Path) -> None:
-    with pytest.raises(DataError, match=r"none of the 3 images can be used; the first is 0 \(broken on purpose\)"):
+    with pytest.raises(DataError, match=r"none of the 3 images is readable.*0 \(broken on purpose\)"):
         opened(Numbered(3, bad=frozenset(range(3))))
     assert stores(cache) == []
 
@@ -134,7 +134,7 @@ def test_a_flipped_bit_in_an_image_is_noticed_when_the_image_is_used(cache: Path
     (folder / "pixels.bin").write_bytes(content)
     store = opened(Numbered(5))
     assert store.gather(np.array([0, 4, 2])).shape == (3, 3, 2, 3)
-    with pytest.raises(DataError, match="3 is not what was stored: remove the folder") as caught:
+    with pytest.raises(DataError, match="3 changed on the disk") as caught:
         store.gather(np.array([2, 3]))
     assert str(folder) in str(caught.value)
 
@@ -154,9 +154,9 @@ def test_an_index_that_is_missing_or_something_else_is_not_trusted(cache: Path) 
 def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("CONVAE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(OutputError, match="set CONVAE_CACHE to a folder"):
+    with pytest.raises(OutputError, match="CONVAE_CACHE"):
         opened(Numbered(3))
-    with pytest.raises(OutputError, match="set CONVAE_CACHE to a folder"):
+    with pytest.raises(OutputError, match="CONVAE_CACHE"):
         survey(Numbered(3), "x")
 
 
@@ -307,7 +307,7 @@ def test_a_full_disk_is_announced_before_any_work(monkeypatch: pytest.MonkeyPatc
     source = Numbered(5)
     with pytest.raises(OutputError) as caught:
         opened(source)
-    for fact in ("5 decoded images", "0.0 MB", "1.0 MB are free", "268 MB have to stay free", "CONVAE_CACHE"):
+    for fact in ("5 decoded images", "0.0 MB", "1.0 MB are free", "268 MB", "CONVAE_CACHE"):
         assert fact in str(caught.value)
     assert source.reads == 0
 

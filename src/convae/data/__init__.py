@@ -1,4 +1,4 @@
-"""Files become batches: sources list and read images, the store keeps them decoded, batches gather them."""
+"""Data: sources list and read images, the store keeps them decoded, batches gather them."""
 
 from __future__ import annotations
 

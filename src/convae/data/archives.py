@@ -1,4 +1,4 @@
-"""Members of archives, read in place: nothing is unpacked, so no name in an archive is ever a path on the disk."""
+"""Reading members of archives without unpacking, so that no name in an archive becomes a path on the disk."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from convae.core.errors import DataError
 
 _MEMBERS = 1000
 _TOTAL = 1 << 30
-"""How many members, and bytes of them, an archive of a known data set may hold."""
+"""Limits of the number of members of an archive and of their size in bytes."""
 
 
 def read_tar(path: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
-    """The content of some members of a tar archive, packed or not.
+    """Reads members of a tar archive, compressed or not.
 
     Args:
         path: the archive.
-        wanted: the names of files, without their folders, and the most bytes that each may have.
+        wanted: file names, without folders, and the size limit of each in bytes.
 
     Raises:
-        DataError: unreadable, damaged, far larger than it should be, or without one of the members.
+        DataError: unreadable, damaged, too large, or a member is missing.
     """
     found: dict[str, bytes] = {}
     total = 0
@@ -33,17 +33,17 @@ def read_tar(path: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
                 name = member.name.rpartition("/")[2]
                 limit = wanted.get(name)
                 if count > _MEMBERS or total > _TOTAL or (limit is not None and member.size > limit):
-                    raise DataError(f"{path}: holds more than the data set has: get it again")
+                    raise DataError(f"{path}: contains more data than the data set. Download it again")
                 if limit is not None and member.isreg() and name not in found:
                     content = archive.extractfile(member)
                     found[name] = content.read() if content is not None else b""
                 if len(found) == len(wanted):
                     break
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: damaged archive ({error}): get it again") from error
+        raise DataError(f"{path}: damaged archive ({error}). Download it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     missing = [name for name in wanted if name not in found]
     if missing:
-        raise DataError(f"{path}: lacks {', '.join(missing)}: get it again")
+        raise DataError(f"{path}: {', '.join(missing)} missing. Download it again")
     return found

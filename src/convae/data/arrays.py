@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files: their shapes and types from the headers, their values without unpickling."""
+"""Reading .npy and .npz files: shapes and types from the headers, values without unpickling."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from convae.core.files import open_regular
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array in a file, of which only the header is read.
+    """An array in a file, of which only the header has been read.
 
     Attributes:
-        shape, dtype: as the header says; an array of Python objects is never read.
-        read: gives the values.
+        shape, dtype: from the header; arrays of Python objects are never read.
+        read: returns the values.
     """
 
     shape: tuple[int, ...]
@@ -32,13 +32,13 @@ class StoredArray:
 
 
 def open_npy(path: Path) -> StoredArray:
-    """The array in a .npy file; its values stay in the file until they are used.
+    """Opens the array in a .npy file as a memory map.
 
     Raises:
-        DataError: missing, damaged, or an array of Python objects.
+        DataError: the file is missing, damaged, or contains Python objects.
     """
     try:
-        # Held open, so that what is mapped is what was checked.
+        # Kept open, so that the mapped file is the checked one.
         with open_regular(path):
             array = np.load(path, mmap_mode="r", allow_pickle=False)
     except DataError as error:
@@ -51,10 +51,10 @@ def open_npy(path: Path) -> StoredArray:
 
 
 def open_npz(path: Path) -> dict[str, StoredArray]:
-    """The arrays in a .npz file by their names; those of Python objects can be listed but not read.
+    """Opens the arrays in a .npz file by name; arrays of Python objects are listed but cannot be read.
 
     Raises:
-        DataError: missing or damaged.
+        DataError: the file is missing or damaged.
     """
     found: dict[str, StoredArray] = {}
     try:
@@ -76,7 +76,7 @@ def open_npz(path: Path) -> dict[str, StoredArray]:
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """The shape and type at the beginning of a .npy file."""
+    """Shape and type in the header of a .npy file."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)
     if version not in readers:

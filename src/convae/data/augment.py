@@ -1,9 +1,9 @@
-"""Random changes of training images, in batches on the device.
+"""Data augmentation, on the device and in batches.
 
-    flip, crop ── pixels change place, exactly ──> one affine map (zoom, shear, rotation, shift) ──> colors
+    flip, crop (exact) ──> one affine map (zoom, shear, rotation, shift) ──> colors
 
-What happens to an image is a function of the seed, the epoch and the image's place in the split alone: neither the
-batch it is in, nor the device, nor what was drawn before plays a part.
+The augmentation of an image is a pure function of the seed, the epoch and the position of the image in the split. It
+does not depend on the batch, the device, or earlier draws.
 """
 
 from __future__ import annotations
@@ -26,44 +26,44 @@ from convae.core.random import stream_key
 from convae.core.types import Images
 
 Amount = Annotated[float, Field(ge=0, lt=1)]
-"""How far something may go at most, as a share."""
+"""Largest magnitude of a change, as a fraction."""
 
 _GRAY = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in the brightness that people see (ITU-R BT.601)."""
+"""Weights of red, green and blue in the luma (ITU-R BT.601)."""
 _WORD = (1 << 32) - 1
 
 
 class AugmentConfig(Config):
-    """Random changes of training images; all are off by default. Amounts are drawn evenly from −amount to +amount."""
+    """Data augmentation; off by default. Amounts are drawn uniformly from −amount to +amount."""
 
     flip: Fraction = 0.0
-    """Probability that left and right change places."""
+    """Probability of a horizontal flip."""
     crop: NonNegative = 0
-    """Pixels by which the image is moved at most along each axis, in whole pixels; the border is continued."""
+    """Largest translation along each axis in pixels, by integers; the border is replicated."""
     shift: Amount = 0.0
-    """Share of the size by which the image is moved at most along each axis."""
+    """Largest translation along each axis, as a fraction of the size."""
     zoom: Amount = 0.0
-    """By how much of its size the image grows or shrinks at most: 0.1 is from 0.9 to 1.1 times."""
+    """Largest change of scale: 0.1 is a factor from 0.9 to 1.1."""
     shear: NonNegativeFloat = 0.0
-    """Tangent of the largest angle by which columns are slanted."""
+    """Largest shear of columns, as the tangent of the angle."""
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Largest rotation, degrees."""
     brightness: Amount = 0.0
-    """By how much all values are multiplied at most: 0.2 is from 0.8 to 1.2 times."""
+    """Largest change of brightness: 0.2 is a factor from 0.8 to 1.2."""
     contrast: Amount = 0.0
-    """As brightness, for the distance of values from the image's mean."""
+    """Largest change of contrast, the distance of values from the mean of the image."""
     saturation: Amount = 0.0
-    """As brightness, for the distance of values from the pixel's gray; nothing on gray images."""
+    """Largest change of saturation, the distance of values from the pixel's gray; no effect on gray images."""
     hue: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Largest turn of the colors around gray, degrees; nothing on gray images."""
+    """Largest rotation of the hue, degrees; no effect on gray images."""
 
 
 class Augmentation:
-    """The random changes that a configuration describes.
+    """Augments batches of images.
 
     Args:
-        config: which, and how far.
-        seed: of what is drawn.
+        config: kinds and amounts.
+        seed: seed of the random amounts.
     """
 
     def __init__(self, config: AugmentConfig, seed: int) -> None:
@@ -71,23 +71,23 @@ class Augmentation:
         self._seed = seed
 
     def __call__(self, images: Images, indices: Int64[Tensor, " batch"], epoch: int, strength: float = 1.0) -> Images:
-        """Images changed at random, in [0, 1], in the same layout.
+        """Returns augmented images in [0, 1], in the same memory layout.
 
         Args:
             images: (batch, channel, height, width) in [0, 1].
-            indices: (batch,) their places in the split.
-            epoch: of the training.
+            indices: (batch,) their positions in the split.
+            epoch: epoch of the training.
             strength: factor on all amounts, and on the probability of a flip.
 
         Raises:
-            ConfigError: the images have not two spatial axes, and something else than `flip` is asked for.
+            ConfigError: the images do not have two spatial axes, and the configuration has more than `flip`.
         """
         config = self.config
         if config == AugmentConfig():
             return images
         if images.ndim != 4 and config.model_copy(update={"flip": 0.0}) != AugmentConfig():
             shape = shape_text(images.shape[1:])
-            raise ConfigError(f"data.augment: images of {shape} have not two spatial axes, so only `flip` is possible")
+            raise ConfigError(f"data.augment: images {shape} do not have two spatial axes. Use flip only")
         flat = images.ndim != 4 or not images.is_contiguous(memory_format=torch.channels_last)
         layout = torch.contiguous_format if flat else torch.channels_last
         stream = stream_key(self._seed, "augment", epoch)
@@ -112,9 +112,9 @@ class Augmentation:
     def _maps(
         self, spread: Callable[[int, float], Float[Tensor, " batch"]], aspect: float
     ) -> Float[Tensor, "batch 2 3"]:
-        """(batch, 2, 3): where each point of the result comes from, in coordinates from −1 to 1.
+        """(batch, 2, 3): affine maps from the result to the source, in coordinates from −1 to 1.
 
-        Angles are those of square pixels, whatever the image's aspect.
+        Angles are correct for square pixels at any aspect ratio of the image.
         """
         config = self.config
         angle, slant = spread(3, math.radians(config.rotation)), spread(4, config.shear)
@@ -125,7 +125,7 @@ class Augmentation:
         return torch.stack([first, second], dim=1)
 
     def _colored(self, images: Images, spread: Callable[[int, float], Float[Tensor, " batch"]]) -> Images:
-        """The images with other brightness, contrast and colors, cut off at 0 and 1; transparency stays."""
+        """Changes brightness, contrast, saturation and hue, clamped to [0, 1]; alpha is unchanged."""
         config = self.config
 
         def factor(number: int, amount: float) -> Float[Tensor, "batch 1 1 1"]:
@@ -142,10 +142,10 @@ class Augmentation:
 
 
 def uniform(stream: int, indices: Int64[Tensor, " batch"], number: int) -> Float[Tensor, " batch"]:
-    """Even random numbers in [0, 1), 24 bits each: functions of the stream, the index and the number alone.
+    """Uniform random numbers in [0, 1) with 24 bits; pure functions of the stream, the index and the number.
 
-    A hash of the counter, the finalizer of MurmurHash3 with each half of the stream's key in turn; in whole numbers,
-    so the same on all devices.
+    A hash of the counter: the finalizer of MurmurHash3 with each half of the stream key in turn. It uses integers, so
+    it is equal on all devices.
     """
     bits = (indices + number * 0x9E3779B9) & _WORD
     high = indices >> 32
@@ -158,7 +158,7 @@ def _mixed(bits: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"]:
     """A permutation of the 32-bit words in which every bit depends on every other."""
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         bits = bits ^ (bits >> shift)
-        # In two halves, so that no product leaves the 63 bits of a whole number.
+        # In two halves, so that no product exceeds 63 bits.
         low = bits * (factor & 0xFFFF)
         high = (bits * (factor >> 16)) & 0xFFFF
         bits = (low + (high << 16)) & _WORD
@@ -166,31 +166,31 @@ def _mixed(bits: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"]:
 
 
 def _moved(images: Images, moves: list[Int64[Tensor, " batch"]]) -> Images:
-    """Each image moved down and right by whole pixels, exactly; its border is continued."""
+    """Translates each image down and right by integers; the border is replicated."""
     batch, _, height, width = images.shape
     rows, columns = (
         (torch.arange(size, device=images.device) - move[:, None]).clamp(0, size - 1)
         for size, move in zip((height, width), moves, strict=True)
     )
     positions = torch.arange(batch, device=images.device)[:, None, None]
-    # Advanced indices around the channels put these last: as they lie in memory.
+    # Advanced indices around the channel axis put it last, as in memory.
     return images.movedim(1, -1)[positions, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
 
 def _mapped(images: Images, maps: Float[Tensor, "batch 2 3"]) -> Images:
-    """Each image under an affine map, bilinear; what comes from outside mirrors the inside."""
+    """Applies an affine map to each image with bilinear interpolation; the outside is a reflection of the inside."""
     grid = F.affine_grid(maps.to(images.dtype), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False).clamp(0, 1)
 
 
 def _hue_matrices(angle: Float[Tensor, " batch"], saturation: Float[Tensor, " batch"]) -> Float[Tensor, "batch 3 3"]:
-    """Matrices that turn colors around the gray axis and stretch them away from gray, keeping their brightness."""
+    """Matrices that rotate colors around the gray axis and scale their distance from gray, preserving luma."""
     gray = torch.tensor(_GRAY, device=angle.device).expand(3, 3)
     axis = torch.full((3, 3), 1 / 3, device=angle.device)
     cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=angle.device) / math.sqrt(3)
     identity = torch.eye(3, device=angle.device)
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
     turned = cos * identity + (1 - cos) * axis + sin * cross
-    # A turn around (1, 1, 1) changes what people see as brightness; the gray part is put back.
+    # A rotation around (1, 1, 1) changes the luma; it is restored.
     colored = (identity - gray) @ turned @ (identity - gray)
     return gray + saturation[:, None, None] * colored

@@ -1,4 +1,4 @@
-"""Batches in an order that depends on seed and epoch alone, gathered while the previous one is in use."""
+"""Batches in an order that depends on seed and epoch only, gathered in a thread."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from convae.data.tensors import to_unit
 
 @runtime_checkable
 class ImageSet(Protocol):
-    """Images in a fixed order that can be read at any position: a split in its memory map, an array, a user's Dataset.
+    """Images in a fixed order with random access: a split in its memory map, an array, a user's Dataset.
 
     Attributes:
-        name: of the part: `train`, `validation` …
-        source: where the images come from, for messages.
-        labels: (images,) class numbers, -1 where one is missing; None without labels.
-        classes: the names of the classes, where there are names.
-        augment: what happens to the images in training at random.
+        name: name of the split: `train`, `validation` …
+        source: origin of the images, for messages.
+        labels: (images,) class numbers, -1 if missing; None without labels.
+        classes: names of the classes; None without names.
+        augment: data augmentation in training.
     """
 
     name: Any
@@ -51,40 +51,40 @@ class ImageSet(Protocol):
 
     @property
     def skipped(self) -> Sequence[tuple[str, str]]:
-        """(name, reason) of each image that could not be read."""
+        """(name, reason) of each unreadable image."""
 
     @property
     def levels(self) -> int | None:
-        """How many evenly spaced levels a value can have, of 8 or 16 bits; None for floats."""
+        """Number of evenly spaced levels of a value, of 8 or 16 bits; None for floats."""
 
     @property
     def image_bytes(self) -> int:
-        """Bytes of one image as `images` gives it."""
+        """Bytes of one image as returned by `images`."""
 
     @property
     def folder(self) -> Path:
-        """Where `skipped.csv` lies, the list of images that could not be read."""
+        """Folder of `skipped.csv`, the list of unreadable images."""
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know of the data, a sentence each."""
+        """Notes on the data for the user, one sentence each."""
 
     def images(
         self, indices: NDArray[np.int64] | Sequence[int], out: UInt8[Tensor, "batch bytes"] | None = None
     ) -> Shaped[Tensor, "batch channel *sizes"]:
-        """The stored values at `indices`: uint8 or uint16 to be divided by their range, or floats in [0, 1]."""
+        """The stored values at `indices`: uint8 or uint16 to divide by their range, or floats in [0, 1]."""
 
     def describe(self) -> dict[str, Any]:
-        """The facts that a metric measured on these images has to be published with."""
+        """The facts about the data to publish with a metric."""
 
 
 @runtime_checkable
 class BatchSource(Protocol):
-    """Training batches in an order that is a function of seed, epoch and step, so that a run resumes bit for bit.
+    """Training batches in an order that is a pure function of seed, epoch and step, so that runs resume exactly.
 
     Attributes:
-        batch_size: images in a batch, of all processes together.
-        waited: seconds that consumers had to wait for their batches, in all.
+        batch_size: images in a global batch, over all processes.
+        waited: total seconds that consumers waited for batches.
     """
 
     batch_size: int
@@ -100,39 +100,38 @@ class BatchSource(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """The names of the labels' classes, where there are names."""
+        """Names of the classes; None without names."""
 
     @property
     def levels(self) -> int | None:
-        """How many evenly spaced levels a value can have; None for floats."""
+        """Number of evenly spaced levels of a value; None for floats."""
 
     def iterate(
         self, epoch: int, start_step: int = 0, device: torch.device | str = "cpu", strength: float = 1.0
     ) -> Iterator[Batch]:
-        """The batches of an epoch from `start_step` on, each the same whenever it is asked for.
+        """Iterates over the batches of an epoch from `start_step`; a batch is always the same for an epoch and step.
 
         Args:
             epoch: from 0.
-            start_step: of the first batch.
-            device: where they are delivered.
-            strength: factor on random changes of the items.
+            start_step: step of the first batch.
+            device: device of the batches.
+            strength: factor on the augmentation.
         """
 
 
 class Batches:
-    """The training batches of a split: what step s of epoch e holds is a function of the seed, e and s.
+    """The training batches of a split; a batch is a pure function of the seed, the epoch and the step.
 
     Args:
         split: the images.
-        batch_size: images in a batch; a split that is smaller makes one smaller batch.
-        seed: of the order and of the random changes that the split's configuration asks for.
-        drop_last: leaves out the images that fill no whole batch, others in each epoch.
-        labels: (images,) what is told of the images' classes; otherwise the split's own labels.
-        part: which consecutive part of each batch is delivered, counted from 0, and of how many: each of the processes
-            that share the batches takes one.
+        batch_size: images in a batch; a smaller split makes one smaller batch.
+        seed: seed of the order and of the augmentation.
+        drop_last: drops the last incomplete batch of an epoch.
+        labels: (images,) labels to use instead of the split's own.
+        part: (rank, world size): the consecutive part of each global batch to return.
 
     Raises:
-        ConfigError: a batch has fewer images than there are parts.
+        ConfigError: a batch has fewer images than there are processes.
     """
 
     def __init__(
@@ -151,10 +150,13 @@ class Batches:
         self.drop_last = drop_last
         self.labels = split.labels if labels is None else labels
         self.waited = 0.0
-        """Seconds that consumers had to wait for their batches, in all."""
+        """Total seconds that consumers waited for batches."""
         self._part = part
         if self.batch_size < part[1]:
-            raise ConfigError(f"{part[1]} processes cannot share batches of {self.batch_size} images")
+            raise ConfigError(
+                f"batch_size: {self.batch_size} images cannot be divided among {part[1]} processes. "
+                f"Use at least {part[1]}"
+            )
         self._augment = None if split.augment == AugmentConfig() else Augmentation(split.augment, seed)
         self._order = lru_cache(maxsize=1)(self._permutation)
 
@@ -171,16 +173,16 @@ class Batches:
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """The names of the labels' classes, where there are names."""
+        """Names of the classes; None without names."""
         return self.split.classes
 
     @property
     def levels(self) -> int | None:
-        """How many evenly spaced levels a value can have; None for floats."""
+        """Number of evenly spaced levels of a value; None for floats."""
         return self.split.levels
 
     def indices(self, epoch: int, step: int) -> NDArray[np.int64]:
-        """(batch,) positions in the split of the images of one batch.
+        """(batch,) positions of the images of one batch in the split.
 
         Raises:
             IndexError: the epoch has no such step.
@@ -192,13 +194,13 @@ class Batches:
     def iterate(
         self, epoch: int, start_step: int = 0, device: torch.device | str = "cpu", strength: float = 1.0
     ) -> Iterator[Batch]:
-        """The batches of an epoch from `start_step` on; the next one is gathered in a thread meanwhile.
+        """Iterates over the batches of an epoch from `start_step`; a thread gathers the next one.
 
         Args:
-            epoch: whose order and random changes they have.
-            start_step: of the first batch.
-            device: where they are delivered.
-            strength: factor on the random changes.
+            epoch: determines order and augmentation.
+            start_step: step of the first batch.
+            device: device of the batches.
+            strength: factor on the augmentation.
         """
         steps = range(start_step, self.steps_per_epoch)
         wholes = [self.indices(epoch, step) for step in steps]
@@ -223,7 +225,7 @@ class Batches:
                 asked = time.perf_counter()
 
     def _labeled_fraction(self, whole: NDArray[np.int64]) -> float | None:
-        """The share of a batch's images that have a label."""
+        """Fraction of labeled images in a batch."""
         return None if self.labels is None else float((self.labels[whole] >= 0).mean())
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
@@ -231,7 +233,7 @@ class Batches:
 
 
 def evenly_spaced(length: int, count: int) -> NDArray[np.int64]:
-    """Positions (at most `count`) spread over a split, so that a sample of images sorted by class has all classes."""
+    """At most `count` evenly spaced positions, so that a sample of images sorted by class contains all classes."""
     shown = min(count, length)
     return np.arange(shown, dtype=np.int64) * length // max(shown, 1)
 
@@ -243,9 +245,9 @@ def in_order(
     indices: NDArray[np.int64] | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """Every image of the split, or of its `indices`, once, in their order; the last batch holds what is left.
+    """Iterates once over the images of the split, or of its `indices`, in order; the last batch may be smaller.
 
-    Of several processes that share the batches, number `part[0]` of `part[1]` takes each `part[1]`-th one.
+    With several processes, rank `part[0]` of `part[1]` takes every `part[1]`-th batch.
     """
     wanted = np.arange(len(split)) if indices is None else indices
     starts = range(0, len(wanted), batch_size)[part[0] :: part[1]]
@@ -256,11 +258,11 @@ def in_order(
 def _deliver(
     split: ImageSet, blocks: Sequence[NDArray[np.int64]], device: torch.device, known: NDArray[np.int64] | None
 ) -> Generator[Batch, None, None]:
-    """The batches of `blocks`, each gathered by one thread while the consumer works on the one before.
+    """Yields the batches of `blocks`; a thread gathers the next one while the consumer uses the current one.
 
-    `known` are the labels that they show, of all images of the split; None without labels.
+    `known` are the labels of all images of the split; None without labels.
 
-    The thread ends with the generator, also when the consumer stops early; an error in it is raised at the consumer.
+    The thread ends with the generator, even if the consumer stops early; its errors are raised in the consumer.
     """
     if not blocks:
         return
@@ -277,29 +279,29 @@ def _deliver(
 
 
 class _Staging:
-    """Two pieces of memory that batches are gathered into by turns: one is filled while the other is delivered.
+    """Two alternating staging buffers: one is filled while the other is delivered.
 
-    Memory that is used again needs no new pages, which would take longer than the copying.
+    Reused memory causes no page faults, which would take longer than the copy.
     """
 
     def __init__(self, split: ImageSet, batch_size: int, device: torch.device) -> None:
         self._split, self._device = split, device
-        # From pinned memory the copy to the device runs beside the computation.
+        # Copies from pinned memory overlap with computation.
         pinned = device.type == "cuda"
         self._memory = torch.empty(2, batch_size, split.image_bytes, dtype=torch.uint8, pin_memory=pinned)
         self._delivered = [torch.cuda.Event() for _ in range(2 * pinned)]
 
     def gather(self, position: int, block: NDArray[np.int64]) -> Shaped[Tensor, "batch channel *sizes"]:
-        """The stored values of a block; valid until the one after the next is gathered."""
+        """Gathers the stored values of a block; valid until the block after the next is gathered."""
         turn = position % 2
         if self._delivered:
             self._delivered[turn].synchronize()
         return self._split.images(block, self._memory[turn, : len(block)])
 
     def deliver(self, position: int, pixels: Shaped[Tensor, "batch channel *sizes"]) -> Images:
-        """What was gathered as images on the device."""
+        """Converts gathered values to images on the device."""
         images = to_unit(pixels, self._device)
         if self._delivered:
             self._delivered[position % 2].record()
-        # Floats on the CPU pass unchanged, and their memory will be used again.
+        # Floats on the CPU pass unchanged, and their buffer is reused.
         return images.clone() if images.data_ptr() == pixels.data_ptr() else images

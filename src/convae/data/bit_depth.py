@@ -1,17 +1,17 @@
-"""Bits of a sample in JPEG 2000 and AVIF files, which Pillow cuts to 8 without a word: read from the file's header."""
+"""Bit depth of JPEG 2000 and AVIF files from their headers; Pillow silently reduces it to 8."""
 
 from __future__ import annotations
 
 from io import BufferedIOBase
 
 _HEADER_BYTES = 1 << 16
-"""Headers stand before the pixels; more than this is never read."""
+"""Number of bytes that are read for the header."""
 _CODESTREAM = b"\xff\x4f\xff\x51"
 """Start of a JPEG 2000 codestream: the markers SOC and SIZ (ISO/IEC 15444-1, A.5.1)."""
 _COMPONENT_COUNT, _COMPONENTS, _COMPONENT_BYTES = 40, 42, 3
-"""Offsets from there: how many components there are, then the bits of each, less one, below a sign bit."""
+"""Offsets from there: number of components, then the bits of each minus one, below a sign bit."""
 _IHDR_BITS = 14
-"""Offset of the bits, less one, from the name of the image header box; 255 says that components differ."""
+"""Offset of the bits minus one from the name of the image header box; 255 means that components differ."""
 _AV1_CONFIG = b"av1C\x81"
 """The AV1 codec configuration box, with its marker and version."""
 _HIGH_BITDEPTH, _TWELVE_BIT = 0x40, 0x20
@@ -20,11 +20,11 @@ _SIGN = 0x80
 
 
 def coded_bits(file: BufferedIOBase, format: str) -> int:
-    """The most bits that a sample of a JPEG 2000 or AVIF file has; 8 for other formats.
+    """The largest bit depth of a component of a JPEG 2000 or AVIF file; 8 for other formats.
 
     Args:
-        file: the file, whose position is kept.
-        format: Pillow's name of its format.
+        file: open file; its position is restored.
+        format: Pillow's name of the format.
     """
     readers = {"JPEG2000": _jpeg_2000_bits, "AVIF": _avif_bits}
     if format not in readers:

@@ -1,10 +1,9 @@
-"""How a store comes about: read in parallel, written in order, resumed where a killed process stopped.
+"""Building a store: images are read in parallel and written in order; an interrupted build resumes.
 
     chunks ── read in threads ──> pixels.bin, then a line of journal.jsonl ──> names, arrays, index; renamed
 
-A chunk counts once its line is in the journal and its images have the digests that the line states, so neither a
-killed process nor a lost page of the disk is taken for work that is done. Images that an earlier store of the same
-source holds unchanged are copied from there.
+A chunk is complete if its line is in the journal and its images have the digests in the line, so that neither a killed
+process nor a lost disk page goes unnoticed. Unchanged images are copied from an earlier store of the same source.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ JOURNAL = "journal.jsonl"
 _CHUNK_BYTES = 1 << 20
 _RESERVE = 1 << 28
 _RESERVED = 20
-"""Bytes of the disk that a store leaves free at most, and the share of a small disk: one of so many parts."""
+"""Disk space to keep free: an upper limit in bytes, and the inverse of the fraction of a small disk."""
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -49,19 +48,19 @@ def build(
     known: Store | None,
     progress: Progress | None,
 ) -> None:
-    """Writes a whole store into `folder`, going on with what an earlier call left there.
+    """Builds a store in `folder`, or resumes an interrupted build.
 
     Args:
-        folder: for this source and form alone.
-        source: whose images are stored.
-        fingerprint: the source's.
-        image_format: what the images are brought to.
-        known: an earlier store of the same source and form.
-        progress: told how many images are done.
+        folder: folder of this source and format.
+        source: source of the images.
+        fingerprint: fingerprint of the source.
+        image_format: format to convert the images to.
+        known: an earlier store of the same source and format.
+        progress: called with the number of finished images.
 
     Raises:
-        DataError: none of the images can be read, or the world failed while they were, and did so again.
-        OutputError: the disk has no room.
+        DataError: no image is readable, or reading failed for an external reason after retries.
+        OutputError: not enough disk space.
     """
     listing = source.listing()
     keys = _keys(listing, fingerprint)
@@ -80,7 +79,7 @@ def build(
         (folder / "pixels.bin").open("ab+") as pixels,
         (folder / JOURNAL).open("ab+") as journal,
     ):
-        # What Pillow would warn of either keeps an image from being read, and then has a reason, or does not matter.
+        # Problems that Pillow warns of either make an image unreadable, which is recorded, or are harmless.
         warnings.simplefilter("ignore")
         chunks = _resumed(journal, pixels, image_format, [reader.key(span) for span in spans])
         done = sum(len(span) for span in spans[: len(chunks)])
@@ -97,10 +96,10 @@ def build(
 
 
 def _room(folder: Path, source: Source, image_format: ImageFormat, total: int) -> str:
-    """What the store will take of the disk, in words.
+    """Disk space of the store, as text.
 
     Raises:
-        OutputError: that is not there.
+        OutputError: not enough disk space.
     """
     needed = total * image_format.image_bytes
     disk = shutil.disk_usage(folder)
@@ -108,8 +107,8 @@ def _room(folder: Path, source: Source, image_format: ImageFormat, total: int) -
     reserve = min(_RESERVE, disk.total // _RESERVED)
     if needed + reserve > free:
         raise OutputError(
-            f"{folder.parent}: the {total:,} decoded images of {source.name} take {_megabytes(needed)}, of which"
-            f" {_megabytes(free)} are free and {_megabytes(reserve)} have to stay free"
+            f"{folder.parent}: the {total:,} decoded images of {source.name} need {_megabytes(needed)}, but only"
+            f" {_megabytes(free)} are free, of which {_megabytes(reserve)} are reserved"
         )
     return _megabytes(needed)
 
@@ -119,7 +118,7 @@ def _megabytes(count: int) -> str:
 
 
 def _keys(listing: Listing, fingerprint: str) -> list[bytes]:
-    """What each image is known by: its name, and what changes when it does."""
+    """Key of each image: a hash of its name and its stamp."""
     stamps = listing.stamps or [fingerprint] * len(listing.names)
     return [
         hashlib.blake2b(os.fsencode(f"{name}\0{stamp}"), digest_size=16).digest()
@@ -128,7 +127,7 @@ def _keys(listing: Listing, fingerprint: str) -> list[bytes]:
 
 
 def _resumed(journal: BinaryIO, pixels: BinaryIO, image_format: ImageFormat, keys: Sequence[str]) -> list[Chunk]:
-    """The chunks that an earlier call finished; both files are cut off after the last of them."""
+    """The complete chunks of an earlier call; both files are truncated after the last one."""
     chunks: list[Chunk] = []
     journal.seek(0)
     pixels.seek(0)
@@ -156,7 +155,7 @@ def _resumed(journal: BinaryIO, pixels: BinaryIO, image_format: ImageFormat, key
 def _in_order(
     pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In], ahead: int
 ) -> Iterator[_Out]:
-    """`function` of each item, in order, with at most `ahead` results waiting: memory stays bounded."""
+    """Maps `function` over items in threads, in order, with at most `ahead` pending results."""
     waiting: deque[Future[_Out]] = deque()
     try:
         for item in items:
@@ -178,14 +177,14 @@ def _finish(
     keys: Sequence[bytes],
     chunks: Sequence[Chunk],
 ) -> None:
-    """Writes the arrays, the names, the table of what was skipped and last the index; all of it reaches the disk."""
+    """Writes the arrays, the names, the table of skipped images and, last, the index; all are synced to the disk."""
     skipped = [(listing.names[index], reason) for chunk in chunks for index, reason in chunk.skipped]
     kept = np.array([index for chunk in chunks for index in chunk.kept], np.int64)
     if not len(kept):
         name, reason = skipped[0]
         shutil.rmtree(folder)
         raise DataError(
-            f"{source.name}: none of the {len(listing.names)} images can be used; the first is {name} ({reason})"
+            f"{source.name}: none of the {len(listing.names)} images is readable. The first: {name} ({reason})"
         )
     digests = [digest for chunk in chunks for digest in chunk.digests]
     identities = [identity for chunk in chunks for identity in chunk.identities]

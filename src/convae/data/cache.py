@@ -1,4 +1,4 @@
-"""What was surveyed or decoded once is found again, by all that it depends on."""
+"""The cache of surveys and stores, keyed by everything they depend on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from convae.data.stores import touch
 
 
 def survey(source: Source, fingerprint: str, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
-    """What all images of the source have in common, sizes only if asked for; remembered while `fingerprint` stays.
+    """Surveys a source, with sizes on request; cached until `fingerprint` changes.
 
     Raises:
         DataError: the source is missing, damaged or empty.
@@ -42,11 +42,11 @@ def survey(source: Source, fingerprint: str, progress: Progress | None = None, *
 
 
 def open_store(source: Source, fingerprint: str, image_format: ImageFormat, progress: Progress | None = None) -> Store:
-    """The store of a source, as its `fingerprint` has it, in a form; built first where there is none that is whole.
+    """Opens the store of a source in a format; builds it first unless a complete one exists.
 
     Raises:
         DataError: the source is missing, damaged, or none of its images can be read.
-        OutputError: the cache cannot be written, or has no room.
+        OutputError: the cache cannot be written, or not enough disk space.
     """
     place = _key(
         FORMAT,
@@ -81,20 +81,20 @@ def open_store(source: Source, fingerprint: str, image_format: ImageFormat, prog
                 if store is not None:
                     store.trust()
     if store is None:
-        raise OutputError(f"{folder}: was changed by another program while it was written: try again")
+        raise OutputError(f"{folder}: was changed by another program during writing. Try again")
     return store
 
 
 def _key(*parts: object) -> str:
-    """A name for what depends on `parts` and on nothing else."""
+    """A file name for a cache key."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 @contextlib.contextmanager
 def _cache(path: Path) -> Iterator[None]:
-    """Errors while writing into the cache, with the mend."""
+    """Adds the fix to errors while writing into the cache."""
     try:
         with writing_errors(path):
             yield
     except OutputError as error:
-        raise OutputError(f"{error}: set CONVAE_CACHE to a folder with room for the decoded images") from error
+        raise OutputError(f"{error}. Set CONVAE_CACHE to a folder on a disk with enough space") from error

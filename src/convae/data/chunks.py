@@ -1,4 +1,4 @@
-"""Chunks of images for the store: read from a source or an earlier store, and brought to one form."""
+"""Reading chunks of images for the store, from a source or an earlier store, and converting them to its format."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from convae.data.identity import content_digest
 from convae.data.images import alike, preprocess, preprocess_alike
 from convae.data.pixels import Pixels
 from convae.data.ranges import Facts, measure, raw_values, spread
+from convae.data.retries import is_transient, retry, transient_error
 from convae.data.sources.base import Source
 from convae.data.store import ImageFormat, Store
-from convae.data.world import is_of_the_world, patiently, world_error
 
 
 @dataclass
 class Chunk:
-    """Some consecutive images, read: those that could be, and the others with the reason.
+    """Consecutive images after reading, and the reasons for unreadable ones.
 
     Attributes:
-        key: hash of the keys of all its images.
-        kept: positions in the listing of the images that could be read.
+        key: hash of the keys of its images.
+        kept: positions in the listing of the readable images.
         sizes: their original sizes.
         digests: SHA-256 of their values, hex.
-        identities: digests of their content as the source holds it, hex.
-        skipped: position and reason of the others.
-        facts: what the images were, as `Facts` has it.
+        identities: digests of their original content, hex.
+        skipped: (position, reason) of the unreadable images.
+        facts: `Facts` of the images.
     """
 
     key: str
@@ -50,10 +50,10 @@ class _Read(NamedTuple):
     """An image before it is resized.
 
     Attributes:
-        pixels: with values over the range of their type.
-        size: its own.
-        identity: digest of its content.
-        facts: what it was.
+        pixels: values over the range of their type.
+        size: original size.
+        identity: digest of the content.
+        facts: facts about the original.
     """
 
     pixels: Image.Image | Pixels
@@ -63,7 +63,7 @@ class _Read(NamedTuple):
 
 
 class ChunkReader:
-    """Reads the images of a span, from the source or from an earlier store; runs in several threads at once."""
+    """Reads the images of a span from the source or from an earlier store; called from several threads."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class ChunkReader:
         self._rows = {} if known is None else {key.tobytes(): row for row, key in enumerate(known.keys)}
 
     def key(self, span: range) -> str:
-        """What a chunk of these images is known by."""
+        """Key of the chunk with these images."""
         return hashlib.blake2b(b"".join(self._keys[span.start : span.stop]), digest_size=16).hexdigest()
 
     def __call__(self, span: range) -> tuple[Chunk, bytes]:
-        """The chunk of the images at these positions, and the values of those that could be read, one after another."""
+        """The chunk of the images at these positions, and the concatenated values of the readable ones."""
         chunk, content = Chunk(self.key(span)), bytearray()
         image_format = self._image_format
         found: dict[int, _Read] = {}
@@ -110,7 +110,7 @@ class ChunkReader:
                         strict=True,
                     )
                 )
-            except Exception:  # One of them is at fault, and which one shows when each goes alone.
+            except Exception:  # Processing one by one finds the faulty image.
                 for index, pixels in images.items():
                     with self._excused(chunk, index):
                         values[index] = self._preprocessed(pixels)
@@ -136,7 +136,7 @@ class ChunkReader:
         )
 
     def _read(self, index: int) -> _Read:
-        """An image, from the earlier store or the source."""
+        """Reads an image from the earlier store or the source."""
         row = self._rows.get(self._keys[index])
         if self._known is not None and row is not None:
             try:
@@ -148,8 +148,8 @@ class ChunkReader:
                     Facts(*self._known.facts[row].tolist()),
                 )
             except DataError:
-                pass  # Damaged on the disk: the source still has it.
-        record = patiently(lambda: self._source.record(index, self._image_format.size))
+                pass  # Damaged in the earlier store; read it from the source.
+        record = retry(lambda: self._source.record(index, self._image_format.size))
         span = self._source.value_range
         values = raw_values(record.pixels)
         facts = measure(values, record.header, span)._replace(left_out=record.left_out)
@@ -159,14 +159,14 @@ class ChunkReader:
 
     @contextlib.contextmanager
     def _excused(self, chunk: Chunk, index: int) -> Iterator[None]:
-        """What is wrong with an image makes it one that is skipped, with the reason: it must not cost the others.
+        """Records an error of an image as the reason for skipping it.
 
         Raises:
-            DataError: it was not the image that was wrong.
+            DataError: the cause is external, not the image.
         """
         try:
             yield
         except Exception as error:
-            if is_of_the_world(error):
-                raise world_error(f"{self._source.name}: {self._names[index]}", error) from error
+            if is_transient(error):
+                raise transient_error(f"{self._source.name}: {self._names[index]}", error) from error
             chunk.skipped.append((index, str(error).partition("\n")[0] or type(error).__name__))

@@ -1,4 +1,4 @@
-"""Classes of one data set as those of another: matched by name, since numbers depend on which classes are there."""
+"""Matching the classes of two data sets by name, since numbers depend on the set of classes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from convae.data.split import Split
 
 
 def match_classes(split: Split, names: Sequence[str], *, extend: bool = False) -> tuple[Split, dict[str, int]]:
-    """A split whose labels are numbered as `names` are.
+    """Renumbers the labels of a split to match `names`.
 
-    Classes without a name are called by their number. Where no name is a number, they are the numbers of the names.
+    Classes without names are matched by number if a name is a number, and by position otherwise.
 
     Args:
-        split: with labels or without.
-        names: of the classes, such as `model.provenance.classes`.
-        extend: whether classes of other names get the numbers after those of `names`; otherwise their images have no
-            label.
+        split: with or without labels.
+        names: names of the classes, such as `model.provenance.classes`.
+        extend: whether classes that are not in `names` get the following numbers; otherwise their images are unlabeled.
 
     Returns:
-        The split, and how many of its images are of classes of other names.
+        The split, and the number of images by class that is not in `names`.
     """
     if split.labels is None:
         return split, {}

@@ -1,4 +1,4 @@
-"""What a person writes about data: which images, at which size, and which of them are held out."""
+"""Configuration of the data: source, size, held-out images and augmentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convae.data.pixels import ResizeMode
 from convae.data.sources import absolute_source
 
 HeldOut = Annotated[float, Field(ge=0, lt=1)]
-"""A share of the images that training never sees."""
+"""Fraction of held-out images."""
 
 
 def _as_text(value: Any) -> Any:
@@ -24,14 +24,14 @@ def _as_text(value: Any) -> Any:
 
 
 def absolute_data(data: Mapping[str, Any], folder: Path | None = None) -> dict[str, Any]:
-    """What a person writes about data, with absolute paths in place of relative ones.
+    """The configuration of the data with absolute paths.
 
     Args:
-        data: the mapping, still unchecked.
-        folder: what relative paths are relative to; by default the working directory.
+        data: the mapping, not validated.
+        folder: base of relative paths; by default the working directory.
 
     Raises:
-        ConfigError: a path that cannot be one of this machine.
+        ConfigError: an invalid path.
     """
     found = with_absolute_paths(DataConfig, data, folder)
     return {**found, "source": absolute_source(data["source"], folder)} if "source" in data else found
@@ -45,22 +45,22 @@ class DataConfig(Config):
     """The data of a run. A number for `size` means a square."""
 
     source: Annotated[Named, BeforeValidator(_as_text)] = Field(
-        description="a data set's name, or a folder of images", examples=["mnist", "photos/"]
+        description="name of a data set, or path of a folder of images", examples=["mnist", "photos/"]
     )
-    label: str | None = Field(
-        None, description="which of the things known of the images is their label, such as celeba's `Smiling`"
-    )
-    download: bool = Field(True, description="get a known data set that is not found; $CONVAE_OFFLINE forbids it too")
+    label: str | None = Field(None, description="column that is the label, such as celeba's `Smiling`")
+    download: bool = Field(True, description="download a missing data set; $CONVAE_OFFLINE forbids it")
     dir: Path | None = Field(
         None,
-        description="where data sets lie; otherwise $CONVAE_DATA, the user's cache, the system's folders",
+        description="folder of data sets; by default $CONVAE_DATA, the user's cache and the system's folders",
     )
     size: Annotated[tuple[Positive, ...] | None, BeforeValidator(_per_axis)] = Field(
-        None, description="spatial sizes, height first; otherwise the images' own size"
+        None, description="spatial sizes, height first; by default the size of the images"
     )
-    channels: Positive | None = Field(None, description="1 gray, 3 RGB, 4 RGBA; otherwise the images' own")
-    resize_mode: ResizeMode = Field("crop", description="how an image of another aspect fills the size")
-    validation: HeldOut = Field(0.1, description="share of the training images held out, where a set has no own")
-    test: HeldOut = Field(0.1, description="share of all images held out, where a set has no test images of its own")
-    split_seed: int = Field(0, description="seed of the choice of held-out images")
-    augment: AugmentConfig = Field(AugmentConfig(), description="random changes of training images")
+    channels: Positive | None = Field(None, description="1 gray, 3 RGB, 4 RGBA; by default that of the images")
+    resize_mode: ResizeMode = Field("crop", description="resizing to another aspect ratio: crop, pad or squash")
+    validation: HeldOut = Field(
+        0.1, description="fraction of training images held out, unless there is a validation part"
+    )
+    test: HeldOut = Field(0.1, description="fraction of all images held out, unless there is a test part")
+    split_seed: int = Field(0, description="seed of the held-out images")
+    augment: AugmentConfig = Field(AugmentConfig(), description="data augmentation")

@@ -1,4 +1,4 @@
-"""Where data sets are looked for and where decoded images are kept."""
+"""Folders of data sets and of the cache."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ OFFLINE = "CONVAE_OFFLINE"
 
 @dataclass(frozen=True)
 class DataDirs:
-    """The folders in which data sets are looked for, first to last.
+    """The folders that are searched for data sets.
 
     Attributes:
-        directories: the folders; what is downloaded goes into the last.
-        download: whether a known data set that is in none of them may be downloaded.
+        directories: in the order of the search; downloads go into the last one.
+        download: whether a missing data set may be downloaded.
     """
 
     directories: tuple[Path, ...] = ()
@@ -28,13 +28,13 @@ class DataDirs:
 
 
 def cache_directory() -> Path:
-    """The folder for what can be made again: `$CONVAE_CACHE`, otherwise the user's cache."""
+    """The folder of the cache: `$CONVAE_CACHE`, or the user's cache."""
     given = os.environ.get("CONVAE_CACHE")
     return local_path(given) if given else platformdirs.user_cache_path("convae")
 
 
 def find_data_dirs(given: Path | None, download: bool) -> DataDirs:
-    """Where data sets lie: a folder that the user names alone, otherwise `$CONVAE_DATA` and the user's cache."""
+    """The folders of data sets: only the given one, or `$CONVAE_DATA` and the user's cache."""
     download = download and os.environ.get(OFFLINE, "") in {"", "0"}
     if given is not None:
         return DataDirs((local_path(given),), download)

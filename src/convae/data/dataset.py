@@ -1,4 +1,4 @@
-"""A data set made of a list of paths: what a few lines of one's own need."""
+"""A data set from a list of paths, for use in your own training loop."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from convae.data.split import open_split
 
 
 class Dataset:
-    """Images from files in batches; each pass goes through all of them that could be read.
+    """Batches of images from files; each pass covers all readable ones.
 
     Attributes:
-        split: the images, which also knows the skipped ones.
+        split: the images, including the list of skipped ones.
     """
 
     def __init__(self, config: DataConfig, batch_size: int, seed: int | None, progress: Progress | None) -> None:
@@ -38,7 +38,7 @@ class Dataset:
         return self.epoch(0)
 
     def epoch(self, number: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
-        """One pass; with a seed, each number has an order of its own."""
+        """Iterates over one epoch; with a seed, each epoch has its own order."""
         if self._shuffled is None:
             return in_order(self.split, self._batch_size, device)
         return self._shuffled.iterate(number, device=device)
@@ -54,20 +54,20 @@ def dataset(
     shuffle_seed: int | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Image files as batches of tensors in [0, 1]; files that cannot be read are left out and listed.
+    """Image files as batches of tensors in [0, 1]; unreadable files are skipped and listed.
 
     Args:
-        paths: of the files.
-        batch_size: images in a batch; the last one of a pass holds what is left.
-        size: spatial sizes, height first; a number for a square.
-        channels: 1 gray, 3 RGB, 4 RGBA; None for gray where all are gray, RGB otherwise.
-        resize_mode: `crop` fills the size with the image's center, `pad` adds black bars, `squash` distorts the image.
-        shuffle_seed: of the order; without one, the paths' own.
-        progress: told how far decoding is, the first time.
+        paths: paths of the files.
+        batch_size: images in a batch; the last one may be smaller.
+        size: spatial sizes, height first; one number for a square.
+        channels: 1 gray, 3 RGB, 4 RGBA; None for gray if all are gray, otherwise RGB.
+        resize_mode: `crop` takes the center, `pad` adds black bars, `squash` distorts the image.
+        shuffle_seed: seed of the order; None for the order of the paths.
+        progress: called during the first decoding.
 
     Raises:
-        ConfigError: no paths, or a size, number of channels or resize mode that cannot be.
-        DataError: none of the files can be read.
+        ConfigError: no paths, or an invalid size, number of channels or resize mode.
+        DataError: no file is readable.
     """
     source = {"files": {"paths": [str(path) for path in paths]}}
     config = parse(

@@ -1,8 +1,8 @@
-"""Downloads: resumed where they broke off, from several mirrors, checked, and in place only when whole.
+"""Downloads from several mirrors: resumable, verified, and renamed only when complete.
 
     NAME ── lock ──> .NAME.part (grows, Range) ── size and digest ──> NAME
 
-A part that another process or an earlier call left is gone on with; one whose digest turns out wrong is thrown away.
+A partial file of an earlier call or another process is resumed; one with a wrong digest is deleted.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from convae.core.progress import Progress
 from convae.core.version import VERSION
 
 TIMEOUT = 30.0
-"""Seconds without a byte after which a server is given up."""
+"""Timeout without data, in seconds."""
 TRIES = 5
-"""How often a mirror is asked before the next one is; only a try that brings nothing new counts."""
+"""Number of attempts per mirror; only attempts without progress count."""
 PAUSE = 1.0
-"""Seconds before the second try; doubled for each one after."""
+"""Seconds before the second attempt; doubled for each further one."""
 _LONGEST_PAUSE = 60.0
 _LARGEST = 4 << 30
-"""Bytes at which a file whose size is not known is given up."""
+"""Size limit of a file of unknown size, in bytes."""
 _PIECE = 1 << 18
 
 
@@ -44,11 +44,11 @@ class Remote:
     """A published file.
 
     Attributes:
-        name: of the file once it is here.
-        urls: where it is, the first asked first.
-        digest: SHA-256, or MD5 where only that is published, in hex.
-        algorithm: of the digest.
-        size: bytes; None where that is not published.
+        name: local file name.
+        urls: mirrors, in order of preference.
+        digest: published SHA-256 or MD5, in hex.
+        algorithm: algorithm of the digest.
+        size: bytes; None if not published.
     """
 
     name: str
@@ -59,11 +59,11 @@ class Remote:
 
 
 class _TransferError(Exception):
-    """A try failed; the message says why.
+    """A failed attempt.
 
     Attributes:
-        final: whether the same mirror will not do better next time.
-        pause: seconds that the server asks to wait.
+        final: whether another attempt at this mirror is useless.
+        pause: seconds to wait, as requested by the server.
     """
 
     def __init__(self, message: str, *, final: bool = False, pause: float = 0.0) -> None:
@@ -72,10 +72,10 @@ class _TransferError(Exception):
 
 
 def download(remotes: Sequence[Remote], folder: Path, progress: Progress | None = None) -> None:
-    """Gets files into a folder, each whole or not at all; those that are there already are left alone.
+    """Downloads files into a folder, each atomically; existing ones are kept.
 
     Raises:
-        DataError: a file could not be got from any mirror; the message names it and each reason.
+        DataError: no mirror provided a file; the message lists the reasons.
         OutputError: the folder cannot be written.
     """
     new = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -96,7 +96,7 @@ def download(remotes: Sequence[Remote], folder: Path, progress: Progress | None 
 
 
 def _remove_empty(folder: Path, remotes: Sequence[Remote], new: Sequence[Path]) -> None:
-    """Removes the folders that a failed download made, if nothing came; a part that did come is resumed later."""
+    """Removes the folders that a failed download created, unless they contain partial files."""
     with contextlib.suppress(OSError):
         for remote in remotes:
             part = folder / f".{remote.name}.part"
@@ -109,7 +109,7 @@ def _remove_empty(folder: Path, remotes: Sequence[Remote], new: Sequence[Path]) 
 
 
 def _get(remote: Remote, part: Path, progress: Progress | None) -> None:
-    """Fills `part` with the whole, checked content of a file."""
+    """Downloads and verifies a file into `part`."""
     reasons: list[str] = []
     for url in remote.urls:
         failures = 0
@@ -121,7 +121,7 @@ def _get(remote: Remote, part: Path, progress: Progress | None) -> None:
                 return
             except _TransferError as error:
                 now = part.stat().st_size if part.exists() else 0
-                # A server that breaks off again and again, but gets on, is borne with.
+                # Attempts with progress do not count.
                 failures = failures + 1 if now <= before else 1
                 if error.final or failures >= TRIES:
                     reasons.append(f"{url}: {error}")
@@ -131,7 +131,7 @@ def _get(remote: Remote, part: Path, progress: Progress | None) -> None:
 
 
 def _transfer(url: str, remote: Remote, part: Path, progress: Progress | None) -> None:
-    """Goes on with `part` from one mirror, up to the end of the file."""
+    """Resumes `part` from one mirror, up to the end of the file."""
     have = part.stat().st_size if part.exists() else 0
     if remote.size is not None and have >= remote.size:
         return
@@ -148,49 +148,49 @@ def _transfer(url: str, remote: Remote, part: Path, progress: Progress | None) -
         start, end = _span(response.status, response.headers, have)
         total = remote.size or end
         if total is not None and total > (remote.size or _LARGEST):
-            raise _TransferError(f"offers {total:,} bytes, which is too much", final=True)
+            raise _TransferError(f"the file of {total:,} bytes is too large", final=True)
         with part.open("r+b" if start else "wb") as file:
             file.seek(start)
             _pour(response, file, start, total, remote, progress)
         if end is not None and part.stat().st_size < end:
-            raise _TransferError(f"broke off after {part.stat().st_size:,} of {end:,} bytes")
+            raise _TransferError(f"connection lost after {part.stat().st_size:,} of {end:,} bytes")
 
 
 @contextlib.contextmanager
 def _network() -> Iterator[None]:
-    """Around what talks to a server and to nothing else: every error of the system in it is the network's.
+    """A context for network calls only; system errors in it become `_TransferError`.
 
     Raises:
-        _TransferError: the server cannot be reached or broke off.
-        HTTPError: it refuses.
+        _TransferError: the server is unreachable or closed the connection.
+        HTTPError: the server returned an error status.
     """
     try:
         yield
     except urllib.error.HTTPError:
         raise
     except TimeoutError as error:
-        raise _TransferError(f"nothing came for {TIMEOUT:g} seconds") from error
+        raise _TransferError(f"no data for {TIMEOUT:g} seconds") from error
     except urllib.error.URLError as error:
         timed_out = isinstance(error.reason, TimeoutError)
-        reason = f"nothing came for {TIMEOUT:g} seconds" if timed_out else str(error.reason)
+        reason = f"no data for {TIMEOUT:g} seconds" if timed_out else str(error.reason)
         raise _TransferError(f"cannot be reached ({reason})") from error
     except (http.client.HTTPException, OSError, ValueError) as error:
         raise _TransferError(f"network error ({error or type(error).__name__})") from error
 
 
 def _span(status: int, headers: Message, have: int) -> tuple[int, int | None]:
-    """Where the answer begins in the file, and where the file ends, if that is said."""
+    """Offset of the response in the file, and the end of the file, if known."""
     length = headers.get("Content-Length", "")
     size = int(length) if length.isdigit() else None
     if (headers.get_content_type() or "") == "text/html":
-        raise _TransferError("answers with a page instead of the file", final=True)
+        raise _TransferError("returned a web page instead of the file", final=True)
     if status != 206:
         return 0, size
     unit, _, rest = headers.get("Content-Range", "").partition(" ")
     span, _, whole = rest.partition("/")
     start = span.partition("-")[0]
     if unit != "bytes" or start != str(have):
-        raise _TransferError("answers with another part of the file than was asked for", final=True)
+        raise _TransferError("returned a different range than requested", final=True)
     return have, int(whole) if whole.isdigit() else None if size is None else have + size
 
 
@@ -202,43 +202,43 @@ def _pour(
     remote: Remote,
     progress: Progress | None,
 ) -> None:
-    """Copies the answer to the file, no further than the file may be long."""
+    """Copies the response to the file, up to the size limit."""
     done, limit = start, total or _LARGEST
     what = f"downloading {remote.name} (MB)"
     while piece := _received(response):
         done += len(piece)
         if done > limit:
             file.truncate(0)
-            raise _TransferError(f"sends more than the {limit:,} bytes of the file", final=True)
+            raise _TransferError(f"sent more than the {limit:,} bytes of the file", final=True)
         file.write(piece)
         if progress is not None:
             progress(done >> 20, max(limit if total else done, 1) >> 20, what)
 
 
 def _received(response: http.client.HTTPResponse) -> bytes:
-    """The next bytes of an answer; none at its end."""
+    """The next bytes of a response; empty at its end."""
     with _network():
         return response.read1(_PIECE)
 
 
 def _refused(error: urllib.error.HTTPError, part: Path) -> None:
-    """Tells apart what will pass and what will not.
+    """Raises an error that is final or temporary, depending on the status.
 
     Raises:
         _TransferError: always.
     """
     if error.code == 416:
-        # The part is longer than the file: it is of something else.
+        # The partial file is longer than the remote one, so it belongs to another file.
         part.unlink(missing_ok=True)
-        raise _TransferError("holds less than was downloaded before") from error
+        raise _TransferError("the file is smaller than the partial download") from error
     passing = error.code in {408, 425, 429} or error.code >= 500
     wait = error.headers.get("Retry-After", "") if error.headers else ""
     pause = float(wait) if wait.isdigit() else 0.0
-    raise _TransferError(f"answers {error.code} {error.reason}", final=not passing, pause=pause) from error
+    raise _TransferError(f"HTTP {error.code} {error.reason}", final=not passing, pause=pause) from error
 
 
 def _verify(remote: Remote, part: Path) -> None:
-    """Checks size and digest, and makes the disk hold the content; a wrong part is removed."""
+    """Checks size and digest, and syncs the file; a wrong file is removed."""
     with part.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.new(remote.algorithm, usedforsecurity=False)).hexdigest()
         os.fsync(file.fileno())
@@ -246,4 +246,4 @@ def _verify(remote: Remote, part: Path) -> None:
         size = part.stat().st_size
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
-        raise _TransferError(f"is damaged or another file ({size:,} bytes, {remote.algorithm} {found})")
+        raise _TransferError(f"damaged or a different file ({size:,} bytes, {remote.algorithm} {found})")

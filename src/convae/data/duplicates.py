@@ -1,4 +1,4 @@
-"""Images that a data set holds more than once."""
+"""Duplicate images of a data set."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from convae.data.split import Split
 
 @dataclass(frozen=True)
 class Duplicates:
-    """How often images of a data set are repeated.
+    """Duplicates in a data set.
 
     Attributes:
-        images: how many images there are at least twice, every copy counted.
-        distinct: how many different ones these are.
-        trained_on: for each part that is held out, how many of its images are training images, too.
-        held_out: how many images each of these parts has.
+        images: number of images with duplicates, counting every copy.
+        distinct: number of distinct images among them.
+        trained_on: for each held-out split, the number of its images that are training images as well.
+        held_out: number of images of each held-out split.
     """
 
     images: int
@@ -30,10 +30,10 @@ class Duplicates:
 
 
 def find_duplicates(parts: Mapping[str, Split]) -> Duplicates:
-    """Compares the stored values of all images of a data set.
+    """Finds duplicates by the stored values of all images.
 
     Args:
-        parts: its splits by name.
+        parts: the splits by name.
     """
     digests = {name: _rows(split.digests) for name, split in parts.items()}
     trained_on = digests.get("train", np.empty(0, "V32"))

@@ -1,4 +1,4 @@
-"""Data that the caller holds: arrays, tensors and map-style datasets, as images to train on."""
+"""Training data passed as objects: arrays, tensors and map-style datasets."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from convae.data.pixels import LEVELS, as_kind
 from convae.data.sources import GIVEN
 
 SAMPLED = 64
-"""Items of a dataset that its digest is of."""
+"""Number of items in the digest of a dataset."""
 
 
 class GivenImages:
-    """Some images of an array or a dataset of the caller, as an `ImageSet`.
+    """A split of an array or a dataset, as an `ImageSet`.
 
     Args:
         items: the array, (images, channels, *sizes), or the dataset.
-        rows: (images,) positions that belong to this part.
-        name: of the part.
-        chosen: how the part came about.
+        rows: (images,) positions of the images of this split.
+        name: name of the split.
+        chosen: how the split was chosen.
         labels: (all images,) class numbers; None without labels.
-        augment: what happens to the images in training.
+        augment: data augmentation.
     """
 
     source = "data given as objects"
@@ -86,7 +86,7 @@ class GivenImages:
 
 
 class _Items:
-    """Items that can be read at any position: a shape, a type of values and a digest."""
+    """Items with random access, of one shape and type."""
 
     kind: Any
     shape: Shape
@@ -95,7 +95,7 @@ class _Items:
         raise NotImplementedError
 
     def read(self, positions: NDArray[np.int64]) -> Tensor:
-        """(batch, channel, *sizes), the values at positions."""
+        """(batch, channel, *sizes) values at these positions."""
         raise NotImplementedError
 
     def digest(self) -> str:
@@ -103,7 +103,7 @@ class _Items:
         raise NotImplementedError
 
     def identities(self) -> NDArray[np.uint8]:
-        """(images, 16) a digest of each image, by which it is held out or not."""
+        """(images, 16) digest of each image, from which the split is chosen."""
         raise NotImplementedError
 
 
@@ -150,12 +150,12 @@ class _Dataset(_Items):
             if (values.dtype.name, values.shape) != (self.kind, self.shape):
                 raise DataError(
                     f"item {position} of the dataset is {values.dtype.name} of {shape_text(values.shape)}, but item 0 "
-                    f"is {self.kind} of {shape_text(self.shape)}: items need one type and one shape"
+                    f"is {self.kind} of {shape_text(self.shape)}. All items must have the same type and shape"
                 )
         return _channels_last(torch.from_numpy(np.stack(found)))
 
     def labels(self) -> NDArray[np.int64] | None:
-        """The labels, from `targets` or `labels` of the dataset or else from all of its pairs."""
+        """The labels, from the attribute `targets` or `labels`, or from the (image, label) pairs."""
         for name in ("targets", "labels"):
             if (known := getattr(self._dataset, name, None)) is not None and len(known) == len(self):
                 return _label_array(known, len(self))
@@ -184,25 +184,25 @@ class _Dataset(_Items):
         else:
             values = _as_array(item, f"item {position} of the dataset")
         if values.ndim < 2:
-            raise DataError(f"item {position} of the dataset is no image: its shape is {tuple(values.shape)}")
+            raise DataError(f"item {position} of the dataset is not an image: its shape is {tuple(values.shape)}")
         if values.dtype in (np.uint8, np.uint16):
             return values
         return as_kind(values, "uint8" if values.dtype == np.bool_ else "float32")
 
 
 class GivenData:
-    """Images that the caller holds, split for training.
+    """Images passed as objects, with a training and a validation split.
 
     Args:
-        images: a NumPy array or a tensor, (images, channels, *sizes), of bytes, of 16-bit integers, of booleans or of
-            floats in [0, 1]; or a `torch.utils.data.Dataset` with a length and items, whose items are images of one
-            shape, alone or with a label. An item may depend on nothing but its position.
-        labels: (images,) class numbers, -1 where one is missing; without them, those of the dataset's pairs.
-        validation: further images, held out, in the same form; without them, `data.validation` says how many are.
+        images: a NumPy array or a tensor, (images, channels, *sizes), of uint8, uint16, booleans or floats in [0, 1];
+            or a map-style `torch.utils.data.Dataset` whose items are images of one shape or (image, label) pairs. Items
+            must be deterministic.
+        labels: (images,) class numbers, -1 if missing; by default those of the dataset.
+        validation: held-out images in the same form; by default a fraction `data.validation` of the images.
         channels_last: whether an array is (images, *sizes, channels).
 
     Raises:
-        DataError: the data have another form; the message says how to give them.
+        DataError: invalid data; the message says how to pass it.
     """
 
     def __init__(self, images: Any, labels: Any = None, *, validation: Any = None, channels_last: bool = False) -> None:
@@ -215,7 +215,7 @@ class GivenData:
             self._held, self._held_labels = _opened(held, held_labels, channels_last)
         if self._held is not None and self._held.shape != self._train.shape:
             raise DataError(
-                f"validation: images are {shape_text(self._held.shape)}, but those to train on "
+                f"validation: images are {shape_text(self._held.shape)}, but the training images "
                 f"{shape_text(self._train.shape)}"
             )
         self._config: DataConfig | None = None
@@ -226,7 +226,7 @@ class GivenData:
         return self._train.shape
 
     def recorded(self) -> dict[str, Any]:
-        """What a recipe records in place of the data: how many images of what shape, and their SHA-256."""
+        """The record of the data in the recipe: number of images, shape, and SHA-256."""
         parts = {"images": self._train, "validation": self._held}
         digests = "".join(each.digest() for each in parts.values() if each is not None)
         digests += "".join(each.tobytes().hex() for each in (self._labels, self._held_labels) if each is not None)
@@ -237,18 +237,19 @@ class GivenData:
         }
 
     def configure(self, config: DataConfig) -> GivenData:
-        """Takes the fraction to hold out, its seed and the random changes from the recipe.
+        """Takes the held-out fraction, its seed and the augmentation from the recipe.
 
         Raises:
-            ConfigError: the recipe recorded other data.
+            ConfigError: the recipe recorded different data.
         """
         source = config.source
         before = source.get(GIVEN) if isinstance(source, Mapping) else None
         if before != (now := self.recorded()):
-            raise ConfigError(f"data: the run was trained on other data: {before}, not {now}")
+            raise ConfigError(f"data: the run was trained on {before}, got {now}. Pass the original data")
         if config.size not in (None, self.shape[1:]) or config.channels not in (None, self.shape[0]):
             raise ConfigError(
-                f"data.size and data.channels: data given as objects stay as they are, {shape_text(self.shape)}"
+                f"data.size and data.channels: not supported for data passed as objects. Resize the images, "
+                f"which have the shape {shape_text(self.shape)}, or remove the keys"
             )
         self._config = config
         return self
@@ -266,16 +267,16 @@ class GivenData:
             return GivenImages(items, np.arange(len(items)), name, "given", labels, augment)
         division = divide(self._train.identities(), None, config.validation, 0.0, config.split_seed)
         if not len(rows := division.rows[name]):
-            raise DataError(f"data: no {name} images among the {len(self._train)} that were given")
+            raise DataError(f"data: no {name} images among the {len(self._train)} images passed")
         return GivenImages(self._train, rows, name, division.chosen[name], self._labels, augment)
 
     def has_validation(self) -> bool:
-        """Whether images are held out."""
+        """Whether there are validation images."""
         return self._held is not None or bool(self._config and self._config.validation)
 
     @property
     def split_facts(self) -> dict[str, dict[str, Any]]:
-        """Of each part: how many images, how they were chosen, and a SHA-256."""
+        """Number of images, choice and SHA-256 of each split."""
         names = ("train", "validation") if self.has_validation() else ("train",)
         kept = ("chosen", "count", "content_hash")
         found = {name: self.split(name).describe() for name in names}
@@ -283,11 +284,11 @@ class GivenData:
 
 
 def _opened(images: Any, labels: Any, channels_last: bool) -> tuple[_Items, NDArray[np.int64] | None]:
-    """The items and the labels of data."""
+    """Items and labels of the data."""
     if isinstance(images, torch.utils.data.IterableDataset):
         raise DataError(
-            "data: an IterableDataset cannot be resumed at a step: give a map-style Dataset, with __len__ and "
-            "__getitem__, or an array"
+            "data: an IterableDataset cannot be resumed at a step. Pass an array or a map-style Dataset with "
+            "__len__ and __getitem__"
         )
     if isinstance(images, Tensor | np.ndarray):
         values = _as_array(images, "data")
@@ -300,25 +301,25 @@ def _opened(images: Any, labels: Any, channels_last: bool) -> tuple[_Items, NDAr
         items, found = dataset, dataset.labels() if labels is None else None
     else:
         raise DataError(
-            f"data: needs a NumPy array, a tensor or a map-style torch Dataset, got {type(images).__name__}; a path or "
-            "a data set's name goes into the recipe, as data"
+            f"data: must be a NumPy array, a tensor or a map-style torch Dataset, got {type(images).__name__}. "
+            "Write a path or the name of a data set into the recipe"
         )
     return items, found if labels is None else _label_array(labels, len(items))
 
 
 def _channels_first(values: NDArray[Any], channels_last: bool) -> NDArray[Any]:
-    """(images, channels, *sizes), checked."""
+    """Checks an array and returns it as (images, channels, *sizes)."""
     if not len(values):
         raise DataError("data: the array is empty")
     if channels_last:
         values = np.moveaxis(values, -1, 1)
     if not 3 <= values.ndim <= 5 or (values.ndim == 3 and values.shape[1] > 4 and not channels_last):
         raise DataError(
-            f"data: needs (images, channels, *sizes), got {values.shape}: give images without channels as "
+            f"data: expected (images, channels, *sizes), got {values.shape}. Pass images without channels as "
             "images[:, None]"
         )
     if values.ndim > 3 and values.shape[-1] in (1, 3, 4) and values.shape[1] > 4:
-        raise DataError(f"data: channels come first, got {values.shape}: set channels_last=True")
+        raise DataError(f"data: expected (images, channels, *sizes), got {values.shape}. Set channels_last=True")
     return values
 
 
@@ -330,14 +331,14 @@ def _as_array(values: Any, where: str) -> NDArray[Any]:
         return array
     if isinstance(values, np.ndarray):
         return values
-    raise DataError(f"{where}: needs a tensor, an array or a Pillow image, got {type(values).__name__}")
+    raise DataError(f"{where}: must be a tensor, an array or a Pillow image, got {type(values).__name__}")
 
 
 def _label_array(labels: Any, count: int) -> NDArray[np.int64]:
     """(images,) class numbers."""
     found = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if found.shape != (count,) or not np.issubdtype(found.dtype, np.integer) or found.min() < -1:
-        raise DataError(f"labels: needs a class number from 0 on, or -1, for each of {count} images")
+        raise DataError(f"labels: expected {count} class numbers (from 0; -1 is missing), one per image")
     return found.astype(np.int64)
 
 

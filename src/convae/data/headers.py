@@ -1,4 +1,4 @@
-"""What the header of an image file says, before any pixel is decoded."""
+"""Reading the headers of image files, without decoding pixels."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from convae.data.bit_depth import coded_bits
 from convae.data.pixels import Kind
 
 _PAGED = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
-"""Formats whose further frames are images of their own; those of other formats are previews."""
+"""Formats whose further frames are separate images; in other formats they are previews."""
 _BITS, _SAMPLES, _SUBFILE, _SAMPLE_FORMAT = 258, 277, 254, 339
 """Tags of TIFF."""
 _SIGNED, _FLOAT = 2, 3
 
 
 class Header(NamedTuple):
-    """What one image file holds.
+    """The header of an image file.
 
     Attributes:
-        size: height and width, upright.
-        channels: samples of a pixel, transparency among them.
-        bits: of one sample.
-        is_float: whether samples are floating-point numbers.
-        pages: the numbers of the frames that are images of their own.
-        transparent: whether there is transparency.
-        format: Pillow's name of the file's format.
-        mode: Pillow's name of the pixels' kind, or how many samples Pillow cannot read.
-        beyond_pillow: why Pillow cannot read all of the samples; empty where it can.
+        size: height and width after the EXIF orientation is applied.
+        channels: channels of a pixel, including alpha.
+        bits: bits per channel.
+        is_float: whether values are floating-point numbers.
+        pages: indices of the frames that are separate images.
+        transparent: whether the image has transparency.
+        format: Pillow's name of the file format.
+        mode: Pillow's mode, or the number of channels that Pillow cannot read.
+        beyond_pillow: why Pillow cannot read all values; empty if it can.
     """
 
     size: tuple[int, int]
@@ -45,7 +45,7 @@ class Header(NamedTuple):
 
     @property
     def kind(self) -> Kind:
-        """The type of the values as they are read; Pillow reads more than 8 bits in plain gray images only."""
+        """The type of the values as read; Pillow reads more than 8 bits in gray images only."""
         cut = self.channels > 1 or self.mode in {"L", "LA"}
         if cut and self.bits > 8 and not (self.beyond_pillow and has_tifffile()):
             return "uint8"
@@ -53,12 +53,12 @@ class Header(NamedTuple):
 
 
 def has_tifffile() -> bool:
-    """Whether the library that reads the samples of TIFF files that Pillow does not is installed."""
+    """Whether tifffile is installed, which reads TIFF files that Pillow cannot."""
     return importlib.util.find_spec("tifffile") is not None
 
 
 def read_header(image: Image.Image) -> Header:
-    """The header of an image that Pillow has opened."""
+    """The header of an image opened by Pillow."""
     tags = getattr(image, "tag_v2", {})
     bits, is_float = _depth(image, tags)
     transparent = image.has_transparency_data
@@ -89,41 +89,41 @@ def tiff_header(tags: Any) -> Header:
         sample_format == _FLOAT,
         format="TIFF",
         mode=f"{samples}×{bits}",
-        beyond_pillow=f"{samples} {kind}samples of {bits} bits a pixel",
+        beyond_pillow=f"{samples} {kind}channels of {bits} bits",
     )
 
 
 def is_gray(image: Image.Image) -> bool:
-    """Whether the image's mode has no color; looks at the header only."""
+    """Whether the mode of the image is gray; reads the header only."""
     return image.mode in {"1", "L", "LA", "La", "I", "F"} or image.mode.startswith("I;16")
 
 
 def oriented_size(image: Image.Image) -> tuple[int, int]:
-    """Height and width of an image after its EXIF orientation is applied; looks at the header only."""
-    # Pillow turns TIFF images by itself, and states their size after that.
+    """Height and width of an image after its EXIF orientation is applied; reads the header only."""
+    # Pillow orients TIFF images itself, and reports the oriented size.
     turned = image.format != "TIFF" and orientation(image) in {5, 6, 7, 8}
     return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1…8, of which 1 is upright; damaged EXIF data say nothing, so upright too."""
+    """The EXIF orientation, 1 to 8; 1 is upright, also for damaged EXIF data."""
     try:
-        # PNG's own getexif would read all pixels first.
+        # getexif of PNG images would read all pixels first.
         found = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
-    except Exception:  # As with pixels, damage can raise anything.
+    except Exception:  # Damaged data can raise anything.
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _samples(tags: Any) -> tuple[int, int, int]:
-    """How many samples a pixel has, the bits of one, and the number of their format."""
+    """Channels per pixel, bits per channel, and the TIFF sample format."""
     bits = tags.get(_BITS, (1,))
     formats = tags.get(_SAMPLE_FORMAT, (1,))
     return int(tags.get(_SAMPLES, 1)), int(max(bits)), int(max(formats))
 
 
 def _depth(image: Image.Image, tags: Any) -> tuple[int, bool]:
-    """The bits of a sample in the file, and whether it is a floating-point number."""
+    """Bits per channel in the file, and whether values are floating-point numbers."""
     if tags:
         _, bits, sample_format = _samples(tags)
         return bits, sample_format == _FLOAT
@@ -134,31 +134,31 @@ def _depth(image: Image.Image, tags: Any) -> tuple[int, bool]:
     tiles: list[Any] = getattr(image, "tile", [])
     arguments = str(tiles[0].args) if tiles else ""
     deep = image.mode == "I" or image.mode.startswith("I;16") or ";16" in arguments
-    # Of PPM files, the largest value is the decoder's argument.
+    # For PPM files, the largest value is an argument of the decoder.
     largest = tiles[0].args if tiles and image.format == "PPM" else ()
     deep = deep or (isinstance(largest, tuple) and any(isinstance(value, int) and value > 255 for value in largest))
     return (16 if deep else _coded_bits(image)), False
 
 
 def _coded_bits(image: Image.Image) -> int:
-    """The bits of a sample of a format of which Pillow's mode does not tell them."""
+    """Bits per channel for formats in which Pillow's mode does not state them."""
     file = getattr(image, "fp", None)
     return 8 if file is None else coded_bits(file, image.format or "")
 
 
 def _beyond_pillow(image: Image.Image, tags: Any, bits: int) -> str:
-    """What of a TIFF file's samples Pillow drops, cuts or misreads; empty where it reads all of them."""
+    """Values of a TIFF file that Pillow drops, truncates or misreads; empty if it reads all of them."""
     samples, _, sample_format = _samples(tags)
-    what = f"{samples} samples of {bits} bits a pixel"
+    what = f"{samples} channels of {bits} bits"
     if samples != len(image.getbands()):
         return what
-    if samples > 1 and bits > 8:  # Pillow has no such colors
+    if samples > 1 and bits > 8:  # not supported by Pillow
         return what
     return f"signed {what}" if sample_format == _SIGNED and bits <= 8 else ""
 
 
 def _pages(image: Image.Image) -> tuple[int, ...]:
-    """The numbers of the frames that are images of their own: reduced copies of others are none."""
+    """Indices of the frames that are separate images, not reduced copies of others."""
     count = getattr(image, "n_frames", 1) if image.format in _PAGED else 1
     if count == 1 or image.format != "TIFF":
         return tuple(range(count))

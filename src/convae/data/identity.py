@@ -1,4 +1,4 @@
-"""What an image is known by: a digest of its content as the source holds it, whatever size it is brought to."""
+"""Identity of an image: a digest of its original content, independent of resizing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files as they are opened and decoded: bounded, upright, and no larger than needed."""
+"""Opening and decoding image files, with limits, in upright orientation, at the size needed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from convae.core.paths import local_path
 from convae.data import headers, jpeg, tiff
 from convae.data.headers import Header, orientation, oriented_size, read_header
 from convae.data.pixels import picture
-from convae.data.world import is_of_the_world, patiently, world_error
+from convae.data.retries import is_transient, retry, transient_error
 
 MEGAPIXELS = 80.0
-"""Larger images are refused: a small file may claim pixels that fill the memory."""
+"""Size limit of an image in millions of pixels, since a small file can decode to any size."""
 _MARGIN = 1.25
-"""How many times the pixels wanted a reduced decoding keeps along each axis, at least."""
+"""Smallest size of a reduced decoding, as a multiple of the size needed."""
 
 
 def _quiet_tiff() -> None:
-    """Keeps libtiff, whose complaints Pillow raises as well, from printing them to stderr."""
+    """Keeps libtiff from printing errors to stderr, which Pillow raises as well."""
     with contextlib.suppress(OSError, AttributeError):
-        # Found through the library of Pillow that it is linked to.
+        # Found through Pillow's library, which is linked to it.
         library = ctypes.CDLL(_imaging.__file__)
         library.TIFFSetErrorHandler(None)
         library.TIFFSetWarningHandler(None)
@@ -41,11 +41,11 @@ _quiet_tiff()
 
 
 class Decoded(NamedTuple):
-    """An image as its file has it.
+    """An image as stored in its file.
 
     Attributes:
-        pixels: a Pillow image, or (height, width, channels) samples of any type.
-        header: of the file; its size is that before any reduced decoding.
+        pixels: a Pillow image, or an array (height, width, channels) of any type.
+        header: header of the file, with the size before reduced decoding.
     """
 
     pixels: Image.Image | NDArray[Any]
@@ -53,17 +53,17 @@ class Decoded(NamedTuple):
 
 
 def load(path: str | Path, *, near: Sequence[int] | None = None, megapixels: float = MEGAPIXELS) -> Image.Image:
-    """Reads an image file: its first frame, turned the way its EXIF orientation says.
+    """Reads the first frame of an image file, with its EXIF orientation applied.
 
     Args:
         path: any file that Pillow can read.
-        near: the spatial sizes wanted later. A much larger JPEG is then decoded at a half, quarter or eighth of its
-            size, never below five quarters of the sizes wanted: this saves most of the time, and changes the result
-            less than another resizing filter would.
-        megapixels: the most pixels that an image may have, in millions.
+        near: the spatial sizes needed. A much larger JPEG is decoded at a half, quarter or eighth of its size, but at
+            1.25 times the sizes needed or more. This saves most of the time, and changes the result less than a
+            different resizing filter would.
+        megapixels: size limit in millions of pixels.
 
     Raises:
-        DataError: missing, not an image, truncated, damaged or too large; the message names the file.
+        DataError: missing, not an image, truncated, damaged or too large.
     """
     try:
         image = decode(local_path(path), near, megapixels, all_samples=False).pixels
@@ -80,24 +80,25 @@ def decode(
     page: int | None = None,
     all_samples: bool = True,
 ) -> Decoded:
-    """An image of a file or its content; errors do not name the file.
+    """Decodes a file or its content; errors do not name the file.
 
     Args:
-        content: the file.
-        near: as `load` has it.
-        megapixels: as `load` has it.
-        page: the frame; by default the first.
-        all_samples: whether samples that Pillow cannot read are asked of tifffile, or refused where they would be lost.
+        content: path or bytes.
+        near: see `load`.
+        megapixels: see `load`.
+        page: index of the frame; by default the first.
+        all_samples: whether to read values that Pillow cannot by tifffile, and to refuse the image if that is
+            impossible.
 
     Raises:
-        DataError: as `load`.
+        DataError: see `load`.
     """
     longest = None if near is None else math.ceil(_MARGIN * max(near))
     if isinstance(content, Path):
         content = jpeg.content(content) or content
     if isinstance(content, bytes):
         found = jpeg.decode(content, longest, megapixels)
-        # EXIF data, and the XMP data that may take their place, say how the image is turned.
+        # EXIF or XMP data contain the orientation.
         if found is not None and jpeg.mentions(content, b"Exif", b"Orientation"):
             with opened(content, megapixels) as (image, header):
                 if isinstance(image, np.ndarray):
@@ -117,26 +118,26 @@ def decode(
 
 
 def header_of(content: Path | bytes, megapixels: float) -> Header:
-    """What the header of an image file says; no pixel is decoded.
+    """The header of an image file, without decoding pixels.
 
     Raises:
-        DataError: as `opened`.
+        DataError: see `opened`.
     """
     with _file(content) as file:
         return _identified(file, megapixels)[1]
 
 
 def header_or_reason(content: Path | bytes, megapixels: float, name: str) -> Header | str:
-    """What the header of an image file says, or what is wrong with the file.
+    """The header of an image file, or the reason why it is unreadable.
 
     Raises:
-        DataError: the world failed, and did so again.
+        DataError: reading failed for an external reason after retries.
     """
     try:
-        return patiently(lambda: header_of(content, megapixels))
+        return retry(lambda: header_of(content, megapixels))
     except DataError as error:
-        if is_of_the_world(error):
-            raise world_error(name, error) from error
+        if is_transient(error):
+            raise transient_error(name, error) from error
         return str(error)
 
 
@@ -144,12 +145,12 @@ def header_or_reason(content: Path | bytes, megapixels: float, name: str) -> Hea
 def opened(
     content: Path | bytes, megapixels: float, *, page: int | None = None, all_samples: bool = False
 ) -> Iterator[tuple[Image.Image | NDArray[Any], Header]]:
-    """An image, from a file or its content, of which only the header is read; failures in the block are DataErrors.
+    """Opens an image and reads its header; errors in the block become `DataError`.
 
-    What Pillow cannot read in full is given as the array of its samples, where `all_samples` asks for them.
+    With `all_samples`, an image that Pillow cannot read fully is an array.
 
     Raises:
-        DataError: missing, not an image, damaged or too large; the message does not name the file.
+        DataError: missing, not an image, damaged or too large.
     """
     with _file(content) as file:
         image, header = _identified(file, megapixels)
@@ -163,7 +164,7 @@ def opened(
 
 
 def _is_lost(header: Header) -> bool:
-    """Whether Pillow would drop or misread samples; without tifffile, colors of 16 bits are read with 8."""
+    """Whether Pillow would drop or misread values; without tifffile, 16-bit colors are read with 8 bits."""
     return headers.has_tifffile() or not (
         header.channels in {3, 4} and header.mode in {"RGB", "RGBA"} and header.bits == 16
     )
@@ -171,27 +172,27 @@ def _is_lost(header: Header) -> bool:
 
 @contextlib.contextmanager
 def _file(content: Path | bytes) -> Iterator[io.BufferedIOBase]:
-    """A file or its content; what goes wrong in the block is a DataError."""
+    """Opens a file or its content; errors in the block become `DataError`."""
     try:
-        # Given a name, Pillow maps raw TIFF pixels into memory and mixes up the sizes of those that lie on their side.
+        # Given a path, Pillow maps raw TIFF pixels into memory and swaps the sizes of rotated ones.
         with open_regular(content) if isinstance(content, Path) else io.BytesIO(content) as file:
             yield file  # type: ignore[misc]  # both are buffered
     except DataError:
         raise
-    except Exception as error:  # A damaged file can raise anything inside Pillow's many decoders.
+    except Exception as error:  # Pillow's decoders can raise anything for a damaged file.
         text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
         raise DataError(text.partition("\n")[0]) from error
 
 
 def _identified(file: io.BufferedIOBase, megapixels: float) -> tuple[Image.Image | None, Header]:
-    """The image in a file, or None where only its header can be read."""
+    """The image in a file, or None if only its header is readable, with the header."""
     image: Image.Image | None
     try:
         image = Image.open(file)  # type: ignore[arg-type]  # a file for bytes is one
     except UnidentifiedImageError as error:
         image, header = None, tiff.read_tiff_header(file)
         if header is None:
-            raise DataError("not an image in a format that Pillow knows") from error
+            raise DataError("not an image in a format that Pillow supports") from error
     else:
         if image.width * image.height > megapixels * 1e6:
             raise DataError(f"{image.width}×{image.height} pixels are more than {megapixels:g} megapixels")
@@ -203,7 +204,7 @@ def _identified(file: io.BufferedIOBase, megapixels: float) -> tuple[Image.Image
 
 
 def _upright(image: Image.Image, turned: int) -> Image.Image:
-    """The image turned as its EXIF orientation says."""
+    """Applies an EXIF orientation."""
     if turned == 1:
         return image
     image.getexif()[ExifTags.Base.Orientation] = turned

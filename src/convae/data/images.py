@@ -1,7 +1,6 @@
-"""One image at a time, brought to the size, the channels and the type wanted.
+"""Conversion of images to a size, a number of channels and a type.
 
-Everything that is stored or shown to a network passes through `preprocess`, so that an image comes out the same
-whichever way it went in.
+All images pass through `preprocess`, so that an image gives the same values in training and in every command.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from convae.data.pixels import MODES, Kind, Pixels, ResizeMode, as_kind, picture
 from convae.data.ranges import raw_values, spread
 
 _SMALL = 1 << 18
-"""Bytes of the largest images that are worth being resized together."""
+"""Size limit of images that are resized in one batch, in bytes."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""The share of red, green and blue in gray (ITU-R BT.601), as Pillow has it."""
+"""Weights of red, green and blue in gray (ITU-R BT.601), as in Pillow."""
 
 
 def preprocess(
@@ -40,26 +39,26 @@ def preprocess(
     resize_mode: ResizeMode = "crop",
     kind: Kind | None = None,
 ) -> Pixels:
-    """Brings an image to a size, a number of channels and a type; one that has them already is returned as it is.
+    """Converts an image to a size, a number of channels and a type; a matching image is returned unchanged.
 
-    Resizing is antialiased: bicubic, as Parmar, Zhang and Zhu (2022) recommend for images that are compared by their
-    features. Transparency is kept in four channels and laid over white otherwise; the bars of `pad` are black, or
-    transparent in four channels. Values change their type by their range: 65535 of 16 bits is 255 of 8 and 1.0.
+    Resizing is antialiased bicubic, as Parmar, Zhang and Zhu (2022) recommend for comparisons by features. Transparency
+    is kept in four channels and composited over white otherwise; the bars of `pad` are black, or transparent in four
+    channels. Types are converted by range: 65535 of 16 bits is 255 of 8 bits and 1.0.
 
     Args:
         image: a Pillow image of any mode, or an array (*sizes, channels).
-        size: spatial sizes, height first; a number for a square.
-        channels: 1 gray, 3 RGB, 4 RGBA; any other number, for arrays, only where it is what the array has. None
-            keeps an array's channels; a Pillow image becomes gray where it is gray and RGB otherwise.
-        resize_mode: `crop` fills the size with the image's center, `pad` adds black bars, `squash` distorts the image.
-        kind: the type of the values; None keeps an array's, and gives bytes for a Pillow image.
+        size: spatial sizes, height first; one number for a square.
+        channels: 1 gray, 3 RGB, 4 RGBA; an array may have any other number, which must match. None keeps the channels
+            of an array, and converts a Pillow image to gray or RGB, whichever it is.
+        resize_mode: `crop` takes the center, `pad` adds black bars, `squash` distorts the image.
+        kind: type of the values; None keeps that of an array, and means uint8 for a Pillow image.
 
     Returns:
         (*size, channels).
 
     Raises:
-        DataError: the image cannot be brought to that size, number of channels or type.
-        ConfigError: no such resize mode.
+        DataError: the image cannot be converted to that size, number of channels or type.
+        ConfigError: unknown resize mode.
     """
     if resize_mode not in get_args(ResizeMode):
         raise ConfigError(unknown_message("resize_mode", resize_mode, get_args(ResizeMode)))
@@ -79,9 +78,9 @@ def preprocess(
             return as_kind(_fitted(image[None], size, resize_mode)[0], kind or image.dtype.name)
         image = picture(image)
     if len(size) != 2:
-        raise DataError(f"an image has a height and a width, and cannot be brought to {shape_text(size)}")
+        raise DataError(f"an image has a height and a width, and cannot be resized to {shape_text(size)}")
     channels = channels or (1 if is_gray(image) else 3)
-    # Gray pixels are resized once, not once for each channel that they become.
+    # Gray pixels are resized before they are repeated for each channel.
     first = 1 if channels == 3 and is_gray(image) and not image.has_transparency_data else channels
     pixels = np.array(_with_channels(image, first)).reshape(image.height, image.width, first)
     fitted = _fitted(pixels[None], size, resize_mode)[0]
@@ -94,25 +93,23 @@ def load_and_preprocess(
     """`load`, then `preprocess`: (*size, channels).
 
     Raises:
-        DataError: the file cannot be read as an image, or not brought to that size.
-        ConfigError: no such resize mode.
+        DataError: the file is not a readable image, or cannot be resized.
+        ConfigError: unknown resize mode.
     """
     sides = _sides(size)
     return preprocess(load(path, near=sides), sides, channels=channels, resize_mode=resize_mode)
 
 
 def _sides(size: int | Sequence[int]) -> tuple[int, ...]:
-    """A size as one number for each axis."""
+    """A size as one number per axis."""
     sides = (size, size) if isinstance(size, int) else tuple(size)
     if not all(side > 0 for side in sides):
-        raise DataError(
-            f"no image can be brought to {shape_text(sides)}: a size has at least one pixel along each axis"
-        )
+        raise DataError(f"cannot resize to {shape_text(sides)}. A size must have at least one pixel along each axis")
     return sides
 
 
 def alike(image: Image.Image | Pixels, channels: int) -> NDArray[np.uint8] | None:
-    """The bytes of an image that `preprocess_alike` takes, of so many channels; None where `preprocess` has to."""
+    """The uint8 values of an image for `preprocess_alike`; None if it needs `preprocess`."""
     if isinstance(image, Image.Image):
         if channels == 4 or image.mode != MODES.get(channels) or image.has_transparency_data:
             return None
@@ -124,7 +121,7 @@ def alike(image: Image.Image | Pixels, channels: int) -> NDArray[np.uint8] | Non
 def preprocess_alike(
     images: Sequence[NDArray[np.uint8]], size: Sequence[int], resize_mode: ResizeMode
 ) -> NDArray[np.uint8]:
-    """`preprocess` of images of one shape at once, which takes small ones half of the time.
+    """`preprocess` for a batch of images of one shape, which halves the time for small ones.
 
     Returns:
         (image, *size, channels).
@@ -133,23 +130,23 @@ def preprocess_alike(
 
 
 def with_channels(image: Image.Image | NDArray[Any], channels: int) -> NDArray[Any]:
-    """The values of an image as they are in its file, of so many channels: (height, width, channels).
+    """The unscaled values of an image with this number of channels: (height, width, channels).
 
     Raises:
-        DataError: it does not become so many.
+        DataError: the number of channels does not fit.
     """
     values = raw_values(image)
     if isinstance(values, Image.Image):
         return np.array(_with_channels(values, channels)).reshape(values.height, values.width, channels)
     if values.shape[-1] != channels:
-        raise DataError(f"an image of {values.shape[-1]} channels among images of {channels}")
+        raise DataError(f"expected {channels} channels, got {values.shape[-1]}")
     return values
 
 
 def _with_channels(image: Image.Image, channels: int) -> Image.Image:
-    """The image in the mode that has so many channels."""
+    """Converts an image to the mode with this number of channels."""
     if channels not in MODES:
-        raise DataError(f"an image becomes 1 (gray), 3 (RGB) or 4 (RGBA) channels, not {channels}")
+        raise DataError(f"images have 1 (gray), 3 (RGB) or 4 (RGBA) channels, not {channels}")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if channels != 4:
@@ -161,17 +158,17 @@ def _with_channels(image: Image.Image, channels: int) -> Image.Image:
 
 
 def _deep_channels(values: Pixels, channels: int) -> Pixels:
-    """Values of more than 8 bits (height, width, channels) with another number of channels, none of their bits lost."""
+    """Converts the number of channels of values with more than 8 bits, at full depth."""
     if channels == values.shape[-1]:
         return values
     if channels not in MODES or values.shape[-1] not in MODES:
         raise DataError(
-            f"an image becomes 1 (gray), 3 (RGB) or 4 (RGBA) channels, not {channels} of {values.shape[-1]}"
+            f"cannot convert {values.shape[-1]} channels to {channels}; supported are 1 (gray), 3 (RGB) and 4 (RGBA)"
         )
     shares: NDArray[Any] = as_kind(values, "float32")
     if shares.shape[-1] == 1:
         shares = np.repeat(shares, 3, -1)
-    if shares.shape[-1] == 4 and channels != 4:  # laid over white
+    if shares.shape[-1] == 4 and channels != 4:  # composited over white
         shares = shares[..., :3] * shares[..., 3:] + (1 - shares[..., 3:])
     if channels == 1:
         shares = shares @ _LUMA[:, None]
@@ -181,7 +178,7 @@ def _deep_channels(values: Pixels, channels: int) -> Pixels:
 
 
 def _fitted(pixels: Pixels, size: Sequence[int], resize_mode: ResizeMode) -> Pixels:
-    """Images of one shape at exactly the size (height, width)."""
+    """Resizes images of one shape to exactly the size (height, width)."""
     sides = pixels.shape[1:3]
     if sides == tuple(size):
         return pixels
@@ -199,7 +196,7 @@ def _fitted(pixels: Pixels, size: Sequence[int], resize_mode: ResizeMode) -> Pix
 
 @lru_cache(maxsize=1024)
 def _padded(sides: tuple[int, ...], size: tuple[int, ...]) -> tuple[list[int], list[int]]:
-    """The sizes of all of an image inside `size`, and the widths of the bars before it."""
+    """Sizes of a padded image inside `size`, and the offsets of the image."""
     scale = max(Fraction(side, wanted) for side, wanted in zip(sides, size, strict=True))
     inner = [max(1, math.floor(side / scale + Fraction(1, 2))) for side in sides]
     return inner, [(wanted - part) // 2 for wanted, part in zip(size, inner, strict=True)]
@@ -207,11 +204,10 @@ def _padded(sides: tuple[int, ...], size: tuple[int, ...]) -> tuple[list[int], l
 
 @lru_cache(maxsize=1024)
 def _cropped(sides: tuple[int, ...], size: tuple[int, ...]) -> tuple[list[int], list[int], list[int]]:
-    """How the center of an image fills `size`, with whole pixels and the same on both sides.
+    """Computes a center crop with integer margins that are equal on both sides.
 
     Returns:
-        How much of the image is cut off on each side of each axis; how much of the result, once it is resized; and
-        the size that it is resized to.
+        Margins to crop before resizing, margins to crop after resizing, and the size to resize to; each per axis.
     """
     scale = min(Fraction(side, wanted) for side, wanted in zip(sides, size, strict=True))
     before = [math.floor((side - scale * wanted) / 2) for side, wanted in zip(sides, size, strict=True)]
@@ -221,9 +217,9 @@ def _cropped(sides: tuple[int, ...], size: tuple[int, ...]) -> tuple[list[int], 
 
 
 def _resized(pixels: Pixels, size: Sequence[int]) -> Pixels:
-    """Images at a size (height, width), each channel by itself but for the colors of what is transparent."""
+    """Resizes images (height, width) per channel; colors are weighted by alpha."""
     if pixels.dtype != np.uint8:
-        # A bicubic curve overshoots beside edges.
+        # Bicubic interpolation overshoots at edges.
         return as_kind(_interpolated(as_kind(pixels, "float32"), size).clip(0, 1), pixels.dtype.name)
     if pixels.shape[-1] != 4 or (pixels[..., 3] == 255).all():
         return _interpolated(pixels, size)
@@ -231,14 +227,14 @@ def _resized(pixels: Pixels, size: Sequence[int]) -> Pixels:
 
 
 def _transparent(image: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.uint8]:
-    """An RGBA image at a size: what is transparent has no color that its neighbors could take on."""
+    """Resizes an RGBA image; transparent pixels do not contribute their color."""
     weighted = _interpolated(np.array(picture(image).convert("RGBa"))[None], size)
     return np.array(Image.frombytes("RGBa", (size[1], size[0]), weighted.tobytes()).convert("RGBA"))
 
 
 def _interpolated(pixels: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:
-    """Pillow's antialiased bicubic resizing as torch has it: of bytes within one level, in a third of the time."""
+    """Antialiased bicubic resizing by torch; within one level of 8 bits of Pillow's, in a third of the time."""
     if not pixels.flags.writeable or min(pixels.strides) < 0:
-        pixels = pixels.copy()  # torch has neither read-only tensors nor reversed axes
+        pixels = pixels.copy()  # torch supports neither read-only memory nor negative strides
     resized = F.interpolate(torch.from_numpy(pixels).permute(0, 3, 1, 2), tuple(size), mode="bicubic", antialias=True)
     return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy())

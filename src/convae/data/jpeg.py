@@ -1,8 +1,8 @@
-"""The fast path of JPEG files: decoded by simplejpeg, where that is installed (the extra `jpeg`).
+"""Fast JPEG decoding by simplejpeg, if the extra `jpeg` is installed.
 
-Pillow and simplejpeg decode by the same library, libjpeg-turbo, and are asked for the same here, so that the pixels
-are equal bit for bit; what is saved are Pillow's own costs, more than half of the time. Whatever is not in perfect
-order is left to Pillow, so that a damaged image is taken or refused, and for the same reason, with and without.
+Pillow and simplejpeg use the same library, libjpeg-turbo, with the same settings, so that the pixels are equal bit for
+bit in less than half of the time. Files with any irregularity are left to Pillow, so that damaged images are treated
+equally with and without the extra.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ except ImportError:
     simplejpeg = None
 
 _LARGEST = 1 << 28
-"""Bytes of a file that are read into memory at once."""
+"""Size limit of a file that is read into memory, in bytes."""
 _SUFFIXES = frozenset({".jpg", ".jpeg"})
 _COLORS = {"Gray": "GRAY", "YCbCr": "RGB", "RGB": "RGB"}
 
 
 def content(path: Path) -> bytes | None:
-    """What is in a file that is called a JPEG; None where Pillow has to see to it, or there is nothing to be had."""
+    """The content of a file with a JPEG suffix; None if it is left to Pillow or unreadable."""
     if simplejpeg is None or path.suffix.lower() not in _SUFFIXES:
         return None
     try:
-        # Otherwise opening a pipe would block for ever.
+        # Otherwise opening a pipe would block.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  # there is no path to a descriptor
             found = os.fstat(descriptor)
@@ -40,25 +40,25 @@ def content(path: Path) -> bytes | None:
 
 
 def mentions(content: bytes, *words: bytes) -> bool:
-    """Whether one of the words stands in what comes before the first scan of a JPEG."""
+    """Whether one of the words occurs before the first scan of a JPEG."""
     end = 2
     while content[end : end + 1] == b"\xff" and content[end + 1 : end + 2] != b"\xda":
         end += 2 + int.from_bytes(content[end + 2 : end + 4], "big")
     if content[end : end + 1] != b"\xff":
-        end = len(content)  # no plain row of segments
+        end = len(content)  # not a plain sequence of segments
     return any(content.find(word, 0, end) >= 0 for word in words)
 
 
 def decode(content: bytes, longest: int | None, megapixels: float) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
-    """The pixels of a JPEG as they lie in the file, and its height and width; None where Pillow has to decide.
+    """Decodes a JPEG without its orientation; returns pixels, and height and width. None if it is left to Pillow.
 
     Args:
-        content: of the file.
-        longest: decodes at a half, quarter or eighth of the size, as long as each axis keeps so many pixels.
-        megapixels: the most pixels that an image may have, in millions.
+        content: bytes of the file.
+        longest: decodes at a half, quarter or eighth of the size, if each axis keeps at least this many pixels.
+        megapixels: size limit in millions of pixels.
 
     Returns:
-        (height, width, channels) one or three channels.
+        (height, width, channels) with one or three channels.
     """
     if simplejpeg is None or not content.startswith(b"\xff\xd8\xff"):
         return None
@@ -72,6 +72,6 @@ def decode(content: bytes, longest: int | None, megapixels: float) -> tuple[NDAr
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
             content, colorspace=_COLORS[colors], min_height=sides[0], min_width=sides[1]
         )
-    except (ValueError, KeyError):  # it knows names for some kinds only
+    except (ValueError, KeyError):  # unsupported color spaces
         return None
     return (pixels, (height, width)) if pixels.shape[:2] == sides else None

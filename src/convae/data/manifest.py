@@ -1,6 +1,6 @@
-"""Tables that say which images there are and what is known of them: CSV with a header, or a JSON object a line.
+"""Tables of images with labels and other columns: CSV with a header, or JSON lines.
 
-The values of a CSV table are separated by commas, semicolons or tabs: whichever its header has most of.
+The separator of a CSV table is a comma, a semicolon or a tab, whichever is the most frequent in its header.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from convae.core.errors import DataError
 from convae.core.files import read_bytes
 
 PATHS = ("path", "file", "file_name", "filename", "image")
-"""The columns in which paths are looked for, first to last."""
+"""Names of the column of paths, in order of preference."""
 _LARGEST = 1 << 30
 _SEPARATORS = ",;\t"
 
 
 def read_manifest(path: Path) -> list[dict[str, str]]:
-    """The rows of a table, all values as texts, an absent one empty.
+    """The rows of a table with all values as strings; a missing value is empty.
 
     Raises:
         DataError: missing, not such a table, without rows, with two columns of one name, or with a row that is shorter
@@ -53,7 +53,7 @@ def _table(text: str, path: Path) -> list[dict[str, str]]:
         raise DataError(f"{path}: has {count} columns named '{name}'")
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
-            raise DataError(f"{path} line {number}: has another number of values than the header")
+            raise DataError(f"{path} line {number}: the number of values differs from the header")
     return rows
 
 
@@ -67,7 +67,7 @@ def _objects(text: str, path: Path) -> list[dict[str, str]]:
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path} line {number}: not JSON ({error})") from error
         if not isinstance(row, dict):
-            raise DataError(f"{path} line {number}: needs an object, got {type(row).__name__}")
+            raise DataError(f"{path} line {number}: must be a JSON object, got {type(row).__name__}")
         rows.append({key: _text(value) for key, value in row.items()})
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return [{key: row.get(key, "") for key in keys} for row in rows]

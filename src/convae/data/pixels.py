@@ -1,4 +1,4 @@
-"""Pixels as they are stored: the types of their values, and their way to Pillow's images."""
+"""Types of stored pixels, and conversion between them and Pillow images."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from convae.core.errors import DataError
 from convae.core.names import shape_text
 
 Kind = Literal["uint8", "uint16", "float32"]
-"""The type of stored values. Integers stand for their share of the type's largest; floats lie in [0, 1] themselves."""
+"""Type of stored values. Integers are fractions of the largest value of the type; floats are in [0, 1]."""
 
 LEVELS: dict[Kind, int | None] = {"uint8": 256, "uint16": 65536, "float32": None}
-"""How many values an image of a kind can have; None for floats."""
+"""Number of levels of a type; None for floats."""
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
-"""(*sizes, channels): an image as it is stored, channels last."""
+"""(*sizes, channels): a stored image."""
 
 ResizeMode = Literal["crop", "pad", "squash"]
-"""How an image of another aspect fills the size: its center, all of it with black bars, or all of it distorted."""
+"""Resizing to another aspect ratio: center crop, padding with black bars, or distortion."""
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-"""Pillow's name for an image with so many channels."""
-_NEEDED = "pixels need to be unsigned integers of 8 or 16 bits or floats in [0, 1]"
+"""Pillow's mode by number of channels."""
+_NEEDED = "pixels must be unsigned integers of 8 or 16 bits or floats in [0, 1]"
 
 
 def as_kind(values: NDArray[Any], kind: str) -> Pixels:
-    """Values as another type, by their range: the largest of an integer type is 1.0 of a float, which is in [0, 1].
+    """Converts values to another type by range: the largest value of an integer type is 1.0.
 
     Raises:
-        DataError: values of another type, or floats outside [0, 1].
+        DataError: unsupported type, or floats outside [0, 1].
     """
     if values.dtype == np.bool_:
         values = values.astype(np.uint8) * np.uint8(255)
@@ -50,11 +50,11 @@ def as_kind(values: NDArray[Any], kind: str) -> Pixels:
 
 
 def picture(pixels: Pixels) -> Image.Image:
-    """Pixels (height, width, channels) as a Pillow image.
+    """Converts pixels (height, width, channels) to a Pillow image.
 
     Raises:
-        DataError: neither one, three nor four channels.
+        DataError: the number of channels is not 1, 3 or 4.
     """
     if pixels.ndim != 3 or pixels.shape[-1] not in MODES:
-        raise DataError(f"pixels of shape {shape_text(pixels.shape)} are no picture of 1, 3 or 4 channels")
+        raise DataError(f"expected an image of 1, 3 or 4 channels, got the shape {shape_text(pixels.shape)}")
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

@@ -1,4 +1,4 @@
-"""Whether data is what a model was trained on, and what other data of the same kind takes over from it."""
+"""Comparison of data with the training data of a model, and reading other data in the same way."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from convae.data.sources.base.image_files import ImageFiles
 
 
 def is_same_source(given: Named, trained: Named) -> bool:
-    """Whether two descriptions name one data set: the same source, paths and options, however they are written.
+    """Whether two descriptions name the same data set: equal source, paths and options.
 
     Args:
-        given: the user's own.
-        trained: that of a saved model, whose code outside convae is used only if it is trusted.
+        given: written by the user.
+        trained: recorded in a saved model; its code is used only if it is trusted.
     """
     try:
         own = _written_out(given)
         with untrusted_names():
             return own == _written_out(trained)
-    except ConvaeError:  # such as a folder that is gone
+    except ConvaeError:  # such as a removed folder
         return False
 
 
 def with_reading_options(given: Named, trained: Named) -> tuple[Named, dict[str, Any]]:
-    """A source with the options that say how values are read, such as `range`, as the training data has them.
+    """Adds the reading options of the training data, such as `range`, to a source.
 
     Args:
-        given: the source; options that it states itself stay.
+        given: the source; its own options take precedence.
         trained: the source of the training data.
 
     Returns:
-        The source, and the options that it was given here: none where the sources are of different kinds.
+        The source, and the added options, which are empty for sources of different kinds.
     """
     try:
         name, options = resolve_source(given)
@@ -63,17 +63,17 @@ def with_reading_options(given: Named, trained: Named) -> tuple[Named, dict[str,
 def read_like(
     path: Path, trained: Named | None, size: Sequence[int], *, channels: int, resize_mode: ResizeMode
 ) -> Pixels:
-    """An image file, read with the options of the training data and brought to a size: (*size, channels).
+    """Reads an image file with the options of the training data, and resizes it: (*size, channels).
 
     Args:
-        path: of the file.
-        trained: the source of the training data, if it is known.
+        path: path of the file.
+        trained: source of the training data, if known.
         size: spatial sizes, height first.
-        channels: of the image.
-        resize_mode: how an image of another aspect fills the size.
+        channels: number of channels.
+        resize_mode: resizing to another aspect ratio.
 
     Raises:
-        DataError: the file cannot be read as an image, or not brought to that size; the message names it.
+        DataError: the file is not a readable image, or cannot be resized.
     """
     given: Named = {"files": {"paths": [str(path)]}}
     if trained is not None:
@@ -91,7 +91,7 @@ def read_like(
 
 
 def _written_out(given: Named) -> tuple[str, dict[str, Any]]:
-    """The source's name and all its options, with absolute paths."""
+    """Name and all options of a source, with absolute paths."""
     name, options = resolve_source(given)
     full = parse_arguments(SOURCES.get(name), options, f"data.source ({name})")
     return name, {key: _absolute(value) for key, value in full.items()}

@@ -1,4 +1,4 @@
-"""From which values to which an image's values go, and what becomes 0 and 1."""
+"""The range of image values, and their mapping to [0, 1]."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from convae.data.headers import Header
 
 _DIM = 0.5
-"""Where all images of a kind go through less of their range, it is not their own."""
+"""If all images of a type use less than this fraction of its range, the range is probably wrong."""
 _SLIVER = {8: 1 / 16, 16: 0.26, 32: 1 / 16}
-"""As `_DIM`, of single images, by the bits of their values: of 16 bits, cameras fill 10 to 14."""
+"""As `_DIM`, for single images, by bit depth; of 16 bits, cameras use 10 to 14."""
 _FEW = 15
-"""Values up to this number are counts or classes, such as those of masks; above, they fill a number of bits."""
+"""Values up to this number are counts or classes, such as masks; larger ones use a number of bits."""
 
 
 def _ascending(value: tuple[float, float]) -> tuple[float, float]:
     if not (math.isfinite(value[0]) and math.isfinite(value[1]) and value[0] < value[1]):
-        raise ValueError("needs two numbers, the smaller one first, such as [0, 4095]")
+        raise ValueError("must be two ascending numbers, such as [0, 4095]")
     return value
 
 
 ValueRange = Annotated[tuple[float, float], AfterValidator(_ascending)]
-"""The values that become 0 and 1."""
+"""The values mapped to 0 and 1."""
 
 
 class Facts(NamedTuple):
-    """What one image was before it was brought to the store's form.
+    """Facts about an original image, before its conversion for the store.
 
     Attributes:
-        bits: of a value in the file.
-        low, high: its smallest and largest value there, transparency apart.
-        bottom, top: the values there that became 0 and 1.
-        left_out: further pages of its file that are not used.
-        transparent: whether it has transparency.
+        bits: bit depth of the file.
+        low, high: smallest and largest value in the file, without alpha.
+        bottom, top: the values mapped to 0 and 1.
+        left_out: number of unused pages of the file.
+        transparent: whether the image has transparency.
     """
 
     bits: int
@@ -56,26 +56,26 @@ class Facts(NamedTuple):
 
 
 def common_kind(kinds: set[Kind], channels: set[int]) -> Kind:
-    """The type in which images of several types are stored: of gray ones the widest, of colors the narrowest."""
+    """The type in which images of several types are stored: the widest for gray images, the narrowest for colors."""
     order: list[Kind] = ["uint8", "uint16", "float32"]
     choose = min if channels - {1} else max
     return order[choose(order.index(kind) for kind in kinds)]
 
 
 def raw_values(image: Image.Image | NDArray[Any]) -> Image.Image | NDArray[Any]:
-    """A gray Pillow image of more than 8 bits as the array (height, width, 1) of its values; all else as it is."""
+    """Converts a gray Pillow image of more than 8 bits to an array (height, width, 1); others are unchanged."""
     if isinstance(image, Image.Image) and (image.mode in {"I", "F"} or image.mode.startswith("I;16")):
         return np.array(image)[..., None]
     return image
 
 
 def measure(pixels: Image.Image | NDArray[Any], header: Header | None, span: tuple[float, float] | None) -> Facts:
-    """The facts of an image as a source gives it.
+    """The facts about an image from a source.
 
     Args:
-        pixels: as `raw_values` gives them.
-        header: of its file; None where the values' type says all.
-        span: the range asked for.
+        pixels: result of `raw_values`.
+        header: header of its file; None if the type of the values is sufficient.
+        span: the configured range.
     """
     bits = pixels.dtype.itemsize * 8 if isinstance(pixels, np.ndarray) else 8
     bits, transparent = (bits, False) if header is None else (header.bits, header.transparent)
@@ -89,17 +89,17 @@ def measure(pixels: Image.Image | NDArray[Any], header: Header | None, span: tup
 def spread(
     pixels: Image.Image | NDArray[Any], bits: int | None, span: tuple[float, float] | None, kind: Kind
 ) -> Image.Image | Pixels:
-    """An image's values over the range of a type, where that is not their own range already.
+    """Rescales the values of an image to the range of a type.
 
     Args:
-        pixels: as `raw_values` gives them.
-        bits: of a value in the file; None for those of the type.
-        span: the values that become 0 and 1; by default those of the type. An image of a type that does not reach so
-            far keeps the range of its type.
-        kind: the type wanted.
+        pixels: result of `raw_values`.
+        bits: bit depth of the file; None for that of the type.
+        span: the values mapped to 0 and 1; by default the range of the type. An image of a narrower type keeps the
+            range of its type.
+        kind: the resulting type.
 
     Raises:
-        DataError: there are values outside, or no range at all.
+        DataError: values outside of the range, or the type has no range.
     """
     bits = bits or (pixels.dtype.itemsize * 8 if isinstance(pixels, np.ndarray) else 8)
     bottom, top = _span(pixels, bits, span)
@@ -118,20 +118,20 @@ def spread(
     low, high = pixels.min(), pixels.max()
     if not (low >= bottom and high <= top):
         if np.isnan(low) or np.isnan(high):
-            raise DataError("holds values that are no numbers (NaN)")
-        remedy = "give the source a `range`" if span is None else "widen its `range`"
-        raise DataError(f"holds values from {low:.9g} to {high:.9g}, outside [{bottom:g}, {top:g}]: {remedy}")
+            raise DataError("contains NaN")
+        remedy = "Set the option `range` of the source" if span is None else "Widen the option `range` of the source"
+        raise DataError(f"contains values from {low:.9g} to {high:.9g}, outside of [{bottom:g}, {top:g}]. {remedy}")
     shares = pixels if (bottom, top) == (0, 1) else (pixels.astype(np.float64) - bottom) / (top - bottom)
     return as_kind(np.ascontiguousarray(shares, np.float32), kind)
 
 
 def _was_cut(pixels: Image.Image | NDArray[Any], bits: int) -> bool:
-    """Whether Pillow gave 8 of the bits that colors have in their file."""
+    """Whether Pillow truncated colors to 8 bits."""
     return isinstance(pixels, Image.Image) and bits > 8  # a byte
 
 
 def _own(pixels: Image.Image | NDArray[Any], bits: int) -> tuple[float, float]:
-    """The range of an image's own type."""
+    """The range of the type of an image."""
     if isinstance(pixels, Image.Image):
         return (0, 65535) if _was_cut(pixels, bits) else (0, 255)
     if pixels.dtype == np.bool_ or np.issubdtype(pixels.dtype, np.floating):
@@ -144,7 +144,7 @@ def _own(pixels: Image.Image | NDArray[Any], bits: int) -> tuple[float, float]:
 
 
 def _span(pixels: Image.Image | NDArray[Any], bits: int, span: tuple[float, float] | None) -> tuple[float, float]:
-    """The values that become 0 and 1."""
+    """The values mapped to 0 and 1."""
     own = _own(pixels, bits)
     if span is None:
         return own
@@ -153,7 +153,7 @@ def _span(pixels: Image.Image | NDArray[Any], bits: int, span: tuple[float, floa
 
 
 def _extremes(pixels: Image.Image | NDArray[Any]) -> tuple[float, float]:
-    """The smallest and largest value, those of transparency apart."""
+    """The smallest and largest value, without alpha."""
     if isinstance(pixels, np.ndarray):
         return float(pixels.min()), float(pixels.max())
     image = pixels.convert("RGB") if pixels.mode in {"P", "PA"} else pixels
@@ -165,14 +165,13 @@ def _extremes(pixels: Image.Image | NDArray[Any]) -> tuple[float, float]:
 
 
 def range_notes(facts: NDArray[Any], source: str, kind: Kind, key: Callable[[int], str]) -> list[str]:
-    """What a person should know of the values of some images, a sentence each.
+    """Notes on the values of images for the user, one sentence each.
 
-    That is: images that use a sliver of their type's range, images of several bit depths, values that were stored with
-    fewer bits than they have, and pages that are not used.
+    Covers images that use a small part of the range, several bit depths, reduced bit depths, and unused pages.
 
     Args:
         facts: (images,) records of `FACTS`.
-        source: the data set's name.
+        source: name of the data set.
         kind: the type of the stored values.
         key: the name of an image by its position.
     """
@@ -188,13 +187,13 @@ def range_notes(facts: NDArray[Any], source: str, kind: Kind, key: Callable[[int
     depths = {int(bits): int((facts["bits"] == bits).sum()) for bits in np.unique(facts["bits"])}
     if len(depths) > 1:
         listed = ", ".join(f"{count:,} of {bits} bits" for bits, count in depths.items())
-        notes.append(f"images of several bit depths, each spread over its own range: {listed}")
+        notes.append(f"images of several bit depths, each scaled by its own range: {listed}")
     stored = 8 * np.dtype(kind).itemsize
     needed = np.where(facts["top"] <= 1, facts["bits"], np.log2(facts["top"] - facts["bottom"] + 1))
     cut = (needed > stored) & (facts["bits"] > stored)
     if cut.any() and kind != "float32":
         notes.append(
-            f"{_count(cut)} more than {stored} bits a value and are stored with {stored}, such as"
+            f"{_count(cut)} more than {stored} bits per value and are stored with {stored}, such as"
             f" {key(int(cut.argmax()))}"
         )
     left_out = facts["left_out"]
@@ -202,11 +201,11 @@ def range_notes(facts: NDArray[Any], source: str, kind: Kind, key: Callable[[int
         of, first = int(left_out.sum()) + len(facts), key(int((left_out > 0).argmax()))
         has_pages = source.partition(" ")[0] != "hugging-face"
         remedy = (
-            "`pages: all`, volume or channels of the source uses" if has_pages else "a `folder` of the files can use"
+            "use the option `pages: all`, volume or channels" if has_pages else "use a `folder` source with the files"
         )
         notes.append(
-            f"{int(left_out.sum()):,} of {of:,} pages are left out: of files of several pages, such as {first}, only"
-            f" the first is used; {remedy} them all"
+            f"{int(left_out.sum()):,} of {of:,} pages are unused: only the first page of multi-page files, such as"
+            f" {first}, is read; to read all, {remedy}"
         )
     return notes
 
@@ -214,7 +213,7 @@ def range_notes(facts: NDArray[Any], source: str, kind: Kind, key: Callable[[int
 def _slivers(
     low: NDArray[np.float64], high: NDArray[np.float64], chosen: NDArray[np.bool_], bits: int, bottom: float, top: float
 ) -> NDArray[np.bool_]:
-    """Which images of a kind use a sliver of its range: all of them, or single ones."""
+    """Which images of a type use a small part of its range: all of them, or single ones."""
     reach = high[chosen].max() - low[chosen].min()
     given = top not in {1, 255, 65535, 2**bits - 1}
     if bits == 1 or reach == 0 or given:
@@ -242,13 +241,13 @@ def _sliver_note(
     ending = "" if count < of or low <= bottom else f"{low:g} to "
     given = f"{{{source.partition(' ')[0]}: {{path: ..., range: {list(_suggested(low, high, top))}}}}}"
     return (
-        f"{which} images have {bits} bits a value but values {ending or 'up to '}{high:g} of {top:g} only, such as"
-        f" {first}: to spread them, give the source a range, as in {given}"
+        f"{which} images have {bits} bits per value, but values {ending or 'up to '}{high:g} of {top:g} only, such as"
+        f" {first}. To rescale them, set the range of the source, as in {given}"
     )
 
 
 def _suggested(low: float, high: float, top: float) -> tuple[float, float]:
-    """The range that values go through, to the next number of bits where they are integers."""
+    """The range of the values, rounded up to a number of bits for integers."""
     if top <= 1:
         return (0 if low < high / 2 else math.floor(low * 100) / 100), math.ceil(high * 100) / 100
     whole = int(high) if high <= _FEW else 2 ** math.ceil(math.log2(high + 1)) - 1
@@ -271,7 +270,7 @@ FACTS = np.dtype(
         ("transparent", "?"),
     ]
 )
-"""`Facts` as the store keeps them."""
+"""Record type of `Facts` in the store."""
 
 
 def fact_array(facts: Sequence[Sequence[Any]]) -> NDArray[Any]:

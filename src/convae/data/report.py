@@ -1,4 +1,4 @@
-"""What a folder of images holds, by the headers of its files alone: before anything is decoded or decided."""
+"""Report on a source of images from file headers only, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from convae.data.sources import open_source
 from convae.data.sources.base import PARTS, Listing
 
 _SIDES = (16, 32, 64, 128)
-"""Sides that are proposed: larger ones cost a beginner hours."""
+"""Proposed side lengths; larger ones would train for hours."""
 _SHOWN = 5
 
 
 @dataclass
 class Contents:
-    """What the headers of images say.
+    """Statistics of image headers.
 
     Attributes:
-        sizes, modes, bits, formats: how many images have each.
-        paged: files of several pages.
-        pages: pages of all files.
-        transparent: images with transparency.
-        unreadable: (name, reason) of each that has no header.
+        sizes, modes, bits, formats: number of images with each.
+        paged: number of multi-page files.
+        pages: number of pages in all files.
+        transparent: number of images with transparency.
+        unreadable: (name, reason) of each file without a readable header.
     """
 
     sizes: Counter[tuple[int, ...]] = field(default_factory=Counter)
@@ -58,13 +58,13 @@ class Contents:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a source of images of several sizes holds.
+    """Report on a source with images of several sizes.
 
     Attributes:
-        source: its name.
-        rows: names and texts of what it holds.
-        size: a size that most of the images fill, for a square.
-        notes: what a person should know of it, a sentence each.
+        source: name of the source.
+        rows: (name, text) pairs of the report.
+        size: proposed side of a square.
+        notes: notes for the user, one sentence each.
     """
 
     source: str
@@ -74,11 +74,11 @@ class Preview:
 
 
 def preview(config: DataConfig, progress: Progress | None = None) -> Preview | None:
-    """What images of several sizes are, by their headers; None where they share one, or `config` has one.
+    """Reports on images of several sizes; None if they share one, or `config` sets one.
 
     Raises:
-        ConfigError: no such data set, or wrong arguments of it.
-        DataError: it is missing, or cannot be read now.
+        ConfigError: unknown data set, or invalid arguments.
+        DataError: it is missing or unreadable.
     """
     if config.size is not None:
         return None
@@ -93,15 +93,15 @@ def preview(config: DataConfig, progress: Progress | None = None) -> Preview | N
     notes = [*listing.notes]
     if contents.paged:
         notes.append(
-            "of files of several pages, only the first is used; `pages: all`, volume or channels uses them all"
+            "only the first page of multi-page files is read. Set `pages: all`, volume or channels to read all"
         )
     if len(contents.bits) > 1:
-        notes.append("images of several bit depths, each spread over its own range")
+        notes.append("images of several bit depths, each scaled by its own range")
     return Preview(source.name, _rows(listing, contents), _proposed_size(contents), tuple(notes))
 
 
 def _rows(listing: Listing, contents: Contents) -> list[tuple[str, str]]:
-    """Names and texts of what a source holds, a row each."""
+    """The rows of the report."""
     count = sum(contents.sizes.values())
     rows = [("images", f"{len(listing.names):,}")]
     if contents.sizes:
@@ -116,10 +116,10 @@ def _rows(listing: Listing, contents: Contents) -> list[tuple[str, str]]:
     rows += [
         ("formats", _listed(contents.formats.most_common())),
         ("modes", _listed(contents.modes.most_common())),
-        ("bits a value", _listed(contents.bits.most_common())),
+        ("bits per value", _listed(contents.bits.most_common())),
     ]
     if contents.paged:
-        rows.append(("pages", f"{contents.pages:,} in {count:,} files, {contents.paged:,} of which have several"))
+        rows.append(("pages", f"{contents.pages:,} in {count:,} files, {contents.paged:,} with several"))
     if contents.transparent:
         rows.append(("transparency", transparency_text(contents.transparent, count)))
     if listing.parts is not None:
@@ -142,12 +142,12 @@ def _rows(listing: Listing, contents: Contents) -> list[tuple[str, str]]:
 
 
 def transparency_text(count: int, of: int) -> str:
-    """What becomes of transparent images."""
-    return f"{count:,} of {of:,} images, laid over white; channels=4 keeps it"
+    """Text on the treatment of transparent images."""
+    return f"{count:,} of {of:,} images, composited over white; channels=4 keeps it"
 
 
 def _proposed_size(contents: Contents) -> int:
-    """The side of a square that the images fill without being enlarged, as far as most of them go."""
+    """The side of a square that most images fill without upscaling."""
     sides = sorted(min(size) for size in contents.sizes.elements())
     usual = sides[len(sides) // 4] if sides else _SIDES[0]
     return max((side for side in _SIDES if side <= usual), default=_SIDES[0])

@@ -1,4 +1,4 @@
-"""What a data set held when a run began: digests of its images, to compare with what is there later."""
+"""Digests of a data set at the start of a run, to detect later changes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NAME_BYTES = 8
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The images of a data set by their digests.
+    """Digests of the images of a data set.
 
     Attributes:
-        names: (images, 8) of their names.
-        contents: (images, 16) of their content, as `Split.identities` has it.
-        labels: (images, 8) of the names of their classes; zeros where an image has none.
-        parts: (images,) the part that each is in, counted as in `PARTS`.
-        trained: (trained, 16) contents of all images that were trained on.
+        names: (images, 8) digests of the names.
+        contents: (images, 16) digests of the content, as in `Split.identities`.
+        labels: (images, 8) digests of the class names; zeros without a label.
+        parts: (images,) indices into `PARTS`.
+        trained: (trained, 16) digests of the content of all images used for training.
     """
 
     names: UInt8[np.ndarray, "images 8"]
@@ -43,7 +43,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, split: Split) -> Snapshot:
-        """The images of a whole data set, the split `all`."""
+        """Takes the digests of the split `all`."""
         names = _digests(split.keys)
         labels = np.zeros_like(names)
         if split.labels is not None:
@@ -55,7 +55,7 @@ class Snapshot:
         return cls(names, split.identities, labels, parts, split.identities[parts == PARTS.index("train")])
 
     def write(self, path: Path) -> None:
-        """Writes it as a .npz file.
+        """Writes the snapshot as a .npz file.
 
         Raises:
             OutputError: the file cannot be written.
@@ -66,7 +66,7 @@ class Snapshot:
 
     @classmethod
     def read(cls, path: Path) -> Snapshot | None:
-        """What `write` wrote; None where there is no such file.
+        """Reads a snapshot; None without the file.
 
         Raises:
             ArtifactError: the file is damaged.
@@ -78,29 +78,29 @@ class Snapshot:
                 found = cls(**{name: arrays[name] for name in ("names", "contents", "labels", "parts", "trained")})
             lengths = {len(found.names), len(found.contents), len(found.labels), len(found.parts)}
             if len(lengths) != 1 or found.contents.shape[1:] != found.trained.shape[1:]:
-                raise ValueError("arrays of several lengths")
+                raise ValueError("arrays of different lengths")
         except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-            raise ArtifactError(f"{path}: damaged: what the run was trained on cannot be compared ({error})") from error
+            raise ArtifactError(f"{path}: damaged: the record of the training data is unreadable ({error})") from error
         return found
 
     def trained_also_on(self, later: Snapshot) -> Snapshot:
-        """The same, where training went on with the training images of a later state of the data."""
+        """The snapshot with the training images of a later state added, after a resumed training."""
         together = np.concatenate([self.trained, later.trained])
         return replace(self, trained=np.unique(together, axis=0))
 
     def count_trained(self, split: Split) -> int:
-        """How many images of a split were trained on."""
+        """Number of images of a split that were used for training."""
         return int(np.isin(_values(split.identities), _values(self.trained)).sum())
 
 
 def describe_changes(before: Snapshot, now: Snapshot) -> str | None:
-    """What changed between two states of a data set, in a sentence; None where nothing did.
+    """Describes the changes between two states of a data set in a sentence; None without changes.
 
-    An image that only has another name did not change.
+    Renamed images do not count as changed.
 
     Args:
-        before: when the run began; its `trained` holds all that was trained on since then.
-        now: the state now.
+        before: the state at the start of the run, with all images trained on since.
+        now: the current state.
     """
     old_names, new_names = _values(before.names), _values(now.names)
     old_contents, new_contents = _values(before.contents), _values(now.contents)
@@ -121,8 +121,8 @@ def describe_changes(before: Snapshot, now: Snapshot) -> str | None:
             "added": is_new & (now.parts == number),
             "removed": is_gone & (before.parts == number),
             "changed": has_changed & (now.parts == number),
-            "moved here from another part": has_moved & (now.parts == number),
-            "with another label": is_relabeled & (now.parts == number),
+            "moved from another split": has_moved & (now.parts == number),
+            "relabeled": is_relabeled & (now.parts == number),
         }
         told = [f"{int(which.sum()):,} {what}" for what, which in counts.items() if which.any()]
         phrases += [f"{part} {', '.join(told)}"] if told else []
@@ -134,12 +134,12 @@ def describe_changes(before: Snapshot, now: Snapshot) -> str | None:
         for number, part in enumerate(PARTS)
         if part != "train" and (now.parts == number).any()
     ]
-    text = f"the data is not what it was when the run began: {'; '.join(phrases)}"
-    return f"{text}; trained on before: {', '.join(held_out)}" if held_out else text
+    text = f"the data changed since the run began: {'; '.join(phrases)}"
+    return f"{text}; already used for training: {', '.join(held_out)}" if held_out else text
 
 
 def _digests(texts: Iterable[str]) -> NDArray[np.uint8]:
-    """(texts, 8) a digest of each; names that are no text keep their bytes."""
+    """(texts, 8) digest of each string."""
     raw = b"".join(hashlib.blake2b(_encoded(text), digest_size=_NAME_BYTES).digest() for text in texts)
     return np.frombuffer(raw, np.uint8).reshape(-1, _NAME_BYTES)
 
@@ -152,5 +152,5 @@ def _encoded(text: str) -> bytes:
 
 
 def _values(digests: NDArray[np.uint8]) -> NDArray[Any]:
-    """(images,) digests as one value each."""
+    """(images,) each digest as one value."""
     return np.ascontiguousarray(digests).view(f"V{digests.shape[1]}")[:, 0]

@@ -1,4 +1,4 @@
-"""A split: the images of one part of a data set, ready to be gathered."""
+"""A split: the images of one part of a data set."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ class Split:
     """The images of one part of a data set, in a fixed order, in a memory map.
 
     Attributes:
-        columns: what is known of the images, by name: class numbers and the classes' names.
-        labels: (images,) class numbers of the column that counts as the label, -1 where one is missing; or None.
-        classes: the names of these classes, where there are names.
-        skipped: (name, reason) of each image of the data set that could not be read.
-        facts: (images,) what each image was in its file: bits, smallest and largest value, pages left out.
-        augment: what happens to the images in training at random; nothing to those that are not for training.
+        columns: class numbers and class names by column.
+        labels: (images,) class numbers of the label column, -1 if missing; None without labels.
+        classes: names of these classes; None without names.
+        skipped: (name, reason) of each unreadable image of the data set.
+        facts: (images,) facts about each original: bit depth, smallest and largest value, unused pages.
+        augment: data augmentation; off for held-out images.
 
     Args:
         name: `train`, `validation`, `test` or `all`.
-        source: the data set's name.
-        store: where the images lie.
-        rows: (images,) the split's images in the store, ascending.
-        chosen: how the split came about, for reports: `official`, or the shares and the seed.
-        label: the column that counts as the label.
-        augment: what happens to the images in training.
-        parts: what part each image is in, where the split is all of them.
-        notes: what a person should know of how the images came to be these, a sentence each.
+        source: name of the data set.
+        store: store of the images.
+        rows: (images,) rows of the split in the store, ascending.
+        chosen: how the split was chosen, for reports: `official`, or the fractions and the seed.
+        label: column of the label.
+        augment: data augmentation.
+        parts: part of each image, for the split `all`.
+        notes: notes on the images for the user, one sentence each.
     """
 
     def __init__(
@@ -88,18 +88,18 @@ class Split:
 
     @property
     def total(self) -> int:
-        """Images of the whole data set that could be read, whatever part they are in."""
+        """Number of readable images of the data set, over all parts."""
         return len(self._store)
 
     def with_labels(self, labels: NDArray[np.int64], classes: tuple[str, ...] | None) -> Split:
-        """The same images with other labels: (images,) class numbers, and the classes' names."""
+        """The same images with other labels: (images,) class numbers, and class names."""
         other = copy.copy(self)
         other.labels, other.classes = labels, classes
-        other.__dict__.pop("content_hash", None)  # it is of the labels, too
+        other.__dict__.pop("content_hash", None)  # which includes the labels
         return other
 
     def as_other_data(self) -> Split:
-        """The same images as none of the data set that a model was trained on: their part is `new`."""
+        """The same images with the part `new`, as not belonging to the training data of a model."""
         other = copy.copy(self)
         other._parts = ["new"] * len(self)  # noqa: SLF001  # a copy of this object
         return other
@@ -111,7 +111,7 @@ class Split:
 
     @property
     def folder(self) -> Path:
-        """Where the decoded images lie, and `skipped.csv`, the list of those that could not be read."""
+        """Folder of the decoded images and of `skipped.csv`, the list of unreadable images."""
         return self._store.folder
 
     @property
@@ -121,7 +121,7 @@ class Split:
 
     @property
     def levels(self) -> int | None:
-        """How many evenly spaced levels a value can have, of 8 or 16 bits; None for floats."""
+        """Number of evenly spaced levels of a value, of 8 or 16 bits; None for floats."""
         return LEVELS[self._image_format.kind]
 
     @property
@@ -131,23 +131,23 @@ class Split:
 
     @property
     def original_sizes(self) -> NDArray[np.int64]:
-        """(images, axes) spatial sizes of the images before they were brought to this one."""
+        """(images, axes) spatial sizes of the originals."""
         return self._store.original_sizes[self._rows]
 
     def images(
         self, indices: NDArray[np.int64] | Sequence[int], out: UInt8[Tensor, "batch bytes"] | None = None
     ) -> Shaped[Tensor, "batch channel *sizes"]:
-        """The stored values at `indices`, copied once; in torch's channels_last layout, because they lie so.
+        """Gathers the stored values at `indices` with one copy, in the channels_last layout of the store.
 
-        `to_unit` makes images of them, that is floats in [0, 1].
+        `to_unit` converts them to floats in [0, 1].
 
         Args:
             indices: positions in the split.
-            out: memory to copy into, `image_bytes` for each image; otherwise new memory.
+            out: buffer with `image_bytes` per image; by default new memory.
 
         Raises:
-            IndexError: there is no such position.
-            DataError: the disk does not hold what was written.
+            IndexError: invalid position.
+            DataError: the stored data is damaged.
         """
         return self._store.gather(self._rows[np.asarray(indices, np.int64)], out)
 
@@ -156,7 +156,7 @@ class Split:
         return self._store.names[int(self._rows[index])]
 
     def part(self, index: int) -> str:
-        """The part of the data set that an image is in: `train`, `validation` or `test`, or `new` in other data."""
+        """The part of an image: `train`, `validation` or `test`, or `new` for other data."""
         return self.name if self._parts is None else self._parts[index]
 
     @property
@@ -166,22 +166,22 @@ class Split:
 
     @property
     def identities(self) -> NDArray[np.uint8]:
-        """(images, 16) digest of each image's content as the source holds it, whatever size it was brought to."""
+        """(images, 16) digest of the original content of each image, independent of resizing."""
         return self._store.identities[self._rows]
 
     @property
     def digests(self) -> NDArray[np.uint8]:
-        """(images, 32) SHA-256 of each image's values as they are stored."""
+        """(images, 32) SHA-256 of the stored values of each image."""
         return self._store.digests[self._rows]
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know of the data before trusting a figure, a sentence each."""
+        """Notes on the data that affect metrics, one sentence each."""
         return [*self._notes, *self._store.notes, *range_notes(self.facts, self.source, self.kind, self.key)]
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 (hex) of shape, pixels and labels, in the split's order; where the files lie plays no part."""
+        """SHA-256 (hex) of shape, pixels and labels in order; independent of the location of the files."""
         total = hashlib.sha256(repr((self.shape, len(self))).encode())
         total.update(self._store.digests[self._rows].tobytes())
         if self.labels is not None:
@@ -189,7 +189,7 @@ class Split:
         return total.hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """The facts that a figure measured on this split has to be published with."""
+        """The facts about the data to publish with a metric."""
         return {
             "source": self.source,
             "split": self.name,
@@ -204,14 +204,14 @@ class Split:
 
 
 class DataSet:
-    """A data set, decoded into its store, of which splits are taken.
+    """A data set, decoded into its store, with its splits.
 
     Args:
-        config: which data, held out how.
-        source: the data set's name.
-        store: where the images lie.
-        label: the column that counts as the label.
-        notes: what a person should know of how the images came to be these, a sentence each.
+        config: data configuration.
+        source: name of the data set.
+        store: store of the images.
+        label: column of the label.
+        notes: notes on the images for the user, one sentence each.
     """
 
     def __init__(
@@ -221,10 +221,10 @@ class DataSet:
         self._division = divide(store.identities, store.parts, config.validation, config.test, config.split_seed)
 
     def split(self, name: SplitName) -> Split:
-        """The images of one part.
+        """Takes a split.
 
         Raises:
-            DataError: there are none.
+            DataError: the split has no images.
         """
         config, store, source = self._config, self._store, self._source
         if name == "all":
@@ -236,15 +236,15 @@ class DataSet:
         rows = self._division.rows[name]
         if not len(rows):
             share = getattr(config, name) if name != "train" else 0
-            remedy = "all are held out" if name == "train" else f"data.{name} is {share}"
-            remedy += f", and data.{name}=0 does without" if share and name == "validation" else ""
-            raise DataError(f"{source}: no {name} images among its {len(store)}: {remedy}")
+            cause = "all are held out" if name == "train" else f"data.{name} is {share}"
+            remedy = f". Set data.{name}=0 to train without it" if share and name == "validation" else ""
+            raise DataError(f"{source}: no {name} images among its {len(store)} images, because {cause}{remedy}")
         augment = config.augment if name == "train" else _UNCHANGED
         return Split(name, source, store, rows, self._division.chosen[name], self._label, augment, notes=self._notes)
 
     @cached_property
     def split_facts(self) -> dict[str, dict[str, Any]]:
-        """Of each part that has images: how many, how they were chosen, and the SHA-256 of their content."""
+        """Number of images, choice and content hash of each non-empty split."""
         kept = ("chosen", "count", "content_hash")
         names: tuple[SplitName, ...] = ("train", "validation", "test")
         found = {name: self.split(name).describe() for name in names if len(self._division.rows[name])}
@@ -259,18 +259,18 @@ def open_split(
     channels: int | None = None,
     progress: Progress | None = None,
 ) -> Split:
-    """The images of one part of a data set, as `open_data_set` has them.
+    """Opens a split of a data set; see `open_data_set`.
 
     Args:
-        config: which data, brought to what, held out how.
-        split: `train`, `validation`, `test`, or `all` of them together.
-        size: spatial sizes where `config` has none and the images share none.
-        channels: as `size`, for the number of channels.
-        progress: told how far the building of the store is.
+        config: data configuration.
+        split: `train`, `validation`, `test` or `all`.
+        size: spatial sizes, if `config` has none and the images differ in size.
+        channels: number of channels, under the same condition.
+        progress: called while the store is built.
 
     Raises:
-        ConfigError: no such data set or split, or wrong arguments of the data set.
-        DataError: the data set is missing, damaged or empty, has no such split, or has no size of its own.
+        ConfigError: unknown data set or split, or invalid arguments.
+        DataError: the data set is missing, damaged or empty, has no such split, or has images of several sizes.
         OutputError: the cache cannot be written.
     """
     if split not in get_args(SplitName):
@@ -285,34 +285,34 @@ def open_data_set(
     channels: int | None = None,
     progress: Progress | None = None,
 ) -> DataSet:
-    """A data set; the first call decodes all of it into the store.
+    """Opens a data set; the first call decodes all of it into the store.
 
     Args:
-        config: which data, brought to what, held out how.
-        size: spatial sizes where `config` has none and the images share none.
-        channels: as `size`, for the number of channels.
-        progress: told how far the building of the store is.
+        config: data configuration.
+        size: spatial sizes, if `config` has none and the images differ in size.
+        channels: number of channels, under the same condition.
+        progress: called while the store is built.
 
     Raises:
-        ConfigError: no such data set, or wrong arguments of the data set.
-        DataError: the data set is missing, damaged or empty, or has no size of its own.
+        ConfigError: unknown data set, or invalid arguments.
+        DataError: the data set is missing, damaged or empty, or has images of several sizes.
         OutputError: the cache cannot be written.
     """
     source = open_source(config.source, find_data_dirs(config.dir, config.download))
     source.prepare(progress)
     fingerprint = source.fingerprint()
-    # Two numbers fit every image; any other count is held against the images' own.
+    # Two numbers fit every image; any other number of axes must match the images.
     asked = config.size is None or len(config.size) != 2
     own = survey(source, fingerprint, progress, sizes=asked)
     sizes = config.size or own.size or size
     depth = config.channels or own.channels or channels
     if sizes is None or depth is None:
-        raise DataError(f"{source.name}: its images have several sizes: set data.size, such as data.size=[64, 64]")
+        raise DataError(f"{source.name}: the images have several sizes. Set data.size, such as data.size=[64, 64]")
     if own.size is not None and len(sizes) != len(own.size):
-        raise DataError(f"{source.name}: data.size is {shape_text(sizes)}, but its images are {shape_text(own.size)}")
+        raise DataError(f"{source.name}: data.size is {shape_text(sizes)}, but the images are {shape_text(own.size)}")
     notes = []
     if config.size is None and own.size is None:
-        notes.append(f"images of several sizes are brought to {shape_text(sizes)}: data.size sets another size")
+        notes.append(f"images of several sizes are resized to {shape_text(sizes)}; change it with data.size")
     store = open_store(source, fingerprint, ImageFormat(sizes, depth, config.resize_mode, own.kind), progress)
     label = config.label or store.label
     if label is not None and label not in store.columns:

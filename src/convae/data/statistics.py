@@ -1,4 +1,4 @@
-"""What the values of a split are like."""
+"""Statistics of the values of a split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BATCH_VALUES = 1 << 22
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of each channel, over all images and places: mean, deviation, smallest and largest of values in [0, 1]."""
+    """Mean, standard deviation, minimum and maximum of each channel, for values in [0, 1]."""
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
@@ -26,11 +26,11 @@ class Statistics:
 
 
 def statistics(split: Split, progress: Progress | None = None) -> Statistics:
-    """The statistics of a split; sums are taken in float64, image by image in the split's order.
+    """Computes the statistics of a split; sums are in float64, in the order of the images.
 
     Args:
         split: the images.
-        progress: told how many images are done.
+        progress: called with the number of finished images.
     """
     batch_size = max(1, _BATCH_VALUES // int(np.prod(split.shape)))
     total, squares, high = (torch.zeros(split.shape[0], dtype=torch.float64) for _ in range(3))

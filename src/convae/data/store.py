@@ -1,11 +1,11 @@
-"""The store: every image of a source decoded and resized once, into a memory map.
+"""The store: a memory map of every image of a source, decoded and resized once.
 
-    stores/<place>-<content>/   pixels.bin   (images, *sizes, channels), values as they come
+    stores/<place>-<content>/   pixels.bin   (images, *sizes, channels)
                                 arrays.npz   columns, parts, digests, original sizes
                                 names.json   skipped.csv   index.json
 
-`place` names the source and the form, `content` what the source held. A store is complete or not there; how one
-comes about, is resumed and takes over what an earlier one decoded is told in `building`, how it is found in `cache`.
+`place` is a hash of the source and the format, `content` one of the content of the source. A store is complete or
+absent: `building` builds and resumes it, and reuses images of an earlier one; `cache` finds it.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from convae.data.pixels import Kind, ResizeMode
 from convae.data.sources.base import Column, Listing
 
 FORMAT = 4
-"""Version of the folder's layout and of the resizing; another one is another store."""
+"""Version of the layout of the folder and of the resizing, part of the cache key."""
 _SMALL = ("arrays.npz", "names.json", "skipped.csv")
 
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What the images are brought to: spatial sizes (height first), channels, how they fill the size, value type."""
+    """Format of stored images: spatial sizes (height first), channels, resize mode, and type of values."""
 
     size: tuple[int, ...]
     channels: int
@@ -52,30 +52,29 @@ class ImageFormat:
 
 
 class Store:
-    """The images of one source in one form.
+    """The images of one source in one format.
 
-    Every image is checked against its digest when it is first gathered, so that a disk's fault is an error and not
-    a wrong figure.
+    Every image is verified against its digest on first access, so that a disk fault is an error and not a wrong metric.
 
     Attributes:
-        folder: where it lies.
-        image_format: what the images were brought to.
-        columns: what is known of the images, by name.
-        label: the column that counts as the label, or None.
-        parts: (images,) official parts, counted as in `sources.base.PARTS`; None without an official split.
+        folder: folder of the store.
+        image_format: format of the images.
+        columns: labels and other columns by name.
+        label: column of the label, or None.
+        parts: (images,) official parts as indices into `sources.base.PARTS`; None without an official split.
         digests: (images, 32) SHA-256 of each image's values.
-        identities: (images, 16) digest of each image's content as the source holds it, whatever the form.
-        keys: (images, 16) hash of each image's name and of what changes when it does.
+        identities: (images, 16) digest of the original content of each image, independent of the format.
+        keys: (images, 16) hash of the name and the stamp of each image.
         original_sizes: (images, axes) spatial sizes before resizing.
-        facts: (images,) what each image was in its file, as `ranges.FACTS` has it.
-        notes: what a person should know of how the images were found, a sentence each.
-        skipped: (name, reason) of each image that could not be read.
+        facts: (images,) facts about each original, of type `ranges.FACTS`.
+        notes: notes on the images for the user, one sentence each.
+        skipped: (name, reason) of each unreadable image.
     """
 
     def __init__(
         self, folder: Path, image_format: ImageFormat, index: Mapping[str, Any], files: Mapping[str, bytes]
     ) -> None:
-        """From a folder, what its index says and the content of its other small files."""
+        """Opens a folder with its index and the content of its other small files."""
         self.folder = folder
         self.image_format = image_format
         self.label: str | None = index["label"]
@@ -94,7 +93,7 @@ class Store:
             }
         self._names = files["names.json"]
         self._checked = np.zeros(len(self.digests), bool)
-        # Mapped so that it could be written to, privately: torch has no read-only tensors.
+        # A private writable mapping, since torch does not support read-only memory.
         shape = (len(self.digests), image_format.image_bytes)
         self._rows = torch.from_numpy(np.memmap(folder / "pixels.bin", np.uint8, "c", shape=shape))
 
@@ -108,15 +107,15 @@ class Store:
         return names
 
     def gather(self, rows: NDArray[np.int64], out: Tensor | None = None) -> Shaped[Tensor, "batch channel *sizes"]:
-        """The images in some rows, copied once; in torch's channels_last layout, because they lie so in the store.
+        """Gathers rows with one copy, in the channels_last layout of the store.
 
         Args:
             rows: (batch,) their positions.
-            out: (batch, bytes of an image) bytes to copy into; otherwise new memory.
+            out: (batch, bytes of an image) buffer; by default new memory.
 
         Raises:
-            IndexError: there is no such row.
-            DataError: the disk does not hold what was written.
+            IndexError: invalid row.
+            DataError: the stored data is damaged.
         """
         fresh = rows[~self._checked[rows]]
         for row in fresh:
@@ -126,20 +125,20 @@ class Store:
         return gathered.view(getattr(torch, self.image_format.kind)).view(shape).movedim(-1, 1)
 
     def trust(self) -> None:
-        """Takes every image for checked: this process has just written or read it."""
+        """Marks every image as verified, because this process has just written or read it."""
         self._checked[:] = True
 
     def _check(self, row: int) -> None:
         if hashlib.sha256(self._rows[row].numpy().data).digest() != self.digests[row].tobytes():
             raise DataError(
-                f"{self.folder}: damaged: {self.names[row]} is not what was stored: remove the folder, and it is built"
+                f"{self.folder}: damaged: {self.names[row]} changed on the disk. Remove the folder, and it is built"
                 " again"
             )
         self._checked[row] = True
 
 
 def open_if_complete(folder: Path, image_format: ImageFormat) -> Store | None:
-    """The store in `folder`, if there is one and its files are what was written, but for the pixels of each image."""
+    """Opens the store in `folder` if it is complete and its small files are intact; otherwise None."""
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         files = {name: (folder / name).read_bytes() for name in index["files"]}
@@ -155,24 +154,24 @@ def open_if_complete(folder: Path, image_format: ImageFormat) -> Store | None:
 def write_index(
     folder: Path, source: str, image_format: ImageFormat, count: int, listing: Listing, columns: Mapping[str, Column]
 ) -> None:
-    """Completes a store: writes the index, which states the digests of the other small files and its own."""
+    """Completes a store by its index, with digests of the other small files and of itself."""
     files = {name: content_digest((folder / name).read_bytes()) for name in _SMALL}
     named = [{"name": name, "classes": column.classes} for name, column in columns.items()]
     index: dict[str, Any] = {"source": source, "count": count, "label": listing.label, "notes": [*listing.notes]}
     index |= {"form": asdict(image_format), "columns": named, "files": files}
-    # As it will be read: tuples become lists.
+    # In the form in which it will be read: tuples become lists.
     index["sha256"] = content_digest(json.dumps(index).encode())
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 def write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
-    """Writes the table of images that could not be read; names that are no text keep their bytes."""
+    """Writes the table of unreadable images."""
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         csv.writer(file).writerows([("name", "reason"), *skipped])
 
 
 def content_digest(content: bytes) -> str:
-    """SHA-256 of a file's content, hex."""
+    """SHA-256 of the content of a file, hex."""
     return hashlib.sha256(content).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What the cache holds: the stores of decoded images and the data sets that were downloaded; listed and removed."""
+"""Listing and clearing the cache: stores of decoded images, and downloaded data sets."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _SHORT = 8
 
 @dataclass(frozen=True)
 class Cached:
-    """One thing that the cache holds.
+    """One item of the cache.
 
     Attributes:
-        path: where it lies.
+        path: its folder.
         sort: decoded `images`, or a `download`.
-        name: what it is called in lists and may be removed by.
-        source: whose images they are; empty where the store is not complete.
-        size: channels and spatial sizes of each image, and the type of its values, in words.
-        images: how many.
-        bytes: on the disk.
-        used: seconds since the epoch at the last use.
+        name: its name in lists and for removal.
+        source: source of the images; empty for an incomplete store.
+        size: shape of an image and type of its values, as text.
+        images: number of images.
+        bytes: size on the disk.
+        used: time of the last use, in seconds since the epoch.
     """
 
     path: Path
@@ -53,37 +53,37 @@ class Cached:
 
 
 def list_cache() -> list[Cached]:
-    """Everything in the cache, the least recently used first."""
+    """All items of the cache, the least recently used first."""
     found = [_store(path) for path in _folders("stores") if path.name[:1] != "." or path.suffix == ".partial"]
     found += [_download(path) for path in _folders("data")]
     return sorted(found, key=lambda each: each.used)
 
 
 def choose(held: Sequence[Cached], names: Sequence[str], days: float | None) -> list[Cached]:
-    """What of the cache is meant.
+    """Selects items of the cache.
 
     Args:
-        held: what there is.
-        names: beginnings of names, or sources; without any, everything is meant.
-        days: only what was not used for so long.
+        held: all items.
+        names: prefixes of names, or sources; empty for all.
+        days: only items that were not used for this number of days.
 
     Raises:
-        ConfigError: nothing has such a name.
+        ConfigError: no item has such a name.
     """
     found = [] if names else [*held]
     for name in names:
         named = [each for each in held if name and (each.name.startswith(name) or each.source == name)]
         if not named:
             known = ", ".join(each.name for each in held) or "nothing"
-            raise ConfigError(f"nothing in the cache is called '{name}': there is {known}")
+            raise ConfigError(f"nothing in the cache has the name '{name}'. Use {known}")
         found += [each for each in named if each not in found]
     return [each for each in found if days is None or each.days >= days]
 
 
 def remove(cached: Cached) -> bool:
-    """Removes one thing from the cache; False where another process is writing it.
+    """Removes an item from the cache; returns False if another process is writing it.
 
-    A training that reads a store keeps what it has opened.
+    A training that reads the store is not affected.
     """
     place = cached.path.name.removeprefix(".").partition("-")[0].removesuffix(".partial")
     lock = cached.path.with_name(f"{place}.lock")
@@ -96,8 +96,8 @@ def remove(cached: Cached) -> bool:
 
 
 def touch(folder: Path) -> None:
-    """Marks a store as used now."""
-    with contextlib.suppress(OSError):  # a cache that is shared may not be ours to write
+    """Updates the time of the last use of a store."""
+    with contextlib.suppress(OSError):  # a shared cache may be read-only
         (folder / "index.json").touch()
 
 

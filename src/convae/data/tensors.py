@@ -1,4 +1,4 @@
-"""Images as tensors: floats in [0, 1], channels first; from files, Pillow and NumPy, and back."""
+"""Conversion between image tensors (floats in [0, 1], channels first) and files, Pillow images and NumPy arrays."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from convae.data.pixels import as_kind, picture
 
 
 def to_tensor(image: str | Path | Image.Image | NDArray[Any]) -> Float[Tensor, " channel *sizes"]:
-    """An image as the models take it: float in [0, 1], channels first.
+    """Converts an image to a tensor for models: float in [0, 1], channels first.
 
     Args:
         image: a path, a Pillow image, or an array (height, width) or (*sizes, channels) of booleans, of unsigned
-            integers of 8 or 16 bits (scaled by their range) or of floats that are already in [0, 1].
+            integers of 8 or 16 bits (scaled by their range), or of floats in [0, 1].
 
     Raises:
-        DataError: not readable, or values of another type or range.
+        DataError: unreadable, or values of another type or range.
     """
     if isinstance(image, str | Path):
         image = load(image)
@@ -37,16 +37,16 @@ def to_tensor(image: str | Path | Image.Image | NDArray[Any]) -> Float[Tensor, "
 
 
 def to_numpy(image: Float[Tensor, " channel *sizes"]) -> NDArray[np.uint8]:
-    """The pixels of an image tensor: (*sizes, channels), rounded to bytes; undoes `to_tensor` exactly."""
+    """Converts an image tensor to pixels, (*sizes, channels), rounded to uint8; the exact inverse of `to_tensor`."""
     values = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return np.ascontiguousarray(np.moveaxis(values.cpu().numpy(), 0, -1))
 
 
 def to_pil(image: Float[Tensor, "channel height width"] | NDArray[np.uint8]) -> Image.Image:
-    """An image tensor, or pixels (height, width, channels), as a Pillow image.
+    """Converts an image tensor, or pixels (height, width, channels), to a Pillow image.
 
     Raises:
-        DataError: neither one, three nor four channels.
+        DataError: the number of channels is not 1, 3 or 4.
     """
     return picture(to_numpy(image) if isinstance(image, Tensor) else image)
 
@@ -54,13 +54,13 @@ def to_pil(image: Float[Tensor, "channel height width"] | NDArray[np.uint8]) -> 
 def to_unit(
     pixels: Shaped[Tensor, "batch channel *sizes"], device: torch.device | str | None = None
 ) -> Float[Tensor, "batch channel *sizes"]:
-    """Stored values as images: floats in [0, 1], on a device.
+    """Converts stored values to floats in [0, 1] on a device.
 
-    An integer is divided by the largest of its type, exactly; floats are in [0, 1] already.
+    Integers are divided by the largest value of their type, exactly; floats are unchanged.
     """
     device = pixels.device if device is None else torch.device(device)
     images = pixels.to(device, non_blocking=pixels.is_pinned())
     if images.dtype.is_floating_point:
         return images
-    # Divided by a tensor, because CUDA multiplies by the reciprocal of a number: value / 255 exactly, everywhere.
+    # Division by a tensor, because CUDA would multiply by the reciprocal of a scalar: value / 255 is exact everywhere.
     return images.float().div_(torch.full((), float(torch.iinfo(pixels.dtype).max), device=device))

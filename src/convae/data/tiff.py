@@ -1,4 +1,4 @@
-"""TIFF files whose samples Pillow drops, cuts or misreads, by tifffile, where that is installed (the extra `tiff`)."""
+"""Reading TIFF files that Pillow drops, truncates or misreads, by tifffile (the extra `tiff`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAGIC = (b"II*\0", b"MM\0*")
 
 
 def read_tiff_header(file: BufferedIOBase) -> Header | None:
-    """The header of a TIFF file that Pillow cannot open; None where it is no TIFF file."""
+    """The header of a TIFF file that Pillow cannot open; None if it is not a TIFF file."""
     file.seek(0)
     head = file.read(8)
     if head[:4] not in _MAGIC:
@@ -31,13 +31,13 @@ def read_tiff_header(file: BufferedIOBase) -> Header | None:
 
 
 def read_samples(file: BufferedIOBase, header: Header, page: int) -> NDArray[Any]:
-    """All samples of a page as the file has them: (height, width, channels).
+    """All values of a page: (height, width, channels).
 
     Raises:
-        DataError: tifffile is not there, or cannot read them.
+        DataError: tifffile is not installed, or cannot read them.
     """
     if not headers.has_tifffile():
-        raise DataError(f"has {header.beyond_pillow}, which need the extra tiff: pip install 'convae[tiff]'")
+        raise DataError(f"has {header.beyond_pillow}. Install the extra: pip install 'convae[tiff]'")
     tifffile = importlib.import_module("tifffile")
     file.seek(0)
     try:
@@ -47,12 +47,12 @@ def read_samples(file: BufferedIOBase, header: Header, page: int) -> NDArray[Any
             axes = found.axes
     except OSError:
         raise
-    except Exception as error:  # Damaged files, and codecs that are not installed, can raise anything.
+    except Exception as error:  # Damaged files and missing codecs can raise anything.
         raise DataError(str(error).partition("\n")[0] or type(error).__name__) from error
     if axes == "SYX":
         samples = np.moveaxis(samples, 0, -1)
     if axes == "YX":
         samples = samples[..., None]
     if samples.ndim != 3:
-        raise DataError(f"a page with axes {axes} is no image")
+        raise DataError(f"a page with axes {axes} is not an image")
     return np.ascontiguousarray(samples.astype(samples.dtype.newbyteorder("=")))

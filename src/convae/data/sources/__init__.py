@@ -1,4 +1,4 @@
-"""Data sets, one a file. A source lists its images and reads them; everything else happens once, elsewhere."""
+"""Data sources, one per file. A source lists its images and reads them."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from convae.data.sources.base import Source
 
 SOURCES = Registry("convae.data.sources", "data set", "Source")
 GIVEN = "given"
-"""The source that a recipe names when its data were objects of a program."""
+"""The source in recipes whose data was passed as objects."""
 _SUFFIXES = {".npy": "arrays", ".npz": "arrays", ".csv": "manifest", ".tsv": "manifest", ".jsonl": "manifest"}
 
 
 def open_source(given: Named, data_dirs: DataDirs) -> Source:
-    """The source that a person named: `mnist`, `{folder: {path: photos}}`, or just the path of a folder or file.
+    """Opens a source: `mnist`, `{folder: {path: photos}}`, or the path of a folder or file.
 
     Raises:
-        DataError: neither a data set's name nor a folder.
-        ConfigError: wrong arguments.
+        DataError: neither the name of a data set nor an existing path.
+        ConfigError: invalid arguments.
     """
     name, options = resolve_source(given)
     if name == GIVEN:
         count, shape = options.get("images", "some"), options.get("shape") or ()
         raise ConfigError(
-            f"data.source: the data were {count} images of {shape_text(shape)} that a program held: give them again, "
-            "as convae.resume(run, data=...), or give other data"
+            f"data.source: the {count} images {shape_text(shape)} were passed as objects. Pass them again, as in "
+            "convae.resume(run, data=...), or name other data"
         )
     target = SOURCES.get(name)
     source: Source = target(data_dirs, **parse_arguments(target, options, f"data.source ({name})"))
@@ -40,31 +40,31 @@ def open_source(given: Named, data_dirs: DataDirs) -> Source:
 
 
 def resolve_source(given: Named) -> tuple[str, dict[str, Any]]:
-    """The registered name of a source that a person named, and the options that they gave it.
+    """The registered name and the options of a source as written.
 
     Raises:
-        DataError: neither a data set's name nor a folder or file.
-        ConfigError: not a name, or a name with its options.
+        DataError: neither the name of a data set nor an existing path.
+        ConfigError: not a name or a name with options.
     """
     name, options = split_name(given, "data.source")
     return _by_path(name) if name not in SOURCES and not options else (name, options)
 
 
 def absolute_source(given: Any, folder: Path | None = None) -> Any:
-    """A source as a person writes it, with absolute paths in place of relative ones; a data set's name stays.
+    """A source with absolute paths; the name of a data set is unchanged.
 
     Args:
         given: the source.
-        folder: what relative paths are relative to; by default the working directory.
+        folder: base of relative paths; by default the working directory.
 
     Raises:
-        ConfigError: a path that cannot be one of this machine.
+        ConfigError: an invalid path.
     """
     given = os.fspath(given) if isinstance(given, os.PathLike) else given
     try:
         name, options = split_name(given, "data.source")
     except ConfigError:
-        return given  # which whoever reads the rest of the configuration refuses
+        return given  # invalid; the validation of the configuration reports it
     if name in SOURCES:
         return {name: with_absolute_paths(SOURCES.get(name), options, folder)} if options else given
     if options or not name:
@@ -76,7 +76,7 @@ def absolute_source(given: Any, folder: Path | None = None) -> Any:
 
 
 def _by_path(text: str) -> tuple[str, dict[str, Any]]:
-    """The source that reads what lies at a path: a folder, or a file by its suffix."""
+    """The source for a path: a folder, or a file by its suffix."""
     path = local_path(text)
     if path.is_dir():
         return "folder", {"path": text}
@@ -84,17 +84,15 @@ def _by_path(text: str) -> tuple[str, dict[str, Any]]:
         return _SUFFIXES[path.suffix.lower()], {"path": text}
     if path.exists():
         raise DataError(
-            f"{path}: is a file, but data.source needs a data set's name, a folder of images, or a file"
+            f"{path}: unsupported file. data.source must be the name of a data set, a folder of images, or a file"
             f" ({', '.join(_SUFFIXES)})"
         )
-    if path.name == text:  # no path, so a data set's name is meant
-        raise DataError(
-            f"{unknown_message('data set', text, SOURCES.names())}; there is no file or folder of that name either"
-        )
+    if path.name == text:  # the name of a data set
+        raise DataError(f"{unknown_message('data set', text, SOURCES.names())}. No file or folder has that name either")
     siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
     near = nearest_name(path.name, siblings)
-    guess = "" if near is None else f"; did you mean '{path.parent / near}'?"
-    raise DataError(f"{path}: there is no such file or folder{guess}")
+    guess = "" if near is None else f". Did you mean '{path.parent / near}'?"
+    raise DataError(f"{path}: no such file or folder{guess}")
 
 
 __all__ = ["GIVEN", "SOURCES", "absolute_source", "open_source", "resolve_source"]

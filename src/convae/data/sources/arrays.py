@@ -28,25 +28,25 @@ _IMAGES = ("images", "x", "data", "signals", "volumes", "arr_0")
 _LABELS = ("labels", "label", "y", "targets")
 _KINDS = {1: "signals", 2: "images", 3: "volumes"}
 _FEW = 4
-"""So many values along an axis at most make it one of channels, where nothing else is said."""
+"""Largest size of an axis that is taken for channels by default."""
 
 
 class Arrays(Source):
     """The rows of an array, each an image (2-D), a signal (1-D) or a volume (3-D).
 
-    A .npz file holds the images as `images`, `x` or `data`, or else as its only array, and the labels as `labels` or
-    `y`; or one array for each official part, as `train`, `x_train` or `train_images`, with labels in `train_labels` or
-    `y_train`. Labels are whole numbers, -1 for none, or texts. Values are stored as they are: unsigned integers of 8
-    or 16 bits, or floats in [0, 1]; booleans become 0 and 255. Values of any other type or range need `range`.
+    In a .npz file, the images are `images`, `x` or `data`, or the only array, and the labels are `labels` or `y`; or
+    there is one array per official part, such as `train`, `x_train` or `train_images`, with labels in `train_labels`
+    or `y_train`. Labels are integers, -1 if missing, or strings. Values are unsigned integers of 8 or 16 bits, or
+    floats in [0, 1]; booleans become 0 and 255. Other types or ranges need `range`.
 
     Args:
         data_dirs: not used.
         path: the file.
-        images: the array of a .npz file that holds the images, where its name is another.
-        labels: the array that holds class numbers, where its name is another.
-        channels: whether the axis of channels is the first or last of an image, or there is none. By default, a
-            last or first axis of at most four values is one, in arrays of at least four axes.
-        range: the values that become 0 and 1, such as [0, 4095]; what lies outside is refused.
+        images: name of the array of images in a .npz file, if not one of those above.
+        labels: name of the array of labels, if not one of those above.
+        channels: whether the channel axis of an image is `first`, `last`, or there is `none`. By default, a last or
+            first axis of at most four values is taken for channels in arrays of at least four axes.
+        range: the values mapped to 0 and 1, such as [0, 4095]; values outside are errors.
     """
 
     reading_options: ClassVar = frozenset({"channels", "range"})
@@ -69,11 +69,11 @@ class Arrays(Source):
 
     @property
     def name(self) -> str:
-        """The file's name."""
+        """Name of the file."""
         return f"arrays {self._path.name}"
 
     def fingerprint(self) -> str:
-        """The arguments, and place, size and times of the file."""
+        """The arguments, and location, size and times of the file."""
         try:
             stat = self._path.stat()
         except OSError as error:
@@ -83,7 +83,7 @@ class Arrays(Source):
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """The range that was asked for."""
+        """The configured range."""
         return self._range
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
@@ -116,21 +116,21 @@ class Arrays(Source):
 
     @property
     def _notes(self) -> list[str]:
-        """What was guessed, and what was not read."""
+        """Notes on guesses, and on arrays that were not read."""
         notes = []
         shape, axis = self._stored[0].shape[1:], self._channel_axis
         small = [place for place, size in enumerate(shape) if size <= _FEW]
         plain = len(shape) == 1 or (len(shape) == 2 and not small) or (axis is not None and small == [axis])
         if self._channels is None and not plain:
             size = [side for place, side in enumerate(shape) if place != axis]
-            depth = "no axis of channels" if axis is None else f"{shape[axis]} channels"
+            depth = "no channel axis" if axis is None else f"{shape[axis]} channels"
             notes.append(
-                f"a guess: rows of {shape_text(shape)} are taken for {_KINDS[len(size)]} of {shape_text(size)} with"
-                f" {depth}; the option `channels: first`, last or none of the source says what they are"
+                f"guess: rows {shape_text(shape)} are taken for {_KINDS[len(size)]} {shape_text(size)} with"
+                f" {depth}; set the option `channels: first`, last or none of the source to change this"
             )
         pickled = [name for name, array in self._arrays.items() if array.dtype.hasobject]
         if pickled:
-            notes.append(f"{', '.join(pickled)} in {self._path.name} holds Python objects, which are never read")
+            notes.append(f"{', '.join(pickled)} in {self._path.name} contains Python objects and is not read")
         return notes
 
     @property
@@ -142,11 +142,11 @@ class Arrays(Source):
             return "uint8"
         if np.issubdtype(dtype, np.floating) or (self._range is not None and np.issubdtype(dtype, np.integer)):
             return "float32"
-        raise DataError(f"{self._path}: values of type {dtype} have no range of their own: give `range`")
+        raise DataError(f"{self._path}: values of type {dtype} have no default range. Set the option `range`")
 
     @property
     def _channel_axis(self) -> int | None:
-        """Which axis of a row counts channels."""
+        """The channel axis of a row."""
         shape = self._stored[0].shape[1:]
         if self._channels == "none" or (self._channels is None and len(shape) < 3):
             return None
@@ -156,7 +156,7 @@ class Arrays(Source):
 
     @cached_property
     def _parts(self) -> tuple[str, ...]:
-        """The names of the arrays that are official parts."""
+        """Names of the arrays of official parts."""
         named = {} if self._wanted[0] is not None else {name: _part_of(name, ("", *_IMAGES)) for name in self._arrays}
         parts = sorted((part, name) for name, part in named.items() if part is not None)
         for (part, name), (other_part, other) in itertools.pairwise(parts):
@@ -170,7 +170,7 @@ class Arrays(Source):
 
     @cached_property
     def _stored(self) -> list[StoredArray]:
-        """The arrays of images, one after the other."""
+        """The arrays of images."""
         if self._parts:
             found = [self._arrays[part] for part in self._parts]
         else:
@@ -189,21 +189,21 @@ class Arrays(Source):
         first = found[0]
         pickled = next((name for name, array in self._arrays.items() if array in found and array.dtype.hasobject), None)
         if pickled is not None:
-            raise DataError(f"{self._path}: {pickled} holds Python objects, not numbers, and is never unpickled")
+            raise DataError(f"{self._path}: {pickled} contains Python objects, which are not unpickled")
         if not 2 <= len(first.shape) <= 5 or 0 in first.shape:
-            raise DataError(f"{self._path}: an array of shape {shape_text(first.shape)} is no list of images")
+            raise DataError(f"{self._path}: an array of shape {shape_text(first.shape)} is not a list of images")
         if any(array.shape[1:] != first.shape[1:] or array.dtype != first.dtype for array in found):
-            raise DataError(f"{self._path}: its parts have several shapes or types")
+            raise DataError(f"{self._path}: its parts have different shapes or types")
         return found
 
     @cached_property
     def _labels(self) -> Sequence[StoredArray | None]:
-        """The labels of each array of images; None for parts that have none."""
+        """The labels of each array of images; None without labels."""
         wanted = self._wanted[1]
         if wanted is not None and wanted not in self._arrays:
             raise DataError(f"{self._path}: {unknown_message('array of labels', wanted, self._arrays)}")
         if wanted is not None and self._arrays[wanted].dtype.hasobject:
-            raise DataError(f"{self._path}: {wanted} holds Python objects, not numbers, and is never unpickled")
+            raise DataError(f"{self._path}: {wanted} contains Python objects, which are not unpickled")
         read = {name: array for name, array in self._arrays.items() if not array.dtype.hasobject}
         if self._parts:
             by_part = {_part_of(name, _LABELS): array for name, array in read.items()}
@@ -213,7 +213,7 @@ class Arrays(Source):
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
-        """The index at which each array begins, and last the number of images."""
+        """The first index of each array, followed by the number of images."""
         return np.cumsum([0, *(array.shape[0] for array in self._stored)])
 
     @cached_property
@@ -236,20 +236,20 @@ def _part_of(name: str, words: Collection[str]) -> int | None:
 
 
 def _classes(arrays: Sequence[StoredArray | None], counts: NDArray[np.int64], path: Path) -> Column:
-    """Class numbers, or texts that name classes; -1 where there is none."""
+    """The labels as class numbers, from integers or class names; -1 if missing."""
     given = [array for array in arrays if array is not None]
     for each in given:
         is_whole = each.dtype.kind in "iub"
         if math.prod(each.shape[1:]) != 1 or not (is_whole or each.dtype.kind in "US"):
             raise DataError(
-                f"{path}: labels need one whole number or text an image, got {shape_text(each.shape)} {each.dtype}"
+                f"{path}: labels must be one integer or string per image, got {shape_text(each.shape)} {each.dtype}"
             )
     named = any(array.dtype.kind in "US" for array in given)
     values: list[Any] = []
     for array, count in zip(arrays, counts.tolist(), strict=True):
         found = [None] * count if array is None else array.read().reshape(-1).tolist()
         if len(found) != count:
-            raise DataError(f"{path}: holds {len(found)} labels for {count} images")
+            raise DataError(f"{path}: contains {len(found)} labels for {count} images")
         values += found
     if named:
         return numbered([_text(value) for value in values])

@@ -1,4 +1,4 @@
-"""Binarized MNIST: 50,000 + 10,000 + 10,000 handwritten digits of pure black and white, 28×28."""
+"""Binarized MNIST: 50,000 + 10,000 + 10,000 handwritten digits in black and white, 28×28."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ class BinarizedMnist(PublishedSource):
         return Listing(names, parts=parts)
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
-        """One image; the bits of all are read when the first is."""
+        """One image; the first call reads all of them."""
         pixels = np.unpackbits(self._packed[index]).reshape(28, 28, 1) * np.uint8(255)
         return Record(pixels, (28, 28))
 
     @property
     def _by_hand(self) -> str:
         return (
-            f"get the three files from {self.origin}, pack them as the arrays {', '.join(_KEYS)} of {_FILE} with"
-            f" numpy.packbits along axis 1, and put it into {self._home}"
+            f"Download the three files from {self.origin}, pack them as the arrays {', '.join(_KEYS)} of {_FILE} with"
+            f" numpy.packbits along axis 1, and move it into {self._home}"
         )
 
     @cached_property
@@ -64,5 +64,5 @@ class BinarizedMnist(PublishedSource):
         for key in _KEYS:
             expected = (self.counts[key], 784 // 8)
             if key not in arrays or arrays[key].shape != expected or arrays[key].dtype != np.uint8:
-                raise DataError(f"{path}: damaged: needs an array {key} of {expected} bytes: get it again")
+                raise DataError(f"{path}: damaged: expected an array {key} of {expected} bytes. Download it again")
         return np.concatenate([arrays[key].read() for key in _KEYS])

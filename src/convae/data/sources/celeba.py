@@ -22,14 +22,14 @@ from convae.data.sources.base.published import PublishedSource
 
 _IMAGES = "img_align_celeba"
 _LARGEST = 4 << 20
-"""Bytes that one portrait has at most."""
+"""Size limit of a portrait, in bytes."""
 _LONGEST = 1 << 28
-"""Bytes that one of the lists has at most."""
+"""Size limit of a list, in bytes."""
 _LISTS = {"parts": "list_eval_partition.txt", "identities": "identity_CelebA.txt", "attributes": "list_attr_celeba.txt"}
 
 
 def _remote(name: str, identity: str, digest: str) -> Remote:
-    """A file in its authors' Google Drive, which is often over its quota, and at the GRAAL of Université Laval."""
+    """A file in the authors' Google Drive, which is often over quota, and at GRAAL of Université Laval."""
     drive = f"https://drive.usercontent.google.com/download?id={identity}&export=download&confirm=t"
     return Remote(name, (drive, f"https://graal.ift.ulaval.ca/public/celeba/{name}"), digest, "md5")
 
@@ -37,9 +37,9 @@ def _remote(name: str, identity: str, digest: str) -> Remote:
 class Celeba(PublishedSource):
     """Portraits with an official partition, 178×218 RGB (Z. Liu, P. Luo, X. Wang, X. Tang, 2015).
 
-    The images are read from the archive `img_align_celeba.zip` in place, or from the folder that it unpacks to. There
-    is a column `identity` and one for each attribute, such as `Smiling`, with the classes `no` and `yes`; none of
-    them is the label until `data.label` says so.
+    The images are read from the archive `img_align_celeba.zip`, or from its unpacked folder. The columns are `identity`
+    and one for each attribute, such as `Smiling`, with the classes `no` and `yes`; `data.label` selects the label, and
+    without it there is none.
     """
 
     origin: ClassVar = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
@@ -62,31 +62,31 @@ class Celeba(PublishedSource):
         return Survey(self.record(0, (10**6, 10**6)).size, 3)
 
     def listing(self) -> Listing:
-        """The images of the partition's list, in its order."""
+        """The images in the order of the list of partitions."""
         identities = dict(self._pairs("identities"))
         names = self._names
         missing = next((name for name in names if name not in identities), None)
         if missing is not None:
-            raise DataError(f"{self.files['identities']}: lacks {missing}: the files do not belong together")
+            raise DataError(f"{self.files['identities']}: {missing} missing; the files are of different data sets")
         columns = {"identity": Column(np.array([identities[name] for name in names], np.int64))}
         parts = np.array([part for _, part in self._pairs("parts")], np.int64)
         if parts.min() < 0 or parts.max() > 2:
-            raise DataError(f"{self.files['parts']}: damaged: a part is 0, 1 or 2: get it again")
+            raise DataError(f"{self.files['parts']}: damaged: parts must be 0, 1 or 2. Download it again")
         columns |= self._attributes()
         return Listing(names, columns, parts=parts.astype(np.int8))
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
-        """One portrait, decoded no larger than needed."""
+        """One portrait, decoded at the size needed."""
         name = self._names[index]
         if self._archive is None:
             return _record(self.files["images"] / name, near)
         try:
             member = self._archive.getinfo(f"{_IMAGES}/{name}")
             if member.file_size > _LARGEST:
-                raise DataError(f"{member.file_size:,} bytes are more than a portrait has")
+                raise DataError(f"{member.file_size:,} bytes are too large for a portrait")
             content = self._archive.read(member)
         except KeyError as error:
-            raise DataError("is not in the archive") from error
+            raise DataError("missing in the archive") from error
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise DataError(f"damaged in the archive ({error})") from error
         return _record(content, near)
@@ -97,14 +97,14 @@ class Celeba(PublishedSource):
 
     @cached_property
     def _archive(self) -> zipfile.ZipFile | None:
-        """The archive of the images, its table of contents read once; None for a folder."""
+        """The archive of the images; None for a folder."""
         path = self.files["images"]
         if path.is_dir():
             return None
         try:
             return zipfile.ZipFile(path)
         except (zipfile.BadZipFile, EOFError) as error:
-            raise DataError(f"{path}: damaged archive ({error}): get it again") from error
+            raise DataError(f"{path}: damaged archive ({error}). Download it again") from error
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
@@ -116,23 +116,23 @@ class Celeba(PublishedSource):
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
         except UnicodeDecodeError as error:
-            raise DataError(f"{path}: damaged, not a text file: get it again") from error
+            raise DataError(f"{path}: damaged, not a text file. Download it again") from error
         return [words for line in text.splitlines() if (words := line.split())]
 
     def _pairs(self, kind: str) -> list[tuple[str, int]]:
-        """The lines of a list with a name and a number each."""
+        """The (name, number) pairs of a list."""
         try:
             pairs = [(name, int(number)) for name, number in self._lines(kind)]
         except ValueError as error:
             raise DataError(
-                f"{self.files[kind]}: damaged: each line needs a name and a number: get it again"
+                f"{self.files[kind]}: damaged: each line must have a name and a number. Download it again"
             ) from error
         if not pairs:
-            raise DataError(f"{self.files[kind]}: damaged: empty: get it again")
+            raise DataError(f"{self.files[kind]}: damaged: empty. Download it again")
         return pairs
 
     def _attributes(self) -> dict[str, Column]:
-        """The columns of the table of attributes: its first line is the count, its second their names."""
+        """The columns of the table of attributes: the first line is the count, the second the names."""
         path = self.files["attributes"]
         lines = self._lines("attributes")
         try:
@@ -140,9 +140,11 @@ class Celeba(PublishedSource):
             known = {name: values for name, *values in rows}
             table = np.array([known[name] for name in self._names]).astype(np.int64)
         except (ValueError, KeyError) as error:
-            raise DataError(f"{path}: damaged, or not of these images ({error}): get it again") from error
+            raise DataError(f"{path}: damaged, or of different images ({error}). Download it again") from error
         if int(count) != len(rows) or table.shape[1:] != (len(attributes),) or not np.isin(table, (-1, 1)).all():
-            raise DataError(f"{path}: damaged: needs {count} rows of {len(attributes)} values of 1 or -1: get it again")
+            raise DataError(
+                f"{path}: damaged: expected {count} rows of {len(attributes)} values of 1 or -1. Download it again"
+            )
         return {
             attribute: Column((table[:, number] + 1) // 2, ("no", "yes")) for number, attribute in enumerate(attributes)
         }

@@ -27,7 +27,7 @@ tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 class Cifar100(CifarSource):
     """Photographs in 100 classes of 20 kinds, 32×32 RGB, with an official test split (A. Krizhevsky, 2009).
 
-    The label is the class (`fine`); the kind is the column `coarse`.
+    The label is the class (`fine`); the superclass is the column `coarse`.
     """
 
     train: ClassVar = {"train": 50_000}

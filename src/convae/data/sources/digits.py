@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: 1,797 gray images of 8×8 pixels, nothing to download."""
+"""The handwritten digits of scikit-learn: 1,797 gray images of 8×8 pixels, without download."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from convae.data.sources.base import Column, Listing, Record, Source, Survey
 
 
 class Digits(Source):
-    """Handwritten digits, 8×8 gray, embedded in scikit-learn (E. Alpaydin and C. Kaynak, UCI, 1998).
+    """Handwritten digits, 8×8 gray, included in scikit-learn (E. Alpaydin and C. Kaynak, UCI, 1998).
 
-    The 17 gray levels 0…16 are spread over 0…255, rounded. There is no official split.
+    The 17 gray levels 0…16 are scaled to 0…255 and rounded. There is no official split.
     """
 
     def fingerprint(self) -> str:
-        """The release that embeds them."""
+        """The version of scikit-learn."""
         return f"digits of scikit-learn {version('scikit-learn')}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
@@ -33,7 +33,7 @@ class Digits(Source):
         return Listing(names, {"class": Column(labels, tuple("0123456789"))}, "class")
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
-        """One digit, its levels spread over bytes."""
+        """One digit, scaled to uint8."""
         pixels = np.rint(self._bunch.images[index] * (255 / 16)).astype(np.uint8)
         return Record(pixels[..., None], pixels.shape)
 

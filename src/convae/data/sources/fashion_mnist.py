@@ -37,5 +37,5 @@ class FashionMnist(IdxSource):
             "t10k-labels-idx1": (5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
         },
     )
-    # Where Debian's package dataset-fashion-mnist installs the same content.
+    # The folder of Debian's package dataset-fashion-mnist.
     system: ClassVar = Path("/usr/share/datasets/fashion-mnist")

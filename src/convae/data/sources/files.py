@@ -17,16 +17,16 @@ from convae.data.sources.base.image_files import ImageFiles, Megapixels, Pages
 
 
 class Files(ImageFiles):
-    """The image files of a list, in its order; there are no labels.
+    """The image files of a list, in order, without labels.
 
     Args:
         data_dirs: not used.
-        paths: of the files; one that stands there twice is there twice.
-        megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
-        range: the values that become 0 and 1, such as [0, 4095]; by default those of each file's type. A file of a type
-            that does not reach so far keeps its own.
-        pages: what becomes of files of several pages, such as stacks and animations: the `first` page is the image,
-            `all` pages are images, or they are one image: a `volume`, or its `channels`.
+        paths: paths of the files, with repetitions.
+        megapixels: size limit of an image in millions of pixels; larger ones are skipped.
+        range: the values mapped to 0 and 1, such as [0, 4095]; by default the range of the type of each file. A file of
+            a narrower type keeps the range of its type.
+        pages: treatment of multi-page files, such as stacks and animations: only the `first` page, `all` pages as
+            images, or one image with the pages as `volume` or `channels`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Files(ImageFiles):
         return self._expanded({}, None)
 
     def lineage(self) -> str:
-        """The files: another list is another data set."""
+        """The list of files."""
         return f"{super().lineage()} {self._paths}"
 
     @property

@@ -1,4 +1,4 @@
-"""A folder of images: nested, of any sizes and modes."""
+"""A folder of images, nested, of any sizes and modes."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from convae.data.data_dirs import DataDirs
 from convae.data.image_reading import MEGAPIXELS
 from convae.data.manifest import PATHS
 from convae.data.ranges import ValueRange
+from convae.data.retries import retry, transient_error
 from convae.data.sources.base import Listing
 from convae.data.sources.base.image_files import SUFFIXES, ImageFiles, Megapixels, Pages
 from convae.data.sources.base.layout import Layout, read_annotations, read_layout
-from convae.data.world import patiently, world_error
 
 _LEFT_OUT = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
-"""Folders that systems make beside images, some of them with pictures of their own."""
+"""System folders next to images, some of which contain pictures."""
 _IMAGE_LIKE = frozenset(
     {".heic", ".heif", ".jxl", ".svg", ".psd", ".dcm", ".nii", ".czi", ".nd2", ".lif", ".svs", ".npy", ".mat"}
     | {".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".exr", ".hdr", ".mp4", ".avi", ".mov", ".zip"}
 )
-"""Endings of files that may be meant as images and are not read."""
+"""Suffixes of unsupported files that may be meant as images."""
 _LARGEST = 1 << 26
-"""Bytes of an annotation file."""
+"""Size limit of an annotation file, in bytes."""
 
 
 class _Found(NamedTuple):
-    """What a walk through the folders found: names within the root, sorted."""
+    """Result of the scan of the folders: sorted names relative to the root."""
 
     images: list[str]
     unreadable: list[tuple[str, str]]
@@ -41,32 +41,32 @@ class _Found(NamedTuple):
     others: Counter[str]
 
     def add(self, base: str, name: str) -> None:
-        """Adds a file by its ending: `base` is the last part of `name`."""
+        """Adds a file by its suffix; `base` is the last part of `name`."""
         ending = os.path.splitext(base)[1].lower()  # noqa: PTH122  # a third of a Path's time
         if ending in SUFFIXES:
             self.images.append(name)
             return
-        self.others[ending or "without an ending"] += 1
+        self.others[ending or "without a suffix"] += 1
         if base.lower().endswith("annotations.txt"):
             self.tables.append(name)
 
 
 class Folder(ImageFiles):
-    """The image files in a folder and the folders in it, sorted by path; hidden files and folders are left out.
+    """The image files in a folder and its subfolders, sorted by path, without hidden files and folders.
 
-    A folder that holds only one folder is stepped through. Where the folders of a level are called `train`, `val`,
-    `test` and the like, they are the official parts. The folders below are the classes; `images` and the like are
-    none. Images beside class folders have no label, except where a file `*annotations.txt` (`name<TAB>class`) gives
-    one. A folder that is reached twice, through symbolic links, counts once.
+    Folders that contain a single folder are skipped. Folders with names such as `train`, `val` and `test` are the
+    official parts. The folders below are the classes, except names such as `images`. Images outside of class folders
+    have no label, unless a file `*annotations.txt` (`name<TAB>class`) has one. A folder that symbolic links reach twice
+    counts once.
 
     Args:
         data_dirs: not used.
         path: the folder.
-        megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
-        range: the values that become 0 and 1, such as [0, 4095]; by default those of each file's type. A file of a type
-            that does not reach so far keeps its own.
-        pages: what becomes of files of several pages, such as stacks and animations: the `first` page is the image,
-            `all` pages are images, or they are one image: a `volume`, or its `channels`.
+        megapixels: size limit of an image in millions of pixels; larger ones are skipped.
+        range: the values mapped to 0 and 1, such as [0, 4095]; by default the range of the type of each file. A file of
+            a narrower type keeps the range of its type.
+        pages: treatment of multi-page files, such as stacks and animations: only the `first` page, `all` pages as
+            images, or one image with the pages as `volume` or `channels`.
     """
 
     _scanned: ClassVar = True
@@ -88,11 +88,11 @@ class Folder(ImageFiles):
         return f"folder {self._root.resolve().name}"
 
     def fingerprint(self) -> str:
-        """As of all image files, and the annotation files."""
+        """That of image files, with the annotation files."""
         return " ".join([super().fingerprint(), *(self._stamp(name) for name in self._found.tables)])
 
     def listing(self) -> Listing:
-        """The files, with the parts and classes that folders and annotation files tell."""
+        """The files, with parts and classes from folders and annotation files."""
         layout = self._layout
         return self._expanded(
             {} if layout.classes is None else {"class": layout.classes},
@@ -118,15 +118,15 @@ class Folder(ImageFiles):
         return read_layout(self._paths, tables)
 
     def _notes(self, layout: Layout) -> list[str]:
-        """What is in the folder and was not read."""
+        """Notes on files that were not read."""
         notes = []
         missed = {ending: count for ending, count in sorted(self._found.others.items()) if ending in _IMAGE_LIKE}
         if missed:
             listed = ", ".join(f"{count:,} {ending}" for ending, count in missed.items())
-            notes.append(f"files of other kinds are left out: {listed}")
+            notes.append(f"unsupported files are ignored: {listed}")
         if layout.classes is None:
             tables = [name for name in os.listdir(self._root) if name.lower().endswith(".csv") and self._lists(name)]  # noqa: PTH208  # names, no paths
-            notes += [f"{name} lists images: to use what it says of them, give {self._root / name}" for name in tables]
+            notes += [f"{name} lists images; to use its columns, pass {self._root / name} as source" for name in tables]
         return notes
 
     def _lists(self, name: str) -> bool:
@@ -140,7 +140,7 @@ class Folder(ImageFiles):
         found = _Found([], [], [], Counter())
         visited: set[tuple[int, int]] = set()
         links = [""]
-        # All real folders of a tree come before the links in it, so that a folder is found under its own name.
+        # Real folders come before links, so that a folder is found under its own name.
         while links:
             pending = [links.pop(0)]
             while pending:
@@ -149,12 +149,12 @@ class Folder(ImageFiles):
                 links += linked
         if not found.images:
             kinds = ", ".join(f"{count:,} {ending}" for ending, count in found.others.most_common(3))
-            held = f"; it holds {kinds}" if kinds else ""
-            raise DataError(f"{self._root}: holds no images ({', '.join(sorted(SUFFIXES))}){held}")
+            held = f"; it contains {kinds}" if kinds else ""
+            raise DataError(f"{self._root}: contains no images ({', '.join(sorted(SUFFIXES))}){held}")
         return _Found(sorted(found.images), found.unreadable, sorted(found.tables), found.others)
 
     def _scan(self, folder: str, visited: set[tuple[int, int]], found: _Found) -> tuple[list[str], list[str]]:
-        """Adds what one folder holds to `found`; gives the folders in it, real and linked."""
+        """Adds the files of one folder to `found`; returns its subfolders, real and linked."""
         stat, listed = self._list_folder(folder, found)
         if stat is None or (stat.st_dev, stat.st_ino) in visited:
             return [], []
@@ -174,7 +174,7 @@ class Folder(ImageFiles):
     def _list_folder(
         self, folder: str, found: _Found
     ) -> tuple[os.stat_result | None, list[tuple[os.DirEntry[str], bool]]]:
-        """A folder's status and entries, and which are folders; None where one below the root may not be read."""
+        """Status and entries of a folder, and which are folders; None if a subfolder is not readable."""
 
         def entries() -> tuple[os.stat_result, list[tuple[os.DirEntry[str], bool]]]:
             with os.scandir(self._root / folder) as held:
@@ -182,12 +182,12 @@ class Folder(ImageFiles):
             return (self._root / folder).stat(), [(entry, _is_folder(entry)) for entry in listed]
 
         try:
-            return patiently(entries) if folder else entries()
+            return retry(entries) if folder else entries()
         except OSError as error:
             if not folder:
                 raise DataError(f"{self._root}: cannot be read ({error.strerror or error})") from error
             if not isinstance(error, PermissionError):
-                raise world_error(str(self._root / folder), error) from error
+                raise transient_error(str(self._root / folder), error) from error
             found.unreadable.append((folder, f"folder cannot be read ({error.strerror})"))
             return None, []
 
@@ -196,7 +196,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a folder or a link to one.
 
     Raises:
-        OSError: there is no saying now.
+        OSError: transient failure.
     """
     try:
         return entry.is_dir()

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub or in its formats, by the library `datasets`, which is imported here alone."""
+"""Data sets of the Hugging Face Hub or in its formats, through the library `datasets`."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from convae.data.sources.base import Column, Listing, Record, Source, Survey
 from convae.data.sources.base.labels import PART_NAMES, numbered
 
 _SURVEYED = 256
-"""Images whose headers are looked at."""
+"""Number of images in the survey."""
 _SAVED = ("dataset_dict.json", "state.json")
-"""What `save_to_disk` leaves: of several parts, of one."""
+"""Files of `save_to_disk`, for several parts and for one."""
 
 
 class HuggingFace(Source):
-    """The images of a data set that the library `datasets` opens; needs the extra `hugging-face`.
+    """A data set of the library `datasets`; needs the extra `hugging-face`.
 
-    On the Hub or on this disk: Parquet, a folder of images, or what `save_to_disk` wrote. Its splits `train`,
-    `validation` and `test` are the official parts, and any other is left out unless it is the only one. Every column of
-    classes is kept. Rows that cannot be decoded are skipped.
+    On the Hub or on the disk: Parquet, a folder of images, or a result of `save_to_disk`. Its splits `train`,
+    `validation` and `test` are the official parts; other splits are ignored unless there is only one. All class columns
+    are kept. Rows that cannot be decoded are skipped.
 
     Args:
-        data_dirs: whether downloading is allowed; what is downloaded lies where `datasets` puts it.
-        path: the data set's name on the Hub, or a folder.
-        config: the configuration of a data set that has several.
+        data_dirs: states whether downloads are allowed; their location is that of `datasets`.
+        path: name of the data set on the Hub, or a folder.
+        config: configuration, for a data set with several.
         revision: the branch, tag or commit.
-        image: the column of images, or of files' contents or paths; by default the first one of images.
-        label: the column of classes, texts or whole numbers that is the label; by default the first one of classes.
-        range: the values that become 0 and 1, such as [0, 4095]; by default those of each image's type.
+        image: column of images, or of contents or paths of files; by default the first column of images.
+        label: column of the label: classes, strings or integers; by default the first class column.
+        range: the values mapped to 0 and 1, such as [0, 4095]; by default the range of the type of each image.
     """
 
     def __init__(
@@ -64,17 +64,17 @@ class HuggingFace(Source):
 
     @property
     def name(self) -> str:
-        """`hugging-face` and the data set's name, or the last part of the path."""
+        """`hugging-face` and the name of the data set, or the last part of the path."""
         path = local_path(self._given[0])
         return f"hugging-face {path.resolve().name if path.is_dir() else self._given[0]}"
 
     def prepare(self, progress: Progress | None = None) -> None:
-        """Loads the data set, which downloads it the first time."""
+        """Loads the data set, with a download the first time."""
         del progress
         self._parts  # noqa: B018  # loaded when first looked at
 
     def fingerprint(self) -> str:
-        """What `datasets` itself knows the parts by."""
+        """The fingerprints of `datasets`."""
         return (
             " ".join(f"{name} {part._fingerprint}" for name, part in self._parts.items())  # noqa: SLF001  # datasets offers no other
             + f" {self._wanted} {self._range}"
@@ -82,21 +82,21 @@ class HuggingFace(Source):
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """The range that was asked for."""
+        """The configured range."""
         return self._range
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """From the headers of the first images of the first part."""
         headers = [header for _, header in islice(self.headers(), _SURVEYED) if isinstance(header, Header)]
         if not headers:
-            raise DataError(f"{self.name}: none of its first images can be used")
+            raise DataError(f"{self.name}: none of its first images is readable")
         found = {header.size for header in headers}
         channels = {header.channels for header in headers}
         kind = common_kind({header.kind for header in headers}, channels)
         return Survey(found.pop() if len(found) == 1 else None, channels.pop() if len(channels) == 1 else 3, kind)
 
     def headers(self, progress: Progress | None = None) -> Iterator[tuple[str, Header | str]]:
-        """The name and header of each image of all parts, or why it has none."""
+        """The name and header of each image, or the reason why it has none."""
         for name, part in self._parts.items():
             for row in range(len(part)):
                 yield f"{name}/{row:06d}", self._header(part[row][self._image], f"{self.name}: {name}/{row:06d}")
@@ -111,7 +111,7 @@ class HuggingFace(Source):
         return header_or_reason(content, MEGAPIXELS, where)
 
     def listing(self) -> Listing:
-        """The rows of all parts, one after the other."""
+        """The rows of all parts."""
         names = [f"{name}/{row:06d}" for name, part in self._parts.items() for row in range(len(part))]
         numbers = [PART_NAMES[name] for name in self._parts]
         parts = np.repeat(np.array(numbers, np.int8), [len(part) for part in self._parts.values()])
@@ -121,7 +121,7 @@ class HuggingFace(Source):
         return Listing(names, columns, label, parts if len(set(numbers)) > 1 else None)
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
-        """One image, decoded no larger than needed."""
+        """One image, decoded at the size needed."""
         for part in self._parts.values():
             if index < len(part):
                 content = _content(part[index][self._image])
@@ -140,31 +140,33 @@ class HuggingFace(Source):
             return Column(numbers, self._classes.get(name))
         if all(value is None or isinstance(value, str | bool) for value in values):
             return numbered(["" if value is None else str(value) for value in values])
-        raise DataError(f"{self.name}: the column {name} holds neither classes, texts nor whole numbers")
+        raise DataError(f"{self.name}: the column {name} must contain classes, strings or integers")
 
     @cached_property
     def _parts(self) -> dict[str, Any]:
-        """The official parts, their images undecoded."""
+        """The official parts, with undecoded images."""
         try:
             datasets = importlib.import_module("datasets")
         except ImportError as error:
-            raise ConfigError("data.source hugging-face needs an extra: pip install 'convae[hugging-face]'") from error
+            raise ConfigError(
+                "data.source hugging-face needs an extra. Run pip install 'convae[hugging-face]'"
+            ) from error
         try:
             found = self._loaded(datasets)
-        except Exception as error:  # The Hub, the network and the files can fail in any way.
+        except Exception as error:  # The Hub, the network and the files can raise anything.
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise DataError(f"{self.name}: cannot be loaded ({reason})") from error
         parts = {name: part for name, part in found.items() if name in PART_NAMES}
         if not parts and len(found) == 1:
             parts = {"train": next(iter(found.values()))}
         if not parts:
-            raise DataError(f"{self.name}: has no split train, validation or test, but {', '.join(found)}")
+            raise DataError(f"{self.name}: expected a split train, validation or test, got {', '.join(found)}")
         features = next(iter(parts.values())).features
         images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
         wanted = self._wanted[0] or next(iter(images), None)
         if wanted is None:
             choice = ", ".join(features)
-            raise DataError(f"{self.name}: none of its columns is one of images: give `image`, of {choice}")
+            raise DataError(f"{self.name}: no column of images. Set the option image to one of {choice}")
         if wanted not in features:
             raise DataError(f"{self.name}: {unknown_message('column', wanted, features)}")
         self._image = wanted
@@ -174,11 +176,11 @@ class HuggingFace(Source):
         undecoded = datasets.Image(decode=False)
         try:
             return {name: part.cast_column(wanted, undecoded) for name, part in sorted(parts.items(), key=_place)}
-        except Exception as error:  # The libraries below have errors of many kinds.
-            raise DataError(f"{self.name}: the column {wanted} holds no images, files' contents or paths") from error
+        except Exception as error:  # The libraries can raise anything.
+            raise DataError(f"{self.name}: column {wanted} must hold images, or contents or paths of files") from error
 
     def _loaded(self, datasets: Any) -> Mapping[str, Any]:
-        """The parts, from the Hub or from this disk."""
+        """The parts, from the Hub or the disk."""
         path, config, revision = self._given
         folder = local_path(path)
         if any((folder / name).is_file() for name in _SAVED):
@@ -197,6 +199,6 @@ def _place(item: tuple[str, Any]) -> int:
 def _content(value: dict[str, Any] | None) -> Path | bytes:
     """The file of an image, or its content."""
     if value is None or (value.get("bytes") is None and not value.get("path")):
-        raise DataError("there is no image in this row")
+        raise DataError("no image in this row")
     content: bytes | None = value.get("bytes")
     return Path(value["path"]) if content is None else content

@@ -1,4 +1,4 @@
-"""The images that a CSV or JSONL table lists, with what it says of them."""
+"""Images listed in a CSV or JSON lines table."""
 
 from __future__ import annotations
 
@@ -24,21 +24,20 @@ _UNLABELED = "-1"
 
 
 class Manifest(ImageFiles):
-    """The images in a table with a row for each: a CSV file with a header, or a JSON object a line.
+    """The images in a table with one row per image: CSV with a header, or JSON lines.
 
-    Paths stand in a column `path`, `file`, `file_name`, `filename` or `image`, relative to the table's folder or
-    absolute. A column `split` or `part` names the official parts. Every other column is kept: its texts are classes,
-    an empty one is missing, as is -1 in a column of whole numbers from 0. The label is the column `label` or `class`,
-    or the only one.
+    Paths are in a column `path`, `file`, `file_name`, `filename` or `image`, absolute or relative to the folder of the
+    table. A column `split` or `part` has the official parts. All other columns are kept as classes; an empty value is
+    missing, as is -1 in a column of integers from 0. The label is the column `label` or `class`, or the only one.
 
     Args:
         data_dirs: not used.
         path: the table.
-        megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
-        range: the values that become 0 and 1, such as [0, 4095]; by default those of each file's type. A file of a type
-            that does not reach so far keeps its own.
-        pages: what becomes of files of several pages, such as stacks and animations: the `first` page is the image,
-            `all` pages are images, or they are one image: a `volume`, or its `channels`.
+        megapixels: size limit of an image in millions of pixels; larger ones are skipped.
+        range: the values mapped to 0 and 1, such as [0, 4095]; by default the range of the type of each file. A file of
+            a narrower type keeps the range of its type.
+        pages: treatment of multi-page files, such as stacks and animations: only the `first` page, `all` pages as
+            images, or one image with the pages as `volume` or `channels`.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class Manifest(ImageFiles):
 
     @property
     def name(self) -> str:
-        """The table's name."""
+        """Name of the table."""
         return f"manifest {self._table.name}"
 
     def fingerprint(self) -> str:

@@ -1,4 +1,4 @@
-"""Signals: one-dimensional waves of four kinds, quasi-periodic and noisy; as many as wanted, no files."""
+"""Synthetic signals: quasi-periodic, noisy one-dimensional waves of four kinds."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ KINDS = ("heartbeat", "chirp", "beats", "sawtooth")
 
 
 class Signals(Source):
-    """Heartbeats, chirps, beats of two tones, and sawteeth, of random rate, height and start, with noise.
+    """Heartbeats, chirps, beats of two tones, and sawtooth waves of random rate, amplitude and phase, with noise.
 
-    What a signal is depends on the seed and its number alone, so that a larger set begins with the smaller. The label
-    is its kind.
+    A signal depends only on the seed and its index, so that a larger set begins with the smaller one. The label is the
+    kind.
 
     Args:
         data_dirs: not used.
         count: number of signals.
-        length: samples in each.
-        noise: standard deviation of the noise, in units of the whole range.
-        seed: of everything drawn.
+        length: samples per signal.
+        noise: standard deviation of the noise, as a fraction of the range.
+        seed: random seed.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Signals(Source):
         self._count, self._length, self._noise, self._seed = count, length, noise, seed
 
     def fingerprint(self) -> str:
-        """The arguments, and a version of the drawing."""
+        """The arguments, and a version of the generator."""
         return f"signals 3 {self._count} {self._length} {self._noise} {self._seed}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
-        """The length asked for, one channel."""
+        """The configured length, one channel."""
         return Survey((self._length,), 1)
 
     def listing(self) -> Listing:
@@ -57,7 +57,7 @@ class Signals(Source):
         return Listing(names, {"kind": Column(np.arange(self._count) % len(KINDS), KINDS)}, "kind")
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
-        """One signal, drawn."""
+        """Generates one signal."""
         random = numpy_generator(self._seed, "signals", index)
         wave = draw(KINDS[index % len(KINDS)], self._length, random)
         noisy = np.clip(wave + self._noise * random.standard_normal(self._length), 0, 1)
@@ -65,18 +65,18 @@ class Signals(Source):
 
 
 def draw(kind: str, length: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """(length,) a wave of a kind, in [0, 1], without noise."""
+    """(length,) a wave of this kind in [0, 1], without noise."""
     time = np.linspace(0, 1, length, endpoint=False)
     turns, height = random.uniform(2, 4), random.uniform(0.25, 0.45)
-    # Half a turn: all starts of a whole one lie on a ring, which leaves a hole in a latent space where nothing is.
+    # Half a turn: phases over a full turn form a ring, which leaves a hole in the latent space.
     phase = random.uniform(0, 0.5)
     angle = turns * time + phase
     wave: NDArray[np.float64]
     if kind == "heartbeat":
         # A small wave, a sharp beat with its undershoot, and a broad wave: bumps (center, width, height). At the
-        # highest rate and 128 samples the beat's deviation is about a sample: a narrower one falls between samples.
+        # highest rate and 128 samples the width of the beat is about one sample; a narrower one would be missed.
         bumps = ((0.2, 0.05, 0.3), (0.4, 0.03, 1.5), (0.49, 0.03, -0.45), (0.72, 0.07, 0.5))
-        # The rate itself swings a little, as a heart's does.
+        # The rate varies slightly, like that of a heart.
         within = (angle + random.uniform(-0.08, 0.08) * np.sin(2 * np.pi * time)) % 1
         beat = sum((top * np.exp(-(((within - at) / width) ** 2) / 2) for at, width, top in bumps), np.zeros(length))
         wave = beat - 0.5

@@ -1,4 +1,4 @@
-"""Sprites: simple shapes drawn with known factors, for work on disentanglement; as many as wanted, no files."""
+"""Synthetic sprites: simple shapes with known factors of variation, for work on disentanglement."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ FACTORS = {
     "y": tuple(f"{position:g}" for position in _POSITIONS),
     "color": tuple(COLORS),
 }
-"""The values of each factor, as texts: rotation in degrees, position and scale as shares of the image."""
+"""The values of each factor, as strings: rotation in degrees, position and scale as fractions of the image."""
 _RADIUS = 0.165
-"""Half the side of a square of scale 1, as a share of the image."""
+"""Half the side of a square of scale 1, as a fraction of the image."""
 _FINE = 4
-"""Points along each axis of a pixel whose mean is its value."""
+"""Antialiasing samples along each axis of a pixel."""
 
 
 class Sprites(Source):
-    """Squares, ellipses and hearts in 6 sizes, 40 turns, 32×32 places and 8 colors, after dSprites (Matthey 2017).
+    """Squares, ellipses and hearts: 6 sizes, 40 rotations, 32×32 positions, 8 colors; after dSprites (Matthey 2017).
 
-    A square looks the same after each quarter of a turn, an ellipse after each half.
+    A square repeats after each quarter turn, an ellipse after each half turn.
 
-    The factors of an image depend on the seed and its number alone, so that a larger set begins with the smaller.
-    The label is the shape; every factor is a column.
+    The factors of an image depend only on the seed and its index, so that a larger set begins with the smaller one. The
+    label is the shape; every factor is a column.
 
     Args:
         data_dirs: not used.
         count: number of images.
         size: pixels along each axis.
-        seed: of the factors.
+        seed: random seed.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Sprites(Source):
         self._choices = lru_cache(maxsize=1)(self._factors)
 
     def fingerprint(self) -> str:
-        """The arguments, and a version of the drawing."""
+        """The arguments, and a version of the generator."""
         return f"sprites 1 {self._count} {self._size} {self._seed}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
-        """The size asked for, RGB."""
+        """The configured size, RGB."""
         return Survey((self._size, self._size), 3)
 
     def listing(self) -> Listing:
@@ -86,14 +86,14 @@ class Sprites(Source):
         return Listing(names, columns, "shape")
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
-        """One image, drawn."""
+        """Generates one image."""
         return Record(
             draw({name: int(values[index]) for name, values in self._choices().items()}, self._size),
             (self._size, self._size),
         )
 
     def _factors(self) -> dict[str, NDArray[np.int64]]:
-        """(images,) of each factor's value, counted as in `FACTORS`."""
+        """(images,) indices into the values of each factor in `FACTORS`."""
         return {
             name: numpy_generator(self._seed, "sprites", name).integers(0, len(values), self._count)
             for name, values in FACTORS.items()
@@ -104,7 +104,7 @@ def draw(factors: dict[str, int], size: int) -> NDArray[np.uint8]:
     """A sprite on black, (size, size, 3), with soft edges.
 
     Args:
-        factors: of each factor, which of its values in `FACTORS`.
+        factors: index into the values of each factor in `FACTORS`.
         size: pixels along each axis.
     """
     points = (np.arange(size * _FINE) + 0.5) / (size * _FINE)
@@ -122,7 +122,7 @@ def draw(factors: dict[str, int], size: int) -> NDArray[np.uint8]:
 
 
 def _inside(shape: str, u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether points belong to a shape of radius 1 around the origin; v points down."""
+    """Whether points are inside a shape of radius 1 around the origin; v points down."""
     if shape == "square":
         square: NDArray[np.bool_] = np.maximum(np.abs(u), np.abs(v)) <= 1
         return square

@@ -1,4 +1,4 @@
-"""Voxels: solid bodies in three dimensions, turned, stretched and moved; as many as wanted, no files."""
+"""Synthetic volumes: solid bodies with random rotation, proportions and position."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ BODIES = ("box", "ellipsoid", "cylinder", "torus")
 
 
 class Voxels(Source):
-    """Boxes, ellipsoids, cylinders and tori, white on black, turned about the first axis, with soft edges.
+    """Boxes, ellipsoids, cylinders and tori, white on black, rotated around the first axis, with soft edges.
 
-    What a body is depends on the seed and its number alone, so that a larger set begins with the smaller. The label is
-    its kind.
+    A body depends only on the seed and its index, so that a larger set begins with the smaller one. The label is the
+    kind.
 
     Args:
         data_dirs: not used.
         count: number of volumes.
         size: voxels along each of the three axes.
-        seed: of everything drawn.
+        seed: random seed.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Voxels(Source):
         self._count, self._size, self._seed = count, size, seed
 
     def fingerprint(self) -> str:
-        """The arguments, and a version of the drawing."""
+        """The arguments, and a version of the generator."""
         return f"voxels 4 {self._count} {self._size} {self._seed}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
-        """The size asked for, one channel."""
+        """The configured size, one channel."""
         return Survey((self._size,) * 3, 1)
 
     def listing(self) -> Listing:
@@ -56,16 +56,16 @@ class Voxels(Source):
         return Listing(names, {"body": Column(np.arange(self._count) % len(BODIES), BODIES)}, "body")
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
-        """One volume, drawn."""
+        """Generates one volume."""
         random = numpy_generator(self._seed, "voxels", index)
         return Record(draw(BODIES[index % len(BODIES)], self._size, random), (self._size,) * 3)
 
 
 def draw(body: str, size: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """(size, size, size, 1) a body of a kind, up to a sixteenth turned, of random proportions, near the middle."""
+    """(size, size, size, 1) a body of this kind near the center, rotated by up to 1/16 turn, of random proportions."""
     axis = 2 * (np.arange(size) + 0.5) / size - 1
     depth, height, width = np.meshgrid(*(axis - move for move in random.uniform(-0.1, 0.1, 3)), indexing="ij")
-    # No more: a quarter turn exchanges two sides, so turns of an eighth to either way close a ring, with a hole in it.
+    # Not more: a quarter turn exchanges two sides, so rotations of ±1/8 turn would form a ring with a hole in it.
     angle = random.uniform(-np.pi / 8, np.pi / 8)
     across, along = (
         np.cos(angle) * height - np.sin(angle) * width,
@@ -83,14 +83,14 @@ def draw(body: str, size: int, random: np.random.Generator) -> NDArray[np.uint8]
         ring = np.hypot(x, y)
         away = ring - 0.75
         outside = _distance(np.hypot(away, z) - 0.32, (away * x / ring, away * y / ring, z), scale)
-    # A voxel is covered by as much as the surface is inside of its middle, in voxels.
+    # The coverage of a voxel is the depth of its center below the surface, in voxels.
     cover = np.clip(0.5 - outside * size / 2, 0, 1)
     voxels: NDArray[np.uint8] = np.rint(255 * cover).astype(np.uint8)[..., None]
     return voxels
 
 
 def _distance(level: Values, towards: tuple[Values, ...], scale: Values) -> Values:
-    """From where `level` is zero, to first order: `level` by its slope, which points `towards`, in stretched axes."""
+    """Distance from the surface `level` = 0, to first order: `level` divided by its gradient, in scaled axes."""
     steps = zip(towards, scale, strict=False)
     length = np.sqrt(sum((at * at for at in towards), np.zeros(())))
     slope = np.sqrt(sum(((at / by) ** 2 for at, by in steps), np.zeros(()))) / np.maximum(length, 1e-9)

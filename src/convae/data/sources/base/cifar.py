@@ -1,4 +1,4 @@
-"""CIFAR: 32×32 color images in the records of the binary edition; packed or not."""
+"""CIFAR: 32×32 color images in the binary version, compressed or not."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from convae.data.sources.base.source import PARTS, Column, Listing, Record, Surv
 
 _VALUES = 3 * 32 * 32
 _SLACK = 4
-"""How many times its pixels a file may be long, with names and labels beside them."""
+"""Size limit of a file as a multiple of its pixels."""
 
 
 class CifarSource(PublishedSource):
-    """A CIFAR set. An entry states its files, in the order of the images, and what labels its records begin with.
+    """A CIFAR data set. Subclasses state its files, in the order of the images, and the labels of its records.
 
     Attributes:
-        train, test: names of the files without their suffix, and how many images each holds.
+        train, test: names of the files without suffix, and the number of images in each.
         labels: the column of each byte before the pixels.
-        label: the column that counts as the label.
+        label: column of the label.
         classes: names of the classes of each column.
-        folder: what the archive unpacks to.
+        folder: folder of the unpacked archive.
     """
 
     train: ClassVar[Mapping[str, int]]
@@ -42,7 +42,7 @@ class CifarSource(PublishedSource):
     origin: ClassVar = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
     def locate(self, folder: Path) -> Mapping[str, Path] | None:
-        """The archive of the binary edition, or its unpacked files."""
+        """The archive of the binary version, or its unpacked files."""
         archive = folder / self.remotes[0].name
         if archive.is_file():
             return {"archive": archive}
@@ -73,13 +73,13 @@ class CifarSource(PublishedSource):
         return Listing(names, columns, self.label, parts)
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
-        """One image; all of them are read when the listing is."""
+        """One image; `listing` reads all of them."""
         pixels = self._content[0][index].reshape(3, 32, 32)
         return Record(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)), (32, 32))
 
     def _checked(self, name: str, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         if labels.max() >= len(self.classes[name]):
-            raise DataError(f"{self.name}: damaged: holds the {name} {labels.max()}: get it again")
+            raise DataError(f"{self.name}: damaged: invalid {name} {labels.max()}. Download it again")
         return labels
 
     @cached_property
@@ -98,17 +98,17 @@ class CifarSource(PublishedSource):
         return np.concatenate([pixels for pixels, _ in found]), np.concatenate([labels for _, labels in found])
 
     def _records(self, content: bytes, count: int, where: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """For each image its labels, a byte each, then its pixels."""
+        """(images, bytes) records: the labels, one byte each, then the pixels."""
         length = len(self.labels) + _VALUES
         if len(content) != count * length:
-            raise DataError(f"{where}: holds {len(content)} bytes instead of {count * length}: get it again")
+            raise DataError(f"{where}: expected {count * length} bytes, got {len(content)}. Download it again")
         records = np.frombuffer(content, np.uint8).reshape(count, length)
         return records[:, len(self.labels) :], records[:, : len(self.labels)].astype(np.int64)
 
 
 def _content(path: Path, count: int) -> bytes:
-    """A file of so many images."""
+    """Reads a file with this number of images."""
     try:
         return read_bytes(path, _SLACK * count * _VALUES)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}): get it again") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}). Download it again") from error

@@ -1,4 +1,4 @@
-"""The IDX files of MNIST and its relatives: a header with the sizes, then unsigned bytes; plain or gzip."""
+"""The IDX files of MNIST and similar data sets: a header with the sizes, then unsigned bytes; optionally gzip."""
 
 from __future__ import annotations
 
@@ -26,63 +26,63 @@ from convae.data.sources.base.published import PublishedSource
 from convae.data.sources.base.source import PARTS, Column, Listing, Record, Survey
 
 _GZIP = b"\x1f\x8b"
-"""What packed files begin with."""
+"""First bytes of gzip files."""
 _INFLATION = 1032
-"""Deflate cannot pack more bytes than this into one; a header that promises more is damaged."""
+"""Largest compression ratio of deflate; a header that implies more is damaged."""
 
 
 def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
-    """The array in an IDX file of unsigned bytes with `axes` axes.
+    """Reads an IDX file of unsigned bytes with `axes` axes.
 
     Raises:
-        DataError: unreadable, not gzip or IDX, other axes or type, shorter or longer than its header says.
+        DataError: unreadable, not gzip or IDX, wrong axes or type, or a length that differs from the header.
     """
     try:
         with _opened(path) as file:
             shape = _header(file, path, axes)
             expected = math.prod(shape)
             if expected > os.fstat(file.fileno()).st_size * _INFLATION:
-                raise DataError(f"{path}: damaged: too short for the {shape_text(shape)} values its header promises")
+                raise DataError(f"{path}: damaged: too short for the {shape_text(shape)} values in its header")
             content = file.read(expected)
-            # Reading on to the end also checks the sum at the end of a gzip file.
+            # Reading to the end also verifies the checksum of a gzip file.
             surplus = file.read(1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged gzip file ({error}): get it again") from error
+        raise DataError(f"{path}: damaged gzip file ({error}). Download it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     if len(content) != expected or surplus:
         found = "more" if surplus else f"only {len(content)}"
-        raise DataError(f"{path}: damaged: its header promises {expected} values, the file holds {found}: get it again")
+        raise DataError(f"{path}: damaged: expected {expected} values from its header, got {found}. Download it again")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def idx_shape(path: Path, axes: int) -> tuple[int, ...]:
-    """The shape that the header of an IDX file states.
+    """The shape in the header of an IDX file.
 
     Raises:
-        DataError: as `read_idx`, as far as the header shows it.
+        DataError: unreadable, or an invalid header.
     """
     try:
         with _opened(path) as file:
             return _header(file, path, axes)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged gzip file ({error}): get it again") from error
+        raise DataError(f"{path}: damaged gzip file ({error}). Download it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BufferedIOBase]:
-    """The content of a file, unpacked where it is packed: browsers unpack `.gz` files and leave their names."""
+    """Opens a file, decompressed if it is gzip; browsers decompress `.gz` files without renaming them."""
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_regular(path))
         packed = file.read(len(_GZIP)) == _GZIP
         file.seek(0)
-        yield stack.enter_context(gzip.GzipFile(fileobj=file)) if packed else file  # type: ignore[misc]  # both are buffered
+        yield stack.enter_context(gzip.GzipFile(fileobj=file)) if packed else file  # type: ignore[misc]  # both buffered
 
 
 def _header(file: BufferedIOBase, path: Path, axes: int) -> tuple[int, ...]:
-    """Reads two zero bytes, the type (8: unsigned bytes), the number of axes, and a big-endian size for each axis."""
+    """Reads two zero bytes, the type (8: unsigned bytes), the number of axes, and a big-endian size per axis."""
     magic = file.read(4)
     if magic != bytes([0, 0, 8, axes]):
         raise DataError(
@@ -90,7 +90,7 @@ def _header(file: BufferedIOBase, path: Path, axes: int) -> tuple[int, ...]:
         )
     sizes = file.read(4 * axes)
     if len(sizes) != 4 * axes or 0 in (shape := tuple(int(size) for size in np.frombuffer(sizes, ">u4"))):
-        raise DataError(f"{path}: damaged: its header is cut off or states a size of 0: get it again")
+        raise DataError(f"{path}: damaged: its header is truncated or has a size of 0. Download it again")
     return shape
 
 
@@ -98,16 +98,16 @@ _TEST_LABELS = {
     "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2": "mnist",
     "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34": "fashion-mnist",
 }
-"""SHA-256 of the unpacked test labels of sets whose files have the same names."""
+"""SHA-256 of the decompressed test labels of data sets with the same file names."""
 
 
 class IdxSource(PublishedSource):
-    """Gray images in the four IDX files that MNIST made common, plain or packed. An entry states its classes."""
+    """Gray images in four IDX files, as in MNIST, compressed or not. Subclasses state the classes."""
 
     classes: ClassVar[tuple[str, ...]]
 
     def locate(self, folder: Path) -> Mapping[str, Path] | None:
-        """Images and labels for training and for testing; under the names that archivers and others give them, too."""
+        """Training and test images and labels, also under names that archivers and other projects use."""
         found: dict[str, Path] = {}
         for remote in self.remotes:
             stem = remote.name.removesuffix(".gz")
@@ -120,7 +120,7 @@ class IdxSource(PublishedSource):
         return found
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
-        """The sizes that the header of the training images states."""
+        """The sizes in the header of the training images."""
         return Survey(idx_shape(self.files["train-images-idx3"], axes=3)[1:], 1)
 
     def listing(self) -> Listing:
@@ -132,7 +132,7 @@ class IdxSource(PublishedSource):
         return Listing(names, {"class": Column(labels, self.classes)}, "class", parts)
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
-        """One image; all of them are read when the first is."""
+        """One image; the first call reads all of them."""
         train, test = self._images
         image = train[index] if index < len(train) else test[index - len(train)]
         return Record(image[..., None], image.shape)
@@ -143,8 +143,8 @@ class IdxSource(PublishedSource):
         train, test = (read_idx(path, axes=3) for path in paths)
         if train.shape[1:] != test.shape[1:]:
             raise DataError(
-                f"{paths[1]}: its images are {shape_text(test.shape[1:])} pixels,"
-                f" those of {paths[0].name} {shape_text(train.shape[1:])}: the files do not belong together"
+                f"{paths[1]}: the image size {shape_text(test.shape[1:])} differs from"
+                f" {shape_text(train.shape[1:])} of {paths[0].name}; the files are of different data sets"
             )
         return train, test
 
@@ -154,17 +154,19 @@ class IdxSource(PublishedSource):
         header = bytes([0, 0, 8, 1]) + np.array(content.shape, ">u4").tobytes()
         owner = _TEST_LABELS.get(hashlib.sha256(header + content.tobytes()).hexdigest(), self.name)
         if owner != self.name:
-            raise DataError(f"{path}: is a file of {owner}, not of {self.name}: data.source={owner} reads it")
+            raise DataError(f"{path}: is a file of {owner}, not of {self.name}. Use data.source={owner}")
         labels = content.astype(np.int64)
         if len(labels) != count:
-            raise DataError(f"{path}: holds {len(labels)} labels for {count} images: the files do not belong together")
+            raise DataError(
+                f"{path}: has {len(labels)} labels for {count} images; the files are of different data sets"
+            )
         if labels.max() >= len(self.classes):
-            raise DataError(f"{path}: holds the label {labels.max()}, but {self.name} has {len(self.classes)} classes")
+            raise DataError(f"{path}: has the label {labels.max()}, but {self.name} has {len(self.classes)} classes")
         return labels
 
 
 def idx_remotes(mirrors: Sequence[str], facts: Mapping[str, tuple[int, str]]) -> tuple[Remote, ...]:
-    """The published files: size in bytes and SHA-256 by the stem of their names, on all mirrors alike."""
+    """The published files, from their size in bytes and SHA-256 by file stem."""
     return tuple(
         Remote(name, tuple(mirror + name for mirror in mirrors), digest, size=size)
         for stem, (size, digest) in facts.items()

@@ -1,4 +1,4 @@
-"""Images in files of their own: listed by their paths, surveyed by their headers, decoded no larger than needed."""
+"""Sources of image files: listed by path, surveyed by header, decoded at the size needed."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from convae.data.image_reading import MEGAPIXELS, decode, header_of, header_or_r
 from convae.data.images import with_channels
 from convae.data.pixels import Kind
 from convae.data.ranges import common_kind
+from convae.data.retries import retry, transient_error
 from convae.data.sources.base.source import Column, Listing, Record, Source, Survey
-from convae.data.world import patiently, world_error
 
 SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff"}
@@ -36,33 +36,33 @@ SUFFIXES = frozenset(
 )
 _PAGED = frozenset({".tif", ".tiff", ".gif", ".webp", ".png", ".apng", ".avif"})
 
-# Pillow itself refuses twice its own limit, whatever is asked for here.
+# Pillow refuses twice its own limit in any case.
 Megapixels = Annotated[float, Field(gt=0, le=178)]
 Pages = Literal["first", "all", "volume", "channels"]
-"""What becomes of files of several pages."""
+"""Treatment of multi-page files."""
 
 
 class _Entry(NamedTuple):
-    """One image: the file's place in the list of paths, and its page; None for the first or all of them."""
+    """One image: the index of the file and the page; None for the first page, or for all of them."""
 
     file: int
     page: int | None = None
 
 
 class ImageFiles(Source):
-    """Image files below a folder; an entry says which.
+    """Image files in a folder; subclasses list the paths.
 
     Args:
         data_dirs: not used.
         root: the folder.
-        megapixels: the most pixels that an image may have, in millions; larger ones are skipped.
-        range: the values that become 0 and 1; by default those of each file's type.
-        pages: what becomes of files of several pages.
+        megapixels: size limit of an image, in millions of pixels; larger ones are skipped.
+        range: the values mapped to 0 and 1; by default the range of the type of each file.
+        pages: treatment of multi-page files.
     """
 
     reading_options: ClassVar = frozenset({"range", "pages"})
     _scanned: ClassVar = False
-    """Whether the paths are those that a scan of the folder found."""
+    """Whether the paths come from a scan of the folder."""
 
     def __init__(
         self,
@@ -80,20 +80,20 @@ class ImageFiles(Source):
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """The range that was asked for."""
+        """The configured range."""
         return self._range
 
     @property
     @abstractmethod
     def _paths(self) -> Sequence[str]:
-        """Paths of the images within the root, with `/` between their parts, in the source's order.
+        """Paths of the images relative to the root, with `/` as separator, in order.
 
         Raises:
-            DataError: there are none.
+            DataError: no images.
         """
 
     def fingerprint(self) -> str:
-        """Place, and path, size, times of change and permissions of every file."""
+        """Location, and path, size, times of change and permissions of every file."""
         total = hashlib.sha256(os.fsencode(self.lineage()))
         for name, stamp in zip(self._paths, self._stamps, strict=True):
             total.update(os.fsencode(f"{name}\0{stamp}\0"))
@@ -101,12 +101,12 @@ class ImageFiles(Source):
 
     def lineage(self) -> str:
         """The folder and the options."""
-        # What is not read in full without tifffile is once it is installed.
+        # Installing tifffile changes what is read.
         options = f"{self._megapixels:g} {self._range} {self._pages} {self._has_tiff and headers.has_tifffile()}"
         return f"{os.fsencode(self._root.resolve())!r} {options}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
-        """From the headers of files; those that cannot be read have no say."""
+        """From the headers of readable files."""
         found: set[tuple[int, ...]] = set()
         channels: set[int] = set()
         kinds: set[Kind] = set()
@@ -118,18 +118,18 @@ class ImageFiles(Source):
             found.add(self._size(header))
             channels.add(header.channels * (len(header.pages) if self._pages == "channels" else 1))
             kinds.add(header.kind)
-            # Nothing that is still to come changes what was found.
+            # Further files cannot change the result.
             if channels - {1} and "uint8" in kinds and (len(found) > 1 or not sizes) and done < len(self._paths):
                 break
         if not found:
-            raise DataError(f"{self.name}: none of the {len(self._paths)} images can be used; the first is {unread}")
+            raise DataError(f"{self.name}: none of the {len(self._paths)} images is readable. The first: {unread}")
         size = found.pop() if sizes and len(found) == 1 else None
         return Survey(size, channels.pop() if len(channels) == 1 else 3, common_kind(kinds, channels))
 
     def headers(self, progress: Progress | None = None) -> Iterator[tuple[str, Header | str]]:
-        """The name and header of each file, or why it has none."""
+        """The name and header of each file, or the reason why it has none."""
         with warnings.catch_warnings():
-            # As in reading: what Pillow would warn of either keeps an image out, with a reason, or does not matter.
+            # Problems that Pillow warns of either make an image unreadable, which is recorded, or are harmless.
             warnings.simplefilter("ignore")
             for row, name in enumerate(self._paths):
                 yield name, self._header(row)
@@ -137,7 +137,7 @@ class ImageFiles(Source):
                     progress(row + 1, len(self._paths), f"surveying {self.name} (images)")
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
-        """One image, decoded no larger than needed."""
+        """One image, decoded at the size needed."""
         row, page = self._entries[index]
         path = self._root / self._paths[row]
         if self._refusal(row):
@@ -149,13 +149,13 @@ class ImageFiles(Source):
         return self._stack(path)
 
     def _stack(self, path: Path) -> Record:
-        """All pages of a file as one image: a volume, or its channels."""
+        """All pages of a file as one image: as a volume or as channels."""
         header = header_of(path, self._megapixels)
         if len(header.pages) * header.size[0] * header.size[1] > self._megapixels * 1e6:
             raise DataError(f"{len(header.pages)} pages are more than {self._megapixels:g} megapixels")
         pages = [decode(path, None, self._megapixels, page=page) for page in header.pages]
         if len({page.header.size for page in pages}) > 1:
-            raise DataError(f"its {len(pages)} pages have several sizes")
+            raise DataError(f"its {len(pages)} pages have different sizes")
         depth = max(page.header.channels for page in pages)
         values = [with_channels(page.pixels, depth) for page in pages]
         stacked: NDArray[Any] = np.stack(values) if self._pages == "volume" else np.concatenate(values, -1)
@@ -165,10 +165,10 @@ class ImageFiles(Source):
         return (len(header.pages), *header.size) if self._pages == "volume" else header.size
 
     def _header(self, row: int) -> Header | str:
-        """The header of a file, or why it cannot be read.
+        """The header of a file, or the reason why it is unreadable.
 
         Raises:
-            DataError: the world failed, and did so again.
+            DataError: reading failed for an external reason after retries.
         """
         path = self._root / self._paths[row]
         if self._refusal(row):
@@ -183,7 +183,7 @@ class ImageFiles(Source):
         skipped: Sequence[tuple[str, str]] = (),
         notes: Sequence[str] = (),
     ) -> Listing:
-        """A listing of the images from what is known of the files: a file may have several pages."""
+        """The listing of the images from facts about the files, which may have several pages."""
         rows = np.array([entry.file for entry in self._entries])
         names = [self._paths[file] if page is None else f"{self._paths[file]}#{page}" for file, page in self._entries]
         of_pages = sum(entry.page is not None for entry in self._entries)
@@ -218,7 +218,7 @@ class ImageFiles(Source):
 
     @cached_property
     def _stamps(self) -> list[str]:
-        """Size, times of change and permissions of every file, or the number of the error that hides it."""
+        """Size, times of change and permissions of every file, or the number of the error on reading them."""
         return [self._stamp(name) for name in self._paths]
 
     def _stamp(self, name: str) -> str:
@@ -228,26 +228,26 @@ class ImageFiles(Source):
             try:
                 stat = os.stat(path)  # noqa: PTH116  # as above
             except OSError as error:
-                # A file that a scan of its folder has just found, and that is no broken link, is away for a moment.
+                # A file that was just listed and is not a broken link is missing temporarily.
                 away = self._scanned and error.errno == errno.ENOENT and not os.path.islink(path)  # noqa: PTH114
                 if error.errno not in _LASTING or away:
                     raise
                 return f"{error.errno}"
             readable = os.access(path, os.R_OK)
-            # Programs can set the time of the last change back, but not that of the last change of file or attributes.
+            # Programs can reset mtime, but not ctime.
             found = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_mode}"
             return found if readable else f"{errno.EACCES}"
 
         try:
-            return patiently(stamp)
+            return retry(stamp)
         except OSError as error:
-            raise world_error(path, error) from error
+            raise transient_error(path, error) from error
 
     def _refusal(self, row: int) -> str:
-        """Why a file could not be read when it was listed; empty where it could."""
+        """Why a file was unreadable when it was listed; empty if it was readable."""
         stamp = self._stamps[row]
         return "" if " " in stamp else os.strerror(int(stamp))
 
 
 _LASTING = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM})
-"""Errors of files that are not there or not for us: part of the stamp, so that another try follows any change."""
+"""Errors of missing or forbidden files; they are part of the stamp, so that any change leads to another attempt."""

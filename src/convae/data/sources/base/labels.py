@@ -1,4 +1,4 @@
-"""What texts say of images: class names become numbers, and words such as `train` and `val` the parts of a set."""
+"""Conversion of strings to class numbers, and of names such as `train` and `val` to parts of a data set."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from convae.core.errors import DataError
 from convae.data.sources.base.source import PARTS, Column
 
 PART_NAMES = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, "dev": 1, "test": 2, "testing": 2}
-"""The words for each part, counted as in `PARTS`."""
+"""Names of each part, in the order of `PARTS`."""
 
 
 def folders(paths: Sequence[str], level: int) -> list[str] | None:
-    """The folder of each path on a level, if all have one and there are at least two."""
+    """The folder of each path at a level, if all have one and there are at least two."""
     split = [path.split("/") for path in paths]
     if any(len(pieces) < level + 2 for pieces in split):
         return None
@@ -25,7 +25,7 @@ def folders(paths: Sequence[str], level: int) -> list[str] | None:
 
 
 def numbered(texts: Sequence[str]) -> Column:
-    """Texts as class numbers, in alphabetical order; an empty text is a missing one."""
+    """Class numbers in alphabetical order of the strings; an empty string is a missing label."""
     classes = sorted(set(texts) - {""})
     numbers = {text: number for number, text in enumerate(classes)}
     return Column(np.array([numbers.get(text, -1) for text in texts], np.int64), tuple(classes))
@@ -44,12 +44,12 @@ def look_alike_notes(classes: Sequence[str]) -> list[str]:
 
 
 def part_numbers(texts: Sequence[str], where: str) -> NDArray[np.int8]:
-    """The parts that texts such as `train` and `val` name, counted as in `PARTS`.
+    """Indices into `PARTS` for names such as `train` and `val`.
 
     Raises:
-        DataError: one of them is no part.
+        DataError: an unknown name.
     """
     unknown = next((text for text in texts if text.lower() not in PART_NAMES), None)
     if unknown is not None:
-        raise DataError(f"{where}: '{unknown}' is no part of a data set: use {', '.join(PARTS)}")
+        raise DataError(f"{where}: '{unknown}' is not a part of a data set. Use {', '.join(PARTS)}")
     return np.array([PART_NAMES[text.lower()] for text in texts], np.int8)

@@ -1,4 +1,4 @@
-"""What the folders of a tree say of its images: official parts, classes, and what lies beside them."""
+"""Official parts and classes from the folders of a tree of images."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from convae.data.sources.base.labels import PART_NAMES, look_alike_notes, number
 from convae.data.sources.base.source import PARTS, Column
 
 CONTAINERS = frozenset({"images", "image", "imgs", "img", "jpegimages", "jpegs", "jpeg", "jpg", "png"})
-"""Folders that hold images and name no class."""
+"""Names of folders that contain images and are not classes."""
 _COMPANIONS = frozenset({"masks", "mask", "labels", "label", "annotations", "gt", "groundtruth", "segmentations"})
-"""Folders that name no class where a container lies beside them."""
+"""Names of folders that are not classes next to such a folder."""
 _UNLABELED = frozenset({"unlabeled", "unlabelled"})
 _FILLERS = frozenset({"set", "data", "dataset", "images", "image", "imgs", "img", "split", "part", ""})
 _LABELED = 0.5
-"""Fewer of the training images than this share in class folders, and the folders are no classes."""
+"""Smallest fraction of training images in class folders; below it, folders are not classes."""
 
 Dirs = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What folders say.
+    """Parts and classes of images.
 
     Attributes:
-        classes: the class of each image, -1 where its place names none; None where no folder is a class.
-        parts: (images,) official part, counted as in `PARTS`; None where there are none.
-        notes: what was found and what has no class or part, a sentence each.
+        classes: class of each image, -1 without one; None if no folder is a class.
+        parts: (images,) official parts as indices into `PARTS`; None without parts.
+        notes: what was found, and which images have no class or part, one sentence each.
     """
 
     classes: Column | None
@@ -41,11 +41,11 @@ class Layout:
 
 
 def read_layout(paths: Sequence[str], annotations: Mapping[str, Mapping[str, str]]) -> Layout:
-    """What the folders of image files say.
+    """Reads parts and classes from the folders of image files.
 
     Args:
-        paths: of the images within their root, with `/` between their parts.
-        annotations: by the folder of an annotation file, the classes that it gives to names of files.
+        paths: paths relative to the root, with `/` as separator.
+        annotations: classes by file name, by the folder of the annotation file.
     """
     notes: list[str] = []
     dirs: list[Dirs] = [tuple(path.split("/")[:-1]) for path in paths]
@@ -53,7 +53,7 @@ def read_layout(paths: Sequence[str], annotations: Mapping[str, Mapping[str, str
     dirs = [tuple(name for name in place if not _is_container(name, companions)) for place in dirs]
     depth = _single(dirs)
     if depth:
-        notes.append(f"one folder within the other is stepped through: {'/'.join(dirs[0][:depth])}")
+        notes.append(f"nested single folders were skipped: {'/'.join(dirs[0][:depth])}")
     rest = [place[depth:] for place in dirs]
     heads = {place[0] for place in rest if place}
     parts = None
@@ -68,13 +68,13 @@ def read_layout(paths: Sequence[str], annotations: Mapping[str, Mapping[str, str
 
 
 def read_annotations(text: str) -> dict[str, str]:
-    """The classes that a table of lines `file<TAB>class …` gives to files, as Tiny ImageNet has it."""
+    """Classes by file name from lines `file<TAB>class …`, as in Tiny ImageNet."""
     rows = (line.split("\t") for line in text.splitlines())
     return {row[0].strip(): row[1].strip() for row in rows if len(row) > 1}
 
 
 def _companions(dirs: Iterable[Dirs]) -> set[str]:
-    """The names of folders that lie beside a container and belong to it, such as masks."""
+    """Names of folders next to an image folder that belong to it, such as masks."""
     beside: dict[Dirs, set[str]] = {}
     for place in set(dirs):
         for level, name in enumerate(place):
@@ -87,7 +87,7 @@ def _is_container(name: str, companions: set[str]) -> bool:
 
 
 def _single(dirs: Sequence[Dirs]) -> int:
-    """How many folders all images share, one within the other, before the one that is the only class."""
+    """Number of nested folders that all images share, before the one that is the only class."""
     depth = 0
     while all(len(place) > depth for place in dirs) and len(names := {place[depth] for place in dirs}) == 1:
         if any(len(place) == depth + 1 for place in dirs) and _part(names.pop()) is None:
@@ -97,7 +97,7 @@ def _single(dirs: Sequence[Dirs]) -> int:
 
 
 def _part(name: str) -> int | None:
-    """The part that a folder's name says: `train`, `Test`, `val2017`, `training_set`."""
+    """The part named by a folder: `train`, `Test`, `val2017`, `training_set`."""
     words = [word for word in re.split(r"[^a-z]+", name.lower()) if word not in _FILLERS]
     return PART_NAMES.get(words[0]) if len(words) == 1 else None
 
@@ -109,26 +109,26 @@ def _are_parts(heads: set[str]) -> bool:
 
 
 def _part_notes(paths: Sequence[str], rest: Sequence[Dirs], parts: NDArray[np.int8]) -> list[str]:
-    """Which parts were found, and what lies beside them."""
+    """Notes on the parts found, and on images outside of them."""
     counts = np.bincount(parts, minlength=len(PARTS)).tolist()
     listed = ", ".join(f"{name} {count:,}" for name, count in zip(PARTS, counts, strict=True) if count)
-    notes = [f"official parts by their folders: {listed}"]
+    notes = [f"official parts from folders: {listed}"]
     beside = [path for path, place in zip(paths, rest, strict=True) if not place or _part(place[0]) is None]
     if beside:
         notes.append(
-            f"{_images(len(beside))} beside the folders of the parts, such as {beside[0]}:"
-            " used for training, without a label"
+            f"{_images(len(beside))} outside of the part folders, such as {beside[0]}, used for training without a"
+            " label"
         )
     return notes
 
 
 def _inside_parts(rest: Sequence[Dirs]) -> list[Dirs]:
-    """The folders within each part, single ones stepped through; none for what lies beside the parts."""
+    """The folders within each part, single ones skipped; empty for images outside of the parts."""
     inner: dict[str, list[Dirs]] = {}
     for place in rest:
         if place and _part(place[0]) is not None:
             inner.setdefault(place[0], []).append(place[1:])
-    # A folder that only some of the parts have on its own is a class there.
+    # A single folder in only some of the parts is a class.
     depth = 1 + min((_single(folders) for folders in inner.values() if any(folders)), default=0)
     return [place[depth:] if place and place[0] in inner else () for place in rest]
 
@@ -136,7 +136,7 @@ def _inside_parts(rest: Sequence[Dirs]) -> list[Dirs]:
 def _annotated(
     paths: Sequence[str], texts: Sequence[str], annotations: Mapping[str, Mapping[str, str]], notes: list[str]
 ) -> list[str]:
-    """The classes of folders, and where there is none, those of an annotation file in or above the image's folder."""
+    """Classes from folders or, without one, from an annotation file in or above the folder of the image."""
     found = list(texts)
     used = 0
     for index, (path, text) in enumerate(zip(paths, texts, strict=True)):
@@ -149,35 +149,35 @@ def _annotated(
                 used += 1
                 break
     if used:
-        notes.append(f"the classes of {_images(used)} are those of annotation files")
+        notes.append(f"classes of {_images(used)} from annotation files")
     return found
 
 
 def _classes(
     paths: Sequence[str], texts: Sequence[str], parts: NDArray[np.int8] | None, notes: list[str]
 ) -> Column | None:
-    """The classes, where enough of the training images have one."""
+    """The classes, if enough training images have one."""
     trained = np.ones(len(texts), bool) if parts is None else parts == 0
     labeled = np.array([bool(text) for text in texts])
     if not labeled.any():
         return None
     if labeled[trained].sum() < _LABELED * trained.sum():
         notes.append(
-            f"only {labeled[trained].sum():,} of {trained.sum():,} training images lie in folders of their own:"
-            " the folders are not taken for classes"
+            f"only {labeled[trained].sum():,} of {trained.sum():,} training images are in folders, so the folders are"
+            " not used as classes"
         )
         return None
     bare = np.flatnonzero(~labeled)
     if len(bare):
         where = Counter("" if parts is None else f" of {PARTS[parts[row]]}" for row in bare)
         listed = ", ".join(f"{_images(count)}{part}" for part, count in where.items())
-        notes.append(f"without a class, since no class folder holds them: {listed}, such as {paths[bare[0]]}")
+        notes.append(f"images outside of class folders, without a class: {listed}, such as {paths[bare[0]]}")
     if parts is not None:
         known = {text for text, of in zip(texts, trained, strict=True) if of}
         new = sorted({text for text in texts if text} - known)
         if new:
             names = ", ".join(new[:3])
-            notes.append(f"{len(new):,} of the classes have no training images, such as {names}")
+            notes.append(f"{len(new):,} classes have no training images, such as {names}")
     classes = numbered(texts)
     notes += look_alike_notes(classes.classes or ())
     return classes

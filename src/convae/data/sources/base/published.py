@@ -1,4 +1,4 @@
-"""Data sets that are published as files: found on this machine, or downloaded."""
+"""Published data sets: found on this machine or downloaded."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from convae.data.sources.base.source import Source
 
 
 class PublishedSource(Source):
-    """A data set made of files that somebody publishes.
+    """A data set of published files.
 
-    An entry states the files and the page they are described on, and finds what it reads in a folder.
+    Subclasses state the files and their web page, and locate them in a folder.
     """
 
     remotes: ClassVar[tuple[Remote, ...]]
     origin: ClassVar[str]
     system: ClassVar[Path | None] = None
     torchvision: ClassVar[str | None] = None
-    """The folder that torchvision makes for the set, where its name is another."""
+    """The folder that torchvision creates for the data set, if its name differs."""
 
     @abstractmethod
     def locate(self, folder: Path) -> Mapping[str, Path] | None:
-        """What the source reads, by what it is, if all of it lies in this folder."""
+        """The files of the source by role, if the folder contains all of them; otherwise None."""
 
     def prepare(self, progress: Progress | None = None) -> None:
         """Downloads the files if they are not on this machine."""
         if self._found is not None:
             return
         if not self._data_dirs.download or not self.remotes:
-            raise DataError(f"{self.name}: not found: {self._by_hand} (looked in {self._looked_in})")
+            raise DataError(f"{self.name}: not found in {self._looked_in}. {self._by_hand}")
         try:
             download(self.remotes, self._home, progress)
         except DataError as error:
-            raise DataError(f"{self.name}: cannot be downloaded ({error}): {self._by_hand}") from error
+            raise DataError(f"{self.name}: cannot be downloaded ({error}). {self._by_hand}") from error
         del self._found
 
     def fingerprint(self) -> str:
-        """Place, size and times of the files."""
+        """Location, size and times of the files."""
         stats = [(path, path.stat()) for path in self.files.values()]
         return "\n".join(
             f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}" for path, stat in stats
@@ -51,13 +51,13 @@ class PublishedSource(Source):
 
     @property
     def files(self) -> Mapping[str, Path]:
-        """What `locate` found.
+        """The files found by `locate`.
 
         Raises:
             DataError: the files are not on this machine.
         """
         if self._found is None:
-            raise DataError(f"{self.name}: not found: {self._by_hand} (looked in {self._looked_in})")
+            raise DataError(f"{self.name}: not found in {self._looked_in}. {self._by_hand}")
         return self._found
 
     @cached_property
@@ -71,14 +71,14 @@ class PublishedSource(Source):
 
     @property
     def _inner(self) -> list[str]:
-        """The folders of a place for data sets in which the files may lie; those of the set's own name come first."""
+        """Possible folders of the files within a folder of data sets; those with the name of the set come first."""
         if self.torchvision is None:
             return [self.name, "."]
         return [self.name, f"{self.name}/raw", f"{self.torchvision}/raw", self.torchvision, ".", "raw"]
 
     @property
     def _home(self) -> Path:
-        """Where missing files belong."""
+        """Destination of missing files."""
         return self._data_dirs.directories[-1] / self.name
 
     @property
@@ -90,4 +90,4 @@ class PublishedSource(Source):
     @property
     def _by_hand(self) -> str:
         names = ", ".join(remote.name for remote in self.remotes)
-        return f"get {names} from {self.origin} and put what you got into {self._home}"
+        return f"Download {names} from {self.origin} into {self._home}"

@@ -1,4 +1,4 @@
-"""What a data set offers: a list of images with names and labels, and a way to read each one."""
+"""Base class of data sources, and the types of their results."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from convae.data.pixels import Kind
 
 _ENTRIES = "convae.data.sources"
 PARTS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
-"""The parts of a data set; `Listing.parts` counts in this order."""
+"""The parts of a data set; `Listing.parts` are indices into it."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What all images of a source have in common.
+    """Common properties of the images of a source.
 
     Attributes:
-        size: spatial sizes, height first, or None when the images have several.
-        channels: 1 when all are gray, otherwise those needed to show every image; None when there is no saying.
-        kind: the type that holds the values of every image.
+        size: spatial sizes, height first; None if the images differ in size.
+        channels: 1 if all are gray, otherwise the number needed for every image; None if unknown.
+        kind: type that can hold the values of every image.
     """
 
     size: tuple[int, ...] | None
@@ -38,33 +38,33 @@ class Survey:
 
 @dataclass(frozen=True)
 class Column:
-    """One thing that is known of each image, such as its class.
+    """A categorical property of the images, such as the class.
 
     Attributes:
-        values: (images,) class numbers, -1 where one is missing.
-        classes: the name of each class, where there are names.
+        values: (images,) class numbers, -1 if missing.
+        classes: names of the classes; None without names.
     """
 
     values: NDArray[np.int64]
     classes: tuple[str, ...] | None = None
 
     def __getitem__(self, rows: Any) -> Column:
-        """The same of some of the images."""
+        """The column for some of the images."""
         return Column(self.values[rows], self.classes)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of a source, in the source's order.
+    """The images of a source, in order.
 
     Attributes:
         names: a name for each image, such as its path within a folder.
-        columns: what is known of the images, by name.
-        label: the column that counts as the images' label unless another is asked for.
-        parts: (images,) official part of each image, counted as in `PARTS`; None where there is no official split.
-        skipped: (name, reason) of what could not even be listed.
-        stamps: a text for each image that changes whenever the image does; None where only all can change together.
-        notes: what a person should know of how the images were found, a sentence each.
+        columns: properties of the images by name.
+        label: column that is the label by default.
+        parts: (images,) official parts as indices into `PARTS`; None without an official split.
+        skipped: (name, reason) of files that could not be listed.
+        stamps: a string per image that changes whenever the image does; None if images only change together.
+        notes: notes on the images for the user, one sentence each.
     """
 
     names: Sequence[str]
@@ -77,15 +77,15 @@ class Listing:
 
 
 class Record(NamedTuple):
-    """One image as a source reads it.
+    """One image as read by a source.
 
     Attributes:
         pixels: a Pillow image, or values (*sizes, channels) of any type.
-        size: the spatial sizes (height first) that it has there.
-        identity: digest of its content, which does not depend on what was asked for (`identity.content_digest`);
-            None where that is the digest of the pixels.
-        header: of its file, where there is one.
-        left_out: further pages of its file that are no image of the source.
+        size: its original spatial sizes, height first.
+        identity: digest of its content, independent of reduced decoding (`identity.content_digest`); None for the
+            digest of the pixels.
+        header: header of its file, if there is one.
+        left_out: number of unused pages of its file.
     """
 
     pixels: NDArray[Any] | Image.Image
@@ -96,14 +96,13 @@ class Record(NamedTuple):
 
 
 class Source(ABC):
-    """One data set. Making one is cheap; files are only looked at when a method is called.
+    """Base class of data sources. The constructor is cheap; methods access the files.
 
-    The first argument of every source says where data sets lie; keyword-only arguments are the source's
-    configuration.
+    The first argument is the folders of data sets; keyword-only arguments are the configuration.
 
     Attributes:
-        reading_options: the options that say how values are read. What a model was trained with holds for other data
-            of the same kind, too.
+        reading_options: names of the options on how values are read. Those of the training data also apply to other
+            data of the same kind.
     """
 
     reading_options: ClassVar[frozenset[str]] = frozenset()
@@ -113,69 +112,69 @@ class Source(ABC):
 
     @property
     def name(self) -> str:
-        """The name shown in messages and reports: the registry's, or the class's where another package defines it."""
+        """The name in messages and reports: the registered name, or the class name in other packages."""
         package, _, file = type(self).__module__.rpartition(".")
         return file.replace("_", "-") if package == _ENTRIES else type(self).__name__
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """The values that become 0 and 1, where they are not those of the values' type."""
+        """The values mapped to 0 and 1; None for the range of the type."""
         return None
 
     def headers(self, progress: Progress | None = None) -> Iterator[tuple[str, Header | str]]:
-        """The name and header of each image, or why it has none; nothing where images are in no files of their own."""
+        """The name and header of each image, or the reason why it has none; empty if images are not separate files."""
         del progress
         return iter(())
 
     def prepare(self, progress: Progress | None = None) -> None:
-        """Sees to it that the data set is there; called before anything else, and may download.
+        """Makes the data available; called first, and may download.
 
         Raises:
-            DataError: the data set is not there and cannot be got.
+            DataError: the data is missing and cannot be downloaded.
         """
         del progress
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A text that changes whenever the images or labels do; quick, because it is asked at every start.
+        """A string that changes whenever the images or labels do. It must be fast, since every start calls it.
 
         Raises:
-            DataError: the data set is not there.
+            DataError: the data is missing.
         """
 
     def lineage(self) -> str:
-        """A text that stays when images come, go or change: what was decoded before is then taken over."""
+        """A string that stays equal when images are added, removed or changed, so that decoded images are reused."""
         return self.fingerprint()
 
     @abstractmethod
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
-        """What all images have in common, from headers alone where that is possible.
+        """Common properties of the images, from headers if possible.
 
         Args:
-            progress: told how many images were looked at.
-            sizes: whether the size is asked for; without it, fewer images need to be looked at.
+            progress: called with the number of surveyed images.
+            sizes: whether the size is needed; without it, fewer images need to be read.
 
         Raises:
-            DataError: the data set is damaged, or holds no images.
+            DataError: the data is damaged, or contains no images.
         """
 
     @abstractmethod
     def listing(self) -> Listing:
-        """All images; asked once, before the first `record`.
+        """All images; called once, before the first `record`.
 
         Raises:
-            DataError: the data set is damaged, or holds no images.
+            DataError: the data is damaged, or contains no images.
         """
 
     @abstractmethod
     def record(self, index: int, near: tuple[int, ...]) -> Record:
-        """Image `index` of the listing; called from several threads.
+        """Reads image `index` of the listing; called from several threads.
 
         Args:
             index: position in the listing.
-            near: the spatial sizes that the image will be brought to. A source may return fewer pixels than it has,
-                as long as there remain somewhat more along each axis.
+            near: the spatial sizes that the image will be resized to. A source may return a smaller image, as long as
+                it is somewhat larger than this along each axis.
 
         Raises:
-            DataError: the image cannot be read; it is skipped and the message becomes the reason.
+            DataError: the image is unreadable; it is skipped with the message as reason.
         """

@@ -15,7 +15,7 @@ from PIL import Image
 
 from convae.core.errors import DataError
 from convae.core.files import open_regular
-from convae.data import DataConfig, image_reading, open_split, world
+from convae.data import DataConfig, image_reading, open_split, retries
 from convae.data.image_reading import decode
 from convae.data.sources.base import image_files
 
@@ -34,8 +34,8 @@ WORLD = {
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world, "PAUSES", (0.001, 0.001, 0.001))
-    monkeypatch.setattr(world, "_memory_is_short", lambda: True)
+    monkeypatch.setattr(retries, "PAUSES", (0.001, 0.001, 0.001))
+    monkeypatch.setattr(retries, "_memory_is_short", lambda: True)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_what_is_wrong_with_an_image_is_held_against_it_alone(
 def test_memory_that_an_image_alone_asks_for_is_its_fault(
     pictures: Path, fail: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(world, "_memory_is_short", lambda: False)
+    monkeypatch.setattr(retries, "_memory_is_short", lambda: False)
     fail(MemoryError)
     assert [name for name, _ in open_split(DataConfig(source=pictures, size=8), "all").skipped] == ["cat/3.png"]
 
