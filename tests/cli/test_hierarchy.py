@@ -65,6 +65,8 @@ def test_evaluation_gives_bounds_and_leaves_out_what_needs_one_latent(trained: P
     assert -report["elbo"]["value"] > report["nll"]["value"]
     assert "mutual-information" not in report
     assert len(report["kl-per-unit"]["value"]) == 3 + 4 * 8 * 8 + 4 * 4 * 4
+    assert len(report["kl-per-latent"]["value"]) == 3
+    assert sum(report["kl-per-latent"]["value"]) == pytest.approx(report["kl"]["value"], rel=1e-5)
 
 
 def test_encoded_latents_are_decoded_again(trained: Path, tmp_path: Path) -> None:

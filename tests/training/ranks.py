@@ -55,6 +55,13 @@ def codes(update: str, *terms: str, **training: Any) -> dict[str, Any]:
     return {**recipe(labels=None, **training), "model": model, "objective": objective}
 
 
+def hierarchy(**training: Any) -> dict[str, Any]:
+    """With latents in the decoder, weighed by their divergence over the batch."""
+    model = {"preset": "ladder", "input": [1, 8, 8], "latent": 3, "size": "tiny"}
+    objective = {"reconstruction": {}, "kl": {"balance": True}}
+    return {**recipe(labels=None, **training), "model": model, "objective": objective}
+
+
 RUNS: dict[str, dict[str, Any]] = {
     "whole": recipe(),
     "parts": {
@@ -73,6 +80,8 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "codes": codes("ema"),
     "codes-gradient": codes("gradient", "codebook"),
+    "hierarchy": hierarchy(),
+    "shard-hierarchy": hierarchy(shard=True, checkpointing=True),
     "shard-codes": codes("ema", shard=True),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,14 @@ def test_collapse_is_a_latent_that_says_nothing(kl: float, active: int, named: b
     assert (sentence is not None) == named
     # It never says that latent values are active and that they say nothing at once.
     assert sentence is None or ("active" in sentence) == (active == 0)
+
+
+def test_the_latents_of_a_hierarchy_that_collapsed_are_named() -> None:
+    found = replace(measured(), kl_per_latent={"latent": 4.9, "latent 1": 0.01, "latent 2": 0.09})
+    sentence = present(collapse(found))
+    assert "latent 1, latent 2" in sentence
+    assert "free-bits" in sentence
+    assert collapse(replace(found, kl_per_latent={"latent": 4.9, "latent 1": 0.1})) is None
 
 
 @pytest.mark.parametrize("few", [1, 2, 10, LEAST_IMAGES - 1])

@@ -56,6 +56,21 @@ def test_a_run_resumed_at_every_step_equals_the_unbroken_one(tmp_path: Path) -> 
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
 
 
+HIERARCHY = {
+    **RECIPE,
+    "model": {"preset": "ladder", "input": [1, 8, 8], "latent": 3, "size": "tiny"},
+    "objective": {"reconstruction": {}, "kl": {"balance": True}},
+    "training": {**RECIPE["training"], "epochs": None, "steps": 4, "ema": 0.9, "checkpointing": True},
+}
+
+
+def test_a_hierarchy_resumes_as_the_unbroken_run(tmp_path: Path) -> None:
+    train(HIERARCHY, out=tmp_path / "unbroken")
+    train(HIERARCHY, out=tmp_path / "run", callback=StopAt(2))
+    resume(tmp_path / "run")
+    assert content(tmp_path / "run") == content(tmp_path / "unbroken")
+
+
 def test_rows_that_a_lost_run_wrote_after_its_last_checkpoint_are_not_kept(
     unbroken: dict[str, bytes], tmp_path: Path
 ) -> None:
