@@ -15,7 +15,7 @@ from convae.model.vae import VAE
 
 
 class KLPerLatent(ImageMetric):
-    """KL divergence of each latent of a hierarchy from its prior, nats per image, from the top: a list that sums to `kl`."""
+    """KL divergence of each latent of a hierarchy, from the top, nats per image: a list that sums to `kl`."""
 
     unit: ClassVar = "nats"
     needs: ClassVar = "several latents"
