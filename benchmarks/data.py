@@ -19,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,12 +85,12 @@ def epochs(paths: list[Path], folder: Path) -> dict[str, float]:
         for _ in loader:
             pass
 
-    plain = {f"DataLoader, {workers} workers": seconds(lambda n=workers: loaded(n)) for workers in (0, 2)}
+    plain = {f"DataLoader, {workers} workers": seconds(partial(loaded, workers)) for workers in (0, 2)}
     first = seconds(lambda: stored(opened(), 0))
     again = statistics.median(seconds(lambda: stored(opened(), 0)) for _ in range(5))
     batches = opened()
     stored(batches, 0)
-    later = statistics.median(seconds(lambda e=epoch: stored(batches, e)) for epoch in range(1, 8))
+    later = statistics.median(seconds(partial(stored, batches, epoch)) for epoch in range(1, 8))
     return {**plain, "store, first epoch": first, "store, first of a new run": again, "store, later epochs": later}
 
 

@@ -31,6 +31,7 @@ from PIL import Image
 
 from convae.core.errors import DataError
 from convae.data import DataConfig, Split, jpeg, open_split
+from convae.data.split import SplitName
 
 FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": "BMP", "gif": "GIF", "tif": "TIFF"}
 BUILD = """
@@ -44,7 +45,7 @@ from pathlib import Path
 from convae.data.download import Remote, download
 download([Remote("file.bin", (sys.argv[1],), sys.argv[2], size=int(sys.argv[3]))], Path(sys.argv[4]))
 """
-KNOWN = {
+KNOWN: dict[tuple[str, SplitName], tuple[int, list[int], list[int]]] = {
     ("mnist", "train"): (
         1_567_298_545,
         [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
@@ -102,7 +103,7 @@ def mutations(photos: Path, room: Path, count: int) -> None:
     began = time.perf_counter()
     split = opened(folder, room / "with")
     took = time.perf_counter() - began
-    jpeg.simplejpeg = None
+    vars(jpeg)["simplejpeg"] = None  # as where it is not installed
     slow = opened(folder, room / "without")
     kept, skipped = set(split.keys), dict(split.skipped)
     assert len(kept) + len(skipped) == count
@@ -173,6 +174,13 @@ def kills_of_a_build(photos: Path, room: Path, kills: int) -> None:
     print(f"{struck} kills in {builds} builds of 6,000 images: each store equal to an undisturbed one")
 
 
+class Deaf(ThreadingHTTPServer):
+    """A server that says nothing when clients go away."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Says nothing."""
+
+
 class Slow(BaseHTTPRequestHandler):
     """A file that comes slowly, from where it is asked for."""
 
@@ -198,8 +206,7 @@ class Slow(BaseHTTPRequestHandler):
 def kills_of_a_download(room: Path, kills: int) -> None:
     """Kills downloads from this machine at random moments until `kills` are done."""
     Slow.content = np.random.default_rng(0).integers(0, 256, 24 << 20, np.uint8).tobytes()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
-    server.handle_error = lambda *_: None  # clients go away here
+    server = Deaf(("127.0.0.1", 0), Slow)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url, digest = f"http://127.0.0.1:{server.server_port}/x", hashlib.sha256(Slow.content).hexdigest()
     command = [sys.executable, "-c", GET, url, digest, str(24 << 20)]

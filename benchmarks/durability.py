@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -37,7 +37,7 @@ from training.runs import EVERYTHING, StopAt, content
 from trials import Damage, Faults, check, fault_trial
 
 from convae.core.errors import ConvaeError
-from convae.training import resume, train
+from convae.training import Run, resume, train
 
 STEPS = 12
 
@@ -156,7 +156,11 @@ def disks(folder: Path) -> None:
     with mounted(folder / "read-only", "size=64m") as disk:
         train(EVERYTHING, out=disk / "run", callback=StopAt(5))
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-        for work in (lambda: resume(disk / "run"), lambda: train(EVERYTHING, out=disk / "other")):
+        works: list[Callable[[], Run]] = [
+            lambda: resume(disk / "run"),
+            lambda: train(EVERYTHING, out=disk / "other"),
+        ]
+        for work in works:
             try:
                 work()
                 raise AssertionError("wrote to a disk that can only be read")

@@ -42,8 +42,8 @@ def linear_gaussian() -> tuple[convae.VAE, torch.Tensor, torch.Tensor]:
     to_mean = (weight / SIGMA**2 / precision).T
     decoder_weight, decoder_bias = model.decoder.parameters()
     with torch.no_grad():
-        model.bottleneck.weight.copy_(torch.cat([to_mean, torch.zeros_like(to_mean)]))
-        model.bottleneck.bias.copy_(torch.cat([-to_mean @ bias, (TOO_WIDE / precision).log()]))
+        model.get_parameter("bottleneck.weight").copy_(torch.cat([to_mean, torch.zeros_like(to_mean)]))
+        model.get_parameter("bottleneck.bias").copy_(torch.cat([-to_mean @ bias, (TOO_WIDE / precision).log()]))
         decoder_weight.copy_(weight)
         decoder_bias.copy_(bias)
     return model, weight.double(), bias.double()

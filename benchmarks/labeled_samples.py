@@ -110,6 +110,7 @@ def distance(features: Tensor) -> float:
 
 def trained(split: Split) -> Network:
     """The judge."""
+    assert split.labels is not None
     layers = [
         {"conv": {"channels": 32, "stride": 2}},
         "batch-norm",
@@ -130,6 +131,7 @@ def trained(split: Split) -> Network:
     torch.manual_seed(0)
     for epoch in range(EPOCHS):
         for batch in batches.iterate(epoch):
+            assert batch.labels is not None
             loss = nn.functional.cross_entropy(judge(batch.images), batch.labels)
             optimizer.zero_grad()
             loss.backward()

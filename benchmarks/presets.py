@@ -90,9 +90,8 @@ def compare(given: argparse.Namespace, data: dict[str, Any]) -> None:
     """Prints the table of equal operations."""
     resnet = {"preset": "resnet", "size": given.size, "latent": LATENT}
     budget = cost(resnet)[0]
-    rates, seeds = (
-        [kind(part) for part in text.split(",")] for kind, text in ((float, given.rates), (int, given.seeds))
-    )
+    rates = [float(part) for part in given.rates.split(",")]
+    seeds = [int(part) for part in given.seeds.split(",")]
     print("| preset | MFLOP per image | parameters | learning rate | ELBO, nats per image |")
     print("| --- | ---: | ---: | ---: | ---: |", flush=True)
     for model in [resnet, *(nearest(rival, budget) for rival in RIVALS), {"preset": "celeba-beta", "latent": LATENT}]:

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 import convae
 from convae.data import in_order, open_split
@@ -20,6 +21,7 @@ from convae.objective.terms.perceptual import Perceptual
 from convae.pictures.grid import compare
 from convae.pictures.save import save
 from convae.training.recipe.reading import read_recipe
+from convae.training.vae.build import encoder_layers
 
 SHOWN = 12
 START = Moment(0, 0.0, 0.0)
@@ -33,11 +35,11 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, required=True, help="a saved model, in whose encoder features differ")
     parser.add_argument("--out", type=Path, default=Path("reconstruction-losses.png"))
     given = parser.parse_args()
-    judge = convae.load(given.judge).encoder
+    judge = encoder_layers(given.judge)
     # Features alone: the term's own choice of layers has the image itself among them.
     kept = [place for place, layer in enumerate(judge) if isinstance(layer, Activation)]
-    features = Perceptual(judge, model=str(given.judge), layers=kept)
-    rows = {}
+    features = Perceptual(judge, model=given.judge, layers=kept)
+    rows: dict[str, Tensor] = {}
     print("| judged by | KL, nats | PSNR, dB | SSIM | feature distance |\n|---|---|---|---|---|")
     for path in given.runs:
         recipe, model = read_recipe(path / "recipe.yaml"), convae.load(path)

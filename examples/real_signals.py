@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +33,12 @@ def main(out: Path) -> None:
     if spec is None or spec.origin is None:
         sys.exit("aeon is not installed: pip install --no-deps aeon")
     folder = Path(spec.origin).parent / "datasets" / "data" / "ItalyPowerDemand"
-    arrays = {}
+    arrays: dict[str, Any] = {}
     # The archive's own training part has 67 days; the larger part trains here, the smaller one tests.
     for part, name in (("train", "TEST"), ("test", "TRAIN")):
         with (folder / f"ItalyPowerDemand_{name}.ts").open(encoding="utf-8") as file:
             arrays[part], arrays[f"{part}_labels"] = read_series(file)
-    np.savez(out, **arrays)  # type: ignore[arg-type]  # its stubs take the names for options
+    np.savez(out, **arrays)
     print(f"{out}: {len(arrays['train'])} training days, {len(arrays['test'])} test days")
 
 

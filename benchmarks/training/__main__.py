@@ -195,7 +195,7 @@ def training_flops(case: Case) -> float:
             raise SystemExit(f"{case.name}: {mine:,} parameters here, {theirs:,} in the peer")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.rand(1, *case.input))
-    return 3.0 * counter.get_total_flops()
+    return 3.0 * int(counter.get_total_flops())
 
 
 def ceiling(device: str, precision: str) -> float:

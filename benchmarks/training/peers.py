@@ -33,7 +33,8 @@ class Plain(nn.Module):
         mean, logvar = self.mean(features), self.logvar(features)
         z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
         squared = F.mse_loss(self.decoder(z), x, reduction="sum") / len(x)
-        return squared - 0.5 * (1 + logvar - mean**2 - logvar.exp()).sum(1).mean()
+        loss: Tensor = squared - 0.5 * (1 + logvar - mean**2 - logvar.exp()).sum(1).mean()
+        return loss
 
 
 def _down(widths: list[int], norm: bool, activation: Callable[[], nn.Module]) -> list[nn.Module]:
@@ -103,7 +104,8 @@ class AutoencoderLoss(nn.Module):
         """The loss of a batch."""
         posterior = self.model.encode(x).latent_dist
         squared = F.mse_loss(self.model.decode(posterior.sample()).sample, x, reduction="sum") / len(x)
-        return squared + posterior.kl().mean()
+        loss: Tensor = squared + posterior.kl().mean()
+        return loss
 
 
 def network(case: Case) -> nn.Module | None:

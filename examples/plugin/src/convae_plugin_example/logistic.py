@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from convae.model import LikelihoodHead, require_images_like, uniform_like
@@ -16,7 +16,7 @@ class LogisticLikelihood(Likelihood):
     def mean(self) -> Tensor:
         return self.location
 
-    def sample(self, generator=None) -> Tensor:
+    def sample(self, generator: Generator | None = None) -> Tensor:
         return (self.location + self.scale * uniform_like(self.location, generator).logit(1e-6)).clamp(0, 1)
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 import numpy as np
 
 from convae.data import Column, DataDirs, Listing, Record, Source, Survey
-from convae.types import Positive
+from convae.types import Positive, Progress
 
 
 class Rings(Source):
@@ -14,7 +14,7 @@ class Rings(Source):
     def fingerprint(self) -> str:
         return f"rings {self.count} {self.size}"
 
-    def survey(self, progress=None, *, sizes: bool = True) -> Survey:
+    def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         return Survey(size=(self.size, self.size), channels=1)
 
     def listing(self) -> Listing:

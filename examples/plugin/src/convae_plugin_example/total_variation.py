@@ -1,5 +1,6 @@
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from convae.objective import LossInputs, Term
@@ -12,4 +13,4 @@ class TotalVariation(Term):
 
     def forward(self, inputs: LossInputs) -> Tensor:
         image = inputs.reconstruction
-        return sum(image.diff(dim=axis).abs().flatten(1).sum(1) for axis in range(2, image.ndim))
+        return torch.stack([image.diff(dim=axis).abs().flatten(1).sum(1) for axis in range(2, image.ndim)]).sum(0)
