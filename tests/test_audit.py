@@ -48,7 +48,7 @@ def test_only_a_known_vulnerability_fails(
 ) -> None:
     printed = "" if packages is None else json.dumps({"dependencies": packages, "fixes": []})
     answer = subprocess.CompletedProcess([], 1, stdout=printed, stderr="no route to host")
-    monkeypatch.setattr(audit.subprocess, "run", lambda *arguments, **options: answer)
+    monkeypatch.setattr(audit.subprocess, "run", lambda *_, **__: answer)
     assert audit.check("some.lock") is passes
     assert says in capsys.readouterr().out
 

@@ -16,7 +16,7 @@ from convae.core.names import shape_text
 from convae.latents import interpolate
 
 
-def plain(a: int, b: list[str] | None = None) -> str:
+def plain(a: int, _: list[str] | None = None) -> str:
     return "a" if a else a  # type: ignore[return-value]  # wrong on purpose
 
 

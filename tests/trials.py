@@ -290,7 +290,7 @@ def _sealed_anew(content: bytes, random: random.Random) -> bytes:
     return json.dumps(value).encode()
 
 
-def _deep(content: bytes, random: random.Random) -> bytes:
+def _deep(_content: bytes, random: random.Random) -> bytes:
     depth = random.choice([100, 10_000, 200_000])
     return random.choice([b"[" * depth, b'{"format":' * depth, b'{"format": 1, "model": ' + b"[" * depth])
 

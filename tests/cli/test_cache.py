@@ -44,13 +44,15 @@ def test_what_the_cache_holds_is_listed(filled: Path, photos: Path, capsys: pyte
     assert photos.name not in out
 
 
-def test_use_makes_a_store_young(filled: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("filled")
+def test_use_makes_a_store_young(tmp_path: Path) -> None:
     open_split(DataConfig(source=tmp_path / "old.npy"), "all")
     assert max(each.days for each in list_cache()) < 1
 
 
+@pytest.mark.usefixtures("filled")
 def test_decoded_images_are_cleared_and_downloads_by_name_only(
-    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("cache", "--clear", "--older-than", 30)
     assert "arrays old.npy" not in {each.source for each in list_cache()}
@@ -63,7 +65,8 @@ def test_decoded_images_are_cleared_and_downloads_by_name_only(
     assert len(open_split(DataConfig(source=tmp_path / "old.npy"), "all")) == 7
 
 
-def test_one_is_cleared_by_its_name_or_source(filled: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("filled")
+def test_one_is_cleared_by_its_name_or_source(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (name,) = [each.name for each in list_cache() if each.source == "arrays old.npy"]
     run("cache", name, "--clear")
     run("cache", f"folder {photos.name}", "--clear")

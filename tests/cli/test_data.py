@@ -65,7 +65,7 @@ def test_options_of_a_data_set_reach_it(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_folder_of_several_sizes_is_described_by_its_headers(
-    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str], shared_cache: Path
+    photos: Path, capsys: pytest.CaptureFixture[str], shared_cache: Path
 ) -> None:
     with Image.open(photos / "dogs" / "0.png") as image:
         image.resize((200, 150)).convert("RGB").save(photos / "dogs" / "large.jpg")

@@ -121,5 +121,5 @@ def test_a_call_from_python_shows_a_bar_to_a_person_and_nothing_to_others(
 def test_a_notebook_has_a_bar_where_ipywidgets_draws_it(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console.notes, "is_jupyter", True)
     spec = importlib.util.find_spec("rich") if installed else None
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
     assert console.has_viewer() is installed

@@ -154,9 +154,7 @@ def test_a_bottleneck_without_its_terms_is_told_before_any_data_are_read(monkeyp
         train(arguments=["fashion-vq", "objective={reconstruction: 1}"], dry_run=True)
 
 
-def test_pictures_in_color_get_a_gaussian_likelihood_and_few_images_enough_steps(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pictures_in_color_get_a_gaussian_likelihood_and_few_images_enough_steps(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     generator = np.random.default_rng(0)

@@ -368,7 +368,8 @@ def test_a_known_set_that_is_not_found_is_downloaded_once(
 
 
 @pytest.mark.parametrize("way", ["configuration", "environment"])
-def test_downloads_can_be_forbidden(small_mnist: list[Path], monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+@pytest.mark.usefixtures("small_mnist")
+def test_downloads_can_be_forbidden(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     if way == "configuration":
         monkeypatch.delenv("CONVAE_OFFLINE")
     with pytest.raises(DataError, match="mnist: not found"):

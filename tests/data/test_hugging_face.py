@@ -60,7 +60,8 @@ def test_downloading_is_allowed_unless_forbidden(
     assert [only_local for *_, only_local in hub] == [False, True]
 
 
-def test_what_cannot_be_reached_is_one_sentence(hub: list[tuple[str | None, str | None, bool]]) -> None:
+@pytest.mark.usefixtures("hub")
+def test_what_cannot_be_reached_is_one_sentence() -> None:
     with pytest.raises(DataError, match=r"hugging-face owner/none: cannot be loaded \(Couldn't reach") as caught:
         opened(path="owner/none")
     assert "\n" not in str(caught.value)
@@ -142,9 +143,8 @@ def test_columns_of_texts_and_numbers_may_be_the_label(rows: Any, tmp_path: Path
             labeled(name)
 
 
-def test_a_folder_of_images_as_the_library_reads_it(
-    library: ModuleType, tmp_path: Path, photo: Callable[..., Image.Image]
-) -> None:
+@pytest.mark.usefixtures("library")
+def test_a_folder_of_images_as_the_library_reads_it(tmp_path: Path, photo: Callable[..., Image.Image]) -> None:
     for number in range(6):
         path = tmp_path / "pets" / ("train" if number < 4 else "test") / ("cat" if number % 2 else "dog")
         path.mkdir(parents=True, exist_ok=True)
@@ -157,8 +157,9 @@ def test_a_folder_of_images_as_the_library_reads_it(
     assert len(opened("test", path=str(tmp_path / "pets"))) == 2
 
 
+@pytest.mark.usefixtures("library")
 def test_a_column_of_contents_is_one_of_images_when_it_is_named(
-    library: ModuleType, tmp_path: Path, photo: Callable[..., Image.Image]
+    tmp_path: Path, photo: Callable[..., Image.Image]
 ) -> None:
     file = io.BytesIO()
     photo().save(file, "PNG")
@@ -172,8 +173,9 @@ def test_a_column_of_contents_is_one_of_images_when_it_is_named(
         opened(path=str(tmp_path / "pets"), image="y")
 
 
+@pytest.mark.usefixtures("library")
 def test_pages_that_are_left_out_are_named_without_an_option_that_is_not_there(
-    library: ModuleType, tmp_path: Path, photo: Callable[..., Image.Image]
+    tmp_path: Path, photo: Callable[..., Image.Image]
 ) -> None:
     file = io.BytesIO()
     photo(mode="L").save(file, "TIFF", save_all=True, append_images=[photo(mode="L")])
@@ -186,7 +188,8 @@ def test_pages_that_are_left_out_are_named_without_an_option_that_is_not_there(
     assert "folder" in note
 
 
-def test_folders_that_are_not_there_or_hold_nothing_are_one_sentence(library: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("library")
+def test_folders_that_are_not_there_or_hold_nothing_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path in ("empty", "none"):
         with pytest.raises(DataError, match="cannot be loaded") as caught:

@@ -121,7 +121,7 @@ def test_a_table_and_a_list_know_pages_too(stacks: Path) -> None:
         everything(stacks, pages="every")
 
 
-def tags(path: Path, samples: int, bits: int, sample_format: int = 1, planes: tuple[int, ...] = ()) -> np.ndarray:
+def tags(path: Path, samples: int, bits: int, sample_format: int = 1, _planes: tuple[int, ...] = ()) -> np.ndarray:
     """An uncompressed TIFF file of one strip."""
     dtype = np.dtype(f"{'?uif'[sample_format]}{bits // 8}")
     values = np.arange(4 * 5 * samples).reshape(4, 5, samples).astype(dtype)

@@ -101,7 +101,6 @@ def test_what_was_decoded_before_a_failure_is_not_decoded_again(
     photo: Callable[..., Image.Image],
     fail: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
-    cache: Path,
 ) -> None:
     folder = tmp_path / "album"
     folder.mkdir()

@@ -63,7 +63,7 @@ def test_what_changed_is_counted_part_by_part(many: Path, photo: Callable[..., I
     assert "1 added" in present(describe_changes(before, snapshot(many)))
 
 
-def test_other_labels_are_counted_by_the_names_of_classes(many: Path, tmp_path: Path) -> None:
+def test_other_labels_are_counted_by_the_names_of_classes(many: Path) -> None:
     names = sorted(str(path.relative_to(many)) for path in many.rglob("*.png"))
 
     def table(labels: list[str]) -> Snapshot:

@@ -67,16 +67,16 @@ EXAMPLES: dict[str, Callable[[Callable[..., Any]], Any]] = {
     "arrays": lambda make: {"arrays": {"path": str(array_file(make("tmp_path")))}},
     "binarized-mnist": lambda make: binarized(make),
     "celeba": lambda make: make("celeba_files") and "celeba",
-    "digits": lambda make: "digits",
+    "digits": lambda _: "digits",
     "files": lambda make: {"files": {"paths": [str(path) for path in sorted(make("pictures").rglob("*.png"))]}},
     "fashion-mnist": lambda make: idx(make, "fashion-mnist"),
     "folder": lambda make: {"folder": {"path": str(make("pictures"))}},
     "hugging-face": hugging_face,
     "manifest": lambda make: {"manifest": {"path": str(table(make("pictures")))}},
     "mnist": lambda make: idx(make, "mnist"),
-    "signals": lambda make: {"signals": {"count": 5, "length": 32}},
-    "sprites": lambda make: {"sprites": {"count": 5}},
-    "voxels": lambda make: {"voxels": {"count": 5, "size": 8}},
+    "signals": lambda _: {"signals": {"count": 5, "length": 32}},
+    "sprites": lambda _: {"sprites": {"count": 5}},
+    "voxels": lambda _: {"voxels": {"count": 5, "size": 8}},
 }
 
 
@@ -87,7 +87,7 @@ def test_every_source_keeps_its_contract(name: str, request: pytest.FixtureReque
     check_source(source, options, folder=tmp_path)
 
 
-def test_the_digits_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digits_are_scikit_learns() -> None:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

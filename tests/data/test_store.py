@@ -245,7 +245,7 @@ def reference(album: Path, cache: Path) -> Split:
 
 @pytest.mark.parametrize("damage", ["cut journal", "cut pixels", "flipped pixel", "lost pixels", "junk line"])
 def test_only_what_is_sound_of_an_unfinished_build_is_gone_on_with(album: Path, cache: Path, damage: str) -> None:
-    def stopping(done: int, total: int, what: str) -> None:
+    def stopping(done: int, *_: object) -> None:
         if done >= 30:
             raise KeyboardInterrupt
 

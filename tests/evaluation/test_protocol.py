@@ -90,7 +90,7 @@ def test_a_model_in_training_mode_is_evaluated_in_evaluation_mode(model: VAE, di
     assert figures == evaluate(model.eval(), digits, metrics=["mse"]).metrics
 
 
-def test_one_image_has_no_interval(model: VAE, digits: Split) -> None:
+def test_one_image_has_no_interval(model: VAE) -> None:
     one = open_split(DataConfig(source="digits", test=1e-4), "test")
     figure = evaluate(model, one, metrics=["mse"]).metrics["mse"]
     assert len(one) == 1

@@ -132,7 +132,7 @@ def test_a_run_that_dies_goes_on_and_ends_with_the_same_files(model: VAE, digits
     class PowerCutError(Exception):
         pass
 
-    def die(done: int, total: int, what: str) -> None:
+    def die(done: int, *_: object) -> None:
         if done > 130:
             raise PowerCutError
 
@@ -286,7 +286,7 @@ def test_latents_that_are_not_finite_are_refused_by_the_images_name(model: VAE, 
     assert not (tmp_path / "out").exists()
 
 
-def test_all_images_of_a_data_set_say_their_split(model: VAE, digits: Split, tmp_path: Path) -> None:
+def test_all_images_of_a_data_set_say_their_split(model: VAE) -> None:
     whole = open_split(DataConfig(source="digits"), "all")
     found = encode(model, whole)
     assert found.splits is not None

@@ -60,7 +60,7 @@ def model(likelihood: str, bottleneck: str) -> VAE:
     )
 
 
-def encoder(path: Path) -> nn.Sequential:
+def encoder(_: Path) -> nn.Sequential:
     made = convae.build({"preset": "torch-vae", "input": list(INPUT), "latent": 2, "max_filters": 8}, seed=3).encoder
     assert isinstance(made, nn.Sequential)
     return made

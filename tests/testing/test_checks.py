@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -238,7 +237,7 @@ def test_what_is_wrong_is_said(check: Callable[..., None], entry: Any, parts: li
     assert all(part in str(caught.value) for part in [name, *parts])
 
 
-def test_importers(tmp_path: Path) -> None:
+def test_importers() -> None:
     state = TorchVAE(1, 2, 8).state_dict()
     check_importer("torch-vae", state)
     with pytest.raises(AssertionError, match="ArtifactError"):

@@ -78,9 +78,7 @@ def test_the_curves_of_one_and_of_two_processes_agree(name: str, runs: Path, tmp
 
 
 @pytest.mark.parametrize("name", ["stopped", "shard-stopped"])
-def test_a_signal_to_one_process_stops_all_after_the_same_step_and_one_goes_on(
-    name: str, runs: Path, tmp_path: Path
-) -> None:
+def test_a_signal_to_one_process_stops_all_after_the_same_step_and_one_goes_on(name: str, runs: Path) -> None:
     last = sorted((runs / name / "checkpoints").iterdir())[-1]
     assert last.name == f"step-{STOPPED_AT:08d}-stopped"
     assert not resume(runs / name).stopped

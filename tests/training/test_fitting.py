@@ -52,7 +52,7 @@ def test_the_largest_batch_is_what_the_probe_confirms(
     # More than by the shapes, as always: operations take buffers for themselves.
     real = Memory(300 * MIB, 1.5 * estimate_memory(resolve(recipe().model)).per_image)
 
-    def take(recipe: Recipe, batch_size: int, limit: int) -> int | None:
+    def take(_recipe: Recipe, batch_size: int, _limit: int) -> int | None:
         tried.append(batch_size)
         taken = real.bytes(batch_size)
         if len(tried) < 3:
@@ -72,12 +72,12 @@ def test_the_largest_batch_is_what_the_probe_confirms(
 
 
 def test_a_batch_is_no_larger_than_the_images_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "measure_memory", lambda recipe, batch_size, limit: 300 * MIB + batch_size)
+    monkeypatch.setattr(fitting, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size)
     assert find_batch_size(recipe(), 1000 * MIB, most=100).batch_size == 100
 
 
 def test_what_does_not_fit_at_all_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "measure_memory", lambda recipe, batch_size, limit: None)
+    monkeypatch.setattr(fitting, "measure_memory", lambda *_: None)
     with pytest.raises(ConfigError, match="more than the 50 MiB it may: give more --memory"):
         find_batch_size(recipe(), 50 * MIB)
 
@@ -106,7 +106,9 @@ def test_bad_input_is_one_sentence(arguments: list[str], said: str, capsys: pyte
 def test_the_command_prints_the_batch_size(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fitting, "measure_memory", lambda recipe, batch_size, limit: 300 * MIB + batch_size * MIB // 2)
+    monkeypatch.setattr(
+        fitting, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size * MIB // 2
+    )
     written = tmp_path / "recipe.yaml"
     written.write_text("data: digits\nmodel: {preset: torch-vae, latent: 2, max_filters: 8}\n", encoding="utf-8")
     for model in ("torch-vae", str(written)):
@@ -120,7 +122,9 @@ def test_the_command_prints_the_batch_size(
 def test_the_command_takes_a_packaged_recipe_and_repeats_what_was_typed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fitting, "measure_memory", lambda recipe, batch_size, limit: 300 * MIB + batch_size * MIB // 2)
+    monkeypatch.setattr(
+        fitting, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size * MIB // 2
+    )
     monkeypatch.chdir(tmp_path)
     run("find-batch-size", "demo", "model.latent=4", "--memory", "4GiB", "--device", "cpu")
     printed = capsys.readouterr()

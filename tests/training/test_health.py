@@ -127,7 +127,7 @@ def test_before_the_first_checkpoint_it_begins_anew(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_run_that_cannot_be_saved_says_what_to_try(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    spoil(monkeypatch, lambda step: True)
+    spoil(monkeypatch, lambda _: True)
     with pytest.raises(TrainingError, match=r"6 times .* training\.optimizer\.lr"):
         train(with_training(batch_size=60, epochs=1), out=tmp_path / "run")
 
@@ -251,7 +251,7 @@ def test_a_model_that_diverged_is_never_the_best(
 
 
 def test_a_run_that_only_diverged_gives_the_last_model_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    scaled(monkeypatch, 1e9, lambda step: True, trains=False)
+    scaled(monkeypatch, 1e9, lambda _: True, trains=False)
     run = train(with_training(epochs=1), out=tmp_path / "run")
     assert present(run.last.provenance.training).step == PER_EPOCH
     with pytest.raises(ArtifactError):
@@ -307,7 +307,7 @@ def test_collapse_is_not_diagnosed_from_a_handful_of_images(few: int) -> None:
 def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from convae.model.vae import VAE
 
-    monkeypatch.setattr(VAE, "sample", lambda self, n, generator=None: torch.full((n, 1, 8, 8), float("nan")))
+    monkeypatch.setattr(VAE, "sample", lambda _self, n, *_, **__: torch.full((n, 1, 8, 8), float("nan")))
     run = train(with_training(epochs=1, pictures_every=1), out=tmp_path / "run")
     assert not run.stopped
     assert run.notes[0].startswith("the pictures of epoch 1 cannot be drawn: ")

@@ -54,7 +54,7 @@ def test_stage_two_begins_when_stage_one_has_stabilized() -> None:
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_has_a_plan(recipe: Path) -> None:
-    made = build_plan(read_recipe(recipe), PER_EPOCH, lambda path: torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3)))
+    made = build_plan(read_recipe(recipe), PER_EPOCH, lambda _: torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3)))
     assert made.total([0]) == sum(stage.steps for stage in made.stages)
     for step in range(0, made.total([0]), PER_EPOCH):
         assert made.rate(made.stage_starts(step), step) > 0

@@ -68,7 +68,7 @@ class FitDensity(Task):
         self.batches, self.device, self.ranks, self.title = Latents(), CPU, Ranks(), "density"
 
     def updates(self, stage: Stage) -> list[Update]:
-        def loss(batch: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
+        def loss(batch: Batch, _noise: CountedNoise, _clocks: Clocks) -> Losses:
             costs = -self.modules["density"](batch.images)
             return Losses(costs.mean(), {"nll": costs})
 

@@ -28,7 +28,7 @@ def test_same_convolutions_give_the_size_over_the_stride_rounded_up(
 
 @given(sizes, small, small, st.data())
 def test_same_transposed_convolutions_reach_every_size_that_a_convolution_left(
-    axes: list[int], kernel: int, stride: int, data: st.DataObject
+    axes: list[int], kernel: int, stride: int
 ) -> None:
     less = tuple(-(-size // stride) for size in axes)
     added = tuple(size - (little - 1) * stride - 1 for size, little in zip(axes, less, strict=True))

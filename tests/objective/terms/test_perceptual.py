@@ -121,6 +121,6 @@ def test_faults_name_the_term_and_the_model(tmp_path: Path, passed: Any, drawn: 
     with pytest.raises(ConfigError, match="needs the saved model"):
         build_objective({"perceptual": {"model": "m"}})
     with pytest.raises(ConfigError, match="has layers 0 to 3, not 4"):
-        build_objective({"perceptual": {"model": "m", "layers": [1, 4]}}, lambda path: linear_layers())
+        build_objective({"perceptual": {"model": "m", "layers": [1, 4]}}, lambda _: linear_layers())
     with pytest.raises(ConfigError, match="spatial axes"):
         Perceptual(nn.Sequential(nn.Flatten()), model=Path("m"))(passed(drawn(2, 1, 4, 4)))
