@@ -66,18 +66,18 @@ class Faults:
     def injected(self) -> Iterator[Faults]:
         """Inside the block, the calls are counted and may fail."""
         kept = {name: getattr(os, name) for name in ("fsync", "rename", "replace", "mkdir", "unlink", "rmdir")}
-        opened, exchanged = io.open, files._exchanged
+        opened, exchanged = io.open, files.exchange
         for name, function in kept.items():
             setattr(os, name, self._counted(function))
         io.open = self._open(opened)
-        files._exchanged = lambda one, other: not self.due() and exchanged(one, other)
+        files.exchange = lambda one, other: not self.due() and exchanged(one, other)
         try:
             yield self
         finally:
             for name, function in kept.items():
                 setattr(os, name, function)
             io.open = opened
-            files._exchanged = exchanged
+            files.exchange = exchanged
 
     def _ours(self, path: Any) -> bool:
         return isinstance(path, int) or str(path).startswith(self.root)  # a number is a descriptor that is synced

@@ -52,7 +52,7 @@ def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("exchanges", [True, False])
 def test_a_folder_takes_its_place_whole(tmp_path: Path, exchanges: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not exchanges:
-        monkeypatch.setattr(files, "_exchanged", lambda *_: False)
+        monkeypatch.setattr(files, "exchange", lambda *_: False)
     for content in ("old", "new"):
         with new_folder(tmp_path / "deep" / "model") as place:
             (place / content).write_text(content)

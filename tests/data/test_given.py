@@ -44,13 +44,14 @@ FORMS: dict[str, tuple[Any, dict[str, Any]]] = {
 def test_every_form_gives_the_same_batches_from_any_step(form: str) -> None:
     images, options = FORMS[form]
     split = GivenData(images, LABELS, **options).split("train")
+    places = GivenData(images, np.arange(len(BYTES)), **options).split("train").labels
     whole = Batches(split, 7, seed=3)
     reference = Batches(GivenData(BYTES, LABELS).split("train"), 7, seed=3)
     if form not in ("pairs", "Pillow", "floats"):
         assert len(split) == len(reference.split) < len(BYTES)
     for found, begin in ((list(whole.iterate(1)), 0), (list(whole.iterate(1, 2)), 2)):
         for step, batch in enumerate(found, start=begin):
-            rows = split._rows[whole.indices(1, step)]
+            rows = present(places)[whole.indices(1, step)]
             torch.testing.assert_close(batch.images, torch.from_numpy(BYTES[rows]).float() / 255, rtol=0, atol=1e-7)
             assert batch.labels is not None
             assert present(batch.labels).tolist() == LABELS[rows].tolist()

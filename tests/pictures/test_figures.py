@@ -155,7 +155,7 @@ def test_neither_title_nor_data_touch_the_legend(name: str) -> None:
     figure = FIGURES[name]()
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
-    title = figure._suptitle.get_window_extent()  # type: ignore[attr-defined]
+    (title,) = (text.get_window_extent() for text in figure.texts if text.get_text() == figure.get_suptitle())
     assert not box.overlaps(title)
     assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
     assert title.x1 < figure.bbox.x1

@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from training.runs import RECIPE
 
@@ -92,23 +93,23 @@ def main(number: int, count: int, folder: Path) -> None:
 
     from convae.core.errors import ConfigError
     from convae.training import resume, train
-    from convae.training.loop.trainer import Callback, Trainer
+    from convae.training.loop.engine import Engine
+    from convae.training.loop.trainer import Callback
 
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=number, world_size=count)
     for name, written in RUNS.items():
         train(written, out=folder / name)
 
-    stepped = Trainer._step
+    stepped = Engine.step
 
-    def signaled(self: Trainer, batch: Any) -> None:
-        if self.progress.step == STOPPED_AT - 1 and number == count - 1:
+    def signaled(self: Engine, batch: Any, clocks: Any, *more: Any) -> Any:
+        if clocks.training.step == STOPPED_AT - 1 and number == count - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        stepped(self, batch)
+        return stepped(self, batch, clocks, *more)
 
     for name, written in {"stopped": recipe(), "shard-stopped": recipe(shard=True)}.items():
-        Trainer._step = signaled  # type: ignore[method-assign]
-        run = train(written, out=folder / name)
-        Trainer._step = stepped  # type: ignore[method-assign]
+        with mock.patch.object(Engine, "step", signaled):
+            run = train(written, out=folder / name)
         assert run.stopped
         assert run.is_main == (number == 0)
     resume(folder / "alone", callback=Callback())

@@ -18,6 +18,7 @@ from convae.core.errors import ArtifactError, TrainingError
 from convae.objective.terms.base import LossInputs
 from convae.objective.terms.reconstruction import Reconstruction
 from convae.training import resume, train
+from convae.training.loop.engine import Engine
 from convae.training.loop.health import ROLL_BACK_AFTER
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.vae.validation import LEAST_IMAGES, ValidationResult, collapse
@@ -220,17 +221,18 @@ def test_statistics_that_are_not_finite_are_seen_though_the_loss_is(tmp_path: Pa
 def test_weights_that_are_not_finite_are_never_saved(
     step: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    stepped = Trainer._step
+    stepped = Engine.step
     broken: list[int] = []
 
-    def breaking(trainer: Trainer, batch: Any) -> None:
-        stepped(trainer, batch)
-        if trainer.progress.step == step and not broken:
+    def breaking(engine: Engine, batch: Any, clocks: Any, *more: Any) -> Any:
+        result = stepped(engine, batch, clocks, *more)
+        if clocks.training.step == step - 1 and not broken:
             broken.append(step)
             with torch.no_grad():
-                model_of(trainer).get_parameter("decoder.0.weight")[0, 0] = float("inf")
+                engine.steps[0].update.module.get_parameter("decoder.0.weight")[0, 0] = float("inf")
+        return result
 
-    monkeypatch.setattr(Trainer, "_step", breaking)
+    monkeypatch.setattr(Engine, "step", breaking)
     run = train(with_training(epochs=3), out=tmp_path / "run")
     for fact in ("decoder.0.weight", "not finite", f"back to step {step - PER_EPOCH}"):
         assert fact in run.notes[-1]

@@ -50,7 +50,7 @@ class Rates(Callback):
         self.stops = stops
 
     def on_step_end(self, trainer: Trainer) -> None:
-        rate = trainer._engine.rate
+        rate = trainer.engine.rate
         self.used.setdefault(trainer.progress.step, rate)
         if trainer.progress.step in self.stops:
             trainer.stop()

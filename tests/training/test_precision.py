@@ -103,8 +103,8 @@ def test_layers_compute_in_half_precision_and_figures_and_weights_do_not(precisi
         def on_step_end(self, trainer: Trainer) -> None:
             for name, tensor in model_of(trainer).state_dict().items():
                 found.setdefault(f"weight {name}", set()).add(tensor.dtype)
-            assert trainer._engine.ema is not None
-            found.setdefault("average", set()).update(value.dtype for value in trainer._engine.ema.tensors.values())
+            assert trainer.engine.ema is not None
+            found.setdefault("average", set()).update(value.dtype for value in trainer.engine.ema.tensors.values())
 
     train(recipe(precision, epochs=1, ema=0.9), out=tmp_path / "run", callback=Look())
     assert {found[name].pop() for name in ("encoder.0", "encoder.1", "decoder.0", "decoder.2")} == {HALVES[precision]}

@@ -227,7 +227,7 @@ def new_folder(
             aside = path.with_name(f".{path.name}{_ASIDE}")
             if not recover_folder(path).exists():
                 place.rename(path)
-            elif not _exchanged(place, path):
+            elif not exchange(place, path):
                 _remove(aside)
                 path.rename(aside)
                 place.rename(path)
@@ -302,7 +302,7 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _exchanged(one: Path, other: Path) -> bool:
+def exchange(one: Path, other: Path) -> bool:
     """Exchanges two folders atomically where kernel and file system support it (`renameat2` of Linux)."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
     return rename is not None and rename(_AT_FDCWD, bytes(one), _AT_FDCWD, bytes(other), _RENAME_EXCHANGE) == 0

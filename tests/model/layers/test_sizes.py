@@ -26,7 +26,7 @@ def test_same_convolutions_give_the_size_over_the_stride_rounded_up(
     assert out.shape == (1, 3, *(-(-size // stride) for size in axes))
 
 
-@given(sizes, small, small, st.data())
+@given(sizes, small, small)
 def test_same_transposed_convolutions_reach_every_size_that_a_convolution_left(
     axes: list[int], kernel: int, stride: int
 ) -> None:

@@ -64,6 +64,10 @@ class Trainer:
         checkpoint: where to continue; None at the beginning.
         callback: is called as it runs.
         note: a sentence that is written down before anything else.
+
+    Attributes:
+        progress: how far the training is.
+        engine: updates of the running stage, with their optimizers and averaged weights.
     """
 
     def __init__(
@@ -136,7 +140,7 @@ class Trainer:
             try:
                 with self._memory():
                     while self.stopped and not self._ranks.should_stop(now=True):
-                        self._engine.train()
+                        self.engine.train()
                         self._epoch()
             finally:
                 self._callback.on_train_end(self)
@@ -154,11 +158,11 @@ class Trainer:
         self.progress = checkpoint.progress if checkpoint else Progress()
         self._log_window, self._epoch_window = RunningMeans(device), RunningMeans(device)
         self._health = HealthMonitor(device, math.prod(task.batches.shape))
-        self._engine = Engine(task, self.stage)
+        self.engine = Engine(task, self.stage)
         if checkpoint:
             checkpoint.restore(self._statefuls())
         self._selection = ModelSelection(task, self.folder, self.progress, self._health, self._write, self._note)
-        self._engine.freeze()
+        self.engine.freeze()
 
     def _statefuls(self) -> dict[str, Stateful]:
         """Everything that has to survive a stop, by the name that checkpoints know it by."""
@@ -167,7 +171,7 @@ class Trainer:
             "health": self._health,
             "log_window": self._log_window,
             "epoch_window": self._epoch_window,
-            **self._engine.statefuls(),
+            **self.engine.statefuls(),
         }
 
     @contextlib.contextmanager
@@ -228,7 +232,7 @@ class Trainer:
         """One training step: every update of the stage."""
         progress = self.progress
         clocks = self._plan.clocks(progress.stage_starts, progress.step)
-        done = self._engine.step(batch, clocks, 0.5**progress.lr_halvings, self._health.largest_total())
+        done = self.engine.step(batch, clocks, 0.5**progress.lr_halvings, self._health.largest_total())
         self._health.note(done, progress.step)
         self._log_window.add(done.metrics, done.skipped)
         self._epoch_window.add(done.metrics, done.skipped)
@@ -236,7 +240,7 @@ class Trainer:
 
     def _end_epoch(self, limit: int) -> None:
         """What is done after an epoch, and after a stage, which the metrics may end here."""
-        with self._engine.averaged():
+        with self.engine.averaged():
             shown = self.task.gathered()
             metrics = self._selection.judge(shown, self.stage, self._epoch_window)
             ends = self.progress.step >= limit or self._selection.is_at_plateau(self.stage, metrics)
@@ -244,12 +248,12 @@ class Trainer:
         self._epoch_window.clear()
         if ends:
             self._end_stage()
-        self._engine.train()
+        self.engine.train()
 
     def _leave_epoch(self) -> None:
         """What is done in the middle of an epoch that is not trained to its end now."""
         is_out_of_time = self._ranks.broadcast(lambda: self.out_of_time)
-        with self._engine.averaged():
+        with self.engine.averaged():
             shown = self.task.gathered()
             if is_out_of_time:
                 self._log_training()
@@ -257,7 +261,7 @@ class Trainer:
                 self._show(shown, final=True)
             else:
                 self._selection.save(shown, "last")
-        self._engine.train()
+        self.engine.train()
 
     def _show(self, shown: Task, final: bool) -> None:
         """Draws the pictures, if it is their turn."""
@@ -271,8 +275,8 @@ class Trainer:
             self.progress.finished = True
             return
         self.progress.start_stage()
-        self._engine.enter(self.stage)
-        self._engine.freeze()
+        self.engine.enter(self.stage)
+        self.engine.freeze()
 
     def _rolled_back(self, planned: bool) -> bool:
         """Looks after steps that were skipped: names where they went wrong, goes back after many in a row.
@@ -283,7 +287,7 @@ class Trainer:
         progress, skips, reason = self.progress, self._health.read(), None
         if skips.row and skips.first != progress.last_reported_skip:
             progress.last_reported_skip = skips.first
-            self._note(self._recovery.diagnose(progress, skips, self._engine))
+            self._note(self._recovery.diagnose(progress, skips, self.engine))
         if skips.row >= ROLL_BACK_AFTER:
             reason = f"{skips.row} steps in a row from step {skips.first} on were skipped"
         elif planned and (names := list(filter(None, self._ranks.gather(not_finite(self.task.main))))):
@@ -322,8 +326,8 @@ class Trainer:
         metrics = self._log_window.read()
         self._log_window.clear()
         if metrics:
-            scale = self._engine.loss_scale
-            row = {**metrics, "lr": self._engine.rate, "skipped": self._health.read().count}
+            scale = self.engine.loss_scale
+            row = {**metrics, "lr": self.engine.rate, "skipped": self._health.read().count}
             self._write("train", row if scale is None else {**row, "loss_scale": scale})
 
     def _save_checkpoint(self, planned: bool) -> None:
