@@ -80,7 +80,7 @@ def test_what_is_damaged_is_refused_or_is_what_it_was(tmp_path: Path, seed: int)
 def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    def fail(path: Path, *rest: object) -> None:
+    def fail(path: Path, *_: object) -> None:
         raise OSError(code, os.strerror(code), str(path))
 
     train(EVERYTHING, out=tmp_path / "run", callback=StopAt(3))
