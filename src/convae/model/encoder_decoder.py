@@ -8,11 +8,15 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from convae.core.context import Context, call_module
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
-from convae.core.types import AnyImages, AnyLatents, LatentLayout, Latents, Shape
-from convae.model.inputs import checked_images, checked_latents, weights_type
+from convae.core.output import Likelihood
+from convae.core.types import AnyImages, AnyLabels, AnyLatents, LatentLayout, Latents, Shape
+from convae.model.condition import Condition
+from convae.model.inputs import checked_images, checked_labels, checked_latents, weights_type
 from convae.model.layers.base import Layer, Network
+from convae.model.likelihoods.base import LikelihoodHead
 
 
 class EncoderDecoder(nn.Module):
@@ -23,6 +27,8 @@ class EncoderDecoder(nn.Module):
         name: of the model, in messages and artifacts.
         encoder: images to features.
         decoder: latents to raw values of the likelihood.
+        head: raw values to the likelihood.
+        condition: the class embedding of a conditional model; None in others.
         classifier: latents to logits; None without one.
         latent_layout: how the latents form one tensor.
     """
@@ -31,6 +37,8 @@ class EncoderDecoder(nn.Module):
     name: str
     encoder: nn.Module
     decoder: nn.Module
+    head: LikelihoodHead
+    condition: Condition | None
     classifier: nn.Module | None
     latent_layout: LatentLayout
     _rebuild: Callable[[Shape], nn.Module] | None = None
@@ -153,3 +161,39 @@ class EncoderDecoder(nn.Module):
             return False
         pairs = zip(shape[1:], self.input_shape[1:], self.size_step, strict=True)
         return not any((size - own) % step for size, own, step in pairs)
+
+    def _checked_levels(self, levels: int | None) -> int:
+        """Validates a number of latents, counted from the top.
+
+        Raises:
+            ConfigError: there are not so many.
+        """
+        count = len(self.latent_layout.entries)
+        if levels is not None and not 1 <= levels <= count:
+            raise ConfigError(f"levels must be 1 to {count}, the number of latents of '{self.name}', got {levels}")
+        return count if levels is None else levels
+
+    def _features(self, x: AnyImages, labels: AnyLabels | None, context: Context | None = None) -> Tensor:
+        return call_module(self.encoder, self._conditioned(self._checked(x), labels), context)
+
+    def _decoded(self, z: Latents, labels: AnyLabels | None, context: Context | None = None) -> Likelihood:
+        """Likelihood of checked latents, in the model's current mode."""
+        likelihood: Likelihood = self.head(call_module(self.decoder, self._conditioned(z, labels), context))
+        return likelihood
+
+    def _conditioned(self, x: Tensor, labels: AnyLabels | None) -> Tensor:
+        """Concatenates class embeddings to images or latents, in a conditional model."""
+        if self.condition is None:
+            return x
+        classes = self.condition.classes
+        if labels is None:
+            raise ConfigError(
+                f"model '{self.name}' is conditional. Give labels, one from 0 to {classes - 1} for each image"
+            )
+        joined: Tensor = self.condition(x, checked_labels(labels, len(x), classes, x.device))
+        return joined
+
+    def _converted(self, latent: Latents) -> Latents:
+        """Converts a latent, which bottlenecks compute in float32 or wider, to the dtype of the weights."""
+        dtype = weights_type(self)[0]
+        return latent if dtype is None else latent.to(dtype)

@@ -37,7 +37,6 @@ from convae.model.inputs import (
     checked_codes,
     checked_count,
     checked_generator,
-    checked_labels,
     weights_type,
 )
 from convae.model.likelihoods.base import LikelihoodHead
@@ -411,42 +410,6 @@ class VAE(EncoderDecoder):
 
             posterior = JointPosterior(parts, draw)
         return Output(posterior, latent, likelihood, context.terms, logits)
-
-    def _checked_levels(self, levels: int | None) -> int:
-        """Validates a number of latents, counted from the top.
-
-        Raises:
-            ConfigError: there are not so many.
-        """
-        count = len(self.latent_layout.entries)
-        if levels is not None and not 1 <= levels <= count:
-            raise ConfigError(f"levels must be 1 to {count}, the number of latents of '{self.name}', got {levels}")
-        return count if levels is None else levels
-
-    def _features(self, x: AnyImages, labels: AnyLabels | None, context: Context | None = None) -> Tensor:
-        return call_module(self.encoder, self._conditioned(self._checked(x), labels), context)
-
-    def _decoded(self, z: Latents, labels: AnyLabels | None, context: Context | None = None) -> Likelihood:
-        """Likelihood of checked latents, in the model's current mode."""
-        likelihood: Likelihood = self.head(call_module(self.decoder, self._conditioned(z, labels), context))
-        return likelihood
-
-    def _conditioned(self, x: Tensor, labels: AnyLabels | None) -> Tensor:
-        """Concatenates class embeddings to images or latents, in a conditional model."""
-        if self.condition is None:
-            return x
-        classes = self.condition.classes
-        if labels is None:
-            raise ConfigError(
-                f"model '{self.name}' is conditional. Give labels, one from 0 to {classes - 1} for each image"
-            )
-        joined: Tensor = self.condition(x, checked_labels(labels, len(x), classes, x.device))
-        return joined
-
-    def _converted(self, latent: Latents) -> Latents:
-        """Converts a latent, which bottlenecks compute in float32 or wider, to the dtype of the weights."""
-        dtype = weights_type(self)[0]
-        return latent if dtype is None else latent.to(dtype)
 
 
 def _tensor_or_none(labels: AnyLabels | None) -> Tensor | None:
