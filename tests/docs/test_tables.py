@@ -22,6 +22,7 @@ REGISTRIES = [
     "convae.model.layers:LAYERS",
     "convae.model.likelihoods:LIKELIHOODS",
     "convae.model.presets:PRESETS",
+    "convae.model.quantizers:QUANTIZERS",
     "convae.objective.schedules:SCHEDULES",
     "convae.objective.terms:TERMS",
 ]

@@ -12,6 +12,7 @@ from convae.model.layers import LAYERS
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.presets import PRESETS
 from convae.model.priors import PRIORS
+from convae.model.quantizers import QUANTIZERS
 from convae.objective.schedules import SCHEDULES
 from convae.objective.terms import TERMS
 from convae.testing import (
@@ -21,6 +22,7 @@ from convae.testing import (
     check_metric,
     check_preset,
     check_prior,
+    check_quantizer,
     check_schedule,
     check_term,
 )
@@ -47,6 +49,11 @@ def test_likelihoods(name: str) -> None:
 @pytest.mark.parametrize("name", PRIORS.own_names())
 def test_priors(name: str) -> None:
     check_prior(name)
+
+
+@pytest.mark.parametrize("name", QUANTIZERS.own_names())
+def test_quantizers(name: str) -> None:
+    check_quantizer(name)
 
 
 @pytest.mark.parametrize("name", PRESETS.own_names())

@@ -1,4 +1,4 @@
-"""Models: layers, bottlenecks, priors, likelihoods and presets; `VAE`, which joins them; and its artifact.
+"""Models: layers, bottlenecks, quantizers, priors, likelihoods and presets; `VAE`, which joins them; and its artifact.
 
 The entries of each kind are found by name in its registry, such as `LAYERS`, and are public in the file of that name:
 `convae.model.bottlenecks.gaussian.Gaussian`.
@@ -20,6 +20,8 @@ from convae.model.presets import PRESETS
 from convae.model.priors import PRIORS
 from convae.model.priors.base import Prior
 from convae.model.provenance import Provenance
+from convae.model.quantizers import QUANTIZERS
+from convae.model.quantizers.base import Quantizer
 from convae.model.summary import LayerSummary, summarize
 from convae.model.vae import VAE
 
@@ -29,6 +31,7 @@ __all__ = [
     "LIKELIHOODS",
     "PRESETS",
     "PRIORS",
+    "QUANTIZERS",
     "VAE",
     "Activation",
     "Bottleneck",
@@ -42,6 +45,7 @@ __all__ = [
     "Network",
     "Prior",
     "Provenance",
+    "Quantizer",
     "ReceptiveField",
     "call_module",
     "evaluation_mode",

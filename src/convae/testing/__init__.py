@@ -13,6 +13,7 @@ from convae.testing.evaluation import check_metric
 from convae.testing.interop import check_importer
 from convae.testing.models import check_bottleneck, check_layer, check_likelihood, check_preset, check_prior
 from convae.testing.objective import check_schedule, check_term
+from convae.testing.quantizers import check_quantizer
 from convae.testing.sources import check_source
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "check_metric",
     "check_preset",
     "check_prior",
+    "check_quantizer",
     "check_schedule",
     "check_source",
     "check_term",

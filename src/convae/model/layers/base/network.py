@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from convae.core.arguments import drop_defaults, parse_arguments
+from convae.core.arguments import drop_defaults, keyword_parameters, parse_arguments
 from convae.core.context import Context, ContextModule, call_module
 from convae.core.description import LayerSpec, layer_list_arguments, read_plain_list, to_plain
 from convae.core.errors import ConfigError, ShapeError
@@ -26,6 +26,7 @@ from convae.core.types import Shape
 from convae.model.layers import LAYERS
 from convae.model.layers.base.layer import Layer, ReceptiveField, compose, run_layers
 from convae.model.layers.base.slices import in_slices, sees_everything
+from convae.model.quantizers.base import QuantizerEntry
 
 
 class Network(ContextModule, nn.Sequential):
@@ -214,8 +215,10 @@ def canonical_list(layers: Sequence[Any]) -> list[LayerSpec]:
 
 def shorten(target: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments with one number in place of equal numbers for each axis, and layers among them without defaults."""
-    result = dict(given)
+    result, annotations = dict(given), keyword_parameters(target)
     for name, value in given.items():
+        if annotations[name][0] == QuantizerEntry:
+            continue  # a quantizer may have the name of a layer
         if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in LAYERS:
             (spec,) = canonical_list([value])
             result[name] = spec.to_mapping() if spec.arguments else spec.name

@@ -1,0 +1,69 @@
+"""Lookup-free quantization."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+
+from convae.core.arguments import NonNegativeFloat, PositiveFloat
+from convae.core.context import Context
+from convae.core.precision import with_gradient_of
+from convae.core.types import Latents
+from convae.model.quantizers._binary import bits_to_codes, codes_to_signs
+from convae.model.quantizers._entropy import entropy_cost, entropy_of, entropy_of_bits, joint_marginal
+from convae.model.quantizers.base import CodeIndices, Quantizer, require_channels, squared_distance, to_vectors
+
+MAX_BITS = 24
+
+
+class LFQ(Quantizer):
+    """Lookup-free quantization: the sign of each channel is a bit of the code (Yu et al. 2023, arXiv:2310.05737).
+
+    There is no table. Objectives need the terms `commitment` and `entropy`: the entropy of the assignment of each
+    vector, with p(code) ∝ exp(−distance / temperature), less that of the mean assignment of the batch, in nats for
+    each vector. It makes assignments certain and the use of the codes even. It is exact over all 2^bits codes, and
+    over the images that one pass sees on all ranks. The first channel counts most in the code indices.
+
+    Args:
+        channels: of the vectors, one for each bit.
+        bits: number of bits of a code.
+        temperature: of the assignments in the entropy term.
+        diversity: factor on the entropy of the mean assignment.
+    """
+
+    example: ClassVar = {"bits": 3}
+    required_terms = ("commitment", "entropy")
+    residual_scale = 0.5
+
+    def __init__(
+        self,
+        channels: int | None,
+        *,
+        bits: Annotated[int, Field(ge=1, le=MAX_BITS)],
+        temperature: PositiveFloat = 0.01,
+        diversity: NonNegativeFloat = 1.0,
+    ) -> None:
+        super().__init__(require_channels(channels, bits, f"one for each of its {bits} bits"))
+        self.temperature, self.diversity = temperature, diversity
+        self.codebook_sizes = (1 << bits,)
+
+    def embed_codes(self, codes: CodeIndices) -> Latents:
+        """Code indices, (batch, *grid), to code vectors of −1 and 1, (batch, channel, *grid)."""
+        return codes_to_signs(codes, self.channels)
+
+    def nearest(self, values: Latents) -> CodeIndices:
+        """The signs of each vector as a code, (batch, *grid)."""
+        return bits_to_codes(values > 0)
+
+    def quantize(self, values: Latents, context: Context, stream: str) -> tuple[Latents, CodeIndices]:
+        """Values to signs and codes, with a straight-through gradient; reports `commitment` and `entropy`."""
+        codes = self.nearest(values.detach())
+        signs = self.embed_codes(codes).to(values.dtype)
+        context.report_term("commitment", squared_distance(values, signs))
+        if not torch.compiler.is_exporting():
+            logits = 4 * values / self.temperature
+            marginal = entropy_of(joint_marginal(to_vectors(logits)))
+            context.report_term("entropy", entropy_cost(entropy_of_bits(logits).sum(1), marginal, self.diversity))
+        return with_gradient_of(signs, values), codes
