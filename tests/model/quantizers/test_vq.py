@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from quantizing import library
 from torch import Tensor
 
 from convae.core.context import Context
@@ -179,3 +180,47 @@ def test_the_nearest_of_many_codes_is_found_piece_by_piece(monkeypatch: pytest.M
     monkeypatch.setattr("convae.model.quantizers._nearest.CHUNK", 500)
     assert torch.equal(nearest_codes(vectors, entries), whole)
     assert torch.equal(whole, torch.cdist(vectors.double(), entries.double()).argmin(1))
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_cosine_and_rotation_are_those_of_vector_quantize_pytorch(distance: Any) -> None:
+    ours = quantizer(decay=0.9, distance=distance, estimator="rotation")
+    theirs = library().VectorQuantize(
+        dim=CHANNELS,
+        codebook_size=CODES,
+        decay=0.9,
+        commitment_weight=1.0,
+        accept_image_fmap=True,
+        rotation_trick=True,
+        use_cosine_sim=distance == "cosine",
+    )
+    with torch.no_grad():
+        ours.cluster_size.fill_(1)
+        ours.embed_sum.copy_(ours.codebook)
+        theirs._codebook.embed.copy_(ours.codebook[None])
+        theirs._codebook.embed_avg.copy_(ours.codebook[None])
+        theirs._codebook.cluster_size.fill_(1)
+    for step in range(4):
+        x, again = (features(step, scale=2.0).requires_grad_() for _ in range(2))
+        found = run(ours, x)
+        wanted, codes, loss = theirs(again)
+        assert torch.equal(found.posterior.codes, codes)
+        torch.testing.assert_close(found.latent, wanted, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(found.terms["commitment"].mean() / x[0].numel(), loss.squeeze())
+        ((found.latent**3).sum() + found.terms["commitment"].sum()).backward()
+        ((wanted**3).sum() + loss.sum() * x.numel()).backward()
+        torch.testing.assert_close(x.grad, again.grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours.codebook, theirs._codebook.embed[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("update", ["ema", "gradient"])
+def test_k_means_finds_the_clusters_of_the_first_batch(update: Any) -> None:
+    made = quantizer(codes=40, start="k-means", update=update)
+    centers = 10 * torch.randn(4, CHANNELS, generator=torch_generator(0, "centers"))
+    x = features(scale=0.1) + centers[torch.arange(8) % 4][:, :, None, None]
+    run(made, x, torch_generator(0, "latent"))
+    distances = torch.cdist(_rows(x), made.codebook)
+    assert distances.amin(1).square().mean() < 0.5 * torch.cdist(_rows(x), centers).amin(1).square().mean()
+    before = made.codebook.clone()
+    run(made, x, torch_generator(0, "latent", 1))
+    assert (made.codebook - before).norm(dim=1).max() < 1

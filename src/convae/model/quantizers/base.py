@@ -25,7 +25,7 @@ MAX_CODES = 1 << 24
 """Largest codebook: its usage is counted code by code."""
 
 Vectors = Float[Tensor, "vector channel"]
-CodeIndices = Int64[Tensor, "batch *places"]
+CodeIndices = Int64[Tensor, "..."]
 """(batch, *grid) of a quantizer with one codebook, (batch, level, *grid) of one with several."""
 
 
