@@ -27,16 +27,16 @@ STEPS = 10
 END = Moment(100, 10.0, 1.0)
 INPUT = (1, 12, 12)
 FEATURES = (4, 6, 6)
-CONSTANT = "the KL divergence of a codebook is constant. Use the term commitment"
-NO_BOOK = "the bottleneck has no codebook. Use the term kl, or the bottleneck vq"
+CONSTANT = "the KL divergence of codes is constant"
+NOT_REPORTED = "no quantizer of the model has it"
 REFUSED = {
     ("classification", None): "the model has no classifier. Add model.classifier",
     ("kl", "codes"): CONSTANT,
     ("free-bits", "codes"): CONSTANT,
     ("capacity", "codes"): CONSTANT,
-    ("commitment", "gaussian"): NO_BOOK,
-    ("codebook", "gaussian"): "the bottleneck has no codebook with update: gradient",
-    ("codebook", "codes"): "the bottleneck has no codebook with update: gradient",
+    ("commitment", "gaussian"): NOT_REPORTED,
+    ("codebook", None): NOT_REPORTED,
+    ("entropy", None): NOT_REPORTED,
 }
 """Why a term cannot judge models of a bottleneck, or, with None, any of these models."""
 
@@ -87,7 +87,8 @@ def test_ten_steps_have_a_finite_and_falling_loss(precision: str, name: str, lik
                 losses = made(batch, output, END)
             except ConvaeError as error:
                 assert isinstance(error, ConfigError)
-                assert str(error) == f"objective.{name}: {reason}"
+                assert reason is not None
+                assert str(error).startswith(f"objective.{name}: {reason}")
                 return
         assert reason is None
         assert losses.terms[name].isfinite().all()

@@ -46,6 +46,13 @@ _MODELS: dict[str, dict[str, Any]] = {
         "decoder": _DECODER,
         "likelihood": "gaussian",
     },
+    "codes of bits": {
+        "input": list(_IMAGE),
+        "encoder": [_CONV],
+        "bottleneck": {"lfq": {"bits": 3, "temperature": 4.0}},
+        "decoder": _DECODER,
+        "likelihood": "gaussian",
+    },
 }
 """Small models, one of which suits each term."""
 

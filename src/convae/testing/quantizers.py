@@ -12,7 +12,7 @@ from convae.core.errors import ConfigError
 from convae.core.posterior import CodePosterior
 from convae.core.random import torch_generator
 from convae.model.quantizers import QUANTIZERS
-from convae.model.quantizers.base import Quantizer
+from convae.model.quantizers.base import Quantizer, build_quantizer
 from convae.testing.entries import name_of, no_errors, require
 from convae.testing.models import check_model
 
@@ -35,9 +35,9 @@ def check_quantizer(quantizer: str | type[Quantizer]) -> None:
     name = name_of(QUANTIZERS, quantizer)
     where = f"quantizer {name}"
     kind = QUANTIZERS.get(name)
-    entry = {name: dict(kind.example)}
+    entry: dict[str, Any] = {name: dict(kind.example)}
     with no_errors(where):
-        made, written = _made(kind)
+        made, written = _made(entry)
     for grid in ((), (5,), (4, 3), (2, 3, 2)):
         _check_codes(made, grid, f"{where} on a grid of {grid}")
     _check_training(made, where)
@@ -47,13 +47,12 @@ def check_quantizer(quantizer: str | type[Quantizer]) -> None:
     check_model(_described({"gaussian": {"latent": 3}}, layer), f"{where} as a layer")
 
 
-def _made(kind: type[Quantizer]) -> tuple[Quantizer, dict[str, int]]:
+def _made(entry: dict[str, Any]) -> tuple[Quantizer, dict[str, int]]:
     """A quantizer in evaluation mode, and the `latent` that its bottleneck needs to be told."""
-    example: dict[str, Any] = dict(kind.example)
     try:
-        made, written = kind(None, **example), {}  # type: ignore[arg-type]  # where its arguments decide
+        made, written = build_quantizer(entry, None), {}  # where its arguments decide
     except ConfigError:
-        made, written = kind(_CHANNELS, **example), {"latent": _CHANNELS}
+        made, written = build_quantizer(entry, _CHANNELS), {"latent": _CHANNELS}
     with torch.no_grad():
         made.reset(torch_generator(0, "codes"))
     return made.eval(), written

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from quantizing import run, values
@@ -27,7 +29,7 @@ def test_each_group_is_quantized_as_it_would_be_alone() -> None:
 
 
 def test_groups_and_levels_are_counted_together() -> None:
-    inner = {"residual": {"levels": 3, "quantizer": {"fsq": {"levels": [5, 3]}}}}
+    inner: dict[str, Any] = {"residual": {"levels": 3, "quantizer": {"fsq": {"levels": [5, 3]}}}}
     made = Grouped(None, groups=2, quantizer=inner)
     assert (made.channels, made.codebook_sizes) == (4, (15,) * 6)
     codes = made.nearest(values(4))

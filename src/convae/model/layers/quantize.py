@@ -26,8 +26,8 @@ class Quantize(ContextLayer):
     """
 
     example: ClassVar = {"quantizer": {"vq": {"codes": 4, "dead_code_threshold": 0.0}}}
-    keeps_shape = True
-    recomputes = False
+    keeps_shape: ClassVar = True
+    recomputes: ClassVar = False
 
     def __init__(self, shape: Shape, *, quantizer: QuantizerEntry) -> None:
         super().__init__(shape)

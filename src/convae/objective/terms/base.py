@@ -48,7 +48,7 @@ class LossInputs:
             ConfigError: the bottleneck is a codebook, whose KL divergence is constant.
         """
         if self.output.posterior.is_discrete:
-            raise ConfigError("the KL divergence of a codebook is constant. Use the term commitment")
+            raise ConfigError("the KL divergence of codes is constant. Give the terms that the quantizer requires")
         return self.output.posterior
 
     def reported(self, name: str, lack: str) -> PerImage:

@@ -18,4 +18,4 @@ class Commitment(Term):
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The commitment loss of each image."""
-        return inputs.reported("commitment", "the bottleneck has no codebook. Use the term kl, or the bottleneck vq")
+        return inputs.reported("commitment", "no quantizer of the model has it. Leave it out, or use one such as vq")

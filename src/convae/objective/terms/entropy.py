@@ -19,4 +19,4 @@ class Entropy(Term):
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The difference of the entropies for each image."""
-        return inputs.reported("entropy", "no quantizer of the model has it. Use the quantizers lfq, bsq or ibq")
+        return inputs.reported("entropy", "no quantizer of the model has it. Leave it out, or use lfq, bsq or ibq")

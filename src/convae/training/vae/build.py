@@ -41,6 +41,8 @@ from convae.training.vae.task import VAETask, stage_objective
 
 _PRIOR_TERMS = {"kl", "free-bits", "capacity"}
 """The terms that hold a posterior to the prior."""
+_USUAL_WEIGHTS = {"commitment": 0.25, "codebook": 1, "entropy": 0.1}
+"""Of the terms that a quantizer may require."""
 _AUTOENCODER = (
     "no term holds the posterior to the prior (kl, free-bits, capacity): the model becomes an autoencoder, and samples "
     "from the prior mean nothing"
@@ -187,7 +189,7 @@ def _check_terms(model: VAE, stages: Plan) -> None:
     for stage in stages.stages:
         for term in (names := required_terms(model)):
             if term not in stage.objective.units:
-                given = "".join(f", {name}: {0.25 if name == 'commitment' else 1}" for name in names)
+                given = "".join(f", {name}: {_USUAL_WEIGHTS.get(name, 1)}" for name in names)
                 raise ConfigError(
                     f"objective: this model cannot be trained without the term {term}: give "
                     f"'objective={{reconstruction: 1{given}}}'"
