@@ -16,13 +16,13 @@ from convae.core.noise import CountedNoise
 from convae.core.random import torch_generator
 from convae.core.types import Batch
 from convae.objective.objective import Losses
+from convae.objective.schedules.base import Clocks
 from convae.training.distributed.ranks import Ranks
 from convae.training.loop.checkpoint import list_checkpoints, read_checkpoint
 from convae.training.loop.task import ModuleState, SavedAs, Task, Update
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.recipe.plan import Stage, single_stage
 from convae.training.recipe.schema import OptimizerConfig, TrainingConfig
-from convae.training.recipe.stage_objective import Clocks
 from convae.training.run_folder import RunFolder
 
 CPU = torch.device("cpu")

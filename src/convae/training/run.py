@@ -26,7 +26,7 @@ from convae.training.distributed.ranks import Ranks
 from convae.training.loop.checkpoint import Checkpoint, read_together
 from convae.training.loop.recovery import is_finished, last_good
 from convae.training.loop.trainer import Callback, Trainer
-from convae.training.recipe.reading import read_recipe
+from convae.training.recipe.reading import read_recipe, write_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.report import TrainingReport
 from convae.training.result import Run
@@ -86,12 +86,10 @@ def train(
         connect_ranks() as ranks,
         _shown(callback, progress, quiet) as (callback, progress),
     ):
-        read = ranks.broadcast(partial(read_recipe, recipe, overrides))
-        again = ranks.broadcast(partial(_began_already, read, out, any(ranks.gather(was_restarted()))))
+        restarted = any(ranks.gather(was_restarted()))
+        read, again = ranks.broadcast(partial(_prepare, recipe, overrides, out, restarted))
         if again is not None:
             return _resume(again, ranks, callback, progress, given, held)
-        if out is not None:
-            ranks.broadcast(RunFolder(local_path(out)).free)
         made = ranks.run_on_all(partial(build_task, read, progress, ranks, start=start, given=given, held=held))
         folder = RunFolder(
             local_path(out) if out is not None else ranks.broadcast(partial(free_path, RUNS, made.recipe.title))
@@ -100,7 +98,8 @@ def train(
             made = _with_own_start(made, folder)
         with _held(folder, ranks):
             ranks.broadcast(partial(_begin, folder, made))
-            return _fit(replace(made, start=None), folder, None, callback)
+            made.start = None  # whose weights are in the folder now
+            return _fit(made, folder, None, callback)
 
 
 def resume(
@@ -160,6 +159,20 @@ def _shown(
         yield TrainingReport(bar), progress or bar
     finally:
         bar.close()
+
+
+def _prepare(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    overrides: Sequence[str],
+    out: str | Path | None,
+    restarted: bool,
+) -> tuple[Recipe, RunFolder | None]:
+    """The checked recipe, and the run that this launch began already; without one, `out` is free."""
+    read = read_recipe(recipe, overrides)
+    again = _began_already(read, out, restarted)
+    if again is None and out is not None:
+        RunFolder(local_path(out)).free()
+    return read, again
 
 
 def _began_already(recipe: Recipe, out: str | Path | None, restarted: bool) -> RunFolder | None:
@@ -235,7 +248,7 @@ def _with_recorded(
 
 def _begin(folder: RunFolder, made: VAETask) -> None:
     """Makes the folder of a new run."""
-    folder.begin(made.recipe)
+    folder.begin(write_recipe(made.recipe), made.title)
     if isinstance(made.data_set, DataSet):
         Snapshot.of(made.data_set.split("all")).write(folder.data)
     if made.start is not None:
@@ -309,5 +322,5 @@ def _fit(
             f" The best model is that of step {progress.best_step}: {progress.best:.2f} nats per validation image."
         )
     if is_main:
-        folder.describe(made.recipe, status)
+        folder.describe(made.title, status)
     return Run(folder.path, made.recipe, trainer.stopped, is_main, trainer.stopped and trainer.out_of_time)

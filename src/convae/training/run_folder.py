@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from convae.core.errors import ArtifactError, OutputError
 from convae.core.files import is_temporary, open_regular, remove_temporary_files, truncate, write_text, writing_errors
 from convae.core.trust import untrusted_names
-from convae.training.recipe.reading import read_recipe, write_recipe
+from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
 
 README = """# {title}
@@ -148,25 +148,29 @@ class RunFolder:
             if taken or (self.path.is_dir() and any(map(_counts, self.path.iterdir()))):
                 raise OutputError(f"{self.path}: already exists. Choose another --out, or use --resume to continue it")
 
-    def begin(self, recipe: Recipe) -> None:
+    def begin(self, recipe: str, title: str) -> None:
         """Writes the recipe into the folder, and makes what a run has in it.
+
+        Args:
+            recipe: as YAML.
+            title: of the run.
 
         Raises:
             OutputError: the folder holds files already, or cannot be written.
         """
         self.free()
         # First: with it the folder is a run's, which `resume` goes on with, and without it a free one.
-        write_text(self.path / "recipe.yaml", write_recipe(recipe))
+        write_text(self.path / "recipe.yaml", recipe)
         with writing_errors(self.path):
             for folder in (self.pictures, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
             self.metrics.touch()
             self.timings.touch()
-        self.describe(recipe, "Training has begun.")
+        self.describe(title, "Training has begun.")
 
-    def describe(self, recipe: Recipe, status: str) -> None:
+    def describe(self, title: str, status: str) -> None:
         """Writes the README with a sentence on how far the run is."""
-        write_text(self.path / "README.md", README.format(title=recipe.title, status=status))
+        write_text(self.path / "README.md", README.format(title=title, status=status))
 
     def recipe(self) -> Recipe:
         """The recipe of the run.

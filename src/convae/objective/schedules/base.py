@@ -65,6 +65,23 @@ class Moment:
         return Moment(round(steps), epochs, min(1.0, max(0.0, share)))
 
 
+@dataclass(frozen=True)
+class Clocks:
+    """The moment before a step, as each part of a recipe counts it.
+
+    Attributes:
+        training: since the beginning of the training: for the terms of the recipe.
+        stage: since the beginning of the stage: for the terms that the stage names.
+        optimizer: since the beginning of the stage that brought the optimizer: for the learning rate.
+        optimizer_steps: steps that the optimizer lasts for.
+    """
+
+    training: Moment
+    stage: Moment
+    optimizer: Moment
+    optimizer_steps: int
+
+
 class Schedule(ABC):
     """A value as a pure function of training progress. Configuration is keyword-only.
 

@@ -69,6 +69,7 @@ class Ranks:
     Attributes:
         number: this process's, from 0.
         count: how many there are.
+        is_main: whether this is the process that writes and shows.
         stop: whether this process was asked to end; `stops` says whether any was.
 
     Args:
@@ -79,15 +80,11 @@ class Ranks:
 
     def __init__(self, number: int = 0, count: int = 1, local: int = 0) -> None:
         self.number, self.count = number, count
+        self.is_main = number == 0
         self._local = local
         self.stop = Stop()
         self._wishes: deque[Tensor] = deque(maxlen=2)
         self._patient = dist.new_group(backend="gloo", timeout=PATIENCE) if count > 1 else None
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this is the process that writes and shows."""
-        return self.number == 0
 
     def device(self, wanted: torch.device) -> torch.device:
         """This process's own device of the wanted kind.

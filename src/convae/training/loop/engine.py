@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from convae.core.errors import ConfigError
 from convae.core.names import unknown_message
 from convae.core.types import Batch
+from convae.objective.schedules.base import Clocks
 from convae.training.distributed.sharding import shard_like
 from convae.training.loop.step import Precision, StepResult, TrainStep
 from convae.training.loop.task import ModuleState, Stateful, Task
 from convae.training.recipe.plan import Stage
 from convae.training.recipe.schema import OptimizerConfig
-from convae.training.recipe.stage_objective import Clocks
 
 
 def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:

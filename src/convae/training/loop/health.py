@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from convae.core.types import Batch
+from convae.objective.schedules.base import Clocks
 from convae.training.distributed.sharding import local_part
 from convae.training.loop.progress import Progress, RunningMeans
 from convae.training.loop.step import StepResult, TrainStep
 from convae.training.loop.task import SavedAs, Task
 from convae.training.recipe.plan import Stage
-from convae.training.recipe.stage_objective import Clocks
 from convae.training.run_folder import RunFolder
 
 ABSURD = 1e6

@@ -23,12 +23,11 @@ from convae.core.random import stream_key
 from convae.core.types import Batch
 from convae.model.inputs import unchecked_values
 from convae.objective.objective import Losses
-from convae.objective.schedules.base import Schedule
+from convae.objective.schedules.base import Clocks, Schedule
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import gather_tensor, is_sharded
 from convae.training.loop.task import Loss, Update
 from convae.training.recipe.schema import PrecisionName, TrainingConfig
-from convae.training.recipe.stage_objective import Clocks
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 INSTRUCTIONS = {"bf16": ("avx512_bf16", "amx_bf16"), "fp16": ("avx512_fp16", "amx_fp16")}

@@ -15,11 +15,11 @@ from convae.core.noise import CountedNoise
 from convae.core.types import Batch
 from convae.data import BatchSource
 from convae.objective.objective import Losses
+from convae.objective.schedules.base import Clocks
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import load_full_state
-from convae.training.recipe.plan import Plan, Stage
+from convae.training.recipe.plan import LearningRate, Plan, Stage
 from convae.training.recipe.schema import OptimizerConfig, TrainingConfig
-from convae.training.recipe.stage_objective import Clocks, LearningRate
 
 Loss = Callable[[Batch, CountedNoise, Clocks], Losses]
 """From a batch, its noise and the moment to the loss of an update."""

@@ -27,7 +27,7 @@ from convae.training.recipe.plan import build_plan
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.vae.build import build_training_model, encoder_layers
-from convae.training.vae.task import VAETask, stage_objective
+from convae.training.vae.task import VAETask
 
 STEPS = 2
 """With the batch: the optimizer has its state after the first."""
@@ -107,7 +107,6 @@ def _steps(recipe: Recipe, batch_size: int, where: torch.device) -> None:
     batches = _NoiseBatches(model.input_shape, batch_size, where)
     task = VAETask(recipe, model, plan, batches, None, None, where, Ranks())
     stage = plan.stages[0]
-    stage_objective(stage).to(where)
     engine = Engine(task, stage)
     engine.freeze()
     engine.train()

@@ -9,16 +9,16 @@ which the stages stage_starts for granted, and counts with the longest that the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from convae.core.config import parse
 from convae.core.errors import ConfigError
 from convae.core.names import unknown_message
 from convae.objective.objective import Loader, Objective, build_objective
-from convae.objective.schedules.base import Moment, Schedule, build_schedule
+from convae.objective.schedules.base import Clocks, Moment, Schedule, build_schedule
 from convae.training.recipe.schema import OptimizerConfig, PlateauConfig, Recipe, StageConfig
-from convae.training.recipe.stage_objective import Clocks, FixedGoal, Goal, LearningRate, StageObjective
+from convae.training.recipe.stage_objective import FixedGoal, Goal, StageObjective
 
 EPOCHS = 10
 """Passes through the training images, where a recipe does not say how long it takes, and …"""
@@ -27,6 +27,27 @@ LEAST_STEPS = 1000
 
 MOMENTS = 256
 """Of a stage, at which its schedules are looked at before it begins."""
+
+
+class LearningRate:
+    """The learning rate as a function of the moment: the peak, times the schedule, times the warm-up's rise.
+
+    Args:
+        config: of the optimizer.
+        where: the optimizer's place in the recipe, for messages.
+    """
+
+    def __init__(self, config: OptimizerConfig, where: str) -> None:
+        self._peak = config.lr
+        self._warmup = config.warmup
+        self._schedule = build_schedule(config.schedule, f"{where}.schedule")
+
+    def __call__(self, moment: Moment, steps: int) -> float:
+        """The rate for the step that begins at `moment`, on the clock of an optimizer that lasts for `steps` steps."""
+        rising = self._warmup * steps
+        # The first step already moves: it takes the rate of the end of its own share of the rise.
+        rise = min(1.0, (moment.step + 1) / rising) if rising > 0 else 1.0
+        return self._peak * self._schedule(moment) * rise
 
 
 @dataclass(frozen=True)
@@ -63,12 +84,14 @@ class Plan:
         steps_per_epoch: batches in an epoch.
         strength: of the random changes of training images, on the clock of the whole training.
         temperature: of the latents that are drawn in training, on the same clock.
+        weighted: the terms whose weight is not 0 at some time.
     """
 
     stages: tuple[Stage, ...]
     steps_per_epoch: int
     strength: Schedule
     temperature: Schedule
+    weighted: frozenset[str] = frozenset()
 
     def stage_starts(self, step: int | None = None) -> list[int]:
         """The steps at which the stages begin, up to the one that does `step`, if each takes its longest."""
@@ -143,13 +166,10 @@ def build_plan(recipe: Recipe, steps_per_epoch: int, load: Loader | None = None)
     """
     shared = build_objective(recipe.objective, load)
     options = recipe.training
-    alone = StageConfig(
-        name="training", steps=options.steps, epochs=None if options.steps else options.epochs or EPOCHS
-    )
     stages: list[Stage] = []
     current = options.optimizer
     rate = LearningRate(current, "training.optimizer")
-    for number, written in enumerate(recipe.stages or (alone,)):
+    for number, written in enumerate(_written_stages(recipe)):
         where = f"stages.{number}"
         if written.optimizer is not None:
             current = _optimizer(options.optimizer, written, where)
@@ -161,7 +181,7 @@ def build_plan(recipe: Recipe, steps_per_epoch: int, load: Loader | None = None)
         stages.append(
             Stage(
                 name=written.name or f"stage {number + 1}",
-                steps=written.steps or (written.epochs or 0) * steps_per_epoch,
+                steps=_length(written, steps_per_epoch),
                 plateau=plateau,
                 freeze=written.freeze,
                 objective=goal,
@@ -176,8 +196,33 @@ def build_plan(recipe: Recipe, steps_per_epoch: int, load: Loader | None = None)
         strength=build_schedule(options.augmentation, "training.augmentation"),
         temperature=build_schedule(options.temperature, "training.temperature"),
     )
-    _check_signs(made, recipe)
-    return made
+    return replace(made, weighted=_check_signs(made, recipe))
+
+
+def with_steps(plan: Plan, recipe: Recipe, steps_per_epoch: int) -> Plan:
+    """The plan of the same recipe for a data set that makes so many batches.
+
+    Raises:
+        ConfigError: a schedule is negative there.
+    """
+    written = _written_stages(recipe)
+    stages = [
+        replace(stage, steps=_length(each, steps_per_epoch)) for stage, each in zip(plan.stages, written, strict=True)
+    ]
+    made = replace(plan, stages=tuple(stages), steps_per_epoch=steps_per_epoch)
+    return replace(made, weighted=_check_signs(made, recipe))
+
+
+def _written_stages(recipe: Recipe) -> tuple[StageConfig, ...]:
+    """The stages of the recipe; one that is all of the training where it names none."""
+    options = recipe.training
+    epochs = None if options.steps else options.epochs or EPOCHS
+    return tuple(recipe.stages) or (StageConfig(name="training", steps=options.steps, epochs=epochs),)
+
+
+def _length(written: StageConfig, steps_per_epoch: int) -> int:
+    """Steps of a stage."""
+    return written.steps or (written.epochs or 0) * steps_per_epoch
 
 
 def single_stage(
@@ -198,31 +243,35 @@ def single_stage(
     return Plan((stage,), steps_per_epoch, strength=constant, temperature=constant)
 
 
-def _check_signs(made: Plan, recipe: Recipe) -> None:
+def _check_signs(made: Plan, recipe: Recipe) -> frozenset[str]:
     """Checks that no weight, learning rate or other factor is negative at any time.
 
+    Returns:
+        The terms whose weight is not 0 at some time.
+
     Raises:
-        ConfigError: one is; the message names its place in the recipe.
+        ConfigError: one is negative; the message names its place in the recipe.
     """
-    lowest: dict[str, float] = {}
-
-    def note(where: str, value: float) -> None:
-        lowest[where] = min(value, lowest.get(where, value))
-
+    values: dict[str, list[float]] = {}
+    weighted: set[str] = set()
     for number, stage in enumerate(made.stages):
-        stage_starts = made.stage_starts()[: number + 1]
-        begin, written = stage_starts[-1], recipe.stages[number] if recipe.stages else None
+        starts, written = made.stage_starts()[: number + 1], recipe.stages[number] if recipe.stages else None
+        steps = sorted({starts[-1] + stage.steps * part // MOMENTS for part in range(MOMENTS)})
+        clocks = [made.clocks(starts, step) for step in steps]
         rate = f"stages.{number}.optimizer" if written and written.optimizer else "training.optimizer"
-        for step in {begin + stage.steps * part // MOMENTS for part in range(MOMENTS)}:
-            note(f"{rate}.schedule", made.rate(stage_starts, step))
-            note("training.temperature", made.temperature(made.clocks(stage_starts, step).training))
-            note("training.augmentation", made.augmentation(step // made.steps_per_epoch))
-            for name, weight in made.weights(stage_starts, step).items():
+        values.setdefault(f"{rate}.schedule", []).extend(stage.rate(at.optimizer, at.optimizer_steps) for at in clocks)
+        values.setdefault("training.temperature", []).extend(made.temperature(at.training) for at in clocks)
+        epochs = {step // made.steps_per_epoch for step in steps}
+        values.setdefault("training.augmentation", []).extend(map(made.augmentation, epochs))
+        for weights in [stage.objective.weights(at) for at in clocks]:
+            for name, weight in weights.items():
                 of_stage = f"stages.{number}." if written and name in written.objective else ""
-                note(f"{of_stage}objective.{name}.weight", weight)
-    for where, value in lowest.items():
-        if value < 0:
-            raise ConfigError(f"{where}: falls to {value:g}, but is never below 0: that would train for the opposite")
+                values.setdefault(f"{of_stage}objective.{name}.weight", []).append(weight)
+                weighted |= {name} if weight else set()
+    for where, each in values.items():
+        if (lowest := min(each)) < 0:
+            raise ConfigError(f"{where}: falls to {lowest:g}, but is never below 0: that would train for the opposite")
+    return frozenset(weighted)
 
 
 def _optimizer(base: OptimizerConfig, written: StageConfig, where: str) -> OptimizerConfig:

@@ -12,26 +12,8 @@ from torch import nn
 from convae.core.output import Output
 from convae.core.types import Batch
 from convae.objective.objective import Losses, Objective
-from convae.objective.schedules.base import Moment, build_schedule
+from convae.objective.schedules.base import Clocks
 from convae.objective.terms.base import Term
-from convae.training.recipe.schema import OptimizerConfig
-
-
-@dataclass(frozen=True)
-class Clocks:
-    """The moment before a step, as each part of a recipe counts it.
-
-    Attributes:
-        training: since the beginning of the training: for the terms of the recipe.
-        stage: since the beginning of the stage: for the terms that the stage names.
-        optimizer: since the beginning of the stage that brought the optimizer: for the learning rate.
-        optimizer_steps: steps that the optimizer lasts for.
-    """
-
-    training: Moment
-    stage: Moment
-    optimizer: Moment
-    optimizer_steps: int
 
 
 @runtime_checkable
@@ -106,24 +88,3 @@ class StageObjective(nn.Module):
         parts = ((self.shared, clocks.training), (self.own, clocks.stage))
         losses: list[Losses] = [part(batch, output, moment) for part, moment in parts if part]
         return reduce(lambda one, other: Losses(one.total + other.total, one.terms | other.terms), losses)
-
-
-class LearningRate:
-    """The learning rate as a function of the moment: the peak, times the schedule, times the warm-up's rise.
-
-    Args:
-        config: of the optimizer.
-        where: the optimizer's place in the recipe, for messages.
-    """
-
-    def __init__(self, config: OptimizerConfig, where: str) -> None:
-        self._peak = config.lr
-        self._warmup = config.warmup
-        self._schedule = build_schedule(config.schedule, f"{where}.schedule")
-
-    def __call__(self, moment: Moment, steps: int) -> float:
-        """The rate for the step that begins at `moment`, on the clock of an optimizer that lasts for `steps` steps."""
-        rising = self._warmup * steps
-        # The first step already moves: it takes the rate of the end of its own share of the rise.
-        rise = min(1.0, (moment.step + 1) / rising) if rising > 0 else 1.0
-        return self._peak * self._schedule(moment) * rise

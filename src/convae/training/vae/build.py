@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from convae.training.distributed.sharding import shard
 from convae.training.loop.engine import FrozenParts
 from convae.training.loop.log import summary_writer
 from convae.training.loop.step import choose_precision
-from convae.training.recipe.plan import Plan, build_plan
+from convae.training.recipe.plan import Plan, build_plan, with_steps
 from convae.training.recipe.reading import with_length, with_likelihood
 from convae.training.recipe.schema import Recipe
 from convae.training.vae.start import Start, build_model, construct_model, input_shape, open_start
@@ -76,7 +75,7 @@ def build_task(
     ranks = ranks or Ranks()
     keep_freed_memory()
     where = ranks.device(choose_device(recipe.training.device))
-    _check_description(recipe := _with_precision(recipe, where), held)
+    outline = _check_description(recipe := _with_precision(recipe, where), held)
     started = list[Start]()
     if recipe.start is not None and is_new:
         recipe = ranks.broadcast(partial(_started, recipe, start, started, held))
@@ -93,10 +92,15 @@ def build_task(
     batches = Batches(split, options.batch_size, options.seed, labels=labels, part=part)
     if is_new:
         recipe = with_length(recipe, batches.steps_per_epoch, chosen_by_data)
+    plan = with_steps(outline, recipe, batches.steps_per_epoch)
+    for number, stage in enumerate(plan.stages):
+        FrozenParts(model, stage.freeze, f"stages.{number}.freeze")
+    if is_new and _has_free_posterior(model, plan):
+        chosen_by_data.append(_AUTOENCODER)
     made = VAETask(
         recipe=recipe,
         model=model,
-        plan=_plan_for(recipe, batches, model, where),
+        plan=plan,
         batches=batches,
         validation=validation,
         data_set=data_set,
@@ -107,8 +111,6 @@ def build_task(
         chosen=tuple(chosen_by_data),
     )
     _try_batch(made)
-    if is_new and _has_free_posterior(made):
-        made = replace(made, chosen=(*made.chosen, _AUTOENCODER))
     if options.shard and ranks.count > 1:
         shard(model, where)
     return made
@@ -135,17 +137,11 @@ def _check_labels(model: VAE, started: list[Start], split: ImageSet, validation:
         )
 
 
-def _plan_for(recipe: Recipe, batches: Batches, model: VAE, where: torch.device) -> Plan:
-    """The plan, whose frozen parts are those of the model, and whose objectives are on the device."""
-    plan = build_plan(recipe, batches.steps_per_epoch, encoder_layers)
-    for number, stage in enumerate(plan.stages):
-        FrozenParts(model, stage.freeze, f"stages.{number}.freeze")
-        stage_objective(stage).to(where)
-    return plan
-
-
-def _check_description(recipe: Recipe, held: VAE | None) -> None:
+def _check_description(recipe: Recipe, held: VAE | None) -> Plan:
     """Builds objective, schedules and network without data, which may have to be downloaded and decoded first.
+
+    Returns:
+        The plan, with one step in an epoch.
 
     Raises:
         ConvaeError: something is wrong with them; all faults in one message.
@@ -153,19 +149,20 @@ def _check_description(recipe: Recipe, held: VAE | None) -> None:
     if recipe.training.tensorboard:
         summary_writer()
     faults: list[ConvaeError] = []
-    stages = model = None
+    plan = model = None
     try:
-        stages = build_plan(recipe, 1, encoder_layers)
+        plan = build_plan(recipe, 1, encoder_layers)
     except ConvaeError as error:
         faults.append(error)
     try:
         model = _check_model(recipe, held)
     except ConvaeError as error:
         faults.append(error)
-    if faults:
+    if faults or plan is None:
         raise type(faults[0])("; ".join(map(str, faults))) from faults[0]
-    if model is not None and stages is not None:
-        _check_terms(model, stages)
+    if model is not None:
+        _check_terms(model, plan)
+    return plan
 
 
 def _check_model(recipe: Recipe, held: VAE | None) -> VAE | None:
@@ -257,40 +254,22 @@ def _try_batch(made: VAETask) -> None:
     made.model.eval()
     batch = next(in_order(made.images, 2, made.device))
     stage_starts: list[int] = []
-    weighted: set[str] = set()
     for stage, begin in zip(made.plan.stages, made.plan.stage_starts(), strict=True):
         stage_starts.append(begin)
         output = made.model(batch.images, torch_generator(0, "trial"), batch.labels)
         if output.posterior.is_discrete and made.recipe.training.temperature != 1:
             raise ConfigError("training.temperature: a codebook draws no latents: leave it out")
         stage_objective(stage)(batch, output, made.plan.clocks(stage_starts, begin))
-        weighted |= _weighted(made.plan, stage_starts)
     # A classifier that was trained before may stay as it is.
-    if made.model.classifier and "classification" not in weighted and made.recipe.start is None:
+    if made.model.classifier and "classification" not in made.plan.weighted and made.recipe.start is None:
         raise ConfigError("model.classifier: no term trains it: give objective.classification, or leave it out")
     made.model.train()
 
 
-def _has_free_posterior(made: VAETask) -> bool:
+def _has_free_posterior(model: VAE, plan: Plan) -> bool:
     """Whether a posterior that can leave its prior is trained without a term that knows of it."""
-    terms = {name for stage in made.plan.stages for name in stage.objective.units}
-    return not made.model.bottleneck.codebook_sizes and not terms & _PRIOR_TERMS
-
-
-def _weighted(plan: Plan, stage_starts: list[int]) -> set[str]:
-    """The terms that count at some time in a stage, of which no weight is negative.
-
-    Raises:
-        ConfigError: one is negative, so that training would seek what it should avoid.
-    """
-    begin, end, found = stage_starts[-1], plan.end(stage_starts), set()
-    for quarter in range(5):
-        step = begin + (end - begin) * quarter // 4
-        for name, weight in plan.running(stage_starts).objective.weights(plan.clocks(stage_starts, step)).items():
-            if weight < 0:
-                raise ConfigError(f"objective.{name}.weight: is {weight:g} at step {step:,}: give 0 or more")
-            found |= {name} if weight else set()
-    return found
+    terms = {name for stage in plan.stages for name in stage.objective.units}
+    return not model.bottleneck.codebook_sizes and not terms & _PRIOR_TERMS
 
 
 def encoder_layers(path: Path) -> nn.Sequential:

@@ -23,6 +23,7 @@ from convae.model.mode import evaluation_mode
 from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
 from convae.model.vae import VAE
 from convae.objective.objective import Losses
+from convae.objective.schedules.base import Clocks
 from convae.objective.terms.base import LossInputs, Term
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import gather_tensor, is_sharded, load_full_state
@@ -30,7 +31,7 @@ from convae.training.loop.health import not_finite
 from convae.training.loop.task import SavedAs, Task, Update, Validation
 from convae.training.recipe.plan import Plan, Stage
 from convae.training.recipe.schema import Recipe, TrainingConfig
-from convae.training.recipe.stage_objective import Clocks, StageObjective
+from convae.training.recipe.stage_objective import StageObjective
 from convae.training.vae.start import Start, build_model, initial_weights
 from convae.training.vae.validation import collapse, draw_pictures, validate, validation_row
 
@@ -72,7 +73,8 @@ class VAETask(Task):
         self.options, self.title = self.recipe.training, self.recipe.title
         self.modules = {"model": self.model}
         for stage in self.plan.stages:
-            for name, term in stage_objective(stage).adversarial.items():
+            objective = stage_objective(stage).to(self.device)
+            for name, term in objective.adversarial.items():
                 if not any(module is term.critic for module in self.modules.values()):
                     # A stage that changes the options of a term has another term, and another critic.
                     names = (name if number == 1 else f"{name} {number}" for number in itertools.count(1))

@@ -18,10 +18,11 @@ from convae.core.types import MISSING_LABEL, Batch
 from convae.data.batches import ImageSet, evenly_spaced, in_order
 from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
+from convae.objective.schedules.base import Clocks
 from convae.pictures.grid import grid, pairs
 from convae.pictures.save import save
 from convae.training.distributed.ranks import Ranks
-from convae.training.recipe.stage_objective import Clocks, StageObjective
+from convae.training.recipe.stage_objective import StageObjective
 
 ACTIVE = 0.01
 """Variance of the posterior mean over the images above which a latent value is active (Burda et al. 2015)."""
