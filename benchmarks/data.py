@@ -1,8 +1,9 @@
 """What the data side costs, against a plain loop and torch's DataLoader as a competent user writes them.
 
-    python benchmarks/data.py --photos PHOTOS [--images 10000]
+    python benchmarks/data.py --photos PHOTOS [--images 10000] [--rounds 1]
 
-Makes JPEGs of 178×218 from crops of the photographs in PHOTOS, and prints, as ratios within one run on two cores:
+Makes JPEGs of 178×218 from crops of the photographs in PHOTOS, and prints, as ratios within one run on two cores. In
+each round all take their turn; the median and the range of the rounds' ratios are printed:
 
 - an epoch of 64×64 batches from the store against Pillow + DataLoader with 0 and 2 workers: the first, which decodes;
   the first of another run, which opens the store and checks each image; later ones;
@@ -69,8 +70,9 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def epochs(paths: list[Path], folder: Path) -> dict[str, float]:
-    """Seconds of an epoch, by way."""
+def epochs(paths: list[Path], folder: Path, cache: Path) -> dict[str, float]:
+    """Seconds of an epoch, by way; the cache has to be new."""
+    os.environ["CONVAE_CACHE"] = str(cache)
     config = DataConfig(source=str(folder), size=(SIZE, SIZE), validation=0, test=0)
 
     def stored(batches: Batches, epoch: int) -> None:
@@ -146,17 +148,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="a folder of large PNG photographs")
     parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as temporary:
-        os.environ["CONVAE_CACHE"] = f"{temporary}/cache"
         folder = Path(temporary) / "jpegs"
         folder.mkdir()
         paths = make_jpegs(given.photos, folder, given.images)
-        found = epochs(paths, folder)
-        for name, value in found.items():
-            ratios = [found[f"DataLoader, {workers} workers"] / value for workers in (0, 2)]
-            print(f"{name:26} {value:8.3f} s   {ratios[0]:6.1f}× 0 workers   {ratios[1]:6.1f}× 2 workers")
+        rounds = [epochs(paths, folder, Path(temporary) / f"cache-{number}") for number in range(given.rounds)]
+        for name in rounds[0]:
+            print(f"{name:26} {statistics.median(found[name] for found in rounds):8.3f} s", end="")
+            for workers in (0, 2):
+                ratios = sorted(found[f"DataLoader, {workers} workers"] / found[name] for found in rounds)
+                median = statistics.median(ratios)
+                print(f"   {median:6.1f}× ({ratios[0]:.1f} … {ratios[-1]:.1f}) {workers} workers", end="")
+            print()
         large, pieces = gather(folder)
         print(f"gather: {large:.0%} of a large copy, {pieces:.0%} of copying pieces in their order")
         print(f"waiting for data: {waiting(folder, min(100, len(paths) // BATCH - 2)):.2%} of the steps' time")

@@ -52,6 +52,22 @@ def test_the_axis_of_channels_can_be_named(tmp_path: Path) -> None:
     assert everything(tmp_path / "a.npy", channels="none").shape == (1, 6, 7)
 
 
+@pytest.mark.parametrize("span", [None, [0, 1], [-2, 3]])
+def test_floats_outside_by_rounding_are_set_to_the_end_of_the_range(tmp_path: Path, span: list[float] | None) -> None:
+    low, high = span or (0, 1)
+    values = np.linspace(low, high, 32).reshape(2, 4, 4)
+    values[0, 0, 0], values[1, 3, 3] = low - 1e-6, high + 1e-6
+    np.save(tmp_path / "a.npy", values)
+    split = everything(tmp_path / "a.npy", **({} if span is None else {"range": span}))
+    pixels = np.asarray(split.images([0, 1]))
+    assert (pixels.min(), pixels.max()) == (0, 1)
+    values[1, 3, 3] = high + 1e-2
+    np.save(tmp_path / "b.npy", values)
+    ((name, reason),) = everything(tmp_path / "b.npy", **({} if span is None else {"range": span})).skipped
+    assert name == "000001"
+    assert f"{high + 0.01:g}" in reason
+
+
 def test_other_types_and_ranges_need_a_range(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, np.array([[-1, 0, 3]], np.int64))

@@ -57,6 +57,15 @@ def test_every_form_gives_the_same_batches_from_any_step(form: str) -> None:
             assert present(batch.labels).tolist() == LABELS[rows].tolist()
 
 
+@pytest.mark.parametrize("kind", ["uint16", "float32"])
+def test_arrays_of_another_byte_order_are_the_same_images(kind: str) -> None:
+    values = BYTES.astype(kind) / (1 if kind == "uint16" else np.float32(255))
+    values = values.astype(kind)
+    swapped = GivenData(values.astype(np.dtype(kind).newbyteorder()), LABELS).split("train")
+    native = GivenData(values, LABELS).split("train")
+    np.testing.assert_array_equal(swapped.images(range(len(swapped))), native.images(range(len(native))))
+
+
 def test_labels_of_a_dataset_are_those_of_its_pairs() -> None:
     assert GivenData(Pictures()).split("train").labels is not None
     assert GivenData(BYTES).split("train").labels is None

@@ -330,7 +330,7 @@ def _as_array(values: Any, where: str) -> NDArray[Any]:
         array: NDArray[Any] = (values.float() if values.dtype is torch.bfloat16 else values).numpy()
         return array
     if isinstance(values, np.ndarray):
-        return values
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
     raise DataError(f"{where}: must be a tensor, an array or a Pillow image, got {type(values).__name__}")
 
 

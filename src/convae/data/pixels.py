@@ -25,6 +25,8 @@ ResizeMode = Literal["crop", "pad", "squash"]
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by number of channels."""
+ROUNDING = 1e-4
+"""How far a float may be outside [0, 1] by rounding; it is then clamped."""
 _NEEDED = "pixels must be unsigned integers of 8 or 16 bits or floats in [0, 1]"
 
 
@@ -39,9 +41,12 @@ def as_kind(values: NDArray[Any], kind: str) -> Pixels:
     if values.dtype == kind and values.dtype in (np.uint8, np.uint16):
         return values
     if np.issubdtype(values.dtype, np.floating):
-        if not np.all((values >= 0) & (values <= 1)):
-            raise DataError(f"{_NEEDED}, got values from {values.min():g} to {values.max():g}")
+        low, high = values.min(), values.max()
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+            raise DataError(f"{_NEEDED}, got values from {low:g} to {high:g}")
         shares: NDArray[np.float32] = values.astype(np.float32, copy=False)
+        if low < 0 or high > 1:
+            shares = shares.clip(0, 1)
     elif values.dtype in (np.uint8, np.uint16):
         shares = np.divide(values, np.iinfo(values.dtype).max, dtype=np.float32)
     else:

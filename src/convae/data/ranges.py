@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import AfterValidator
 
 from convae.core.errors import DataError
-from convae.data.pixels import Kind, Pixels, as_kind
+from convae.data.pixels import ROUNDING, Kind, Pixels, as_kind
 
 if TYPE_CHECKING:
     from convae.data.headers import Header
@@ -116,7 +116,8 @@ def spread(
     if pixels.dtype == np.bool_ or (pixels.dtype in (np.uint8, np.uint16) and (bottom, top) == _own(pixels, 16)):
         return as_kind(np.ascontiguousarray(pixels), kind)
     low, high = pixels.min(), pixels.max()
-    if not (low >= bottom and high <= top):
+    slack = ROUNDING * (top - bottom) if np.issubdtype(pixels.dtype, np.floating) else 0
+    if not (low >= bottom - slack and high <= top + slack):
         if np.isnan(low) or np.isnan(high):
             raise DataError("contains NaN")
         remedy = "Set the option `range` of the source" if span is None else "Widen the option `range` of the source"

@@ -7,6 +7,7 @@ Images are floating-point tensors in [0, 1] of any dtype. Each call computes the
 from __future__ import annotations
 
 import contextlib
+import math
 import operator
 import threading
 from collections.abc import Iterator, Sequence
@@ -180,6 +181,8 @@ def weights_type(module: nn.Module) -> tuple[torch.dtype | None, torch.device | 
 def _tensor(given: Any, what: str, shape: str, remedy: str) -> Tensor:
     if not isinstance(given, Tensor):
         raise ShapeError(f"{what} are a tensor {shape}, got {_kind(given)}: give {remedy}")
+    if given.layout != torch.strided:
+        raise ShapeError(f"{what} are a dense tensor, got {given.layout}: give {what}.to_dense()")
     return given
 
 
@@ -214,8 +217,8 @@ def _require_unit_range(x: Tensor) -> None:
     low, high = (float(end) for end in x.detach().aminmax())
     if low >= -ROUNDING and high <= 1 + ROUNDING:
         return
-    if low != low:  # NaN
-        raise ShapeError("images are floats in [0, 1], but hold NaN")
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise ShapeError(f"images are floats in [0, 1], but hold {'NaN' if low != low else 'infinity'}")
     if low > -0.5 and high < 1.5:
         remedy = "images.clamp(0, 1)"
     elif low < 0:
