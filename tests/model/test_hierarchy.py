@@ -158,6 +158,15 @@ def test_samples_follow_the_prior_and_the_temperature(model: VAE) -> None:
     assert not torch.equal(top_only[0], top_only[1])
 
 
+@pytest.mark.parametrize(
+    ("temperature", "named"), [(-1.0, "-1"), (float("nan"), "nan"), ({"latent 3": 1.0}, "latent 3")]
+)
+def test_wrong_temperatures_are_refused(model: VAE, temperature: Any, named: str) -> None:
+    for call in (model.sample, model.sample_latents):
+        with pytest.raises(ConfigError, match=f"temperature.*{named}"):
+            call(2, temperature=temperature)
+
+
 @torch.no_grad()
 def test_levels_take_the_top_latents_alone(model: VAE) -> None:
     z = model(IMAGES, generator()).latent

@@ -335,6 +335,7 @@ class VAE(EncoderDecoder):
             temperature: factor on the standard deviation of the prior: one for all latents, or by the latent's name.
 
         Raises:
+            ConfigError: a temperature is negative or not finite, or there is no latent of a name.
             ShapeError: there is not one generator for each latent.
         """
         if not self.is_hierarchical:
@@ -359,7 +360,8 @@ class VAE(EncoderDecoder):
             temperature: factor on the standard deviation of the prior: one for all latents, or by the latent's name.
 
         Raises:
-            ConfigError: `n` is not a positive integer, or labels are not class numbers of a conditional model.
+            ConfigError: `n` is not a positive integer, labels are not class numbers of a conditional model, or a
+                temperature is negative or of an unknown latent.
             ShapeError: there is not one generator for each image.
         """
         count = checked_count(n, "the number of samples")
@@ -378,7 +380,7 @@ class VAE(EncoderDecoder):
         self, count: int, noise: Generators | None, labels: Tensor | None, temperature: float | Mapping[str, float]
     ) -> Latents:
         """Latents of the bottleneck, (count, *latent), drawn from the prior."""
-        own = Context(temperature=temperature).temperature_of(self.bottleneck.stream)
+        own = Context(temperature=self._checked_temperature(temperature)).temperature_of(self.bottleneck.stream)
         drawn = self.prior.sample(count, noise, labels, own)
         return self._converted(self.bottleneck.embed_codes(drawn) if self.prior.draws_codes else drawn)
 
