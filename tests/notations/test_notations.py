@@ -200,7 +200,7 @@ FAULTS: list[tuple[Any, list[str]]] = [
         with_encoder("C2d_3_64_3_1_1", "2*VAERB_32_64"),
         ["model.encoder[1][0] (2*VAERB_32_64): ", "32 input channels, got 64"],
     ),
-    (with_encoder("C2d_3_31_3_1_1", "GN_32_31"), ["model.encoder[1] (GN_32_31)", "32 groups divide, got 31"]),
+    (with_encoder("C2d_3_31_3_1_1", "GN_32_31"), ["model.encoder[1] (GN_32_31)", "31 channels", "32 groups"]),
     (
         with_encoder("C2D_3_128_3"),
         ["model.encoder[0] ('C2D_3_128_3'): ", "C2d_in_out_kernel_[stride]"],

@@ -68,7 +68,7 @@ def test_batch_norm_moves_its_statistics_in_training_alone() -> None:
 
 def test_batch_norm_cannot_train_on_single_values() -> None:
     layer = network((3, 1, 1), "batch-norm")
-    with pytest.raises(ShapeError, match="one value for each channel: use more images in a batch"):
+    with pytest.raises(ShapeError, match="one value per channel"):
         layer(values(1, 3, 1, 1))
     assert layer.eval()(values(1, 3, 1, 1)).isfinite().all()
 
@@ -116,17 +116,17 @@ def test_dropout_of_whole_channels_drops_them_whole_and_keeps_the_mean() -> None
 @pytest.mark.parametrize(
     ("shape", "layer", "part"),
     [
-        ((6, 4), {"pixel-shuffle": {"scale": 4}}, "needs channels that 4 divides, got 6 channels"),
-        ((6, 4, 5), "pixel-unshuffle", "needs sizes that 2×2 divides, got the shape 6×4×5"),
-        ((6, 4), {"attention": {"heads": 4}}, "needs channels that 4 heads divide, got 6 channels"),
-        ((6,), "attention", "needs channels and 1 or 2 or 3 spatial axes, got the shape 6"),
+        ((6, 4), {"pixel-shuffle": {"scale": 4}}, "6 channels are not divisible by 4"),
+        ((6, 4, 5), "pixel-unshuffle", "sizes divisible by 2×2, got the shape 6×4×5"),
+        ((6, 4), {"attention": {"heads": 4}}, "6 channels are not divisible by 4 heads"),
+        ((6,), "attention", "channels and 1 or 2 or 3 spatial axes, got the shape 6"),
         ((1, 4), "layer-norm", "more than one channel"),
         ((4, 1), "instance-norm", "more than one position"),
         ((32, 1, 1), "group-norm", "more than one value in each of 32 groups, got the shape 32×1×1"),
         (
             (48, 4, 4),
             {"residual-block": {"channels": 48}},
-            "branch[0] (group-norm): needs channels that 32 groups divide, got 48",
+            "branch[0] (group-norm): 48 channels are not divisible by 32 groups",
         ),
     ],
 )

@@ -180,7 +180,7 @@ def test_samples_of_discrete_likelihoods_are_levels() -> None:
 
 @every_way
 def test_an_image_of_another_shape_is_refused_not_broadcast(make: Make) -> None:
-    with pytest.raises(ShapeError, match="images 2×1×3×3 got images 2×3×3"):
+    with pytest.raises(ShapeError, match="2×1×3×3, got 2×3×3"):
         make(values(2, 1, 3, 3)).log_prob(levels(2, 3, 3))
 
 

@@ -1,4 +1,4 @@
-"""One layer a file; `base.py` says what a layer is."""
+"""Layers, one per file; `base` has the base classes."""
 
 from convae.core.registry import Registry
 

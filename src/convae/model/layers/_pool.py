@@ -1,4 +1,4 @@
-"""What poolings share."""
+"""Base class of pooling layers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis
 
 
 class Pool(Layer):
-    """One value for each window of positions; `over` holds the library's function for 1, 2 and 3 axes.
+    """Pooling over windows; `over` maps the number of axes to torch's function.
 
     Args:
         shape: (channels, *sizes) with 1, 2 or 3 spatial axes.
-        kernel: size of the window, one number or one for each axis.
-        stride: step in positions; None for windows that touch.
+        kernel: size of the window, one number or one per axis.
+        stride: stride, one number or one per axis; None for the kernel size.
     """
 
     example: ClassVar = {"kernel": 2}
@@ -36,5 +36,5 @@ class Pool(Layer):
         return self.over[self.axes](x, self.kernel, self.stride)
 
     def receptive_field(self) -> ReceptiveField:
-        """Its window and its stride."""
+        """The window and the stride."""
         return ReceptiveField(tuple(map(float, self.kernel)), tuple(map(float, self.stride)))

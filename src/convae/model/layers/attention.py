@@ -19,15 +19,15 @@ from convae.model.layers.residual import BRANCH_INIT_SCALE
 
 
 class Attention(ContextLayer):
-    """Each position asks all others, after a norm, and adds what it hears to itself (Vaswani et al. 2017).
+    """Residual self-attention over positions, with a norm before it (Vaswani et al. 2017).
 
-    Multi-head dot-product attention of arXiv:1706.03762 without a mask, in the residual form of the latent
-    diffusion autoencoder (arXiv:2112.10752). Time and memory grow with the square of the number of positions.
+    Multi-head scaled dot-product attention of arXiv:1706.03762 without a mask, in the form of the latent diffusion
+    autoencoder (arXiv:2112.10752). Time and memory grow with the square of the number of positions.
 
     Args:
         shape: (channels, *sizes) with 1, 2 or 3 spatial axes.
-        heads: parts of the channels that attend by themselves.
-        norm: the norm in front.
+        heads: number of heads.
+        norm: norm before the attention.
     """
 
     example: ClassVar = {"heads": 2, "norm": {"group-norm": {"groups": 2}}}
@@ -38,17 +38,19 @@ class Attention(ContextLayer):
         needs_axes(shape, 1, 2, 3)
         channels = shape[0]
         if channels % heads:
-            raise ShapeError(f"needs channels that {heads} heads divide, got {channels} channels")
+            raise ShapeError(
+                f"{channels} channels are not divisible by {heads} heads. Change heads or the channels before it"
+            )
         self.heads = heads
         self.qkv = Network(shape, [norm, {"conv": {"channels": 3 * channels, "kernel": 1}}], "qkv")
         if self.qkv.shape_out[1:] != shape[1:]:
             normed = shape_text(self.qkv.shapes[0])
-            raise ShapeError(f"its norm turns {shape_text(shape)} into {normed}; it needs one that keeps the sizes")
+            raise ShapeError(f"its norm changes {shape_text(shape)} to {normed}. Use a norm that keeps the sizes")
         last = {"conv": {"channels": channels, "kernel": 1}}
         self.out_proj = Network(shape, [last], "out_proj", init_scale=BRANCH_INIT_SCALE)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """(batch, channel, *sizes), the same again."""
+        """(batch, channel, *sizes) to the same shape."""
         projected = self.qkv(x, context)
         # (batch, query/key/value, head, channel of the head, position), then channels last.
         parts = projected.reshape(x.shape[0], 3, self.heads, x.shape[1] // self.heads, math.prod(x.shape[2:]))

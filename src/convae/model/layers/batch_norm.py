@@ -17,15 +17,14 @@ from convae.model.layers.base import Layer, along_channels
 
 
 class BatchNorm(Layer):
-    """Normalizes each channel over the batch and the sizes (Ioffe & Szegedy 2015, arXiv:1502.03167).
+    """Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
-    In evaluation, and where a stage freezes it, it uses the running statistics and leaves them as they are. Where
-    ranks share a batch and `sync_batch_norm` is on, the statistics of a training step are those of the global batch;
-    otherwise each rank takes those of its own images.
+    In evaluation, and while a stage freezes it, it uses the running statistics without updating them. In distributed
+    training with `sync_batch_norm`, the statistics are those of the global batch, otherwise those of the rank.
 
     Args:
         shape: any.
-        momentum: share of the newest batch in the running statistics.
+        momentum: weight of the current batch in the running statistics.
         eps: added to the variance.
     """
 
@@ -45,11 +44,11 @@ class BatchNorm(Layer):
         self.register_buffer("running_var", torch.empty(shape[0]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape; a training batch needs more than one value for each channel."""
+        """Any shape; a training batch needs more than one value per channel."""
         if self.training and shares_batch_norm():
             return self._over_processes(x)
         if self.training and x.numel() == x.shape[1]:
-            raise ShapeError("batch norm cannot train on one value for each channel: use more images in a batch")
+            raise ShapeError("batch norm cannot train on one value per channel. Use a larger batch size")
         return F.batch_norm(
             x,
             self.running_mean,
@@ -62,7 +61,7 @@ class BatchNorm(Layer):
         )
 
     def _over_processes(self, x: Tensor) -> Tensor:
-        """The normalization by the statistics of all processes' values, summed in float32 or wider."""
+        """Normalization by the statistics over all processes, summed in float32 or wider."""
         values = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         axes, channels = [0, *range(2, x.ndim)], x.shape[1]
         own = values.new_full((1,), x.numel() / channels)
@@ -78,6 +77,6 @@ class BatchNorm(Layer):
         return result.to(x.dtype)
 
     def reset(self, generator: torch.Generator) -> None:
-        """Running statistics of a standard normal input."""
+        """Initializes the running statistics to mean 0 and variance 1."""
         self.running_mean.zero_()
         self.running_var.fill_(1)

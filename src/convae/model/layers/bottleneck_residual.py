@@ -1,4 +1,4 @@
-"""Residual block with a narrow middle."""
+"""Bottleneck residual block."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from convae.model.layers.residual import Residual
 
 
 class BottleneckResidual(ContextLayer):
-    """1-, 3- and 1-convolution with fewer channels in the middle, added to the input (He et al. 2016).
+    """Residual block of convolutions with kernels 1, 3 and 1 and fewer channels in the middle (He et al. 2016).
 
-    In the pre-activation order of arXiv:1603.05027: norm and activation in front of each convolution.
+    In the pre-activation order of arXiv:1603.05027: norm and activation before each convolution.
 
     Args:
         shape: (channels, *sizes).
         channels: output channels.
-        stride: step of the middle convolution in positions.
+        stride: stride of the middle convolution.
         reduction: the middle has output channels / reduction, at least one.
-        norm: the norm in front of each convolution.
-        activation: the activation behind each norm.
+        norm: norm before each convolution.
+        activation: activation after each norm.
     """
 
     example: ClassVar = {"channels": 8}
@@ -56,9 +56,9 @@ class BottleneckResidual(ContextLayer):
         return y
 
     def shape_out(self) -> Shape:
-        """The block's."""
+        """The output shape of the branch."""
         return self.block.shape_out()
 
     def receptive_field(self) -> ReceptiveField | None:
-        """What its middle convolution sees."""
+        """The receptive field of the middle convolution."""
         return self.block.receptive_field()

@@ -22,20 +22,19 @@ _OVER_AXES = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 class Conv(Layer):
     """Convolution over 1, 2 or 3 spatial axes: plain, strided, dilated, grouped or depthwise.
 
-    With padding `same` an axis of size n becomes ceil(n / stride), whatever the kernel; an even kernel is padded
-    by one position more at the end. With `keras` it becomes the same size from as few zeros as that takes, an odd
-    one at the end, which is how Keras and the latent diffusion autoencoder pad. Otherwise padding is a number of
-    zeros at both ends of each axis.
+    With padding `same`, an axis of size n becomes ceil(n / stride) for any kernel; an even kernel is padded by one more
+    position at the end. `keras` gives the same size with the fewest zeros, an odd one at the end, as in Keras and the
+    latent diffusion autoencoder. A number is the padding at both ends of each axis.
 
     Args:
-        shape: (channels, *sizes) that will reach the layer.
+        shape: (channels, *sizes) of the input.
         channels: output channels.
-        kernel: kernel size in positions, one number or one for each axis.
-        stride: step in positions.
+        kernel: kernel size, one number or one per axis.
+        stride: stride, one number or one per axis.
         padding: `same`, `keras`, or zeros at both ends.
         dilation: distance between kernel positions.
-        groups: groups of channels that do not see each other, or `depthwise` for one group a channel.
-        bias: whether a bias is added for each output channel.
+        groups: number of groups of channels, or `depthwise` for one group per channel.
+        bias: whether to add a bias.
     """
 
     example: ClassVar = {"channels": 6}
@@ -59,7 +58,9 @@ class Conv(Layer):
         self.dilation = per_axis(dilation, shape, "dilation")
         self.groups = shape[0] if groups == "depthwise" else groups
         if shape[0] % self.groups or channels % self.groups:
-            raise ShapeError(f"cannot part {shape[0]} input and {channels} output channels into {self.groups} groups")
+            raise ShapeError(
+                f"{shape[0]} input and {channels} output channels are not divisible by {self.groups} groups"
+            )
         self.low, self.high = self._fewest() if padding == "keras" else ends(padding, self.kernel, self.dilation, shape)
         needed = tuple(n - low - high for n, low, high in zip(self._span(), self.low, self.high, strict=True))
         window_fits(needed, self.stride, shape)
@@ -69,14 +70,14 @@ class Conv(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, *sizes) to (batch, channels, *smaller sizes)."""
         if self.low != self.high:
-            # The library pads both ends alike, so the rest of an uneven padding is put on first.
+            # torch pads both ends equally, so the rest of an uneven padding is added first.
             uneven = [(0, high - low) for low, high in zip(self.low, self.high, strict=True)]
             x = F.pad(x, [number for pair in reversed(uneven) for number in pair])
         geometry = {"stride": self.stride, "padding": self.low, "dilation": self.dilation, "groups": self.groups}
         return convolve(_OVER_AXES[self.axes], x, self.weight, self.bias, **geometry)
 
     def fan_in(self) -> float:
-        """Input channels of a group times the kernel positions that lie inside the input, on average."""
+        """Input channels per group times the average number of kernel positions inside the input."""
         sizes = tuple(self(torch.empty(1, *self.shape_in, device="meta")).shape[2:])
         inside = (
             meetings(out, size, k, s, d, low) / out
@@ -87,11 +88,11 @@ class Conv(Layer):
         return math.prod(inside, start=float(self.weight.shape[1]))
 
     def receptive_field(self) -> ReceptiveField:
-        """Its kernel, spread by the dilation, and its stride."""
+        """The dilated kernel and the stride."""
         return ReceptiveField(tuple(map(float, self._span())), tuple(map(float, self.stride)))
 
     def _fewest(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The fewest zeros at the low and the high end of each axis that give ceil(n / stride) positions."""
+        """Minimal padding at the low and the high end of each axis that gives ceil(n / stride) positions."""
         needed = (
             max(0, (-(-n // step) - 1) * step + span - n)
             for n, step, span in zip(self.shape_in[1:], self.stride, self._span(), strict=True)
@@ -100,7 +101,7 @@ class Conv(Layer):
         return tuple(n // 2 for n in total), tuple(n - n // 2 for n in total)
 
     def _span(self) -> tuple[int, ...]:
-        """Positions from the first to the last that the kernel sees, along each axis."""
+        """Extent of the dilated kernel along each axis."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
 
@@ -118,7 +119,7 @@ def convolve(
 def ends(
     padding: Padding, kernel: tuple[int, ...], dilation: tuple[int, ...], shape: Shape
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Zeros at the low and the high end of each axis; `same` keeps n positions at stride 1."""
+    """Padding at the low and the high end of each axis; `same` keeps n positions at stride 1."""
     if padding == "same":
         total = tuple(d * (k - 1) for k, d in zip(kernel, dilation, strict=True))
         return tuple(n // 2 for n in total), tuple(n - n // 2 for n in total)
@@ -127,9 +128,9 @@ def ends(
 
 
 def meetings(small: int, large: int, kernel: int, stride: int, dilation: int, low: int) -> int:
-    """How often a kernel position meets one of `large` positions, over its `small` places along an axis.
+    """Number of pairs of a kernel position and one of `large` positions, over `small` placements along an axis.
 
-    The rest falls on padding. A convolution goes from large to small, a transposed one from small to large.
+    The other placements fall on padding. A convolution maps large to small, a transposed one small to large.
     """
     total = 0
     for tap in range(kernel):

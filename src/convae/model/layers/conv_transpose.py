@@ -19,20 +19,20 @@ _OVER_AXES = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3
 
 
 class ConvTranspose(Layer):
-    """Transposed convolution: the gradient of a convolution, so it undoes the sizes of one.
+    """Transposed convolution over 1, 2 or 3 spatial axes.
 
-    With padding `same`, an axis of n positions becomes (n − 1)·stride + 1 + output padding, which reaches every
-    size that a `same` convolution of that stride maps to n; by default n·stride.
+    With padding `same`, an axis of n positions becomes (n − 1)·stride + 1 + output padding, which covers every size
+    that a `same` convolution of that stride maps to n; by default n·stride.
 
     Args:
-        shape: (channels, *sizes) that will reach the layer.
+        shape: (channels, *sizes) of the input.
         channels: output channels.
-        kernel: kernel size in positions, one number or one for each axis.
-        stride: positions of output for one of input.
-        padding: `same`, or positions cut from both ends.
+        kernel: kernel size, one number or one per axis.
+        stride: output positions per input position.
+        padding: `same`, or the number of positions removed at both ends.
         output_padding: positions added at the end of each axis, below the stride; None for stride − 1 with `same`
             and 0 otherwise.
-        bias: whether a bias is added for each output channel.
+        bias: whether to add a bias.
     """
 
     example: ClassVar = {"channels": 6, "stride": 2}
@@ -59,9 +59,9 @@ class ConvTranspose(Layer):
             added = per_axis(output_padding, shape, "output_padding")
         for step, number in zip(self.stride, added, strict=True):
             if number >= step:
-                raise ShapeError(f"needs an output_padding below the stride {step}, got {number}")
+                raise ShapeError(f"expected output_padding below the stride {step}, got {number}")
         self.padding = low
-        # An even kernel with `same` leaves one position too many at the end: less to add, or one to cut.
+        # An even kernel with `same` gives one more position at the end: less to add, or one to remove.
         more = tuple(a - (up - down) for a, up, down in zip(added, high, low, strict=True))
         self.output_padding = tuple(max(0, number) for number in more)
         self.cut = tuple(max(0, -number) for number in more)
@@ -74,7 +74,7 @@ class ConvTranspose(Layer):
             )
         ]
         if min(sizes) < 1:
-            raise ShapeError(f"would give an empty output of sizes {sizes}: needs less padding or a larger kernel")
+            raise ShapeError(f"its output is empty, with the sizes {sizes}. Use less padding or a larger kernel")
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, *sizes) to (batch, channels, *larger sizes)."""
@@ -86,7 +86,7 @@ class ConvTranspose(Layer):
         return y
 
     def fan_in(self) -> float:
-        """Input channels times the kernel positions that meet in one output, on average over the outputs."""
+        """Input channels times the average number of kernel positions per output."""
         sizes = tuple(self(torch.empty(1, *self.shape_in, device="meta")).shape[2:])
         meet = (
             meetings(size, out, k, s, 1, low) / out
@@ -97,7 +97,7 @@ class ConvTranspose(Layer):
         return math.prod(meet, start=float(self.shape_in[0]))
 
     def receptive_field(self) -> ReceptiveField:
-        """ceil(kernel / stride) inputs, and 1 / stride of an input from one output to the next."""
+        """ceil(kernel / stride) inputs, with a stride of 1 / stride."""
         return ReceptiveField(
             tuple(float(-(-k // s)) for k, s in zip(self.kernel, self.stride, strict=True)),
             tuple(1 / s for s in self.stride),

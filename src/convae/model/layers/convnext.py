@@ -14,14 +14,14 @@ from convae.model.layers.residual import Residual
 
 
 class ConvNeXt(ContextLayer):
-    """Wide depthwise convolution, norm, and a two-layer map at each position, added to the input (Liu et al. 2022).
+    """ConvNeXt block: large depthwise convolution, norm, and a pointwise MLP, with a skip connection (Liu et al. 2022).
 
-    As in arXiv:2201.03545, without its layer scale: the initial weights make the branch small.
+    As in arXiv:2201.03545, without layer scale; the initial weights make the branch small instead.
 
     Args:
         shape: (channels, *sizes).
         kernel: size of the depthwise kernel.
-        expansion: the hidden channels of the map, in multiples of the channels.
+        expansion: hidden channels of the MLP, as a multiple of the channels.
     """
 
     example: ClassVar = {"kernel": 3, "expansion": 2}
@@ -40,10 +40,10 @@ class ConvNeXt(ContextLayer):
         self.block = Residual(shape, layers=layers)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """(batch, channel, *sizes), the same again."""
+        """(batch, channel, *sizes) to the same shape."""
         y: Tensor = self.block(x, context)
         return y
 
     def receptive_field(self) -> ReceptiveField | None:
-        """What its depthwise convolution sees."""
+        """The receptive field of the depthwise convolution."""
         return self.block.receptive_field()

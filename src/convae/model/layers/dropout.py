@@ -16,15 +16,15 @@ from convae.model.layers.base import ContextLayer
 
 
 class Dropout(ContextLayer):
-    """In training, zeroes values at random and scales the others up (Srivastava et al. 2014).
+    """Dropout: in training, zeroes random values and scales the others (Srivastava et al. 2014).
 
-    It draws from torch's default generator, or, where the noise of the pass is counter-based, as in training, for each
-    image by the image's position in the global batch.
+    Its noise is from torch's default generator, or, in the trainer, counter-based by the position of the image in the
+    global batch.
 
     Args:
         shape: any.
         rate: probability of zeroing a value, in [0, 1).
-        whole_channels: zero whole channels instead of single values.
+        whole_channels: zero entire channels instead of single values.
     """
 
     keeps_shape = True

@@ -14,7 +14,7 @@ from convae.model.layers.base.features import name_feature
 
 
 class Feature(ContextLayer):
-    """Names the features that reach it, and passes them on unchanged; layers of the decoder take them by that name.
+    """Names its input as a feature for layers of the decoder, and returns it unchanged.
 
     Args:
         shape: (channels, *sizes).
@@ -25,7 +25,7 @@ class Feature(ContextLayer):
     """
 
     example: ClassVar = {"name": "example"}
-    over_positions: ClassVar = True  # a feature is that of the whole image, so it is not computed in slices
+    over_positions: ClassVar = True  # a feature covers the entire image, so it is not computed in slices
     keeps_shape: ClassVar = True
 
     def __init__(self, shape: Shape, *, name: Annotated[str, Field(min_length=1, max_length=64)]) -> None:

@@ -1,4 +1,4 @@
-"""Map to vector."""
+"""Flattening of feature maps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from convae.model.layers.base import Layer, ReceptiveField, full_receptive_field
 
 
 class Flatten(Layer):
-    """Turns channels and sizes into one vector of features."""
+    """Flattens channels and sizes to a vector of features."""
 
     any_size: ClassVar = False
 
@@ -19,5 +19,5 @@ class Flatten(Layer):
         return x.flatten(1)
 
     def receptive_field(self) -> ReceptiveField:
-        """The whole input, since what follows sees the vector."""
+        """The entire input."""
         return full_receptive_field(self.shape_in)

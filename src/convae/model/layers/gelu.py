@@ -12,5 +12,5 @@ class GELU(Activation):
     """Gaussian error linear unit, x·Φ(x) (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, each value by itself."""
+        """Any shape, elementwise."""
         return F.gelu(x)

@@ -16,10 +16,10 @@ from convae.model.layers.base import Layer
 
 
 class GroupNorm(Layer):
-    """Normalizes each image over groups of channels and the sizes (Wu & He 2018, arXiv:1803.08494).
+    """Group normalization (Wu & He 2018, arXiv:1803.08494).
 
     Args:
-        shape: any whose channels the groups divide.
+        shape: any; channels must be divisible by groups.
         groups: number of groups.
         eps: added to the variance.
     """
@@ -31,9 +31,11 @@ class GroupNorm(Layer):
     def __init__(self, shape: Shape, *, groups: Positive = 32, eps: PositiveFloat = 1e-5) -> None:
         super().__init__(shape)
         if shape[0] % groups:
-            raise ShapeError(f"needs channels that {groups} groups divide, got {shape[0]} channels")
+            raise ShapeError(f"{shape[0]} channels are not divisible by {groups} groups. Change groups or the channels")
         if math.prod(shape) == groups:
-            raise ShapeError(f"needs more than one value in each of {groups} groups, got the shape {shape_text(shape)}")
+            raise ShapeError(
+                f"expected more than one value in each of {groups} groups, got the shape {shape_text(shape)}"
+            )
         self.groups = groups
         self.eps = eps
         self.weight = nn.Parameter(torch.empty(shape[0]))

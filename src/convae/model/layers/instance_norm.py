@@ -16,7 +16,7 @@ from convae.model.layers.base import Layer
 
 
 class InstanceNorm(Layer):
-    """Normalizes each channel of each image over its sizes (Ulyanov et al. 2016, arXiv:1607.08022).
+    """Instance normalization (Ulyanov et al. 2016, arXiv:1607.08022).
 
     Args:
         shape: any with more than one position.
@@ -29,7 +29,7 @@ class InstanceNorm(Layer):
     def __init__(self, shape: Shape, *, eps: PositiveFloat = 1e-5) -> None:
         super().__init__(shape)
         if math.prod(shape[1:]) == 1:
-            raise ShapeError(f"needs more than one position in each channel, got the shape {shape_text(shape)}")
+            raise ShapeError(f"expected more than one position per channel, got the shape {shape_text(shape)}")
         self.eps = eps
         self.weight = nn.Parameter(torch.empty(shape[0]))
         self.bias = nn.Parameter(torch.empty(shape[0]))

@@ -1,4 +1,4 @@
-"""A latent of a hierarchy, drawn inside the decoder."""
+"""A latent of a hierarchy, sampled inside the decoder."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Latent(LatentModule, ContextLayer):
     """
 
     example: ClassVar = {"channels": 2, "feature": "example"}
-    over_positions: ClassVar = True  # its noise is that of the whole image, so it is not computed in slices
+    over_positions: ClassVar = True  # its noise covers the entire image, so it is not computed in slices
     keeps_shape: ClassVar = True
 
     def __init__(
@@ -67,8 +67,8 @@ class Latent(LatentModule, ContextLayer):
         beside = feature_shape(feature)
         if beside[1:] != shape[1:]:
             raise ShapeError(
-                f"the feature '{feature}' is {shape_text(beside)}, but the decoder's state is {shape_text(shape)}. "
-                "Name a feature of the same sizes"
+                f"the feature '{feature}' has the shape {shape_text(beside)}, but the state of the decoder has "
+                f"{shape_text(shape)}. Use a feature of the same sizes"
             )
         self.prior = self._head(shape, prior, "prior", 2 * channels)
         self.posterior = self._head((shape[0] + beside[0], *shape[1:]), posterior, "posterior", 2 * channels)
@@ -80,7 +80,7 @@ class Latent(LatentModule, ContextLayer):
         network = Network(shape, [*layers, last], what, init_scale=HEAD_INIT_SCALE)
         if network.shape_out[1:] != shape[1:]:
             raise ShapeError(
-                f"{what}: turns {shape_text(shape)} into {shape_text(network.shape_out)}. Keep the sizes in its list"
+                f"{what}: changes {shape_text(shape)} to {shape_text(network.shape_out)}. Keep the sizes in its list"
             )
         return network
 

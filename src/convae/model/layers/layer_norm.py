@@ -13,7 +13,7 @@ from convae.model.layers.base import Layer, along_channels
 
 
 class LayerNorm(Layer):
-    """Normalizes the channels at each position of each image (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
+    """Layer normalization over the channels at each position (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
 
     To normalize all channels and positions of an image together, use `group-norm` with one group.
 
@@ -27,7 +27,7 @@ class LayerNorm(Layer):
     def __init__(self, shape: Shape, *, eps: PositiveFloat = 1e-6) -> None:
         super().__init__(shape)
         if shape[0] == 1:
-            raise ShapeError("needs more than one channel, since one value less its own mean is zero")
+            raise ShapeError("expected more than one channel, since a single value minus its mean is zero")
         self.eps = eps
         self.weight = nn.Parameter(torch.empty(shape[0]))
         self.bias = nn.Parameter(torch.empty(shape[0]))

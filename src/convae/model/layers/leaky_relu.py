@@ -11,7 +11,7 @@ from convae.model.layers.base import Activation
 
 
 class LeakyReLU(Activation):
-    """Leaky rectified linear unit: x where it is positive, slope·x elsewhere (Maas et al. 2013).
+    """Leaky rectified linear unit: x if positive, otherwise slope·x (Maas et al. 2013).
 
     Args:
         shape: any.
@@ -23,5 +23,5 @@ class LeakyReLU(Activation):
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, each value by itself."""
+        """Any shape, elementwise."""
         return F.leaky_relu(x, self.slope)

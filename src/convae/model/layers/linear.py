@@ -17,9 +17,9 @@ class Linear(Layer):
     """Fully connected layer on a vector of features.
 
     Args:
-        shape: (features,) that will reach the layer; put `flatten` before it where there are spatial axes.
+        shape: (features,) of the input; put `flatten` before it for inputs with spatial axes.
         features: output features.
-        bias: whether a bias is added for each output feature.
+        bias: whether to add a bias.
     """
 
     example: ClassVar = {"features": 6}
@@ -32,7 +32,7 @@ class Linear(Layer):
         self.bias = nn.Parameter(torch.empty(features)) if bias else None
 
     def shape_out(self) -> Shape:
-        """As many features as there are rows of weights."""
+        """(features,)."""
         return (self.weight.shape[0],)
 
     def forward(self, x: Tensor) -> Tensor:

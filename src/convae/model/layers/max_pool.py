@@ -10,12 +10,12 @@ from convae.model.layers._pool import Pool
 
 
 class MaxPool(Pool):
-    """The largest value of each window of positions.
+    """Max pooling.
 
     Args:
         shape: (channels, *sizes) with 1, 2 or 3 spatial axes.
-        kernel: size of the window, one number or one for each axis.
-        stride: step in positions; None for windows that touch.
+        kernel: size of the window, one number or one per axis.
+        stride: stride, one number or one per axis; None for the kernel size.
     """
 
     over: ClassVar = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}

@@ -14,11 +14,11 @@ from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis
 
 
 class PixelShuffle(Layer):
-    """Turns groups of channels into finer positions (Shi et al. 2016, arXiv:1609.05158).
+    """Pixel shuffle: rearranges channels to a larger grid (Shi et al. 2016, arXiv:1609.05158).
 
     Args:
-        shape: (channels, *sizes) whose channels the product of the scales divides.
-        scale: factor, one number or one for each axis.
+        shape: (channels, *sizes); channels must be divisible by the product of the scales.
+        scale: factor, one number or one per axis.
     """
 
     example: ClassVar = {"scale": 2}
@@ -30,7 +30,9 @@ class PixelShuffle(Layer):
         self.axes = needs_axes(shape, 1, 2, 3)
         self.scale = per_axis(scale, shape, "scale")
         if shape[0] % math.prod(self.scale):
-            raise ShapeError(f"needs channels that {math.prod(self.scale)} divides, got {shape[0]} channels")
+            raise ShapeError(
+                f"{shape[0]} channels are not divisible by {math.prod(self.scale)}. Change scale or the channels"
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, *sizes) to (batch, channel / scales, *sizes times scale)."""
@@ -42,5 +44,5 @@ class PixelShuffle(Layer):
         return split.permute(0, 1, *order).reshape(x.shape[0], -1, *sizes_out)
 
     def receptive_field(self) -> ReceptiveField:
-        """One position, and 1 / scale from one output to the next."""
+        """One position, with a stride of 1 / scale."""
         return ReceptiveField((1.0,) * self.axes, tuple(1 / factor for factor in self.scale))

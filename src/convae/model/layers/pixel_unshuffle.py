@@ -14,11 +14,11 @@ from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis
 
 
 class PixelUnshuffle(Layer):
-    """Turns neighboring positions into channels; loses nothing (the inverse of Shi et al. 2016, arXiv:1609.05158).
+    """Rearranges positions to channels, the inverse of pixel shuffle (Shi et al. 2016, arXiv:1609.05158).
 
     Args:
-        shape: (channels, *sizes) whose sizes the scales divide.
-        scale: factor, one number or one for each axis.
+        shape: (channels, *sizes); sizes must be divisible by the scales.
+        scale: factor, one number or one per axis.
     """
 
     example: ClassVar = {"scale": 2}
@@ -28,13 +28,13 @@ class PixelUnshuffle(Layer):
         self.axes = needs_axes(shape, 1, 2, 3)
         self.scale = per_axis(scale, shape, "scale")
         if any(size % factor for size, factor in zip(shape[1:], self.scale, strict=True)):
-            raise ShapeError(f"needs sizes that {shape_text(self.scale)} divides, got the shape {shape_text(shape)}")
+            raise ShapeError(f"expected sizes divisible by {shape_text(self.scale)}, got the shape {shape_text(shape)}")
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, *sizes) to (batch, channel times scales, *sizes / scale)."""
         less = tuple(size // scale for size, scale in zip(x.shape[2:], self.scale, strict=True))
         pairs = [number for pair in zip(less, self.scale, strict=True) for number in pair]
-        # A slice of a large image may end between two outputs; what is there belongs to the slice after it.
+        # A slice of a large image may end between two outputs; the rest belongs to the next slice.
         for axis, (size, scale) in enumerate(zip(less, self.scale, strict=True), start=2):
             x = x.narrow(axis, 0, size * scale)
         split = x.reshape(*x.shape[:2], *pairs)
@@ -42,5 +42,5 @@ class PixelUnshuffle(Layer):
         return split.permute(0, 1, *scales, *sizes).reshape(x.shape[0], -1, *less)
 
     def receptive_field(self) -> ReceptiveField:
-        """The positions that it puts together."""
+        """The positions that are merged."""
         return ReceptiveField(tuple(map(float, self.scale)), tuple(map(float, self.scale)))

@@ -20,9 +20,9 @@ class PReLU(Activation):
         self.slope = nn.Parameter(torch.empty(shape[0]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, each value by its channel's slope."""
+        """Any shape, with the slope of the channel."""
         return F.prelu(x, self.slope)
 
     def reset(self, generator: torch.Generator) -> None:
-        """The paper's initial slope."""
+        """Initializes the slopes as in the paper."""
         nn.init.constant_(self.slope, INITIAL_SLOPE)

@@ -35,13 +35,13 @@ class Quantize(ContextLayer):
 
     @classmethod
     def expand_arguments(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The long form of `{NAME: arguments}` with the name of a quantizer."""
+        """Expands `{NAME: arguments}` with the name of a quantizer."""
         if len(given) == 1 and is_quantizer(next(iter(given))):
             return {"quantizer": dict(given)}
         return given
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """(batch, channels, *sizes), of which each vector is a code vector."""
+        """(batch, channels, *sizes) of code vectors."""
         codes: Tensor = self.quantizer(x, context, self.stream)
         return codes.to(x.dtype)
 

@@ -11,5 +11,5 @@ class ReLU(Activation):
     """Rectified linear unit: max(0, x)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, each value by itself."""
+        """Any shape, elementwise."""
         return x.relu()

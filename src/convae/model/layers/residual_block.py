@@ -14,16 +14,16 @@ from convae.model.layers.residual import Residual
 
 
 class ResidualBlock(ContextLayer):
-    """Norm, activation and a 3-convolution, twice, added to the input (He et al. 2016, arXiv:1603.05027).
+    """Pre-activation residual block: norm, activation and convolution, twice (He et al. 2016, arXiv:1603.05027).
 
-    Group norm of 32 groups and SiLU make it the block of the latent diffusion autoencoder.
+    With the defaults, group norm of 32 groups and SiLU, it is the block of the latent diffusion autoencoder.
 
     Args:
         shape: (channels, *sizes).
         channels: output channels.
-        stride: step of the first convolution in positions.
-        norm: the norm in front of each convolution.
-        activation: the activation behind each norm.
+        stride: stride of the first convolution.
+        norm: norm before each convolution.
+        activation: activation after each norm.
     """
 
     example: ClassVar = {"channels": 6, "norm": {"group-norm": {"groups": 2}}}
@@ -47,9 +47,9 @@ class ResidualBlock(ContextLayer):
         return y
 
     def shape_out(self) -> Shape:
-        """The block's."""
+        """The output shape of the branch."""
         return self.block.shape_out()
 
     def receptive_field(self) -> ReceptiveField | None:
-        """What its two convolutions see."""
+        """The receptive field of the two convolutions."""
         return self.block.receptive_field()

@@ -14,13 +14,13 @@ from convae.model.layers.upsample import LINEAR
 
 
 class Resize(Layer):
-    """Brings each axis to an exact size, by repetition or linear interpolation.
+    """Resizes to exact sizes, by repetition or linear interpolation.
 
-    Where one factor fits, use `upsample`, which leaves the network free to take images of other sizes.
+    For an integer factor use `upsample`, which supports images of other sizes.
 
     Args:
         shape: (channels, *sizes) with 1, 2 or 3 spatial axes.
-        to: the sizes, one number or one for each axis.
+        to: the sizes, one number or one per axis.
         mode: `nearest` repeats values, `linear` interpolates between them (bilinear, trilinear).
     """
 
@@ -38,7 +38,7 @@ class Resize(Layer):
         return F.interpolate(x, size=self.sizes, mode=self.mode)
 
     def receptive_field(self) -> ReceptiveField:
-        """One position, two where it interpolates, and old / new size from one output to the next."""
+        """One position, or two with interpolation, and a stride of old / new size."""
         seen = 1.0 if self.mode == "nearest" else 2.0
         steps = tuple(old / new for old, new in zip(self.shape_in[1:], self.sizes, strict=True))
         return ReceptiveField((seen,) * len(steps), steps)

@@ -11,5 +11,5 @@ class Sigmoid(Activation):
     """Logistic function, into (0, 1)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, each value by itself."""
+        """Any shape, elementwise."""
         return x.sigmoid()

@@ -12,5 +12,5 @@ class SiLU(Activation):
     """Sigmoid linear unit, x·sigmoid(x) (Elfwing et al. 2018, arXiv:1702.03118)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, each value by itself."""
+        """Any shape, elementwise."""
         return F.silu(x)

@@ -10,11 +10,11 @@ from convae.model.layers.base import Layer, Network, ReceptiveField, full_recept
 
 
 class SqueezeExcitation(Layer):
-    """Weighs each channel by a gate in (0, 1) that sees the mean of all channels (Hu et al. 2018, arXiv:1709.01507).
+    """Squeeze-and-excitation: scales each channel by a gate computed from the channel means (Hu et al. 2018).
 
     Args:
         shape: (channels, *sizes) with 1, 2 or 3 spatial axes.
-        reduction: the gate has channels / reduction hidden features, at least one.
+        reduction: the gate of arXiv:1709.01507 has channels / reduction hidden features, at least one.
     """
 
     keeps_shape = True
@@ -27,10 +27,10 @@ class SqueezeExcitation(Layer):
         self.gate = Network(shape[:1], layers, "gate")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channel, *sizes), the same again."""
+        """(batch, channel, *sizes) to the same shape."""
         gate: Tensor = self.gate(x.flatten(2).mean(2))
         return x * gate.view(*gate.shape, *(1,) * (x.ndim - 2))
 
     def receptive_field(self) -> ReceptiveField:
-        """Every output sees the whole input, through the means."""
+        """The entire input, because of the means."""
         return full_receptive_field(self.shape_in)

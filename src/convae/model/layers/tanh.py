@@ -11,5 +11,5 @@ class Tanh(Activation):
     """Hyperbolic tangent, into (-1, 1)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, each value by itself."""
+        """Any shape, elementwise."""
         return x.tanh()

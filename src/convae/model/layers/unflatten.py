@@ -1,4 +1,4 @@
-"""Vector to map."""
+"""Reshaping of vectors to feature maps."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from convae.model.layers.base import Layer, needs_axes
 
 
 class Unflatten(Layer):
-    """Turns a vector of features into channels and sizes.
+    """Reshapes a vector of features to channels and sizes.
 
     Args:
-        shape: (features,) that will reach the layer.
-        to: (channels, *sizes) to give; their product is the number of features.
+        shape: (features,) of the input.
+        to: (channels, *sizes) of the output; their product is the number of features.
     """
 
     example: ClassVar = {"to": (2, 2, 2)}
@@ -30,7 +30,7 @@ class Unflatten(Layer):
         super().__init__(shape)
         needs_axes(shape, 0)
         if math.prod(to) != shape[0]:
-            raise ShapeError(f"needs {math.prod(to)} features for {shape_text(to)}, got {shape[0]}")
+            raise ShapeError(f"expected {math.prod(to)} features for {shape_text(to)}, got {shape[0]}")
         self.target_shape = to
 
     def forward(self, x: Tensor) -> Tensor:

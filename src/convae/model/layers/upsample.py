@@ -12,15 +12,15 @@ from convae.core.types import Shape
 from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
-"""The library's names of linear interpolation over 1, 2 and 3 axes."""
+"""torch's names of linear interpolation over 1, 2 and 3 axes."""
 
 
 class Upsample(Layer):
-    """Makes each axis a whole number of times longer, by repetition or linear interpolation.
+    """Upsampling by an integer factor, by repetition or linear interpolation.
 
     Args:
         shape: (channels, *sizes) with 1, 2 or 3 spatial axes.
-        scale: factor, one number or one for each axis.
+        scale: factor, one number or one per axis.
         mode: `nearest` repeats values, `linear` interpolates between them (bilinear, trilinear).
     """
 
@@ -38,6 +38,6 @@ class Upsample(Layer):
         return F.interpolate(x, size=sizes, mode=self.mode)
 
     def receptive_field(self) -> ReceptiveField:
-        """One position, two where it interpolates, and 1 / scale from one output to the next."""
+        """One position, or two with interpolation, and a stride of 1 / scale."""
         seen = 1.0 if self.mode == "nearest" else 2.0
         return ReceptiveField((seen,) * len(self.scale), tuple(1 / factor for factor in self.scale))

@@ -1,6 +1,6 @@
 """Likelihood heads: map the decoder's raw values to the likelihood p(x | z).
 
-A head holds further parameters of the likelihood, such as a learned sigma.
+A head may have parameters of its own, such as a learned sigma.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def require_images_like(x: Any, values: Tensor) -> Tensor:
     """
     images = checked_images(x, values.dtype, values.device)
     if images.shape != values.shape:
-        raise ShapeError(f"a likelihood of images {shape_text(values.shape)} got images {shape_text(images.shape)}")
+        raise ShapeError(f"likelihood: expected images {shape_text(values.shape)}, got {shape_text(images.shape)}")
     return images
 
 

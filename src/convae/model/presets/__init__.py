@@ -1,4 +1,4 @@
-"""One preset a file: a function of keyword arguments that gives a specification."""
+"""Presets, one per file: functions of keyword arguments that return a description of a model."""
 
 from convae.core.registry import Registry
 

@@ -19,13 +19,13 @@ def arch_def_512(
     filters: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64, 128, 256, 512, 1024, 1024),
     likelihood: Named = "bernoulli",
 ) -> dict[str, Any]:
-    """A row of stride-2 convolutions with ReLU, dense maps to and from the latent, and its mirror; no norms.
+    """Stride-2 convolutions with ReLU, linear maps to and from the latent, and a mirrored decoder; no norms.
 
     Args:
         input: channels, then sizes.
-        latent: latent values.
+        latent: dimension of the latent.
         filters: channels of each convolution.
-        likelihood: what the decoder's values mean.
+        likelihood: p(x | z).
     """
     sizes = halvings(input[1:], len(filters))
     first = [filters[-1], *sizes[-1]]

@@ -15,14 +15,14 @@ FILTERS = (32, 64, 128, 256)
 def celeba_beta(
     *, input: ImageShape = (3, 128, 128), latent: Positive = 256, likelihood: Named = "gaussian"
 ) -> dict[str, Any]:
-    """Four stride-2 convolutions of 32 to 256 channels with ReLU, dense maps to and from the latent, no norms.
+    """Four stride-2 convolutions of 32 to 256 channels with ReLU, linear maps to and from the latent; no norms.
 
-    The common structure of the four CelebA models that differ in β alone, for any input.
+    The structure of the four CelebA models that differ only in β, for any input.
 
     Args:
         input: channels, then sizes.
-        latent: latent values.
-        likelihood: what the decoder's values mean.
+        latent: dimension of the latent.
+        likelihood: p(x | z).
     """
     sizes = halvings(input[1:], len(FILTERS))
     encoder: list[Any] = []

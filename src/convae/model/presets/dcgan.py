@@ -9,9 +9,9 @@ from convae.core.sizes import halvings, output_padding
 from convae.model.mirror import raw_channels
 
 SMALLEST = 4
-"""Sizes are halved until none is larger."""
+"""Sizes are halved down to this size."""
 MOST = 8
-"""Channels are doubled with each halving, up to this many times the first."""
+"""Channels double with each halving, up to this multiple of the first."""
 
 
 def dcgan(
@@ -22,16 +22,16 @@ def dcgan(
     filters: Positive = 64,
     likelihood: Named = {"gaussian": {"sigma": "learned", "link": "tanh"}},  # noqa: B006  # never changed
 ) -> dict[str, Any]:
-    """Strided 4-convolutions and batch norm both ways, leaky ReLU down, ReLU up and tanh at the end, nothing dense.
+    """Fully convolutional: strided convolutions of kernel 4 with batch norm, leaky ReLU and ReLU, and a final tanh.
 
     After Radford, Metz & Chintala 2015 (arXiv:1511.06434): the first and last convolutions have no norm.
 
     Args:
         input: channels, then sizes.
-        latent: latent values, or latent channels with a spatial grid.
-        grid: `global` for one 1×1 position, `spatial` for the smallest map.
+        latent: dimension of the latent, or its channels with a spatial grid.
+        grid: `global` for a 1×1 latent, `spatial` for a latent map.
         filters: channels of the first convolution.
-        likelihood: what the decoder's values mean; the default takes their tanh, as the guidelines say.
+        likelihood: p(x | z); the default has a tanh link, as in the guidelines.
     """
     times = 1
     while max(halvings(input[1:], times)[-1]) > SMALLEST:

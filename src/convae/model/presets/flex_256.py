@@ -19,15 +19,15 @@ def flex_256(
     width: Positive = 128,
     likelihood: Named = {"gaussian": {"link": "identity"}},  # noqa: B006  # never changed
 ) -> dict[str, Any]:
-    """Residual blocks and attention around two stride-4 convolutions, to a latent map of a sixteenth of the size.
+    """Residual blocks and attention around two stride-4 convolutions, with a latent map of 1/16 of the size.
 
-    The encoder and decoder lists that FlexVAE prints as its example, for any input.
+    The encoder and decoder lists of FlexVAE's example, for any input.
 
     Args:
         input: channels, then sizes.
         latent: channels of the latent map.
         width: channels of the first layer; later ones have two and four times as many.
-        likelihood: what the decoder's values mean.
+        likelihood: p(x | z).
     """
     groups = math.gcd(32, width)
     norm = {"group-norm": {"groups": groups}}
@@ -39,7 +39,7 @@ def flex_256(
         return {"residual-block": {"channels": channels, "norm": norm}}
 
     def down(channels: int, before: tuple[int, ...]) -> dict[str, Any]:
-        # Without padding where the stride divides the sizes, as in the original; the sizes are the same either way.
+        # Without padding if the stride divides the sizes, as in the original; the sizes are equal in both cases.
         padding: Any = "same" if any(size % STRIDE for size in before) else 0
         return {"conv": {"channels": channels, "stride": limit_strides(STRIDE, before), "padding": padding}}
 

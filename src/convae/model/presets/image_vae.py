@@ -1,4 +1,4 @@
-"""ImageVAE: a row of convolutions whose kernels, strides and paddings are solved from the sizes they join."""
+"""ImageVAE: convolutions whose kernels, strides and paddings are solved from their input and output sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convae.core.names import shape_text
 from convae.model.mirror import raw_channels
 
 LIMITS = (5, 7)
-"""The largest stride and kernel that are tried first."""
+"""The largest stride and kernel of the first search."""
 
 
 def image_vae(
@@ -27,25 +27,25 @@ def image_vae(
     features: tuple[Positive, ...] | None = None,
     likelihood: Named = "bernoulli",
 ) -> dict[str, Any]:
-    """A number of convolutions each way between the input and a range of features, with PReLU and no norms.
+    """Convolutions between the input and a given feature map, with PReLU; no norms.
 
     After ImageVAE of my_pytorch_kit by noahpy (github.com/noahpy/my_pytorch_kit), for any input; the slopes of the
     activations are not shared.
 
     Args:
         input: channels, then sizes.
-        latent: latent values.
-        layers: convolutions each way.
+        latent: dimension of the latent.
+        layers: number of convolutions in encoder and decoder.
         features: channels and sizes of the innermost map; None for 64 channels and a quarter of each size.
-        likelihood: what the decoder's values mean.
+        likelihood: p(x | z).
 
     Raises:
-        ConfigError: the features have another number of sizes than the input, or larger ones.
+        ConfigError: the features differ from the input in the number of sizes, or have larger ones.
     """
     inner = features or (64, *(-(-size // 4) for size in input[1:]))
     if len(inner) != len(input) or any(new > old for new, old in zip(inner[1:], input[1:], strict=True)):
         raise ConfigError(
-            f"preset image-vae: features {shape_text(inner)} need channels and sizes no larger than those of the input "
+            f"preset image-vae: features {shape_text(inner)} must have channels, and sizes not larger than the input "
             f"{shape_text(input)}"
         )
     encoder: list[Any] = []
@@ -67,7 +67,7 @@ def image_vae(
 def _steps(
     inner: Sequence[int], outer: Sequence[int], layers: int, outwards: bool = False
 ) -> list[tuple[tuple[int, ...], tuple[int, ...], int]]:
-    """For each convolution, from the innermost: the sizes within and without, and its output channels.
+    """Input sizes, output sizes and output channels of each convolution, from the innermost.
 
     Sizes grow by equal factors and channels by equal differences, each rounded.
     """
@@ -81,17 +81,17 @@ def _steps(
 
 
 def solved(small: Sequence[int], large: Sequence[int]) -> dict[str, list[int]]:
-    """Kernel, stride and padding of the convolution from the large sizes to the small ones, and of its transpose."""
+    """Kernel, stride and padding of the convolution from the large to the small sizes, and of its transpose."""
     axes = [_solve(little, big) for little, big in zip(small, large, strict=True)]
     return {name: [axis[index] for axis in axes] for index, name in enumerate(("kernel", "stride", "padding"))}
 
 
 def _solve(small: int, large: int) -> tuple[int, int, int]:
-    """The smallest stride, and then kernel, with which (small − 1)·stride + kernel − 2·padding is large."""
+    """The smallest stride, then kernel, with (small − 1)·stride + kernel − 2·padding = large."""
     for most_stride, most_kernel in (LIMITS, (large, large)):
         for stride in range(1, most_stride + 1):
             for kernel in range(stride, most_kernel + 1):
                 padding, odd = divmod((small - 1) * stride + kernel - large, 2)
                 if padding >= 0 and not odd:
                     return kernel, stride, padding
-    raise AssertionError(f"a kernel of {large} and a stride of {large} reach every size")
+    raise AssertionError(f"unreachable: a kernel and stride of {large} fit every size")

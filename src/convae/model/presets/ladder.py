@@ -13,9 +13,9 @@ from convae.model.mirror import raw_channels
 SIZES = {"tiny": (32, 1, 4), "small": (64, 2, 8), "base": (128, 3, 16)}
 """Channels, latents at each resolution, and latent channels of each."""
 SMALLEST = 8
-"""Sizes are halved until none is larger; the top latent is a vector beyond."""
+"""Sizes are halved down to this size; the top latent is a vector."""
 BOTTLENECK = 2
-"""The middle of a residual block has so many times fewer channels."""
+"""Ratio of the channels of a residual block to those in its middle."""
 
 
 def ladder(
@@ -33,9 +33,9 @@ def ladder(
 
     Args:
         input: channels, then sizes; made for 28 to 64 pixels.
-        latent: values of the top latent.
-        size: how wide and deep the network is.
-        likelihood: what the decoder's values mean.
+        latent: dimension of the top latent.
+        size: width and depth of the network.
+        likelihood: p(x | z).
     """
     channels, repeats, latent_channels = SIZES[size]
     sizes = _resolutions(tuple(input[1:]))
@@ -90,7 +90,7 @@ def _name(sizes: tuple[int, ...]) -> str:
 
 
 def _block(channels: int) -> dict[str, Any]:
-    """A residual block whose middle is narrower."""
+    """A residual block with fewer channels in the middle."""
     middle = max(1, channels // BOTTLENECK)
     layers = ["silu", {"conv": {"channels": middle}}, "silu", {"conv": {"channels": channels}}]
     return {"residual": {"layers": layers}}

@@ -1,4 +1,4 @@
-"""A residual network that spends its operations where positions are few."""
+"""A residual network with most of its weights on a vector."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from convae.core.sizes import ceilings, limit_strides, output_padding
 from convae.model.mirror import raw_channels
 
 SIZES = {"tiny": (32, 256, 1), "small": (64, 512, 2), "base": (128, 1024, 3)}
-"""Channels, features of a vector, and how many residual blocks each of the two has."""
+"""Channels, features of the vector, and number of residual blocks of each."""
 SMALLEST = 8
-"""Sizes are divided until none is larger."""
+"""Sizes are divided down to this size."""
 STEM = 4
-"""By so much the first convolution divides larger sizes, later ones by two."""
+"""Stride of the first convolution for larger sizes; later ones have stride 2."""
 REDUCTION = 4
-"""The middle of a convolutional residual block has so many times fewer channels."""
+"""Ratio of the channels of a convolutional residual block to those in its middle."""
 
 
 def resnet(
@@ -27,20 +27,19 @@ def resnet(
     grid: Literal["global", "spatial"] = "global",
     likelihood: Named = "bernoulli",
 ) -> dict[str, Any]:
-    """Convolutions of stride 4 and 2 to a small map, residual blocks there and on a vector, SiLU, no norms.
+    """Convolutions of stride 4 and 2 to a small map, residual blocks on it and on a vector, SiLU; no norms.
 
-    A dense layer does two operations for each weight and image, a convolution two at every position: with equal
-    operations, most weights go where the image is a vector, and next to none where it is large. Blocks that begin
-    close to the identity need no norms (as in Child 2021, arXiv:2011.10650), and without them an image keeps its
-    contrast. Kernels of twice the stride meet all pixels equally often. `benchmarks/presets.py` compares it with the
-    other presets.
+    A linear layer needs two operations per weight and image, a convolution two per position, so that for equal cost
+    most weights belong to the vector. Blocks that begin close to the identity need no norms (as in Child 2021,
+    arXiv:2011.10650), which would remove the contrast of an image. Kernels of twice the stride cover all pixels
+    equally. `benchmarks/presets.py` compares it with the other presets.
 
     Args:
         input: channels, then sizes.
-        latent: latent values, or latent channels with a spatial grid.
-        size: how wide and deep the network is.
-        grid: `global` for a latent vector, `spatial` for a latent map and nothing dense.
-        likelihood: what the decoder's values mean.
+        latent: dimension of the latent, or latent channels with a spatial grid.
+        size: width and depth of the network.
+        grid: `global` for a latent vector, `spatial` for a latent map without linear layers.
+        likelihood: p(x | z).
     """
     channels, features, blocks = SIZES[size]
     sizes, strides = _trace(tuple(input[1:]))
@@ -77,7 +76,7 @@ def resnet(
 
 
 def _trace(sizes: tuple[int, ...]) -> tuple[list[tuple[int, ...]], list[list[int]]]:
-    """The sizes before and after each convolution on the way in, and its strides."""
+    """The sizes before and after each convolution of the encoder, and the strides."""
     trace = [sizes]
     strides: list[list[int]] = []
     while not strides or max(trace[-1]) > SMALLEST:
@@ -87,5 +86,5 @@ def _trace(sizes: tuple[int, ...]) -> tuple[list[tuple[int, ...]], list[list[int
 
 
 def _block(*layers: dict[str, Any]) -> dict[str, Any]:
-    """A residual block of an activation in front of each of the layers."""
+    """A residual block with an activation before each layer."""
     return {"residual": {"layers": [part for layer in layers for part in ("silu", layer)]}}

@@ -21,17 +21,17 @@ def sd_f8(
     blocks: Annotated[int, Field(gt=0, le=1_000)] = 2,
     likelihood: Named = {"gaussian": {"link": "identity"}},  # noqa: B006  # never changed
 ) -> dict[str, Any]:
-    """Residual blocks between three halvings, attention in the middle, to a latent map of an eighth of the size.
+    """Residual blocks with three downsamplings and attention, with a latent map of 1/8 of the size.
 
-    After Rombach et al. 2021 (arXiv:2112.10752), layer by layer as `AutoencoderKL` of diffusers has it.
+    After Rombach et al. 2021 (arXiv:2112.10752), layer by layer like `AutoencoderKL` of diffusers.
 
     Args:
         input: channels, then sizes.
         latent: channels of the latent map.
-        width: channels, in multiples of which the stages are wide.
-        multipliers: of each stage; sizes are halved between them.
-        blocks: residual blocks of a stage in the encoder; the decoder has one more.
-        likelihood: what the decoder's values mean.
+        width: base number of channels.
+        multipliers: channels of each stage, as multiples of `width`; sizes are halved between stages.
+        blocks: residual blocks per stage of the encoder; the decoder has one more.
+        likelihood: p(x | z).
     """
     norm = {"group-norm": {"groups": math.gcd(32, width), "eps": 1e-6}}
     sizes = halvings(input[1:], len(multipliers) - 1)

@@ -17,15 +17,15 @@ def torch_vae(
     max_filters: Positive = 128,
     likelihood: Named = "bernoulli",
 ) -> dict[str, Any]:
-    """Three stride-2 convolutions with batch norm and leaky ReLU each way, a linear map to the latent.
+    """Three stride-2 convolutions with batch norm and leaky ReLU in encoder and decoder, linear maps to and from latents.
 
     After torch-vae by M. Enzweiler (github.com/menzHSE/torch-vae), for any input.
 
     Args:
         input: channels, then sizes.
-        latent: latent values.
+        latent: dimension of the latent.
         max_filters: channels of the innermost convolution; the others have a half and a quarter.
-        likelihood: what the decoder's values mean.
+        likelihood: p(x | z).
     """
     filters = [max(1, max_filters // 4), max(1, max_filters // 2), max_filters]
     sizes = halvings(input[1:], 3)

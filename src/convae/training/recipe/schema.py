@@ -43,7 +43,7 @@ class OptimizerConfig(Config):
     clip: PositiveFloat | None = None
     """Largest norm of the gradient of all parameters together; longer ones are scaled down."""
     skip_above: PositiveFloat | None = None
-    """Steps whose gradient has a larger norm than this change nothing, as keeps deep hierarchies stable (Child 2021).
+    """Steps with a larger gradient norm are skipped, which keeps deep hierarchies stable (Child 2021).
     Choose it well above the usual `gradient_norm` of the log, whose `above_limit` is the fraction of such steps."""
 
 

@@ -1,4 +1,4 @@
-"""What layers are made of: the base classes, lists of layers, and helpers for shapes."""
+"""Base classes of layers, networks (lists of layers), and helpers for shapes."""
 
 from convae.model.layers.base.layer import (
     Activation,

@@ -1,7 +1,7 @@
 """The shapes of named encoder features, known while a model is built.
 
-The layer `feature` names what reaches it; layers of the decoder take it by that name, through the forward context. A
-layer is built for the shapes that reach it, so the shape of a feature has to be known before the decoder is built.
+The layer `feature` names its input; layers of the decoder receive it by that name through the forward context. Layers
+are built for their input shapes, so the shape of a feature must be known before the decoder is built.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def feature_shapes(known: Mapping[str, Shape] | None = None) -> Iterator[dict[st
     Networks that are built in one block know each other's features: build the encoder first, then the decoder.
 
     Args:
-        known: (channels, *sizes) of features by name, of encoders that are not a `Network`.
+        known: (channels, *sizes) of features by name, for encoders that are not a `Network`.
     """
     shapes = dict(known or {})
     token = _SHAPES.set(shapes)
@@ -35,7 +35,7 @@ def feature_shapes(known: Mapping[str, Shape] | None = None) -> Iterator[dict[st
 
 
 def name_feature(name: str, shape: Shape) -> None:
-    """Records the shape of a feature, if shapes are collected here.
+    """Records the shape of a feature, inside `feature_shapes`.
 
     Raises:
         ConfigError: another feature has that name.
@@ -44,7 +44,7 @@ def name_feature(name: str, shape: Shape) -> None:
     if shapes is None:
         return
     if name in shapes:
-        raise ConfigError(f"there is another feature '{name}'. Give each feature a name of its own")
+        raise ConfigError(f"duplicate feature '{name}'. Give each feature a unique name")
     shapes[name] = shape
 
 

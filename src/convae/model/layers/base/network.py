@@ -1,8 +1,8 @@
-"""A network is a list of layers: described, checked on the meta device, then run.
+"""A network is a list of layers, checked on the meta device when it is built.
 
-    specs ── layer by layer: validate arguments ─> construct on meta ─> run on meta ──> shape for the next layer
+    specs ── layer by layer: validate arguments ─> construct on meta ─> run on meta ──> input shape of the next layer
 
-The first layer that does not fit is named with its place, as the user wrote it, with the shape it got.
+An error names the first layer that does not fit, with its location in the list and its input shape.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from convae.model.quantizers.base import QuantizerEntry
 
 
 class Network(ContextModule, nn.Sequential):
-    """Layers in a row, each built for the shape that the one before it gives.
+    """Layers in sequence, each built for the output shape of the one before it.
 
-    The parameters are on the meta device: they have shapes and no storage until `initialize` gives them values.
+    The parameters are on the meta device, without storage, until `initialize` allocates them.
 
     Args:
         shape: (channels, *sizes) of the input, without the batch.
@@ -41,15 +41,14 @@ class Network(ContextModule, nn.Sequential):
         init_scale: factor on the initial weights of the last layer that has weights.
 
     Attributes:
-        checkpointing: whether training keeps only what lies between groups of layers, and computes what lies inside
-            them again in the backward pass (Chen et al. 2016, arXiv:1604.06174): less memory, more time, equal
-            gradients.
-        rows: how many positions of the first spatial axis are computed at a time where nothing is trained, with equal
-            results and less memory; None for all.
+        checkpointing: gradient checkpointing between groups of layers (Chen et al. 2016, arXiv:1604.06174): less
+            memory, more time, equal gradients.
+        rows: positions of the first spatial axis to compute at a time in evaluation, with equal results and less
+            memory; None for all.
 
     Raises:
-        ConfigError: an unknown layer, or wrong arguments for one.
-        ShapeError: a layer cannot take the shape that reaches it.
+        ConfigError: an unknown layer, or invalid arguments.
+        ShapeError: a layer does not accept its input shape.
     """
 
     def __init__(self, shape: Shape, layers: Sequence[Any], side: str, *, init_scale: float = 1.0) -> None:
@@ -89,11 +88,11 @@ class Network(ContextModule, nn.Sequential):
         return self.shapes[-1] if self.shapes else self.shape_in
 
     def canonical(self) -> list[LayerSpec]:
-        """The list in its one stored form: registry names, arguments that are not defaults."""
+        """The canonical list: registered names, arguments without defaults."""
         return canonical_list(self.specs)
 
     def receptive_field(self) -> ReceptiveField | None:
-        """What one output position sees of the network's input."""
+        """The receptive field of one output position."""
         return compose(layer.receptive_field() for layer in self)
 
     def sees_everything(self) -> str | None:
@@ -110,7 +109,7 @@ class Network(ContextModule, nn.Sequential):
 def _reported_once(
     run: Callable[[Tensor, Context | None], Tensor], context: Context | None
 ) -> Callable[[Tensor], Tensor]:
-    """Some layers as a function of their input, whose reports count the first time that they are computed."""
+    """Layers as a function of their input that reports to the context only on the first call."""
     again: list[Context | None] = []
 
     def compute(x: Tensor) -> Tensor:
@@ -124,7 +123,7 @@ def _reported_once(
 
 def _checkpointed_groups(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
     """Groups of consecutive layers; a layer that must not run twice is alone in its group."""
-    # As many groups as layers in a group: what lies between groups, and inside one, is then the least.
+    # As many groups as layers per group minimizes the stored activations.
     length = max(1, math.ceil(math.sqrt(len(layers))))
     for start in range(0, len(layers), length):
         group: list[Layer] = []
@@ -143,7 +142,7 @@ def _recomputes(layer: Layer) -> bool:
 def _contexts(
     layers: Sequence[nn.Module],
 ) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
-    """What surrounds the first pass through some layers, and the second, which moves no statistics."""
+    """The contexts of the first pass through layers, and of the recomputation, which keeps running statistics."""
     return contextlib.nullcontext(), _statistics_kept(layers)
 
 
@@ -159,7 +158,7 @@ def _statistics_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _build_layer(spec: LayerSpec, shape: Shape, where: str) -> tuple[Layer, Shape]:
-    """The layer of a description, and the shape that it makes of `shape`."""
+    """Builds the layer of a description; returns it with its output shape."""
     try:
         target = LAYERS.get(spec.name)
     except ConfigError as error:
@@ -178,8 +177,8 @@ def _build_layer(spec: LayerSpec, shape: Shape, where: str) -> tuple[Layer, Shap
     with error_context(where, shape):
         layer: Layer = target(shape, **given)
         layer.configuration = given
-        # Two images, since a batch norm in training refuses one value for each channel. On the meta device a batch
-        # norm costs more than the convolution before it, and the first linear layer a second of imports.
+        # Two images, since batch norm in training needs more than one value per channel. Stated shapes save running
+        # the layer, as batch norm and linear layers are slow on the meta device.
         out = layer.shape_out() or tuple(call_module(layer, torch.empty(2, *shape), None).shape[1:])
     if 0 in out:
         raise ShapeError(
@@ -190,20 +189,20 @@ def _build_layer(spec: LayerSpec, shape: Shape, where: str) -> tuple[Layer, Shap
 
 @contextlib.contextmanager
 def error_context(where: str, shape: Shape = ()) -> Iterator[None]:
-    """Says where a part of a model could not be made, and of what shape, whatever the library has to say of it."""
+    """Adds the location and the input shape to errors while a part of a model is built."""
     try:
         yield
     except (ConfigError, ShapeError) as error:
         raise type(error)(f"{where}: {error}") from error
     except (RuntimeError, ValueError, OverflowError) as error:
-        fault = f"cannot take the shape {shape_text(shape)}" if shape else "cannot be made"
+        fault = f"does not accept the shape {shape_text(shape)}" if shape else "cannot be built"
         huge = "overflow" in str(error).lower()
-        reason = "larger than any memory" if huge else str(error).partition("\n")[0]
+        reason = "too large" if huge else str(error).partition("\n")[0]
         raise ShapeError(f"{where}: {fault} ({reason})") from error
 
 
 def canonical_list(layers: Sequence[Any]) -> list[LayerSpec]:
-    """A plain list of layers in its one stored form: registry names, arguments that are not defaults."""
+    """The canonical form of a plain list: registered names, arguments without defaults."""
     result = []
     for index, spec in enumerate(read_plain_list(layers, "list")):
         target = LAYERS.get(spec.name)
@@ -214,7 +213,7 @@ def canonical_list(layers: Sequence[Any]) -> list[LayerSpec]:
 
 
 def shorten(target: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments with one number in place of equal numbers for each axis, and layers among them without defaults."""
+    """Replaces equal numbers per axis by one number, and layers in arguments by their canonical form."""
     result, annotations = dict(given), keyword_parameters(target)
     for name, value in given.items():
         if annotations[name][0] == QuantizerEntry:
@@ -229,5 +228,5 @@ def shorten(target: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of parameters, each shared one once."""
+    """Number of parameters, counting shared ones once."""
     return sum(math.prod(parameter.shape) for parameter in module.parameters())

@@ -1,11 +1,11 @@
-"""Layers over an image that is too large to be computed at once: slice by slice, with equal results.
+"""Computation of large images in slices, with equal results.
 
     rows of the image   ├──── slice ────┼──── slice ────┼──── slice ────┤
-    what is computed    ├──── slice ────┼─ halo ─┤
+    computed rows       ├──── slice ────┼─ halo ─┤
                                ├─ halo ─┼──── slice ────┼─ halo ─┤ ...
 
-An output row depends on as many input rows as the receptive field has. A slice is computed with that many rows more on
-both sides, and what the cut has made wrong is left out: what stays are the rows that the whole image gives.
+An output row depends on the input rows of its receptive field. A slice is computed with that many more rows on both
+sides, and the affected output rows are dropped, so that the remaining rows equal those of the entire image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from convae.model.layers.base.layer import Layer, compose, run_layers
 
 
 def sees_everything(layer: Layer) -> bool:
-    """Whether an output of a layer may depend on the whole image, so that slices of it give something else."""
+    """Whether an output of a layer may depend on the entire image, so that it cannot be computed in slices."""
     inner = (module for module in layer.modules() if isinstance(module, Layer))
     field = layer.receptive_field()
     return any(each.over_positions or not each.any_size for each in inner) or (
@@ -33,21 +33,21 @@ def sees_everything(layer: Layer) -> bool:
 
 
 def in_slices(layers: Sequence[Layer], x: Tensor, rows: int, context: Context | None = None) -> Tensor:
-    """What layers in a row make of `x`, computed for about `rows` positions of the first spatial axis at a time.
+    """Applies layers in sequence to about `rows` positions of the first spatial axis at a time.
 
     Args:
-        layers: in evaluation mode, none of which sees everything.
+        layers: layers in evaluation mode with finite receptive fields.
         x: (batch, channel, *sizes).
-        rows: of `x` in a slice, without its halo; rounded up to what the strides need.
-        context: of the pass.
+        rows: rows of `x` per slice, without halo; rounded up to a multiple of the strides.
+        context: forward context.
 
     Returns:
-        (batch, channels, *other sizes), equal to what the layers make of the whole of `x`, up to rounding.
+        (batch, channels, *other sizes), equal to the output for the entire `x`, up to rounding.
     """
     field = compose(layer.receptive_field() for layer in layers)
     if field is None:
         return run_layers(layers, x, context)
-    # A slice begins where a row of every layer's output does.
+    # A slice begins at the start of an output row of every layer.
     strides = [_exact(seen.stride[0]) for layer in layers if (seen := layer.receptive_field()) is not None]
     totals = list(accumulate(strides, mul))
     step = math.lcm(*(total.numerator for total in totals))
@@ -63,5 +63,5 @@ def in_slices(layers: Sequence[Layer], x: Tensor, rows: int, context: Context | 
 
 
 def _exact(stride: float) -> Fraction:
-    """Input rows from one output row to the next: a whole number, or one divided by a whole number."""
+    """Stride as a fraction: an integer or the inverse of one."""
     return Fraction(stride).limit_denominator(1 << 16)
