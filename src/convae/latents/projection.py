@@ -67,7 +67,7 @@ def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection
 
 
 def _pca(points: Tensor) -> Projection:
-    """The two directions in which the points vary most, with the share of the variance that each has."""
+    """The two directions in which the points vary most, with their fractions of the variance."""
     from sklearn.decomposition import PCA
 
     if min(points.shape) < 2:

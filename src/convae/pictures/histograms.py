@@ -17,7 +17,7 @@ __all__ = ["histograms"]
 
 
 def histograms(sets: Mapping[str, ArrayLike], *, x_label: str, title: str | None = None, bins: int = 50) -> Figure:
-    """The share of each set in equal bins that all sets have in common.
+    """Histograms of several sets as fractions, with common bins.
 
     Args:
         sets: label to values of any shape.
@@ -39,7 +39,7 @@ def histograms(sets: Mapping[str, ArrayLike], *, x_label: str, title: str | None
     edges = np.histogram_bin_edges(np.concatenate(list(found.values())), bins=bins)
     with styled():
         figure, (axes,) = panelled(1, columns=1, size=(7.2, 4.2), title=title)
-        axes.set(xlabel=x_label, ylabel="share of the set per bin")
+        axes.set(xlabel=x_label, ylabel="fraction of the set per bin")
         for place, (label, values) in enumerate(found.items()):
             share = np.histogram(values, edges)[0] / len(values)
             color = PALETTE[place % len(PALETTE)]

@@ -1,4 +1,4 @@
-"""Schedules: exact at their ends, continuous where they should be, in steps, epochs and shares, composable."""
+"""Schedules: exact at their ends, continuous where they should be, in steps, epochs and fractions, composable."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def test_epochs_and_steps_are_the_same_clock(name: str, length: int, after: int,
 
 
 @given(st.floats(0.01, 1), st.floats(0, 0.99), moments)
-def test_shares_are_shares_of_the_training(share: float, after: float, step: int) -> None:
-    assume(after + share <= 1)
-    one = made({"linear": {"share": share, "after": after}})
-    assert one(at(step)) == pytest.approx(min(1, max(0, (step / STEPS - after) / share)), abs=1e-12)
+def test_fractions_are_fractions_of_the_training(fraction: float, after: float, step: int) -> None:
+    assume(after + fraction <= 1)
+    one = made({"linear": {"fraction": fraction, "after": after}})
+    assert one(at(step)) == pytest.approx(min(1, max(0, (step / STEPS - after) / fraction)), abs=1e-12)
     rest = made({"linear": {"after": after}})
-    assert made({"linear": {"share": 0.1, "after": 0.9}})(at(STEPS)) == pytest.approx(1)
+    assert made({"linear": {"fraction": 0.1, "after": 0.9}})(at(STEPS)) == pytest.approx(1)
     assert rest(at(step)) == pytest.approx(max(0, (step / STEPS - after) / (1 - after)), abs=1e-12)
     assert rest(at(STEPS)) == 1
 
@@ -99,8 +99,8 @@ def test_a_staircase_jumps_at_its_times() -> None:
     assert one(Moment(4199, 599.999, 0.6)) == 0
     later = made({"staircase": {"start": 1, "steps": {20: 0.1}}})
     assert [later(at(step)) for step in (0, 19, 20, 21)] == [1, 1, 0.1, 0.1]
-    shares = made({"staircase": {"share": {0: 1, 0.3: 2, 0.7: 3}}})
-    assert [shares(at(step, 10)) for step in range(11)] == [1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
+    fractions = made({"staircase": {"fraction": {0: 1, 0.3: 2, 0.7: 3}}})
+    assert [fractions(at(step, 10)) for step in range(11)] == [1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
 
 
 @given(st.dictionaries(st.integers(0, EPOCHS), values, min_size=2), moments)
@@ -113,12 +113,12 @@ def test_a_staircase_is_a_sequence_of_numbers(stairs: dict[int, float], step: in
 def test_a_step_decay_falls_by_its_factor() -> None:
     one = made({"step-decay": {"start": 8, "factor": 0.5, "epochs": 5}})
     assert [one(at(epoch * PER_EPOCH)) for epoch in (0, 4, 5, 9, 10, 15, 20)] == [8, 8, 4, 4, 2, 1, 0.5]
-    tenths = made({"step-decay": {"factor": 0.5, "share": 0.1}})
+    tenths = made({"step-decay": {"factor": 0.5, "fraction": 0.1}})
     assert [tenths(at(step, 10)) for step in range(11)] == [0.5**step for step in range(11)]
 
 
 def test_cycles_are_those_of_fu() -> None:
-    """r(τ) of equation 7: τ is the share of the running cycle; the weight is τ / 0.5 below 0.5, then 1."""
+    """r(τ) of equation 7: τ is the fraction of the running cycle; the weight is τ / 0.5 below 0.5, then 1."""
     line = trace("cyclical", 400)
     wanted = [min(1.0, (step % 100) / 100 / 0.5) for step in range(400)]
     assert line[:400] == pytest.approx(wanted)
@@ -132,10 +132,10 @@ def test_cycles_of_a_cosine_are_warm_restarts() -> None:
     assert line[90:] == [0] * 11
 
 
-@given(st.integers(1, 9), st.sampled_from([{"epochs": 15}, {"steps": 90}, {"share": 0.6}, {}]), moments)
+@given(st.integers(1, 9), st.sampled_from([{"epochs": 15}, {"steps": 90}, {"fraction": 0.6}, {}]), moments)
 def test_cycles_repeat(cycles: int, span: dict[str, float], step: int) -> None:
     one = made({"cyclical": {"of": {"linear": {}}, "cycles": cycles, **span}})
-    length = {"epochs": 15 * PER_EPOCH, "steps": 90, "share": 0.6 * STEPS}.get(next(iter(span), ""), STEPS)
+    length = {"epochs": 15 * PER_EPOCH, "steps": 90, "fraction": 0.6 * STEPS}.get(next(iter(span), ""), STEPS)
     place = step / length * cycles
     assume(abs(place - round(place)) > 1e-6)
     assert one(at(step)) == pytest.approx(place % 1 if place < cycles else 1, abs=1e-9)
@@ -160,7 +160,7 @@ def test_a_part_without_a_length_lasts_until_the_next_begins_or_training_ends() 
 
 
 def test_sequences_may_be_nested() -> None:
-    inner = {"sequence": {"share": {0: 1, 0.5: 2}}}
+    inner = {"sequence": {"fraction": {0: 1, 0.5: 2}}}
     assert trace({"sequence": {"steps": {0: 0, 4: inner, 8: inner}}}, 12) == [0] * 4 + [1, 1, 2, 2] + [1, 1, 2, 2, 2]
 
 
@@ -206,14 +206,14 @@ def test_the_two_stage_schedule_is_exact_over_1500_epochs(written: Any, per_epoc
     [
         ("linaer", r"^here: unknown schedule 'linaer': did you mean 'linear'\?$"),
         ({"linear": {"epoch": 3}}, r"^here\.linear: unknown key 'epoch': did you mean 'epochs'\?$"),
-        ({"linear": {"epochs": 3, "steps": 4}}, r"^here\.linear: give one of epochs, steps, share, not several$"),
+        ({"linear": {"epochs": 3, "steps": 4}}, r"^here\.linear: give one of epochs, steps, fraction, not several$"),
         ({"linear": {"epochs": -3}}, r"^here\.linear: epochs: .*greater than 0"),
-        ({"linear": {"share": 0.5, "after": 0.7}}, "after .* share"),
-        ({"cosine": {"after": 1}}, "after .* share"),
+        ({"linear": {"fraction": 0.5, "after": 0.7}}, "after .* fraction"),
+        ({"cosine": {"after": 1}}, "after .* fraction"),
         ({"exponential": {"end": 0}}, r"^here\.exponential: end: .*greater than 0"),
         (math.nan, r"^here\.constant: value: .*finite"),
-        ({"step-decay": {}}, r"^here\.step-decay: .*epochs, steps and share"),
-        ({"staircase": {}}, r"^here\.staircase: needs one of epochs, steps, share: a mapping"),
+        ({"step-decay": {}}, r"^here\.step-decay: .*epochs, steps and fraction"),
+        ({"staircase": {}}, r"^here\.staircase: needs one of epochs, steps, fraction: a mapping"),
         ({"staircase": {"epochs": {5: 1}}}, "start"),
         ({"staircase": {"epochs": {-5: 1, 0: 2}}}, "greater than or equal to 0"),
         ({"sequence": {"epochs": {5: 1}}}, "starts at 5"),

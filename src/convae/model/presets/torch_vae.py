@@ -17,7 +17,7 @@ def torch_vae(
     max_filters: Positive = 128,
     likelihood: Named = "bernoulli",
 ) -> dict[str, Any]:
-    """Three stride-2 convolutions with batch norm and leaky ReLU in encoder and decoder, linear maps to and from latents.
+    """Three stride-2 convolutions with batch norm and leaky ReLU in encoder and decoder, linear maps around the latent.
 
     After torch-vae by M. Enzweiler (github.com/menzHSE/torch-vae), for any input.
 

@@ -16,7 +16,7 @@ from convae.core.names import short_repr
 from convae.objective.schedules import SCHEDULES
 
 T = TypeVar("T")
-Unit = Literal["step", "epoch", "share"]
+Unit = Literal["step", "epoch", "fraction"]
 ROUNDING = 1e-9
 """Tolerance for rounding: ten times 0.1 is 1."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -35,16 +35,16 @@ class Moment:
     Attributes:
         step: completed steps.
         epoch: completed epochs, fractional.
-        share: completed fraction of the training, in [0, 1].
+        fraction: completed fraction of the training, in [0, 1].
     """
 
     step: int
     epoch: float
-    share: float
+    fraction: float
 
     def read(self, unit: Unit) -> float:
         """Progress in a unit."""
-        return {"step": self.step, "epoch": self.epoch, "share": self.share}[unit]
+        return {"step": self.step, "epoch": self.epoch, "fraction": self.fraction}[unit]
 
     def since(self, begin: float, end: float | None, unit: Unit) -> Moment:
         """The progress within a part of the training, from `begin` to `end`.
@@ -59,10 +59,10 @@ class Moment:
         steps = self.step - begin if unit == "step" else self.step * (1 - before)
         epochs = self.epoch - begin if unit == "epoch" else self.epoch * (1 - before)
         if end is not None:
-            share = (now - begin) / (end - begin)
+            fraction = (now - begin) / (end - begin)
         else:
-            share = self.share * (1 - before) / (1 - self.share * before) if self.share * before < 1 else 1.0
-        return Moment(round(steps), epochs, min(1.0, max(0.0, share)))
+            fraction = self.fraction * (1 - before) / (1 - self.fraction * before) if self.fraction * before < 1 else 1.0
+        return Moment(round(steps), epochs, min(1.0, max(0.0, fraction)))
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ class Span:
     """An interval of training, and the completed fraction of it.
 
     Args:
-        epochs: length in epochs; without it, `steps` and `share`, to the end of training.
+        epochs: length in epochs; without it, `steps` and `fraction`, to the end of training.
         steps: length in steps.
-        share: length as a fraction of the training.
+        fraction: length as a fraction of the training.
         after: start, in the unit of the length; a fraction for an interval to the end.
 
     Raises:
@@ -109,13 +109,13 @@ class Span:
     """
 
     def __init__(
-        self, *, epochs: float | None = None, steps: float | None = None, share: float | None = None, after: float = 0.0
+        self, *, epochs: float | None = None, steps: float | None = None, fraction: float | None = None, after: float = 0.0
     ) -> None:
-        chosen = one_unit(epochs=epochs, steps=steps, share=share)
-        self.unit: Unit = chosen[0] if chosen else "share"
+        chosen = one_unit(epochs=epochs, steps=steps, fraction=fraction)
+        self.unit: Unit = chosen[0] if chosen else "fraction"
         length = chosen[1] if chosen else 1 - after
-        if self.unit == "share" and (length <= 0 or after + length > 1 + ROUNDING):
-            raise ConfigError(f"after ({after:g}) and share must be fractions with a sum of at most 1")
+        if self.unit == "fraction" and (length <= 0 or after + length > 1 + ROUNDING):
+            raise ConfigError(f"after ({after:g}) and fraction must be fractions with a sum of at most 1")
         self.begin = after
         self.length = length
 
@@ -125,12 +125,12 @@ class Span:
 
 
 def one_unit(**given: T | None) -> tuple[Unit, T] | None:
-    """The unit and the value of the given one of `epochs`, `steps` and `share`; None if none is given.
+    """The unit and the value of the given one of `epochs`, `steps` and `fraction`; None if none is given.
 
     Raises:
         ConfigError: more than one is given.
     """
-    units: dict[str, Unit] = {"epochs": "epoch", "steps": "step", "share": "share"}
+    units: dict[str, Unit] = {"epochs": "epoch", "steps": "step", "fraction": "fraction"}
     chosen = [(units[name], value) for name, value in given.items() if value is not None]
     if len(chosen) > 1:
         raise ConfigError(f"give one of {', '.join(given)}, not several")
@@ -138,7 +138,7 @@ def one_unit(**given: T | None) -> tuple[Unit, T] | None:
 
 
 def parse_start_times(**given: Mapping[float, T] | None) -> tuple[Unit, list[tuple[float, T]]]:
-    """The unit of the given mapping by `epochs`, `steps` or `share`, and its items in order of time.
+    """The unit of the given mapping by `epochs`, `steps` or `fraction`, and its items in order of time.
 
     Raises:
         ConfigError: none or several are given, or the mapping is empty.
@@ -155,9 +155,9 @@ def count_periods(done: float, length: float) -> int:
     return math.floor(done / length + ROUNDING)
 
 
-def interpolate(start: float, end: float, share: float) -> float:
-    """Linear interpolation from `start` (share 0) to `end` (share 1), exact at both ends."""
-    return start * (1 - share) + end * share
+def interpolate(start: float, end: float, fraction: float) -> float:
+    """Linear interpolation from `start` (fraction 0) to `end` (fraction 1), exact at both ends."""
+    return start * (1 - fraction) + end * fraction
 
 
 def build_schedule(written: Written, where: str) -> Schedule:

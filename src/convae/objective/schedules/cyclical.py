@@ -5,7 +5,7 @@ from __future__ import annotations
 from convae.core.arguments import Positive, PositiveFloat
 from convae.objective.schedules.base import Moment, Part, Schedule, Span, Written, build_schedule, count_periods
 
-RISE: Written = {"linear": {"share": 0.5}}
+RISE: Written = {"linear": {"fraction": 0.5}}
 """From 0 to 1 over the first half of a cycle."""
 
 
@@ -19,9 +19,9 @@ class Cyclical(Schedule):
     Args:
         of: the schedule of one cycle.
         cycles: number of cycles.
-        epochs: total length in epochs; without it, `steps` and `share`, the whole training.
+        epochs: total length in epochs; without it, `steps` and `fraction`, the whole training.
         steps: total length in steps.
-        share: total length as a fraction of the training.
+        fraction: total length as a fraction of the training.
     """
 
     def __init__(
@@ -31,11 +31,11 @@ class Cyclical(Schedule):
         cycles: Positive = 4,
         epochs: PositiveFloat | None = None,
         steps: PositiveFloat | None = None,
-        share: Part | None = None,
+        fraction: Part | None = None,
     ) -> None:
         self.of = build_schedule(of, "of")
         self.cycles = cycles
-        self.span = Span(epochs=epochs, steps=steps, share=share)
+        self.span = Span(epochs=epochs, steps=steps, fraction=fraction)
 
     def __call__(self, moment: Moment) -> float:
         """The value in the current cycle."""

@@ -14,9 +14,9 @@ class Linear(Schedule):
     Args:
         start: value before and at its start.
         end: value at and after its end.
-        epochs: length in epochs; without it, `steps` and `share`, the whole training.
+        epochs: length in epochs; without it, `steps` and `fraction`, the whole training.
         steps: length in steps.
-        share: length as a fraction of the training.
+        fraction: length as a fraction of the training.
         after: start, in the unit of the length; a fraction without a length.
     """
 
@@ -29,12 +29,12 @@ class Linear(Schedule):
         end: Finite = 1.0,
         epochs: PositiveFloat | None = None,
         steps: PositiveFloat | None = None,
-        share: Part | None = None,
+        fraction: Part | None = None,
         after: Begin = 0.0,
     ) -> None:
         self.start = start
         self.end = end
-        self.span = Span(epochs=epochs, steps=steps, share=share, after=after)
+        self.span = Span(epochs=epochs, steps=steps, fraction=fraction, after=after)
 
     def __call__(self, moment: Moment) -> float:
         """The value at a moment."""

@@ -15,9 +15,9 @@ class Sequence(Schedule):
     The clock of each starts with it; one without a length lasts until the next starts.
 
     Args:
-        epochs: schedules by the epoch at which they start; exactly one of it, `steps` and `share` is needed.
+        epochs: schedules by the epoch at which they start; exactly one of it, `steps` and `fraction` is needed.
         steps: schedules by the step at which they start.
-        share: schedules by the fraction of the training at which they start.
+        fraction: schedules by the fraction of the training at which they start.
     """
 
     example: ClassVar = {"epochs": {0: 0.0, 5: "linear", 10: 1.0}}
@@ -27,9 +27,9 @@ class Sequence(Schedule):
         *,
         epochs: dict[Begin, Written] | None = None,
         steps: dict[Begin, Written] | None = None,
-        share: dict[Begin, Written] | None = None,
+        fraction: dict[Begin, Written] | None = None,
     ) -> None:
-        self.unit, parts = parse_start_times(epochs=epochs, steps=steps, share=share)
+        self.unit, parts = parse_start_times(epochs=epochs, steps=steps, fraction=fraction)
         self.times = [time for time, _ in parts]
         if self.times[0] != 0:
             raise ConfigError(f"the first schedule starts at {self.times[0]:g}. Add one that starts at 0")

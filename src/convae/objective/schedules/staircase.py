@@ -15,9 +15,9 @@ class Staircase(Schedule):
     The first value also holds before its time, unless `start` is given.
 
     Args:
-        epochs: values by the epoch at which they start; exactly one of it, `steps` and `share` is needed.
+        epochs: values by the epoch at which they start; exactly one of it, `steps` and `fraction` is needed.
         steps: values by the step at which they start.
-        share: values by the fraction of the training at which they start.
+        fraction: values by the fraction of the training at which they start.
         start: value before the first of those times.
     """
 
@@ -28,10 +28,10 @@ class Staircase(Schedule):
         *,
         epochs: dict[Begin, Finite] | None = None,
         steps: dict[Begin, Finite] | None = None,
-        share: dict[Begin, Finite] | None = None,
+        fraction: dict[Begin, Finite] | None = None,
         start: Finite | None = None,
     ) -> None:
-        self.unit, stairs = parse_start_times(epochs=epochs, steps=steps, share=share)
+        self.unit, stairs = parse_start_times(epochs=epochs, steps=steps, fraction=fraction)
         if start is None and len(stairs) == 1:
             raise ConfigError("is constant with one value. Add another, or start")
         self.times = [time for time, _ in stairs]

@@ -15,9 +15,9 @@ class StepDecay(Schedule):
     Args:
         start: value in the first period.
         factor: factor from one period to the next.
-        epochs: period in epochs; exactly one of it, `steps` and `share` is needed.
+        epochs: period in epochs; exactly one of it, `steps` and `fraction` is needed.
         steps: period in steps.
-        share: period as a fraction of the training.
+        fraction: period as a fraction of the training.
     """
 
     example: ClassVar = {"epochs": 30}
@@ -29,11 +29,11 @@ class StepDecay(Schedule):
         factor: PositiveFloat = 0.1,
         epochs: PositiveFloat | None = None,
         steps: PositiveFloat | None = None,
-        share: Part | None = None,
+        fraction: Part | None = None,
     ) -> None:
-        period = one_unit(epochs=epochs, steps=steps, share=share)
+        period = one_unit(epochs=epochs, steps=steps, fraction=fraction)
         if period is None:
-            raise ConfigError("needs one of epochs, steps and share: the length of a period")
+            raise ConfigError("needs one of epochs, steps and fraction: the length of a period")
         self.unit, self.period = period
         self.start = start
         self.factor = factor
