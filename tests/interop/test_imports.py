@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,14 @@ def test_a_missing_and_a_truncated_file_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / "weights.pth", TorchVAE(1, 2, 8).state_dict())
     path.write_bytes(path.read_bytes()[:-900])
     with pytest.raises(ArtifactError, match=r"weights\.pth"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_only_regular_files_are_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(ArtifactError, match="not a regular file"):
         read_state(path)
 
 

@@ -281,6 +281,9 @@ def test_what_cannot_be_stored_truly_is_refused(model: VAE, tmp_path: Path) -> N
         broken.get_buffer("encoder.1.running_var").fill_(value)
         with pytest.raises(ArtifactError, match=r"encoder\.1\.running_var.*NaN or infinity"):
             convae.save(broken, tmp_path / "broken")
+    broken.get_buffer("encoder.1.running_var").fill_(-1e-9)
+    with pytest.raises(ArtifactError, match=r"encoder\.1\.running_var.*negative variances"):
+        convae.save(broken, tmp_path / "broken")
     assert not list(tmp_path.iterdir())
 
 

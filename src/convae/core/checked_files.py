@@ -40,10 +40,10 @@ _STORED_TYPES = {
 
 
 def require_finite(tensors: Mapping[str, Tensor], whose: str) -> None:
-    """Checks that weights and statistics are finite.
+    """Checks that weights and statistics are finite, and running variances not negative.
 
     Raises:
-        ArtifactError: a tensor contains NaN or infinity.
+        ArtifactError: a tensor contains NaN, infinity or a negative variance.
     """
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
@@ -51,6 +51,8 @@ def require_finite(tensors: Mapping[str, Tensor], whose: str) -> None:
                 f"{whose}: tensor {short_repr(name)} contains NaN or infinity; the training diverged. Use a lower "
                 "learning rate or an earlier checkpoint"
             )
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise ArtifactError(f"{whose}: tensor {short_repr(name)} contains negative variances")
 
 
 def digest(tensor: Tensor) -> str:

@@ -72,16 +72,17 @@ def _read(path: Path) -> Any:
     try:
         with open_regular(path) as file:
             size = file.seek(0, 2)
-        if not size:
-            raise ArtifactError(f"{path}: is empty")
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
+    if not size:
+        raise ArtifactError(f"{path}: is empty")
+    try:
         with utf8_path(path) as name, warnings.catch_warnings():
             if path.suffix == ".safetensors":
                 return load_file(name)
             # It warns of pickles of unusual kinds, and then refuses them or reads tensors all the same.
             warnings.simplefilter("ignore")
             return torch.load(name, map_location="cpu", weights_only=True)
-    except ArtifactError:
-        raise
     except OSError as error:
         if error.errno == errno.EINVAL:  # what torch's reader says of a file that ends too soon
             raise ArtifactError(f"{path}: is truncated or damaged: copy or download it again") from error
