@@ -11,6 +11,7 @@ import pytest
 from command import run
 
 import convae
+from convae.evaluation import Measurement, Report
 
 
 def test_figures_are_printed_and_written_with_their_protocol(
@@ -27,6 +28,39 @@ def test_figures_are_printed_and_written_with_their_protocol(
     assert low < figures["psnr"]["value"] < high
     assert figures["protocol"]["data"]["count"] == 202
     assert "</html>" in (tmp_path / "new" / "page.html").read_text()
+
+
+def measured(value: float, at_most: float | None = None) -> Measurement:
+    return Measurement(value, None, "nats", None, at_most)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "hint"),
+    [
+        ({"kl": measured(30.0), "aggregate-gap": measured(8.0)}, "8 nats"),
+        ({"kl": measured(30.0), "aggregate-gap": measured(2.5)}, None),
+        ({"kl": measured(30.0), "mutual-information": measured(5.0, at_most=5.3)}, "24.7 nats"),
+        ({"kl": measured(30.0), "mutual-information": measured(29.0)}, None),
+        ({"psnr": measured(20.0)}, None),
+    ],
+)
+def test_a_prior_far_from_the_posterior_is_pointed_out(
+    metrics: dict[str, Measurement],
+    hint: str | None,
+    artifact: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    protocol = {"data": {"count": 202, "source": "digits", "split": "test"}, "model": {"name": "tiny"}}
+    report = Report(metrics, protocol, {}, {"ms-ssim": "needs images of 161 pixels a side"})
+    monkeypatch.setattr("convae.evaluation.evaluate", lambda *_, **__: report)
+    run("evaluate", artifact)
+    shown = capsys.readouterr()
+    assert ("--from fitted" in shown.err) == (hint is not None)
+    assert (hint or "") in shown.err
+    # What could not be measured is in the table, with the reason.
+    assert "left out" in shown.out
+    assert "161 pixels" in shown.out
 
 
 def test_named_metrics_with_options_and_an_encoder(artifact: Path, tmp_path: Path) -> None:

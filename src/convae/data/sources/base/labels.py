@@ -15,15 +15,6 @@ PART_NAMES = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, 
 """Names of each part, in the order of `PARTS`."""
 
 
-def folders(paths: Sequence[str], level: int) -> list[str] | None:
-    """The folder of each path at a level, if all have one and there are at least two."""
-    split = [path.split("/") for path in paths]
-    if any(len(pieces) < level + 2 for pieces in split):
-        return None
-    found = [pieces[level] for pieces in split]
-    return found if len(set(found)) > 1 else None
-
-
 def numbered(texts: Sequence[str]) -> Column:
     """Class numbers in alphabetical order of the strings; an empty string is a missing label."""
     classes = sorted(set(texts) - {""})
