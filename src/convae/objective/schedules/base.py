@@ -61,7 +61,9 @@ class Moment:
         if end is not None:
             fraction = (now - begin) / (end - begin)
         else:
-            fraction = self.fraction * (1 - before) / (1 - self.fraction * before) if self.fraction * before < 1 else 1.0
+            fraction = (
+                self.fraction * (1 - before) / (1 - self.fraction * before) if self.fraction * before < 1 else 1.0
+            )
         return Moment(round(steps), epochs, min(1.0, max(0.0, fraction)))
 
 
@@ -109,7 +111,12 @@ class Span:
     """
 
     def __init__(
-        self, *, epochs: float | None = None, steps: float | None = None, fraction: float | None = None, after: float = 0.0
+        self,
+        *,
+        epochs: float | None = None,
+        steps: float | None = None,
+        fraction: float | None = None,
+        after: float = 0.0,
     ) -> None:
         chosen = one_unit(epochs=epochs, steps=steps, fraction=fraction)
         self.unit: Unit = chosen[0] if chosen else "fraction"
