@@ -29,19 +29,24 @@ class CodeUsage:
     perplexity: float
 
 
-def count_codes(posterior: Posterior) -> dict[str, Tensor]:
-    """How often a batch uses each code, (code,) for each codebook by its name; empty without a codebook."""
+def codes_by_codebook(posterior: Posterior) -> dict[str, tuple[Tensor, int]]:
+    """The codes of each codebook, (batch, place), and its size, by its name; empty without a codebook."""
     if isinstance(posterior, JointPosterior):
-        named = {name: count_codes(part) for name, part in posterior.parts.items()}
-        return {f"{name}/{level}".rstrip("/"): uses for name, own in named.items() for level, uses in own.items()}
+        named = {name: codes_by_codebook(part) for name, part in posterior.parts.items()}
+        return {f"{name}/{level}".rstrip("/"): codes for name, own in named.items() for level, codes in own.items()}
     if not isinstance(posterior, CodePosterior):
         return {}
+    sizes = posterior.codebook_sizes
+    names = [str(level) for level in range(len(sizes))] if len(sizes) > 1 else [""]
+    return dict(zip(names, zip(posterior.codes_by_level.unbind(1), sizes, strict=True), strict=True))
+
+
+def count_codes(posterior: Posterior) -> dict[str, Tensor]:
+    """How often a batch uses each code, (code,) for each codebook by its name; empty without a codebook."""
     counts = {}
-    for level, size in enumerate(posterior.codebook_sizes):
-        codes = posterior.codes_by_level[:, level].flatten()
+    for name, (codes, size) in codes_by_codebook(posterior).items():
         ones = torch.ones(codes.numel(), device=codes.device)
-        name = str(level) if len(posterior.codebook_sizes) > 1 else ""
-        counts[name] = torch.zeros(size, device=codes.device).scatter_add_(0, codes, ones)
+        counts[name] = torch.zeros(size, device=codes.device).scatter_add_(0, codes.flatten(), ones)
     return counts
 
 

@@ -114,6 +114,11 @@ class LatentModule(ContextModule):
     latent_shape: Shape
     is_discrete: bool = False
 
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Number of codes of each level; empty without a codebook."""
+        return ()
+
     def quantize(self, z: Tensor) -> Tensor:
         """The nearest latents to `z`, (batch, *latent), that the module can give: `z` itself without codes."""
         return z

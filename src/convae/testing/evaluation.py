@@ -18,7 +18,7 @@ from convae.evaluation.metrics.base import ImageMetric, LatentMetric, Metric, Sa
 from convae.model.vae import VAE
 from convae.testing.entries import name_of, no_errors, require
 
-_SPEC = {
+_SPEC: dict[str, Any] = {
     "input": [1, 24, 24],
     "encoder": ["flatten"],
     "bottleneck": {"gaussian": {"latent": 3}},
@@ -26,7 +26,23 @@ _SPEC = {
     "likelihood": "discretized-logistic",
     "classifier": [{"linear": {"features": 10}}],
 }
-"""A model for which every metric is defined."""
+"""A model for which most metrics are defined."""
+_CONV = {"conv": {"channels": 4, "stride": 4}}
+_OTHERS = {
+    "codes": {**_SPEC, "encoder": [_CONV, "flatten"], "bottleneck": {"vq": {"codes": 5, "latent": 3}}},
+    "several latents": {
+        **_SPEC,
+        "encoder": [_CONV, {"feature": {"name": "map"}}, "flatten"],
+        "decoder": [
+            {"linear": {"features": 144}},
+            {"unflatten": {"to": [4, 6, 6]}},
+            {"latent": {"channels": 2, "feature": "map"}},
+            "flatten",
+            *_SPEC["decoder"],
+        ],
+    },
+}
+"""Models for the other metrics."""
 
 
 def check_metric(metric: str | type[Metric], options: dict[str, Any] | None = None) -> None:
@@ -52,7 +68,7 @@ def check_metric(metric: str | type[Metric], options: dict[str, Any] | None = No
     require(
         getattr(kind, "better", "") in ("higher", "lower", None), f"{where}: must define better: higher, lower or None"
     )
-    model, split = _model(), _images()
+    model, split = _model_for(kind(**given)), _images()
     features = EncoderFeatures(model) if issubclass(kind, SampleMetric) else None
     with no_errors(where):
         once, again = (
@@ -74,12 +90,18 @@ def _is_finite(value: Any) -> bool:
 
 
 @functools.cache
-def _model() -> VAE:
-    model = convae.build(_SPEC, seed=1)
+def _model(which: str) -> VAE:
+    model = convae.build(_OTHERS.get(which, _SPEC), seed=1)
     with torch.no_grad():  # every posterior differs from the prior
         for parameter in model.bottleneck.parameters():
             parameter.mul_(3)
     return model.eval()
+
+
+def _model_for(metric: Metric) -> VAE:
+    """The first model to which a metric applies."""
+    models = [_model(which) for which in ("one Gaussian latent", *_OTHERS)]
+    return next((model for model in models if metric.applies(model, _images())), models[0])
 
 
 def _images() -> Split:

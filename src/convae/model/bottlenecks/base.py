@@ -43,11 +43,6 @@ class Bottleneck(LatentModule):
         return f"latent {shape_text(self.latent_shape)}"
 
     @property
-    def codebook_sizes(self) -> tuple[int, ...]:
-        """Number of codes of each level; empty without a codebook."""
-        return ()
-
-    @property
     def code_shape(self) -> Shape:
         """The shape of an image's codes: (*grid) with one codebook, (level, *grid) with several."""
         levels = len(self.codebook_sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -87,6 +88,11 @@ class LatentCodes(LatentModule, ContextLayer):
         rest = {key: value for key, value in given.items() if key != named[0]}
         return {**rest, "quantizer": {named[0]: given[named[0]]}}
 
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Number of codes of each level of the quantizer."""
+        return self.quantizer.codebook_sizes
+
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """The state, (batch, channel, *sizes), plus the projection of the codes; reports latent and posterior."""
         context = context or Context()
@@ -106,6 +112,10 @@ class LatentCodes(LatentModule, ContextLayer):
     def quantize(self, z: Latents) -> Latents:
         """The nearest code vector at each position of the latents."""
         return self.quantizer.posterior(z).mean
+
+    def expect(self, batch: int) -> None:
+        """Prepares trained codebooks for another global batch size; see `Quantizer.expect`."""
+        self.quantizer.expect(batch * math.prod(self.latent_shape[1:]))
 
     def reset(self, generator: torch.Generator) -> None:
         """Initializes the quantizer."""

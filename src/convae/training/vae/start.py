@@ -20,6 +20,7 @@ from convae.describe import build, resolve
 from convae.model.artifact import fingerprint, load, module_classes
 from convae.model.bottlenecks.codes import Codes
 from convae.model.construct import construct
+from convae.model.layers.latent_codes import LatentCodes
 from convae.model.layers.quantize import Quantize
 from convae.model.vae import VAE
 from convae.training.recipe.reading import import_start, start_path
@@ -181,7 +182,7 @@ def initial_weights(
     model.load_state_dict(start.tensors(model), strict=False)
     for part, inner in model.named_children():
         for module in inner.modules() if not start.parts or part in start.parts else ():
-            if isinstance(module, Codes | Quantize):
+            if isinstance(module, Codes | LatentCodes | Quantize):
                 module.expect(batch_size)
     provenance = start.model.provenance
     origin = provenance.training
