@@ -119,6 +119,16 @@ class LatentModule(ContextModule):
         """Number of codes of each level; empty without a codebook."""
         return ()
 
+    @property
+    def code_shape(self) -> Shape:
+        """The shape of an image's codes: (*grid) with one codebook, (level, *grid) with several."""
+        levels = len(self.codebook_sizes)
+        return self.latent_shape[1:] if levels == 1 else (levels, *self.latent_shape[1:])
+
+    def embed_codes(self, codes: Tensor) -> Tensor:
+        """Code indices, (batch, *code shape), to latents, (batch, *latent); only with a codebook."""
+        raise NotImplementedError
+
     def quantize(self, z: Tensor) -> Tensor:
         """The nearest latents to `z`, (batch, *latent), that the module can give: `z` itself without codes."""
         return z

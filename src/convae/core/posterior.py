@@ -194,6 +194,11 @@ class JointPosterior(Posterior):
         """Whether all latents are codes."""
         return all(part.is_discrete for part in self.parts.values())
 
+    @property
+    def codes(self) -> dict[str, Tensor]:
+        """The codes of each latent that has a codebook, by its name; see `CodePosterior`."""
+        return {name: part.codes for name, part in self.parts.items() if isinstance(part, CodePosterior)}
+
     def sample(self, generator: Generators | None = None) -> Latents:
         """One latent for each image, (batch, size), drawn from the top down."""
         return self.draw(generator)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from convae.core.context import Context, LatentModule, call_module
 from convae.core.description import Spec
 from convae.core.errors import ConfigError
-from convae.core.names import shape_text
+from convae.core.names import shape_text, unknown_message
 from convae.core.noise import Generators
 from convae.core.output import Likelihood, Output
 from convae.core.posterior import JointPosterior, Posterior, split_posterior
@@ -251,23 +251,34 @@ class VAE(EncoderDecoder):
                 given[self.bottleneck.stream], labels, Context(labels=_tensor_or_none(labels), given=given)
             )
 
-    def decode_codes(self, codes: AnyCodes, labels: AnyLabels | None = None) -> Likelihood:
+    def decode_codes(self, codes: AnyCodes | Mapping[str, AnyCodes], labels: AnyLabels | None = None) -> Likelihood:
         """Likelihood p(x | z) of latents given as code indices, such as `encode(images).codes`.
 
         Args:
             codes: the code index at each position of the latent: (batch, *grid) with one codebook, (batch, level,
-                *grid) with several.
+                *grid) with several. Of several latents, the codes by name; those without are the mean of their prior.
             labels: class numbers of the images, for a conditional model.
 
         Raises:
             ConfigError: the model has no codebook, or an index is out of range.
             ShapeError: the codes are not integers of the latent's grid.
         """
-        sizes = self.bottleneck.codebook_sizes
-        if not sizes:
+        named = codes if isinstance(codes, Mapping) else {self.bottleneck.stream: codes}
+        known = {each.stream: each for each in self.latent_modules if each.codebook_sizes}
+        if not known:
             raise ConfigError(f"model '{self.name}' has no codebook. Use decode")
-        codes = checked_codes(codes, self.bottleneck.code_shape, sizes, weights_type(self)[1] or torch.device("cpu"))
-        return self.decode(self.bottleneck.embed_codes(codes), labels)
+        given = {}
+        for name, own in named.items():
+            if name not in known:
+                raise ConfigError(unknown_message("latent of codes", name, known))
+            each, device = known[name], weights_type(self)[1] or torch.device("cpu")
+            given[name] = each.embed_codes(checked_codes(own, each.code_shape, each.codebook_sizes, device))
+        if self.bottleneck.stream not in given:
+            raise ConfigError(f"the codes of the latent '{self.bottleneck.stream}' are missing")
+        with evaluation_mode(self):
+            given = {name: self._converted(z) for name, z in given.items()}
+            context = Context(labels=_tensor_or_none(labels), given=given)
+            return self._decoded(given[self.bottleneck.stream], labels, context)
 
     def classify(self, z: AnyLatents) -> Logits:
         """Class logits of each latent, (batch, class); computed in evaluation mode.

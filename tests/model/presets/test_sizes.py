@@ -102,6 +102,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ladder": {"latent": 3, "size": "tiny"},
     "resnet": {"latent": 3, "size": "tiny"},
     "sd-f8": {"latent": 2, "width": 8, "blocks": 1},
+    "vq-vae-2": {"latent": 2, "channels": 8, "codes": 8},
 }
 INPUTS = [(1, 28, 28), (3, 33, 47), (1, 100), (1, 12, 10, 9), (3, 5, 1)]
 every_preset = pytest.mark.parametrize("preset", PRESETS.names())

@@ -45,9 +45,9 @@ def test_values_codes_terms_and_codebooks_are_those_of_vector_quantize_pytorch()
         for each, theirs in zip(inner(ours), oracle.layers, strict=True):
             each.cluster_size.fill_(1)
             each.embed_sum.copy_(each.codebook)
-            theirs._codebook.embed.copy_(each.codebook[None])
-            theirs._codebook.embed_avg.copy_(each.codebook[None])
-            theirs._codebook.cluster_size.fill_(1)
+            theirs.state_dict()["_codebook.embed"].copy_(each.codebook[None])
+            theirs.state_dict()["_codebook.embed_avg"].copy_(each.codebook[None])
+            theirs.state_dict()["_codebook.cluster_size"].fill_(1)
     for step in range(3):
         x = values(CHANNELS, scale=2.0, word=step)
         found = run(ours, x)
@@ -56,7 +56,7 @@ def test_values_codes_terms_and_codebooks_are_those_of_vector_quantize_pytorch()
         torch.testing.assert_close(found.latent, wanted, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(found.terms["commitment"].mean() / x[0].numel(), losses.sum(), rtol=1e-5, atol=1e-6)
         for each, theirs in zip(inner(ours), oracle.layers, strict=True):
-            torch.testing.assert_close(each.codebook, theirs._codebook.embed[0], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(each.codebook, theirs.state_dict()["_codebook.embed"][0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

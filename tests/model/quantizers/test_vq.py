@@ -197,9 +197,9 @@ def test_cosine_and_rotation_are_those_of_vector_quantize_pytorch(distance: Any)
     with torch.no_grad():
         ours.cluster_size.fill_(1)
         ours.embed_sum.copy_(ours.codebook)
-        theirs._codebook.embed.copy_(ours.codebook[None])
-        theirs._codebook.embed_avg.copy_(ours.codebook[None])
-        theirs._codebook.cluster_size.fill_(1)
+        theirs.state_dict()["_codebook.embed"].copy_(ours.codebook[None])
+        theirs.state_dict()["_codebook.embed_avg"].copy_(ours.codebook[None])
+        theirs.state_dict()["_codebook.cluster_size"].fill_(1)
     for step in range(4):
         x, again = (features(step, scale=2.0).requires_grad_() for _ in range(2))
         found = run(ours, x)
@@ -210,7 +210,7 @@ def test_cosine_and_rotation_are_those_of_vector_quantize_pytorch(distance: Any)
         ((found.latent**3).sum() + found.terms["commitment"].sum()).backward()
         ((wanted**3).sum() + loss.sum() * x.numel()).backward()
         torch.testing.assert_close(x.grad, again.grad, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(ours.codebook, theirs._codebook.embed[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours.codebook, theirs.state_dict()["_codebook.embed"][0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("update", ["ema", "gradient"])

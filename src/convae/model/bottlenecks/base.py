@@ -13,7 +13,6 @@ from convae.core.arguments import Named
 from convae.core.context import Context, LatentModule
 from convae.core.names import shape_text
 from convae.core.posterior import Posterior
-from convae.core.types import Shape
 
 LATENT = "latent"
 """Name of the latent in a model with one latent."""
@@ -41,16 +40,6 @@ class Bottleneck(LatentModule):
     def extra_repr(self) -> str:
         """The latent's shape, for `print(model)`."""
         return f"latent {shape_text(self.latent_shape)}"
-
-    @property
-    def code_shape(self) -> Shape:
-        """The shape of an image's codes: (*grid) with one codebook, (level, *grid) with several."""
-        levels = len(self.codebook_sizes)
-        return self.latent_shape[1:] if levels == 1 else (levels, *self.latent_shape[1:])
-
-    def embed_codes(self, codes: Tensor) -> Tensor:
-        """Code indices, (batch, *code shape), to latents, (batch, *latent); only with a codebook."""
-        raise NotImplementedError
 
     def posterior(self, features: Tensor) -> Posterior:
         """Approximate posterior q(z | x) of features, (batch, *features), in float32 or wider."""

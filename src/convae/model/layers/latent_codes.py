@@ -109,6 +109,10 @@ class LatentCodes(LatentModule, ContextLayer):
             z = self.quantizer(self.posterior(torch.cat([x, feature], 1), context), context, self.stream)
         return torch.add(x, self.projection(z.to(x.dtype), context))
 
+    def embed_codes(self, codes: Tensor) -> Latents:
+        """Code indices, (batch, *code shape), to latents, (batch, *latent)."""
+        return self.quantizer.embed_codes(codes)
+
     def quantize(self, z: Latents) -> Latents:
         """The nearest code vector at each position of the latents."""
         return self.quantizer.posterior(z).mean
