@@ -17,7 +17,7 @@ from convae.core.arguments import (
 )
 from convae.core.context import Context
 from convae.core.description import LayerList, LayerSpec, Spec
-from convae.core.noise import Generators
+from convae.core.noise import CountedNoise, Generators, normal_like
 from convae.core.output import Likelihood, Output
 from convae.core.posterior import CodePosterior, GaussianPosterior, JointPosterior, Posterior
 from convae.core.progress import Progress
@@ -28,6 +28,7 @@ __all__ = [
     "Batch",
     "CodePosterior",
     "Context",
+    "CountedNoise",
     "Fraction",
     "GaussianPosterior",
     "Generators",
@@ -52,4 +53,5 @@ __all__ = [
     "Progress",
     "Shape",
     "Spec",
+    "normal_like",
 ]

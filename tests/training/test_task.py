@@ -24,6 +24,7 @@ from convae.training.loop.trainer import Callback, Trainer
 from convae.training.recipe.plan import Stage, single_stage
 from convae.training.recipe.schema import OptimizerConfig, TrainingConfig
 from convae.training.run_folder import RunFolder
+from convae.training.tasks import train_task
 
 CPU = torch.device("cpu")
 STEPS, PER_EPOCH = 24, 5
@@ -86,18 +87,7 @@ class FitDensity(Task):
 
 def run(path: Path, callback: Callback | None = None) -> Trainer:
     """Trains, from the last checkpoint if there is one."""
-    folder = RunFolder(path)
-    for each in (folder.path, folder.pictures, folder.checkpoints):
-        each.mkdir(parents=True, exist_ok=True)
-    (path / "recipe.yaml").touch()
-    folder.metrics.touch()
-    found = list_checkpoints(folder.checkpoints)
-    checkpoint = read_checkpoint(found[-1]) if found else None
-    if checkpoint:
-        folder.recover(checkpoint.progress.log_bytes)
-    trainer = Trainer(FitDensity(), folder, checkpoint, callback)
-    trainer.fit()
-    return trainer
+    return train_task(FitDensity(), path, callback=callback)
 
 
 class Stop(Callback):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convae.objective.objective import Losses, Objective, build_objective
 from convae.objective.schedules import SCHEDULES
-from convae.objective.schedules.base import Moment, Schedule
+from convae.objective.schedules.base import Clocks, Moment, Schedule
 from convae.objective.similarity import ms_ssim, ssim
 from convae.objective.terms import TERMS
 from convae.objective.terms.base import LossInputs, Term
@@ -12,6 +12,7 @@ from convae.objective.terms.base import LossInputs, Term
 __all__ = [
     "SCHEDULES",
     "TERMS",
+    "Clocks",
     "LossInputs",
     "Losses",
     "Moment",

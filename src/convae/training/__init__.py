@@ -1,19 +1,25 @@
-"""Training: a recipe becomes a task, and a task that is trained becomes a run."""
+"""Training: from a recipe to a task, and from a task to a run."""
 
 from __future__ import annotations
 
+from convae.training.distributed.ranks import Ranks
 from convae.training.loop.task import ModuleState, SavedAs, Stateful, Task, Update, Validation
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.recipe import Recipe, packaged_recipes, read_recipe, write_recipe
+from convae.training.recipe.plan import Plan, Stage, single_stage
 from convae.training.result import Run
 from convae.training.run import resume, train
+from convae.training.tasks import train_task
 
 __all__ = [
     "Callback",
     "ModuleState",
+    "Plan",
+    "Ranks",
     "Recipe",
     "Run",
     "SavedAs",
+    "Stage",
     "Stateful",
     "Task",
     "Trainer",
@@ -22,6 +28,8 @@ __all__ = [
     "packaged_recipes",
     "read_recipe",
     "resume",
+    "single_stage",
     "train",
+    "train_task",
     "write_recipe",
 ]
