@@ -10,6 +10,7 @@ from rich.progress import TaskID, TextColumn
 
 from convae.core import console
 from convae.core.console import WorkBar, format_duration, has_viewer, progress_bar
+from convae.core.trust import trust_options
 from convae.data import in_order, open_split
 from convae.data.batches import evenly_spaced
 from convae.training.loop.trainer import Callback
@@ -163,14 +164,17 @@ class TrainingReport(Callback):
 
 
 def report_end(run: Run) -> None:
-    """Says how good the best model is, where it and the pictures are, and what to try next."""
+    """Prints the metrics of the best model, the paths of the results, and a command to try."""
     lines = [f"best      {_best(run)}"]
     if run.best_step is not None and run.best:
         lines.append(f"psnr      {_validation_psnr(run)}")
     if any(run.pictures.glob("*.png")):
         lines.append(f"pictures  {run.pictures}")
     if (run.path / "model").is_dir():
-        lines += [f"model     {run.path / 'model'}", f"try       convae sample {run.path} --out samples"]
+        lines += [
+            f"model     {run.path / 'model'}",
+            f"try       convae sample {run.path} --out samples{trust_options()}",
+        ]
     for line in lines:
         console.notes.print(line, soft_wrap=True)
 
@@ -178,7 +182,7 @@ def report_end(run: Run) -> None:
 def _best(run: Run) -> str:
     """The epoch and the validation metrics of the best model."""
     if run.best_step is None:
-        return "no model: the metrics of all of them were beyond all sense"
+        return "no model: no validation was finite"
     rows = [row for row in run.metrics if row["step"] == run.best_step]
     epoch = f"epoch {math.ceil(rows[-1]['epoch']):,}, " if rows else ""
     metrics = f": {metrics_text(run.best)} per validation image" if "total" in run.best else ""

@@ -140,7 +140,7 @@ def one_unit(**given: T | None) -> tuple[Unit, T] | None:
     units: dict[str, Unit] = {"epochs": "epoch", "steps": "step", "fraction": "fraction"}
     chosen = [(units[name], value) for name, value in given.items() if value is not None]
     if len(chosen) > 1:
-        raise ConfigError(f"give one of {', '.join(given)}, not several")
+        raise ConfigError(f"got several of {', '.join(given)}. Use one of them")
     return chosen[0] if chosen else None
 
 
@@ -152,7 +152,7 @@ def parse_start_times(**given: Mapping[float, T] | None) -> tuple[Unit, list[tup
     """
     chosen = one_unit(**given)
     if chosen is None or not chosen[1]:
-        raise ConfigError(f"needs one of {', '.join(given)}: a mapping from start times to values")
+        raise ConfigError(f"expected one of {', '.join(given)}: a mapping from start times to values")
     unit, written = chosen
     return unit, sorted(written.items(), key=lambda item: item[0])
 

@@ -33,7 +33,7 @@ class StepDecay(Schedule):
     ) -> None:
         period = one_unit(epochs=epochs, steps=steps, fraction=fraction)
         if period is None:
-            raise ConfigError("needs one of epochs, steps and fraction: the length of a period")
+            raise ConfigError("the length of a period is missing. Set one of epochs, steps and fraction")
         self.unit, self.period = period
         self.start = start
         self.factor = factor
