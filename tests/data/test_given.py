@@ -98,11 +98,42 @@ class Stream(IterableDataset[Any]):
         (BYTES[:0], None, "empty"),
         (BYTES, LABELS[:3], "labels"),
         ("mnist", None, "recipe"),
+        ([], None, "empty"),
+        ([np.zeros(4, np.uint8)], None, "item 0"),
+        ([{"image": BYTES[0]}], None, "dict"),
     ],
 )
 def test_what_is_no_data_is_refused(images: Any, labels: Any, words: str) -> None:
     with pytest.raises(DataError, match=words):
         GivenData(images, labels)
+
+
+def test_items_that_are_unlike_the_first_are_named() -> None:
+    mixed = GivenData([*BYTES[:5], BYTES[5, :, :4]]).split("train")
+    with pytest.raises(DataError, match=r"item 5 .*3×4×6"):
+        mixed.images(range(len(mixed)))
+
+
+def test_images_to_validate_on_have_the_size_of_those_to_train_on() -> None:
+    with pytest.raises(DataError, match=r"3×8×4.*3×8×6"):
+        GivenData(BYTES, validation=BYTES[:4, :, :, :4])
+
+
+def test_a_size_in_the_recipe_is_no_reason_to_resize_what_was_given() -> None:
+    given = GivenData(BYTES)
+    with pytest.raises(ConfigError, match="3×8×6"):
+        given.configure(DataConfig(source={"given": given.recorded()}, size=(4, 4)))
+
+
+def test_labels_of_a_dataset_may_be_an_attribute() -> None:
+    class Known(Pictures):
+        targets = LABELS[::-1]
+
+        def __getitem__(self, index: int) -> Any:
+            return super().__getitem__(index)[0]
+
+    split = GivenData(Known(), validation=BYTES[:2]).split("train")
+    assert present(split.labels).tolist() == LABELS[::-1].tolist()
 
 
 def test_other_data_are_noticed_and_a_recipe_alone_does_not_have_them() -> None:

@@ -89,6 +89,15 @@ def test_it_saves_and_loads_and_its_stored_form_stands_for_itself(described: dic
 
 
 @kinds
+@pytest.mark.parametrize(("labels", "said"), [([0, 1], "2"), ([0, 3, 5], "0 to 4")])
+def test_labels_that_are_no_classes_or_too_few_are_refused(
+    described: dict[str, Any], labels: list[int], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        convae.build(described)(images(), labels=torch.tensor(labels))
+
+
+@kinds
 def test_its_summary_adds_up_and_it_exports(described: dict[str, Any]) -> None:
     model = convae.build(described).eval()
     assert sum(row.parameters for row in summarize(model)) == sum(p.numel() for p in model.parameters())

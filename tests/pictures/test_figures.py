@@ -227,6 +227,10 @@ def test_heat_rises_from_black_to_bright() -> None:
         (lambda: histograms({"x": []}, x_label="a"), DataError, "'x'"),
         (lambda: heat(-np.ones((1, 2, 2))), DataError, "not negative"),
         (lambda: heat(np.ones((2, 2))), ShapeError, "two or three sizes"),
+        (lambda: strips(np.full(3, np.nan), x_label="a"), DataError, "finite"),
+        (lambda: strips(np.ones(0), x_label="a"), DataError, "at least one value"),
+        (lambda: strips(np.ones(3), [1], x_label="a"), ShapeError, "3 values"),
+        (lambda: strips(np.ones(99), range(99), x_label="a"), DataError, "have 99"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_in_one_sentence(

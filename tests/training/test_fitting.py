@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
 from command import run
 
 from convae.core.errors import ConfigError
@@ -74,6 +76,11 @@ def test_the_largest_batch_is_what_the_probe_confirms(
 def test_a_batch_is_no_larger_than_the_images_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size)
     assert find_batch_size(recipe(), 1000 * MIB, most=100).batch_size == 100
+
+
+def test_free_memory_is_some_of_what_the_machine_has() -> None:
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < fitting.free_memory(torch.device("cpu")) < machine
 
 
 def test_what_does_not_fit_at_all_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
