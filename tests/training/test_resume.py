@@ -81,8 +81,8 @@ def test_rows_that_a_lost_run_wrote_after_its_last_checkpoint_are_not_kept(
     assert content(tmp_path / "run") == unbroken
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_save_and_the_run_goes_on(
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_sigterm_and_a_closed_terminal_save_and_the_run_goes_on(
     number: signal.Signals, unbroken: dict[str, bytes], tmp_path: Path
 ) -> None:
     class Signal(Callback):
@@ -94,6 +94,21 @@ def test_ctrl_c_and_sigterm_save_and_the_run_goes_on(
     assert train(RECIPE, out=tmp_path / "run", callback=Signal()).stopped
     assert signal.getsignal(number) is before
     resume(tmp_path / "run")
+    assert content(tmp_path / "run") == unbroken
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(unbroken: dict[str, bytes], tmp_path: Path) -> None:
+    class Signal(Callback):
+        def on_step_end(self, trainer: Trainer) -> None:
+            if trainer.progress.step == 5:
+                os.kill(os.getpid(), signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert not train(RECIPE, out=tmp_path / "run", callback=Signal()).stopped
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert content(tmp_path / "run") == unbroken
 
 

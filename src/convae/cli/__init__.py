@@ -176,7 +176,7 @@ def _unknown_option(problem: Any) -> str | None:
     similar = similar_option(written, options)
     hint = f"did you mean {similar}?" if similar else f"see {context.command_path} --help"
     if any("key.path=value" in (getattr(parameter, "metavar", None) or "") for parameter in context.command.params):
-        hint += " Every key of a recipe is written without dashes, as key.path=value"
+        hint += ("" if similar else ".") + " Every key of a recipe is written without dashes, as key.path=value"
     return f"no such option: {written}: {hint}"
 
 

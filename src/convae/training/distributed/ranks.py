@@ -44,6 +44,7 @@ class Stop:
 def stop_on_signals(stop: Stop) -> Iterator[None]:
     """Inside the block, the first SIGINT or SIGTERM sets `stop.requested`; a second SIGINT interrupts at once.
 
+    So does SIGHUP, of a terminal that is closed, unless it is ignored, as by `nohup`.
     Signals can only be handled in the main thread; in another the block changes nothing.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -55,7 +56,10 @@ def stop_on_signals(stop: Stop) -> Iterator[None]:
             raise KeyboardInterrupt
         stop.requested = True
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:
