@@ -111,6 +111,49 @@ def gaussian_log_prob(z: Latents, mean: Latents, logvar: Latents) -> PerImage:
 
 
 @dataclass(frozen=True)
+class EstimatedPosterior(Posterior):
+    """A posterior with a prior to which its KL divergence has no closed form, such as a mixture.
+
+    The divergence is estimated with one latent, log q(z | x) − log p(z): unbiased if drawn from the posterior.
+
+    Attributes:
+        own: q(z | x).
+        latent: (batch, *latent), the latent of the estimate.
+        prior: log p(z) of latents, (batch,) nats.
+    """
+
+    own: Posterior
+    latent: Latents
+    prior: Callable[[Latents], PerImage] = field(repr=False)
+
+    @property
+    def mean(self) -> Latents:  # type: ignore[override]  # of the posterior
+        """(batch, *latent)."""
+        return self.own.mean
+
+    @property
+    def logvar(self) -> Latents:  # type: ignore[override]  # of the posterior
+        """(batch, *latent), natural logarithm of the variance."""
+        return self.own.logvar
+
+    def sample(self, generator: Generators | None = None) -> Latents:
+        """One latent drawn for each image, (batch, *latent), differentiable."""
+        return self.own.sample(generator)
+
+    def kl(self) -> PerImage:
+        """The estimate of the KL divergence from the prior, nats per image; single values may be negative."""
+        return self.own.log_prob(self.latent) - self.prior(self.latent)
+
+    def log_prob(self, z: Latents) -> PerImage:
+        """Log q(z | x), nats."""
+        return self.own.log_prob(z)
+
+    def log_prior(self, z: Latents) -> PerImage:
+        """Log p(z), nats."""
+        return self.prior(z)
+
+
+@dataclass(frozen=True)
 class CodePosterior(Posterior):
     """Deterministic posterior over codes, with the uniform distribution over codes as the prior.
 

@@ -65,14 +65,13 @@ class EvalBatch:
     @cached_property
     def posterior(self) -> Posterior:
         """The approximate posteriors q(z | x); of several latents, those along the posterior means."""
-        if self.model.is_hierarchical:
-            return self.model.decode_features(self.features, "mean").posterior
-        return self.model.bottleneck.posterior(self.features.values)
+        return self.model.posterior_of(self.features)
 
     @property
     def drawn_posterior(self) -> Posterior:
-        """The posteriors whose KL divergence the ELBO has: of several latents, those along the drawn latents."""
-        return self.drawn.posterior if self.model.is_hierarchical else self.posterior
+        """The posteriors whose KL divergence the ELBO has: those of the drawn latents where they differ."""
+        is_closed = self.model.prior.has_closed_kl and not self.model.is_hierarchical
+        return self.posterior if is_closed else self.drawn.posterior
 
     @cached_property
     def reconstruction(self) -> Likelihood:

@@ -10,6 +10,7 @@ from torch import Tensor
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.core.types import Latents
+from convae.model.priors.standard_normal import StandardNormal
 from convae.model.vae import VAE
 
 LEAST_TRUNCATION = 0.1
@@ -56,6 +57,10 @@ def draw(
     generators = [torch_generator(seed, "sample", number) for number in range(first, first + count)]
     if model.is_hierarchical:
         return model.sample_latents(count, generators, labels, dict(zip(names, factors, strict=True)))
+    if not isinstance(model.prior, StandardNormal):
+        if truncation is not None:
+            raise ConfigError(f"truncation needs the prior standard-normal, which '{model.name}' does not have")
+        return model.sample_latents(count, generators, labels, factors[0])
     z = model.sample_latents(count, generators)
     if truncation is not None:
         z = torch.stack([_truncated(row, own, truncation) for row, own in zip(z, generators, strict=True)])

@@ -129,6 +129,7 @@ class VAE(EncoderDecoder):
         self.classifier = classifier
         self.head = likelihood
         self.prior: Prior = prior or build_part(PRIORS, bottleneck.default_prior, "prior", bottleneck)
+        self.prior.bind(self._encode_pseudo, self.input_shape)
         name_streams(self)
         self.latent_layout = LatentLayout(tuple((each.stream, each.latent_shape) for each in self.latent_modules))
         self._description: Spec | None = None
@@ -203,10 +204,7 @@ class VAE(EncoderDecoder):
             ConfigError: the model is conditional, and labels are missing or not class numbers of it.
         """
         with evaluation_mode(self):
-            features = self.encode_features(x, labels)
-            if self.is_hierarchical:
-                return self.decode_features(features, "mean").posterior
-            return self.bottleneck.posterior(features.values)
+            return self.posterior_of(self.encode_features(x, labels))
 
     def encode_features(self, x: AnyImages, labels: AnyLabels | None = None) -> Features:
         """The encoder's features of images, in the model's mode; see `encode` for arguments and errors.
@@ -215,6 +213,13 @@ class VAE(EncoderDecoder):
         """
         context = Context(labels=_tensor_or_none(labels))
         return Features(self._features(x, labels, context), context)
+
+    def posterior_of(self, features: Features) -> Posterior:
+        """Approximate posterior q(z | x) of features; of several latents, the posteriors along their means."""
+        if self.is_hierarchical:
+            return self.decode_features(features, "mean").posterior
+        posterior = self.bottleneck.posterior(features.values)
+        return self.prior.relate(posterior, posterior.mean)
 
     def decode_features(
         self,
@@ -323,9 +328,8 @@ class VAE(EncoderDecoder):
         """
         total = output.likelihood.log_prob(x).double()
         latents = self.latent_layout.split(output.latent)
-        for (name, z), posterior in zip(latents.items(), split_posterior(output.posterior), strict=True):
-            prior = self.prior.log_prob(z) if name == self.bottleneck.stream else posterior.log_prior(z)
-            total = total + prior.double() - posterior.log_prob(z).double()
+        for z, posterior in zip(latents.values(), split_posterior(output.posterior), strict=True):
+            total = total + posterior.log_prior(z).double() - posterior.log_prob(z).double()
         return total
 
     def sample_latents(
@@ -387,6 +391,15 @@ class VAE(EncoderDecoder):
             {each.stream: each.quantize(latents[each.stream]) for each in self.latent_modules}
         )
 
+    def _encode_pseudo(self, x: Tensor) -> Posterior:
+        """The posteriors of a prior's own images, in evaluation mode, with gradients.
+
+        Raises:
+            ConfigError: the model is conditional.
+        """
+        with evaluation_mode(self):
+            return self.bottleneck.posterior(call_module(self.encoder, self._conditioned(x, None), Context()))
+
     def _top_sample(
         self, count: int, noise: Generators | None, labels: Tensor | None, temperature: float | Mapping[str, float]
     ) -> Latents:
@@ -412,10 +425,13 @@ class VAE(EncoderDecoder):
         converted = self._converted(latent)
         logits = None if self.classifier is None else call_module(self.classifier, converted, context)
         likelihood = self._decoded(converted, context.labels, context)
-        posterior = context.posteriors[self.bottleneck.stream]
+        stream = self.bottleneck.stream
+        posterior = self.prior.relate(context.posteriors[stream], latent)
+        if not posterior.is_discrete:
+            context.report_term("kl", posterior.kl())
         if self.is_hierarchical:
             names = [name for name, _ in self.latent_layout.entries]
-            parts = {name: context.posteriors[name] for name in names}
+            parts = {**{name: context.posteriors[name] for name in names}, stream: posterior}
             latent = torch.cat([context.latents[name].flatten(1) for name in names], 1)
 
             def draw(noise: Generators | None) -> Latents:

@@ -16,13 +16,13 @@ class KLPerUnit(ImageMetric):
     """KL divergence of each latent value from the prior, nats per image: a list that sums up to `kl`."""
 
     unit: ClassVar = "nats"
-    needs: ClassVar = "a Gaussian posterior"
+    needs: ClassVar = "a Gaussian posterior and prior"
     better: ClassVar = None
     per_value: ClassVar = True
 
     def applies(self, model: VAE, split: Split) -> bool:
         """Whether the values of the posterior are independent."""
-        return has_gaussian_posterior(model)
+        return has_gaussian_posterior(model) and model.prior.has_closed_kl
 
     def rows(self, batch: EvalBatch) -> Tensor:
         """(batch, value): the parts of each image's divergence."""

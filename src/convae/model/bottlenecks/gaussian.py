@@ -10,12 +10,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from convae.core.arguments import Positive
-from convae.core.context import Context
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.posterior import MIN_LOGVAR, GaussianPosterior
 from convae.core.precision import at_least_float32, with_gradient_of
-from convae.core.types import Latents, Shape
+from convae.core.types import Shape
 from convae.model.bottlenecks.base import Bottleneck, project
 
 MAX_LOGVAR = 40.0
@@ -74,13 +73,6 @@ class Gaussian(Bottleneck):
         mean, logvar = at_least_float32(features).chunk(2, dim=1)
         # Clamped values keep their gradient, so that they can return to the range.
         return GaussianPosterior(mean, with_gradient_of(logvar.clamp(MIN_LOGVAR, self.max_logvar), logvar))
-
-    def forward(self, x: Tensor, context: Context | None = None) -> Latents:
-        """Features, (batch, *features), to latents; reports posterior and term `kl` (nats per image)."""
-        context = context or Context()
-        posterior = self.posterior(x)
-        context.report_term("kl", posterior.kl())
-        return context.draw_latent(self.stream, posterior)
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.noise import Generators, draw_integers, single_generator
+from convae.core.posterior import Posterior
 from convae.core.types import Latents, PerImage
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.priors.base import Prior
@@ -23,6 +24,7 @@ class UniformCodes(Prior):
         ConfigError: the bottleneck has no codebook.
     """
 
+    has_closed_kl: ClassVar = True
     draws_codes: ClassVar = True
 
     def __init__(self, bottleneck: Bottleneck) -> None:
@@ -58,3 +60,7 @@ class UniformCodes(Prior):
         """−log(codebook size), summed over levels and positions, nats."""
         nats = sum(math.log(size) for size in self.codebook_sizes)
         return z.new_full((len(z),), -math.prod(z.shape[2:]) * nats)
+
+    def relate(self, posterior: Posterior, latent: Latents) -> Posterior:
+        """The posterior as it is: the divergence of codes is constant."""
+        return posterior

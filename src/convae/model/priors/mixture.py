@@ -1,0 +1,69 @@
+"""A mixture of Gaussians as the prior, learned with the model."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from convae.core.errors import ConfigError
+from convae.core.noise import Generators
+from convae.core.types import Latents, PerImage
+from convae.model.bottlenecks.base import Bottleneck
+from convae.model.priors.base import Prior, draw_from_mixture, mixture_log_prob
+
+MAX_COMPONENTS = 100_000
+
+
+class Mixture(Prior):
+    """Mixture of diagonal Gaussians, whose weights, means and variances are trained with the model.
+
+    The KL divergence from it is estimated at the drawn latents. It is the baseline of the VampPrior (Tomczak & Welling
+    2018, arXiv:1705.07120, "MoG prior").
+
+    Args:
+        bottleneck: of the model, with a continuous latent.
+        components: number of Gaussians.
+
+    Raises:
+        ConfigError: the bottleneck has codes.
+    """
+
+    example: ClassVar = {"components": 3}
+
+    def __init__(
+        self, bottleneck: Bottleneck, *, components: Annotated[int, Field(ge=1, le=MAX_COMPONENTS)] = 100
+    ) -> None:
+        super().__init__(bottleneck)
+        if bottleneck.is_discrete:
+            raise ConfigError("a mixture needs a continuous latent. Use the prior uniform-codes for codes")
+        size = math.prod(self.latent_shape)
+        self.mean = nn.Parameter(torch.empty(components, size))
+        self.logvar = nn.Parameter(torch.empty(components, size))
+        self.logits = nn.Parameter(torch.empty(components))
+        self.reset()
+
+    def sample(
+        self,
+        count: int,
+        noise: Generators | None = None,
+        labels: Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> Latents:
+        """Latents, (count, *latent): a component each, then a draw from it, with its deviation times `temperature`."""
+        drawn = draw_from_mixture(self.mean, self.logvar, self.logits, count, noise, temperature)
+        return drawn.view(count, *self.latent_shape)
+
+    def log_prob(self, z: Latents) -> PerImage:
+        """Log p(z), nats."""
+        return mixture_log_prob(z.flatten(1), self.mean, self.logvar, self.logits)
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Means from N(0, 1), unit variances, equal weights: samples are spread about as those of N(0, 1)."""
+        self.mean.copy_(torch.randn(self.mean.shape, generator=generator))
+        self.logvar.zero_()
+        self.logits.zero_()
