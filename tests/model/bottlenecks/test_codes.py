@@ -71,7 +71,7 @@ def test_the_name_of_a_quantizer_is_short_for_it(short: Any, long: Any) -> None:
     [
         ({"vq": {"code": 5, "latent": 2}}, "did you mean 'codes'"),
         ({"vqq": {"codes": 5}}, "did you mean 'vq'"),
-        ({"codes": {"quantizer": "fqs", "latent": 2}}, "did you mean 'fsq'"),
+        ({"codes": {"quantizer": "fsqq", "latent": 2}}, "did you mean 'fsq'"),
         ({"codes": {"latent": 2}}, "quantizer"),
         ({"vq": {"codes": 5}}, "'latent' is missing"),
         ({"fsq": {"levels": [5, 4], "latent": 3}}, "2 channels"),
