@@ -121,14 +121,15 @@ def test_a_table_and_a_list_know_pages_too(stacks: Path) -> None:
         everything(stacks, pages="every")
 
 
-def tags(path: Path, samples: int, bits: int, sample_format: int = 1, _planes: tuple[int, ...] = ()) -> np.ndarray:
+def tags(path: Path, samples: int, bits: int, sample_format: int = 1, photometric: int | None = None) -> np.ndarray:
     """An uncompressed TIFF file of one strip."""
-    dtype = np.dtype(f"{'?uif'[sample_format]}{bits // 8}")
+    dtype = np.dtype(f"{'?uif??c'[sample_format]}{bits // 8}")
     values = np.arange(4 * 5 * samples).reshape(4, 5, samples).astype(dtype)
     ifd = TiffImagePlugin.ImageFileDirectory_v2()
-    ifd.update({256: 5, 257: 4, 258: (bits,) * samples, 259: 1, 262: 2 if samples in {3, 4} else 1, 277: samples})
+    ifd.update({256: 5, 257: 4, 258: (bits,) * samples, 259: 1, 277: samples})
+    ifd[262] = photometric if photometric is not None else 2 if samples in {3, 4} else 1
     ifd.update({278: 4, 279: values.nbytes, 284: 1, 339: (sample_format,) * samples})
-    if samples > 1 and samples != 3:
+    if samples > 1 and samples != 3 and photometric is None:
         ifd[338] = (0,) * (samples - (3 if samples == 4 else 1))
     with path.open("wb") as file:
         ifd[273] = 0  # Pillow counts from the end of the directory
@@ -179,6 +180,36 @@ def test_all_samples_are_read_where_tifffile_is_there(tmp_path: Path, bits: int,
     split = everything(tmp_path / "set")
     assert (split.shape, split.kind) == ((channels, 4, 5), f"uint{bits}")
     np.testing.assert_array_equal(np.moveaxis(split.images([0])[0].numpy(), 0, -1), values)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_values_whose_zero_is_white_are_inverted(tmp_path: Path, bits: int) -> None:
+    (tmp_path / "set").mkdir()
+    values = tags(tmp_path / "set" / "a.tif", 1, bits, photometric=0)
+    split = everything(tmp_path / "set")
+    assert split.kind == f"uint{bits}"
+    np.testing.assert_array_equal(split.images([0])[0, 0].numpy(), 2**bits - 1 - values[..., 0])
+
+
+def test_deep_cmyk_becomes_rgb_as_shallow_cmyk_does(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    tags(tmp_path / "set" / "a.tif", 4, 16, photometric=5)
+    split = everything(tmp_path / "set")
+    assert (split.shape, split.kind) == ((3, 4, 5), "uint8")
+    assert any("more than 8 bits" in note for note in split.notes)
+
+
+@pytest.mark.parametrize(("samples", "bits", "sample_format", "photometric"), [(3, 16, 1, 8), (1, 64, 6, 1)])
+def test_color_spaces_and_numbers_that_are_no_intensities_are_refused(
+    tmp_path: Path, photo: Callable[..., Image.Image], samples: int, bits: int, sample_format: int, photometric: int
+) -> None:
+    (tmp_path / "set").mkdir()
+    photo(5, 4).save(tmp_path / "set" / "good.png")
+    tags(tmp_path / "set" / "odd.tif", samples, bits, sample_format, photometric)
+    split = open_split(DataConfig(source=tmp_path / "set", size=(4, 5), channels=3), "all")
+    ((name, reason),) = split.skipped
+    assert name == "odd.tif"
+    assert "RGB" in reason or "real numbers" in reason
 
 
 def test_installing_the_library_is_noticed(

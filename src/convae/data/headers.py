@@ -16,6 +16,8 @@ _PAGED = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
 _BITS, _SAMPLES, _SUBFILE, _SAMPLE_FORMAT = 258, 277, 254, 339
 """Tags of TIFF."""
 _SIGNED, _FLOAT = 2, 3
+PHOTOMETRIC, WHITE_IS_ZERO, _CMYK = 262, 0, 5
+"""The TIFF tag that says what values mean, and two of its values."""
 
 
 class Header(NamedTuple):
@@ -150,6 +152,8 @@ def _beyond_pillow(image: Image.Image, tags: Any, bits: int) -> str:
     """Values of a TIFF file that Pillow drops, truncates or misreads; empty if it reads all of them."""
     samples, _, sample_format = _samples(tags)
     what = f"{samples} channels of {bits} bits"
+    if tags.get(PHOTOMETRIC) == _CMYK:  # Pillow converts it, from its upper 8 bits
+        return ""
     if samples != len(image.getbands()):
         return what
     if samples > 1 and bits > 8:  # not supported by Pillow

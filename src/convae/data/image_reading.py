@@ -18,7 +18,7 @@ from convae.core.errors import DataError
 from convae.core.files import open_regular
 from convae.core.paths import local_path
 from convae.data import headers, jpeg, tiff
-from convae.data.headers import Header, orientation, oriented_size, read_header
+from convae.data.headers import PHOTOMETRIC, WHITE_IS_ZERO, Header, orientation, oriented_size, read_header
 from convae.data.pixels import picture
 from convae.data.retries import is_transient, retry, transient_error
 
@@ -113,8 +113,12 @@ def decode(
             return Decoded(image, header)
         if longest is not None:
             image.draft(None, (longest, longest))
+        is_negative = image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
         image.load()
-        return Decoded(_upright(image, orientation(image)), header)
+        upright = _upright(image, orientation(image))
+        if is_negative:  # which Pillow inverts for 8 bits only
+            upright = Image.fromarray((1 << header.bits) - 1 - np.array(upright))
+        return Decoded(upright, header)
 
 
 def header_of(content: Path | bytes, megapixels: float) -> Header:

@@ -15,6 +15,8 @@ from convae.data import headers
 from convae.data.headers import Header, tiff_header
 
 SUFFIXES = (".tif", ".tiff")
+_PLAIN = frozenset({0, 1, 2, 32803, 34892})
+"""Photometric interpretations whose values are intensities: gray, RGB, and raw camera values."""
 _MAGIC = (b"II*\0", b"MM\0*")
 
 
@@ -44,11 +46,15 @@ def read_samples(file: BufferedIOBase, header: Header, page: int) -> NDArray[Any
         with tifffile.TiffFile(file, name="image.tif") as stack:
             found = stack.pages[page]
             samples: NDArray[Any] = np.asarray(found.asarray())
-            axes = found.axes
+            axes, photometric = found.axes, int(found.photometric)
     except OSError:
         raise
     except Exception as error:  # Damaged files and missing codecs can raise anything.
         raise DataError(str(error).partition("\n")[0] or type(error).__name__) from error
+    if photometric not in _PLAIN:
+        raise DataError(f"has {header.mode} values in another color space (TIFF photometric {photometric}). Use RGB")
+    if samples.dtype.kind not in "biuf":
+        raise DataError(f"has values of type {samples.dtype}. Use real numbers")
     if axes == "SYX":
         samples = np.moveaxis(samples, 0, -1)
     if axes == "YX":
