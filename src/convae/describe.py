@@ -50,12 +50,10 @@ def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     """Reads the description of a model into its canonical form.
 
     Args:
-        spec: one of
-            - the name of a preset;
-            - a mapping: `preset` with its arguments, an `arch_def` dictionary, or the keys of `Spec`, with lists of
-              layers or layer codes, or paths of JSON or YAML files that contain them;
-            - the path of a YAML or JSON file with such a mapping or with a recipe, or of a Python file that assigns an
-              `arch_def`, which is parsed, not executed.
+        spec: the name of a preset; or a mapping: `preset` with its arguments, an `arch_def` dictionary, or the keys of
+            `Spec`, with lists of layers or layer codes, or paths of JSON or YAML files that contain them; or the path
+            of a YAML or JSON file with such a mapping or a recipe, or of a Python file that assigns an `arch_def`,
+            which is parsed, not executed.
         overrides: `key.path=value` each, applied to the mapping first.
 
     Raises:
