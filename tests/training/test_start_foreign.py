@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ import pytest
 import torch
 from command import run as command
 from originals import TorchVAE, randomize
+from torch import Tensor
 from training.runs import StopAt, content, model_of
 
 import convae
 from convae.core.errors import ConfigError, ConvaeError
 from convae.interop import import_model
 from convae.model.weights import sha256_of
+from convae.objective.terms.base import LossInputs
+from convae.objective.terms.reconstruction import Reconstruction
 from convae.training import Callback, resume, train
 from convae.training.loop.trainer import Trainer
 from convae.training.recipe.reading import read_recipe
@@ -82,6 +86,51 @@ def test_it_resumes_bit_for_bit_when_the_file_is_gone(step: int, weights: Path, 
     weights.unlink()
     resume(tmp_path / "next")
     assert content(tmp_path / "next") == content(tmp_path / "unbroken")
+
+
+class AfterRollback(FirstValues):
+    """The model's values when the run was rolled back, before the next step."""
+
+    spoil: Callable[[], None]
+
+    def on_train_start(self, trainer: Trainer) -> None:
+        super().on_train_start(trainer)
+        self.trainer = trainer
+        self.back: dict[str, Tensor] = {}
+        self.spoil()
+
+    def on_message(self, sentence: str) -> None:
+        del sentence
+        if self.trainer.progress.lr_halvings and not self.back:
+            self.step = self.trainer.progress.step
+            self.back = {name: value.clone() for name, value in model_of(self.trainer).state_dict().items()}
+
+
+@pytest.mark.parametrize("parts", [(), ("decoder",)])
+def test_it_rolls_back_to_the_weights_of_the_file_when_that_is_gone(
+    parts: tuple[str, ...], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, forward = AfterRollback(), Reconstruction.forward
+
+    def spoiled(self: Reconstruction, inputs: LossInputs) -> Tensor:
+        weights.unlink(missing_ok=True)
+        values = forward(self, inputs)
+        first = torch.is_grad_enabled() and not seen.trainer.progress.lr_halvings
+        return values * float("nan") if first and seen.trainer.progress.step > 1 else values
+
+    imported = import_model(weights, "torch-vae").state_dict()
+    options: dict[str, Any] = {"parts": list(parts)} if parts else {}
+    recipe = {**RECIPE, **(DECODER if parts else {}), **start(weights, **options)}
+    recipe["training"] = {**RECIPE["training"], "epochs": 1, "batch_size": 80}
+    seen.spoil = lambda: monkeypatch.setattr(Reconstruction, "forward", spoiled)
+    run = train(recipe, out=tmp_path / "run", callback=seen)
+    assert not run.stopped
+    assert not weights.exists()
+    assert seen.step == 0
+    assert seen.back.keys() == seen.values.keys()
+    assert all(torch.equal(value, seen.values[name]) for name, value in seen.back.items())
+    taken = [name for name in imported if name.startswith(parts or ("",))]
+    assert all(torch.equal(seen.back[name], imported[name]) for name in taken)
 
 
 @pytest.mark.parametrize(
