@@ -99,6 +99,25 @@ def test_a_dotted_path_is_one_key(assignment: str, changed: dict[str, Any]) -> N
     assert override(data, [assignment], ["objective", "model", "likelihood", "prior"]) == {**data, **changed}
 
 
+@pytest.mark.parametrize(
+    ("assignment", "path"),
+    [
+        ("objective.data.terms:Term.weight=2", ["objective", "data.terms:Term", "weight"]),
+        ("stages.0.objective.data.terms:Term.weight=2", ["stages", 0, "objective", "data.terms:Term", "weight"]),
+        ("encoder.0.data.layers:Own.weight=2", ["encoder", 0, "data.layers:Own", "weight"]),
+        ("likelihood.data.a:Noise.weight=2", ["likelihood", "data.a:Noise", "weight"]),
+        ("data.source.data.a:Own.weight=2", ["data", "source", "data.a:Own", "weight"]),
+    ],
+)
+def test_a_package_may_be_called_like_a_key(assignment: str, path: list[Any]) -> None:
+    data: dict[str, Any] = {"objective": {"kl": 1}, "stages": [{}], "encoder": [{}], "data": {"size": 8}}
+    fields = ["objective", "data", "source", "stages", "likelihood", "encoder"]
+    found: Any = override(data, [assignment], fields, {"objective", "encoder", "likelihood", "source"})
+    for key in path:
+        found = found[key]
+    assert found == 2
+
+
 def test_what_python_code_writes_becomes_what_a_file_holds() -> None:
     data = {"dir": Path("a/b"), "size": (64, np.int64(64)), "lr": np.float32(0.5), "stage": Stage(epochs=2)}
     plain = {"dir": "a/b", "size": [64, 64], "lr": 0.5, "stage": {"epochs": 2, "rate": 1e-3}}

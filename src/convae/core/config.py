@@ -67,7 +67,9 @@ class Config(BaseModel):
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-def override(data: Mapping[str, Any], assignments: Iterable[str], fields: Collection[str] = ()) -> dict[str, Any]:
+def override(
+    data: Mapping[str, Any], assignments: Iterable[str], fields: Collection[str] = (), named: Collection[str] = ()
+) -> dict[str, Any]:
     """A copy of `data` with each `key.path=value` applied; values are parsed as YAML.
 
     A number in the path is an index into a list, from 0: `stages.0.epochs=5`. The dotted path of a class is one key:
@@ -76,7 +78,8 @@ def override(data: Mapping[str, Any], assignments: Iterable[str], fields: Collec
     Args:
         data: the configuration.
         assignments: `key.path=value` each.
-        fields: valid top-level keys, beyond those of `data`; a dotted path of a class does not begin with one.
+        fields: valid keys, beyond those of `data`; a dotted path of a class does not begin with one, except …
+        named: … below these keys, where the keys are names of classes, such as terms below `objective`.
 
     Raises:
         ConfigError: an assignment without `=`, with an empty key, with a path through a value without keys, or with an
@@ -88,7 +91,7 @@ def override(data: Mapping[str, Any], assignments: Iterable[str], fields: Collec
         raise ConfigError(f"a configuration can contain mappings, lists, strings and numbers only: {error}") from error
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
-        keys = _path_keys(path, result, fields)
+        keys = _path_keys(path, result, fields, named)
         if not equals or not all(keys):
             raise ConfigError(f"'{assignment}': expected an override of the form key.path=value")
         place: Any = result
@@ -108,13 +111,15 @@ def override(data: Mapping[str, Any], assignments: Iterable[str], fields: Collec
     return result
 
 
-def _path_keys(path: str, data: Any, fields: Collection[str]) -> list[str]:
+def _path_keys(path: str, data: Any, fields: Collection[str], named: Collection[str]) -> list[str]:
     """Splits a path into keys; a dotted path such as `my_pkg.terms:Sharpness` stays one key."""
     keys: list[str] = []
     rest, place = path.split("."), data
     while rest:
         first = rest[0]
-        is_key = first in fields or first.isdecimal() or (isinstance(place, Mapping) and first in place)
+        below = next((key for key in reversed(keys) if not key.isdecimal()), None)
+        is_field = first in fields and below not in named
+        is_key = is_field or first.isdecimal() or (isinstance(place, Mapping) and first in place)
         end = next((at for at, part in enumerate(rest) if ":" in part), 0)
         if not is_key and end:
             rest[: end + 1] = [".".join(rest[: end + 1])]

@@ -34,6 +34,8 @@ WEIGHT_FILES = {".pt", ".pth", ".safetensors"}
 """Endings of files of weights."""
 _FIELDS = {part for path in Recipe.paths() for part in path.split(".")} | set(Spec.model_fields)
 """Every key of a recipe and of a description of a model."""
+_NAMED = {"objective", "source", "encoder", "bottleneck", "decoder", "layers", "likelihood", "prior", "classifier"}
+"""Keys below which the keys are names of classes; a package of such a class may be called like a key of a recipe."""
 _DESCRIBES = {"preset", "encoder", "encode", "decode", "modules"}
 """Keys of which a whole description of a model has at least one."""
 
@@ -100,7 +102,7 @@ def _read(source: Mapping[str, Any], overrides: Sequence[str], where: str, folde
     starts = "start" in written or any(re.match(r"start\b", assignment) for assignment in overrides)
     if "model" not in written and not starts:
         written["model"] = find_description("torch-vae")[0]
-    result = _written_out(override(written, overrides, _FIELDS))
+    result = _written_out(override(written, overrides, _FIELDS, _NAMED))
     if "model" not in result:
         result["model"] = _started_model(result.get("start"), where)
     elif starts and not _DESCRIBES & set(result["model"]):
