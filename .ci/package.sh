@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the sdist, and the wheel from it, and uses the wheel as somebody does who has only installed it: in an environment
+# Builds the sdist, and the wheel from it, and uses both as somebody does who has only installed them: each in an environment
 # of its own, outside of the sources. The dependencies are those of the environment of $PYTHON, which are not installed again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,24 +12,35 @@ rm -rf dist
 "$PYTHON" -m build --no-isolation --outdir dist . > "$place/build.log" 2>&1 || { cat "$place/build.log"; exit 1; }
 ls -l dist
 
-"$PYTHON" -m venv "$place/venv"
-"$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
-site="$("$place/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-"$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$site/dependencies.pth"
-
-unset PYTHONPATH
-cd "$place"
-convae="$place/venv/bin/convae"
-"$place/venv/bin/python" - <<'PYTHON'
+# An environment with one of the files, beside the dependencies of $PYTHON.
+install() {
+    "$PYTHON" -m venv "$place/$1"
+    site="$("$place/$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+    "$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$site/dependencies.pth"
+    # The setuptools that venv brings along before Python 3.12 is older than that of the lock.
+    "$place/$1/bin/python" -m pip uninstall --quiet --yes --disable-pip-version-check setuptools
+    "$place/$1/bin/python" -m pip install --quiet --disable-pip-version-check --ignore-installed --no-deps \
+        --no-build-isolation "$2"
+    (cd "$place" && "$place/$1/bin/python" - <<'PYTHON'
 import pathlib, sysconfig
 import convae
 
 home = pathlib.Path(convae.__file__).parent
-assert home.is_relative_to(sysconfig.get_path("purelib")), f"not the wheel's: {home}"
+assert home.is_relative_to(sysconfig.get_path("purelib")), f"not what was installed: {home}"
 assert (home / "py.typed").is_file()
 PYTHON
+    )
+}
+unset PYTHONPATH
+install venv dist/*.whl
+install from-sdist dist/*.tar.gz
+
+cd "$place"
+convae="$place/venv/bin/convae"
 "$convae" --help > /dev/null
 "$convae" recipes
+"$place/from-sdist/bin/convae" recipes | diff - <("$convae" recipes)
+"$place/from-sdist/bin/convae" train demo --epochs 1 --device cpu --out run-of-sdist
 "$convae" train demo --epochs 1 --device cpu --out run
 "$convae" evaluate run --metrics elbo
 "$convae" sample run --count 4 --label 3 --out samples
@@ -55,4 +66,4 @@ import convae
 model = convae.load("rings", trust=["convae_plugin_example"])
 assert list(model.spec.likelihood) == ["logistic"]
 PYTHON
-echo "the wheel works: $(cd "$OLDPWD" && basename dist/*.whl)"
+echo "wheel and sdist work: $(cd "$OLDPWD" && echo dist/*)"

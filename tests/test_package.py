@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,40 @@ def code_lines(function: ast.FunctionDef) -> int:
     """Lines of a function below its signature and its docstring."""
     body = function.body[1:] if ast.get_docstring(function) else function.body
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+CFF_KEYS = {
+    *("abstract", "authors", "cff-version", "commit", "contact", "date-released", "doi", "identifiers", "keywords"),
+    *("license", "license-url", "message", "preferred-citation", "references", "repository", "repository-artifact"),
+    *("repository-code", "title", "type", "url", "version"),
+}
+"""Of the Citation File Format 1.2.0, https://github.com/citation-file-format/citation-file-format."""
+
+
+def test_the_citation_file_has_the_format_and_the_facts_of_the_project() -> None:
+    citation = parse_yaml((ROOT / "CITATION.cff").read_text(encoding="utf-8"), "CITATION.cff")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {"authors", "cff-version", "message", "title"} <= set(citation) <= CFF_KEYS
+    assert citation["cff-version"] == "1.2.0"
+    assert isinstance(citation["cff-version"], str)
+    assert citation.get("type", "software") == "software"
+    assert citation["title"] == project["name"]
+    assert citation["license"] == project["license"]
+    assert [author["name"] for author in citation["authors"]] == [author["name"] for author in project["authors"]]
+    assert len(set(citation["keywords"])) == len(citation["keywords"]) > 0
+    assert citation.get("version", convae.__version__) == convae.__version__
+
+
+def test_the_hooks_of_pre_commit_are_the_commands_of_make_lint() -> None:
+    config = parse_yaml((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"), ".pre-commit-config.yaml")
+    assert set(config) == {"repos"}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for repo in config["repos"]:
+        assert set(repo) == ({"repo", "hooks"} if repo["repo"] == "local" else {"repo", "rev", "hooks"})
+        for hook in repo["hooks"]:
+            if repo["repo"] != "local":
+                continue
+            assert {"id", "name", "entry", "language"} <= set(hook)
+            command, *rest = hook["entry"].split()
+            words = [Path(command).name, *(word for word in rest if not word.startswith("-"))]
+            assert " ".join(words) in makefile.replace("$(BIN)/", "")
