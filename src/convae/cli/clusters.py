@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convae.cli._options import DataOptions, Label, Model, OutputOptions, Seed, open_session, with_option_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from convae.latents import Agreement, Clusters, Session
 
 PANEL = "Use"
 """The heading under which the help lists the command."""
@@ -29,18 +37,14 @@ def clusters(
 
     Example: `convae clusters RUN --count 10 --out pictures`
     """
-    from dataclasses import asdict
-
     import torch
 
     from convae.cli._files import image_columns, new_files
     from convae.cli._parsing import cluster_count
     from convae.cli._screen import results, work_bar, wrote
     from convae.core.files import write_json
-    from convae.latents import agreement, cluster, images_at
+    from convae.latents import agreement, cluster
     from convae.latents.formats import write_table
-    from convae.pictures.grid import grid
-    from convae.pictures.save import save
 
     number = cluster_count(count)
     names = ["clusters.png", "centroids.png", "clusters.json", "clusters.csv"]
@@ -55,30 +59,9 @@ def clusters(
         assert encoding.labels is not None  # a conditional model encodes labeled images only
         labels = torch.stack([encoding.labels[found.assigned == own].mode().values for own in range(total)])
     centroids = session.decode(found.centroids, labels, nearest_codes=True)
-    empty, cells = torch.ones_like(centroids[0]), []
-    for centroid, near in zip(centroids, found.nearest, strict=True):
-        nearest = list(images_at(images, near.tolist()))
-        cells += [centroid, *nearest, *[empty] * (examples - len(nearest))]
-    sizes = [f"{size:,} images" for size in found.sizes.tolist()]
-    heads = ["centroid", "nearest", *[""] * (examples - 1)]
-    text = f"{total} clusters of {len(images):,} {images.source} images ({images.name}){session.label_text}"
-    titles = [f"{session.model.name}: {part}{text}" for part in ("", "centroids of ")]
-    save(grid(torch.stack(cells), row_labels=sizes, column_labels=heads, title=titles[0]), sheet)
-    save(grid(centroids, title=titles[1]), alone)
+    _draw(session, found, centroids, examples, sheet, alone)
     matched = None if encoding.labels is None else agreement(found.assigned, encoding.labels)
-    described = [
-        {"size": size, "nearest": [encoding.names[index] for index in near.tolist()]}
-        for size, near in zip(found.sizes.tolist(), found.nearest, strict=True)
-    ]
-    written = {
-        "clusters": described,
-        "seed": seed,
-        "silhouette": found.silhouette,
-        "silhouettes_tried": {str(tried): silhouette for tried, silhouette in found.tried.items()},
-        "agreement_with_labels": None if matched is None else asdict(matched),
-        "cluster_of": dict(zip(encoding.names, found.assigned.tolist(), strict=True)),
-    }
-    write_json(facts, written)
+    write_json(facts, {**_facts(found, encoding.names, matched), "seed": seed})
     write_table(table, {**image_columns(images), "cluster": found.assigned.tolist()})
     line = [f"{len(images):,} images in {total} clusters"]
     line += [] if found.silhouette is None else [f"silhouette {found.silhouette:.3f}"]
@@ -89,3 +72,40 @@ def clusters(
     wrote(sheet, output.show)
     for path in (alone, facts, table):
         wrote(path)
+
+
+def _draw(session: Session, found: Clusters, centroids: Tensor, examples: int, sheet: Path, alone: Path) -> None:
+    """Draws each decoded centroid with its nearest images, and the centroids alone."""
+    import torch
+
+    from convae.latents import images_at
+    from convae.pictures.grid import grid
+    from convae.pictures.save import save
+
+    images = session.images
+    empty, cells = torch.ones_like(centroids[0]), []
+    for centroid, near in zip(centroids, found.nearest, strict=True):
+        nearest = list(images_at(images, near.tolist()))
+        cells += [centroid, *nearest, *[empty] * (examples - len(nearest))]
+    sizes = [f"{size:,} images" for size in found.sizes.tolist()]
+    heads = ["centroid", "nearest", *[""] * (examples - 1)]
+    text = f"{len(centroids)} clusters of {len(images):,} {images.source} images ({images.name}){session.label_text}"
+    titles = [f"{session.model.name}: {part}{text}" for part in ("", "centroids of ")]
+    save(grid(torch.stack(cells), row_labels=sizes, column_labels=heads, title=titles[0]), sheet)
+    save(grid(centroids, title=titles[1]), alone)
+
+
+def _facts(found: Clusters, names: Sequence[str], matched: Agreement | None) -> dict[str, Any]:
+    """The content of clusters.json, but for the seed."""
+    from dataclasses import asdict
+
+    return {
+        "clusters": [
+            {"size": size, "nearest": [names[index] for index in near.tolist()]}
+            for size, near in zip(found.sizes.tolist(), found.nearest, strict=True)
+        ],
+        "silhouette": found.silhouette,
+        "silhouettes_tried": {str(tried): silhouette for tried, silhouette in found.tried.items()},
+        "agreement_with_labels": None if matched is None else asdict(matched),
+        "cluster_of": dict(zip(names, found.assigned.tolist(), strict=True)),
+    }

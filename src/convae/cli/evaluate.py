@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,14 @@ from convae.cli._options import (
     open_session,
     with_option_groups,
 )
+
+if TYPE_CHECKING:
+    import torch
+
+    from convae.data import Split
+    from convae.evaluation import Report
+    from convae.evaluation.features import Features
+    from convae.model.vae import VAE
 
 PANEL = "Look"
 """The heading under which the help lists the command."""
@@ -51,15 +59,11 @@ def evaluate(
     Example: `convae evaluate RUN --split test --json metrics.json`
     """
     from convae.cli._files import new_files
-    from convae.cli._metrics import metrics_table, prior_gap_hint
-    from convae.cli._screen import notes, results, work_bar, wrote
+    from convae.cli._screen import work_bar, wrote
     from convae.core.config import override
     from convae.core.files import write_json, write_text
-    from convae.evaluation import EncoderFeatures, InceptionFeatures
     from convae.evaluation import evaluate as measure
-    from convae.evaluation.features import Features
     from convae.evaluation.page import page
-    from convae.latents import Session
 
     names = [name.strip() for name in metrics.split(",")]
     given = override({}, options or [])
@@ -69,30 +73,43 @@ def evaluate(
     with work_bar() as bar:
         session = open_session(model, data, bar, missing_label=label)
         loaded = session.model
-        features: Features | None = None
-        if encoder is not None and encoder.is_file():
-            features = InceptionFeatures(encoder, next(loaded.parameters()).device)
-        elif encoder is not None:
-            features = EncoderFeatures(Session(encoder, device=data.device).model)
         images = session.images
         report = measure(
             loaded,
             images,
             metrics=names,
             options=given,
-            features=features,
+            features=None if encoder is None else _features(encoder, next(loaded.parameters()).device),
             seed=seed,
             batch_size=batch_size,
             progress=bar,
         )
-    results.print(metrics_table(report))
-    if (hint := prior_gap_hint(report)) is not None:
-        notes.print(hint, soft_wrap=True)
-    if loaded.classifier is not None and (images.labels is None or not (images.labels >= 0).any()):
-        notes.print(f"no accuracy: none of the {len(images):,} images of {images.source} ({images.name}) has a label")
+    _print(report, loaded, images)
     if json is not None:
         write_json(json, report.as_dict())
         wrote(json)
     if html is not None:
         write_text(html, page(loaded, images, report))
         wrote(html)
+
+
+def _print(report: Report, model: VAE, images: Split) -> None:
+    """Prints the metrics, and what they cannot say."""
+    from convae.cli._metrics import metrics_table, prior_gap_hint
+    from convae.cli._screen import notes, results
+
+    results.print(metrics_table(report))
+    if (hint := prior_gap_hint(report)) is not None:
+        notes.print(hint, soft_wrap=True)
+    if model.classifier is not None and (images.labels is None or not (images.labels >= 0).any()):
+        notes.print(f"no accuracy: none of the {len(images):,} images of {images.source} ({images.name}) has a label")
+
+
+def _features(encoder: Path, device: torch.device) -> Features:
+    """The feature network: FID's Inception from a file, or the encoder of a trained model."""
+    from convae.evaluation import EncoderFeatures, InceptionFeatures
+    from convae.latents import Session
+
+    if encoder.is_file():
+        return InceptionFeatures(encoder, device)
+    return EncoderFeatures(Session(encoder, device=str(device)).model)

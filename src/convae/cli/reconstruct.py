@@ -56,9 +56,8 @@ def reconstruct(
 
     Example: `convae reconstruct RUN --count 16 --out pictures`
     """
-    from convae.cli._files import image_paths, new_files, short_name
+    from convae.cli._files import new_files, short_name
     from convae.cli._screen import work_bar, wrote
-    from convae.core.file_sets import begin_file_set
     from convae.pictures.grid import pairs
     from convae.pictures.save import save
 
@@ -81,10 +80,8 @@ def reconstruct(
             captions, what = [short_name(word) for word in images], f"{len(images)} images"
         else:
             split = session.images
-            paths = image_paths(session.model, output.out, split.keys) if every else []
             (sheet,) = new_files(output.out, ["reconstructions.png"], output.force)
-            if every:
-                begin_file_set(output.out, [str(path.relative_to(output.out)) for path in paths], force=output.force)
+            paths = _begin_files(session, output) if every else []
             originals, decoded = _reconstruct_split(session, count, paths, batch_size)
             what = f"{split.source} ({split.name})"
     title = f"{session.model.name}: {what}{session.label_text}"
@@ -112,6 +109,16 @@ def _compare_levels(session: Session, images: list[str] | None, count: int, shee
     captions = [short_name(word) for word in images] if images else None
     title = f"{model.name}: reconstructions from the top latents, the others at the mean of their prior"
     save(compare(rows, captions=captions, title=title), sheet)
+
+
+def _begin_files(session: Session, output: OutputOptions) -> list[Path]:
+    """The files of the reconstructions of all images, in a folder that holds no others of the kind."""
+    from convae.cli._files import image_paths
+    from convae.core.file_sets import begin_file_set
+
+    paths = image_paths(session.model, output.out, session.images.keys)
+    begin_file_set(output.out, [str(path.relative_to(output.out)) for path in paths], force=output.force)
+    return paths
 
 
 def _reconstruct_split(session: Session, count: int, paths: list[Path], batch_size: int) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import typer
@@ -12,20 +13,16 @@ PANEL = "Look"
 """The heading under which the help lists the command."""
 
 
-@with_option_groups
-def sample(
-    model: Model,
-    output: OutputOptions,
-    count: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of images; per class with --labeled.", show_default="64, of a class 10"),
-    ] = None,
+@dataclass(frozen=True)
+class ClassOptions:
+    """Of which classes samples are drawn."""
+
     label: Annotated[
         str | None, typer.Option(help="Only images of this class, by name or number.", show_default=False)
-    ] = None,
+    ] = None
     labeled: Annotated[
         bool, typer.Option("--labeled", help="Images of every class, as a data set: LABEL/NUMBER.png.")
-    ] = False,
+    ] = False
     confidence: Annotated[
         float | None,
         typer.Option(
@@ -34,6 +31,35 @@ def sample(
             help="Keep images whose label has at least this probability.",
             show_default="0.95 with --label or --labeled, otherwise 0",
         ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class DrawingOptions:
+    """How latents are drawn from the prior."""
+
+    seed: Seed = 0
+    temperature: Annotated[
+        str,
+        typer.Option(
+            metavar="NUMBER[,NUMBER...]",
+            help="Factor on the prior's standard deviation; one for each latent of a hierarchy, from the top.",
+        ),
+    ] = "1"
+    truncation: Annotated[
+        float | None, typer.Option(help="Resample latent values beyond this many standard deviations.")
+    ] = None
+
+
+@with_option_groups
+def sample(
+    model: Model,
+    output: OutputOptions,
+    classes: ClassOptions,
+    drawing: DrawingOptions,
+    count: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of images; per class with --labeled.", show_default="64, of a class 10"),
     ] = None,
     from_: Annotated[
         Literal["prior", "fitted"],
@@ -43,17 +69,6 @@ def sample(
         str | None, typer.Option("--data", help="A data set's name or a folder of images.", show_default=False)
     ] = None,
     data_dir: DataDir = None,
-    seed: Seed = 0,
-    temperature: Annotated[
-        str,
-        typer.Option(
-            metavar="NUMBER[,NUMBER...]",
-            help="Factor on the prior's standard deviation; one for each latent of a hierarchy, from the top.",
-        ),
-    ] = "1",
-    truncation: Annotated[
-        float | None, typer.Option(help="Resample latent values beyond this many standard deviations.")
-    ] = None,
     device: Device = "auto",
 ) -> None:
     """Draw samples from the prior, of any class or of one: a sheet of all, and one file each in samples/.
@@ -75,13 +90,13 @@ def sample(
 
     request = SampleRequest(
         count,
-        label,
-        labeled,
-        confidence,
+        classes.label,
+        classes.labeled,
+        classes.confidence,
         data is not None,
-        seed,
-        tuple(comma_separated(temperature, "--temperature", float)),
-        truncation,
+        drawing.seed,
+        tuple(comma_separated(drawing.temperature, "--temperature", float)),
+        drawing.truncation,
         from_ == "fitted",
     )
     with work_bar() as bar:

@@ -45,7 +45,7 @@ def table(
     from convae.cli._parsing import cluster_count
     from convae.cli._screen import results, work_bar, wrote
     from convae.core.errors import ConfigError
-    from convae.evaluation import encode_and_score
+    from convae.evaluation import score_images
     from convae.latents import cluster
     from convae.latents.formats import columns, require_table, write_table
 
@@ -60,7 +60,10 @@ def table(
         if scoring.score == "none":
             encoding = session.encode(batch_size=scoring.batch_size)
         else:
-            encoding, scores = encode_and_score(session.model, session.images, progress=bar, **scoring.arguments())
+            asked = {"keep_encoding": True, **scoring.arguments()}
+            scores = score_images(session.model, session.images, progress=bar, **asked)
+            assert scores.encoding is not None  # asked for
+            encoding = scores.encoding
             more[scores.column] = scores.values.tolist()
         if number is not None:
             more = {"cluster": cluster(encoding.mean, number, seed=scoring.seed).assigned.tolist(), **more}

@@ -8,7 +8,7 @@ from convae.evaluation.metrics import METRICS
 from convae.evaluation.metrics.base import Encoded, Estimate, ImageMetric, LatentMetric, Metric, SampleMetric
 from convae.evaluation.outliers import Separation, auroc, separate
 from convae.evaluation.protocol import Measurement, Report, evaluate
-from convae.evaluation.scores import ImageScores, encode_and_score, score_images
+from convae.evaluation.scores import ImageScores, score_images
 
 __all__ = [
     "METRICS",
@@ -25,7 +25,6 @@ __all__ = [
     "SampleMetric",
     "Separation",
     "auroc",
-    "encode_and_score",
     "evaluate",
     "score_images",
     "separate",

@@ -150,6 +150,14 @@ def evaluate(
         "data": split.describe(),
         "model": {"name": model.name, "sha256": fingerprint(model)},
         "metrics": configured,
+        **_conditions(split, features, seed),
+    }
+    return Report(measured, protocol, found.rows, found.left_out)
+
+
+def _conditions(split: Split, features: Features | None, seed: int) -> dict[str, Any]:
+    """What the values depend on beside data, model and metrics."""
+    return {
         "latents": "one drawn for each image, from a generator keyed by seed and position",
         "aggregate_posterior": f"of all images, at the drawn latents of {min(QUERIES, len(split))}",
         "features": features
@@ -163,7 +171,6 @@ def evaluate(
         "interval": {"method": "percentile bootstrap over images", "resamples": RESAMPLES, "level": LEVEL},
         **versions(),
     }
-    return Report(measured, protocol, found.rows, found.left_out)
 
 
 def _measurements(found: MetricRows, chosen: Mapping[str, Metric], split: Split, seed: int) -> dict[str, Measurement]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jaxtyping import Float64
@@ -29,12 +29,14 @@ class ImageScores:
         what: name of the score, such as `negative ELBO`.
         unit: such as `nats`.
         protocol: what they depend on.
+        encoding: posteriors of the images, where they were to be kept.
     """
 
     values: Float64[Tensor, " image"]
     what: str
     unit: str
     protocol: dict[str, Any]
+    encoding: Encoding | None = field(default=None, repr=False)
 
     @property
     def label(self) -> str:
@@ -55,6 +57,7 @@ def score_images(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
     batch_size: int = 256,
+    keep_encoding: bool = False,
     progress: Progress | None = None,
 ) -> ImageScores:
     """The anomaly score of each image: a metric, with its sign chosen so that higher is more anomalous.
@@ -69,6 +72,7 @@ def score_images(
         options: arguments of the metric by its name, such as `{"elbo": {"samples": 8}}`.
         seed: of the drawn latents, which depend on an image's position in the split too.
         batch_size: images at a time.
+        keep_encoding: whether the posteriors are kept, as `encode` gives them.
         progress: called with the number of images that are done.
 
     Raises:
@@ -76,38 +80,8 @@ def score_images(
         DataError: a score is not finite.
         ShapeError: the images do not have the model's input shape.
     """
-    return _score(model, split, score, options or {}, seed, batch_size, progress, keep_encoding=False)[0]
-
-
-def encode_and_score(
-    model: VAE,
-    split: Split,
-    *,
-    score: str = "elbo",
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    seed: int = 0,
-    batch_size: int = 256,
-    progress: Progress | None = None,
-) -> tuple[Encoding, ImageScores]:
-    """`encode` and `score_images` in one pass; arguments and errors are those of `score_images`."""
-    scores, encoding = _score(model, split, score, options or {}, seed, batch_size, progress, keep_encoding=True)
-    assert encoding is not None  # asked for
-    return encoding, scores
-
-
-def _score(
-    model: VAE,
-    split: Split,
-    score: str,
-    options: Mapping[str, Mapping[str, Any]],
-    seed: int,
-    batch_size: int,
-    progress: Progress | None,
-    keep_encoding: bool,
-) -> tuple[ImageScores, Encoding | None]:
-    """The scores of images, and their encoding where it is asked for."""
     check_levels(model, split.levels, split.source)
-    chosen, configured = choose_metrics([score], options, model, split, False)
+    chosen, configured = choose_metrics([score], options or {}, model, split, False)
     if len(chosen) != 1:
         raise ConfigError(f"a score is one metric, not {', '.join(chosen)}")
     ((name, metric),) = chosen.items()
@@ -133,4 +107,4 @@ def _score(
     shown = "ELBO" if name == "elbo" else name
     if metric.better == "higher":
         rows, shown = -rows, f"negative {shown}"
-    return ImageScores(rows, shown, metric.unit, protocol), found.encoding
+    return ImageScores(rows, shown, metric.unit, protocol, found.encoding)

@@ -89,7 +89,6 @@ def encode_to(
     write = formats.writer(format)
     count = -(-len(split) // SHARD)
     names = [f"latents-{number + 1:05d}-of-{count:05d}.{format}" for number in range(count)]
-    own = names[shard.rank :: shard.ranks]
     manifest = {
         "format": FORMAT,
         "convae": VERSION,
@@ -98,18 +97,8 @@ def encode_to(
         "classes": None if split.classes is None else list(split.classes),
         "files": names,
     }
-    path = folder / MANIFEST
     made = not folder.exists()
-    with writing_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        other = _what_differs(folder, manifest)
-        if other and not force:
-            raise OutputError(f"{folder}: {other}; choose another folder, or replace them with force (--force)")
-        if force:
-            _remove(folder, own if other is None else None)
-        todo = [n for n in range(shard.rank, len(names), shard.ranks) if not (folder / names[n]).exists()]
-        for name in [names[number] for number in todo] + [MANIFEST] * (shard.ranks == 1):
-            clear_leftovers(folder / name)
+    todo = _prepare(folder, manifest, shard, force)
     try:
         _encode_files(model, split, folder, manifest, todo, write, batch_size, progress)
     except BaseException:
@@ -117,13 +106,39 @@ def encode_to(
             with contextlib.suppress(OSError):  # it holds files by now
                 folder.rmdir()
         raise
+    _add_statistics(folder, manifest)
+    return folder / MANIFEST
+
+
+def _add_statistics(folder: Path, manifest: dict[str, Any]) -> None:
+    """Adds the statistics of the latents to the manifest, once all files are there."""
+    names, shape = manifest["files"], tuple(manifest["model"]["latent_shape"])
     if all((folder / name).exists() for name in names):
         # From the files, so that a run that went on ends with the same manifest, whichever process is the last.
-        moments = Moments(model.latent_shape)
+        moments = Moments(shape)
         for name in names:
-            moments.add(formats.read(folder / name, model.latent_shape))
-        write_json(path, {**manifest, "statistics": moments.describe()})
-    return path
+            moments.add(formats.read(folder / name, shape))
+        write_json(folder / MANIFEST, {**manifest, "statistics": moments.describe()})
+
+
+def _prepare(folder: Path, manifest: dict[str, Any], shard: FileShard, force: bool) -> list[int]:
+    """Makes the folder, removes what is to be replaced, and gives the numbers of the files that are left to write.
+
+    Raises:
+        OutputError: the folder holds other latents, or cannot be written.
+    """
+    names = manifest["files"]
+    with writing_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        other = _what_differs(folder, manifest)
+        if other and not force:
+            raise OutputError(f"{folder}: {other}; choose another folder, or replace them with force (--force)")
+        if force:
+            _remove(folder, names[shard.rank :: shard.ranks] if other is None else None)
+        todo = [n for n in range(shard.rank, len(names), shard.ranks) if not (folder / names[n]).exists()]
+        for name in [names[number] for number in todo] + [MANIFEST] * (shard.ranks == 1):
+            clear_leftovers(folder / name)
+    return todo
 
 
 def _encode_files(

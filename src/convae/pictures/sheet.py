@@ -92,6 +92,27 @@ class _Page:
             self.texts.append((x, y + number * height, line, anchor + "a", size))
         return height * len(lines)
 
+    def write_key(self, y: int, key: Sequence[tuple[str, str]]) -> int:
+        """Writes colors and their meanings; the height that they take."""
+        x = MARGIN
+        for color, text in key:
+            middle = y + text_height(SMALL) // 2
+            self.boxes.append(((x, middle - 2, x + 20, middle + 1), color))
+            self.write(x + 26, y, [text], SMALL, "l")
+            x += text_width([text], SMALL) + 48
+        return text_height(SMALL) + 2 * GAP if key else 0
+
+    def write_heads(self, left: int, y: int, pitch: int, labels: Sequence[str]) -> int:
+        """Writes a label above each column, on a common last line; the height that they take."""
+        if not labels:
+            return 0
+        heads = [broken(text, TEXT, pitch - GAP) for text in labels]
+        tallest = max(len(lines) for lines in heads)
+        for column, lines in enumerate(heads):
+            lower = y + (tallest - len(lines)) * text_height(TEXT)
+            self.write(left + column * pitch + (pitch - GAP) // 2, lower, lines, TEXT, "m")
+        return tallest * text_height(TEXT) + GAP
+
     def drawn(self, width: int, height: int) -> Image.Image:
         page = Image.new("RGB", (width, height), PAPER)
         pen = ImageDraw.Draw(page)
@@ -142,22 +163,8 @@ def sheet(
     y = MARGIN
     if title:
         y += page.write(MARGIN, y, broken(title, TITLE, page_width - 2 * MARGIN), TITLE, "l") + 2 * GAP
-    x = MARGIN
-    for color, text in key:
-        middle = y + text_height(SMALL) // 2
-        page.boxes.append(((x, middle - 2, x + 20, middle + 1), color))
-        page.write(x + 26, y, [text], SMALL, "l")
-        x += text_width([text], SMALL) + 48
-    if key:
-        y += text_height(SMALL) + 2 * GAP
-    if column_labels:
-        heads = [broken(text, TEXT, pitch - GAP) for text in column_labels]
-        tallest = max(len(lines) for lines in heads)
-        for column, lines in enumerate(heads):
-            lower = y + (tallest - len(lines)) * text_height(TEXT)
-            page.write(left + column * pitch + (pitch - GAP) // 2, lower, lines, TEXT, "m")
-        y += tallest * text_height(TEXT) + GAP
-
+    y += page.write_key(y, key)
+    y += page.write_heads(left, y, pitch, column_labels)
     for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
         if number:
             y += BLOCK if row.apart else GAP

@@ -91,9 +91,8 @@ def train(
         if again is not None:
             return _resume(again, ranks, callback, progress, given, held)
         made = ranks.run_on_all(partial(build_task, read, progress, ranks, start=start, given=given, held=held))
-        folder = RunFolder(
-            local_path(out) if out is not None else ranks.broadcast(partial(free_path, RUNS, made.recipe.title))
-        )
+        path = local_path(out) if out is not None else ranks.broadcast(partial(free_path, RUNS, made.title))
+        folder = RunFolder(path)
         if start is not None:
             made = _with_own_start(made, folder)
         with _held(folder, ranks):

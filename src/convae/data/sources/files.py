@@ -38,7 +38,7 @@ class Files(ImageFiles):
         range: ValueRange | None = None,
         pages: Pages = "first",
     ) -> None:
-        super().__init__(data_dirs, Path(), megapixels, range, pages)
+        super().__init__(data_dirs, path=Path(), megapixels=megapixels, range=range, pages=pages)
         self._listed = [str(absolute_path(path)) for path in paths]
 
     def listing(self) -> Listing:

@@ -7,18 +7,14 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from convae.core.errors import DataError
 from convae.core.files import read_bytes, read_head
-from convae.data.data_dirs import DataDirs
-from convae.data.image_reading import MEGAPIXELS
 from convae.data.manifest import PATHS
-from convae.data.ranges import ValueRange
 from convae.data.retries import retry, transient_error
 from convae.data.sources.base import Listing
-from convae.data.sources.base.image_files import SUFFIXES, ImageFiles, Megapixels, Pages
+from convae.data.sources.base.image_files import SUFFIXES, ImageFiles
 from convae.data.sources.base.layout import Layout, read_annotations, read_layout
 
 _LEFT_OUT = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
@@ -70,17 +66,6 @@ class Folder(ImageFiles):
     """
 
     _scanned: ClassVar = True
-
-    def __init__(
-        self,
-        data_dirs: DataDirs,
-        *,
-        path: Path,
-        megapixels: Megapixels = MEGAPIXELS,
-        range: ValueRange | None = None,
-        pages: Pages = "first",
-    ) -> None:
-        super().__init__(data_dirs, path, megapixels, range, pages)
 
     @property
     def name(self) -> str:

@@ -9,13 +9,9 @@ from pathlib import Path
 
 from convae.core.errors import DataError
 from convae.core.names import unknown_message
-from convae.core.paths import local_path
-from convae.data.data_dirs import DataDirs
-from convae.data.image_reading import MEGAPIXELS
 from convae.data.manifest import PATHS, read_manifest
-from convae.data.ranges import ValueRange
 from convae.data.sources.base import Listing
-from convae.data.sources.base.image_files import ImageFiles, Megapixels, Pages
+from convae.data.sources.base.image_files import ImageFiles
 from convae.data.sources.base.labels import look_alike_notes, numbered, part_numbers
 
 _PARTS = ("split", "part")
@@ -40,17 +36,13 @@ class Manifest(ImageFiles):
             images, or one image with the pages as `volume` or `channels`.
     """
 
-    def __init__(
-        self,
-        data_dirs: DataDirs,
-        *,
-        path: Path,
-        megapixels: Megapixels = MEGAPIXELS,
-        range: ValueRange | None = None,
-        pages: Pages = "first",
-    ) -> None:
-        super().__init__(data_dirs, local_path(path).parent, megapixels, range, pages)
-        self._table = local_path(path)
+    @property
+    def _table(self) -> Path:
+        return self._path
+
+    @property
+    def _root(self) -> Path:
+        return self._path.parent
 
     @property
     def name(self) -> str:

@@ -79,28 +79,22 @@ def build_task(
     started = list[Start]()
     if recipe.start is not None and is_new:
         recipe = ranks.broadcast(partial(_started, recipe, start, started, held))
-    # One process on each host decodes the images, the others find them decoded.
-    read = partial(_read_data, recipe, progress if ranks.is_main else None, given)
-    recipe, data_set, validation = ranks.local_main_first(read)
+    shown = progress if ranks.is_main else None
+    recipe, data_set, validation = ranks.local_main_first(partial(_read_data, recipe, shown, given))
     split, chosen_by_data = data_set.split("train"), list[str]()
     if is_new:
         recipe = with_likelihood(recipe, split, chosen_by_data)
     model = build_training_model(recipe, where, held)
     ranks.run_on_all(lambda: [each.tensors(model) for each in started])
-    labels, part, options = _labels(recipe, model, split), (ranks.number, ranks.count), recipe.training
+    options, part = recipe.training, (ranks.number, ranks.count)
+    batches = Batches(split, options.batch_size, options.seed, labels=_labels(recipe, model, split), part=part)
     _check_labels(model, started, split, validation)
-    batches = Batches(split, options.batch_size, options.seed, labels=labels, part=part)
     if is_new:
         recipe = with_length(recipe, batches.steps_per_epoch, chosen_by_data)
-    plan = with_steps(outline, recipe, batches.steps_per_epoch)
-    for number, stage in enumerate(plan.stages):
-        FrozenParts(model, stage.freeze, f"stages.{number}.freeze")
-    if is_new and _has_free_posterior(model, plan):
-        chosen_by_data.append(_AUTOENCODER)
     made = VAETask(
         recipe=recipe,
         model=model,
-        plan=plan,
+        plan=_plan_for(model, with_steps(outline, recipe, batches.steps_per_epoch), chosen_by_data if is_new else []),
         batches=batches,
         validation=validation,
         data_set=data_set,
@@ -120,6 +114,19 @@ def _with_precision(recipe: Recipe, where: torch.device) -> Recipe:
     """The recipe with the precision that its device computes in."""
     precision = choose_precision(recipe.training.precision, where)
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
+
+
+def _plan_for(model: VAE, plan: Plan, notes: list[str]) -> Plan:
+    """The plan, checked against the model; what a person should know of both is added to `notes`.
+
+    Raises:
+        ConfigError: a stage freezes what is not there, or all.
+    """
+    for number, stage in enumerate(plan.stages):
+        FrozenParts(model, stage.freeze, f"stages.{number}.freeze")
+    if _has_free_posterior(model, plan):
+        notes.append(_AUTOENCODER)
+    return plan
 
 
 def _check_labels(model: VAE, started: list[Start], split: ImageSet, validation: ImageSet | None) -> None:
@@ -285,7 +292,8 @@ def _read_data(
     """The recipe with one shape for data and model, the data set, and the images to validate on.
 
     A model whose input is written down decides the size of the images. One without takes the images as they are, or
-    where they have several sizes, at its preset's size.
+    where they have several sizes, at its preset's size. One process on each host decodes the images first, the others
+    find them decoded.
     """
     data, model = recipe.data, dict(recipe.model)
 

@@ -26,7 +26,7 @@ from convae.data.identity import content_digest
 from convae.data.image_reading import MEGAPIXELS, decode, header_of, header_or_reason
 from convae.data.images import with_channels
 from convae.data.pixels import Kind
-from convae.data.ranges import common_kind
+from convae.data.ranges import ValueRange, common_kind
 from convae.data.retries import retry, transient_error
 from convae.data.sources.base.source import Column, Listing, Record, Source, Survey
 
@@ -54,7 +54,7 @@ class ImageFiles(Source):
 
     Args:
         data_dirs: not used.
-        root: the folder.
+        path: the folder.
         megapixels: size limit of an image, in millions of pixels; larger ones are skipped.
         range: the values mapped to 0 and 1; by default the range of the type of each file.
         pages: treatment of multi-page files.
@@ -67,16 +67,22 @@ class ImageFiles(Source):
     def __init__(
         self,
         data_dirs: DataDirs,
-        root: Path,
-        megapixels: float = MEGAPIXELS,
-        range: tuple[float, float] | None = None,
+        *,
+        path: Path,
+        megapixels: Megapixels = MEGAPIXELS,
+        range: ValueRange | None = None,
         pages: Pages = "first",
     ) -> None:
         super().__init__(data_dirs)
-        self._root = local_path(root)
+        self._path = local_path(path)
         self._megapixels = megapixels
         self._range = range
         self._pages = pages
+
+    @property
+    def _root(self) -> Path:
+        """Folder that the paths of the images are relative to."""
+        return self._path
 
     @property
     def value_range(self) -> tuple[float, float] | None:
