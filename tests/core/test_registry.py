@@ -121,6 +121,24 @@ def test_entry_points_are_listed_and_found_without_being_imported_before(package
     assert registry.summary("shooting-star") == "A star from elsewhere."
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("pieces:Moon", "'Moon'"),
+        ("pieces:shape", "subclass"),
+        ("nothing:Star", "ModuleNotFoundError"),
+        ("broken:Star", "no_such_module"),
+    ],
+)
+def test_an_entry_point_that_leads_nowhere_says_where_it_led(
+    package: str, installed: Any, place: str, said: str
+) -> None:
+    installed({"lost": place})
+    with pytest.raises(ConfigError, match=said) as caught:
+        Registry(package, "thing", "Thing").get("lost")
+    assert "lost" in str(caught.value)
+
+
 def test_a_dotted_path_names_any_class_of_the_kind(package: str, installed: Any) -> None:
     other = installed({})
     registry = Registry(package, "thing", "Thing")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +232,27 @@ def test_good_arrays_beside_a_pickled_one_are_read_and_it_is_named(tmp_path: Pat
         name = next(name for name, array in arrays.items() if array is objects)
         with pytest.raises(DataError, match=f"{name} contains Python objects"):
             everything(tmp_path / "c.npz", **options)
+
+
+def test_arrays_that_are_shorter_than_they_say_are_refused(tmp_path: Path) -> None:
+    stored = io.BytesIO()
+    np.save(stored, GENERATOR.integers(0, 256, (4, 8, 8), np.uint8))
+    whole = stored.getvalue()
+    for content, said in {whole[:-9]: "shorter", whole[:6] + b"\x09" + whole[7:]: "version"}.items():
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+            archive.writestr("x.npy", content)
+        with pytest.raises(DataError, match=said) as caught:
+            everything(tmp_path / "a.npz")
+        assert "a.npz" in str(caught.value)
+
+
+def test_an_array_that_is_damaged_inside_the_archive_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=GENERATOR.integers(0, 256, (4, 8, 8), np.uint8))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[len(content) // 2] ^= 255
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.npz.*x\b"):
+        everything(tmp_path / "a.npz")
 
 
 def test_bytes_are_labels(tmp_path: Path) -> None:

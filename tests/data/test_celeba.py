@@ -85,6 +85,30 @@ def test_damaged_lists_are_named(celeba_files: Path, name: str, content: str, me
     assert name in str(caught.value)
 
 
+def test_a_list_that_is_no_text_or_no_file_is_named(celeba_files: Path) -> None:
+    path = celeba_files / "identity_CelebA.txt"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"identity_CelebA\.txt.*text"):
+        everything(celeba_files)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=r"identity_CelebA\.txt"):
+        everything(celeba_files)
+
+
+def test_a_portrait_whose_bytes_are_damaged_costs_itself_alone(celeba_files: Path) -> None:
+    archive = celeba_files / "img_align_celeba.zip"
+    with zipfile.ZipFile(archive) as packed:
+        member = packed.getinfo("img_align_celeba/000003.jpg")
+    content = bytearray(archive.read_bytes())
+    place = member.header_offset + 30 + len(member.filename) + member.compress_size // 2
+    content[place : place + 20] = bytes(20)
+    archive.write_bytes(content)
+    split = everything(celeba_files)
+    assert [name for name, _ in split.skipped] == ["000003.jpg"]
+    assert len(split) == 6
+
+
 def test_missing_files_are_named_with_their_origin_and_place(celeba_files: Path) -> None:
     (celeba_files / "identity_CelebA.txt").unlink()
     with pytest.raises(DataError) as caught:

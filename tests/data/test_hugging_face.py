@@ -60,6 +60,22 @@ def test_downloading_is_allowed_unless_forbidden(
     assert [only_local for *_, only_local in hub] == [False, True]
 
 
+def test_a_single_split_of_any_name_is_the_training_data(library: ModuleType, rows: Any, tmp_path: Path) -> None:
+    library.DatasetDict({"gallery": rows}).save_to_disk(tmp_path / "one")
+    assert opened(path=str(tmp_path / "one")).keys == ["train/000000", "train/000003"]
+    library.DatasetDict({"gallery": rows, "attic": rows}).save_to_disk(tmp_path / "two")
+    with pytest.raises(DataError, match="gallery, attic"):
+        opened(path=str(tmp_path / "two"))
+
+
+def test_a_column_without_a_readable_image_is_refused(library: ModuleType, tmp_path: Path) -> None:
+    content = {"bytes": b"junk", "path": None}
+    features = library.Features(picture=library.Image())
+    library.Dataset.from_dict({"picture": [content] * 3}, features=features).save_to_disk(tmp_path / "junk")
+    with pytest.raises(DataError, match="readable"):
+        opened(path=str(tmp_path / "junk"))
+
+
 @pytest.mark.usefixtures("hub")
 def test_what_cannot_be_reached_is_one_sentence() -> None:
     with pytest.raises(DataError, match=r"hugging-face owner/none: cannot be loaded \(Couldn't reach") as caught:

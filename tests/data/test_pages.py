@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from narrow import present
 from PIL import Image, TiffImagePlugin
 
@@ -210,6 +211,24 @@ def test_color_spaces_and_numbers_that_are_no_intensities_are_refused(
     ((name, reason),) = split.skipped
     assert name == "odd.tif"
     assert "RGB" in reason or "real numbers" in reason
+
+
+def test_pages_that_tifffile_cannot_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    tags(tmp_path / "set" / "good.tif", 5, 8)
+    tags(tmp_path / "set" / "short.tif", 5, 8)
+    content = (tmp_path / "set" / "short.tif").read_bytes()
+    (tmp_path / "set" / "short.tif").write_bytes(content[:-60])
+    split = everything(tmp_path / "set")
+    assert split.keys == ["good.tif"]
+    assert [name for name, _ in split.skipped] == ["short.tif"]
+
+
+def test_channels_in_planes_are_channels(tmp_path: Path) -> None:
+    values = np.arange(5 * 4 * 6, dtype=np.uint8).reshape(5, 4, 6)
+    (tmp_path / "set").mkdir()
+    tifffile.imwrite(tmp_path / "set" / "a.tif", values, photometric="minisblack", planarconfig="separate")
+    np.testing.assert_array_equal(everything(tmp_path / "set").images([0])[0], values)
 
 
 def test_installing_the_library_is_noticed(
