@@ -6,13 +6,14 @@ The entries of each kind are found by name in its registry, such as `LAYERS`, an
 
 from __future__ import annotations
 
-from convae.core.context import ContextModule, call_module
+from convae.core.context import ContextModule, LatentModule, call_module
 from convae.model.artifact import load, save
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.condition import Condition
 from convae.model.layers import LAYERS
 from convae.model.layers.base import Activation, ContextLayer, Layer, Network, ReceptiveField
+from convae.model.layers.base.features import feature_shape, feature_shapes
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import LikelihoodHead, LocationScaleHead, require_images_like, uniform_like
 from convae.model.mode import evaluation_mode
@@ -38,6 +39,7 @@ __all__ = [
     "Condition",
     "ContextLayer",
     "ContextModule",
+    "LatentModule",
     "Layer",
     "LayerSummary",
     "LikelihoodHead",
@@ -49,6 +51,8 @@ __all__ = [
     "ReceptiveField",
     "call_module",
     "evaluation_mode",
+    "feature_shape",
+    "feature_shapes",
     "load",
     "require_images_like",
     "save",
