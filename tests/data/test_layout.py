@@ -175,9 +175,11 @@ def test_files_that_may_be_meant_as_images_are_counted(pictures: Path) -> None:
 def test_a_table_beside_images_without_classes_is_pointed_at(pictures: Path) -> None:
     flat = pictures / "cat"
     (flat / "labels.csv").write_text("filename,label\n1.png,a\n")
+    (flat / "classes.tsv").write_text('"file"\tclass\n1.png\ta\n')
     (flat / "other.csv").write_text("a,b\n1,2\n")
     notes = " ".join(open_split(DataConfig(source=flat), "all").notes)
     assert str(flat / "labels.csv") in notes
+    assert str(flat / "classes.tsv") in notes
     assert "other.csv" not in notes
 
 

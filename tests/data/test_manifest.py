@@ -91,6 +91,7 @@ def test_a_missing_file_is_skipped_and_a_changed_row_noticed(pictures: Path) -> 
         ("t.csv", 'path\n"a', "not a CSV table"),
         ("t.csv", "path,label,label\na.png,b,c\n", "2 columns named 'label'"),
         ("t.csv", b"path\n\xff.png\n", "not a text file in UTF-8"),
+        ("t.jsonl", '{"path": "a.png", "label": 1, "label": 2}', "line 1: .*'label' .*twice"),
         ("t.jsonl", "{}\n[1]\n", "line 2: must be a JSON object, got list"),
         ("t.jsonl", "{'path': 1}\n", "line 1: not JSON"),
     ],

@@ -18,7 +18,7 @@ from convae.core.files import read_bytes
 PATHS = ("path", "file", "file_name", "filename", "image")
 """Names of the column of paths, in order of preference."""
 _LARGEST = 1 << 30
-_SEPARATORS = ",;\t"
+SEPARATORS = ",;\t"
 
 
 def read_manifest(path: Path) -> list[dict[str, str]]:
@@ -42,7 +42,7 @@ def read_manifest(path: Path) -> list[dict[str, str]]:
 
 def _table(text: str, path: Path) -> list[dict[str, str]]:
     header = text.lstrip().splitlines()[0] if text.strip() else ""
-    separator = max(_SEPARATORS, key=header.count)
+    separator = max(SEPARATORS, key=header.count)
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
         rows = list(reader)
@@ -63,7 +63,7 @@ def _objects(text: str, path: Path) -> list[dict[str, str]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_without_duplicates)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path} line {number}: not JSON ({error})") from error
         if not isinstance(row, dict):
@@ -71,6 +71,19 @@ def _objects(text: str, path: Path) -> list[dict[str, str]]:
         rows.append({key: _text(value) for key, value in row.items()})
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return [{key: row.get(key, "") for key in keys} for row in rows]
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of some pairs.
+
+    Raises:
+        ValueError: two have the same key.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key '{key}' is there twice")
+    return found
 
 
 def _text(value: Any) -> str:

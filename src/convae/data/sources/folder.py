@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import ClassVar, NamedTuple
 
 from convae.core.errors import DataError
 from convae.core.files import read_bytes, read_head
-from convae.data.manifest import PATHS
+from convae.data.manifest import PATHS, SEPARATORS
 from convae.data.retries import retry, transient_error
 from convae.data.sources.base import Listing
 from convae.data.sources.base.image_files import SUFFIXES, ImageFiles
@@ -110,14 +111,15 @@ class Folder(ImageFiles):
             listed = ", ".join(f"{count:,} {ending}" for ending, count in missed.items())
             notes.append(f"unsupported files are ignored: {listed}")
         if layout.classes is None:
-            tables = [name for name in os.listdir(self._root) if name.lower().endswith(".csv") and self._lists(name)]  # noqa: PTH208  # names, no paths
+            tables = [name for name in os.listdir(self._root) if name.lower().endswith((".csv", ".tsv"))]  # noqa: PTH208  # names, no paths
+            tables = [name for name in sorted(tables) if self._lists(name)]
             notes += [f"{name} lists images; to use its columns, pass {self._root / name} as source" for name in tables]
         return notes
 
     def _lists(self, name: str) -> bool:
         """Whether a table's header has a column of paths."""
         header = read_head(self._root / name).decode("utf-8-sig", "replace").partition("\n")[0]
-        words = header.lower().replace('"', "").split(",")
+        words = re.split(f"[{SEPARATORS}]", header.lower().replace('"', ""))
         return any(word.strip() in PATHS for word in words)
 
     @cached_property
