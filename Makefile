@@ -40,7 +40,7 @@ demo: .venv/.installed   ## train on handwritten digits and show pictures (about
 test: .venv/.developing  ## the whole test suite
 	@$(BIN)/python -m pytest
 
-coverage: .venv/.developing  ## the whole test suite; a fault where it takes fewer branches than pyproject.toml says
+coverage: .venv/.developing  ## the whole test suite with branch coverage; fails below the floor in pyproject.toml
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine --quiet

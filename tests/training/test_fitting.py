@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from command import run
+from training.runs import RECIPE, StopAt
 
 from convae.core.errors import ConfigError
 from convae.describe import resolve
+from convae.training import train
 from convae.training.memory import batch_size as fitting
 from convae.training.memory.batch_size import Memory, estimate_memory, find_batch_size, fit_line
 from convae.training.memory.probe import measure_memory
@@ -124,6 +126,46 @@ def test_the_command_prints_the_batch_size(
         # 2 · (0.9 · 1024 − 300) images
         assert printed.out == "batch size 1243\n"
         assert "the probe of 1,243 images took 922 MiB of 1,024, +0.0%" in printed.err
+
+
+def test_the_command_takes_a_saved_model_and_a_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fitting, "measure_memory", lambda _recipe, batch_size, _limit: 99 * MIB + 100 * batch_size)
+    made = train(RECIPE, out=tmp_path / "run", callback=StopAt(1))
+    again = {made.path / "last": f"--data DATA model={made.path / 'last'}", made.path: f"{made.path / 'recipe.yaml'}"}
+    for path, words in again.items():
+        run("find-batch-size", path, "--memory", "1GiB", "--device", "cpu")
+        printed = capsys.readouterr()
+        # A run has its images, 1432 to train on; a model has none.
+        assert (printed.out == "batch size 1432\n") == (path == made.path)
+        assert f"convae train {words}" in printed.err
+
+
+def test_a_probe_that_takes_too_much_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[int] = []
+
+    def take(_recipe: Recipe, batch_size: int, _limit: int) -> int | None:
+        tried.append(batch_size)
+        return 99 * MIB + 1000 * batch_size if len(tried) < 3 else None
+
+    monkeypatch.setattr(fitting, "measure_memory", take)
+    run("find-batch-size", "torch-vae", "--memory", "1GiB", "--device", "cpu")
+    printed = capsys.readouterr()
+    assert tried[1] <= int(printed.out.removeprefix("batch size ")) < tried[2]
+    assert "exceeded 1,024 MiB" in printed.err
+
+
+def test_a_file_may_hold_a_model_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fitting, "measure_memory", lambda _recipe, batch_size, _limit: 99 * MIB + 100 * batch_size)
+    path = tmp_path / "model.yaml"
+    path.write_text("{preset: torch-vae, latent: 2, max_filters: 8, input: [1, 32, 32]}", encoding="utf-8")
+    run("find-batch-size", path, "--memory", "1GiB", "--device", "cpu")
+    assert capsys.readouterr().out.startswith("batch size ")
 
 
 def test_the_command_takes_a_packaged_recipe_and_repeats_what_was_typed(
