@@ -68,7 +68,7 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_located(
     run = train(RECIPE, out=tmp_path / "run", callback=seen)
     assert not run.stopped
     assert run.notes == [
-        f"step {step} was skipped: values that are not finite begin in the term reconstruction" for step in (4, 9)
+        f"step {step} was skipped: the first non-finite values are in the term reconstruction" for step in (4, 9)
     ]
     assert [row["skipped"] for row in run.metrics if row["split"] == "train"][-1] == 3
     assert all(torch.isfinite(torch.tensor(row["total"])) for row in run.metrics)
@@ -129,7 +129,7 @@ def test_before_the_first_checkpoint_it_begins_anew(monkeypatch: pytest.MonkeyPa
 
 def test_a_run_that_cannot_be_saved_says_what_to_try(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     spoil(monkeypatch, lambda _: True)
-    with pytest.raises(TrainingError, match=r"6 times .* training\.optimizer\.lr"):
+    with pytest.raises(TrainingError, match=r"6 roll-backs .* training\.optimizer\.lr"):
         train(with_training(batch_size=60, epochs=1), out=tmp_path / "run")
 
 
@@ -152,7 +152,7 @@ def test_the_layer_is_named_in_which_values_stop_being_finite(tmp_path: Path) ->
             sentences.append(sentence)
 
     run = train(RECIPE, out=tmp_path / "run", callback=Reader())
-    assert sentences[0] == "step 8 was skipped: values that are not finite begin in decoder.0 (Linear)"
+    assert sentences[0] == "step 8 was skipped: the first non-finite values are in decoder.0 (Linear)"
     assert f"went back to step {PER_EPOCH}" in sentences[1]
     assert not run.stopped
 
@@ -213,7 +213,7 @@ def test_statistics_that_are_not_finite_are_seen_though_the_loss_is(tmp_path: Pa
                 layer.get_buffer("running_var").data[0] = float("inf")
 
     run = train(with_training(epochs=1), out=tmp_path / "run", callback=Breaker())
-    assert run.notes == ["step 4 was skipped: values that are not finite begin in the statistics encoder.1.running_var"]
+    assert run.notes == ["step 4 was skipped: the first non-finite values are in the statistics encoder.1.running_var"]
     assert all(value.isfinite().all() for value in run.last.state_dict().values())
 
 
@@ -234,7 +234,7 @@ def test_weights_that_are_not_finite_are_never_saved(
 
     monkeypatch.setattr(Engine, "step", breaking)
     run = train(with_training(epochs=3), out=tmp_path / "run")
-    for fact in ("decoder.0.weight", "not finite", f"back to step {step - PER_EPOCH}"):
+    for fact in ("decoder.0.weight", "non-finite", f"back to step {step - PER_EPOCH}"):
         assert fact in run.notes[-1]
     assert not run.stopped
 

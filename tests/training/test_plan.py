@@ -123,9 +123,9 @@ def test_a_training_without_stages_is_one() -> None:
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({"stages": [{"name": "a"}]}, "stages.0: needs its length"),
-        ({"stages": [{"epochs": 1, "steps": 1}]}, "stages.0: needs its length"),
-        ({"stages": [{"epochs": 1}], "training": {"epochs": 3}}, "leave training.epochs"),
+        ({"stages": [{"name": "a"}]}, "stages.0: the length"),
+        ({"stages": [{"epochs": 1, "steps": 1}]}, "stages.0: the length"),
+        ({"stages": [{"epochs": 1}], "training": {"epochs": 3}}, "Remove training.epochs"),
         ({"stages": [{"epochs": 1, "until": {"plateau": {"of": "kll"}}}]}, r"stages\.0\.until\.plateau\.of: .*'kl'"),
         ({"stages": [{"epochs": 1, "objective": {"kll": {}}}]}, r"stages\.0\.objective\.kll: .*did you mean 'kl'"),
         ({"stages": [{"epochs": 1, "optimizer": {"rate": 1}}]}, r"stages\.0\.optimizer: unknown key 'rate'"),

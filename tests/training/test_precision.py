@@ -48,7 +48,7 @@ def test_a_gpu_without_bf16_gets_float32_and_refuses_bf16(monkeypatch: pytest.Mo
     for has in (True, False):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has, **_: has)
         assert choose_precision("auto", gpu) == ("bf16" if has else "float32")
-    with pytest.raises(ConfigError, match=r"^training\.precision: this GPU cannot compute in bf16.* auto"):
+    with pytest.raises(ConfigError, match=r"^training\.precision: this GPU .*bf16.* auto"):
         choose_precision("bf16", gpu)
 
 
@@ -76,7 +76,7 @@ def test_a_precision_that_is_only_emulated_is_told(monkeypatch: pytest.MonkeyPat
         train(recipe("bf16", steps=1, epochs=None), out=tmp_path / instructions, callback=reader)
         told[instructions] = reader.sentences
     assert told["avx512_bf16"] == []
-    assert [sentence.partition(",")[0] for sentence in told["avx2"]] == ["this CPU only emulates bf16"]
+    assert [sentence.partition(",")[0] for sentence in told["avx2"]] == ["this CPU emulates bf16"]
 
 
 @halves
@@ -207,7 +207,7 @@ def test_activations_that_overflow_are_a_fault_that_names_its_layer(tmp_path: Pa
     breaker = Breaker()
     with pytest.raises(TrainingError, match=r"training\.precision: float32"):
         train(recipe("fp16", batch_size=20), out=tmp_path / "run", callback=breaker)
-    assert "step 0 was skipped: values that are not finite begin in decoder.0 (Linear)" in breaker.sentences
+    assert "step 0 was skipped: the first non-finite values are in decoder.0 (Linear)" in breaker.sentences
 
 
 def test_the_model_of_a_run_in_half_precision_is_float32(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_model_without_any_name_has_that_of_its_run_from_the_first_step_on() -
 def test_images_of_several_sizes_need_one_for_a_list_of_layers(tmp_path: Path) -> None:
     for side in range(8, 28):
         Image.new("L", (side, 8)).save(tmp_path / f"{side}.png")
-    with pytest.raises(DataError, match=r"set data\.size"):
+    with pytest.raises(DataError, match=r"data\.size"):
         build_task(read_recipe({**RECIPE, "model": LISTS, "data": str(tmp_path)}))
 
 

@@ -144,7 +144,7 @@ def test_a_run_without_a_good_checkpoint_is_refused(tmp_path: Path) -> None:
     first, second = sorted((tmp_path / "run" / "checkpoints").iterdir())
     damage(first)
     (second / "state.json").unlink()
-    with pytest.raises(ArtifactError, match=r"damaged.*no checkpoint is left"):
+    with pytest.raises(ArtifactError, match=r"damaged.*no usable checkpoint is left"):
         resume(tmp_path / "run")
 
 
@@ -211,7 +211,7 @@ def test_a_log_whose_last_row_is_cut_short_can_be_read(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="no run folder"):
+    with pytest.raises(ArtifactError, match="not a run folder"):
         resume(tmp_path)
 
 

@@ -143,7 +143,7 @@ def test_curves_mark_the_stages(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("freeze", "message"),
-    [(["encode"], "did you mean 'encoder'"), (["encoder.99.*"], "unknown part"), (["*"], "nothing to train")],
+    [(["encode"], "did you mean 'encoder'"), (["encoder.99.*"], "unknown part"), (["*"], "all parameters")],
 )
 def test_what_cannot_be_frozen_is_named(freeze: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"stages\.1\.freeze: .*{message}"):

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from convae.cli._hints import similar_option
 from convae.cli._options import Trust
 from convae.cli._streams import steady_streams
-from convae.core.errors import ConvaeError, ToldElsewhereError
+from convae.core.errors import ConvaeError, ReportedElsewhereError
 from convae.core.memory import is_out_of_memory
 from convae.core.names import escape_controls
 from convae.core.notes import take_notes
@@ -142,7 +142,7 @@ def _run(arguments: list[str] | None) -> int:
         given = sys.argv[1:] if arguments is None else arguments
         code = _app(given)(args=given, prog_name="convae", standalone_mode=False)
         show_notes()
-    except ToldElsewhereError:
+    except ReportedElsewhereError:
         return _USAGE
     except ConvaeError as error:
         _say(str(error))

@@ -35,5 +35,5 @@ class TrainingError(ConvaeError):
     """Training cannot continue, for instance because the loss is not finite."""
 
 
-class ToldElsewhereError(ConvaeError):
-    """Another process of the same run has this error and tells it; this one only ends."""
+class ReportedElsewhereError(ConvaeError):
+    """Another process of the same run reports this error; this one ends silently."""

@@ -1,4 +1,4 @@
-"""The run folder: what a run leaves behind, and where."""
+"""The run folder and its files."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ from convae.training.recipe.schema import Recipe
 
 README = """# {title}
 
-A run of convae. What lies where:
+A training run of convae.
 
-| file | what |
+| file | content |
 |---|---|
-| `recipe.yaml` | everything this run is a function of: `convae train recipe.yaml` makes it again |
-| `metrics.jsonl` | a row of figures every few steps (train) and at the end of each epoch (validation), and notes |
-| `metrics.csv` | the same figures as a table |
-| `timings.jsonl` | images per second of each epoch, and the share of its time that waited for data |
-| `pictures/` | reconstructions and samples as training went on, and the curves |
-| `model/` | the best model on the validation images: every command and `convae.load` take it, or the whole run |
-| `last/` | the last model: every command and `convae.load` take it as `RUN/last` |
-| `start/` | the model that training began with, where it did not begin with random weights |
-| `data.npz` | digests of the images and labels that the run began with, to tell what has changed since |
-| `checkpoints/` | what `convae train --resume` needs; may be deleted when training is done |
-| `launch.json` | of a run of several processes: which call of torchrun began it |
+| `recipe.yaml` | the recipe with every option; `convae train recipe.yaml` repeats the run |
+| `metrics.jsonl` | training metrics every few steps, validation metrics of each epoch, and notes |
+| `metrics.csv` | the metrics as a table |
+| `timings.jsonl` | images per second of each epoch, and the fraction of the time spent waiting for data |
+| `pictures/` | reconstructions and samples during training, and the curves |
+| `model/` | the best model on the validation images; commands and `convae.load` also accept the run folder |
+| `last/` | the last model, for commands and `convae.load` as `RUN/last` |
+| `start/` | the initial model, unless training started from random weights |
+| `data.npz` | digests of images and labels at the start, to detect changes of the data |
+| `checkpoints/` | for `convae train --resume`; may be deleted after training |
+| `launch.json` | the call of torchrun that started the run |
 
 {status}
 """
 
 
 LOCK = ".lock"
-"""What a process that trains into the folder holds."""
+"""The lock of the process that trains into the folder."""
 _BLOCK = 1 << 20
-"""Bytes of a file that are looked at at once; no row of the log is longer."""
+"""Block size for reading; longer than any row of the log."""
 FOLDERS = ("pictures", "tensorboard", "checkpoints", "model", "last", "start")
 FILES = (LOCK, "recipe.yaml", "data.npz", "launch.json", "metrics.jsonl", "metrics.csv", "timings.jsonl", "README.md")
-"""What a run writes into its folder, with the folders."""
+"""Files and folders of a run."""
 
 
 class RunFolder:
     """The files of one run.
 
     Args:
-        path: the folder; made when the first file is written.
+        path: the folder; created with the first file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,17 +62,17 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line."""
+        """The log of metrics, JSON lines."""
         return self.path / "metrics.jsonl"
 
     @property
     def data(self) -> Path:
-        """Digests of the data that the run began with."""
+        """Digests of the data at the start of the run."""
         return self.path / "data.npz"
 
     @property
     def timings(self) -> Path:
-        """One JSON object a line; the only file that differs between two runs of one recipe."""
+        """Timings, JSON lines; the only file that differs between two runs of a recipe."""
         return self.path / "timings.jsonl"
 
     @property
@@ -87,25 +87,25 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The best model's artifact."""
+        """Artifact of the best model."""
         return self.path / "model"
 
     @property
     def last(self) -> Path:
-        """The last model's artifact."""
+        """Artifact of the last model."""
         return self.path / "last"
 
     @property
     def start(self) -> Path:
-        """The artifact of the model that training began with."""
+        """Artifact of the initial model."""
         return self.path / "start"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Inside the block, no other process trains into the folder, which is made; the lock ends with the process.
+        """Creates and locks the folder; the lock ends with the block or the process.
 
         Raises:
-            OutputError: another one does, or the folder cannot be written.
+            OutputError: another process holds the lock, or the folder cannot be written.
         """
         self._refuse_links()
         with writing_errors(self.path):
@@ -118,30 +118,30 @@ class RunFolder:
             yield
 
     def _refuse_links(self) -> None:
-        """Checks that what a run writes are files and folders: a link may lead to files that are not the run's.
+        """Checks that the files of the run are not links, which may lead to other files.
 
         Raises:
-            OutputError: one is a link, a pipe or a device, or cannot be looked at.
+            OutputError: one is a link, a pipe or a device, or cannot be accessed.
         """
         for path in self._own_paths():
             with writing_errors(path):
                 mode = path.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 kind = "a link" if stat.S_ISLNK(mode) else "a pipe or device"
-                raise OutputError(f"{path}: is {kind}, but a run writes only its own files: remove it")
+                raise OutputError(f"{path}: is {kind}. Remove it, since a run writes regular files only")
 
     def _own_paths(self) -> Iterator[Path]:
-        """What is there of all that a run writes."""
+        """Existing files of the run."""
         for path in filter(os.path.lexists, [self.path / name for name in (*FILES, *FOLDERS)]):
             yield path
             for top, folders, files in os.walk(path):
                 yield from (Path(top, name) for name in (*folders, *files))
 
     def free(self) -> None:
-        """Checks that there is nothing at the folder's place, or nothing in it.
+        """Checks that the folder does not exist or is empty.
 
         Raises:
-            OutputError: there is, or the folder cannot be read.
+            OutputError: it has files, or cannot be read.
         """
         with writing_errors(self.path):
             taken = self.path.exists() and not self.path.is_dir()
@@ -149,17 +149,17 @@ class RunFolder:
                 raise OutputError(f"{self.path}: already exists. Choose another --out, or use --resume to continue it")
 
     def begin(self, recipe: str, title: str) -> None:
-        """Writes the recipe into the folder, and makes what a run has in it.
+        """Creates the files of a new run.
 
         Args:
-            recipe: as YAML.
-            title: of the run.
+            recipe: recipe as YAML.
+            title: title of the run.
 
         Raises:
-            OutputError: the folder holds files already, or cannot be written.
+            OutputError: the folder has files, or cannot be written.
         """
         self.free()
-        # First: with it the folder is a run's, which `resume` goes on with, and without it a free one.
+        # First, because it makes the folder a run, which `resume` continues.
         write_text(self.path / "recipe.yaml", recipe)
         with writing_errors(self.path):
             for folder in (self.pictures, self.checkpoints):
@@ -169,33 +169,33 @@ class RunFolder:
         self.describe(title, "Training has begun.")
 
     def describe(self, title: str, status: str) -> None:
-        """Writes the README with a sentence on how far the run is."""
+        """Writes the README with the status of the run."""
         write_text(self.path / "README.md", README.format(title=title, status=status))
 
     def recipe(self) -> Recipe:
         """The recipe of the run.
 
         Raises:
-            ArtifactError: this is no run folder.
+            ArtifactError: not a run folder.
             TrustError: it names code of a package that is not trusted.
         """
         path = self.path / "recipe.yaml"
         if not path.is_file():
-            raise ArtifactError(f"{self.path}: no run folder, it holds no recipe.yaml")
+            raise ArtifactError(f"{self.path}: not a run folder: no recipe.yaml")
         with untrusted_names():
             return read_recipe(path)
 
     def check(self) -> None:
-        """Checks that the folder is still there, before files are written into it.
+        """Checks that the folder still exists, before files are written into it.
 
         Raises:
             OutputError: it was removed or moved.
         """
         if not (self.path / "recipe.yaml").is_file():
-            raise OutputError(f"{self.path}: the run folder is gone: it was removed or moved during training")
+            raise OutputError(f"{self.path}: the run folder was removed or moved during training")
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the log of figures; one that was cut short when its process died is left out.
+        """The rows of the log, without a partial last row of a killed process.
 
         Raises:
             ArtifactError: the log is missing or damaged.
@@ -203,7 +203,7 @@ class RunFolder:
         return [row for row, _ in self.read_rows()]
 
     def read_rows(self, begin: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
-        """Each row of the log with the bytes of the log up to its end, from a byte on.
+        """Iterates over rows of the log from a byte offset, with the offset of their end.
 
         Raises:
             ArtifactError: the log is missing or damaged.
@@ -219,7 +219,7 @@ class RunFolder:
             raise ArtifactError(f"{self.metrics}: damaged or unreadable ({error})") from error
 
     def recover(self, log_bytes: int) -> None:
-        """Takes back what was written after the log of figures had so many bytes, and what was left half-written."""
+        """Truncates the log to this size, and removes temporary files."""
         for folder in (self.path, self.pictures, self.checkpoints):
             remove_temporary_files(folder)
         truncate(self.metrics, log_bytes)
@@ -227,7 +227,7 @@ class RunFolder:
 
 
 def _bytes_of_lines(path: Path) -> int:
-    """The bytes of a file up to the end of its last whole line; 0 where there is no file."""
+    """Size of a file up to the end of its last complete line; 0 without the file."""
     if not path.exists():
         return 0
     with writing_errors(path), open_regular(path) as file:
@@ -242,17 +242,17 @@ def _bytes_of_lines(path: Path) -> int:
 
 
 def _counts(path: Path) -> bool:
-    """Whether what lies in a folder makes it a taken one: what a run leaves that died as it began does not."""
+    """Whether a file makes a folder non-empty; leftovers of a run that died at its start do not."""
     return path.name != LOCK and not is_temporary(path)
 
 
 def free_path(parent: Path, title: str) -> Path:
-    """The first of `title`, `title-2`, `title-3` … that is not there yet."""
+    """The first of `title`, `title-2`, `title-3` … that does not exist."""
     return next(path for path in _paths(parent, title) if not path.exists())
 
 
 def taken_paths(parent: Path, title: str) -> Iterator[Path]:
-    """Those before it."""
+    """The existing paths before it."""
     return takewhile(Path.exists, _paths(parent, title))
 
 

@@ -1,3 +1,3 @@
-"""Several processes that train one model."""
+"""Distributed training."""
 
 __all__: list[str] = []

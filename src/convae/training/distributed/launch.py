@@ -1,4 +1,4 @@
-"""How several processes come together: what torchrun tells each of them, and which run a restarted one belongs to."""
+"""Connection of the processes that torchrun starts, and identification of the run of a restarted process."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from convae.core.files import read_bytes, write_json
 from convae.training.distributed.ranks import Ranks
 
 MANY = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""Environment variables that say that a process is one of several."""
+"""Environment variables of a process started by torchrun."""
 SIGNED = "launch.json"
-"""In the folder of a run that torchrun began."""
+"""File in the folder of a run that torchrun started."""
 _LARGEST = 1 << 16
-"""Bytes of such a file, at most."""
+"""Size limit of this file, in bytes."""
 POLL = 0.02
-"""Seconds between two looks at what the first process says."""
+"""Polling interval of the store, in seconds."""
 UNNAMED = "none"
-"""torchrun's name of a launch that nobody gave one."""
+"""torchrun's default launch id."""
 
 
 @contextlib.contextmanager
 def connect_ranks() -> Iterator[Ranks]:
-    """The processes of this launch, connected inside the block; one alone where nothing says otherwise.
+    """Connects the processes of this launch inside the block; a single process without torchrun.
 
     Raises:
-        ConfigError: the others cannot be reached.
+        ConfigError: the other processes are unreachable.
     """
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if dist.is_initialized():
@@ -54,7 +54,7 @@ def connect_ranks() -> Iterator[Ranks]:
         dist.init_process_group(backend, store=meeting, rank=number, world_size=count)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"the other {os.environ['WORLD_SIZE']} processes cannot be reached ({str(error).splitlines()[0]}): start "
+            f"the other of {os.environ['WORLD_SIZE']} processes are unreachable ({str(error).splitlines()[0]}). Start "
             "all of them with torchrun, or unset RANK and WORLD_SIZE"
         ) from error
     try:
@@ -64,19 +64,19 @@ def connect_ranks() -> Iterator[Ranks]:
 
 
 def _meeting(store: Store, number: int, count: int) -> str:
-    """A name that the processes of this attempt agree on.
+    """Agrees on a name for this attempt among its processes.
 
-    torchrun keeps the store when it starts processes again, and with it the addresses of those that died: what an
-    earlier attempt wrote must not be taken for what one of this attempt says.
+    torchrun keeps the store when it restarts processes, with the addresses of the dead ones, so that entries of an
+    earlier attempt must be ignored.
 
     Raises:
-        RuntimeError: the others did not come.
+        RuntimeError: the other processes did not connect.
     """
     own = uuid.uuid4().hex
     if number == 0:
         store.set("convae", own)
         for other in range(1, count):
-            # Nobody but a process of this attempt can have answered to a name that is so new.
+            # Only a process of this attempt can answer to this new name.
             store.set(f"{own}/{str(store.get(f'{own}/{other}'), 'ascii')}", "come")
         return own
     until = time.monotonic() + dist.constants.default_pg_timeout.total_seconds()
@@ -87,41 +87,41 @@ def _meeting(store: Store, number: int, count: int) -> str:
             if store.check([f"{name}/{own}"]):
                 return name
         time.sleep(POLL)
-    raise RuntimeError("the first process did not come")
+    raise RuntimeError("rank 0 did not connect")
 
 
 def require_single_process(what: str) -> None:
     """Checks that this process is the only one.
 
     Raises:
-        ConfigError: it is one of several.
+        ConfigError: there are several processes.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise ConfigError(f"{what} is for one process: give torchrun a single training, `-m convae train`")
+        raise ConfigError(f"{what} runs in a single process. Use torchrun only with `-m convae train`")
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One call of torchrun, which may start its processes several times.
+    """One call of torchrun, which may restart its processes.
 
     Attributes:
-        name: that torchrun was given or made (`--rdzv-id`); `none` where there is none.
-        agent: the process that starts this one, by host, number and time.
+        name: the launch id (`--rdzv-id`), or `none`.
+        agent: the parent process, by host, process id and start time.
     """
 
     name: str
     agent: str
 
     def sign(self, folder: Path) -> None:
-        """Writes into the folder of a run that this launch began it."""
+        """Records this launch in the folder of a run."""
         write_json(folder / SIGNED, asdict(self))
 
     def started(self, folder: Path, restarted: bool) -> bool:
-        """Whether it was this launch that began the run in a folder.
+        """Whether this launch started the run in a folder.
 
         Args:
-            folder: of the run.
-            restarted: whether torchrun says that it has started some of the processes again.
+            folder: run folder.
+            restarted: whether torchrun has restarted processes.
         """
         try:
             other = Launch(**json.loads(read_bytes(folder / SIGNED, _LARGEST)))
@@ -131,17 +131,17 @@ class Launch:
 
 
 def current_launch() -> Launch | None:
-    """The launch that this process is of; None without torchrun."""
+    """The launch of this process; None without torchrun."""
     name = os.environ.get("TORCHELASTIC_RUN_ID")
     if name is None:
         return None
     agent = os.getppid()
     began = ""
-    with contextlib.suppress(OSError):  # there is /proc on Linux alone
+    with contextlib.suppress(OSError):  # /proc exists on Linux only
         began = Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[19]
     return Launch(name, f"{socket.gethostname()} {agent} {began}")
 
 
 def was_restarted() -> bool:
-    """Whether torchrun has started this process again."""
+    """Whether torchrun has restarted this process."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

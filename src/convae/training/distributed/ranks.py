@@ -1,10 +1,10 @@
-"""Several processes that train one model together, each on its part of every batch.
+"""Data-parallel processes, each of which trains on a slice of every batch.
 
-    torchrun ── starts ranks ──> same recipe, same order ── each its slice ──> gradients summed ──> same step everywhere
+    torchrun ── starts ranks ──> same recipe, same order ── slices ──> summed gradients ──> same step on all ranks
                                                                                                  rank 0 writes
 
-What is summed is weighted by images, so that a step is that of the whole batch, up to rounding, however many ranks
-share it. On CPUs they talk by gloo, between GPUs by NCCL. One process alone has no group and pays nothing.
+Sums are weighted by the number of images, so that a step equals that of the global batch up to rounding, for any number
+of ranks. The backend is gloo on CPUs and NCCL on GPUs. A single process has no process group.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ import torch.distributed as dist
 from torch import Tensor
 
 from convae.core.collective import sharing
-from convae.core.errors import ConfigError, ConvaeError, ToldElsewhereError, TrainingError
+from convae.core.errors import ConfigError, ConvaeError, ReportedElsewhereError, TrainingError
 
 PATIENCE = timedelta(days=7)
-"""How long ranks wait for the one that prepares the data; a rank that dies is noticed at once all the same."""
+"""Timeout of the process group, long enough to prepare the data; a rank that dies is noticed immediately."""
 
 _T = TypeVar("_T")
 
 
 @dataclass
 class Stop:
-    """Whether somebody asked the training to end."""
+    """Whether the training was requested to stop."""
 
     requested: bool = False
 
 
 @contextlib.contextmanager
 def stop_on_signals(stop: Stop) -> Iterator[None]:
-    """Inside the block, the first SIGINT or SIGTERM sets `stop.requested`; a second SIGINT interrupts at once.
+    """Inside the block, the first SIGINT or SIGTERM sets `stop.requested`; a second SIGINT interrupts immediately.
 
     So does SIGHUP, of a terminal that is closed, unless it is ignored, as by `nohup`.
-    Signals can only be handled in the main thread; in another the block changes nothing.
+    Signals can only be handled in the main thread; in other threads it has no effect.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -68,18 +68,18 @@ def stop_on_signals(stop: Stop) -> Iterator[None]:
 
 
 class Ranks:
-    """The processes of a training, as one of them sees it.
+    """The processes of a training, seen from one of them.
 
     Attributes:
-        number: this process's, from 0.
-        count: how many there are.
-        is_main: whether this is the process that writes and shows.
-        stop: whether this process was asked to end; `stops` says whether any was.
+        number: rank of this process.
+        count: number of processes.
+        is_main: whether this process writes files and prints.
+        stop: whether this process was requested to stop; `should_stop` tells whether any was.
 
     Args:
-        number: this process's, from 0.
-        count: how many there are; above 1, the default process group is there.
-        local: number of this process on its host.
+        number: rank of this process.
+        count: number of processes; above 1, the default process group must exist.
+        local: rank on the host.
     """
 
     def __init__(self, number: int = 0, count: int = 1, local: int = 0) -> None:
@@ -91,7 +91,7 @@ class Ranks:
         self._patient = dist.new_group(backend="gloo", timeout=PATIENCE) if count > 1 else None
 
     def device(self, wanted: torch.device) -> torch.device:
-        """This process's own device of the wanted kind.
+        """The device of this process.
 
         Raises:
             ConfigError: the host has fewer GPUs than processes.
@@ -100,17 +100,17 @@ class Ranks:
             return wanted
         if self._local >= torch.cuda.device_count():
             raise ConfigError(
-                f"training.device: {self._local + 1} processes on a host with {torch.cuda.device_count()} GPUs: "
-                "give torchrun --nproc-per-node as many as there are"
+                f"training.device: {self._local + 1} processes on a host with {torch.cuda.device_count()} GPUs. "
+                "Set --nproc-per-node of torchrun to the number of GPUs"
             )
         torch.cuda.set_device(self._local)
         return torch.device("cuda", self._local)
 
     def local_main_first(self, work: Callable[[], _T]) -> _T:
-        """Does `work` in one process of each host, and when it is done, in the host's others.
+        """Runs `work` in one process of each host, and then in the others of the host.
 
         Raises:
-            ConvaeError: what it raised in any of them.
+            ConvaeError: raised by any of them.
         """
         if self.count == 1:
             return work()
@@ -122,10 +122,10 @@ class Ranks:
         return result
 
     def run_on_all(self, work: Callable[[], _T]) -> _T:
-        """Does `work` in each process.
+        """Runs `work` in each process.
 
         Raises:
-            ConvaeError: what it raised in any of them.
+            ConvaeError: raised by any of them.
         """
         error: ConvaeError | None = None
         try:
@@ -136,10 +136,10 @@ class Ranks:
         return result
 
     def broadcast(self, work: Callable[[], _T]) -> _T:
-        """What `work` gives in the first process, where alone it is done.
+        """Runs `work` in the main process, and returns its result in all processes.
 
         Raises:
-            ConvaeError: what it raised there.
+            ConvaeError: raised there.
         """
         if self.count == 1:
             return work()
@@ -155,7 +155,7 @@ class Ranks:
         return result
 
     def broadcast_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Named tensors on the CPU, as the first process has them; the others may give none."""
+        """Returns the named tensors of the main process on the CPU; other processes may pass none."""
         if self.count == 1:
             return dict(tensors)
         forms = self.broadcast(lambda: {name: (value.shape, value.dtype) for name, value in tensors.items()})
@@ -169,19 +169,19 @@ class Ranks:
         return result
 
     def gather(self, value: _T) -> list[_T]:
-        """What each process has, in their order; all wait for the last."""
+        """Returns the values of all processes in order of rank."""
         found: list[Any] = [value] * self.count
         if self.count > 1:
             dist.all_gather_object(found, value, group=self._patient)
         return found
 
     def should_stop(self, now: bool = False) -> bool:
-        """Whether training ends after this step: the same in all processes.
+        """Whether training stops after this step; the same in all processes.
 
-        A wish travels with the figures of a step. On a GPU it is that of the step before, for which nothing waits.
+        Requests are sent with the metrics of a step. On a GPU the answer is that of the step before, to avoid waiting.
 
         Args:
-            now: ask all processes, which takes a moment, and misses none.
+            now: synchronize with all processes instead.
         """
         if self.count == 1:
             return self.stop.requested
@@ -192,11 +192,11 @@ class Ranks:
         return bool(self._wishes[-1] if self._wishes[-1].device.type == "cpu" else self._wishes[0])
 
     def sum(self, figures: Mapping[str, Tensor], buffers: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Sums of scalars over all processes; buffers are set to their means. One message for all.
+        """Sums scalars over all processes, and sets buffers to their means, in one all-reduce.
 
         Args:
-            figures: each process's part of a mean over the batch.
-            buffers: of the model, alike in all processes afterwards.
+            figures: the contribution of this process to means over the batch.
+            buffers: buffers of the model; equal in all processes afterwards.
         """
         if self.count == 1:
             return dict(figures)
@@ -212,25 +212,25 @@ class Ranks:
         return dict(zip(figures, totals[:-1].unbind(), strict=True))
 
     def add(self, values: Tensor) -> Tensor:
-        """The sum of a tensor over all processes, in its place."""
+        """Sums a tensor over all processes, in place."""
         if self.count > 1:
             dist.all_reduce(values)
         return values
 
     def sharing_batch(self, sync_batch_norm: bool = False) -> contextlib.AbstractContextManager[None]:
-        """Inside the block, layers and terms sum over all processes what is computed over the batch.
+        """A context in which layers and terms compute batch statistics over all processes.
 
         Args:
-            sync_batch_norm: whether batch norms do, too.
+            sync_batch_norm: whether batch norms do as well.
         """
         return sharing(batch_norm=sync_batch_norm) if self.count > 1 else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:
-        """Inside the block, a lost connection is one sentence.
+        """Converts a lost connection inside the block to a `TrainingError`.
 
         Raises:
-            TrainingError: another process is gone.
+            TrainingError: another process ended.
         """
         try:
             yield
@@ -238,16 +238,16 @@ class Ranks:
             text = str(error)
             if self.count == 1 or not (isinstance(error, dist.DistError) or "gloo" in text):
                 raise
-            # Without places in gloo's source.
+            # Without locations in the source of gloo.
             reason = re.sub(r"\[/\S*\] ?", "", text.splitlines()[0]).partition(". ")[0]
             lost = (
-                f"lost the connection to another of the {self.count} processes ({reason}): torchrun's "
-                "--max-restarts starts all of them again, at the last checkpoint"
+                f"lost the connection to another of the {self.count} processes ({reason}). With --max-restarts, "
+                "torchrun restarts all of them at the last checkpoint"
             )
-            raise TrainingError(lost) if self.is_main else ToldElsewhereError(lost) from error
+            raise TrainingError(lost) if self.is_main else ReportedElsewhereError(lost) from error
 
     def _raise(self, errors: Sequence[ConvaeError | None]) -> None:
-        """Raises the first error; it is the first process that says it."""
+        """Raises the first error; only the main process reports it."""
         for error in errors:
             if error is not None:
-                raise error if self.is_main else ToldElsewhereError(str(error))
+                raise error if self.is_main else ReportedElsewhereError(str(error))

@@ -1,7 +1,7 @@
-"""Models too large for one device: every parameter cut into a part for each process (FSDP2).
+"""Sharding of models that are too large for one device (FSDP2).
 
-Layers are put together for a moment, when they are used, and cut again (Zhao et al. 2023, arXiv:2304.11277). What is
-saved is always whole, so that a checkpoint or an artifact knows nothing of how many processes wrote it.
+Parameters of a layer are gathered for its use and resharded afterwards (Zhao et al. 2023, arXiv:2304.11277). Saved
+tensors are always full, so that checkpoints and artifacts are independent of the number of processes.
 """
 
 from __future__ import annotations
@@ -19,38 +19,37 @@ from convae.model.quantizers.base import Quantizer
 from convae.model.vae import VAE
 
 ALONE = 1_000_000
-"""Parameters from which a layer is put together by itself; smaller ones are with all others."""
+"""Number of parameters from which a layer is sharded separately; smaller ones are sharded together."""
 
 
 def shard(model: VAE, device: torch.device) -> None:
-    """Cuts the parameters of a model, in its place, among all processes.
+    """Shards the parameters of a model among all processes, in place.
 
     Args:
-        model: whose parameters are contiguous and alike in all processes.
-        device: where it is.
+        model: model with contiguous parameters that are equal in all processes.
+        device: its device.
 
     Raises:
-        ConfigError: a codebook has parameters, which may change in a pass, or are used outside of one: that is lost
-            where they are put together for a moment.
+        ConfigError: a codebook has parameters, which are used or changed outside of the gathered forward pass.
     """
     if any(True for module in model.modules() if isinstance(module, Quantizer) for _ in module.parameters()):
-        raise ConfigError("training.shard: a codebook that follows gradients cannot be cut: give update: ema")
-    # Imported where it is used: it takes longer than the first steps of a small training.
+        raise ConfigError("training.shard: a codebook with gradient updates cannot be sharded. Set update: ema")
+    # A late import, since it takes longer than the first steps of a small training.
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    # What the trainer does with the model's output changes nothing in its place.
+    # The trainer does not modify the output of the model in place.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)
     processes = torch.distributed.get_world_size()
     mesh = init_device_mesh(device.type, (processes,))
-    # Single numbers cannot be cut: every process keeps them, and takes the mean of their gradients.
+    # Scalars cannot be sharded: every process keeps them, and averages their gradients.
     numbers = {parameter for parameter in model.parameters() if not parameter.ndim}
     for number in numbers:
         number.register_hook(partial(_mean, processes))
     for layer in [layer for side in (model.encoder, model.decoder) for layer in side.children()]:
         if count_parameters(layer) >= ALONE:
             fully_shard(layer, mesh=mesh)
-    # Cut again after every use, so that the model's parameters are always the parts.
+    # Reshard after every use, so that the parameters are always the shards.
     fully_shard(model, mesh=mesh, reshard_after_forward=True, ignored_params=numbers)
 
 
@@ -61,24 +60,24 @@ def _mean(processes: int, gradient: Tensor) -> Tensor:
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Whether this process has only its part of a tensor."""
+    """Whether a tensor is sharded."""
     return hasattr(tensor, "full_tensor")
 
 
 def local_part(tensor: Tensor) -> Tensor:
-    """This process's part of a tensor; all of one that is not cut."""
+    """The shard of this process; the tensor itself if it is not sharded."""
     part: Tensor = tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
     return part
 
 
 def gather_tensor(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be cut; every process has to call it, in the same order."""
+    """Gathers the full tensor; every process must call it, in the same order."""
     whole: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
     return whole
 
 
 def shard_like(whole: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, cut as `like` is cut."""
+    """Shards a full tensor like `like`."""
     if not is_sharded(like):
         return whole
     from torch.distributed.tensor import DTensor, distribute_tensor
@@ -89,10 +88,10 @@ def shard_like(whole: Tensor, like: Tensor) -> Tensor:
 
 
 def load_full_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Gives a model, which may be cut, the values of a whole one.
+    """Loads full tensors into a model that may be sharded.
 
     Raises:
-        RuntimeError: they are of another model.
+        RuntimeError: the tensors are of another model.
     """
     own = model.state_dict()
     model.load_state_dict({name: shard_like(value, own.get(name, value)) for name, value in tensors.items()})

@@ -1,3 +1,3 @@
-"""The training loop: steps, what survives a stop, and what happens when values are not finite."""
+"""The training loop: steps, checkpoints, and recovery from non-finite values."""
 
 __all__: list[str] = []

@@ -1,10 +1,10 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped.
+"""Checkpoints: everything that a run needs to continue exactly.
 
     checkpoints/step-00001200/
       state.json              values by object, recipe, machine, a SHA-256 of each tensor and of itself
       tensors.safetensors     tensors by object: model, optimizer, ema
 
-A checkpoint appears whole or not at all. Generators have no state to save, since all randomness is counted.
+Checkpoints are written atomically. Random number generators have no state, since all randomness is counter-based.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ FORMAT = 4
 STATE = "state.json"
 TENSORS = "tensors.safetensors"
 STOPPED = "-stopped"
-"""At the end of the name of a checkpoint that was written because somebody stopped the run."""
+"""Suffix of the name of a checkpoint that was written because the run was stopped."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the rounding of a run depends on, beside its recipe and data.
+    """Properties of the machine that affect rounding.
 
     Attributes:
-        threads: in which torch computes.
-        instructions: that torch's kernels use, such as `AVX2`.
-        torch_version: of the library.
+        threads: number of threads of torch.
+        instructions: instruction set of torch's kernels, such as `AVX2`.
+        torch_version: version of torch.
         device: `cpu`, or the name of the GPU.
-        processes: that train together.
+        processes: number of processes.
     """
 
     threads: int
@@ -56,7 +56,7 @@ class Machine:
 
     @classmethod
     def here(cls, device: torch.device, processes: int) -> Machine:
-        """The one that this process computes on."""
+        """The machine of this process."""
         return cls(
             threads=torch.get_num_threads(),
             instructions=torch.backends.cpu.get_cpu_capability(),
@@ -66,14 +66,14 @@ class Machine:
         )
 
     def changes(self, before: Machine) -> str | None:
-        """A sentence on what is different from the machine before; None where nothing is."""
+        """Describes the differences from an earlier machine in a sentence; None without differences."""
         own, old = asdict(self), asdict(before)
         found = [
             f"{name.replace('_', ' ')} {own[name]} instead of {old[name]}" for name in own if own[name] != old[name]
         ]
         if not found:
             return None
-        return f"{', '.join(found)}: from here on the run equals an uninterrupted one up to rounding, not bit for bit"
+        return f"{', '.join(found)}: from here on, the run equals an uninterrupted one up to rounding, not bit for bit"
 
 
 _PARTS, _DIGESTS = TypeAdapter(dict[str, dict[str, Any]]), TypeAdapter(dict[str, str])
@@ -85,11 +85,11 @@ class Checkpoint:
     """The content of a checkpoint.
 
     Attributes:
-        path: where it lies.
-        values: the JSON values of each object that survives a stop, by the object's name.
-        recipe: of the run, as it was when the checkpoint was written.
-        machine: that it was written on.
-        tensors: of all objects, each under the object's name, a dot and its own; none where only the rest was read.
+        path: its folder.
+        values: JSON values of each `Stateful` by name.
+        recipe: recipe of the run.
+        machine: machine on which it was written.
+        tensors: tensors of all `Stateful`s as `object.name`; empty if they were not read.
     """
 
     path: Path
@@ -100,10 +100,10 @@ class Checkpoint:
 
     @property
     def progress(self) -> Progress:
-        """How far the run was.
+        """The progress of the run.
 
         Raises:
-            ArtifactError: the checkpoint does not say.
+            ArtifactError: the progress is missing or invalid.
         """
         found = Progress()
         try:
@@ -114,17 +114,17 @@ class Checkpoint:
 
     @property
     def skips_in_a_row(self) -> int:
-        """How many steps before it were skipped, one after the other."""
+        """Number of consecutive skipped steps before it."""
         return int(self.values.get("health", {}).get("row", 0))
 
     def restore(self, objects: Mapping[str, Stateful]) -> None:
-        """Gives each object, by its name, the state that it had.
+        """Restores the state of each object, by name.
 
         Raises:
             ArtifactError: the checkpoint is of another training.
         """
         if missing := sorted(objects.keys() - self.values.keys()):
-            raise ArtifactError(f"{self.path}: is of another training: it holds no {', '.join(missing)}")
+            raise ArtifactError(f"{self.path}: belongs to another training: {', '.join(missing)} missing")
         for name, each in objects.items():
             prefix = f"{name}."
             own = {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
@@ -132,11 +132,11 @@ class Checkpoint:
                 each.load_state({**self.values[name], **own})
             except (RuntimeError, KeyError, TypeError, ValueError) as error:
                 reason = str(error).splitlines()[-1].strip()
-                raise ArtifactError(f"{self.path}: is of another model ({reason})") from error
+                raise ArtifactError(f"{self.path}: belongs to another model ({reason})") from error
 
 
 def collect_state(objects: Mapping[str, Stateful]) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
-    """The JSON values and the whole tensors of objects; every process has to call it, since tensors may be sharded."""
+    """JSON values and full tensors of objects; every process must call it, since tensors may be sharded."""
     values: dict[str, dict[str, Any]] = {}
     tensors: dict[str, Tensor] = {}
     for name, each in objects.items():
@@ -159,11 +159,11 @@ def save_checkpoint(
 ) -> Path:
     """Writes the checkpoint of a step.
 
-    Of those that every run of the recipe writes the `keep` newest are kept, so that a run that was stopped rolls back
-    to the same ones as one that was not; of those that were written because somebody stopped the run, the newest.
+    Of the planned checkpoints the `keep` newest are kept, so that an interrupted run rolls back to the same ones as an
+    uninterrupted run; of those written because the run was stopped, the newest.
 
     Raises:
-        OutputError: it cannot be written; the older ones are still there.
+        OutputError: it cannot be written; older ones are kept.
     """
     stored = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     path = folder / f"step-{step:08d}{'' if planned else STOPPED}"
@@ -185,22 +185,22 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def is_planned(path: Path) -> bool:
-    """Whether a checkpoint is one that every run of the recipe writes."""
+    """Whether a checkpoint is a planned one, which every run of the recipe writes."""
     return not path.name.endswith(STOPPED)
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Removes a checkpoint, out of sight first: a process that dies meanwhile leaves none that looks damaged."""
+    """Removes a checkpoint after renaming it, so that a process that dies meanwhile leaves no damaged one."""
     with contextlib.suppress(OSError):
         shutil.rmtree(path.rename(temporary_path(path)), ignore_errors=True)
 
 
 def read_checkpoint(path: Path, with_tensors: bool = True) -> Checkpoint:
-    """What a checkpoint holds, checked.
+    """Reads and checks a checkpoint.
 
     Raises:
         ArtifactError: it is damaged, or of another format.
-        ConvaeError: the system cannot read it now, which says nothing about it.
+        ConvaeError: a transient failure of the system.
     """
     written = read_checked_json(path / STATE, FORMAT)
     if written["format"] < FORMAT:
@@ -217,7 +217,7 @@ def read_checkpoint(path: Path, with_tensors: bool = True) -> Checkpoint:
 
 
 def read_together(ranks: Ranks, read: Callable[[], Checkpoint | None]) -> Checkpoint | None:
-    """What `read` gives in the first process, which alone has to see the files, in all of them."""
+    """Runs `read` in the main process, and returns the checkpoint in all processes."""
     found: list[Checkpoint] = []
 
     def read_main() -> Checkpoint | None:

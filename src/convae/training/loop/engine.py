@@ -1,4 +1,4 @@
-"""The engine of a training: the updates of the running stage, their optimizers, frozen parts, averaged weights."""
+"""The updates of the current stage with their optimizers, frozen parts and averaged weights."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from convae.training.recipe.schema import OptimizerConfig
 
 
 def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
-    """Adam or AdamW over the module's parameters; weight decay is kept off biases, norms and single numbers.
+    """Adam or AdamW over the parameters of a module, without weight decay of biases, norms and scalars.
 
     Kingma & Ba 2015 (arXiv:1412.6980), Loshchilov & Hutter 2019 (arXiv:1711.05101).
     """
-    # Frozen ones too: a later stage may train them, and the optimizer passes over what has no gradient.
+    # Includes frozen ones: a later stage may train them, and the optimizer skips parameters without gradient.
     groups = [
         {"params": [p for p in module.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in module.parameters() if p.ndim <= 1], "weight_decay": 0.0},
@@ -36,11 +36,11 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
 
 
 class OptimizerState:
-    """The state of an optimizer by the names of the parameters, as a `Stateful`.
+    """The state of an optimizer by parameter name, as a `Stateful`.
 
     Args:
         optimizer: the optimizer.
-        module: whose parameters it updates.
+        module: the module that it updates.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
@@ -64,7 +64,7 @@ class OptimizerState:
             parameter = parameters[owner]
             like_parameter = tensor.ndim == parameter.ndim and tensor.ndim > 0
             layout = torch.preserve_format if not like_parameter else _memory_format(parameter)
-            # A copy: the optimizer changes it in place.
+            # A copy, since the optimizer changes it in place.
             own = tensor.to(parameter.device, copy=True).contiguous(memory_format=layout)
             self._optimizer.state[parameter][key] = shard_like(own, parameter) if like_parameter else own
 
@@ -79,23 +79,23 @@ def _memory_format(parameter: Tensor) -> torch.memory_format:
 
 
 class FrozenParts:
-    """The part of a model that a stage leaves as it is.
+    """The parts of a model that a stage freezes.
 
-    A module all of whose parameters are frozen also stays in evaluation mode, so that batch-norm statistics do not
-    move and nothing is dropped out in it.
+    A module with only frozen parameters also stays in evaluation mode, so that batch-norm statistics do not change and
+    dropout is off.
 
     Args:
         model: the model.
-        parts: names of its parts, such as `encoder`, or patterns of its parameters' names, such as `decoder.0.*`.
-        where: the place in the recipe, for messages.
+        parts: names of parts, such as `encoder`, or patterns of parameter names, such as `decoder.0.*`.
+        where: location in the recipe for messages.
 
     Raises:
-        ConfigError: a part or pattern names nothing, or nothing is left to train.
+        ConfigError: a part or pattern matches nothing, or nothing is left to train.
     """
 
     def __init__(self, model: nn.Module, parts: Sequence[str], where: str) -> None:
         self._model = model
-        # A part without parameters may still have statistics that move.
+        # A part without parameters may still have running statistics.
         self._parts = [child for name, child in model.named_children() if name in parts]
         children = [name for name, _ in model.named_children()]
         names = [name for name, _ in model.named_parameters()]
@@ -105,17 +105,17 @@ class FrozenParts:
         patterns = [f"{part}.*" if part in children else part for part in parts]
         self.names = {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
         if len(self.names) == len(names):
-            raise ConfigError(f"{where}: freezes the whole model, so there is nothing to train")
+            raise ConfigError(f"{where}: freezes all parameters. Leave at least one part to train")
 
     def apply(self) -> None:
-        """Lets gradients reach what is not frozen, and only that."""
+        """Enables gradients of all parameters except frozen ones."""
         for name, parameter in self._model.named_parameters():
             parameter.requires_grad_(name not in self.names)
             if name in self.names:
                 parameter.grad = None
 
     def train(self) -> None:
-        """Training mode for what is not frozen, evaluation mode for what is."""
+        """Sets training mode, with frozen parts in evaluation mode."""
         self._model.train()
         for module in self._model.modules():
             own = list(module.parameters())
@@ -126,13 +126,13 @@ class FrozenParts:
 
 
 class ExponentialMovingAverage:
-    """The moving average of a model's parameters (Polyak & Juditsky 1992); buffers are taken as they are.
+    """Exponential moving average of parameters (Polyak & Juditsky 1992); buffers are not averaged.
 
-    The average of a frozen parameter is frozen, too, and is what the parts that are trained are trained with.
+    The average of a frozen parameter is frozen as well, and is the value with which the other parts are trained.
 
     Args:
-        model: the model, whose weights the average begins with.
-        decay: how much of the average a step leaves; less in the first steps, so that it forgets where it began.
+        model: the model; the average starts at its weights.
+        decay: decay of the average; smaller in the first steps, so that it forgets the initial weights.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -143,7 +143,7 @@ class ExponentialMovingAverage:
         self.begin()
 
     def begin(self, tensors: Mapping[str, Tensor] | None = None) -> None:
-        """Begins with `tensors`, by the parameters' names, or with the model's weights."""
+        """Starts at `tensors`, by parameter name, or at the weights of the model."""
         self.tensors = {
             name: parameter.detach().clone(memory_format=torch.preserve_format)
             for name, parameter in self._parameters.items()
@@ -152,7 +152,7 @@ class ExponentialMovingAverage:
             self.tensors[name].copy_(shard_like(tensor, self.tensors[name]))
 
     def state(self) -> dict[str, Any]:
-        """The averages by the names of the parameters."""
+        """The averages by parameter name."""
         return dict(self.tensors)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -161,14 +161,14 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def freeze(self, names: Collection[str]) -> None:
-        """Fixes the average of some parameters, by their names, which take its value; that of all others moves."""
+        """Freezes the average of these parameters, which take its value; those of all others are updated."""
         for name in names:
             self._parameters[name].copy_(self.tensors[name])
         self._frozen = frozenset(names)
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Takes in the weights after a step; `step` steps were done before it."""
+        """Updates the averages after a step; `step` is the number of steps before it."""
         decay = min(self._decay, (1 + step) / (10 + step))
         moving = [name for name in self.tensors if name not in self._frozen]
         weights: list[Tensor] = [self._parameters[name] for name in moving]
@@ -176,7 +176,7 @@ class ExponentialMovingAverage:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Inside the block, the model has the averaged weights."""
+        """A context in which the model has the averaged weights."""
         self._swap()
         try:
             yield
@@ -192,11 +192,11 @@ class ExponentialMovingAverage:
 
 
 class Engine:
-    """Takes the steps of a task. `find-batch-size` measures the memory of this very object.
+    """Runs the steps of a task. `find-batch-size` measures the memory of the same object.
 
     Args:
-        task: what is trained.
-        stage: the stage that starts or is resumed.
+        task: the task.
+        stage: the current stage.
     """
 
     def __init__(self, task: Task, stage: Stage) -> None:
@@ -207,7 +207,7 @@ class Engine:
         self.enter(stage)
 
     def enter(self, stage: Stage) -> None:
-        """Begins a stage: its updates, with new optimizers where it brings one."""
+        """Begins a stage: its updates, with new optimizers if it defines one."""
         task, options = self._task, self._task.options
         before = {step.update.name: step for step in self.steps}
         self.steps = []
@@ -219,25 +219,25 @@ class Engine:
         self._frozen = FrozenParts(task.main, stage.freeze, f"stage '{stage.name}': freeze")
 
     def freeze(self) -> None:
-        """Freezes what the stage freezes; after the weights were restored, whose averages frozen parts take."""
+        """Freezes the parts of the stage, after the weights and averages were restored."""
         self._frozen.apply()
         if self.ema:
             self.ema.freeze(self._frozen.names)
 
     def train(self) -> None:
-        """Training mode for what is not frozen."""
+        """Sets training mode, with frozen parts in evaluation mode."""
         for module in self._task.modules.values():
             module.train()
         self._frozen.train()
 
     def step(self, batch: Batch, clocks: Clocks, lr_factor: float, largest_total: Tensor | None = None) -> StepResult:
-        """One step of every update, in their order.
+        """One step of every update, in order.
 
         Args:
-            batch: the images, or this rank's slice of them.
+            batch: the images, or the slice of this rank.
             clocks: the moment before the step.
-            lr_factor: on all learning rates.
-            largest_total: of the first update, nats per image, above which it is skipped.
+            lr_factor: factor on all learning rates.
+            largest_total: limit of the total of the first update, nats per image, above which it is skipped.
         """
         results = []
         for number, step in enumerate(self.steps):
@@ -251,22 +251,22 @@ class Engine:
 
     @property
     def rate(self) -> float:
-        """The learning rate that the first update took last."""
+        """The latest learning rate of the first update."""
         rate: float = self.steps[0].optimizer.param_groups[0]["lr"]
         return rate
 
     @property
     def loss_scale(self) -> float | None:
-        """The factor on the loss of the first update, in fp16; waits for the device."""
+        """The loss scale of the first update, in fp16; synchronizes with the device."""
         scale = self.steps[0].precision.scale
         return float(scale.factor) if scale else None
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
-        """Inside the block, the main module has the weights that it is judged, shown and saved with."""
+        """A context in which the main module has the weights for validation, pictures and saving."""
         return self.ema.in_place() if self.ema else contextlib.nullcontext()
 
     def statefuls(self) -> dict[str, Stateful]:
-        """Everything of the engine that has to survive a stop, by name."""
+        """The `Stateful`s of the engine by name."""
         found: dict[str, Stateful] = {name: ModuleState(module) for name, module in self._task.modules.items()}
         for number, step in enumerate(self.steps):
             ending = f"_{step.update.name}" if number else ""
@@ -279,7 +279,7 @@ class Engine:
 
 
 def _together(steps: list[TrainStep], results: list[StepResult]) -> StepResult:
-    """The results of several updates as one: what they all have is named by the update, except of the first."""
+    """Merges the results of several updates; common metrics get the name of the update, except those of the first."""
     metrics: dict[str, Tensor] = dict(results[0].metrics)
     for step, result in zip(steps[1:], results[1:], strict=True):
         own = ("total", "gradient_norm", "clipped")

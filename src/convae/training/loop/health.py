@@ -1,4 +1,4 @@
-"""Health of a training: steps that make no sense, where that began, models that diverged, the last and best model."""
+"""Health of a training: skipped steps and their origin, divergence, and selection of the best model."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from convae.training.recipe.plan import Stage
 from convae.training.run_folder import RunFolder
 
 ABSURD = 1e6
-"""A step is skipped like one that is not finite when its total is this many times the first one's."""
+"""A step is skipped if its total is this many times that of the first step."""
 DIVERGED = 1e2
-"""A model is never the best when its total is this many times that of the first step."""
+"""A model has diverged if its total is this many times that of the first step."""
 LARGEST_INITIAL = 1e6
-"""Nats per value of an image that a sensible first step has at most: a Gaussian of standard deviation 0.001."""
+"""Largest plausible total of the first step in nats per value: a Gaussian of standard deviation 0.001."""
 REMEDY = "lower training.optimizer.lr or set training.optimizer.clip"
 
 
@@ -34,10 +34,10 @@ class SkippedSteps:
     """Steps that were skipped.
 
     Attributes:
-        count: all of them.
-        row: the last ones in a row.
-        first: the first step of the last row.
-        initial_total: the size of the first step's total, nats per image, to which others are compared; 0 before it.
+        count: total number.
+        row: number of consecutive ones up to now.
+        first: first step of the current streak.
+        initial_total: magnitude of the first step's total, nats per image, as the reference; 0 before it.
     """
 
     count: int = 0
@@ -46,18 +46,18 @@ class SkippedSteps:
     initial_total: float = 0.0
 
     def limit(self, values: int, factor: float) -> float:
-        """The total, nats per image, above which `factor` calls an image of so many values absurd."""
+        """Limit of the total, nats per image, for images with this number of values."""
         initial = min(self.initial_total or math.inf, LARGEST_INITIAL * values)
-        # A total may be close to zero by chance: one nat per value is small for any of them.
+        # A total may be close to zero by chance; one nat per value is small for any model.
         return factor * (initial + values)
 
 
 class HealthMonitor:
-    """Counts skipped steps on the device, so that no step has to wait for it.
+    """Counts skipped steps on the device, without synchronization.
 
     Args:
-        device: where the counters are.
-        values: of an image.
+        device: device of the counters.
+        values: number of values of an image.
     """
 
     def __init__(self, device: torch.device, values: int) -> None:
@@ -65,7 +65,7 @@ class HealthMonitor:
         self.load_state(asdict(SkippedSteps()))
 
     def state(self) -> dict[str, Any]:
-        """The counters; waits for the device."""
+        """The counters; synchronizes with the device."""
         return asdict(self.read())
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -76,13 +76,13 @@ class HealthMonitor:
         self._initial = torch.tensor(stored.initial_total, dtype=kind, device=device)
 
     def largest_total(self) -> Tensor:
-        """The total, nats per image, above which a step is skipped."""
+        """Limit of the total, nats per image, above which a step is skipped."""
         most = LARGEST_INITIAL * self._values
         initial = torch.where(self._initial > 0, self._initial, math.inf).clamp_max(most)
         return ABSURD * (initial + self._values)
 
     def note(self, done: StepResult, step: int) -> None:
-        """What step `step` gave."""
+        """Counts the result of a step."""
         count, row, first = self._counters.unbind()
         begins = done.faulty & (row == 0)
         first = torch.where(begins, torch.full_like(first, step), first)
@@ -91,21 +91,21 @@ class HealthMonitor:
         self._initial = torch.where(is_first, done.metrics["total"].abs().to(self._initial.dtype), self._initial)
 
     def read(self) -> SkippedSteps:
-        """The counters; waits for the device."""
+        """The counters; synchronizes with the device."""
         count, row, first = self._counters.tolist()
         return SkippedSteps(count, row, first, float(self._initial))
 
 
 def locate(step: TrainStep, batch: Batch, clocks: Clocks, largest: float) -> str | None:
-    """Where an update goes wrong when its batch is run again: a layer, statistics, a term, or a parameter's gradient.
+    """Repeats an update to find the first non-finite value: in a layer, statistics, a term, or a gradient.
 
-    None where nothing is wrong. The module is left as it was, without gradients.
+    None if everything is finite. The module is unchanged, without gradients.
 
     Args:
-        step: of the update.
-        batch: of the step.
+        step: step of the update.
+        batch: batch of the step.
         clocks: the moment before the step.
-        largest: total, nats per image, above which it makes no sense.
+        largest: limit of the total, nats per image.
     """
     module = step.update.module
     names = {layer: name for name, layer in module.named_modules() if not list(layer.children())}
@@ -124,13 +124,13 @@ def locate(step: TrainStep, batch: Batch, clocks: Clocks, largest: float) -> str
     found += [f"the term {name}" for name, value in metrics.items() if name != "total" and not value.isfinite()]
     found += [f"the statistics {name}" for name in statistics]
     grown = [(name, parameter.grad) for name, parameter in module.named_parameters() if parameter.grad is not None]
-    # The gradient goes through the module from its end.
+    # The backward pass starts at the end of the module.
     found += [f"the gradient of {name}" for name, gradient in reversed(grown) if not gradient.isfinite().all()]
     module.zero_grad(set_to_none=True)
     if found:
-        return f"values that are not finite begin in {found[0]}"
+        return f"the first non-finite values are in {found[0]}"
     if (total := float(metrics["total"])) > largest:
-        return f"a total of {total:.1e} nats per image makes no sense: {_greatest(_floats(metrics))}"
+        return f"its total of {total:.1e} nats per image is too large: {_greatest(_floats(metrics))}"
     return None
 
 
@@ -139,14 +139,14 @@ def _floats(figures: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def _greatest(terms: Mapping[str, float]) -> str:
-    """The term that is to blame."""
+    """The largest term."""
     name = max(terms, key=lambda term: math.inf if math.isnan(terms[term]) else abs(terms[term]))
     return f"{name} is {terms[name]:.1e}"
 
 
 @contextlib.contextmanager
 def _statistics_kept(model: nn.Module) -> Iterator[None]:
-    """After the block, the model's buffers and gradients are what they were before."""
+    """A context after which the buffers and gradients of the model are restored."""
     before: Mapping[str, Tensor] = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.zero_grad(set_to_none=True)
     try:
@@ -157,7 +157,7 @@ def _statistics_kept(model: nn.Module) -> Iterator[None]:
 
 
 def not_finite(model: nn.Module) -> str | None:
-    """The name of the first weight or statistic, of this process's part of them, that is not finite; waits for it."""
+    """Name of the first non-finite weight or statistic of this process; synchronizes with the device."""
     parts = {name: local_part(tensor) for name, tensor in model.state_dict().items()}
     tensors = {name: part for name, part in parts.items() if part.is_floating_point() and part.numel()}
     if not tensors or torch.nn.utils.get_total_norm(tensors.values(), math.inf).isfinite():
@@ -166,34 +166,34 @@ def not_finite(model: nn.Module) -> str | None:
 
 
 def divergence(total: float, terms: Mapping[str, float], largest: float, step: int) -> str | None:
-    """A sentence on a model whose total makes no sense, though the steps that led there were finite.
+    """Describes a model whose total diverged although all steps were finite; None otherwise.
 
     Args:
-        total: nats per image, with the weights of the moment.
-        terms: without their weights.
-        largest: total above which a model has diverged.
-        step: after which it was measured.
+        total: weighted total, nats per image.
+        terms: unweighted terms.
+        largest: limit of the total.
+        step: step of the measurement.
     """
     if math.isfinite(total) and total <= largest:
         return None
     return (
         f"the model after step {step} has diverged: its total is {total:.1e} nats per image, {_greatest(terms)}. "
-        f"It is not kept as the best: {REMEDY}"
+        f"It is not saved as the best model: {REMEDY}"
     )
 
 
 ROLL_BACK_AFTER = 10
-"""Steps in a row that were not finite after which the weights themselves are taken to be the reason."""
+"""Number of consecutive non-finite steps after which the weights are taken to be the cause."""
 
 
 class ModelSelection:
-    """Judges a model, and saves it as the last and, where it is, as the best of its run.
+    """Validates models, and saves the last and the best one of a run.
 
     Args:
-        task: what is trained.
-        folder: of the run.
-        progress: of the run.
-        health: knows the first total.
+        task: the task.
+        folder: run folder.
+        progress: progress of the run.
+        health: health monitor, for the total of the first step.
         write: writes a row of metrics.
         note: writes a sentence.
     """
@@ -211,16 +211,16 @@ class ModelSelection:
         self._write, self._note = write, note
 
     def judge(self, shown: Task, stage: Stage, means: RunningMeans) -> dict[str, float]:
-        """A row of metrics on the validation data; the last model is saved and, where this is it, the best.
+        """Validates the model, writes a row of metrics, and saves it as the last and, if it is, the best model.
 
         Args:
-            shown: with the weights to save.
-            stage: that is running.
-            means: of the training metrics of the epoch, by which a run without validation data is judged.
+            shown: the task with the weights to save.
+            stage: current stage.
+            means: training metrics of the epoch, used if there is no validation data.
 
         Returns:
-            The metrics by which the stage is judged, with the total under the weights of its end: totals under
-            weights that change cannot be compared. Empty where no step gave any.
+            The metrics for plateaus, with the total under the weights at the end of the stage, since totals under
+            changing weights are not comparable. Empty without metrics.
         """
         task, progress = self._task, self._progress
         if task.ranks.is_main:
@@ -232,7 +232,7 @@ class ModelSelection:
             return self._judge_training(shown, stage, means.read(), stage.objective.total, at_end)
         self._write("validation", dict(found.row))
         progress.collapse_streak = progress.collapse_streak + 1 if found.warning else 0
-        if progress.collapse_streak == 2:  # once may be the beginning; more often would be a nuisance
+        if progress.collapse_streak == 2:  # once may be the start of training; a repetition would be noise
             self._note(found.warning)
         self.save(shown, "last", found.judged)
         total = found.judged["total"]
@@ -246,7 +246,7 @@ class ModelSelection:
     def _judge_training(
         self, shown: Task, stage: Stage, metrics: dict[str, float], total: Callable[..., float], at_end: Any
     ) -> dict[str, float]:
-        """The same where nothing is held out: the last model counts as the best."""
+        """The same without validation data: the last model is the best."""
         self.save(shown, "last")
         terms = {name: metrics[name] for name in stage.objective.units if name in metrics}
         if metrics and not self._has_diverged(metrics["total"], terms):
@@ -254,7 +254,7 @@ class ModelSelection:
         return {**metrics, "total": total(metrics, at_end)} if metrics else {}
 
     def save(self, shown: Task, which: str, metrics: Mapping[str, float] | None = None) -> None:
-        """Writes the model to the folder's `last`, or, unless it is just the last, to its `model`."""
+        """Saves the model as `last` or as `model`."""
         if not self._task.ranks.is_main:
             return
         progress = self._progress
@@ -263,7 +263,7 @@ class ModelSelection:
         shown.save(path, SavedAs(which, progress.step, stage, dict(metrics or {})))
 
     def is_at_plateau(self, stage: Stage, metrics: Mapping[str, float]) -> bool:
-        """Whether the metric that the stage watches was without progress for so long that the stage is over."""
+        """Whether the monitored metric of the stage has reached a plateau."""
         rule, progress = stage.plateau, self._progress
         clocks = self._task.plan.clocks(progress.stage_starts, progress.step)
         if rule is None or clocks.stage.epoch < rule.after:
@@ -271,7 +271,7 @@ class ModelSelection:
         return progress.waits_too_long(rule, metrics.get(rule.of, math.inf))
 
     def _has_diverged(self, total: float, terms: Mapping[str, float]) -> bool:
-        """Whether the losses of a model have diverged; notes it the first time."""
+        """Whether the losses of a model have diverged; writes a note the first time."""
         progress = self._progress
         limit = self._health.read().limit(math.prod(self._task.batches.shape), DIVERGED)
         sentence = divergence(total, terms, limit, progress.step)

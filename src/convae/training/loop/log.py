@@ -1,4 +1,4 @@
-"""What a run writes as it goes: rows of metrics, notes, timings, curves, pictures, and TensorBoard, an extra."""
+"""The files that a run writes during training: metrics, notes, timings, curves, pictures, TensorBoard events."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from convae.training.run_folder import RunFolder
 
 Row = dict[str, Any]
 NOTE = "note"
-"""The `split` of a row that holds a sentence in the place of figures."""
+"""The `split` of a row with a note instead of metrics."""
 
 
 class RunLog:
-    """The log of a run, row by row.
+    """The log of a run.
 
     Args:
-        folder: of the run.
+        folder: run folder.
         steps_per_epoch: batches in an epoch.
-        writes: whether it is this process that writes it.
+        writes: whether this process writes it.
     """
 
     def __init__(self, folder: RunFolder, steps_per_epoch: int, writes: bool) -> None:
@@ -38,26 +38,26 @@ class RunLog:
         self._per_epoch = steps_per_epoch
 
     def sync(self) -> int:
-        """Sees that the log so far is on the disk, and gives its bytes."""
+        """Syncs the log to the disk, and returns its size in bytes."""
         with writing_errors(self._folder.metrics):
             sync(self._folder.metrics)
             return self._folder.metrics.stat().st_size
 
     def write(self, split: str, step: int, content: Row) -> Row:
-        """A row; figures are per image, in their terms' units, without weights."""
+        """Writes a row; metrics are per image, in the units of their terms, unweighted."""
         row: Row = {"split": split, "step": step, "epoch": round(step / self._per_epoch, 6), **content}
         self._append(self._folder.metrics, row)
         return row
 
     def time(self, epoch: int, steps: int, images: int, seconds: float, waited: float) -> None:
-        """How long the steps of an epoch took, and for how much of that they waited for their batches."""
+        """Writes the duration of an epoch, and the time spent waiting for batches."""
         row = {"epoch": epoch + 1, "steps": steps, "seconds": round(seconds, 3)}
         rates = {"images_per_second": round(images / seconds, 1), "waiting_for_data": round(waited / seconds, 4)}
         self._append(self._folder.timings, {**row, **rates})
 
     def tabulate(self) -> None:
-        """The rows of figures once more, as a table that spreadsheets read; lists are left out."""
-        # Twice through the log, for the columns and for the rows: it may be longer than memory.
+        """Writes the metrics as a CSV table, without lists."""
+        # Two passes over the log, for columns and rows, since it may be larger than memory.
         headings = dict[str, None]()
         for row in self._figures():
             headings.update(dict.fromkeys(row))
@@ -70,7 +70,7 @@ class RunLog:
             table.writerows(self._figures())
 
     def _figures(self) -> Iterator[Row]:
-        """The rows that are not notes, without lists."""
+        """The rows of metrics, without lists."""
         for row, _ in self._folder.read_rows():
             if row["split"] != NOTE:
                 yield {name: value for name, value in row.items() if not isinstance(value, list)}
@@ -83,11 +83,11 @@ class RunLog:
 
 
 WHERE = ("split", "step", "epoch")
-"""What a row says of itself; the rest are figures."""
+"""Keys of a row that are not metrics."""
 
 
 def summary_writer() -> Any:
-    """TensorBoard's class for writing.
+    """TensorBoard's `SummaryWriter`.
 
     Raises:
         ConfigError: TensorBoard is not installed.
@@ -96,17 +96,17 @@ def summary_writer() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConfigError(
-            "training.tensorboard: TensorBoard is not installed; get it with: pip install 'convae[tensorboard]'"
+            "training.tensorboard: TensorBoard is not installed. Run pip install 'convae[tensorboard]'"
         ) from error
     return SummaryWriter
 
 
 class TensorBoard:
-    """Writes rows of figures as TensorBoard's scalars, such as `validation/kl`.
+    """Writes metrics as TensorBoard scalars, such as `validation/kl`.
 
     Args:
-        folder: where its event files go.
-        step: of the state that the run goes on from; what was written after it is hidden.
+        folder: folder of the event files.
+        step: step at which the run continues; later events are hidden.
 
     Raises:
         ConfigError: TensorBoard is not installed.
@@ -116,23 +116,23 @@ class TensorBoard:
         self._writer = summary_writer()(str(folder), purge_step=step + 1)
 
     def write(self, row: Row) -> None:
-        """The numbers of a row."""
+        """Writes the metrics of a row."""
         for name, value in row.items():
             if name not in WHERE and isinstance(value, int | float):
                 self._writer.add_scalar(f"{row['split']}/{name}", value, row["step"])
 
     def close(self) -> None:
-        """Writes what is still held back."""
+        """Flushes and closes the event file."""
         self._writer.close()
 
 
 MOST_POINTS = 2000
-"""Points of a line, beyond which neighbors become their mean."""
+"""Largest number of points of a line; beyond it, neighbors are averaged."""
 Points = tuple[list[float], list[float]]
 
 
 class Line:
-    """A line of at most `MOST_POINTS` points: each is the mean of as many rows of the log as all others."""
+    """A line of at most `MOST_POINTS` points, each the mean of an equal number of rows."""
 
     def __init__(self) -> None:
         self._points: list[tuple[float, float]] = []
@@ -140,7 +140,7 @@ class Line:
         self._open: list[tuple[float, float]] = []
 
     def add(self, x: float, y: float) -> None:
-        """One more row."""
+        """Adds a row."""
         self._open.append((x, y))
         if len(self._open) < self._rows:
             return
@@ -151,7 +151,7 @@ class Line:
             self._rows *= 2
 
     def points(self) -> Points:
-        """Its x and y."""
+        """The x and y values."""
         points = [*self._points, *([_mean(self._open)] if self._open else [])]
         return [x for x, _ in points], [y for _, y in points]
 
@@ -161,12 +161,12 @@ def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 class Curves:
-    """Draws the log of metrics, of which each call reads what is new.
+    """Draws the curves of the log; each call reads only new rows.
 
     Args:
-        folder: of the run.
-        plan: its stages and the units of its terms.
-        title: of the run.
+        folder: run folder.
+        plan: stages and units of the terms.
+        title: title of the run.
     """
 
     def __init__(self, folder: RunFolder, plan: Plan, title: str) -> None:
@@ -178,13 +178,13 @@ class Curves:
         self.forget()
 
     def forget(self) -> None:
-        """Reads the log from its beginning again: it was shortened."""
+        """Restarts at the beginning of the log, after it was truncated."""
         self._read = 0
         self._lines: dict[str, dict[str, Line]] = {name: {} for name in self._units}
 
     def draw(self, progress: Progress) -> Figure | None:
-        """The metrics of the whole run so far; None where the log holds none."""
-        # Here, since matplotlib takes half a second to import, which the first step need not wait for.
+        """Draws the metrics of the run so far; None without metrics."""
+        # A late import, since matplotlib takes half a second.
         from convae.pictures.curves import curves
 
         for row, end in self._folder.read_rows(self._read):
@@ -206,11 +206,11 @@ class Curves:
 
 
 class RunPictures:
-    """Writes the pictures of a task and the curves into the run folder.
+    """Saves the pictures of a task and the curves in the run folder.
 
     Args:
-        folder: of the run.
-        task: what is trained.
+        folder: run folder.
+        task: the task.
     """
 
     def __init__(self, folder: RunFolder, task: Task) -> None:
@@ -219,15 +219,15 @@ class RunPictures:
         self.curves = Curves(folder, task.plan, task.title)
 
     def save(self, shown: Task, progress: Progress, final: bool) -> str | None:
-        """Writes the pictures of an epoch's end, if it is their turn.
+        """Saves the pictures after an epoch, at the configured interval.
 
         Args:
-            shown: with the weights to show.
-            progress: of the training.
-            final: whether a stage is over; then it always is their turn, unless there are to be none.
+            shown: the task with the weights to show.
+            progress: progress of the training.
+            final: whether a stage is over; pictures are then saved in any case, unless they are off.
 
         Returns:
-            Why they could not be drawn, if that is so: a model that diverged gives no images.
+            The reason if they could not be drawn, such as a diverged model.
         """
         epoch = -(-progress.step // shown.batches.steps_per_epoch)
         if not self._every or (epoch % self._every and not final):

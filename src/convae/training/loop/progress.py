@@ -1,4 +1,4 @@
-"""How far a run is: its counters, and the means of metrics since the last row of the log."""
+"""Progress of a run: counters, and running means of metrics."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from convae.core.arguments import NonNegative
 from convae.training.recipe.schema import PlateauConfig
 
 COUNT = "count"
-"""The name of the number of steps in the sums."""
+"""Name of the number of steps in the sums."""
 
 
 @dataclass
 class Progress:
-    """How far a run is, beside its tensors.
+    """Counters of a run.
 
     Attributes:
-        step: steps done.
-        stage_starts: the step at which each stage began, up to the running one.
+        step: number of completed steps.
+        stage_starts: first step of each stage, up to the current one.
         finished: whether the last stage is over.
-        plateau_best: the best metric yet of a stage that a plateau ends.
-        plateau_wait: epochs since then.
-        log_bytes: length of the log at this step; what is beyond it was written by a run that was lost.
-        best: the lowest validation total of the running stage, under the weights of its end, nats per image.
-        best_step: the step at which it was measured.
-        last_reported_skip: the first step of the row of skipped ones that a note was written on last.
-        lr_halvings: how often the run was rolled back and the learning rate halved.
-        collapse_streak: validations in a row that found a collapsed posterior.
-        divergence_streak: validations in a row that found a model that diverged.
+        plateau_best: best value of the monitored metric of the stage.
+        plateau_wait: epochs without improvement.
+        log_bytes: size of the log at this step; later rows are from a lost continuation.
+        best: lowest validation total of the current stage, under the weights at its end, nats per image.
+        best_step: step of this total.
+        last_reported_skip: first step of the latest streak of skipped steps with a note.
+        lr_halvings: number of roll-backs with half the learning rate.
+        collapse_streak: consecutive validations with a collapsed posterior.
+        divergence_streak: consecutive validations of a diverged model.
     """
 
     step: NonNegative = 0
@@ -57,7 +57,7 @@ class Progress:
         """Restores the counters.
 
         Raises:
-            ValueError: a counter has a value that it cannot have.
+            ValueError: a counter has an invalid value.
         """
         restored = TypeAdapter(Progress).validate_python(dict(state))
         for each in fields(self):
@@ -69,7 +69,7 @@ class Progress:
         self.plateau_best, self.plateau_wait, self.best, self.best_step = None, 0, None, None
 
     def waits_too_long(self, rule: PlateauConfig, metric: float) -> bool:
-        """Whether a metric was without progress for as many epochs as a plateau has patience."""
+        """Whether a metric has not improved for `patience` epochs."""
         best = self.plateau_best
         if best is None or metric < best - rule.change * abs(best):
             self.plateau_best, self.plateau_wait = metric, 0
@@ -79,10 +79,10 @@ class Progress:
 
 
 class RunningMeans:
-    """Means of named metrics over steps, kept on the device: reading one would wait for it at every step.
+    """Means of named metrics over steps, accumulated on the device to avoid synchronization.
 
     Args:
-        device: where the sums are.
+        device: device of the sums.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -93,7 +93,7 @@ class RunningMeans:
         self._sums = torch.zeros(0, dtype=self.dtype, device=device)
 
     def add(self, metrics: Mapping[str, Tensor], skipped: Tensor) -> None:
-        """One more step, unless it was skipped: scalars, by name; always the same names until `clear`."""
+        """Adds the scalars of a step by name, unless it was skipped; the names must be the same until `clear`."""
         one = torch.ones((), dtype=self.dtype, device=self._device)
         values = torch.stack([one, *(value.detach().to(self.dtype) for value in metrics.values())])
         if not self._names:
@@ -102,7 +102,7 @@ class RunningMeans:
         self._sums += torch.where(skipped, torch.zeros_like(values), values)
 
     def state(self) -> dict[str, Any]:
-        """The sums and the number of steps in them; waits for the device."""
+        """The sums and the number of steps; synchronizes with the device."""
         return dict(zip(self._names, self._sums.tolist(), strict=True))
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -111,11 +111,11 @@ class RunningMeans:
         self._sums = torch.tensor([float(value) for value in state.values()], dtype=self.dtype, device=self._device)
 
     def read(self) -> dict[str, float]:
-        """The means; empty where there are none. Waits for the device."""
+        """The means; empty without steps. Synchronizes with the device."""
         sums = self.state()
         count = sums.pop(COUNT, 0.0)
         return {name: value / count for name, value in sums.items()} if count else {}
 
     def clear(self) -> None:
-        """Starts again from nothing."""
+        """Resets the sums."""
         self._names, self._sums = [], self._sums[:0]

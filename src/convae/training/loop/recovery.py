@@ -1,4 +1,4 @@
-"""The checkpoint that a run goes on from, after it was stopped or after skipped steps, and whether it fits."""
+"""Choosing the checkpoint for resuming and for roll-back, and checking that it fits the run."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ MAY_CHANGE = {
         )
     ),
 }
-"""Options of a recipe that a run may be continued with another value of: what it computes stays the same."""
+"""Options that may change when a run is resumed, as they do not affect the result."""
 
 
 def check_recipe(recipe: Recipe, before: Mapping[str, Any], folder: Path) -> None:
-    """Checks that a run's recipe is the one that its checkpoint was written under.
+    """Checks that the recipe of a run equals that of its checkpoint.
 
     Args:
-        recipe: in the run folder now.
-        before: the one of the checkpoint.
-        folder: of the run.
+        recipe: recipe in the run folder.
+        before: recipe of the checkpoint.
+        folder: run folder.
 
     Raises:
-        ConfigError: it is another one; the message names the first option.
+        ConfigError: they differ; the message names the first option.
     """
     for key, now, then in _differences(recipe.model_dump(mode="json"), before, ""):
         if key not in MAY_CHANGE:
@@ -74,7 +74,7 @@ def check_recipe(recipe: Recipe, before: Mapping[str, Any], folder: Path) -> Non
 
 
 def _differences(now: Any, then: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
-    """What two recipes say differently: the option and both of its values."""
+    """The differences of two recipes: option and both values."""
     if key not in MAY_CHANGE and isinstance(now, Mapping) and isinstance(then, Mapping):
         for name in dict.fromkeys([*now, *then]):
             yield from _differences(now.get(name), then.get(name), f"{key}.{name}" if key else name)
@@ -83,32 +83,32 @@ def _differences(now: Any, then: Any, key: str) -> Iterator[tuple[str, Any, Any]
 
 
 def check_progress(progress: Progress, plan: Plan, where: Path) -> None:
-    """Checks that a run's state is one that its plan leads to.
+    """Checks that the progress of a checkpoint is consistent with the plan.
 
     Args:
-        progress: of a checkpoint.
-        plan: of the recipe and of the data as they are now.
-        where: the checkpoint lies.
+        progress: progress of the checkpoint.
+        plan: plan from the current recipe and data.
+        where: path of the checkpoint.
 
     Raises:
-        ConfigError: the run would never end, or has stages that the plan does not have.
+        ConfigError: the plan has fewer stages, or a stage is longer than planned.
     """
     stages, stage_starts = plan.stages, progress.stage_starts
     if len(stage_starts) > len(stages):
         raise ConfigError(f"{where}: is in stage {len(stage_starts)}, but the recipe has {len(stages)}")
     for number, (begin, end) in enumerate(zip(stage_starts, [*stage_starts[1:], progress.step], strict=True)):
         longest = stages[number].steps
-        # A stage that is over is followed by the next, unless it was the last.
+        # A completed stage is followed by the next, unless it is the last.
         is_over = number < len(stage_starts) - 1 or (progress.finished and number == len(stages) - 1)
         if not 0 <= end - begin < longest + is_over:
             raise ConfigError(
-                f"{where}: has done {end - begin} steps of {stages[number].name}, which has {longest}: the recipe or "
-                "the number of images is not that of the run"
+                f"{where}: completed {end - begin} steps of {stages[number].name}, which has {longest}. The recipe or "
+                "the number of images has changed since the run began"
             )
 
 
 def is_finished(folder: RunFolder, recipe: Recipe) -> bool:
-    """Whether the newest checkpoint of a run is that of its end.
+    """Whether the newest checkpoint of a run is the final one.
 
     Raises:
         ConfigError: the recipe of the run was changed.
@@ -122,10 +122,10 @@ def is_finished(folder: RunFolder, recipe: Recipe) -> bool:
 
 
 def last_good(folder: RunFolder, plan: Plan, note: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that the run can go on from; None where none was written yet.
+    """The newest usable checkpoint; None if none was written.
 
     Raises:
-        ArtifactError: there are some, but none of them can be used.
+        ArtifactError: none of the checkpoints is usable.
     """
     size = folder.metrics.stat().st_size if folder.metrics.exists() else 0
     faults: list[str] = []
@@ -143,20 +143,20 @@ def last_good(folder: RunFolder, plan: Plan, note: Callable[[str], None]) -> Che
         check_progress(progress, plan, path)
         return checkpoint
     if faults:
-        raise ArtifactError(f"{'; '.join(faults)}: no checkpoint is left to go on from; begin anew with the recipe")
+        raise ArtifactError(f"{'; '.join(faults)}: no usable checkpoint is left. Start a new run with the recipe")
     return None
 
 
 MOST_ROLLBACKS = 6
-"""After more of them the training gives up: the learning rate is a sixty-fourth by then."""
+"""Largest number of roll-backs; the learning rate is then 1/64."""
 
 
 class Recovery:
-    """What is done about steps of a run that were skipped because something in them was not finite.
+    """Diagnosis of skipped steps, and roll-back.
 
     Args:
-        task: what is trained.
-        folder: of the run.
+        task: the task.
+        folder: run folder.
     """
 
     def __init__(self, task: Task, folder: RunFolder) -> None:
@@ -164,7 +164,7 @@ class Recovery:
         self._folder = folder
 
     def diagnose(self, progress: Progress, skips: SkippedSteps, engine: Engine) -> str:
-        """A sentence on the first step of the row that was skipped: where its values stop being finite."""
+        """Describes where the first skipped step of the streak became non-finite."""
         task, step = self._task, skips.first
         epoch, start = divmod(step, task.batches.steps_per_epoch)
         batch = next(iter(task.batches.iterate(epoch, start, task.device, task.plan.augmentation(epoch))))
@@ -175,31 +175,31 @@ class Recovery:
             locate(each, batch, clocks, largest if each is engine.steps[0] else math.inf) for each in engine.steps
         ]
         found = task.ranks.gather(next(filter(None, reasons), None))
-        reason = next(filter(None, found), "its values were not finite, but are when it is run again")
+        reason = next(filter(None, found), "its values were not finite, but are finite in a repetition")
         return f"step {step} was skipped: {reason}"
 
     def checkpoint(self, progress: Progress, reason: str) -> Checkpoint | None:
-        """The last checkpoint before what went wrong; None for the beginning.
+        """The last checkpoint before the failure; None for the start of training.
 
         Args:
-            progress: how far the run is.
-            reason: why it goes back.
+            progress: progress of the run.
+            reason: reason of the roll-back.
 
         Raises:
-            TrainingError: going back was tried too often.
+            TrainingError: too many roll-backs.
         """
         if progress.lr_halvings >= MOST_ROLLBACKS:
             hint = ", or set training.precision: float32" if self._task.options.precision == "fp16" else ""
             raise TrainingError(
-                f"{reason}, and going back {MOST_ROLLBACKS} times to half the learning rate did not help: "
-                f"{REMEDY}{hint}. The notes in {self._folder.metrics} say where it began"
+                f"{reason}, and {MOST_ROLLBACKS} roll-backs with half the learning rate did not help: "
+                f"{REMEDY}{hint}. The notes in {self._folder.metrics} show where it began"
             )
         return read_together(self._task.ranks, self._before_skips)
 
     def _before_skips(self) -> Checkpoint | None:
-        """The last checkpoint before a row of skipped steps; later ones are removed, since the log will not reach them.
+        """The last checkpoint before a streak of skipped steps; later ones are removed.
 
-        Those that were written because somebody stopped the run are passed over, so that it makes no difference.
+        Checkpoints written because the run was stopped are ignored, so that interrupted runs give the same result.
         """
         for path in reversed(list_checkpoints(self._folder.checkpoints)):
             with contextlib.suppress(ArtifactError):

@@ -1,8 +1,8 @@
-"""One update of a training step: a batch in slices, in float32 or half precision, and nothing done where not finite.
+"""One update of a training step: gradient accumulation, mixed precision, and skipping of non-finite steps.
 
-Weights, their averages and the optimizer stay in float32; convolutions and linear layers compute in half precision
-inside `Precision.compute`; statistics of norms, posteriors, likelihoods and losses are float32 again. Validation,
-pictures and the saved model are float32 throughout: their metrics are those of the model that one loads.
+Weights, averages and optimizer state are float32; convolutions and linear layers compute in half precision inside
+`Precision.compute`; statistics of norms, posteriors, likelihoods and losses are float32. Validation, pictures and the
+saved model are float32 throughout, so that metrics are those of the loaded model.
 """
 
 from __future__ import annotations
@@ -31,24 +31,25 @@ from convae.training.recipe.schema import PrecisionName, TrainingConfig
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 INSTRUCTIONS = {"bf16": ("avx512_bf16", "amx_bf16"), "fp16": ("avx512_fp16", "amx_fp16")}
-"""By which a CPU multiplies matrices of it."""
+"""CPU features for matrix products in each half precision."""
 GROWS_AFTER = 2000
-"""Steps in a row without an overflow after which the loss is scaled twice as much."""
+"""Number of consecutive steps without overflow after which the loss scale doubles."""
 
 
 class LossScale:
-    """A factor on the loss that keeps small gradients above the least number of float16, and large ones below infinity.
+    """Dynamic loss scale, which keeps gradients in the range of float16.
 
     Micikevicius et al. 2018 (arXiv:1710.03740): a step whose gradients overflow is skipped and halves the factor; many
-    in a row that do not double it. Nothing waits for the device.
+    consecutive ones without overflow double it. It does not synchronize with the device.
 
     Attributes:
-        factor: on the loss, a power of two.
+        factor: the loss scale, a power of two.
 
     Args:
-        device: where the factor is.
-        factor: at first; usual is 2¹⁶ for losses that are means, but nats are summed over the values of an image.
-        steady: steps since it last changed.
+        device: device of the factor.
+        factor: initial value; lower than the usual 2¹⁶ for mean losses, since nats are summed over the values of an
+            image.
+        steady: steps since the last change.
     """
 
     def __init__(self, device: torch.device, factor: float = 2.0**10, steady: int = 0) -> None:
@@ -56,7 +57,7 @@ class LossScale:
         self._steady = torch.tensor(steady, device=device)
 
     def update(self, overflowed: Tensor) -> None:
-        """After a step: whether its gradients overflowed."""
+        """Updates the factor after a step."""
         self._steady = torch.where(overflowed, 0, self._steady + 1)
         grows = self._steady == GROWS_AFTER
         change = torch.where(grows, 2.0, 1.0) * torch.where(overflowed, 0.5, 1.0)
@@ -64,7 +65,7 @@ class LossScale:
         self._steady = torch.where(grows, 0, self._steady)
 
     def state(self) -> dict[str, Any]:
-        """The factor and the steps since it last changed; waits for the device."""
+        """The factor and the steps since the last change; synchronizes with the device."""
         return {"factor": float(self.factor), "steady": int(self._steady)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -74,11 +75,11 @@ class LossScale:
 
 
 class Precision:
-    """What a step computes in.
+    """The precision of a training step.
 
     Args:
         name: `float32`, `bf16` or `fp16`.
-        device: of the model.
+        device: device of the model.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
@@ -87,32 +88,32 @@ class Precision:
         self.scale = LossScale(device) if name == "fp16" else None
 
     def compute(self) -> contextlib.AbstractContextManager[object]:
-        """Inside the block, what may be half precision is."""
+        """The autocast context."""
         return torch.autocast(self._device, self._half) if self._half else contextlib.nullcontext()
 
 
 def choose_precision(name: PrecisionName, device: torch.device) -> PrecisionName:
-    """The precision for a device: `auto` is bf16 where the hardware computes in it, else float32.
+    """The precision for a device: `auto` is bf16 if the hardware supports it, otherwise float32.
 
     Raises:
-        ConfigError: the device has nothing that computes in it.
+        ConfigError: the device does not support it.
     """
     if name == "auto":
         return "bf16" if _computes("bf16", device) else "float32"
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ConfigError("training.precision: this GPU cannot compute in bf16: choose from auto, float32, fp16")
+        raise ConfigError("training.precision: this GPU does not support bf16. Use auto, float32 or fp16")
     return name
 
 
 def precision_warning(name: str, device: torch.device) -> str | None:
-    """A sentence on a precision that only costs time here; None where it does not."""
+    """A warning about a precision that is slow on this device; None otherwise."""
     if name not in HALVES or device.type != "cpu" or _computes(name, device):
         return None
-    return f"this CPU only emulates {name}, which is slower than float32: leave training.precision at auto for speed"
+    return f"this CPU emulates {name}, which is slower than float32. Set training.precision: auto for speed"
 
 
 def _computes(name: str, device: torch.device) -> bool:
-    """Whether the hardware itself multiplies matrices of a half precision."""
+    """Whether the hardware has matrix products in a half precision."""
     if device.type == "cuda":
         return name == "fp16" or torch.cuda.is_bf16_supported(including_emulation=False)
     known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
@@ -120,11 +121,11 @@ def _computes(name: str, device: torch.device) -> bool:
 
 
 class LossModule(nn.Module):
-    """From a batch to its loss.
+    """A module that maps a batch to its loss.
 
     Attributes:
-        model: the module that the gradients are of.
-        divisor: what gradients are divided by on their way to the parameters.
+        model: the trained module.
+        divisor: divisor of the gradients.
 
     Args:
         model: the module.
@@ -139,22 +140,22 @@ class LossModule(nn.Module):
         self._loss = (loss,)  # in a tuple, as a loss that is a module is no part of this one
 
     def forward(self, part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
-        """The loss of some images; `noise` draws their latents."""
+        """The loss of images; `noise` is the source of their latents."""
         return self._loss[0](part, noise, clocks)
 
     def prepare(self, part: Batch, noise: CountedNoise, clocks: Clocks) -> None:
-        """Before the first slice of each step."""
+        """Called before the first slice of each step."""
 
     def accumulating(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
-        """Around the forward and backward passes of a slice of the batch."""
+        """A context around the forward and backward pass of a slice."""
         return contextlib.nullcontext()
 
 
 class DistributedLossModule(LossModule):
-    """The same on several ranks: gradients are averaged over them while the rest of the backward pass is computed.
+    """A `LossModule` on several ranks; gradients are averaged during the backward pass.
 
-    DDP (Li et al. 2020, arXiv:2006.15704) around a module that every rank has whole; a sharded one averages by itself.
-    Which parameters take part is looked up again when others are frozen.
+    DDP (Li et al. 2020, arXiv:2006.15704) for a replicated module; a sharded one averages by itself. The participating
+    parameters are determined again when others are frozen.
     """
 
     def __init__(self, model: nn.Module, loss: Loss, ranks: Ranks, sync_batch_norm: bool) -> None:
@@ -167,14 +168,14 @@ class DistributedLossModule(LossModule):
         self._made_for: tuple[str, ...] | None = None
 
     def forward(self, part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
-        """The loss of some images; `noise` draws their latents."""
+        """The loss of images; `noise` is the source of their latents."""
         if self._group is None:
             return super().forward(part, noise, clocks)
         losses: Losses = self._group(part, noise, clocks)
         return losses
 
     def prepare(self, part: Batch, noise: CountedNoise, clocks: Clocks) -> None:
-        """Finds out which parameters take part, where that has changed."""
+        """Determines the participating parameters, if they have changed."""
         trained = tuple(name for name, parameter in self.model.named_parameters() if parameter.requires_grad)
         if not self._is_sharded and self._made_for != trained:
             self._made_for = trained
@@ -182,22 +183,22 @@ class DistributedLossModule(LossModule):
 
     @contextlib.contextmanager
     def accumulating(self, is_last: bool) -> Iterator[None]:
-        """Gradients of the slices before the last stay on the rank; what spans a batch is shared in all."""
+        """Gradients are reduced for the last slice only; batch statistics are shared for all."""
         keep = contextlib.nullcontext() if is_last or self._group is None else self._group.no_sync()
         with self._ranks.sharing_batch(self._sync_batch_norm), keep:
             yield
 
     def _regroup(self, idle: list[str]) -> None:
         module = LossModule(self.model, self._loss[0])
-        # Parameters without a gradient would be waited for. Buffers are averaged with the metrics of the step.
+        # DDP would wait for parameters without gradient. Buffers are averaged with the metrics of the step.
         ignored = [*idle, *(name for name, _ in module.named_buffers())]
-        # Under no public name, although DDP's documentation says to call it.
+        # DDP's documentation recommends it, although it has no public name.
         ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model  # noqa: SLF001
         ignore(module, ignored)  # type: ignore[no-untyped-call]
         self._group = DistributedDataParallel(module, gradient_as_bucket_view=True)
 
     def _without_gradient(self, part: Batch, noise: CountedNoise, clocks: Clocks) -> list[str]:
-        """The names of parameters that the loss does not depend on, found by a pass that changes nothing."""
+        """Names of parameters that the loss does not depend on, from a pass without side effects."""
         modes = {module: module.training for module in self.model.modules()}
         self.model.eval()
         total = LossModule.forward(self, part, noise, clocks).total
@@ -213,13 +214,13 @@ class DistributedLossModule(LossModule):
 
 @dataclass(frozen=True)
 class StepResult:
-    """The result of a step: scalars on the device, which nothing waits for.
+    """The result of a step: scalars on the device.
 
     Attributes:
-        metrics: means over the batch of the total (nats per image) and of each term, the norm of the gradient, and
-            whether it was clipped, or above the limit of `skip_above`, so that nothing was done.
-        skipped: whether nothing was done, since something was not finite, or the total beyond all sense.
-        faulty: whether it was skipped for more than a loss that was scaled too much.
+        metrics: batch means of the total (nats per image) and of each term, the gradient norm, whether it was clipped,
+            and whether it was above the limit of `skip_above`.
+        skipped: whether the step was skipped, because of non-finite values or a too large total.
+        faulty: whether it was skipped for another reason than an overflow of the loss scale.
     """
 
     metrics: dict[str, Tensor]
@@ -228,16 +229,16 @@ class StepResult:
 
 
 class TrainStep:
-    """The step of one update. What is random in it depends on the seed and the step alone.
+    """The step of one update. Its randomness depends on the seed and the step only.
 
     Args:
-        update: what is trained, by which loss.
-        optimizer: of the update, fused.
-        precision: what a step computes in.
-        options: seed, and into how many slices a batch is cut to save memory. The gradient is that of the whole batch
-            up to rounding, and up to what is computed over a batch, such as batch-norm statistics.
-        ranks: the processes that each take a slice of the batch.
-        temperature: of the latents that are drawn.
+        update: module and loss.
+        optimizer: fused optimizer of the update.
+        precision: precision of the step.
+        options: seed, and number of slices of a batch for gradient accumulation. The gradient is that of the batch up
+            to rounding and batch statistics, such as those of batch norm.
+        ranks: the processes.
+        temperature: temperature of the posterior samples.
     """
 
     def __init__(
@@ -265,12 +266,12 @@ class TrainStep:
         self._statistics = [buffer for buffer in self._buffers if buffer.is_floating_point() and buffer.numel()]
 
     def __call__(self, batch: Batch, clocks: Clocks, largest_total: Tensor | None = None) -> StepResult:
-        """One step. Where the total, a gradient or a statistic is not finite, nothing of the module changes.
+        """Runs one step. If the total, a gradient or a statistic is not finite, the module does not change.
 
         Args:
-            batch: the images, or this rank's slice of them.
+            batch: the images, or the slice of this rank.
             clocks: the moment before the step.
-            largest_total: nats per image; a step with a larger total is treated like one that is not finite.
+            largest_total: limit of the total, nats per image; a step above it is skipped.
         """
         before = [buffer.clone() for buffer in self._buffers]
         self.optimizer.zero_grad(set_to_none=True)
@@ -297,7 +298,7 @@ class TrainStep:
         if clip is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm)
             metrics["clipped"] = (norm > clip).float()
-        # The hook by which gradient scalers tell fused optimizers to do nothing, without waiting for the device.
+        # The mechanism by which gradient scalers make fused optimizers skip a step without synchronization.
         self.optimizer.found_inf = unchanged.float()  # type: ignore[attr-defined]
         self.optimizer.step()
         for buffer, old in zip(self._buffers, before, strict=True):
@@ -305,9 +306,9 @@ class TrainStep:
         return StepResult({**metrics, "gradient_norm": norm}, skipped, faulty)
 
     def gradients(self, batch: Batch, clocks: Clocks) -> dict[str, Tensor]:
-        """The metrics of the whole batch, after adding the gradients of the scaled loss to those of the parameters."""
+        """Accumulates the gradients of the scaled loss, and returns the metrics of the batch."""
         step, ranks, temperature = clocks.training.step, self._ranks, self._temperature(clocks.training)
-        # For layers that draw from their device's default generator. Seeding those of all devices takes longer.
+        # For layers that draw from the default generator of the device. Seeding those of all devices takes longer.
         seed = torch.default_generator.manual_seed if batch.images.device.type == "cpu" else torch.manual_seed
         seed(stream_key(self._seed, "layers", step))
         size = batch.global_size or len(batch)
@@ -329,5 +330,5 @@ class TrainStep:
         return ranks.sum(metrics, self._buffers)
 
     def _noise(self, step: int, part: Batch, size: int, temperature: float) -> CountedNoise:
-        """The noise for the images of a slice: the same on whichever rank they are."""
+        """The noise of the images of a slice, independent of the rank."""
         return CountedNoise(self._seed, (step,), part.start, size, temperature)

@@ -1,4 +1,4 @@
-"""What the trainer trains: a task with its updates, and the objects whose state survives a stop."""
+"""The interface of the trainer: tasks with their updates, and objects whose state is in checkpoints."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from convae.training.recipe.plan import LearningRate, Plan, Stage
 from convae.training.recipe.schema import OptimizerConfig, TrainingConfig
 
 Loss = Callable[[Batch, CountedNoise, Clocks], Losses]
-"""From a batch, its noise and the moment to the loss of an update."""
+"""Maps a batch, its noise and the moment to the loss of an update."""
 State = dict[str, Any]
 """Tensors and JSON values by name."""
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """An object whose state survives a stop; a checkpoint knows it by a name, not by its class."""
+    """An object whose state is saved in checkpoints, under a name."""
 
     def state(self) -> State:
-        """Everything needed to continue: tensors, which may be sharded, and JSON values, by name."""
+        """The state: tensors, which may be sharded, and JSON values, by name."""
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state` gave; tensors are whole and on the CPU."""
+        """Restores the result of `state`; tensors are full and on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Update:
     """One optimizer step within a training step.
 
     Attributes:
-        name: in logs and checkpoints.
-        module: the module whose parameters it changes.
-        loss: what is minimized; its terms need names that no other update of the step uses.
+        name: name in logs and checkpoints.
+        module: the module to update.
+        loss: loss function; its terms need names that no other update of the step uses.
         optimizer: settings of the optimizer.
         rate: the learning rate, on the clock of the optimizer.
     """
@@ -59,13 +59,14 @@ class Update:
 
 @dataclass(frozen=True)
 class Validation:
-    """The metrics of a model on data that it is not trained on.
+    """Validation metrics.
 
     Attributes:
-        row: what the log shows, `total` among it.
-        judged: the metrics that a stage is judged by: `total` under the weights of the stage's end, and the terms.
-        terms: the mean of each term, without its weight.
-        warning: a sentence on a model that trains but learns nothing, such as a collapsed posterior.
+        row: values for the log, including `total`.
+        judged: metrics for model selection and plateaus: `total` under the weights at the end of the stage, and the
+            terms.
+        terms: unweighted mean of each term.
+        warning: warning, such as posterior collapse.
     """
 
     row: Mapping[str, Any]
@@ -76,13 +77,13 @@ class Validation:
 
 @dataclass(frozen=True)
 class SavedAs:
-    """What a saved model records of its training.
+    """The record of the training in a saved model.
 
     Attributes:
-        which: of the models of the run it is, in words.
-        step: after which it was saved.
-        stage: the name of the running stage.
-        metrics: what the stage is judged by.
+        which: which model of the run it is, such as the best.
+        step: step of the model.
+        stage: name of the stage.
+        metrics: metrics of the model.
     """
 
     which: str
@@ -92,20 +93,20 @@ class SavedAs:
 
 
 class Task(ABC):
-    """What a trainer trains: modules, the updates of each stage, batches; how a result is judged, shown and saved.
+    """A training task: modules, updates of each stage, batches, validation, pictures and saving.
 
-    The trainer knows nothing else: training a VAE, fitting a prior over latents and distilling a decoder are tasks.
-    `updates`, `save` and `description` are all that a task has to define.
+    Training a VAE, fitting a prior over latents and distilling a decoder are tasks. A task must define `updates`,
+    `save` and `description`.
 
     Attributes:
-        modules: everything whose weights and statistics a checkpoint holds, on the device. The first is the main
-            module: stages freeze parts of it, its moving average is taken, and its values are watched.
+        modules: modules saved in checkpoints, on the device. The first is the main module, to which frozen parts, the
+            moving average and health checks apply.
         plan: the stages.
         batches: the training data.
         options: batch size, seed, precision, intervals.
-        device: where the modules are.
-        ranks: the processes that train together.
-        title: of the run.
+        device: device of the modules.
+        ranks: the processes.
+        title: title of the run.
     """
 
     modules: dict[str, nn.Module]
@@ -118,74 +119,74 @@ class Task(ABC):
 
     @abstractmethod
     def updates(self, stage: Stage) -> list[Update]:
-        """The updates of a training step in a stage, in their order; the first is that of the main module."""
+        """The updates of a training step in a stage, in order; the first is that of the main module."""
 
     @abstractmethod
     def save(self, path: Path, saved: SavedAs) -> None:
-        """Writes the main module as an artifact, in place of the one that was there; called in the main process."""
+        """Saves the main module as an artifact, replacing an earlier one; called in the main process."""
 
     @abstractmethod
     def description(self) -> dict[str, Any]:
-        """JSON values that the training is a function of, beside its data; checkpoints record them."""
+        """The configuration as JSON values; checkpoints record it."""
 
     @property
     def main(self) -> nn.Module:
-        """The first of the modules."""
+        """The first module."""
         return next(iter(self.modules.values()))
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know before the first step, a sentence each."""
+        """Notes before the first step, one sentence each."""
         return []
 
     def summary(self) -> list[str]:
-        """Lines on what is trained, on what, for the terminal."""
+        """Lines for the terminal that describe model and data."""
         return []
 
     def snapshot(self) -> dict[str, dict[str, Tensor]]:
-        """A copy of the initial weights of each module, which `reset` is given."""
+        """A copy of the initial weights of each module, for `reset`."""
         return {
             name: {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
             for name, module in self.modules.items()
         }
 
     def reset(self, folder: Path, initial: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
-        """Gives the modules the weights that they have before the first step.
+        """Resets the modules to their initial weights.
 
         Args:
-            folder: of the run.
-            initial: what `snapshot` gave.
+            folder: run folder.
+            initial: result of `snapshot`.
 
         Returns:
-            Sentences on where they came from.
+            Notes on the origin of the weights.
         """
         for name, tensors in initial.items():
             load_full_state(self.modules[name], tensors)
         return []
 
     def starts(self, folder: Path) -> list[str]:
-        """Called once before the first step of a new run; returns sentences on where the weights came from."""
+        """Called once before the first step of a new run; returns notes on the origin of the weights."""
         return []
 
     def gathered(self) -> Task:
-        """The task with modules that are whole in the main process; all processes have to call it."""
+        """The task with full modules in the main process; all processes must call it."""
         return self
 
     def validate(self, stage: Stage, clocks: Clocks, at_end: Clocks) -> Validation | None:
-        """The metrics on held-out data, in every process; None where none is held out.
+        """Validation metrics, in every process; None without validation data.
 
         Args:
-            stage: whose loss is measured.
+            stage: the stage, for its loss.
             clocks: the moment.
-            at_end: the moment at which the stage ends, under whose weights totals can be compared.
+            at_end: the end of the stage, for comparable totals.
         """
         return None
 
     def draw(self, folder: Path, epoch: int) -> None:
-        """Writes pictures into a folder, after an epoch.
+        """Saves pictures in a folder, after an epoch.
 
         Raises:
-            DataError: the module gives nothing that can be drawn.
+            DataError: the output of the module cannot be drawn.
         """
         return
 
@@ -197,13 +198,13 @@ class ModuleState:
         self._module = module
 
     def state(self) -> State:
-        """The tensors by their names in the module."""
+        """The tensors by name."""
         return dict(self._module.state_dict())
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restores the tensors.
 
         Raises:
-            RuntimeError: they are of another module.
+            RuntimeError: the tensors are of another module.
         """
         load_full_state(self._module, state)

@@ -1,4 +1,4 @@
-"""The training loop: batches to losses to weights, watched, and ready to stop and continue at any step."""
+"""The training loop, with checkpoints at any step."""
 
 from __future__ import annotations
 
@@ -34,40 +34,40 @@ from convae.training.run_folder import RunFolder
 
 
 class Callback:
-    """Is called as a training runs; a progress bar, say. Every method may be overridden, none has to be."""
+    """Callbacks of a training, such as a progress bar; override any of the methods."""
 
     def on_train_start(self, trainer: Trainer) -> None:
-        """Training begins, or continues, at `trainer.progress.step`."""
+        """Called at the start of training, or when it continues, at `trainer.progress.step`."""
 
     def on_step_end(self, trainer: Trainer) -> None:
-        """A step is done; `trainer.stop()` makes it the last."""
+        """Called after each step; `trainer.stop()` makes it the last."""
 
     def on_log(self, row: Row) -> None:
-        """A row of metrics was written."""
+        """Called for each row of metrics."""
 
     def on_message(self, sentence: str) -> None:
-        """Something happened that a person should know of."""
+        """Called with notes and warnings."""
 
     def on_train_end(self, trainer: Trainer) -> None:
-        """Training is over, done or stopped."""
+        """Called at the end of training, finished or stopped."""
 
 
 class Trainer:
     """Trains a task into a run folder.
 
-    What step t does is a function of the task, its data and t alone, so a run that was stopped and resumed is the
-    same as one that never stopped: bit for bit on a CPU, with the same number of threads and the same instruction set.
+    Step t is a pure function of the task, its data and t, so that a resumed run equals an uninterrupted one: bit for
+    bit on a CPU with the same number of threads and instruction set.
 
     Args:
-        task: what is trained.
-        folder: where everything is written.
-        checkpoint: where to continue; None at the beginning.
-        callback: is called as it runs.
-        note: a sentence that is written down before anything else.
+        task: the task.
+        folder: run folder.
+        checkpoint: checkpoint to continue from; None for a new run.
+        callback: callback.
+        note: a note to log first.
 
     Attributes:
-        progress: how far the training is.
-        engine: updates of the running stage, with their optimizers and averaged weights.
+        progress: progress of the training.
+        engine: updates of the current stage, with optimizers and averaged weights.
     """
 
     def __init__(
@@ -99,36 +99,36 @@ class Trainer:
 
     @property
     def stage(self) -> Stage:
-        """The stage that is running, or was the last."""
+        """The current or last stage."""
         return self._plan.running(self.progress.stage_starts)
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole training; less than it said before when a plateau ended a stage."""
+        """Steps of the training; decreases when a plateau ends a stage."""
         return self.progress.step if self.progress.finished else self._plan.total(self.progress.stage_starts)
 
     def stop(self) -> None:
-        """Asks the training to end after the step that is running, with a checkpoint."""
+        """Requests a stop after the current step, with a checkpoint."""
         self._ranks.stop.requested = True
 
     @property
     def stopped(self) -> bool:
-        """Whether training ended before its last step."""
+        """Whether training stopped before its last step."""
         return not self.progress.finished
 
     @property
     def out_of_time(self) -> bool:
-        """Whether `training.minutes` are over."""
+        """Whether the limit `training.minutes` has been reached."""
         return time.monotonic() >= self._until
 
     def fit(self) -> None:
-        """Trains to the last step, or until asked to stop; a checkpoint is written at the end.
+        """Trains to the last step, or until a stop is requested; a checkpoint is written at the end.
 
         Raises:
-            TrainingError: the losses do not stay finite, or the memory does not suffice.
-            OutputError: something cannot be written.
+            TrainingError: non-finite losses after all roll-backs, or not enough memory.
+            OutputError: a file cannot be written.
         """
-        # Layers that draw (dropout) use torch's default generator, seeded for each step; the caller's is left alone.
+        # Random layers use torch's default generator, seeded for each step; the state of the caller's is restored.
         with stop_on_signals(self._ranks.stop), self._ranks.connected(), torch.random.fork_rng():
             self._callback.on_train_start(self)
             if slow := precision_warning(self._options.precision, self.task.device):
@@ -146,14 +146,14 @@ class Trainer:
                 self._callback.on_train_end(self)
                 if self._board:
                     self._board.close()
-            # A process that ended before the main one has written would be taken for one that failed.
+            # A process that ends before the main one has written would be taken for a failed one.
             self._ranks.gather(None)
         if self._ranks.is_main:
             self._log.tabulate()
         self.task.main.eval()
 
     def _begin(self, checkpoint: Checkpoint | None) -> None:
-        """Makes everything that has to survive a stop, and restores it from a checkpoint, if there is one."""
+        """Creates the `Stateful`s, and restores them from a checkpoint."""
         task, device = self.task, self.task.device
         self.progress = checkpoint.progress if checkpoint else Progress()
         self._log_window, self._epoch_window = RunningMeans(device), RunningMeans(device)
@@ -165,7 +165,7 @@ class Trainer:
         self.engine.freeze()
 
     def _statefuls(self) -> dict[str, Stateful]:
-        """Everything that has to survive a stop, by the name that checkpoints know it by."""
+        """The `Stateful`s by their names in checkpoints."""
         return {
             "progress": self.progress,
             "health": self._health,
@@ -176,10 +176,10 @@ class Trainer:
 
     @contextlib.contextmanager
     def _memory(self) -> Iterator[None]:
-        """Inside the block, a lack of memory is one sentence that says what to do.
+        """Converts out-of-memory errors inside the block to a `TrainingError` with advice.
 
         Raises:
-            TrainingError: there is not enough memory.
+            TrainingError: out of memory.
         """
         try:
             yield
@@ -189,14 +189,14 @@ class Trainer:
             folder, size = self.folder.path, self.task.batches.batch_size
             kept = list_checkpoints(self.folder.checkpoints)
             raise TrainingError(
-                f"out of memory in step {self.progress.step}, with batches of {size} images: set training.accumulate "
+                f"out of memory in step {self.progress.step}, with batches of {size} images. Set training.accumulate "
                 f"or training.checkpointing: true in {folder / 'recipe.yaml'}; then `convae train --resume "
                 f"{folder}{trust_options()}` continues from {kept[-1].name if kept else 'the beginning'}. "
                 f"`convae find-batch-size {folder / 'recipe.yaml'}` finds the largest batch size for a new run"
             ) from error
 
     def _epoch(self) -> None:
-        """The steps that are left of the running epoch or, if that is over before, of the running stage."""
+        """Runs the remaining steps of the epoch, or of the stage if it ends before."""
         task, progress = self.task, self.progress
         epoch, start = divmod(progress.step, self._per_epoch)
         batches = task.batches
@@ -229,7 +229,7 @@ class Trainer:
                 return
 
     def _step(self, batch: Batch) -> None:
-        """One training step: every update of the stage."""
+        """Runs one training step: every update of the stage."""
         progress = self.progress
         clocks = self._plan.clocks(progress.stage_starts, progress.step)
         done = self.engine.step(batch, clocks, 0.5**progress.lr_halvings, self._health.largest_total())
@@ -239,7 +239,7 @@ class Trainer:
         progress.step += 1
 
     def _end_epoch(self, limit: int) -> None:
-        """What is done after an epoch, and after a stage, which the metrics may end here."""
+        """Validates, saves and draws after an epoch; may end the stage."""
         with self.engine.averaged():
             shown = self.task.gathered()
             metrics = self._selection.judge(shown, self.stage, self._epoch_window)
@@ -251,7 +251,7 @@ class Trainer:
         self.engine.train()
 
     def _leave_epoch(self) -> None:
-        """What is done in the middle of an epoch that is not trained to its end now."""
+        """Logs and saves a checkpoint in the middle of an epoch, when training stops."""
         is_out_of_time = self._ranks.broadcast(lambda: self.out_of_time)
         with self.engine.averaged():
             shown = self.task.gathered()
@@ -264,12 +264,12 @@ class Trainer:
         self.engine.train()
 
     def _show(self, shown: Task, final: bool) -> None:
-        """Draws the pictures, if it is their turn."""
+        """Draws the pictures, at the configured interval."""
         if self._ranks.is_main:
             self._note(self._pictures.save(shown, self.progress, final=final))
 
     def _end_stage(self) -> None:
-        """From a stage that is over to the next, if there is one."""
+        """Continues with the next stage, if there is one."""
         self._log_training()
         if len(self.progress.stage_starts) == len(self._plan.stages):
             self.progress.finished = True
@@ -279,10 +279,10 @@ class Trainer:
         self.engine.freeze()
 
     def _rolled_back(self, planned: bool) -> bool:
-        """Looks after steps that were skipped: names where they went wrong, goes back after many in a row.
+        """Handles skipped steps: reports their origin, and rolls back after many consecutive ones.
 
         Args:
-            planned: whether a checkpoint comes next, of weights that have to be finite.
+            planned: whether a checkpoint follows, which requires finite weights.
         """
         progress, skips, reason = self.progress, self._health.read(), None
         if skips.row and skips.first != progress.last_reported_skip:
@@ -291,7 +291,7 @@ class Trainer:
         if skips.row >= ROLL_BACK_AFTER:
             reason = f"{skips.row} steps in a row from step {skips.first} on were skipped"
         elif planned and (names := list(filter(None, self._ranks.gather(not_finite(self.task.main))))):
-            reason = f"'{names[0]}' holds values that are not finite after step {progress.step}"
+            reason = f"'{names[0]}' has non-finite values after step {progress.step}"
         if reason is None:
             return False
         checkpoint = self._recovery.checkpoint(progress, reason)
@@ -305,12 +305,12 @@ class Trainer:
             self._note(sentence)
         self._note(
             f"{reason}: went back to step {self.progress.step}, with the learning rate divided by "
-            f"{2**self.progress.lr_halvings}; if it happens again, {REMEDY}"
+            f"{2**self.progress.lr_halvings}. If it happens again, {REMEDY}"
         )
         return True
 
     def _write(self, split: str, content: Row) -> None:
-        """A row of metrics, to all who want it."""
+        """Sends a row of metrics to the log, the callback and TensorBoard."""
         row = self._log.write(split, self.progress.step, content)
         self._callback.on_log(row)
         if self._board:
@@ -322,7 +322,7 @@ class Trainer:
             self._callback.on_message(sentence)
 
     def _log_training(self) -> None:
-        """A row with the means since the last one, if a step was done since."""
+        """Writes a row of means since the last one, if there were steps."""
         metrics = self._log_window.read()
         self._log_window.clear()
         if metrics:
@@ -334,7 +334,7 @@ class Trainer:
         values, tensors = collect_state(self._statefuls())
         if self._ranks.is_main:
             self.folder.check()
-            # Only now is it known how much of the log belongs to this step.
+            # Only now the size of the log at this step is known.
             self.progress.log_bytes = values["progress"]["log_bytes"] = self._log.sync()
             save_checkpoint(
                 self.folder.checkpoints,
