@@ -54,6 +54,11 @@ def one_line(error: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
 
 
+def array_error(error: BaseException) -> str:
+    """One line on why NumPy could not read a file, without its advice to unpickle it."""
+    return "not an array file" if "pickle" in str(error) else one_line(error)
+
+
 def escape_controls(text: str) -> str:
     r"""Escapes text for a terminal.
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from convae.core.errors import ArtifactError
 from convae.core.files import open_regular, write_bytes
+from convae.core.names import array_error
 from convae.data.sources.base import PARTS
 from convae.data.split import Split
 
@@ -80,7 +81,9 @@ class Snapshot:
             if len(lengths) != 1 or found.contents.shape[1:] != found.trained.shape[1:]:
                 raise ValueError("arrays of different lengths")
         except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-            raise ArtifactError(f"{path}: damaged: the record of the training data is unreadable ({error})") from error
+            raise ArtifactError(
+                f"{path}: damaged: the record of the training data is unreadable ({array_error(error)})"
+            ) from error
         return found
 
     def trained_also_on(self, later: Snapshot) -> Snapshot:

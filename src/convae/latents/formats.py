@@ -23,7 +23,7 @@ from torch import Tensor
 
 from convae.core.errors import ConfigError, DataError
 from convae.core.files import open_regular, utf8_path, write_bytes
-from convae.core.names import unknown_message
+from convae.core.names import array_error, unknown_message
 from convae.core.types import Shape
 from convae.latents.encoding import Encoding
 
@@ -72,7 +72,7 @@ def read(path: Path, latent_shape: Shape | None = None) -> Encoding:
             mean, tensors["logvar"], tensors.get("labels"), names, tensors.get("codes"), None, texts.get("splits")
         )
     except (ValueError, KeyError) as error:
-        raise DataError(f"{path}: damaged, or not a file of latents ({error})") from error
+        raise DataError(f"{path}: damaged, or not a file of latents ({array_error(error)})") from error
 
 
 def read_content(path: Path, latent_shape: Shape | None = None) -> _Content:
@@ -99,7 +99,7 @@ def read_content(path: Path, latent_shape: Shape | None = None) -> _Content:
     except (OSError, EOFError, ValueError, KeyError, TypeError, SafetensorError, zipfile.BadZipFile) as error:
         if isinstance(error, OSError) and error.strerror:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-        raise DataError(f"{path}: damaged, or not a file of latents ({error})") from error
+        raise DataError(f"{path}: damaged, or not a file of latents ({array_error(error)})") from error
 
 
 def _tensors(encoding: Encoding) -> dict[str, Tensor]:
