@@ -9,7 +9,7 @@ import pytest
 import torch
 from command import run
 
-from convae.core.errors import ToldElsewhereError
+from convae.core.errors import ReportedElsewhereError
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -54,7 +54,7 @@ def test_an_interruption_has_the_exit_code_of_the_signal(artifact: Path, monkeyp
 def test_what_another_process_says_is_not_said_twice(
     artifact: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fail_with(monkeypatch, ToldElsewhereError("lost the connection"))
+    fail_with(monkeypatch, ReportedElsewhereError("lost the connection"))
     run("evaluate", artifact, code=2)
     assert "lost the connection" not in capsys.readouterr().err
 

@@ -340,7 +340,7 @@ def test_latents_whose_names_lead_out_of_the_folder_are_refused(
     kept["names"][0] = "../../evil.png"
     np.savez(file, **kept)
     run("decode", artifact, tmp_path / "latents", "--out", tmp_path / "deep" / "images", code=2)
-    assert "leads out of the folder" in capsys.readouterr().err
+    assert "outside of the folder" in capsys.readouterr().err
     assert not list(tmp_path.rglob("evil.png"))
 
 
@@ -481,7 +481,7 @@ def test_anomalies_ood_and_evaluate_have_one_negative_elbo(artifact: Path, photo
         (["sample", "MODEL", "--truncation", "0"], "the truncation is at least 0.1"),
         (["neighbors", "MODEL", "0", "--data", "missing/folder"], "missing/folder: "),
         (["encode", "MODEL", "--format", "pickle"], "unknown format of latents 'pickle'"),
-        (["encode", "MODEL", "--shard", "3/2"], "--shard: needs shard i of n, from 1/4 to 4/4, not '3/2'"),
+        (["encode", "MODEL", "--shard", "3/2"], "--shard: expected shard i of n, such as 2/4, got '3/2'"),
         (["encode", "MODEL", "--shard", "half"], "not 'half'"),
         (["decode", "MODEL", "missing"], "missing: holds no latents"),
         (["traverse", "missing"], "missing: no such folder"),

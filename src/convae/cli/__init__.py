@@ -1,4 +1,4 @@
-"""The command line: one command a file, found by the registry; parse, call, print."""
+"""The command line: one command per file, found by the registry."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class _Group(TyperGroup):
 
 
 def _app(arguments: Sequence[str] = ()) -> typer.Typer:
-    """The application: with the one command that the arguments start with, or with every command of this folder.
+    """The application with the command that the arguments name, or with every command.
 
-    Signatures of commands that are not run are not worth the time of reading them.
+    Reading the signatures of the other commands would take time.
     """
     app = typer.Typer(
         name="convae",
@@ -119,10 +119,10 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command; bad input of any kind is one sentence on stderr and exit code 2.
+    """Runs a command; bad input prints a message on stderr and exits with 2.
 
-    Nothing that is printed ends a command. Where its output could not be written, although somebody was there to read
-    it, as on a full disk, it exits with 1 at its end.
+    Errors of printing do not end a command. If its output could not be written, for example on a full disk, it exits
+    with 1 at its end.
     """
     with steady_streams() as output:
         code = _run(arguments)
@@ -160,15 +160,15 @@ def _run(arguments: list[str] | None) -> int:
         if not is_out_of_memory(error):
             raise
         _say(
-            "out of memory: give a smaller --batch-size or smaller images, or free memory that other programs take; "
-            "for training, `convae find-batch-size` finds the largest batch size"
+            "out of memory. Use a smaller --batch-size or smaller images, or end other programs; for training, "
+            "`convae find-batch-size` finds the largest batch size"
         )
         return _USAGE
     return code if isinstance(code, int) else 0
 
 
 def _unknown_option(problem: Any) -> str | None:
-    """A sentence on an option that does not exist; None where the problem is another one."""
+    """Message for an unknown option; None for other errors."""
     written, context = getattr(problem, "option_name", None), getattr(problem, "ctx", None)
     if context is None or written is None or not type(problem).__name__.startswith("NoSuchOption"):
         return None

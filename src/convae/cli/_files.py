@@ -25,7 +25,7 @@ def new_files(folder: Path, names: Sequence[str], force: bool) -> list[Path]:
     paths = [folder / name for name in names]
     existing = [path for path in paths if path.exists()]
     if existing and not force:
-        raise OutputError(f"{existing[0]}: exists; choose another folder, or --force to overwrite")
+        raise OutputError(f"{existing[0]}: already exists. Choose another folder, or use --force to overwrite")
     return paths
 
 
@@ -48,7 +48,7 @@ def image_paths(model: VAE, folder: Path, names: Sequence[str]) -> list[Path]:
     for name in names:
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or not pure.name:
-            raise DataError(f"'{name}': the name of an image leads out of the folder {folder}")
+            raise DataError(f"'{name}': the name of an image is outside of the folder {folder}")
         place = pure.with_suffix(suffix)
         if place in taken:  # a.jpg next to a.png
             place = pure.with_name(pure.name + suffix)

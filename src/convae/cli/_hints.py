@@ -1,4 +1,4 @@
-"""What an option that does not exist may have meant."""
+"""Suggestions for unknown options."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _OTHER_NAMES = {
     "save": "--out",
     "z": "--latent",
 }
-"""Words in options of other programs, and what convae calls the same."""
+"""Words in options of other programs, with convae's names."""
 
 
 def similar_option(written: str, options: Sequence[str]) -> str | None:
-    """The option that was meant by one that does not exist: the same words, another name, or similar letters.
+    """The option most similar to an unknown one: the same words, a synonym, or similar letters.
 
     Args:
-        written: such as `--latent-dim`.
-        options: those that there are.
+        written: the unknown option, such as `--latent-dim`.
+        options: valid options.
     """
     words = written.lstrip("-").replace("_", "-").split("-")
     same = [option for option in options if set(option.lstrip("-").split("-")) & set(words)]

@@ -24,7 +24,7 @@ def recipe_and_overrides(words: list[str], written: str = "key.path=value") -> t
     """
     files = [word for word in words if "=" not in word or local_path(word).is_file()]
     if len(files) > 1:
-        raise ConfigError(f"more than one recipe: {', '.join(files)}; write values as {written}")
+        raise ConfigError(f"more than one recipe: {', '.join(files)}. Write options as {written}")
     return (files[0] if files else None), [word for word in words if word not in files]
 
 
@@ -43,7 +43,7 @@ def image_size(text: str) -> list[int] | int:
     """
     numbers = re.split(r"[x×,]", text.strip("[]() ").lower().replace(" ", ""))
     if not all(number.isascii() and number.isdecimal() for number in numbers):
-        raise ConfigError(f"--size: needs a number such as 64, or one for each axis such as 48x64, not '{text}'")
+        raise ConfigError(f"--size: expected a number such as 64, or one per axis such as 48x64, got '{text}'")
     return int(numbers[0]) if len(numbers) == 1 else [int(number) for number in numbers]
 
 
@@ -59,7 +59,7 @@ def comma_separated(text: str, option: str, kind: type[Number]) -> list[Number]:
             raise ValueError("not finite")
         return found
     except ValueError as error:
-        raise ConfigError(f"{option}: needs numbers separated by commas, such as 0,1, not '{text}'") from error
+        raise ConfigError(f"{option}: expected numbers separated by commas, such as 0,1, got '{text}'") from error
 
 
 def cluster_count(text: str) -> int | Literal["auto"]:
@@ -71,5 +71,5 @@ def cluster_count(text: str) -> int | Literal["auto"]:
     if text == "auto":
         return "auto"
     if not text.isdecimal() or not int(text):
-        raise ConfigError(f"the number of clusters is 1 or more, or auto, not '{text}'")
+        raise ConfigError(f"the number of clusters must be 1 or more, or auto, got '{text}'")
     return int(text)

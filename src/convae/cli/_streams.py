@@ -1,7 +1,7 @@
-"""Standard output and error that never end the work whose progress and results are printed there.
+"""Standard output and error whose failures do not end a command.
 
-A pipe whose reader has gone, a closed terminal, a full disk behind a redirection, a descriptor that was closed before
-the program began, an encoding without `→`: none of these is a reason to lose a training.
+A closed pipe or terminal, a full disk behind a redirection, a descriptor that was closed before the program began, or
+an encoding without `→` must not end a training.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _PLAIN = str.maketrans(
     | {"β": "beta", "σ": "sigma", "μ": "mu", "Δ": "delta", "’": "'", "‘": "'", "“": '"', "”": '"', "█": "#", "━": "-"}
 )
 _GONE = {errno.EPIPE, errno.EIO, errno.EBADF, errno.ESHUTDOWN}
-"""What says that nobody reads any more: a closed pipe or terminal."""
+"""Errors of a closed pipe or terminal."""
 
 
 def _replacement(error: UnicodeError) -> tuple[str, int]:
-    """What an encoding cannot hold, in plain characters where there are some, and as `?` otherwise."""
+    """Replaces characters that the encoding lacks by ASCII equivalents or `?`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     wanted = error.object[error.start : error.end].translate(_PLAIN)
@@ -39,10 +39,10 @@ class Steady:
     """A text stream that stays silent after its first failure.
 
     Attributes:
-        failure: what went wrong when something was written; None where nothing did, or where the reader had gone.
+        failure: the first error of writing; None without one, or if the reader closed the stream.
 
     Args:
-        stream: where text goes; None where the program was started without one.
+        stream: the underlying stream; None if the program was started without one.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -53,25 +53,25 @@ class Steady:
             stream.reconfigure(errors="convae-plain")
 
     def write(self, text: str) -> int:
-        """Writes text, as far as anybody takes it."""
+        """Writes text; errors are recorded."""
         if not self._dead and self._stream is not None:
             with self._noticing():
                 self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Hands over what was written."""
+        """Flushes the stream; errors are recorded."""
         if not self._dead and self._stream is not None:
             with self._noticing():
                 self._stream.flush()
 
     def isatty(self) -> bool:
-        """Whether a person is looking at a terminal there."""
+        """Whether the stream is a terminal."""
         return not self._dead and is_terminal(self._stream)
 
     @property
     def encoding(self) -> str:
-        """The stream's encoding."""
+        """The encoding of the stream."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     @contextlib.contextmanager
@@ -82,7 +82,7 @@ class Steady:
             self._dead = True
             if isinstance(error, OSError) and error.errno not in _GONE:
                 self.failure = error
-            # What still lies in the stream's buffer would fail again when the interpreter ends.
+            # The rest of the buffer would fail again when the interpreter exits.
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 silent = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(silent, self._stream.fileno())
@@ -94,7 +94,7 @@ class Steady:
 
 @contextlib.contextmanager
 def steady_streams() -> Iterator[Steady]:
-    """Inside the block, standard output (which it gives) and error are steady."""
+    """A context in which standard output, which it yields, and standard error do not raise."""
     _occupy_standard_descriptors()
     before = sys.stdout, sys.stderr
     output, errors = Steady(before[0]), Steady(before[1])
@@ -108,7 +108,7 @@ def steady_streams() -> Iterator[Steady]:
 
 
 def _occupy_standard_descriptors() -> None:
-    """Opens standard descriptors that are closed: the next file would take their number, and get what is printed."""
+    """Opens closed standard descriptors; otherwise the next file would get their number, and the output."""
     for number in range(3):
         try:
             os.fstat(number)

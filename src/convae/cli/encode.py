@@ -77,5 +77,5 @@ def _shard(shard: str | None) -> FileShard:
         return FileShard(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise ConfigError(f"--shard: needs shard i of n, from 1/4 to 4/4, not '{shard}'")
+        raise ConfigError(f"--shard: expected shard i of n, such as 2/4, got '{shard}'")
     return FileShard(int(found[1]) - 1, int(found[2]))

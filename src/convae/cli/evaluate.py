@@ -40,7 +40,7 @@ def evaluate(
     ] = None,
     label: MissingLabel = None,
     metrics: Annotated[
-        str, typer.Option(help="Names separated by commas; all; default: those that are quick.")
+        str, typer.Option(help="Metrics separated by commas; all; by default the fast ones.")
     ] = "default",
     encoder: Annotated[
         Path | None,
