@@ -1,4 +1,4 @@
-"""Where in an image a model explains it badly."""
+"""Anomaly maps: where images differ from their reconstructions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from convae.model.vae import VAE
 
 @dataclass(frozen=True)
 class Anomaly:
-    """An image, what the model makes of it, and where they differ.
+    """Images, their reconstructions and error maps.
 
     Attributes:
         images: (batch, channel, *sizes) in [0, 1].
-        reconstructions: as `images`.
-        errors: (batch, *sizes), the absolute difference, averaged over the channels.
+        reconstructions: (batch, channel, *sizes) in [0, 1].
+        errors: (batch, *sizes) absolute differences, averaged over the channels.
     """
 
     images: Images
@@ -32,7 +32,7 @@ class Anomaly:
 
 @torch.no_grad()
 def explain(model: VAE, split: Split, indices: Tensor) -> Anomaly:
-    """Where the images at `indices` differ from what the posterior's mean decodes to."""
+    """Error maps of the images at `indices`, with reconstructions from the posterior means."""
     device = next(model.parameters()).device
     (batch,) = in_order(split, len(indices), device, np.asarray(indices, np.int64))
     with evaluation_mode(model):

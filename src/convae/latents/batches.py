@@ -1,4 +1,4 @@
-"""The images of a split going through a model, batch by batch: what encoding, scores and metrics are computed from."""
+"""Batches of a split with their passes through a model, for encoding, scores and metrics."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from convae.model.vae import VAE, Features
 
 @dataclass(frozen=True)
 class EvalBatch:
-    """A batch of images and its passes through a model; each pass is run when it is first used.
+    """A batch of images and its passes through a model; each pass runs on first use.
 
     Attributes:
-        model: in evaluation mode.
+        model: model in evaluation mode.
         images: (batch, channel, *sizes) in [0, 1].
         indices: (batch,) positions in the split.
-        seed: of the latents that are drawn.
-        labels: (batch,) class numbers, -1 where one is missing; None without labels.
+        seed: seed of the latents.
+        labels: (batch,) class numbers, -1 if missing; None without labels.
     """
 
     model: VAE
@@ -44,48 +44,48 @@ class EvalBatch:
     labels: Int64[Tensor, " batch"] | None = None
 
     def generators(self, purpose: str) -> list[torch.Generator]:
-        """A generator for each image, which depends on its position in the split and not on its batch."""
+        """A generator per image, which depends on its position in the split, not on its batch."""
         return [torch_generator(self.seed, "evaluation", purpose, index) for index in self.indices.tolist()]
 
     @cached_property
     def latent_generators(self) -> list[torch.Generator]:
-        """The generators of the ELBO's latents: first for `drawn`, then for a mean over several."""
+        """The generators of the posterior samples of the ELBO: first for `drawn`, then for a mean over several."""
         return self.generators("latent")
 
     @cached_property
     def features(self) -> Features:
-        """The encoder's features, from which latents are drawn."""
+        """The features of the encoder."""
         return self.model.encode_features(self.images, self.labels)
 
     @cached_property
     def drawn(self) -> Output:
-        """The pass with one latent drawn from each posterior: the ELBO is an expectation over it."""
+        """The output for one posterior sample per image."""
         return self.model.decode_features(self.features, noise=self.latent_generators)
 
     @cached_property
     def posterior(self) -> Posterior:
-        """The approximate posteriors q(z | x); of several latents, those along the posterior means."""
+        """The approximate posteriors q(z | x); in hierarchies, along the posterior means."""
         return self.model.posterior_of(self.features)
 
     @property
     def drawn_posterior(self) -> Posterior:
-        """The posteriors whose KL divergence the ELBO has: those of the drawn latents where they differ."""
+        """The posteriors of the ELBO's KL divergence; in hierarchies, those of the posterior samples."""
         is_closed = self.model.prior.has_closed_kl and not self.model.is_hierarchical
         return self.posterior if is_closed else self.drawn.posterior
 
     @cached_property
     def reconstruction(self) -> Likelihood:
-        """The likelihood at the posterior mean, whose mean is the reconstruction."""
+        """The likelihood at the posterior mean; its mean is the reconstruction."""
         return self.model.decode(self.posterior.mean, self.labels)
 
     @cached_property
     def log_likelihood(self) -> PerImage:
-        """Log p(x | z) of the drawn latent, nats per image."""
+        """Log p(x | z) of the posterior sample, nats per image."""
         return self.drawn.likelihood.log_prob(self.images)
 
     @cached_property
     def elbo(self) -> PerImage:
-        """Log p(x | z) − KL with one drawn latent, nats per image."""
+        """ELBO with one posterior sample, nats per image."""
         return self.log_likelihood - self.drawn_posterior.kl()
 
 
@@ -99,16 +99,16 @@ def iterate_batches(
     progress: Progress | None = None,
     what: str = "encoding (images)",
 ) -> Iterator[tuple[slice, EvalBatch]]:
-    """The images of a split in its order, with the rows that each batch has in a table of all of them.
+    """Iterates over the images of a split in order, with the rows of each batch.
 
     Args:
-        model: is in evaluation mode while a batch is used, and left in the mode that it was in.
+        model: in evaluation mode during the iteration; its mode is restored.
         split: the images.
-        indices: positions in the split; without them, all.
-        batch_size: images at a time.
-        seed: of the latents that are drawn.
-        progress: called with the number of images that are done.
-        what: is done, for the progress.
+        indices: positions in the split; by default all.
+        batch_size: images per batch.
+        seed: seed of the latents.
+        progress: called with the number of finished images.
+        what: description for `progress`.
 
     Raises:
         ShapeError: the images do not have the model's input shape.

@@ -1,4 +1,4 @@
-"""The classes that a user names, by name or number."""
+"""Classes by name or number."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from convae.data import Split
 
 
 def labels_of(images: Split, column: str | None = None) -> tuple[NDArray[np.int64], dict[int, str]]:
-    """Class numbers of a split's images, (image,), -1 where one is missing, and the names of the classes.
+    """Class numbers of the images of a split, (image,), -1 if missing, and the class names.
 
     Args:
         images: the split.
-        column: an attribute of the images; otherwise their label.
+        column: a column of the images; by default their label.
 
     Raises:
         ConfigError: the images have no labels, or no such column.
@@ -33,10 +33,10 @@ def labels_of(images: Split, column: str | None = None) -> tuple[NDArray[np.int6
 
 
 def class_number(word: str, names: Mapping[int, str]) -> int:
-    """The number of the class that has this name or, where no name looks like another class's number, this number.
+    """The number of a class, from its name or, if that is unambiguous, from its number.
 
     Raises:
-        ConfigError: there is no such class.
+        ConfigError: unknown class.
     """
     named = [number for number, name in names.items() if name == word]
     if named:

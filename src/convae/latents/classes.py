@@ -1,4 +1,4 @@
-"""Classes in latent space: latents of a wanted class, and the class of a latent, by one Gaussian for each class."""
+"""Gaussians per class in latent space, for sampling and classification."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from convae.latents.encoding import Encoding
 from convae.latents.quantized import require_continuous
 
 FEWEST = 2
-"""Images that a class needs for its Gaussian."""
+"""Least number of images for the Gaussian of a class."""
 
 
 @dataclass(frozen=True)
 class Classes:
-    """A Gaussian over the latents of each class: quadratic discriminant analysis, used both ways.
+    """A Gaussian over the latents of each class, as in quadratic discriminant analysis.
 
     Attributes:
-        labels: (class,) their numbers, ascending.
-        shares: (class,) of the labeled images.
-        means: (class, value).
-        roots: (class, value, value), lower triangular, whose products with themselves are the covariances.
-        shape: of one latent.
+        labels: (class,) class numbers, ascending.
+        shares: (class,) fractions of the labeled images.
+        means: (class, value) means.
+        roots: (class, value, value) Cholesky factors of the covariances.
+        shape: shape of a latent.
     """
 
     labels: Int64[Tensor, " class"]
@@ -38,10 +38,10 @@ class Classes:
     shape: Shape
 
     def draw(self, label: int, count: int, *, seed: int = 0, first: int = 0) -> Latents:
-        """`count` latents of a class from the number `first` on; the n-th of them is the same for any count.
+        """Samples `count` latents of a class, from index `first`; sample n is the same for any count.
 
         Raises:
-            DataError: there is no such class.
+            DataError: unknown class.
         """
         where = (self.labels == label).nonzero()
         if not len(where):
@@ -70,10 +70,10 @@ class Classes:
 
 
 def classes(encoding: Encoding) -> Classes:
-    """The Gaussian of each class: mean and covariance of latents drawn from the posteriors of its images.
+    """Fits a Gaussian to the aggregate posterior of each class.
 
-    The covariance of the posterior means and the mean of the posterior variances add up to it, so a class of few
-    images has one that can be inverted too.
+    The covariance is that of the posterior means plus the mean of the posterior variances, so that it is invertible for
+    classes of few images.
 
     Raises:
         DataError: no labels, or a class of one image.

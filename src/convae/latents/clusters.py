@@ -1,4 +1,4 @@
-"""Clusters of latents: their centroids, what belongs to each, and its nearest examples."""
+"""k-means clusters of latents."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from convae.core.random import numpy_generator
 from convae.core.types import Latents
 
 LARGE = 20_000
-"""With more latents than this, k-means sees a part of them at a time (Sculley 2010)."""
+"""Number of latents above which mini-batch k-means is used (Sculley 2010)."""
 MOST = 20
-"""Clusters that are tried at most where their number is to be chosen."""
+"""Largest number of clusters for `auto`."""
 JUDGED = 2_000
-"""Latents whose silhouettes are computed at most, from all their pairs."""
+"""Largest number of latents for silhouettes, which need all pairs."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,10 @@ class Clusters:
 
     Attributes:
         centroids: (cluster, *latent).
-        assigned: (image,) number of the cluster of each latent.
-        nearest: for each cluster, the positions of the latents nearest to its centroid, the nearest first.
-        silhouette: mean silhouette of the latents, from -1 to 1: how much nearer they are to their own cluster than to
-            the next (Rousseeuw 1987); None for one cluster, or where each latent is one.
-        tried: the silhouette of every number of clusters that was tried; empty where the number was given.
+        assigned: (image,) cluster of each latent.
+        nearest: positions of the latents nearest to the centroid of each cluster, the nearest first.
+        silhouette: mean silhouette, from -1 to 1 (Rousseeuw 1987); None for one cluster, or one latent per cluster.
+        tried: silhouette by number of clusters; empty for a given number.
     """
 
     centroids: Float[Tensor, cluster * latent]
@@ -45,16 +44,16 @@ class Clusters:
 
     @property
     def sizes(self) -> Int64[Tensor, " cluster"]:
-        """How many latents belong to each cluster."""
+        """Number of latents in each cluster."""
         return torch.bincount(self.assigned, minlength=len(self.centroids))
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well clusters match the classes of labeled images; neither knows what the other is called.
+    """Agreement of clusters and classes of labeled images, independent of their numbering.
 
     Attributes:
-        images: that have a label.
+        images: number of labeled images.
         adjusted_rand: adjusted Rand index: 1 for equal partitions, 0 for chance (Hubert & Arabie 1985).
         normalized_mutual_information: from 0 to 1, by the arithmetic mean of both entropies.
     """
@@ -65,23 +64,23 @@ class Agreement:
 
 
 def cluster(z: Latents, count: int | Literal["auto"], *, examples: int = 8, seed: int = 0) -> Clusters:
-    """k-means on latents; mini-batches of them where there are more than 20,000.
+    """k-means on latents; mini-batch k-means above 20,000.
 
     Args:
         z: the latents.
-        count: how many clusters; `auto` for the number from 2 to 20 with the largest mean silhouette.
-        examples: at most how many nearest latents are listed for each.
-        seed: of the first centroids.
+        count: number of clusters; `auto` for the number from 2 to 20 with the largest mean silhouette.
+        examples: largest number of nearest latents per cluster.
+        seed: seed of the initial centroids.
 
     Raises:
-        ConfigError: not from one cluster to as many as there are latents, or fewer than three latents to choose from.
+        ConfigError: the number is not between 1 and the number of latents, or fewer than three latents for `auto`.
         DataError: a latent is not finite.
     """
     if not bool(z.isfinite().all()):
         raise DataError("clusters need finite latents, and some of these are NaN or infinite")
     points = z.flatten(1).double().numpy()
     tried = _tried(points, seed) if count == "auto" else {}
-    # All latents may be one point.
+    # All latents may be equal.
     number = max(tried, key=lambda one: tried[one], default=1) if count == "auto" else count
     if not 1 <= number <= len(z):
         raise ConfigError(f"{len(z)} latents make 1 to {len(z)} clusters, got {number}: give a smaller number, or auto")
@@ -102,7 +101,7 @@ def cluster(z: Latents, count: int | Literal["auto"], *, examples: int = 8, seed
 
 
 def _tried(points: NDArray[np.float64], seed: int) -> dict[int, float]:
-    """The silhouette of every number of clusters that can be chosen."""
+    """The silhouette by number of clusters."""
     if len(points) < 3:
         raise ConfigError(f"a number of clusters is chosen among three latents or more, got {len(points)}: give one")
     found = {
@@ -113,7 +112,7 @@ def _tried(points: NDArray[np.float64], seed: int) -> dict[int, float]:
 
 
 def agreement(assigned: Int64[Tensor, " image"], labels: Int64[Tensor, " image"]) -> Agreement | None:
-    """How well clusters match labels, -1 where one is missing; None where there are no two classes."""
+    """Agreement of clusters with labels, -1 if missing; None with fewer than two classes."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     known = labels >= 0
@@ -129,7 +128,7 @@ def _fit(points: NDArray[np.float64], count: int, seed: int) -> tuple[NDArray[np
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
-        # Fewer different points than clusters: some are empty, which their sizes show.
+        # With fewer distinct points than clusters, some clusters are empty.
         warnings.simplefilter("ignore", ConvergenceWarning)
         if len(points) > LARGE:
             fitted = MiniBatchKMeans(count, batch_size=4096, n_init=3, random_state=seed).fit(points)
@@ -139,7 +138,7 @@ def _fit(points: NDArray[np.float64], count: int, seed: int) -> tuple[NDArray[np
 
 
 def _silhouette(points: NDArray[np.float64], assigned: NDArray[np.int64], seed: int) -> float | None:
-    """The mean silhouette of at most `JUDGED` points; None where it means nothing."""
+    """The mean silhouette of at most `JUDGED` points; None if it is undefined."""
     from sklearn.metrics import silhouette_score
 
     if len(points) > JUDGED:

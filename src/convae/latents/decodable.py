@@ -1,4 +1,4 @@
-"""What can be decoded: latents or codes, from a folder that `encode_to` wrote or from a file of any other origin."""
+"""Reading latents or codes for decoding, from a folder of `encode_to` or from other files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from convae.model.vae import VAE
 
 @dataclass(frozen=True)
 class Decodable:
-    """Some latents, and what is known of the images that they are of.
+    """Latents with names and labels.
 
     Attributes:
-        names: of the images; their numbers where they have none.
-        z: (image, *latent), finite; those of codes where a file holds only codes.
-        labels: (image,) class numbers, -1 where one is missing; None without labels.
+        names: names of the images; numbers by default.
+        z: (image, *latent), finite; embedded codes if a file contains only codes.
+        labels: (image,) class numbers, -1 if missing; None without labels.
     """
 
     names: list[str]
@@ -34,7 +34,7 @@ class Decodable:
 
 @dataclass(frozen=True)
 class _Found:
-    """What a file holds, in whatever shape."""
+    """The content of a file, in any shape."""
 
     names: list[str]
     z: Tensor | None
@@ -43,10 +43,10 @@ class _Found:
 
 
 def encoded_by(path: Path) -> tuple[str, str] | None:
-    """Name and fingerprint of the model that latents come from; None where nothing says that.
+    """Name and fingerprint of the model of latents; None if not recorded.
 
     Args:
-        path: a folder that `encode_to` wrote, or a file; one that is listed in the manifest beside it is known too.
+        path: a folder of `encode_to`, or a file; a file may be listed in the manifest next to it.
     """
     folder = path if path.is_dir() else path.parent
     try:
@@ -59,17 +59,17 @@ def encoded_by(path: Path) -> tuple[str, str] | None:
 
 
 def iterate_decodable(path: Path, model: VAE) -> Iterator[Decodable]:
-    """Latents or codes, a file at a time, in the shape that a model has.
+    """Iterates over files of latents or codes, in the shape of a model.
 
     Args:
-        path: a folder that `encode_to` wrote, or a file: one of these, a table with the columns z0 … or code0 …, an
-            .npz or .safetensors with `mean` or `codes`, or an .npy of floats, which are latents, or of codes.
-        model: that they are for.
+        path: a folder of `encode_to`, or a file: a table with the columns z0 … or code0 …, an .npz or .safetensors with
+            `mean` or `codes`, or an .npy of floats (latents) or integers (codes).
+        model: the decoding model.
 
     Raises:
-        DataError: there is nothing to decode, it is damaged, or a latent is not finite.
-        ShapeError: they are of another shape than the model's.
-        ConfigError: they are codes, and the model has no codebook.
+        DataError: missing or damaged, or a latent is not finite.
+        ShapeError: the shape differs from that of the model.
+        ConfigError: codes for a model without a codebook.
     """
     if path.is_dir():
         for part in iterate_latents(path):
@@ -89,7 +89,7 @@ def iterate_decodable(path: Path, model: VAE) -> Iterator[Decodable]:
 
 
 def _checked(part: _Found, model: VAE, path: Path) -> Decodable:
-    """The same in the model's shape; tables and arrays may hold it flat."""
+    """Reshapes the content to the shape of the model; tables and arrays may be flat."""
     latent = model.latent_shape
     z = None if part.z is None else _shaped(part.z, latent, "latents", path)
     if z is not None:
@@ -103,12 +103,12 @@ def _checked(part: _Found, model: VAE, path: Path) -> Decodable:
                 f"{path}: holds codes (whole numbers), and model '{model.name}' has no codebook: latents are floats"
             )
         z = _vectors_of(_shaped(part.codes, model.bottleneck.code_shape, "codes", path), part.names, model, path)
-    assert z is not None  # whoever calls has found latents or codes
+    assert z is not None  # the caller has checked that there are latents or codes
     return Decodable(part.names, z, part.labels)
 
 
 def _vectors_of(codes: Tensor, names: list[str], model: VAE, path: Path) -> Tensor:
-    """(image, *code shape) numbers of codes to latents, on the CPU."""
+    """Embeds code indices, (image, *code shape), as latents on the CPU."""
     sizes = model.bottleneck.codebook_sizes
     levels = codes.reshape(len(codes), len(sizes), -1)
     wrong = ((levels < 0) | (levels >= torch.tensor(sizes)[:, None])).flatten(1).any(1).nonzero()[:, 0]
@@ -122,7 +122,7 @@ def _vectors_of(codes: Tensor, names: list[str], model: VAE, path: Path) -> Tens
 
 
 def _shaped(values: Tensor, shape: tuple[int, ...], what: str, path: Path) -> Tensor:
-    """(image, *shape), whether the values of an image are in that shape or flat."""
+    """Reshapes values, flat or not, to (image, *shape)."""
     found = tuple(values.shape[1:])
     if found != shape and (len(found) > 1 or math.prod(found) != math.prod(shape)):
         raise ShapeError(f"{path}: the model has {what} {shape_text(shape)}, these are {shape_text(found)}")

@@ -1,4 +1,4 @@
-"""Latents to images."""
+"""Decoding latents to images."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def decode(
     """The expected image of each latent, in [0, 1], on the CPU.
 
     Args:
-        model: is left in the mode that it is in.
-        z: latents, of any floating type.
-        labels: of the images, for a conditional model.
-        levels: number of latents of a hierarchy, from the top, that are taken from `z`; the others are the mean of
-            their prior. Without it, all are taken.
-        batch_size: latents at a time.
+        model: its mode is not changed.
+        z: latents of any floating type.
+        labels: class numbers, for a conditional model.
+        levels: number of latents of a hierarchy, from the top, to take from `z`; the others are the means of their
+            priors. By default all.
+        batch_size: latents per batch.
 
     Raises:
-        ShapeError: the latents do not have the model's latent shape.
-        ConfigError: the model is conditional, and the labels are not such as it knows.
+        ShapeError: the shape differs from that of the model.
+        ConfigError: the model is conditional, and labels are missing or unknown.
         DataError: a latent is not finite.
     """
     found = list(iterate_decoded(model, z, labels=labels, levels=levels, batch_size=batch_size))
@@ -41,7 +41,7 @@ def decode(
 def iterate_decoded(
     model: VAE, z: Latents, *, labels: Labels | None = None, levels: int | None = None, batch_size: int = 256
 ) -> Iterator[Images]:
-    """`decode`, a batch at a time, for more images than fit into memory."""
+    """`decode` in batches, for more images than fit into memory."""
     if not z.is_floating_point():
         raise ShapeError(f"latents are floats, got {z.dtype}: model.decode_codes takes the numbers of codes")
     wrong = (~z.flatten(1).isfinite().all(1)).nonzero()[:, 0] if z.numel() else z[:0]

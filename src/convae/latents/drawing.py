@@ -1,4 +1,4 @@
-"""Latents from the prior, as daring or as careful as one likes."""
+"""Sampling from the prior with temperature and truncation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convae.model.priors.standard_normal import StandardNormal
 from convae.model.vae import VAE
 
 LEAST_TRUNCATION = 0.1
-"""Below it, hardly any drawn value would ever be kept."""
+"""Smallest truncation; below it, nearly all values would be rejected."""
 
 
 def draw(
@@ -27,20 +27,20 @@ def draw(
     labels: Tensor | None = None,
     first: int = 0,
 ) -> Latents:
-    """`count` latents from the prior; the n-th of them is the same for any count.
+    """Samples `count` latents from the prior; sample n is the same for any count.
 
     Args:
-        model: whose prior it is.
-        count: how many.
-        seed: of what is drawn.
+        model: model with the prior.
+        count: number of samples.
+        seed: random seed.
         temperature: factor on the standard deviation, below 1 closer to the mean of the prior: one for all latents, or
             one for each latent of a hierarchy, from the top.
-        truncation: values beyond it, in standard deviations, are drawn again (Brock, Donahue & Simonyan 2018).
+        truncation: values beyond it, in standard deviations, are resampled (Brock, Donahue & Simonyan 2018).
         labels: (count,) class numbers, for a conditional hierarchy, whose latents depend on the class.
-        first: number of the first.
+        first: index of the first sample.
 
     Raises:
-        ConfigError: temperature or truncation out of range, or asked of a prior that is no Gaussian.
+        ConfigError: temperature or truncation out of range, or not supported by the prior.
     """
     names = [name for name, _ in model.latent_layout.entries]
     factors = [temperature] * len(names) if isinstance(temperature, int | float) else list(temperature)
@@ -68,7 +68,7 @@ def draw(
 
 
 def _truncated(z: Tensor, generator: torch.Generator, truncation: float) -> Tensor:
-    """`z` with each value beyond `truncation` drawn again until it is within."""
+    """Resamples the values of `z` beyond `truncation`."""
     while (beyond := z.abs() > truncation).any():
         again = torch.randn(z.shape, generator=generator, dtype=z.dtype, device=generator.device).to(z.device)
         z = torch.where(beyond, again, z)

@@ -1,4 +1,4 @@
-"""Images to latents: the posteriors of a whole split."""
+"""Encoding the images of a split."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ from convae.model.vae import VAE
 
 @dataclass(frozen=True)
 class Encoding:
-    """The posteriors of some images, on the CPU.
+    """The posteriors of images, on the CPU.
 
     Attributes:
         mean: (image, *latent).
         logvar: (image, *latent), natural logarithm of the variance.
-        labels: (image,) class numbers, -1 where one is missing; None without labels.
-        names: of the images, such as their paths within a folder.
-        codes: (image, *grid) numbers of the code that each place of the latent has, from models whose bottleneck has
-            a codebook; None from others.
-        classes: the names of the class numbers; None where they have none.
-        splits: the part of the data set that each image is in; None where that is not known.
+        labels: (image,) class numbers, -1 if missing; None without labels.
+        names: names of the images, such as their paths in a folder.
+        codes: (image, *grid) code indices at each position, for models with a codebook; otherwise None.
+        classes: class names; None without names.
+        splits: split of each image; None if unknown.
         kl: (*latent,) mean KL divergence of each latent value over the images, nats, of a hierarchy, whose priors
             depend on the image; None from other models, where it follows from mean and log-variance.
     """
@@ -52,14 +51,14 @@ class Encoding:
 
 
 class EncodingTable:
-    """The posteriors of the images of a split, filled batch by batch.
+    """The posteriors of a split, filled batch by batch.
 
-    Memory is allocated once: small results that are kept between batches fragment the heap.
+    Memory is allocated once, since small results kept between batches would fragment the heap.
 
     Args:
-        model: that encodes them.
+        model: the model.
         split: the images.
-        indices: positions in the split; without them, all.
+        indices: positions in the split; by default all.
     """
 
     def __init__(self, model: VAE, split: Split, indices: NDArray[np.int64] | None = None) -> None:
@@ -71,7 +70,7 @@ class EncodingTable:
         self._kl: Tensor | None = None
 
     def add(self, rows: slice, batch: EvalBatch) -> None:
-        """Takes in the posteriors of a batch."""
+        """Adds the posteriors of a batch."""
         posterior = batch.posterior
         self.mean[rows], self.logvar[rows] = posterior.mean, posterior.logvar
         if isinstance(posterior, CodePosterior):
@@ -120,14 +119,14 @@ def encode(
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> Encoding:
-    """The posteriors of the images of a split, in its order; nothing is drawn.
+    """Encodes the images of a split in order, without sampling.
 
     Args:
-        model: is left in the mode that it is in.
+        model: its mode is not changed.
         split: the images.
-        indices: positions in the split; without them, all.
-        batch_size: images at a time.
-        progress: called with the number of images that are done.
+        indices: positions in the split; by default all.
+        batch_size: images per batch.
+        progress: called with the number of finished images.
 
     Raises:
         ShapeError: the images do not have the model's input shape.

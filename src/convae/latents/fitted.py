@@ -1,8 +1,7 @@
-"""A prior that is fitted to the latents of images: a mixture of Gaussians, in place of the model's own.
+"""A prior fitted after the training: a mixture of Gaussians over the latents of images.
 
-Where the aggregate posterior is far from the standard normal, latents drawn from that fall where no image is, and
-samples look worse than reconstructions. A mixture that was fitted after the training lies where the images are (Ghosh
-et al. 2020, arXiv:1903.12436).
+If the aggregate posterior is far from the standard normal, samples of the prior are outside of it and look worse than
+reconstructions. A mixture fitted to the aggregate posterior avoids this (Ghosh et al. 2020, arXiv:1903.12436).
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from convae.latents.encoding import Encoding
 from convae.latents.quantized import require_continuous
 
 COMPONENTS = (1, 2, 4, 8, 16, 32)
-"""Numbers of Gaussians that are tried."""
+"""Candidate numbers of Gaussians."""
 LATENTS = 10_000
-"""Latents that the mixture is fitted to at most."""
+"""Largest number of latents for the fit."""
 PER_COMPONENT = 20
-"""Latents that a Gaussian needs at least."""
+"""Least number of latents per Gaussian."""
 LARGEST_FULL = 256
 """Latent values beyond which, or beyond half the number of latents, covariances are diagonal."""
 
@@ -36,11 +35,11 @@ class FittedPrior:
     """A mixture of Gaussians over latents.
 
     Attributes:
-        weights: (component,) that sum up to 1.
+        weights: (component,) with a sum of 1.
         means: (component, value).
-        roots: (component, value, value), lower triangular, whose products with themselves are the covariances.
-        shape: of one latent.
-        bic: Bayesian information criterion of each number of components that was tried; the lowest was taken.
+        roots: (component, value, value) Cholesky factors of the covariances.
+        shape: shape of a latent.
+        bic: Bayesian information criterion by number of components; the lowest was chosen.
     """
 
     weights: Float64[Tensor, " component"]
@@ -50,12 +49,12 @@ class FittedPrior:
     bic: dict[int, float]
 
     def draw(self, count: int, *, seed: int = 0, temperature: float = 1.0) -> Latents:
-        """`count` latents; the n-th of them is the same for any count.
+        """Samples `count` latents; sample n is the same for any count.
 
         Args:
-            count: how many.
-            seed: of what is drawn.
-            temperature: factor of the standard deviation of each Gaussian.
+            count: number of samples.
+            seed: random seed.
+            temperature: factor on the standard deviation of each Gaussian.
 
         Raises:
             ConfigError: the temperature is negative or not finite.
@@ -74,13 +73,13 @@ class FittedPrior:
 
 
 def fit_prior(encoding: Encoding, *, seed: int = 0) -> FittedPrior:
-    """A mixture of Gaussians fitted to latents drawn from the posteriors, one for each image.
+    """Fits a mixture of Gaussians to one posterior sample per image.
 
-    The number of Gaussians is that of the lowest Bayesian information criterion.
+    The number of Gaussians has the lowest Bayesian information criterion.
 
     Args:
-        encoding: of the images, such as those of the training.
-        seed: of the drawn latents and of the fit.
+        encoding: posteriors of images, such as the training images.
+        seed: seed of the samples and of the fit.
 
     Raises:
         ConfigError: the latents are codes.
@@ -101,7 +100,7 @@ def fit_prior(encoding: Encoding, *, seed: int = 0) -> FittedPrior:
     least = 1e-6 * max(float(points.var(0).mean()), 1e-12)
     fits = {}
     with warnings.catch_warnings():
-        # A mixture that has not converged after 100 rounds is judged by its likelihood like the others.
+        # A mixture without convergence after 100 iterations is judged by its likelihood as well.
         warnings.simplefilter("ignore", ConvergenceWarning)
         for components in COMPONENTS:
             if components == 1 or components * PER_COMPONENT <= count:

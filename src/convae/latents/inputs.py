@@ -1,4 +1,4 @@
-"""Images that a user names: image files, positions in a split, or names of images there; and their latents."""
+"""Encoding images given as files, positions in a split, or names in it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class EncodedInputs:
     Attributes:
         images: (image, channel, *sizes) in [0, 1].
         z: (image, *latent), posterior means.
-        labels: (image,) the classes that a conditional model decodes them as; None with other models.
+        labels: (image,) classes for a conditional decoder; None for other models.
     """
 
     images: Images
@@ -39,17 +39,17 @@ class EncodedInputs:
 def encode_inputs(
     model: VAE, words: Sequence[str], open_split: Callable[[], Split], label: int | None = None
 ) -> EncodedInputs:
-    """Encodes the images that a user names.
+    """Encodes images given by file, position or name.
 
     Args:
-        model: that encodes them.
-        words: paths of image files, positions counted from 0, or names of images.
-        open_split: gives the images that positions and names refer to; called only if needed.
-        label: of a conditional model, the class that all are decoded as, and that of images without a label.
+        model: the model.
+        words: paths of image files, positions from 0, or names of images.
+        open_split: opens the split for positions and names; called only if needed.
+        label: for a conditional model, the class for decoding, and of images without a label.
 
     Raises:
-        DataError: a file cannot be read as an image.
-        ConfigError: there is no such image, or the model is conditional and the class of an image is not known.
+        DataError: a file is not a readable image.
+        ConfigError: unknown image, or the model is conditional and the class of an image is unknown.
     """
     is_conditional = model.condition is not None
     images, own = [], []
@@ -81,15 +81,15 @@ def encode_inputs(
 
 
 def is_image_file(word: str) -> bool:
-    """Whether a word is the path of a file, rather than a position in a split or the name of an image there."""
+    """Whether a word is the path of an image file."""
     return local_path(word).is_file()
 
 
 def position(word: str, split: Split) -> int:
-    """The position in a split that a word means: a number counted from 0, or the name of an image or its last part.
+    """The position of an image in a split, from its number, its name, or the last part of its name.
 
     Raises:
-        ConfigError: there is no such image, or there are several.
+        ConfigError: unknown or ambiguous.
     """
     if word.isdecimal():
         if int(word) >= len(split):
@@ -110,18 +110,18 @@ def position(word: str, split: Split) -> int:
 
 
 def images_at(split: Split, positions: Sequence[int]) -> Images:
-    """The images at some positions of a split, (batch, channel, *sizes) in [0, 1]."""
+    """The images at positions of a split, (batch, channel, *sizes) in [0, 1]."""
     (batch,) = in_order(split, len(positions), indices=np.asarray(positions, np.int64))
     return batch.images
 
 
 def takes_image_files(model: VAE) -> bool:
-    """Whether the model's inputs are such as image files hold: two spatial axes, and gray, RGB or RGBA."""
+    """Whether the inputs of the model are images: two spatial axes, and gray, RGB or RGBA."""
     return len(model.input_shape) == 3 and model.input_shape[0] in (1, 3, 4)
 
 
 def _read(model: VAE, path: Path) -> Tensor:
-    """An image file, preprocessed as the model's training images were."""
+    """Reads an image file, preprocessed like the training images."""
     channels, *sizes = model.input_shape
     if not takes_image_files(model):
         raise DataError(f"{path}: model '{model.name}' takes no image files: name its images by their position")

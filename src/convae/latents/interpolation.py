@@ -14,15 +14,15 @@ from convae.core.types import Latents
 
 Mode = Literal["lerp", "slerp"]
 PARALLEL = 1e-4
-"""Radians within which two directions are taken for one line."""
+"""Angle in radians below which two directions are collinear."""
 
 
 def interpolate(a: Latents, b: Tensor, steps: int, *, mode: Mode = "lerp") -> Float[Tensor, "batch steps *latent"]:
-    """Evenly spaced latents from each of `a` to the same row of `b`; both ends are exact.
+    """Evenly spaced latents from rows of `a` to rows of `b`; both ends are exact.
 
     Args:
-        a: (batch, *latent), the first of each segment.
-        b: (batch, *latent), the last.
+        a: (batch, *latent), first latent of each segment.
+        b: (batch, *latent), last latent.
         steps: latents per segment, including both ends.
         mode: `lerp`, linear; or `slerp`, spherical (Shoemake 1985), which keeps the norm.
 
@@ -49,7 +49,7 @@ def interpolate(a: Latents, b: Tensor, steps: int, *, mode: Mode = "lerp") -> Fl
 
 
 def _along_the_circle(start: Tensor, end: Tensor, fraction: Tensor) -> Tensor:
-    """Spherical interpolation; where the ends lie on one line through the origin, the straight one."""
+    """Spherical interpolation; linear if the ends are collinear with the origin."""
     lengths = start.norm(dim=-1, keepdim=True) * end.norm(dim=-1, keepdim=True)
     cosine = (start * end).sum(-1, keepdim=True) / lengths.clamp_min(torch.finfo(start.dtype).tiny)
     angle = torch.acos(cosine.clamp(-1, 1))
@@ -60,7 +60,7 @@ def _along_the_circle(start: Tensor, end: Tensor, fraction: Tensor) -> Tensor:
 
 
 def path(points: Float[Tensor, points * latent], steps: int, *, mode: Mode = "lerp") -> Float[Tensor, all * latent]:
-    """A path through several latents, each on it once: `steps` per segment, including both of its ends.
+    """A path through several latents, with `steps` latents per segment, including both ends.
 
     Raises:
         ConfigError: fewer than two points or steps, or another mode.

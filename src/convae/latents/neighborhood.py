@@ -1,4 +1,4 @@
-"""The images whose latents are nearest to a given one."""
+"""Nearest neighbors in latent space."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from convae.core.errors import ConfigError
 from convae.core.types import Latents
 
 BLOCK = 1 << 22
-"""Distances in memory at a time."""
+"""Number of distances in memory at a time."""
 
 
 def neighbors(
     query: Float[Tensor, queries * latent], z: Latents, count: int
 ) -> tuple[Int64[Tensor, "queries count"], Float[Tensor, "queries count"]]:
-    """The positions in `z` of the `count` nearest latents of each query, nearest first, and their distances.
+    """Positions in `z` of the `count` nearest latents of each query, nearest first, and their distances.
 
     Raises:
-        ConfigError: not from one neighbor to as many as there are latents.
+        ConfigError: `count` is not between 1 and the number of latents.
     """
     if not 1 <= count <= len(z):
         raise ConfigError(f"among {len(z)} latents there are 1 to {len(z)} neighbors, got {count}")

@@ -1,4 +1,4 @@
-"""Latents as points in a plane, or on a line where they have one value."""
+"""Projection of latents to two dimensions."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from convae.core.errors import ConfigError
 from convae.core.types import Latents
 
 FEWEST = 5
-"""Points that have neighbors to be kept together with."""
+"""Least number of points for t-SNE and UMAP."""
 Method = Literal["auto", "raw", "pca", "tsne", "umap"]
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Points in a plane, or on a line.
+    """Projected latents.
 
     Attributes:
-        points: (image, 2), or (image, 1) of latents of one value.
-        labels: what each axis is, for a picture.
+        points: (image, 2), or (image, 1) for latents with one value.
+        labels: axis labels.
     """
 
     points: Float[Tensor, "image axis"]
@@ -31,17 +31,16 @@ class Projection:
 
 
 def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection:
-    """Latents in a plane.
+    """Projects latents to two dimensions.
 
     Args:
         z: the latents.
-        method: `raw`, two latent values as they are; `pca`, the two principal directions; `tsne`, which keeps
-            neighbors together (van der Maaten & Hinton 2008); `umap`, the same by another way (McInnes et al. 2018),
-            from the extra `umap`; `auto`, raw where there are one or two values and PCA otherwise.
-        seed: of t-SNE and UMAP.
+        method: `raw`, the values of latents with one or two; `pca`; `tsne` (van der Maaten & Hinton 2008); `umap`
+            (McInnes et al. 2018), from the extra `umap`; `auto`, raw for one or two values and PCA otherwise.
+        seed: seed of t-SNE and UMAP.
 
     Raises:
-        ConfigError: the method does not go with the latents or with so few, or its package is not installed.
+        ConfigError: the method does not support these latents or so few, or its package is not installed.
     """
     points = z.flatten(1).double()
     size = points.shape[1]
@@ -67,7 +66,7 @@ def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection
 
 
 def _pca(points: Tensor) -> Projection:
-    """The two directions in which the points vary most, with their fractions of the variance."""
+    """The first two principal components, with their fractions of the variance."""
     from sklearn.decomposition import PCA
 
     if min(points.shape) < 2:

@@ -1,4 +1,4 @@
-"""Latents that are made of codes: what lies between them is quantized again, and what scales them is refused."""
+"""Operations on latents of models with a codebook."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from convae.model.vae import VAE
 
 @torch.no_grad()
 def nearest_latents(model: VAE, z: Latents) -> Latents:
-    """The nearest latents that the model's bottleneck can give, on the CPU.
+    """Quantizes latents to those that the bottleneck can produce, on the CPU.
 
-    Of a model with a codebook each place becomes its nearest code: what lies between two codes is no latent that the
-    decoder was trained on. Latents of other models stay as they are.
+    With a codebook, each position becomes its nearest code, since the decoder was trained on codes only. Other latents
+    are unchanged.
     """
     parameter = next(model.parameters())
     return model.quantize(z.to(parameter.device, parameter.dtype)).cpu().to(z.dtype)
 
 
 def require_continuous(encoding: Encoding, what: str) -> None:
-    """Refuses latents that are codes.
+    """Checks that latents are continuous.
 
     Args:
         encoding: the images.
-        what: is asked of them, for the message.
+        what: the operation, for the message.
 
     Raises:
         ConfigError: the latents come from a codebook.

@@ -1,4 +1,4 @@
-"""A trained model opened with its run, its data and the names of its classes: what every tool on it starts from."""
+"""A trained model opened with its data and classes."""
 
 from __future__ import annotations
 
@@ -42,22 +42,23 @@ from convae.model.vae import VAE
 
 
 class Session:
-    """A trained model with the images that tools use it on.
+    """A trained model with images.
 
-    The images are opened when they are first needed, brought to the model's shape, read with the options of the
-    training data, and labeled with the model's class numbers: data sets are matched with it by class names.
+    The images are opened on first use, resized to the shape of the model, read with the options of the training data,
+    and labeled with the class numbers of the model, matched by class name.
 
     Args:
         model: a run folder, an artifact folder, or a model.
-        data: a data set's name, a path, or a source with options as in a recipe; otherwise the model's training data.
-        data_dir: the folder that holds data sets; otherwise the run's, `$CONVAE_DATA` and the cache.
-        split: part of the data set; otherwise `default_split` of the training data, and all of other data.
-        default_split: part of the training data that is used where no split is named.
-        label: of a conditional model, the class that it decodes as, by name or number, and that of images without one.
-        missing_label: of a conditional model, the class of images without a label; each image is decoded as its own.
-        device: auto, cpu, cuda or mps; a model that is given stays where it is.
+        data: name of a data set, a path, or a source with options as in a recipe; by default the training data.
+        data_dir: folder of data sets; by default that of the run, `$CONVAE_DATA` and the cache.
+        split: split; by default `default_split` of the training data, and all of other data.
+        default_split: default split of the training data.
+        label: for a conditional model, the class for decoding, by name or number, and of images without a label.
+        missing_label: for a conditional model, the class of images without a label; each image is decoded as its own
+            class.
+        device: auto, cpu, cuda or mps; a model object stays on its device.
         trust: packages outside convae whose code the artifact may use.
-        progress: called with the number of images that are done.
+        progress: called with the number of finished images.
 
     Raises:
         ArtifactError: there is no artifact, or it is damaged.
@@ -102,7 +103,7 @@ class Session:
 
     @cached_property
     def class_names(self) -> dict[int, str]:
-        """Names of the classes that the model knows, by number; empty for a model that knows none."""
+        """Class names of the model by number; empty without classes."""
         names = self.model.provenance.classes
         if self.model.class_count is not None:
             return class_names(range(self.model.class_count), names)
@@ -113,13 +114,13 @@ class Session:
         """The images.
 
         Raises:
-            ConfigError: the model does not record its training data, or the class of an image is not known.
+            ConfigError: the model does not record its training data, or the class of an image is unknown.
             DataError: the data is missing, damaged or empty.
         """
         return self.open_images(self._data, self._split)
 
     def open_images(self, data: Named | Path | None = None, split: SplitName | None = None) -> Split:
-        """Other images, opened as those of the session are.
+        """Opens other images in the same way.
 
         Args:
             data: as for the session.
@@ -130,12 +131,12 @@ class Session:
             DataError: the data is missing, damaged or empty.
             TrustError: the training data is code of a package that is not trusted.
         """
-        # The name of other data is the user's own, that of the training data stands in the artifact.
+        # Other data is named by the user, the training data by the artifact.
         with trusted_packages(self._trust), untrusted_names() if data is None else contextlib.nullcontext():
             return self._open_images(data, split)
 
     def _open_images(self, data: Named | Path | None, split: SplitName | None) -> Split:
-        """What `open_images` gives."""
+        """Implementation of `open_images`."""
         trained = dict(self.model.provenance.data)
         if data is None and "source" not in trained:
             raise ConfigError("the model does not record its training data: give data (--data)")
@@ -163,24 +164,24 @@ class Session:
         return self._with_class_numbers(images)
 
     def encode(self, images: Split | None = None, *, batch_size: int = 256) -> Encoding:
-        """The posteriors of images; without them, those of the session's."""
+        """Encodes images; by default those of the session."""
         return encode(self.model, images or self.images, batch_size=batch_size, progress=self.progress)
 
     def encode_inputs(self, words: Sequence[str]) -> EncodedInputs:
-        """The images that a user names, encoded: files, positions in the session's images, or names of images there."""
+        """Encodes images given by file, position in the session's images, or name."""
         return encode_inputs(self.model, words, lambda: self.images, self.label)
 
     def decode(
         self, z: Latents, labels: Labels | None = None, *, nearest_codes: bool = False, levels: int | None = None
     ) -> Images:
-        """Latents to expected images.
+        """Decodes latents to expected images.
 
         Args:
             z: (batch, *latent).
-            labels: (batch,) of a conditional model, the class to decode each latent as; otherwise the session's label.
-            nearest_codes: whether latents of a model with a codebook are quantized first.
-            levels: number of latents of a hierarchy, from the top, that are taken from `z`; the others are the mean of
-                their prior.
+            labels: (batch,) classes for a conditional decoder; by default the label of the session.
+            nearest_codes: whether to quantize latents of a model with a codebook first.
+            levels: number of latents of a hierarchy, from the top, to take from `z`; the others are the means of their
+                priors.
         """
         if labels is None:
             labels = self.labels(len(z))
@@ -189,11 +190,11 @@ class Session:
     def reconstruct(
         self, positions: NDArray[np.int64] | None = None, *, batch_size: int = 256
     ) -> Iterator[tuple[Images, Images]]:
-        """Images and their reconstructions from the posterior mean, on the CPU, a batch at a time.
+        """Iterates over images and their reconstructions from the posterior means, on the CPU.
 
         Args:
-            positions: of the images; without them, all in their order.
-            batch_size: images at a time.
+            positions: positions of the images; by default all.
+            batch_size: images per batch.
         """
         model, images = self.model, self.images
         positions = np.arange(len(images)) if positions is None else positions
@@ -209,21 +210,21 @@ class Session:
                 self.progress(done, len(positions), "reconstructing (images)")
 
     def labels(self, count: int) -> Labels | None:
-        """(count,) the session's label; None without one."""
+        """(count,) the label of the session; None without one."""
         return None if self.label is None else torch.full((count,), self.label)
 
     def require_label(self) -> None:
-        """Checks that a conditional model has a class to decode latents as.
+        """Checks that a conditional model has a class for decoding.
 
         Raises:
-            ConfigError: it has none.
+            ConfigError: no class.
         """
         if self.is_conditional and self.label is None:
             raise ConfigError(f"model '{self.model.name}' is conditional: name the class to decode as (--label)")
 
     @property
     def label_text(self) -> str:
-        """For titles: the class that latents are decoded as; empty where none was named."""
+        """The class for decoding, for titles; empty without one."""
         return "" if self.label is None else f", decoded as {self.class_names[self.label]}"
 
     def _class_number(self, label: str | None) -> int | None:

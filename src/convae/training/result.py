@@ -1,4 +1,4 @@
-"""What came of a training: the run folder, read as Python values."""
+"""The result of a training."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from convae.training.run_folder import RunFolder
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A training that is over, or was stopped. In a notebook it shows its best metrics and newest pictures.
+    """The result of a training, finished or stopped. Notebooks show its best metrics and latest pictures.
 
     Attributes:
         path: the run folder.
-        recipe: as it was run, everything written out.
-        stopped: whether it ended before its last step; `resume` continues it.
-        is_main: whether this is, of several processes, the one that wrote it.
-        out_of_time: whether it was `training.minutes` that stopped it.
+        recipe: the recipe with every option.
+        stopped: whether it stopped before its last step; `resume` continues it.
+        is_main: whether this is the main process.
+        out_of_time: whether it stopped because of `training.minutes`.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class Run:
         return f"Run({str(self.path)!r}{best}{', stopped' if self.stopped else ''})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The representation in notebooks."""
         best = ", ".join(f"{name} {value:.2f}" for name, value in self.best.items())
         lines = [f"<p><b>{html.escape(str(self.path))}</b>{' (stopped)' if self.stopped else ''}<br>{best}</p>"]
         for ending in ("curves", "samples"):
@@ -64,30 +64,30 @@ class Run:
 
     @property
     def best_step(self) -> int | None:
-        """The step after which the best model was saved; None where all models diverged."""
+        """Step of the best model; None if all models diverged."""
         return self._trained.step
 
     @property
     def best(self) -> dict[str, float]:
-        """The validation metrics of the best model, per image; empty where no images were held out.
+        """Validation metrics of the best model, per image; empty without validation data.
 
-        Terms are without their weights, `total` is with those of the end of the stage.
+        Terms are unweighted; `total` has the weights at the end of the stage.
         """
         return self._trained.validation
 
     @property
     def _trained(self) -> TrainingFacts:
-        """The training that the best model records."""
+        """The record of the training in the best model."""
         model = RunFolder(self.path).model
         found = read_config(model).provenance.training if model.exists() else None
         return found or TrainingFacts()
 
     @property
     def metrics(self) -> list[Row]:
-        """The rows of the log that hold figures: per image, in stated units, without weights."""
+        """The rows of metrics in the log: per image, in stated units, unweighted."""
         return [row for row in RunFolder(self.path).rows() if row["split"] != NOTE]
 
     @property
     def notes(self) -> list[str]:
-        """What happened that a person should know of."""
+        """The notes in the log."""
         return [row["note"] for row in RunFolder(self.path).rows() if row["split"] == NOTE]

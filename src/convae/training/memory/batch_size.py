@@ -104,29 +104,29 @@ def _address(storage: UntypedStorage) -> int:
 
 
 MARGIN = 0.1
-"""Share of the free memory that is left to others where no budget is given."""
+"""Fraction of the free memory to leave free by default."""
 SMALL = (0.05, 0.15)
-"""Shares of the budget that the two small batches are meant to take of it for their images, and …"""
+"""Fractions of the budget for the images of the two small batches."""
 CAUTION = 0.1
-"""Share of the budget that the probe is meant to leave: memory in pieces takes more than its sum."""
+"""Fraction of the budget to leave free in the probe, because of fragmentation."""
 MOST_SMALL = 4 << 30
-"""… bytes of the larger one at most."""
+"""Limit of the memory of the larger one, in bytes."""
 MOST = 1 << 16
-"""Images in a batch beyond which nobody asks."""
+"""Largest batch size to search."""
 
 
 @dataclass(frozen=True)
 class BatchSizeFound:
-    """How large a batch may be.
+    """Result of the search for the largest batch size.
 
     Attributes:
-        budget: bytes that training may take.
-        estimate: from shapes, without a step.
-        line: through the measured small batches.
-        small: bytes that they took.
-        probed: the batch that was tried.
-        taken: bytes that it took; None where that was more than the budget and the probe was ended.
-        batch_size: the largest batch that is known to fit, or by all measurements should.
+        budget: memory limit, in bytes.
+        estimate: estimate from shapes.
+        line: linear fit to the small batches.
+        small: measured bytes by batch size.
+        probed: batch size of the probe.
+        taken: bytes of the probe; None if it exceeded the budget.
+        batch_size: largest batch size that fits.
     """
 
     budget: int
@@ -139,20 +139,20 @@ class BatchSizeFound:
 
     @property
     def error(self) -> float | None:
-        """What the probe took beyond what the line says, as a share of what it took."""
+        """Relative error of the linear fit at the probe."""
         return None if self.taken is None else 1 - self.line.bytes(self.probed) / self.taken
 
 
 def find_batch_size(
     recipe: Recipe, budget: int | None = None, most: int = MOST, on_message: Callable[[str], None] | None = None
 ) -> BatchSizeFound:
-    """Finds the largest batch whose training steps keep within a budget.
+    """Finds the largest batch size whose training steps fit into a memory budget.
 
     Args:
-        recipe: with the shape of the images in its model.
-        budget: bytes; without it, nine tenths of what is free.
-        most: images beyond which a larger batch is of no use.
-        on_message: is on_message what is being done, and what was found.
+        recipe: recipe whose model has the shape of the images.
+        budget: bytes; by default 90% of the free memory.
+        most: largest batch size to consider.
+        on_message: called with messages on the progress.
 
     Raises:
         ConfigError: not even the smallest batch fits.
@@ -167,7 +167,7 @@ def find_batch_size(
     say(f"by its shapes: {estimate.fixed / 2**20:,.1f} MiB, and {estimate.per_image / 2**20:,.3f} MiB for each image")
     small: dict[int, int] = {}
     shares = [min(share * budget, share / SMALL[1] * MOST_SMALL) for share in SMALL]
-    # Two at least: a batch norm cannot train on one image.
+    # At least two, since batch norm cannot train on one image.
     first = min(max(2, int(shares[0] / estimate.per_image)), max(2, most // 2))
     for batch in (first, max(2 * first, min(int(shares[1] / estimate.per_image), most))):
         taken = measure_memory(recipe, batch, budget)
