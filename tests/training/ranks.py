@@ -56,6 +56,12 @@ def codes(update: str, *terms: str, **training: Any) -> dict[str, Any]:
     return {**recipe(labels=None, **training), "model": model, "objective": objective}
 
 
+def quantized(bottleneck: dict[str, Any], *terms: str) -> dict[str, Any]:
+    """With another quantizer, whose terms and statistics span the batch."""
+    made = codes("ema", *terms)
+    return {**made, "model": {**made["model"], "bottleneck": bottleneck}}
+
+
 def hierarchy(**training: Any) -> dict[str, Any]:
     """With latents in the decoder, weighed by their divergence over the batch."""
     model = {"preset": "ladder", "input": [1, 8, 8], "latent": 3, "size": "tiny"}
@@ -81,6 +87,10 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "codes": codes("ema"),
     "codes-gradient": codes("gradient", "codebook"),
+    "codes-levels": quantized(
+        {"residual": {"levels": 2, "latent": 4, "dropout": 0.5, "quantizer": {"vq": {"codes": 8, "start": "k-means"}}}}
+    ),
+    "codes-entropy": quantized({"lfq": {"bits": 4, "temperature": 4.0}}, "entropy"),
     "hierarchy": hierarchy(),
     "shard-hierarchy": hierarchy(shard=True, checkpointing=True),
     "shard-codes": codes("ema", shard=True),

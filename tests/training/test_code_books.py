@@ -72,6 +72,46 @@ def test_a_run_with_a_code_book_resumes_bit_for_bit(update: str, step: int, tmp_
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
 
 
+@pytest.mark.parametrize(
+    ("bottleneck", "terms"),
+    [
+        ({"residual": {"levels": 3, "latent": 4, "dropout": 0.9, "quantizer": {"vq": {"codes": 8}}}}, {}),
+        ({"residual": {"levels": 2, "latent": 4, "shared": True, "quantizer": {"vq": {"codes": 8}}}}, {}),
+        ({"vq": {"codes": 8, "latent": 4, "start": "k-means", "distance": "cosine", "estimator": "rotation"}}, {}),
+        ({"grouped": {"groups": 2, "quantizer": {"lfq": {"bits": 3}}}}, {"entropy": {"weight": 0.1}}),
+        ({"ibq": {"codes": 16, "latent": 4}}, {"codebook": {}, "entropy": {"weight": 0.1}}),
+    ],
+    ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
+)
+def test_any_quantizer_trains_is_watched_level_by_level_and_resumes_bit_for_bit(
+    bottleneck: dict[str, Any], terms: dict[str, Any], tmp_path: Path
+) -> None:
+    options = recipe()
+    options["model"]["bottleneck"] = bottleneck
+    options["objective"] = {**options["objective"], **terms}
+    options["training"] |= {"accumulate": 2, "ema": 0.9, "epochs": 2}
+    run = train(options, out=tmp_path / "unbroken")
+    train(options, out=tmp_path / "run", callback=StopAt(5))
+    resume(tmp_path / "run")
+    assert content(tmp_path / "run") == content(tmp_path / "unbroken")
+    levels = len(run.model.bottleneck.codebook_sizes)
+    names = [f"/{level}" for level in range(levels)] if levels > 1 else [""]
+    for row in run.metrics:
+        if row["split"] == "validation":
+            assert all(1 <= row[f"perplexity{name}"] <= row[f"codes_used{name}"] for name in names)
+
+
+def test_two_levels_of_codes_train_with_checkpointing(tmp_path: Path) -> None:
+    options = recipe()
+    options["model"] = {"preset": "vq-vae-2", "input": [1, 8, 8], "channels": 8, "latent": 3, "codes": 8}
+    options["training"] |= {"epochs": 1, "checkpointing": True}
+    run = train(options, out=tmp_path / "run")
+    (row,) = [row for row in run.metrics if row["split"] == "validation"]
+    assert {"perplexity/latent", "perplexity/latent 1", "codes_used/latent 1"} <= row.keys()
+    assert len(row["kl_per_latent"]) == 2
+    assert {"code-usage", "psnr"} <= evaluate(run.model, open_split(run.recipe.data, "test")).metrics.keys()
+
+
 def test_codebook_collapse_is_named_once_with_a_remedy(tmp_path: Path) -> None:
     # Entries that are never raised and lie far from all features but one of them.
     class Far(Callback):
