@@ -1,6 +1,6 @@
-"""The model that a run begins with: its architecture, and random weights or those of a saved model.
+"""The initial model of a run: its architecture, and random weights or those of a saved model.
 
-The architecture is a description, or a VAE made of modules that the caller holds.
+The architecture is a description, or a VAE of modules passed as an object.
 """
 
 from __future__ import annotations
@@ -28,41 +28,41 @@ from convae.training.recipe.schema import Recipe, StartConfig
 from convae.training.run_folder import RunFolder
 
 MODULES = "modules"
-"""Key of a recipe's model under which the classes of the modules stand that the caller holds."""
+"""Key in the model of a recipe with the classes of modules passed as an object."""
 
 
 def record_architecture(model: VAE) -> dict[str, Any]:
-    """What a recipe says of a model: its description, or the class names of the modules that it was made of."""
+    """The record of a model in a recipe: its description, or the class names of its modules."""
     if model.is_described:
         return model.spec.model_dump(mode="json")
     return {"name": model.name, "input": list(model.input_shape), MODULES: module_classes(model)}
 
 
 def input_shape(recorded: Mapping[str, Any]) -> Shape:
-    """(channels, *sizes) of the images of an architecture whose input is written down."""
+    """(channels, *sizes) of the images of an architecture with a recorded input."""
     return tuple(recorded["input"]) if MODULES in recorded else resolve(recorded).input
 
 
 def construct_model(recorded: Mapping[str, Any], held: VAE | None) -> VAE:
-    """A model of the architecture, without values of its own: on the meta device, or a copy of the caller's.
+    """A model of the architecture without weights: on the meta device, or a copy of the passed model.
 
     Raises:
-        ConfigError: it is made of modules, and the caller holds no model of these classes.
+        ConfigError: it is made of modules, and no model of these classes was passed.
     """
     return construct(resolve(recorded)) if MODULES not in recorded else _copy(recorded, held)
 
 
 def build_model(recorded: Mapping[str, Any], seed: int, held: VAE | None) -> VAE:
-    """A model of the architecture with initial values: those of the seed, or those of the caller's model.
+    """A model of the architecture with initial weights: from the seed, or those of the passed model.
 
     Raises:
-        ConfigError: it is made of modules, and the caller holds no model of these classes.
+        ConfigError: it is made of modules, and no model of these classes was passed.
     """
     return build(recorded, seed=seed) if MODULES not in recorded else _copy(recorded, held).train()
 
 
 def _copy(recorded: Mapping[str, Any], held: VAE | None) -> VAE:
-    """A copy of the caller's model: a run leaves the model itself as it is."""
+    """A copy of the passed model, which a run does not change."""
     if held is None:
         raise ConfigError(
             f"model '{recorded.get('name')}' was made of modules: give the model again, such as convae.resume(path, "
@@ -77,13 +77,13 @@ def _copy(recorded: Mapping[str, Any], held: VAE | None) -> VAE:
 
 @dataclass(frozen=True)
 class Start:
-    """A saved model that a run begins with.
+    """A saved model as the start of a run.
 
     Attributes:
-        model: with its weights.
-        source: where it came from, for messages.
-        sha256: of its description and weights.
-        parts: that are taken; all of them where there are none.
+        model: model with its weights.
+        source: its origin for messages.
+        sha256: SHA-256 of its description and weights.
+        parts: parts to load; empty for all.
     """
 
     model: VAE
@@ -92,7 +92,7 @@ class Start:
     parts: tuple[str, ...]
 
     def tensors(self, model: VAE) -> dict[str, Tensor]:
-        """The tensors of `model`, by name, that the saved model gives it.
+        """The tensors of the saved model to load into `model`, by name.
 
         Raises:
             ConfigError: a part is missing, or a tensor does not fit; the message names the first one.
@@ -118,7 +118,7 @@ class Start:
 
 
 def _fitting(ours: dict[str, Tensor], theirs: dict[str, Tensor], parts: Sequence[str]) -> str:
-    """The parts all of whose tensors are alike in two models, as an option has them."""
+    """The parts with equal shapes in both models, in the form of the option."""
 
     def shapes(tensors: dict[str, Tensor], part: str) -> dict[str, tuple[int, ...]]:
         return {name: tuple(value.shape) for name, value in tensors.items() if name.startswith(f"{part}.")}
@@ -128,16 +128,16 @@ def _fitting(ours: dict[str, Tensor], theirs: dict[str, Tensor], parts: Sequence
 
 
 def open_start(config: StartConfig, model: VAE | None = None, held: VAE | None = None) -> Start:
-    """The model that a recipe begins with.
+    """The saved model from which a recipe starts.
 
     Args:
-        config: which model.
-        model: the model itself, where it is at hand; otherwise it is loaded.
-        held: the model of modules that the weights of an artifact without a description belong to.
+        config: options of `start`.
+        model: the model, if it was passed; otherwise it is loaded.
+        held: model of modules for the weights of an artifact without a description.
 
     Raises:
-        ArtifactError: there is no saved model, or it is damaged.
-        ConfigError: it is another one than the recipe says, or some of its weights are not finite.
+        ArtifactError: the saved model is missing or damaged.
+        ConfigError: it differs from the recorded one, or has non-finite weights.
     """
     source = str(config.model)
     if model is not None:
@@ -162,16 +162,16 @@ def open_start(config: StartConfig, model: VAE | None = None, held: VAE | None =
 def initial_weights(
     recipe: Recipe, folder: Path, batch_size: int, held: VAE | None = None
 ) -> tuple[dict[str, Tensor], str | None]:
-    """The tensors of the model of a run before its first step, by name, and a sentence on where they came from.
+    """The initial tensors of a run by name, and a note on their origin.
 
     Args:
-        recipe: of the run, with the input shape in its model.
-        folder: of the run, which holds a copy of the model that it begins with.
-        batch_size: images in a step.
-        held: the model that the caller made of modules; None where the recipe describes the model.
+        recipe: recipe of the run, with the input shape of the model.
+        folder: run folder with a copy of the initial model.
+        batch_size: images per step.
+        held: model of modules, if one was passed.
 
     Raises:
-        ArtifactError: that copy is missing or damaged.
+        ArtifactError: the copy is missing or damaged.
     """
     model = build_model(recipe.model, recipe.training.seed, held)
     if recipe.start is None:
@@ -196,7 +196,7 @@ def initial_weights(
 
 
 def _differences(start: Start, model: VAE) -> list[str]:
-    """What a model's description says differently from that of the model that it takes these parts from."""
+    """Differences of the descriptions of two models in these parts."""
     if not (model.is_described and start.model.is_described):
         return []
     parts = start.parts or ("encoder", "bottleneck", "decoder", "head", "classifier", "condition")

@@ -1,4 +1,4 @@
-"""The task of training a VAE: one update, and one more for each term with a module that trains against the model."""
+"""The task of training a VAE: one update, and one more for each term with a critic."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ from convae.training.vae.validation import collapse, draw_pictures, validate, va
 
 @dataclass
 class VAETask(Task):
-    """The objects of a recipe.
+    """Training of a VAE by a recipe.
 
     Attributes:
-        recipe: the recipe, with what the data and the device decided written into it: input shape and precision.
-        model: with initial weights, on the device.
-        plan: the stages, with what each minimizes and how fast.
-        batches: of the training images.
-        validation: images held out; None when the recipe holds none out.
-        data_set: that both are parts of; None where nothing is trained.
-        device: where the model is.
-        ranks: the processes that train together; each has all of this, and its slice of each batch.
-        start: the saved model that a new run begins with, in the main process; None for random weights.
-        held: the model that the caller made of modules; None where the recipe describes the model.
-        chosen: what was chosen by the data, a sentence each.
+        recipe: the recipe, with the input shape and precision filled in.
+        model: model with initial weights, on the device.
+        plan: stages with objectives and learning rates.
+        batches: training batches.
+        validation: validation images; None without.
+        data_set: the data set; None without training.
+        device: device of the model.
+        ranks: the processes.
+        start: saved model from which a new run starts, in the main process; None for random weights.
+        held: model of modules passed as an object; None if the recipe describes the model.
+        chosen: notes on options chosen from the data.
     """
 
     recipe: Recipe
@@ -76,14 +76,14 @@ class VAETask(Task):
             objective = stage_objective(stage).to(self.device)
             for name, term in objective.adversarial.items():
                 if not any(module is term.critic for module in self.modules.values()):
-                    # A stage that changes the options of a term has another term, and another critic.
+                    # A stage that changes the options of a term has a new term and a new critic.
                     names = (name if number == 1 else f"{name} {number}" for number in itertools.count(1))
                     self.modules[next(each for each in names if each not in self.modules)] = _critic(term).to(
                         self.device
                     )
 
     def updates(self, stage: Stage) -> list[Update]:
-        """The update of the model, then those of the modules that train against it."""
+        """The update of the model, then those of the critics."""
         objective = stage_objective(stage)
         found = [Update("model", self.model, self._loss(objective), stage.optimizer, stage.rate)]
         for name, term in objective.adversarial.items():
@@ -116,7 +116,7 @@ class VAETask(Task):
 
     @property
     def notes(self) -> list[str]:
-        """What is known of data and model before the first step."""
+        """Notes on data and model before the first step."""
         own = [*self.images.notes, *self.chosen]
         if self.model.classifier is not None and not self._has_term("classification"):
             own.append("the classifier is not trained: add objective.classification, or leave model.classifier out")
@@ -132,7 +132,7 @@ class VAETask(Task):
         return any(name in stage.objective.units for stage in self.plan.stages)
 
     def summary(self) -> list[str]:
-        """What is trained, on what."""
+        """Lines on data and model."""
         split, model = self.images, self.model
         held_out = f", {len(self.validation):,} for validation" if self.validation is not None else ""
         count = count_parameters(model)
@@ -151,7 +151,7 @@ class VAETask(Task):
         return lines
 
     def snapshot(self) -> dict[str, dict[str, Tensor]]:
-        """The initial weights of what trains against the model; the model's own are made again from the seed."""
+        """The initial weights of the critics; those of the model are recreated from the seed."""
         others = {name: module for name, module in self.modules.items() if module is not self.model}
         return {
             name: {key: value.cpu().clone() for key, value in each.state_dict().items()}
@@ -159,11 +159,11 @@ class VAETask(Task):
         }
 
     def starts(self, folder: Path) -> list[str]:
-        """Loads the saved model that the recipe begins with, if it does."""
+        """Loads the saved model from which the recipe starts, if any."""
         return [] if self.recipe.start is None else self._load_initial(folder)
 
     def reset(self, folder: Path, initial: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
-        """Gives the modules the weights that they have before the first step."""
+        """Resets the modules to their initial weights."""
         super().reset(folder, initial)
         return self._load_initial(folder)
 
@@ -181,7 +181,7 @@ class VAETask(Task):
         return [sentence for sentence in sentences if sentence is not None]
 
     def gathered(self) -> VAETask:
-        """The same with a model that is not sharded, in the main process; every process has to call it."""
+        """The task with a full model in the main process; every process must call it."""
         state = self.model.state_dict()
         if not any(map(is_sharded, state.values())):
             return self
@@ -197,7 +197,7 @@ class VAETask(Task):
         return replace(self, model=model.to(self.device))
 
     def validate(self, stage: Stage, clocks: Clocks, at_end: Clocks) -> Validation | None:
-        """The metrics on the held-out images."""
+        """Validates on the held-out images."""
         if self.validation is None:
             return None
         options, goal = self.options, stage_objective(stage)
@@ -216,13 +216,13 @@ class VAETask(Task):
         return Validation({**row, **validation_row(found)}, judged, found.metrics, collapse(found))
 
     def draw(self, folder: Path, epoch: int) -> None:
-        """Reconstructions, interpolations and samples."""
+        """Draws reconstructions, interpolations and samples."""
         split, options = self.validation or self.images, self.options
         draw_pictures(self.model, split, self.device, seed=options.seed, name=self.title, folder=folder, epoch=epoch)
 
     def save(self, path: Path, saved: SavedAs) -> None:
-        """Writes the model as an artifact that says where it came from, unless it holds values that are not finite."""
-        # What is not finite is told where it is watched; the model that was saved before is worth more.
+        """Saves the model as an artifact with its provenance, unless it has non-finite values."""
+        # Non-finite values are reported elsewhere; the model saved before is kept.
         if not_finite(self.model) is not None:
             return
         model, recipe, names = self.model, self.recipe, self.images.classes
@@ -252,6 +252,6 @@ def stage_objective(stage: Stage) -> StageObjective:
 
 
 def _critic(term: Term) -> nn.Module:
-    """The module of a term that trains against the model."""
+    """The critic of a term."""
     assert term.critic is not None
     return term.critic

@@ -1,4 +1,4 @@
-"""A model on images that it is not trained on: exact means of its metrics, with fixed noise, and pictures."""
+"""Validation with fixed noise, and pictures of a training."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ from convae.training.distributed.ranks import Ranks
 from convae.training.recipe.stage_objective import StageObjective
 
 ACTIVE = 0.01
-"""Variance of the posterior mean over the images above which a latent value is active (Burda et al. 2015)."""
+"""Variance of the posterior mean over images above which a latent unit is active (Burda et al. 2015)."""
 
 COLLAPSED = 0.1
-"""KL divergence in nats per image below which the latent says nothing of an image."""
+"""KL divergence in nats per image below which a posterior has collapsed."""
 COLLAPSED_BOOK = 0.05
-"""Perplexity of the codes, as a fraction of the codes in the codebook, below which most of it lies idle."""
+"""Perplexity relative to the size of the codebook below which it has collapsed."""
 LEAST_PERPLEXITY = 1.5
-"""A small codebook lies idle below this."""
+"""Perplexity below which a small codebook has collapsed."""
 LEAST_IMAGES = 50
-"""Validation images below which no collapse is diagnosed: variances and uses of codes would be those of chance."""
+"""Least number of validation images for the diagnosis of collapse."""
 
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """What was measured.
+    """Validation metrics.
 
     Attributes:
-        images: how many it was measured on.
-        metrics: the mean of each term, without its weight, in its own unit.
+        images: number of images.
+        metrics: unweighted mean of each term, in its unit.
         kl: KL divergence of the posterior from the prior, nats per image.
-        kl_per_unit: its parts, one for each latent value of a vector, or channel of a map; None with a codebook.
-        active: latent values whose posterior mean varies over the images; None with a codebook.
-        latent: latent values.
+        kl_per_unit: KL divergence per latent unit of a vector, or channel of a map; None with a codebook.
+        active: number of active units; None with a codebook.
+        latent: number of latent units.
         codebooks: usage of each codebook; empty without one.
-        kl_per_latent: KL divergence of each latent of a hierarchy by its name, nats per image; None with one latent.
-        accuracy: fraction of the labeled images whose class the classifier names; None without one, or without labels.
+        kl_per_latent: KL divergence of each latent of a hierarchy by name, nats per image; None with one latent.
+        accuracy: accuracy of the classifier on labeled images; None without a classifier or labels.
     """
 
     images: int
@@ -76,9 +76,9 @@ def validate(
     device: torch.device,
     ranks: Ranks,
 ) -> ValidationResult:
-    """Passes all validation images through the model, which is left in evaluation mode.
+    """Validates a model, which stays in evaluation mode.
 
-    Ranks take the batches by turns, and sum what they find.
+    Batches are distributed over the ranks, and the results are summed.
     """
     precision = torch.float32 if device.type == "mps" else torch.float64
     model.eval()
@@ -86,7 +86,7 @@ def validate(
     latent_names = [name for name, _ in model.latent_layout.entries]
     names, codes = list[str](), dict[str, Tensor]()
     for number, batch in _turns(split, batch_size, device, ranks):
-        # The same noise at every epoch, so that figures differ by the model alone.
+        # The same noise in every epoch, so that metrics differ only by the model.
         noise = torch_generator(seed, "validation", number)
         with unchecked_values():
             output = model(batch.images, noise, batch.labels)
@@ -120,10 +120,10 @@ def validate(
 
 
 def _turns(split: ImageSet, size: int, device: torch.device, ranks: Ranks) -> Iterator[tuple[int, Batch]]:
-    """The batches of this process and their numbers.
+    """The batches of this process with their indices.
 
-    All processes pass as many through the model, which none could otherwise put together from its parts: one that has
-    no batch left takes the first again, under a number beyond the last.
+    All processes must run the same number of forward passes of a sharded model: one without a batch repeats the first
+    with an index beyond the last.
     """
     batches = -(-len(split) // size)
     numbers = range(ranks.number, batches, ranks.count)
@@ -156,7 +156,7 @@ def _per_unit(values: Tensor) -> Tensor:
 
 
 def collapse(found: ValidationResult) -> str | None:
-    """A sentence on the collapse of the posterior or of the codebook, if that is what the metrics say."""
+    """A warning about the collapse of the posterior or of a codebook; None otherwise."""
     if found.images < LEAST_IMAGES:
         return None
     if found.codebooks:
@@ -194,7 +194,7 @@ def _codebook_collapse(usage: CodeUsage) -> str:
 
 
 def validation_row(found: ValidationResult) -> dict[str, Any]:
-    """The metrics of the log beside the terms: those that the bottleneck has."""
+    """Metrics of the bottleneck for the log."""
     row: dict[str, Any] = {
         "accuracy": found.accuracy,
         "active_units": found.active,
@@ -208,32 +208,32 @@ def validation_row(found: ValidationResult) -> dict[str, Any]:
 
 
 SHOWN = 16
-"""Images in a picture of reconstructions."""
+"""Number of reconstructions in a picture."""
 SAMPLED = 64
-"""Images in a picture of samples."""
+"""Number of samples in a picture."""
 WAYS = 4
-"""Ways from one image to another in a picture of interpolations."""
+"""Number of interpolations in a picture."""
 WAY_STEPS = 9
-"""Images of such a way, both ends among them."""
+"""Number of images per interpolation, including both ends."""
 
 
 @torch.no_grad()
 def draw_pictures(
     model: VAE, split: ImageSet, device: torch.device, *, seed: int, name: str, folder: Path, epoch: int
 ) -> None:
-    """Writes reconstructions, interpolations between images, and samples from the prior.
+    """Saves pictures of reconstructions, interpolations between images, and samples from the prior.
 
     Args:
-        model: on the device.
-        split: whose images are reconstructed.
-        device: of the model.
-        seed: of the samples.
-        name: of the run, for titles.
-        folder: where the PNG files go.
-        epoch: for names and titles.
+        model: the model.
+        split: images for reconstructions.
+        device: device of the model.
+        seed: seed of the samples.
+        name: name of the run, for titles.
+        folder: folder of the PNG files.
+        epoch: epoch, for names and titles.
 
     Raises:
-        DataError: the model gives values that are not finite.
+        DataError: the model returns non-finite values.
     """
     model.eval()
     batch = next(in_order(split, SHOWN, device, evenly_spaced(len(split), SHOWN)))
@@ -251,9 +251,9 @@ def draw_pictures(
         ends = latents[: 2 * ways].reshape(ways, 2, *latents.shape[1:])
         shares = torch.linspace(0, 1, WAY_STEPS, device=latents.device)
         way = torch.stack([torch.lerp(ends[:, 0], ends[:, 1], share) for share in shares], dim=1)
-        # A conditional model decodes a whole path as the class of its first image, so that it ends at no image.
+        # A conditional model decodes the path as the class of its first image, so that its end is not an image.
         kinds = None if batch.labels is None else batch.labels[: 2 * ways : 2].repeat_interleave(WAY_STEPS)
-        # Between two codes there is no latent that the decoder was trained on.
+        # The decoder was trained on codes only, so latents between two codes are quantized.
         between = model.decode(model.quantize(way.flatten(0, 1)), kinds).mean
         title = f"{name}: from one {split.name} image to another, epoch {epoch}"
         if model.condition is not None:
@@ -262,7 +262,7 @@ def draw_pictures(
 
 
 def _captions(model: VAE, names: tuple[str, ...] | None) -> list[str] | None:
-    """What the samples of a conditional model are of: the classes by turns."""
+    """The classes of the samples of a conditional model, in turn."""
     if model.condition is None:
         return None
     classes = model.condition.classes
