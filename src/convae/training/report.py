@@ -1,4 +1,4 @@
-"""What a training shows of itself: a bar where somebody watches, lines with times in a log, and how it ended."""
+"""Console output of a training: a progress bar or lines, and the result."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ _NOT_TERMS = {
     "kl_per_unit",
     "kl_per_latent",
 }
-"""What a row of the log holds beside the terms."""
+"""Keys of a row of the log that are not terms."""
 _BESIDE_METRICS = 60
-"""Characters that the bar of a training takes beside its metrics."""
+"""Width of the progress bar without its metrics, in characters."""
 _FIRST_LINE = 5.0
-"""Seconds of training before the first line on progress in a log."""
+"""Seconds of training before the first line on progress without a terminal."""
 _PSNR_IMAGES = 64
-"""Validation images whose PSNR is printed at the end of a training, spread over the split."""
+"""Number of validation images for the PSNR at the end of a training."""
 _LONG_WAIT = 0.05
-"""Fraction of the time spent waiting for data above which it is worth a sentence."""
+"""Fraction of the time spent waiting for data above which it is reported."""
 
 
 class TrainingReport(Callback):
-    """Shows on stderr what is trained, how far it is, each validation, and how it ended.
+    """Prints the task, the progress, each validation and the end of a training on stderr.
 
-    A bar at a terminal and in a notebook; elsewhere a line every half minute, with the time that is left.
+    A bar on a terminal and in a notebook; elsewhere a line every 30 seconds, with the remaining time.
 
     Args:
         before: progress of the preparation, which ends when the training begins.
@@ -68,7 +68,7 @@ class TrainingReport(Callback):
         self._trainer: Trainer | None = None
 
     def on_train_start(self, trainer: Trainer) -> None:
-        """Shows what is trained, on what, where, and for how long."""
+        """Prints model, data, device and length."""
         if self._before is not None:
             self._before.close()
         self._trainer, self._metrics = trainer, ""
@@ -90,7 +90,7 @@ class TrainingReport(Callback):
             self._task = self._bar.add_task("training", total=trainer.total_steps, completed=self._first, metrics="")
 
     def on_step_end(self, trainer: Trainer) -> None:
-        """Moves the bar, or prints a line now and then."""
+        """Updates the bar, or prints a line periodically."""
         step, now = trainer.progress.step, time.monotonic()
         if self._task is not None:
             metrics = f"{self._rate(trainer):,.0f} images/s  {self._metrics}"
@@ -109,18 +109,18 @@ class TrainingReport(Callback):
         if row["split"] == "train":
             self._metrics = metrics
             return
-        # Beside a bar, which shows the time, a line has 80 columns.
+        # Next to a bar, which shows the time, a line has 80 columns.
         left = "" if self._trainer is None or self._task is not None else f"; {self._left(self._trainer)}"
         step = row["step"]
         place = f", step {step:,}" if step % self._per_epoch() else ""
         self._say(f"{self._epoch(step)}{place}: validation {metrics}{left}")
 
     def on_message(self, sentence: str) -> None:
-        """Prints it above the bar."""
+        """Prints a message above the bar."""
         self._say(sentence, style="yellow")
 
     def on_train_end(self, trainer: Trainer) -> None:
-        """Takes the bar away, and says how long it took."""
+        """Removes the bar, and prints the duration."""
         if self._task is not None:
             self._bar.stop()
             self._bar.remove_task(self._task)
@@ -140,7 +140,7 @@ class TrainingReport(Callback):
         return (trainer.progress.step - self._first) * trainer.task.batches.batch_size / seconds
 
     def _left(self, trainer: Trainer) -> str:
-        """The time so far, and what is left at this speed, or of `training.minutes`."""
+        """Elapsed and remaining time, limited by `training.minutes`."""
         done, seconds = trainer.progress.step - self._first, time.monotonic() - self._began
         rest, minutes = trainer.total_steps - trainer.progress.step, trainer.task.options.minutes
         if not done or not rest:
@@ -150,13 +150,13 @@ class TrainingReport(Callback):
         return f"after {format_duration(seconds)}, {format_duration(left)} left"
 
     def _epoch(self, step: int) -> str:
-        """The running epoch, of how many, and its stage where there are several."""
+        """Current epoch, number of epochs, and stage, if there are several."""
         trainer = self._trainer
         stage = f"{trainer.stage.name}, " if trainer and len(trainer.task.plan.stages) > 1 else ""
         return f"{stage}epoch {max(1, -(-step // self._per_epoch())):,} of {self._epochs():,}"
 
     def _epochs(self) -> int:
-        """Epochs of the whole training, one that is not trained to its end among them."""
+        """Epochs of the training, including a partial last one."""
         return 1 if self._trainer is None else -(-self._trainer.total_steps // self._per_epoch())
 
     def _per_epoch(self) -> int:
@@ -204,6 +204,6 @@ def _validation_psnr(run: Run) -> str:
 
 
 def metrics_text(row: dict[str, Any]) -> str:
-    """The metrics of a row: the total in nats and what it is made of."""
+    """The metrics of a row: total in nats, and terms."""
     parts = ", ".join(f"{name} {value:.2f}" for name, value in row.items() if name.partition("/")[0] not in _NOT_TERMS)
     return f"{row['total']:.2f} nats ({parts})"

@@ -1,4 +1,4 @@
-"""The process in which steps are tried for the memory that they take: if one takes too much, it alone ends.
+"""The process that measures the memory of training steps, so that only it ends when it needs too much.
 
 convae find-batch-size ── recipe, batch, limit ──> this process ── bytes ──> convae find-batch-size
 """
@@ -30,25 +30,25 @@ from convae.training.vae.build import build_training_model, encoder_layers
 from convae.training.vae.task import VAETask
 
 STEPS = 2
-"""With the batch: the optimizer has its state after the first."""
+"""Number of steps; the optimizer state exists after the first."""
 SLACK = 512 << 20
-"""Bytes that the process may reserve beyond its limit: allocators reserve more than they use."""
+"""Bytes that the process may reserve beyond its limit, since allocators reserve more than they use."""
 _TOO_MUCH = 3
 _STATUS = Path("/proc/self/status")
 
 
 def measure_memory(recipe: Recipe, batch_size: int, limit: int) -> int | None:
-    """Bytes that a training process takes at most in its steps, libraries and all; on CUDA those of the allocator.
+    """Peak memory of the process during training steps in bytes; on CUDA that of the allocator.
 
-    The steps are tried in a process of its own, with the objective of the first stage and a batch of noise.
+    The steps run in a separate process, with the objective of the first stage and a batch of noise.
 
     Args:
-        recipe: with the shape of the images in its model, and a device and a precision that are there.
-        batch_size: images in a step.
-        limit: bytes beyond which the process is ended, or cannot allocate.
+        recipe: recipe whose model has the shape of the images, with an available device and precision.
+        batch_size: images per step.
+        limit: memory limit of the process, in bytes.
 
     Returns:
-        None where it takes more than the limit.
+        None if it exceeds the limit.
 
     Raises:
         TrainingError: the process failed for another reason.
@@ -57,7 +57,7 @@ def measure_memory(recipe: Recipe, batch_size: int, limit: int) -> int | None:
         {"recipe": recipe.model_dump(mode="json"), "batch_size": batch_size, "limit": limit, "trust": trusted()}
     )
     done = subprocess.run([sys.executable, "-m", __name__], input=asked, capture_output=True, text=True, check=False)
-    # A process that was ended by a signal was so by the kernel, for its memory.
+    # A signal comes from the out-of-memory killer of the kernel.
     if done.returncode == _TOO_MUCH or done.returncode < 0:
         return None
     if done.returncode:
@@ -67,7 +67,7 @@ def measure_memory(recipe: Recipe, batch_size: int, limit: int) -> int | None:
 
 
 def main() -> None:
-    """Reads what is asked from stdin, and prints the bytes."""
+    """Reads the request from stdin, and prints the bytes."""
     asked = json.load(sys.stdin)
     try:
         with trusted_packages(asked["trust"]):
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 class _NoiseBatches:
-    """The same batch of noise again and again, as a source of batches."""
+    """A batch source that repeats a batch of noise."""
 
     def __init__(self, shape: Shape, batch_size: int, device: torch.device) -> None:
         self.shape, self.batch_size, self.waited = shape, batch_size, 0.0
@@ -95,12 +95,12 @@ class _NoiseBatches:
     def iterate(
         self, epoch: int, start_step: int = 0, device: torch.device | str = "cpu", strength: float = 1.0
     ) -> Iterator[Batch]:
-        """The batch, for each step that is left."""
+        """Yields the batch for each remaining step."""
         return itertools.repeat(self._batch, STEPS - start_step)
 
 
 def _steps(recipe: Recipe, batch_size: int, where: torch.device) -> None:
-    """Some steps of the engine that a run of the recipe has."""
+    """Runs some steps of the engine of the recipe."""
     keep_freed_memory()
     plan = build_plan(recipe, STEPS, encoder_layers)
     model = build_training_model(recipe, where)
@@ -115,12 +115,12 @@ def _steps(recipe: Recipe, batch_size: int, where: torch.device) -> None:
 
 
 def _limit(where: torch.device, limit: int) -> None:
-    """Sees that the process takes no more than `limit` bytes, so that the machine neither swaps nor ends others."""
+    """Limits the memory of the process, so that the machine neither swaps nor kills other processes."""
     if where.type == "cuda":
         free, total = torch.cuda.mem_get_info(where)
         torch.cuda.set_per_process_memory_fraction(min(limit, free) / total, where)
     elif _STATUS.exists():
-        # If the machine runs out of memory nevertheless, this process is the first to go.
+        # If the machine runs out of memory nevertheless, this process is killed first.
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
         more = max(0, limit - _line("VmRSS")) + SLACK
@@ -128,7 +128,7 @@ def _limit(where: torch.device, limit: int) -> None:
 
 
 def _peak(where: torch.device) -> int:
-    """Bytes in use at most so far."""
+    """Peak memory so far, in bytes."""
     if where.type == "cuda":
         return torch.cuda.max_memory_reserved(where)
     if _STATUS.exists():
@@ -137,7 +137,7 @@ def _peak(where: torch.device) -> int:
 
 
 def _line(name: str) -> int:
-    """A figure of /proc/self/status, in bytes."""
+    """A value of /proc/self/status, in bytes."""
     lines = _STATUS.read_text(encoding="ascii").splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 

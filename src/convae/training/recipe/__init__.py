@@ -1,4 +1,4 @@
-"""Recipes: their keys, how they are read, and the plan of stages, weights and learning rates that they describe."""
+"""Recipes: keys, reading, and the plan of stages, weights and learning rates."""
 
 from __future__ import annotations
 

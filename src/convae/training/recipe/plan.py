@@ -1,9 +1,9 @@
-"""The plan of a training: which stage when, and every weight and learning rate at each step, known before it begins.
+"""The plan of a training: stages, and the weights and learning rate of each step.
 
     recipe, steps per epoch ──> plan ── step ──> stage, clocks, weights, learning rate
 
-All of it is arithmetic. Only a stage that ends at a plateau ends when the figures say so; the plan takes the steps at
-which the stages stage_starts for granted, and counts with the longest that the others may take.
+The plan is pure arithmetic. Only a plateau can end a stage early; the plan takes the actual starts of stages as
+arguments, and assumes the maximal length of the others.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from convae.training.recipe.schema import OptimizerConfig, PlateauConfig, Recipe
 from convae.training.recipe.stage_objective import FixedGoal, Goal, StageObjective
 
 EPOCHS = 10
-"""Passes through the training images, where a recipe does not say how long it takes, and …"""
+"""Default number of epochs."""
 LEAST_STEPS = 1000
-"""… the steps that a new run then takes at least: few images need more passes."""
+"""Least number of steps of a default length, since few images need more epochs."""
 
 MOMENTS = 256
-"""Of a stage, at which its schedules are looked at before it begins."""
+"""Number of moments of a stage at which its schedules are checked."""
 
 
 class LearningRate:
-    """The learning rate as a function of the moment: the peak, times the schedule, times the warm-up's rise.
+    """The learning rate as a function of the moment: peak × schedule × warm-up.
 
     Args:
-        config: of the optimizer.
-        where: the optimizer's place in the recipe, for messages.
+        config: options of the optimizer.
+        where: location in the recipe for messages.
     """
 
     def __init__(self, config: OptimizerConfig, where: str) -> None:
@@ -43,26 +43,26 @@ class LearningRate:
         self._schedule = build_schedule(config.schedule, f"{where}.schedule")
 
     def __call__(self, moment: Moment, steps: int) -> float:
-        """The rate for the step that begins at `moment`, on the clock of an optimizer that lasts for `steps` steps."""
+        """The rate of the step at `moment`, for an optimizer that is used for `steps` steps."""
         rising = self._warmup * steps
-        # The first step already moves: it takes the rate of the end of its own share of the rise.
+        # The first step has a nonzero rate: that at the end of its part of the warm-up.
         rise = min(1.0, (moment.step + 1) / rising) if rising > 0 else 1.0
         return self._peak * self._schedule(moment) * rise
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training.
+    """A stage of the training.
 
     Attributes:
-        name: for curves and logs.
-        steps: its length; the longest it may take where a plateau ends it.
-        plateau: what ends it sooner.
-        freeze: parts, or patterns of parameters' names.
-        objective: what is minimized.
-        optimizer: how weights follow gradients.
-        rate: the learning rate on the optimizer's clock.
-        fresh: whether the stage starts with a new optimizer; otherwise it continues with that of the stage before.
+        name: name in curves and logs.
+        steps: length in steps; the maximum with a plateau.
+        plateau: early stopping.
+        freeze: frozen parts, or patterns of parameter names.
+        objective: the loss.
+        optimizer: options of the optimizer.
+        rate: learning rate on the clock of the optimizer.
+        fresh: whether the stage starts with a new optimizer; otherwise it continues with the previous one.
     """
 
     name: str
@@ -80,11 +80,11 @@ class Plan:
     """All stages, in order.
 
     Attributes:
-        stages: at least one; the first brings an optimizer.
+        stages: at least one; the first has a new optimizer.
         steps_per_epoch: batches in an epoch.
-        strength: of the random changes of training images, on the clock of the whole training.
-        temperature: of the latents that are drawn in training, on the same clock.
-        weighted: the terms whose weight is not 0 at some time.
+        strength: factor on the augmentation, on the clock of the training.
+        temperature: temperature of the posterior samples in training, on the same clock.
+        weighted: terms with a nonzero weight at some time.
     """
 
     stages: tuple[Stage, ...]
@@ -94,28 +94,28 @@ class Plan:
     weighted: frozenset[str] = frozenset()
 
     def stage_starts(self, step: int | None = None) -> list[int]:
-        """The steps at which the stages begin, up to the one that does `step`, if each takes its longest."""
+        """The first step of each stage up to the one with `step`, for maximal lengths."""
         begins = list(accumulate((stage.steps for stage in self.stages[:-1]), initial=0))
         return begins if step is None else [begin for begin in begins if begin <= step] or [0]
 
     def running(self, stage_starts: Sequence[int]) -> Stage:
-        """The last stage that stage_starts."""
+        """The current stage."""
         return self.stages[len(stage_starts) - 1]
 
     def end(self, stage_starts: Sequence[int]) -> int:
-        """The step after which the running stage is over, at the latest."""
+        """The latest end of the current stage, in steps."""
         return stage_starts[-1] + self.running(stage_starts).steps
 
     def total(self, stage_starts: Sequence[int]) -> int:
-        """Steps of the whole training, at most."""
+        """Steps of the training, at most."""
         return self.end(stage_starts) + sum(stage.steps for stage in self.stages[len(stage_starts) :])
 
     def clocks(self, stage_starts: Sequence[int], step: int) -> Clocks:
-        """The moment before a step of the running stage.
+        """The moment before a step of the current stage.
 
         Args:
-            stage_starts: the steps at which the stages up to the running one stage_starts.
-            step: steps done.
+            stage_starts: first step of each stage up to the current one.
+            step: number of completed steps.
         """
         first = max(number for number in range(len(stage_starts)) if self.stages[number].fresh)
         later = self.stages[len(stage_starts) :]
@@ -138,10 +138,9 @@ class Plan:
         return self.running(stage_starts).objective.weights(self.clocks(stage_starts, step))
 
     def augmentation(self, epoch: int) -> float:
-        """The factor on the random changes of an epoch's images.
+        """The factor on the augmentation of an epoch.
 
-        It does not depend on the step, so that a batch is the same wherever in the epoch a run was stopped, and counts
-        with the longest that every stage may take.
+        It is constant within an epoch, so that batches are equal after resuming, and assumes maximal lengths of stages.
         """
         return self.strength(self._moment(epoch * self.steps_per_epoch, self.total(self.stage_starts())))
 
@@ -154,15 +153,15 @@ class Plan:
 
 
 def build_plan(recipe: Recipe, steps_per_epoch: int, load: Loader | None = None) -> Plan:
-    """The plan that a recipe describes, for a data set that makes so many batches.
+    """Builds the plan of a recipe for a number of batches per epoch.
 
     Args:
-        recipe: the whole recipe; its model and its data play no part.
+        recipe: the recipe; model and data are not used.
         steps_per_epoch: batches in an epoch.
-        load: gives the layers of a saved model's encoder to the terms that compare with what it sees.
+        load: loads the encoder of a saved model, for terms that compare features.
 
     Raises:
-        ConfigError: a stage's terms, schedules or optimizer are wrong.
+        ConfigError: invalid terms, schedules or optimizer of a stage.
     """
     shared = build_objective(recipe.objective, load)
     options = recipe.training
@@ -200,7 +199,7 @@ def build_plan(recipe: Recipe, steps_per_epoch: int, load: Loader | None = None)
 
 
 def with_steps(plan: Plan, recipe: Recipe, steps_per_epoch: int) -> Plan:
-    """The plan of the same recipe for a data set that makes so many batches.
+    """The plan of the same recipe for another number of batches per epoch.
 
     Raises:
         ConfigError: a schedule is negative there.
@@ -214,7 +213,7 @@ def with_steps(plan: Plan, recipe: Recipe, steps_per_epoch: int) -> Plan:
 
 
 def _written_stages(recipe: Recipe) -> tuple[StageConfig, ...]:
-    """The stages of the recipe; one that is all of the training where it names none."""
+    """The stages of the recipe; a single one by default."""
     options = recipe.training
     epochs = None if options.steps else options.epochs or EPOCHS
     return tuple(recipe.stages) or (StageConfig(name="training", steps=options.steps, epochs=epochs),)
@@ -231,7 +230,7 @@ def single_stage(
     """The plan of a task without a recipe: one stage.
 
     Args:
-        steps: of the training.
+        steps: steps of the training.
         steps_per_epoch: batches in an epoch.
         units: the unit of each term of the loss.
         optimizer: the optimizer and its learning rate.
@@ -244,13 +243,13 @@ def single_stage(
 
 
 def _check_signs(made: Plan, recipe: Recipe) -> frozenset[str]:
-    """Checks that no weight, learning rate or other factor is negative at any time.
+    """Checks that no weight, learning rate or other factor becomes negative.
 
     Returns:
-        The terms whose weight is not 0 at some time.
+        The terms with a nonzero weight at some time.
 
     Raises:
-        ConfigError: one is negative; the message names its place in the recipe.
+        ConfigError: one becomes negative; the message names its location in the recipe.
     """
     values: dict[str, list[float]] = {}
     weighted: set[str] = set()
@@ -275,14 +274,14 @@ def _check_signs(made: Plan, recipe: Recipe) -> frozenset[str]:
 
 
 def _optimizer(base: OptimizerConfig, written: StageConfig, where: str) -> OptimizerConfig:
-    """The recipe's optimizer with what a stage changes."""
+    """The optimizer of the recipe with the changes of a stage."""
     return parse(OptimizerConfig, {**base.model_dump(), **(written.optimizer or {})}, f"{where}.optimizer")
 
 
 def _objective(
     recipe: Recipe, shared: Objective, written: StageConfig, load: Loader | None, where: str
 ) -> StageObjective:
-    """The recipe's objective with what a stage changes; terms that it leaves alone are shared with other stages."""
+    """The objective of the recipe with the changes of a stage; unchanged terms are shared with other stages."""
     own = {name: {**recipe.objective.get(name, {}), **given} for name, given in written.objective.items()}
     kept = [name for name in recipe.objective if name not in own]
     terms = {name: term for name, term in shared.terms.items() if name in kept}

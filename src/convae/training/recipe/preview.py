@@ -1,4 +1,4 @@
-"""A plan that a person can read: a line for each stage, and a picture of every schedule."""
+"""Preview of a plan: a table of stages, and a figure of the schedules."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from convae.pictures.curves import curves
 from convae.training.recipe.plan import Plan, Stage
 
 POINTS = 2000
-"""About as many moments are drawn."""
+"""Approximate number of moments in the figure."""
 
 
 def lines(plan: Plan) -> list[dict[str, str]]:
-    """What each stage is, in words, by the heading of the column."""
+    """A table row per stage, by column heading."""
     begins = plan.stage_starts()
     found = []
     for number, stage in enumerate(plan.stages):
@@ -37,7 +37,7 @@ def lines(plan: Plan) -> list[dict[str, str]]:
 
 
 def draw(plan: Plan, title: str) -> Figure:
-    """The learning rate and the weight of each term over the whole training, stages marked."""
+    """Draws the learning rate and the weight of each term over the training, with stages."""
     edges = [step for begin in plan.stage_starts()[1:] for step in (begin - 1, begin)]
     moments = sorted({*_spread(0, plan.total(plan.stage_starts())), *edges})
     values: dict[str, list[float]] = {"learning rate": []}
@@ -61,7 +61,7 @@ def draw(plan: Plan, title: str) -> Figure:
 
 
 def _spread(begin: int, end: int) -> list[int]:
-    """Steps from `begin` to the one before `end`, both among them, no more than a picture shows."""
+    """Evenly spaced steps from `begin` to `end` − 1, for the figure."""
     found: list[int] = np.unique(np.linspace(begin, end - 1, min(POINTS, end - begin)).astype(int)).tolist()
     return found
 

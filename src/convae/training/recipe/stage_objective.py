@@ -1,4 +1,4 @@
-"""What a stage changes over time: the weights of its objective, each on its own clock, and the learning rate."""
+"""The objective of a stage, whose weights have clocks of their own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from convae.objective.terms.base import Term
 
 @runtime_checkable
 class Goal(Protocol):
-    """What the trainer knows of the loss of a stage: its terms, and how they add up."""
+    """Units, weights and total of the loss of a stage."""
 
     @property
     def units(self) -> dict[str, str]:
@@ -33,7 +33,7 @@ class Goal(Protocol):
 
 @dataclass(frozen=True)
 class FixedGoal:
-    """Terms that always count as they are, for a task without a recipe.
+    """Terms with the constant weight 1, for a task without a recipe.
 
     Attributes:
         units: the unit of each term.
@@ -51,11 +51,11 @@ class FixedGoal:
 
 
 class StageObjective(nn.Module):
-    """The sum of two objectives.
+    """The sum of two objectives with different clocks.
 
     Args:
-        shared: the recipe's terms that the stage does not name, on the training's clock; None where it names all.
-        own: the terms that the stage names, on its own clock; None where it names none.
+        shared: terms of the recipe, on the clock of the training; None if the stage changes all of them.
+        own: terms that the stage changes, on its own clock; None without changes.
     """
 
     def __init__(self, shared: Objective | None, own: Objective | None) -> None:
@@ -65,12 +65,12 @@ class StageObjective(nn.Module):
 
     @property
     def units(self) -> dict[str, str]:
-        """The unit of each term's figure."""
+        """The unit of each term."""
         return {name: unit for part in (self.shared, self.own) if part for name, unit in part.units.items()}
 
     @property
     def adversarial(self) -> dict[str, Term]:
-        """The terms with a module that trains against the model."""
+        """The terms with a critic."""
         terms = {name: term for part in (self.shared, self.own) if part for name, term in part.terms.items()}
         return {name: term for name, term in terms.items() if term.critic is not None}
 
@@ -80,11 +80,11 @@ class StageObjective(nn.Module):
         return shared | (self.own.weights(clocks.stage) if self.own else {})
 
     def total(self, metrics: Mapping[str, float], clocks: Clocks) -> float:
-        """The weighted sum of the terms' means, nats per image."""
+        """The weighted sum of the means of the terms, nats per image."""
         return sum(metrics[name] * weight for name, weight in self.weights(clocks).items())
 
     def forward(self, batch: Batch, output: Output, clocks: Clocks) -> Losses:
-        """The cost of a batch that the model turned into `output`; see `Objective`."""
+        """The loss of a batch; see `Objective`."""
         parts = ((self.shared, clocks.training), (self.own, clocks.stage))
         losses: list[Losses] = [part(batch, output, moment) for part, moment in parts if part]
         return reduce(lambda one, other: Losses(one.total + other.total, one.terms | other.terms), losses)
