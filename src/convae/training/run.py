@@ -1,4 +1,4 @@
-"""Training as one call, and going on where it stopped."""
+"""Training by a recipe, and resuming."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from convae.training.vae.start import record_architecture
 from convae.training.vae.task import VAETask
 
 RUNS = Path("runs")
-"""Where runs go that are told no other place."""
+"""Default folder of runs."""
 
 
 def train(
@@ -53,28 +53,27 @@ def train(
     quiet: bool = False,
     trust: Iterable[str] = (),
 ) -> Run:
-    """Trains what a recipe describes.
+    """Trains a model by a recipe.
 
     Args:
         recipe: a recipe, a mapping, or the path of a YAML or JSON file. In a mapping, `model` may be a `VAE`, which is
-            not changed; one made of modules is needed again by `resume` and `load`.
-        data: images that the caller holds, in place of the recipe's: a NumPy array or a tensor, (images, channels,
-            *sizes), of bytes, 16-bit integers, booleans or floats in [0, 1]; or a map-style torch Dataset of images or
-            (image, label) pairs. The recipe records their number, shape and digest; `resume` needs them again.
-        labels: (images,) class numbers of `data`, -1 where one is missing.
-        validation: further images, or (images, labels), to hold out; without them, `data.validation` of the recipe is
-            the fraction that is.
+            not changed; one made of modules must be passed to `resume` and `load` again.
+        data: images as objects instead of the recipe's: a NumPy array or a tensor, (images, channels, *sizes), of
+            uint8, uint16, booleans or floats in [0, 1]; or a map-style torch Dataset of images or (image, label) pairs.
+            The recipe records their number, shape and digest; `resume` needs them again.
+        labels: (images,) class numbers of `data`, -1 if missing.
+        validation: validation images, or (images, labels); by default the fraction `data.validation` is held out.
         channels_last: whether an array is (images, *sizes, channels).
         overrides: `key.path=value` each.
-        out: the run folder, new or empty; without one, a new folder in `runs/`.
-        callback: its methods are called as it runs; without one, a bar shows it at a terminal and in a notebook.
-        progress: is called with how far the preparation of the data is.
-        quiet: show no bar.
-        trust: packages outside convae whose code saved models may use that the recipe starts from or compares with.
-            The recipe itself is the user's own and may name any package.
+        out: the run folder, new or empty; by default a new folder in `runs/`.
+        callback: callback; by default a progress bar on a terminal and in notebooks.
+        progress: called during the preparation of the data.
+        quiet: no progress bar.
+        trust: packages outside convae whose code saved models named in the recipe may use. The recipe itself may name
+            any package.
 
     Raises:
-        ConvaeError: the recipe, the data or the place is wrong; one sentence says what.
+        ConvaeError: invalid recipe, data or folder.
     """
     recipe, start = _without_model(recipe)
     held = start if start is not None and not start.is_described else None
@@ -114,26 +113,26 @@ def resume(
     quiet: bool = False,
     trust: Iterable[str] = (),
 ) -> Run:
-    """Goes on with a run from its last good checkpoint, as if it had never stopped.
+    """Resumes a run from its last good checkpoint; the result equals that of an uninterrupted run.
 
-    A checkpoint that is damaged is passed over; the callback is told.
+    Damaged checkpoints are skipped, with a message to the callback.
 
     Args:
-        path: of the run folder.
-        model: of a run whose model the caller made of modules: one of the same modules, which stays as it is.
-        data: of a run whose data the caller held: the same again; as for `train`.
+        path: the run folder.
+        model: for a run whose model was made of modules: a model of the same modules, which is not changed.
+        data: for a run with data passed as objects: the same data; see `train`.
         labels: as for `train`.
         validation: as for `train`.
         channels_last: as for `train`.
         callback: as for `train`.
         progress: as for `train`.
-        quiet: show no bar.
-        trust: packages outside convae whose code the run's recipe may use: a run may come from anybody.
+        quiet: no progress bar.
+        trust: packages outside convae whose code the recipe of the run may use.
 
     Raises:
-        ArtifactError: the folder is no run, or all its checkpoints are damaged.
+        ArtifactError: not a run folder, or all checkpoints are damaged.
         OutputError: another process is training into it, or it cannot be written.
-        ConvaeError: the data is no longer there.
+        ConvaeError: the data is missing.
     """
     with (
         trusted_packages(trust),
@@ -149,7 +148,7 @@ def resume(
 def _shown(
     callback: Callback | None, progress: Progress | None, quiet: bool
 ) -> Iterator[tuple[Callback | None, Progress | None]]:
-    """What is called as a training goes: bars, where there is nothing else and somebody watches."""
+    """The callbacks of a training: by default progress bars, on a terminal and in notebooks."""
     if quiet or callback is not None or not has_viewer():
         yield callback, progress
         return
@@ -166,7 +165,7 @@ def _prepare(
     out: str | Path | None,
     restarted: bool,
 ) -> tuple[Recipe, RunFolder | None]:
-    """The checked recipe, and the run that this launch began already; without one, `out` is free."""
+    """The validated recipe, and the run that this launch has started already; otherwise checks that `out` is free."""
     read = read_recipe(recipe, overrides)
     again = _began_already(read, out, restarted)
     if again is None and out is not None:
@@ -175,7 +174,7 @@ def _prepare(
 
 
 def _began_already(recipe: Recipe, out: str | Path | None, restarted: bool) -> RunFolder | None:
-    """The run that this same launch began, if its processes were started again."""
+    """The run of this launch, if its processes were restarted."""
     own = current_launch()
     if own is None:
         return None
@@ -185,7 +184,7 @@ def _began_already(recipe: Recipe, out: str | Path | None, restarted: bool) -> R
 
 @contextlib.contextmanager
 def _held(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
-    """Inside the block, the first process holds the folder."""
+    """Locks the folder in the main process."""
     with contextlib.ExitStack() as stack:
         ranks.broadcast(lambda: stack.enter_context(folder.held()))
         yield
@@ -194,7 +193,7 @@ def _held(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
 def _without_model(
     recipe: Recipe | Mapping[str, Any] | str | Path,
 ) -> tuple[Recipe | Mapping[str, Any] | str | Path, VAE | None]:
-    """A recipe that names no model object, and the model that it named: as `start`, in it, or as `model`."""
+    """Splits a recipe with a model object into a recipe without, and the model."""
     if not isinstance(recipe, Mapping):
         return recipe, None
     model, start = recipe.get("model"), recipe.get("start")
@@ -211,7 +210,7 @@ def _without_model(
 
 
 def _with_own_start(made: VAETask, folder: RunFolder) -> VAETask:
-    """The task of a run that starts from a model object: its recipe names the copy in the run folder."""
+    """The task of a run that starts from a model object; its recipe names the copy in the run folder."""
     if made.recipe.start is None:
         return made
     own = made.recipe.start.model_copy(update={"model": folder.start.absolute()})
@@ -219,14 +218,14 @@ def _with_own_start(made: VAETask, folder: RunFolder) -> VAETask:
 
 
 def _given(data: Any, labels: Any, validation: Any, channels_last: bool) -> GivenData | None:
-    """The images that the caller holds.
+    """The data passed as objects.
 
     Raises:
-        ConfigError: there are labels or validation images, but no images to train on.
+        ConfigError: labels or validation images without training images.
     """
     if data is None:
         if labels is not None or validation is not None:
-            raise ConfigError("labels and validation belong to data=: give the images too")
+            raise ConfigError("labels and validation need data=. Pass the training images as well")
         return None
     return GivenData(data, labels, validation=validation, channels_last=channels_last)
 
@@ -234,7 +233,7 @@ def _given(data: Any, labels: Any, validation: Any, channels_last: bool) -> Give
 def _with_recorded(
     recipe: Recipe | Mapping[str, Any] | str | Path, overrides: Sequence[str], given: GivenData
 ) -> tuple[Recipe | Mapping[str, Any] | str | Path, Sequence[str]]:
-    """A recipe, and its overrides, that records the data which the caller holds."""
+    """A recipe and overrides that record the data passed as objects."""
     source = {GIVEN: given.recorded()}
     if isinstance(recipe, Mapping):
         written = recipe.get("data") or {}
@@ -246,7 +245,7 @@ def _with_recorded(
 
 
 def _begin(folder: RunFolder, made: VAETask) -> None:
-    """Makes the folder of a new run."""
+    """Creates the folder of a new run."""
     folder.begin(write_recipe(made.recipe), made.title)
     if isinstance(made.data_set, DataSet):
         Snapshot.of(made.data_set.split("all")).write(folder.data)
@@ -286,7 +285,7 @@ def _resume(
 
 
 def _data_changes(folder: RunFolder, made: VAETask) -> str | None:
-    """What changed in the data since the run began, in a sentence; what it goes on with counts as trained on."""
+    """Describes changes of the data since the run began; current training images are recorded as trained on."""
     try:
         before = Snapshot.read(folder.data)
     except ArtifactError as error:
@@ -307,7 +306,7 @@ def _fit(
     callback: Callback | None,
     note: str | None = None,
 ) -> Run:
-    """Trains, and leaves a run folder that says how far it came; a note comes first."""
+    """Trains, and updates the status in the run folder; `note` is logged first."""
     is_main = made.ranks.is_main
     trainer = Trainer(made, folder, checkpoint, callback if callback and is_main else Callback(), note)
     trainer.fit()

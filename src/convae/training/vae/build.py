@@ -1,4 +1,4 @@
-"""From a recipe to the objects of a run: the only place where configuration becomes objects."""
+"""Building the task of a recipe."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from convae.training.vae.start import Start, build_model, construct_model, input
 from convae.training.vae.task import VAETask, stage_objective
 
 _PRIOR_TERMS = {"kl", "free-bits", "capacity"}
-"""The terms that hold a posterior to the prior."""
+"""Terms that regularize the posterior."""
 _USUAL_WEIGHTS = {"commitment": 0.25, "codebook": 1, "entropy": 0.1}
-"""Of the terms that a quantizer may require."""
+"""Usual weights of terms that a quantizer may require."""
 _AUTOENCODER = (
     "no term holds the posterior to the prior (kl, free-bits, capacity): the model becomes an autoencoder, and samples "
     "from the prior mean nothing"
@@ -58,19 +58,19 @@ def build_task(
     held: VAE | None = None,
     is_new: bool = True,
 ) -> VAETask:
-    """The objects that a recipe describes, in each of the processes that train together.
+    """Builds the task of a recipe, in each process.
 
     Args:
         recipe: the recipe.
-        progress: is told how far the preparation of the data is.
-        ranks: the processes that train together; this one alone without it.
-        start: the model that the recipe's `start` stands for, where it is not to be loaded.
-        given: the data, where the caller holds them.
-        held: the model that the caller made of modules; None where the recipe describes the model.
-        is_new: whether a run begins, so that the model that it starts from has to be there.
+        progress: called during the preparation of the data.
+        ranks: the processes; by default a single one.
+        start: model of `start`, if it was passed as an object.
+        given: data passed as objects.
+        held: model of modules passed as an object; None if the recipe describes the model.
+        is_new: whether the run is new, so that the model of `start` must exist.
 
     Raises:
-        ConvaeError: the recipe, the data or the model to start from is wrong; the message says what and where.
+        ConvaeError: invalid recipe, data or model of `start`.
     """
     ranks = ranks or Ranks()
     keep_freed_memory()
@@ -111,7 +111,7 @@ def build_task(
 
 
 def _with_precision(recipe: Recipe, where: torch.device) -> Recipe:
-    """The recipe with the precision that its device computes in."""
+    """The recipe with the precision for its device."""
     precision = choose_precision(recipe.training.precision, where)
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
 
@@ -130,10 +130,10 @@ def _plan_for(model: VAE, plan: Plan, notes: list[str]) -> Plan:
 
 
 def _check_labels(model: VAE, started: list[Start], split: ImageSet, validation: ImageSet | None) -> None:
-    """Checks that labels mean to the model, and to the one that it starts from, what they mean in the data.
+    """Checks that the labels of the data are consistent with the model and with that of `start`.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: they are not.
     """
     for each in started:
         if not each.parts or {"classifier", "condition"} & set(each.parts):
@@ -145,13 +145,13 @@ def _check_labels(model: VAE, started: list[Start], split: ImageSet, validation:
 
 
 def _check_description(recipe: Recipe, held: VAE | None) -> Plan:
-    """Builds objective, schedules and network without data, which may have to be downloaded and decoded first.
+    """Checks objective, schedules and network before the data is downloaded and decoded.
 
     Returns:
-        The plan, with one step in an epoch.
+        The plan for one step per epoch.
 
     Raises:
-        ConvaeError: something is wrong with them; all faults in one message.
+        ConvaeError: lists all errors.
     """
     if recipe.training.tensorboard:
         summary_writer()
@@ -173,7 +173,7 @@ def _check_description(recipe: Recipe, held: VAE | None) -> Plan:
 
 
 def _check_model(recipe: Recipe, held: VAE | None) -> VAE | None:
-    """The network for the input that is known, or for some input; None where its shapes are seen with the data."""
+    """The network for the known or an example input; None if its shapes need the data."""
     model = dict(recipe.model)
     if not {"input", "preset", "encode"} & set(model):
         model["input"] = [recipe.data.channels or 3, *(recipe.data.size or (64, 64))]
@@ -185,10 +185,10 @@ def _check_model(recipe: Recipe, held: VAE | None) -> VAE | None:
 
 
 def _check_terms(model: VAE, stages: Plan) -> None:
-    """Checks that every stage has the terms without which the model cannot be trained.
+    """Checks that every stage has the terms that the model requires.
 
     Raises:
-        ConfigError: one is missing.
+        ConfigError: a term is missing.
     """
     for stage in stages.stages:
         for term in (names := required_terms(model)):
@@ -201,7 +201,7 @@ def _check_terms(model: VAE, stages: Plan) -> None:
 
 
 def _started(recipe: Recipe, given: VAE | None, started: list[Start], held: VAE | None) -> Recipe:
-    """The recipe with what the model that it starts from decides; that model is added to `started`."""
+    """The recipe completed from the model of `start`, which is added to `started`."""
     assert recipe.start is not None
     start = open_start(recipe.start, given, held)
     started.append(start)
@@ -209,25 +209,25 @@ def _started(recipe: Recipe, given: VAE | None, started: list[Start], held: VAE 
     if not start.parts and not {"input", "encode"} & set(model):
         model["input"] = list(start.model.input_shape)
     if "input" in model:
-        start.tensors(construct_model(model, held))  # what does not fit is told before the data is prepared
+        start.tensors(construct_model(model, held))  # errors are reported before the data is prepared
     written = recipe.start.model_copy(update={"sha256": start.sha256})
     return recipe.model_copy(update={"model": model, "start": written})
 
 
 def build_training_model(recipe: Recipe, where: torch.device, held: VAE | None = None) -> VAE:
-    """The model of a recipe on its device, laid out and set as it trains."""
+    """The model of a recipe on its device, with its memory layout and options for training."""
     options = recipe.training
     model = build_model(recipe.model, options.seed, held).to(where)
     model.use_checkpointing(options.checkpointing)
     layouts = {3: torch.channels_last, 4: torch.channels_last_3d}
-    # Parameters that are cut among processes have to be contiguous.
+    # Sharded parameters must be contiguous.
     if len(model.input_shape) in layouts and not options.shard:
         model.to(memory_format=layouts[len(model.input_shape)])  # type: ignore[call-overload]  # missing in torch's stub
     return model
 
 
 def _labels(recipe: Recipe, model: VAE, split: ImageSet) -> NDArray[np.int64] | None:
-    """The labels that training is told of, where it is not told of all."""
+    """The labels for training, if some are masked."""
     labels, kept = split.labels, recipe.training.labels
     check_labels(model, labels, split.source)
     if kept is not None and model.condition is not None:
@@ -250,11 +250,11 @@ def _labels(recipe: Recipe, model: VAE, split: ImageSet) -> NDArray[np.int64] | 
 
 @torch.no_grad()
 def _try_batch(made: VAETask) -> None:
-    """Passes two images through the model and every stage's objective: what does not go together is told before a run.
+    """Runs two images through the model and the objective of every stage, to find errors before the training.
 
     Raises:
-        ConfigError: the model or the data has not what a term needs; the message names the term.
-        ShapeError: the images have not the size that a term needs.
+        ConfigError: the model or the data lacks what a term needs.
+        ShapeError: the images are too small for a term.
     """
     _check_terms(made.model, made.plan)
     check_levels(made.model, made.images.levels, made.images.source)
@@ -267,32 +267,32 @@ def _try_batch(made: VAETask) -> None:
         if output.posterior.is_discrete and made.recipe.training.temperature != 1:
             raise ConfigError("training.temperature: a codebook draws no latents: leave it out")
         stage_objective(stage)(batch, output, made.plan.clocks(stage_starts, begin))
-    # A classifier that was trained before may stay as it is.
+    # A classifier may have been trained before.
     if made.model.classifier and "classification" not in made.plan.weighted and made.recipe.start is None:
         raise ConfigError("model.classifier: no term trains it: give objective.classification, or leave it out")
     made.model.train()
 
 
 def _has_free_posterior(model: VAE, plan: Plan) -> bool:
-    """Whether a posterior that can leave its prior is trained without a term that knows of it."""
+    """Whether a Gaussian posterior is trained without a term that regularizes it."""
     terms = {name for stage in plan.stages for name in stage.objective.units}
     return not model.bottleneck.codebook_sizes and not terms & _PRIOR_TERMS
 
 
 def encoder_layers(path: Path) -> nn.Sequential:
-    """The layers of a saved model's encoder."""
+    """The encoder layers of a saved model."""
     encoder = load(path).encoder
-    assert isinstance(encoder, nn.Sequential)  # of a model that has a description
+    assert isinstance(encoder, nn.Sequential)  # models with a description have networks
     return encoder
 
 
 def _read_data(
     recipe: Recipe, progress: Progress | None, given: GivenData | None
 ) -> tuple[Recipe, DataSet | GivenData, ImageSet | None]:
-    """The recipe with one shape for data and model, the data set, and the images to validate on.
+    """The recipe with matching shapes of data and model, the data set, and the validation images.
 
-    A model whose input is written down decides the size of the images. One without takes the images as they are, or
-    where they have several sizes, at its preset's size. One process on each host decodes the images first, the others
+    A model with an `input` determines the size of the images. Otherwise images keep their size or, if they differ in
+    size, are resized to that of the preset. One process on each host decodes the images first, the others
     find them decoded.
     """
     data, model = recipe.data, dict(recipe.model)
@@ -312,7 +312,7 @@ def _read_data(
         size, channels = (preset[1:], preset[0]) if preset else (None, None)
         data_set = open_(data, size=size, channels=channels)
         split = data_set.split("train")
-        # An architecture dictionary has channels last.
+        # The input of an arch_def has channels last.
         model["input"] = [*split.shape[1:], split.shape[0]] if "encode" in model else list(split.shape)
     if "preset" not in model:
         model.setdefault("name", recipe.title)
