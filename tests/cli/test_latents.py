@@ -482,7 +482,7 @@ def test_anomalies_ood_and_evaluate_have_one_negative_elbo(artifact: Path, photo
         (["neighbors", "MODEL", "0", "--data", "missing/folder"], "missing/folder: "),
         (["encode", "MODEL", "--format", "pickle"], "unknown format of latents 'pickle'"),
         (["encode", "MODEL", "--shard", "3/2"], "--shard: expected shard i of n, such as 2/4, got '3/2'"),
-        (["encode", "MODEL", "--shard", "half"], "not 'half'"),
+        (["encode", "MODEL", "--shard", "half"], "got 'half'"),
         (["decode", "MODEL", "missing"], "missing: holds no latents"),
         (["traverse", "missing"], "missing: no such folder"),
     ],
