@@ -31,8 +31,8 @@ from convae.core.errors import DataError
 from convae.data.pixels import Kind, ResizeMode
 from convae.data.sources.base import Column, Listing
 
-FORMAT = 4
-"""Version of the layout of the folder and of the resizing, part of the cache key."""
+FORMAT = 5
+"""Version of the layout of the folder, and of how images are read and resized; part of the cache key."""
 _SMALL = ("arrays.npz", "names.json", "skipped.csv")
 
 
