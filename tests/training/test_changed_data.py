@@ -65,12 +65,12 @@ def test_a_run_that_goes_on_with_other_data_says_what_changed(photos: Path, tmp_
     (photos / "dog" / "00.png").unlink()
     told = Notes()
     resumed = resume(tmp_path / "other", callback=told)
-    (sentence,) = [sentence for sentence in told.sentences if "data is not what it was" in sentence]
+    (sentence,) = [sentence for sentence in told.sentences if "the data changed" in sentence]
     assert "added" in sentence
     assert "1 removed" in sentence
     # No image moved from one part to another.
     assert "0 of " in sentence
-    assert "from another part" not in sentence
+    assert "from another split" not in sentence
     assert sentence in resumed.notes
 
 
@@ -86,7 +86,7 @@ def test_evaluate_on_a_run_says_what_changed_and_which_other_images_were_trained
         run("evaluate", tmp_path / place, "--metrics", "mse")
         said = capsys.readouterr().err
         assert "1 added" in said
-        assert "trained on before: 0 of " in said
+        assert "already used for training: 0 of " in said
     trained = open_split(DataConfig(source=str(photos)), "train").keys
     other = tmp_path / "elsewhere"
     other.mkdir()

@@ -33,7 +33,7 @@ def test_a_run_on_given_data_resumes_bit_for_bit(form: str, tmp_path: Path) -> N
     train(RECIPE_WITHOUT_DATA, data=data, out=tmp_path / "run", callback=StopAt(7))
     with pytest.raises(ConfigError, match="data="):
         resume(tmp_path / "run")
-    with pytest.raises(ConfigError, match="other data"):
+    with pytest.raises(ConfigError, match="was trained on"):
         resume(tmp_path / "run", data=IMAGES[::-1].copy())
     resume(tmp_path / "run", data=data)
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
