@@ -71,6 +71,9 @@ class SimVQ(Quantizer):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Initializes codes and layer so that code vectors have a mean square of 1."""
-        self.base.copy_(torch.randn(self.base.shape, generator=generator))
-        self.weight.copy_(torch.randn(self.weight.shape, generator=generator) / math.sqrt(self.channels))
+        """Initializes codes of norm 1 and the layer with variance 1 / (3 · channels), as the paper's code does.
+
+        Larger code vectors than features leave most codes unused.
+        """
+        self.base.copy_(torch.randn(self.base.shape, generator=generator) / math.sqrt(self.channels))
+        self.weight.copy_(torch.randn(self.weight.shape, generator=generator) / math.sqrt(3 * self.channels))
