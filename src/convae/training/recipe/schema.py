@@ -149,8 +149,8 @@ class StartConfig(Config):
     """A saved model from whose weights, statistics and codes training starts."""
 
     model: Path
-    """Path of a run or of a saved model, for which `start` with a path alone is short. With `importer`, a file of weights
-    of another project, such as `weights.pth` or `weights.safetensors`."""
+    """Path of a run or of a saved model, for which `start` with a path alone is short. With `importer`, a file of
+    weights of another project, such as `weights.pth` or `weights.safetensors`."""
     importer: str | None = None
     """Project that wrote the file of weights, such as `torch-vae`."""
     key: str | None = None
