@@ -121,5 +121,5 @@ def test_a_launch_that_is_started_again_goes_on_with_its_own_run(
 
 def test_a_sweep_is_not_for_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="one process"):
+    with pytest.raises(ConfigError, match="torchrun"):
         sweep(recipe(), ["training.seed=1,2"], out=tmp_path)

@@ -10,7 +10,7 @@ from convae.model.layers._pool import Pool
 
 
 class AvgPool(Pool):
-    """Average pooling.
+    """Average pooling: the mean of each window.
 
     Args:
         shape: (channels, *sizes) with 1, 2 or 3 spatial axes.

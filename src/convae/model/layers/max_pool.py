@@ -10,7 +10,7 @@ from convae.model.layers._pool import Pool
 
 
 class MaxPool(Pool):
-    """Max pooling.
+    """Max pooling: the largest value of each window.
 
     Args:
         shape: (channels, *sizes) with 1, 2 or 3 spatial axes.
