@@ -48,7 +48,9 @@ class LossInputs:
             ConfigError: the bottleneck is a codebook, whose KL divergence is constant.
         """
         if self.output.posterior.is_discrete:
-            raise ConfigError("the KL divergence of codes is constant. Give the terms that the quantizer requires")
+            raise ConfigError(
+                "the KL divergence of codes is constant. Remove this term, and give those that the quantizer requires"
+            )
         return self.output.posterior
 
     def reported(self, name: str, lack: str) -> PerImage:
