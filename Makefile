@@ -3,6 +3,8 @@ PYTHON ?= python3
 # The one package without a hash in the locks: which build of it is right (CPU, CUDA, ROCm) depends on the machine.
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
+# What `make test` runs; `make coverage` measures it.
+TESTS ?= $(BIN)/python -m pytest
 # What `make oldest` runs: the packages that meet the dependencies. Their own deprecations are no fault of convae.
 OLDEST_TESTS ?= tests/core tests/data tests/pictures tests/model/test_artifact.py tests/testing \
 	tests/cli tests/training/test_recipe.py tests/training/test_resume.py tests/test_package.py
@@ -38,11 +40,11 @@ demo: .venv/.installed   ## train on handwritten digits and show pictures (about
 	@$(BIN)/convae train demo
 
 test: .venv/.developing  ## the whole test suite
-	@$(BIN)/python -m pytest
+	@$(TESTS)
 
 coverage: .venv/.developing  ## the whole test suite with branch coverage; fails below the floor in pyproject.toml
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest
+	@$(MAKE) --no-print-directory test TESTS='$(BIN)/coverage run -m pytest'
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
