@@ -48,7 +48,7 @@ def check_quantizer(quantizer: str | type[Quantizer]) -> None:
 
 
 def _made(entry: dict[str, Any]) -> tuple[Quantizer, dict[str, int]]:
-    """A quantizer in evaluation mode, and the `latent` that its bottleneck needs to be told."""
+    """A quantizer in evaluation mode, and the argument `latent` that its bottleneck needs."""
     try:
         made, written = build_quantizer(entry, None), {}  # where its arguments decide
     except ConfigError:

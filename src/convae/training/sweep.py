@@ -82,7 +82,7 @@ def sweep(
         assignments: `key.path=value,value…` each; one with a single value holds for all runs.
         out: the folder of the sweep; one that is there must be of the same recipe.
         callback: is told how each run goes on.
-        progress: is told how far the preparation of the data is.
+        progress: called with the progress of the data preparation.
 
     Raises:
         ConvaeError: the recipe, a value or the place is wrong; nothing was trained then.
@@ -189,7 +189,7 @@ def compare_runs(runs: Mapping[str, Run], folder: Path, progress: Progress | Non
     Args:
         runs: finished ones, by what they are called.
         folder: where the files go.
-        progress: told how far the preparation of the data is.
+        progress: called with the progress of the data preparation.
     """
     rows = [{"run": label, **_figures(run)} for label, run in runs.items()]
     if len({repr(run.recipe.objective) for run in runs.values()}) > 1:

@@ -64,12 +64,7 @@ class Latent(LatentModule, ContextLayer):
         super().__init__(shape)
         self.feature = feature
         self.latent_shape = (channels, *shape[1:])
-        beside = feature_shape(feature)
-        if beside[1:] != shape[1:]:
-            raise ShapeError(
-                f"the feature '{feature}' has the shape {shape_text(beside)}, but the state of the decoder has "
-                f"{shape_text(shape)}. Use a feature of the same sizes"
-            )
+        beside = feature_shape(feature, shape)
         self.prior = self._head(shape, prior, "prior", 2 * channels)
         self.posterior = self._head((shape[0] + beside[0], *shape[1:]), posterior, "posterior", 2 * channels)
         self.projection = self._head(self.latent_shape, NO_LAYERS, "projection", shape[0])

@@ -62,12 +62,7 @@ class LatentCodes(LatentModule, ContextLayer):
     ) -> None:
         super().__init__(shape)
         self.feature = feature
-        beside = feature_shape(feature)
-        if beside[1:] != shape[1:]:
-            raise ShapeError(
-                f"the feature '{feature}' is {shape_text(beside)}, but the decoder's state is {shape_text(shape)}. "
-                "Name a feature of the same sizes"
-            )
+        beside = feature_shape(feature, shape)
         self.quantizer = build_quantizer(quantizer, channels)
         self.latent_shape = (self.quantizer.channels, *shape[1:])
         both = (shape[0] + beside[0], *shape[1:])

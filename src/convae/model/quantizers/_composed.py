@@ -5,8 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from convae.model.quantizers.base import CodeIndices, Quantizer
+
+
+class ComposedQuantizer(Quantizer):
+    """A quantizer that is made of others.
+
+    Attributes:
+        quantizers: the inner ones, in order.
+    """
+
+    quantizers: nn.ModuleList
+
+    def expect(self, vectors: int) -> None:
+        """Prepares the codebooks for another number of vectors in a training step."""
+        for each in self._inner():
+            each.expect(vectors)
+
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Initializes the inner quantizers."""
+        for each in self._inner():
+            each.reset(generator)
+
+    def _inner(self) -> list[Quantizer]:
+        return list(self.quantizers)  # type: ignore[arg-type]  # a ModuleList of quantizers
 
 
 def join_levels(codes: Sequence[CodeIndices], quantizers: Sequence[Quantizer]) -> CodeIndices:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch.nn import functional as F
 
-from convae.core.arguments import NonNegativeFloat, PositiveFloat
 from convae.core.context import Context
 from convae.core.precision import with_gradient_of
 from convae.core.types import Latents
-from convae.model.quantizers._binary import bits_to_codes, codes_to_signs
+from convae.model.quantizers._binary import codes_to_signs
 from convae.model.quantizers._entropy import batch_mean, entropy_cost, entropy_of_bits
-from convae.model.quantizers.base import CodeIndices, Quantizer, require_channels, squared_distance, to_vectors
-from convae.model.quantizers.lfq import MAX_BITS
+from convae.model.quantizers.base import CodeIndices, squared_distance, to_vectors
+from convae.model.quantizers.lfq import LFQ
 
 
-class BSQ(Quantizer):
+class BSQ(LFQ):
     """Binary spherical quantization: vectors of norm 1, each channel ±1/√bits (Zhao et al. 2024, arXiv:2406.07548).
 
     As `lfq`, on the sphere: the distance of a vector to its code is bounded, so that no commitment is needed.
@@ -35,27 +33,10 @@ class BSQ(Quantizer):
 
     example: ClassVar = {"bits": 3}
     required_terms = ("entropy",)
-    residual_scale = 0.5
-
-    def __init__(
-        self,
-        channels: int | None,
-        *,
-        bits: Annotated[int, Field(ge=1, le=MAX_BITS)],
-        temperature: PositiveFloat = 0.01,
-        diversity: NonNegativeFloat = 1.0,
-    ) -> None:
-        super().__init__(require_channels(channels, bits, f"one for each of its {bits} bits"))
-        self.temperature, self.diversity = temperature, diversity
-        self.codebook_sizes = (1 << bits,)
 
     def embed_codes(self, codes: CodeIndices) -> Latents:
         """Code indices, (batch, *grid), to code vectors of norm 1, (batch, channel, *grid)."""
         return codes_to_signs(codes, self.channels) / math.sqrt(self.channels)
-
-    def nearest(self, values: Latents) -> CodeIndices:
-        """The signs of each vector as a code, (batch, *grid)."""
-        return bits_to_codes(values > 0)
 
     def quantize(self, values: Latents, context: Context, stream: str) -> tuple[Latents, CodeIndices]:
         """Values to code vectors and codes, with the gradient of the normalized values; reports the terms."""

@@ -11,11 +11,11 @@ from torch import nn
 from convae.core.context import Context
 from convae.core.errors import ShapeError
 from convae.core.types import Latents
-from convae.model.quantizers._composed import join_levels, joined_terms, split_levels
-from convae.model.quantizers.base import CodeIndices, Quantizer, QuantizerEntry, build_quantizer
+from convae.model.quantizers._composed import ComposedQuantizer, join_levels, joined_terms, split_levels
+from convae.model.quantizers.base import CodeIndices, QuantizerEntry, build_quantizer
 
 
-class Grouped(Quantizer):
+class Grouped(ComposedQuantizer):
     """Product quantization: equal groups of channels are quantized apart (Jégou, Douze & Schmid 2011).
 
     Each group is a level with a codebook of its own; the codes together are those of the product of all codebooks.
@@ -60,16 +60,3 @@ class Grouped(Quantizer):
             latents.append(latent)
             found.append(codes)
         return torch.cat(latents, 1), join_levels(found, inner)
-
-    def expect(self, vectors: int) -> None:
-        """Prepares the codebooks for another number of vectors in a training step."""
-        for each in self._inner():
-            each.expect(vectors)
-
-    def reset(self, generator: torch.Generator | None = None) -> None:
-        """Initializes the quantizers of all groups."""
-        for each in self._inner():
-            each.reset(generator)
-
-    def _inner(self) -> list[Quantizer]:
-        return list(self.quantizers)  # type: ignore[arg-type]  # a ModuleList of quantizers

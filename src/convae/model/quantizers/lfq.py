@@ -34,7 +34,7 @@ class LFQ(Quantizer):
     """
 
     example: ClassVar = {"bits": 3}
-    required_terms = ("commitment", "entropy")
+    required_terms: tuple[str, ...] = ("commitment", "entropy")
     residual_scale = 0.5
 
     def __init__(

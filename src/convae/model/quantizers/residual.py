@@ -12,11 +12,11 @@ from convae.core.arguments import Fraction
 from convae.core.context import Context
 from convae.core.noise import draw_integers, single_generator
 from convae.core.types import Latents
-from convae.model.quantizers._composed import join_levels, joined_terms, split_levels
+from convae.model.quantizers._composed import ComposedQuantizer, join_levels, joined_terms, split_levels
 from convae.model.quantizers.base import CodeIndices, Quantizer, QuantizerEntry, build_quantizer
 
 
-class Residual(Quantizer):
+class Residual(ComposedQuantizer):
     """Residual quantization: each level quantizes what the levels before it left (Zeghidour et al. 2021).
 
     arXiv:2107.03312. The code vector is the sum over the levels. Its gradient passes through the first level alone:
@@ -81,19 +81,6 @@ class Residual(Quantizer):
                 total = total + scale * (latent if level == 0 else latent.detach())
             found.append(codes)
         return total, join_levels(found, [each for each, _ in stack])
-
-    def expect(self, vectors: int) -> None:
-        """Prepares the codebooks for another number of vectors in a training step."""
-        for each in self._inner():
-            each.expect(vectors)
-
-    def reset(self, generator: torch.Generator | None = None) -> None:
-        """Initializes the quantizers of all levels."""
-        for each in self._inner():
-            each.reset(generator)
-
-    def _inner(self) -> list[Quantizer]:
-        return list(self.quantizers)  # type: ignore[arg-type]  # a ModuleList of quantizers
 
     def _stack(self) -> list[tuple[Quantizer, float]]:
         """The quantizer of each level, and the scale of what it quantizes."""

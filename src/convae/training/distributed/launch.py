@@ -66,7 +66,7 @@ def connect_ranks() -> Iterator[Ranks]:
 def _meeting(store: Store, number: int, count: int) -> str:
     """Agrees on a name for this attempt among its processes.
 
-    torchrun keeps the store when it restarts processes, with the addresses of the dead ones, so that entries of an
+    torchrun keeps the store when it restarts processes, with the addresses of processes that ended: entries of an
     earlier attempt must be ignored.
 
     Raises:

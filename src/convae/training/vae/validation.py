@@ -167,7 +167,7 @@ def collapse(found: ValidationResult) -> str | None:
             return None
         return (
             f"posterior collapse of {', '.join(idle)}: a KL divergence below {COLLAPSED:g} nats per image. Set "
-            "objective.kl.balance in the first stage, give free-bits in the place of kl, or take fewer latents"
+            "objective.kl.balance in the first stage, replace kl by free-bits, or take fewer latents"
         )
     says = (
         f"the KL divergence is only {found.kl:.2g} nats per image"
@@ -176,7 +176,7 @@ def collapse(found: ValidationResult) -> str | None:
     )
     return (
         f"posterior collapse: {says}, so that the latent says next to nothing of an image: lower objective.kl.weight, "
-        "let it rise from 0 (weight: {linear: {epochs: 10}}), or give free-bits in the place of kl"
+        "let it rise from 0 (weight: {linear: {epochs: 10}}), or replace kl by free-bits"
     )
 
 

@@ -10,8 +10,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 
-from convae.core.errors import ConfigError
-from convae.core.names import unknown_message
+from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import shape_text, unknown_message
 from convae.core.types import Shape
 
 _SHAPES: ContextVar[dict[str, Shape] | None] = ContextVar("feature shapes", default=None)
@@ -48,14 +48,24 @@ def name_feature(name: str, shape: Shape) -> None:
     shapes[name] = shape
 
 
-def feature_shape(name: str) -> Shape:
-    """The shape of a feature, (channels, *sizes).
+def feature_shape(name: str, state: Shape) -> Shape:
+    """The shape of a feature, (channels, *sizes), for a layer of the decoder.
+
+    Args:
+        name: of the feature.
+        state: (channels, *sizes) of the decoder's state, whose sizes the feature must have.
 
     Raises:
         ConfigError: no feature has that name.
+        ShapeError: the feature has other sizes.
     """
     shapes = _SHAPES.get() or {}
     if name not in shapes:
         hint = "" if shapes else ". Name one in the encoder with the layer feature"
         raise ConfigError(unknown_message("feature", name, sorted(shapes)) + hint)
+    if shapes[name][1:] != state[1:]:
+        raise ShapeError(
+            f"the feature '{name}' has the shape {shape_text(shapes[name])}, but the state of the decoder has "
+            f"{shape_text(state)}. Use a feature of the same sizes"
+        )
     return shapes[name]
