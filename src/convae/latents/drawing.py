@@ -47,7 +47,8 @@ def draw(
     if not all(0 <= each < float("inf") for each in factors):
         raise ConfigError(f"temperature must be at least 0, got {', '.join(f'{each:g}' for each in factors)}")
     if len(factors) != len(names):
-        raise ConfigError(f"temperature needs one number, or {len(names)}, one for each latent, got {len(factors)}")
+        each = f", or one for each of {len(names)} latents" if len(names) > 1 else ""
+        raise ConfigError(f"temperature needs one number{each}, got {len(factors)}")
     if truncation is not None and not truncation >= LEAST_TRUNCATION:
         raise ConfigError(f"the truncation is at least {LEAST_TRUNCATION:g} standard deviations, got {truncation:g}")
     if truncation is not None and model.is_hierarchical:
