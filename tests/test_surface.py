@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from made.modules import entries, homes, public_modules
+from made.modules import entries, homes, model_bases, public_modules
 from pydantic import BaseModel
 
 import convae
@@ -57,7 +57,7 @@ def _described(place: str, thing: Any) -> Iterator[str]:
         bases = ", ".join(base.__name__ for base in thing.__bases__ if base is not object)
         takes = "" if issubclass(thing, BaseModel) or _is_protocol(thing) else _signature(thing)
         yield f"{place}({bases}){takes and ': ' + takes}"
-        yield from sorted(_members(thing))
+        yield from sorted({line for each in (thing, *model_bases(thing)) for line in _members(each)})
     else:
         yield f"{place}: {type(thing).__name__}"
 
@@ -67,7 +67,7 @@ def _is_protocol(thing: type) -> bool:
 
 
 def _members(thing: type) -> Iterator[str]:
-    """Methods, properties and fields that the class itself declares."""
+    """Methods, properties and fields that a class declares."""
     fields = vars(thing).get("__annotations__", {})
     for name, kind in fields.items():
         if not name.startswith("_") and name not in _HIDDEN:

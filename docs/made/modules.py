@@ -7,7 +7,10 @@ import inspect
 import pkgutil
 from typing import Any
 
+from torch.nn import Module
+
 from convae.core.registry import Registry
+from convae.model.vae import VAE
 from made.docstrings import docstring
 from made.tables import table
 
@@ -36,6 +39,11 @@ def homes() -> dict[int, str]:
         for name in offered.__all__:
             found.setdefault(id(getattr(offered, name, None)), f"{module}.{name}")
     return found
+
+
+def model_bases(thing: type) -> tuple[type, ...]:
+    """The bases of `VAE` that are not public themselves: their members are documented with the class."""
+    return VAE.__mro__[1 : VAE.__mro__.index(Module)] if thing is VAE else ()
 
 
 def entries(registry: Registry) -> dict[str, Any]:
@@ -74,7 +82,8 @@ def api(package: str, inner: bool = True) -> str:
 def _directive(place: str, thing: Any) -> str:
     if inspect.isclass(thing):
         kind = "autoexception" if issubclass(thing, Exception) else "autoclass"
-        return f"```{{eval-rst}}\n.. {kind}:: {place}\n   :members:\n```\n"
+        inherited = "   :inherited-members: Module\n" if model_bases(thing) else ""
+        return f"```{{eval-rst}}\n.. {kind}:: {place}\n   :members:\n{inherited}```\n"
     if inspect.isfunction(thing):
         return f"```{{eval-rst}}\n.. autofunction:: {place}\n```\n"
     return f"```{{eval-rst}}\n.. py:data:: {place}\n```\n"

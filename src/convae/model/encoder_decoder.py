@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from convae.core.context import Context, call_module
 from convae.core.errors import ConfigError, ShapeError
-from convae.core.names import shape_text, unknown_message
+from convae.core.names import shape_text
 from convae.core.output import Likelihood
 from convae.core.types import AnyImages, AnyLabels, AnyLatents, LatentLayout, Latents, Shape
 from convae.model.condition import Condition
@@ -161,32 +161,6 @@ class EncoderDecoder(nn.Module):
             return False
         pairs = zip(shape[1:], self.input_shape[1:], self.size_step, strict=True)
         return not any((size - own) % step for size, own, step in pairs)
-
-    def _checked_temperature(self, temperature: float | Mapping[str, float]) -> float | Mapping[str, float]:
-        """Validates the temperature of all latents, or of latents by name.
-
-        Raises:
-            ConfigError: a temperature is negative or not finite, or there is no latent of a name.
-        """
-        names = [name for name, _ in self.latent_layout.entries]
-        given = temperature if isinstance(temperature, Mapping) else {names[0]: temperature}
-        for name, value in given.items():
-            if name not in names:
-                raise ConfigError(f"temperature: {unknown_message('latent', name, names)}")
-            if not 0 <= value < math.inf:
-                raise ConfigError(f"temperature must be at least 0, got {value:g}")
-        return temperature
-
-    def _checked_levels(self, levels: int | None) -> int:
-        """Validates a number of latents, counted from the top.
-
-        Raises:
-            ConfigError: there are not so many.
-        """
-        count = len(self.latent_layout.entries)
-        if levels is not None and not 1 <= levels <= count:
-            raise ConfigError(f"levels must be 1 to {count}, the number of latents of '{self.name}', got {levels}")
-        return count if levels is None else levels
 
     def _features(self, x: AnyImages, labels: AnyLabels | None, context: Context | None = None) -> Tensor:
         return call_module(self.encoder, self._conditioned(self._checked(x), labels), context)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.noise import CountedNoise
+from convae.core.types import AnyLabels
 
 ROUNDING = 1e-4
 """How far a value may be outside [0, 1] by rounding."""
@@ -138,6 +139,11 @@ def checked_labels(labels: Any, count: int, classes: int, device: torch.device) 
         if low < 0 or high >= classes:
             raise ConfigError(f"labels are class numbers from 0 to {classes - 1}, got {low if low < 0 else high}")
     return numbers
+
+
+def tensor_or_none(labels: AnyLabels | None) -> Tensor | None:
+    """Labels for the context of a pass: None where they are no tensor, which only a conditional model refuses."""
+    return labels if isinstance(labels, Tensor) else None
 
 
 def checked_count(count: Any, what: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,16 +10,14 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from convae.core.context import Context, LatentModule, call_module
+from convae.core.context import Context, call_module
 from convae.core.description import Spec
 from convae.core.errors import ConfigError
-from convae.core.names import shape_text, unknown_message
+from convae.core.names import shape_text
 from convae.core.noise import Generators
-from convae.core.output import Likelihood, Output
+from convae.core.output import Output
 from convae.core.posterior import JointPosterior, Posterior, split_posterior
 from convae.core.types import (
-    AnyCodes,
-    AnyCount,
     AnyGenerators,
     AnyImages,
     AnyLabels,
@@ -32,12 +30,10 @@ from convae.core.types import (
 )
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.condition import Condition
-from convae.model.encoder_decoder import EncoderDecoder
+from convae.model.generative import GenerativeModel
 from convae.model.inputs import (
-    checked_codes,
-    checked_count,
     checked_generator,
-    weights_type,
+    tensor_or_none,
 )
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.mode import evaluation_mode
@@ -67,7 +63,7 @@ class Features:
     context: Context = field(repr=False)
 
 
-class VAE(EncoderDecoder):
+class VAE(GenerativeModel):
     """A convolutional variational autoencoder.
 
         image ── encoder ──> features ── bottleneck ──> latent ── decoder ──> raw ── likelihood head ──> p(x | z)
@@ -146,17 +142,6 @@ class VAE(EncoderDecoder):
         """
         self._description, self._rebuild = spec, rebuild
 
-    @property
-    def latent_modules(self) -> list[LatentModule]:
-        """The modules with a latent, from the top: the bottleneck, then those of the decoder."""
-        inside = [module for module in self.decoder.modules() if isinstance(module, LatentModule)]
-        return [self.bottleneck, *inside]
-
-    @property
-    def is_hierarchical(self) -> bool:
-        """Whether the model has several latents."""
-        return len(self.latent_layout.entries) > 1
-
     def extra_repr(self) -> str:
         """Name and shapes, for `print(model)`."""
         return f"'{self.name}', input {shape_text(self.input_shape)}, latent {shape_text(self.latent_shape)}"
@@ -211,7 +196,7 @@ class VAE(EncoderDecoder):
 
         With `decode_features`, latents are drawn several times and the encoder runs once.
         """
-        context = Context(labels=_tensor_or_none(labels))
+        context = Context(labels=tensor_or_none(labels))
         return Features(self._features(x, labels, context), context)
 
     def posterior_of(self, features: Features) -> Posterior:
@@ -235,55 +220,6 @@ class VAE(EncoderDecoder):
             noise: one generator, or one for each image; torch's default generator without it.
         """
         return self._output(features.values, features.context.again(noise=noise, latent_source=source))
-
-    def decode(self, z: AnyLatents, labels: AnyLabels | None = None, *, levels: int | None = None) -> Likelihood:
-        """Likelihood p(x | z) of each latent; computed in evaluation mode, as `encode` is.
-
-        Args:
-            z: latents; any floating type is converted to that of the weights.
-            labels: class numbers of the images, for a conditional model.
-            levels: number of latents from the top that are taken from `z`, at least 1; the others are the mean of
-                their prior. Without it, all are taken.
-
-        Raises:
-            ShapeError: the latents do not have the model's latent shape, or are not finite floats.
-            ConfigError: the model is conditional, and labels are missing or not class numbers of it.
-        """
-        with evaluation_mode(self):
-            latents = self.latent_layout.split(self._checked_latents(z))
-            given = dict(list(latents.items())[: self._checked_levels(levels)])
-            return self._decoded(
-                given[self.bottleneck.stream], labels, Context(labels=_tensor_or_none(labels), given=given)
-            )
-
-    def decode_codes(self, codes: AnyCodes | Mapping[str, AnyCodes], labels: AnyLabels | None = None) -> Likelihood:
-        """Likelihood p(x | z) of latents given as code indices, such as `encode(images).codes`.
-
-        Args:
-            codes: the code index at each position of the latent: (batch, *grid) with one codebook, (batch, level,
-                *grid) with several. Of several latents, the codes by name; those without are the mean of their prior.
-            labels: class numbers of the images, for a conditional model.
-
-        Raises:
-            ConfigError: the model has no codebook, or an index is out of range.
-            ShapeError: the codes are not integers of the latent's grid.
-        """
-        named = codes if isinstance(codes, Mapping) else {self.bottleneck.stream: codes}
-        known = {each.stream: each for each in self.latent_modules if each.codebook_sizes}
-        if not known:
-            raise ConfigError(f"model '{self.name}' has no codebook. Use decode")
-        given = {}
-        for name, own in named.items():
-            if name not in known:
-                raise ConfigError(unknown_message("latent of codes", name, known))
-            each, device = known[name], weights_type(self)[1] or torch.device("cpu")
-            given[name] = each.embed_codes(checked_codes(own, each.code_shape, each.codebook_sizes, device))
-        if self.bottleneck.stream not in given:
-            raise ConfigError(f"the codes of the latent '{self.bottleneck.stream}' are missing")
-        with evaluation_mode(self):
-            given = {name: self._converted(z) for name, z in given.items()}
-            context = Context(labels=_tensor_or_none(labels), given=given)
-            return self._decoded(given[self.bottleneck.stream], labels, context)
 
     def classify(self, z: AnyLatents) -> Logits:
         """Class logits of each latent, (batch, class); computed in evaluation mode.
@@ -314,7 +250,7 @@ class VAE(EncoderDecoder):
         """
         noise = checked_generator(generator)
         is_drawn = self.training or noise is not None
-        context = Context(noise, _tensor_or_none(labels), "posterior" if is_drawn else "mean")
+        context = Context(noise, tensor_or_none(labels), "posterior" if is_drawn else "mean")
         return self._output(self._features(x, labels, context), context)
 
     def log_weights(self, x: Images, output: Output) -> Float64[Tensor, " batch"]:
@@ -332,65 +268,6 @@ class VAE(EncoderDecoder):
             total = total + posterior.log_prior(z).double() - posterior.log_prob(z).double()
         return total
 
-    def sample_latents(
-        self,
-        count: int,
-        noise: Generators | None = None,
-        labels: Tensor | None = None,
-        temperature: float | Mapping[str, float] = 1.0,
-    ) -> Latents:
-        """Latents, (count, *latent), drawn from the prior, in the type and on the device of the weights.
-
-        Several latents are drawn from the top down.
-
-        Args:
-            count: number of latents.
-            noise: one generator, or one for each latent; torch's default generator without it.
-            labels: (count,) class numbers, for a prior that depends on them.
-            temperature: factor on the standard deviation of the prior: one for all latents, or by the latent's name.
-
-        Raises:
-            ConfigError: a temperature is negative or not finite, or there is no latent of a name.
-            ShapeError: there is not one generator for each latent.
-        """
-        if not self.is_hierarchical:
-            return self._top_sample(count, noise, labels, temperature)
-        return self._sampled(count, noise, labels, temperature)[0]
-
-    @torch.no_grad()
-    def sample(
-        self,
-        n: AnyCount,
-        generator: AnyGenerators | None = None,
-        labels: AnyLabels | None = None,
-        *,
-        temperature: float | Mapping[str, float] = 1.0,
-    ) -> Images:
-        """Samples `n` images from the prior: the mean of p(x | z), in [0, 1]; the model's mode is restored.
-
-        Args:
-            n: number of images, at least 1.
-            generator: random generator for the latents, or one for each image.
-            labels: class numbers, for a conditional model; by default the classes in turn.
-            temperature: factor on the standard deviation of the prior: one for all latents, or by the latent's name.
-
-        Raises:
-            ConfigError: `n` is not a positive integer, labels are not class numbers of a conditional model, or a
-                temperature is negative or of an unknown latent.
-            ShapeError: there is not one generator for each image.
-        """
-        count = checked_count(n, "the number of samples")
-        if labels is None and self.condition is not None:
-            labels = torch.arange(count, device=self.prior.like.device) % self.condition.classes
-        return self._sampled(count, checked_generator(generator), labels, temperature)[1].mean
-
-    def quantize(self, z: Latents) -> Latents:
-        """The nearest latents to `z`, (batch, *latent), that the model can encode: codes become code vectors."""
-        latents = self.latent_layout.split(z)
-        return self.latent_layout.join(
-            {each.stream: each.quantize(latents[each.stream]) for each in self.latent_modules}
-        )
-
     def _encode_pseudo(self, x: Tensor) -> Posterior:
         """The posteriors of a prior's own images, in evaluation mode, with gradients.
 
@@ -399,25 +276,6 @@ class VAE(EncoderDecoder):
         """
         with evaluation_mode(self):
             return self.bottleneck.posterior(call_module(self.encoder, self._conditioned(x, None), Context()))
-
-    def _top_sample(
-        self, count: int, noise: Generators | None, labels: Tensor | None, temperature: float | Mapping[str, float]
-    ) -> Latents:
-        """Latents of the bottleneck, (count, *latent), drawn from the prior."""
-        own = Context(temperature=self._checked_temperature(temperature)).temperature_of(self.bottleneck.stream)
-        drawn = self.prior.sample(count, noise, labels, own)
-        return self._converted(self.bottleneck.embed_codes(drawn) if self.prior.draws_codes else drawn)
-
-    def _sampled(
-        self, count: int, noise: Generators | None, labels: Tensor | None, temperature: float | Mapping[str, float]
-    ) -> tuple[Latents, Likelihood]:
-        """Latents, (count, *latent), drawn from the prior from the top down, and their likelihood."""
-        top = self._top_sample(count, noise, labels, temperature)
-        given = {self.bottleneck.stream: top}
-        context = Context(noise, labels, "prior", given, temperature)
-        with evaluation_mode(self):
-            likelihood = self._decoded(top, labels, context)
-        return self._converted(self.latent_layout.join({**context.latents, **given})), likelihood
 
     def _output(self, features: Tensor, context: Context) -> Output:
         """Latents, posterior and likelihood of features, in the model's mode."""
@@ -439,8 +297,3 @@ class VAE(EncoderDecoder):
 
             posterior = JointPosterior(parts, draw)
         return Output(posterior, latent, likelihood, context.terms, logits)
-
-
-def _tensor_or_none(labels: AnyLabels | None) -> Tensor | None:
-    """Labels for the context: what is no tensor is refused where labels are needed, and ignored elsewhere."""
-    return labels if isinstance(labels, Tensor) else None

@@ -23,65 +23,6 @@ NOTE = "note"
 """The `split` of a row with a note instead of metrics."""
 
 
-class RunLog:
-    """The log of a run.
-
-    Args:
-        folder: run folder.
-        steps_per_epoch: batches in an epoch.
-        writes: whether this process writes it.
-    """
-
-    def __init__(self, folder: RunFolder, steps_per_epoch: int, writes: bool) -> None:
-        self._folder = folder
-        self._writes = writes
-        self._per_epoch = steps_per_epoch
-
-    def sync(self) -> int:
-        """Syncs the log to the disk, and returns its size in bytes."""
-        with writing_errors(self._folder.metrics):
-            sync(self._folder.metrics)
-            return self._folder.metrics.stat().st_size
-
-    def write(self, split: str, step: int, content: Row) -> Row:
-        """Writes a row; metrics are per image, in the units of their terms, unweighted."""
-        row: Row = {"split": split, "step": step, "epoch": round(step / self._per_epoch, 6), **content}
-        self._append(self._folder.metrics, row)
-        return row
-
-    def time(self, epoch: int, steps: int, images: int, seconds: float, waited: float) -> None:
-        """Writes the duration of an epoch, and the time spent waiting for batches."""
-        row = {"epoch": epoch + 1, "steps": steps, "seconds": round(seconds, 3)}
-        rates = {"images_per_second": round(images / seconds, 1), "waiting_for_data": round(waited / seconds, 4)}
-        self._append(self._folder.timings, {**row, **rates})
-
-    def tabulate(self) -> None:
-        """Writes the metrics as a CSV table, without lists."""
-        # Two passes over the log, for columns and rows, since it may be larger than memory.
-        headings = dict[str, None]()
-        for row in self._figures():
-            headings.update(dict.fromkeys(row))
-        with (
-            replacing(self._folder.path / "metrics.csv") as place,
-            place.open("w", newline="", encoding="utf-8") as file,
-        ):
-            table = csv.DictWriter(file, list(headings), lineterminator="\n")
-            table.writeheader()
-            table.writerows(self._figures())
-
-    def _figures(self) -> Iterator[Row]:
-        """The rows of metrics, without lists."""
-        for row, _ in self._folder.read_rows():
-            if row["split"] != NOTE:
-                yield {name: value for name, value in row.items() if not isinstance(value, list)}
-
-    def _append(self, path: Path, row: Row) -> None:
-        if self._writes:
-            if not path.exists():
-                self._folder.check()
-            append(path, json.dumps(row) + "\n")
-
-
 WHERE = ("split", "step", "epoch")
 """Keys of a row that are not metrics."""
 
@@ -124,6 +65,80 @@ class TensorBoard:
     def close(self) -> None:
         """Flushes and closes the event file."""
         self._writer.close()
+
+
+class RunLog:
+    """The log of a run.
+
+    Args:
+        folder: run folder.
+        steps_per_epoch: batches in an epoch.
+        writes: whether this process writes it.
+        step: step at which the log continues.
+        tensorboard: folder of TensorBoard's event files; None for none.
+
+    Raises:
+        ConfigError: TensorBoard is not installed.
+    """
+
+    def __init__(
+        self, folder: RunFolder, steps_per_epoch: int, writes: bool, step: int = 0, tensorboard: Path | None = None
+    ) -> None:
+        self._folder = folder
+        self._writes = writes
+        self._per_epoch = steps_per_epoch
+        self._board = TensorBoard(tensorboard, step) if tensorboard is not None and writes else None
+
+    def sync(self) -> int:
+        """Syncs the log to the disk, and returns its size in bytes."""
+        with writing_errors(self._folder.metrics):
+            sync(self._folder.metrics)
+            return self._folder.metrics.stat().st_size
+
+    def write(self, split: str, step: int, content: Row) -> Row:
+        """Writes a row; metrics are per image, in the units of their terms, unweighted."""
+        row: Row = {"split": split, "step": step, "epoch": round(step / self._per_epoch, 6), **content}
+        self._append(self._folder.metrics, row)
+        if self._board:
+            self._board.write(row)
+        return row
+
+    def close(self) -> None:
+        """Closes TensorBoard's event file."""
+        if self._board:
+            self._board.close()
+
+    def time(self, epoch: int, steps: int, images: int, seconds: float, waited: float) -> None:
+        """Writes the duration of an epoch, and the time spent waiting for batches."""
+        row = {"epoch": epoch + 1, "steps": steps, "seconds": round(seconds, 3)}
+        rates = {"images_per_second": round(images / seconds, 1), "waiting_for_data": round(waited / seconds, 4)}
+        self._append(self._folder.timings, {**row, **rates})
+
+    def tabulate(self) -> None:
+        """Writes the metrics as a CSV table, without lists."""
+        # Two passes over the log, for columns and rows, since it may be larger than memory.
+        headings = dict[str, None]()
+        for row in self._figures():
+            headings.update(dict.fromkeys(row))
+        with (
+            replacing(self._folder.path / "metrics.csv") as place,
+            place.open("w", newline="", encoding="utf-8") as file,
+        ):
+            table = csv.DictWriter(file, list(headings), lineterminator="\n")
+            table.writeheader()
+            table.writerows(self._figures())
+
+    def _figures(self) -> Iterator[Row]:
+        """The rows of metrics, without lists."""
+        for row, _ in self._folder.read_rows():
+            if row["split"] != NOTE:
+                yield {name: value for name, value in row.items() if not isinstance(value, list)}
+
+    def _append(self, path: Path, row: Row) -> None:
+        if self._writes:
+            if not path.exists():
+                self._folder.check()
+            append(path, json.dumps(row) + "\n")
 
 
 MOST_POINTS = 2000

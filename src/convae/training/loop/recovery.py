@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from convae.core.errors import ArtifactError, ConfigError, TrainingError
+from convae.core.memory import is_out_of_memory
 from convae.core.names import short_repr
+from convae.core.trust import trust_options
 from convae.training.loop.checkpoint import (
     Checkpoint,
     is_planned,
@@ -208,3 +210,24 @@ class Recovery:
                     return checkpoint
             remove_checkpoint(path)
         return None
+
+
+@contextlib.contextmanager
+def explain_out_of_memory(task: Task, folder: RunFolder, progress: Progress) -> Iterator[None]:
+    """Converts out-of-memory errors inside the block to a `TrainingError` that says how to need less.
+
+    Raises:
+        TrainingError: out of memory.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        kept, recipe = list_checkpoints(folder.checkpoints), folder.path / "recipe.yaml"
+        raise TrainingError(
+            f"out of memory in step {progress.step}, with batches of {task.batches.batch_size} images. Set "
+            f"training.accumulate or training.checkpointing: true in {recipe}; then `convae train --resume "
+            f"{folder.path}{trust_options()}` continues from {kept[-1].name if kept else 'the beginning'}. "
+            f"`convae find-batch-size {recipe}` finds the largest batch size for a new run"
+        ) from error

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator
 
 import torch
 
-from convae.core.errors import TrainingError
 from convae.core.files import truncate
-from convae.core.memory import is_out_of_memory
-from convae.core.trust import trust_options
 from convae.core.types import Batch
 from convae.training.distributed.ranks import stop_on_signals
 from convae.training.loop.checkpoint import (
     Checkpoint,
     Machine,
     collect_state,
-    list_checkpoints,
     save_checkpoint,
 )
 from convae.training.loop.engine import Engine
 from convae.training.loop.health import REMEDY, ROLL_BACK_AFTER, HealthMonitor, ModelSelection, not_finite
-from convae.training.loop.log import NOTE, Row, RunLog, RunPictures, TensorBoard
+from convae.training.loop.log import NOTE, Row, RunLog, RunPictures
 from convae.training.loop.progress import Progress, RunningMeans
-from convae.training.loop.recovery import Recovery
+from convae.training.loop.recovery import Recovery, explain_out_of_memory
 from convae.training.loop.step import precision_warning
 from convae.training.loop.task import Stateful, Task
 from convae.training.recipe.plan import Stage
@@ -83,7 +77,6 @@ class Trainer:
         self._options, self._plan, self._ranks = task.options, task.plan, task.ranks
         self._per_epoch = task.batches.steps_per_epoch
         self._recovery = Recovery(task, folder)
-        self._log = RunLog(folder, self._per_epoch, self._ranks.is_main)
         self._pictures = RunPictures(folder, task)
         self._machine = Machine.here(task.device, self._ranks.count)
         self._until = math.inf
@@ -94,8 +87,8 @@ class Trainer:
         else:
             self._first_notes = [note, *task.starts(folder.path), *task.notes]
         self._begin(checkpoint)
-        shows = self._options.tensorboard and self._ranks.is_main
-        self._board = TensorBoard(folder.path / "tensorboard", self.progress.step) if shows else None
+        board = folder.path / "tensorboard" if self._options.tensorboard else None
+        self._log = RunLog(folder, self._per_epoch, self._ranks.is_main, self.progress.step, board)
 
     @property
     def stage(self) -> Stage:
@@ -138,14 +131,13 @@ class Trainer:
             if self._options.minutes is not None:
                 self._until = time.monotonic() + 60 * self._options.minutes
             try:
-                with self._memory():
+                with explain_out_of_memory(self.task, self.folder, self.progress):
                     while self.stopped and not self._ranks.should_stop(now=True):
                         self.engine.train()
                         self._epoch()
             finally:
                 self._callback.on_train_end(self)
-                if self._board:
-                    self._board.close()
+                self._log.close()
             # A process that ends before the main one has written would be taken for a failed one.
             self._ranks.gather(None)
         if self._ranks.is_main:
@@ -173,27 +165,6 @@ class Trainer:
             "epoch_window": self._epoch_window,
             **self.engine.statefuls(),
         }
-
-    @contextlib.contextmanager
-    def _memory(self) -> Iterator[None]:
-        """Converts out-of-memory errors inside the block to a `TrainingError` with advice.
-
-        Raises:
-            TrainingError: out of memory.
-        """
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            folder, size = self.folder.path, self.task.batches.batch_size
-            kept = list_checkpoints(self.folder.checkpoints)
-            raise TrainingError(
-                f"out of memory in step {self.progress.step}, with batches of {size} images. Set training.accumulate "
-                f"or training.checkpointing: true in {folder / 'recipe.yaml'}; then `convae train --resume "
-                f"{folder}{trust_options()}` continues from {kept[-1].name if kept else 'the beginning'}. "
-                f"`convae find-batch-size {folder / 'recipe.yaml'}` finds the largest batch size for a new run"
-            ) from error
 
     def _epoch(self) -> None:
         """Runs the remaining steps of the epoch, or of the stage if it ends before."""
@@ -310,11 +281,8 @@ class Trainer:
         return True
 
     def _write(self, split: str, content: Row) -> None:
-        """Sends a row of metrics to the log, the callback and TensorBoard."""
-        row = self._log.write(split, self.progress.step, content)
-        self._callback.on_log(row)
-        if self._board:
-            self._board.write(row)
+        """Sends a row of metrics to the log and the callback."""
+        self._callback.on_log(self._log.write(split, self.progress.step, content))
 
     def _note(self, sentence: str | None) -> None:
         if sentence is not None:
