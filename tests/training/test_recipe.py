@@ -11,7 +11,7 @@ from PIL import Image
 from training.runs import RECIPE
 
 from convae.core.errors import ConfigError, ConvaeError, DataError
-from convae.describe import resolve
+from convae.describe import build, resolve
 from convae.training import train
 from convae.training.recipe.reading import read_recipe
 from convae.training.vae.build import build_task
@@ -187,3 +187,53 @@ def test_model_and_objective_are_checked_before_the_data_and_together(tmp_path: 
         assert part in str(caught.value)
     assert "mnist" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def _objective(model: Any, *overrides: str, **options: Any) -> dict[str, Any]:
+    return read_recipe({"data": "digits", "model": model, **options}, list(overrides)).objective
+
+
+INSIDE = {**LISTS, "encoder": [*LISTS["encoder"], {"quantize": {"simvq": {"codes": 4}}}]}
+CODES: dict[str, Any] = {
+    "fsq": {"fsq": {"levels": [3, 3]}},
+    "vq": {"vq": {"codes": 4, "latent": 2}},
+    "gradient": {"vq": {"codes": 4, "latent": 2, "update": "gradient"}},
+    "ibq": {"grouped": {"groups": 2, "latent": 4, "quantizer": {"ibq": {"codes": 4}}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "terms"),
+    [
+        ("torch-vae", {"kl": 1}),
+        (ARCH_DEF, {"kl": 1}),
+        ({"preset": "ladder"}, {"kl": 1}),
+        ({"preset": "vq-vae-2"}, {"commitment": 0.25}),
+        ({**LISTS, "bottleneck": CODES["fsq"]}, {}),
+        ({**LISTS, "bottleneck": CODES["vq"]}, {"commitment": 0.25}),
+        ({**LISTS, "bottleneck": CODES["gradient"]}, {"commitment": 0.25, "codebook": 1}),
+        ({**LISTS, "bottleneck": CODES["ibq"]}, {"commitment": 0.25, "codebook": 1, "entropy": 0.1}),
+        (INSIDE, {"kl": 1, "commitment": 0.25, "codebook": 1}),
+    ],
+)
+def test_the_default_objective_has_kl_for_gaussians_and_the_required_terms(model: Any, terms: dict[str, float]) -> None:
+    found = {name: given.get("weight", 1) for name, given in _objective(model).items()}
+    assert found == {"reconstruction": 1, **terms}
+
+
+def test_overrides_change_the_default_objective_that_belongs_to_the_overridden_model() -> None:
+    bottleneck = "model.bottleneck={vq: {codes: 4, latent: 2}}"
+    found = _objective("torch-vae", bottleneck, "objective.commitment=2", "objective.sparse.weight=3")
+    assert found == {"reconstruction": {}, "commitment": {"weight": 2}, "sparse": {"weight": 3}}
+    assert _objective("torch-vae", bottleneck, "objective={reconstruction: 2}") == {"reconstruction": {"weight": 2}}
+    assert _objective("torch-vae", "objective.kl=4")["kl"] == {"weight": 4}
+
+
+def test_a_model_of_codes_trains_without_an_objective_from_a_description_and_as_an_object(tmp_path: Path) -> None:
+    described = {"preset": "vq-vae-2", "input": [1, 8, 8], "channels": 8, "latent": 3, "codes": 8}
+    short = {"data": RECIPE["data"], "training": {"steps": 1, "batch_size": 8, "pictures_every": 0}}
+    terms = {"reconstruction": {}, "commitment": {"weight": 0.25}}
+    for name, model in {"described": described, "object": build(described)}.items():
+        run = train({**short, "model": model}, out=tmp_path / name)
+        assert run.recipe.objective == terms
+        assert read_recipe(tmp_path / name / "recipe.yaml").objective == terms

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 
 import torch
+from torch import nn
 
 from convae.core.arguments import parse_arguments
 from convae.core.description import Spec
-from convae.core.errors import ConfigError
+from convae.core.errors import ConfigError, ShapeError
 from convae.core.types import Shape
+from convae.model.bottlenecks.base import Bottleneck
 from convae.model.condition import Condition
 from convae.model.layers.base.features import feature_shapes
 from convae.model.layers.base.network import Network, count_parameters, error_context
@@ -35,11 +38,8 @@ def construct(spec: Spec) -> VAE:
         if spec.condition is not None:
             with error_context("condition"):
                 condition = Condition(**parse_arguments(Condition, spec.condition, "condition"))
-        more = 0 if condition is None else condition.channels
-        encoder = Network((spec.input[0] + more, *spec.input[1:]), spec.encoder, "model.encoder")
-        bottleneck = build_bottleneck(spec.bottleneck, encoder.shape_out)
+        encoder, bottleneck, decoder = _construct_parts(spec, 0 if condition is None else condition.channels, [])
         latent: Shape = bottleneck.latent_shape
-        decoder = Network((latent[0] + more, *latent[1:]), spec.decoder, "model.decoder", init_scale=DECODER_INIT_SCALE)
         model = VAE(
             encoder,
             bottleneck,
@@ -58,6 +58,32 @@ def construct(spec: Spec) -> VAE:
         )
     model.described_by(spec, partial(_with_input, spec))
     return model
+
+
+def construct_latents(spec: Spec) -> list[nn.Module]:
+    """The encoder, the bottleneck and the decoder of a description, which has another input shape than its images.
+
+    On the meta device, in this order and without those from the first on that does not accept the input shape.
+
+    Raises:
+        ConfigError: unknown layers or wrong arguments.
+    """
+    built: list[nn.Module] = []
+    with torch.device("meta"), feature_shapes(), contextlib.suppress(ShapeError):
+        _construct_parts(spec, 0, built)
+    return built
+
+
+def _construct_parts(spec: Spec, more: int, built: list[nn.Module]) -> tuple[Network, Bottleneck, Network]:
+    """The encoder, the bottleneck and the decoder, with `more` channels of a condition; each is added to `built`."""
+    encoder = Network((spec.input[0] + more, *spec.input[1:]), spec.encoder, "model.encoder")
+    built.append(encoder)
+    bottleneck = build_bottleneck(spec.bottleneck, encoder.shape_out)
+    built.append(bottleneck)
+    latent = bottleneck.latent_shape
+    decoder = Network((latent[0] + more, *latent[1:]), spec.decoder, "model.decoder", init_scale=DECODER_INIT_SCALE)
+    built.append(decoder)
+    return encoder, bottleneck, decoder
 
 
 def _with_input(spec: Spec, shape: Shape) -> VAE:

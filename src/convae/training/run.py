@@ -26,6 +26,7 @@ from convae.training.distributed.ranks import Ranks
 from convae.training.loop.checkpoint import Checkpoint, read_together
 from convae.training.loop.recovery import is_finished, last_good
 from convae.training.loop.trainer import Callback, Trainer
+from convae.training.recipe.default_objective import default_objective
 from convae.training.recipe.reading import read_recipe, write_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.report import TrainingReport
@@ -202,7 +203,10 @@ def _without_model(
     if given is None:
         return recipe, None
     written = {key: value for key, value in recipe.items() if key != "model" or not isinstance(value, VAE)}
-    written.setdefault("model", record_architecture(model if isinstance(model, VAE) else given))
+    own = model if isinstance(model, VAE) else given
+    if "model" not in written:
+        written["model"] = record_architecture(own)
+        written.setdefault("objective", default_objective([own]))
     if isinstance(options.get("model"), VAE) or start is None:
         written["start"] = {**options, "model": "start"}
         return written, given

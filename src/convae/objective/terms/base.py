@@ -67,12 +67,14 @@ class LossInputs:
 class Term(nn.Module, ABC):
     """Loss term: one value per image, smaller is better. Configuration is keyword-only.
 
-    `unit` is the unit of the value; the weight converts it to nats, the unit of the total. A term that compares
-    features of a saved model names in `loads` the argument with the model's path: `build_objective` loads the encoder
-    and passes it as the only positional argument.
+    `unit` is the unit of the value; the weight converts it to nats, the unit of the total. `usual_weight` is the weight
+    in the default objective of a model that requires the term, as its paper has it. A term that compares features of a
+    saved model names in `loads` the argument with the model's path: `build_objective` loads the encoder and passes it
+    as the only positional argument.
     """
 
     unit: ClassVar[str]
+    usual_weight: ClassVar[float] = 1.0
     loads: ClassVar[str | None] = None
     example: ClassVar[Mapping[str, Any]] = {}
 

@@ -25,6 +25,7 @@ from convae.model.artifact import find, read_description
 from convae.model.presets import PRESETS
 from convae.model.vae import VAE
 from convae.objective.terms import TERMS
+from convae.training.recipe.default_objective import described_objective
 from convae.training.recipe.plan import EPOCHS, LEAST_STEPS
 from convae.training.recipe.schema import Recipe, StartConfig
 
@@ -102,13 +103,22 @@ def _read(source: Mapping[str, Any], overrides: Sequence[str], where: str, folde
     starts = "start" in written or any(re.match(r"start\b", assignment) for assignment in overrides)
     if "model" not in written and not starts:
         written["model"] = find_description("torch-vae")[0]
-    result = _written_out(override(written, overrides, _FIELDS, _NAMED))
+    result = _overridden(written, overrides)
     if "model" not in result:
         result["model"] = _started_model(result.get("start"), where)
     elif starts and not _DESCRIBES & set(result["model"]):
         given = ", ".join(f"model.{key}" for key in result["model"])
         raise ConfigError(f"{where}: {given}: start gives the whole model: leave it out, or describe the model in full")
+    if "objective" not in written:
+        default = described_objective(result["model"], result.get("data"))
+        # Overrides of single terms change the default.
+        result["objective"] = _overridden({**written, "objective": default}, overrides)["objective"]
     return parse(Recipe, result, where)
+
+
+def _overridden(written: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A recipe with overrides, written out."""
+    return _written_out(override(written, overrides, _FIELDS, _NAMED))
 
 
 def _started_model(start: Any, where: str) -> dict[str, Any]:
@@ -156,7 +166,7 @@ def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, 
 
     Paths are made absolute: a recipe that a run stores means the same from every working directory.
     """
-    result: dict[str, Any] = {"objective": {"reconstruction": {}, "kl": {}}, **source}
+    result = dict(source)
     if isinstance(result.get("data"), str | os.PathLike):
         result["data"] = {"source": result["data"]}
     if isinstance(result.get("data"), Mapping):
@@ -175,7 +185,8 @@ def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, 
             result["model"] = read_description(path)
     elif model is not None:
         result["model"] = find_description(model, folder)[0]
-    result["objective"] = _terms_written_out(result["objective"], folder)
+    if "objective" in result:
+        result["objective"] = _terms_written_out(result["objective"], folder)
     if isinstance(result.get("stages"), list | tuple):
         result["stages"] = [
             {**stage, "objective": _terms_written_out(stage["objective"], folder)}

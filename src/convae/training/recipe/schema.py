@@ -190,7 +190,8 @@ class Recipe(Config):
     """`preset` and its arguments, or a description; a name or path is short for either. By default that of `start`; the
     path of a saved model means its description and weights."""
     objective: dict[str, dict[str, Any]]
-    """Terms by name, each with a `weight` (a number or a schedule) and its arguments."""
+    """Terms by name, each with a `weight` (a number or a schedule) and its arguments. By default `reconstruction`, `kl`
+    for latents that are not codes, and the terms that the model requires."""
     training: TrainingConfig = TrainingConfig()
     """Length, optimizer, precision and logging."""
     stages: tuple[StageConfig, ...] = ()

@@ -32,6 +32,7 @@ from convae.training.distributed.sharding import shard
 from convae.training.loop.engine import FrozenParts
 from convae.training.loop.log import summary_writer
 from convae.training.loop.step import choose_precision
+from convae.training.recipe.default_objective import usual_weight
 from convae.training.recipe.plan import Plan, build_plan, with_steps
 from convae.training.recipe.reading import with_length, with_likelihood
 from convae.training.recipe.schema import Recipe
@@ -40,8 +41,6 @@ from convae.training.vae.task import VAETask, stage_objective
 
 _PRIOR_TERMS = {"kl", "free-bits", "capacity"}
 """Terms that regularize the posterior."""
-_USUAL_WEIGHTS = {"commitment": 0.25, "codebook": 1, "entropy": 0.1}
-"""Usual weights of terms that a quantizer may require."""
 _AUTOENCODER = (
     "no term holds the posterior to the prior (kl, free-bits, capacity): the model becomes an autoencoder, and samples "
     "from the prior mean nothing"
@@ -193,10 +192,10 @@ def _check_terms(model: VAE, stages: Plan) -> None:
     for stage in stages.stages:
         for term in (names := required_terms(model)):
             if term not in stage.objective.units:
-                given = "".join(f", {name}: {_USUAL_WEIGHTS.get(name, 1)}" for name in names)
+                given = "".join(f", {name}: {usual_weight(name):g}" for name in names)
                 raise ConfigError(
                     f"objective: this model cannot be trained without the term {term}: give "
-                    f"'objective={{reconstruction: 1{given}}}'"
+                    f"'objective={{reconstruction: 1{given}}}', or no objective"
                 )
 
 
