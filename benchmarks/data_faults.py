@@ -31,7 +31,7 @@ from PIL import Image
 
 from convae.core.errors import DataError
 from convae.data import DataConfig, Split, jpeg, open_split
-from convae.data.split import SplitName
+from convae.data.splits.split import SplitName
 
 FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": "BMP", "gif": "GIF", "tif": "TIFF"}
 BUILD = """
@@ -42,7 +42,7 @@ open_split(DataConfig(source=sys.argv[1], size=64), "all")
 GET = """
 import sys
 from pathlib import Path
-from convae.data.download import Remote, download
+from convae.data.io.download import Remote, download
 download([Remote("file.bin", (sys.argv[1],), sys.argv[2], size=int(sys.argv[3]))], Path(sys.argv[4]))
 """
 KNOWN: dict[tuple[str, SplitName], tuple[int, list[int], list[int]]] = {

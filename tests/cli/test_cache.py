@@ -10,7 +10,7 @@ from command import run
 from filelock import FileLock
 
 from convae.data import DataConfig, open_split
-from convae.data.stores import list_cache
+from convae.data.store.cache import list_cache
 
 OLD = 40 * 86400
 

@@ -16,7 +16,7 @@ from pyarrow import parquet
 import convae
 from convae.core.file_sets import LIST
 from convae.data import DataConfig, open_split
-from convae.data.split import SplitName
+from convae.data.splits.split import SplitName
 from convae.latents import read_latents
 
 DRAWN = {

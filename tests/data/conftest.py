@@ -16,8 +16,8 @@ from data.numbered import Numbered
 from PIL import Image
 
 from convae.data import Split
-from convae.data.cache import open_store
-from convae.data.store import ImageFormat
+from convae.data.store.cache import open_store
+from convae.data.store.store import ImageFormat
 
 
 @pytest.fixture(autouse=True)

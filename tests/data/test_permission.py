@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from convae.core.errors import ConfigError
-from convae.data.permission import require_permission
+from convae.data.provenance import require_permission
 
 
 @pytest.mark.parametrize(

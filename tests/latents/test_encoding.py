@@ -14,7 +14,7 @@ from pyarrow import parquet
 import convae
 from convae.core.errors import ConfigError, DataError, OutputError, ShapeError
 from convae.data import DataConfig, Split, open_split
-from convae.data.split import SplitName
+from convae.data.splits.split import SplitName
 from convae.latents import Encoding, FileShard, decode, encode, encode_to, formats, read_latents
 from convae.latents import folders as module
 from convae.model.vae import VAE

@@ -16,7 +16,7 @@ from training.runs import RECIPE, StopAt, content
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.types import MISSING_LABEL
 from convae.data import DataConfig, in_order, open_split
-from convae.data.labeling import mask_labels
+from convae.data.splits.labels import mask_labels
 from convae.evaluation import evaluate
 from convae.training import resume, train
 from convae.training.recipe.reading import read_recipe

@@ -9,7 +9,7 @@ import typer
 from convae.core.errors import OutputError
 
 if TYPE_CHECKING:
-    from convae.data.stores import Cached
+    from convae.data.store.cache import Cached
 
 PANEL = "Share"
 """The heading under which the help lists the command."""
@@ -33,7 +33,7 @@ def cache(
     """
     from convae.cli._screen import results, wrote
     from convae.data.data_dirs import cache_directory
-    from convae.data.stores import choose, list_cache, remove
+    from convae.data.store.cache import choose, list_cache, remove
 
     held = list_cache()
     chosen = choose(held, names or [], older_than)

@@ -159,7 +159,7 @@ def _parts(config: DataConfig) -> dict[str, Split]:
 
 def _repeated(parts: dict[str, Split]) -> list[tuple[str, str]]:
     """How many images there are more than once, and how many that are held out are trained on."""
-    from convae.data.duplicates import find_duplicates
+    from convae.data.splits.statistics import find_duplicates
 
     found = find_duplicates(parts)
     if not found.images:

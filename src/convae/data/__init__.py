@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from convae.data.augment import Augmentation, AugmentConfig
 from convae.data.batches import Batches, BatchSource, in_order
-from convae.data.classes import match_classes
 from convae.data.config import DataConfig, absolute_data
 from convae.data.data_dirs import DataDirs
 from convae.data.dataset import Dataset, dataset
-from convae.data.image_reading import load
-from convae.data.images import load_and_preprocess, preprocess
+from convae.data.images.conversion import load_and_preprocess, preprocess
+from convae.data.images.reading import load
+from convae.data.images.tensors import to_numpy, to_pil, to_tensor, to_unit
 from convae.data.sources import SOURCES
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
-from convae.data.split import DataSet, Split, open_data_set, open_split
-from convae.data.statistics import Statistics, statistics
-from convae.data.tensors import to_numpy, to_pil, to_tensor, to_unit
+from convae.data.splits.labels import match_classes
+from convae.data.splits.split import DataSet, Split, open_data_set, open_split
+from convae.data.splits.statistics import Statistics, statistics
 
 __all__ = [
     "SOURCES",

@@ -21,7 +21,7 @@ from convae.core.errors import ConfigError
 from convae.core.random import numpy_generator
 from convae.core.types import Batch, Images, Shape, slice_bounds
 from convae.data.augment import Augmentation, AugmentConfig
-from convae.data.tensors import to_unit
+from convae.data.images.tensors import to_unit
 
 
 @runtime_checkable

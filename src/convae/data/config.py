@@ -12,7 +12,7 @@ from convae.core.arguments import Named, Positive
 from convae.core.config import Config
 from convae.core.paths import with_absolute_paths
 from convae.data.augment import AugmentConfig
-from convae.data.pixels import ResizeMode
+from convae.data.images.pixels import ResizeMode
 from convae.data.sources import absolute_source
 
 HeldOut = Annotated[float, Field(ge=0, lt=1)]

@@ -14,8 +14,8 @@ from convae.core.progress import Progress
 from convae.core.types import Batch
 from convae.data.batches import Batches, in_order
 from convae.data.config import DataConfig
-from convae.data.pixels import ResizeMode
-from convae.data.split import open_split
+from convae.data.images.pixels import ResizeMode
+from convae.data.splits.split import open_split
 
 
 class Dataset:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from convae.core.names import shape_text
 from convae.core.progress import Progress
-from convae.data.cache import survey
 from convae.data.config import DataConfig
 from convae.data.data_dirs import find_data_dirs
-from convae.data.headers import Header
+from convae.data.images.headers import Header
 from convae.data.sources import open_source
 from convae.data.sources.base import PARTS, Listing
+from convae.data.store.cache import survey
 
 _SIDES = (16, 32, 64, 128)
 """Proposed side lengths; larger ones would train for hours."""

@@ -25,10 +25,9 @@ from convae.core.progress import Progress
 from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.types import Images, Latents
 from convae.data import DataConfig, DataSet, Split, in_order, match_classes, open_data_set
-from convae.data.permission import require_permission
-from convae.data.provenance import is_same_source, with_reading_options
-from convae.data.snapshot import Snapshot, describe_changes
-from convae.data.split import SplitName
+from convae.data.provenance import is_same_source, require_permission, with_reading_options
+from convae.data.splits.snapshot import Snapshot, describe_changes
+from convae.data.splits.split import SplitName
 from convae.latents.class_labels import class_number
 from convae.latents.decoding import decode
 from convae.latents.encoding import Encoding, encode

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convae.data.data_dirs import DataDirs
-from convae.data.images import preprocess
+from convae.data.images.conversion import preprocess
 from convae.data.sources import SOURCES, open_source
 from convae.data.sources.base import Listing, Source
 from convae.testing.entries import name_of, no_errors, require

@@ -16,9 +16,9 @@ from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.core.trust import trust_options, trusted_packages, untrusted_names
 from convae.data import DataSet
-from convae.data.given import GivenData
-from convae.data.snapshot import Snapshot, describe_changes
 from convae.data.sources import GIVEN
+from convae.data.splits.given import GivenData
+from convae.data.splits.snapshot import Snapshot, describe_changes
 from convae.model.artifact import save
 from convae.model.vae import VAE
 from convae.training.distributed.launch import connect_ranks, current_launch, was_restarted

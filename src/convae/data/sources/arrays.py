@@ -16,12 +16,11 @@ from convae.core.errors import DataError
 from convae.core.names import shape_text, unknown_message
 from convae.core.paths import local_path
 from convae.core.progress import Progress
-from convae.data.arrays import StoredArray, open_npy, open_npz
 from convae.data.data_dirs import DataDirs
-from convae.data.identity import content_digest
-from convae.data.pixels import Kind
-from convae.data.ranges import ValueRange
-from convae.data.sources.base import Column, Listing, Record, Source, Survey
+from convae.data.images.pixels import Kind
+from convae.data.images.ranges import ValueRange
+from convae.data.io.npy import StoredArray, open_npy, open_npz
+from convae.data.sources.base import Column, Listing, Record, Source, Survey, content_digest
 from convae.data.sources.base.labels import PART_NAMES, numbered
 
 _IMAGES = ("images", "x", "data", "signals", "volumes", "arr_0")

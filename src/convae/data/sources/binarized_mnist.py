@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from convae.core.errors import DataError
 from convae.core.progress import Progress
-from convae.data.arrays import open_npz
+from convae.data.io.npy import open_npz
 from convae.data.sources.base import PARTS, Listing, Record, Survey
 from convae.data.sources.base.published import PublishedSource
 

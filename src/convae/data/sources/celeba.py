@@ -14,10 +14,9 @@ import numpy as np
 from convae.core.errors import DataError
 from convae.core.files import read_bytes
 from convae.core.progress import Progress
-from convae.data.download import Remote
-from convae.data.identity import content_digest
-from convae.data.image_reading import MEGAPIXELS, decode
-from convae.data.sources.base import Column, Listing, Record, Survey
+from convae.data.images.reading import MEGAPIXELS, decode
+from convae.data.io.download import Remote
+from convae.data.sources.base import Column, Listing, Record, Survey, content_digest
 from convae.data.sources.base.published import PublishedSource
 
 _IMAGES = "img_align_celeba"

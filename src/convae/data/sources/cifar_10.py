@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from convae.data.download import Remote
+from convae.data.io.download import Remote
 from convae.data.sources.base.cifar import CifarSource
 
 

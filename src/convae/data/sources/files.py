@@ -10,8 +10,8 @@ from pydantic import Field
 
 from convae.core.paths import absolute_path
 from convae.data.data_dirs import DataDirs
-from convae.data.image_reading import MEGAPIXELS
-from convae.data.ranges import ValueRange
+from convae.data.images.ranges import ValueRange
+from convae.data.images.reading import MEGAPIXELS
 from convae.data.sources.base import Listing
 from convae.data.sources.base.image_files import ImageFiles, Megapixels, Pages
 

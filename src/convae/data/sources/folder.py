@@ -12,8 +12,8 @@ from typing import ClassVar, NamedTuple
 
 from convae.core.errors import DataError
 from convae.core.files import read_bytes, read_head
-from convae.data.manifest import PATHS, SEPARATORS
-from convae.data.retries import retry, transient_error
+from convae.data.io.retries import retry, transient_error
+from convae.data.io.tables import PATHS, SEPARATORS
 from convae.data.sources.base import Listing
 from convae.data.sources.base.image_files import SUFFIXES, ImageFiles
 from convae.data.sources.base.layout import Layout, read_annotations, read_layout

@@ -16,11 +16,10 @@ from convae.core.names import unknown_message
 from convae.core.paths import PathOrName, local_path
 from convae.core.progress import Progress
 from convae.data.data_dirs import DataDirs
-from convae.data.headers import Header
-from convae.data.identity import content_digest
-from convae.data.image_reading import MEGAPIXELS, decode, header_or_reason
-from convae.data.ranges import ValueRange, common_kind
-from convae.data.sources.base import Column, Listing, Record, Source, Survey
+from convae.data.images.headers import Header
+from convae.data.images.ranges import ValueRange, common_kind
+from convae.data.images.reading import MEGAPIXELS, decode, header_or_reason
+from convae.data.sources.base import Column, Listing, Record, Source, Survey, content_digest
 from convae.data.sources.base.labels import PART_NAMES, numbered
 
 _SURVEYED = 256

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from convae.core.errors import DataError
 from convae.core.names import unknown_message
-from convae.data.manifest import PATHS, read_manifest
+from convae.data.io.tables import PATHS, read_manifest
 from convae.data.sources.base import Listing
 from convae.data.sources.base.image_files import ImageFiles
 from convae.data.sources.base.labels import look_alike_notes, numbered, part_numbers

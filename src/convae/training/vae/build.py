@@ -20,8 +20,8 @@ from convae.core.progress import Progress
 from convae.core.random import torch_generator
 from convae.data import Batches, DataConfig, DataSet, in_order, open_data_set
 from convae.data.batches import ImageSet
-from convae.data.given import GivenData
-from convae.data.labeling import mask_labels
+from convae.data.splits.given import GivenData
+from convae.data.splits.labels import mask_labels
 from convae.describe import resolve
 from convae.model.artifact import load
 from convae.model.compatibility import check_labels, check_levels

@@ -16,7 +16,7 @@ from convae.core.noise import CountedNoise
 from convae.core.types import Batch
 from convae.data import Batches, BatchSource, DataSet
 from convae.data.batches import ImageSet
-from convae.data.given import GivenData
+from convae.data.splits.given import GivenData
 from convae.model.artifact import save
 from convae.model.layers.base.network import count_parameters
 from convae.model.mode import evaluation_mode

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from convae.core.errors import DataError
 from convae.core.files import read_bytes
 from convae.core.progress import Progress
-from convae.data.archives import read_tar
+from convae.data.io.archives import read_tar
 from convae.data.sources.base.published import PublishedSource
 from convae.data.sources.base.source import PARTS, Column, Listing, Record, Survey
 

@@ -21,7 +21,7 @@ from convae.core.errors import DataError
 from convae.core.files import open_regular
 from convae.core.names import shape_text
 from convae.core.progress import Progress
-from convae.data.download import Remote
+from convae.data.io.download import Remote
 from convae.data.sources.base.published import PublishedSource
 from convae.data.sources.base.source import PARTS, Column, Listing, Record, Survey
 

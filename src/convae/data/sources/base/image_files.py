@@ -19,16 +19,15 @@ from pydantic import Field
 from convae.core.errors import DataError
 from convae.core.paths import local_path
 from convae.core.progress import Progress
-from convae.data import headers, tiff
 from convae.data.data_dirs import DataDirs
-from convae.data.headers import Header
-from convae.data.identity import content_digest
-from convae.data.image_reading import MEGAPIXELS, decode, header_of, header_or_reason
-from convae.data.images import with_channels
-from convae.data.pixels import Kind
-from convae.data.ranges import ValueRange, common_kind
-from convae.data.retries import retry, transient_error
-from convae.data.sources.base.source import Column, Listing, Record, Source, Survey
+from convae.data.images import headers, tiff
+from convae.data.images.conversion import with_channels
+from convae.data.images.headers import Header
+from convae.data.images.pixels import Kind
+from convae.data.images.ranges import ValueRange, common_kind
+from convae.data.images.reading import MEGAPIXELS, decode, header_of, header_or_reason
+from convae.data.io.retries import retry, transient_error
+from convae.data.sources.base.source import Column, Listing, Record, Source, Survey, content_digest
 
 SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff"}

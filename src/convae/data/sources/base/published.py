@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from convae.core.errors import DataError
 from convae.core.progress import Progress
-from convae.data.download import Remote, download
+from convae.data.io.download import Remote, download
 from convae.data.sources.base.source import Source
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -13,8 +15,8 @@ from PIL import Image
 
 from convae.core.progress import Progress
 from convae.data.data_dirs import DataDirs
-from convae.data.headers import Header
-from convae.data.pixels import Kind
+from convae.data.images.headers import Header
+from convae.data.images.pixels import Kind
 
 _ENTRIES = "convae.data.sources"
 PARTS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
@@ -82,7 +84,7 @@ class Record(NamedTuple):
     Attributes:
         pixels: a Pillow image, or values (*sizes, channels) of any type.
         size: its original spatial sizes, height first.
-        identity: digest of its content, independent of reduced decoding (`identity.content_digest`); None for the
+        identity: digest of its content, independent of reduced decoding (`content_digest`); None for the
             digest of the pixels.
         header: header of its file, if there is one.
         left_out: number of unused pages of its file.
@@ -178,3 +180,30 @@ class Source(ABC):
         Raises:
             DataError: the image is unreadable; it is skipped with the message as reason.
         """
+
+
+BYTES = 16
+"""Length of a digest."""
+
+
+def content_digest(content: Path | bytes | NDArray[Any] | Image.Image) -> bytes:
+    """BLAKE2b digest of a file, of bytes, or of the type, shape and values of an array.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            return hashlib.file_digest(file, _hasher).digest()
+    digest = _hasher()
+    if isinstance(content, bytes):
+        digest.update(content)
+        return digest.digest()
+    values = np.ascontiguousarray(content)
+    digest.update(f"{values.dtype.str} {values.shape} ".encode())
+    digest.update(values.data)
+    return digest.digest()
+
+
+def _hasher() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=BYTES)

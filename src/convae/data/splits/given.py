@@ -1,0 +1,174 @@
+"""Training data passed as objects: arrays, tensors and map-style datasets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convae.core.errors import ConfigError, DataError
+from convae.core.names import shape_text
+from convae.core.types import Shape
+from convae.data.augment import AugmentConfig
+from convae.data.config import DataConfig
+from convae.data.images.pixels import LEVELS
+from convae.data.sources import GIVEN
+from convae.data.splits.division import divide
+from convae.data.splits.given_items import Items, open_items
+
+
+class GivenImages:
+    """A split of an array or a dataset, as an `ImageSet`.
+
+    Args:
+        items: the array, (images, channels, *sizes), or the dataset.
+        rows: (images,) positions of the images of this split.
+        name: name of the split.
+        chosen: how the split was chosen.
+        labels: (all images,) class numbers; None without labels.
+        augment: data augmentation.
+    """
+
+    source = "data given as objects"
+    classes: tuple[str, ...] | None = None
+    skipped: Sequence[tuple[str, str]] = ()
+    folder = Path()
+
+    def __init__(
+        self,
+        items: Items,
+        rows: NDArray[np.int64],
+        name: str,
+        chosen: str,
+        labels: NDArray[np.int64] | None,
+        augment: AugmentConfig,
+    ) -> None:
+        self._items, self._rows, self._chosen = items, rows, chosen
+        self.name, self.augment = name, augment
+        self.labels = None if labels is None else labels[rows]
+        self.shape: Shape = items.shape
+        self.levels = LEVELS[items.kind]
+        self.image_bytes = int(np.prod(items.shape)) * np.dtype(items.kind).itemsize
+        self.notes: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def images(
+        self, indices: NDArray[np.int64] | Sequence[int], out: UInt8[Tensor, "batch bytes"] | None = None
+    ) -> Shaped[Tensor, "batch channel *sizes"]:
+        """The values at `indices`, in torch's channels_last layout; `out` is not used."""
+        del out
+        return self._items.read(self._rows[np.asarray(indices, np.int64)])
+
+    def describe(self) -> dict[str, Any]:
+        """The facts that a metric measured on these images has to be published with."""
+        digest = hashlib.sha256(self._rows.astype("<i8").tobytes() + self._items.digest().encode()).hexdigest()
+        return {
+            "source": GIVEN,
+            "split": self.name,
+            "chosen": self._chosen,
+            "count": len(self),
+            "channels": self.shape[0],
+            "size": list(self.shape[1:]),
+            "content_hash": digest,
+        }
+
+
+class GivenData:
+    """Images passed as objects, with a training and a validation split.
+
+    Args:
+        images: a NumPy array or a tensor, (images, channels, *sizes), of uint8, uint16, booleans or floats in [0, 1];
+            or a map-style `torch.utils.data.Dataset` whose items are images of one shape or (image, label) pairs. Items
+            must be deterministic.
+        labels: (images,) class numbers, -1 if missing; by default those of the dataset.
+        validation: held-out images in the same form; by default a fraction `data.validation` of the images.
+        channels_last: whether an array is (images, *sizes, channels).
+
+    Raises:
+        DataError: invalid data; the message says how to pass it.
+    """
+
+    def __init__(self, images: Any, labels: Any = None, *, validation: Any = None, channels_last: bool = False) -> None:
+        self._train, self._labels = open_items(images, labels, channels_last)
+        pair = isinstance(validation, tuple) and len(validation) == 2
+        held, held_labels = validation if pair else (validation, None)
+        self._held: Items | None = None
+        self._held_labels: NDArray[np.int64] | None = None
+        if held is not None:
+            self._held, self._held_labels = open_items(held, held_labels, channels_last)
+        if self._held is not None and self._held.shape != self._train.shape:
+            raise DataError(
+                f"validation: images are {shape_text(self._held.shape)}, but the training images "
+                f"{shape_text(self._train.shape)}"
+            )
+        self._config: DataConfig | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """(channels, *sizes) of every image."""
+        return self._train.shape
+
+    def recorded(self) -> dict[str, Any]:
+        """The record of the data in the recipe: number of images, shape, and SHA-256."""
+        parts = {"images": self._train, "validation": self._held}
+        digests = "".join(each.digest() for each in parts.values() if each is not None)
+        digests += "".join(each.tobytes().hex() for each in (self._labels, self._held_labels) if each is not None)
+        return {
+            **{name: len(each) for name, each in parts.items() if each is not None},
+            "shape": list(self.shape),
+            "sha256": hashlib.sha256(digests.encode()).hexdigest(),
+        }
+
+    def configure(self, config: DataConfig) -> GivenData:
+        """Takes the held-out fraction, its seed and the augmentation from the recipe.
+
+        Raises:
+            ConfigError: the recipe recorded different data.
+        """
+        source = config.source
+        before = source.get(GIVEN) if isinstance(source, Mapping) else None
+        if before != (now := self.recorded()):
+            raise ConfigError(f"data: the run was trained on {before}, got {now}. Pass the original data")
+        if config.size not in (None, self.shape[1:]) or config.channels not in (None, self.shape[0]):
+            raise ConfigError(
+                f"data.size and data.channels: not supported for data passed as objects. Resize the images, "
+                f"which have the shape {shape_text(self.shape)}, or remove the keys"
+            )
+        self._config = config
+        return self
+
+    def split(self, name: str) -> GivenImages:
+        """The images of `train` or `validation`.
+
+        Raises:
+            DataError: there are none.
+        """
+        config = self._config or DataConfig(source={GIVEN: self.recorded()})
+        augment = config.augment if name == "train" else AugmentConfig()
+        if self._held is not None:
+            items, labels = (self._train, self._labels) if name == "train" else (self._held, self._held_labels)
+            return GivenImages(items, np.arange(len(items)), name, "given", labels, augment)
+        division = divide(self._train.identities(), None, config.validation, 0.0, config.split_seed)
+        if not len(rows := division.rows[name]):
+            raise DataError(f"data: no {name} images among the {len(self._train)} images passed")
+        return GivenImages(self._train, rows, name, division.chosen[name], self._labels, augment)
+
+    def has_validation(self) -> bool:
+        """Whether there are validation images."""
+        return self._held is not None or bool(self._config and self._config.validation)
+
+    @property
+    def split_facts(self) -> dict[str, dict[str, Any]]:
+        """Number of images, choice and SHA-256 of each split."""
+        names = ("train", "validation") if self.has_validation() else ("train",)
+        kept = ("chosen", "count", "content_hash")
+        found = {name: self.split(name).describe() for name in names}
+        return {name: {key: facts[key] for key in kept} for name, facts in found.items()}

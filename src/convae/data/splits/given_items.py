@@ -1,0 +1,203 @@
+"""Arrays, tensors and map-style datasets as items of one shape and type with random access."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from convae.core.errors import DataError
+from convae.core.names import shape_text
+from convae.core.types import Shape
+from convae.data.images.pixels import as_kind
+
+SAMPLED = 64
+"""Number of items in the digest of a dataset."""
+
+
+class Items:
+    """Items with random access, of one shape and type."""
+
+    kind: Any
+    shape: Shape
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def read(self, positions: NDArray[np.int64]) -> Tensor:
+        """(batch, channel, *sizes) values at these positions."""
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the values."""
+        raise NotImplementedError
+
+    def identities(self) -> NDArray[np.uint8]:
+        """(images, 16) digest of each image, from which the split is chosen."""
+        raise NotImplementedError
+
+
+class _Array(Items):
+    """An array in memory."""
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        if values.dtype not in (np.uint8, np.uint16):
+            values = as_kind(values, "uint8" if values.dtype == np.bool_ else "float32")
+        self._values = values
+        self.kind, self.shape = values.dtype.name, tuple(values.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def read(self, positions: NDArray[np.int64]) -> Tensor:
+        return _channels_last(torch.from_numpy(self._values[positions]))
+
+    def digest(self) -> str:
+        total = hashlib.sha256(repr((self.kind, self._values.shape)).encode())
+        for image in self._values:
+            total.update(np.ascontiguousarray(image).data)
+        return total.hexdigest()
+
+    def identities(self) -> NDArray[np.uint8]:
+        digests = [hashlib.blake2b(np.ascontiguousarray(each).data, digest_size=16).digest() for each in self._values]
+        return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+
+
+class _Dataset(Items):
+    """A map-style dataset; its items are (channels, *sizes) tensors or arrays, Pillow images, or pairs with a label."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        first = self._values(0)
+        self.kind, self.shape = first.dtype.name, tuple(first.shape)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def read(self, positions: NDArray[np.int64]) -> Tensor:
+        found = [self._values(int(position)) for position in positions]
+        for position, values in zip(positions, found, strict=True):
+            if (values.dtype.name, values.shape) != (self.kind, self.shape):
+                raise DataError(
+                    f"item {position} of the dataset is {values.dtype.name} of {shape_text(values.shape)}, but item 0 "
+                    f"is {self.kind} of {shape_text(self.shape)}. All items must have the same type and shape"
+                )
+        return _channels_last(torch.from_numpy(np.stack(found)))
+
+    def labels(self) -> NDArray[np.int64] | None:
+        """The labels, from the attribute `targets` or `labels`, or from the (image, label) pairs."""
+        for name in ("targets", "labels"):
+            if (known := getattr(self._dataset, name, None)) is not None and len(known) == len(self):
+                return _label_array(known, len(self))
+        first = self._dataset[0]
+        if not isinstance(first, tuple | list) or len(first) < 2:
+            return None
+        return _label_array([self._dataset[position][1] for position in range(len(self))], len(self))
+
+    def digest(self) -> str:
+        total = hashlib.sha256(repr((self.kind, len(self), self.shape)).encode())
+        for position in np.linspace(0, len(self) - 1, min(SAMPLED, len(self))).astype(int):
+            total.update(np.ascontiguousarray(self._values(int(position))).data)
+        return total.hexdigest()
+
+    def identities(self) -> NDArray[np.uint8]:
+        return np.arange(len(self), dtype="<u8").repeat(2).view(np.uint8).reshape(-1, 16)
+
+    def _values(self, position: int) -> NDArray[Any]:
+        """(channels, *sizes), one item."""
+        item = self._dataset[position]
+        if isinstance(item, tuple | list):
+            item = item[0]
+        if isinstance(item, Image.Image):
+            values = np.asarray(item)
+            values = values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
+        else:
+            values = _as_array(item, f"item {position} of the dataset")
+        if values.ndim < 2:
+            raise DataError(f"item {position} of the dataset is not an image: its shape is {tuple(values.shape)}")
+        if values.dtype in (np.uint8, np.uint16):
+            return values
+        return as_kind(values, "uint8" if values.dtype == np.bool_ else "float32")
+
+
+def open_items(images: Any, labels: Any, channels_last: bool) -> tuple[Items, NDArray[np.int64] | None]:
+    """Items and labels of the data that a user passed.
+
+    Args:
+        images: array, tensor or map-style dataset.
+        labels: (images,) class numbers; by default those of the dataset.
+        channels_last: whether an array is (images, *sizes, channels).
+
+    Returns:
+        The items, and their class numbers, -1 if missing; None without labels.
+
+    Raises:
+        DataError: invalid data; the message says how to pass it.
+    """
+    if isinstance(images, torch.utils.data.IterableDataset):
+        raise DataError(
+            "data: an IterableDataset cannot be resumed at a step. Pass an array or a map-style Dataset with "
+            "__len__ and __getitem__"
+        )
+    if isinstance(images, Tensor | np.ndarray):
+        values = _as_array(images, "data")
+        items: Items = _Array(_channels_first(values, channels_last))
+        found = None
+    elif hasattr(images, "__getitem__") and hasattr(images, "__len__") and not isinstance(images, str | Mapping):
+        if not len(images):
+            raise DataError("data: the dataset is empty")
+        dataset = _Dataset(images)
+        items, found = dataset, dataset.labels() if labels is None else None
+    else:
+        raise DataError(
+            f"data: must be a NumPy array, a tensor or a map-style torch Dataset, got {type(images).__name__}. "
+            "Write a path or the name of a data set into the recipe"
+        )
+    return items, found if labels is None else _label_array(labels, len(items))
+
+
+def _channels_first(values: NDArray[Any], channels_last: bool) -> NDArray[Any]:
+    """Checks an array and returns it as (images, channels, *sizes)."""
+    if not len(values):
+        raise DataError("data: the array is empty")
+    if channels_last:
+        values = np.moveaxis(values, -1, 1)
+    if not 3 <= values.ndim <= 5 or (values.ndim == 3 and values.shape[1] > 4 and not channels_last):
+        raise DataError(
+            f"data: expected (images, channels, *sizes), got {values.shape}. Pass images without channels as "
+            "images[:, None]"
+        )
+    if values.ndim > 3 and values.shape[-1] in (1, 3, 4) and values.shape[1] > 4:
+        raise DataError(f"data: expected (images, channels, *sizes), got {values.shape}. Set channels_last=True")
+    return values
+
+
+def _as_array(values: Any, where: str) -> NDArray[Any]:
+    """A tensor or an array as an array on the CPU."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        array: NDArray[Any] = (values.float() if values.dtype is torch.bfloat16 else values).numpy()
+        return array
+    if isinstance(values, np.ndarray):
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+    raise DataError(f"{where}: must be a tensor, an array or a Pillow image, got {type(values).__name__}")
+
+
+def _label_array(labels: Any, count: int) -> NDArray[np.int64]:
+    """(images,) class numbers."""
+    found = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+    if found.shape != (count,) or not np.issubdtype(found.dtype, np.integer) or found.min() < -1:
+        raise DataError(f"labels: expected {count} class numbers (from 0; -1 is missing), one per image")
+    return found.astype(np.int64)
+
+
+def _channels_last(batch: Tensor) -> Tensor:
+    """A batch in torch's channels_last layout."""
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return batch.contiguous(memory_format=layouts[batch.ndim]) if batch.ndim in layouts else batch

@@ -1,0 +1,322 @@
+"""A split: the images of one part of a data set."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convae.core.errors import ConfigError, DataError
+from convae.core.names import shape_text, unknown_message
+from convae.core.progress import Progress
+from convae.core.types import Shape
+from convae.data.augment import AugmentConfig
+from convae.data.config import DataConfig
+from convae.data.data_dirs import find_data_dirs
+from convae.data.images.pixels import LEVELS, Kind
+from convae.data.images.ranges import range_notes
+from convae.data.sources import open_source
+from convae.data.splits.division import divide
+from convae.data.store.cache import open_store, survey
+from convae.data.store.store import ImageFormat, Store
+
+_UNCHANGED = AugmentConfig()
+SplitName = Literal["train", "validation", "test", "all"]
+
+
+class Split:
+    """The images of one part of a data set, in a fixed order, in a memory map.
+
+    Attributes:
+        columns: class numbers and class names by column.
+        labels: (images,) class numbers of the label column, -1 if missing; None without labels.
+        classes: names of these classes; None without names.
+        skipped: (name, reason) of each unreadable image of the data set.
+        facts: (images,) facts about each original: bit depth, smallest and largest value, unused pages.
+        augment: data augmentation; off for held-out images.
+
+    Args:
+        name: `train`, `validation`, `test` or `all`.
+        source: name of the data set.
+        store: store of the images.
+        rows: (images,) rows of the split in the store, ascending.
+        chosen: how the split was chosen, for reports: `official`, or the fractions and the seed.
+        label: column of the label.
+        augment: data augmentation.
+        parts: part of each image, for the split `all`.
+        notes: notes on the images for the user, one sentence each.
+    """
+
+    def __init__(
+        self,
+        name: SplitName,
+        source: str,
+        store: Store,
+        rows: NDArray[np.int64],
+        chosen: str,
+        label: str | None = None,
+        augment: AugmentConfig = _UNCHANGED,
+        parts: Sequence[str] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.augment = augment
+        self.source = source
+        self.columns = {key: column[rows] for key, column in store.columns.items()}
+        labeled = None if label is None else self.columns[label]
+        self.labels: NDArray[np.int64] | None = None if labeled is None else labeled.values
+        self.classes = None if labeled is None else labeled.classes
+        self.skipped = store.skipped
+        self.facts: NDArray[Any] = store.facts[rows]
+        self._store = store
+        self._rows = rows
+        self._image_format = store.image_format
+        self._chosen = chosen
+        self._parts = parts
+        self._notes = notes
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def total(self) -> int:
+        """Number of readable images of the data set, over all parts."""
+        return len(self._store)
+
+    def with_labels(self, labels: NDArray[np.int64], classes: tuple[str, ...] | None) -> Split:
+        """The same images with other labels: (images,) class numbers, and class names."""
+        other = copy.copy(self)
+        other.labels, other.classes = labels, classes
+        other.__dict__.pop("content_hash", None)  # which includes the labels
+        return other
+
+    def as_other_data(self) -> Split:
+        """The same images with the part `new`, as not belonging to the training data of a model."""
+        other = copy.copy(self)
+        other._parts = ["new"] * len(self)  # noqa: SLF001  # a copy of this object
+        return other
+
+    @property
+    def shape(self) -> Shape:
+        """(channels, *sizes) of every image."""
+        return (self._image_format.channels, *self._image_format.size)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the decoded images and of `skipped.csv`, the list of unreadable images."""
+        return self._store.folder
+
+    @property
+    def kind(self) -> Kind:
+        """The type of the stored values."""
+        return self._image_format.kind
+
+    @property
+    def levels(self) -> int | None:
+        """Number of evenly spaced levels of a value, of 8 or 16 bits; None for floats."""
+        return LEVELS[self._image_format.kind]
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one stored image."""
+        return self._image_format.image_bytes
+
+    @property
+    def original_sizes(self) -> NDArray[np.int64]:
+        """(images, axes) spatial sizes of the originals."""
+        return self._store.original_sizes[self._rows]
+
+    def images(
+        self, indices: NDArray[np.int64] | Sequence[int], out: UInt8[Tensor, "batch bytes"] | None = None
+    ) -> Shaped[Tensor, "batch channel *sizes"]:
+        """Gathers the stored values at `indices` with one copy, in the channels_last layout of the store.
+
+        `to_unit` converts them to floats in [0, 1].
+
+        Args:
+            indices: positions in the split.
+            out: buffer with `image_bytes` per image; by default new memory.
+
+        Raises:
+            IndexError: invalid position.
+            DataError: the stored data is damaged.
+        """
+        return self._store.gather(self._rows[np.asarray(indices, np.int64)], out)
+
+    def key(self, index: int) -> str:
+        """The name of an image, such as its path within a folder."""
+        return self._store.names[int(self._rows[index])]
+
+    def part(self, index: int) -> str:
+        """The part of an image: `train`, `validation` or `test`, or `new` for other data."""
+        return self.name if self._parts is None else self._parts[index]
+
+    @property
+    def keys(self) -> list[str]:
+        """The names of all images."""
+        return [self._store.names[row] for row in self._rows]
+
+    @property
+    def identities(self) -> NDArray[np.uint8]:
+        """(images, 16) digest of the original content of each image, independent of resizing."""
+        return self._store.identities[self._rows]
+
+    @property
+    def digests(self) -> NDArray[np.uint8]:
+        """(images, 32) SHA-256 of the stored values of each image."""
+        return self._store.digests[self._rows]
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes on the data that affect metrics, one sentence each."""
+        return [*self._notes, *self._store.notes, *range_notes(self.facts, self.source, self.kind, self.key)]
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) of shape, pixels and labels in order; independent of the location of the files."""
+        total = hashlib.sha256(repr((self.shape, len(self))).encode())
+        total.update(self._store.digests[self._rows].tobytes())
+        if self.labels is not None:
+            total.update(self.labels.astype("<i8").tobytes())
+        return total.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """The facts about the data to publish with a metric."""
+        return {
+            "source": self.source,
+            "split": self.name,
+            "chosen": self._chosen,
+            "count": len(self),
+            "channels": self._image_format.channels,
+            "size": list(self._image_format.size),
+            "resize_mode": self._image_format.resize_mode,
+            "skipped": len(self.skipped),
+            "content_hash": self.content_hash,
+        }
+
+
+class DataSet:
+    """A data set, decoded into its store, with its splits.
+
+    Args:
+        config: data configuration.
+        source: name of the data set.
+        store: store of the images.
+        label: column of the label.
+        notes: notes on the images for the user, one sentence each.
+    """
+
+    def __init__(
+        self, config: DataConfig, source: str, store: Store, label: str | None, notes: Sequence[str] = ()
+    ) -> None:
+        self._config, self._source, self._store, self._label, self._notes = config, source, store, label, notes
+        self._division = divide(store.identities, store.parts, config.validation, config.test, config.split_seed)
+
+    def split(self, name: SplitName) -> Split:
+        """Takes a split.
+
+        Raises:
+            DataError: the split has no images.
+        """
+        config, store, source = self._config, self._store, self._source
+        if name == "all":
+            parts = np.empty(len(store), object)
+            for part, held in self._division.rows.items():
+                parts[held] = part
+            rows = np.arange(len(store))
+            return Split(name, source, store, rows, "all", self._label, parts=parts.tolist(), notes=self._notes)
+        rows = self._division.rows[name]
+        if not len(rows):
+            share = getattr(config, name) if name != "train" else 0
+            cause = "all are held out" if name == "train" else f"data.{name} is {share}"
+            remedy = f". Set data.{name}=0 to train without it" if share and name == "validation" else ""
+            raise DataError(f"{source}: no {name} images among its {len(store)} images, because {cause}{remedy}")
+        augment = config.augment if name == "train" else _UNCHANGED
+        return Split(name, source, store, rows, self._division.chosen[name], self._label, augment, notes=self._notes)
+
+    @cached_property
+    def split_facts(self) -> dict[str, dict[str, Any]]:
+        """Number of images, choice and content hash of each non-empty split."""
+        kept = ("chosen", "count", "content_hash")
+        names: tuple[SplitName, ...] = ("train", "validation", "test")
+        found = {name: self.split(name).describe() for name in names if len(self._division.rows[name])}
+        return {name: {key: facts[key] for key in kept} for name, facts in found.items()}
+
+
+def open_split(
+    config: DataConfig,
+    split: SplitName,
+    *,
+    size: tuple[int, ...] | None = None,
+    channels: int | None = None,
+    progress: Progress | None = None,
+) -> Split:
+    """Opens a split of a data set; see `open_data_set`.
+
+    Args:
+        config: data configuration.
+        split: `train`, `validation`, `test` or `all`.
+        size: spatial sizes, if `config` has none and the images differ in size.
+        channels: number of channels, under the same condition.
+        progress: called while the store is built.
+
+    Raises:
+        ConfigError: unknown data set or split, or invalid arguments.
+        DataError: the data set is missing, damaged or empty, has no such split, or has images of several sizes.
+        OutputError: the cache cannot be written.
+    """
+    if split not in get_args(SplitName):
+        raise ConfigError(unknown_message("split", split, get_args(SplitName)))
+    return open_data_set(config, size=size, channels=channels, progress=progress).split(split)
+
+
+def open_data_set(
+    config: DataConfig,
+    *,
+    size: tuple[int, ...] | None = None,
+    channels: int | None = None,
+    progress: Progress | None = None,
+) -> DataSet:
+    """Opens a data set; the first call decodes all of it into the store.
+
+    Args:
+        config: data configuration.
+        size: spatial sizes, if `config` has none and the images differ in size.
+        channels: number of channels, under the same condition.
+        progress: called while the store is built.
+
+    Raises:
+        ConfigError: unknown data set, or invalid arguments.
+        DataError: the data set is missing, damaged or empty, or has images of several sizes.
+        OutputError: the cache cannot be written.
+    """
+    source = open_source(config.source, find_data_dirs(config.dir, config.download))
+    source.prepare(progress)
+    fingerprint = source.fingerprint()
+    # Two numbers fit every image; any other number of axes must match the images.
+    asked = config.size is None or len(config.size) != 2
+    own = survey(source, fingerprint, progress, sizes=asked)
+    sizes = config.size or own.size or size
+    depth = config.channels or own.channels or channels
+    if sizes is None or depth is None:
+        raise DataError(f"{source.name}: the images have several sizes. Set data.size, such as data.size=[64, 64]")
+    if own.size is not None and len(sizes) != len(own.size):
+        raise DataError(f"{source.name}: data.size is {shape_text(sizes)}, but the images are {shape_text(own.size)}")
+    notes = []
+    if config.size is None and own.size is None:
+        notes.append(f"images of several sizes are resized to {shape_text(sizes)}; change it with data.size")
+    store = open_store(source, fingerprint, ImageFormat(sizes, depth, config.resize_mode, own.kind), progress)
+    label = config.label or store.label
+    if label is not None and label not in store.columns:
+        raise ConfigError(
+            f"data.label: {source.name}: {unknown_message('column', label, store.columns or ['nothing'])}"
+        )
+    return DataSet(config, source.name, store, label, notes)

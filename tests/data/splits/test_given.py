@@ -1,0 +1,144 @@
+"""Data that the caller holds: arrays, tensors and datasets are images like those of a split."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from narrow import present
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+from convae.core.errors import ConfigError, DataError
+from convae.data import Batches
+from convae.data.config import DataConfig
+from convae.data.data_dirs import find_data_dirs
+from convae.data.sources import open_source
+from convae.data.splits.given import GivenData
+
+BYTES = np.random.default_rng(0).integers(0, 256, (40, 3, 8, 6), dtype=np.uint8)
+LABELS = np.arange(40) % 4
+
+
+class Pictures(Dataset[Any]):
+    def __len__(self) -> int:
+        return len(BYTES)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.fromarray(np.moveaxis(BYTES[index], 0, -1)), int(LABELS[index])
+
+
+FORMS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "bytes": (BYTES, {}),
+    "tensor": (torch.from_numpy(BYTES), {}),
+    "floats": (BYTES / 255, {}),
+    "channels last": (np.moveaxis(BYTES, 1, -1), {"channels_last": True}),
+    "pairs": (TensorDataset(torch.from_numpy(BYTES), torch.from_numpy(LABELS)), {}),
+    "Pillow": (Pictures(), {}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_batches_from_any_step(form: str) -> None:
+    images, options = FORMS[form]
+    split = GivenData(images, LABELS, **options).split("train")
+    places = GivenData(images, np.arange(len(BYTES)), **options).split("train").labels
+    whole = Batches(split, 7, seed=3)
+    reference = Batches(GivenData(BYTES, LABELS).split("train"), 7, seed=3)
+    if form not in ("pairs", "Pillow", "floats"):
+        assert len(split) == len(reference.split) < len(BYTES)
+    for found, begin in ((list(whole.iterate(1)), 0), (list(whole.iterate(1, 2)), 2)):
+        for step, batch in enumerate(found, start=begin):
+            rows = present(places)[whole.indices(1, step)]
+            torch.testing.assert_close(batch.images, torch.from_numpy(BYTES[rows]).float() / 255, rtol=0, atol=1e-7)
+            assert batch.labels is not None
+            assert present(batch.labels).tolist() == LABELS[rows].tolist()
+
+
+@pytest.mark.parametrize("kind", ["uint16", "float32"])
+def test_arrays_of_another_byte_order_are_the_same_images(kind: str) -> None:
+    values = BYTES.astype(kind) / (1 if kind == "uint16" else np.float32(255))
+    values = values.astype(kind)
+    swapped = GivenData(values.astype(np.dtype(kind).newbyteorder()), LABELS).split("train")
+    native = GivenData(values, LABELS).split("train")
+    np.testing.assert_array_equal(swapped.images(range(len(swapped))), native.images(range(len(native))))
+
+
+def test_labels_of_a_dataset_are_those_of_its_pairs() -> None:
+    assert GivenData(Pictures()).split("train").labels is not None
+    assert GivenData(BYTES).split("train").labels is None
+
+
+def test_images_are_held_out_by_content_and_given_ones_stay_apart() -> None:
+    given = GivenData(np.concatenate([BYTES, BYTES]))
+    config = DataConfig(source={"given": given.recorded()}, validation=0.3)
+    parts = [given.configure(config).split(name) for name in ("train", "validation")]
+    seen = [{part.images([row]).numpy().tobytes() for row in range(len(part))} for part in parts]
+    assert sum(map(len, parts)) == 80
+    assert not seen[0] & seen[1]
+    given = GivenData(BYTES[:30], validation=(BYTES[30:], LABELS[30:]))
+    assert (len(given.split("train")), len(given.split("validation"))) == (30, 10)
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter(BYTES)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (Stream(), None, "IterableDataset"),
+        (np.moveaxis(BYTES, 1, -1).repeat(2, axis=1), None, "channels_last"),
+        (BYTES[:, 0].repeat(2, axis=1), None, r"images\[:, None\]"),
+        (BYTES.astype(np.int64), None, "int64"),
+        (BYTES * 2.0, None, "floats in"),
+        (BYTES[:0], None, "empty"),
+        (BYTES, LABELS[:3], "labels"),
+        ("mnist", None, "recipe"),
+        ([], None, "empty"),
+        ([np.zeros(4, np.uint8)], None, "item 0"),
+        ([{"image": BYTES[0]}], None, "dict"),
+    ],
+)
+def test_what_is_no_data_is_refused(images: Any, labels: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        GivenData(images, labels)
+
+
+def test_items_that_are_unlike_the_first_are_named() -> None:
+    mixed = GivenData([*BYTES[:5], BYTES[5, :, :4]]).split("train")
+    with pytest.raises(DataError, match=r"item 5 .*3×4×6"):
+        mixed.images(range(len(mixed)))
+
+
+def test_images_to_validate_on_have_the_size_of_those_to_train_on() -> None:
+    with pytest.raises(DataError, match=r"3×8×4.*3×8×6"):
+        GivenData(BYTES, validation=BYTES[:4, :, :, :4])
+
+
+def test_a_size_in_the_recipe_is_no_reason_to_resize_what_was_given() -> None:
+    given = GivenData(BYTES)
+    with pytest.raises(ConfigError, match="3×8×6"):
+        given.configure(DataConfig(source={"given": given.recorded()}, size=(4, 4)))
+
+
+def test_labels_of_a_dataset_may_be_an_attribute() -> None:
+    class Known(Pictures):
+        targets = LABELS[::-1]
+
+        def __getitem__(self, index: int) -> Any:
+            return super().__getitem__(index)[0]
+
+    split = GivenData(Known(), validation=BYTES[:2]).split("train")
+    assert present(split.labels).tolist() == LABELS[::-1].tolist()
+
+
+def test_other_data_are_noticed_and_a_recipe_alone_does_not_have_them() -> None:
+    config = DataConfig(source={"given": GivenData(BYTES).recorded()})
+    with pytest.raises(ConfigError, match="was trained on"):
+        GivenData(255 - BYTES).configure(config)
+    with pytest.raises(ConfigError, match="resume"):
+        open_source(config.source, find_data_dirs(None, False))
