@@ -19,6 +19,7 @@ REGISTRIES = [
     "convae.data.sources:SOURCES",
     "convae.evaluation.metrics:METRICS",
     "convae.model.bottlenecks:BOTTLENECKS",
+    "convae.model.flows:FLOWS",
     "convae.model.layers:LAYERS",
     "convae.model.likelihoods:LIKELIHOODS",
     "convae.model.presets:PRESETS",

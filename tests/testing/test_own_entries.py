@@ -8,6 +8,7 @@ import pytest
 
 from convae.evaluation.metrics import METRICS
 from convae.model.bottlenecks import BOTTLENECKS
+from convae.model.flows import FLOWS
 from convae.model.layers import LAYERS
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.presets import PRESETS
@@ -17,6 +18,7 @@ from convae.objective.schedules import SCHEDULES
 from convae.objective.terms import TERMS
 from convae.testing import (
     check_bottleneck,
+    check_flow,
     check_layer,
     check_likelihood,
     check_metric,
@@ -39,6 +41,11 @@ def test_layers(name: str) -> None:
 @pytest.mark.parametrize("name", BOTTLENECKS.own_names())
 def test_bottlenecks(name: str) -> None:
     check_bottleneck(name)
+
+
+@pytest.mark.parametrize("name", FLOWS.own_names())
+def test_flows(name: str) -> None:
+    check_flow(name)
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS.own_names())

@@ -11,6 +11,8 @@ from convae.model.artifact import load, save
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.condition import Condition
+from convae.model.flows import FLOWS
+from convae.model.flows.base import Flow
 from convae.model.layers import LAYERS
 from convae.model.layers.base import Activation, ContextLayer, Layer, Network, ReceptiveField
 from convae.model.layers.base.features import feature_shape, feature_shapes
@@ -28,6 +30,7 @@ from convae.model.vae import VAE
 
 __all__ = [
     "BOTTLENECKS",
+    "FLOWS",
     "LAYERS",
     "LIKELIHOODS",
     "PRESETS",
@@ -39,6 +42,7 @@ __all__ = [
     "Condition",
     "ContextLayer",
     "ContextModule",
+    "Flow",
     "LatentModule",
     "Layer",
     "LayerSummary",

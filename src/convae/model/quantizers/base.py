@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -11,9 +12,9 @@ from jaxtyping import Float, Int64
 from pydantic import AfterValidator
 from torch import Tensor, nn
 
-from convae.core.arguments import Named, drop_defaults, parse_arguments, split_name
+from convae.core.arguments import Named, parse_arguments, split_name
 from convae.core.context import Context
-from convae.core.description import to_plain
+from convae.core.entries import canonical_entry
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.posterior import CodePosterior
 from convae.core.precision import at_least_float32
@@ -132,18 +133,7 @@ def build_quantizer(written: Named, channels: int | None) -> Quantizer:
     return made
 
 
-def _canonical(written: Named) -> Named:
-    """A quantizer in its one stored form: a mapping of its registry name to the arguments that are not defaults."""
-    try:
-        name, given = split_name(written, "quantizer")
-        target = QUANTIZERS.get(name)
-        arguments = drop_defaults(target, parse_arguments(target, given, f"quantizer {name}"))
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
-    return {canonical_name(name): to_plain(arguments)}
-
-
-QuantizerEntry = Annotated[Named, AfterValidator(_canonical)]
+QuantizerEntry = Annotated[Named, AfterValidator(partial(canonical_entry, QUANTIZERS))]
 """The type of an argument that is itself a quantizer: its name, or a mapping of the name to its arguments."""
 
 
