@@ -30,7 +30,8 @@ import numpy as np
 from PIL import Image
 
 from convae.core.errors import DataError
-from convae.data import DataConfig, Split, jpeg, open_split
+from convae.data import DataConfig, Split, open_split
+from convae.data.images import jpeg
 from convae.data.splits.split import SplitName
 
 FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": "BMP", "gif": "GIF", "tif": "TIFF"}

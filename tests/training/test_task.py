@@ -23,8 +23,8 @@ from convae.training.loop.task import ModuleState, SavedAs, Task, Update
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.recipe.plan import Stage, single_stage
 from convae.training.recipe.schema import OptimizerConfig, TrainingConfig
+from convae.training.run import train_task
 from convae.training.run_folder import RunFolder
-from convae.training.tasks import train_task
 
 CPU = torch.device("cpu")
 STEPS, PER_EPOCH = 24, 5

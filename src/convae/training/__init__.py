@@ -8,8 +8,7 @@ from convae.training.loop.trainer import Callback, Trainer
 from convae.training.recipe import Recipe, packaged_recipes, read_recipe, write_recipe
 from convae.training.recipe.plan import Plan, Stage, single_stage
 from convae.training.result import Run
-from convae.training.run import resume, train
-from convae.training.tasks import train_task
+from convae.training.run import resume, train, train_task
 
 __all__ = [
     "Callback",

@@ -1,23 +1,21 @@
-"""Training by a recipe, and resuming."""
+"""Training by a recipe, resuming, and training a task of your own."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from convae.core.console import WorkBar, has_viewer
-from convae.core.errors import ArtifactError, ConfigError
+from convae.core.errors import ArtifactError
 from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.core.trust import trust_options, trusted_packages, untrusted_names
 from convae.data import DataSet
-from convae.data.sources import GIVEN
-from convae.data.splits.given import GivenData
+from convae.data.splits.given import GivenData, given_data, record_given
 from convae.data.splits.snapshot import Snapshot, describe_changes
 from convae.model.artifact import save
 from convae.model.vae import VAE
@@ -25,15 +23,15 @@ from convae.training.distributed.launch import connect_ranks, current_launch, wa
 from convae.training.distributed.ranks import Ranks
 from convae.training.loop.checkpoint import Checkpoint, read_together
 from convae.training.loop.recovery import is_finished, last_good
+from convae.training.loop.task import Task
 from convae.training.loop.trainer import Callback, Trainer
-from convae.training.recipe.default_objective import default_objective
 from convae.training.recipe.reading import read_recipe, write_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.report import TrainingReport
 from convae.training.result import Run
 from convae.training.run_folder import RunFolder, free_path, taken_paths
 from convae.training.vae.build import build_task
-from convae.training.vae.start import record_architecture
+from convae.training.vae.start import split_off_model
 from convae.training.vae.task import VAETask
 
 RUNS = Path("runs")
@@ -76,11 +74,11 @@ def train(
     Raises:
         ConvaeError: invalid recipe, data or folder.
     """
-    recipe, start = _without_model(recipe)
+    recipe, start = split_off_model(recipe)
     held = start if start is not None and not start.is_described else None
-    given = _given(data, labels, validation, channels_last)
+    given = given_data(data, labels, validation, channels_last)
     if given is not None:
-        recipe, overrides = _with_recorded(recipe, overrides, given)
+        recipe, overrides = record_given(recipe, overrides, given)
     with (
         trusted_packages(trust),
         connect_ranks() as ranks,
@@ -94,7 +92,7 @@ def train(
         path = local_path(out) if out is not None else ranks.broadcast(partial(free_path, RUNS, made.title))
         folder = RunFolder(path)
         if start is not None:
-            made = _with_own_start(made, folder)
+            made = made.starting_from(folder.start)
         with _held(folder, ranks):
             ranks.broadcast(partial(_begin, folder, made))
             made.start = None  # whose weights are in the folder now
@@ -141,8 +139,37 @@ def resume(
         connect_ranks() as ranks,
         _shown(callback, progress, quiet) as (callback, progress),
     ):
-        given = _given(data, labels, validation, channels_last)
+        given = given_data(data, labels, validation, channels_last)
         return _resume(RunFolder(local_path(path)), ranks, callback, progress, given, model)
+
+
+def train_task(task: Task, out: str | Path, *, callback: Callback | None = None) -> Trainer:
+    """Trains a task into a run folder, or continues from its last good checkpoint, in one process.
+
+    Args:
+        task: the task, with its initial weights.
+        out: the run folder: new, empty, or of an interrupted training of the same task.
+        callback: called during the training.
+
+    Returns:
+        The trainer after the last step; its `stopped` is true if a callback or a signal stopped it.
+
+    Raises:
+        OutputError: the folder has other files, is in use, or cannot be written.
+        ArtifactError: it has checkpoints, but none of them is usable.
+    """
+    folder = RunFolder(local_path(out))
+    with folder.held():
+        if not (folder.path / "recipe.yaml").is_file():
+            folder.begin(json.dumps(task.description(), indent=2) + "\n", task.title)
+        checkpoint = last_good(folder, task.plan, (callback or Callback()).on_message)
+        folder.recover(checkpoint.progress.log_bytes if checkpoint else 0)
+        trainer = Trainer(task, folder, checkpoint, callback)
+        trainer.fit()
+        step, total = trainer.progress.step, trainer.total_steps
+        stopped = f"Training was stopped after {step} of {total} steps."
+        folder.describe(task.title, stopped if trainer.stopped else f"Training is done: {total} steps.")
+        return trainer
 
 
 @contextlib.contextmanager
@@ -189,63 +216,6 @@ def _held(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         ranks.broadcast(lambda: stack.enter_context(folder.held()))
         yield
-
-
-def _without_model(
-    recipe: Recipe | Mapping[str, Any] | str | Path,
-) -> tuple[Recipe | Mapping[str, Any] | str | Path, VAE | None]:
-    """Splits a recipe with a model object into a recipe without, and the model."""
-    if not isinstance(recipe, Mapping):
-        return recipe, None
-    model, start = recipe.get("model"), recipe.get("start")
-    options = dict(start) if isinstance(start, Mapping) else {"model": start}
-    given = next((each for each in (options.get("model"), model) if isinstance(each, VAE)), None)
-    if given is None:
-        return recipe, None
-    written = {key: value for key, value in recipe.items() if key != "model" or not isinstance(value, VAE)}
-    own = model if isinstance(model, VAE) else given
-    if "model" not in written:
-        written["model"] = record_architecture(own)
-        written.setdefault("objective", default_objective([own]))
-    if isinstance(options.get("model"), VAE) or start is None:
-        written["start"] = {**options, "model": "start"}
-        return written, given
-    return written, None
-
-
-def _with_own_start(made: VAETask, folder: RunFolder) -> VAETask:
-    """The task of a run that starts from a model object; its recipe names the copy in the run folder."""
-    if made.recipe.start is None:
-        return made
-    own = made.recipe.start.model_copy(update={"model": folder.start.absolute()})
-    return replace(made, recipe=made.recipe.model_copy(update={"start": own}))
-
-
-def _given(data: Any, labels: Any, validation: Any, channels_last: bool) -> GivenData | None:
-    """The data passed as objects.
-
-    Raises:
-        ConfigError: labels or validation images without training images.
-    """
-    if data is None:
-        if labels is not None or validation is not None:
-            raise ConfigError("labels and validation need data=. Pass the training images as well")
-        return None
-    return GivenData(data, labels, validation=validation, channels_last=channels_last)
-
-
-def _with_recorded(
-    recipe: Recipe | Mapping[str, Any] | str | Path, overrides: Sequence[str], given: GivenData
-) -> tuple[Recipe | Mapping[str, Any] | str | Path, Sequence[str]]:
-    """A recipe and overrides that record the data passed as objects."""
-    source = {GIVEN: given.recorded()}
-    if isinstance(recipe, Mapping):
-        written = recipe.get("data") or {}
-        if not isinstance(written, Mapping) or "source" in written:
-            raise ConfigError("data: is given twice, in the recipe and as data=: leave one of them out")
-        return {**recipe, "data": {**written, "source": source}}, overrides
-    sizes = [f"data.{name}=null" for name in ("size", "channels")]
-    return recipe, [f"data.source={json.dumps(source)}", *sizes, *overrides]
 
 
 def _begin(folder: RunFolder, made: VAETask) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,37 @@ class GivenData:
         kept = ("chosen", "count", "content_hash")
         found = {name: self.split(name).describe() for name in names}
         return {name: {key: facts[key] for key in kept} for name, facts in found.items()}
+
+
+def given_data(data: Any, labels: Any, validation: Any, channels_last: bool) -> GivenData | None:
+    """The data passed to `train` or `resume`; None without.
+
+    Raises:
+        ConfigError: labels or validation images without training images.
+    """
+    if data is None:
+        if labels is not None or validation is not None:
+            raise ConfigError("labels and validation need data=. Pass the training images as well")
+        return None
+    return GivenData(data, labels, validation=validation, channels_last=channels_last)
+
+
+def record_given(recipe: Any, overrides: Sequence[str], given: GivenData) -> tuple[Any, Sequence[str]]:
+    """A recipe and overrides that record the data.
+
+    Args:
+        recipe: a mapping, a recipe or the path of one.
+        overrides: `key.path=value` each.
+        given: the data.
+
+    Raises:
+        ConfigError: the mapping has a source as well.
+    """
+    source = {GIVEN: given.recorded()}
+    if isinstance(recipe, Mapping):
+        written = recipe.get("data") or {}
+        if not isinstance(written, Mapping) or "source" in written:
+            raise ConfigError("data: given twice, in the recipe and as data=. Leave one of them out")
+        return {**recipe, "data": {**written, "source": source}}, overrides
+    sizes = [f"data.{name}=null" for name in ("size", "channels")]
+    return recipe, [f"data.source={json.dumps(source)}", *sizes, *overrides]

@@ -17,8 +17,8 @@ from convae.core.errors import ConfigError
 from convae.core.names import unknown_message
 from convae.objective.objective import Loader, Objective, build_objective
 from convae.objective.schedules.base import Clocks, Moment, Schedule, build_schedule
+from convae.training.recipe.objectives import FixedGoal, Goal, StageObjective
 from convae.training.recipe.schema import OptimizerConfig, PlateauConfig, Recipe, StageConfig
-from convae.training.recipe.stage_objective import FixedGoal, Goal, StageObjective
 
 EPOCHS = 10
 """Default number of epochs."""

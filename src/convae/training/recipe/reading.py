@@ -25,7 +25,7 @@ from convae.model.artifact import find, read_description
 from convae.model.presets import PRESETS
 from convae.model.vae import VAE
 from convae.objective.terms import TERMS
-from convae.training.recipe.default_objective import described_objective
+from convae.training.recipe.objectives import described_objective
 from convae.training.recipe.plan import EPOCHS, LEAST_STEPS
 from convae.training.recipe.schema import Recipe, StartConfig
 

@@ -32,7 +32,7 @@ from convae.training.distributed.sharding import shard
 from convae.training.loop.engine import FrozenParts
 from convae.training.loop.log import summary_writer
 from convae.training.loop.step import choose_precision
-from convae.training.recipe.default_objective import usual_weight
+from convae.training.recipe.objectives import usual_weight
 from convae.training.recipe.plan import Plan, build_plan, with_steps
 from convae.training.recipe.reading import with_length, with_likelihood
 from convae.training.recipe.schema import Recipe

@@ -23,6 +23,7 @@ from convae.model.construct import construct
 from convae.model.layers.latent_codes import LatentCodes
 from convae.model.layers.quantize import Quantize
 from convae.model.vae import VAE
+from convae.training.recipe.objectives import default_objective
 from convae.training.recipe.reading import import_start, start_path
 from convae.training.recipe.schema import Recipe, StartConfig
 from convae.training.run_folder import RunFolder
@@ -203,3 +204,25 @@ def _differences(start: Start, model: VAE) -> list[str]:
     names = ["likelihood" if part == "head" else part for part in parts]
     ours, theirs = model.spec, start.model.spec
     return [name for name in names if getattr(ours, name, None) != getattr(theirs, name, None)]
+
+
+def split_off_model(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+) -> tuple[Recipe | Mapping[str, Any] | str | Path, VAE | None]:
+    """Splits a recipe with a model object into a recipe without, and the model."""
+    if not isinstance(recipe, Mapping):
+        return recipe, None
+    model, start = recipe.get("model"), recipe.get("start")
+    options = dict(start) if isinstance(start, Mapping) else {"model": start}
+    given = next((each for each in (options.get("model"), model) if isinstance(each, VAE)), None)
+    if given is None:
+        return recipe, None
+    written = {key: value for key, value in recipe.items() if key != "model" or not isinstance(value, VAE)}
+    own = model if isinstance(model, VAE) else given
+    if "model" not in written:
+        written["model"] = record_architecture(own)
+        written.setdefault("objective", default_objective([own]))
+    if isinstance(options.get("model"), VAE) or start is None:
+        written["start"] = {**options, "model": "start"}
+        return written, given
+    return written, None

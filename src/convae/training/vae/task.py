@@ -29,9 +29,9 @@ from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import gather_tensor, is_sharded, load_full_state
 from convae.training.loop.health import not_finite
 from convae.training.loop.task import SavedAs, Task, Update, Validation
+from convae.training.recipe.objectives import StageObjective
 from convae.training.recipe.plan import Plan, Stage
 from convae.training.recipe.schema import Recipe, TrainingConfig
-from convae.training.recipe.stage_objective import StageObjective
 from convae.training.vae.start import Start, build_model, initial_weights
 from convae.training.vae.validation import collapse, draw_pictures, validate, validation_row
 
@@ -179,6 +179,13 @@ class VAETask(Task):
 
         load_full_state(self.model, self.ranks.broadcast_tensors(self.ranks.run_on_all(read)))
         return [sentence for sentence in sentences if sentence is not None]
+
+    def starting_from(self, path: Path) -> VAETask:
+        """The task whose recipe starts from the copy of its initial model at `path`; unchanged without `start`."""
+        if self.recipe.start is None:
+            return self
+        own = self.recipe.start.model_copy(update={"model": path.absolute()})
+        return replace(self, recipe=self.recipe.model_copy(update={"start": own}))
 
     def gathered(self) -> VAETask:
         """The task with a full model in the main process; every process must call it."""

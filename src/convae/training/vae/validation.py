@@ -22,7 +22,7 @@ from convae.objective.schedules.base import Clocks
 from convae.pictures.grid import grid, pairs
 from convae.pictures.save import save
 from convae.training.distributed.ranks import Ranks
-from convae.training.recipe.stage_objective import StageObjective
+from convae.training.recipe.objectives import StageObjective
 
 ACTIVE = 0.01
 """Variance of the posterior mean over images above which a latent unit is active (Burda et al. 2015)."""
