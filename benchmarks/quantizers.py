@@ -1,139 +1,239 @@
-"""Quantizers at equal bits per image: PSNR and usage of codes on Fashion-MNIST.
+"""Quantizers at equal bits per image: PSNR, usage and perplexity of codes, on gray and on colored images.
 
-python -m benchmarks.quantizers --steps 300 --seeds 3
-python -m benchmarks.quantizers --only large --steps 40 --seeds 1
+    python -m benchmarks.quantizers train fashion --seeds 0,1,2 --out results.jsonl
+    python -m benchmarks.quantizers train flowers --data DATA/flowers --seeds 0,1,2 --out results.jsonl
+    python -m benchmarks.quantizers train large --only "fsq, 65,536 codes" --steps 5000 --out results.jsonl
+    python -m benchmarks.quantizers table results.jsonl
+    python -m benchmarks.quantizers picture RUN RUN ... --out picture.png
+
+`train` writes a line for each finished run and skips those that the file has. Usage and perplexity are those of the
+worst codebook over all test images, as fractions of its codes; seconds are processor time of the training.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import json
 import math
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import convae
+from convae.core.code_usage import count_codes, summarize_usage
 from convae.core.posterior import CodePosterior
-from convae.data import DataConfig, open_split
-from convae.data.batches import in_order
+from convae.data import DataConfig, in_order, open_split
+from convae.model.vae import VAE
+from convae.pictures.grid import compare
+from convae.pictures.save import save
+from convae.training.recipe.reading import read_recipe
 
-BATCH = 128
-TEST_IMAGES = 2000
-_COMMITTED = {"commitment": 0.25}
-_TRAINED = {"commitment": 0.25, "codebook": 1}
-RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "vq": ({"vq": {"codes": 512, "latent": 16}}, _COMMITTED),
-    "vq, k-means start": ({"vq": {"codes": 512, "latent": 16, "start": "k-means"}}, _COMMITTED),
-    "vq, cosine, rotation": (
-        {"vq": {"codes": 512, "latent": 16, "distance": "cosine", "estimator": "rotation"}},
-        _COMMITTED,
-    ),
-    "vq, gradient": ({"vq": {"codes": 512, "latent": 16, "update": "gradient"}}, _TRAINED),
-    "fsq": ({"fsq": {"levels": [8, 8, 8]}}, {}),
-    "lfq": ({"lfq": {"bits": 9}}, {"commitment": 0.25, "entropy": 0.1}),
-    "bsq": ({"bsq": {"bits": 9}}, {"entropy": 0.1}),
-    "simvq": ({"simvq": {"codes": 512, "latent": 16}}, _TRAINED),
-    "ibq": ({"ibq": {"codes": 512, "latent": 16}}, {**_TRAINED, "entropy": 0.1}),
-    "residual (vq)": ({"residual": {"levels": 3, "latent": 16, "quantizer": {"vq": {"codes": 8}}}}, _COMMITTED),
-    "grouped (vq)": ({"grouped": {"groups": 3, "latent": 15, "quantizer": {"vq": {"codes": 8}}}}, _COMMITTED),
-}
-"""Bottleneck and terms beside the reconstruction: 49 positions of 9 bits each."""
-LARGE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "vq, 65,536 codes": ({"vq": {"codes": 65536, "latent": 16}}, _COMMITTED),
-    "simvq, 65,536 codes": ({"simvq": {"codes": 65536, "latent": 16}}, _TRAINED),
-    "fsq, 65,536 codes": ({"fsq": {"levels": [16, 16, 16, 16]}}, {}),
-    "lfq, 65,536 codes": ({"lfq": {"bits": 16}}, {"commitment": 0.25, "entropy": 0.1}),
-    "bsq, 262,144 codes": ({"bsq": {"bits": 18}}, {"entropy": 0.1}),
-    "lfq, 262,144 codes": ({"lfq": {"bits": 18}}, {"commitment": 0.25, "entropy": 0.1}),
-}
-"""Codebooks of 16 and 18 bits."""
+SHOWN = 12
+_VQ = {"start": "k-means", "dead_code_threshold": 0.1}
+_COMMITTED = {"commitment": 2}
+_TRAINED = {"commitment": 2, "codebook": 2}
 
 
-def recipe(bottleneck: dict[str, Any], terms: dict[str, Any], seed: int, steps: int, precision: str) -> dict[str, Any]:
-    """A small convolutional autoencoder around a quantizer."""
+@dataclass(frozen=True)
+class Setting:
+    """A quantizer and the terms that train it; `channels` are those of a batch norm before it, instead of a head."""
+
+    quantizer: dict[str, Any]
+    terms: Mapping[str, float] = field(default_factory=dict)
+    channels: int | None = None
+
+    def bottleneck(self) -> dict[str, Any]:
+        """The bottleneck of a recipe."""
+        if self.channels is None:
+            return self.quantizer
+        return {"codes": {"head": False, "quantizer": self.quantizer}}
+
+
+def nine_bits() -> dict[str, Setting]:
+    """Settings of 512 codes, or three levels of 8, at each position."""
+    table = {"codes": 512, "latent": 16}
+    return {
+        "fsq": Setting({"fsq": {"levels": [8, 8, 8]}}, channels=3),
+        "vq": Setting({"vq": {**table, **_VQ}}, _COMMITTED),
+        "simvq": Setting({"simvq": {"codes": 512, "latent": 8}}, _TRAINED),
+        "bsq": Setting({"bsq": {"bits": 9}}, {"entropy": 3}),
+        "lfq": Setting({"lfq": {"bits": 9}}, {"commitment": 0.5, "entropy": 3}),
+        "grouped (vq)": Setting(
+            {"grouped": {"groups": 3, "latent": 15, "quantizer": {"vq": {"codes": 8, **_VQ}}}}, _COMMITTED
+        ),
+        "residual (vq)": Setting(
+            {"residual": {"levels": 3, "latent": 16, "quantizer": {"vq": {"codes": 8, **_VQ}}}}, _COMMITTED
+        ),
+        "vq, cosine, rotation": Setting(
+            {"vq": {**table, **_VQ, "distance": "cosine", "estimator": "rotation"}}, _COMMITTED
+        ),
+        "vq, gradient": Setting({"vq": {**table, **_VQ, "update": "gradient"}}, _TRAINED),
+        "ibq": Setting({"ibq": table}, {"commitment": 0.25, "codebook": 1, "entropy": 1}),
+    }
+
+
+def sixteen_bits() -> dict[str, Setting]:
+    """Settings of 65,536 codes at each position."""
+    table = {"codes": 65536, "latent": 8}
+    return {
+        "vq, 65,536 codes": Setting({"vq": {**table, **_VQ}}, _COMMITTED),
+        "simvq, 65,536 codes": Setting({"simvq": table}, _TRAINED),
+        "fsq, 65,536 codes": Setting({"fsq": {"levels": [16, 16, 16, 16]}}, channels=4),
+        "lfq, 65,536 codes": Setting({"lfq": {"bits": 16}}, {"commitment": 2, "entropy": 5}),
+        "bsq, 65,536 codes": Setting({"bsq": {"bits": 16}}, {"entropy": 5}),
+    }
+
+
+SETS = {"fashion": nine_bits, "flowers": nine_bits, "large": sixteen_bits}
+STEPS, BATCH = {"fashion": 800, "flowers": 500, "large": 1000}, {"fashion": 64, "flowers": 32, "large": 64}
+
+
+def make_recipe(name: str, setting: Setting, data: str | None, **training: Any) -> dict[str, Any]:
+    """A small convolutional autoencoder around a quantizer: 7×7 positions of 28×28, or 16×16 of 64×64."""
+    channels, side = (3, 64) if name == "flowers" else (1, 28)
+    last: list[Any] = []
+    if setting.channels is not None:
+        last = [{"conv": {"channels": setting.channels, "kernel": 1}}, "batch-norm"]
     return {
         "name": "quantizer",
-        "data": {"source": "fashion-mnist", "validation": 0.01},
+        "data": {"source": data or "fashion-mnist", "size": side, "validation": 0.01},
         "model": {
-            "input": [1, 28, 28],
+            "input": [channels, side, side],
+            "likelihood": {"gaussian": {"sigma": 0.1}},
             "encoder": [
                 *[{"conv": {"channels": 32, "stride": 2}}, "batch-norm", "relu"],
                 *[{"conv": {"channels": 64, "stride": 2}}, "batch-norm", "relu"],
+                *last,
             ],
-            "bottleneck": bottleneck,
+            "bottleneck": setting.bottleneck(),
             "decoder": [
                 *[{"conv": {"channels": 64}}, "batch-norm", "relu"],
                 *[{"conv-transpose": {"channels": 32, "stride": 2}}, "batch-norm", "relu"],
-                {"conv-transpose": {"channels": 1, "stride": 2}},
+                {"conv-transpose": {"channels": channels, "stride": 2}},
             ],
         },
-        "objective": {"reconstruction": 1, **terms},
-        "training": {
-            "steps": steps,
-            "batch_size": BATCH,
-            "seed": seed,
-            "precision": precision,
-            "optimizer": {"lr": 2e-3},
-        },
+        "objective": {"reconstruction": 1, **setting.terms},
+        "training": {"batch_size": BATCH[name], "pictures_every": 0, "optimizer": {"lr": 4e-3}, **training},
     }
 
 
-def measure(
-    bottleneck: dict[str, Any], terms: dict[str, Any], seed: int, steps: int, precision: str
-) -> dict[str, float]:
-    """Trains one model: bits per image, PSNR of test images, usage and perplexity of the worst codebook, seconds."""
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        given = recipe(bottleneck, terms, seed, steps, precision)
-        model = convae.train(given, out=Path(folder) / "run", quiet=True).last.eval()
-    seconds = time.perf_counter() - start
-    split = open_split(DataConfig(source="fashion-mnist", size=(28, 28)), "test")
-    counts, errors = list[torch.Tensor](), list[torch.Tensor]()
-    with torch.no_grad():
-        for batch in itertools.islice(in_order(split, 500, torch.device("cpu")), TEST_IMAGES // 500):
-            posterior = model.encode(batch.images)
-            assert isinstance(posterior, CodePosterior)
-            difference = batch.images - model.decode(posterior.mean).mean
-            errors.append(difference.square().flatten(1).mean(1))
-            pairs = zip(posterior.codes_by_level.unbind(1), posterior.codebook_sizes, strict=True)
-            own = [codes.flatten().bincount(minlength=size) for codes, size in pairs]
-            counts = [old + new for old, new in zip(counts, own, strict=True)] if counts else own
-    shares = [uses.double() / uses.sum() for uses in counts]
-    bits = float(posterior.kl()[0]) / math.log(2)
+@torch.no_grad()
+def measure(model: VAE, data: DataConfig) -> dict[str, Any]:
+    """PSNR over the test images; bits per image; usage and perplexity of each codebook, as fractions of its codes."""
+    counts, found = dict[str, Tensor](), list[Tensor]()
+    bits, vectors = 0.0, 0
+    for batch in in_order(open_split(data, "test"), 250, torch.device("cpu")):
+        posterior = model.encode(batch.images)
+        assert isinstance(posterior, CodePosterior)
+        error = batch.images - model.decode(posterior.mean).mean
+        found.append(-10 * error.square().flatten(1).mean(1).log10())
+        counts = {name: own + counts.get(name, 0) for name, own in count_codes(posterior).items()}
+        bits = float(posterior.kl()[0]) / math.log(2)
+        vectors += posterior.codes_by_level[:, 0].numel()
+    usage = summarize_usage(counts)
     return {
         "bits": bits,
-        "psnr": float((-10 * torch.cat(errors).log10()).mean()),
-        "usage": min(float((each > 0).double().mean()) for each in shares),
-        "perplexity": min(float(torch.special.entr(each).sum().exp()) / len(each) for each in shares),
-        "seconds": seconds,
+        "psnr": float(torch.cat(found).mean()),
+        "usage": [each.used / each.size for each in usage],
+        "perplexity": [each.perplexity / each.size for each in usage],
+        "vectors": vectors,
     }
+
+
+def finished(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file of results."""
+    if path.exists():
+        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+
+
+def train(given: argparse.Namespace) -> None:
+    """Trains every setting with every seed, unless the results have it."""
+    settings = SETS[given.set]()
+    for seed in map(int, given.seeds.split(",")):
+        for name in given.only or settings:
+            steps = given.steps or STEPS[given.set]
+            key = {"set": given.set, "quantizer": name, "precision": given.precision, "steps": steps, "seed": seed}
+            if any(key.items() <= line.items() for line in finished(given.out)):
+                continue
+            training = {"steps": steps, "seed": seed, "precision": given.precision}
+            recipe = make_recipe(given.set, settings[name], given.data, **training)
+            start = time.process_time()
+            with tempfile.TemporaryDirectory() as folder:
+                model = convae.train(recipe, out=given.keep or Path(folder) / "run", quiet=True).last.eval()
+            seconds = time.process_time() - start
+            line = {**key, **measure(model, DataConfig(**recipe["data"])), "seconds": seconds}
+            with given.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({**line, "torch": torch.__version__}) + "\n")
+            print(line, flush=True)
+
+
+def table(given: argparse.Namespace) -> None:
+    """Prints the mean over the seeds, and the standard deviation of the PSNR, of each setting and precision."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for line in finished(given.results):
+        groups.setdefault(tuple(line[key] for key in ("set", "precision", "steps", "quantizer")), []).append(line)
+    heading: tuple[Any, ...] = ()
+    for (*own, name), lines in groups.items():
+        if heading != tuple(own):
+            heading = tuple(own)
+            print(f"\n{own[0]}, {own[1]}, {own[2]} steps, usage over {lines[0]['vectors']:,} vectors\n")
+            print("| quantizer | bits per image | seeds | PSNR, dB | usage | perplexity, of the codes | seconds |")
+            print("|---|---|---|---|---|---|---|")
+        psnr = [line["psnr"] for line in lines]
+        spread = f" ± {statistics.stdev(psnr):.2f}" if len(lines) > 1 else ""
+        usage = [min(line["usage"]) for line in lines]
+        perplexity = statistics.mean(min(line["perplexity"]) for line in lines)
+        print(
+            f"| {name} | {lines[0]['bits']:,.0f} | {len(lines)} | {statistics.mean(psnr):.2f}{spread} "
+            f"| {statistics.mean(usage):.1%} (least {min(usage):.1%}) | {perplexity:.1%} "
+            f"| {statistics.mean(line['seconds'] for line in lines):.0f} |"
+        )
+
+
+@torch.no_grad()
+def picture(given: argparse.Namespace) -> None:
+    """Test images and the reconstructions of several runs, side by side."""
+    rows = dict[str, Tensor]()
+    for path in given.runs:
+        recipe, model = read_recipe(path / "recipe.yaml"), convae.load(path)
+        images = next(iter(in_order(open_split(recipe.data, "test"), SHOWN, torch.device("cpu")))).images
+        rows.setdefault("original", images)
+        rows[path.name] = model.decode(model.encode(images).mean).mean
+    save(compare(rows, title=given.title), given.out)
+    print(given.out)
 
 
 def main() -> None:
-    """Prints a row for each quantizer."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--precision", default="float32")
-    parser.add_argument("--only", default="equal", choices=["equal", "large"])
+    """Trains, prints a table or draws a picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("train")
+    command.add_argument("set", choices=SETS)
+    command.add_argument("--data", help="folder of images, for flowers")
+    command.add_argument("--steps", type=int)
+    command.add_argument("--seeds", default="0,1,2")
+    command.add_argument("--precision", default="bf16", choices=["bf16", "float32"])
+    command.add_argument("--only", action="append", help="name of a setting; may be repeated")
+    command.add_argument("--keep", type=Path, help="folder for the run, where there is one")
+    command.add_argument("--out", type=Path, required=True)
+    command.set_defaults(run=train)
+    command = commands.add_parser("table")
+    command.add_argument("results", type=Path)
+    command.set_defaults(run=table)
+    command = commands.add_parser("picture")
+    command.add_argument("runs", type=Path, nargs="+")
+    command.add_argument("--title")
+    command.add_argument("--out", type=Path, required=True)
+    command.set_defaults(run=picture)
     given = parser.parse_args()
-    print(f"{given.steps} steps of {BATCH} images, {given.precision}, {given.seeds} seeds, torch {torch.__version__}\n")
-    print("| quantizer | bits per image | PSNR, dB | usage | perplexity, of the codes | seconds |")
-    print("|---|---|---|---|---|---|")
-    for name, (bottleneck, terms) in (RECIPES if given.only == "equal" else LARGE).items():
-        found = [measure(bottleneck, terms, seed, given.steps, given.precision) for seed in range(given.seeds)]
-        spread = max(each["psnr"] for each in found) - min(each["psnr"] for each in found)
-        mean = {key: statistics.mean(each[key] for each in found) for key in found[0]}
-        print(
-            f"| {name} | {mean['bits']:.0f} | {mean['psnr']:.2f} (range {spread:.2f}) | {mean['usage']:.1%} "
-            f"| {mean['perplexity']:.1%} | {mean['seconds']:.0f} |",
-            flush=True,
-        )
+    given.run(given)
 
 
 if __name__ == "__main__":
