@@ -63,7 +63,7 @@ def nine_bits() -> dict[str, Setting]:
         "fsq": Setting({"fsq": {"levels": [8, 8, 8]}}, channels=3),
         "vq": Setting({"vq": {**table, **_VQ}}, _COMMITTED),
         "simvq": Setting({"simvq": {"codes": 512, "latent": 8}}, _TRAINED),
-        "bsq": Setting({"bsq": {"bits": 9}}, {"entropy": 3}),
+        "bsq": Setting({"bsq": {"bits": 9}}, {"entropy": 3}, channels=9),
         "lfq": Setting({"lfq": {"bits": 9}}, {"commitment": 0.5, "entropy": 3}),
         "grouped (vq)": Setting(
             {"grouped": {"groups": 3, "latent": 15, "quantizer": {"vq": {"codes": 8, **_VQ}}}}, _COMMITTED
@@ -92,7 +92,7 @@ def sixteen_bits() -> dict[str, Setting]:
 
 
 SETS = {"fashion": nine_bits, "flowers": nine_bits, "large": sixteen_bits}
-STEPS, BATCH = {"fashion": 800, "flowers": 500, "large": 1000}, {"fashion": 64, "flowers": 32, "large": 64}
+STEPS, BATCH = {"fashion": 800, "flowers": 500, "large": 1000}, {"fashion": 64, "flowers": 16, "large": 64}
 
 
 def make_recipe(name: str, setting: Setting, data: str | None, **training: Any) -> dict[str, Any]:
