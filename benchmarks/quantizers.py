@@ -81,18 +81,17 @@ def nine_bits() -> dict[str, Setting]:
 
 def sixteen_bits() -> dict[str, Setting]:
     """Settings of 65,536 codes at each position."""
-    table = {"codes": 65536, "latent": 8}
     return {
-        "vq, 65,536 codes": Setting({"vq": {**table, **_VQ}}, _COMMITTED),
-        "simvq, 65,536 codes": Setting({"simvq": table}, _TRAINED),
         "fsq, 65,536 codes": Setting({"fsq": {"levels": [16, 16, 16, 16]}}, channels=4),
-        "lfq, 65,536 codes": Setting({"lfq": {"bits": 16}}, {"commitment": 2, "entropy": 5}),
-        "bsq, 65,536 codes": Setting({"bsq": {"bits": 16}}, {"entropy": 5}),
+        "lfq, 65,536 codes": Setting({"lfq": {"bits": 16}}, {"commitment": 0.5, "entropy": 3}),
+        "bsq, 65,536 codes": Setting({"bsq": {"bits": 16}}, {"entropy": 3}, channels=16),
+        "simvq, 65,536 codes": Setting({"simvq": {"codes": 65536, "latent": 8}}, _TRAINED),
+        "vq, 65,536 codes": Setting({"vq": {"codes": 65536, "latent": 8, **_VQ, "decay": 0.999}}, _COMMITTED),
     }
 
 
 SETS = {"fashion": nine_bits, "flowers": nine_bits, "large": sixteen_bits}
-STEPS, BATCH = {"fashion": 800, "flowers": 500, "large": 1000}, {"fashion": 64, "flowers": 16, "large": 64}
+STEPS, BATCH = {"fashion": 800, "flowers": 600, "large": 1000}, {"fashion": 64, "flowers": 16, "large": 64}
 
 
 def make_recipe(name: str, setting: Setting, data: str | None, **training: Any) -> dict[str, Any]:
