@@ -176,3 +176,31 @@ def test_every_figure_of_a_model_with_a_code_book_is_measured_or_left_out(tmp_pa
     figures = set(evaluate(run.model, open_split(run.recipe.data, "test")).metrics)
     assert {"elbo", "kl", "reconstruction", "psnr", "ssim"} <= figures
     assert not {"nll", "kl-per-unit", "active-units", "aggregate-gap"} & figures
+
+
+INSIDE = {"quantize": {"vq": {"codes": 8}}}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "bottleneck", "names"),
+    [
+        ([INSIDE], {"gaussian": {"latent": 4}}, [""]),
+        ([INSIDE], {"vq": {"codes": 16, "latent": 4}}, ["/encoder.2", "/latent"]),
+        ([], {"residual": {"levels": 2, "latent": 4, "quantizer": {"vq": {"codes": 16}}}}, ["/0", "/1"]),
+    ],
+    ids=["layer", "layer and bottleneck", "levels"],
+)
+def test_every_codebook_and_its_terms_are_in_the_log_by_name(
+    encoder: list[Any], bottleneck: dict[str, Any], names: list[str], tmp_path: Path
+) -> None:
+    model = {**MODEL, "encoder": [*MODEL["encoder"], *encoder], "bottleneck": bottleneck}
+    options = {name: given for name, given in recipe().items() if name != "objective"}
+    options["training"]["epochs"] = 1
+    run = train({**options, "model": model}, out=tmp_path / "run")
+    (row,) = [row for row in run.metrics if row["split"] == "validation"]
+    found = {key for key in row if key.startswith(("perplexity", "codes_used"))}
+    assert found == {f"{key}{name}" for name in names for key in ("perplexity", "codes_used")}
+    parts = [value for key, value in row.items() if key.startswith("commitment/")]
+    assert [f"commitment{name}" in row for name in names] == [True] * len(names)
+    assert sum(parts) == (pytest.approx(row["commitment"]) if len(names) > 1 else 0)
+    assert ("active_units" in row) == ("gaussian" in bottleneck)

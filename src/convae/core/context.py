@@ -28,6 +28,7 @@ class Context:
         temperature: factor on the standard deviation of latents drawn from a prior; one for all, or by name.
         features: the encoder's features that have a name, (batch, channel, *sizes) each.
         terms: costs that layers reported by name, (batch,) each, unweighted.
+        term_parts: the costs of each term by the layer that reported them.
         posteriors: q(z | x) of each latent, by its name.
         latents: the latents that were passed on, by name.
     """
@@ -39,6 +40,7 @@ class Context:
     temperature: float | Mapping[str, float] = 1.0
     features: dict[str, Tensor] = field(default_factory=dict)
     terms: dict[str, PerImage] = field(default_factory=dict)
+    term_parts: dict[str, dict[str, PerImage]] = field(default_factory=dict)
     posteriors: dict[str, Posterior] = field(default_factory=dict)
     latents: dict[str, Tensor] = field(default_factory=dict)
 
@@ -73,12 +75,19 @@ class Context:
         if posterior is not None:
             self.posteriors[name] = posterior
 
-    def report_term(self, name: str, cost: PerImage) -> None:
+    def report_term(self, name: str, cost: PerImage, source: str | None = None) -> None:
         """Adds a cost, (batch,), unweighted, to the term of that name; the objective weighs it.
 
         Layers that report the same name add up.
+
+        Args:
+            name: of the term.
+            cost: (batch,).
+            source: stream of the layer, for the log of a term that several layers report.
         """
         self.terms[name] = self.terms[name] + cost if name in self.terms else cost
+        if source is not None:
+            self.term_parts.setdefault(name, {})[source] = cost
 
     def again(self, **changes: Any) -> Context:
         """The same pass, to be computed again: with the features so far, without what layers reported.
@@ -86,7 +95,25 @@ class Context:
         Args:
             changes: attributes with other values.
         """
-        return replace(self, features=dict(self.features), terms={}, posteriors={}, latents={}, **changes)
+        return replace(
+            self, features=dict(self.features), terms={}, term_parts={}, posteriors={}, latents={}, **changes
+        )
+
+    def continued(self, **changes: Any) -> Context:
+        """The same pass, to be continued from here several times: with what layers reported so far.
+
+        Args:
+            changes: attributes with other values.
+        """
+        parts = {name: dict(own) for name, own in self.term_parts.items()}
+        fresh = self.again(**changes)
+        return replace(
+            fresh,
+            terms=dict(self.terms),
+            term_parts=parts,
+            posteriors=dict(self.posteriors),
+            latents=dict(self.latents),
+        )
 
 
 class ContextModule(nn.Module):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from convae.core.posterior import Posterior
+from convae.core.posterior import CodePosterior, Posterior
 from convae.core.types import AnyImages, Images, Latents, Logits, PerImage
 
 
@@ -44,6 +44,9 @@ class Output:
         likelihood: p(x | z).
         terms: costs that layers reported, (batch,) each, unweighted.
         logits: (batch, class) of the classifier; None from a model without one.
+        term_parts: the costs of each term by the place of the quantizer that reported them.
+        codes: posterior over the codes of each quantizer by its place: the name of its latent, or of the module that
+            holds it, such as `encoder.2`.
     """
 
     posterior: Posterior
@@ -51,3 +54,5 @@ class Output:
     likelihood: Likelihood
     terms: Mapping[str, Tensor] = field(default_factory=dict)
     logits: Logits | None = None
+    term_parts: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    codes: Mapping[str, CodePosterior] = field(default_factory=dict)

@@ -5,13 +5,22 @@ from __future__ import annotations
 from convae.evaluation.features import EncoderFeatures
 from convae.evaluation.inception import InceptionFeatures
 from convae.evaluation.metrics import METRICS
-from convae.evaluation.metrics.base import Encoded, Estimate, ImageMetric, LatentMetric, Metric, SampleMetric
+from convae.evaluation.metrics.base import (
+    CountMetric,
+    Encoded,
+    Estimate,
+    ImageMetric,
+    LatentMetric,
+    Metric,
+    SampleMetric,
+)
 from convae.evaluation.outliers import Separation, auroc, separate
 from convae.evaluation.protocol import Measurement, Report, evaluate
 from convae.evaluation.scores import ImageScores, score_images
 
 __all__ = [
     "METRICS",
+    "CountMetric",
     "Encoded",
     "EncoderFeatures",
     "Estimate",

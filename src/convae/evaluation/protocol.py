@@ -24,6 +24,8 @@ from convae.model.vae import VAE
 
 Value = float | list[float | None] | None
 """One number, one for each latent value, or None where there is none, such as a mean that overflowed."""
+_SHOWN_PARTS = 4
+"""Named values that a table shows one by one."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Measurement:
             measurement. None where it is measured.
         not_finite: images whose part is NaN or infinite, so that there is no value.
         first_not_finite: the name of the first of them.
+        parts: what each of several values is of, such as a codebook; empty for latent values.
     """
 
     value: Value
@@ -48,6 +51,7 @@ class Measurement:
     at_most: float | None = None
     not_finite: int = 0
     first_not_finite: str | None = None
+    parts: tuple[str, ...] = ()
 
     def texts(self) -> tuple[str, str]:
         """Value and interval as people read them; of several values the range and the number."""
@@ -58,6 +62,9 @@ class Measurement:
             return f"≥ {self.value:.5g} (bounded by log N = {self.at_most:.5g})", ""
         if isinstance(self.value, list):
             known = [part for part in self.value if part is not None]
+            if self.parts and len(known) <= _SHOWN_PARTS:
+                named = zip(self.parts, known, strict=True)
+                return ", ".join(f"{part}: {value:.3g}" if part else f"{value:.3g}" for part, value in named), ""
             return (f"{min(known):.3g} … {max(known):.3g} ({len(self.value)})" if known else "none"), ""
         value, *ends = (
             f"{part:.5g}" if isinstance(part, float) else "none" for part in (self.value, *(self.interval or ()))
@@ -84,8 +91,8 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Metrics by name, `left_out` where there are any, and `protocol`: what goes into the JSON file.
 
-        A metric that is a lower bound has `bound: lower` and `at_most`; one without a value says for how many images
-        it is `not_finite`, and names the first.
+        A metric of several parts names them in `parts`. One that is a lower bound has `bound: lower` and `at_most`; one
+        without a value says for how many images it is `not_finite`, and names the first.
         """
         found: dict[str, Any] = {}
         for name, measurement in self.metrics.items():
@@ -93,6 +100,8 @@ class Report:
             found[name] = {"value": measurement.value, "interval": ends, "unit": measurement.unit}
             if measurement.at_most is not None:
                 found[name] |= {"bound": "lower", "at_most": measurement.at_most}
+            if any(measurement.parts):
+                found[name]["parts"] = list(measurement.parts)
             if measurement.not_finite:
                 found[name]["not_finite"] = {"images": measurement.not_finite, "first": measurement.first_not_finite}
         if self.left_out:
@@ -136,6 +145,10 @@ def evaluate(
     chosen, configured = choose_metrics(metrics, options or {}, model, split, features is not None)
     found = measure_rows(chosen, model, split, seed=seed, batch_size=batch_size, progress=progress)
     measured = _measurements(found, chosen, split, seed)
+    for name, parts in found.parts.items():
+        of_counts = chosen[name]
+        values: list[float | None] = list(parts.values())
+        measured[name] = Measurement(values, None, of_counts.unit, of_counts.better, parts=tuple(parts))
     of_samples = {name: metric for name, metric in chosen.items() if isinstance(metric, SampleMetric)}
     if of_samples and features is not None:
         with evaluation_mode(model):

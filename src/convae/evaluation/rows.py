@@ -16,7 +16,7 @@ from convae.core.registry import canonical_name
 from convae.core.version import VERSION
 from convae.data import Split
 from convae.evaluation.metrics import METRICS
-from convae.evaluation.metrics.base import Encoded, ImageMetric, LatentMetric, Metric, SampleMetric
+from convae.evaluation.metrics.base import CountMetric, Encoded, ImageMetric, LatentMetric, Metric, SampleMetric
 from convae.latents import Encoding
 from convae.latents.batches import iterate_batches
 from convae.latents.encoding import EncodingTable
@@ -41,12 +41,14 @@ class MetricRows:
         rows: by metric, (image,) or (image, column), in float64 on the CPU.
         limits: by metric, what its value cannot exceed on so few images; None where it is measured.
         left_out: by metric, why it cannot be measured on these images.
+        parts: by metric of counts, the value of each part.
         encoding: the posteriors, where they were asked for.
     """
 
     rows: dict[str, Tensor] = field(default_factory=dict)
     limits: dict[str, float | None] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, Mapping[str, float]] = field(default_factory=dict)
     encoding: Encoding | None = None
 
 
@@ -109,6 +111,8 @@ def measure_rows(
     count = len(split)
     rows: dict[str, Tensor] = {}
     of_images = {name: metric for name, metric in chosen.items() if isinstance(metric, ImageMetric)}
+    of_counts = {name: metric for name, metric in chosen.items() if isinstance(metric, CountMetric)}
+    counts: dict[str, dict[str, Tensor]] = {name: {} for name in of_counts}
     of_latents = {name: metric for name, metric in chosen.items() if isinstance(metric, LatentMetric)}
     table = EncodingTable(model, split) if of_latents or keep_encoding else None
     drawn = torch.empty(count, *model.latent_shape) if of_latents else None
@@ -119,6 +123,9 @@ def measure_rows(
             if name not in rows:
                 rows[name] = torch.empty(count, *found.shape[1:], dtype=torch.float64)
             rows[name][here] = found
+        for name, count_metric in of_counts.items():
+            found_counts = count_metric.counts(batch)
+            counts[name] = {part: own + counts[name].get(part, 0) for part, own in found_counts.items()}
         if drawn is not None:
             drawn[here] = batch.drawn.latent
         if table is not None:
@@ -131,11 +138,24 @@ def measure_rows(
         labels = None if split.labels is None else torch.from_numpy(split.labels)
         encoded = Encoded(model, table.mean, table.logvar, drawn, labels)
         with evaluation_mode(model):
-            for name, latent_metric in of_latents.items():
-                reason = latent_metric.unmeasurable(encoded)
-                if reason is not None:
-                    left_out[name] = reason
-                else:
-                    rows[name], limits[name] = latent_metric.rows(encoded), latent_metric.bounded_by(encoded)
+            found_rows, limits, left_out = _rows_of_latents(of_latents, encoded)
+        rows |= found_rows
     encoding = table.encoding() if table is not None and keep_encoding else None
-    return MetricRows({name: rows[name] for name in chosen if name in rows}, limits, left_out, encoding)
+    parts = {name: metric.measure(counts[name]) for name, metric in of_counts.items()}
+    return MetricRows({name: rows[name] for name in chosen if name in rows}, limits, left_out, parts, encoding)
+
+
+def _rows_of_latents(
+    metrics: Mapping[str, LatentMetric], encoded: Encoded
+) -> tuple[dict[str, Tensor], dict[str, float | None], dict[str, str]]:
+    """Rows and bounds of the metrics of latents, and why the others cannot be measured."""
+    rows: dict[str, Tensor] = {}
+    limits: dict[str, float | None] = {}
+    left_out: dict[str, str] = {}
+    for name, metric in metrics.items():
+        reason = metric.unmeasurable(encoded)
+        if reason is not None:
+            left_out[name] = reason
+        else:
+            rows[name], limits[name] = metric.rows(encoded), metric.bounded_by(encoded)
+    return rows, limits, left_out

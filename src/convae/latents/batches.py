@@ -12,6 +12,7 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from convae.core.code_usage import count_codes
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.output import Likelihood, Output
@@ -72,6 +73,11 @@ class EvalBatch:
         """The posteriors of the ELBO's KL divergence; in hierarchies, those of the posterior samples."""
         is_closed = self.model.prior.has_closed_kl and not self.model.is_hierarchical
         return self.posterior if is_closed else self.drawn.posterior
+
+    @cached_property
+    def code_counts(self) -> dict[str, Tensor]:
+        """How often the batch uses each code, (code,) for each codebook by its name."""
+        return count_codes(self.drawn.codes)
 
     @cached_property
     def reconstruction(self) -> Likelihood:

@@ -141,21 +141,27 @@ def check_shapes(
     return logits[0]
 
 
-def name_streams(model: Any) -> None:
+def name_streams(model: Any) -> dict[str, str]:
     """Names the noise stream of every `ContextLayer` by its kind and its index among layers of that kind.
 
     Latents of the decoder are `latent 1`, `latent 2`, … below the bottleneck's, which is `latent`.
+
+    Returns:
+        The path of the layer of each stream that is no latent, such as `encoder.2`.
     """
     numbers: Counter[str] = Counter()
     inside = [module for module in model.decoder.modules() if isinstance(module, LatentModule)]
     below = {id(module) for module in inside}
     for number, latent in enumerate(inside, 1):
         latent.stream = f"{LATENT} {number}"
-    for module in model.modules():
+    places = dict[str, str]()
+    for path, module in model.named_modules():
         if isinstance(module, ContextLayer) and id(module) not in below:
             kind = type(module).__name__.lower()
             module.stream = f"{kind} {numbers[kind]}"
             numbers[kind] += 1
+            places[module.stream] = path
+    return places
 
 
 def stored_spec(model: Any, described: Spec) -> Spec:

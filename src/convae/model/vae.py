@@ -16,7 +16,7 @@ from convae.core.errors import ConfigError
 from convae.core.names import shape_text
 from convae.core.noise import Generators
 from convae.core.output import Output
-from convae.core.posterior import JointPosterior, Posterior, split_posterior
+from convae.core.posterior import CodePosterior, JointPosterior, Posterior, split_posterior
 from convae.core.types import (
     AnyGenerators,
     AnyImages,
@@ -126,7 +126,7 @@ class VAE(GenerativeModel):
         self.head = likelihood
         self.prior: Prior = prior or build_part(PRIORS, bottleneck.default_prior, "prior", bottleneck)
         self.prior.bind(self._encode_pseudo, self.input_shape)
-        name_streams(self)
+        self._places = name_streams(self)
         self.latent_layout = LatentLayout(tuple((each.stream, each.latent_shape) for each in self.latent_modules))
         self._description: Spec | None = None
         extra = 0 if condition is None else condition.channels
@@ -219,7 +219,7 @@ class VAE(GenerativeModel):
             source: whether latents are samples of the posterior, or its mean.
             noise: one generator, or one for each image; torch's default generator without it.
         """
-        return self._output(features.values, features.context.again(noise=noise, latent_source=source))
+        return self._output(features.values, features.context.continued(noise=noise, latent_source=source))
 
     def classify(self, z: AnyLatents) -> Logits:
         """Class logits of each latent, (batch, class); computed in evaluation mode.
@@ -296,4 +296,13 @@ class VAE(GenerativeModel):
                 return self._output(features, context.again(noise=noise, latent_source="posterior")).latent
 
             posterior = JointPosterior(parts, draw)
-        return Output(posterior, latent, likelihood, context.terms, logits)
+        codes = {self._place(name): own for name, own in context.posteriors.items() if isinstance(own, CodePosterior)}
+        term_parts = {
+            term: {self._place(name): cost for name, cost in own.items()} for term, own in context.term_parts.items()
+        }
+        return Output(posterior, latent, likelihood, context.terms, logits, term_parts, codes)
+
+    def _place(self, stream: str) -> str:
+        """Where a stream, or a level of it, is for a reader: the name of a latent, or that of a module."""
+        name, slash, level = stream.partition("/")
+        return f"{self._places.get(name, name)}{slash}{level}"

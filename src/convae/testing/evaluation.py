@@ -14,7 +14,7 @@ import convae
 from convae.data import DataConfig, Split, open_split
 from convae.evaluation import EncoderFeatures, evaluate
 from convae.evaluation.metrics import METRICS
-from convae.evaluation.metrics.base import ImageMetric, LatentMetric, Metric, SampleMetric
+from convae.evaluation.metrics.base import CountMetric, ImageMetric, LatentMetric, Metric, SampleMetric
 from convae.model.vae import VAE
 from convae.testing.entries import name_of, no_errors, require
 
@@ -62,8 +62,9 @@ def check_metric(metric: str | type[Metric], options: dict[str, Any] | None = No
     where = f"metric {name}"
     kind: type[Metric] = METRICS.get(name)
     given = dict(kind.example if options is None else options)
-    kinds = (ImageMetric, LatentMetric, SampleMetric)
-    require(issubclass(kind, kinds), f"{where}: must be a subclass of ImageMetric, LatentMetric or SampleMetric")
+    kinds = (CountMetric, ImageMetric, LatentMetric, SampleMetric)
+    names = ", ".join(each.__name__ for each in kinds)
+    require(issubclass(kind, kinds), f"{where}: must be a subclass of one of {names}")
     require(getattr(kind, "unit", ""), f"{where}: must define unit")
     require(
         getattr(kind, "better", "") in ("higher", "lower", None), f"{where}: must define better: higher, lower or None"

@@ -120,6 +120,20 @@ class ImageMetric(Metric):
         """(batch,) or (batch, column): what each image adds."""
 
 
+class CountMetric(Metric):
+    """A metric of counts over the whole split, with a value for each of several named parts and without an interval."""
+
+    per_value: ClassVar[bool] = True
+
+    @abstractmethod
+    def counts(self, batch: EvalBatch) -> Mapping[str, Tensor]:
+        """What a batch adds to the counts of each part by its name, such as (code,) of a codebook."""
+
+    @abstractmethod
+    def measure(self, counts: Mapping[str, Tensor]) -> Mapping[str, float]:
+        """The value of each part, from its counts over the split."""
+
+
 class LatentMetric(Metric):
     """A metric whose rows need the latents of the whole split."""
 

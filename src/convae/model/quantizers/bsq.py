@@ -43,11 +43,13 @@ class BSQ(LFQ):
         codes = self.nearest(values.detach())
         unit = F.normalize(values, dim=1)
         entries = self.embed_codes(codes).to(values.dtype)
-        context.report_term("commitment", squared_distance(unit, entries))
+        context.report_term("commitment", squared_distance(unit, entries), stream)
         if not torch.compiler.is_exporting():
             logits = 4 / math.sqrt(self.channels) * unit / self.temperature
             vectors = to_vectors(logits)
             mean = batch_mean(torch.sigmoid(vectors).sum(0), len(vectors))
             marginal = entropy_of_bits(torch.logit(mean, eps=1e-6)).sum()
-            context.report_term("entropy", entropy_cost(entropy_of_bits(logits).sum(1), marginal, self.diversity))
+            context.report_term(
+                "entropy", entropy_cost(entropy_of_bits(logits).sum(1), marginal, self.diversity), stream
+            )
         return with_gradient_of(entries, unit), codes

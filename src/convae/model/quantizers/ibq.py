@@ -72,13 +72,13 @@ class IBQ(Quantizer):
         if torch.is_grad_enabled():
             mean, _, _ = soft_assignment(vectors, codebook, 1.0)
             latent = found + _no_value(to_grid(mean, values).movedim(-1, 1))
-        context.report_term("commitment", squared_distance(values, found.detach()))
+        context.report_term("commitment", squared_distance(values, found.detach()), stream)
         double = squared_distance(values, latent)
-        context.report_term("codebook", squared_distance(values.detach(), found) + double)
+        context.report_term("codebook", squared_distance(values.detach(), found) + double, stream)
         _, entropy, total = soft_assignment(vectors, codebook, self.temperature)
         with full_precision(values.device):
             marginal = entropy_of(batch_mean(total, len(vectors)))
-        context.report_term("entropy", entropy_cost(to_grid(entropy, values), marginal, self.diversity))
+        context.report_term("entropy", entropy_cost(to_grid(entropy, values), marginal, self.diversity), stream)
         return latent, codes
 
     @torch.no_grad()

@@ -61,9 +61,11 @@ class LFQ(Quantizer):
         """Values to signs and codes, with a straight-through gradient; reports `commitment` and `entropy`."""
         codes = self.nearest(values.detach())
         signs = self.embed_codes(codes).to(values.dtype)
-        context.report_term("commitment", squared_distance(values, signs))
+        context.report_term("commitment", squared_distance(values, signs), stream)
         if not torch.compiler.is_exporting():
             logits = 4 * values / self.temperature
             marginal = entropy_of(joint_marginal(to_vectors(logits)))
-            context.report_term("entropy", entropy_cost(entropy_of_bits(logits).sum(1), marginal, self.diversity))
+            context.report_term(
+                "entropy", entropy_cost(entropy_of_bits(logits).sum(1), marginal, self.diversity), stream
+            )
         return with_gradient_of(signs, values), codes

@@ -65,8 +65,8 @@ class SimVQ(Quantizer):
         """Values to code vectors and codes; reports the squared distance to them (squared latent units) as terms."""
         codes = self.nearest(values)
         found = self.embed_codes(codes).to(values.dtype)
-        context.report_term("commitment", squared_distance(values, found.detach()))
-        context.report_term("codebook", squared_distance(values.detach(), found))
+        context.report_term("commitment", squared_distance(values, found.detach()), stream)
+        context.report_term("codebook", squared_distance(values.detach(), found), stream)
         return pass_gradient(found.detach(), values, self.estimator), codes
 
     @torch.no_grad()

@@ -114,9 +114,9 @@ class VQ(Quantizer):
         codes = self.nearest(values)
         found = self.embed_codes(codes).to(values.dtype)
         entries = found.detach()
-        context.report_term("commitment", squared_distance(values, entries))
+        context.report_term("commitment", squared_distance(values, entries), stream)
         if self.update == "gradient":
-            context.report_term("codebook", squared_distance(values.detach(), found))
+            context.report_term("codebook", squared_distance(values.detach(), found), stream)
         if self.training:
             self._update_statistics(vectors, codes)
         return pass_gradient(entries, values, self.estimator), codes

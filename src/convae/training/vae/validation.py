@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convae.core.code_usage import CodeUsage, count_codes, summarize_usage
+from convae.core.code_usage import CodeUsage, count_codes, short_name, summarize_usage
 from convae.core.names import class_names
+from convae.core.output import Output
 from convae.core.posterior import Posterior, split_posterior
 from convae.core.random import torch_generator
 from convae.core.types import MISSING_LABEL, Batch
@@ -45,12 +46,13 @@ class ValidationResult:
         images: number of images.
         metrics: unweighted mean of each term, in its unit.
         kl: KL divergence of the posterior from the prior, nats per image.
-        kl_per_unit: KL divergence per latent unit of a vector, or channel of a map; None with a codebook.
-        active: number of active units; None with a codebook.
+        kl_per_unit: KL divergence per latent unit of a vector, or channel of a map; None where latents are codes.
+        active: number of active units; None where latents are codes.
         latent: number of latent units.
         codebooks: usage of each codebook; empty without one.
-        kl_per_latent: KL divergence of each latent of a hierarchy by name, nats per image; None with one latent.
         accuracy: accuracy of the classifier on labeled images; None without a classifier or labels.
+        kl_per_latent: KL divergence of each latent of a hierarchy by name, nats per image; None with one latent.
+        term_parts: mean of each term by quantizer and level, such as `commitment/latent 1`, where there are several.
     """
 
     images: int
@@ -62,6 +64,7 @@ class ValidationResult:
     codebooks: Sequence[CodeUsage]
     accuracy: float | None
     kl_per_latent: dict[str, float] | None = None
+    term_parts: dict[str, float] | None = None
 
 
 @torch.no_grad()
@@ -82,41 +85,62 @@ def validate(
     """
     precision = torch.float32 if device.type == "mps" else torch.float64
     model.eval()
-    sums: list[Tensor] = []
-    latent_names = [name for name, _ in model.latent_layout.entries]
-    names, codes = list[str](), dict[str, Tensor]()
+    sums: _Sums = {}
+    has_latent_codes = False
     for number, batch in _turns(split, batch_size, device, ranks):
         # The same noise in every epoch, so that metrics differ only by the model.
         noise = torch_generator(seed, "validation", number)
         with unchecked_values():
             output = model(batch.images, noise, batch.labels)
             terms = objective(batch, output, clocks).terms
-        names = list(terms)
-        rows = [*terms.values(), *_latent_rows(output.posterior), *_labeled_rows(output.logits, batch)]
-        codes = count_codes(output.posterior)
-        found = [*(row.to(precision).sum(0) for row in rows), *(uses.to(precision) for uses in codes.values())]
+        has_latent_codes = any(part.is_discrete for part in split_posterior(output.posterior))
+        found = _batch_sums(terms, output, batch, precision)
         if number * batch_size >= len(split):
-            found = [torch.zeros_like(own) for own in found]
-        sums = [old + new for old, new in zip(sums, found, strict=True)] if sums else found
-    lengths = [own.numel() for own in sums]
-    totals = torch.split(ranks.add(torch.cat([own.flatten() for own in sums])), lengths)
-    figures, rest = totals[: len(names)], totals[len(names) :]
-    first, second, kl, parts, each = (own / len(split) for own in rest[:5])
-    right, labeled = (float(own) for own in rest[5:7])
-    codebooks = summarize_usage(dict(zip(codes, rest[7:], strict=True)))
+            found = {key: torch.zeros_like(own) for key, own in found.items()}
+        sums = {key: sums[key] + own if sums else own for key, own in found.items()}
+    by_kind = _over_ranks(sums, ranks)
+    latent = {name: own / len(split) for name, own in by_kind["latent"].items()}
+    right, labeled = (float(own) for own in by_kind["label"].values())
+    latent_names = [name for name, _ in model.latent_layout.entries]
+    per_latent = [round(value, 6) for value in latent["kl per latent"].tolist()]
     return ValidationResult(
         images=len(split),
-        metrics={name: float(total) / len(split) for name, total in zip(names, figures, strict=True)},
-        kl=float(kl),
-        kl_per_unit=[round(part, 6) for part in parts.tolist()] if len(parts) else None,
-        active=None if codebooks else int((second - first.square() > ACTIVE).sum()),
-        latent=len(first),
-        codebooks=codebooks,
+        metrics={name: float(total) / len(split) for name, total in by_kind["term"].items()},
+        kl=float(latent["kl"]),
+        kl_per_unit=[round(part, 6) for part in latent["kl per unit"].tolist()] or None,
+        active=None if has_latent_codes else int((latent["square"] - latent["mean"].square() > ACTIVE).sum()),
+        latent=len(latent["mean"]),
+        codebooks=summarize_usage(by_kind["codes"]),
         accuracy=right / labeled if labeled else None,
-        kl_per_latent={name: round(value, 6) for name, value in zip(latent_names, each.tolist(), strict=True)}
-        if len(each)
-        else None,
+        kl_per_latent=dict(zip(latent_names, per_latent, strict=True)) if per_latent else None,
+        term_parts={name: float(total) / len(split) for name, total in by_kind["part"].items()},
     )
+
+
+_Sums = dict[tuple[str, str], Tensor]
+"""Sums over images, by kind and name."""
+
+
+def _batch_sums(terms: Mapping[str, Tensor], output: Output, batch: Batch, precision: torch.dtype) -> _Sums:
+    """What a batch adds to the sums."""
+    rows = {
+        **{("term", name): own for name, own in terms.items()},
+        **{("latent", name): own for name, own in _latent_rows(output.posterior).items()},
+        **{("label", name): own for name, own in _labeled_rows(output.logits, batch).items()},
+        **{("part", name): own for name, own in _term_parts(terms, output).items()},
+    }
+    counts = {("codes", name): uses.to(precision) for name, uses in count_codes(output.codes).items()}
+    return {key: row.to(precision).sum(0) for key, row in rows.items()} | counts
+
+
+def _over_ranks(sums: _Sums, ranks: Ranks) -> dict[str, dict[str, Tensor]]:
+    """The sums over all ranks, by kind and then by name."""
+    message = ranks.add(torch.cat([own.flatten() for own in sums.values()]))
+    totals = torch.split(message, [own.numel() for own in sums.values()])
+    found: dict[str, dict[str, Tensor]] = {kind: {} for kind in ("term", "latent", "label", "part", "codes")}
+    for (kind, name), total in zip(sums, totals, strict=True):
+        found[kind][name] = total
+    return found
 
 
 def _turns(split: ImageSet, size: int, device: torch.device, ranks: Ranks) -> Iterator[tuple[int, Batch]]:
@@ -132,22 +156,34 @@ def _turns(split: ImageSet, size: int, device: torch.device, ranks: Ranks) -> It
         yield batches, next(in_order(split, size, device))
 
 
-def _latent_rows(posterior: Posterior) -> list[Tensor]:
-    """Figures of each image, (batch, values) each: means, their squares, the divergence, its parts, per latent."""
+def _latent_rows(posterior: Posterior) -> dict[str, Tensor]:
+    """Values of each image, (batch, value) each: means, their squares, KL divergences in all, by unit and by latent."""
     latents = split_posterior(posterior)
     mean = posterior.mean.flatten(1).double() if posterior.mean.device.type != "mps" else posterior.mean.flatten(1)
     values = [part.kl_values() for part in latents]
     known = [_per_unit(value) for value in values if value is not None]
-    parts = torch.cat(known, 1) if len(known) == len(values) else mean[:, :0]
-    each = torch.stack([part.kl() for part in latents], 1) if len(latents) > 1 else mean[:, :0]
-    return [mean, mean.square(), posterior.kl()[:, None], parts, each]
+    return {
+        "mean": mean,
+        "square": mean.square(),
+        "kl": posterior.kl()[:, None],
+        "kl per unit": torch.cat(known, 1) if len(known) == len(values) else mean[:, :0],
+        "kl per latent": torch.stack([part.kl() for part in latents], 1) if len(latents) > 1 else mean[:, :0],
+    }
 
 
-def _labeled_rows(logits: Tensor | None, batch: Batch) -> list[Tensor]:
-    """Of each image, (batch,) each: whether its class was named, and whether its class is known."""
+def _labeled_rows(logits: Tensor | None, batch: Batch) -> dict[str, Tensor]:
+    """Of each image, (batch,) each: whether the classifier is right, and whether the class is known."""
     if logits is None or batch.labels is None:
-        return [torch.zeros(len(batch), device=batch.images.device)] * 2
-    return [logits.argmax(1) == batch.labels, batch.labels != MISSING_LABEL]
+        return dict.fromkeys(("right", "known"), torch.zeros(len(batch), device=batch.images.device))
+    return {"right": logits.argmax(1) == batch.labels, "known": batch.labels != MISSING_LABEL}
+
+
+def _term_parts(terms: Mapping[str, Tensor], output: Output) -> dict[str, Tensor]:
+    """Terms that several quantizers or levels report, (batch,) by term and codebook, such as `commitment/latent 1`."""
+    parts = {term: own for term, own in output.term_parts.items() if term in terms and len(own) > 1}
+    return {
+        f"{term}/{short_name(name, output.codes)}": cost for term, own in parts.items() for name, cost in own.items()
+    }
 
 
 def _per_unit(values: Tensor) -> Tensor:
@@ -159,9 +195,11 @@ def collapse(found: ValidationResult) -> str | None:
     """A warning about the collapse of the posterior or of a codebook; None otherwise."""
     if found.images < LEAST_IMAGES:
         return None
-    if found.codebooks:
-        return next((_codebook_collapse(usage) for usage in found.codebooks if _has_collapsed(usage)), None)
-    if found.kl >= COLLAPSED and found.active:
+    collapsed = [usage for usage in found.codebooks if _has_collapsed(usage)]
+    if collapsed:
+        return _codebook_collapse(collapsed)
+    has_information = found.kl >= COLLAPSED and found.active != 0
+    if has_information:
         idle = [name for name, kl in (found.kl_per_latent or {}).items() if kl < COLLAPSED]
         if not idle:
             return None
@@ -184,11 +222,12 @@ def _has_collapsed(usage: CodeUsage) -> bool:
     return usage.perplexity < max(COLLAPSED_BOOK * usage.size, LEAST_PERPLEXITY)
 
 
-def _codebook_collapse(usage: CodeUsage) -> str:
-    name = usage.name and f" of {usage.name}"
+def _codebook_collapse(collapsed: Sequence[CodeUsage]) -> str:
+    first = collapsed[0]
+    names = ", ".join(usage.name for usage in collapsed)
     return (
-        f"codebook collapse{name}: {usage.used} of {usage.size} codes are in use, as variedly as "
-        f"{usage.perplexity:.1f} used evenly: raise dead_code_threshold of the quantizer (0.03 is usual), lower "
+        f"codebook collapse{names and f' of {names}'}: {first.used} of {first.size} codes are in use, as variedly as "
+        f"{first.perplexity:.1f} used evenly: raise dead_code_threshold of the quantizer (0.03 is usual), lower "
         "objective.commitment.weight or the learning rate, or take fewer codes"
     )
 
@@ -201,6 +240,7 @@ def validation_row(found: ValidationResult) -> dict[str, Any]:
         "kl_per_unit": found.kl_per_unit,
         "kl_per_latent": found.kl_per_latent,
     }
+    row |= found.term_parts or {}
     for usage in found.codebooks:
         name = usage.name and f"/{usage.name}"
         row |= {f"perplexity{name}": usage.perplexity, f"codes_used{name}": usage.used}
