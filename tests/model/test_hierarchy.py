@@ -105,7 +105,7 @@ def test_prior_and_posterior_are_those_of_torch(model: VAE) -> None:
         torch.testing.assert_close(part.kl(), kl_divergence(posterior, prior), rtol=1e-5, atol=1e-5)
         ratio += prior.log_prob(latents[name]) - posterior.log_prob(latents[name])
     expected = output.likelihood.log_prob(IMAGES) + ratio
-    torch.testing.assert_close(model.log_weights(IMAGES, output), expected.double(), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(output.log_weights(IMAGES), expected.double(), rtol=1e-5, atol=1e-4)
 
 
 @torch.no_grad()
@@ -137,7 +137,7 @@ def test_importance_weights_average_to_the_likelihood_of_a_small_model() -> None
     exact = joint.logsumexp(0) + 2 * math.log(16 / 800)
     draws = x.expand(20_000, 1, 2)
     output = model(draws, generator())
-    weights = model.log_weights(draws, output)
+    weights = output.log_weights(draws)
     assert float(weights.logsumexp(0) - math.log(len(draws))) == pytest.approx(float(exact), abs=0.01)
     assert float(weights.mean()) < float(exact)
     elbo = (output.likelihood.log_prob(draws) - output.posterior.kl()).mean()

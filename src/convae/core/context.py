@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from convae.core.noise import CountedNoise, Generators
+from convae.core.noise import CountedNoise, Generators, repeat_noise
 from convae.core.posterior import Posterior
 from convae.core.types import PerImage, Shape
 
@@ -31,6 +31,7 @@ class Context:
         term_parts: the costs of each term by the layer that reported them.
         posteriors: q(z | x) of each latent, by its name.
         latents: the latents that were passed on, by name.
+        samples: number of latents drawn for each image: rows of one image stand together in the batch.
     """
 
     noise: Generators | None = None
@@ -43,6 +44,7 @@ class Context:
     term_parts: dict[str, dict[str, PerImage]] = field(default_factory=dict)
     posteriors: dict[str, Posterior] = field(default_factory=dict)
     latents: dict[str, Tensor] = field(default_factory=dict)
+    samples: int = 1
 
     def noise_for(self, name: str) -> Generators | None:
         """The noise of the layer of that name: a stream of its own where noise is counter-based."""
@@ -113,6 +115,24 @@ class Context:
             term_parts=parts,
             posteriors=dict(self.posteriors),
             latents=dict(self.latents),
+        )
+
+    def repeated(self, samples: int) -> Context:
+        """The same pass from here on with every image `samples` times in a row, each with noise of its own."""
+
+        def rows(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: each.repeat_interleave(samples, 0) for name, each in named.items()}
+
+        fresh = self.continued(
+            noise=repeat_noise(self.noise, samples),
+            labels=None if self.labels is None else self.labels.repeat_interleave(samples, 0),
+            samples=self.samples * samples,
+        )
+        return replace(
+            fresh,
+            features=rows(self.features),
+            terms=rows(self.terms),
+            term_parts={name: rows(own) for name, own in self.term_parts.items()},
         )
 
 

@@ -78,6 +78,13 @@ def normal_like(tensor: Tensor, generator: Generators | None) -> Tensor:
     return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device=device).to(tensor.device)
 
 
+def repeat_noise(noise: Generators | None, count: int) -> Generators | None:
+    """The noise of a batch in which each image stands `count` times in a row; each of them has its own values."""
+    if isinstance(noise, CountedNoise):
+        return replace(noise, start=noise.start * count, global_size=noise.global_size * count)
+    return [each for each in noise for _ in range(count)] if isinstance(noise, Sequence) else noise
+
+
 def draw_integers(below: int, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
     """Uniform integers in [0, below), on the device of the generator."""
     device = "cpu" if generator is None else generator.device

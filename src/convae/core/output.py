@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from convae.core.posterior import CodePosterior, Posterior
+from convae.core.posterior import CodePosterior, Posterior, split_latent
 from convae.core.types import AnyImages, Images, Latents, Logits, PerImage
 
 
@@ -47,6 +48,8 @@ class Output:
         term_parts: the costs of each term by the place of the quantizer that reported them.
         codes: posterior over the codes of each quantizer by its place: the name of its latent, or of the module that
             holds it, such as `encoder.2`.
+        samples: number of latents drawn for each image. The batch of all attributes is then images × samples, with the
+            rows of one image together.
     """
 
     posterior: Posterior
@@ -56,3 +59,46 @@ class Output:
     logits: Logits | None = None
     term_parts: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     codes: Mapping[str, CodePosterior] = field(default_factory=dict)
+    samples: int = 1
+
+    def log_joint(self, x: Images) -> PerImage:
+        """Log p(x, z) = log p(x | z) + log p(z) of the latents, nats, summed in float64 where the device has it.
+
+        Args:
+            x: an image for each row of the output.
+        """
+        total = _wide(self.likelihood.log_prob(x))
+        return torch.stack([total, *(_wide(part.log_prior(z)) for part, z in self._latents)]).sum(0)
+
+    def log_posterior(self) -> PerImage:
+        """Log q(z | x) of the latents, nats, summed in float64 where the device has it."""
+        return torch.stack([_wide(part.log_prob(z)) for part, z in self._latents]).sum(0)
+
+    def log_weights(self, x: Images) -> PerImage:
+        """Log p(x, z) − log q(z | x) of latents that were drawn from the posterior, nats.
+
+        Their exponentials are the importance weights of log p(x) (Burda et al. 2016, arXiv:1509.00519).
+
+        Args:
+            x: an image for each row of the output.
+        """
+        return self.log_joint(x) - self.log_posterior()
+
+    @property
+    def _latents(self) -> list[tuple[Posterior, Tensor]]:
+        """Each latent with its posterior."""
+        return split_latent(self.posterior, self.latent)
+
+
+def _wide(values: PerImage) -> PerImage:
+    """Values in float64, which Apple's GPUs lack."""
+    return values if values.device.type == "mps" else values.double()
+
+
+def importance_bound(log_weights: Tensor) -> Tensor:
+    """Log of the mean importance weight over the last axis, a lower bound on log p(x), nats (arXiv:1509.00519).
+
+    Args:
+        log_weights: (…, sample), of `Output.log_weights`.
+    """
+    return torch.logsumexp(log_weights, -1) - math.log(log_weights.shape[-1])

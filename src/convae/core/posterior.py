@@ -267,6 +267,14 @@ class JointPosterior(Posterior):
         return torch.stack([part.log_prior(latents[name]) for name, part in self.parts.items()]).sum(0)
 
 
+def split_latent(posterior: Posterior, z: Latents) -> list[tuple[Posterior, Tensor]]:
+    """The posterior of each latent with its values, from the top: of a single latent, itself with `z`."""
+    if not isinstance(posterior, JointPosterior):
+        return [(posterior, z)]
+    latents = posterior.layout.split(z)
+    return [(part, latents[name]) for name, part in posterior.parts.items()]
+
+
 def split_posterior(posterior: Posterior) -> list[Posterior]:
     """The posterior of each latent, from the top: of a single latent, itself."""
     return list(posterior.parts.values()) if isinstance(posterior, JointPosterior) else [posterior]

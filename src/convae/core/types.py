@@ -86,6 +86,19 @@ class Batch:
                 labeled_fraction=self.labeled_fraction,
             )
 
+    def repeated(self, count: int) -> Batch:
+        """The batch with each image `count` times in a row."""
+        if count == 1:
+            return self
+        return Batch(
+            images=self.images.repeat_interleave(count, 0),
+            labels=None if self.labels is None else self.labels.repeat_interleave(count, 0),
+            indices=self.indices.repeat_interleave(count, 0),
+            start=self.start * count,
+            global_size=None if self.global_size is None else self.global_size * count,
+            labeled_fraction=self.labeled_fraction,
+        )
+
 
 def slice_bounds(length: int, count: int) -> list[int]:
     """Bounds of `count` consecutive slices of about equal length: 0, then the end of each slice."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from jaxtyping import Float64
 from torch import Tensor, nn
 
 from convae.core.context import Context, call_module
@@ -16,13 +15,13 @@ from convae.core.errors import ConfigError
 from convae.core.names import shape_text
 from convae.core.noise import Generators
 from convae.core.output import Output
-from convae.core.posterior import CodePosterior, JointPosterior, Posterior, split_posterior
+from convae.core.posterior import CodePosterior, JointPosterior, Posterior
 from convae.core.types import (
+    AnyCount,
     AnyGenerators,
     AnyImages,
     AnyLabels,
     AnyLatents,
-    Images,
     LatentLayout,
     Latents,
     Logits,
@@ -32,6 +31,7 @@ from convae.model.bottlenecks.base import Bottleneck
 from convae.model.condition import Condition
 from convae.model.generative import GenerativeModel
 from convae.model.inputs import (
+    checked_count,
     checked_generator,
     tensor_or_none,
 )
@@ -235,7 +235,14 @@ class VAE(GenerativeModel):
             logits: Tensor = self.classifier(top)
             return logits
 
-    def forward(self, x: AnyImages, generator: AnyGenerators | None = None, labels: AnyLabels | None = None) -> Output:
+    def forward(
+        self,
+        x: AnyImages,
+        generator: AnyGenerators | None = None,
+        labels: AnyLabels | None = None,
+        *,
+        samples: AnyCount = 1,
+    ) -> Output:
         """Encodes and decodes in the model's mode; in training mode, batch statistics and codebooks are updated.
 
         Args:
@@ -243,30 +250,22 @@ class VAE(GenerativeModel):
             generator: random generator for the latents, or one for each image. Without one, latents are sampled with
                 torch's default generator in training mode, and are the posterior mean in evaluation mode.
             labels: class numbers of the images, for a conditional model.
+            samples: number of latents for each image, such as for importance weighting: the encoder runs once, and all
+                latents are decoded as one batch, those of an image together.
 
         Raises:
             ShapeError: the model does not accept images of this shape, or they are not floats in [0, 1].
-            ConfigError: the model is conditional, and labels are missing or not class numbers of it.
+            ConfigError: the model is conditional, and labels are missing or not class numbers of it; `samples` is not
+                a positive integer.
         """
+        count = checked_count(samples, "the number of samples")
         noise = checked_generator(generator)
         is_drawn = self.training or noise is not None
         context = Context(noise, tensor_or_none(labels), "posterior" if is_drawn else "mean")
-        return self._output(self._features(x, labels, context), context)
-
-    def log_weights(self, x: Images, output: Output) -> Float64[Tensor, " batch"]:
-        """Log p(x | z) + log p(z) − log q(z | x) of the latents of a pass, nats, in float64.
-
-        Their exponentials are the importance weights of log p(x) (Burda et al. 2016, arXiv:1509.00519).
-
-        Args:
-            x: the images.
-            output: of a pass with latents drawn from the posterior.
-        """
-        total = output.likelihood.log_prob(x).double()
-        latents = self.latent_layout.split(output.latent)
-        for z, posterior in zip(latents.values(), split_posterior(output.posterior), strict=True):
-            total = total + posterior.log_prior(z).double() - posterior.log_prob(z).double()
-        return total
+        features = self._features(x, labels, context)
+        if count > 1:
+            features, context = features.repeat_interleave(count, 0), context.repeated(count)
+        return self._output(features, context)
 
     def _encode_pseudo(self, x: Tensor) -> Posterior:
         """The posteriors of a prior's own images, in evaluation mode, with gradients.
@@ -300,7 +299,7 @@ class VAE(GenerativeModel):
         term_parts = {
             term: {self._place(name): cost for name, cost in own.items()} for term, own in context.term_parts.items()
         }
-        return Output(posterior, latent, likelihood, context.terms, logits, term_parts, codes)
+        return Output(posterior, latent, likelihood, context.terms, logits, term_parts, codes, context.samples)
 
     def _place(self, stream: str) -> str:
         """Where a stream, or a level of it, is for a reader: the name of a latent, or that of a module."""

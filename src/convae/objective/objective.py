@@ -61,12 +61,19 @@ class Objective(nn.Module):
         """The unit of each term."""
         return {name: term.unit for name, term in self.terms.items()}
 
+    @property
+    def samples(self) -> int:
+        """Number of latents that the model must draw for each image, its argument `samples`; 1 for most objectives."""
+        return max((term.samples_per_image or 1 for term in self.terms.values()), default=1)
+
     def weights(self, moment: Moment) -> dict[str, float]:
         """Each term's weight at a moment."""
         return {name: weight(moment) for name, weight in self.schedules.items()}
 
     def forward(self, batch: Batch | Tensor, output: Output, moment: Moment = START) -> Losses:
         """The loss of a batch and the model's output for it.
+
+        Terms are averaged over the latents of an image, if the model drew several.
 
         Args:
             batch: the images, with labels where a term needs them (`Batch.of(images, labels)`); or images alone.
@@ -79,11 +86,13 @@ class Objective(nn.Module):
         """
         if isinstance(batch, Tensor):
             batch = Batch.of(batch)
+        if output.samples > 1:
+            batch = batch.repeated(output.samples)
         inputs = LossInputs(batch.images, batch.labels, output, moment, batch.labeled_fraction)
         terms: dict[str, Tensor] = {}
         for name, term in self.terms.items():
             try:
-                terms[name] = term(inputs)
+                terms[name] = _per_image(term(inputs), output.samples)
             except ConvaeError as error:
                 raise type(error)(f"objective.{name}: {error}") from error
         parts = [terms[name].mean() * weight for name, weight in self.weights(moment).items()]
@@ -94,7 +103,7 @@ def build_objective(written: Mapping[str, Mapping[str, Any] | float], load: Load
     """Builds the objective of a recipe: term names, each with a weight and the term's arguments.
 
     A weight is a number or a schedule, 1 by default; a term with weight 0 is only logged. In your own training loop:
-    `objective(images, model(images)).total.backward()`.
+    `objective(images, model(images, samples=objective.samples)).total.backward()`.
 
     Args:
         written: the arguments of each term by its name, with `weight` among them; or just the weight.
@@ -119,6 +128,11 @@ def build_objective(written: Mapping[str, Mapping[str, Any] | float], load: Load
     if faults:
         raise type(faults[0])("; ".join(map(str, faults))) from faults[0]
     return Objective(terms, weights)
+
+
+def _per_image(values: Tensor, samples: int) -> Tensor:
+    """(images × samples,) to the mean over the samples of each image, (images,)."""
+    return values if samples == 1 else values.unflatten(0, (-1, samples)).mean(1)
 
 
 def _term(name: str, options: Mapping[str, Any], load: Loader | None, where: str) -> Term:

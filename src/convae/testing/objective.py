@@ -15,7 +15,7 @@ from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.core.types import Batch
 from convae.model.vae import VAE
-from convae.objective.objective import Losses, build_objective
+from convae.objective.objective import Losses, Objective, build_objective
 from convae.objective.schedules import SCHEDULES
 from convae.objective.schedules.base import Moment, Schedule, build_schedule
 from convae.objective.terms import TERMS
@@ -122,7 +122,7 @@ def _frozen_encoder(path: Path) -> nn.Sequential:
         return nn.Sequential(nn.Conv2d(2, 4, 3, stride=2), nn.Tanh(), nn.Conv2d(4, 5, 3), nn.Tanh(), nn.Flatten())
 
 
-def _model_for(made: nn.Module, where: str) -> VAE:
+def _model_for(made: Objective, where: str) -> VAE:
     """The first model on which the term is defined."""
     faults = []
     for has, spec in _MODELS.items():
@@ -136,17 +136,18 @@ def _model_for(made: nn.Module, where: str) -> VAE:
     raise AssertionError(f"{where}: is not defined for any of the tested models: {'; '.join(faults)}")
 
 
-def _losses(made: nn.Module, model: VAE, order: Tensor) -> Losses:
+def _losses(made: Objective, model: VAE, order: Tensor) -> Losses:
     """The losses of three images in an order."""
     dtype = next(model.parameters()).dtype
     images = torch.rand(3, *_IMAGE, generator=torch_generator(0, "images"), dtype=torch.float64).to(dtype)[order]
     labels = torch.tensor([0, -1, 4])[order]
     generators = [torch_generator(1, "latent", index) for index in order.tolist()]
-    losses: Losses = made(Batch(images, labels, order), model(images, generators, labels), _LATER)
+    output = model(images, generators, labels, samples=made.samples)
+    losses: Losses = made(Batch(images, labels, order), output, _LATER)
     return losses
 
 
-def _check_values(name: str, made: nn.Module, model: VAE, where: str) -> None:
+def _check_values(name: str, made: Objective, model: VAE, where: str) -> None:
     with no_errors(where):
         values = _losses(made, model, torch.arange(3)).terms[name]
     require(values.shape == (3,), f"{where}: must return the shape (batch,), got {tuple(values.shape)}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
 
 from convae.core.arguments import Positive
+from convae.core.output import importance_bound
 from convae.core.types import PerImage
 from convae.data import Split
 from convae.evaluation.metrics.base import ImageMetric, has_gaussian_posterior
@@ -44,5 +44,5 @@ class NLL(ImageMetric):
         weights = []
         for _ in range(self.samples):
             output = model.decode_features(batch.features, noise=generators)
-            weights.append(model.log_weights(batch.images, output))
-        return math.log(self.samples) - torch.logsumexp(torch.stack(weights), dim=0)
+            weights.append(output.log_weights(batch.images))
+        return -importance_bound(torch.stack(weights, dim=1))

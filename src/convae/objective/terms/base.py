@@ -36,6 +36,11 @@ class LossInputs:
     labeled_fraction: float | None = None
 
     @property
+    def samples(self) -> int:
+        """Number of rows of each image, which stand together: the latents drawn for it."""
+        return self.output.samples
+
+    @property
     def reconstruction(self) -> Images:
         """Mean of p(x | z), in [0, 1]."""
         return self.output.likelihood.mean
@@ -67,6 +72,11 @@ class LossInputs:
 class Term(nn.Module, ABC):
     """Loss term: one value per image, smaller is better. Configuration is keyword-only.
 
+    With several latents for each image, the objective averages a term over them. A term that needs a number of them
+    states it as `samples_per_image`.
+
+    Without a term that `regularizes_posterior`, which holds the posteriors to the prior, a model is an autoencoder.
+
     `unit` is the unit of the value; the weight converts it to nats, the unit of the total. `usual_weight` is the weight
     in the default objective of a model that requires the term, as its paper has it. A term that compares features of a
     saved model names in `loads` the argument with the model's path: `build_objective` loads the encoder and passes it
@@ -77,6 +87,8 @@ class Term(nn.Module, ABC):
     usual_weight: ClassVar[float] = 1.0
     loads: ClassVar[str | None] = None
     example: ClassVar[Mapping[str, Any]] = {}
+    regularizes_posterior: ClassVar[bool] = False
+    samples_per_image: int | None = None
 
     @abstractmethod
     def forward(self, inputs: LossInputs) -> PerImage:

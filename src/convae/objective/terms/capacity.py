@@ -22,6 +22,7 @@ class Capacity(Term):
     """
 
     unit: ClassVar = "nats"
+    regularizes_posterior: ClassVar = True
 
     def __init__(self, *, nats: Written = GROWTH) -> None:
         super().__init__()

@@ -30,6 +30,7 @@ class FreeBits(Term):
     """
 
     unit: ClassVar = "nats"
+    regularizes_posterior: ClassVar = True
 
     def __init__(
         self, *, nats: NonNegativeFloat = 0.25, groups: Positive | None = None, mean_over_batch: bool = True

@@ -27,6 +27,7 @@ class KL(Term):
     """
 
     unit: ClassVar = "nats"
+    regularizes_posterior: ClassVar = True
 
     def __init__(self, *, balance: bool = False) -> None:
         super().__init__()

@@ -116,6 +116,11 @@ class StageObjective(nn.Module):
         return {name: unit for part in (self.shared, self.own) if part for name, unit in part.units.items()}
 
     @property
+    def samples(self) -> int:
+        """Number of latents that the model draws for each image."""
+        return max(part.samples for part in (self.shared, self.own) if part)
+
+    @property
     def adversarial(self) -> dict[str, Term]:
         """The terms with a critic."""
         terms = {name: term for part in (self.shared, self.own) if part for name, term in part.terms.items()}

@@ -27,6 +27,7 @@ from convae.model.artifact import load
 from convae.model.compatibility import check_labels, check_levels
 from convae.model.parts import required_terms
 from convae.model.vae import VAE
+from convae.objective.terms import TERMS
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import shard
 from convae.training.loop.engine import FrozenParts
@@ -39,10 +40,8 @@ from convae.training.recipe.schema import Recipe
 from convae.training.vae.start import Start, build_model, construct_model, input_shape, open_start
 from convae.training.vae.task import VAETask, stage_objective
 
-_PRIOR_TERMS = {"kl", "free-bits", "capacity"}
-"""Terms that regularize the posterior."""
 _AUTOENCODER = (
-    "no term holds the posterior to the prior (kl, free-bits, capacity): the model becomes an autoencoder, and samples "
+    "no term holds the posterior to the prior, such as kl: the model becomes an autoencoder, and samples "
     "from the prior mean nothing"
 )
 
@@ -262,10 +261,11 @@ def _try_batch(made: VAETask) -> None:
     stage_starts: list[int] = []
     for stage, begin in zip(made.plan.stages, made.plan.stage_starts(), strict=True):
         stage_starts.append(begin)
-        output = made.model(batch.images, torch_generator(0, "trial"), batch.labels)
+        objective = stage_objective(stage)
+        output = made.model(batch.images, torch_generator(0, "trial"), batch.labels, samples=objective.samples)
         if output.posterior.is_discrete and made.recipe.training.temperature != 1:
             raise ConfigError("training.temperature: a codebook draws no latents: leave it out")
-        stage_objective(stage)(batch, output, made.plan.clocks(stage_starts, begin))
+        objective(batch, output, made.plan.clocks(stage_starts, begin))
     # A classifier may have been trained before.
     if made.model.classifier and "classification" not in made.plan.weighted and made.recipe.start is None:
         raise ConfigError("model.classifier: no term trains it: give objective.classification, or leave it out")
@@ -275,7 +275,7 @@ def _try_batch(made: VAETask) -> None:
 def _has_free_posterior(model: VAE, plan: Plan) -> bool:
     """Whether a Gaussian posterior is trained without a term that regularizes it."""
     terms = {name for stage in plan.stages for name in stage.objective.units}
-    return not model.bottleneck.codebook_sizes and not terms & _PRIOR_TERMS
+    return not model.bottleneck.codebook_sizes and not any(TERMS.get(name).regularizes_posterior for name in terms)
 
 
 def encoder_layers(path: Path) -> nn.Sequential:

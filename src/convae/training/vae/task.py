@@ -91,10 +91,10 @@ class VAETask(Task):
         return found
 
     def _loss(self, objective: StageObjective) -> Any:
-        model = self.model
+        model, samples = self.model, objective.samples
 
         def loss(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
-            losses: Losses = objective(part, model(part.images, noise, part.labels), clocks)
+            losses: Losses = objective(part, model(part.images, noise, part.labels, samples=samples), clocks)
             return losses
 
         return loss

@@ -91,7 +91,7 @@ def validate(
         # The same noise in every epoch, so that metrics differ only by the model.
         noise = torch_generator(seed, "validation", number)
         with unchecked_values():
-            output = model(batch.images, noise, batch.labels)
+            output = model(batch.images, noise, batch.labels, samples=objective.samples)
             terms = objective(batch, output, clocks).terms
         has_latent_codes = any(part.is_discrete for part in split_posterior(output.posterior))
         found = _batch_sums(terms, output, batch, precision)
@@ -123,12 +123,14 @@ _Sums = dict[tuple[str, str], Tensor]
 
 def _batch_sums(terms: Mapping[str, Tensor], output: Output, batch: Batch, precision: torch.dtype) -> _Sums:
     """What a batch adds to the sums."""
+    batch = batch.repeated(output.samples)
     rows = {
-        **{("term", name): own for name, own in terms.items()},
         **{("latent", name): own for name, own in _latent_rows(output.posterior).items()},
         **{("label", name): own for name, own in _labeled_rows(output.logits, batch).items()},
         **{("part", name): own for name, own in _term_parts(terms, output).items()},
     }
+    rows = {key: own.to(precision).unflatten(0, (-1, output.samples)).mean(1) for key, own in rows.items()}
+    rows = {("term", name): own for name, own in terms.items()} | rows
     counts = {("codes", name): uses.to(precision) for name, uses in count_codes(output.codes).items()}
     return {key: row.to(precision).sum(0) for key, row in rows.items()} | counts
 
