@@ -56,7 +56,7 @@ def test_a_prior_far_from_the_posterior_is_pointed_out(
     monkeypatch.setattr("convae.evaluation.evaluate", lambda *_, **__: report)
     run("evaluate", artifact)
     shown = capsys.readouterr()
-    assert ("--from fitted" in shown.err) == (hint is not None)
+    assert ("convae prior" in shown.err) == (hint is not None)
     assert (hint or "") in shown.err
     # What could not be measured is in the table, with the reason.
     assert "left out" in shown.out

@@ -97,21 +97,3 @@ def test_what_cannot_be_drawn_is_told_in_one_sentence(
     assert sentence in told
     assert len(told.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_samples_of_fitted_gaussians_lie_where_the_images_are(
-    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run("sample", artifact, "--from", "fitted", "--count", 5, "--out", tmp_path / "few")
-    run("sample", artifact, "--from", "fitted", "--count", 9, "--out", tmp_path / "many")
-    few, many = (sorted((tmp_path / name / "samples").glob("*.png")) for name in ("few", "many"))
-    assert (len(few), len(many)) == (5, 9)
-    assert [path.read_bytes() for path in few] == [path.read_bytes() for path in many[:5]]
-    capsys.readouterr()
-    for more, wrong in ((["--label", "1"], "--label"), (["--truncation", "1"], "--truncation")):
-        run("sample", artifact, "--from", "fitted", *more, "--out", tmp_path / "no", code=2)
-        assert wrong in capsys.readouterr().err
-    conditional = saved(tmp_path, condition={"classes": 3})
-    run("sample", conditional, "--from", "fitted", "--data", "digits", "--out", tmp_path / "no", code=2)
-    assert "conditional" in capsys.readouterr().err
-    assert not (tmp_path / "no").exists()

@@ -111,7 +111,7 @@ def encode_again(model: VAE, images: torch.Tensor) -> torch.Tensor:
 def test_wishes_that_cannot_be_granted_are_named(judged: VAE, model: VAE, digits: Split) -> None:
     known = classes(encode(model, digits))
     cases: list[tuple[VAE, dict[str, Any], str]] = [
-        (model, {}, "neither a condition nor a classifier"),
+        (model, {}, "no condition, no classifier"),
         (judged, {"labels": [4]}, "no class 4 to draw from: there are 0, 1, 2, 3"),
         (judged, {"confidence": 1.5}, "a probability from 0 to 1, got 1.5"),
         (judged, {"known": known}, "knows 4 classes, the images have 10"),

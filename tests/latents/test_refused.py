@@ -16,7 +16,6 @@ from convae.data import DataConfig, Split, open_split
 from convae.latents import (
     Encoding,
     cluster,
-    fit_prior,
     interpolate,
     labels_of,
     position,
@@ -40,8 +39,6 @@ def encoding(images: int) -> Encoding:
         (lambda: traverse(Z[0], encoding(6), torch.tensor([0]), 1), ConfigError, "got 1"),
         (lambda: interpolate(Z[:1], Z[1:2], 1), ConfigError, "got 1"),
         (lambda: interpolate(Z[:1], Z[:1, :2], 3), ShapeError, "2"),
-        (lambda: fit_prior(encoding(1)), DataError, "got 1"),
-        (lambda: fit_prior(encoding(6)).draw(2, temperature=-1.0), ConfigError, "-1"),
         (lambda: project(Z[:1], "pca"), ConfigError, "1 of 3"),
     ],
 )

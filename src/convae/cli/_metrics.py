@@ -46,5 +46,5 @@ def prior_gap_hint(report: Report) -> str | None:
         return None
     return (
         f"the aggregate posterior of these images is {how}{distance:.4g} nats from the prior, so samples may look "
-        "worse than reconstructions: try convae sample --from fitted, or train with a larger KL weight"
+        "worse than reconstructions: fit a prior (convae prior RUN gmm), or train with a larger KL weight"
     )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convae.core.errors import ConfigError
 from convae.core.names import class_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -36,7 +36,7 @@ class SampleRequest:
     seed: int
     temperature: tuple[float, ...]
     truncation: float | None
-    is_fitted: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def names_classes(self) -> bool:
@@ -55,10 +55,11 @@ class SampleRequest:
 
     @property
     def description(self) -> str:
-        """Seed, temperature and truncation, for titles."""
+        """Seed, temperature, truncation and options of the prior, for titles."""
         shown = ", ".join(f"{each:g}" for each in self.temperature)
         text = f", seed {self.seed}" + ("" if set(self.temperature) == {1} else f", temperature {shown}")
-        return text + ("" if self.truncation is None else f", truncation {self.truncation:g}")
+        text += "" if self.truncation is None else f", truncation {self.truncation:g}"
+        return text + "".join(f", {name} {value}" for name, value in self.options.items())
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Samples:
     Attributes:
         images: (image, channel, *sizes) in [0, 1].
         labels: name of each image's class; None where classes are not known.
-        confidence: probability of each label by the classifier or the Gaussians; None for conditional models.
+        confidence: probability of each label by the classifier or the Gaussians; None without them.
         how: description for titles.
     """
 
@@ -84,33 +85,38 @@ def draw_samples(session: Session, request: SampleRequest) -> Samples:
     Raises:
         ConfigError: the request contradicts itself, or the model cannot meet it.
     """
-    from convae.latents import draw
+    from convae.latents import draw, draws_by_label
 
     model = session.model
     if request.label is not None and request.labeled:
         raise ConfigError("--labeled draws every class and --label one: give one of them")
-    if request.is_fitted:
-        return _from_fitted_prior(session, request)
-    if session.is_conditional and (request.confidence is not None or request.has_data):
-        raise ConfigError(
-            f"model '{model.name}' is conditional and decodes any class: leave out --confidence and --data"
-        )
+    by_label = draws_by_label(model)
+    if by_label and (request.confidence is not None or request.has_data):
+        what = "is conditional and decodes" if session.is_conditional else "has a prior for"
+        raise ConfigError(f"model '{model.name}' {what} any class: leave out --confidence and --data")
     if request.names_classes or session.is_conditional or model.classifier is not None:
         return _of_classes(session, request)
     if request.confidence is not None or request.has_data:
         raise ConfigError(f"model '{model.name}' has no classifier: --confidence and --data need --label or --labeled")
-    z = draw(model, request.number, seed=request.seed, temperature=request.factors, truncation=request.truncation)
+    z = draw(
+        model,
+        request.number,
+        seed=request.seed,
+        temperature=request.factors,
+        truncation=request.truncation,
+        options=request.options,
+    )
     return Samples(session.decode(z), None, None, f"samples from the prior{request.description}")
 
 
 def _of_classes(session: Session, request: SampleRequest) -> Samples:
     """Samples with labels, of one class, of every class or of any."""
-    from convae.latents import CONFIDENCE, class_number, draw_labeled, known_classes
+    from convae.latents import CONFIDENCE, class_number, draw_labeled, draws_by_label, known_classes
 
     model = session.model
     gaussians: Classes | None = None
     names: Sequence[str] | None = model.provenance.classes
-    if request.has_data or not (session.is_conditional or model.classifier is not None):
+    if request.has_data or not (draws_by_label(model) or model.classifier is not None):
         gaussians, names = _class_gaussians(session)
     words = class_names(known_classes(model, gaussians), names)
     wanted = list(words) if request.labeled else None
@@ -126,6 +132,7 @@ def _of_classes(session: Session, request: SampleRequest) -> Samples:
         seed=request.seed,
         temperature=request.factors,
         truncation=request.truncation,
+        options=request.options,
         progress=session.progress,
     )
     confidence = None if found.confidence is None else found.confidence.tolist()
@@ -134,28 +141,6 @@ def _of_classes(session: Session, request: SampleRequest) -> Samples:
     how += f", confidence at least {least:g}" if confidence and least else ""
     labels = [words[number] for number in found.labels.tolist()]
     return Samples(found.images, labels, confidence, f"{how}{request.description}")
-
-
-def _from_fitted_prior(session: Session, request: SampleRequest) -> Samples:
-    """Samples from a mixture of Gaussians fitted to the latents of the training images."""
-    from convae.latents import fit_prior
-
-    if request.names_classes or request.confidence is not None:
-        raise ConfigError("--from fitted draws images of any class: leave out --label, --labeled and --confidence")
-    if session.is_conditional:
-        raise ConfigError(
-            f"--from fitted: model '{session.model.name}' is conditional, and its latents do not hold the class"
-        )
-    if request.truncation is not None:
-        raise ConfigError("--truncation needs the standard normal prior: leave it out with --from fitted")
-    prior = fit_prior(session.encode(), seed=request.seed)
-    if len(request.temperature) > 1:
-        raise ConfigError("--from fitted takes one --temperature")
-    z = prior.draw(request.number, seed=request.seed, temperature=request.temperature[0])
-    count, images = len(prior.weights), session.images
-    what = "a Gaussian" if count == 1 else f"a mixture of {count} Gaussians"
-    how = f"samples from {what} fitted to {len(images):,} latents of {images.source} ({images.name})"
-    return Samples(session.decode(z), None, None, f"{how}{request.description}")
 
 
 def _class_gaussians(session: Session) -> tuple[Classes, Sequence[str] | None]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convae.cli._options import DataDir, Device, Model, OutputOptions, Seed, with_option_groups
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from convae.model.vae import VAE
 
 PANEL = "Look"
 """The heading under which the help lists the command."""
@@ -49,6 +54,14 @@ class DrawingOptions:
     truncation: Annotated[
         float | None, typer.Option(help="Resample latent values beyond this many standard deviations.")
     ] = None
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prior-option",
+            metavar="KEY=VALUE",
+            help="Option of the model's prior, such as top_p=0.9; may be repeated.",
+        ),
+    ] = None
 
 
 @with_option_groups
@@ -61,10 +74,6 @@ def sample(
         int | None,
         typer.Option(min=1, help="Number of images; per class with --labeled.", show_default="64, of a class 10"),
     ] = None,
-    from_: Annotated[
-        Literal["prior", "fitted"],
-        typer.Option("--from", help="The model's prior, or a mixture of Gaussians fitted to the training latents."),
-    ] = "prior",
     data: Annotated[
         str | None, typer.Option("--data", help="A data set's name or a folder of images.", show_default=False)
     ] = None,
@@ -73,19 +82,18 @@ def sample(
 ) -> None:
     """Draw samples from the prior, of any class or of one: a sheet of all, and one file each in samples/.
 
-    --from fitted draws from a mixture of Gaussians fitted to the latents of the training images, with the number of
-    components chosen by the Bayesian information criterion. This helps where the aggregate posterior is far from the
-    prior (`aggregate-gap` of evaluate).
+    Where samples look worse than reconstructions, `convae prior` fits a prior to the trained model.
 
-    A conditional model decodes the class of --label. A model with a classifier keeps the images that it classifies with
-    enough confidence. For other models, and with --data, one Gaussian per class is fitted to the latents of labeled
-    images. Where labels are known, manifest.csv lists them.
+    A conditional model decodes the class of --label, and a prior fitted with labels draws latents of it. A model with a
+    classifier keeps the images that it classifies with enough confidence. For other models, and with --data, one
+    Gaussian per class is fitted to the latents of labeled images. Where labels are known, manifest.csv lists them.
 
     Example: `convae sample RUN --count 64 --seed 1 --out pictures`
     """
     from convae.cli._parsing import comma_separated, data_source
     from convae.cli._samples import SampleRequest, draw_samples, write_samples
     from convae.cli._screen import work_bar
+    from convae.core.config import override
     from convae.latents import Session
 
     request = SampleRequest(
@@ -97,7 +105,7 @@ def sample(
         drawing.seed,
         tuple(comma_separated(drawing.temperature, "--temperature", float)),
         drawing.truncation,
-        from_ == "fitted",
+        override({}, drawing.option or []),
     )
     with work_bar() as bar:
         session = Session(
@@ -108,5 +116,20 @@ def sample(
             device=device,
             progress=bar,
         )
+        _suggest_prior(session.model, model)
         samples = draw_samples(session, request)
     write_samples(session.model, request, samples, output.out, force=output.force, show=output.show)
+
+
+def _suggest_prior(model: VAE, path: Path) -> None:
+    """Notes which command fits a prior to codes that are sampled uniformly."""
+    from convae.core.notes import note
+    from convae.core.trust import trust_options
+    from convae.model.priors.uniform_codes import UniformCodes
+
+    if isinstance(model.prior, UniformCodes):
+        note(
+            f"the codes are drawn uniformly, so that samples have no structure. Fit a prior to them with: convae prior "
+            f"{path} transformer{trust_options()}",
+            "yellow",
+        )

@@ -176,6 +176,10 @@ class LatentModule(ContextModule):
         """Code indices, (batch, *code shape), to latents, (batch, *latent); only with a codebook."""
         raise NotImplementedError
 
+    def nearest_codes(self, z: Tensor) -> Tensor:
+        """The nearest code indices to latents, (batch, *latent), as (batch, *code shape); only with a codebook."""
+        raise NotImplementedError
+
     def quantize(self, z: Tensor) -> Tensor:
         """The nearest latents to `z`, (batch, *latent), that the module can give: `z` itself without codes."""
         return z

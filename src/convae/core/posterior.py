@@ -155,17 +155,19 @@ class EstimatedPosterior(Posterior):
 
 @dataclass(frozen=True)
 class CodePosterior(Posterior):
-    """Deterministic posterior over codes, with the uniform distribution over codes as the prior.
+    """Deterministic posterior over codes, with the uniform distribution over codes as the prior unless one is given.
 
     Attributes:
         mean: (batch, *latent), the code vectors.
         codes: the code at each position: (batch, *grid) with one codebook, (batch, level, *grid) with several.
         codebook_sizes: number of codes of each level.
+        prior: log p of codes, (batch, *grid) or (batch, level, *grid), as (batch,) nats; None for the uniform prior.
     """
 
     mean: Latents
     codes: Int64[Tensor, "batch *places"]  # noqa: UP037
     codebook_sizes: tuple[int, ...]
+    prior: Callable[[Tensor], PerImage] | None = field(default=None, repr=False)
 
     @property
     def codes_by_level(self) -> Int64[Tensor, "batch level place"]:
@@ -188,7 +190,9 @@ class CodePosterior(Posterior):
         return self.mean
 
     def kl(self) -> PerImage:
-        """log(codebook size), summed over levels and positions, nats per image: the same for all images."""
+        """−log p(codes), nats per image: for the uniform prior log(codebook size), summed over levels and positions."""
+        if self.prior is not None:
+            return self.prior(self.codes).neg().to(self.mean.dtype)
         nats = sum(math.log(size) for size in self.codebook_sizes) * self.codes_by_level.shape[2]
         return self.mean.new_full((len(self.mean),), nats)
 
@@ -198,7 +202,7 @@ class CodePosterior(Posterior):
         return torch.where(equal, 0.0, -math.inf).to(self.mean.dtype)
 
     def log_prior(self, z: Latents) -> PerImage:
-        """−log(codebook size) for each place, nats: the prior is uniform."""
+        """Log p of the codes, nats."""
         return -self.kl()
 
 

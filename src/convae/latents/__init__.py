@@ -14,11 +14,10 @@ from convae.latents.decodable import Decodable, encoded_by, iterate_decodable
 from convae.latents.decoding import decode, iterate_decoded
 from convae.latents.drawing import draw
 from convae.latents.encoding import Encoding, encode
-from convae.latents.fitted import FittedPrior, fit_prior
 from convae.latents.folders import FileShard, encode_to, iterate_latents, read_latents, read_manifest
 from convae.latents.inputs import EncodedInputs, images_at, is_image_file, position
 from convae.latents.interpolation import interpolate, path
-from convae.latents.labeled import CONFIDENCE, LabeledSamples, draw_labeled, known_classes
+from convae.latents.labeled import CONFIDENCE, LabeledSamples, draw_labeled, draws_by_label, known_classes
 from convae.latents.neighborhood import neighbors
 from convae.latents.projection import Projection, project
 from convae.latents.quantized import nearest_latents
@@ -36,7 +35,6 @@ __all__ = [
     "Encoding",
     "EvalBatch",
     "FileShard",
-    "FittedPrior",
     "LabeledSamples",
     "Projection",
     "Session",
@@ -49,11 +47,11 @@ __all__ = [
     "direction_of_label",
     "draw",
     "draw_labeled",
+    "draws_by_label",
     "encode",
     "encode_to",
     "encoded_by",
     "explain",
-    "fit_prior",
     "images_at",
     "interpolate",
     "is_image_file",

@@ -1,6 +1,7 @@
 """Labeled samples: samples of given classes, and the class of any sample.
 
-- A conditional model decodes a latent from the prior with the label.
+- A conditional model decodes a latent from the prior with the label; a prior that depends on labels draws a latent of
+  the class.
 - With a classifier, latents are drawn from the prior, and those classified as the class are kept (rejection sampling).
 - Any other model needs labeled images: a Gaussian per class, fitted to their latents (`classes`), draws latents and
   classifies them. A model with a classifier may draw from these Gaussians too, and classifies by itself.
@@ -11,9 +12,10 @@ the classes, where the prior has mass and the data has none, a decoded image may
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count as counting
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -46,7 +48,7 @@ class LabeledSamples:
         images: (image, channel, *sizes), the expected image of each latent, in [0, 1], on the CPU.
         labels: (image,) class numbers.
         confidence: (image,) probability of the label: the smaller of that of the latent and that of the decoded image,
-            encoded again; None from a conditional model, which does not classify.
+            encoded again; None from a conditional model or prior, which does not classify.
         tried: number of latents drawn.
     """
 
@@ -67,6 +69,7 @@ def draw_labeled(
     seed: int = 0,
     temperature: float | Sequence[float] = 1.0,
     truncation: float | None = None,
+    options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> LabeledSamples:
     """`count` samples of each of some classes, or of any class; the first of them are the same for any count.
@@ -81,6 +84,7 @@ def draw_labeled(
         seed: of what is drawn.
         temperature: factor of the prior's standard deviation.
         truncation: values beyond it, in standard deviations, are drawn again.
+        options: options of the prior's own, such as `{"top_p": 0.9}`.
         progress: called with the number of accepted samples.
 
     Raises:
@@ -95,22 +99,40 @@ def draw_labeled(
         raise ConfigError(f"there is no class {wrong[0]} to draw from: there are {', '.join(map(str, there))}")
     if known is not None and (temperature != 1 or truncation is not None):
         raise ConfigError("temperature and truncation apply to the prior, not to Gaussians of labeled images")
-    if model.condition is not None:
+    if known is None and draws_by_label(model):
         number = count if labels is None else count * len(labels)
         own = torch.arange(count) if labels is None else torch.arange(count).repeat(len(labels))
         kinds = own % len(there) if labels is None else torch.tensor(labels).repeat_interleave(count)
-        if model.is_hierarchical:
+        if model.is_hierarchical or model.prior.classes:
+            device = next(model.parameters()).device
+            groups = [torch.full((count,), label) for label in labels] if labels is not None else [kinds]
             parts = [
-                draw(model, count, seed=seed, temperature=temperature, labels=torch.full((count,), label))
-                for label in labels or ()
+                draw(
+                    model,
+                    count,
+                    seed=seed,
+                    temperature=temperature,
+                    truncation=truncation,
+                    labels=each.to(device),
+                    options=options,
+                )
+                for each in groups
             ]
-            z = torch.cat(parts) if parts else draw(model, count, seed=seed, temperature=temperature, labels=kinds)
+            z = torch.cat(parts)
         else:
-            z = draw(model, count, seed=seed, temperature=temperature, truncation=truncation)
+            z = draw(model, count, seed=seed, temperature=temperature, truncation=truncation, options=options)
             z = z[own.to(z.device)]
-        return LabeledSamples(decode(model, z, labels=kinds), kinds, None, number)
+        with_label = kinds if model.condition is not None else None
+        return LabeledSamples(decode(model, z, labels=with_label), kinds, None, number)
+    if options:
+        raise ConfigError(f"model '{model.name}' draws no class by its prior: leave out the options of the prior")
     with evaluation_mode(model):
         return _Search(model, known, seed, temperature, truncation, confidence, progress).run(count, labels)
+
+
+def draws_by_label(model: VAE) -> bool:
+    """Whether the decoder or the prior of a model depends on labels."""
+    return model.condition is not None or bool(model.prior.classes)
 
 
 def known_classes(model: VAE, known: Classes | None = None) -> list[int]:
@@ -123,6 +145,8 @@ def known_classes(model: VAE, known: Classes | None = None) -> list[int]:
         if known is not None:
             raise ConfigError(f"model '{model.name}' is conditional: it draws from its prior, not from labeled images")
         return list(range(model.condition.classes))
+    if known is None and model.prior.classes:
+        return list(range(model.prior.classes))
     judged = model.class_count
     if known is not None:
         there: list[int] = known.labels.tolist()
@@ -134,7 +158,8 @@ def known_classes(model: VAE, known: Classes | None = None) -> list[int]:
     if judged is not None:
         return list(range(judged))
     raise ConfigError(
-        f"model '{model.name}' has neither a condition nor a classifier: sampling classes needs labeled images"
+        f"model '{model.name}' has no condition, no classifier and no prior of classes: sampling classes needs labeled "
+        "images"
     )
 
 

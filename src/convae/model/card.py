@@ -56,6 +56,7 @@ pictures` draws samples. No file here is a pickle, and each tensor is checked ag
         _section("Metrics", "on the validation images, nats per image unless a unit is given", trained.validation),
         _section("Data", "", _data(trained.data, model.provenance.classes)),
         _section("Training", "", _training(trained)),
+        _section("Prior", "fitted to the trained model; nll is −log p(z), nats per image", _prior(model)),
     ]
     return "\n".join(block for block in blocks if block)
 
@@ -83,6 +84,14 @@ def _data(found: SplitFacts, classes: Sequence[str] | None) -> dict[str, Any]:
 def _training(trained: TrainingFacts) -> dict[str, Any]:
     """How far the run was, and its objective term by term."""
     return {**_facts(trained), **{f"term {name}": _term(options) for name, options in trained.objective.items()}}
+
+
+def _prior(model: VAE) -> dict[str, Any]:
+    """The prior that was fitted afterwards; nothing without one."""
+    fitted = model.provenance.prior
+    if fitted is None:
+        return {}
+    return {"prior": type(model.prior).__name__, **_facts(fitted), **fitted.validation}
 
 
 def _term(options: Mapping[str, Any]) -> str:

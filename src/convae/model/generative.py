@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from convae.core.arguments import parse_arguments
 from convae.core.context import Context, LatentModule
 from convae.core.errors import ConfigError
 from convae.core.names import unknown_message
@@ -100,14 +102,17 @@ class GenerativeModel(EncoderDecoder):
         labels: AnyLabels | None = None,
         *,
         temperature: float | Mapping[str, float] = 1.0,
+        options: Mapping[str, Any] | None = None,
     ) -> Images:
         """Samples `n` images from the prior: the mean of p(x | z), in [0, 1]; the model's mode is restored.
 
         Args:
             n: number of images, at least 1.
             generator: random generator for the latents, or one for each image.
-            labels: class numbers, for a conditional model; by default the classes in turn.
+            labels: class numbers, for a conditional model, by default the classes in turn; and for a prior that
+                depends on labels, by default samples of any class.
             temperature: factor on the standard deviation of the prior: one for all latents, or by the latent's name.
+            options: options of the prior's own, such as `{"top_p": 0.9}`.
 
         Raises:
             ConfigError: `n` is not a positive integer, labels are not class numbers of a conditional model, or a
@@ -117,7 +122,7 @@ class GenerativeModel(EncoderDecoder):
         count = checked_count(n, "the number of samples")
         if labels is None and self.condition is not None:
             labels = torch.arange(count, device=self.prior.like.device) % self.condition.classes
-        return self._sampled(count, checked_generator(generator), labels, temperature)[1].mean
+        return self._sampled(count, checked_generator(generator), labels, temperature, options)[1].mean
 
     def sample_latents(
         self,
@@ -125,6 +130,7 @@ class GenerativeModel(EncoderDecoder):
         noise: Generators | None = None,
         labels: Tensor | None = None,
         temperature: float | Mapping[str, float] = 1.0,
+        options: Mapping[str, Any] | None = None,
     ) -> Latents:
         """Latents, (count, *latent), drawn from the prior, in the type and on the device of the weights.
 
@@ -135,14 +141,16 @@ class GenerativeModel(EncoderDecoder):
             noise: one generator, or one for each latent; torch's default generator without it.
             labels: (count,) class numbers, for a prior that depends on them.
             temperature: factor on the standard deviation of the prior: one for all latents, or by the latent's name.
+            options: options of the prior's own, such as `{"top_p": 0.9}`.
 
         Raises:
-            ConfigError: a temperature is negative or not finite, or there is no latent of a name.
+            ConfigError: a temperature is negative or not finite, there is no latent of a name, or the prior does not
+                have an option.
             ShapeError: there is not one generator for each latent.
         """
         if not self.is_hierarchical:
-            return self._top_sample(count, noise, labels, temperature)
-        return self._sampled(count, noise, labels, temperature)[0]
+            return self._top_sample(count, noise, labels, temperature, options)
+        return self._sampled(count, noise, labels, temperature, options)[0]
 
     def quantize(self, z: Latents) -> Latents:
         """The nearest latents to `z`, (batch, *latent), that the model can encode: codes become code vectors."""
@@ -152,18 +160,29 @@ class GenerativeModel(EncoderDecoder):
         )
 
     def _top_sample(
-        self, count: int, noise: Generators | None, labels: Tensor | None, temperature: float | Mapping[str, float]
+        self,
+        count: int,
+        noise: Generators | None,
+        labels: Tensor | None,
+        temperature: float | Mapping[str, float],
+        options: Mapping[str, Any] | None,
     ) -> Latents:
         """Latents of the bottleneck, (count, *latent), drawn from the prior."""
         own = Context(temperature=self._checked_temperature(temperature)).temperature_of(self.bottleneck.stream)
-        drawn = self.prior.sample(count, noise, labels, own)
+        checked = parse_arguments(type(self.prior).sample, options, "options of the prior") if options else {}
+        drawn = self.prior.sample(count, noise, labels, own, **checked)
         return self._converted(self.bottleneck.embed_codes(drawn) if self.prior.draws_codes else drawn)
 
     def _sampled(
-        self, count: int, noise: Generators | None, labels: Tensor | None, temperature: float | Mapping[str, float]
+        self,
+        count: int,
+        noise: Generators | None,
+        labels: Tensor | None,
+        temperature: float | Mapping[str, float],
+        options: Mapping[str, Any] | None,
     ) -> tuple[Latents, Likelihood]:
         """Latents, (count, *latent), drawn from the prior from the top down, and their likelihood."""
-        top = self._top_sample(count, noise, labels, temperature)
+        top = self._top_sample(count, noise, labels, temperature, options)
         given = {self.bottleneck.stream: top}
         context = Context(noise, labels, "prior", given, temperature)
         with evaluation_mode(self):

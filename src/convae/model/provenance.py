@@ -90,6 +90,7 @@ class Provenance(_Facts):
         splits: the images of each split at the time of training.
         training: the run that trained it.
         imported: the file it was imported from.
+        prior: the run that fitted the prior afterwards; `start` is the SHA-256 of the model before.
     """
 
     classes: tuple[str, ...] | None = None
@@ -97,6 +98,7 @@ class Provenance(_Facts):
     splits: dict[str, SplitFacts] = Field(default_factory=dict)
     training: TrainingFacts | None = None
     imported: ImportFacts | None = None
+    prior: TrainingFacts | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The known facts, as config.json stores them."""

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from convae.core.arguments import Named
 from convae.core.context import Context, call_module
 from convae.core.description import Spec
 from convae.core.errors import ConfigError
@@ -141,6 +142,19 @@ class VAE(GenerativeModel):
             rebuild: makes the same model for another input shape, on the meta device.
         """
         self._description, self._rebuild = spec, rebuild
+
+    def replace_prior(self, prior: Prior, entry: Named) -> None:
+        """Replaces the prior by one that was made for this model's bottleneck.
+
+        Args:
+            prior: on the device of the model.
+            entry: its name and arguments, for the description.
+        """
+        self.prior = prior
+        prior.bind(self._encode_pseudo, self.input_shape)
+        self._as_built = layout(self)
+        if self._description is not None:
+            self._description = self._description.model_copy(update={"prior": entry})
 
     def extra_repr(self) -> str:
         """Name and shapes, for `print(model)`."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import convae
 from convae.core.errors import ConfigError, ShapeError
+from convae.core.noise import CountedNoise
 from convae.core.random import torch_generator
 from convae.core.types import Shape
 from convae.describe import resolve
@@ -113,8 +114,8 @@ def check_likelihood(likelihood: str | type[LikelihoodHead]) -> None:
 def check_prior(prior: str | type[Prior]) -> None:
     """Checks the contract of a prior with its `example`, over a Gaussian latent or a codebook.
 
-    Its samples are latents or codes of the right shape and equal for equal generators; log_prob is finite; a model with
-    it can be described, saved and loaded.
+    Its samples are latents or codes of the right shape and equal for equal generators; log_prob and loss are finite; a
+    model with it can be described, saved and loaded.
 
     Args:
         prior: class or registered name.
@@ -128,7 +129,11 @@ def check_prior(prior: str | type[Prior]) -> None:
     with no_errors(where), torch.no_grad():
         drawn = [model.prior.sample(3, torch_generator(0, "draw")) for _ in range(2)]
         images = [model.sample(3, torch_generator(0, "draw")) for _ in range(2)]
-        density = model.prior.log_prob(model(_images(model)).latent)
+        latent = model(_images(model)).latent
+        density = model.prior.log_prob(latent)
+        values = model.bottleneck.nearest_codes(latent) if model.prior.draws_codes else latent
+        loss = model.prior.loss(values, torch.zeros(3, dtype=torch.int64), CountedNoise(0, ("loss",), 0, 3))
+        labeled = model.prior.sample(3, torch_generator(0, "draw"), torch.zeros(3, dtype=torch.int64))
         _check_stored_form(model, where)
         _check_saved(model, where)
     shape = model.latent_shape[1:] if model.prior.draws_codes else model.latent_shape
@@ -137,6 +142,9 @@ def check_prior(prior: str | type[Prior]) -> None:
     require(equal, f"{where}: sample is not deterministic for equal generators")
     require(density.shape == (3,), f"{where}: log_prob must have the shape (batch,), got {tuple(density.shape)}")
     require(density.isfinite().all(), f"{where}: log_prob is not finite")
+    require(labeled.shape == drawn[0].shape, f"{where}: sample with labels has the shape {tuple(labeled.shape)}")
+    sound = loss.shape == (3,) and bool(loss.isfinite().all())
+    require(sound, f"{where}: loss must be finite values of the shape (batch,), got {loss}")
 
 
 def _with_prior(entry: dict[str, Any], where: str) -> VAE:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from convae.training.distributed.ranks import Ranks
 from convae.training.loop.task import ModuleState, SavedAs, Stateful, Task, Update, Validation
 from convae.training.loop.trainer import Callback, Trainer
+from convae.training.prior.run import fit_prior
 from convae.training.recipe import Recipe, packaged_recipes, read_recipe, write_recipe
 from convae.training.recipe.plan import Plan, Stage, single_stage
-from convae.training.result import Run
+from convae.training.result import PriorRun, Run
 from convae.training.run import resume, train, train_task
 
 __all__ = [
     "Callback",
     "ModuleState",
     "Plan",
+    "PriorRun",
     "Ranks",
     "Recipe",
     "Run",
@@ -24,6 +26,7 @@ __all__ = [
     "Trainer",
     "Update",
     "Validation",
+    "fit_prior",
     "packaged_recipes",
     "read_recipe",
     "resume",

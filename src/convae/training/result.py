@@ -11,6 +11,7 @@ from convae.model.artifact import load, read_config
 from convae.model.provenance import TrainingFacts
 from convae.model.vae import VAE
 from convae.training.loop.log import NOTE, Row
+from convae.training.recipe.prior import PriorRecipe
 from convae.training.recipe.schema import Recipe
 from convae.training.run_folder import RunFolder
 
@@ -91,3 +92,21 @@ class Run:
     def notes(self) -> list[str]:
         """The notes in the log."""
         return [row["note"] for row in RunFolder(self.path).rows() if row["split"] == NOTE]
+
+
+@dataclass(frozen=True, repr=False)
+class PriorRun(Run):
+    """The result of fitting a prior; its models are the trained model with that prior.
+
+    Attributes:
+        recipe: the recipe of the prior with every option.
+    """
+
+    recipe: PriorRecipe  # type: ignore[assignment]  # the recipe of a prior in place of that of a model
+
+    @property
+    def _trained(self) -> TrainingFacts:
+        """The record of the fit in the best model."""
+        model = RunFolder(self.path).model
+        found = read_config(model).provenance.prior if model.exists() else None
+        return found or TrainingFacts()

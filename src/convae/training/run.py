@@ -9,11 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from convae.core.console import WorkBar, has_viewer
 from convae.core.errors import ArtifactError
 from convae.core.paths import local_path
 from convae.core.progress import Progress
-from convae.core.trust import trust_options, trusted_packages, untrusted_names
+from convae.core.trust import trusted_packages, untrusted_names
 from convae.data import DataSet
 from convae.data.splits.given import GivenData, given_data, record_given
 from convae.data.splits.snapshot import Snapshot, describe_changes
@@ -21,13 +20,15 @@ from convae.model.artifact import save
 from convae.model.vae import VAE
 from convae.training.distributed.launch import connect_ranks, current_launch, was_restarted
 from convae.training.distributed.ranks import Ranks
+from convae.training.execution import run_task, show_progress
 from convae.training.loop.checkpoint import Checkpoint, read_together
 from convae.training.loop.recovery import is_finished, last_good
 from convae.training.loop.task import Task
 from convae.training.loop.trainer import Callback, Trainer
+from convae.training.prior.run import resume_prior
+from convae.training.recipe.prior import is_prior_recipe
 from convae.training.recipe.reading import read_recipe, write_recipe
 from convae.training.recipe.schema import Recipe
-from convae.training.report import TrainingReport
 from convae.training.result import Run
 from convae.training.run_folder import RunFolder, free_path, taken_paths
 from convae.training.vae.build import build_task
@@ -82,7 +83,7 @@ def train(
     with (
         trusted_packages(trust),
         connect_ranks() as ranks,
-        _shown(callback, progress, quiet) as (callback, progress),
+        show_progress(callback, progress, quiet) as (callback, progress),
     ):
         restarted = any(ranks.gather(was_restarted()))
         read, again = ranks.broadcast(partial(_prepare, recipe, overrides, out, restarted))
@@ -96,7 +97,7 @@ def train(
         with _held(folder, ranks):
             ranks.broadcast(partial(_begin, folder, made))
             made.start = None  # whose weights are in the folder now
-            return _fit(made, folder, None, callback)
+            return _result(made, run_task(made, folder, None, callback))
 
 
 def resume(
@@ -113,6 +114,8 @@ def resume(
     trust: Iterable[str] = (),
 ) -> Run:
     """Resumes a run from its last good checkpoint; the result equals that of an uninterrupted run.
+
+    A run of `fit_prior` is resumed as well; the result is then a `PriorRun`.
 
     Damaged checkpoints are skipped, with a message to the callback.
 
@@ -137,10 +140,13 @@ def resume(
         trusted_packages(trust),
         untrusted_names(),
         connect_ranks() as ranks,
-        _shown(callback, progress, quiet) as (callback, progress),
+        show_progress(callback, progress, quiet) as (callback, progress),
     ):
         given = given_data(data, labels, validation, channels_last)
-        return _resume(RunFolder(local_path(path)), ranks, callback, progress, given, model)
+        folder = RunFolder(local_path(path))
+        if is_prior_recipe(folder.path / "recipe.yaml"):
+            return resume_prior(folder, callback, progress, given, model)
+        return _resume(folder, ranks, callback, progress, given, model)
 
 
 def train_task(task: Task, out: str | Path, *, callback: Callback | None = None) -> Trainer:
@@ -170,21 +176,6 @@ def train_task(task: Task, out: str | Path, *, callback: Callback | None = None)
         stopped = f"Training was stopped after {step} of {total} steps."
         folder.describe(task.title, stopped if trainer.stopped else f"Training is done: {total} steps.")
         return trainer
-
-
-@contextlib.contextmanager
-def _shown(
-    callback: Callback | None, progress: Progress | None, quiet: bool
-) -> Iterator[tuple[Callback | None, Progress | None]]:
-    """The callbacks of a training: by default progress bars, on a terminal and in notebooks."""
-    if quiet or callback is not None or not has_viewer():
-        yield callback, progress
-        return
-    bar = WorkBar()
-    try:
-        yield TrainingReport(bar), progress or bar
-    finally:
-        bar.close()
 
 
 def _prepare(
@@ -255,7 +246,7 @@ def _resume(
             return checkpoint
 
         changes = ranks.broadcast(partial(_data_changes, folder, made))
-        return _fit(made, folder, read_together(ranks, recovered), callback, changes)
+        return _result(made, run_task(made, folder, read_together(ranks, recovered), callback, changes))
 
 
 def _data_changes(folder: RunFolder, made: VAETask) -> str | None:
@@ -273,26 +264,6 @@ def _data_changes(folder: RunFolder, made: VAETask) -> str | None:
     return sentence
 
 
-def _fit(
-    made: VAETask,
-    folder: RunFolder,
-    checkpoint: Checkpoint | None,
-    callback: Callback | None,
-    note: str | None = None,
-) -> Run:
-    """Trains, and updates the status in the run folder; `note` is logged first."""
-    is_main = made.ranks.is_main
-    trainer = Trainer(made, folder, checkpoint, callback if callback and is_main else Callback(), note)
-    trainer.fit()
-    progress, total = trainer.progress, trainer.total_steps
-    status = f"Training is done: {total} steps."
-    if trainer.stopped:
-        status = f"Training was stopped after {progress.step} of {total} steps: "
-        status += f"`convae train --resume {folder.path}{trust_options()}` continues."
-    elif progress.best is not None:
-        status += (
-            f" The best model is that of step {progress.best_step}: {progress.best:.2f} nats per validation image."
-        )
-    if is_main:
-        folder.describe(made.title, status)
-    return Run(folder.path, made.recipe, trainer.stopped, is_main, trainer.stopped and trainer.out_of_time)
+def _result(made: VAETask, trainer: Trainer) -> Run:
+    out_of_time = trainer.stopped and trainer.out_of_time
+    return Run(trainer.folder.path, made.recipe, trainer.stopped, made.ranks.is_main, out_of_time)

@@ -67,6 +67,10 @@ class Codes(Bottleneck):
         """Code indices, (batch, *grid) or (batch, level, *grid), to latents, (batch, channel, *grid)."""
         return self.quantizer.embed_codes(codes)
 
+    def nearest_codes(self, z: Latents) -> CodeIndices:
+        """The nearest code indices to latents, (batch, *latent)."""
+        return self.quantizer.posterior(z).codes
+
     def posterior(self, features: Tensor) -> CodePosterior:
         """The codes of features, (batch, *features), in float32 or wider."""
         return self.quantizer.posterior(self._values(features))

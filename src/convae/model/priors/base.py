@@ -24,16 +24,29 @@ class Prior(nn.Module):
     Attributes:
         has_closed_kl: whether the KL divergence of the model's posteriors from it has a closed form.
         draws_codes: whether `sample` returns code indices, (count, *grid), instead of latents, (count, *latent).
+        has_temperature: whether `sample` takes a temperature other than 1.
+        is_fitted_after: whether it is fitted to a trained model (`convae prior`), and not trained with it.
+        is_fitted_at_once: whether `fit` computes its parameters, without steps of an optimizer.
+        loss_name: name of `loss` in logs.
+        loss_unit: unit of `loss`.
+        classes: number of classes that `sample` takes labels of; 0 if it ignores labels.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
     has_closed_kl: ClassVar[bool] = False
     draws_codes: ClassVar[bool] = False
+    has_temperature: ClassVar[bool] = True
+    is_fitted_after: ClassVar[bool] = False
+    is_fitted_at_once: ClassVar[bool] = False
+    loss_name: ClassVar[str] = "nll"
+    loss_unit: ClassVar[str] = "nats"
+    classes: int = 0
     like: Tensor
 
     def __init__(self, bottleneck: Bottleneck) -> None:
         super().__init__()
         self.latent_shape = bottleneck.latent_shape
+        self._bottleneck = (bottleneck,)  # in a tuple, as it is a part of the model and not of the prior
         # Samples have the type and the device that the model was moved to, though a prior may have no parameters.
         self.register_buffer("like", torch.empty(0, device="cpu"), persistent=False)
 
@@ -59,6 +72,44 @@ class Prior(nn.Module):
 
     def log_prob(self, z: Latents) -> PerImage:
         """Log p(z) of latents, (batch, *latent), nats; of a prior over codes the probability of their codes."""
+        raise NotImplementedError
+
+    def loss(self, values: Tensor, labels: Tensor | None = None, noise: Generators | None = None) -> PerImage:
+        """The loss of fitting the prior to latents, in `loss_unit`: by default −log p(z).
+
+        Args:
+            values: latents, (batch, *latent); of a prior over codes the code indices, (batch, *code shape).
+            labels: (batch,) class numbers, -1 if missing; None without labels.
+            noise: for what the loss draws.
+        """
+        return -self.log_prob(self.bottleneck.embed_codes(values) if self.draws_codes else values)
+
+    @property
+    def bottleneck(self) -> Bottleneck:
+        """The bottleneck of the model."""
+        return self._bottleneck[0]
+
+    def prepare(self, mean: Tensor, std: Tensor) -> None:
+        """Called once with the posteriors of the training images, before the prior is fitted by gradients.
+
+        Args:
+            mean: (image, *latent), posterior means; empty of codes.
+            std: (image, *latent), posterior standard deviations; empty of codes.
+        """
+
+    @classmethod
+    def fit(
+        cls, bottleneck: Bottleneck, latents: Latents, labels: Tensor | None, seed: int, arguments: Mapping[str, Any]
+    ) -> tuple[Prior, dict[str, Any]]:
+        """The prior fitted to latents, and its final arguments; only if `is_fitted_at_once`.
+
+        Args:
+            bottleneck: of the model.
+            latents: (image, *latent), drawn from the posterior of each image.
+            labels: (image,) class numbers, -1 if missing; None without labels.
+            seed: random seed.
+            arguments: validated arguments of the prior.
+        """
         raise NotImplementedError
 
     def relate(self, posterior: Posterior, latent: Latents) -> Posterior:

@@ -26,6 +26,7 @@ class UniformCodes(Prior):
 
     has_closed_kl: ClassVar = True
     draws_codes: ClassVar = True
+    has_temperature: ClassVar = False
 
     def __init__(self, bottleneck: Bottleneck) -> None:
         super().__init__(bottleneck)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from convae.core.config import Config
 from convae.core.errors import ArtifactError, ConfigError, TrainingError
 from convae.core.memory import is_out_of_memory
 from convae.core.names import short_repr
@@ -25,7 +26,6 @@ from convae.training.loop.health import ABSURD, REMEDY, SkippedSteps, locate
 from convae.training.loop.progress import Progress
 from convae.training.loop.task import Task
 from convae.training.recipe.plan import Plan
-from convae.training.recipe.schema import Recipe
 from convae.training.run_folder import RunFolder
 
 MAY_CHANGE = {
@@ -55,7 +55,7 @@ MAY_CHANGE = {
 """Options that may change when a run is resumed, as they do not affect the result."""
 
 
-def check_recipe(recipe: Recipe, before: Mapping[str, Any], folder: Path) -> None:
+def check_recipe(recipe: Config, before: Mapping[str, Any], folder: Path) -> None:
     """Checks that the recipe of a run equals that of its checkpoint.
 
     Args:
@@ -109,7 +109,7 @@ def check_progress(progress: Progress, plan: Plan, where: Path) -> None:
             )
 
 
-def is_finished(folder: RunFolder, recipe: Recipe) -> bool:
+def is_finished(folder: RunFolder, recipe: Config) -> bool:
     """Whether the newest checkpoint of a run is the final one.
 
     Raises:

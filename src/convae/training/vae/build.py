@@ -83,6 +83,7 @@ def build_task(
     if is_new:
         recipe = with_likelihood(recipe, split, chosen_by_data)
     model = build_training_model(recipe, where, held)
+    _check_prior(model)
     ranks.run_on_all(lambda: [each.tensors(model) for each in started])
     options, part = recipe.training, (ranks.number, ranks.count)
     batches = Batches(split, options.batch_size, options.seed, labels=_labels(recipe, model, split), part=part)
@@ -139,6 +140,19 @@ def _check_labels(model: VAE, started: list[Start], split: ImageSet, validation:
     if validation is not None:
         check_labels(
             model, validation.labels, f"the validation part of {validation.source} (data.validation=0 does without)"
+        )
+
+
+def _check_prior(model: VAE) -> None:
+    """Checks that the prior is one that is trained with the model.
+
+    Raises:
+        ConfigError: it is fitted to a trained model.
+    """
+    if model.prior.is_fitted_after:
+        raise ConfigError(
+            f"model.prior: {type(model.prior).__name__} is fitted to a trained model, and is not trained with it. "
+            "Describe the model without this prior, and run convae prior after the training"
         )
 
 

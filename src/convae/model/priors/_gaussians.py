@@ -1,0 +1,109 @@
+"""Gaussians with full or diagonal covariances, fitted to the latents of a trained model."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from convae.core.errors import ConfigError
+from convae.core.noise import Generators, normal_like
+from convae.core.posterior import LOG_TWO_PI
+from convae.core.precision import at_least_float32
+from convae.core.types import Latents, PerImage
+from convae.model.bottlenecks.base import Bottleneck
+from convae.model.priors.base import Prior
+
+Covariance = Literal["full", "diagonal"]
+LARGEST_FULL = 256
+"""Latent values beyond which covariances are diagonal by default."""
+LEAST_VARIANCE = 1e-6
+"""Added to variances, relative to the mean variance of a latent value."""
+
+
+class FittedGaussians(Prior):
+    """A mixture of Gaussians over flattened latents.
+
+    Args:
+        bottleneck: of the model, with a continuous latent.
+        count: number of Gaussians.
+        covariance: whether each has a full covariance matrix or a diagonal one.
+
+    Raises:
+        ConfigError: the latents are codes.
+    """
+
+    is_fitted_after: ClassVar = True
+    is_fitted_at_once: ClassVar = True
+
+    def __init__(self, bottleneck: Bottleneck, count: int, covariance: Covariance | None) -> None:
+        super().__init__(bottleneck)
+        if bottleneck.is_discrete:
+            raise ConfigError("Gaussians need a continuous latent. Use the prior transformer for codes")
+        size = math.prod(self.latent_shape)
+        self.is_full = covariance == "full"
+        self.mean = nn.Parameter(torch.empty(count, size))
+        self.root = nn.Parameter(torch.empty(count, size, size) if self.is_full else torch.empty(count, size))
+        self.logits = nn.Parameter(torch.empty(count))
+        self.reset()
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Standard normal Gaussians of equal weight."""
+        size = self.mean.shape[1]
+        self.mean.zero_()
+        self.root.copy_(torch.eye(size) if self.is_full else torch.ones(size))
+        self.logits.zero_()
+
+    def component_log_prob(self, z: Latents) -> Tensor:
+        """Log density of latents under each Gaussian, (batch, component), nats, in float64 (float32 on MPS)."""
+        dtype = torch.float32 if z.device.type == "mps" else torch.float64
+        points, mean, root = z.flatten(1).to(dtype), self.mean.to(dtype), self.root.to(dtype)
+        difference = points[None] - mean[:, None]
+        if self.is_full:
+            scaled = torch.linalg.solve_triangular(root, difference.transpose(1, 2), upper=False).transpose(1, 2)
+            diagonal = root.diagonal(dim1=1, dim2=2)
+        else:
+            scaled, diagonal = difference / root[:, None], root
+        squares = scaled.square().sum(2) + mean.shape[1] * LOG_TWO_PI
+        found: Tensor = -0.5 * squares - diagonal.log().sum(1)[:, None]
+        return found.T
+
+    def log_prob(self, z: Latents) -> PerImage:
+        """Log p(z), nats."""
+        each = self.component_log_prob(z)
+        found = torch.logsumexp(each + torch.log_softmax(self.logits.to(each.dtype), 0), 1)
+        return found.to(at_least_float32(z).dtype)
+
+    def draw_components(self, uniform: Tensor) -> Tensor:
+        """The component at each uniform value, (count,), by the weights."""
+        ends = torch.softmax(self.logits.double(), 0).cumsum(0)
+        return torch.searchsorted(ends, uniform.double() * ends[-1], right=True).clamp_max(len(ends) - 1)
+
+    def draw_latents(
+        self, count: int, noise: Generators | None, temperature: float, components: Tensor | None = None
+    ) -> Latents:
+        """Latents, (count, *latent): a component each, by its weight if none are given, then a draw from it.
+
+        Raises:
+            ShapeError: there is not one generator for each sample.
+        """
+        normal = normal_like(self.mean.new_empty(count, 1 + self.mean.shape[1]), noise)
+        # The first normal value of each sample, as a uniform one, chooses the component: one stream serves both.
+        by_weight = self.draw_components(torch.special.ndtr(normal[:, 0].double()))
+        chosen = by_weight if components is None else torch.where(components < 0, by_weight, components)
+        root = self.root[chosen]
+        step = torch.einsum("nij,nj->ni", root, normal[:, 1:]) if self.is_full else root * normal[:, 1:]
+        return (self.mean[chosen] + temperature * step).view(count, *self.latent_shape)
+
+
+def choose_covariance(size: int, fewest: int) -> Covariance:
+    """Full covariances where they can be estimated, otherwise diagonal ones.
+
+    Args:
+        size: number of latent values.
+        fewest: latents of the smallest group that a Gaussian is fitted to.
+    """
+    return "full" if size <= min(LARGEST_FULL, fewest // 2) else "diagonal"

@@ -1,0 +1,230 @@
+"""Building the task of fitting a prior."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convae.core.allocator import keep_freed_memory
+from convae.core.arguments import Named, keyword_parameters, parse_arguments, split_name
+from convae.core.device import choose_device
+from convae.core.documents import read_mapping
+from convae.core.errors import ConfigError, ConvaeError
+from convae.core.progress import Progress
+from convae.core.random import torch_generator
+from convae.data import DataSet, open_data_set
+from convae.data.batches import ImageSet
+from convae.data.provenance import require_permission
+from convae.data.splits.given import GivenData
+from convae.data.splits.labels import mask_labels
+from convae.model.artifact import fingerprint
+from convae.model.parts import build_part
+from convae.model.priors import PRIORS
+from convae.model.priors.base import Prior
+from convae.model.vae import VAE
+from convae.training.loop.step import choose_precision
+from convae.training.prior.encodings import EncodedBatches, Encodings, encode_images
+from convae.training.prior.task import PriorTask
+from convae.training.recipe.plan import EPOCHS, LEAST_STEPS, Plan, single_stage
+from convae.training.recipe.prior import PriorRecipe
+from convae.training.recipe.schema import TrainingConfig
+from convae.training.run_folder import RunFolder
+from convae.training.vae.start import open_start
+
+_UNUSED: dict[str, float] = {
+    "accumulate": 1,
+    "sync_batch_norm": False,
+    "shard": False,
+    "checkpointing": False,
+    "augmentation": 1.0,
+    "temperature": 1.0,
+}
+"""Options of training that fitting a prior does not have, with their defaults."""
+ENCODED_AT_ONCE = 256
+"""Images per batch of the encoder."""
+
+
+def data_of_model(model: VAE, run: Path | None) -> dict[str, Any]:
+    """The data configuration of a model's training, as a mapping.
+
+    Args:
+        model: the model.
+        run: its run folder, whose paths are trusted; None for an artifact from elsewhere.
+
+    Raises:
+        ConfigError: the model does not record its training data, or an artifact may not open it.
+    """
+    trained = dict(model.provenance.data)
+    if "source" not in trained:
+        raise ConfigError("the model does not record its training data. Set data.source (--data)")
+    if run is None:
+        return require_permission(trained)
+    try:
+        folder = read_mapping(run / "recipe.yaml")["data"]["dir"]
+    except (ConvaeError, LookupError, TypeError):
+        return trained
+    return {**trained, "dir": folder} if isinstance(folder, str) and Path(folder).is_dir() else trained
+
+
+def build_prior_task(
+    recipe: PriorRecipe,
+    progress: Progress | None = None,
+    *,
+    model: VAE | None = None,
+    given: GivenData | None = None,
+    folder: RunFolder | None = None,
+) -> PriorTask:
+    """Builds the task of a recipe: loads the model, encodes the images, and initializes the prior.
+
+    Args:
+        recipe: the recipe.
+        progress: called during the preparation of the data and the encoding.
+        model: the model, if it was passed as an object, or a model of the same modules.
+        given: data passed as objects.
+        folder: folder of a run that is resumed, with its copy of the model.
+
+    Raises:
+        ConfigError: the prior does not fit the latents of the model, or an option does not apply.
+        ConvaeError: invalid data or model.
+    """
+    keep_freed_memory()
+    _check_options(recipe.training)
+    frozen, sha256 = _open_model(recipe, model, folder)
+    start = recipe.start.model_copy(update={"sha256": sha256})
+    training = recipe.training.model_copy(
+        update={"precision": choose_precision(recipe.training.precision, choose_device(recipe.training.device))}
+    )
+    recipe = recipe.model_copy(update={"start": start, "training": training})
+    _check_prior(recipe.prior, frozen)  # before the data is opened
+    recipe, data_set, split, held_out = _open_data(recipe, frozen, progress, given)
+    recipe = recipe.model_copy(update={"prior": _with_classes(recipe.prior, split, held_out)})
+    device = choose_device(training.device)
+    frozen.to(device)
+    encodings = _with_masked_labels(encode_images(frozen, split, ENCODED_AT_ONCE, progress), training)
+    validation = None if held_out is None else encode_images(frozen, held_out, ENCODED_AT_ONCE, progress)
+    batches = EncodedBatches(encodings, training.batch_size, training.seed, split.classes)
+    prior, entry, notes = _make_prior(recipe, frozen, encodings)
+    frozen.replace_prior(prior.to(device), entry)
+    if folder is None:
+        recipe = _with_length(recipe, batches.steps_per_epoch)
+    return PriorTask(
+        recipe=recipe,
+        model=frozen,
+        plan=_plan(recipe.training, batches.steps_per_epoch, prior),
+        batches=batches,
+        validation=validation,
+        images=split,
+        data_set=data_set,
+        device=device,
+        sha256=sha256,
+        chosen=tuple(notes),
+    )
+
+
+def _check_options(options: TrainingConfig) -> None:
+    for name, default in _UNUSED.items():
+        if getattr(options, name) != default:
+            raise ConfigError(f"training.{name}: does not apply to fitting a prior. Leave it out")
+
+
+def _open_model(recipe: PriorRecipe, model: VAE | None, folder: RunFolder | None) -> tuple[VAE, str]:
+    """The trained model in float32 and evaluation mode without gradients, and its SHA-256."""
+    start = recipe.start
+    if start.importer is not None or start.parts:
+        raise ConfigError("start: a prior is fitted to a whole model of convae. Leave out importer, key and parts")
+    if folder is not None and folder.start.exists():
+        start = start.model_copy(update={"model": folder.start, "which": "best"})
+        opened = open_start(start, held=model)
+    else:
+        opened = open_start(start, model)
+    frozen = copy.deepcopy(opened.model).float().eval().requires_grad_(False)
+    return frozen, fingerprint(opened.model)
+
+
+def _check_prior(written: Named, model: VAE) -> None:
+    """Checks that a prior can be fitted to the latents of a model.
+
+    Raises:
+        ConfigError: it does not fit, or has no parameters.
+    """
+    with torch.device("meta"):
+        prior: Prior = build_part(PRIORS, written, "prior", model.bottleneck)
+        prior.bind(model.encode, model.input_shape)
+    name, _ = split_name(written, "prior")
+    if not any(True for _ in prior.parameters()):
+        raise ConfigError(f"prior {name}: has no parameters to fit")
+
+
+def _open_data(
+    recipe: PriorRecipe, model: VAE, progress: Progress | None, given: GivenData | None
+) -> tuple[PriorRecipe, DataSet | GivenData, ImageSet, ImageSet | None]:
+    """The recipe with the model's image shape, the data set, and the training and validation images."""
+    channels, *size = model.input_shape
+    if given is None:
+        data = recipe.data.model_copy(update={"channels": channels, "size": tuple(size)})
+        data_set: DataSet | GivenData = open_data_set(data, progress=progress)
+        held_out = bool(data.validation)
+    else:
+        data, data_set = recipe.data, given.configure(recipe.data)
+        held_out = given.has_validation()
+        if given.shape != model.input_shape:
+            raise ConfigError(f"data: images are {given.shape}, but the model takes {model.input_shape}")
+    split = data_set.split("train")
+    return recipe.model_copy(update={"data": data}), data_set, split, data_set.split("validation") if held_out else None
+
+
+def _with_classes(written: Named, split: ImageSet, held_out: ImageSet | None) -> Named:
+    """The prior with the number of classes of the labels, where it depends on labels and the recipe says none."""
+    name, arguments = split_name(written, "prior")
+    if "classes" not in keyword_parameters(PRIORS.get(name)) or "classes" in arguments or split.labels is None:
+        return written
+    largest = max(int(each.labels.max()) for each in (split, held_out) if each is not None and each.labels is not None)
+    count = max(largest + 1, len(split.classes or ()))
+    return {name: {**arguments, "classes": count}} if count else written
+
+
+def _with_masked_labels(encodings: Encodings, options: TrainingConfig) -> Encodings:
+    """Encodings with the labels that `training.labels` keeps."""
+    if options.labels is None or encodings.labels is None:
+        return encodings
+    kept = mask_labels(encodings.labels.numpy(), options.labels, options.seed)
+    return Encodings(encodings.mean, encodings.std, encodings.codes, torch.from_numpy(kept))
+
+
+def _make_prior(recipe: PriorRecipe, model: VAE, encodings: Encodings) -> tuple[Prior, Named, list[str]]:
+    """The prior, fitted or with initial parameters, its final description, and notes."""
+    name, arguments = split_name(recipe.prior, "prior")
+    kind, seed = PRIORS.get(name), recipe.training.seed
+    if not kind.is_fitted_at_once:
+        prior: Prior = build_part(PRIORS, recipe.prior, "prior", model.bottleneck)
+        prior.bind(model.encode, model.input_shape)
+        prior.reset(torch_generator(seed, "prior"))
+        prior.prepare(encodings.mean, encodings.std)
+        return prior, recipe.prior, []
+    noise = torch.randn(encodings.mean.shape, generator=torch_generator(seed, "fitted"))
+    latents = encodings.mean + encodings.std * noise
+    checked = parse_arguments(kind, arguments, f"prior {name}")
+    prior, final = kind.fit(model.bottleneck, latents, encodings.labels, seed, checked)
+    found = ", ".join(f"{key} {value}" for key, value in final.items())
+    return prior, {name: final}, [f"fitted {name}: {found}"]
+
+
+def _with_length(recipe: PriorRecipe, per_epoch: int) -> PriorRecipe:
+    """The recipe of a new run with its length, where it says none."""
+    options = recipe.training
+    if options.epochs or options.steps:
+        return recipe
+    epochs = max(EPOCHS, -(-LEAST_STEPS // per_epoch))
+    changed: dict[str, Any] = {"epochs": epochs}
+    if "pictures_every" not in options.model_fields_set:
+        changed["pictures_every"] = max(1, epochs // EPOCHS)
+    return recipe.model_copy(update={"training": options.model_copy(update=changed)})
+
+
+def _plan(options: TrainingConfig, per_epoch: int, prior: Prior) -> Plan:
+    """The plan: a single stage."""
+    steps = options.steps or (options.epochs or 1) * per_epoch
+    return single_stage(steps, per_epoch, units={prior.loss_name: prior.loss_unit}, optimizer=options.optimizer)

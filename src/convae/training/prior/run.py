@@ -1,0 +1,193 @@
+"""Fitting a prior to a trained model, and resuming it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from convae.core.arguments import Named
+from convae.core.documents import read_mapping
+from convae.core.paths import absolute_path, local_path
+from convae.core.progress import Progress
+from convae.core.trust import trusted_packages, untrusted_names
+from convae.data import DataSet
+from convae.data.sources import GIVEN
+from convae.data.splits.given import GivenData, given_data
+from convae.data.splits.snapshot import Snapshot
+from convae.model.artifact import load, save
+from convae.model.vae import VAE
+from convae.training.execution import run_task, show_progress
+from convae.training.loop.log import RunLog
+from convae.training.loop.recovery import is_finished, last_good
+from convae.training.loop.task import SavedAs
+from convae.training.loop.trainer import Callback
+from convae.training.prior.build import build_prior_task, data_of_model
+from convae.training.prior.task import PriorTask
+from convae.training.recipe.prior import PriorRecipe, parse_prior_recipe
+from convae.training.recipe.reading import start_path
+from convae.training.result import PriorRun
+from convae.training.run_folder import RunFolder, free_path
+
+RUNS = Path("runs")
+"""Default folder of runs."""
+
+
+def fit_prior(
+    model: VAE | str | Path,
+    prior: Named,
+    *,
+    data: Any = None,
+    labels: Any = None,
+    validation: Any = None,
+    channels_last: bool = False,
+    overrides: Sequence[str] = (),
+    out: str | Path | None = None,
+    callback: Callback | None = None,
+    progress: Progress | None = None,
+    quiet: bool = False,
+    trust: Iterable[str] = (),
+) -> PriorRun:
+    """Fits a prior to the latents of a trained model, whose other parts stay as they are.
+
+    The models of the run are the trained model with the prior: `fit_prior(path, "transformer").model.sample(16)`.
+
+    Args:
+        model: a run, an artifact, or a model.
+        prior: name of the prior, or a mapping of its name to its arguments.
+        data: images as objects, as for `train`; by default the training data of the model.
+        labels: as for `train`.
+        validation: as for `train`.
+        channels_last: as for `train`.
+        overrides: `key.path=value` each, such as `training.epochs=20`.
+        out: the run folder, new or empty; by default a new folder in `runs/`.
+        callback: callback; by default a progress bar on a terminal and in notebooks.
+        progress: called during the preparation of the data.
+        quiet: no progress bar.
+        trust: packages outside convae whose code the model may use.
+
+    Raises:
+        ConfigError: the prior does not fit the latents of the model.
+        ConvaeError: invalid options, data or folder.
+    """
+    given = given_data(data, labels, validation, channels_last)
+    with trusted_packages(trust), show_progress(callback, progress, quiet) as (callback, progress):
+        recipe = _written(model, prior, overrides, given)
+        if out is not None:
+            RunFolder(local_path(out)).free()
+        task = build_prior_task(recipe, progress, model=model if isinstance(model, VAE) else None, given=given)
+        folder = RunFolder(local_path(out) if out is not None else free_path(RUNS, task.title))
+        if isinstance(model, VAE):
+            own = task.recipe.start.model_copy(update={"model": folder.start.absolute()})
+            task.recipe = task.recipe.model_copy(update={"start": own})
+        with folder.held():
+            folder.begin(_as_yaml(task.recipe), task.title)
+            if isinstance(task.data_set, DataSet):
+                Snapshot.of(task.data_set.split("all")).write(folder.data)
+            save(model if isinstance(model, VAE) else load(_start(task.recipe)), folder.start)
+            return _fit(task, folder, callback)
+
+
+def resume_prior(
+    folder: RunFolder,
+    callback: Callback | None = None,
+    progress: Progress | None = None,
+    given: GivenData | None = None,
+    held: VAE | None = None,
+) -> PriorRun:
+    """Resumes a run of `fit_prior`; the result equals that of an uninterrupted run.
+
+    Args:
+        folder: run folder.
+        callback: callback.
+        progress: called during the preparation of the data.
+        given: data passed as objects.
+        held: a model of the same modules, of a model that was made of modules.
+
+    Raises:
+        ConvaeError: damaged run, or the data is missing.
+    """
+    with untrusted_names():
+        recipe = parse_prior_recipe(read_mapping(folder.path / "recipe.yaml"), (), str(folder.path / "recipe.yaml"))
+    with folder.held():
+        task_is_done = is_finished(folder, recipe) or _is_fitted_at_once(folder)
+        if task_is_done:
+            if callback:
+                callback.on_message(f"{folder.path} is finished: nothing is left to train")
+            return PriorRun(folder.path, recipe, stopped=False)
+        task = build_prior_task(recipe, progress, model=held, given=given, folder=folder)
+        return _fit(task, folder, callback, is_new=False)
+
+
+def _written(model: VAE | str | Path, prior: Named, overrides: Sequence[str], given: GivenData | None) -> PriorRecipe:
+    """The checked recipe."""
+    start: dict[str, Any] = {"model": "start" if isinstance(model, VAE) else str(absolute_path(local_path(model)))}
+    written: dict[str, Any] = {"start": start, "prior": prior}
+    if isinstance(model, VAE):
+        opened, run = model, None
+        written["name"] = f"{model.name}-{prior if isinstance(prior, str) else next(iter(prior))}"
+    else:
+        with untrusted_names():
+            path = start_path(start["model"], "best")
+            opened = load(path)
+        run = next((each for each in (path, path.parent) if (each / "recipe.yaml").is_file()), None)
+    if given is not None:
+        written["data"] = {
+            "source": {GIVEN: given.recorded()},
+            "validation": opened.provenance.data.get("validation", 0.1),
+        }
+    elif not any(each.startswith("data.source=") for each in overrides):
+        written["data"] = data_of_model(opened, run)
+    else:
+        written["data"] = {}
+    return parse_prior_recipe(written, overrides, "recipe")
+
+
+def _start(recipe: PriorRecipe) -> Path:
+    """The artifact of the trained model."""
+    return start_path(recipe.start.model, recipe.start.which)
+
+
+def _fit(task: PriorTask, folder: RunFolder, callback: Callback | None, is_new: bool = True) -> PriorRun:
+    if task.prior.is_fitted_at_once:
+        return _save_fitted(task, folder, callback or Callback())
+    checkpoint = None
+    if not is_new:
+        checkpoint = last_good(folder, task.plan, (callback or Callback()).on_message)
+        folder.recover(checkpoint.progress.log_bytes if checkpoint else 0)
+    trainer = run_task(task, folder, checkpoint, callback)
+    return PriorRun(folder.path, task.recipe, trainer.stopped, True, trainer.stopped and trainer.out_of_time)
+
+
+def _is_fitted_at_once(folder: RunFolder) -> bool:
+    """Whether a run without checkpoints has its model."""
+    return folder.model.exists() and not any(folder.checkpoints.glob("*"))
+
+
+def _save_fitted(task: PriorTask, folder: RunFolder, callback: Callback) -> PriorRun:
+    """Logs, draws and saves a prior that was fitted without steps."""
+    folder.recover(0)
+    log = RunLog(folder, task.batches.steps_per_epoch, True)
+    for sentence in [*task.summary(), *task.notes]:
+        callback.on_message(sentence)
+    for sentence in task.notes:
+        log.write("note", 0, {"note": sentence})
+    found = task.validate(None, None, None)
+    metrics = {} if found is None else found.judged
+    if found is not None:
+        callback.on_log(log.write("validation", 0, dict(found.row)))
+    if task.options.pictures_every:
+        task.draw(folder.pictures, 0)
+    which = "last" if found is None else "best on the validation images"
+    task.save(folder.last, SavedAs("last", 0, "fitted", metrics))
+    task.save(folder.model, SavedAs(which, 0, "fitted", metrics))
+    log.tabulate()
+    folder.describe(task.title, "The prior is fitted.")
+    return PriorRun(folder.path, task.recipe, stopped=False)
+
+
+def _as_yaml(recipe: PriorRecipe) -> str:
+    """A recipe as YAML, every option written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,74 @@
+"""`convae prior`, and sampling from what it leaves."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import run
+
+import convae
+from convae.model.provenance import Provenance
+
+
+def test_a_fitted_prior_is_sampled_by_default_and_by_label(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("prior", artifact, "class-gaussians", "--out", tmp_path / "prior", "--seed", 1)
+    shown = capsys.readouterr()
+    assert str(tmp_path / "prior") in shown.out
+    assert "10 classes" in shown.err
+    run("sample", tmp_path / "prior", "--label", 7, "--count", 3, "--out", tmp_path / "seven")
+    with (tmp_path / "seven" / "samples" / "manifest.csv").open() as file:
+        assert [row["label"] for row in csv.DictReader(file)] == ["7"] * 3
+    run("sample", tmp_path / "prior", "--labeled", "--count", 3, "--out", tmp_path / "all")
+    for number in range(3):
+        one = (tmp_path / "seven" / "samples" / f"{number}.png").read_bytes()
+        assert one == (tmp_path / "all" / "7" / f"{number}.png").read_bytes()
+    run("sample", tmp_path / "prior", "--count", 4, "--out", tmp_path / "any")
+    assert not (tmp_path / "any" / "samples" / "manifest.csv").exists()
+
+
+def test_a_training_of_a_prior_is_resumed(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("prior", artifact, "mixture", "prior.mixture.components=3", "--steps", 4, "--out", tmp_path / "prior")
+    run("prior", "--resume", tmp_path / "prior")
+    assert "finished" in capsys.readouterr().err
+    assert convae.load(tmp_path / "prior").spec.prior == {"mixture": {"components": 3}}
+    run("prior", "--resume", tmp_path / "prior", "--steps", 4, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["RUN"], "gmm"),
+        (["RUN", "gmm", "more"], "gmm"),
+        (["RUN", "uniform-codes"], "codebook"),
+        (["RUN", "gmm", "prior.gmm.component=2"], "components"),
+        (["RUN", "mixture", "--steps", "3", "--epochs", "3"], "--steps"),
+    ],
+)
+def test_faults_are_named(
+    arguments: list[str], word: str, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(artifact) if each == "RUN" else each for each in arguments]
+    run("prior", *given, "--out", tmp_path / "out", code=2)
+    assert word in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_uniform_codes_say_which_command_fits_a_prior(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec: dict[str, Any] = {
+        "input": [1, 8, 8],
+        "encoder": [{"conv": {"channels": 4, "stride": 4}}],
+        "bottleneck": {"fsq": {"levels": [3, 3]}},
+        "decoder": [{"conv-transpose": {"channels": 1, "stride": 4}}],
+    }
+    model = convae.build(spec)
+    model.provenance = Provenance(data={"source": "digits"})
+    convae.save(model, tmp_path / "model")
+    run("sample", tmp_path / "model", "--count", 2, "--out", tmp_path / "out")
+    assert f"convae prior {tmp_path / 'model'} transformer" in capsys.readouterr().err.replace("\n", " ")
+    run("prior", tmp_path / "model", "gmm", code=2)
+    assert "transformer" in capsys.readouterr().err

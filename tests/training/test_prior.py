@@ -1,0 +1,121 @@
+"""Priors fitted to a trained model: the task, its run, its exact resume, and the model that it leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from training.runs import RECIPE, StopAt, content
+
+import convae
+from convae.core.errors import ConfigError, OutputError
+from convae.core.random import torch_generator
+from convae.model.artifact import fingerprint, read_config
+from convae.model.priors.class_gaussians import ClassGaussians
+from convae.model.priors.mixture import Mixture
+from convae.training import PriorRun, resume, train
+
+MIXTURE: dict[str, Any] = {"mixture": {"components": 5}}
+OPTIONS = ["training.batch_size=400", "training.steps=9", "training.log_every=2", "training.checkpoint_every=1"]
+OPTIONS += ["training.keep=100", "training.pictures_every=50", "training.optimizer.lr=0.1", "training.ema=0.9"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short training of digits without regularization, so that latents are far from N(0, I)."""
+    recipe = {**RECIPE, "objective": {"reconstruction": {}, "kl": {"weight": 0.02}}}
+    path = tmp_path_factory.mktemp("trained") / "digits"
+    train(recipe, out=path, overrides=["training.epochs=12", "training.optimizer.lr=0.03"])
+    return path
+
+
+def test_a_prior_trained_by_steps_beats_the_standard_normal(trained: Path, tmp_path: Path) -> None:
+    run = convae.fit_prior(
+        trained, MIXTURE, out=tmp_path / "run", overrides=["training.steps=45", *OPTIONS[:1], *OPTIONS[5:7]]
+    )
+    baseline = next(note for note in run.notes if "standard-normal" in note)
+    nats = float(baseline.partition(": ")[2].split()[0])
+    assert run.best["nll"] < nats - 0.5
+    model, before = run.model, convae.load(trained)
+    assert isinstance(model.prior, Mixture)
+    assert model.spec.prior == {"mixture": {"components": 5}}
+    ours, theirs = model.state_dict(), before.state_dict()
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+    facts = read_config(run.path).provenance.prior
+    assert facts is not None
+    assert (facts.start, facts.step) == (fingerprint(before), run.best_step)
+    assert sorted(run.pictures.glob("*samples.png"))
+    assert torch.equal(model.sample(3, torch_generator(0, "z")), run.model.sample(3, torch_generator(0, "z")))
+    with pytest.raises(OutputError):
+        convae.fit_prior(trained, MIXTURE, out=tmp_path / "run")
+
+
+def test_a_run_resumed_at_every_step_equals_the_unbroken_one(trained: Path, tmp_path: Path) -> None:
+    def fit(name: str, **more: Any) -> PriorRun:
+        return convae.fit_prior(trained, MIXTURE, out=tmp_path / name, overrides=[*OPTIONS, "name=same"], **more)
+
+    fit("unbroken")
+    run: Any = fit("run", callback=StopAt(1))
+    for step in (2, 3, 5, 8, 9):
+        assert run.stopped
+        run = resume(tmp_path / "run", callback=StopAt(step))
+    assert isinstance(run, PriorRun)
+    assert not run.stopped
+    assert content(tmp_path / "run") == content(tmp_path / "unbroken")
+    assert not resume(tmp_path / "run").stopped
+
+
+def test_gaussians_of_classes_are_fitted_at_once_and_draw_by_label(trained: Path, tmp_path: Path) -> None:
+    run = convae.fit_prior(trained, "class-gaussians", out=tmp_path / "run")
+    model = run.model
+    assert isinstance(model.prior, ClassGaussians)
+    assert model.prior.classes == 10
+    assert set(run.best) == {"total", "nll"}
+    sheets = list(run.pictures.glob("*samples.png"))
+    assert len(sheets) == 1
+    labels = torch.arange(10).repeat_interleave(20)
+    z = model.sample_latents(200, torch_generator(0, "z"), labels)
+    assert float((model.prior.component_log_prob(z).argmax(1) == labels).float().mean()) > 0.4
+    assert not resume(tmp_path / "run").stopped
+
+
+def test_a_model_and_data_given_as_objects(trained: Path, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (64, 1, 8, 8), np.uint8)
+    labels = np.arange(64) % 2
+    model = convae.load(trained)
+    more = ["training.steps=4", "training.batch_size=16"]
+    given: dict[str, Any] = {"data": images, "labels": labels}
+    run = convae.fit_prior(model, "mixture", **given, overrides=more, out=tmp_path / "run", callback=StopAt(2))
+    assert run.stopped
+    assert not isinstance(model.prior, Mixture)
+    again = resume(tmp_path / "run", **given)
+    assert not again.stopped
+    assert isinstance(again.model.prior, Mixture)
+
+
+@pytest.mark.parametrize(
+    ("prior", "overrides", "word"),
+    [
+        ("standard-normal", (), "standard-normal"),
+        ("uniform-codes", (), "codebook"),
+        ("nothing", (), "nothing"),
+        (MIXTURE, ("training.accumulate=2",), "training.accumulate"),
+        (MIXTURE, ("prior.mixture.components=0",), "components"),
+        (MIXTURE, ("start.parts=[encoder]",), "start"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    prior: Any, overrides: tuple[str, ...], word: str, trained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=word):
+        convae.fit_prior(trained, prior, overrides=overrides, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fitted_prior_is_not_trained_with_a_model(tmp_path: Path) -> None:
+    recipe = {**RECIPE, "model": {**RECIPE["model"], "prior": "gmm"}}
+    with pytest.raises(ConfigError, match=r"model\.prior"):
+        train(recipe, out=tmp_path / "run")
