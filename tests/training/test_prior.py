@@ -32,16 +32,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_prior_trained_by_steps_beats_the_standard_normal(trained: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prior", [MIXTURE, {"flow": {"transform": {"coupling": {"steps": 2, "hidden": 8}}}}])
+def test_a_prior_trained_by_steps_beats_the_standard_normal(prior: Any, trained: Path, tmp_path: Path) -> None:
     run = convae.fit_prior(
-        trained, MIXTURE, out=tmp_path / "run", overrides=["training.steps=45", *OPTIONS[:1], *OPTIONS[5:7]]
+        trained, prior, out=tmp_path / "run", overrides=["training.steps=45", *OPTIONS[:1], *OPTIONS[5:7]]
     )
     baseline = next(note for note in run.notes if "standard-normal" in note)
     nats = float(baseline.partition(": ")[2].split()[0])
     assert run.best["nll"] < nats - 0.5
     model, before = run.model, convae.load(trained)
-    assert isinstance(model.prior, Mixture)
-    assert model.spec.prior == {"mixture": {"components": 5}}
+    assert model.spec.prior == prior
     ours, theirs = model.state_dict(), before.state_dict()
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
     facts = read_config(run.path).provenance.prior
@@ -50,7 +50,7 @@ def test_a_prior_trained_by_steps_beats_the_standard_normal(trained: Path, tmp_p
     assert sorted(run.pictures.glob("*samples.png"))
     assert torch.equal(model.sample(3, torch_generator(0, "z")), run.model.sample(3, torch_generator(0, "z")))
     with pytest.raises(OutputError):
-        convae.fit_prior(trained, MIXTURE, out=tmp_path / "run")
+        convae.fit_prior(trained, prior, out=tmp_path / "run")
 
 
 def test_a_run_resumed_at_every_step_equals_the_unbroken_one(trained: Path, tmp_path: Path) -> None:
