@@ -82,7 +82,7 @@ def nine_bits() -> dict[str, Setting]:
 def sixteen_bits() -> dict[str, Setting]:
     """Settings of 65,536 codes at each position."""
     return {
-        "fsq, 65,536 codes": Setting({"fsq": {"levels": [16, 16, 16, 16]}}, channels=4),
+        "fsq, 65,536 codes": Setting({"fsq": {"levels": [8, 8, 8, 8, 4, 4]}}, channels=6),
         "lfq, 65,536 codes": Setting({"lfq": {"bits": 16}}, {"commitment": 0.5, "entropy": 3}),
         "bsq, 65,536 codes": Setting({"bsq": {"bits": 16}}, {"entropy": 3}, channels=16),
         "simvq, 65,536 codes": Setting({"simvq": {"codes": 65536, "latent": 8}}, _TRAINED),
@@ -91,10 +91,10 @@ def sixteen_bits() -> dict[str, Setting]:
 
 
 SETS = {"fashion": nine_bits, "flowers": nine_bits, "large": sixteen_bits}
-STEPS, BATCH = {"fashion": 800, "flowers": 600, "large": 1000}, {"fashion": 64, "flowers": 16, "large": 64}
+STEPS, BATCH = {"fashion": 800, "flowers": 600, "large": 1500}, {"fashion": 64, "flowers": 16, "large": 64}
 
 
-def make_recipe(name: str, setting: Setting, data: str | None, **training: Any) -> dict[str, Any]:
+def make_recipe(name: str, setting: Setting, data: str | None, training: dict[str, Any]) -> dict[str, Any]:
     """A small convolutional autoencoder around a quantizer: 7×7 positions of 28×28, or 16×16 of 64×64."""
     channels, side = (3, 64) if name == "flowers" else (1, 28)
     last: list[Any] = []
@@ -119,7 +119,7 @@ def make_recipe(name: str, setting: Setting, data: str | None, **training: Any) 
             ],
         },
         "objective": {"reconstruction": 1, **setting.terms},
-        "training": {"batch_size": BATCH[name], "pictures_every": 0, "optimizer": {"lr": 4e-3}, **training},
+        "training": {"pictures_every": 0, "optimizer": {"lr": 4e-3}, **training},
     }
 
 
@@ -157,12 +157,12 @@ def train(given: argparse.Namespace) -> None:
     settings = SETS[given.set]()
     for seed in map(int, given.seeds.split(",")):
         for name in given.only or settings:
-            steps = given.steps or STEPS[given.set]
-            key = {"set": given.set, "quantizer": name, "precision": given.precision, "steps": steps, "seed": seed}
+            length = {"steps": given.steps or STEPS[given.set], "batch_size": given.batch or BATCH[given.set]}
+            key = {"set": given.set, "quantizer": name, "precision": given.precision, **length, "seed": seed}
             if any(key.items() <= line.items() for line in finished(given.out)):
                 continue
-            training = {"steps": steps, "seed": seed, "precision": given.precision}
-            recipe = make_recipe(given.set, settings[name], given.data, **training)
+            training = {**length, "seed": seed, "precision": given.precision}
+            recipe = make_recipe(given.set, settings[name], given.data, training)
             start = time.process_time()
             with tempfile.TemporaryDirectory() as folder:
                 model = convae.train(recipe, out=given.keep or Path(folder) / "run", quiet=True).last.eval()
@@ -177,12 +177,15 @@ def table(given: argparse.Namespace) -> None:
     """Prints the mean over the seeds, and the standard deviation of the PSNR, of each setting and precision."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for line in finished(given.results):
-        groups.setdefault(tuple(line[key] for key in ("set", "precision", "steps", "quantizer")), []).append(line)
+        groups.setdefault(
+            tuple(line[key] for key in ("set", "precision", "steps", "batch_size", "quantizer")), []
+        ).append(line)
     heading: tuple[Any, ...] = ()
     for (*own, name), lines in groups.items():
         if heading != tuple(own):
             heading = tuple(own)
-            print(f"\n{own[0]}, {own[1]}, {own[2]} steps, usage over {lines[0]['vectors']:,} vectors\n")
+            length = f"{own[2]:,} steps of {own[3]} images"
+            print(f"\n{own[0]}, {own[1]}, {length}, usage over {lines[0]['vectors']:,} vectors\n")
             print("| quantizer | bits per image | seeds | PSNR, dB | usage | perplexity, of the codes | seconds |")
             print("|---|---|---|---|---|---|---|")
         psnr = [line["psnr"] for line in lines]
@@ -217,6 +220,7 @@ def main() -> None:
     command.add_argument("set", choices=SETS)
     command.add_argument("--data", help="folder of images, for flowers")
     command.add_argument("--steps", type=int)
+    command.add_argument("--batch", type=int)
     command.add_argument("--seeds", default="0,1,2")
     command.add_argument("--precision", default="bf16", choices=["bf16", "float32"])
     command.add_argument("--only", action="append", help="name of a setting; may be repeated")

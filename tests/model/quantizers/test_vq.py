@@ -140,6 +140,14 @@ def _rows(x: Tensor) -> Tensor:
     return x.movedim(1, -1).flatten(0, -2)
 
 
+def test_more_codes_than_vectors_are_reset_over_several_batches() -> None:
+    codebook = quantizer(codes=256, dead_code_threshold=0.03).train()
+    for step in range(40):  # 16 vectors each
+        run(codebook, features(step, 1, scale=10.0))
+    assert (codebook.cluster_size > 0).float().mean() > 0.8
+    assert len(codebook.codebook[codebook.cluster_size > 0].unique(dim=0)) > 100  # of a single batch: at most 16
+
+
 def test_the_dead_may_lie_and_evaluation_moves_nothing() -> None:
     made = quantizer(dead_code_threshold=0.0)
     run(made, features(scale=0.01) + 3, torch_generator(0))

@@ -42,7 +42,8 @@ class VQ(Quantizer):
     and with `update: gradient` the term `codebook`.
 
     Dead codes, which few vectors are assigned to, are reset to random vectors of the batch (Dhariwal et al. 2020,
-    arXiv:2005.00341). The first training step initializes the whole codebook in this way.
+    arXiv:2005.00341). The first training step initializes the whole codebook in this way; with more codes than vectors
+    in a batch, the first few steps.
 
     Args:
         channels: of the vectors.
@@ -187,7 +188,9 @@ class VQ(Quantizer):
         drawn_by, first, whole = single_generator(noise, "codes"), 0, len(vectors)
         if isinstance(noise, CountedNoise):
             first, whole = noise.start * places, noise.global_size * places
-        drawn = (draw_integers(whole, self.cluster_size.shape, drawn_by) - first).to(vectors.device)
+        # With more codes than vectors, as many codes as there are vectors, on average: others would be duplicates.
+        below = max(whole, len(self.cluster_size))
+        drawn = (draw_integers(below, self.cluster_size.shape, drawn_by) - first).to(vectors.device)
         here = (drawn >= 0) & (drawn < len(vectors))
         chosen = torch.where(here[:, None], vectors[drawn.clamp(0, len(vectors) - 1)], 0)
         # One all-reduce for everything.
