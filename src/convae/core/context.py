@@ -156,10 +156,15 @@ class LatentModule(ContextModule):
     Attributes:
         latent_shape: shape of the latent, without the batch.
         is_discrete: whether the latents are codes.
+        is_diagonal: whether the posterior is a Gaussian with independent values, which mean and log-variance determine;
+            codes are none.
+        has_density: whether the posterior spreads its mass; a deterministic one does not.
     """
 
     latent_shape: Shape
     is_discrete: bool = False
+    is_diagonal: bool = True
+    has_density: bool = True
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:

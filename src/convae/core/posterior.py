@@ -55,6 +55,16 @@ class Posterior(ABC):
         """Whether the latents are codes, whose KL divergence from the prior is the same for all images."""
         return False
 
+    @property
+    def has_closed_kl(self) -> bool:
+        """Whether `kl` is the KL divergence itself, and not an estimate with drawn latents."""
+        return True
+
+    @property
+    def has_density(self) -> bool:
+        """Whether it spreads its mass, so that log q(z | x) and the KL divergence are finite."""
+        return True
+
     def kl_values(self) -> Latents | None:
         """The KL divergence of each latent value, nats; None where it is not a sum over latent values."""
         return None
@@ -76,9 +86,13 @@ class GaussianPosterior(Posterior):
     prior_mean: Latents | None = None
     prior_logvar: Latents | None = None
 
+    def from_noise(self, noise: Tensor) -> Latents:
+        """Latents of standard normal noise, (batch, *latent)."""
+        return self.mean + torch.exp(0.5 * self.logvar) * noise
+
     def sample(self, generator: Generators | None = None) -> Latents:
         """One latent for each image by reparameterization (Kingma & Welling 2013, arXiv:1312.6114)."""
-        return self.mean + torch.exp(0.5 * self.logvar) * normal_like(self.mean, generator)
+        return self.from_noise(normal_like(self.mean, generator))
 
     def kl_values(self) -> Latents:
         """KL divergence of each latent value from the prior, nats."""
@@ -135,6 +149,11 @@ class EstimatedPosterior(Posterior):
     def logvar(self) -> Latents:  # type: ignore[override]  # of the posterior
         """(batch, *latent), natural logarithm of the variance."""
         return self.own.logvar
+
+    @property
+    def has_closed_kl(self) -> bool:
+        """False."""
+        return False
 
     def sample(self, generator: Generators | None = None) -> Latents:
         """One latent drawn for each image, (batch, *latent), differentiable."""
@@ -240,6 +259,16 @@ class JointPosterior(Posterior):
     def is_discrete(self) -> bool:
         """Whether all latents are codes."""
         return all(part.is_discrete for part in self.parts.values())
+
+    @property
+    def has_closed_kl(self) -> bool:
+        """False: the divergences below the first depend on the path."""
+        return False
+
+    @property
+    def has_density(self) -> bool:
+        """Whether all latents have a density."""
+        return all(part.has_density for part in self.parts.values())
 
     @property
     def codes(self) -> dict[str, Tensor]:

@@ -71,8 +71,8 @@ class EvalBatch:
     @property
     def drawn_posterior(self) -> Posterior:
         """The posteriors of the ELBO's KL divergence; in hierarchies, those of the posterior samples."""
-        is_closed = self.model.prior.has_closed_kl and not self.model.is_hierarchical
-        return self.posterior if is_closed else self.drawn.posterior
+        is_exact = not self.model.is_hierarchical and self.posterior.has_closed_kl
+        return self.posterior if is_exact else self.drawn.posterior
 
     @cached_property
     def code_counts(self) -> dict[str, Tensor]:

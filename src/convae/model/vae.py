@@ -298,7 +298,7 @@ class VAE(GenerativeModel):
         likelihood = self._decoded(converted, context.labels, context)
         stream = self.bottleneck.stream
         posterior = self.prior.relate(context.posteriors[stream], latent)
-        if not posterior.is_discrete:
+        if posterior.has_density and not posterior.is_discrete:
             context.report_term("kl", posterior.kl())
         if self.is_hierarchical:
             names = [name for name, _ in self.latent_layout.entries]

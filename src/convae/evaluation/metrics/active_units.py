@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
 from convae.data import Split
-from convae.evaluation.metrics.base import ImageMetric, has_gaussian_posterior
+from convae.evaluation.metrics.base import ImageMetric, has_continuous_latents
 from convae.latents import EvalBatch
 from convae.model.vae import VAE
 
@@ -25,15 +25,15 @@ class ActiveUnits(ImageMetric):
     """
 
     unit: ClassVar = "latent values"
-    needs: ClassVar = "a Gaussian posterior"
+    needs: ClassVar = "latents that are not codes"
     better: ClassVar = None
 
     def __init__(self, *, threshold: PositiveFloat = 0.01) -> None:
         self.threshold = threshold
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether latent values are independent of each other, rather than parts of a code."""
-        return has_gaussian_posterior(model)
+        """Whether latent values are no parts of a code."""
+        return has_continuous_latents(model)
 
     def rows(self, batch: EvalBatch) -> Tensor:
         """(batch, 2 · value): each posterior mean, and its square."""

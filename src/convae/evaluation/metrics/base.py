@@ -174,11 +174,26 @@ def estimate_from_rows(rows: Float64[Tensor, " row"], seed: int) -> Estimate:
     return Estimate(float(rows.mean()), None if ends is None else (ends[0], ends[1]))
 
 
-def has_gaussian_posterior(model: VAE) -> bool:
-    """Whether the posteriors are Gaussians: they have a density, and independent values."""
+def has_continuous_latents(model: VAE) -> bool:
+    """Whether no latents are codes."""
     return not any(module.is_discrete for module in model.latent_modules)
 
 
+def has_posterior_density(model: VAE) -> bool:
+    """Whether all posteriors have a density: they are neither codes nor deterministic."""
+    return has_continuous_latents(model) and has_elbo(model)
+
+
+def has_elbo(model: VAE) -> bool:
+    """Whether all posteriors have a KL divergence from the prior: none is deterministic."""
+    return all(module.has_density for module in model.latent_modules)
+
+
+def has_gaussian_posterior(model: VAE) -> bool:
+    """Whether the posteriors are diagonal Gaussians: they have a density, and independent values."""
+    return all(module.is_diagonal for module in model.latent_modules)
+
+
 def has_single_gaussian(model: VAE) -> bool:
-    """Whether there is one latent with a Gaussian posterior, which does not depend on other latents."""
+    """Whether there is one latent with a diagonal Gaussian posterior, which does not depend on other latents."""
     return has_gaussian_posterior(model) and not model.is_hierarchical

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from convae.core.types import PerImage
 from convae.data import Split
-from convae.evaluation.metrics.base import ImageMetric
+from convae.evaluation.metrics.base import ImageMetric, has_elbo
 from convae.latents import EvalBatch
 from convae.model.vae import VAE
 
@@ -24,8 +24,8 @@ class BitsPerDimension(ImageMetric):
     better: ClassVar = "lower"
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether likelihood and images are discrete."""
-        return model.head.discrete and split.levels is not None
+        """Whether likelihood and images are discrete, and there is an ELBO."""
+        return model.head.discrete and split.levels is not None and has_elbo(model)
 
     def rows(self, batch: EvalBatch) -> PerImage:
         """The rate of each image."""

@@ -8,8 +8,10 @@ import torch
 
 from convae.core.arguments import Positive
 from convae.core.types import PerImage
-from convae.evaluation.metrics.base import ImageMetric
+from convae.data import Split
+from convae.evaluation.metrics.base import ImageMetric, has_elbo
 from convae.latents import EvalBatch
+from convae.model.vae import VAE
 
 
 class ELBO(ImageMetric):
@@ -22,11 +24,16 @@ class ELBO(ImageMetric):
     """
 
     unit: ClassVar = "nats"
+    needs: ClassVar = "a posterior that is not deterministic"
     better: ClassVar = "higher"
     example: ClassVar = {"samples": 2}
 
     def __init__(self, *, samples: Positive = 1) -> None:
         self.samples = samples
+
+    def applies(self, model: VAE, split: Split) -> bool:
+        """Whether the posterior has a KL divergence from the prior."""
+        return has_elbo(model)
 
     def rows(self, batch: EvalBatch) -> PerImage:
         """The bound for each image."""

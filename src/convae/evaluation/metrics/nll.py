@@ -10,7 +10,7 @@ from convae.core.arguments import Positive
 from convae.core.output import importance_bound
 from convae.core.types import PerImage
 from convae.data import Split
-from convae.evaluation.metrics.base import ImageMetric, has_gaussian_posterior
+from convae.evaluation.metrics.base import ImageMetric, has_posterior_density
 from convae.latents import EvalBatch
 from convae.model.vae import VAE
 
@@ -26,7 +26,7 @@ class NLL(ImageMetric):
     """
 
     unit: ClassVar = "nats"
-    needs: ClassVar = "a Gaussian posterior"
+    needs: ClassVar = "a posterior with a density"
     better: ClassVar = "lower"
     default: ClassVar = False
     example: ClassVar = {"samples": 3}
@@ -36,7 +36,7 @@ class NLL(ImageMetric):
 
     def applies(self, model: VAE, split: Split) -> bool:
         """Whether the posterior has a density."""
-        return has_gaussian_posterior(model)
+        return has_posterior_density(model)
 
     def rows(self, batch: EvalBatch) -> PerImage:
         """The bound for each image, in float64."""

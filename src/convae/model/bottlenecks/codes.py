@@ -39,6 +39,7 @@ class Codes(Bottleneck):
     example: ClassVar = {"latent": 3, "quantizer": {"vq": {"codes": 4}}}
     default_prior: ClassVar[Named] = "uniform-codes"
     is_discrete = True
+    is_diagonal = False
 
     def __init__(
         self, shape: Shape, *, latent: Positive | None = None, head: bool = True, quantizer: QuantizerEntry

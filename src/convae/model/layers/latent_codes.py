@@ -50,6 +50,7 @@ class LatentCodes(LatentModule, ContextLayer):
     keeps_shape: ClassVar = True
     recomputes: ClassVar = False
     is_discrete = True
+    is_diagonal = False
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ class Prior(nn.Module):
     initializes its parameters.
 
     Attributes:
-        has_closed_kl: whether the KL divergence of the model's posteriors from it has a closed form.
+        has_closed_kl: whether the KL divergence of diagonal Gaussian posteriors, or codes, from it has a closed form.
         draws_codes: whether `sample` returns code indices, (count, *grid), instead of latents, (count, *latent).
         has_temperature: whether `sample` takes a temperature other than 1.
         is_fitted_after: whether it is fitted to a trained model (`convae prior`), and not trained with it.
@@ -121,7 +121,7 @@ class Prior(nn.Module):
             posterior: q(z | x).
             latent: (batch, *latent), drawn from it, for the estimate.
         """
-        return EstimatedPosterior(posterior, latent, self.log_prob)
+        return EstimatedPosterior(posterior, latent, self.log_prob) if posterior.has_density else posterior
 
     def bind(self, encode: Callable[[Tensor], Posterior], input_shape: Shape) -> None:
         """Gives a prior that is made of posteriors the model's encoder; called once, by the model.

@@ -33,5 +33,5 @@ class StandardNormal(Prior):
         return -0.5 * (z.square() + LOG_TWO_PI).flatten(1).sum(1)
 
     def relate(self, posterior: Posterior, latent: Latents) -> Posterior:
-        """The posterior as it is: the closed form is that of the posterior itself."""
-        return posterior
+        """The posterior as it is, if its own divergence has a closed form: that is the one from N(0, I)."""
+        return posterior if posterior.has_closed_kl else super().relate(posterior, latent)

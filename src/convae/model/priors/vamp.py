@@ -32,7 +32,7 @@ class Vamp(Prior):
         inputs: K, number of pseudo-inputs.
 
     Raises:
-        ConfigError: the bottleneck has codes.
+        ConfigError: the posteriors are not diagonal Gaussians.
     """
 
     example: ClassVar = {"inputs": 3}
@@ -41,6 +41,10 @@ class Vamp(Prior):
         super().__init__(bottleneck)
         if bottleneck.is_discrete:
             raise ConfigError("the VampPrior needs a Gaussian posterior. Use the prior uniform-codes for codes")
+        if not bottleneck.is_diagonal:
+            raise ConfigError(
+                "the VampPrior needs the posteriors of the bottleneck gaussian with a diagonal covariance"
+            )
         self.inputs = inputs
         self._encode: Callable[[Tensor], Posterior] | None = None
 

@@ -47,11 +47,13 @@ class LossInputs:
 
     @property
     def posterior(self) -> Posterior:
-        """Approximate posterior q(z | x), if its KL divergence from the prior depends on the image.
+        """Approximate posterior q(z | x), if its KL divergence from the prior is finite and depends on the image.
 
         Raises:
-            ConfigError: the bottleneck is a codebook, whose KL divergence is constant.
+            ConfigError: the bottleneck is a codebook, whose KL divergence is constant, or deterministic.
         """
+        if not self.output.posterior.has_density:
+            raise ConfigError("a deterministic latent has no KL divergence. Remove this term")
         if self.output.posterior.is_discrete:
             raise ConfigError(
                 "the KL divergence of codes is constant. Remove this term, and give those that the quantizer requires"

@@ -28,15 +28,15 @@ _SIZE = 64
 
 
 def default_objective(parts: Iterable[nn.Module]) -> Terms:
-    """The objective of a model: reconstruction, `kl` for latents that are not codes, and required terms.
+    """The objective of a model: reconstruction, `kl` for latents with a density, and required terms.
 
     Args:
         parts: a model, or those of its parts that have latents or quantizers.
     """
     modules = nn.ModuleList(parts)
     latents = [module for module in modules.modules() if isinstance(module, LatentModule)]
-    is_gaussian = not latents or not all(module.is_discrete for module in latents)
-    terms: Terms = {"reconstruction": {}, **({"kl": {}} if is_gaussian else {})}
+    has_kl = not latents or not all(module.is_discrete or not module.has_density for module in latents)
+    terms: Terms = {"reconstruction": {}, **({"kl": {}} if has_kl else {})}
     return terms | {name: {"weight": usual_weight(name)} for name in required_terms(modules) if name not in terms}
 
 

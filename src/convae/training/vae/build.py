@@ -277,8 +277,9 @@ def _try_batch(made: VAETask) -> None:
         stage_starts.append(begin)
         objective = stage_objective(stage)
         output = made.model(batch.images, torch_generator(0, "trial"), batch.labels, samples=objective.samples)
-        if output.posterior.is_discrete and made.recipe.training.temperature != 1:
-            raise ConfigError("training.temperature: a codebook draws no latents: leave it out")
+        draws_latents = output.posterior.has_density and not output.posterior.is_discrete
+        if not draws_latents and made.recipe.training.temperature != 1:
+            raise ConfigError("training.temperature: this bottleneck draws no latents: leave it out")
         objective(batch, output, made.plan.clocks(stage_starts, begin))
     # A classifier may have been trained before.
     if made.model.classifier and "classification" not in made.plan.weighted and made.recipe.start is None:
@@ -289,7 +290,9 @@ def _try_batch(made: VAETask) -> None:
 def _has_free_posterior(model: VAE, plan: Plan) -> bool:
     """Whether a Gaussian posterior is trained without a term that regularizes it."""
     terms = {name for stage in plan.stages for name in stage.objective.units}
-    return not model.bottleneck.codebook_sizes and not any(TERMS.get(name).regularizes_posterior for name in terms)
+    has_codes = bool(model.bottleneck.codebook_sizes)
+    is_regularized = any(TERMS.get(name).regularizes_posterior for name in terms)
+    return model.bottleneck.has_density and not has_codes and not is_regularized
 
 
 def encoder_layers(path: Path) -> nn.Sequential:

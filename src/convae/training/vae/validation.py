@@ -45,8 +45,8 @@ class ValidationResult:
     Attributes:
         images: number of images.
         metrics: unweighted mean of each term, in its unit.
-        kl: KL divergence of the posterior from the prior, nats per image.
-        kl_per_unit: KL divergence per latent unit of a vector, or channel of a map; None where latents are codes.
+        kl: KL divergence of the posterior from the prior, nats per image; None of a deterministic posterior.
+        kl_per_unit: KL divergence per latent unit of a vector, or channel of a map; None where it is no sum over them.
         active: number of active units; None where latents are codes.
         latent: number of latent units.
         codebooks: usage of each codebook; empty without one.
@@ -57,7 +57,7 @@ class ValidationResult:
 
     images: int
     metrics: dict[str, float]
-    kl: float
+    kl: float | None
     kl_per_unit: list[float] | None
     active: int | None
     latent: int
@@ -106,7 +106,7 @@ def validate(
     return ValidationResult(
         images=len(split),
         metrics={name: float(total) / len(split) for name, total in by_kind["term"].items()},
-        kl=float(latent["kl"]),
+        kl=float(latent["kl"]) if latent["kl"].isfinite() else None,
         kl_per_unit=[round(part, 6) for part in latent["kl per unit"].tolist()] or None,
         active=None if has_latent_codes else int((latent["square"] - latent["mean"].square() > ACTIVE).sum()),
         latent=len(latent["mean"]),
@@ -200,7 +200,7 @@ def collapse(found: ValidationResult) -> str | None:
     collapsed = [usage for usage in found.codebooks if _has_collapsed(usage)]
     if collapsed:
         return _codebook_collapse(collapsed)
-    has_information = found.kl >= COLLAPSED and found.active != 0
+    has_information = (found.kl is None or found.kl >= COLLAPSED) and found.active != 0
     if has_information:
         idle = [name for name, kl in (found.kl_per_latent or {}).items() if kl < COLLAPSED]
         if not idle:
@@ -211,7 +211,7 @@ def collapse(found: ValidationResult) -> str | None:
         )
     says = (
         f"the KL divergence is only {found.kl:.2g} nats per image"
-        if found.active
+        if found.active and found.kl is not None
         else f"none of {found.latent} latent values is active"
     )
     return (

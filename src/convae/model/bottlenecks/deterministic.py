@@ -1,0 +1,64 @@
+"""Deterministic bottleneck."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from convae.core.arguments import Positive
+from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import shape_text
+from convae.core.precision import at_least_float32
+from convae.core.types import Shape
+from convae.model.bottlenecks.base import Bottleneck, project
+from convae.model.posteriors.deterministic import DeterministicPosterior
+
+
+class Deterministic(Bottleneck):
+    """A latent without noise: the model is an autoencoder (Ghosh et al. 2020, arXiv:1903.12436; WAE, arXiv:1711.01558).
+
+    It has no KL divergence and no ELBO: `kl` cannot be a term, and terms that act on the latents take its place. What
+    the prior samples is only as good as they hold the latents to it; a prior fitted after training needs none of them.
+
+    The head is a linear layer for vectors and a 1×1 convolution for maps; without it, the features are the latent.
+
+    Args:
+        shape: (channels, *sizes) of the encoder's features.
+        latent: latent dimension, or latent channels of a map; by default, without a head, the feature channels.
+        head: whether to map features to the latent with a linear layer.
+    """
+
+    example: ClassVar = {"latent": 3}
+    is_diagonal = False
+    has_density = False
+
+    def __init__(self, shape: Shape, *, latent: Positive | None = None, head: bool = True) -> None:
+        super().__init__()
+        if latent is None:
+            if head:
+                raise ConfigError("'latent' is missing. Give the latent dimension")
+            latent = shape[0]
+        self.latent_shape = (latent, *shape[1:])
+        if head:
+            self.weight = nn.Parameter(torch.empty(latent, shape[0]))
+            self.bias = nn.Parameter(torch.empty(latent))
+        elif shape[0] != latent:
+            raise ShapeError(f"expected {latent} feature channels for latent: {latent} without a head, got "
+                             f"{shape_text(shape)}")  # fmt: skip
+        self.head = head
+        self.reset()
+
+    def posterior(self, features: Tensor) -> DeterministicPosterior:
+        """The latent of features, (batch, *features), in float32 or wider."""
+        z = project(features, self.weight, self.bias) if self.head else features
+        return DeterministicPosterior(at_least_float32(z))
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Initializes the head."""
+        if self.head:
+            self.weight.copy_(torch.randn(self.weight.shape, generator=generator) / math.sqrt(self.weight.shape[1]))
+            self.bias.zero_()
