@@ -135,7 +135,7 @@ def test_bound_and_weights_agree_and_posteriors_do_not_depend_on_the_batch(optio
     own = model.bottleneck.posterior(model.encode_features(IMAGES).values)
     z = output.latent
     expected = output.likelihood.log_prob(IMAGES) + own.log_prior(z) - own.log_prob(z)
-    torch.testing.assert_close(log_weights(model, output), expected.double(), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(output.log_weights(IMAGES), expected.double(), rtol=1e-4, atol=1e-3)
     kl = output.terms["kl"]
     torch.testing.assert_close(kl, output.posterior.kl())
     if "flow" in options:
@@ -144,11 +144,6 @@ def test_bound_and_weights_agree_and_posteriors_do_not_depend_on_the_batch(optio
     torch.testing.assert_close(alone.mean, together.mean[1:2])
     torch.testing.assert_close(alone.logvar, together.logvar[1:2], rtol=1e-4, atol=1e-4)
     assert alone.has_closed_kl == ("flow" not in options)
-
-
-def log_weights(model: VAE, output: Any) -> Tensor:
-    weights: Tensor = model.log_weights(IMAGES, output)
-    return weights
 
 
 @pytest.mark.parametrize("options", [{"covariance": "full"}, *FLOWS])

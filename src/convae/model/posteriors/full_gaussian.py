@@ -52,7 +52,8 @@ class FullGaussianPosterior(Posterior):
         """Log q(z | x), nats."""
         scaled = torch.linalg.solve_triangular(self.root, (z - self.mean)[..., None], upper=False)[..., 0]
         log_diagonal = self.root.diagonal(dim1=1, dim2=2).log()
-        return -(0.5 * (scaled.square() + LOG_TWO_PI) + log_diagonal).sum(1)
+        density: PerImage = -(0.5 * (scaled.square() + LOG_TWO_PI) + log_diagonal).sum(1)
+        return density
 
     def log_prior(self, z: Vectors) -> PerImage:
         """Log density of N(0, I), nats."""
