@@ -12,10 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jaxtyping
-from beartype import BeartypeConf, beartype
+import torch
+from beartype import BeartypeConf, FrozenDict, beartype
 from jaxtyping import AbstractArray
 
-checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
+# In a graph that `torch.export` traces, sizes are symbols, which stand for integers.
+_NUMBERS: FrozenDict[Any, Any] = FrozenDict({float: float | int, int: int | torch.SymInt})
+checked = beartype(conf=BeartypeConf(hint_overrides=_NUMBERS))
 _thorough = jaxtyping.jaxtyped
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from convae.core.errors import ShapeError
+from convae.core.errors import ConfigError, ShapeError
 from convae.core.random import stream_key, torch_generator
 
 BLOCK = 256
@@ -55,9 +56,33 @@ class CountedNoise:
             yield generator.manual_seed(stream_key(self.seed, *self.words, image))
 
 
-Generators = torch.Generator | Sequence[torch.Generator] | CountedNoise
-"""One generator for a batch, one per image (noise that is independent of the rest of the batch), or counter-based
-noise."""
+class GivenNoise:
+    """Standard normal values that a caller gives, handed out in the order in which they are drawn.
+
+    Args:
+        values: (batch, value), as many as are drawn; without them, zeros are handed out and `used` counts them.
+
+    Attributes:
+        used: number of values per image that were drawn.
+    """
+
+    def __init__(self, values: Tensor | None) -> None:
+        self._values = values
+        self.used = 0
+
+    def normal_like(self, tensor: Tensor) -> Tensor:
+        """The next values, in the shape of a tensor (batch, *values)."""
+        shape = tuple(tensor.shape[1:])
+        begin, self.used = self.used, self.used + math.prod(shape)
+        if self._values is None:
+            return torch.zeros_like(tensor)
+        part: Tensor = self._values[:, begin : self.used].unflatten(1, shape)
+        return part.to(tensor)
+
+
+Generators = torch.Generator | Sequence[torch.Generator] | CountedNoise | GivenNoise
+"""One generator for a batch, one per image (noise that is independent of the rest of the batch), counter-based noise,
+or the values themselves."""
 
 
 def normal_like(tensor: Tensor, generator: Generators | None) -> Tensor:
@@ -72,6 +97,8 @@ def normal_like(tensor: Tensor, generator: Generators | None) -> Tensor:
         if len(generator) != len(tensor):
             raise ShapeError(f"expected one generator for each of {len(tensor)} latents, got {len(generator)}")
         return torch.stack([normal_like(row, own) for row, own in zip(tensor, generator, strict=True)])
+    if isinstance(generator, GivenNoise):
+        return generator.normal_like(tensor)
     if isinstance(generator, CountedNoise):
         return generator.normal(tuple(tensor.shape), tensor.dtype).to(tensor.device)
     device = tensor.device if generator is None else generator.device
@@ -95,4 +122,6 @@ def single_generator(generator: Generators | None, name: str) -> torch.Generator
     """One generator for values that are drawn once per batch; `name` is the stream of counter-based noise."""
     if isinstance(generator, CountedNoise):
         return torch_generator(generator.seed, *generator.words, name)
+    if isinstance(generator, GivenNoise):
+        raise ConfigError(f"the values of '{name}' are drawn for a whole batch and cannot be given as noise")
     return generator[0] if isinstance(generator, Sequence) else generator

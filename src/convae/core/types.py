@@ -138,7 +138,7 @@ class LatentLayout:
         if len(self.entries) == 1:
             return {self.entries[0][0]: z}
         parts = torch.split(z, [math.prod(shape) for _, shape in self.entries], dim=1)
-        return {name: part.reshape(len(part), *shape) for (name, shape), part in zip(self.entries, parts, strict=True)}
+        return {name: part.unflatten(1, shape) for (name, shape), part in zip(self.entries, parts, strict=True)}
 
     def join(self, latents: Mapping[str, Tensor]) -> Tensor:
         """Each latent by name to the latent tensor, (batch, *shape)."""

@@ -39,7 +39,7 @@ class Condition(nn.Module):
         Raises:
             ConfigError: the number of labels differs from that of the images, or a label is not a class number.
         """
-        if len(labels) != len(x):
+        if labels.shape[0] != x.shape[0]:
             raise ConfigError(f"expected {len(x)} labels, one for each image or latent, got {len(labels)}")
         try:
             vectors = F.embedding(labels, self.weight)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
 
 from convae.core.context import Context, call_module
@@ -119,6 +120,8 @@ class EncoderDecoder(nn.Module):
         """Validates images and converts them to the dtype of the weights."""
         x = checked_images(x, *weights_type(self))
         shape = tuple(x.shape[1:])
+        if _has_free_sizes(shape):
+            return x
         if shape != self.input_shape and shape not in self._also_fit:
             if tuple(x.shape) == self.input_shape:
                 raise ShapeError(f"model '{self.name}' expects a batch, got {shape_text(x.shape)}. Give image[None]")
@@ -134,6 +137,8 @@ class EncoderDecoder(nn.Module):
     def _checked_latents(self, z: AnyLatents) -> Latents:
         """Validates latents and converts them to the dtype of the weights."""
         z = checked_latents(z, *weights_type(self))
+        if _has_free_sizes(z.shape[1:]):
+            return z
         grid_fits = self.size_step is not None and z.ndim == len(self.latent_shape) + 1
         if tuple(z.shape[1:]) != self.latent_shape and not (grid_fits and z.shape[1] == self.latent_shape[0]):
             alone = ". Give a batch, latent[None]" if tuple(z.shape) == self.latent_shape else ""
@@ -179,10 +184,15 @@ class EncoderDecoder(nn.Module):
             raise ConfigError(
                 f"model '{self.name}' is conditional. Give labels, one from 0 to {classes - 1} for each image"
             )
-        joined: Tensor = self.condition(x, checked_labels(labels, len(x), classes, x.device))
+        joined: Tensor = self.condition(x, checked_labels(labels, x.shape[0], classes, x.device))
         return joined
 
     def _converted(self, latent: Latents) -> Latents:
         """Converts a latent, which bottlenecks compute in float32 or wider, to the dtype of the weights."""
         dtype = weights_type(self)[0]
         return latent if dtype is None else latent.to(dtype)
+
+
+def _has_free_sizes(shape: Iterable[int | torch.SymInt]) -> bool:
+    """Whether sizes are symbols, as in an export with free sizes: they have no values to check."""
+    return any(isinstance(size, torch.SymInt) for size in shape)

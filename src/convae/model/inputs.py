@@ -128,8 +128,8 @@ def checked_labels(labels: Any, count: int, classes: int, device: torch.device) 
         raise ConfigError(f"labels are a tensor (batch,), got {_kind(labels)}: give torch.as_tensor(labels)")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ConfigError(f"labels are integers, got {labels.dtype}")
-    if labels.ndim != 1 or len(labels) != count:
-        got = len(labels) if labels.ndim == 1 else shape_text(labels.shape) or "a single number"
+    if labels.ndim != 1 or labels.shape[0] != count:
+        got = labels.shape[0] if labels.ndim == 1 else shape_text(labels.shape) or "a single number"
         raise ConfigError(f"expected {count} labels, one for each image or latent, got {got}")
     numbers: Tensor = labels.to(torch.int64)
     if numbers.device != device and not is_transformed():

@@ -11,7 +11,7 @@ test framework, and are also convae's own contract tests over all registered nam
 
 from convae.testing.evaluation import check_metric
 from convae.testing.flows import check_flow
-from convae.testing.interop import check_importer
+from convae.testing.interop import check_exporter, check_importer
 from convae.testing.models import check_bottleneck, check_layer, check_likelihood, check_preset, check_prior
 from convae.testing.objective import check_schedule, check_term
 from convae.testing.quantizers import check_quantizer
@@ -19,6 +19,7 @@ from convae.testing.sources import check_source
 
 __all__ = [
     "check_bottleneck",
+    "check_exporter",
     "check_flow",
     "check_importer",
     "check_layer",

@@ -1,4 +1,4 @@
-"""Contract test of importers."""
+"""Contract tests of importers and exporters."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from torch import Tensor
 import convae
 from convae.core.errors import ArtifactError
 from convae.core.random import torch_generator
-from convae.interop import IMPORTERS
+from convae.interop import EXPORTERS, IMPORTERS, Exporter, export_model
 from convae.interop.base import Imported
+from convae.interop.export import TOLERANCE
+from convae.model.provenance import Provenance
 from convae.testing.entries import name_of, no_errors, require
 
 
@@ -54,3 +56,38 @@ def check_importer(importer: str | Callable[..., Any], state: Mapping[str, Tenso
         except ArtifactError:
             continue
         raise AssertionError(f"{where}: must raise an ArtifactError for weights {what}")
+
+
+def check_exporter(exporter: str | type[Exporter]) -> None:
+    """Checks that an exporter writes graphs of a conditional model whose outputs are torch's, with the manifest.
+
+    Args:
+        exporter: class or registered name.
+
+    Raises:
+        AssertionError: the contract is violated.
+    """
+    name = name_of(EXPORTERS, exporter)
+    where = f"exporter {name}"
+    model = convae.build(_EXPORTED).eval()
+    model.provenance = Provenance(classes=_CLASSES)
+    with no_errors(where), tempfile.TemporaryDirectory() as folder:
+        for each in export_model(model, Path(folder), name, graphs=["decode"]):
+            require(each.difference <= TOLERANCE, f"{where}: {each.graph} differs from torch by {each.difference:g}")
+            found = EXPORTERS.get(name)().read_manifest(each.path)
+            require(found["classes"] == list(_CLASSES), f"{where}: its manifest has the classes {found['classes']}")
+            shape = found["inputs"]["z"]["shape"]
+            require(
+                shape[0] == "batch", f"{where}: the batch of the input z is not free in the manifest, but {shape[0]}"
+            )
+
+
+_CLASSES = ('</script><script>alert("1")</script>', "mit Umlauten: äöü\n")
+_EXPORTED: dict[str, Any] = {
+    "input": [1, 6, 6],
+    "encoder": [{"conv": {"channels": 2, "stride": 2}}],
+    "bottleneck": {"gaussian": {"latent": 2}},
+    "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
+    "likelihood": "bernoulli",
+    "condition": {"classes": 2, "channels": 1},
+}

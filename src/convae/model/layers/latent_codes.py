@@ -98,7 +98,7 @@ class LatentCodes(LatentModule, ContextLayer):
             context.report_latent(self.stream, z)
         elif feature is None or context.latent_source == "prior":
             is_drawn = context.latent_source == "prior" and context.temperature_of(self.stream) > 0
-            zeros = x.new_zeros(len(x), self.latent_shape[0], *x.shape[2:])
+            zeros = x.new_zeros(x.shape[0], self.latent_shape[0], *x.shape[2:])
             z = self._drawn(x, context.noise_for(self.stream)) if is_drawn else zeros
             context.report_latent(self.stream, z)
         else:

@@ -1,0 +1,207 @@
+"""Exported graphs give torch's outputs; a model that cannot be exported is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command import run
+from exporting import bundle
+from torch import Tensor, nn
+
+import convae
+from convae.core.errors import ConfigError
+from convae.core.random import torch_generator
+from convae.interop import EXPORTERS, export_model, graph_names, trace_graph
+from convae.interop.graphs import Graph, graph, trace
+from convae.model.bottlenecks import BOTTLENECKS
+from convae.model.initialize import initialize
+from convae.model.layers import LAYERS
+from convae.model.layers.base.features import feature_shapes
+from convae.model.layers.base.network import Network
+from convae.model.likelihoods import LIKELIHOODS
+from convae.model.priors import PRIORS
+from convae.model.quantizers import QUANTIZERS
+from convae.model.vae import VAE
+from convae.testing import check_exporter
+
+TOLERANCE = 1e-4
+MAP: dict[str, Any] = {
+    "input": [1, 8, 8],
+    "encoder": [{"conv": {"channels": 4, "stride": 2}}, "relu"],
+    "bottleneck": {"gaussian": {"latent": 3}},
+    "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
+    "likelihood": "bernoulli",
+}
+VECTOR = {
+    **MAP,
+    "encoder": ["flatten"],
+    "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
+}
+
+
+def built(**changes: Any) -> VAE:
+    return convae.build({**MAP, **changes}).eval()
+
+
+def with_prior(name: str) -> VAE:
+    entry = {name: dict(PRIORS.get(name).example)}
+    try:
+        return convae.build({**VECTOR, "prior": entry}).eval()
+    except ConfigError:
+        return built(prior=entry, bottleneck={"vq": {"codes": 5, "latent": 3}})
+
+
+def with_quantizer(name: str) -> VAE:
+    entry = {name: dict(QUANTIZERS.get(name).example)}
+    try:
+        return built(bottleneck={"codes": {"quantizer": entry}})
+    except ConfigError:
+        return built(bottleneck={"codes": {"quantizer": entry, "latent": 6}})
+
+
+def with_likelihood(name: str) -> VAE:
+    kind = LIKELIHOODS.get(name)
+    raw = kind(**kind.example).raw_channels(1)
+    decoder = [{"conv-transpose": {"channels": raw, "stride": 2}}]
+    return built(likelihood={name: dict(kind.example)}, decoder=decoder)
+
+
+class Apart(nn.Module):
+    """A layer by itself, with the features that it takes."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor]:
+        return (self.network(*inputs),)
+
+
+def of_layer(name: str) -> Graph:
+    kind = LAYERS.get(name)
+    shape = kind.example_shape
+    with feature_shapes({"example": shape} if "feature" in kind.example else {}):
+        network = Network(shape, [{name: dict(kind.example)}], "layers")
+    initialize(network, 0)
+    x = torch.randn(2, *shape, generator=torch_generator(0, name))
+    return Graph(name, Apart(network.eval()), {"x": x}, ("y",))
+
+
+def every_graph() -> dict[str, Graph]:
+    """The graphs that each entry of the registries changes."""
+    graphs = {f"layer {name}": of_layer(name) for name in LAYERS.own_names()}
+    models = [
+        *((f"likelihood {name}", with_likelihood(name), ["decode"]) for name in LIKELIHOODS.own_names()),
+        *((f"prior {name}", with_prior(name), ["sample"]) for name in PRIORS.own_names()),
+        *((f"quantizer {name}", with_quantizer(name), ["encode", "decode-codes"]) for name in QUANTIZERS.own_names()),
+    ]
+    for name in BOTTLENECKS.own_names():
+        models.append((f"bottleneck {name}", built(bottleneck={name: dict(BOTTLENECKS.get(name).example)}), ["encode"]))
+    for key, model, names in models:
+        own = set(graph_names(model))
+        graphs |= {f"{key} {name}": graph(model, name) for name in names if name in own}
+    return graphs
+
+
+def test_every_entry_gives_its_outputs_in_onnxruntime(tmp_path: Path) -> None:
+    graphs, onnx, file = every_graph(), EXPORTERS.get("onnx")(), tmp_path / "all.onnx"
+    whole = bundle(graphs)
+    onnx.write(trace(whole), file, {})
+    inputs = {name: torch.cat([tensor, tensor[:1]]) for name, tensor in whole.examples.items()}
+    found = onnx.open(file)(inputs)
+    with torch.no_grad():
+        wanted = dict(zip(whole.outputs, whole.module(*inputs.values()), strict=True))
+    differences = {name: float((found[name].double() - own.double()).abs().max()) for name, own in wanted.items()}
+    assert {name: value for name, value in differences.items() if not value <= TOLERANCE} == {}
+
+
+@pytest.mark.parametrize("name", EXPORTERS.own_names())
+def test_exporters_keep_their_contract(name: str) -> None:
+    check_exporter(name)
+
+
+def test_sizes_are_free_where_the_model_allows_them(tmp_path: Path) -> None:
+    model = built()
+    for each in export_model(model, tmp_path, "torch-export", graphs=["encode", "decode"]):
+        runner = EXPORTERS.get("torch-export")().open(each.path)
+        if each.graph == "encode":
+            assert each.inputs["image"] == ("batch", 1, "height", "width")
+            x = torch.rand(3, 1, 12, 10)
+            with torch.no_grad():
+                assert torch.allclose(runner({"image": x})["mean"], model.encode(x).mean, atol=1e-6)
+        else:
+            assert each.inputs["z"] == ("batch", 3, "height", "width")
+            assert runner({"z": torch.zeros(1, 3, 5, 7)})["image"].shape == (1, 1, 10, 14)
+    assert trace_graph(convae.build(VECTOR).eval(), "encode").inputs == {"image": ("batch", 1, 8, 8)}
+
+
+def test_a_sample_is_that_of_its_noise(tmp_path: Path) -> None:
+    model = convae.build({**VECTOR, "prior": {"mixture": {"components": 3}}}).eval()
+    (each,) = export_model(model, tmp_path, "torch-export", graphs=["sample"])
+    assert each.inputs == {"noise": ("batch", 4)}
+    noise = torch.randn(5, 4, generator=torch_generator(0, "noise"))
+    found = EXPORTERS.get("torch-export")().open(each.path)({"noise": noise})
+    assert found["z"].unique(dim=0).shape == (5, 3)
+    with torch.no_grad():
+        assert torch.allclose(found["image"], model.decode(found["z"]).mean, atol=1e-6)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return convae.save(built(), tmp_path / "model")
+
+
+def test_the_command_writes_and_compares_each_graph(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = saved.parent / "exported"
+    run("export", saved, "--to", "torch-export", "--out", out)
+    told = capsys.readouterr().out
+    names = ["decode", "encode", "reconstruct", "sample"]
+    assert sorted(path.stem for path in out.glob("*.pt2")) == names
+    assert all(f"{name}.pt2: " in told for name in names)
+    assert "batch×1×height×width" in told
+    run("export", saved, "--to", "torch-export", "--out", out, code=2)
+    assert "--force" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--to", "onyx"], "did you mean 'onnx'?"),
+        (["--graph", "enocde"], "did you mean 'encode'?"),
+        (["--graph", "decode-codes"], "decode-codes"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(
+    options: list[str], part: str, saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("export", saved, *options, "--out", saved.parent / "exported", code=2)
+    assert part in capsys.readouterr().err
+    assert not (saved.parent / "exported").exists()
+
+
+class UntilSmall(nn.Module):
+    """Halves its input until it is small: a loop that depends on the values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        while bool(x.abs().max() > 1):
+            x = x / 2
+        return x
+
+
+def test_a_model_with_a_loop_over_values_is_refused(tmp_path: Path) -> None:
+    model = built()
+    looping = VAE(nn.Sequential(UntilSmall(), model.encoder), model.bottleneck, model.decoder, model.head,
+                  input_shape=model.input_shape).eval()  # fmt: skip
+    with pytest.raises(ConfigError, match="encode"):
+        next(export_model(looping, tmp_path / "out", "torch-export"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ConfigError, match=r"convae\[export\]"):
+        next(export_model(built(), tmp_path / "out", graphs=["decode"]))
