@@ -95,7 +95,7 @@ class Flow(nn.Module):
     def _run(
         self, steps: list[nn.Module], x: Latents, features: Tensor | None, *, inverse: bool
     ) -> tuple[Latents, PerImage]:
-        total = x.new_zeros(len(x))
+        total = x.new_zeros(x.shape[0])
         with full_precision(x.device):
             known = None if features is None else features.to(x.dtype)
             for step in steps:

@@ -87,7 +87,7 @@ class _PlanarStep(FlowStep):
 
     def _map(self, rows: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The vectors v and w, (batch, value), b and wᵀv, (batch, 1); wᵀv > −1 makes the map invertible."""
-        own = torch.cat([self.direction, self.normal, self.offset]).to(rows.dtype)[None].expand(len(rows), -1)
+        own = torch.cat([self.direction, self.normal, self.offset]).to(rows.dtype)[None].expand(rows.shape[0], -1)
         if self.features is not None and features is not None:
             own = own + self.features(features.flatten(1))
         raw, w, b = own.split([self.size, self.size, 1], 1)
