@@ -38,6 +38,12 @@ REFUSED = {
     ("codebook", None): NOT_REPORTED,
     ("entropy", None): NOT_REPORTED,
     ("importance-weighted", "codes"): CONSTANT,
+    ("total-correlation", "codes"): CONSTANT,
+    ("mutual-information", "codes"): CONSTANT,
+    ("dimension-kl", "codes"): CONSTANT,
+    ("dip", "codes"): CONSTANT,
+    ("mmd", "codes"): CONSTANT,
+    ("contractive", "codes"): CONSTANT,
 }
 """Why a term cannot judge models of a bottleneck, or, with None, any of these models."""
 

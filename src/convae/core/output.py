@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from convae.core.noise import Generators
 from convae.core.posterior import CodePosterior, Posterior, split_latent
 from convae.core.types import AnyImages, Images, Latents, Logits, PerImage
 
@@ -36,6 +37,23 @@ class Likelihood(ABC):
 
 
 @dataclass(frozen=True)
+class ModelCalls:
+    """Parts of the model of a pass, to be called again by a term: with the labels and the noise of that pass.
+
+    Attributes:
+        encode: images to q(z | x), in evaluation mode.
+        decode: latents, one for each row of the pass, to p(x | z).
+        sample_prior: as many latents as the pass has rows, drawn from the prior of the top latent.
+        noise: the noise of a name of its own.
+    """
+
+    encode: Callable[[Images], Posterior]
+    decode: Callable[[Latents], Likelihood]
+    sample_prior: Callable[[], Latents]
+    noise: Callable[[str], Generators | None]
+
+
+@dataclass(frozen=True)
 class Output:
     """The result of a forward pass.
 
@@ -50,6 +68,7 @@ class Output:
             holds it, such as `encoder.2`.
         samples: number of latents drawn for each image. The batch of all attributes is then images × samples, with the
             rows of one image together.
+        calls: parts of the model, to be called again; None from another source than a model.
     """
 
     posterior: Posterior
@@ -60,6 +79,7 @@ class Output:
     term_parts: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     codes: Mapping[str, CodePosterior] = field(default_factory=dict)
     samples: int = 1
+    calls: ModelCalls | None = field(default=None, repr=False)
 
     def log_joint(self, x: Images) -> PerImage:
         """Log p(x, z) = log p(x | z) + log p(z) of the latents, nats, summed in float64 where the device has it.

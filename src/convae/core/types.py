@@ -54,6 +54,7 @@ class Batch:
         global_size: images in the global batch; None where this is all of it.
         labeled_fraction: fraction of the global batch's images that have a label; None where only the labels of this
             slice are known.
+        data_size: number of images in the data; None where that is unknown.
     """
 
     images: Images
@@ -62,6 +63,7 @@ class Batch:
     start: int = 0
     global_size: int | None = None
     labeled_fraction: float | None = None
+    data_size: int | None = None
 
     @classmethod
     def of(cls, images: Images, labels: Int64[Tensor, " batch"] | None = None) -> Batch:
@@ -84,6 +86,7 @@ class Batch:
                 start=self.start + begin,
                 global_size=len(self) if self.global_size is None else self.global_size,
                 labeled_fraction=self.labeled_fraction,
+                data_size=self.data_size,
             )
 
     def repeated(self, count: int) -> Batch:
@@ -97,6 +100,7 @@ class Batch:
             start=self.start * count,
             global_size=None if self.global_size is None else self.global_size * count,
             labeled_fraction=self.labeled_fraction,
+            data_size=self.data_size,
         )
 
 

@@ -275,7 +275,7 @@ def _deliver(
                 waiting = worker.submit(staging.gather, position + 1, blocks[position + 1])
             images = staging.deliver(position, pixels)
             labels = None if known is None else torch.from_numpy(known[block]).to(device)
-            yield Batch(images, labels, torch.from_numpy(block).to(device))
+            yield Batch(images, labels, torch.from_numpy(block).to(device), data_size=len(split))
 
 
 class _Staging:

@@ -15,7 +15,7 @@ from convae.core.description import Spec
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text
 from convae.core.noise import Generators
-from convae.core.output import Output
+from convae.core.output import Likelihood, ModelCalls, Output
 from convae.core.posterior import CodePosterior, JointPosterior, Posterior
 from convae.core.types import (
     AnyCount,
@@ -23,6 +23,7 @@ from convae.core.types import (
     AnyImages,
     AnyLabels,
     AnyLatents,
+    Images,
     LatentLayout,
     Latents,
     Logits,
@@ -313,7 +314,30 @@ class VAE(GenerativeModel):
         term_parts = {
             term: {self._place(name): cost for name, cost in own.items()} for term, own in context.term_parts.items()
         }
-        return Output(posterior, latent, likelihood, context.terms, logits, term_parts, codes, context.samples)
+        calls = self._calls(len(latent), context)
+        return Output(posterior, latent, likelihood, context.terms, logits, term_parts, codes, context.samples, calls)
+
+    def _calls(self, rows: int, context: Context) -> ModelCalls:
+        """The parts of the model, with labels and noise of a pass."""
+        labels = context.labels
+
+        def encode(x: Images) -> Posterior:
+            with evaluation_mode(self):
+                own = labels if labels is None or len(labels) == len(x) else labels[:: context.samples]
+                features = call_module(self.encoder, self._conditioned(x, own), Context(labels=own))
+                return self.bottleneck.posterior(features)
+
+        def decode(z: Latents) -> Likelihood:
+            latents = self.latent_layout.split(self._converted(z))
+            again = context.again(given=latents)
+            return self._decoded(latents[self.bottleneck.stream], labels, again)
+
+        def sample_prior() -> Latents:
+            noise = context.noise_for("prior")
+            drawn = self.prior.sample(rows, noise, labels)
+            return self.bottleneck.embed_codes(drawn) if self.prior.draws_codes else drawn
+
+        return ModelCalls(encode, decode, sample_prior, context.noise_for)
 
     def _place(self, stream: str) -> str:
         """Where a stream, or a level of it, is for a reader: the name of a latent, or that of a module."""

@@ -88,7 +88,7 @@ class Objective(nn.Module):
             batch = Batch.of(batch)
         if output.samples > 1:
             batch = batch.repeated(output.samples)
-        inputs = LossInputs(batch.images, batch.labels, output, moment, batch.labeled_fraction)
+        inputs = LossInputs(batch.images, batch.labels, output, moment, batch.labeled_fraction, batch.data_size)
         terms: dict[str, Tensor] = {}
         for name, term in self.terms.items():
             try:

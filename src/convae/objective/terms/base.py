@@ -11,10 +11,13 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from convae.core.errors import ConfigError
-from convae.core.output import Output
-from convae.core.posterior import Posterior
+from convae.core.output import ModelCalls, Output
+from convae.core.posterior import EstimatedPosterior, GaussianPosterior, Posterior
 from convae.core.types import Images, PerImage
 from convae.objective.schedules.base import Moment
+
+NO_CODES = "the KL divergence of codes is constant. Remove this term, and give those that the quantizer requires"
+"""Message of terms of continuous posteriors."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class LossInputs:
         output: output of the model.
         moment: progress of training, for scheduled arguments.
         labeled_fraction: where the images are a slice of a larger batch, the fraction of its images that have a label.
+        data_size: number of images in the data; None where that is unknown.
     """
 
     images: Images
@@ -34,6 +38,7 @@ class LossInputs:
     output: Output
     moment: Moment
     labeled_fraction: float | None = None
+    data_size: int | None = None
 
     @property
     def samples(self) -> int:
@@ -55,10 +60,31 @@ class LossInputs:
         if not self.output.posterior.has_density:
             raise ConfigError("a deterministic latent has no KL divergence. Remove this term")
         if self.output.posterior.is_discrete:
-            raise ConfigError(
-                "the KL divergence of codes is constant. Remove this term, and give those that the quantizer requires"
-            )
+            raise ConfigError(NO_CODES)
         return self.output.posterior
+
+    @property
+    def gaussian(self) -> GaussianPosterior:
+        """The approximate posterior, where it is a diagonal Gaussian and the only one.
+
+        Raises:
+            ConfigError: it is another one.
+        """
+        posterior = self.posterior.own if isinstance(self.posterior, EstimatedPosterior) else self.posterior
+        if not isinstance(posterior, GaussianPosterior):
+            raise ConfigError("needs a model with one latent, with a diagonal Gaussian posterior. Remove this term")
+        return posterior
+
+    @property
+    def calls(self) -> ModelCalls:
+        """Parts of the model, to be called again.
+
+        Raises:
+            ConfigError: the output is not from a model.
+        """
+        if self.output.calls is None:
+            raise ConfigError("needs the output of a convae.VAE")
+        return self.output.calls
 
     def reported(self, name: str, lack: str) -> PerImage:
         """A term that the bottleneck reported, (batch,).

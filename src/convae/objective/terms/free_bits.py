@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from convae.core.arguments import NonNegativeFloat, Positive
-from convae.core.collective import is_shared, shared_sum
+from convae.core.collective import shared_mean
 from convae.core.errors import ConfigError
 from convae.core.posterior import Posterior, split_posterior
 from convae.core.types import PerImage
@@ -58,13 +57,5 @@ class FreeBits(Term):
                 f"{channels} latent channels cannot be divided into {count} equal groups. Set groups to a divisor"
             )
         groups = values.reshape(batch, count, -1).sum(2)
-        compared = _mean(groups.detach()) if self.mean_over_batch else groups
+        compared = shared_mean(groups.detach()) if self.mean_over_batch else groups
         return torch.where(compared > self.nats, groups, self.nats).sum(1)
-
-
-def _mean(groups: Tensor) -> Tensor:
-    """(1, group): the mean over the images of the global batch."""
-    if not is_shared():
-        return groups.mean(0, keepdim=True)
-    sums = shared_sum(torch.cat([groups.sum(0), groups.new_full((1,), len(groups))]))
-    return (sums[:-1] / sums[-1])[None]

@@ -1,0 +1,38 @@
+"""Gaussian likelihood with the best variance."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+from convae.core.collective import shared_mean
+from convae.core.types import PerImage
+from convae.objective.terms.base import LossInputs, Term
+
+LEAST_VARIANCE = math.exp(-12)
+"""Lower bound of the variance, squared image units."""
+
+
+class OptimalGaussian(Term):
+    """Gaussian −log p(x | z) with the variance of largest likelihood: the mean squared error of a batch or an image.
+
+    The optimal σ-VAE (Rybkin, Daniilidis & Levine 2021, arXiv:2006.13202): it takes the place of `reconstruction`
+    beside `kl`, and balances both without a parameter. The batch mean is D/2 · (log σ² + 1 + log 2π) with D image
+    values; its gradient is that of the squared error over 2σ².
+
+    Args:
+        over: images that share a variance: those of the batch (under gradient accumulation, of a slice), or each alone.
+    """
+
+    unit: ClassVar = "nats"
+
+    def __init__(self, *, over: Literal["batch", "image"] = "batch") -> None:
+        super().__init__()
+        self.over = over
+
+    def forward(self, inputs: LossInputs) -> PerImage:
+        """−log p(x | z) of each image."""
+        errors = (inputs.images - inputs.reconstruction).square().flatten(1)
+        variance = errors.mean(1) if self.over == "image" else shared_mean(errors.mean(1))
+        variance = variance.clamp_min(LEAST_VARIANCE)
+        return 0.5 * (errors.sum(1) / variance + errors.shape[1] * (variance.log() + math.log(2 * math.pi)))

@@ -1,0 +1,36 @@
+"""Total correlation of the latents."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from convae.core.arguments import Positive
+from convae.core.types import PerImage
+from convae.objective.terms._aggregate import Estimator, aggregate_densities
+from convae.objective.terms.base import LossInputs, Term
+
+
+class TotalCorrelation(Term):
+    """Total correlation of the aggregate posterior, log q(z) − Σ log q(z_d): 0 where latent values are independent.
+
+    β-TCVAE (Chen et al. 2018, arXiv:1802.04942): beside `reconstruction` and `kl`, its weight is β − 1. The KL
+    divergence is the sum of `mutual-information`, this term and `dimension-kl`, which can be weighed one by one
+    instead. Estimated from the posteriors of the batch, in time and memory of the square of its size.
+
+    Args:
+        estimator: of the density of the aggregate posterior.
+        images: N, the number of images in the data; by default that of the training data.
+    """
+
+    unit: ClassVar = "nats"
+    example: ClassVar = {"images": 100}
+
+    def __init__(self, *, estimator: Estimator = "stratified", images: Positive | None = None) -> None:
+        super().__init__()
+        self.estimator: Estimator = estimator
+        self.images = images
+
+    def forward(self, inputs: LossInputs) -> PerImage:
+        """The estimate at the latent of each image; single values may be negative."""
+        densities = aggregate_densities(inputs, self.estimator, self.images)
+        return densities.joint - densities.product
