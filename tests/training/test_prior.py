@@ -119,3 +119,47 @@ def test_a_fitted_prior_is_not_trained_with_a_model(tmp_path: Path) -> None:
     recipe = {**RECIPE, "model": {**RECIPE["model"], "prior": "gmm"}}
     with pytest.raises(ConfigError, match=r"model\.prior"):
         train(recipe, out=tmp_path / "run")
+
+
+CODES: dict[str, Any] = {
+    **RECIPE["model"],
+    "encoder": [{"conv": {"channels": 8, "stride": 2}}, "silu", {"conv": {"channels": 8, "stride": 2}}],
+    "bottleneck": {"residual": {"levels": 2, "quantizer": {"fsq": {"levels": [4, 4]}}}},
+    "decoder": [
+        {"conv-transpose": {"channels": 8, "stride": 2}},
+        "silu",
+        {"conv-transpose": {"channels": 1, "stride": 2}},
+    ],
+}
+SMALL: dict[str, Any] = {"transformer": {"layers": 1, "width": 16, "heads": 2}}
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short training of digits with 2×2 codes of two levels."""
+    path = tmp_path_factory.mktemp("coded") / "codes"
+    recipe = {**RECIPE, "model": CODES, "objective": {"reconstruction": 1}}
+    train(recipe, out=path, overrides=["training.epochs=6", "training.optimizer.lr=0.02"])
+    return path
+
+
+def test_a_transformer_beats_uniform_codes_and_is_resumed_exactly(coded: Path, tmp_path: Path) -> None:
+    def fit(name: str, **more: Any) -> PriorRun:
+        return convae.fit_prior(coded, SMALL, out=tmp_path / name, overrides=[*OPTIONS, *longer], **more)
+
+    longer = ["training.steps=24", "training.optimizer.lr=0.01", "training.checkpoint_every=null", "name=same"]
+    run = fit("unbroken")
+    uniform = float(next(note for note in run.notes if "uniform-codes" in note).partition(": ")[2].split()[0])
+    assert uniform == pytest.approx(8 * np.log(16), abs=0.01)
+    assert run.best["nll"] < uniform - 2
+    fit("run", callback=StopAt(4))
+    resume(tmp_path / "run", callback=StopAt(13))
+    assert not resume(tmp_path / "run").stopped
+    assert content(tmp_path / "run") == content(tmp_path / "unbroken")
+    model = run.model
+    assert model.prior.classes == 10
+    labels = torch.tensor([1, 1, 4])
+    found = [model.sample(3, torch_generator(0, "z"), labels, options={"cache": cache}) for cache in (True, False)]
+    assert torch.equal(*found)
+    with pytest.raises(ConfigError, match="codes"):
+        convae.fit_prior(coded, "gmm", out=tmp_path / "no")

@@ -118,7 +118,7 @@ def test_it_is_saved_copied_and_refused_with_codes(prior: Any, tmp_path: Path) -
         with torch.no_grad():
             next(other.encoder.parameters()).zero_()
     assert torch.equal(model.sample(3, torch_generator(0, "samples")), samples)
-    with pytest.raises(ConfigError, match="uniform-codes"):
+    with pytest.raises(ConfigError, match="transformer"):
         convae.build({**SPEC, "bottleneck": {"vq": {"codes": 4, "latent": 3}}, "prior": prior})
 
 

@@ -25,8 +25,8 @@ class Codes(Bottleneck):
     KL divergence from the uniform prior over codes is constant. A quantizer's name is short for it: `{vq: {codes: 512,
     latent: 64}}` is `{codes: {latent: 64, quantizer: {vq: {codes: 512}}}}`.
 
-    The default prior is uniform over codes at each position, so its samples have no global structure; that needs an
-    autoregressive prior over codes (`convae encode` writes them).
+    The default prior is uniform over codes at each position, so its samples have no global structure; `convae prior RUN
+    transformer` fits an autoregressive prior over codes.
 
     Args:
         shape: (channels, *sizes) of the encoder's features.

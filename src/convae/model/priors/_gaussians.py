@@ -14,6 +14,7 @@ from convae.core.posterior import LOG_TWO_PI
 from convae.core.precision import at_least_float32
 from convae.core.types import Latents, PerImage
 from convae.model.bottlenecks.base import Bottleneck
+from convae.model.priors._labels import class_indices
 from convae.model.priors.base import Prior
 
 Covariance = Literal["full", "diagonal"]
@@ -93,7 +94,8 @@ class FittedGaussians(Prior):
         normal = normal_like(self.mean.new_empty(count, 1 + self.mean.shape[1]), noise)
         # The first normal value of each sample, as a uniform one, chooses the component: one stream serves both.
         by_weight = self.draw_components(torch.special.ndtr(normal[:, 0].double()))
-        chosen = by_weight if components is None else torch.where(components < 0, by_weight, components)
+        components = class_indices(components, count, len(self.mean), self.mean.device)
+        chosen = torch.where(components == len(self.mean), by_weight, components)
         root = self.root[chosen]
         step = torch.einsum("nij,nj->ni", root, normal[:, 1:]) if self.is_full else root * normal[:, 1:]
         return (self.mean[chosen] + temperature * step).view(count, *self.latent_shape)

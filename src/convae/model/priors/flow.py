@@ -36,7 +36,7 @@ class FlowPrior(Prior):
     def __init__(self, bottleneck: Bottleneck, *, transform: FlowEntry = "coupling") -> None:
         super().__init__(bottleneck)
         if bottleneck.is_discrete:
-            raise ConfigError("a flow needs a continuous latent. Use the prior uniform-codes for codes")
+            raise ConfigError("a flow needs a continuous latent. Use the prior transformer for codes")
         self.flow = build_flow(transform, self.latent_shape)
         if not self.flow.has_parallel_inverse:
             raise ConfigError("the flow of a prior needs a fast density. Use coupling or maf")

@@ -39,7 +39,7 @@ class Mixture(Prior):
     ) -> None:
         super().__init__(bottleneck)
         if bottleneck.is_discrete:
-            raise ConfigError("a mixture needs a continuous latent. Use the prior uniform-codes for codes")
+            raise ConfigError("a mixture needs a continuous latent. Use the prior transformer for codes")
         size = math.prod(self.latent_shape)
         self.mean = nn.Parameter(torch.empty(components, size))
         self.logvar = nn.Parameter(torch.empty(components, size))

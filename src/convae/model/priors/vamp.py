@@ -40,7 +40,7 @@ class Vamp(Prior):
     def __init__(self, bottleneck: Bottleneck, *, inputs: Annotated[int, Field(ge=1, le=MAX_INPUTS)] = 100) -> None:
         super().__init__(bottleneck)
         if bottleneck.is_discrete:
-            raise ConfigError("the VampPrior needs a Gaussian posterior. Use the prior uniform-codes for codes")
+            raise ConfigError("the VampPrior needs a Gaussian posterior. Use the prior transformer for codes")
         if not bottleneck.is_diagonal:
             raise ConfigError(
                 "the VampPrior needs the posteriors of the bottleneck gaussian with a diagonal covariance"

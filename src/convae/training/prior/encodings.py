@@ -15,7 +15,7 @@ from torch import Tensor
 from convae.core.noise import CountedNoise, normal_like
 from convae.core.posterior import CodePosterior, split_posterior
 from convae.core.progress import Progress
-from convae.core.random import numpy_generator
+from convae.core.random import numpy_generator, torch_generator
 from convae.core.types import Batch, Latents, Shape
 from convae.data.batches import ImageSet, in_order
 from convae.model.compatibility import check_labels
@@ -73,13 +73,16 @@ class Encodings:
 
 
 @torch.no_grad()
-def encode_images(model: VAE, split: ImageSet, batch_size: int, progress: Progress | None = None) -> Encodings:
+def encode_images(
+    model: VAE, split: ImageSet, batch_size: int, seed: int, progress: Progress | None = None
+) -> Encodings:
     """Encodes the images of a split.
 
     Args:
         model: in evaluation mode.
         split: the images.
         batch_size: images per batch.
+        seed: of latents of posteriors that are no diagonal Gaussians, of which one is kept for each image.
         progress: called with the number of finished images.
 
     Raises:
@@ -96,8 +99,11 @@ def encode_images(model: VAE, split: ImageSet, batch_size: int, progress: Progre
             parts.append(
                 (posterior.codes.flatten(1).cpu() if posterior.codes.ndim > 1 else posterior.codes[:, None].cpu(), None)
             )
-        else:
+        elif model.bottleneck.is_diagonal:
             parts.append((posterior.mean.float().cpu(), (0.5 * posterior.logvar).exp().float().cpu()))
+        else:
+            drawn = posterior.sample(torch_generator(seed, "encodings", done)).float().cpu()
+            parts.append((drawn, torch.zeros_like(drawn)))
         done += len(batch)
         if progress:
             progress(done, len(split), "encoding (images)")
