@@ -1,4 +1,4 @@
-"""Trains eight short recipes that together use every feature, and compares what two versions of convae make of them.
+"""Trains nine short recipes that together use every feature, and compares what two versions of convae make of them.
 
     python -m benchmarks.same_results record before/      # with one version
     python -m benchmarks.same_results record after/       # with the other
@@ -123,6 +123,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "objective": {"squared-error": 1, "kl": 4},
         "training": {"batch_size": 64, "epochs": 1, "precision": "bf16"},
     },
+    "hierarchy": {
+        "model": {"preset": "ladder", "size": "tiny", "latent": 3},
+        "data": {"source": "digits"},
+        "objective": {"reconstruction": 1, "kl": {"balance": True}, "free-bits": {"nats": 0.1}},
+        "training": {"batch_size": 64, "epochs": 1, "ema": 0.9},
+    },
 }
 
 
@@ -151,6 +157,9 @@ def compare(before: Path, after: Path) -> int:
     differing = 0
     for name in RECIPES:
         faults = []
+        if absent := [str(folder) for folder in (before, after) if not (folder / f"{name}.json").exists()]:
+            print(f"{name}: not recorded in {' and '.join(absent)}")
+            continue
         one, two = (json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for folder in (before, after))
         if one != two:
             pairs = zip(one, two, strict=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,23 @@ def test_codes_are_decoded_as_their_latents_are() -> None:
 def test_what_are_no_codes_is_refused(codes: Any, part: str) -> None:
     with pytest.raises(ConvaeError, match=part):
         convae.build(VQ).decode_codes(codes)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_weights_of_several_types_are_named(small: VAE, part: str) -> None:
+    mixed = copy.deepcopy(small)
+    getattr(mixed, part).half()
+    for failing in (lambda: mixed(X), lambda: mixed.encode(X) if part == "encoder" else mixed.sample(2)):
+        with pytest.raises(ConfigError, match=rf"{part}\S* is float16") as raised:
+            failing()
+        assert "float32" in str(raised.value)
+    assert mixed.float()(X).latent.dtype == torch.float32
+
+
+def test_codes_are_embedded_as_the_latents_that_they_are() -> None:
+    model = convae.build(VQ)
+    found = narrow(CodePosterior, model.encode(X))
+    assert torch.equal(model.embed_codes(found.codes), found.mean)
 
 
 def test_a_model_without_a_codebook_says_so(small: VAE) -> None:

@@ -169,8 +169,29 @@ def test_a_log_that_lost_its_end_takes_the_run_back(unbroken: dict[str, bytes], 
     (tmp_path / "run" / "metrics.jsonl").write_bytes(log[:-10])
     notes = Notes()
     resume(tmp_path / "run", callback=notes)
-    assert "shorter than when the checkpoint step-00000015-stopped was written" in notes.sentences[0]
+    assert "metrics.jsonl" in notes.sentences[0]
+    assert "step 15" in notes.sentences[0]
     assert content(tmp_path / "run") == unbroken
+
+
+@pytest.mark.parametrize("damage", ["lost", "empty", "first rows", "garbage"])
+def test_a_lost_log_costs_rows_but_no_training(damage: str, unbroken: dict[str, bytes], tmp_path: Path) -> None:
+    run = train(RECIPE, out=tmp_path / "run", callback=StopAt(15))
+    before, log = run.metrics, tmp_path / "run" / "metrics.jsonl"
+    rows = log.read_bytes().splitlines(keepends=True)
+    kept = 0 if damage in ("lost", "empty") else 2
+    if damage == "lost":
+        log.unlink()
+    else:
+        log.write_bytes(b"".join(rows[:kept]) + (b"\0" * sum(map(len, rows)) if damage == "garbage" else b""))
+    notes = Notes()
+    run = resume(run.path, callback=notes)
+    assert [each for each in notes.sentences if "metrics.jsonl" in each] == notes.sentences[:1]
+    assert run.metrics[:kept] == before[:kept]
+    assert all(row["step"] >= 15 for row in run.metrics[kept:])
+    assert run.metrics[-1]["step"] == STEPS
+    ours = content(run.path)
+    assert all(ours[name] == unbroken[name] for name in ours if name.endswith(".safetensors"))
 
 
 def test_only_one_process_at_a_time_trains_into_a_folder(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def _vectors_of(codes: Tensor, names: list[str], model: VAE, path: Path) -> Tens
             f"codes 0 to {' or '.join(str(size - 1) for size in sizes)}; the first is '{names[int(wrong[0])]}'"
         )
     with torch.no_grad():
-        return model.bottleneck.embed_codes(codes.to(next(model.parameters()).device)).cpu()
+        return model.embed_codes(codes.to(next(model.parameters()).device)).cpu()
 
 
 def _shaped(values: Tensor, shape: tuple[int, ...], what: str, path: Path) -> Tensor:

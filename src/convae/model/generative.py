@@ -18,7 +18,14 @@ from convae.core.output import Likelihood
 from convae.core.types import AnyCodes, AnyCount, AnyGenerators, AnyLabels, AnyLatents, Images, Latents
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.encoder_decoder import EncoderDecoder
-from convae.model.inputs import checked_codes, checked_count, checked_generator, tensor_or_none, weights_type
+from convae.model.inputs import (
+    checked_codes,
+    checked_count,
+    checked_generator,
+    explain_mixed_types,
+    tensor_or_none,
+    weights_type,
+)
 from convae.model.mode import evaluation_mode
 from convae.model.priors.base import Prior
 
@@ -45,6 +52,7 @@ class GenerativeModel(EncoderDecoder):
         """Whether the model has several latents."""
         return len(self.latent_layout.entries) > 1
 
+    @explain_mixed_types
     def decode(self, z: AnyLatents, labels: AnyLabels | None = None, *, levels: int | None = None) -> Likelihood:
         """Likelihood p(x | z) of each latent; computed in evaluation mode, as `encode` is.
 
@@ -65,6 +73,7 @@ class GenerativeModel(EncoderDecoder):
                 given[self.bottleneck.stream], labels, Context(labels=tensor_or_none(labels), given=given)
             )
 
+    @explain_mixed_types
     def decode_codes(self, codes: AnyCodes | Mapping[str, AnyCodes], labels: AnyLabels | None = None) -> Likelihood:
         """Likelihood p(x | z) of latents given as code indices, such as `encode(images).codes`.
 
@@ -77,23 +86,26 @@ class GenerativeModel(EncoderDecoder):
             ConfigError: the model has no codebook, or an index is out of range.
             ShapeError: the codes are not integers of the latent's grid.
         """
-        named = codes if isinstance(codes, Mapping) else {self.bottleneck.stream: codes}
-        known = {each.stream: each for each in self.latent_modules if each.codebook_sizes}
-        if not known:
-            raise ConfigError(f"model '{self.name}' has no codebook. Use decode")
-        given = {}
-        for name, own in named.items():
-            if name not in known:
-                raise ConfigError(unknown_message("latent of codes", name, known))
-            each, device = known[name], weights_type(self)[1] or torch.device("cpu")
-            given[name] = each.embed_codes(checked_codes(own, each.code_shape, each.codebook_sizes, device))
-        if self.bottleneck.stream not in given:
-            raise ConfigError(f"the codes of the latent '{self.bottleneck.stream}' are missing")
+        given = self._embedded(codes)
         with evaluation_mode(self):
-            given = {name: self._converted(z) for name, z in given.items()}
             context = Context(labels=tensor_or_none(labels), given=given)
             return self._decoded(given[self.bottleneck.stream], labels, context)
 
+    def embed_codes(self, codes: AnyCodes) -> Latents:
+        """Latents, (batch, *latent), of code indices: the vector of the code at each position.
+
+        Args:
+            codes: as for `decode_codes`, of a model with one latent.
+
+        Raises:
+            ConfigError: the model has no codebook or several latents, or an index is out of range.
+            ShapeError: the codes are not integers of the latent's grid.
+        """
+        if self.is_hierarchical:
+            raise ConfigError(f"model '{self.name}' has several latents. Pass their codes to decode_codes, by name")
+        return self._embedded(codes)[self.bottleneck.stream]
+
+    @explain_mixed_types
     @torch.no_grad()
     def sample(
         self,
@@ -158,6 +170,23 @@ class GenerativeModel(EncoderDecoder):
         return self.latent_layout.join(
             {each.stream: each.quantize(latents[each.stream]) for each in self.latent_modules}
         )
+
+    def _embedded(self, codes: AnyCodes | Mapping[str, AnyCodes]) -> dict[str, Latents]:
+        """Latents of code indices by name, in the type of the weights."""
+        named = codes if isinstance(codes, Mapping) else {self.bottleneck.stream: codes}
+        known = {each.stream: each for each in self.latent_modules if each.codebook_sizes}
+        if not known:
+            raise ConfigError(f"model '{self.name}' has no codebook. Use decode")
+        given: dict[str, Latents] = {}
+        for name, own in named.items():
+            if name not in known:
+                raise ConfigError(unknown_message("latent of codes", name, known))
+            each, device = known[name], weights_type(self)[1] or torch.device("cpu")
+            found = checked_codes(own, each.code_shape, each.codebook_sizes, device)
+            given[name] = self._converted(each.embed_codes(found))
+        if self.bottleneck.stream not in given:
+            raise ConfigError(f"the codes of the latent '{self.bottleneck.stream}' are missing")
+        return given
 
     def _top_sample(
         self,

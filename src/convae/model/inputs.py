@@ -7,20 +7,23 @@ Images are floating-point tensors in [0, 1] of any dtype. Each call computes the
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import operator
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from convae.core.errors import ConfigError, ShapeError
+from convae.core.memory import is_out_of_memory
 from convae.core.names import shape_text
 from convae.core.noise import CountedNoise
 from convae.core.types import AnyLabels
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 ROUNDING = 1e-4
 """How far a value may be outside [0, 1] by rounding."""
 
@@ -182,6 +185,31 @@ def weights_type(module: nn.Module) -> tuple[torch.dtype | None, torch.device | 
     tensors = (tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point())
     tensor = next(tensors, None)
     return (None, None) if tensor is None else (tensor.dtype, tensor.device)
+
+
+def explain_mixed_types(method: Method) -> Method:
+    """Wraps a method of a model: where its weights have several types, torch's error is replaced by one that says so.
+
+    Raises:
+        ConfigError: the method failed, and the weights have several types.
+    """
+
+    @functools.wraps(method)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if is_transformed():
+            return method(*args, **kwargs)
+        try:
+            return method(*args, **kwargs)
+        except RuntimeError as error:
+            weights = {each.dtype: name for name, each in args[0].named_parameters() if each.is_floating_point()}
+            if len(weights) < 2 or is_out_of_memory(error):
+                raise
+            found = ", ".join(f"{name} is {str(dtype).removeprefix('torch.')}" for dtype, name in weights.items())
+            raise ConfigError(
+                f"the weights of the model have several types: {found}. Convert all of it, such as with model.float()"
+            ) from error
+
+    return cast(Method, wrapped)
 
 
 def _tensor(given: Any, what: str, shape: str, remedy: str) -> Tensor:

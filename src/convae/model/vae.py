@@ -35,6 +35,7 @@ from convae.model.generative import GenerativeModel
 from convae.model.inputs import (
     checked_count,
     checked_generator,
+    explain_mixed_types,
     tensor_or_none,
 )
 from convae.model.likelihoods.base import LikelihoodHead
@@ -190,6 +191,7 @@ class VAE(GenerativeModel):
             )
         return stored_spec(self, self._description)
 
+    @explain_mixed_types
     def encode(self, x: AnyImages, labels: AnyLabels | None = None) -> Posterior:
         """Approximate posterior q(z | x) of each image; nothing is sampled.
 
@@ -236,6 +238,7 @@ class VAE(GenerativeModel):
         """
         return self._output(features.values, features.context.continued(noise=noise, latent_source=source))
 
+    @explain_mixed_types
     def classify(self, z: AnyLatents) -> Logits:
         """Class logits of each latent, (batch, class); computed in evaluation mode.
 
@@ -250,6 +253,7 @@ class VAE(GenerativeModel):
             logits: Tensor = self.classifier(top)
             return logits
 
+    @explain_mixed_types
     def forward(
         self,
         x: AnyImages,

@@ -168,8 +168,7 @@ def train_task(task: Task, out: str | Path, *, callback: Callback | None = None)
     with folder.held():
         if not (folder.path / "recipe.yaml").is_file():
             folder.begin(json.dumps(task.description(), indent=2) + "\n", task.title)
-        checkpoint = last_good(folder, task.plan, (callback or Callback()).on_message)
-        folder.recover(checkpoint.progress.log_bytes if checkpoint else 0)
+        checkpoint = _recover(folder, task, callback)
         trainer = Trainer(task, folder, checkpoint, callback)
         trainer.fit()
         step, total = trainer.progress.step, trainer.total_steps
@@ -241,12 +240,20 @@ def _resume(
         made = ranks.run_on_all(partial(build_task, recipe, progress, ranks, given=given, held=held, is_new=False))
 
         def recovered() -> Checkpoint | None:
-            checkpoint = last_good(folder, made.plan, (callback or Callback()).on_message)
-            folder.recover(checkpoint.progress.log_bytes if checkpoint else 0)
-            return checkpoint
+            return _recover(folder, made, callback)
 
         changes = ranks.broadcast(partial(_data_changes, folder, made))
         return _result(made, run_task(made, folder, read_together(ranks, recovered), callback, changes))
+
+
+def _recover(folder: RunFolder, task: Task, callback: Callback | None) -> Checkpoint | None:
+    """The checkpoint to continue from, after the files of the run were restored to its step."""
+    say = (callback or Callback()).on_message
+    checkpoint = last_good(folder, task.plan, say)
+    lost = folder.recover(checkpoint.progress.log_bytes if checkpoint else 0)
+    if lost is not None:
+        say(lost)
+    return checkpoint
 
 
 def _data_changes(folder: RunFolder, made: VAETask) -> str | None:

@@ -218,12 +218,32 @@ class RunFolder:
         except (OSError, ValueError, RecursionError) as error:
             raise ArtifactError(f"{self.metrics}: damaged or unreadable ({error})") from error
 
-    def recover(self, log_bytes: int) -> None:
-        """Truncates the log to this size, and removes temporary files."""
+    def recover(self, log_bytes: int) -> str | None:
+        """Truncates the log, as `truncate_log` does, and removes temporary files."""
         for folder in (self.path, self.pictures, self.checkpoints):
             remove_temporary_files(folder)
-        truncate(self.metrics, log_bytes)
         truncate(self.timings, _bytes_of_lines(self.timings))
+        return self.truncate_log(log_bytes)
+
+    def truncate_log(self, log_bytes: int) -> str | None:
+        """Truncates the log to the rows in its first bytes, or to those that can be read.
+
+        Args:
+            log_bytes: size of the log at the last checkpoint.
+
+        Returns:
+            A note if rows were lost.
+        """
+        kept, step = 0, 0
+        with contextlib.suppress(ArtifactError):
+            for row, end in self.read_rows():
+                if end > log_bytes:
+                    break
+                kept, step = end, row["step"]
+        truncate(self.metrics, kept)
+        if kept == log_bytes:
+            return None
+        return f"{self.metrics}: missing or damaged, so that the rows after step {step} are lost"
 
 
 def _bytes_of_lines(path: Path) -> int:

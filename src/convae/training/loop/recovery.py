@@ -124,29 +124,37 @@ def is_finished(folder: RunFolder, recipe: Config) -> bool:
 
 
 def last_good(folder: RunFolder, plan: Plan, note: Callable[[str], None]) -> Checkpoint | None:
-    """The newest usable checkpoint; None if none was written.
+    """The newest usable checkpoint whose log is complete, or else the newest usable one; None if none was written.
 
     Raises:
         ArtifactError: none of the checkpoints is usable.
     """
     size = folder.metrics.stat().st_size if folder.metrics.exists() else 0
     faults: list[str] = []
+    without_log: list[Checkpoint] = []
     for path in reversed(list_checkpoints(folder.checkpoints)):
         try:
             checkpoint = read_checkpoint(path)
-            progress = checkpoint.progress
-            if size < progress.log_bytes:
-                raise ArtifactError(f"{folder.metrics}: shorter than when the checkpoint {path.name} was written")
         except ArtifactError as error:
             faults.append(str(error))
             continue
-        if faults:
-            note(f"{'; '.join(faults)}: continuing from step {progress.step} instead")
-        check_progress(progress, plan, path)
-        return checkpoint
+        check_progress(checkpoint.progress, plan, path)
+        if size >= checkpoint.progress.log_bytes:
+            faults += [f"{folder.metrics}: shorter than at step {each.progress.step}" for each in without_log]
+            break
+        without_log.append(checkpoint)
+    else:
+        # No checkpoint has a complete log: the newest loses rows of metrics, but no training.
+        if not without_log:
+            if faults:
+                raise ArtifactError(
+                    f"{'; '.join(faults)}: no usable checkpoint is left. Start a new run with the recipe"
+                )
+            return None
+        checkpoint = without_log[0]
     if faults:
-        raise ArtifactError(f"{'; '.join(faults)}: no usable checkpoint is left. Start a new run with the recipe")
-    return None
+        note(f"{'; '.join(faults)}: continuing from step {checkpoint.progress.step} instead")
+    return checkpoint
 
 
 MOST_ROLLBACKS = 6

@@ -7,7 +7,6 @@ import time
 
 import torch
 
-from convae.core.files import truncate
 from convae.core.types import Batch
 from convae.training.distributed.ranks import stop_on_signals
 from convae.training.loop.checkpoint import (
@@ -270,7 +269,7 @@ class Trainer:
         self._begin(checkpoint)
         self.progress.lr_halvings = progress.lr_halvings + 1
         if self._ranks.is_main:
-            truncate(self.folder.metrics, self.progress.log_bytes)
+            self.folder.truncate_log(self.progress.log_bytes)
         self._pictures.curves.forget()
         for sentence in (self._data_note, *again):
             self._note(sentence)
