@@ -56,9 +56,9 @@ def codes(update: str, *terms: str, **training: Any) -> dict[str, Any]:
     return {**recipe(labels=None, **training), "model": model, "objective": objective}
 
 
-def quantized(bottleneck: dict[str, Any], *terms: str) -> dict[str, Any]:
+def quantized(bottleneck: dict[str, Any], *terms: str, **training: Any) -> dict[str, Any]:
     """With another quantizer, whose terms and statistics span the batch."""
-    made = codes("ema", *terms)
+    made = codes("ema", *terms, **training)
     return {**made, "model": {**made["model"], "bottleneck": bottleneck}}
 
 
@@ -91,6 +91,12 @@ RUNS: dict[str, dict[str, Any]] = {
         {"residual": {"levels": 2, "latent": 4, "dropout": 0.5, "quantizer": {"vq": {"codes": 8, "start": "k-means"}}}}
     ),
     "codes-entropy": quantized({"lfq": {"bits": 4, "temperature": 4.0}}, "entropy"),
+    "codes-levels-slices": quantized(
+        {"residual": {"levels": 2, "latent": 4, "dropout": 0.5, "quantizer": {"vq": {"codes": 8, "start": "k-means"}}}},
+        accumulate=3,
+    ),
+    "codes-entropy-slices": quantized({"lfq": {"bits": 4, "temperature": 4.0}}, "entropy", accumulate=2),
+    "hierarchy-slices": hierarchy(accumulate=2),
     "hierarchy": hierarchy(),
     "shard-hierarchy": hierarchy(shard=True, checkpointing=True),
     "shard-codes": codes("ema", shard=True),

@@ -51,14 +51,6 @@ def shared_sum(values: Tensor) -> Tensor:
     return total
 
 
-def shared_mean(values: Tensor) -> Tensor:
-    """Differentiable mean over the first axis and over all processes: that of the global batch."""
-    if not is_shared():
-        return values.mean(0)
-    sums = shared_sum(torch.cat([values.sum(0).flatten(), values.new_full((1,), len(values))]))
-    return (sums[:-1] / sums[-1]).reshape(values.shape[1:])
-
-
 class _SharedSum(torch.autograd.Function):
     """All-reduce with an all-reduced gradient, since each result depends on the values of all processes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convae.core.slices import batch_mean
 from convae.objective.objective import Losses, Objective, build_objective
 from convae.objective.schedules import SCHEDULES
 from convae.objective.schedules.base import Clocks, Moment, Schedule
@@ -19,6 +20,7 @@ __all__ = [
     "Objective",
     "Schedule",
     "Term",
+    "batch_mean",
     "build_objective",
     "ms_ssim",
     "ssim",

@@ -19,6 +19,11 @@ class ComposedQuantizer(Quantizer):
 
     quantizers: nn.ModuleList
 
+    @property
+    def has_started(self) -> bool:
+        """Whether no codes are left to initialize from the first batches of a training."""
+        return all(each.has_started for each in self._inner())
+
     def expect(self, vectors: int) -> None:
         """Prepares the codebooks for another number of vectors in a training step."""
         for each in self._inner():

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from convae.core.collective import is_shared, shared_sum
 from convae.core.precision import full_precision
+from convae.core.slices import mean_of_sums
 from convae.core.types import Latents, PerImage
 
 _TINY = 1e-30
@@ -27,14 +27,6 @@ def entropy_of(probabilities: Tensor) -> Tensor:
     return -(probabilities * probabilities.clamp_min(_TINY).log()).sum()
 
 
-def batch_mean(total: Tensor, count: int) -> Tensor:
-    """The mean over the vectors of all ranks of a sum over `count` vectors of this rank."""
-    if not is_shared():
-        return total / count
-    sums = shared_sum(torch.cat([total.flatten(), total.new_full((1,), count)]))
-    return (sums[:-1] / sums[-1]).view_as(total)
-
-
 def joint_marginal(logits: Float[Tensor, "vector bit"]) -> Float[Tensor, " code"]:
     """Mean over the batch of the distributions over codes of independent bits; the first bit counts most.
 
@@ -44,7 +36,7 @@ def joint_marginal(logits: Float[Tensor, "vector bit"]) -> Float[Tensor, " code"
     with full_precision(logits.device):
         bits = torch.sigmoid(logits)
         halves = [_combinations(half) for half in bits.split([bits.shape[1] // 2, -(-bits.shape[1] // 2)], 1)]
-        return batch_mean(halves[0].T @ halves[1], len(logits)).flatten()
+        return mean_of_sums(halves[0].T @ halves[1], len(logits)).flatten()
 
 
 def _combinations(bits: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -19,6 +20,7 @@ from convae.core.errors import ConfigError, ShapeError
 from convae.core.posterior import CodePosterior
 from convae.core.precision import at_least_float32
 from convae.core.registry import canonical_name
+from convae.core.slices import batch_slices
 from convae.core.types import Latents, PerImage
 from convae.model.quantizers import QUANTIZERS
 
@@ -101,9 +103,16 @@ class Quantizer(nn.Module):
             stream: name of its noise and of the latent that it reports, unique in the model.
         """
         context = context or Context()
-        latent, codes = self.quantize(at_least_float32(values), context, stream)
+        # A codebook that several levels share stays the same within a step.
+        with batch_slices() if self.training else contextlib.nullcontext():
+            latent, codes = self.quantize(at_least_float32(values), context, stream)
         context.report_latent(stream, latent, CodePosterior(latent, codes, self.codebook_sizes))
         return latent
+
+    @property
+    def has_started(self) -> bool:
+        """Whether no codes are left to initialize from the first batches of a training."""
+        return True
 
     def expect(self, vectors: int) -> None:
         """Prepares trained codebooks for another number of vectors in a training step."""

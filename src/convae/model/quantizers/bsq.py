@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from convae.core.context import Context
 from convae.core.precision import with_gradient_of
+from convae.core.slices import mean_of_sums
 from convae.core.types import Latents
 from convae.model.quantizers._binary import codes_to_signs
-from convae.model.quantizers._entropy import batch_mean, entropy_cost, entropy_of_bits
+from convae.model.quantizers._entropy import entropy_cost, entropy_of_bits
 from convae.model.quantizers.base import CodeIndices, squared_distance, to_vectors
 from convae.model.quantizers.lfq import LFQ
 
@@ -47,7 +48,7 @@ class BSQ(LFQ):
         if not torch.compiler.is_exporting():
             logits = 4 / math.sqrt(self.channels) * unit / self.temperature
             vectors = to_vectors(logits)
-            mean = batch_mean(torch.sigmoid(vectors).sum(0), len(vectors))
+            mean = mean_of_sums(torch.sigmoid(vectors).sum(0), len(vectors))
             marginal = entropy_of_bits(torch.logit(mean, eps=1e-6)).sum()
             context.report_term(
                 "entropy", entropy_cost(entropy_of_bits(logits).sum(1), marginal, self.diversity), stream

@@ -13,9 +13,10 @@ from convae.core.arguments import NonNegativeFloat, PositiveFloat
 from convae.core.context import Context
 from convae.core.errors import ConfigError
 from convae.core.precision import full_precision, with_gradient_of
+from convae.core.slices import mean_of_sums
 from convae.core.types import Latents
 from convae.model.quantizers._assignment import soft_assignment
-from convae.model.quantizers._entropy import batch_mean, entropy_cost, entropy_of
+from convae.model.quantizers._entropy import entropy_cost, entropy_of
 from convae.model.quantizers._nearest import most_similar_codes
 from convae.model.quantizers.base import MAX_CODES, CodeIndices, Quantizer, squared_distance, to_grid, to_vectors
 
@@ -77,7 +78,7 @@ class IBQ(Quantizer):
         context.report_term("codebook", squared_distance(values.detach(), found) + double, stream)
         _, entropy, total = soft_assignment(vectors, codebook, self.temperature)
         with full_precision(values.device):
-            marginal = entropy_of(batch_mean(total, len(vectors)))
+            marginal = entropy_of(mean_of_sums(total, len(vectors)))
         context.report_term("entropy", entropy_cost(to_grid(entropy, values), marginal, self.diversity), stream)
         return latent, codes
 

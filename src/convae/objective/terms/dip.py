@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convae.core.arguments import NonNegativeFloat
-from convae.core.collective import shared_mean
+from convae.core.slices import batch_mean
 from convae.core.types import PerImage
 from convae.objective.terms.base import LossInputs, Term
 
@@ -18,7 +18,7 @@ class DIP(Term):
 
     DIP-VAE, arXiv:1711.00848: Σ_{i≠j} Cov_ij² + diagonal · Σ_i (Cov_ii − 1)², with the covariance over the batch. The
     weight is the paper's λ_od; λ_d is 10 times as large for I, and as large for II. It stands beside `kl`. The value is
-    the same for all images; under gradient accumulation, the covariance is that of a slice.
+    the same for all images.
 
     Args:
         covariance: `means` of the posterior means (DIP-VAE-I), or `latents`, to which the mean variance of the
@@ -39,7 +39,7 @@ class DIP(Term):
         mean = posterior.mean.flatten(1)
         covariance = _covariance(mean)
         if self.covariance == "latents":
-            covariance = covariance + torch.diag(shared_mean(posterior.logvar.flatten(1).exp()))
+            covariance = covariance + torch.diag(batch_mean(posterior.logvar.flatten(1).exp()))
         squares = (covariance - torch.eye(len(covariance), dtype=mean.dtype, device=mean.device)).square()
         on = squares.diagonal().sum()
         return (squares.sum() - on + self.diagonal * on).expand(len(mean))
@@ -47,5 +47,6 @@ class DIP(Term):
 
 def _covariance(values: Tensor) -> Tensor:
     """(value, value): the covariance over the images of the global batch, with their number as the divisor."""
-    centered = values - shared_mean(values)
-    return shared_mean(centered[:, :, None] * centered[:, None, :])
+    # Not from centered values, whose mean over the slices of a batch is known only after all of them.
+    mean = batch_mean(values)
+    return batch_mean(values[:, :, None] * values[:, None, :]) - torch.outer(mean, mean)

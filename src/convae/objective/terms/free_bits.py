@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 
 from convae.core.arguments import NonNegativeFloat, Positive
-from convae.core.collective import shared_mean
 from convae.core.errors import ConfigError
 from convae.core.posterior import Posterior, split_posterior
+from convae.core.slices import batch_mean
 from convae.core.types import PerImage
 from convae.objective.terms.base import LossInputs, Term
 
@@ -57,5 +57,5 @@ class FreeBits(Term):
                 f"{channels} latent channels cannot be divided into {count} equal groups. Set groups to a divisor"
             )
         groups = values.reshape(batch, count, -1).sum(2)
-        compared = shared_mean(groups.detach()) if self.mean_over_batch else groups
+        compared = batch_mean(groups.detach()) if self.mean_over_batch else groups
         return torch.where(compared > self.nats, groups, self.nats).sum(1)

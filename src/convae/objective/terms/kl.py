@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from convae.core.collective import is_shared, shared_sum
 from convae.core.posterior import Posterior, split_posterior
+from convae.core.slices import batch_mean, is_first_pass
 from convae.core.types import PerImage
 from convae.objective.terms.base import LossInputs, Term
 
@@ -39,18 +39,14 @@ class KL(Term):
         if not self.balance or len(parts) == 1:
             return inputs.posterior.kl()
         each = torch.stack([part.kl() for part in parts], 1)
-        if not each.requires_grad:
+        if not each.requires_grad and not is_first_pass():
             return each.sum(1)
         return (each * _balance(parts, each.detach())).sum(1)
 
 
 def _balance(parts: list[Posterior], each: torch.Tensor) -> torch.Tensor:
     """(latent,): factors with mean 1, from the KL divergences of the images of the batch, (batch, latent)."""
-    found = torch.cat([each.sum(0), each.new_full((1,), len(each))])
-    if is_shared():
-        found = shared_sum(found)
-    total, count = found[:-1], found[-1]
     sizes = each.new_tensor([math.prod(part.mean.shape[1:]) for part in parts])
     # As in NVAE's code, 0.01 nats keep a latent without information from being free.
-    factors = (total / count + 0.01) * sizes
+    factors = (batch_mean(each) + 0.01) * sizes
     return factors * len(parts) / factors.sum()

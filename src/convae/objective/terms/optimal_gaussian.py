@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Literal
 
-from convae.core.collective import shared_mean
+from convae.core.slices import batch_mean
 from convae.core.types import PerImage
 from convae.objective.terms.base import LossInputs, Term
 
@@ -21,7 +21,7 @@ class OptimalGaussian(Term):
     values; its gradient is that of the squared error over 2σ².
 
     Args:
-        over: images that share a variance: those of the batch (under gradient accumulation, of a slice), or each alone.
+        over: images that share a variance: those of the batch or each alone.
     """
 
     unit: ClassVar = "nats"
@@ -33,6 +33,7 @@ class OptimalGaussian(Term):
     def forward(self, inputs: LossInputs) -> PerImage:
         """−log p(x | z) of each image."""
         errors = (inputs.images - inputs.reconstruction).square().flatten(1)
-        variance = errors.mean(1) if self.over == "image" else shared_mean(errors.mean(1))
+        # The gradient by the variance is zero at the optimum, over all images that share it.
+        variance = errors.mean(1) if self.over == "image" else batch_mean(errors.mean(1).detach())
         variance = variance.clamp_min(LEAST_VARIANCE)
         return 0.5 * (errors.sum(1) / variance + errors.shape[1] * (variance.log() + math.log(2 * math.pi)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,10 @@ from torch.nn.parallel import DistributedDataParallel
 from convae.core.errors import ConfigError
 from convae.core.noise import CountedNoise
 from convae.core.random import stream_key
+from convae.core.slices import BatchSlices
 from convae.core.types import Batch
 from convae.model.inputs import unchecked_values
+from convae.model.quantizers.base import Quantizer
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks, Schedule
 from convae.training.distributed.ranks import Ranks
@@ -236,7 +238,7 @@ class TrainStep:
         optimizer: fused optimizer of the update.
         precision: precision of the step.
         options: seed, and number of slices of a batch for gradient accumulation. The gradient is that of the batch up
-            to rounding and batch statistics, such as those of batch norm.
+            to rounding and the statistics of batch norm.
         ranks: the processes.
         temperature: temperature of the posterior samples.
     """
@@ -262,6 +264,8 @@ class TrainStep:
             if ranks.count == 1
             else DistributedLossModule(model, loss, ranks, options.sync_batch_norm)
         )
+        self._uses_means = True
+        self._quantizers = [module for module in model.modules() if isinstance(module, Quantizer)]
         self._buffers = list(model.buffers())
         self._statistics = [buffer for buffer in self._buffers if buffer.is_floating_point() and buffer.numel()]
 
@@ -308,18 +312,19 @@ class TrainStep:
     def gradients(self, batch: Batch, clocks: Clocks) -> dict[str, Tensor]:
         """Accumulates the gradients of the scaled loss, and returns the metrics of the batch."""
         step, ranks, temperature = clocks.training.step, self._ranks, self._temperature(clocks.training)
-        # For layers that draw from the default generator of the device. Seeding those of all devices takes longer.
-        seed = torch.default_generator.manual_seed if batch.images.device.type == "cpu" else torch.manual_seed
-        seed(stream_key(self._seed, "layers", step))
         size = batch.global_size or len(batch)
         metrics: dict[str, Tensor] = {}
         parts = list(batch.split(min(self._accumulate, size // ranks.count)))
         self._losses.prepare(parts[0], self._noise(step, batch, size, temperature), clocks)
-        for number, part in enumerate(parts, start=1):
-            noise = self._noise(step, part, size, temperature)
+        noises = [self._noise(step, part, size, temperature) for part in parts]
+        slices = BatchSlices(len(parts))
+        if len(parts) > 1 and (self._uses_means or self._has_codes_to_start()):
+            self._run_first_passes(slices, list(zip(parts, noises, strict=True)), clocks)
+        self._seed_layers(step, batch.images.device)
+        for number, (part, noise) in enumerate(zip(parts, noises, strict=True), start=1):
             fraction, scale = len(part) / size, self.precision.scale
             with self._losses.accumulating(number == len(parts)):
-                with self.precision.compute(), unchecked_values():
+                with self.precision.compute(), unchecked_values(), slices.one():
                     losses: Losses = self._losses(part, noise, clocks)
                 weight = fraction * self._losses.divisor
                 loss = losses.total * (weight if scale is None else weight * scale.factor)
@@ -327,7 +332,46 @@ class TrainStep:
             for name, value in {"total": losses.total, **losses.terms}.items():
                 mean = value.detach().double().mean() if value.device.type != "mps" else value.detach().mean()
                 metrics[name] = metrics[name] + mean * fraction if name in metrics else mean * fraction
+        with self._losses.accumulating(is_last=False):
+            slices.finish()
         return ranks.sum(metrics, self._buffers)
+
+    @torch.no_grad()
+    def _run_first_passes(
+        self, slices: BatchSlices, parts: Sequence[tuple[Batch, CountedNoise]], clocks: Clocks
+    ) -> None:
+        """Gathers batch means, and initializes codebooks from the whole batch; later steps omit it if there are none.
+
+        One pass initializes one codebook, as the values of those after it depend on it.
+        """
+        is_done = False
+        while not is_done:
+            self._seed_layers(clocks.training.step, parts[0][0].images.device)
+            kept = [buffer.clone() for buffer in self._buffers]
+            with slices.first_pass():
+                for part, noise in parts:
+                    with (
+                        self._losses.accumulating(is_last=False),
+                        self.precision.compute(),
+                        unchecked_values(),
+                        slices.one(),
+                    ):
+                        LossModule.forward(self._losses, part, noise, clocks)
+            for buffer, old in zip(self._buffers, kept, strict=True):
+                buffer.copy_(old)
+            with self._losses.accumulating(is_last=False):
+                is_done = not slices.start_first()
+        self._uses_means = slices.has_means
+
+    def _has_codes_to_start(self) -> bool:
+        """Whether a codebook that is trained is to be initialized from a batch."""
+        return not all(quantizer.has_started for quantizer in self._quantizers if quantizer.training)
+
+    def _seed_layers(self, step: int, device: torch.device) -> None:
+        """Seeds layers that draw from the default generator of the device."""
+        # Seeding the generators of all devices takes longer.
+        seed = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
+        seed(stream_key(self._seed, "layers", step))
 
     def _noise(self, step: int, part: Batch, size: int, temperature: float) -> CountedNoise:
         """The noise of the images of a slice, independent of the rank."""
