@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from convae.core.arguments import parse_arguments
 from convae.core.errors import ConfigError, ConvaeError
 from convae.core.output import Output
-from convae.core.types import Batch
+from convae.core.types import Batch, Shape
 from convae.objective.schedules.base import Moment, Schedule, build_schedule
 from convae.objective.terms import TERMS
 from convae.objective.terms.base import LossInputs, Term
@@ -65,6 +65,15 @@ class Objective(nn.Module):
     def samples(self) -> int:
         """Number of latents that the model must draw for each image, its argument `samples`; 1 for most objectives."""
         return max((term.samples_per_image or 1 for term in self.terms.values()), default=1)
+
+    def bind(self, latent_shape: Shape) -> None:
+        """Prepares terms with a module on the latent, such as a discriminator; needed before the first batch.
+
+        Args:
+            latent_shape: of the model, `model.latent_shape`.
+        """
+        for term in self.terms.values():
+            term.bind(latent_shape)
 
     def weights(self, moment: Moment) -> dict[str, float]:
         """Each term's weight at a moment."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from convae.core.errors import ConfigError
 from convae.core.output import ModelCalls, Output
 from convae.core.posterior import EstimatedPosterior, GaussianPosterior, Posterior
-from convae.core.types import Images, PerImage
+from convae.core.types import Images, PerImage, Shape
 from convae.objective.schedules.base import Moment
 
 NO_CODES = "the KL divergence of codes is constant. Remove this term, and give those that the quantizer requires"
@@ -117,6 +117,10 @@ class Term(nn.Module, ABC):
     example: ClassVar[Mapping[str, Any]] = {}
     regularizes_posterior: ClassVar[bool] = False
     samples_per_image: int | None = None
+    critic_optimizer: Mapping[str, Any] = {}
+
+    def bind(self, latent_shape: Shape) -> None:
+        """Prepares the term for a model; called once before the training, with the shape of the model's latent."""
 
     @abstractmethod
     def forward(self, inputs: LossInputs) -> PerImage:
@@ -131,8 +135,9 @@ class Term(nn.Module, ABC):
     def critic(self) -> nn.Module | None:
         """Module that trains against the model, such as a discriminator; None without one.
 
-        The trainer gives it its own optimizer and a step after that of the model, and saves it in checkpoints. The
-        term creates it, with deterministic weights, and keeps it in a tuple, so that it is no registered submodule.
+        The trainer gives it its own optimizer, that of the stage with the options of `critic_optimizer`, and a step
+        after that of the model, and saves it in checkpoints. The term creates it, in `bind` at the latest, with
+        deterministic weights, and keeps it in a tuple, so that it is no registered submodule.
         """
         return None
 

@@ -13,7 +13,7 @@ from convae.core.errors import ConfigError
 from convae.core.posterior import JointPosterior
 from convae.core.precision import full_precision
 from convae.core.types import PerImage
-from convae.objective.terms.base import LossInputs, Term
+from convae.objective.terms.base import NO_CODES, LossInputs, Term
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Factors on the squared bandwidth of WAE-MMD."""
@@ -22,10 +22,10 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 class MMD(Term):
     """Squared maximum mean discrepancy of the latents from as many samples of the prior (Gretton et al. 2012).
 
-    With `squared-error` alone it is WAE-MMD (Tolstikhin et al. 2018, arXiv:1711.01558); with `reconstruction`, and
-    `kl` of the weight 1 − α, InfoVAE (Zhao, Song & Ermon 2019, arXiv:1706.02262), where its weight is α + λ − 1. The
-    unbiased estimate over the batch, which may be negative; it is the same for all images. With kernels summed over the
-    scales s, C = 2 · latent values · bandwidth² and d the distance of two latents:
+    With `squared-error` and a deterministic bottleneck it is WAE-MMD (Tolstikhin et al. 2018, arXiv:1711.01558); with
+    `reconstruction`, and `kl` of the weight 1 − α, InfoVAE (Zhao, Song & Ermon 2019, arXiv:1706.02262), where its
+    weight is α + λ − 1. The unbiased estimate over the batch, which may be negative; it is the same for all images.
+    With kernels summed over the scales s, C = 2 · latent values · bandwidth² and d the distance of two latents:
 
     - `imq`, inverse multiquadratic: Σ sC / (sC + d²);
     - `rbf`, Gaussian: Σ exp(−d² / sC).
@@ -53,8 +53,10 @@ class MMD(Term):
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The estimate of the batch, for each image."""
-        if isinstance(inputs.posterior, JointPosterior):
+        if isinstance(inputs.output.posterior, JointPosterior):
             raise ConfigError("needs a model with one latent. Use kl")
+        if inputs.output.posterior.is_discrete:
+            raise ConfigError(NO_CODES)
         latent = inputs.output.latent
         z = latent.flatten(1)
         prior = inputs.calls.sample_prior().flatten(1).to(z)

@@ -12,7 +12,7 @@ from torch import nn
 from convae.core.context import LatentModule
 from convae.core.errors import ConvaeError
 from convae.core.output import Output
-from convae.core.types import Batch
+from convae.core.types import Batch, Shape
 from convae.describe import resolve
 from convae.model.construct import construct_latents
 from convae.model.parts import required_terms
@@ -119,6 +119,12 @@ class StageObjective(nn.Module):
     def samples(self) -> int:
         """Number of latents that the model draws for each image."""
         return max(part.samples for part in (self.shared, self.own) if part)
+
+    def bind(self, latent_shape: Shape) -> None:
+        """Prepares the terms for a model; see `Objective.bind`."""
+        for part in (self.shared, self.own):
+            if part:
+                part.bind(latent_shape)
 
     @property
     def adversarial(self) -> dict[str, Term]:

@@ -30,7 +30,7 @@ from convae.training.distributed.sharding import gather_tensor, is_sharded, load
 from convae.training.loop.health import not_finite
 from convae.training.loop.task import SavedAs, Task, Update, Validation
 from convae.training.recipe.objectives import StageObjective
-from convae.training.recipe.plan import Plan, Stage
+from convae.training.recipe.plan import LearningRate, Plan, Stage
 from convae.training.recipe.schema import Recipe, TrainingConfig
 from convae.training.vae.start import Start, build_model, initial_weights
 from convae.training.vae.validation import collapse, draw_pictures, validate, validation_row
@@ -74,6 +74,7 @@ class VAETask(Task):
         self.modules = {"model": self.model}
         for stage in self.plan.stages:
             objective = stage_objective(stage).to(self.device)
+            objective.bind(self.model.latent_shape)
             for name, term in objective.adversarial.items():
                 if not any(module is term.critic for module in self.modules.values()):
                     # A stage that changes the options of a term has a new term and a new critic.
@@ -87,7 +88,11 @@ class VAETask(Task):
         objective = stage_objective(stage)
         found = [Update("model", self.model, self._loss(objective), stage.optimizer, stage.rate)]
         for name, term in objective.adversarial.items():
-            found.append(Update(name, _critic(term), self._critic_loss(name, term), stage.optimizer, stage.rate))
+            settings, rate = stage.optimizer, stage.rate
+            if term.critic_optimizer:
+                settings = settings.model_copy(update=dict(term.critic_optimizer))
+                rate = LearningRate(settings, f"objective.{name}")
+            found.append(Update(name, _critic(term), self._critic_loss(name, term), settings, rate))
         return found
 
     def _loss(self, objective: StageObjective) -> Any:
