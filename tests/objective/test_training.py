@@ -33,7 +33,7 @@ OF_POSTERIORS = (
     *("kl", "free-bits", "capacity", "importance-weighted", "dip"),
     *("total-correlation", "mutual-information", "dimension-kl"),
 )
-REFUSED = {
+REFUSED: dict[tuple[str, str | None], str] = {
     ("classification", None): "the model has no classifier. Add model.classifier",
     **{(name, "codes"): CONSTANT for name in (*OF_POSTERIORS, "mmd", "factor", "latent-adversarial", "contractive")},
     **{(name, "deterministic"): "a deterministic latent has no KL divergence" for name in OF_POSTERIORS},

@@ -24,7 +24,7 @@ from convae.objective.terms.latent_adversarial import LatentAdversarial
 from convae.training import resume, train
 from convae.training.loop.checkpoint import list_checkpoints, read_checkpoint
 
-OPTIONS = {"width": 16, "layers": 2, "lr": 5e-3}
+OPTIONS: dict[str, Any] = {"width": 16, "layers": 2, "lr": 5e-3}
 SMALL = {**RECIPE["training"], "epochs": 2, "ema": 0.9}
 
 
@@ -97,6 +97,7 @@ def test_it_has_an_optimizer_of_its_own_and_survives_a_stop(name: str, tmp_path:
     assert weight.shape == (16, 3)
     new = {"factor": Factor, "latent-adversarial": LatentAdversarial}[name](**OPTIONS)
     new.bind((3,))
+    assert new.critic is not None
     assert not torch.equal(weight, next(new.critic.parameters()))
     assert {f"optimizer_{name}", "optimizer"} <= last.values.keys()
     rows = [row for row in run.metrics if row["split"] == "train"]
