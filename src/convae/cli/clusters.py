@@ -58,7 +58,7 @@ def clusters(
     if session.is_conditional and session.label is None:
         assert encoding.labels is not None  # a conditional model encodes labeled images only
         labels = torch.stack([encoding.labels[found.assigned == own].mode().values for own in range(total)])
-    centroids = session.decode(found.centroids, labels, nearest_codes=True)
+    centroids = session.decode(found.centroids, labels, nearest=True)
     _draw(session, found, centroids, examples, sheet, alone)
     matched = None if encoding.labels is None else agreement(found.assigned, encoding.labels)
     write_json(facts, {**_facts(found, encoding.names, matched), "seed": seed})

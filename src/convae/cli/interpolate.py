@@ -19,7 +19,10 @@ def interpolate(
     output: OutputOptions,
     data: DataOptions,
     steps: Annotated[int, typer.Option(min=2, help="Images per segment, including both ends.")] = 9,
-    mode: Annotated[Literal["lerp", "slerp"], typer.Option(help="Linear or spherical interpolation.")] = "lerp",
+    mode: Annotated[
+        Literal["lerp", "slerp"] | None,
+        typer.Option(help="Linear or spherical interpolation; spherical by default for latents on a sphere."),
+    ] = None,
     label: Label = None,
 ) -> None:
     """Interpolate between the latents of two or more images: one row per segment, and an animation of the whole path.
@@ -44,10 +47,11 @@ def interpolate(
     with work_bar() as bar:
         session = open_session(model, data, bar, label=label)
         ends = session.encode_inputs(images)
+    mode = mode or ("slerp" if session.model.bottleneck.is_spherical else "lerp")
     segments = segments_between(ends.z[:-1], ends.z[1:], steps, mode=mode)
     # A conditional model decodes each segment as the class of its first image.
     labels = None if ends.labels is None else ends.labels[:-1].repeat_interleave(steps)
-    decoded = session.decode(segments.flatten(0, 1), labels, nearest_codes=True)
+    decoded = session.decode(segments.flatten(0, 1), labels, nearest=True)
     names = [short_name(word) for word in images]
     rows = [f"{name} → {following}" for name, following in pairwise(names)]
     what = f"{'linear' if mode == 'lerp' else 'spherical'} interpolation{session.label_text}"

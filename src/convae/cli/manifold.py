@@ -43,7 +43,7 @@ def manifold(
         session = open_session(model, data, bar, label=label)
         session.require_label()
         encoding = session.encode()
-    images = session.decode(latent_grid(encoding, steps, chosen).flatten(0, 1))
+    images = session.decode(latent_grid(encoding, steps, chosen).flatten(0, 1), nearest=True)
     size = encoding.mean[0].numel()
     if chosen is None and size == 2:
         chosen = (0, 1)

@@ -69,7 +69,7 @@ def translate(
             what = f"from {short_name(str(negative))} to {short_name(str(positive))}"
     moved = add_direction(given.z, vector, factors)
     labels = None if given.labels is None else given.labels.repeat_interleave(len(factors))
-    decoded = session.decode(moved.flatten(0, 1), labels, nearest_codes=True)
+    decoded = session.decode(moved.flatten(0, 1), labels, nearest=True)
     if session.model.bottleneck.codebook_sizes:
         what += ", quantized to the nearest codes"
     heads = [f"{factor:+g}" if factor else "0" for factor in factors]

@@ -54,11 +54,15 @@ def traverse(
     layout = session.model.latent_layout
     decoded = torch.cat(
         [
-            session.decode(row, labels, levels=layout.level_of(dimension))
+            session.decode(
+                row, labels, nearest=session.model.bottleneck.is_spherical, levels=layout.level_of(dimension)
+            )
             for row, dimension in zip(traversals, dimensions.tolist(), strict=True)
         ]
     )
-    names = [f"z{dimension}: KL {kl[dimension]:.2f} nats" for dimension in dimensions.tolist()]
+    names = [f"z{dimension}" for dimension in dimensions.tolist()]
+    if session.model.bottleneck.is_diagonal:
+        names = [f"{name}: KL {kl[dimension]:.2f} nats" for name, dimension in zip(names, dimensions, strict=True)]
     heads = ["2%", *[""] * (steps - 2), "98%"]
     start = "the mean latent" if image is None else f"image {short_name(image)}"
     title = (

@@ -159,12 +159,14 @@ class LatentModule(ContextModule):
         is_diagonal: whether the posterior is a Gaussian with independent values, which mean and log-variance determine;
             codes are none.
         has_density: whether the posterior spreads its mass; a deterministic one does not.
+        is_spherical: whether latents are unit vectors, whose densities are with respect to the area of the sphere.
     """
 
     latent_shape: Shape
     is_discrete: bool = False
     is_diagonal: bool = True
     has_density: bool = True
+    is_spherical: bool = False
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -185,7 +187,7 @@ class LatentModule(ContextModule):
         """The nearest code indices to latents, (batch, *latent), as (batch, *code shape); only with a codebook."""
         raise NotImplementedError
 
-    def quantize(self, z: Tensor) -> Tensor:
+    def nearest_latents(self, z: Tensor) -> Tensor:
         """The nearest latents to `z`, (batch, *latent), that the module can give: `z` itself without codes."""
         return z
 

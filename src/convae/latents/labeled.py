@@ -27,6 +27,7 @@ from convae.core.types import Images
 from convae.latents.classes import Classes
 from convae.latents.decoding import decode
 from convae.latents.drawing import draw
+from convae.latents.quantized import nearest_latents
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
@@ -227,6 +228,7 @@ class _Search:
         if self.known is not None:
             each = BLOCK // len(self.known.labels) or 1
             z = torch.cat([self.known.draw(label, each, seed=self.seed, first=block * each) for label in missing])
+            z = nearest_latents(self.model, z)
             return z, torch.tensor(missing).repeat_interleave(each)
         z = draw(
             self.model, BLOCK, seed=self.seed, temperature=self.temperature, truncation=self.truncation, first=first

@@ -1,4 +1,4 @@
-"""Operations on latents of models with a codebook."""
+"""Latents that the bottleneck can produce, such as codes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from convae.model.vae import VAE
 
 @torch.no_grad()
 def nearest_latents(model: VAE, z: Latents) -> Latents:
-    """Quantizes latents to those that the bottleneck can produce, on the CPU.
+    """The nearest latents that the bottleneck can produce, on the CPU: the decoder was trained on those only.
 
-    With a codebook, each position becomes its nearest code, since the decoder was trained on codes only. Other latents
-    are unchanged.
+    With a codebook, each position becomes its nearest code; on a sphere, vectors get the length 1. Other latents are
+    unchanged.
     """
     parameter = next(model.parameters())
-    return model.quantize(z.to(parameter.device, parameter.dtype)).cpu().to(z.dtype)
+    return model.nearest_latents(z.to(parameter.device, parameter.dtype)).cpu().to(z.dtype)
 
 
 def require_continuous(encoding: Encoding, what: str) -> None:

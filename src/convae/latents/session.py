@@ -171,20 +171,20 @@ class Session:
         return encode_inputs(self.model, words, lambda: self.images, self.label)
 
     def decode(
-        self, z: Latents, labels: Labels | None = None, *, nearest_codes: bool = False, levels: int | None = None
+        self, z: Latents, labels: Labels | None = None, *, nearest: bool = False, levels: int | None = None
     ) -> Images:
         """Decodes latents to expected images.
 
         Args:
             z: (batch, *latent).
             labels: (batch,) classes for a conditional decoder; by default the label of the session.
-            nearest_codes: whether to quantize latents of a model with a codebook first.
+            nearest: whether to take the nearest latents that the bottleneck can produce: codes, or points of a sphere.
             levels: number of latents of a hierarchy, from the top, to take from `z`; the others are the means of their
                 priors.
         """
         if labels is None:
             labels = self.labels(len(z))
-        return decode(self.model, nearest_latents(self.model, z) if nearest_codes else z, labels=labels, levels=levels)
+        return decode(self.model, nearest_latents(self.model, z) if nearest else z, labels=labels, levels=levels)
 
     def reconstruct(
         self, positions: NDArray[np.int64] | None = None, *, batch_size: int = 256

@@ -164,11 +164,11 @@ class GenerativeModel(EncoderDecoder):
             return self._top_sample(count, noise, labels, temperature, options)
         return self._sampled(count, noise, labels, temperature, options)[0]
 
-    def quantize(self, z: Latents) -> Latents:
+    def nearest_latents(self, z: Latents) -> Latents:
         """The nearest latents to `z`, (batch, *latent), that the model can encode: codes become code vectors."""
         latents = self.latent_layout.split(z)
         return self.latent_layout.join(
-            {each.stream: each.quantize(latents[each.stream]) for each in self.latent_modules}
+            {each.stream: each.nearest_latents(latents[each.stream]) for each in self.latent_modules}
         )
 
     def _embedded(self, codes: AnyCodes | Mapping[str, AnyCodes]) -> dict[str, Latents]:

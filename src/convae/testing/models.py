@@ -38,6 +38,12 @@ from convae.testing.entries import name_of, no_errors, require
 
 _FEATURES: Shape = (4, 4, 4)
 _OTHER_SIZES = (7, 8, 6)
+_BOTTLENECKS: tuple[dict[str, Any], ...] = (
+    {"gaussian": {"latent": 3}},
+    {"vq": {"codes": 5, "latent": 3}},
+    {"von-mises-fisher": {"latent": 3}},
+)
+"""What a prior may be over."""
 _FEATURE = "example"
 """The name of the feature that examples of layers take."""
 
@@ -74,8 +80,11 @@ def check_bottleneck(bottleneck: str | type[Bottleneck]) -> None:
     name = name_of(BOTTLENECKS, bottleneck)
     kind = BOTTLENECKS.get(name)
     entry = {name: dict(kind.example)}
-    latent: Shape = kind(_FEATURES, **kind.example).latent_shape
-    encoder = [{"conv": {"channels": _FEATURES[0], "stride": 2}}]
+    encoder: list[Any] = [{"conv": {"channels": _FEATURES[0], "stride": 2}}]
+    try:
+        latent: Shape = kind(_FEATURES, **kind.example).latent_shape
+    except ShapeError:  # it takes vectors only
+        encoder, latent = [*encoder, "flatten"], kind((math.prod(_FEATURES),), **kind.example).latent_shape
     spec = _described((1, 8, 8), encoder, entry, _decoder(latent, (1, 8, 8), 1), "bernoulli")
     check_model(spec, f"bottleneck {name}")
 
@@ -148,12 +157,12 @@ def check_prior(prior: str | type[Prior]) -> None:
 
 
 def _with_prior(entry: dict[str, Any], where: str) -> VAE:
-    """A model with the prior, over a Gaussian latent or, if it does not fit, over codes."""
+    """A model with the prior, over a Gaussian latent or, if it does not fit, over codes or a sphere."""
     faults = []
-    for bottleneck in ({"gaussian": {"latent": 3}}, {"vq": {"codes": 5, "latent": 3}}):
-        latent: Shape = (3,) if "gaussian" in bottleneck else (3, 4, 4)
+    for bottleneck in _BOTTLENECKS:
+        latent: Shape = (3, 4, 4) if "vq" in bottleneck else (3,)
         encoder: list[Any] = [{"conv": {"channels": 4, "stride": 2}}]
-        encoder += ["flatten"] if "gaussian" in bottleneck else []
+        encoder += [] if "vq" in bottleneck else ["flatten"]
         spec = _described((1, 8, 8), encoder, bottleneck, _decoder(latent, (1, 8, 8), 1), "bernoulli")
         try:
             return convae.build({**spec, "prior": entry}).eval()

@@ -96,7 +96,7 @@ def test_two_levels_of_codes_are_encoded_decoded_and_sampled() -> None:
     alone = model.sample(1, [torch_generator(0, 2)])
     torch.testing.assert_close(model.sample(3, one)[2:], alone)
     z = model.sample_latents(2, torch_generator(0))
-    torch.testing.assert_close(model.quantize(z), z)
+    torch.testing.assert_close(model.nearest_latents(z), z)
 
 
 @pytest.mark.parametrize(

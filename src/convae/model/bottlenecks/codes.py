@@ -81,7 +81,7 @@ class Codes(Bottleneck):
         latent: Latents = self.quantizer(self._values(x), context, self.stream)
         return latent
 
-    def quantize(self, z: Latents) -> Latents:
+    def nearest_latents(self, z: Latents) -> Latents:
         """The nearest code vector at each position of the latents."""
         return self.quantizer.posterior(z).mean
 

@@ -109,7 +109,7 @@ class LatentCodes(LatentModule, ContextLayer):
         """Code indices, (batch, *code shape), to latents, (batch, *latent)."""
         return self.quantizer.embed_codes(codes)
 
-    def quantize(self, z: Latents) -> Latents:
+    def nearest_latents(self, z: Latents) -> Latents:
         """The nearest code vector at each position of the latents."""
         return self.quantizer.posterior(z).mean
 

@@ -3,5 +3,6 @@
 from convae.model.posteriors.deterministic import DeterministicPosterior
 from convae.model.posteriors.flow import FlowPosterior
 from convae.model.posteriors.full_gaussian import FullGaussianPosterior
+from convae.model.posteriors.von_mises_fisher import VonMisesFisherPosterior
 
-__all__ = ["DeterministicPosterior", "FlowPosterior", "FullGaussianPosterior"]
+__all__ = ["DeterministicPosterior", "FlowPosterior", "FullGaussianPosterior", "VonMisesFisherPosterior"]

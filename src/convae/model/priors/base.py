@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from convae.core.errors import ConfigError
 from convae.core.noise import Generators, normal_like
 from convae.core.posterior import LOG_TWO_PI, EstimatedPosterior, Posterior
 from convae.core.precision import at_least_float32, full_precision
@@ -21,10 +22,14 @@ class Prior(nn.Module):
     The constructor takes the model's bottleneck, for its shapes, and its configuration as keyword-only arguments; it
     initializes its parameters.
 
+    Raises:
+        ConfigError: the latents are unit vectors, and the prior is none over them.
+
     Attributes:
         has_closed_kl: whether the KL divergence of diagonal Gaussian posteriors, or codes, from it has a closed form.
         draws_codes: whether `sample` returns code indices, (count, *grid), instead of latents, (count, *latent).
         has_temperature: whether `sample` takes a temperature other than 1.
+        is_spherical: whether it is a prior over unit vectors, as those of the bottleneck von-mises-fisher.
         is_fitted_after: whether it is fitted to a trained model (`convae prior`), and not trained with it.
         is_fitted_at_once: whether `fit` computes its parameters, without steps of an optimizer.
         loss_name: name of `loss` in logs.
@@ -36,6 +41,7 @@ class Prior(nn.Module):
     has_closed_kl: ClassVar[bool] = False
     draws_codes: ClassVar[bool] = False
     has_temperature: ClassVar[bool] = True
+    is_spherical: ClassVar[bool] = False
     is_fitted_after: ClassVar[bool] = False
     is_fitted_at_once: ClassVar[bool] = False
     loss_name: ClassVar[str] = "nll"
@@ -45,6 +51,8 @@ class Prior(nn.Module):
 
     def __init__(self, bottleneck: Bottleneck) -> None:
         super().__init__()
+        if bottleneck.is_spherical and not self.is_spherical:
+            raise ConfigError("its samples are not on the sphere of the latents. Use the prior uniform-sphere")
         self.latent_shape = bottleneck.latent_shape
         self._bottleneck = (bottleneck,)  # in a tuple, as it is a part of the model and not of the prior
         # Samples have the type and the device that the model was moved to, though a prior may have no parameters.

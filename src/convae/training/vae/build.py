@@ -24,6 +24,7 @@ from convae.data.splits.given import GivenData
 from convae.data.splits.labels import mask_labels
 from convae.describe import resolve
 from convae.model.artifact import load
+from convae.model.bottlenecks.base import Bottleneck
 from convae.model.compatibility import check_labels, check_levels
 from convae.model.parts import required_terms
 from convae.model.vae import VAE
@@ -277,14 +278,25 @@ def _try_batch(made: VAETask) -> None:
         stage_starts.append(begin)
         objective = stage_objective(stage)
         output = made.model(batch.images, torch_generator(0, "trial"), batch.labels, samples=objective.samples)
-        draws_latents = output.posterior.has_density and not output.posterior.is_discrete
-        if not draws_latents and made.recipe.training.temperature != 1:
-            raise ConfigError("training.temperature: this bottleneck draws no latents: leave it out")
+        if made.recipe.training.temperature != 1:
+            _check_temperature(made.model.bottleneck)
         objective(batch, output, made.plan.clocks(stage_starts, begin))
     # A classifier may have been trained before.
     if made.model.classifier and "classification" not in made.plan.weighted and made.recipe.start is None:
         raise ConfigError("model.classifier: no term trains it: give objective.classification, or leave it out")
     made.model.train()
+
+
+def _check_temperature(bottleneck: Bottleneck) -> None:
+    """Checks that latents are drawn with a standard deviation.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if bottleneck.is_discrete or not bottleneck.has_density:
+        raise ConfigError("training.temperature: this bottleneck draws no latents: leave it out")
+    if bottleneck.is_spherical:
+        raise ConfigError("training.temperature: set max_concentration of the bottleneck instead")
 
 
 def _has_free_posterior(model: VAE, plan: Plan) -> bool:

@@ -295,8 +295,8 @@ def draw_pictures(
         way = torch.stack([torch.lerp(ends[:, 0], ends[:, 1], share) for share in shares], dim=1)
         # A conditional model decodes the path as the class of its first image, so that its end is not an image.
         kinds = None if batch.labels is None else batch.labels[: 2 * ways : 2].repeat_interleave(WAY_STEPS)
-        # The decoder was trained on codes only, so latents between two codes are quantized.
-        between = model.decode(model.quantize(way.flatten(0, 1)), kinds).mean
+        # The decoder was trained on codes, or points of a sphere, only.
+        between = model.decode(model.nearest_latents(way.flatten(0, 1)), kinds).mean
         title = f"{name}: from one {split.name} image to another, epoch {epoch}"
         if model.condition is not None:
             title = f"{name}: from {split.name} images towards others, drawn as their own class, epoch {epoch}"
