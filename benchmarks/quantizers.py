@@ -133,7 +133,7 @@ def measure(model: VAE, data: DataConfig) -> dict[str, Any]:
         assert isinstance(posterior, CodePosterior)
         error = batch.images - model.decode(posterior.mean).mean
         found.append(-10 * error.square().flatten(1).mean(1).log10())
-        counts = {name: own + counts.get(name, 0) for name, own in count_codes(posterior).items()}
+        counts = {name: own + counts.get(name, 0) for name, own in count_codes({"latent": posterior}).items()}
         bits = float(posterior.kl()[0]) / math.log(2)
         vectors += posterior.codes_by_level[:, 0].numel()
     usage = summarize_usage(counts)
