@@ -4,7 +4,7 @@
     python -m benchmarks.quantizers train flowers --data DATA/flowers --seeds 0,1,2 --out results.jsonl
     python -m benchmarks.quantizers train large --only "fsq, 65,536 codes" --steps 5000 --out results.jsonl
     python -m benchmarks.quantizers table results.jsonl
-    python -m benchmarks.quantizers picture RUN RUN ... --out picture.png
+    python -m benchmarks.quantizers picture RUN RUN ... --images images.png --usage usage.png
 
 `train` writes a line for each finished run and skips those that the file has. Usage and perplexity are those of the
 worst codebook over all test images, as fractions of its codes; seconds are processor time of the training.
@@ -31,6 +31,7 @@ from convae.core.code_usage import count_codes, summarize_usage
 from convae.core.posterior import CodePosterior
 from convae.data import DataConfig, in_order, open_split
 from convae.model.vae import VAE
+from convae.pictures.curves import Line, curves
 from convae.pictures.grid import compare
 from convae.pictures.save import save
 from convae.training.recipe.reading import read_recipe
@@ -124,8 +125,11 @@ def make_recipe(name: str, setting: Setting, data: str | None, training: dict[st
 
 
 @torch.no_grad()
-def measure(model: VAE, data: DataConfig) -> dict[str, Any]:
-    """PSNR over the test images; bits per image; usage and perplexity of each codebook, as fractions of its codes."""
+def measure(model: VAE, data: DataConfig) -> tuple[dict[str, Any], list[Tensor]]:
+    """Metrics of the test images, and how often they use each code of each codebook.
+
+    PSNR; bits per image; usage and perplexity of each codebook, as fractions of its codes.
+    """
     counts, found = dict[str, Tensor](), list[Tensor]()
     bits, vectors = 0.0, 0
     for batch in in_order(open_split(data, "test"), 250, torch.device("cpu")):
@@ -137,13 +141,14 @@ def measure(model: VAE, data: DataConfig) -> dict[str, Any]:
         bits = float(posterior.kl()[0]) / math.log(2)
         vectors += posterior.codes_by_level[:, 0].numel()
     usage = summarize_usage(counts)
-    return {
+    metrics = {
         "bits": bits,
         "psnr": float(torch.cat(found).mean()),
         "usage": [each.used / each.size for each in usage],
         "perplexity": [each.perplexity / each.size for each in usage],
         "vectors": vectors,
     }
+    return metrics, list(counts.values())
 
 
 def finished(path: Path) -> Iterator[dict[str, Any]]:
@@ -167,7 +172,7 @@ def train(given: argparse.Namespace) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 model = convae.train(recipe, out=given.keep or Path(folder) / "run", quiet=True).last.eval()
             seconds = time.process_time() - start
-            line = {**key, **measure(model, DataConfig(**recipe["data"])), "seconds": seconds}
+            line = {**key, **measure(model, DataConfig(**recipe["data"]))[0], "seconds": seconds}
             with given.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({**line, "torch": torch.__version__}) + "\n")
             print(line, flush=True)
@@ -201,15 +206,20 @@ def table(given: argparse.Namespace) -> None:
 
 @torch.no_grad()
 def picture(given: argparse.Namespace) -> None:
-    """Test images and the reconstructions of several runs, side by side."""
-    rows = dict[str, Tensor]()
+    """Test images and their reconstructions by several runs, side by side; and how often each uses its codes."""
+    rows, lines = dict[str, Tensor](), dict[str, Line]()
     for path in given.runs:
         recipe, model = read_recipe(path / "recipe.yaml"), convae.load(path)
-        images = next(iter(in_order(open_split(recipe.data, "test"), SHOWN, torch.device("cpu")))).images
+        split = open_split(recipe.data, "test")
+        images = next(iter(in_order(split, SHOWN, torch.device("cpu")))).images
         rows.setdefault("original", images)
-        rows[path.name] = model.decode(model.encode(images).mean).mean
-    save(compare(rows, title=given.title), given.out)
-    print(given.out)
+        name = path.name.rpartition("-")[2]
+        rows[name] = model.decode(model.encode(images).mean).mean
+        uses = measure(model, recipe.data)[1][0].double().sort(descending=True).values
+        lines[name] = torch.arange(1, len(uses) + 1).numpy(), (uses * len(uses) / uses.sum()).numpy()
+    save(compare(rows), given.images)
+    title = "uses of each code on the test images, as multiples of even use"
+    save(curves({title: lines}, x_label="codes, by their use", logarithmic={title}), given.usage)
 
 
 def main() -> None:
@@ -232,8 +242,8 @@ def main() -> None:
     command.set_defaults(run=table)
     command = commands.add_parser("picture")
     command.add_argument("runs", type=Path, nargs="+")
-    command.add_argument("--title")
-    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--images", type=Path, required=True)
+    command.add_argument("--usage", type=Path, required=True)
     command.set_defaults(run=picture)
     given = parser.parse_args()
     given.run(given)
