@@ -13,12 +13,13 @@ worst codebook over all test images, as fractions of its codes; seconds are proc
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,15 +58,19 @@ class Setting:
         return {"codes": {"head": False, "quantizer": self.quantizer}}
 
 
-def nine_bits() -> dict[str, Setting]:
-    """Settings of 512 codes, or three levels of 8, at each position."""
+def nine_bits(entropy: float = 3) -> dict[str, Setting]:
+    """Settings of 512 codes, or three levels of 8, at each position.
+
+    Args:
+        entropy: weight of the term, larger where an image has more pixels for each position.
+    """
     table = {"codes": 512, "latent": 16}
     return {
         "fsq": Setting({"fsq": {"levels": [8, 8, 8]}}, channels=3),
         "vq": Setting({"vq": {**table, **_VQ}}, _COMMITTED),
         "simvq": Setting({"simvq": {"codes": 512, "latent": 8}}, _TRAINED),
-        "bsq": Setting({"bsq": {"bits": 9}}, {"entropy": 3}, channels=9),
-        "lfq": Setting({"lfq": {"bits": 9}}, {"commitment": 0.5, "entropy": 3}),
+        "bsq": Setting({"bsq": {"bits": 9}}, {"entropy": entropy}, channels=9),
+        "lfq": Setting({"lfq": {"bits": 9}}, {"commitment": 0.5, "entropy": entropy}),
         "grouped (vq)": Setting(
             {"grouped": {"groups": 3, "latent": 15, "quantizer": {"vq": {"codes": 8, **_VQ}}}}, _COMMITTED
         ),
@@ -91,7 +96,11 @@ def sixteen_bits() -> dict[str, Setting]:
     }
 
 
-SETS = {"fashion": nine_bits, "flowers": nine_bits, "large": sixteen_bits}
+SETS: dict[str, Callable[[], dict[str, Setting]]] = {
+    "fashion": nine_bits,
+    "flowers": functools.partial(nine_bits, 10),
+    "large": sixteen_bits,
+}
 STEPS, BATCH = {"fashion": 800, "flowers": 600, "large": 1500}, {"fashion": 64, "flowers": 16, "large": 64}
 
 
@@ -217,7 +226,7 @@ def picture(given: argparse.Namespace) -> None:
         rows[name] = model.decode(model.encode(images).mean).mean
         uses = measure(model, recipe.data)[1][0].double().sort(descending=True).values
         lines[name] = torch.arange(1, len(uses) + 1).numpy(), (uses * len(uses) / uses.sum()).numpy()
-    save(compare(rows), given.images)
+    save(compare(rows, columns=SHOWN, scale=2), given.images)
     title = "uses of each code on the test images, as multiples of even use"
     save(curves({title: lines}, x_label="codes, by their use", logarithmic={title}), given.usage)
 

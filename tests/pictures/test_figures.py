@@ -123,6 +123,7 @@ def test_a_logarithmic_panel_leaves_out_what_it_cannot_show() -> None:
     axes = line([1, 2, 3], [10, -1, 1], logarithmic=["loss"]).axes[0]
     assert axes.get_yscale() == "log"
     assert np.isnan(np.asarray(axes.get_lines()[0].get_ydata())).tolist() == [False, True, False]
+    assert {"1", "10"} <= {label.get_text() for label in axes.get_yticklabels()}
 
 
 def test_units_and_names_are_on_the_axes() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from convae.core.errors import DataError
@@ -123,6 +123,8 @@ def curves(
             }
             if panel in logarithmic and any(np.isfinite(y).any() for _, y in points.values()):
                 axes.set_yscale("log")
+                axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                axes.yaxis.set_minor_formatter(LogFormatter())
             for label, (x, y) in points.items():
                 _draw(axes, x, y, colors[label])
             if all((x == np.rint(x)).all() for x, _ in points.values()):
