@@ -105,7 +105,7 @@ class TrainingReport(Callback):
 
     def on_log(self, row: dict[str, Any]) -> None:
         """Keeps the newest training metrics; prints a line for each validation."""
-        metrics = metrics_text(row)
+        metrics = metrics_text(row, self._unit())
         if row["split"] == "train":
             self._metrics = metrics
             return
@@ -155,6 +155,11 @@ class TrainingReport(Callback):
         stage = f"{trainer.stage.name}, " if trainer and len(trainer.task.plan.stages) > 1 else ""
         return f"{stage}epoch {max(1, -(-step // self._per_epoch())):,} of {self._epochs():,}"
 
+    def _unit(self) -> str:
+        """The unit of the total: nats, unless no term is in nats."""
+        units = set() if self._trainer is None else set(self._trainer.task.plan.units().values())
+        return "nats" if not units or "nats" in units else units.pop()
+
     def _epochs(self) -> int:
         """Epochs of the training, including a partial last one."""
         return 1 if self._trainer is None else -(-self._trainer.total_steps // self._per_epoch())
@@ -203,7 +208,7 @@ def _validation_psnr(run: Run) -> str:
     return f"{float((-10 * errors.log10()).mean()):.2f} dB, of the reconstructions of {len(chosen)} validation images"
 
 
-def metrics_text(row: dict[str, Any]) -> str:
-    """The metrics of a row: total in nats, and terms."""
+def metrics_text(row: dict[str, Any], unit: str = "nats") -> str:
+    """The metrics of a row: total in its unit, and terms."""
     parts = ", ".join(f"{name} {value:.2f}" for name, value in row.items() if name.partition("/")[0] not in _NOT_TERMS)
-    return f"{row['total']:.2f} nats ({parts})"
+    return f"{row['total']:.2f} {unit} ({parts})"

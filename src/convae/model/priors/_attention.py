@@ -1,4 +1,4 @@
-"""Transformer blocks with causal attention, and a cache of keys and values."""
+"""Transformer blocks, and a cache of keys and values for causal attention."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ class KeysAndValues:
 
 
 class Block(nn.Module):
-    """Causal self-attention and a feed-forward network, each after a layer norm (Radford et al. 2019).
+    """Self-attention and a feed-forward network, each after a layer norm (Radford et al. 2019).
 
     Args:
         width: number of channels.
         heads: number of attention heads.
         dropout: rate of dropout.
+        is_causal: whether a place attends to itself and earlier ones only.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, is_causal: bool = True) -> None:
         super().__init__()
-        self.head_count, self.dropout = heads, dropout
+        self.head_count, self.dropout, self.is_causal = heads, dropout, is_causal
         self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out_proj = nn.Linear(width, width)
@@ -59,7 +60,8 @@ class Block(nn.Module):
         if kept is not None:
             keys, values = kept.append(keys, values)
         rate = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(queries, keys, values, dropout_p=rate, is_causal=kept is None)
+        masked = self.is_causal and kept is None
+        attended = F.scaled_dot_product_attention(queries, keys, values, dropout_p=rate, is_causal=masked)
         x = x + self.drop(self.out_proj(attended.transpose(1, 2).reshape(batch, places, width)))
         result: Tensor = x + self.drop(self.feed_forward(self.norm_2(x)))
         return result

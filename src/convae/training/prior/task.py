@@ -37,6 +37,8 @@ from convae.training.recipe.schema import TrainingConfig
 
 SAMPLED = 64
 """Number of samples in a picture."""
+NLL_IMAGES = 256
+"""Validation images for −log p(z) of a prior whose loss is another."""
 PER_CLASS, MOST_CLASSES = 8, 20
 """Samples of each class in a picture, and the largest number of classes."""
 
@@ -140,6 +142,9 @@ class PriorTask(Task):
             total += float(self._loss(batch, noise).double().sum())
         mean = total / len(self.validation)
         metrics = {"total": mean, self.prior.loss_name: mean}
+        if self.prior.loss_unit != "nats":
+            batch, _ = next(self.validation.in_order(NLL_IMAGES, self.options.seed, self.device))
+            metrics["nll"] = float(-self.prior.log_prob(batch.images).double().mean())
         return Validation(metrics, dict(metrics), {self.prior.loss_name: mean})
 
     @torch.no_grad()
