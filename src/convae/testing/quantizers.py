@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from convae.core.context import Context
 from convae.core.errors import ConfigError
@@ -23,7 +23,8 @@ def check_quantizer(quantizer: str | type[Quantizer]) -> None:
     """Checks that a quantizer keeps its contract, in its `example`.
 
     Codes are int64 in the range of their level, do not depend on other images, and are the same in mixed precision;
-    the code vectors are those that the codes embed to; evaluation changes nothing; a gradient reaches the values.
+    the code vectors are those that the codes embed to; `torch.export` traces both without branches on the data, for any
+    batch and grid; evaluation changes nothing; a gradient reaches the values.
     Models with it, as the bottleneck and as a layer, pass what `check_layer` checks.
 
     Args:
@@ -40,6 +41,7 @@ def check_quantizer(quantizer: str | type[Quantizer]) -> None:
         made, written = _made(entry)
     for grid in ((), (5,), (4, 3), (2, 3, 2)):
         _check_codes(made, grid, f"{where} on a grid of {grid}")
+    _check_export(made, where)
     _check_training(made, where)
     bottleneck = {"codes": {**written, "quantizer": entry}}
     check_model(_described(bottleneck, []), where)
@@ -82,6 +84,37 @@ def _check_codes(made: Quantizer, grid: tuple[int, ...], where: str) -> None:
     require(half.mean.dtype == torch.float32, f"{where}: in mixed precision its code vectors are {half.mean.dtype}")
     equal = torch.equal(half.codes, made.posterior(values.bfloat16().float()).codes)
     require(equal, f"{where}: in mixed precision it gives other codes")
+
+
+class _Encode(nn.Module):
+    def __init__(self, quantizer: Quantizer) -> None:
+        super().__init__()
+        self.quantizer = quantizer
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The codes of values."""
+        return self.quantizer.nearest(values)
+
+
+class _Decode(_Encode):
+    def forward(self, values: Tensor) -> Tensor:
+        """The code vectors of codes."""
+        return self.quantizer.embed_codes(values)
+
+
+def _check_export(made: Quantizer, where: str) -> None:
+    values = torch.randn(3, made.channels, 4, 5, generator=torch_generator(0, "values"))
+    others = torch.randn(2, made.channels, 3, 6, generator=torch_generator(0, "others"))
+    batch, rows, columns = (torch.export.Dim(name, min=2, max=64) for name in ("batch", "rows", "columns"))
+    for kind, given, other in (
+        (_Encode, values, others),
+        (_Decode, made.nearest(values), made.nearest(others)),
+    ):
+        axes = {0: batch, given.ndim - 2: rows, given.ndim - 1: columns}
+        with torch.no_grad(), no_errors(f"{where}: torch.export of {kind.__name__.strip('_').lower()}"):
+            program = torch.export.export(kind(made), (given,), dynamic_shapes={"values": axes})
+            found, wanted = program.module()(other), kind(made)(other)
+        require(torch.equal(found, wanted), f"{where}: gives different codes after torch.export")
 
 
 def _check_training(made: Quantizer, where: str) -> None:

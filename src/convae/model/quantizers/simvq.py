@@ -71,9 +71,11 @@ class SimVQ(Quantizer):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Initializes codes of norm 1 and the layer with variance 1 / (3 · channels), as the paper's code does.
+        """Initializes codes of norm about 1 and the layer with the variance 1 / (3 · channels).
 
-        Larger code vectors than features leave most codes unused.
+        Both as in the authors' code (github.com/youngsheen/SimVQ) and in vector-quantize-pytorch, whose linear layers
+        are uniform with that variance; the authors' layer has a bias, the paper's and ours has none. Larger code
+        vectors than features leave most codes unused.
         """
         self.base.copy_(torch.randn(self.base.shape, generator=generator) / math.sqrt(self.channels))
         self.weight.copy_(torch.randn(self.weight.shape, generator=generator) / math.sqrt(3 * self.channels))
