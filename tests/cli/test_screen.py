@@ -103,7 +103,7 @@ def test_a_call_from_python_shows_a_bar_to_a_person_and_nothing_to_others(
     recipe = {**RECIPE, "training": {**RECIPE["training"], "epochs": 1, "pictures_every": 1}}
     convae.train(recipe, out=tmp_path / "log")
     assert capsys.readouterr().err == ""
-    for module in "run", "report":
+    for module in "execution", "report":
         monkeypatch.setattr(f"convae.training.{module}.has_viewer", lambda: True)
     convae.train(recipe, out=tmp_path / "quiet", quiet=True)
     assert capsys.readouterr().err == ""

@@ -141,7 +141,7 @@ def test_an_objective_that_leaves_it_untrained_is_refused(update: str, tmp_path:
 def test_a_temperature_is_refused_where_nothing_is_drawn(tmp_path: Path) -> None:
     options = recipe()
     options["training"]["temperature"] = 0.5
-    with pytest.raises(ConfigError, match=r"^training\.temperature: a codebook draws no latents"):
+    with pytest.raises(ConfigError, match=r"^training\.temperature: "):
         train(options, out=tmp_path / "run")
 
 
