@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import logging
 import re
@@ -60,8 +61,8 @@ def to_onnx(graph: TracedGraph) -> onnx_package.ModelProto:
         ConfigError: the packages are missing, or the graph holds an operation that ONNX does not know.
     """
     try:
-        import onnx as _  # `torch.onnx` would say nothing of the extra
-        import onnxscript as _  # noqa: F401, F811
+        for package in "onnx", "onnxscript":  # `torch.onnx` would say nothing of the extra
+            importlib.import_module(package)
     except ImportError as error:
         raise _missing(error) from error
     try:
