@@ -10,7 +10,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from made import commands, docstrings, models, modules, notebooks, tables  # noqa: E402  # the folder of this file is not a package
+from made import commands, docstrings, literature, models, modules, notebooks, tables  # noqa: E402  # the folder of this file is not a package
 from pydantic import BaseModel  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402
 
@@ -63,6 +63,7 @@ MAKERS = {
     "api": modules.api,
     "public": modules.public,
     "table_in": tables.table_in,
+    "literature": literature.literature,
 }
 """The functions that a page may call between double braces."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from made.commands import commands, parameters
+from made.literature import METHODS, literature
 from made.models import drawing, notation, presets
 from made.modules import api, public
 from made.tables import arguments, details, found, options, overview, table, table_in
@@ -52,6 +53,15 @@ def test_every_entry_has_a_row_with_a_sentence_and_a_heading(place: str) -> None
 def test_every_argument_has_a_sentence(place: str) -> None:
     silent = [row for row in rows("| |\n" + details(place)) if row[0] not in ("", "argument") and not row[-1]]
     assert silent == []
+
+
+def test_every_method_of_the_literature_names_pieces_that_exist() -> None:
+    listed = rows(literature())
+    assert [row[0] for row in listed] == [method.name for method in METHODS]
+    assert all(all(row[column] for column in (1, 3, 4)) for row in listed)
+    recipe = {row[0]: (row[2], row[3]) for row in listed}
+    assert recipe["IWAE"] == ("`iwae`", "`importance-weighted`")
+    assert recipe["β-TCVAE"][1] == "`reconstruction`, `kl`, `total-correlation`"
 
 
 def test_arguments_are_those_of_the_signature() -> None:
