@@ -226,7 +226,7 @@ def picture(given: argparse.Namespace) -> None:
         rows[name] = model.decode(model.encode(images).mean).mean
         uses = measure(model, recipe.data)[1][0].double().sort(descending=True).values
         lines[name] = torch.arange(1, len(uses) + 1).numpy(), (uses * len(uses) / uses.sum()).numpy()
-    save(compare(rows, columns=SHOWN, scale=2), given.images)
+    save(compare(rows, columns=SHOWN, scale=3), given.images)
     title = "uses of each code on the test images, as multiples of even use"
     save(curves({title: lines}, x_label="codes, by their use", logarithmic={title}), given.usage)
 
