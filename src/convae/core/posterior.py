@@ -65,6 +65,11 @@ class Posterior(ABC):
         """Whether it spreads its mass, so that log q(z | x) and the KL divergence are finite."""
         return True
 
+    @property
+    def is_density_of_noise(self) -> bool:
+        """Whether `log_prob` of drawn latents is computed from their noise, so that it has no gradient for them."""
+        return False
+
     def kl_values(self) -> Latents | None:
         """The KL divergence of each latent value, nats; None where it is not a sum over latent values."""
         return None
@@ -149,6 +154,11 @@ class EstimatedPosterior(Posterior):
     def logvar(self) -> Latents:  # type: ignore[override]  # of the posterior
         """(batch, *latent), natural logarithm of the variance."""
         return self.own.logvar
+
+    @property
+    def is_density_of_noise(self) -> bool:
+        """Whether it is for the posterior."""
+        return self.own.is_density_of_noise
 
     @property
     def has_closed_kl(self) -> bool:

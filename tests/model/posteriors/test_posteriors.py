@@ -170,6 +170,20 @@ def test_training_improves_the_bound_and_the_model_is_saved(
     assert torch.equal(again.encode(IMAGES).mean, model.encode(IMAGES).mean)
 
 
+def test_importance_weighted_bounds_take_flows_but_no_doubly_reparameterized_gradient() -> None:
+    model = built(FLOWS[1], prior={"mixture": {"components": 3}}).train()
+    batch = IMAGES.repeat_interleave(3, 0)
+    output = model(IMAGES, torch_generator(0, "noise"), samples=3)
+    for options, is_refused in ({}, False), ({"partial": True}, False), ({"doubly_reparameterized": True}, True):
+        objective = build_objective({"importance-weighted": {"samples": 3, **options}})
+        if is_refused:
+            with pytest.raises(ConfigError, match="flow"):
+                objective(IMAGES, output)
+        else:
+            bound = torch.logsumexp(output.log_weights(batch).view(5, 3), 1) - math.log(3)
+            torch.testing.assert_close(objective(IMAGES, output).total.double(), -bound.mean(), rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("flow", ["planar", "iaf", "maf", "coupling"])
 def test_a_flow_starts_close_to_the_gaussian(flow: str) -> None:
     features = torch.randn(5, 6, generator=torch_generator(0, "features"))

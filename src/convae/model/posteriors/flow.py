@@ -42,6 +42,11 @@ class FlowPosterior(Posterior):
         """False."""
         return False
 
+    @property
+    def is_density_of_noise(self) -> bool:
+        """True."""
+        return True
+
     @cached_property
     def mean(self) -> Latents:  # type: ignore[override]  # of the base
         """The image of the mean of the Gaussian, (batch, *latent); the expectation has no closed form."""

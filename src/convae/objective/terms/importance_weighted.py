@@ -93,6 +93,8 @@ class ImportanceWeighted(Term):
         """
         if isinstance(posterior, JointPosterior):
             raise ConfigError("partial and doubly_reparameterized need a model with one latent. Leave them out")
+        if self.doubly_reparameterized and posterior.is_density_of_noise:
+            raise ConfigError("doubly_reparameterized needs a posterior without a flow. Leave it out")
         shares = torch.softmax(log_weights, -1)
         encoder = (shares.square() if self.doubly_reparameterized else shares).flatten() / self.bounds
         decoder = torch.softmax(log_weights.flatten(1), 1) if self.partial else shares / self.bounds
