@@ -14,7 +14,7 @@ install = $(PIP) --require-hashes --no-deps -r $(1) && $(PIP) '$(TORCH)' && $(PI
 COMPILE = $(BIN)/uv pip compile --quiet --no-annotate --universal --python-version 3.11.5 --generate-hashes \
 	--no-emit-package torch --no-emit-package pip --custom-compile-command 'make lock'
 
-.PHONY: help demo test coverage lint docs examples bench format package audit oldest lock clean
+.PHONY: help demo test explorer coverage lint docs examples bench format package audit oldest lock clean
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
 
@@ -41,6 +41,10 @@ demo: .venv/.installed   ## train on handwritten digits and show pictures (about
 
 test: .venv/.developing  ## the whole test suite
 	@$(TESTS)
+
+explorer: .venv/.developing  ## test the explorer in Node and in Chromium, which have to be installed
+	@$(PIP) -e '.[browser]'
+	@$(BIN)/python -m pytest -n 0 -m browser tests/explorer
 
 coverage: .venv/.developing  ## the whole test suite with branch coverage; fails below the floor in pyproject.toml
 	@$(BIN)/coverage erase

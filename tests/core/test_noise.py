@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convae.core.noise import BLOCK, CountedNoise
+from convae.core.noise import BLOCK, CountedNoise, GivenNoise
 from convae.core.random import torch_generator
 
 
@@ -34,3 +34,10 @@ def test_streams_of_other_names_are_independent() -> None:
     latent, level = (noise.named(name).normal((4, 50), torch.float32) for name in ("latent", "level"))
     assert torch.equal(latent, CountedNoise(3, ("latent", 7), 0, 4).normal((4, 50), torch.float32))
     assert not torch.equal(latent, level)
+
+
+def test_given_noise_is_handed_out_in_order() -> None:
+    noise = GivenNoise(torch.arange(10.0).reshape(2, 5))
+    assert noise.normal_like(torch.empty(2, 2)).tolist() == [[0, 1], [5, 6]]
+    assert noise.normal_like(torch.empty(2, 3, 1)).flatten(1).tolist() == [[2, 3, 4], [7, 8, 9]]
+    assert noise.used == 5

@@ -4,107 +4,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from command import run
+from exported_models import VECTOR, built, every_graph
 from exporting import bundle
 from torch import Tensor, nn
 
 import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
-from convae.interop import EXPORTERS, export_model, graph_names, trace_graph
-from convae.interop.graphs import Graph, graph, trace
-from convae.model.bottlenecks import BOTTLENECKS
-from convae.model.initialize import initialize
-from convae.model.layers import LAYERS
-from convae.model.layers.base.features import feature_shapes
-from convae.model.layers.base.network import Network
-from convae.model.likelihoods import LIKELIHOODS
-from convae.model.priors import PRIORS
-from convae.model.quantizers import QUANTIZERS
+from convae.interop import EXPORTERS, export_model, trace_graph
+from convae.interop.graphs import trace
 from convae.model.vae import VAE
 from convae.testing import check_exporter
 
 TOLERANCE = 1e-4
-MAP: dict[str, Any] = {
-    "input": [1, 8, 8],
-    "encoder": [{"conv": {"channels": 4, "stride": 2}}, "relu"],
-    "bottleneck": {"gaussian": {"latent": 3}},
-    "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
-    "likelihood": "bernoulli",
-}
-VECTOR = {
-    **MAP,
-    "encoder": ["flatten"],
-    "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
-}
-
-
-def built(**changes: Any) -> VAE:
-    return convae.build({**MAP, **changes}).eval()
-
-
-def with_prior(name: str) -> VAE:
-    entry = {name: dict(PRIORS.get(name).example)}
-    try:
-        return convae.build({**VECTOR, "prior": entry}).eval()
-    except ConfigError:
-        return built(prior=entry, bottleneck={"vq": {"codes": 5, "latent": 3}})
-
-
-def with_quantizer(name: str) -> VAE:
-    entry = {name: dict(QUANTIZERS.get(name).example)}
-    try:
-        return built(bottleneck={"codes": {"quantizer": entry}})
-    except ConfigError:
-        return built(bottleneck={"codes": {"quantizer": entry, "latent": 6}})
-
-
-def with_likelihood(name: str) -> VAE:
-    kind = LIKELIHOODS.get(name)
-    raw = kind(**kind.example).raw_channels(1)
-    decoder = [{"conv-transpose": {"channels": raw, "stride": 2}}]
-    return built(likelihood={name: dict(kind.example)}, decoder=decoder)
-
-
-class Apart(nn.Module):
-    """A layer by itself, with the features that it takes."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor]:
-        return (self.network(*inputs),)
-
-
-def of_layer(name: str) -> Graph:
-    kind = LAYERS.get(name)
-    shape = kind.example_shape
-    with feature_shapes({"example": shape} if "feature" in kind.example else {}):
-        network = Network(shape, [{name: dict(kind.example)}], "layers")
-    initialize(network, 0)
-    x = torch.randn(2, *shape, generator=torch_generator(0, name))
-    return Graph(name, Apart(network.eval()), {"x": x}, ("y",))
-
-
-def every_graph() -> dict[str, Graph]:
-    """The graphs that each entry of the registries changes."""
-    graphs = {f"layer {name}": of_layer(name) for name in LAYERS.own_names()}
-    models = [
-        *((f"likelihood {name}", with_likelihood(name), ["decode"]) for name in LIKELIHOODS.own_names()),
-        *((f"prior {name}", with_prior(name), ["sample"]) for name in PRIORS.own_names()),
-        *((f"quantizer {name}", with_quantizer(name), ["encode", "decode-codes"]) for name in QUANTIZERS.own_names()),
-    ]
-    for name in BOTTLENECKS.own_names():
-        models.append((f"bottleneck {name}", built(bottleneck={name: dict(BOTTLENECKS.get(name).example)}), ["encode"]))
-    for key, model, names in models:
-        own = set(graph_names(model))
-        graphs |= {f"{key} {name}": graph(model, name) for name in names if name in own}
-    return graphs
 
 
 def test_every_entry_gives_its_outputs_in_onnxruntime(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""`convae explore`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convae.cli._options import AllDataOptions, Force, Label, Model, open_session, with_option_groups
+
+PANEL = "Look"
+"""The heading under which the help lists the command."""
+
+
+@with_option_groups
+def explore(
+    model: Model,
+    data: AllDataOptions,
+    out: Annotated[Path, typer.Option("--out", help="The HTML file.")] = Path("explorer.html"),
+    label: Label = None,
+    force: Force = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the page when it is done.")] = False,
+) -> None:
+    """Write the latent space as one HTML page that decodes in the browser.
+
+    The page holds the weights and up to 10,000 encoded images as latents, but no images. It opens from a folder,
+    without a server or a network.
+
+    Example: `convae explore RUN --out explorer.html --open`
+    """
+    from convae.cli._screen import results, work_bar, wrote
+    from convae.core.errors import OutputError
+    from convae.explorer import write_page
+
+    if out.exists() and not force:
+        raise OutputError(f"{out}: already exists. Choose another --out, or use --force to replace it")
+    with work_bar() as bar:
+        session = open_session(model, data, bar, default_split="all", label=label)
+        write_page(session, out)
+    results.print(f"{out.name}: {out.stat().st_size / 1e6:.2f} MB", soft_wrap=True)
+    wrote(out, show)

@@ -1,0 +1,126 @@
+"""The explorer: one HTML file that decodes in the browser, without a server or a network."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from convae.core.errors import ConfigError
+from convae.core.files import write_text
+from convae.core.names import class_names, shape_text
+from convae.core.notes import note
+from convae.core.random import numpy_generator
+from convae.explorer.contents import Blob, describe_points, most_points
+from convae.explorer.lowering import lower
+from convae.explorer.program import Program
+from convae.interop.graphs import graph
+from convae.latents import Session, encode
+from convae.model.priors.standard_normal import StandardNormal
+from convae.model.vae import VAE
+
+LARGEST = 64 << 20
+"""Bytes of weights that a page may hold: browsers read larger pages slowly."""
+_SCRIPTS = ("operations.js", "pictures.js", "latents.js", "plane.js", "page.js")
+
+
+def write_page(session: Session, path: Path) -> Path:
+    """Writes the explorer of a model, with the latents of the session's images.
+
+    Args:
+        session: a model with images.
+        path: of the HTML file; replaced if it exists.
+
+    Raises:
+        ConfigError: the model is too large for a page, or has an operation that the page does not.
+        DataError: the images are missing, damaged or empty.
+        OutputError: the file cannot be written.
+    """
+    blob = Blob()
+    contents = _describe(session, blob)
+    contents["blob"] = base64.b64encode(blob.content).decode()
+    web = files("convae.explorer") / "web"
+    script = "\n".join(_without_exports((web / name).read_text("utf-8")) for name in _SCRIPTS)
+    page = (web / "page.html").read_text("utf-8")
+    for mark, text in (
+        ("/*STYLE*/", (web / "page.css").read_text("utf-8")),
+        ("/*SCRIPT*/", script),
+        ("/*DATA*/", _as_json(contents)),
+    ):
+        before, _, after = page.partition(mark)
+        page = before + text + after
+    write_text(path, page)
+    return path
+
+
+def _without_exports(script: str) -> str:
+    """A script without the lines that only Node needs."""
+    return "\n".join(line for line in script.splitlines() if "module.exports" not in line)
+
+
+def _as_json(value: Any) -> str:
+    """JSON inside of a script element: no text of a user's, such as a class name, can end it."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _describe(session: Session, blob: Blob) -> dict[str, Any]:
+    """Everything that the page holds but the vectors in `blob`."""
+    model, images = session.model, session.images
+    weights = sum(tensor.numel() for tensor in model.state_dict().values()) * 4
+    if weights > LARGEST:
+        raise ConfigError(
+            f"model '{model.name}' has {weights / 1e6:,.0f} MB of weights, and a page holds {LARGEST / 1e6:,.0f} MB: "
+            "use the pictures of convae traverse and convae manifold"
+        )
+    count = most_points(model.latent_layout.size)
+    indices = np.arange(len(images))
+    if len(images) > count:
+        indices = np.sort(numpy_generator(0, "points").choice(len(images), count, replace=False))
+    with _on_cpu(model):
+        decoder, encoder = lower(graph(model, "decode")), _encoder(model)
+        encoding = encode(model, images, indices=indices, progress=session.progress)
+    classes = list(images.classes or class_names(range(model.class_count or 0), model.provenance.classes).values())
+    prior = isinstance(model.prior, StandardNormal) and not model.is_hierarchical
+    points = describe_points(model, encoding, blob)
+    return {
+        "model": model.name,
+        "facts": f"{shape_text(model.input_shape)} images, latent {shape_text(model.latent_shape)}; "
+        f"{len(encoding):,} of {len(images):,} {images.source} images ({images.name})",
+        "image_shape": list(model.input_shape),
+        "latent_size": model.latent_layout.size,
+        "classes": classes,
+        "is_conditional": model.condition is not None,
+        "label": session.label or 0,
+        "is_standard_normal": prior,
+        **points,
+        "decode": decoder.as_json(blob.content),
+        "encode": None if encoder is None else encoder.as_json(blob.content),
+    }
+
+
+@contextmanager
+def _on_cpu(model: VAE) -> Iterator[None]:
+    """Moves a model to the CPU inside the block."""
+    device = next(model.parameters()).device
+    model.to("cpu")
+    try:
+        yield
+    finally:
+        model.to(torch.device(device))
+
+
+def _encoder(model: VAE) -> Program | None:
+    """The encoder as a program; None where the page lacks an operation of it."""
+    try:
+        return lower(graph(model, "encode"))
+    except ConfigError as error:
+        note(f"the page takes no images of your own: {error}", "yellow")
+        return None
