@@ -111,6 +111,13 @@ def page(tmp_path: Path) -> Iterator[Any]:
         browser.close()
 
 
+def decoded(page: Any) -> list[float]:
+    """The image that is shown, before it is rounded to pixels."""
+    page.wait_for_timeout(120)
+    found: list[float] = page.evaluate("[...decode(pending)]")
+    return found
+
+
 def image(page: Any) -> list[float]:
     """The pixels of the decoded image."""
     page.wait_for_timeout(120)
@@ -123,10 +130,10 @@ def image(page: Any) -> list[float]:
 
 def test_the_controls_change_the_image_and_the_state_is_in_the_address(page: Any) -> None:
     assert page.evaluate("typeof broken") == "undefined"
-    seen = [image(page)]
+    seen = [decoded(page)]
 
     def changed() -> None:
-        seen.append(image(page))
+        seen.append(decoded(page))
         assert seen[-1] != seen[-2]
 
     box = page.locator("#plane").bounding_box()
