@@ -107,7 +107,8 @@ def _compare_levels(session: Session, images: list[str] | None, count: int, shee
             given.z, given.labels, levels=number
         )
     captions = [short_name(word) for word in images] if images else None
-    title = f"{model.name}: reconstructions from the top latents, the others at the mean of their prior"
+    rest = "left out" if all(latent.is_discrete for latent in model.latent_modules) else "at the mean of their prior"
+    title = f"{model.name}: reconstructions from the top latents, the others {rest}"
     save(compare(rows, captions=captions, title=title), sheet)
 
 

@@ -149,6 +149,7 @@ def evaluate(
         of_counts = chosen[name]
         values: list[float | None] = list(parts.values())
         measured[name] = Measurement(values, None, of_counts.unit, of_counts.better, parts=tuple(parts))
+    measured = dict(sorted(measured.items()))
     of_samples = {name: metric for name, metric in chosen.items() if isinstance(metric, SampleMetric)}
     if of_samples and features is not None:
         with evaluation_mode(model):

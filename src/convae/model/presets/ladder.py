@@ -7,8 +7,9 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.core.sizes import halvings, output_padding
+from convae.core.sizes import halvings
 from convae.model.mirror import raw_channels
+from convae.model.presets._stages import downsampling, upsampling
 
 SIZES = {"tiny": (32, 1, 4), "small": (64, 2, 8), "base": (128, 3, 16)}
 """Channels, latents at each resolution, and latent channels of each."""
@@ -43,7 +44,7 @@ def ladder(
     for level, (large, small) in enumerate(pairwise(sizes)):
         stride = [-(-before // after) for before, after in zip(large, small, strict=True)]
         encoder += [] if level == 0 else ["silu"]
-        encoder += [{"conv": {"channels": channels, "kernel": [2 * s for s in stride], "stride": stride}}]
+        encoder += [downsampling(channels, stride)]
         encoder += [_block(channels)] * repeats
         encoder += [{"feature": {"name": _name(small)}}]
     top = [channels, *sizes[-1]]
@@ -59,14 +60,7 @@ def ladder(
         decoder += [{"latent": {**drawn, **inner}}, _block(channels)] * repeats
         stride = [-(-before // after) for before, after in zip(large, small, strict=True)]
         out = channels if level > 1 else raw_channels(likelihood, input)
-        added = output_padding(small, large, stride)
-        transposed = {
-            "channels": out,
-            "kernel": [2 * s for s in stride],
-            "stride": stride,
-            "output_padding": added,
-        }
-        decoder += ["silu", {"conv-transpose": transposed}]
+        decoder += ["silu", upsampling(out, small, large, stride)]
     return {
         "input": input,
         "encoder": encoder,

@@ -6,8 +6,9 @@ import math
 from typing import Any, Literal
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.core.sizes import ceilings, limit_strides, output_padding
+from convae.core.sizes import ceilings, limit_strides
 from convae.model.mirror import raw_channels
+from convae.model.presets._stages import downsampling, upsampling
 
 SIZES = {"tiny": (32, 256, 1), "small": (64, 512, 2), "base": (128, 1024, 3)}
 """Channels, features of the vector, and number of residual blocks of each."""
@@ -43,14 +44,13 @@ def resnet(
     """
     channels, features, blocks = SIZES[size]
     sizes, strides = _trace(tuple(input[1:]))
-    kernels = [[2 * step for step in stride] for stride in strides]
     smallest = [channels, *sizes[-1]]
     middle = channels // REDUCTION
     convolutions = ({"channels": middle, "kernel": 1}, {"channels": middle}, {"channels": channels, "kernel": 1})
     map_blocks = [_block(*({"conv": given} for given in convolutions))] * blocks
     encoder: list[Any] = []
-    for kernel, stride in zip(kernels, strides, strict=True):
-        encoder += ["silu", {"conv": {"channels": channels, "kernel": kernel, "stride": stride}}]
+    for stride in strides:
+        encoder += ["silu", downsampling(channels, stride)]
     encoder = [*encoder[1:], *map_blocks, "silu"]
     decoder: list[Any] = [{"conv": {"channels": channels}}]
     if grid == "global":
@@ -60,12 +60,8 @@ def resnet(
         decoder = [*vector, {"linear": {"features": math.prod(smallest)}}, {"unflatten": {"to": smallest}}]
     decoder += map_blocks
     outputs = [raw_channels(likelihood, input), *[channels] * (len(strides) - 1)]
-    for large, small, out, kernel, stride in reversed(
-        [*zip(sizes, sizes[1:], outputs, kernels, strides, strict=False)]
-    ):
-        added = output_padding(small, large, stride)
-        given = {"channels": out, "kernel": kernel, "stride": stride, "output_padding": added}
-        decoder += ["silu", {"conv-transpose": given}]
+    for large, small, out, stride in reversed([*zip(sizes, sizes[1:], outputs, strides, strict=False)]):
+        decoder += ["silu", upsampling(out, small, large, stride)]
     return {
         "input": input,
         "encoder": encoder,

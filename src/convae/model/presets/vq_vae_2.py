@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.core.sizes import halvings, limit_strides, output_padding
+from convae.core.sizes import halvings, limit_strides
 from convae.model.mirror import raw_channels
+from convae.model.presets._stages import downsampling, upsampling
 
 BLOCKS = 2
 """Residual blocks in each part of the network."""
@@ -23,8 +24,7 @@ def vq_vae_2(
     """Two levels of codes: a coarse map for the whole, a map of twice its size for details (Razavi et al. 2019).
 
     arXiv:1906.00446. The coarse codes are the bottleneck, at an eighth of the image's size; the fine codes are taken in
-    the decoder, at a quarter, from the encoder's features and what the coarse codes decode to. The objective needs the
-    term `commitment` in place of `kl`.
+    the decoder, at a quarter, from the encoder's features and what the coarse codes decode to.
 
     Args:
         input: channels, then sizes.
@@ -37,14 +37,10 @@ def vq_vae_2(
     half, middle = max(1, channels // 2), max(1, channels // 4)
 
     def down(level: int, width: int) -> dict[str, Any]:
-        stride = limit_strides(2, sizes[level])
-        return {"conv": {"channels": width, "kernel": [2 * step for step in stride], "stride": stride}}
+        return downsampling(width, limit_strides(2, sizes[level]))
 
     def up(level: int, width: int) -> dict[str, Any]:
-        large, small = sizes[level], sizes[level + 1]
-        stride = limit_strides(2, large)
-        given = {"channels": width, "kernel": [2 * step for step in stride], "stride": stride}
-        return {"conv-transpose": {**given, "output_padding": output_padding(small, large, stride)}}
+        return upsampling(width, sizes[level + 1], sizes[level], limit_strides(2, sizes[level]))
 
     inner = ["relu", {"conv": {"channels": middle}}, "relu", {"conv": {"channels": channels, "kernel": 1}}]
     blocks = [{"conv": {"channels": channels}}, *[{"residual": {"layers": inner}}] * BLOCKS, "relu"]
