@@ -15,7 +15,17 @@ import convae
 from convae.core.errors import ConfigError, DataError, OutputError, ShapeError
 from convae.data import DataConfig, Split, open_split
 from convae.data.splits.split import SplitName
-from convae.latents import Encoding, FileShard, decode, encode, encode_to, formats, read_latents
+from convae.latents import (
+    Encoding,
+    FileShard,
+    decode,
+    encode,
+    encode_to,
+    formats,
+    iterate_decodable,
+    kl_per_dimension,
+    read_latents,
+)
 from convae.latents import folders as module
 from convae.model.vae import VAE
 
@@ -120,6 +130,35 @@ def test_codes_are_kept_where_the_bottleneck_has_them(digits: Split, tmp_path: P
     assert len(found.codes.unique()) > 1
     book = coded.state_dict()["bottleneck.quantizer.codebook"]
     torch.testing.assert_close(found.mean, book[found.codes].movedim(-1, 1))
+
+
+LEVELS = {
+    "residual": {
+        "input": [1, 8, 8],
+        "encoder": [{"conv": {"channels": 4, "stride": 2}}],
+        "bottleneck": {"residual": {"levels": 2, "latent": 3, "quantizer": {"vq": {"codes": 5}}}},
+        "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
+    },
+    "hierarchy": {"preset": "vq-vae-2", "input": [1, 8, 8], "channels": 8, "latent": 3, "codes": 8},
+}
+
+
+@pytest.mark.parametrize("format", ["safetensors", "csv"])
+@pytest.mark.parametrize("name", LEVELS)
+def test_codes_of_several_levels_are_written_and_give_the_latents_alone(
+    name: str, format: str, digits: Split, tmp_path: Path
+) -> None:
+    coded = convae.build(LEVELS[name]).eval()
+    encode_to(coded, digits, tmp_path / "out", format=format)
+    found, _ = read_latents(tmp_path / "out")
+    assert found.codes is not None
+    shapes = {"residual": (2, 4, 4), "hierarchy": (1 + 4,)}
+    assert found.codes.shape == (202, *shapes[name])
+    np.save(tmp_path / "codes.npy", found.codes.numpy())
+    parts = list(iterate_decodable(tmp_path / "codes.npy", coded))
+    torch.testing.assert_close(torch.cat([part.z for part in parts]), found.mean)
+    with pytest.raises(ConfigError, match="codes"):
+        kl_per_dimension(found)
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -98,27 +98,33 @@ def _checked(part: _Found, model: VAE, path: Path) -> Decodable:
             count = f"{len(wrong)} of {len(z)} latents"
             raise DataError(f"{path}: {count} are NaN or infinite, the first is '{part.names[int(wrong[0])]}'")
     if z is None and part.codes is not None:
-        if not model.bottleneck.codebook_sizes:
+        if not all(latent.is_discrete for latent in model.latent_modules):
             raise ConfigError(
                 f"{path}: holds codes (whole numbers), and model '{model.name}' has no codebook: latents are floats"
             )
-        z = _vectors_of(_shaped(part.codes, model.bottleneck.code_shape, "codes", path), part.names, model, path)
+        z = _vectors_of(part.codes, part.names, model, path)
     assert z is not None  # the caller has checked that there are latents or codes
     return Decodable(part.names, z, part.labels)
 
 
 def _vectors_of(codes: Tensor, names: list[str], model: VAE, path: Path) -> Tensor:
-    """Embeds code indices, (image, *code shape), as latents on the CPU."""
-    sizes = model.bottleneck.codebook_sizes
-    levels = codes.reshape(len(codes), len(sizes), -1)
-    wrong = ((levels < 0) | (levels >= torch.tensor(sizes)[:, None])).flatten(1).any(1).nonzero()[:, 0]
-    if len(wrong):
-        raise DataError(
-            f"{path}: the codes of {len(wrong)} of {len(codes)} images are none of model '{model.name}', which has the "
-            f"codes 0 to {' or '.join(str(size - 1) for size in sizes)}; the first is '{names[int(wrong[0])]}'"
-        )
+    """Embeds code indices, (image, *code shape) or flat, as latents on the CPU; of a hierarchy, latent after latent."""
+    latents = model.latent_modules
+    shape = latents[0].code_shape if len(latents) == 1 else (sum(math.prod(each.code_shape) for each in latents),)
+    parts = _shaped(codes, shape, "codes", path).flatten(1).split([math.prod(each.code_shape) for each in latents], 1)
+    named, device = {}, next(model.parameters()).device
+    for latent, part in zip(latents, parts, strict=True):
+        sizes = latent.codebook_sizes
+        levels = part.reshape(len(part), len(sizes), -1)
+        wrong = ((levels < 0) | (levels >= torch.tensor(sizes)[:, None])).flatten(1).any(1).nonzero()[:, 0]
+        if len(wrong):
+            raise DataError(
+                f"{path}: the codes of {len(wrong)} of {len(codes)} images are none of model '{model.name}', which has "
+                f"the codes 0 to {' or '.join(str(size - 1) for size in sizes)}; the first is '{names[int(wrong[0])]}'"
+            )
+        named[latent.stream] = part.reshape(len(part), *latent.code_shape).to(device)
     with torch.no_grad():
-        return model.embed_codes(codes.to(next(model.parameters()).device)).cpu()
+        return model.embed_codes(named).cpu()
 
 
 def _shaped(values: Tensor, shape: tuple[int, ...], what: str, path: Path) -> Tensor:

@@ -30,7 +30,8 @@ class Encoding:
         logvar: (image, *latent), natural logarithm of the variance.
         labels: (image,) class numbers, -1 if missing; None without labels.
         names: names of the images, such as their paths in a folder.
-        codes: (image, *grid) code indices at each position, for models with a codebook; otherwise None.
+        codes: (image, *grid) code indices at each position, for models with a codebook, (image, level, *grid) with
+            several, (image, code) of a hierarchy, one latent after the other; None where not all latents are codes.
         classes: class names; None without names.
         splits: split of each image; None if unknown.
         kl: (*latent,) mean KL divergence of each latent value over the images, nats, of a hierarchy, whose priors
@@ -75,6 +76,8 @@ class EncodingTable:
         self.mean[rows], self.logvar[rows] = posterior.mean, posterior.logvar
         if isinstance(posterior, CodePosterior):
             self._codes.append(posterior.codes.cpu().long())
+        elif isinstance(posterior, JointPosterior) and posterior.is_discrete:
+            self._codes.append(torch.cat([codes.flatten(1) for codes in posterior.codes.values()], 1).cpu().long())
         if isinstance(posterior, JointPosterior) and (values := posterior.kl_values()) is not None:
             total = values.sum(0, dtype=torch.float64).cpu()
             self._kl = total if self._kl is None else self._kl + total

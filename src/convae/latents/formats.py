@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -239,6 +240,8 @@ def _from_table(table: dict[str, Any], shapes: dict[str, Shape | None]) -> _Cont
             kind = np.int64 if name == "codes" else np.float32
             values = torch.from_numpy(np.stack([np.asarray(table[key]).astype(kind) for key in found], axis=1))
             shape = shapes.get(name, shapes.get("mean"))
+            if name == "codes" and shape is not None and len(found) != math.prod(shape):
+                shape = (-1, *shape)  # several levels, or the latents of a hierarchy
             tensors[name] = values if shape is None else values.view(len(values), *shape)
     return tensors, texts
 

@@ -91,19 +91,21 @@ class GenerativeModel(EncoderDecoder):
             context = Context(labels=tensor_or_none(labels), given=given)
             return self._decoded(given[self.bottleneck.stream], labels, context)
 
-    def embed_codes(self, codes: AnyCodes) -> Latents:
+    def embed_codes(self, codes: AnyCodes | Mapping[str, AnyCodes]) -> Latents:
         """Latents, (batch, *latent), of code indices: the vector of the code at each position.
 
         Args:
-            codes: as for `decode_codes`, of a model with one latent.
+            codes: as for `decode_codes`, of all latents.
 
         Raises:
-            ConfigError: the model has no codebook or several latents, or an index is out of range.
+            ConfigError: the model has no codebook, codes of a latent are missing, or an index is out of range.
             ShapeError: the codes are not integers of the latent's grid.
         """
-        if self.is_hierarchical:
-            raise ConfigError(f"model '{self.name}' has several latents. Pass their codes to decode_codes, by name")
-        return self._embedded(codes)[self.bottleneck.stream]
+        given = self._embedded(codes)
+        missing = [name for name, _ in self.latent_layout.entries if name not in given]
+        if missing:
+            raise ConfigError(f"the codes of {', '.join(missing)} are missing. Pass a mapping with all latents")
+        return self.latent_layout.join(given)
 
     @explain_mixed_types
     @torch.no_grad()
