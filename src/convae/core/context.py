@@ -50,6 +50,11 @@ class Context:
         """The noise of the layer of that name: a stream of its own where noise is counter-based."""
         return self.noise.named(name) if isinstance(self.noise, CountedNoise) else self.noise
 
+    def unit_noise_for(self, name: str) -> Generators | None:
+        """The same, of standard deviation 1 whatever the temperature of the latents."""
+        noise = self.noise_for(name)
+        return replace(noise, scale=1.0) if isinstance(noise, CountedNoise) else noise
+
     def temperature_of(self, name: str) -> float:
         """The temperature of a latent; 1 where none is given by name."""
         return self.temperature if isinstance(self.temperature, int | float) else self.temperature.get(name, 1.0)

@@ -337,11 +337,11 @@ class VAE(GenerativeModel):
             return self._decoded(latents[self.bottleneck.stream], labels, again)
 
         def sample_prior() -> Latents:
-            noise = context.noise_for("prior")
+            noise = context.unit_noise_for("prior")
             drawn = self.prior.sample(rows, noise, labels)
             return self.bottleneck.embed_codes(drawn) if self.prior.draws_codes else drawn
 
-        return ModelCalls(encode, decode, sample_prior, context.noise_for)
+        return ModelCalls(encode, decode, sample_prior, context.unit_noise_for)
 
     def _place(self, stream: str) -> str:
         """Where a stream, or a level of it, is for a reader: the name of a latent, or that of a module."""

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convae.core.context import Context
 from convae.core.errors import ShapeError
+from convae.core.noise import CountedNoise
 from convae.core.random import torch_generator
 from convae.core.types import Shape
 from convae.model.initialize import initialize
@@ -104,6 +106,18 @@ def test_squeeze_excitation_weighs_whole_channels() -> None:
     gate = network((4, 5, 6), "squeeze-excitation")(x) / x
     torch.testing.assert_close(gate, gate[:, :, :1, :1].expand_as(gate))
     assert 0 < gate.min() < gate.max() < 1
+
+
+def test_gaussian_noise_is_added_in_training_only_whatever_the_temperature() -> None:
+    layer = network((8, 6, 6), {"gaussian-noise": {"sigma": 0.5}})
+    x = torch.zeros(200, 8, 6, 6)
+    assert torch.equal(layer.eval()(x), x)
+    cold = Context(CountedNoise(0, (1,), 0, 200, scale=0.0))
+    for context in (None, cold):
+        noisy = layer.train()(x, context)
+        assert noisy.std().item() == pytest.approx(0.5, rel=0.02)
+        assert noisy.mean().item() == pytest.approx(0, abs=0.02)
+    assert torch.equal(layer(x, cold), layer(x, cold))
 
 
 def test_dropout_of_whole_channels_drops_them_whole_and_keeps_the_mean() -> None:

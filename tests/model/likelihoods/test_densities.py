@@ -17,9 +17,11 @@ from convae.core.output import Likelihood
 from convae.core.random import torch_generator
 from convae.model.likelihoods.base import LikelihoodHead, Link, apply_link, soft_lower_bound
 from convae.model.likelihoods.bernoulli import Bernoulli, BernoulliLikelihood
+from convae.model.likelihoods.categorical import Categorical
 from convae.model.likelihoods.discretized_logistic import DiscretizedLogistic, DiscretizedLogisticLikelihood
 from convae.model.likelihoods.gaussian import Gaussian, GaussianLikelihood
 from convae.model.likelihoods.laplace import Laplace, LaplaceLikelihood
+from convae.model.likelihoods.student_t import StudentT, StudentTLikelihood
 
 Make = Callable[[Tensor], Likelihood]
 WAYS: dict[str, Make] = {
@@ -28,6 +30,7 @@ WAYS: dict[str, Make] = {
     "gaussian-pixel": lambda raw: GaussianLikelihood(raw, raw * 0.1 - 2),
     "laplace": lambda raw: LaplaceLikelihood(raw, raw.new_tensor(-1.7)),
     "laplace-pixel": lambda raw: LaplaceLikelihood(raw, raw * 0.1 - 2),
+    "student-t": lambda raw: StudentTLikelihood(raw, raw.new_tensor(-3.0), 5.0),
     "discretized-logistic": lambda raw: DiscretizedLogisticLikelihood(raw, raw.new_tensor(-3.0), 256),
     "discretized-logistic-pixel": lambda raw: DiscretizedLogisticLikelihood(raw, raw * 0.1 - 3, 256),
 }
@@ -76,6 +79,33 @@ def test_laplace_is_that_of_torch(scale: float) -> None:
     wanted = distributions.Laplace(raw, scale).log_prob(x).flatten(1).sum(1)
     ours = Laplace(scale=scale, link="identity")(raw).log_prob(x)
     torch.testing.assert_close(ours, wanted, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("degrees", [1.0, 3.0, 100.0])
+def test_student_t_is_that_of_torch(degrees: float) -> None:
+    raw, x = values(4, 2, 3, 3), levels(4, 2, 3, 3)
+    wanted = distributions.StudentT(degrees, raw, 0.2).log_prob(x).flatten(1).sum(1)
+    ours = StudentT(degrees=degrees, scale=0.2, link="identity")(raw).log_prob(x)
+    torch.testing.assert_close(ours, wanted, rtol=1e-6, atol=0)
+
+
+def test_student_t_values_have_their_quantiles() -> None:
+    drawn = StudentTLikelihood(torch.full((40000, 1, 1), 0.5), torch.tensor(-4.0), 3.0).sample(torch_generator(0)) - 0.5
+    found = torch.quantile(drawn.flatten() * math.exp(4), torch.tensor([0.1, 0.25, 0.75, 0.9]))
+    # The quantiles of Student's t distribution with 3 degrees of freedom, from tables.
+    torch.testing.assert_close(found, torch.tensor([-1.638, -0.765, 0.765, 1.638]), atol=0.03, rtol=0)
+
+
+def test_categorical_is_that_of_torch() -> None:
+    raw = values(4, 10, 3, 3, low=-3, high=3)
+    x = torch.randint(0, 5, (4, 2, 3, 3), generator=torch_generator(1)).double()
+    theirs = distributions.Categorical(logits=raw.view(4, 2, 5, 3, 3).movedim(2, -1))
+    ours = Categorical(levels=5)(raw)
+    torch.testing.assert_close(ours.log_prob(x / 4), theirs.log_prob(x).flatten(1).sum(1), rtol=1e-6, atol=0)
+    torch.testing.assert_close(ours.mean, (theirs.probs * torch.arange(5) / 4).sum(-1))
+    many = Categorical(levels=5)(raw[:1].expand(20000, -1, -1, -1)).sample(torch_generator(0))
+    assert many.unique().tolist() == [0, 0.25, 0.5, 0.75, 1]
+    torch.testing.assert_close(many.mean(0), ours.mean[0], atol=0.02, rtol=0)
 
 
 def test_laplace_values_have_their_spread() -> None:
@@ -143,6 +173,8 @@ def test_extreme_values_give_finite_figures_and_gradients(make: Make, size: floa
         Bernoulli(),
         *(Gaussian(sigma=sigma) for sigma in ("learned", "pixel")),
         *(Laplace(scale=scale) for scale in ("learned", "pixel")),
+        *(StudentT(scale=scale) for scale in ("learned", "pixel")),
+        Categorical(levels=3),
         *(DiscretizedLogistic(scale=scale) for scale in ("learned", "pixel")),
     ],
     ids=lambda head: f"{type(head).__name__}-{getattr(head, 'scale', '')}",

@@ -1,0 +1,36 @@
+"""Additive noise."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from convae.core.arguments import PositiveFloat
+from convae.core.context import Context
+from convae.core.noise import normal_like
+from convae.core.types import Shape
+from convae.model.layers.base import ContextLayer
+
+
+class GaussianNoise(ContextLayer):
+    """Adds Gaussian noise in training: as the first layer of the encoder, a denoising autoencoder.
+
+    Vincent et al. 2008, doi:10.1145/1390156.1390294. The loss compares with the image without noise (denoising VAE, Im
+    et al. 2017, arXiv:1511.06406). The noise of masks is `dropout`.
+
+    Args:
+        shape: any.
+        sigma: standard deviation, in the unit of the input; for images, 1 is white.
+    """
+
+    keeps_shape = True
+
+    def __init__(self, shape: Shape, *, sigma: PositiveFloat = 0.1) -> None:
+        super().__init__(shape)
+        self.sigma = sigma
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Any shape."""
+        if not self.training:
+            return x
+        noise = None if context is None else context.unit_noise_for(self.stream)
+        return x + self.sigma * normal_like(x, noise)
