@@ -98,6 +98,13 @@ METHODS = (
     ),
     Method("σ-VAE", "Rybkin et al. 2021, arXiv:2006.13202", "no weight to tune", "sigma-vae"),
     Method(
+        "Denoising VAE",
+        "Vincent et al. 2008; Im et al. 2017, arXiv:1511.06406",
+        "robust latents",
+        terms=("reconstruction", "kl"),
+        pieces={"convae.model.layers:LAYERS": ("gaussian-noise",)},
+    ),
+    Method(
         "Contractive autoencoder",
         "Rifai et al. 2011",
         "latents that change little with the image",
