@@ -78,7 +78,7 @@ def _checked_factors(model: VAE, temperature: float | Sequence[float]) -> list[f
         each = f", or one for each of {count} latents" if count > 1 else ""
         raise ConfigError(f"temperature needs one number{each}, got {len(factors)}")
     if set(factors) != {1} and not _has_temperature(model):
-        raise ConfigError(f"the prior of '{model.name}' is uniform over codes: it has no temperature")
+        raise ConfigError(f"the prior of '{model.name}' is uniform: it has no temperature")
     return factors
 
 
