@@ -111,7 +111,7 @@ FAULTS: list[tuple[Any, list[str]]] = [
         encoder({"residual": {"layers": [{"conv": {"channels": 1, "kernel": "q"}}]}}),
         [
             "model.encoder[0] (residual",
-            "branch[0] (conv): kernel: ",
+            "layers[0] (conv): kernel: ",
         ],
     ),
     (encoder({"conv": 3}), ["model.encoder[0]: ", "conv, got 3"]),
@@ -132,7 +132,7 @@ FAULTS: list[tuple[Any, list[str]]] = [
     ),
     (
         encoder({"residual": {"layers": [{"conv": {"channels": 31}}, "group-norm"]}}),
-        ["model.encoder[0] (residual", "branch[1] (group-norm)", "32 groups", "31 channels"],
+        ["model.encoder[0] (residual", "layers[1] (group-norm)", "32 groups", "31 channels"],
     ),
 ]
 

@@ -94,7 +94,7 @@ def test_nothing_is_overwritten_without_force(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["missing"], "missing: no such folder, so no model can be loaded from it"),
+        (["missing"], "missing: no such folder"),
         (["MODEL", "--metrics", "pnsr"], "unknown metric 'pnsr': did you mean 'psnr'?"),
         (["MODEL", "nll.sampels=4"], "did you mean 'samples'?"),
         (["MODEL", "nll.samples=-1"], "greater than 0, got -1"),

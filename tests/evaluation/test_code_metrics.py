@@ -32,9 +32,11 @@ def test_both_are_those_of_the_codes_of_all_images() -> None:
     assert codes.shape == (len(split), 2, 4, 4)
     assert narrow(CodePosterior, model.encode(torch.rand(1, 1, 8, 8))).codebook_sizes == (20, 20)
     for level in range(2):
-        shares = codes[:, level].flatten().bincount(minlength=20).double() / codes[:, level].numel()
-        assert found["code-usage"]["value"][level] == pytest.approx(float((shares > 0).double().mean()))
-        assert found["code-perplexity"]["value"][level] == pytest.approx(float(torch.special.entr(shares).sum().exp()))
+        fractions = codes[:, level].flatten().bincount(minlength=20).double() / codes[:, level].numel()
+        assert found["code-usage"]["value"][level] == pytest.approx(float((fractions > 0).double().mean()))
+        assert found["code-perplexity"]["value"][level] == pytest.approx(
+            float(torch.special.entr(fractions).sum().exp())
+        )
 
 
 def _spec(encoder: list[Any], bottleneck: dict[str, Any]) -> dict[str, Any]:

@@ -40,8 +40,8 @@ def test_a_label_is_found_again_and_probabilities_are_those_of_bayes() -> None:
     z = torch.tensor([[0.5, 3.0], [-4.0, 0.0]])
     densities = torch.stack(
         [
-            share * torch.distributions.MultivariateNormal(mean, scale_tril=root).log_prob(z.double()).exp()
-            for share, mean, root in zip(found.shares, found.means, found.roots, strict=True)
+            fraction * torch.distributions.MultivariateNormal(mean, scale_tril=root).log_prob(z.double()).exp()
+            for fraction, mean, root in zip(found.fractions, found.means, found.roots, strict=True)
         ],
         dim=1,
     )

@@ -43,7 +43,7 @@ WRONG_IMAGES: list[tuple[Any, str]] = [
     (torch.full_like(X, torch.nan), "NaN"),
     (torch.full_like(X, torch.inf), "hold infinity"),
     (X.to_sparse(), r"dense.*to_dense\(\)"),
-    ((X * 255).to(torch.uint8), "divide 8-bit images by 255"),
+    ((X * 255).to(torch.uint8), "8-bit images by 255"),
     ((X * 255).long(), "int64"),
     (X > 0.5, "bool"),
     (X.numpy(), r"NumPy array.*torch\.as_tensor"),

@@ -123,7 +123,7 @@ def test_what_sees_the_whole_image_is_refused(layer: Any, why: str) -> None:
 def test_a_layer_deep_inside_is_found_and_no_rows_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"model\.encoder\[\d+\] \(residual-block\)"):
         convae.build({"preset": "sd-f8", "input": [3, 16, 16], "width": 8, "blocks": 1}).use_slices(8)
-    with pytest.raises(ConfigError, match="slices need at least one row, got 0"):
+    with pytest.raises(ConfigError, match="rows must be at least 1, got 0"):
         convae.build(DCGAN).use_slices(0)
 
 

@@ -83,9 +83,9 @@ def test_tensors_of_any_floating_type_are_taken() -> None:
         (np.zeros((0, 1, 4, 4)), DataError, "at least one image"),
         (np.zeros((2, 1, 0, 4)), DataError, "at least one value"),
         (np.zeros((4, 4)), ShapeError, r"\(batch, channel, \*sizes\)"),
-        (np.full((1, 1, 2, 2), -1.0), DataError, r"values in \[0, 1\], and these reach from -1 to -1"),
+        (np.full((1, 1, 2, 2), -1.0), DataError, "-1 to -1"),
         (np.full((1, 1, 2, 2), 255.0), DataError, "to 255"),
-        (np.full((1, 1, 2, 2), np.nan), DataError, "finite"),
+        (np.full((1, 1, 2, 2), np.nan), DataError, "NaN"),
         (np.zeros((1, 1, 2, 2), dtype=int), DataError, "int64"),
     ],
 )

@@ -316,12 +316,12 @@ def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(monkeypatch: pytest
 
 
 def test_the_share_of_clipped_steps_is_reported(tmp_path: Path) -> None:
-    shares = {}
+    fractions = {}
     for clip in (1e-3, 1e9):
         run = train(with_training(epochs=1, optimizer={"clip": clip}), out=tmp_path / str(clip))
-        shares[clip] = {row["clipped"] for row in run.metrics if row["split"] == "train"}
+        fractions[clip] = {row["clipped"] for row in run.metrics if row["split"] == "train"}
         assert all(row["gradient_norm"] > clip for row in run.metrics if row["split"] == "train") == (clip < 1)
-    assert shares == {1e-3: {1.0}, 1e9: {0.0}}
+    assert fractions == {1e-3: {1.0}, 1e9: {0.0}}
 
 
 def test_steps_with_a_large_gradient_change_nothing_and_are_reported(tmp_path: Path) -> None:

@@ -25,14 +25,14 @@ class Classes:
 
     Attributes:
         labels: (class,) class numbers, ascending.
-        shares: (class,) fractions of the labeled images.
+        fractions: (class,) fractions of the labeled images.
         means: (class, value) means.
         roots: (class, value, value) Cholesky factors of the covariances.
         shape: shape of a latent.
     """
 
     labels: Int64[Tensor, " class"]
-    shares: Float64[Tensor, " class"]
+    fractions: Float64[Tensor, " class"]
     means: Float64[Tensor, "class value"]
     roots: Float64[Tensor, "class value value"]
     shape: Shape
@@ -59,9 +59,9 @@ class Classes:
         """The probability of each class at each latent."""
         points = z.flatten(1).double()
         logits = []
-        for share, mean, root in zip(self.shares, self.means, self.roots, strict=True):
+        for fraction, mean, root in zip(self.fractions, self.means, self.roots, strict=True):
             scaled = torch.linalg.solve_triangular(root, (points - mean).T, upper=False)
-            logits.append(share.log() - root.diagonal().log().sum() - 0.5 * scaled.square().sum(0))
+            logits.append(fraction.log() - root.diagonal().log().sum() - 0.5 * scaled.square().sum(0))
         return torch.stack(logits, dim=1).softmax(1)
 
     def label(self, z: Latents) -> Int64[Tensor, " batch"]:
@@ -93,5 +93,5 @@ def classes(encoding: Encoding) -> Classes:
         covariance = torch.cov(points.T).reshape(points.shape[1], -1) + within.diag()
         means.append(points.mean(0))
         roots.append(torch.linalg.cholesky(covariance))
-    shares = counts.double() / math.fsum(counts.tolist())
-    return Classes(labels, shares, torch.stack(means), torch.stack(roots), tuple(encoding.mean.shape[1:]))
+    fractions = counts.double() / math.fsum(counts.tolist())
+    return Classes(labels, fractions, torch.stack(means), torch.stack(roots), tuple(encoding.mean.shape[1:]))

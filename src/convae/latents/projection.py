@@ -73,8 +73,8 @@ def _pca(points: Tensor) -> Projection:
         raise ConfigError(f"a plane needs two points of two values, got {points.shape[0]} of {points.shape[1]}")
     fitted = PCA(2, svd_solver="full").fit(points.numpy())
     first, second = (
-        f"principal direction {n} ({share:.0%})"
-        for n, share in zip("12", fitted.explained_variance_ratio_, strict=True)
+        f"principal direction {n} ({fraction:.0%})"
+        for n, fraction in zip("12", fitted.explained_variance_ratio_, strict=True)
     )
     return Projection(torch.from_numpy(fitted.transform(points.numpy())), (first, second))
 

@@ -1,11 +1,11 @@
-"""Artifacts: a model as one safe, complete, portable folder.
+"""Artifacts: saved models, each a portable folder.
 
     model/
-      config.json         the description of the network, where it came from, and a SHA-256 of each tensor
-      model.safetensors   the weights
-      README.md           what it is and how to use it
+      config.json         description of the network, provenance, and SHA-256 of each tensor
+      model.safetensors   weights
+      README.md           model card
 
-Nothing is ever unpickled. Loading checks every tensor against its SHA-256, and the configuration against its own.
+Nothing is unpickled. Loading verifies the SHA-256 of every tensor and of the configuration.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 _MARK = (CONFIG, b'"convae"')
-"""What tells an artifact's configuration from that of other libraries, whose files have the same names."""
+"""Content that distinguishes the configuration from files of the same name of other libraries."""
 _TRIES = 50
-"""How often an artifact that is replaced while it is read is read again."""
+"""Number of attempts to read an artifact that is replaced meanwhile."""
 Precision = Literal["float16", "bfloat16", "float32", "float64"]
 _PRECISIONS: dict[Precision, torch.dtype] = {
     "float16": torch.float16,
@@ -69,13 +69,13 @@ class Stored(Config):
     """The content of config.json.
 
     Attributes:
-        format: version of the layout.
-        convae: version of convae that wrote it.
-        model: the description of the network; None of a model that was made of modules.
-        modules: class names of the parts of a model that was made of modules; None of a described model.
-        provenance: where the model came from.
-        sha256: of each tensor.
-        dtype: of the weights.
+        format: version of the format.
+        convae: version of convae that saved it.
+        model: description of the network; None for a model made of modules.
+        modules: class names of the parts of a model made of modules; None for a described model.
+        provenance: classes, data and training.
+        sha256: SHA-256 (hex) of each tensor.
+        dtype: dtype of the weights.
     """
 
     format: int
@@ -88,21 +88,21 @@ class Stored(Config):
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
-    """Writes an artifact, whole or not at all; an artifact that is there already is replaced, and nothing else is.
+    """Saves a model as an artifact, atomically; an existing artifact is replaced, other files are not.
 
     Args:
-        model: a VAE with its weights, all of one floating type, or what `torch.compile` made of it.
-        path: a new or empty folder, an artifact, or a link to one of them; `~` is the home directory.
+        model: a VAE whose weights have one floating-point dtype; may be compiled by `torch.compile`.
+        path: a new or empty folder, an artifact, or a link to one; `~` is the home directory.
 
     Raises:
-        ConfigError: it is no VAE, or was changed after it was built, so that its description is not true.
-        ArtifactError: its weights are not finite, or of several types.
-        OutputError: the folder cannot be written, or holds something that is not an artifact's.
+        ConfigError: not a VAE, or its modules were changed after it was built from a description.
+        ArtifactError: weights are not finite, or have several dtypes.
+        OutputError: the folder cannot be written, or has other files.
     """
     folder = local_path(path)
     model = getattr(model, "_orig_mod", model)
     if not isinstance(model, VAE):
-        inner = ": give its .module" if isinstance(getattr(model, "module", None), VAE) else ""
+        inner = ". Pass its .module" if isinstance(getattr(model, "module", None), VAE) else ""
         raise ConfigError(f"only a VAE can be saved, got {type(model).__name__}{inner}")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     precision = _precision(tensors)
@@ -123,31 +123,33 @@ def save(model: nn.Module, path: str | Path) -> Path:
 
 
 def module_classes(model: VAE) -> dict[str, str]:
-    """The class of each part of a model, with its module, by the name of the part."""
+    """The qualified class name of each part of a model, by the name of the part."""
     return {name: f"{type(part).__module__}.{type(part).__qualname__}" for name, part in model.named_children()}
 
 
 def _describe(model: VAE) -> dict[str, Any]:
-    """The entry of an artifact for the network: its description, or the classes of the modules it was made of."""
+    """The entry of config.json for the network: its description, or the class names of its parts."""
     return {"model": model.spec.model_dump(mode="json")} if model.is_described else {"modules": module_classes(model)}
 
 
 def _precision(tensors: Mapping[str, Tensor]) -> Precision:
-    """The one floating type of a model's tensors; integers, such as counters, are stored as they are.
+    """The floating-point dtype of a model's tensors; integers are stored unchanged.
 
     Raises:
-        ArtifactError: there are several, or one that is not stored.
+        ArtifactError: several dtypes, or an unsupported one.
     """
     floating = [(name, tensor) for name, tensor in tensors.items() if tensor.is_floating_point()]
     types = {tensor.dtype: name for name, tensor in reversed(floating)}
     known = {dtype: precision for precision, dtype in _PRECISIONS.items()}
     for dtype, name in types.items():
         if dtype not in known:
-            raise ArtifactError(f"tensor '{name}' is {dtype}: convert the model first, such as with model.float()")
+            raise ArtifactError(
+                f"tensor '{name}' is {dtype}, which cannot be saved. Convert the model, for example with model.float()"
+            )
     if len(types) > 1:
         (one, first), (other, second), *_ = types.items()
         raise ArtifactError(
-            f"tensor '{first}' is {one} and '{second}' is {other}: convert the whole model, such as with model.float()"
+            f"tensor '{first}' is {one} and '{second}' is {other}. Convert all of it, such as model.float()"
         )
     return known[next(iter(types))] if types else "float32"
 
@@ -159,20 +161,19 @@ def load(
     model: VAE | None = None,
     trust: Iterable[str] = (),
 ) -> VAE:
-    """A model from an artifact folder, or from a run folder, whose best model it takes; in evaluation mode.
+    """Loads a model from an artifact, or the best model of a run, in evaluation mode.
 
-    An artifact that a training run replaces meanwhile is read again, so that all of it is of one moment.
+    If the artifact is replaced while it is read, as during a training, it is read again.
 
     Args:
-        path: of the folder.
-        device: of the model; without it the CPU, or where the given model is.
-        model: takes the weights and is returned; needed for the artifact of a model that was made of modules, whose
-            code no artifact names.
-        trust: packages outside convae whose layers and other pieces the artifact may use: importing them runs their
-            code.
+        path: artifact or run folder.
+        device: device of the model; by default the CPU, or the device of `model`.
+        model: model to load the weights into, which is returned; needed if the artifact is of a model made of
+            modules.
+        trust: packages outside convae whose code the artifact may import.
 
     Raises:
-        ArtifactError: there is no artifact, or it is damaged, or of a later format.
+        ArtifactError: no artifact, or it is damaged or of a later format.
         TrustError: it needs code of a package that is not trusted.
     """
     path = local_path(path)
@@ -184,11 +185,11 @@ def load(
             except ConvaeError:
                 if _identity(path) == before:
                     raise
-    raise ArtifactError(f"{path}: is replaced faster than it can be read")
+    raise ArtifactError(f"{path}: was replaced repeatedly during reading. Load it again, or load a copy")
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """What changes when the artifact at a path is replaced; None where there is none at this moment."""
+    """Identity of the artifact at a path, which changes when it is replaced; None without an artifact."""
     try:
         found = (find(path) / CONFIG).stat()
     except (ArtifactError, OSError):
@@ -199,7 +200,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 def _load(folder: Path, device: torch.device | str | None, given: VAE | None) -> VAE:
     """The model of an artifact folder."""
     stored, weights = read_config(folder), folder / WEIGHTS
-    # Opened at once: a model that replaces this one does not change what was opened.
+    # An open file is not affected when the artifact is replaced.
     with open_tensors(weights, stored.sha256) as file:
         model = _without_weights(stored, folder / CONFIG) if given is None else given
         model.to(_PRECISIONS[stored.dtype])
@@ -208,7 +209,7 @@ def _load(folder: Path, device: torch.device | str | None, given: VAE | None) ->
         if missing := expected.keys() - set(names.values()):
             raise ArtifactError(f"{weights}: tensor {short_repr(min(missing))} is missing")
         if set(names.values()) - expected.keys():
-            raise ArtifactError(f"{weights}: holds tensors that the model does not have")
+            raise ArtifactError(f"{weights}: has tensors that the model does not have")
         wanted = {name: expected[own] for name, own in names.items()}
         stored_tensors = read_checked_tensors(file, weights, stored.sha256, wanted)
         tensors = {own: stored_tensors[name] for name, own in names.items()}
@@ -223,17 +224,17 @@ def _load(folder: Path, device: torch.device | str | None, given: VAE | None) ->
 
 
 def _without_weights(stored: Stored, config: Path) -> VAE:
-    """The model that an artifact describes, on the meta device.
+    """Builds the model that an artifact describes, on the meta device.
 
     Raises:
-        ArtifactError: it describes none.
+        ArtifactError: it has no description, or an invalid one.
         TrustError: it needs code of a package that is not trusted.
     """
     if stored.model is None:
         parts = ", ".join(f"{part} {name}" for part, name in (stored.modules or {}).items())
         raise ArtifactError(
-            f"{config}: holds the weights of a model that was made of modules ({one_line(parts)}): give "
-            "convae.load(path, model=...) the model that they belong to"
+            f"{config}: has the weights of a model made of modules ({one_line(parts)}). Pass a model of "
+            "the same modules: convae.load(path, model=...)"
         )
     try:
         with untrusted_names():
@@ -241,27 +242,27 @@ def _without_weights(stored: Stored, config: Path) -> VAE:
     except TrustError as error:
         raise TrustError(f"{config}: {error}") from error
     except (ConfigError, ShapeError) as error:
-        raise ArtifactError(f"{config}: describes no model that this version can build ({one_line(error)})") from error
+        raise ArtifactError(f"{config}: this version cannot build the model ({one_line(error)})") from error
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
-    """The description of the model in an artifact or of a run's best model, for a recipe.
+    """The description of the model in an artifact, or of the best model of a run, for a recipe.
 
     Raises:
-        ArtifactError: there is no artifact, or its description is damaged or of a later format.
+        ArtifactError: no artifact, or its description is damaged or of a later format.
         TrustError: it needs code of a package that is not trusted.
     """
     stored = read_config(path)
-    _without_weights(stored, find(Path(path)) / CONFIG)  # in a recipe its names are as good as the user's own
-    assert stored.model is not None  # or there were no such model
+    _without_weights(stored, find(Path(path)) / CONFIG)  # validates it, including trust of the names in it
+    assert stored.model is not None  # checked by _without_weights
     return stored.model.model_dump(mode="json")
 
 
 def read_config(path: str | Path) -> Stored:
-    """The description and provenance of an artifact or a run's best model, without its weights.
+    """Description and provenance of an artifact, or of the best model of a run, without its weights.
 
     Raises:
-        ArtifactError: there is no artifact, or its description is damaged or of a later format.
+        ArtifactError: no artifact, or its description is damaged or of a later format.
     """
     config = find(Path(path)) / CONFIG
     try:
@@ -270,26 +271,26 @@ def read_config(path: str | Path) -> Stored:
             content = config_of_format_1(content)
         return parse(Stored, content, "its content")
     except ConfigError as error:
-        raise ArtifactError(f"{config}: describes no model that this version can build ({one_line(error)})") from error
+        raise ArtifactError(f"{config}: this version cannot build the model ({one_line(error)})") from error
 
 
 def find(path: Path) -> Path:
-    """The artifact folder at `path`: itself, or the `model` folder of the run that it is.
+    """The artifact folder at `path`: the folder itself, or `model/` in a run folder.
 
     Raises:
-        ArtifactError: there is none.
+        ArtifactError: no artifact there.
     """
     for folder in (recover_folder(path), recover_folder(path / "model")):
         if (folder / CONFIG).is_file():
             return folder
-    missing = "no such folder" if not path.exists() else f"holds no {CONFIG}, neither itself nor in model/"
-    raise ArtifactError(f"{path}: {missing}, so no model can be loaded from it")
+    missing = "no such folder" if not path.exists() else f"no {CONFIG} there or in model/"
+    raise ArtifactError(f"{path}: {missing}. Pass an artifact or a run folder")
 
 
 def fingerprint(model: VAE) -> str:
-    """SHA-256 (hex) of a model's description and weights: what two models share that compute the same.
+    """SHA-256 (hex) of the description and the weights of a model.
 
-    The name and where a model came from play no part.
+    Name and provenance are not included, so models that compute the same have the same fingerprint.
     """
     described = model.spec.model_dump(mode="json", exclude={"name"}) if model.is_described else _describe(model)
     weights = {name: digest(tensor) for name, tensor in model.state_dict().items()}

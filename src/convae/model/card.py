@@ -1,4 +1,4 @@
-"""The model card: the README.md of an artifact, for people and for the model hubs that read its front matter."""
+"""The model card: README.md of an artifact, with front matter for model hubs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convae.model.layers.base.network import count_parameters
 from convae.model.provenance import SplitFacts, TrainingFacts
 from convae.model.vae import VAE
 
-# Fixed words only: what a person called a model or its data never becomes YAML that a hub reads.
+# Constant: names of models and data, which users choose, never enter the YAML that a hub parses.
 _FRONT_MATTER = """---
 library_name: convae
 tags:
@@ -31,11 +31,11 @@ _LABELS = {
     "content_hash": "SHA-256 of the content",
 }
 _SHOWN_ELSEWHERE = {"channels", "size", "recipe", "data", "validation", "objective"}
-"""Facts that the card shows in another section, or that the model's input says."""
+"""Facts that the card shows in another section or with the input shape."""
 
 
 def model_card(model: VAE) -> str:
-    """The Markdown of a model's card: what it is, how to load it, its data, how it was trained and what it reached."""
+    """Markdown of the card of a model: description, loading, metrics, data and training."""
     trained = model.provenance.training or TrainingFacts()
     kind = _KINDS.get(len(model.input_shape) - 1, "inputs")
     blocks = [
@@ -62,7 +62,7 @@ pictures` draws samples. No file here is a pickle, and each tensor is checked ag
 
 
 def _section(title: str, note: str, facts: Mapping[str, Any]) -> str:
-    """A table of facts under a heading; nothing without facts."""
+    """A table of facts under a heading; empty without facts."""
     if not facts:
         return ""
     rows = [f"| {_cell(name)} | {_cell(_text(value))} |" for name, value in facts.items()]
@@ -71,23 +71,23 @@ def _section(title: str, note: str, facts: Mapping[str, Any]) -> str:
 
 
 def _facts(found: Config) -> dict[str, Any]:
-    """The facts that are known, by the names that the card gives them."""
+    """The known facts by their labels on the card."""
     known = found.model_dump(mode="json", exclude_defaults=True).items()
     return {_LABELS.get(key, key): value for key, value in known if key not in _SHOWN_ELSEWHERE}
 
 
 def _data(found: SplitFacts, classes: Sequence[str] | None) -> dict[str, Any]:
-    """The data set, how many of its images were trained on, and the hash of their content."""
+    """Facts about the training data: data set, number of images, content hash, classes."""
     return {**_facts(found), **({"classes": ", ".join(classes)} if classes else {})}
 
 
 def _training(trained: TrainingFacts) -> dict[str, Any]:
-    """How far the run was, and its objective term by term."""
+    """Facts about the training: progress, and the terms of the objective."""
     return {**_facts(trained), **{f"term {name}": _term(options) for name, options in trained.objective.items()}}
 
 
 def _prior(model: VAE) -> dict[str, Any]:
-    """The prior that was fitted afterwards; nothing without one."""
+    """Facts about a prior fitted after the training; empty without one."""
     fitted = model.provenance.prior
     if fitted is None:
         return {}
@@ -101,7 +101,7 @@ def _term(options: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    """A fact as a person reads it: a mapping as its facts in a row."""
+    """A value as text; a mapping as comma-separated pairs."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_text(inner)}".strip() for key, inner in value.items())
     if isinstance(value, bool):
@@ -114,12 +114,12 @@ def _text(value: Any) -> str:
 
 
 def _plain(text: object) -> str:
-    """A name on one line, without escape sequences and without the characters that Markdown and HTML give a meaning."""
+    """A name on one line, with control characters, Markdown and HTML escaped."""
     return "".join(
         f"\\{letter}" if letter in "\\`*<>[]|" else letter for letter in escape_controls(" ".join(str(text).split()))
     )
 
 
 def _cell(text: object) -> str:
-    """The same, in a table; an empty cell would read as a missing fact."""
+    """The same for a table cell; a dash if empty."""
     return _plain(text) or "–"

@@ -1,4 +1,4 @@
-"""What models with an encoder and a decoder share: the sizes that they accept, checkpointing and slices."""
+"""Base class of models with an encoder and a decoder: input sizes, checkpointing and slices."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class EncoderDecoder(nn.Module):
 
     Attributes:
         input_shape: (channels, *sizes) of the images.
-        name: of the model, in messages and artifacts.
+        name: name of the model in messages and artifacts.
         encoder: images to features.
         decoder: latents to raw values of the likelihood.
         head: raw values to the likelihood.
-        condition: the class embedding of a conditional model; None in others.
+        condition: class embedding of a conditional model; None for others.
         classifier: latents to logits; None without one.
-        latent_layout: how the latents form one tensor.
+        latent_layout: names and shapes of the latents in the latent tensor.
     """
 
     input_shape: Shape
@@ -50,12 +50,12 @@ class EncoderDecoder(nn.Module):
 
     @property
     def latent_shape(self) -> Shape:
-        """The shape of one image's latent: (latent,) or (latent, *grid); (size,) of several latents."""
+        """Shape of the latent of one image: (latent,) or (latent, *grid); (size,) for several latents."""
         return self.latent_layout.shape
 
     @property
     def networks(self) -> dict[str, Network]:
-        """The parts of the model that are lists of layers, by name; a part that is another module is left out."""
+        """The parts of the model that are lists of layers, by name; other modules are omitted."""
         parts = {"encoder": self.encoder, "decoder": self.decoder, "classifier": self.classifier}
         return {name: module for name, module in parts.items() if isinstance(module, Network)}
 
@@ -69,7 +69,7 @@ class EncoderDecoder(nn.Module):
             if (network := self.networks.get(side)) is not None:
                 network.checkpointing = is_on
             elif is_on:
-                raise ConfigError(f"model '{self.name}' cannot be checkpointed: its {side} is not a Network")
+                raise ConfigError(f"model '{self.name}' does not support checkpointing: its {side} is not a Network")
 
     @functools.cached_property
     def size_step(self) -> tuple[int, ...] | None:
@@ -78,7 +78,7 @@ class EncoderDecoder(nn.Module):
         Sizes are fixed where a layer depends on them, as a flatten does.
         """
         if not isinstance(self.encoder, Network) or not isinstance(self.decoder, Network):
-            return None  # nothing is known of other modules
+            return None  # unknown for other modules
         layers = [module for module in self.modules() if isinstance(module, Layer)]
         if not all(layer.any_size for layer in layers):
             return None
@@ -107,12 +107,12 @@ class EncoderDecoder(nn.Module):
                 norms over positions have.
         """
         if rows is not None and rows < 1:
-            raise ConfigError(f"slices need at least one row, got {rows}")
+            raise ConfigError(f"rows must be at least 1, got {rows}")
         for side in ("encoder", "decoder"):
             if (network := self.networks.get(side)) is None:
-                raise ConfigError(f"model '{self.name}' cannot be computed in slices: its {side} is not a Network")
+                raise ConfigError(f"model '{self.name}' does not support slices: its {side} is not a Network")
             if rows is not None and (found := network.sees_everything()) is not None:
-                raise ConfigError(f"{found}: sees the whole image, so the model cannot be computed in slices")
+                raise ConfigError(f"{found}: has a global receptive field, so the model does not support slices")
             latent_rows = None if rows is None else max(1, rows * self.latent_shape[1] // self.input_shape[1])
             network.rows = rows if network is self.encoder else latent_rows
 
@@ -124,11 +124,11 @@ class EncoderDecoder(nn.Module):
             return x
         if shape != self.input_shape and shape not in self._also_fit:
             if tuple(x.shape) == self.input_shape:
-                raise ShapeError(f"model '{self.name}' expects a batch, got {shape_text(x.shape)}. Give image[None]")
+                raise ShapeError(f"model '{self.name}' expects a batch, got {shape_text(x.shape)}. Pass image[None]")
             if shape == (*self.input_shape[1:], self.input_shape[0]):
-                last = f"images.movedim(-1, 1), as channels come before {'sizes' if len(shape) > 2 else 'the size'}"
+                last = "images.movedim(-1, 1), with channels first"
                 raise ShapeError(
-                    f"model '{self.name}' takes {shape_text(self.input_shape)}, got {shape_text(shape)}: give {last}"
+                    f"model '{self.name}' expects {shape_text(self.input_shape)}, got {shape_text(shape)}. Pass {last}"
                 )
             self._fit(shape)
             self._also_fit.add(shape)
@@ -141,7 +141,7 @@ class EncoderDecoder(nn.Module):
             return z
         grid_fits = self.size_step is not None and z.ndim == len(self.latent_shape) + 1
         if tuple(z.shape[1:]) != self.latent_shape and not (grid_fits and z.shape[1] == self.latent_shape[0]):
-            alone = ". Give a batch, latent[None]" if tuple(z.shape) == self.latent_shape else ""
+            alone = ". Pass a batch, latent[None]" if tuple(z.shape) == self.latent_shape else ""
             got = shape_text(z.shape[1:]) or "single numbers"
             raise ShapeError(f"latents are {shape_text(self.latent_shape)}, got {got}{alone}")
         return z
@@ -158,7 +158,7 @@ class EncoderDecoder(nn.Module):
                 reason = f": {error}"
             else:
                 return
-        raise ShapeError(f"model '{self.name}' takes images of {taken}, got {shape_text(shape)}{reason}")
+        raise ShapeError(f"model '{self.name}' accepts images of {taken}, got {shape_text(shape)}{reason}")
 
     def _in_step(self, shape: Shape) -> bool:
         """Whether a shape differs from the input's only by multiples of `size_step`."""
@@ -182,7 +182,7 @@ class EncoderDecoder(nn.Module):
         classes = self.condition.classes
         if labels is None:
             raise ConfigError(
-                f"model '{self.name}' is conditional. Give labels, one from 0 to {classes - 1} for each image"
+                f"model '{self.name}' is conditional. Pass labels, one from 0 to {classes - 1} for each image"
             )
         joined: Tensor = self.condition(x, checked_labels(labels, x.shape[0], classes, x.device))
         return joined

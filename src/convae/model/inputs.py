@@ -72,7 +72,7 @@ def checked_images(x: Any, dtype: torch.dtype | None, device: torch.device | Non
     remedy = "convae.data.to_tensor(image)[None]" if is_picture else "torch.as_tensor(images)"
     images = _tensor(x, "images", "(batch, channel, *sizes)", remedy)
     if not images.is_floating_point():
-        divisors = {torch.uint8: ": divide 8-bit images by 255", torch.uint16: ": divide 16-bit images by 65535"}
+        divisors = {torch.uint8: ". Divide 8-bit images by 255", torch.uint16: ". Divide 16-bit images by 65535"}
         raise ShapeError(f"images are floats in [0, 1], got {images.dtype}{divisors.get(images.dtype, '')}")
     images = _converted(images, dtype, device, "images")
     if _should_check_values(images):
@@ -91,7 +91,7 @@ def checked_latents(z: Any, dtype: torch.dtype | None, device: torch.device | No
         raise ShapeError(f"latents are floats, got {latents.dtype}. Use decode_codes for code indices")
     latents = _converted(latents, dtype, device, "latents")
     if _should_check_values(latents) and not bool(latents.isfinite().all()):
-        raise ShapeError("latents hold NaN or infinity")
+        raise ShapeError("latents contain NaN or infinity")
     return latents
 
 
@@ -128,7 +128,7 @@ def checked_labels(labels: Any, count: int, classes: int, device: torch.device) 
         ConfigError: `labels` is not an integer tensor with one class number for each image.
     """
     if not isinstance(labels, Tensor):
-        raise ConfigError(f"labels are a tensor (batch,), got {_kind(labels)}: give torch.as_tensor(labels)")
+        raise ConfigError(f"labels are a tensor (batch,), got {_kind(labels)}. Pass torch.as_tensor(labels)")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ConfigError(f"labels are integers, got {labels.dtype}")
     if labels.ndim != 1 or labels.shape[0] != count:
@@ -136,7 +136,7 @@ def checked_labels(labels: Any, count: int, classes: int, device: torch.device) 
         raise ConfigError(f"expected {count} labels, one for each image or latent, got {got}")
     numbers: Tensor = labels.to(torch.int64)
     if numbers.device != device and not is_transformed():
-        raise ConfigError(f"labels are on {numbers.device}, but the model is on {device}: give labels.to('{device}')")
+        raise ConfigError(f"labels are on {numbers.device}, but the model is on {device}. Pass labels.to('{device}')")
     if _should_check_values(numbers):
         low, high = (int(end) for end in numbers.aminmax())
         if low < 0 or high >= classes:
@@ -175,7 +175,7 @@ def checked_generator(generator: Any) -> Any:
     if not known and not (several and len(generator)):
         example = f"torch.Generator().manual_seed({generator})" if isinstance(generator, int) else "torch.Generator()"
         raise ConfigError(
-            f"generator must be a torch.Generator, or one for each image, got {_kind(generator)}: {example}"
+            f"generator must be a torch.Generator, or one for each image, got {_kind(generator)}. Pass {example}"
         )
     return generator
 
@@ -214,9 +214,9 @@ def explain_mixed_types(method: Method) -> Method:
 
 def _tensor(given: Any, what: str, shape: str, remedy: str) -> Tensor:
     if not isinstance(given, Tensor):
-        raise ShapeError(f"{what} are a tensor {shape}, got {_kind(given)}: give {remedy}")
+        raise ShapeError(f"{what} are a tensor {shape}, got {_kind(given)}. Pass {remedy}")
     if given.layout != torch.strided:
-        raise ShapeError(f"{what} are a dense tensor, got {given.layout}: give {what}.to_dense()")
+        raise ShapeError(f"{what} are a dense tensor, got {given.layout}. Pass {what}.to_dense()")
     return given
 
 
@@ -231,7 +231,7 @@ def _kind(given: Any) -> str:
 def _converted(x: Tensor, dtype: torch.dtype | None, device: torch.device | None, what: str) -> Tensor:
     """Converts a tensor's dtype; refuses one on another device, since a hidden copy would cost time."""
     if device is not None and x.device != device and not is_transformed():
-        raise ShapeError(f"{what} are on {x.device}, but the model is on {device}: give {what}.to('{device}')")
+        raise ShapeError(f"{what} are on {x.device}, but the model is on {device}. Pass {what}.to('{device}')")
     return x if dtype is None or x.dtype == dtype else x.to(dtype)
 
 
@@ -252,11 +252,11 @@ def _require_unit_range(x: Tensor) -> None:
     if low >= -ROUNDING and high <= 1 + ROUNDING:
         return
     if not math.isfinite(low) or not math.isfinite(high):
-        raise ShapeError(f"images are floats in [0, 1], but hold {'NaN' if low != low else 'infinity'}")
+        raise ShapeError(f"images must be floats in [0, 1], but contain {'NaN' if low != low else 'infinity'}")
     if low > -0.5 and high < 1.5:
         remedy = "images.clamp(0, 1)"
     elif low < 0:
         remedy = "(images + 1) / 2" if low >= -1 - ROUNDING and high <= 1 + ROUNDING else "them without normalization"
     else:
         remedy = f"images / {255 if high <= 255 else 65535 if high <= 65535 else 'their largest value'}"
-    raise ShapeError(f"images are floats in [0, 1], got values from {low:g} to {high:g}: give {remedy}")
+    raise ShapeError(f"images are floats in [0, 1], got values from {low:g} to {high:g}. Pass {remedy}")

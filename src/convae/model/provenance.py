@@ -1,4 +1,4 @@
-"""Where a model came from: classes, data and training, as the artifact stores and the model card shows them."""
+"""Provenance of a model: classes, data and training, as stored in the artifact and shown on the model card."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from convae.core.config import Config
 
 
 class _Facts(Config):
-    """Base of stored facts; unknown keys, as of a later version, are ignored."""
+    """Base class of stored facts; unknown keys, such as those of a later version, are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -19,14 +19,14 @@ class SplitFacts(_Facts):
     """The images of a split.
 
     Attributes:
-        source: the data set's name.
+        source: name of the data set.
         split: train, validation, test or all.
-        chosen: how the split was made.
+        chosen: how the split was chosen: `official`, or by fraction and seed.
         count: number of images.
-        channels: of the images.
+        channels: number of channels.
         size: spatial sizes, height first.
-        resize_mode: how images of another aspect ratio were brought to the size.
-        skipped: number of files that could not be read.
+        resize_mode: how images of another aspect ratio were resized.
+        skipped: number of unreadable files.
         content_hash: SHA-256 (hex) of shape, pixels and labels.
     """
 
@@ -42,17 +42,17 @@ class SplitFacts(_Facts):
 
 
 class TrainingFacts(_Facts):
-    """The run that trained a model.
+    """Facts about the training of a model.
 
     Attributes:
         recipe: title of the recipe.
         data: the training images.
-        step: optimizer steps taken.
-        stage: name of the stage that the run was in.
+        step: number of optimizer steps.
+        stage: name of the stage at that step.
         which: `best on the validation images` or `last`.
         objective: terms by name, with their weights and options.
-        validation: metrics on the validation images, nats per image unless the name says otherwise.
-        start: SHA-256 (hex) of the model that the run started from; None for random weights.
+        validation: metrics on the validation images, in nats per image unless the name says otherwise.
+        start: SHA-256 (hex) of the initial model; None for random weights.
     """
 
     recipe: str | None = None
@@ -66,13 +66,13 @@ class TrainingFacts(_Facts):
 
 
 class ImportFacts(_Facts):
-    """The file of another project that weights were imported from.
+    """The file of another project from which weights were imported.
 
     Attributes:
-        file: its name.
-        importer: which importer read it.
-        notes: what it did not take over or had to assume.
-        sha256: SHA-256 (hex) of the file; None in artifacts that do not record it.
+        file: name of the file.
+        importer: name of the importer.
+        notes: what was not imported or was assumed.
+        sha256: SHA-256 (hex) of the file; None if not recorded.
     """
 
     file: str
@@ -82,15 +82,15 @@ class ImportFacts(_Facts):
 
 
 class Provenance(_Facts):
-    """Where a model came from. Nothing here changes what the network computes.
+    """Provenance of a model; it does not affect what the network computes.
 
     Attributes:
-        classes: names of the class numbers, of a model trained on labeled images.
-        data: the recipe's `data` section without the folder of data sets: source, size, channels, split fractions.
-        splits: the images of each split at the time of training.
-        training: the run that trained it.
-        imported: the file it was imported from.
-        prior: the run that fitted the prior afterwards; `start` is the SHA-256 of the model before.
+        classes: class names, for a model trained on labeled images.
+        data: section `data` of the recipe, without its `dir`.
+        splits: facts about each split at the time of training.
+        training: facts about the training.
+        imported: the file from which it was imported.
+        prior: facts about fitting the prior afterwards; `start` is the SHA-256 of the model before.
     """
 
     classes: tuple[str, ...] | None = None
@@ -101,12 +101,12 @@ class Provenance(_Facts):
     prior: TrainingFacts | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The known facts, as config.json stores them."""
+        """The known facts, as stored in config.json."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
 def provenance_of_format_1(metadata: Any) -> Any:
-    """The `metadata` of an artifact of format 1 under today's keys; what is no mapping stays, and is refused later."""
+    """The `metadata` of an artifact of format 1 with current keys; other types are returned for validation."""
 
     def renamed(facts: Any, old: str, new: str) -> Any:
         return {new if key == old else key: value for key, value in facts.items()} if isinstance(facts, dict) else facts

@@ -1,4 +1,4 @@
-"""Images one after the other, in a file that browsers play: WebP, lossless."""
+"""Animations: lossless animated WebP."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from convae.pictures.images import to_uint8
 __all__ = ["animate"]
 
 SIDE = 256
-"""Pixels that small images are enlarged to fill, as nearly as a whole factor can."""
+"""Approximate size of a frame in pixels: smaller images are enlarged by an integer factor."""
 LAST = 1000 * 60
-"""Milliseconds; a frame that stays longer is a mistake."""
+"""Upper limit of the duration of a frame, in milliseconds."""
 
 
 def animate(images: ArrayLike, path: Path, *, milliseconds: int = 120, there_and_back: bool = True) -> Path:
-    """Writes images as an animated WebP that plays for ever.
+    """Writes images as an animated WebP that loops.
 
     Args:
-        images: (batch, channel, *sizes), floats in [0, 1] or bytes; volumes and signals as in every picture.
-        path: ends in `.webp`.
-        milliseconds: how long each image stays.
-        there_and_back: whether the images are played backwards too, so that there is no jump.
+        images: (batch, channel, *sizes), floats in [0, 1] or uint8; volumes and signals are drawn as by `to_uint8`.
+        path: path of the file, with the suffix `.webp`.
+        milliseconds: duration of each frame.
+        there_and_back: whether to append the images in reverse order, so that the loop is continuous.
 
     Returns:
         `path`, for printing.
 
     Raises:
         ShapeError: not a batch of signals, images or volumes.
-        DataError: no images, values out of range, or no time to see them.
+        DataError: no images, values out of range, or an invalid duration.
         OutputError: another suffix, or the file cannot be written.
     """
     if path.suffix.lower() != ".webp":
-        raise OutputError(f"{path}: an animation is saved as .webp, not '{path.suffix}'")
+        raise OutputError(f"{path}: animations are saved as .webp, got '{path.suffix}'")
     if not 0 < milliseconds < LAST:
-        raise DataError(f"an image stays from 1 to {LAST - 1} milliseconds, got {milliseconds}")
+        raise DataError(f"milliseconds must be 1 to {LAST - 1}, got {milliseconds}")
     pixels = to_uint8(images)
     scale = max(1, SIDE // max(pixels.shape[1:3]))
     frames = [Image.fromarray(frame) for frame in pixels.repeat(scale, axis=1).repeat(scale, axis=2)]

@@ -1,4 +1,4 @@
-"""One bar for each of many values, such as the information in each latent value."""
+"""Bar charts of ranked values, such as the KL divergence per latent dimension."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from convae.pictures.style import BLUE
 __all__ = ["bars"]
 
 MANY = 64
-"""More bars than this touch each other."""
+"""Number of bars above which they are drawn without gaps."""
 
 
 def bars(values: ArrayLike, *, x_label: str, y_label: str, title: str | None = None) -> Figure:
-    """Values as bars from the largest to the smallest, each under its rank from 1 on.
+    """Values as bars, from the largest to the smallest, by rank.
 
     Args:
         values: (value,).
-        x_label: what is ranked.
-        y_label: what the heights are, with their unit.
-        title: text above everything.
+        x_label: label of the ranks.
+        y_label: label of the values, with their unit.
+        title: title.
 
     Raises:
-        DataError: nothing to draw, or values that are not finite.
+        DataError: no values, or non-finite ones.
     """
     found = np.sort(array(values).astype(np.float64).ravel())[::-1]
     if not len(found) or not np.isfinite(found).all():
-        raise DataError("bars need at least one value, and finite ones")
+        raise DataError("bars: expected at least one value, all finite")
     with styled():
         figure, (axes,) = panelled(1, columns=1, size=(7.2, 3.6), title=title)
         axes.set(xlabel=x_label, ylabel=y_label)

@@ -1,4 +1,4 @@
-"""Figures over steps or epochs: losses, metrics, schedules."""
+"""Curves over steps or epochs: losses, metrics, schedules."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ __all__ = ["curves"]
 Line = tuple[ArrayLike, ArrayLike]
 """x and y, (point,) each; y may have gaps (NaN)."""
 MOST = 3000
-"""Points that a line is drawn with at most."""
+"""Largest number of points of a drawn line."""
 LETTER = 0.025
-"""About how much of a panel's width a letter of a stage's name takes."""
+"""Approximate width of a letter of a stage name, as a fraction of the panel's."""
 STAGE = "#6e6e6e"
 DENSE = 500
-"""Lines of more points are drawn thinner."""
+"""Number of points above which a line is drawn thinner."""
 KNOWN = {"train": BLUE, "validation": VERMILION}
-"""Labels that have the same color in every picture."""
+"""Labels with a fixed color."""
 
 
 def _points(line: Line, where: str, positive: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A line's points, as many as a picture shows, with NaN for what is not finite or, on request, not positive."""
+    """The drawn points of a line; non-finite values, and non-positive ones if `positive`, become NaN."""
     x, y = (array(values).astype(np.float64) for values in line)
     if x.ndim != 1 or x.shape != y.shape:
-        raise DataError(f"{where}: needs as many x as y, got shapes {x.shape} and {y.shape}")
+        raise DataError(f"{where}: x and y must have the same length, got shapes {x.shape} and {y.shape}")
     y = np.where(np.isfinite(y) & (y > 0 if positive else True), y, np.nan)
     kept = thinned(y, MOST)
     return x[kept], y[kept]
 
 
 def _draw(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], color: str) -> None:
-    """A line, with a dot for each point that has no neighbor to be joined to."""
+    """Draws a line, and isolated points as dots."""
     gap = np.isnan(np.concatenate([[np.nan], y, [np.nan]]))
     lonely = ~gap[1:-1] & gap[:-2] & gap[2:]
     axes.plot(x, y, color=color, linewidth=1.6 if len(x) < DENSE else 0.8)
@@ -51,14 +51,14 @@ def _draw(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], color: str
 
 
 def _colors(labels: Collection[str]) -> dict[str, str]:
-    """One color for each label; those that pictures share keep theirs."""
+    """A color for each label."""
     free = [color for color in PALETTE if color not in {KNOWN[label] for label in labels if label in KNOWN}]
     others = [label for label in labels if label not in KNOWN]
     return KNOWN | {label: free[place % len(free)] for place, label in enumerate(others)}
 
 
 def _mark(axes: Axes, stages: Sequence[tuple[float, str]]) -> int:
-    """Where stages begin: thin lines, names above the panel, on as many levels as they need; gives the levels."""
+    """Marks the starts of stages by thin lines with names above the panel; returns the number of rows of names."""
     low, high = axes.get_xlim()
     ends: list[float] = []
     for start, name in sorted((start, legend_text(name)) for start, name in stages):
@@ -67,7 +67,7 @@ def _mark(axes: Axes, stages: Sequence[tuple[float, str]]) -> int:
             continue
         axes.axvline(start, color=STAGE, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
         width = len(name) * LETTER
-        before = place + width > 1 and place - width >= 0  # a name that would run over the edge ends at its line
+        before = place + width > 1 and place - width >= 0  # right-aligned where it would exceed the panel
         left = place - width if before else place
         level = next((number for number, end in enumerate(ends) if end < left), len(ends))
         ends[level : level + 1] = [left + width + LETTER]
@@ -93,21 +93,21 @@ def curves(
     logarithmic: Collection[str] = (),
     stages: Sequence[tuple[float, str]] = (),
 ) -> Figure:
-    """One panel for each quantity, one line for each label in it.
+    """One panel per quantity, with one line per label.
 
     Args:
-        series: panel to label to (x, y), such as `{"kl": {"train": (steps, values), "validation": …}}`.
-        x_label: what x counts, such as `epoch`.
-        units: panel to the unit on its vertical axis, such as `nats per image`.
-        title: text above everything.
-        logarithmic: panels with a logarithmic axis; what is not positive is a gap there.
-        stages: where each stage begins on x, and its name.
+        series: (x, y) by panel and label, such as `{"kl": {"train": (steps, values), "validation": …}}`.
+        x_label: label of the x axis, such as `epoch`.
+        units: unit of the y axis by panel, such as `nats per image`.
+        title: title.
+        logarithmic: panels with a logarithmic y axis; non-positive values are gaps.
+        stages: start on the x axis and name of each stage.
 
     Raises:
-        DataError: nothing to draw, or x and y of different lengths.
+        DataError: no lines, or x and y of different lengths.
     """
     if not series or not all(series.values()):
-        raise DataError("curves need at least one panel, and each panel at least one line")
+        raise DataError("curves: expected at least one panel, and at least one line in each")
     labels = list(dict.fromkeys(label for lines in series.values() for label in lines))
     colors = _colors(labels)
     columns = min(len(series), 3 if len(series) not in (2, 4) else 2)

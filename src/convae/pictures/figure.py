@@ -1,6 +1,6 @@
-"""matplotlib figures in the one look, without pyplot and without leaving a trace in its settings.
+"""matplotlib figures in the common style, without pyplot and without changing matplotlib's settings.
 
-Importing this module imports matplotlib; pictures made of pixels do not need it.
+Importing this module imports matplotlib, which sheets of images do not need.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SETTINGS: dict[Any, Any] = {
     "axes.labelsize": 10,
     "figure.titlesize": 13,
     "figure.facecolor": PAPER,
-    "text.parse_math": False,  # names that people chose may hold dollars
+    "text.parse_math": False,  # names may contain dollar signs
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.1,
     "figure.constrained_layout.h_pad": 0.1,
@@ -54,7 +54,7 @@ SETTINGS: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "legend.frameon": False,
     "legend.fontsize": 9,
-    "svg.hashsalt": "convae",  # identifiers from the content alone: equal figures give equal bytes
+    "svg.hashsalt": "convae",  # deterministic identifiers: equal figures give equal bytes
 }
 
 _turn = threading.RLock()
@@ -62,12 +62,12 @@ _turn = threading.RLock()
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """The look, whatever the user's own matplotlib settings are, which come back afterwards.
+    """Applies the style inside the block, and restores the user's matplotlib settings afterwards.
 
-    The settings belong to the process, so that one thread at a time may draw.
+    The settings are global, so only one thread draws at a time.
     """
     with _turn, mpl.rc_context(), warnings.catch_warnings():
-        # A letter that the font lacks is drawn as a box.
+        # Characters missing from the font are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         mpl.rcdefaults()
         mpl.rcParams.update(SETTINGS)
@@ -75,7 +75,7 @@ def styled() -> Iterator[None]:
 
 
 def panelled(count: int, *, columns: int, size: tuple[float, float], title: str | None) -> tuple[Figure, list[Axes]]:
-    """A figure with a number of panels in reading order, each of a size in inches; call it within `styled`."""
+    """A figure with `count` panels in reading order, each of a size in inches; call it within `styled`."""
     rows = -(-count // columns)
     figure = Figure(figsize=(columns * size[0], rows * size[1]))
     if title:
@@ -84,23 +84,23 @@ def panelled(count: int, *, columns: int, size: tuple[float, float], title: str 
         heighten(figure, 0.1 + 0.2 * len(lines))
     panels = [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
     for panel in panels:
-        # A number of ticks that does not hang on the panel's size: their width would change once the layout is done.
+        # A fixed number of ticks, so that the layout does not change their width.
         panel.locator_params(nbins=6)
     return figure, panels
 
 
 def heighten(figure: Figure, inches: float) -> None:
-    """Enlarges a figure, so that titles and labels around the panels do not shrink them."""
+    """Increases the height of a figure, to make room for titles and labels."""
     figure.set_figheight(figure.get_figheight() + inches)
 
 
 def legend_text(text: str) -> str:
-    """A foreign name on one line of a legend, which leaves out what begins with an underscore."""
+    """A name as legend text on one line; a leading underscore, which would hide it, is preceded by a space."""
     return re.sub("^_", " _", label_text(text.replace("\n", "\\n")))
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
-    """A legend outside the panels, in as many columns as the figure is wide."""
+    """Adds a legend below the panels, with as many columns as fit."""
     longest = max(len(str(handle.get_label())) for handle in handles)
     columns = max(1, min(int(figure.get_figwidth() / (0.6 + 0.09 * longest)), len(handles)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)

@@ -1,7 +1,7 @@
-"""Sheets of images: a grid, rows to compare, originals next to their reconstructions, a strip.
+"""Sheets of images: grids, rows for comparison, originals with reconstructions, strips.
 
-Small images are enlarged by a whole factor with their pixels kept square, never blurred. Any channel count; volumes
-are shown as slices and signals as line plots (see `images`).
+Small images are enlarged by an integer factor without interpolation. Any number of channels; volumes are shown as
+slices and signals as line plots (see `images`).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from convae.pictures.style import BLUE, paler
 __all__ = ["compare", "grid", "pairs", "strip"]
 
 WIDTH = 950
-"""Pixels that small images are enlarged to fill, all columns together, as nearly as a whole factor can."""
+"""Approximate width of a sheet in pixels, to which small images are enlarged by an integer factor."""
 CELL = 256
-"""Pixels that one image is enlarged to at most."""
+"""Largest size of an enlarged image, in pixels."""
 WIDEST = 4096
-"""Pixels beyond which large images are shown smaller."""
+"""Width of a sheet in pixels above which images are reduced."""
 
 
 def _sized(cells: NDArray[np.uint8], columns: int, scale: int | None) -> NDArray[np.uint8]:
-    """Cells enlarged by `scale`, or by the whole factor that fills the page; only huge ones are averaged down."""
+    """Cells enlarged by `scale`, or by the integer factor that fills the sheet; very large ones are reduced."""
     height, width = cells.shape[1:3]
     if scale is None:
         scale = max(1, min(round(WIDTH / (columns * width)), CELL // max(height, width)))
@@ -40,7 +40,7 @@ def _sized(cells: NDArray[np.uint8], columns: int, scale: int | None) -> NDArray
         if smaller > 1:
             return np.stack([np.asarray(Image.fromarray(cell).reduce(smaller)) for cell in cells])
     if scale < 1:
-        raise DataError(f"images are enlarged by a whole factor of at least 1, got {scale}")
+        raise DataError(f"scale must be at least 1, got {scale}")
     return cells.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
@@ -51,42 +51,42 @@ def _panel(columns: int) -> tuple[int, int]:
 
 
 def _fitting(images: NDArray[np.float64]) -> int:
-    """How many go side by side before the sheet is wider than a screen."""
+    """Number of images side by side within the width of a screen."""
     return max(2, (WIDTH + CELL) // (160 if images.ndim == 3 else images.shape[-1]))
 
 
 def _square(count: int, most: int) -> int:
-    """The number of columns that makes a grid about square to twice as wide, with the fewest empty places."""
+    """Number of columns of a grid with an aspect ratio of 1 to 2 and the fewest empty cells."""
     least = min(math.ceil(math.sqrt(count)), most)
     return min(range(least, min(2 * least, most) + 1), key=lambda columns: (-count % columns, columns))
 
 
 def _at_least_one(columns: int) -> int:
     if columns < 1:
-        raise DataError(f"a sheet needs at least one column, got {columns}")
+        raise DataError(f"columns must be at least 1, got {columns}")
     return columns
 
 
 def _same_count(texts: Sequence[str] | None, count: int, what: str) -> Sequence[str]:
     if texts is not None and len(texts) != count:
-        raise DataError(f"{count} {what} need as many labels, got {len(texts)}")
+        raise DataError(f"expected {count} labels, one for each of the {what}, got {len(texts)}")
     return [str(text) for text in texts or ()]
 
 
 def _matching(rows: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
-    """Rows whose images have the same count and sizes."""
+    """Validates that rows have equal numbers and sizes of images."""
     found = {label: checked(images) for label, images in rows.items()}
     if not found:
-        raise DataError("a comparison needs at least one row of images")
+        raise DataError("compare: expected at least one row of images")
     start, first = next(iter(found.items()))
     for label, values in found.items():
         if len(values) != len(first) or values.shape[2:] != first.shape[2:]:
             raise ShapeError(
-                f"the images {shape_text(values.shape)} of row '{label}' do not go with "
-                f"the images {shape_text(first.shape)} of row '{start}'"
+                f"row '{label}': images are {shape_text(values.shape)}, but those of row '{start}' "
+                f"{shape_text(first.shape)}"
             )
         if values.ndim == 3 and values.shape != first.shape:
-            raise ShapeError(f"the signals of row '{label}' have {values.shape[1]} channels, not {first.shape[1]}")
+            raise ShapeError(f"row '{label}': expected {first.shape[1]} channels, got {values.shape[1]}")
     return found
 
 
@@ -100,20 +100,20 @@ def grid(
     title: str | None = None,
     scale: int | None = None,
 ) -> Image.Image:
-    """Images in reading order on one sheet.
+    """A grid of images in reading order.
 
     Args:
-        images: (batch, channel, *sizes), floats in [0, 1] or bytes.
-        columns: how many side by side; by default as the labels say, else about square.
-        row_labels: one text for each row.
-        column_labels: one text for each column.
-        captions: one text under each image.
-        title: text above everything.
-        scale: how many pixels wide and high a pixel of an image becomes; by default what fills a screen.
+        images: (batch, channel, *sizes), floats in [0, 1] or uint8.
+        columns: number of columns; by default from the labels, or about square.
+        row_labels: text for each row.
+        column_labels: text for each column.
+        captions: text below each image.
+        title: title.
+        scale: integer factor of enlargement; by default the one that fills a screen.
 
     Raises:
         ShapeError: not a batch of signals, images or volumes.
-        DataError: no images, values out of range, or another number of labels than rows, columns or images.
+        DataError: no images, values out of range, or a wrong number of labels.
     """
     values = checked(images)
     count = len(values)
@@ -138,13 +138,13 @@ def grid(
 
 
 def strip(images: ArrayLike, labels: Sequence[str] | None = None, *, title: str | None = None) -> Image.Image:
-    """Images in one row, such as the steps of an interpolation, with a text under each.
+    """Images in one row, such as the steps of an interpolation, with a text below each.
 
     Raises:
         ShapeError: not a batch of signals, images or volumes.
-        DataError: no images, values out of range, or another number of labels than images.
+        DataError: no images, values out of range, or a wrong number of labels.
     """
-    return grid(images, columns=sys.maxsize, captions=labels, title=title)  # as many as there are images
+    return grid(images, columns=sys.maxsize, captions=labels, title=title)  # one row
 
 
 def compare(
@@ -155,20 +155,20 @@ def compare(
     title: str | None = None,
     scale: int | None = None,
 ) -> Image.Image:
-    """Labeled rows of images that belong together column by column, in blocks when they do not fit side by side.
+    """Labeled rows of images for comparison by column, in several blocks if they do not fit side by side.
 
-    Signals are compared with the first row instead, which is drawn broader and paler under each of the others.
+    For signals, the first row is drawn under each of the others, broader and paler.
 
     Args:
-        rows: label to images of one shape, (batch, channel, *sizes), floats in [0, 1] or bytes; channels may differ.
-        columns: how many side by side; by default what fits.
-        captions: one text under each column of a block.
-        title: text above everything.
-        scale: how many pixels wide and high a pixel of an image becomes; by default what fills a screen.
+        rows: images by label, (batch, channel, *sizes), floats in [0, 1] or uint8; channels may differ.
+        columns: number of columns; by default as many as fit.
+        captions: text below each column of a block.
+        title: title.
+        scale: integer factor of enlargement; by default the one that fills a screen.
 
     Raises:
-        ShapeError: not batches of signals, images or volumes, or of different counts or sizes.
-        DataError: no rows or images, values out of range, or another number of captions than images.
+        ShapeError: not batches of signals, images or volumes, or different numbers or sizes.
+        DataError: no rows or images, values out of range, or a wrong number of captions.
     """
     found = _matching(rows)
     first, *others = found

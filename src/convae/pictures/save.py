@@ -1,4 +1,4 @@
-"""Pictures as files: atomically, and equal bytes for equal pictures."""
+"""Saving pictures: atomic, with equal bytes for equal pictures."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["encoded", "save"]
 
 IMAGES = (".png", ".webp")
-"""What a sheet is saved as, without loss."""
+"""Lossless file formats of sheets."""
 
 
 def save(picture: Image.Image | Figure, path: str | Path) -> Path:
-    """Writes a sheet as PNG or (lossless) WebP, a figure as PNG or SVG; the suffix decides.
+    """Saves a sheet as PNG or lossless WebP, or a figure as PNG or SVG, by the suffix.
 
     Returns:
         The path, for printing.
@@ -34,13 +34,13 @@ def save(picture: Image.Image | Figure, path: str | Path) -> Path:
     suffix = path.suffix.lower()
     known = IMAGES if isinstance(picture, Image.Image) else (".png", ".svg")
     if suffix not in known:
-        raise OutputError(f"{path}: this picture is saved as {' or '.join(known)}, not '{suffix}'")
+        raise OutputError(f"{path}: expected the suffix {' or '.join(known)}, got '{suffix}'")
     write_bytes(path, encoded(picture, suffix))
     return path
 
 
 def encoded(picture: Image.Image | Figure, suffix: str) -> bytes:
-    """The content of the file that a picture would be saved as; it does not hold the time of writing."""
+    """The file content of a picture, without the date."""
     stream = io.BytesIO()
     if isinstance(picture, Image.Image):
         picture.save(stream, suffix[1:], lossless=True)

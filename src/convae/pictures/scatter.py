@@ -1,4 +1,4 @@
-"""Points in a plane, colored by label: what a latent space looks like."""
+"""Scatter plots of two-dimensional points colored by label, such as projected latents."""
 
 from __future__ import annotations
 
@@ -23,47 +23,46 @@ from convae.pictures.style import PALETTE, PAPER
 __all__ = ["scatter"]
 
 CROWD = 20_000
-"""More points than this are shown as a density."""
+"""Number of points above which their density is drawn."""
 CELLS = 240
-"""The density is counted in this many cells a side."""
+"""Number of cells of the density along each axis."""
 MARKERS = {"o": 1.0, "s": 0.8, "^": 1.2, "D": 0.7, "v": 1.2, "P": 1.2, "X": 1.2, "<": 1.2, ">": 1.2, "*": 1.9}
-"""Shapes, with the size that makes each look as large as the others."""
+"""Markers, with factors that make them look equally large."""
 CLASSES = 30
-"""Colors and markers tell this many classes apart."""
+"""Largest number of classes, as combinations of colors and markers."""
 LISTED = 15
-"""Entries that a column of the legend takes."""
+"""Entries in a column of the legend."""
 APART = 0.75
-"""A class is named in the plane where at least this fraction of the points around its median, as many as half of its
-own, are its own."""
+"""A class is labeled at its median if at least this fraction of the points nearest to it belong to the class."""
 FLATTEST = 0.45
-"""The least height or width of the plane, as a fraction of the other."""
+"""Smallest aspect ratio of the plot."""
 
 
 def class_look(place: int) -> tuple[str, str]:
-    """Color and marker of a class: ten of each, the markers moved on by one every ten classes."""
+    """Color and marker of a class: ten of each; markers shift by one every ten classes."""
     return PALETTE[place % 10], tuple(MARKERS)[(place + place // 10) % 10]
 
 
 def _checked(points: ArrayLike, labels: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray[np.intp], list[object]]:
-    """Points, the place of each one's class, and the classes."""
+    """Validates points and labels; returns points, the index of the class of each, and the classes."""
     found = array(points).astype(np.float64)
     if found.ndim != 2 or found.shape[1] != 2:
-        raise ShapeError(f"a scatter needs points (point, 2), got an array of shape {found.shape}")
+        raise ShapeError(f"scatter: expected points (point, 2), got {found.shape}")
     if not len(found) or not np.isfinite(found).all():
-        raise DataError("a scatter needs at least one point, and finite coordinates")
+        raise DataError("scatter: expected at least one point, with finite coordinates")
     if labels is None:
         return found, np.zeros(len(found), np.intp), []
     given = array(labels)
     if given.shape != (len(found),):
-        raise ShapeError(f"{len(found)} points need as many labels, got an array of shape {given.shape}")
+        raise ShapeError(f"scatter: expected {len(found)} labels, one per point, got {given.shape}")
     classes, place = np.unique(given, return_inverse=True)
     if len(classes) > CLASSES:
-        raise DataError(f"a scatter tells at most {CLASSES} classes apart, and these labels have {len(classes)}")
+        raise DataError(f"scatter: expected at most {CLASSES} classes, got {len(classes)}")
     return found, place, classes.tolist()
 
 
 def _dots(axes: Axes, points: NDArray[np.float64], place: NDArray[np.intp], classes: int) -> None:
-    """Every point, the classes in turns so that none covers all the others."""
+    """Draws every point, alternating between classes so that none covers the others."""
     size = float(np.clip(24_000 / len(points), 6, 40))
     for part in np.array_split(np.arange(len(points)), max(1, min(4, len(points) // 100))):
         for number in range(classes):
@@ -73,7 +72,7 @@ def _dots(axes: Axes, points: NDArray[np.float64], place: NDArray[np.intp], clas
 
 
 def _density(figure: Figure, axes: Axes, points: NDArray[np.float64], place: NDArray[np.intp], classes: int) -> None:
-    """Counts per cell on a logarithmic scale, in the mixed colors of the classes there, or in shades for no labels."""
+    """Draws counts per cell on a logarithmic scale, in the mean color of the classes in the cell."""
     low, high = points.min(axis=0), points.max(axis=0)
     high = np.where(high > low, high, low + 1)
     cell = ((points - low) / (high - low) * CELLS).astype(int).clip(0, CELLS - 1)
@@ -100,14 +99,14 @@ def _density(figure: Figure, axes: Axes, points: NDArray[np.float64], place: NDA
 
 
 def _is_apart(points: NDArray[np.float64], own: NDArray[np.bool_], median: NDArray[np.float64]) -> bool:
-    """Whether the points around the median of a class are mostly its own, so that its name says what they are."""
+    """Whether most of the points nearest to the median of a class belong to it."""
     around = max(1, int(own.sum()) // 2)
     nearest = np.argpartition(np.square(points - median).sum(1), around - 1)[:around]
     return bool(own[nearest].mean() >= APART)
 
 
 def _place(figure: Figure, axes: Axes, texts: Sequence[Text]) -> None:
-    """Keeps names inside the plane, and leaves those that would lie on another one to the legend."""
+    """Moves names inside the axes, and hides those that would overlap others."""
     figure.draw_without_rendering()
     limit = axes.get_window_extent()
     shown: list[Bbox] = []
@@ -132,26 +131,26 @@ def scatter(
     y_label: str,
     title: str | None = None,
 ) -> Figure:
-    """Points in a plane; more than 20,000 as a density. Classes that lie apart are also named at their medians.
+    """A scatter plot; above 20,000 points their density. Separated classes are labeled at their medians.
 
     Args:
         points: (point, 2).
-        labels: (point,), numbers or texts, at most 30 different ones.
-        names: what to call a label; itself by default.
-        x_label: what the first coordinate is, such as `latent 1`.
-        y_label: what the second coordinate is.
-        title: text above everything.
+        labels: (point,) numbers or strings, at most 30 different ones.
+        names: name of each label; by default the label itself.
+        x_label: label of the first coordinate, such as `latent 1`.
+        y_label: label of the second coordinate.
+        title: title.
 
     Raises:
-        ShapeError: not points of a plane, or another number of labels.
-        DataError: no points, coordinates that are not finite, or too many classes.
+        ShapeError: points are not (point, 2), or a wrong number of labels.
+        DataError: no points, non-finite coordinates, or too many classes.
     """
     found, place, classes = _checked(points, labels)
     called = [legend_text((names or {}).get(label, str(label))) for label in classes]  # type: ignore[call-overload]
     with styled():
         low, high = found.min(axis=0), found.max(axis=0)
         reach = 0.53 * np.maximum(high - low, 1e-12)
-        # Both axes have one scale; a flat cloud gets a flat figure, a high one a narrow one.
+        # Both axes have the same scale; the aspect ratio follows the points.
         reach = np.where(reach > 1e-9, reach, reach.max() if reach.max() > 1e-9 else 1)
         reach = np.maximum(reach, FLATTEST * reach.max())
         width, height = 5.2 * reach / reach.max()

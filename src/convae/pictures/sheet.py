@@ -1,6 +1,6 @@
-"""Cells of pixels in rows, with labels, on one white page: the layout under every grid, comparison and strip.
+"""Layout of sheets: rows of cells with labels, for grids, comparisons and strips.
 
-Cells keep their pixels. Columns grow wider than the cells, all alike, when a label would not fit.
+Cells are not resized. All columns are as wide as the widest cell or word of a label.
 
         title
         ▬ key
@@ -22,13 +22,13 @@ from PIL import Image, ImageDraw
 from convae.pictures.style import FRAME, INK, PAPER, SMALL, TEXT, TITLE, font, label_text
 
 MARGIN = 16
-"""Pixels of paper around everything."""
+"""Margin in pixels."""
 GAP = 6
-"""Pixels between cells."""
+"""Gap between cells in pixels."""
 BLOCK = 20
-"""Pixels between blocks of rows that belong together."""
+"""Gap between blocks of rows in pixels."""
 LABEL = 220
-"""Row labels are broken into lines at this width in pixels."""
+"""Largest width of row labels in pixels."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Row:
     """One row of cells.
 
     Attributes:
-        cells: (count, height, width, 3); a short last row is fine.
-        label: text to the left.
-        captions: one text under each cell, or none at all.
-        apart: whether a new block begins here; the first row always begins one.
+        cells: (count, height, width, 3); the last row may have fewer.
+        label: text on the left.
+        captions: text below each cell; may be empty.
+        apart: whether a new block begins with this row, as it does with the first.
     """
 
     cells: NDArray[np.uint8]
@@ -49,17 +49,17 @@ class Row:
 
 
 def text_height(size: int) -> int:
-    """Pixels from one line of type to the next."""
+    """Line height in pixels."""
     return sum(font(size).getmetrics())
 
 
 def text_width(lines: Sequence[str], size: int) -> int:
-    """Pixels that the longest of the lines takes."""
+    """Width of the longest line in pixels."""
     return max((int(np.ceil(font(size).getlength(line))) for line in lines), default=0)
 
 
 def broken(text: str, size: int, width: int) -> list[str]:
-    """Text in lines no wider than `width` pixels, broken between words; a longer word keeps a line of its own."""
+    """Wraps text to a width in pixels between words; a wider word is a line of its own."""
     lines: list[str] = []
     for paragraph in text.splitlines():
         line = ""
@@ -78,7 +78,7 @@ def _widest_word(texts: Sequence[str], size: int) -> int:
 
 
 class _Page:
-    """What goes where, collected first, so that the page is as tall as it needs to be."""
+    """The elements of a sheet with their positions, collected before its height is known."""
 
     def __init__(self) -> None:
         self.texts: list[tuple[int, int, str, str, int]] = []
@@ -86,14 +86,14 @@ class _Page:
         self.boxes: list[tuple[tuple[int, int, int, int], str]] = []
 
     def write(self, x: int, y: int, lines: Sequence[str], size: int, anchor: str) -> int:
-        """Lines of type downwards from `y`; gives the height they take. `anchor` is `l`, `m` or `r`."""
+        """Adds lines of text from `y` downwards, and returns their height; `anchor` is `l`, `m` or `r`."""
         height = text_height(size)
         for number, line in enumerate(lines):
             self.texts.append((x, y + number * height, line, anchor + "a", size))
         return height * len(lines)
 
     def write_key(self, y: int, key: Sequence[tuple[str, str]]) -> int:
-        """Writes colors and their meanings; the height that they take."""
+        """Adds the key of colors, and returns its height."""
         x = MARGIN
         for color, text in key:
             middle = y + text_height(SMALL) // 2
@@ -103,7 +103,7 @@ class _Page:
         return text_height(SMALL) + 2 * GAP if key else 0
 
     def write_heads(self, left: int, y: int, pitch: int, labels: Sequence[str]) -> int:
-        """Writes a label above each column, on a common last line; the height that they take."""
+        """Adds column labels, aligned at the bottom, and returns their height."""
         if not labels:
             return 0
         heads = [broken(text, TEXT, pitch - GAP) for text in labels]
@@ -134,13 +134,13 @@ def sheet(
     title: str | None = None,
     key: Sequence[tuple[str, str]] = (),
 ) -> Image.Image:
-    """Rows of equal cells as one picture.
+    """Draws a sheet of rows of cells.
 
     Args:
-        rows: at least one, all cells of one size.
-        column_labels: one text above each column, or none at all.
-        title: a line or more above everything.
-        key: pairs of color and meaning, shown under the title.
+        rows: at least one; all cells have the same size.
+        column_labels: text above each column; may be empty.
+        title: title.
+        key: pairs of color and text, shown below the title.
     """
     rows = [replace(row, label=label_text(row.label), captions=[*map(label_text, row.captions)]) for row in rows]
     column_labels = [*map(label_text, column_labels)]

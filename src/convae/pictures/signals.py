@@ -1,4 +1,4 @@
-"""1-D signals as small line plots, pixel cells like any other image."""
+"""Line plots of 1-D signals, as images for a sheet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convae.pictures.thinning import thinned
 __all__ = ["panels"]
 
 FINER = 4
-"""Lines are drawn this many times larger and averaged down, which smooths them."""
+"""Factor of supersampling, for antialiasing."""
 
 
 def _line(pen: ImageDraw.ImageDraw, values: NDArray[np.float64], box: tuple[int, ...], width: int, ink: str) -> None:
@@ -35,7 +35,7 @@ def panels(
     Args:
         signals: (batch, channel, length) in [0, 1].
         size: width and height of a panel in pixels.
-        under: signals of the same shape to draw broader and paler beneath, such as the originals.
+        under: signals of the same shape to draw below them, broader and paler, such as the originals.
 
     Returns:
         (batch, height, width, 3).

@@ -1,4 +1,4 @@
-"""Values along one line, colored by class: what a latent space of one value looks like."""
+"""Histograms and strip plots of values by class, such as a latent of one dimension."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["strips"]
 
 BINS = 50
 FILLED = 4
-"""Histograms of more classes than this are outlines alone."""
+"""Largest number of classes with filled histograms."""
 MOST = 5_000
-"""Points that are drawn at most; the histograms count all of them."""
+"""Largest number of drawn points; histograms count all."""
 ROW = 0.22
-"""Inches that a class takes in the strip."""
+"""Height of the strip of a class in inches."""
 
 
 def strips(
@@ -33,28 +33,28 @@ def strips(
     x_label: str,
     title: str | None = None,
 ) -> Figure:
-    """A histogram of each class, and under it a strip of points for each class.
+    """Histograms of all classes, and below them a strip of points for each class.
 
     Args:
         values: (point,).
-        labels: (point,), numbers or texts, at most 30 different ones.
+        labels: (point,) numbers or strings, at most 30 different ones.
         names: what to call a label; itself by default.
         x_label: what the values are, such as `latent value 0`.
         title: text above everything.
 
     Raises:
-        ShapeError: another number of labels than of values.
-        DataError: no values, some that are not finite, or too many classes.
+        ShapeError: a wrong number of labels.
+        DataError: no values, non-finite values, or too many classes.
     """
     found = array(values).astype(np.float64).ravel()
     if not len(found) or not np.isfinite(found).all():
-        raise DataError("strips need at least one value, and finite ones")
+        raise DataError("strips: expected at least one value, all finite")
     given = np.zeros(len(found), np.int64) if labels is None else array(labels)
     if given.shape != found.shape:
-        raise ShapeError(f"{len(found)} values need as many labels, got an array of shape {given.shape}")
+        raise ShapeError(f"strips: expected {len(found)} labels, one per value, got {given.shape}")
     classes, place = np.unique(given, return_inverse=True)
     if len(classes) > CLASSES:
-        raise DataError(f"strips tell at most {CLASSES} classes apart, and these labels have {len(classes)}")
+        raise DataError(f"strips: expected at most {CLASSES} classes, got {len(classes)}")
     called = [(names or {}).get(label, str(label)) for label in classes.tolist()]
     edges = np.histogram_bin_edges(found, bins=BINS)
     generator = numpy_generator(0, "strips")

@@ -1,4 +1,4 @@
-"""The structure of a model: encoder down on the left, bottleneck below, decoder up on the right, classifier last."""
+"""Structure diagrams: encoder down on the left, bottleneck below, decoder up on the right, classifier last."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["DrawnLayer", "draw_structure"]
 ROW = 0.27
 """Height of a layer, in inches."""
 NAME, BAR, NUMBERS = 2.7, 1.5, 2.35
-"""Widths of a column's parts: the layer's name, the bar of its output's size, and its numbers; in inches."""
+"""Widths of the parts of a column in inches: layer name, bar of the output size, numbers."""
 COLUMN = NAME + BAR + NUMBERS
 GAP, MARGIN, TITLE = 0.35, 0.15, 0.75
 PARTS = ("condition", "encoder", "bottleneck", "decoder", "likelihood", "classifier")
 LETTERS = 43
-"""Longer names are cut short."""
+"""Largest number of letters of a name."""
 CAPTION: dict[str, Any] = {"ha": "center", "fontsize": 9, "style": "italic"}
-NUMBERS_ARE = "beside each layer: output (channels × sizes)  ·  parameters  ·  positions of the image that it sees"
+NUMBERS_ARE = "beside each layer: output (channels × sizes)  ·  parameters  ·  receptive field"
 KINDS: dict[LayerKind, tuple[str, str]] = {
     "resizing": ("changes sizes, with weights", BLUE),
     "size-keeping": ("keeps sizes, with weights", GREEN),
@@ -39,48 +39,48 @@ KINDS: dict[LayerKind, tuple[str, str]] = {
     "vector": ("vector", ORANGE),
     "latent": ("latent", PURPLE),
 }
-"""How the legend calls each kind, and its color."""
+"""Text in the legend and color of each kind."""
 
 
 @runtime_checkable
 class DrawnLayer(Protocol):
-    """One layer, as it is drawn."""
+    """A layer of the diagram."""
 
     @property
     def part(self) -> str:
-        """One of `PARTS`; of a condition, what it joins to the image and what to the latent."""
+        """One of `PARTS`; a condition has two entries, for image and latent."""
 
     @property
     def label(self) -> str:
-        """Its name and main arguments."""
+        """Name and main arguments."""
 
     @property
     def kind(self) -> LayerKind:
-        """What it does, which gives its color."""
+        """Kind of the layer, which determines its color."""
 
     @property
     def shape(self) -> Shape:
-        """(channels, *sizes) that it gives."""
+        """(channels, *sizes) of the output."""
 
     @property
     def parameters(self) -> int:
-        """How many it has."""
+        """Number of parameters."""
 
     @property
     def receptive_field(self) -> tuple[float, ...]:
-        """How many positions of the image it sees along each axis; empty where that means nothing."""
+        """Receptive field along each axis, in pixels; empty if undefined."""
 
 
 @dataclass(frozen=True)
 class _Line:
-    """Equal layers in a row."""
+    """Consecutive equal layers."""
 
     layer: DrawnLayer
     times: int
 
     @property
     def text(self) -> str:
-        """`3 × conv stride 2`, cut short."""
+        """Text such as `3 × conv stride 2`, shortened."""
         text = f"{self.times} × {self.layer.label}" if self.times > 1 else self.layer.label
         return textwrap.shorten(text, LETTERS, placeholder=" …")
 
@@ -98,14 +98,14 @@ class _Line:
 
 
 def draw_structure(layers: Sequence[DrawnLayer], *, input_shape: Shape, title: str) -> Figure:
-    """A drawing with one line for each layer, or for several equal ones in a row.
+    """Draws one line for each layer, or for several consecutive equal ones.
 
-    The width of a line's bar is the logarithm of its output's largest size, so that every halving shows alike.
+    The width of a bar is the logarithm of the largest output size.
 
     Args:
         layers: of condition, encoder, bottleneck, decoder, likelihood and classifier, in the order of the forward pass.
         input_shape: (channels, *sizes) of an image.
-        title: above the drawing.
+        title: title.
     """
     lines = _group_equal(layers)
     parts = {part: [line for line in lines if line.layer.part == part] for part in PARTS}
@@ -142,30 +142,33 @@ def draw_structure(layers: Sequence[DrawnLayer], *, input_shape: Shape, title: s
 
 
 def _group_equal(layers: Sequence[DrawnLayer]) -> list[_Line]:
-    """Equal layers that follow each other as one line."""
+    """Groups consecutive equal layers."""
     groups = itertools.groupby(layers, key=lambda layer: (layer.part, layer.label, layer.shape, layer.parameters))
-    # The last one of a group sees the most.
+    # The last layer of a group has the largest receptive field.
     return [_Line(equal[-1], len(equal)) for equal in (list(group) for _, group in groups)]
 
 
 def _line(axes: Axes, line: _Line, x: float, y: float, largest: int) -> None:
-    """One layer: name, bar, numbers."""
+    """Draws a layer: name, bar, numbers."""
     side = max(line.layer.shape[1:], default=1)
-    share = 0.12 + 0.88 * (math.log(side) / math.log(largest) if largest > 1 else 1)
+    fraction = 0.12 + 0.88 * (math.log(side) / math.log(largest) if largest > 1 else 1)
     _, color = KINDS[line.layer.kind]
     axes.text(x + NAME - 0.1, y + ROW / 2, line.text, ha="right", va="center", fontsize=8.5)
-    corner = (x + NAME + BAR * (1 - share) / 2, y + 0.03)
-    axes.add_patch(Rectangle(corner, BAR * share, ROW - 0.06, facecolor=paler(color), edgecolor=color, linewidth=0.9))
+    width = BAR * fraction
+    corner = (x + NAME + (BAR - width) / 2, y + 0.03)
+    axes.add_patch(
+        Rectangle(corner, BAR * fraction, ROW - 0.06, facecolor=paler(color), edgecolor=color, linewidth=0.9)
+    )
     axes.text(x + NAME + BAR + 0.1, y + ROW / 2, line.numbers, va="center", fontsize=8)
 
 
 def _caption(axes: Axes, text: str, x: float, y: float) -> None:
-    """What goes in or comes out, above the middle of a column's bars."""
+    """Draws the caption of input or output, centered above the bars of a column."""
     axes.text(x + NAME + BAR / 2, y + 0.09, text, va="bottom", **CAPTION)
 
 
 def _bottleneck(axes: Axes, line: _Line, left: float, right: float, top: float) -> None:
-    """The box under both columns, with the way through it."""
+    """Draws the bottleneck below both columns, with arrows."""
     middle, half, y = (left + right) / 2, 1.9, top - 1.85 * ROW
     _, color = KINDS["latent"]
     box = FancyBboxPatch(
@@ -185,7 +188,7 @@ def _bottleneck(axes: Axes, line: _Line, left: float, right: float, top: float) 
 
 
 def _classifier(axes: Axes, lines: Sequence[_Line], middle: float, top: float, largest: int) -> None:
-    """The layers from the latent to the classes, under the bottleneck."""
+    """Draws the classifier below the bottleneck."""
     first = top - 0.7 * ROW
     arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (middle, first), (middle, top + 0.35 * ROW), arrowprops=arrow)
@@ -197,7 +200,7 @@ def _classifier(axes: Axes, lines: Sequence[_Line], middle: float, top: float, l
 
 
 def _legend(axes: Axes, kinds: Collection[LayerKind], corner: tuple[float, float]) -> None:
-    """The kinds that occur and their colors in one line, from the upper left corner on, in shares of the page."""
+    """Draws the legend of the kinds in one line; the corner is in figure fractions."""
     entries = [entry for kind, entry in KINDS.items() if kind in kinds]
     boxes = [Rectangle((0, 0), 1, 1, facecolor=paler(color), edgecolor=color) for _, color in entries]
     axes.legend(
@@ -216,7 +219,7 @@ def _legend(axes: Axes, kinds: Collection[LayerKind], corner: tuple[float, float
 
 
 def _short(count: int) -> str:
-    """A count with three digits: `1.23 M`."""
+    """A count with three digits, such as `1.23 M`."""
     for power, letter in ((9, "G"), (6, "M"), (3, "k")):
         if count >= 10**power:
             return f"{count / 10**power:.3g} {letter}"

@@ -1,4 +1,4 @@
-"""Fewer points for the same picture: a line of 100,000 points has no more ink than one of a few thousand."""
+"""Thinning of lines with many points for drawing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 
 def thinned(y: NDArray[np.float64], most: int) -> NDArray[np.intp]:
-    """Which points to draw, at most about `most`: the lowest, the highest and the first missing of each stretch.
+    """Indices of at most about `most` points: minimum, maximum and first missing value of each of equal parts.
 
-    Peaks and gaps therefore survive. The first and the last point are always among them.
+    Peaks and gaps are kept, and so are the first and the last point.
 
     Args:
         y: (point,), NaN where a value is missing.
-        most: how many points a picture can show.
+        most: approximate number of points to keep.
     """
     if len(y) <= most:
         return np.arange(len(y))

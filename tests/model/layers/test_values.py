@@ -140,7 +140,7 @@ def test_dropout_of_whole_channels_drops_them_whole_and_keeps_the_mean() -> None
         (
             (48, 4, 4),
             {"residual-block": {"channels": 48}},
-            "branch[0] (group-norm): 48 channels are not divisible by 32 groups",
+            "layers[0] (group-norm): 48 channels are not divisible by 32 groups",
         ),
     ],
 )

@@ -85,8 +85,8 @@ def test_labels_choose_the_class() -> None:
     torch.testing.assert_close(cold, prior.mean[torch.arange(6) % 3])
     # A missing label is any class, by its frequency.
     some = prior.sample(3000, torch_generator(1, "samples"), torch.full((3000,), -1), temperature=0)
-    shares = torch.bincount(torch.cdist(some, prior.mean).argmin(1), minlength=3) / 3000
-    torch.testing.assert_close(shares, torch.bincount(labels) / len(labels), rtol=0, atol=0.04)
+    fractions = torch.bincount(torch.cdist(some, prior.mean).argmin(1), minlength=3) / 3000
+    torch.testing.assert_close(fractions, torch.bincount(labels) / len(labels), rtol=0, atol=0.04)
     with pytest.raises(DataError, match="no labels"):
         fitted(ClassGaussians, z, None, classes=3)
     with pytest.raises(DataError, match="label 3"):

@@ -165,16 +165,16 @@ def _deep_channels(values: Pixels, channels: int) -> Pixels:
         raise DataError(
             f"cannot convert {values.shape[-1]} channels to {channels}; supported are 1 (gray), 3 (RGB) and 4 (RGBA)"
         )
-    shares: NDArray[Any] = as_kind(values, "float32")
-    if shares.shape[-1] == 1:
-        shares = np.repeat(shares, 3, -1)
-    if shares.shape[-1] == 4 and channels != 4:  # composited over white
-        shares = shares[..., :3] * shares[..., 3:] + (1 - shares[..., 3:])
+    floats: NDArray[Any] = as_kind(values, "float32")
+    if floats.shape[-1] == 1:
+        floats = np.repeat(floats, 3, -1)
+    if floats.shape[-1] == 4 and channels != 4:  # composited over white
+        floats = floats[..., :3] * floats[..., 3:] + (1 - floats[..., 3:])
     if channels == 1:
-        shares = shares @ _LUMA[:, None]
-    if channels == 4 and shares.shape[-1] == 3:
-        shares = np.concatenate([shares, np.ones_like(shares[..., :1])], -1)
-    return as_kind(shares.clip(0, 1), values.dtype.name)
+        floats = floats @ _LUMA[:, None]
+    if channels == 4 and floats.shape[-1] == 3:
+        floats = np.concatenate([floats, np.ones_like(floats[..., :1])], -1)
+    return as_kind(floats.clip(0, 1), values.dtype.name)
 
 
 def _fitted(pixels: Pixels, size: Sequence[int], resize_mode: ResizeMode) -> Pixels:

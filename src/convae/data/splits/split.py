@@ -235,9 +235,9 @@ class DataSet:
             return Split(name, source, store, rows, "all", self._label, parts=parts.tolist(), notes=self._notes)
         rows = self._division.rows[name]
         if not len(rows):
-            share = getattr(config, name) if name != "train" else 0
-            cause = "all are held out" if name == "train" else f"data.{name} is {share}"
-            remedy = f". Set data.{name}=0 to train without it" if share and name == "validation" else ""
+            fraction = getattr(config, name) if name != "train" else 0
+            cause = "all are held out" if name == "train" else f"data.{name} is {fraction}"
+            remedy = f". Set data.{name}=0 to train without it" if fraction and name == "validation" else ""
             raise DataError(f"{source}: no {name} images among its {len(store)} images, because {cause}{remedy}")
         augment = config.augment if name == "train" else _UNCHANGED
         return Split(name, source, store, rows, self._division.chosen[name], self._label, augment, notes=self._notes)

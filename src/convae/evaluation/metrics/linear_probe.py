@@ -17,7 +17,7 @@ from convae.model.vae import VAE
 class LinearProbe(LatentMetric):
     """Accuracy of a logistic regression on standardized posterior means, each image judged by one that never saw it.
 
-    Five folds, each with its share of every class; images without a label are left out.
+    Five folds, each stratified by class; unlabeled images are omitted.
     """
 
     unit: ClassVar = "fraction"

@@ -33,7 +33,7 @@ class Residual(ContextLayer):
 
     def __init__(self, shape: Shape, *, layers: LayerList) -> None:
         super().__init__(shape)
-        self.branch = Network(shape, layers, "branch", init_scale=BRANCH_INIT_SCALE)
+        self.branch = Network(shape, layers, "layers", init_scale=BRANCH_INIT_SCALE)
         out = self.branch.shape_out
         self.skip: nn.Module = nn.Identity()
         if out != shape:

@@ -95,9 +95,9 @@ class ImportanceWeighted(Term):
             raise ConfigError("partial and doubly_reparameterized need a model with one latent. Leave them out")
         if self.doubly_reparameterized and posterior.is_density_of_noise:
             raise ConfigError("doubly_reparameterized needs a posterior without a flow. Leave it out")
-        shares = torch.softmax(log_weights, -1)
-        encoder = (shares.square() if self.doubly_reparameterized else shares).flatten() / self.bounds
-        decoder = torch.softmax(log_weights.flatten(1), 1) if self.partial else shares / self.bounds
+        normalized = torch.softmax(log_weights, -1)
+        encoder = (normalized.square() if self.doubly_reparameterized else normalized).flatten() / self.bounds
+        decoder = torch.softmax(log_weights.flatten(1), 1) if self.partial else normalized / self.bounds
         decoder = decoder.flatten()
         # The gradient with respect to the parameters of the decoder is that of the first sum. Its gradient with respect
         # to the latents is replaced by that of the encoder's.

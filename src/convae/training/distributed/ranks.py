@@ -87,7 +87,7 @@ class Ranks:
         self.is_main = number == 0
         self._local = local
         self.stop = Stop()
-        self._wishes: deque[Tensor] = deque(maxlen=2)
+        self._stop_requests: deque[Tensor] = deque(maxlen=2)
         self._patient = dist.new_group(backend="gloo", timeout=PATIENCE) if count > 1 else None
 
     def device(self, wanted: torch.device) -> torch.device:
@@ -187,29 +187,29 @@ class Ranks:
             return self.stop.requested
         if now:
             return any(self.gather(self.stop.requested))
-        if not self._wishes:
+        if not self._stop_requests:
             return False
-        return bool(self._wishes[-1] if self._wishes[-1].device.type == "cpu" else self._wishes[0])
+        return bool(self._stop_requests[-1] if self._stop_requests[-1].device.type == "cpu" else self._stop_requests[0])
 
-    def sum(self, figures: Mapping[str, Tensor], buffers: Sequence[Tensor]) -> dict[str, Tensor]:
+    def sum(self, metrics: Mapping[str, Tensor], buffers: Sequence[Tensor]) -> dict[str, Tensor]:
         """Sums scalars over all processes, and sets buffers to their means, in one all-reduce.
 
         Args:
-            figures: the contribution of this process to means over the batch.
+            metrics: the contribution of this process to means over the batch.
             buffers: buffers of the model; equal in all processes afterwards.
         """
         if self.count == 1:
-            return dict(figures)
-        values = torch.stack([*figures.values()])
-        wish = values.new_full((1,), float(self.stop.requested))
+            return dict(metrics)
+        values = torch.stack([*metrics.values()])
+        stop = values.new_full((1,), float(self.stop.requested))
         floats = [buffer for buffer in buffers if buffer.is_floating_point()]
-        shares = (buffer.detach().flatten().to(values.dtype) / self.count for buffer in floats)
-        message = self.add(torch.cat([values, wish, *shares]))
+        scaled = (buffer.detach().flatten().to(values.dtype) / self.count for buffer in floats)
+        message = self.add(torch.cat([values, stop, *scaled]))
         totals, *means = torch.split(message, [len(values) + 1, *(buffer.numel() for buffer in floats)])
         for buffer, mean in zip(floats, means, strict=True):
             buffer.copy_(mean.view_as(buffer))
-        self._wishes.append(totals[-1])
-        return dict(zip(figures, totals[:-1].unbind(), strict=True))
+        self._stop_requests.append(totals[-1])
+        return dict(zip(metrics, totals[:-1].unbind(), strict=True))
 
     def add(self, values: Tensor) -> Tensor:
         """Sums a tensor over all processes, in place."""

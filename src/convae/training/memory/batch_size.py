@@ -166,10 +166,10 @@ def find_batch_size(
     estimate = estimate_memory(resolve(recipe.model), recipe.training.checkpointing)
     say(f"by its shapes: {estimate.fixed / 2**20:,.1f} MiB, and {estimate.per_image / 2**20:,.3f} MiB for each image")
     small: dict[int, int] = {}
-    shares = [min(share * budget, share / SMALL[1] * MOST_SMALL) for share in SMALL]
+    budgets = [min(fraction * budget, fraction / SMALL[1] * MOST_SMALL) for fraction in SMALL]
     # At least two, since batch norm cannot train on one image.
-    first = min(max(2, int(shares[0] / estimate.per_image)), max(2, most // 2))
-    for batch in (first, max(2 * first, min(int(shares[1] / estimate.per_image), most))):
+    first = min(max(2, int(budgets[0] / estimate.per_image)), max(2, most // 2))
+    for batch in (first, max(2 * first, min(int(budgets[1] / estimate.per_image), most))):
         taken = measure_memory(recipe, batch, budget)
         if taken is None or taken > budget:
             raise ConfigError(
@@ -189,7 +189,7 @@ def find_batch_size(
 
 
 def free_memory(where: torch.device) -> int:
-    """Bytes that nobody uses: of the GPU, or of the machine or the share of it that the process may have."""
+    """Bytes that nobody uses: of the GPU, or of the machine or the part of it that the process may have."""
     if where.type == "cuda":
         return torch.cuda.mem_get_info(where)[0]
     if where.type == "mps":

@@ -253,9 +253,9 @@ SHOWN = 16
 """Number of reconstructions in a picture."""
 SAMPLED = 64
 """Number of samples in a picture."""
-WAYS = 4
+PATHS = 4
 """Number of interpolations in a picture."""
-WAY_STEPS = 9
+PATH_STEPS = 9
 """Number of images per interpolation, including both ends."""
 
 
@@ -288,19 +288,19 @@ def draw_pictures(
     captions = _captions(model, split.classes)
     sheet = grid(sampled.cpu(), captions=captions, title=f"{name}: samples, epoch {epoch}")
     save(sheet, folder / f"epoch-{epoch:04d}-samples.png")
-    ways = min(WAYS, len(latents) // 2)
-    if ways:
-        ends = latents[: 2 * ways].reshape(ways, 2, *latents.shape[1:])
-        shares = torch.linspace(0, 1, WAY_STEPS, device=latents.device)
-        way = torch.stack([torch.lerp(ends[:, 0], ends[:, 1], share) for share in shares], dim=1)
+    paths = min(PATHS, len(latents) // 2)
+    if paths:
+        ends = latents[: 2 * paths].reshape(paths, 2, *latents.shape[1:])
+        fractions = torch.linspace(0, 1, PATH_STEPS, device=latents.device)
+        path = torch.stack([torch.lerp(ends[:, 0], ends[:, 1], fraction) for fraction in fractions], dim=1)
         # A conditional model decodes the path as the class of its first image, so that its end is not an image.
-        kinds = None if batch.labels is None else batch.labels[: 2 * ways : 2].repeat_interleave(WAY_STEPS)
+        kinds = None if batch.labels is None else batch.labels[: 2 * paths : 2].repeat_interleave(PATH_STEPS)
         # The decoder was trained on codes, or points of a sphere, only.
-        between = model.decode(model.nearest_latents(way.flatten(0, 1)), kinds).mean
+        between = model.decode(model.nearest_latents(path.flatten(0, 1)), kinds).mean
         title = f"{name}: from one {split.name} image to another, epoch {epoch}"
         if model.condition is not None:
             title = f"{name}: from {split.name} images towards others, drawn as their own class, epoch {epoch}"
-        save(grid(between.cpu(), columns=WAY_STEPS, title=title), folder / f"epoch-{epoch:04d}-interpolations.png")
+        save(grid(between.cpu(), columns=PATH_STEPS, title=title), folder / f"epoch-{epoch:04d}-interpolations.png")
 
 
 def _captions(model: VAE, names: tuple[str, ...] | None) -> list[str] | None:

@@ -37,7 +37,7 @@ class Network(ContextModule, nn.Sequential):
     Args:
         shape: (channels, *sizes) of the input, without the batch.
         layers: a plain list of layers: a `LayerSpec`, a name, or a mapping of a name to its arguments.
-        side: path of the list, such as `model.encoder` or `branch`, for messages.
+        side: path of the list, such as `model.encoder` or `layers`, for messages.
         init_scale: factor on the initial weights of the last layer that has weights.
 
     Attributes:
