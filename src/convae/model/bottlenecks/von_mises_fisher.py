@@ -73,6 +73,7 @@ class VonMisesFisher(Bottleneck):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Initializes the head."""
+        """Initializes the head, with κ near the latent dimension: drawn latents then tell their mean direction."""
         self.weight.copy_(torch.randn(self.weight.shape, generator=generator) / math.sqrt(self.weight.shape[1]))
         self.bias.zero_()
+        self.bias[-1] = self.latent_shape[0]
