@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import convae
-from convae.core.errors import ConfigError
+from convae.core.errors import ConfigError, ShapeError
 from convae.core.random import torch_generator
 from convae.interop import graph_names
 from convae.interop.graphs import Graph, graph
@@ -41,11 +41,27 @@ def built(**changes: Any) -> VAE:
 
 
 def with_prior(name: str) -> VAE:
-    entry = {name: dict(PRIORS.get(name).example)}
+    """A model with a prior, over the first latent that it accepts."""
+    entry, faults = {name: dict(PRIORS.get(name).example)}, []
+    for changes in (
+        VECTOR,
+        {**MAP, "bottleneck": {"vq": {"codes": 5, "latent": 3}}},
+        {**VECTOR, "bottleneck": {"von-mises-fisher": {"latent": 3}}},
+    ):
+        try:
+            return convae.build({**changes, "prior": entry}).eval()
+        except ConfigError as error:
+            faults.append(str(error))
+    raise AssertionError(f"prior {name}: {faults}")
+
+
+def with_bottleneck(name: str) -> VAE:
+    """A model with a bottleneck, of a map or of a vector."""
+    entry = {name: dict(BOTTLENECKS.get(name).example)}
     try:
-        return convae.build({**VECTOR, "prior": entry}).eval()
-    except ConfigError:
-        return built(prior=entry, bottleneck={"vq": {"codes": 5, "latent": 3}})
+        return built(bottleneck=entry)
+    except ShapeError:
+        return convae.build({**VECTOR, "bottleneck": entry}).eval()
 
 
 def with_quantizer(name: str) -> VAE:
@@ -93,7 +109,7 @@ def every_graph() -> dict[str, Graph]:
         *((f"quantizer {name}", with_quantizer(name), ["encode", "decode-codes"]) for name in QUANTIZERS.own_names()),
     ]
     for name in BOTTLENECKS.own_names():
-        models.append((f"bottleneck {name}", built(bottleneck={name: dict(BOTTLENECKS.get(name).example)}), ["encode"]))
+        models.append((f"bottleneck {name}", with_bottleneck(name), ["encode"]))
     for key, model, names in models:
         own = set(graph_names(model))
         graphs |= {f"{key} {name}": graph(model, name) for name in names if name in own}

@@ -147,7 +147,7 @@ class FlowMatching(Prior):
 
     def velocity(self, x: Tensor, time: float, classes: Tensor) -> Tensor:
         """Velocity of normalized latents, (batch, *latent), at a time from 0 (noise) to 1, given class indices."""
-        found: Tensor = self.net(x, x.new_full((len(x),), time), classes)
+        found: Tensor = self.net(x, x.new_full((x.shape[0],), time), classes)
         return found
 
     def log_prob(self, z: Latents, labels: Tensor | None = None) -> PerImage:
