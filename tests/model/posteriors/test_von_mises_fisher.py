@@ -151,6 +151,14 @@ def test_noise_is_counted_by_image_and_the_direction_has_a_gradient() -> None:
     assert gradient.any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_divergence_has_the_same_gradient_after_a_sample(dtype: torch.dtype) -> None:
+    fresh, sampled = (posterior(5, 3.0, dtype=dtype) for _ in range(2))
+    sampled.sample(torch_generator(0, "noise"))
+    gradients = [torch.autograd.grad(each.kl().sum(), each.concentration)[0] for each in (fresh, sampled)]
+    assert gradients[0].equal(gradients[1])
+
+
 def built(latent: int = 3, **more: Any) -> VAE:
     return convae.build(
         {

@@ -81,13 +81,16 @@ class VonMisesFisherPosterior(Posterior):
         """Minus the logarithm of the area of the sphere, nats."""
         return z.new_full((len(z),), -log_area(z.shape[1]))
 
+    # The first use of both may be within `no_grad`, and later ones need their gradient.
     @cached_property
     def _kappa(self) -> PerImage:
-        return _wide(self.concentration)
+        with torch.set_grad_enabled(self.concentration.requires_grad):
+            return _wide(self.concentration)
 
     @cached_property
     def _bessel(self) -> tuple[PerImage, PerImage]:
-        return bessel(self.mean.shape[1] / 2 - 1, self._kappa)
+        with torch.set_grad_enabled(self.concentration.requires_grad):
+            return bessel(self.mean.shape[1] / 2 - 1, self._kappa)
 
     def _draw_angle(self, normal: Tensor) -> PerImage:
         """The angle to the mean direction, (batch,), of noise (batch, proposal, value + 1)."""
