@@ -32,7 +32,7 @@ TOLERANCE = 1e-3
 RUN = """
 const fs = require("fs"), [operations, folder] = process.argv.slice(2);
 const { prepare } = require(operations);
-const blob = new Float32Array(fs.readFileSync(`${folder}/blob`).buffer);
+const blob = new Float32Array(new Uint8Array(fs.readFileSync(`${folder}/blob`)).buffer);  // a copy of its own
 const differences = {};
 for (const { name, program, inputs, outputs } of JSON.parse(fs.readFileSync(`${folder}/cases.json`))) {
   const found = prepare(program, blob)(inputs);

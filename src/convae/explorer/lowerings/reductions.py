@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convae.core.errors import ConfigError
 from convae.explorer.lowerings.base import LOWERINGS, Lowering, as_value, kept_shape, lowers, shape_of
 from convae.explorer.program import Program, Value
 
@@ -32,6 +33,18 @@ def _reduced(op: str) -> Lowering:
 for _name, _own in {"sum": "sum", "mean": "mean", "amax": "amax", "amin": "amin", "argmin": "argmin",
                     "argmax": "argmax"}.items():  # fmt: skip
     LOWERINGS[f"aten.{_name}"] = _reduced(_own)
+
+
+@lowers("linalg_vector_norm")
+def _vector_norm(
+    program: Program, node: torch.fx.Node, x: Value, order: float = 2, axes: Any = None, *_: Any, **__: Any
+) -> Value:
+    if order != 2:
+        raise ConfigError("the page in the browser has no norm but the Euclidean one")
+    kept = kept_shape(x, _axes(axes, len(x.shape)))
+    total = program.add("sum", [program.add("mul", [x, x], x.shape)], kept, axes=_axes(axes, len(x.shape)))
+    found, shape = program.add("sqrt", [total], kept), shape_of(node)
+    return found if shape == found.shape else program.add("reshape", [found], shape)
 
 
 @lowers("var_mean")
