@@ -91,7 +91,7 @@ def test_a_trained_model_is_shown_as_it_is(tmp_path: Path, capsys: pytest.Captur
         (["torch-vae", "latnet=3"], "did you mean 'latent'?"),
         (["torch-vae", "--as", "code"], "unknown notation 'code': did you mean 'codes'?"),
         (["torch-vae", "--as", "arch-def"], "cannot be written as an arch_def"),
-        (["torch-vae", "--draw", "model.gif"], "saved as .png or .svg, not '.gif'"),
+        (["torch-vae", "--draw", "model.gif"], ".png or .svg, got '.gif'"),
         (["none.yaml"], "no such file"),
     ],
 )

@@ -41,7 +41,7 @@ WRONG_IMAGES: list[tuple[Any, str]] = [
     (X * 1.2 - 0.1, r"clamp\(0, 1\)"),
     ((X - 0.45) / 0.2, "normalization"),
     (torch.full_like(X, torch.nan), "NaN"),
-    (torch.full_like(X, torch.inf), "hold infinity"),
+    (torch.full_like(X, torch.inf), "infinity"),
     (X.to_sparse(), r"dense.*to_dense\(\)"),
     ((X * 255).to(torch.uint8), "8-bit images by 255"),
     ((X * 255).long(), "int64"),
@@ -52,8 +52,8 @@ WRONG_IMAGES: list[tuple[Any, str]] = [
     (None, "None"),
     (X.to("meta"), "meta.*cpu"),
     (torch.rand(2, 8, 8, 1), r"movedim\(-1, 1\)"),
-    (torch.rand(8), "takes"),
-    (torch.tensor(0.5), "takes"),
+    (torch.rand(8), "1×8×8"),
+    (torch.tensor(0.5), "1×8×8"),
 ]
 
 

@@ -94,7 +94,7 @@ def test_what_takes_networks_says_that_the_parts_are_none() -> None:
         model.use_slices(4)
     with pytest.raises(ConfigError, match="checkpoint"):
         model.use_checkpointing(True)
-    with pytest.raises(ShapeError, match="takes images of 1×8×8"):
+    with pytest.raises(ShapeError, match="1×8×8, got 1×16×16"):
         model.encode(images(1, 1, 16, 16))
     with pytest.raises(ConfigError, match="made of modules"):
         model.spec  # noqa: B018  # the access is what is tested

@@ -37,9 +37,7 @@ def test_other_sizes_go_through_with_the_same_weights(spec: dict[str, Any], step
 
 def test_sizes_between_the_steps_are_refused_with_those_that_fit() -> None:
     model = convae.build(SPECS[0][0])
-    with pytest.raises(
-        ShapeError, match="takes images of 3×32×32, or sizes that differ from the input's by multiples of 16×16"
-    ):
+    with pytest.raises(ShapeError, match="3×32×32, .*multiples of 16×16, got 3×40×32"):
         model.encode(torch.rand(1, 3, 40, 32))
     with pytest.raises(ShapeError, match="got 3×0×32"):
         model.encode(torch.rand(1, 3, 0, 32))
@@ -52,7 +50,7 @@ def test_sizes_too_small_for_a_layer_are_refused_with_the_reason() -> None:
     assert model(torch.rand(1, 1, 6, 20)).latent.shape == (1, 1, 6, 20)
     with pytest.raises(
         ShapeError,
-        match=r"takes images of 1×9×9, or other sizes, got 1×3×9: model\.encoder\[0\] \(conv\): .* at least 5",
+        match=r"1×9×9, .*got 1×3×9: model\.encoder\[0\] \(conv\): .* at least 5",
     ):
         model.encode(torch.rand(1, 1, 3, 9))
 
@@ -60,7 +58,7 @@ def test_sizes_too_small_for_a_layer_are_refused_with_the_reason() -> None:
 def test_a_flatten_ties_the_network_to_its_sizes() -> None:
     model = convae.build({"preset": "torch-vae", "input": [1, 16, 16], "max_filters": 8})
     assert model.size_step is None
-    with pytest.raises(ShapeError, match="takes images of 1×16×16, got 1×24×24"):
+    with pytest.raises(ShapeError, match="1×16×16, got 1×24×24"):
         model.encode(torch.rand(1, 1, 24, 24))
 
 
