@@ -37,7 +37,7 @@ def test_other_sizes_go_through_with_the_same_weights(spec: dict[str, Any], step
 
 def test_sizes_between_the_steps_are_refused_with_those_that_fit() -> None:
     model = convae.build(SPECS[0][0])
-    with pytest.raises(ShapeError, match="3×32×32, .*multiples of 16×16, got 3×40×32"):
+    with pytest.raises(ShapeError, match=r"3×32×32, .*multiples of 16×16, got 3×40×32"):
         model.encode(torch.rand(1, 3, 40, 32))
     with pytest.raises(ShapeError, match="got 3×0×32"):
         model.encode(torch.rand(1, 3, 0, 32))
