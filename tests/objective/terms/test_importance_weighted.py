@@ -172,7 +172,7 @@ def test_several_bounds_are_averaged() -> None:
 
 
 def test_the_doubly_reparameterized_gradient_has_the_same_mean_and_less_variance() -> None:
-    model, repeats, samples = built(SPEC), 2000, 8
+    model, repeats, samples = built(SPEC), 500, 8
     image = batch_for(model, 1).images
     found: dict[bool, Tensor] = {}
     for doubly in (False, True):
