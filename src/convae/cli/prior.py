@@ -9,32 +9,11 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from convae.cli._options import with_option_groups
+from convae.cli._options import LengthOptions, with_option_groups
 from convae.core.errors import ConfigError
 
 PANEL = "Use"
 """The heading under which the help lists the command."""
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How long and how."""
-
-    panel: ClassVar = "How long and how"
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None
-    minutes: Annotated[float | None, typer.Option(help="Time limit.")] = None
-    batch_size: Annotated[int | None, typer.Option(help="Latents per step.")] = None
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None
-    seed: Annotated[int | None, typer.Option(help="Random seed of weights, order and noise.")] = None
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None
-
-    def keys(self) -> dict[str, Any]:
-        """Values by the path of their recipe key."""
-        if self.epochs is not None and self.steps is not None:
-            raise ConfigError("--epochs and --steps both set the length of the training: give one of them")
-        names = ("epochs", "steps", "minutes", "batch_size", "seed", "device")
-        return {f"training.{name}": getattr(self, name) for name in names} | {"training.optimizer.lr": self.lr}
 
 
 @dataclass(frozen=True)
@@ -61,7 +40,7 @@ class PlaceOptions:
 
 @with_option_groups
 def prior(
-    length: FitOptions,
+    length: LengthOptions,
     place: PlaceOptions,
     arguments: Annotated[
         list[str] | None,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from convae.cli._options import with_option_groups
+from convae.cli._options import LengthOptions, with_option_groups
 from convae.core.errors import ConfigError
 from convae.core.trust import untrusted_names
 
@@ -51,27 +51,6 @@ class WhatOptions:
             "model.latent": self.latent,
             "model.likelihood": None if self.likelihood is None else data_source(self.likelihood, "--likelihood"),
         }
-
-
-@dataclass(frozen=True)
-class LengthOptions:
-    """How long to train, and how."""
-
-    panel: ClassVar = "How long and how"
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None
-    minutes: Annotated[float | None, typer.Option(help="Time limit.")] = None
-    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None
-    seed: Annotated[int | None, typer.Option(help="Random seed of weights, order and noise.")] = None
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None
-
-    def keys(self) -> dict[str, Any]:
-        """Values by the path of their recipe key."""
-        if self.epochs is not None and self.steps is not None:
-            raise ConfigError("--epochs and --steps both set the length of the training: give one of them")
-        names = ("epochs", "steps", "minutes", "batch_size", "seed", "device")
-        return {f"training.{name}": getattr(self, name) for name in names} | {"training.optimizer.lr": self.lr}
 
 
 @dataclass(frozen=True)
@@ -230,7 +209,7 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
     from convae.training.memory.batch_size import estimate_memory
     from convae.training.recipe.preview import draw, lines
     from convae.training.recipe.reading import read_recipe
-    from convae.training.run import RUNS
+    from convae.training.run_folder import RUNS
     from convae.training.vae.build import build_task
 
     with work_bar() as bar:

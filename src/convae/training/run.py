@@ -30,13 +30,10 @@ from convae.training.recipe.prior import is_prior_recipe
 from convae.training.recipe.reading import read_recipe, write_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.result import Run
-from convae.training.run_folder import RunFolder, free_path, taken_paths
+from convae.training.run_folder import RUNS, RunFolder, free_path, taken_paths
 from convae.training.vae.build import build_task
 from convae.training.vae.start import split_off_model
 from convae.training.vae.task import VAETask
-
-RUNS = Path("runs")
-"""Default folder of runs."""
 
 
 def train(

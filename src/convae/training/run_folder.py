@@ -19,6 +19,8 @@ from convae.core.trust import untrusted_names
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
 
+RUNS = Path("runs")
+"""Default folder of runs."""
 README = """# {title}
 
 A training run of convae.

@@ -44,14 +44,14 @@ def as_kind(values: NDArray[Any], kind: str) -> Pixels:
         low, high = values.min(), values.max()
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
             raise DataError(f"{_NEEDED}, got values from {low:g} to {high:g}")
-        shares: NDArray[np.float32] = values.astype(np.float32, copy=False)
+        scaled: NDArray[np.float32] = values.astype(np.float32, copy=False)
         if low < 0 or high > 1:
-            shares = shares.clip(0, 1)
+            scaled = scaled.clip(0, 1)
     elif values.dtype in (np.uint8, np.uint16):
-        shares = np.divide(values, np.iinfo(values.dtype).max, dtype=np.float32)
+        scaled = np.divide(values, np.iinfo(values.dtype).max, dtype=np.float32)
     else:
         raise DataError(f"{_NEEDED}, got {values.dtype}")
-    return shares if kind == "float32" else np.rint(shares * float(np.iinfo(kind).max)).astype(kind)
+    return scaled if kind == "float32" else np.rint(scaled * float(np.iinfo(kind).max)).astype(kind)
 
 
 def picture(pixels: Pixels) -> Image.Image:

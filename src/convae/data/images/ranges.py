@@ -122,8 +122,8 @@ def spread(
             raise DataError("contains NaN")
         remedy = "Set the option `range` of the source" if span is None else "Widen the option `range` of the source"
         raise DataError(f"contains values from {low:.9g} to {high:.9g}, outside of [{bottom:g}, {top:g}]. {remedy}")
-    shares = pixels if (bottom, top) == (0, 1) else (pixels.astype(np.float64) - bottom) / (top - bottom)
-    return as_kind(np.ascontiguousarray(shares, np.float32), kind)
+    scaled = pixels if (bottom, top) == (0, 1) else (pixels.astype(np.float64) - bottom) / (top - bottom)
+    return as_kind(np.ascontiguousarray(scaled, np.float32), kind)
 
 
 def _was_cut(pixels: Image.Image | NDArray[Any], bits: int) -> bool:

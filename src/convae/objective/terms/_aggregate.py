@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from convae.core.arguments import Positive
 from convae.core.errors import ConfigError
 from convae.core.posterior import LOG_TWO_PI
 from convae.core.types import PerImage
-from convae.objective.terms.base import LossInputs
+from convae.objective.terms.base import LossInputs, Term
 
 Estimator = Literal["stratified", "weighted"]
 """`stratified` is unbiased for q(z); `weighted` (MWS) is biased, and needs no other images than those of the batch."""
@@ -35,6 +36,27 @@ class AggregateDensities:
     posterior: PerImage
     joint: PerImage
     product: PerImage
+
+
+class AggregateTerm(Term):
+    """A term of log densities under the aggregate posterior.
+
+    Args:
+        estimator: of the density of the aggregate posterior.
+        images: N, the number of images in the data; by default that of the training data.
+    """
+
+    unit: ClassVar = "nats"
+    example: ClassVar = {"images": 100}
+
+    def __init__(self, *, estimator: Estimator = "stratified", images: Positive | None = None) -> None:
+        super().__init__()
+        self.estimator: Estimator = estimator
+        self.images = images
+
+    def densities(self, inputs: LossInputs) -> AggregateDensities:
+        """The densities of the latents of a batch; see `aggregate_densities`."""
+        return aggregate_densities(inputs, self.estimator, self.images)
 
 
 def aggregate_densities(inputs: LossInputs, estimator: Estimator, images: int | None) -> AggregateDensities:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from convae.core.arguments import Positive
 from convae.core.types import PerImage
-from convae.objective.terms._aggregate import Estimator, aggregate_densities
-from convae.objective.terms.base import LossInputs, Term
+from convae.objective.terms._aggregate import AggregateTerm
+from convae.objective.terms.base import LossInputs
 
 
-class TotalCorrelation(Term):
+class TotalCorrelation(AggregateTerm):
     """Total correlation of the aggregate posterior, log q(z) − Σ log q(z_d): 0 where latent values are independent.
 
     β-TCVAE (Chen et al. 2018, arXiv:1802.04942): beside `reconstruction` and `kl`, its weight is β − 1. The KL
@@ -22,15 +19,7 @@ class TotalCorrelation(Term):
         images: N, the number of images in the data; by default that of the training data.
     """
 
-    unit: ClassVar = "nats"
-    example: ClassVar = {"images": 100}
-
-    def __init__(self, *, estimator: Estimator = "stratified", images: Positive | None = None) -> None:
-        super().__init__()
-        self.estimator: Estimator = estimator
-        self.images = images
-
     def forward(self, inputs: LossInputs) -> PerImage:
         """The estimate at the latent of each image; single values may be negative."""
-        densities = aggregate_densities(inputs, self.estimator, self.images)
+        densities = self.densities(inputs)
         return densities.joint - densities.product

@@ -29,10 +29,7 @@ from convae.training.prior.task import PriorTask
 from convae.training.recipe.prior import PriorRecipe, parse_prior_recipe
 from convae.training.recipe.reading import start_path
 from convae.training.result import PriorRun
-from convae.training.run_folder import RunFolder, free_path
-
-RUNS = Path("runs")
-"""Default folder of runs."""
+from convae.training.run_folder import RUNS, RunFolder, free_path
 
 
 def fit_prior(
