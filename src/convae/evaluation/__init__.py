@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convae.evaluation.factors import Factors
 from convae.evaluation.features import EncoderFeatures
 from convae.evaluation.inception import InceptionFeatures
 from convae.evaluation.metrics import METRICS
@@ -9,6 +10,7 @@ from convae.evaluation.metrics.base import (
     CountMetric,
     Encoded,
     Estimate,
+    FactorMetric,
     ImageMetric,
     LatentMetric,
     Metric,
@@ -24,6 +26,8 @@ __all__ = [
     "Encoded",
     "EncoderFeatures",
     "Estimate",
+    "FactorMetric",
+    "Factors",
     "ImageMetric",
     "ImageScores",
     "InceptionFeatures",

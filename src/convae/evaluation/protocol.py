@@ -146,9 +146,10 @@ def evaluate(
     found = measure_rows(chosen, model, split, seed=seed, batch_size=batch_size, progress=progress)
     measured = _measurements(found, chosen, split, seed)
     for name, parts in found.parts.items():
-        of_counts = chosen[name]
+        of_parts = chosen[name]
         values: list[float | None] = list(parts.values())
-        measured[name] = Measurement(values, None, of_counts.unit, of_counts.better, parts=tuple(parts))
+        value = values if of_parts.per_value else values[0]
+        measured[name] = Measurement(value, None, of_parts.unit, of_parts.better, parts=tuple(parts))
     measured = dict(sorted(measured.items()))
     of_samples = {name: metric for name, metric in chosen.items() if isinstance(metric, SampleMetric)}
     if of_samples and features is not None:

@@ -15,8 +15,17 @@ from convae.core.progress import Progress
 from convae.core.registry import canonical_name
 from convae.core.version import VERSION
 from convae.data import Split
+from convae.evaluation.factors import factors_of
 from convae.evaluation.metrics import METRICS
-from convae.evaluation.metrics.base import CountMetric, Encoded, ImageMetric, LatentMetric, Metric, SampleMetric
+from convae.evaluation.metrics.base import (
+    CountMetric,
+    Encoded,
+    FactorMetric,
+    ImageMetric,
+    LatentMetric,
+    Metric,
+    SampleMetric,
+)
 from convae.latents import Encoding
 from convae.latents.batches import iterate_batches
 from convae.latents.encoding import EncodingTable
@@ -41,7 +50,7 @@ class MetricRows:
         rows: by metric, (image,) or (image, column), in float64 on the CPU.
         limits: by metric, what its value cannot exceed on so few images; None where it is measured.
         left_out: by metric, why it cannot be measured on these images.
-        parts: by metric of counts, the value of each part.
+        parts: by metric of counts or factors, the value of each part.
         encoding: the posteriors, where they were asked for.
     """
 
@@ -76,8 +85,10 @@ def choose_metrics(
                 shown = metric.display_name(name)
                 chosen[shown], configured[shown] = metric, dict(metric.protocol() or checked)
         elif name in asked:
-            needs = f": it needs {metric.needs}" if metric.needs else ""
-            raise ConfigError(f"metric '{name}' does not apply to model '{model.name}' on these images{needs}")
+            reason = metric.refusal(model, split)
+            raise ConfigError(
+                f"metric '{name}' does not apply to model '{model.name}' on these images{reason and f': {reason}'}"
+            )
     return chosen, configured
 
 
@@ -114,7 +125,8 @@ def measure_rows(
     of_counts = {name: metric for name, metric in chosen.items() if isinstance(metric, CountMetric)}
     counts: dict[str, dict[str, Tensor]] = {name: {} for name in of_counts}
     of_latents = {name: metric for name, metric in chosen.items() if isinstance(metric, LatentMetric)}
-    table = EncodingTable(model, split) if of_latents or keep_encoding else None
+    of_factors = {name: metric for name, metric in chosen.items() if isinstance(metric, FactorMetric)}
+    table = EncodingTable(model, split) if of_latents or of_factors or keep_encoding else None
     drawn = torch.empty(count, *model.latent_shape) if of_latents else None
     what = "evaluating (images)"
     for here, batch in iterate_batches(model, split, batch_size=batch_size, seed=seed, progress=progress, what=what):
@@ -142,7 +154,15 @@ def measure_rows(
         rows |= found_rows
     encoding = table.encoding() if table is not None and keep_encoding else None
     parts = {name: metric.measure(counts[name]) for name, metric in of_counts.items()}
+    if table is not None:
+        parts |= {name: _measure_factors(metric, table.mean, split, seed) for name, metric in of_factors.items()}
     return MetricRows({name: rows[name] for name in chosen if name in rows}, limits, left_out, parts, encoding)
+
+
+def _measure_factors(metric: FactorMetric, mean: Tensor, split: Split, seed: int) -> Mapping[str, float]:
+    """The parts of a metric of the posterior means of a split."""
+    factors, rows = factors_of(split.columns, metric.factors)
+    return metric.measure(mean.flatten(1).double().numpy()[rows], factors, seed)
 
 
 def _rows_of_latents(

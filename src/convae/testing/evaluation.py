@@ -14,7 +14,7 @@ import convae
 from convae.data import DataConfig, Split, open_split
 from convae.evaluation import EncoderFeatures, evaluate
 from convae.evaluation.metrics import METRICS
-from convae.evaluation.metrics.base import CountMetric, ImageMetric, LatentMetric, Metric, SampleMetric
+from convae.evaluation.metrics.base import CountMetric, FactorMetric, ImageMetric, LatentMetric, Metric, SampleMetric
 from convae.model.vae import VAE
 from convae.testing.entries import name_of, no_errors, require
 
@@ -46,7 +46,7 @@ _OTHERS = {
 
 
 def check_metric(metric: str | type[Metric], options: dict[str, Any] | None = None) -> None:
-    """Checks the contract of a metric on scikit-learn's digits with a small model.
+    """Checks the contract of a metric on scikit-learn's digits, or on sprites if it needs factors, with a small model.
 
     It states its unit and direction; its value is finite and independent of the batch size and of the other metrics; a
     report with it is valid JSON.
@@ -62,14 +62,15 @@ def check_metric(metric: str | type[Metric], options: dict[str, Any] | None = No
     where = f"metric {name}"
     kind: type[Metric] = METRICS.get(name)
     given = dict(kind.example if options is None else options)
-    kinds = (CountMetric, ImageMetric, LatentMetric, SampleMetric)
+    kinds = (CountMetric, FactorMetric, ImageMetric, LatentMetric, SampleMetric)
     names = ", ".join(each.__name__ for each in kinds)
     require(issubclass(kind, kinds), f"{where}: must be a subclass of one of {names}")
     require(getattr(kind, "unit", ""), f"{where}: must define unit")
     require(
         getattr(kind, "better", "") in ("higher", "lower", None), f"{where}: must define better: higher, lower or None"
     )
-    model, split = _model_for(kind(**given)), _images()
+    split = _sprites() if issubclass(kind, FactorMetric) else _digits()
+    model = _model_for(kind(**given), split)
     features = EncoderFeatures(model) if issubclass(kind, SampleMetric) else None
     with no_errors(where):
         once, again = (
@@ -99,11 +100,15 @@ def _model(which: str) -> VAE:
     return model.eval()
 
 
-def _model_for(metric: Metric) -> VAE:
+def _model_for(metric: Metric, split: Split) -> VAE:
     """The first model to which a metric applies."""
     models = [_model(which) for which in ("one Gaussian latent", *_OTHERS)]
-    return next((model for model in models if metric.applies(model, _images())), models[0])
+    return next((model for model in models if metric.applies(model, split)), models[0])
 
 
-def _images() -> Split:
+def _digits() -> Split:
     return open_split(DataConfig(source="digits", size=(24, 24)), "test")
+
+
+def _sprites() -> Split:
+    return open_split(DataConfig(source={"sprites": {"count": 400, "size": 24}}, channels=1), "all")

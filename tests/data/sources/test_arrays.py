@@ -277,3 +277,36 @@ def test_only_regular_files_are_opened(tmp_path: Path, name: str, kind: str) -> 
     os.mkfifo(tmp_path / name) if kind == "pipe" else (tmp_path / name).symlink_to("/dev/zero")
     with pytest.raises(DataError, match="not a regular file"):
         everything(tmp_path / name)
+
+
+def test_factors_of_variation_are_columns(tmp_path: Path) -> None:
+    images = GENERATOR.integers(0, 256, (6, 4, 4), np.uint8)
+    factors = np.stack([np.arange(6) % 2, np.arange(6) % 3], 1)
+    np.savez(tmp_path / "a.npz", imgs=images, latents_classes=factors)
+    split = everything(tmp_path / "a.npz")
+    assert split.labels is None
+    np.testing.assert_array_equal(split.columns["factor-1"].values, factors[:, 0])
+    np.testing.assert_array_equal(split.columns["factor-2"].values, factors[:, 1])
+    split = everything(tmp_path / "a.npz", factors=["shape", "scale"])
+    assert list(split.columns) == ["shape", "scale"]
+    np.savez(tmp_path / "b.npz", x_train=images[:4], x_test=images[4:], train_factors=factors[:4])
+    split = everything(tmp_path / "b.npz")
+    assert split.columns["factor-2"].values.tolist() == [*factors[:4, 1], -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("factors", "names", "match"),
+    [
+        (np.zeros((5, 2), int), None, "5, 2|5×2"),
+        (np.zeros((6, 2)), None, "float64"),
+        (np.zeros((6, 2), int), ["one"], "1 names for 2"),
+        (np.zeros(6, int), None, "integers"),
+        (None, ["one", "two"], "no array factors"),
+    ],
+)
+def test_wrong_factors_are_refused(tmp_path: Path, factors: Any, names: Any, match: str) -> None:
+    arrays = {} if factors is None else {"factors": factors}
+    np.savez(tmp_path / "a.npz", x=GENERATOR.integers(0, 256, (6, 4, 4), np.uint8), **arrays)
+    options = {} if names is None else {"factors": names}
+    with pytest.raises(DataError, match=match):
+        everything(tmp_path / "a.npz", **options)

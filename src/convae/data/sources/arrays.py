@@ -21,10 +21,11 @@ from convae.data.images.pixels import Kind
 from convae.data.images.ranges import ValueRange
 from convae.data.io.npy import StoredArray, open_npy, open_npz
 from convae.data.sources.base import Column, Listing, Record, Source, Survey, content_digest
-from convae.data.sources.base.labels import PART_NAMES, numbered
+from convae.data.sources.base.labels import PART_NAMES, factor_columns, numbered
 
-_IMAGES = ("images", "x", "data", "signals", "volumes", "arr_0")
+_IMAGES = ("images", "imgs", "x", "data", "signals", "volumes", "arr_0")
 _LABELS = ("labels", "label", "y", "targets")
+_FACTORS = ("factors", "latents_classes")
 _KINDS = {1: "signals", 2: "images", 3: "volumes"}
 _FEW = 4
 """Largest size of an axis that is taken for channels by default."""
@@ -35,14 +36,18 @@ class Arrays(Source):
 
     In a .npz file, the images are `images`, `x` or `data`, or the only array, and the labels are `labels` or `y`; or
     there is one array per official part, such as `train`, `x_train` or `train_images`, with labels in `train_labels`
-    or `y_train`. Labels are integers, -1 if missing, or strings. Values are unsigned integers of 8 or 16 bits, or
-    floats in [0, 1]; booleans become 0 and 255. Other types or ranges need `range`.
+    or `y_train`. Labels are integers, -1 if missing, or strings. Factors of variation, integers (image, factor) with
+    -1 if missing, are `factors` or `latents_classes`, and become the columns `factor-1`, `factor-2` …
+
+    Values are unsigned integers of 8 or 16 bits, or floats in [0, 1]; booleans become 0 and 255. Other types or ranges
+    need `range`.
 
     Args:
         data_dirs: not used.
         path: the file.
         images: name of the array of images in a .npz file, if not one of those above.
         labels: name of the array of labels, if not one of those above.
+        factors: names of the factors, one for each column of the array of factors.
         channels: whether the channel axis of an image is `first`, `last`, or there is `none`. By default, a last or
             first axis of at most four values is taken for channels in arrays of at least four axes.
         range: the values mapped to 0 and 1, such as [0, 4095]; values outside are errors.
@@ -57,12 +62,14 @@ class Arrays(Source):
         path: Path,
         images: str | None = None,
         labels: str | None = None,
+        factors: tuple[str, ...] | None = None,
         channels: Literal["first", "last", "none"] | None = None,
         range: ValueRange | None = None,
     ) -> None:
         super().__init__(data_dirs)
         self._path = local_path(path)
         self._wanted = (images, labels)
+        self._factor_names = factors
         self._channels = channels
         self._range = range
 
@@ -78,7 +85,7 @@ class Arrays(Source):
         except OSError as error:
             raise DataError(f"{self._path}: cannot be read ({error.strerror or error})") from error
         place = f"{self._path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-        return f"{place} {self._wanted} {self._channels} {self._range}"
+        return f"{place} {self._wanted} {self._factor_names} {self._channels} {self._range}"
 
     @property
     def value_range(self) -> tuple[float, float] | None:
@@ -97,12 +104,16 @@ class Arrays(Source):
         columns: dict[str, Column] = {}
         if self._labels:
             columns["class"] = _classes(self._labels, np.diff(self._starts), self._path)
+        factors = self._beside_images(_FACTORS)
+        if self._factor_names is not None and not factors:
+            raise DataError(f"{self._path}: factors are named, but there is no array {' or '.join(_FACTORS)}")
+        columns |= factor_columns(factors, np.diff(self._starts).tolist(), self._factor_names, str(self._path))
         parts = None
         if self._parts:
             counts = [array.shape[0] for array in self._stored]
             parts = np.repeat(np.array([_part_of(name, ("", *_IMAGES)) for name in self._parts], np.int8), counts)
         names = [f"{row:06d}" for row in np.arange(self._starts[-1])]
-        return Listing(names, columns, "class" if columns else None, parts, notes=self._notes)
+        return Listing(names, columns, "class" if self._labels else None, parts, notes=self._notes)
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
         """One row."""
@@ -203,12 +214,16 @@ class Arrays(Source):
             raise DataError(f"{self._path}: {unknown_message('array of labels', wanted, self._arrays)}")
         if wanted is not None and self._arrays[wanted].dtype.hasobject:
             raise DataError(f"{self._path}: {wanted} contains Python objects, which are not unpickled")
+        return self._beside_images(_LABELS, wanted)
+
+    def _beside_images(self, words: Sequence[str], wanted: str | None = None) -> Sequence[StoredArray | None]:
+        """The array of one of some names for each array of images; empty if there is none."""
         read = {name: array for name, array in self._arrays.items() if not array.dtype.hasobject}
         if self._parts:
-            by_part = {_part_of(name, _LABELS): array for name, array in read.items()}
-            labels: list[StoredArray | None] = [by_part.get(_part_of(name, ("", *_IMAGES))) for name in self._parts]
-            return labels if any(labels) else []
-        return [read[name] for name in ([wanted] if wanted else _named(_LABELS, read))][:1]
+            by_part = {_part_of(name, words): array for name, array in read.items()}
+            found: list[StoredArray | None] = [by_part.get(_part_of(name, ("", *_IMAGES))) for name in self._parts]
+            return found if any(found) else []
+        return [read[name] for name in ([wanted] if wanted else _named(words, read))][:1]
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:

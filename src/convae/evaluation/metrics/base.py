@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from convae.core.errors import ConfigError
 from convae.core.posterior import GaussianPosterior
 from convae.core.types import Latents
 from convae.data import Split
 from convae.evaluation.aggregate import log_aggregate, query_positions
 from convae.evaluation.bootstrap import interval, resampled_means
+from convae.evaluation.factors import Factors, factors_of
 from convae.latents.batches import EvalBatch
 from convae.model.vae import VAE
 
@@ -99,6 +102,10 @@ class Metric(ABC):
         """Whether the metric applies to this model on these images."""
         return True
 
+    def refusal(self, model: VAE, split: Split) -> str:
+        """Why the metric does not apply to this model on these images; empty where `applies` says all."""
+        return f"it needs {self.needs}" if self.needs else ""
+
     def display_name(self, name: str) -> str:
         """Name in reports; `name` is the registered one."""
         return name
@@ -147,6 +154,49 @@ class LatentMetric(Metric):
 
     def unmeasurable(self, encoded: Encoded) -> str | None:
         """Why the metric cannot be measured on these images; None where it can."""
+        return None
+
+
+class FactorMetric(Metric):
+    """A metric of disentanglement, which compares posterior means with known factors of variation; no interval.
+
+    Factors are categorical columns of the data. Images without a value of one of them are omitted.
+
+    Args:
+        factors: columns that are factors; by default all.
+    """
+
+    default: ClassVar[bool] = False
+    needs: ClassVar[str] = "two or more latent values that are not codes, and two or more factors in the data"
+
+    def __init__(self, *, factors: tuple[str, ...] | None = None) -> None:
+        self.factors = factors
+
+    def applies(self, model: VAE, split: Split) -> bool:
+        """Whether latents are not codes, and the data has factors."""
+        return self._fault(model, split) is None
+
+    def refusal(self, model: VAE, split: Split) -> str:
+        """What is wrong with the latents or the factors."""
+        return self._fault(model, split) or ""
+
+    @abstractmethod
+    def measure(self, latents: Float64[np.ndarray, "image value"], factors: Factors, seed: int) -> Mapping[str, float]:
+        """The value of each named part; the name of a single one is empty.
+
+        Args:
+            latents: posterior means.
+            factors: of the same images.
+            seed: of what is drawn.
+        """
+
+    def _fault(self, model: VAE, split: Split) -> str | None:
+        if not has_continuous_latents(model) or model.latent_layout.size < 2:
+            return f"it needs {self.needs}"
+        try:
+            factors_of(split.columns, self.factors)
+        except ConfigError as error:
+            return str(error)
         return None
 
 

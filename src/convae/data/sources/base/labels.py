@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.errors import DataError
+from convae.core.names import shape_text
+from convae.data.io.npy import StoredArray
 from convae.data.sources.base.source import PARTS, Column
 
 PART_NAMES = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, "dev": 1, "test": 2, "testing": 2}
@@ -44,3 +46,31 @@ def part_numbers(texts: Sequence[str], where: str) -> NDArray[np.int8]:
     if unknown is not None:
         raise DataError(f"{where}: '{unknown}' is not a part of a data set. Use {', '.join(PARTS)}")
     return np.array([PART_NAMES[text.lower()] for text in texts], np.int8)
+
+
+def factor_columns(
+    arrays: Sequence[StoredArray | None], counts: Sequence[int], names: Sequence[str] | None, where: str
+) -> dict[str, Column]:
+    """A column for each factor of variation.
+
+    Args:
+        arrays: (images, factors) integers for each array of images, or None where they are missing; empty without any.
+        counts: number of images of each.
+        names: of the factors; by default `factor-1` and so on.
+        where: the file, for messages.
+
+    Raises:
+        DataError: an array is not of integers, or has another shape than the images or the names.
+    """
+    values = []
+    depth = next((array.shape[-1] for array in arrays if array is not None), 0)
+    for array, count in zip(arrays, counts, strict=False):
+        if array is not None and (array.shape != (count, depth) or array.dtype.kind not in "iub"):
+            raise DataError(
+                f"{where}: factors must be integers, ({count}, factors), got {shape_text(array.shape)} {array.dtype}"
+            )
+        values.append(np.full((count, depth), -1) if array is None else array.read().astype(np.int64))
+    shown = [f"factor-{place}" for place in range(1, depth + 1)] if names is None else names
+    if len(shown) != depth:
+        raise DataError(f"{where}: {len(shown)} names for {depth} factors")
+    return {name: Column(column) for name, column in zip(shown, np.concatenate(values).T, strict=True)} if depth else {}

@@ -1,0 +1,143 @@
+"""Disentanglement against reconstruction on sprites: β-VAE, β-TCVAE, FactorVAE and DIP-VAE at several weights.
+
+    python -m benchmarks.disentanglement train --seeds 0,1,2 --steps 4000 --out results.jsonl
+    python -m benchmarks.disentanglement table results.jsonl
+    python -m benchmarks.disentanglement picture results.jsonl --out mig.png
+
+`train` adds a line for each finished run and skips those that the file has. Metrics are those of `convae evaluate` on
+all images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+
+import convae
+from convae.data import DataConfig, open_split
+from convae.evaluation import evaluate
+from convae.pictures.style import PALETTE
+
+COUNT, SIZE = 20_000, 32
+SHOWN = {"reconstruction": 1, "kl": 1, "active-units": 1, "mig": 3, "factor-vae": 2, "modularity": 2}
+"""Metrics of the table, and their digits."""
+METRICS = ("mig", "mig-per-factor", "modularity", "factor-vae", "reconstruction", "kl", "active-units")
+METHODS: dict[str, tuple[tuple[float, ...], Any]] = {
+    "β-VAE": ((1, 2, 4, 8), lambda weight: {"kl": weight}),
+    "β-TCVAE": ((2, 4, 8), lambda weight: {"kl": 1, "total-correlation": weight - 1}),
+    "FactorVAE": ((5, 10, 20), lambda weight: {"kl": 1, "factor": weight}),
+    "DIP-VAE-II": ((5, 10, 20), lambda weight: {"kl": 1, "dip": {"weight": weight, "covariance": "latents"}}),
+}
+"""Weights of each method, and its terms beside `reconstruction` for a weight; a β-VAE of β = 1 is the VAE."""
+
+
+def make_recipe(method: str, weight: float, seed: int, steps: int) -> dict[str, Any]:
+    """A small convolutional VAE of ten latent values."""
+    return {
+        "name": "disentanglement",
+        "data": {"source": {"sprites": {"count": COUNT, "size": SIZE}}, "validation": 0.01, "test": 0.01},
+        "model": {"preset": "torch-vae", "latent": 10, "max_filters": 64},
+        "objective": {"reconstruction": 1, **METHODS[method][1](weight)},
+        "training": {"steps": steps, "batch_size": 64, "seed": seed, "pictures_every": 0, "optimizer": {"lr": 1e-3}},
+    }
+
+
+def finished(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file of results."""
+    if path.exists():
+        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+
+
+def train(given: argparse.Namespace) -> None:
+    """Trains every method with every weight and seed, unless the results have it."""
+    for seed in map(int, given.seeds.split(",")):
+        for method, (weights, _) in METHODS.items():
+            for weight in weights:
+                key = {"method": method, "weight": weight, "steps": given.steps, "seed": seed}
+                if any(key.items() <= line.items() for line in finished(given.out)):
+                    continue
+                recipe = make_recipe(method, weight, seed, given.steps)
+                start = time.process_time()
+                with tempfile.TemporaryDirectory() as folder:
+                    model = convae.train(recipe, out=Path(folder) / "run", quiet=True).last
+                seconds = time.process_time() - start
+                split = open_split(DataConfig(**recipe["data"]), "all")
+                report = evaluate(model, split, metrics=METRICS, seed=seed).metrics
+                values = {name: report[name].value for name in METRICS}
+                line = {**key, **values, "seconds": round(seconds, 1), "torch": torch.__version__}
+                with given.out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                print(line, flush=True)
+
+
+def settings(path: Path) -> Mapping[tuple[str, float], list[dict[str, Any]]]:
+    """The lines of each method and weight, in the order of the methods."""
+    groups: dict[tuple[str, float], list[dict[str, Any]]] = {
+        (method, weight): [] for method, (weights, _) in METHODS.items() for weight in weights
+    }
+    for line in finished(path):
+        groups[line["method"], line["weight"]].append(line)
+    return {key: lines for key, lines in groups.items() if lines}
+
+
+def mean(lines: list[dict[str, Any]], name: str, digits: int) -> str:
+    """Mean and, of several, the standard deviation over the seeds."""
+    values = [line[name] for line in lines]
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
+
+
+def table(given: argparse.Namespace) -> None:
+    """Prints the mean and the standard deviation over the seeds."""
+    print("| method | weight | −log p(x given z), nats | KL, nats | active | MIG | FactorVAE score | modularity |")
+    print("|---|---|---|---|---|---|---|---|")
+    for (method, weight), lines in settings(given.results).items():
+        cells = " | ".join(mean(lines, name, digits) for name, digits in SHOWN.items())
+        print(f"| {method} | {weight:g} | {cells} |")
+
+
+def picture(given: argparse.Namespace) -> None:
+    """Draws MIG against reconstruction: a point for each run, a line through the means of each method."""
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for color, method in zip(PALETTE, METHODS, strict=False):
+        groups = [lines for (own, _), lines in settings(given.results).items() if own == method]
+        points = [[(line["reconstruction"], line["mig"]) for line in lines] for lines in groups]
+        means = [tuple(map(statistics.mean, zip(*own, strict=True))) for own in points]
+        axes.plot(*zip(*means, strict=True), color=color, marker="o", label=method)
+        for own in points:
+            axes.plot(*zip(*own, strict=True), ".", color=color, alpha=0.5)
+    axes.set(xlabel="−log p(x | z), nats per image", ylabel="mutual information gap")
+    axes.legend()
+    figure.savefig(given.out, dpi=120)
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    training = commands.add_parser("train")
+    training.add_argument("--out", type=Path, required=True)
+    training.add_argument("--steps", type=int, default=4000)
+    training.add_argument("--seeds", default="0,1,2")
+    training.set_defaults(run=train)
+    for name, function in {"table": table, "picture": picture}.items():
+        command = commands.add_parser(name)
+        command.add_argument("results", type=Path)
+        command.set_defaults(run=function)
+        if name == "picture":
+            command.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    given.run(given)
+
+
+if __name__ == "__main__":
+    main()
