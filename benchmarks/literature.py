@@ -117,7 +117,7 @@ def train(given: argparse.Namespace) -> None:
         if (given.only and name not in given.only) or any(line["method"] == name for line in finished(given.out)):
             continue
         stages = {"stages": [], "objective.kl": {"balance": True}} if recipe == "ladder" else {}
-        training = {"training.epochs": None, **stages}
+        training: dict[str, Any] = {"training.epochs": None, **stages}
         training |= {"training.steps": given.steps, "training.batch_size": 64, "training.log_every": 10}
         training |= {"training.pictures_every": 0, **overrides}
         written = [f"{path}={json.dumps(value)}" for path, value in training.items()]

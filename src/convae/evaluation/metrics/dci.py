@@ -34,7 +34,7 @@ class DCI(FactorMetric):
     unit: ClassVar = "1"
     better: ClassVar = "higher"
     per_value: ClassVar = True
-    example: ClassVar = {"factors": ["shape", "color"], "images": 120}
+    example: ClassVar = {"factors": ("shape", "color"), "images": 120}
 
     def __init__(self, *, factors: tuple[str, ...] | None = None, images: Positive = 15_000) -> None:
         super().__init__(factors=factors)

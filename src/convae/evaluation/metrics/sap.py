@@ -27,7 +27,7 @@ class SAP(FactorMetric):
 
     unit: ClassVar = "1"
     better: ClassVar = "higher"
-    example: ClassVar = {"factors": ["shape", "color"], "images": 300}
+    example: ClassVar = {"factors": ("shape", "color"), "images": 300}
 
     def __init__(self, *, factors: tuple[str, ...] | None = None, images: Positive = 15_000) -> None:
         super().__init__(factors=factors)
