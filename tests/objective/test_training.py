@@ -90,7 +90,7 @@ def test_ten_steps_have_a_finite_and_falling_loss(precision: str, bottleneck: st
     reason = REFUSED.get((name, bottleneck)) or REFUSED.get((name, None))
     trained = model(likelihood, bottleneck)
     made = build_objective({name: dict(TERMS.get(name).example)}, encoder)
-    made.bind(trained.latent_shape)
+    made.bind(trained.latent_shape, trained.input_shape)
     optimizer = torch.optim.Adam(trained.parameters(), lr=3e-3)
     images = torch.nn.functional.avg_pool2d(torch.rand(8, *INPUT, generator=torch_generator(0, "images")), 3, 1, 1)
     batch = Batch.of(images, torch.arange(8) % 3 - 1)

@@ -14,10 +14,12 @@ from convae.model.likelihoods import LIKELIHOODS
 from convae.model.presets import PRESETS
 from convae.model.priors import PRIORS
 from convae.model.quantizers import QUANTIZERS
+from convae.objective.discriminators import DISCRIMINATORS
 from convae.objective.schedules import SCHEDULES
 from convae.objective.terms import TERMS
 from convae.testing import (
     check_bottleneck,
+    check_discriminator,
     check_flow,
     check_layer,
     check_likelihood,
@@ -46,6 +48,11 @@ def test_bottlenecks(name: str) -> None:
 @pytest.mark.parametrize("name", FLOWS.own_names())
 def test_flows(name: str) -> None:
     check_flow(name)
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS.own_names())
+def test_discriminators(name: str) -> None:
+    check_discriminator(name)
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS.own_names())

@@ -54,7 +54,7 @@ def passed(z: torch.Tensor, step: int) -> LossInputs:
 
 def trained(term: Term, draw: Any, steps: int = 400) -> Term:
     """The term with a trained discriminator, for latents that `draw` gives."""
-    term.bind((2,))
+    term.bind((2,), (1, 8, 8))
     assert term.critic is not None
     optimizer = torch.optim.Adam(term.critic.parameters(), 5e-3)
     for step in range(steps):
@@ -96,7 +96,7 @@ def test_it_has_an_optimizer_of_its_own_and_survives_a_stop(name: str, tmp_path:
     weight = last.tensors[f"{name}.0.weight"]
     assert weight.shape == (16, 3)
     new = {"factor": Factor, "latent-adversarial": LatentAdversarial}[name](**OPTIONS)
-    new.bind((3,))
+    new.bind((3,), (1, 8, 8))
     assert new.critic is not None
     assert not torch.equal(weight, next(new.critic.parameters()))
     assert {f"optimizer_{name}", "optimizer"} <= last.values.keys()
@@ -124,7 +124,7 @@ def test_the_learning_rate_of_the_discriminator_is_its_own(tmp_path: Path) -> No
     moved = []
     for run in (fast, slow):
         term = Factor(**OPTIONS)
-        term.bind((3,))
+        term.bind((3,), (1, 8, 8))
         assert term.critic is not None
         found = read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1]).tensors["factor.0.weight"]
         moved.append(float((found - next(term.critic.parameters()).detach()).abs().mean()))
@@ -137,5 +137,5 @@ def test_an_objective_that_is_not_bound_says_so() -> None:
     images = torch.rand(3, 1, 8, 8)
     with pytest.raises(ConfigError, match=r"objective\.factor: .*bind"):
         objective(images, model(images))
-    objective.bind(model.latent_shape)
+    objective.bind(model.latent_shape, model.input_shape)
     assert objective(images, model(images)).total.isfinite()

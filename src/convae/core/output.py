@@ -45,12 +45,16 @@ class ModelCalls:
         decode: latents, one for each row of the pass, to p(x | z).
         sample_prior: as many latents as the pass has rows, drawn from the prior of the top latent.
         noise: the noise of a name of its own.
+        raw: the decoder's raw values of the pass.
+        likelihood: raw values to p(x | z).
     """
 
     encode: Callable[[Images], Posterior]
     decode: Callable[[Latents], Likelihood]
     sample_prior: Callable[[], Latents]
     noise: Callable[[str], Generators | None]
+    raw: Tensor
+    likelihood: Callable[[Tensor], Likelihood]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Hashable, Iterator
 from contextvars import ContextVar
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +22,17 @@ from torch import Tensor
 from convae.core.collective import is_shared, shared_sum
 
 _CURRENT: ContextVar[BatchSlices | None] = ContextVar("batch_slices", default=None)
+
+
+@runtime_checkable
+class StartsFromBatch(Protocol):
+    """A module that is initialized from the first batch in training mode, with `BatchSlices.start`."""
+
+    training: bool
+
+    @property
+    def has_started(self) -> bool:
+        """Whether that is done."""
 
 
 class BatchSlices:
@@ -148,6 +160,21 @@ def is_first_pass() -> bool:
     """Whether batch means are gathered in this pass, which has no gradients; see `batch_mean`."""
     slices = _CURRENT.get()
     return slices is not None and slices.is_first_pass
+
+
+def later_sums(owner: Hashable, finish: Callable[[Tensor], None]) -> Callable[[Tensor], None]:
+    """A function that adds sums to those of the batch that this pass belongs to, also in the backward pass.
+
+    Args:
+        owner: of the sums.
+        finish: called with the sums of all slices of this rank, after the last one.
+    """
+    slices = _CURRENT.get()
+
+    def add(sums: Tensor) -> None:
+        finish(sums) if slices is None else slices.add(owner, sums, finish)
+
+    return add
 
 
 @contextlib.contextmanager

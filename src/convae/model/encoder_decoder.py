@@ -172,8 +172,13 @@ class EncoderDecoder(nn.Module):
 
     def _decoded(self, z: Latents, labels: AnyLabels | None, context: Context | None = None) -> Likelihood:
         """Likelihood of checked latents, in the model's current mode."""
-        likelihood: Likelihood = self.head(call_module(self.decoder, self._conditioned(z, labels), context))
+        likelihood: Likelihood = self.head(self._raw_values(z, labels, context))
         return likelihood
+
+    def _raw_values(self, z: Latents, labels: AnyLabels | None, context: Context | None) -> Tensor:
+        """The decoder's raw values of checked latents, in the model's current mode."""
+        raw: Tensor = call_module(self.decoder, self._conditioned(z, labels), context)
+        return raw
 
     def _conditioned(self, x: Tensor, labels: AnyLabels | None) -> Tensor:
         """Concatenates class embeddings to images or latents, in a conditional model."""

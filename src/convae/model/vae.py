@@ -300,7 +300,8 @@ class VAE(GenerativeModel):
         latent = self.bottleneck(features, context)
         converted = self._converted(latent)
         logits = None if self.classifier is None else call_module(self.classifier, converted, context)
-        likelihood = self._decoded(converted, context.labels, context)
+        raw = self._raw_values(converted, context.labels, context)
+        likelihood = self.head(raw)
         stream = self.bottleneck.stream
         posterior = self.prior.relate(context.posteriors[stream], latent)
         if posterior.has_density and not posterior.is_discrete:
@@ -318,11 +319,11 @@ class VAE(GenerativeModel):
         term_parts = {
             term: {self._place(name): cost for name, cost in own.items()} for term, own in context.term_parts.items()
         }
-        calls = self._calls(len(latent), context)
+        calls = self._calls(raw, context)
         return Output(posterior, latent, likelihood, context.terms, logits, term_parts, codes, context.samples, calls)
 
-    def _calls(self, rows: int, context: Context) -> ModelCalls:
-        """The parts of the model, with labels and noise of a pass."""
+    def _calls(self, raw: Tensor, context: Context) -> ModelCalls:
+        """The parts of the model, with labels, noise and raw values of a pass."""
         labels = context.labels
 
         def encode(x: Images) -> Posterior:
@@ -338,10 +339,10 @@ class VAE(GenerativeModel):
 
         def sample_prior() -> Latents:
             noise = context.unit_noise_for("prior")
-            drawn = self.prior.sample(rows, noise, labels)
+            drawn = self.prior.sample(len(raw), noise, labels)
             return self.bottleneck.embed_codes(drawn) if self.prior.draws_codes else drawn
 
-        return ModelCalls(encode, decode, sample_prior, context.unit_noise_for)
+        return ModelCalls(encode, decode, sample_prior, context.unit_noise_for, raw, self.head)
 
     def _place(self, stream: str) -> str:
         """Where a stream, or a level of it, is for a reader: the name of a latent, or that of a module."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from convae.core.slices import batch_mean
+from convae.objective.discriminators import DISCRIMINATORS
+from convae.objective.discriminators.base import Discriminator
 from convae.objective.objective import Losses, Objective, build_objective
 from convae.objective.schedules import SCHEDULES
 from convae.objective.schedules.base import Clocks, Moment, Schedule
@@ -11,9 +13,11 @@ from convae.objective.terms import TERMS
 from convae.objective.terms.base import LossInputs, Term
 
 __all__ = [
+    "DISCRIMINATORS",
     "SCHEDULES",
     "TERMS",
     "Clocks",
+    "Discriminator",
     "LossInputs",
     "Losses",
     "Moment",

@@ -6,7 +6,7 @@ batch, output, moment ── every term ──> cost of each image ── mean �
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,15 @@ class Objective(nn.Module):
         """Number of latents that the model must draw for each image, its argument `samples`; 1 for most objectives."""
         return max((term.samples_per_image or 1 for term in self.terms.values()), default=1)
 
-    def bind(self, latent_shape: Shape) -> None:
-        """Prepares terms with a module on the latent, such as a discriminator; needed before the first batch.
+    def bind(self, latent_shape: Shape, image_shape: Shape) -> None:
+        """Prepares terms with a discriminator; needed before the first batch.
 
         Args:
             latent_shape: of the model, `model.latent_shape`.
+            image_shape: of its images, `model.input_shape`.
         """
         for term in self.terms.values():
-            term.bind(latent_shape)
+            term.bind(latent_shape, image_shape)
 
     def weights(self, moment: Moment) -> dict[str, float]:
         """Each term's weight at a moment."""
@@ -99,12 +100,13 @@ class Objective(nn.Module):
             batch = batch.repeated(output.samples)
         inputs = LossInputs(batch.images, batch.labels, output, moment, batch.labeled_fraction, batch.data_size)
         terms: dict[str, Tensor] = {}
+        weights = self.weights(moment)
         for name, term in self.terms.items():
             try:
-                terms[name] = _per_image(term(inputs), output.samples)
+                terms[name] = _per_image(term(replace(inputs, weight=weights[name])), output.samples)
             except ConvaeError as error:
                 raise type(error)(f"objective.{name}: {error}") from error
-        parts = [terms[name].mean() * weight for name, weight in self.weights(moment).items()]
+        parts = [terms[name].mean() * weight for name, weight in weights.items()]
         return Losses(torch.stack(parts).sum(), terms)
 
 

@@ -9,6 +9,7 @@ Each function takes a class or a registered name, and raises `AssertionError` if
 test framework, and are also convae's own contract tests over all registered names.
 """
 
+from convae.testing.discriminators import check_discriminator
 from convae.testing.evaluation import check_metric
 from convae.testing.flows import check_flow
 from convae.testing.interop import check_exporter, check_importer
@@ -19,6 +20,7 @@ from convae.testing.sources import check_source
 
 __all__ = [
     "check_bottleneck",
+    "check_discriminator",
     "check_exporter",
     "check_flow",
     "check_importer",

@@ -142,7 +142,7 @@ def _losses(made: Objective, model: VAE, order: Tensor) -> Losses:
     images = torch.rand(3, *_IMAGE, generator=torch_generator(0, "images"), dtype=torch.float64).to(dtype)[order]
     labels = torch.tensor([0, -1, 4])[order]
     generators = [torch_generator(1, "latent", index) for index in order.tolist()]
-    made.bind(model.latent_shape)
+    made.bind(model.latent_shape, model.input_shape)
     output = model(images, generators, labels, samples=made.samples)
     losses: Losses = made(Batch(images, labels, order), output, _LATER)
     return losses

@@ -15,7 +15,7 @@ from convae.core.errors import ConfigError
 from convae.core.posterior import JointPosterior
 from convae.core.random import torch_generator
 from convae.core.types import PerImage, Shape
-from convae.objective.terms.base import NO_CODES, LossInputs, Term
+from convae.objective.terms.base import NO_CODES, UNBOUND, LossInputs, Term
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 """Decay of a running mean of Adam."""
@@ -37,7 +37,7 @@ class LatentCritic(Term):
         self.critic_optimizer: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": 0.0}
         self._critic: tuple[nn.Sequential, ...] = ()
 
-    def bind(self, latent_shape: Shape) -> None:
+    def bind(self, latent_shape: Shape, image_shape: Shape) -> None:
         """Creates the discriminator."""
         size = math.prod(latent_shape)
         if not self._critic or next(self._critic[0].parameters()).shape[1] != size:
@@ -68,7 +68,7 @@ class LatentCritic(Term):
             ConfigError: the term is not bound.
         """
         if not self._critic:
-            raise ConfigError("has no discriminator yet. Call objective.bind(model.latent_shape) first")
+            raise ConfigError(UNBOUND)
         weight = next(self._critic[0].parameters())
         found: PerImage = self._critic[0](latents.to(weight.device, weight.dtype))[:, 0].to(latents.dtype)
         return found

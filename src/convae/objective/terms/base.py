@@ -18,6 +18,8 @@ from convae.objective.schedules.base import Moment
 
 NO_CODES = "the KL divergence of codes is constant. Remove this term, and give those that the quantizer requires"
 """Message of terms of continuous posteriors."""
+UNBOUND = "has no discriminator yet. Call objective.bind(model.latent_shape, model.input_shape) first"
+"""Message of terms with a discriminator, before the shapes of the model are known."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class LossInputs:
         moment: progress of training, for scheduled arguments.
         labeled_fraction: where the images are a slice of a larger batch, the fraction of its images that have a label.
         data_size: number of images in the data; None where that is unknown.
+        weight: of the term in the objective at this moment.
     """
 
     images: Images
@@ -39,6 +42,7 @@ class LossInputs:
     moment: Moment
     labeled_fraction: float | None = None
     data_size: int | None = None
+    weight: float = 1.0
 
     @property
     def samples(self) -> int:
@@ -119,8 +123,8 @@ class Term(nn.Module, ABC):
     samples_per_image: int | None = None
     critic_optimizer: Mapping[str, Any] = {}
 
-    def bind(self, latent_shape: Shape) -> None:
-        """Prepares the term for a model; called once before the training, with the shape of the model's latent."""
+    def bind(self, latent_shape: Shape, image_shape: Shape) -> None:
+        """Prepares the term for a model, by the shapes of its latent and of its images; called before the training."""
 
     @abstractmethod
     def forward(self, inputs: LossInputs) -> PerImage:
@@ -148,3 +152,11 @@ class Term(nn.Module, ABC):
             NotImplementedError: the term has no critic.
         """
         raise NotImplementedError(f"{type(self).__name__} has no critic")
+
+    def critic_metrics(self) -> Mapping[str, Tensor]:
+        """Scalars about `critic` for the log, by name."""
+        return {}
+
+    def critic_warning(self) -> str | None:
+        """A warning about `critic`, such as that it has won; None if all is well."""
+        return None

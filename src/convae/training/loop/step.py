@@ -20,10 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from convae.core.errors import ConfigError
 from convae.core.noise import CountedNoise
 from convae.core.random import stream_key
-from convae.core.slices import BatchSlices
+from convae.core.slices import BatchSlices, StartsFromBatch
 from convae.core.types import Batch
 from convae.model.inputs import unchecked_values
-from convae.model.quantizers.base import Quantizer
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks, Schedule
 from convae.training.distributed.ranks import Ranks
@@ -265,7 +264,7 @@ class TrainStep:
             else DistributedLossModule(model, loss, ranks, options.sync_batch_norm)
         )
         self._uses_means = True
-        self._quantizers = [module for module in model.modules() if isinstance(module, Quantizer)]
+        self._starting = [module for module in model.modules() if isinstance(module, StartsFromBatch)]
         self._buffers = list(model.buffers())
         self._statistics = [buffer for buffer in self._buffers if buffer.is_floating_point() and buffer.numel()]
 
@@ -318,7 +317,7 @@ class TrainStep:
         self._losses.prepare(parts[0], self._noise(step, batch, size, temperature), clocks)
         noises = [self._noise(step, part, size, temperature) for part in parts]
         slices = BatchSlices(len(parts))
-        if len(parts) > 1 and (self._uses_means or self._has_codes_to_start()):
+        if len(parts) > 1 and (self._uses_means or self._has_modules_to_start()):
             self._run_first_passes(slices, list(zip(parts, noises, strict=True)), clocks)
         self._seed_layers(step, batch.images.device)
         for number, (part, noise) in enumerate(zip(parts, noises, strict=True), start=1):
@@ -363,9 +362,9 @@ class TrainStep:
                 is_done = not slices.start_first()
         self._uses_means = slices.has_means
 
-    def _has_codes_to_start(self) -> bool:
-        """Whether a codebook that is trained is to be initialized from a batch."""
-        return not all(quantizer.has_started for quantizer in self._quantizers if quantizer.training)
+    def _has_modules_to_start(self) -> bool:
+        """Whether a module that is trained, such as a codebook, is to be initialized from a batch."""
+        return not all(module.has_started for module in self._starting if module.training)
 
     def _seed_layers(self, step: int, device: torch.device) -> None:
         """Seeds layers that draw from the default generator of the device."""

@@ -120,11 +120,11 @@ class StageObjective(nn.Module):
         """Number of latents that the model draws for each image."""
         return max(part.samples for part in (self.shared, self.own) if part)
 
-    def bind(self, latent_shape: Shape) -> None:
+    def bind(self, latent_shape: Shape, image_shape: Shape) -> None:
         """Prepares the terms for a model; see `Objective.bind`."""
         for part in (self.shared, self.own):
             if part:
-                part.bind(latent_shape)
+                part.bind(latent_shape, image_shape)
 
     @property
     def adversarial(self) -> dict[str, Term]:

@@ -74,7 +74,7 @@ class VAETask(Task):
         self.modules = {"model": self.model}
         for stage in self.plan.stages:
             objective = stage_objective(stage).to(self.device)
-            objective.bind(self.model.latent_shape)
+            objective.bind(self.model.latent_shape, self.model.input_shape)
             for name, term in objective.adversarial.items():
                 if not any(module is term.critic for module in self.modules.values()):
                     # A stage that changes the options of a term has a new term and a new critic.
@@ -111,7 +111,8 @@ class VAETask(Task):
             with torch.no_grad(), evaluation_mode(model):
                 output = model(part.images, noise, part.labels)
             values = term.critic_loss(LossInputs(part.images, part.labels, output, clocks.training))
-            return Losses(values.mean(), {f"{name}_critic": values})
+            metrics = {f"{name}_{key}": value for key, value in term.critic_metrics().items()}
+            return Losses(values.mean(), {f"{name}_critic": values, **metrics})
 
         return loss
 
@@ -225,7 +226,9 @@ class VAETask(Task):
         )
         judged = {"total": goal.total(found.metrics, at_end), **found.metrics}
         row = {"total": goal.total(found.metrics, clocks), **found.metrics, "total_at_end": judged["total"]}
-        return Validation({**row, **validation_row(found)}, judged, found.metrics, collapse(found))
+        warnings = [collapse(found), *(term.critic_warning() for term in goal.adversarial.values())]
+        warning = next((each for each in warnings if each is not None), None)
+        return Validation({**row, **validation_row(found)}, judged, found.metrics, warning)
 
     def draw(self, folder: Path, epoch: int) -> None:
         """Draws reconstructions, interpolations and samples."""

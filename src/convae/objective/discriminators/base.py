@@ -1,0 +1,73 @@
+"""Discriminator interface: logits of images, larger for real ones than for reconstructions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import AfterValidator
+from torch import Tensor, nn
+
+from convae.core.arguments import Named, parse_arguments, split_name
+from convae.core.entries import canonical_entry
+from convae.core.errors import ConfigError, ShapeError
+from convae.core.registry import canonical_name
+from convae.core.types import Images, Shape
+from convae.objective.discriminators import DISCRIMINATORS
+
+
+class Discriminator(nn.Module, ABC):
+    """Maps images to logits, which are larger for real images than for reconstructions.
+
+    The constructor takes the shape of the images, and its configuration as keyword-only arguments. The logits of an
+    image must not depend on other images of the batch, so that the loss does not depend on slices and processes.
+
+    Args:
+        image_shape: channels, then sizes.
+    """
+
+    example: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, image_shape: Shape) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+
+    @abstractmethod
+    def forward(self, images: Images) -> tuple[Tensor, ...]:
+        """(batch, channel, *sizes) in [0, 1] to logits: of each scale or network, (batch, location)."""
+
+    @abstractmethod
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Initializes weights and statistics, with a CPU generator."""
+
+    def after_step(self) -> None:
+        """Called after the passes of a training step of the discriminator, such as for running estimates."""
+        return
+
+
+def build_discriminator(written: Named, image_shape: Shape) -> Discriminator:
+    """Builds a discriminator from its name and arguments, for images of a shape.
+
+    Args:
+        written: its name, or a mapping of the name to its arguments.
+        image_shape: channels, then sizes.
+
+    Raises:
+        ConfigError: there is no such discriminator, or its arguments are wrong.
+        ShapeError: it does not take images of this shape.
+    """
+    name, given = split_name(written, "discriminator")
+    target = DISCRIMINATORS.get(name)
+    checked = parse_arguments(target, given, f"discriminator {name}")
+    try:
+        made: Discriminator = target(image_shape, **checked)
+    except (ConfigError, ShapeError) as error:
+        raise type(error)(f"discriminator {canonical_name(name)}: {error}") from error
+    return made
+
+
+DiscriminatorEntry = Annotated[Named, AfterValidator(partial(canonical_entry, DISCRIMINATORS))]
+"""The type of an argument that is a discriminator: its name, or a mapping of the name to its arguments."""
