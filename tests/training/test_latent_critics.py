@@ -46,7 +46,7 @@ def passed(z: torch.Tensor, step: int) -> LossInputs:
     def refused(_: Any) -> Any:
         raise NotImplementedError
 
-    calls = ModelCalls(refused, refused, sample_prior, noise)
+    calls = ModelCalls(refused, refused, sample_prior, noise, images, refused)
     posterior = GaussianPosterior(z, torch.zeros_like(z))
     output = Output(posterior, z, GaussianLikelihood(images, images.new_zeros(())), calls=calls)
     return LossInputs(images, None, output, START)
