@@ -64,5 +64,5 @@ def _help(parameter: Any, annotation: Any) -> str:
 
 def _default(parameter: Any) -> str:
     if parameter.required:
-        return "*needed*"
+        return "*required*"
     return "" if parameter.default is None or parameter.default is False else value_in_words(parameter.default)

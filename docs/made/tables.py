@@ -81,7 +81,7 @@ def _argument_rows(target: Any) -> Iterator[list[str]]:
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             needed = parameter.default is inspect.Parameter.empty
-            default = "*needed*" if needed else value_in_words(parameter.default)
+            default = "*required*" if needed else value_in_words(parameter.default)
             yield [f"`{name}`", type_in_words(hints.get(name, Any)), default, said.get(name, "")]
 
 
@@ -110,7 +110,7 @@ def _options(model: type[Config], key: str, level: int, known: dict[Any, str]) -
                 inner.append((nested, path))
                 known[nested] = path
             kind = f"{'list of ' * _many(field.annotation)}[`{known[nested]}`](#{_key_anchor(known[nested])})"
-        default = "*needed*" if field.is_required() else value_in_words(field.get_default(call_default_factory=True))
+        default = "*required*" if field.is_required() else value_in_words(field.get_default(call_default_factory=True))
         rows.append([f"`{name}`", kind, default, field.description or said.get(name, "")])
     yield table(["option", "type", "default", ""], rows)
     for nested, path in inner:

@@ -1,4 +1,4 @@
-"""convae: a workbench for convolutional variational autoencoders.
+"""convae: convolutional variational autoencoders.
 
 Describe a model in a few lines, train it by a staged recipe, evaluate it, explore its latent space, and share it as one
 safe folder. Importing the package does not import torch: public names are resolved on first use.

@@ -74,7 +74,7 @@ def test_options_go_into_the_models_inside() -> None:
     assert "## `training.optimizer`" in text
     learning_rate = next(row for row in rows(text) if row[0] == "`lr`")
     assert learning_rate[1:3] == ["number > 0", "`0.001`"]
-    assert next(row for row in rows(text) if row[0] == "`data`")[2] == "*needed*"
+    assert next(row for row in rows(text) if row[0] == "`data`")[2] == "*required*"
 
 
 @pytest.mark.parametrize("place", ["convae.training.recipe.schema:Recipe", "convae.data.config:DataConfig"])
