@@ -21,7 +21,7 @@ from convae.objective.terms.perceptual import Perceptual
 from convae.pictures.grid import compare
 from convae.pictures.save import save
 from convae.training.recipe.reading import read_recipe
-from convae.training.vae.build import encoder_layers
+from convae.training.vae.start import encoder_layers
 
 SHOWN = 12
 START = Moment(0, 0.0, 0.0)

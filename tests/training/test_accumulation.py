@@ -20,7 +20,8 @@ from convae.objective.schedules.base import Clocks, Moment
 from convae.objective.schedules.constant import Constant
 from convae.training.distributed.ranks import Ranks
 from convae.training.loop.engine import build_optimizer
-from convae.training.loop.step import Precision, TrainStep
+from convae.training.loop.precision import Precision
+from convae.training.loop.step import TrainStep
 from convae.training.loop.task import Update
 from convae.training.recipe.objectives import default_objective
 from convae.training.recipe.plan import LearningRate

@@ -12,8 +12,9 @@ from convae.data.images.reading import load
 from convae.data.images.tensors import to_numpy, to_pil, to_tensor, to_unit
 from convae.data.sources import SOURCES
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
+from convae.data.splits.data_set import DataSet, open_data_set, open_split
 from convae.data.splits.labels import match_classes
-from convae.data.splits.split import DataSet, Split, open_data_set, open_split
+from convae.data.splits.split import Split
 from convae.data.splits.statistics import Statistics, statistics
 
 __all__ = [

@@ -15,7 +15,7 @@ from convae.core.types import Batch
 from convae.data.batches import Batches, in_order
 from convae.data.config import DataConfig
 from convae.data.images.pixels import ResizeMode
-from convae.data.splits.split import open_split
+from convae.data.splits.data_set import open_split
 
 
 class Dataset:

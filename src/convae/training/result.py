@@ -11,8 +11,7 @@ from convae.model.artifact import load, read_config
 from convae.model.provenance import TrainingFacts
 from convae.model.vae import VAE
 from convae.training.loop.log import NOTE, Row
-from convae.training.recipe.prior import PriorRecipe
-from convae.training.recipe.schema import Recipe
+from convae.training.recipe.schema import PriorRecipe, Recipe
 from convae.training.run_folder import RunFolder
 
 

@@ -26,8 +26,7 @@ from convae.training.loop.recovery import is_finished, last_good
 from convae.training.loop.task import Task
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.prior.run import resume_prior
-from convae.training.recipe.prior import is_prior_recipe
-from convae.training.recipe.reading import read_recipe, write_recipe
+from convae.training.recipe.reading import is_prior_recipe, read_recipe, write_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.result import Run
 from convae.training.run_folder import RUNS, RunFolder, free_path, taken_paths

@@ -42,7 +42,7 @@ from convae.training.recipe.schema import Recipe
 from convae.training.result import Run
 from convae.training.run import resume, train
 from convae.training.run_folder import RunFolder
-from convae.training.vae.build import encoder_layers
+from convae.training.vae.start import encoder_layers
 
 SWEEPS = Path("sweeps")
 """Where sweeps go that are told no other place."""

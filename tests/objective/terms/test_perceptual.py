@@ -16,7 +16,7 @@ from convae.core.types import Batch
 from convae.objective.objective import build_objective
 from convae.objective.schedules.base import Moment
 from convae.objective.terms.perceptual import Perceptual
-from convae.training.vae.build import encoder_layers
+from convae.training.vae.start import encoder_layers
 
 
 def linear_layers() -> nn.Sequential:

@@ -15,7 +15,8 @@ from convae.core.names import unknown_message
 from convae.core.types import Batch
 from convae.objective.schedules.base import Clocks
 from convae.training.distributed.sharding import shard_like
-from convae.training.loop.step import Precision, StepResult, TrainStep
+from convae.training.loop.precision import Precision
+from convae.training.loop.step import StepResult, TrainStep
 from convae.training.loop.task import ModuleState, Stateful, Task
 from convae.training.recipe.plan import Stage
 from convae.training.recipe.schema import OptimizerConfig

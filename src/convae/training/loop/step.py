@@ -1,23 +1,16 @@
-"""One update of a training step: gradient accumulation, mixed precision, and skipping of non-finite steps.
-
-Weights, averages and optimizer state are float32; convolutions and linear layers compute in half precision inside
-`Precision.compute`; statistics of norms, posteriors, likelihoods and losses are float32. Validation, pictures and the
-saved model are float32 throughout, so that metrics are those of the loaded model.
-"""
+"""One update of a training step: gradient accumulation, gradients of all ranks, and skipping of non-finite steps."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from convae.core.errors import ConfigError
 from convae.core.noise import CountedNoise
 from convae.core.random import stream_key
 from convae.core.slices import BatchSlices, StartsFromBatch
@@ -27,98 +20,9 @@ from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks, Schedule
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import gather_tensor, is_sharded
+from convae.training.loop.precision import Precision
 from convae.training.loop.task import Loss, Update
-from convae.training.recipe.schema import PrecisionName, TrainingConfig
-
-HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-INSTRUCTIONS = {"bf16": ("avx512_bf16", "amx_bf16"), "fp16": ("avx512_fp16", "amx_fp16")}
-"""CPU features for matrix products in each half precision."""
-GROWS_AFTER = 2000
-"""Number of consecutive steps without overflow after which the loss scale doubles."""
-
-
-class LossScale:
-    """Dynamic loss scale, which keeps gradients in the range of float16.
-
-    Micikevicius et al. 2018 (arXiv:1710.03740): a step whose gradients overflow is skipped and halves the factor; many
-    consecutive ones without overflow double it. It does not synchronize with the device.
-
-    Attributes:
-        factor: the loss scale, a power of two.
-
-    Args:
-        device: device of the factor.
-        factor: initial value; lower than the usual 2¹⁶ for mean losses, since nats are summed over the values of an
-            image.
-        steady: steps since the last change.
-    """
-
-    def __init__(self, device: torch.device, factor: float = 2.0**10, steady: int = 0) -> None:
-        self.factor = torch.tensor(factor, device=device)
-        self._steady = torch.tensor(steady, device=device)
-
-    def update(self, overflowed: Tensor) -> None:
-        """Updates the factor after a step."""
-        self._steady = torch.where(overflowed, 0, self._steady + 1)
-        grows = self._steady == GROWS_AFTER
-        change = torch.where(grows, 2.0, 1.0) * torch.where(overflowed, 0.5, 1.0)
-        self.factor = (self.factor * change).clamp_min(1.0)
-        self._steady = torch.where(grows, 0, self._steady)
-
-    def state(self) -> dict[str, Any]:
-        """The factor and the steps since the last change; synchronizes with the device."""
-        return {"factor": float(self.factor), "steady": int(self._steady)}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restores both."""
-        self.factor = torch.full_like(self.factor, float(state["factor"]))
-        self._steady = torch.full_like(self._steady, int(state["steady"]))
-
-
-class Precision:
-    """The precision of a training step.
-
-    Args:
-        name: `float32`, `bf16` or `fp16`.
-        device: device of the model.
-    """
-
-    def __init__(self, name: str, device: torch.device) -> None:
-        self._device = device.type
-        self._half = HALVES.get(name)
-        self.scale = LossScale(device) if name == "fp16" else None
-
-    def compute(self) -> contextlib.AbstractContextManager[object]:
-        """The autocast context."""
-        return torch.autocast(self._device, self._half) if self._half else contextlib.nullcontext()
-
-
-def choose_precision(name: PrecisionName, device: torch.device) -> PrecisionName:
-    """The precision for a device: `auto` is bf16 if the hardware supports it, otherwise float32.
-
-    Raises:
-        ConfigError: the device does not support it.
-    """
-    if name == "auto":
-        return "bf16" if _computes("bf16", device) else "float32"
-    if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ConfigError("training.precision: this GPU does not support bf16. Use auto, float32 or fp16")
-    return name
-
-
-def precision_warning(name: str, device: torch.device) -> str | None:
-    """A warning about a precision that is slow on this device; None otherwise."""
-    if name not in HALVES or device.type != "cpu" or _computes(name, device):
-        return None
-    return f"this CPU emulates {name}, which is slower than float32. Set training.precision: auto for speed"
-
-
-def _computes(name: str, device: torch.device) -> bool:
-    """Whether the hardware has matrix products in a half precision."""
-    if device.type == "cuda":
-        return name == "fp16" or torch.cuda.is_bf16_supported(including_emulation=False)
-    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return any(known.get(instructions, False) for instructions in INSTRUCTIONS[name])
+from convae.training.recipe.schema import TrainingConfig
 
 
 class LossModule(nn.Module):

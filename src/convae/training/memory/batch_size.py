@@ -21,7 +21,7 @@ from convae.core.errors import ConfigError
 from convae.describe import resolve
 from convae.model.construct import construct
 from convae.model.layers.base.network import count_parameters
-from convae.training.loop.step import choose_precision
+from convae.training.loop.precision import choose_precision
 from convae.training.memory.probe import measure_memory
 from convae.training.recipe.schema import Recipe
 

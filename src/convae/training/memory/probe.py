@@ -26,7 +26,8 @@ from convae.training.loop.engine import Engine
 from convae.training.recipe.plan import build_plan
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
-from convae.training.vae.build import build_training_model, encoder_layers
+from convae.training.vae.build import build_training_model
+from convae.training.vae.start import encoder_layers
 from convae.training.vae.task import VAETask
 
 STEPS = 2

@@ -25,12 +25,11 @@ from convae.model.parts import build_part
 from convae.model.priors import PRIORS
 from convae.model.priors.base import Prior
 from convae.model.vae import VAE
-from convae.training.loop.step import choose_precision
+from convae.training.loop.precision import choose_precision
 from convae.training.prior.encodings import EncodedBatches, Encodings, encode_images
 from convae.training.prior.task import PriorTask
 from convae.training.recipe.plan import EPOCHS, LEAST_STEPS, Plan, single_stage
-from convae.training.recipe.prior import PriorRecipe
-from convae.training.recipe.schema import TrainingConfig
+from convae.training.recipe.schema import PriorRecipe, TrainingConfig
 from convae.training.run_folder import RunFolder
 from convae.training.vae.start import open_start
 

@@ -26,8 +26,8 @@ from convae.training.loop.task import SavedAs
 from convae.training.loop.trainer import Callback
 from convae.training.prior.build import build_prior_task, data_of_model
 from convae.training.prior.task import PriorTask
-from convae.training.recipe.prior import PriorRecipe, parse_prior_recipe
-from convae.training.recipe.reading import start_path
+from convae.training.recipe.reading import parse_prior_recipe, start_path
+from convae.training.recipe.schema import PriorRecipe
 from convae.training.result import PriorRun
 from convae.training.run_folder import RUNS, RunFolder, free_path
 

@@ -32,8 +32,7 @@ from convae.training.loop.health import not_finite
 from convae.training.loop.task import SavedAs, Task, Update, Validation
 from convae.training.prior.encodings import EncodedBatches, Encodings
 from convae.training.recipe.plan import Plan, Stage
-from convae.training.recipe.prior import PriorRecipe
-from convae.training.recipe.schema import TrainingConfig
+from convae.training.recipe.schema import PriorRecipe, TrainingConfig
 
 SAMPLED = 64
 """Number of samples in a picture."""

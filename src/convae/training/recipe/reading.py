@@ -27,7 +27,7 @@ from convae.model.vae import VAE
 from convae.objective.terms import TERMS
 from convae.training.recipe.objectives import described_objective
 from convae.training.recipe.plan import EPOCHS, LEAST_STEPS
-from convae.training.recipe.schema import Recipe, StartConfig
+from convae.training.recipe.schema import PriorRecipe, Recipe, StartConfig
 
 PACKAGED = Path(__file__).parents[2] / "recipes"
 """The folder of the recipes that are installed with convae."""
@@ -37,6 +37,10 @@ _FIELDS = {part for path in Recipe.paths() for part in path.split(".")} | set(Sp
 """Every key of a recipe and of a description of a model."""
 _NAMED = {"objective", "source", "encoder", "bottleneck", "decoder", "layers", "likelihood", "prior", "classifier"}
 """Keys below which the keys are names of classes; a package of such a class may be called like a key of a recipe."""
+_PRIOR_FIELDS = {part for path in PriorRecipe.paths() for part in path.split(".")}
+"""Every key of the recipe of a prior."""
+_NAMED_OF_PRIORS = {"prior", "source"}
+"""As `_NAMED`, of the recipe of a prior."""
 _DESCRIBES = {"preset", "encoder", "encode", "decode", "modules"}
 """Keys of which a whole description of a model has at least one."""
 
@@ -258,3 +262,22 @@ def with_length(recipe: Recipe, per_epoch: int, notes: list[str]) -> Recipe:
     if "pictures_every" not in options.model_fields_set:
         changed["pictures_every"] = max(1, epochs // EPOCHS)
     return recipe.model_copy(update={"training": options.model_copy(update=changed)})
+
+
+def parse_prior_recipe(written: Mapping[str, Any], overrides: Sequence[str], where: str) -> PriorRecipe:
+    """The checked recipe of a prior.
+
+    Args:
+        written: the recipe as a mapping.
+        overrides: `key.path=value` each.
+        where: for messages.
+
+    Raises:
+        ConfigError: every fault in one message, each with its path and the nearest valid name.
+    """
+    return parse(PriorRecipe, override(written, overrides, _PRIOR_FIELDS, _NAMED_OF_PRIORS), where)
+
+
+def is_prior_recipe(path: Path) -> bool:
+    """Whether the recipe of a run is that of a prior."""
+    return path.is_file() and "prior" in read_mapping(path)

@@ -1,4 +1,4 @@
-"""The keys of a recipe."""
+"""The keys of recipes, of a model and of a prior that is fitted to one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from convae.core.arguments import Fraction, Named, NonNegative, NonNegativeFloat, Positive, PositiveFloat
+from convae.core.arguments import Fraction, Named, NonNegative, NonNegativeFloat, Positive, PositiveFloat, split_name
 from convae.core.config import Config
 from convae.core.paths import check_name, safe_name
 from convae.data import DataConfig
@@ -217,3 +217,28 @@ class Recipe(Config):
         preset = self.model.get("preset", self.model.get("name", "vae"))
         source = self.data.source if isinstance(self.data.source, str) else next(iter(self.data.source))
         return safe_name(f"{Path(source).name}-{preset}")
+
+
+class PriorRecipe(Config):
+    """The recipe of `convae prior`: a trained model, the prior to fit, and how."""
+
+    other_names: ClassVar[Mapping[str, str]] = {"learning_rate": "training.optimizer.lr", "model": "start.model"}
+
+    name: Annotated[str, AfterValidator(check_name)] | None = None
+    """Name of the run, and of its folder in `runs/`."""
+    start: StartConfig
+    """The trained model, which does not change."""
+    prior: Named
+    """The prior and its arguments, such as `{transformer: {layers: 4}}`."""
+    data: DataConfig
+    """The images whose latents the prior is fitted to; by default the training data of the model."""
+    training: TrainingConfig = TrainingConfig()
+    """Length, optimizer, precision and logging."""
+
+    @property
+    def title(self) -> str:
+        """The name, or one made from the model and the prior."""
+        model = (
+            self.start.model.name if self.start.model.name not in ("model", "last") else self.start.model.parent.name
+        )
+        return self.name or safe_name(f"{model}-{split_name(self.prior, 'prior')[0]}")

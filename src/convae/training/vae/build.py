@@ -1,50 +1,35 @@
-"""Building the task of a recipe."""
+"""Building the task of a recipe: data, model, batches and plan, in this order."""
 
 from __future__ import annotations
 
-import contextlib
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from convae.core.allocator import keep_freed_memory
 from convae.core.device import choose_device
-from convae.core.errors import ConfigError, ConvaeError, ShapeError
+from convae.core.errors import ConfigError
 from convae.core.names import shape_text
 from convae.core.progress import Progress
-from convae.core.random import torch_generator
-from convae.data import Batches, DataConfig, DataSet, in_order, open_data_set
+from convae.data import Batches, DataConfig, DataSet, open_data_set
 from convae.data.batches import ImageSet
 from convae.data.splits.given import GivenData
 from convae.data.splits.labels import mask_labels
 from convae.describe import resolve
-from convae.model.artifact import load
-from convae.model.bottlenecks.base import Bottleneck
-from convae.model.compatibility import check_labels, check_levels
-from convae.model.parts import required_terms
+from convae.model.compatibility import check_labels
 from convae.model.vae import VAE
-from convae.objective.terms import TERMS
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import shard
-from convae.training.loop.engine import FrozenParts
-from convae.training.loop.log import summary_writer
-from convae.training.loop.step import choose_precision
-from convae.training.recipe.objectives import usual_weight
-from convae.training.recipe.plan import Plan, build_plan, with_steps
+from convae.training.loop.precision import choose_precision
+from convae.training.recipe.plan import with_steps
 from convae.training.recipe.reading import with_length, with_likelihood
 from convae.training.recipe.schema import Recipe
+from convae.training.vae.checks import check_data_labels, check_description, check_prior, check_stages, try_batch
 from convae.training.vae.start import Start, build_model, construct_model, input_shape, open_start
-from convae.training.vae.task import VAETask, stage_objective
-
-_AUTOENCODER = (
-    "no term holds the posterior to the prior, such as kl: the model becomes an autoencoder, and samples "
-    "from the prior mean nothing"
-)
+from convae.training.vae.task import VAETask
 
 
 def build_task(
@@ -74,7 +59,7 @@ def build_task(
     ranks = ranks or Ranks()
     keep_freed_memory()
     where = ranks.device(choose_device(recipe.training.device))
-    outline = _check_description(recipe := _with_precision(recipe, where), held)
+    outline = check_description(recipe := _with_precision(recipe, where), held)
     started = list[Start]()
     if recipe.start is not None and is_new:
         recipe = ranks.broadcast(partial(_started, recipe, start, started, held))
@@ -84,17 +69,18 @@ def build_task(
     if is_new:
         recipe = with_likelihood(recipe, split, chosen_by_data)
     model = build_training_model(recipe, where, held)
-    _check_prior(model)
+    check_prior(model)
     ranks.run_on_all(lambda: [each.tensors(model) for each in started])
     options, part = recipe.training, (ranks.number, ranks.count)
     batches = Batches(split, options.batch_size, options.seed, labels=_labels(recipe, model, split), part=part)
-    _check_labels(model, started, split, validation)
+    check_data_labels(model, started, split, validation)
     if is_new:
         recipe = with_length(recipe, batches.steps_per_epoch, chosen_by_data)
+    notes = chosen_by_data if is_new else []
     made = VAETask(
         recipe=recipe,
         model=model,
-        plan=_plan_for(model, with_steps(outline, recipe, batches.steps_per_epoch), chosen_by_data if is_new else []),
+        plan=check_stages(model, with_steps(outline, recipe, batches.steps_per_epoch), notes),
         batches=batches,
         validation=validation,
         data_set=data_set,
@@ -104,7 +90,7 @@ def build_task(
         held=held,
         chosen=tuple(chosen_by_data),
     )
-    _try_batch(made)
+    try_batch(made)
     if options.shard and ranks.count > 1:
         shard(model, where)
     return made
@@ -114,103 +100,6 @@ def _with_precision(recipe: Recipe, where: torch.device) -> Recipe:
     """The recipe with the precision for its device."""
     precision = choose_precision(recipe.training.precision, where)
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
-
-
-def _plan_for(model: VAE, plan: Plan, notes: list[str]) -> Plan:
-    """The plan, checked against the model; what a person should know of both is added to `notes`.
-
-    Raises:
-        ConfigError: a stage freezes what is not there, or all.
-    """
-    for number, stage in enumerate(plan.stages):
-        FrozenParts(model, stage.freeze, f"stages.{number}.freeze")
-    if _has_free_posterior(model, plan):
-        notes.append(_AUTOENCODER)
-    return plan
-
-
-def _check_labels(model: VAE, started: list[Start], split: ImageSet, validation: ImageSet | None) -> None:
-    """Checks that the labels of the data are consistent with the model and with that of `start`.
-
-    Raises:
-        ConfigError: they are not.
-    """
-    for each in started:
-        if not each.parts or {"classifier", "condition"} & set(each.parts):
-            check_labels(each.model, split.labels, split.source, split.classes)
-    if validation is not None:
-        check_labels(
-            model, validation.labels, f"the validation part of {validation.source} (data.validation=0 does without)"
-        )
-
-
-def _check_prior(model: VAE) -> None:
-    """Checks that the prior is one that is trained with the model.
-
-    Raises:
-        ConfigError: it is fitted to a trained model.
-    """
-    if model.prior.is_fitted_after:
-        raise ConfigError(
-            f"model.prior: {type(model.prior).__name__} is fitted to a trained model, and is not trained with it. "
-            "Describe the model without this prior, and run convae prior after the training"
-        )
-
-
-def _check_description(recipe: Recipe, held: VAE | None) -> Plan:
-    """Checks objective, schedules and network before the data is downloaded and decoded.
-
-    Returns:
-        The plan for one step per epoch.
-
-    Raises:
-        ConvaeError: lists all errors.
-    """
-    if recipe.training.tensorboard:
-        summary_writer()
-    faults: list[ConvaeError] = []
-    plan = model = None
-    try:
-        plan = build_plan(recipe, 1, encoder_layers)
-    except ConvaeError as error:
-        faults.append(error)
-    try:
-        model = _check_model(recipe, held)
-    except ConvaeError as error:
-        faults.append(error)
-    if faults or plan is None:
-        raise type(faults[0])("; ".join(map(str, faults))) from faults[0]
-    if model is not None:
-        _check_terms(model, plan)
-    return plan
-
-
-def _check_model(recipe: Recipe, held: VAE | None) -> VAE | None:
-    """The network for the known or an example input; None if its shapes need the data."""
-    model = dict(recipe.model)
-    if not {"input", "preset", "encode"} & set(model):
-        model["input"] = [recipe.data.channels or 3, *(recipe.data.size or (64, 64))]
-    if "encode" in model and "input" not in model:
-        return None
-    with contextlib.suppress(ShapeError):
-        return construct_model(model, held)
-    return None
-
-
-def _check_terms(model: VAE, stages: Plan) -> None:
-    """Checks that every stage has the terms that the model requires.
-
-    Raises:
-        ConfigError: a term is missing.
-    """
-    for stage in stages.stages:
-        for term in (names := required_terms(model)):
-            if term not in stage.objective.units:
-                given = "".join(f", {name}: {usual_weight(name):g}" for name in names)
-                raise ConfigError(
-                    f"objective: this model cannot be trained without the term {term}: give "
-                    f"'objective={{reconstruction: 1{given}}}', or no objective"
-                )
 
 
 def _started(recipe: Recipe, given: VAE | None, started: list[Start], held: VAE | None) -> Recipe:
@@ -259,59 +148,6 @@ def _labels(recipe: Recipe, model: VAE, split: ImageSet) -> NDArray[np.int64] | 
             "to keep all"
         )
     return mask_labels(labels, kept, recipe.training.seed)
-
-
-@torch.no_grad()
-def _try_batch(made: VAETask) -> None:
-    """Runs two images through the model and the objective of every stage, to find errors before the training.
-
-    Raises:
-        ConfigError: the model or the data lacks what a term needs.
-        ShapeError: the images are too small for a term.
-    """
-    _check_terms(made.model, made.plan)
-    check_levels(made.model, made.images.levels, made.images.source)
-    made.model.eval()
-    batch = next(in_order(made.images, 2, made.device))
-    stage_starts: list[int] = []
-    for stage, begin in zip(made.plan.stages, made.plan.stage_starts(), strict=True):
-        stage_starts.append(begin)
-        objective = stage_objective(stage)
-        output = made.model(batch.images, torch_generator(0, "trial"), batch.labels, samples=objective.samples)
-        if made.recipe.training.temperature != 1:
-            _check_temperature(made.model.bottleneck)
-        objective(batch, output, made.plan.clocks(stage_starts, begin))
-    # A classifier may have been trained before.
-    if made.model.classifier and "classification" not in made.plan.weighted and made.recipe.start is None:
-        raise ConfigError("model.classifier: no term trains it: give objective.classification, or leave it out")
-    made.model.train()
-
-
-def _check_temperature(bottleneck: Bottleneck) -> None:
-    """Checks that latents are drawn with a standard deviation.
-
-    Raises:
-        ConfigError: they are not.
-    """
-    if bottleneck.is_discrete or not bottleneck.has_density:
-        raise ConfigError("training.temperature: this bottleneck draws no latents: leave it out")
-    if bottleneck.is_spherical:
-        raise ConfigError("training.temperature: set max_concentration of the bottleneck instead")
-
-
-def _has_free_posterior(model: VAE, plan: Plan) -> bool:
-    """Whether a Gaussian posterior is trained without a term that regularizes it."""
-    terms = {name for stage in plan.stages for name in stage.objective.units}
-    has_codes = bool(model.bottleneck.codebook_sizes)
-    is_regularized = any(TERMS.get(name).regularizes_posterior for name in terms)
-    return model.bottleneck.has_density and not has_codes and not is_regularized
-
-
-def encoder_layers(path: Path) -> nn.Sequential:
-    """The encoder layers of a saved model."""
-    encoder = load(path).encoder
-    assert isinstance(encoder, nn.Sequential)  # models with a description have networks
-    return encoder
 
 
 def _read_data(

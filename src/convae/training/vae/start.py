@@ -76,6 +76,13 @@ def _copy(recorded: Mapping[str, Any], held: VAE | None) -> VAE:
     return copy.deepcopy(held)
 
 
+def encoder_layers(path: Path) -> nn.Sequential:
+    """The encoder layers of a saved model."""
+    encoder = load(path).encoder
+    assert isinstance(encoder, nn.Sequential)  # models with a description have networks
+    return encoder
+
+
 @dataclass(frozen=True)
 class Start:
     """A saved model as the start of a run.

@@ -32,8 +32,9 @@ from convae.training.loop.task import SavedAs, Task, Update, Validation
 from convae.training.recipe.objectives import StageObjective
 from convae.training.recipe.plan import LearningRate, Plan, Stage
 from convae.training.recipe.schema import Recipe, TrainingConfig
+from convae.training.vae.pictures import draw_pictures
 from convae.training.vae.start import Start, build_model, initial_weights
-from convae.training.vae.validation import collapse, draw_pictures, validate, validation_row
+from convae.training.vae.validation import collapse, validate, validation_row
 
 
 @dataclass

@@ -1,27 +1,23 @@
-"""Validation with fixed noise, and pictures of a training."""
+"""Validation with fixed noise, and the diagnosis of collapse."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from convae.core.code_usage import CodeUsage, count_codes, short_name, summarize_usage
-from convae.core.names import class_names
 from convae.core.output import Output
 from convae.core.posterior import Posterior, split_posterior
 from convae.core.random import torch_generator
 from convae.core.types import MISSING_LABEL, Batch
-from convae.data.batches import ImageSet, evenly_spaced, in_order
+from convae.data.batches import ImageSet, in_order
 from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
 from convae.objective.schedules.base import Clocks
-from convae.pictures.grid import grid, pairs
-from convae.pictures.save import save
 from convae.training.distributed.ranks import Ranks
 from convae.training.recipe.objectives import StageObjective
 
@@ -247,66 +243,3 @@ def validation_row(found: ValidationResult) -> dict[str, Any]:
         name = usage.name and f"/{usage.name}"
         row |= {f"perplexity{name}": usage.perplexity, f"codes_used{name}": usage.used}
     return {name: value for name, value in row.items() if value is not None}
-
-
-SHOWN = 16
-"""Number of reconstructions in a picture."""
-SAMPLED = 64
-"""Number of samples in a picture."""
-PATHS = 4
-"""Number of interpolations in a picture."""
-PATH_STEPS = 9
-"""Number of images per interpolation, including both ends."""
-
-
-@torch.no_grad()
-def draw_pictures(
-    model: VAE, split: ImageSet, device: torch.device, *, seed: int, name: str, folder: Path, epoch: int
-) -> None:
-    """Saves pictures of reconstructions, interpolations between images, and samples from the prior.
-
-    Args:
-        model: the model.
-        split: images for reconstructions.
-        device: device of the model.
-        seed: seed of the samples.
-        name: name of the run, for titles.
-        folder: folder of the PNG files.
-        epoch: epoch, for names and titles.
-
-    Raises:
-        DataError: the model returns non-finite values.
-    """
-    model.eval()
-    batch = next(in_order(split, SHOWN, device, evenly_spaced(len(split), SHOWN)))
-    latents = model.encode(batch.images, batch.labels).mean
-    decoded = model.decode(latents, batch.labels).mean
-    generator = torch_generator(seed, "pictures")
-    sampled = model.sample(SAMPLED, generator)
-    title = f"{name}: {split.name} images, epoch {epoch}"
-    save(pairs(batch.images.cpu(), decoded.cpu(), title=title), folder / f"epoch-{epoch:04d}-reconstructions.png")
-    captions = _captions(model, split.classes)
-    sheet = grid(sampled.cpu(), captions=captions, title=f"{name}: samples, epoch {epoch}")
-    save(sheet, folder / f"epoch-{epoch:04d}-samples.png")
-    paths = min(PATHS, len(latents) // 2)
-    if paths:
-        ends = latents[: 2 * paths].reshape(paths, 2, *latents.shape[1:])
-        fractions = torch.linspace(0, 1, PATH_STEPS, device=latents.device)
-        path = torch.stack([torch.lerp(ends[:, 0], ends[:, 1], fraction) for fraction in fractions], dim=1)
-        # A conditional model decodes the path as the class of its first image, so that its end is not an image.
-        kinds = None if batch.labels is None else batch.labels[: 2 * paths : 2].repeat_interleave(PATH_STEPS)
-        # The decoder was trained on codes, or points of a sphere, only.
-        between = model.decode(model.nearest_latents(path.flatten(0, 1)), kinds).mean
-        title = f"{name}: from one {split.name} image to another, epoch {epoch}"
-        if model.condition is not None:
-            title = f"{name}: from {split.name} images towards others, drawn as their own class, epoch {epoch}"
-        save(grid(between.cpu(), columns=PATH_STEPS, title=title), folder / f"epoch-{epoch:04d}-interpolations.png")
-
-
-def _captions(model: VAE, names: tuple[str, ...] | None) -> list[str] | None:
-    """The classes of the samples of a conditional model, in turn."""
-    if model.condition is None:
-        return None
-    classes = model.condition.classes
-    words = class_names(range(classes), names)
-    return [words[number % classes] for number in range(SAMPLED)]
