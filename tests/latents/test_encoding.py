@@ -25,6 +25,7 @@ from convae.latents import (
     iterate_decodable,
     kl_per_dimension,
     read_latents,
+    tables,
 )
 from convae.latents import folders as module
 from convae.model.vae import VAE
@@ -88,8 +89,8 @@ def test_maps_codes_and_names_of_any_kind_are_kept(tmp_path: Path, format: str, 
         ["x", "y"],
         ["train", "test"],
     )
-    formats.writer(format)(tmp_path / f"latents.{format}", given)
-    found = formats.read(tmp_path / f"latents.{format}", (3, 4, 5))
+    formats.find_writer(format)(tmp_path / f"latents.{format}", given)
+    found = formats.read_encoding(tmp_path / f"latents.{format}", (3, 4, 5))
     for name in formats.TENSORS:
         wanted = getattr(given, name)
         assert (getattr(found, name) is None) if wanted is None else torch.equal(getattr(found, name), wanted)
@@ -358,8 +359,8 @@ def test_names_that_are_no_utf8_are_written(tmp_path: Path, format: str) -> None
     name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
     z = torch.zeros(1, 2)
     given = Encoding(z, z.clone(), torch.tensor([0]), [name], None, [name])
-    formats.writer(format)(tmp_path / f"latents.{format}", given)
-    (found,) = formats.read(tmp_path / f"latents.{format}").names
+    formats.find_writer(format)(tmp_path / f"latents.{format}", given)
+    (found,) = formats.read_encoding(tmp_path / f"latents.{format}").names
     assert found in (name, "caf\\udce9.jpg")
-    formats.write_table(tmp_path / "table.csv", formats.columns(given))
+    tables.write_table(tmp_path / "table.csv", tables.encoding_columns(given))
     assert b"caf\\udce9.jpg" in (tmp_path / "table.csv").read_bytes()

@@ -55,7 +55,7 @@ def test_of_a_wanted_class_those_are_kept_of_which_the_classifier_is_sure_twice(
 def test_a_class_that_decoded_images_do_not_show_is_not_found(judged: VAE, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convae.latents.labeled.PATIENCE", 4)
     # Latents of class 2 there are, but encoded again their images are of class 3.
-    with pytest.raises(ConfigError, match=r"not 5 samples of class 2 with a confidence of 0\.9"):
+    with pytest.raises(ConfigError, match=r"5 samples of class 2 .* 0\.9"):
         draw_labeled(judged, 5, [2], confidence=0.9)
     assert draw_labeled(judged, 5, [2], confidence=0.0).labels.tolist() == [2] * 5
 
@@ -108,14 +108,14 @@ def encode_again(model: VAE, images: torch.Tensor) -> torch.Tensor:
         return model.encode(images).mean
 
 
-def test_wishes_that_cannot_be_granted_are_named(judged: VAE, model: VAE, digits: Split) -> None:
+def test_invalid_requests_are_refused(judged: VAE, model: VAE, digits: Split) -> None:
     known = classes(encode(model, digits))
     cases: list[tuple[VAE, dict[str, Any], str]] = [
-        (model, {}, "no condition, no classifier"),
-        (judged, {"labels": [4]}, "no class 4 to draw from: there are 0, 1, 2, 3"),
-        (judged, {"confidence": 1.5}, "a probability from 0 to 1, got 1.5"),
-        (judged, {"known": known}, "knows 4 classes, the images have 10"),
-        (model, {"known": known, "temperature": 0.5}, "temperature and truncation"),
+        (model, {}, "condition.*classifier"),
+        (judged, {"labels": [4]}, "class 4.*0, 1, 2, 3"),
+        (judged, {"confidence": 1.5}, "confidence.* 1.5"),
+        (judged, {"known": known}, "4 classes.* 10"),
+        (model, {"known": known, "temperature": 0.5}, "temperature.*truncation"),
     ]
     for asked, options, message in cases:
         with pytest.raises(ConfigError, match=message):

@@ -77,10 +77,10 @@ def write_image(image: Tensor, path: Path) -> None:
 
 def image_columns(split: Split) -> dict[str, Any]:
     """The table columns that identify each image: `name`, `split`, `class`, `label`."""
-    from convae.latents import formats
+    from convae.latents.tables import image_columns
 
     labels = None if split.labels is None else split.labels.tolist()
-    return formats.image_columns(split.keys, [split.part(index) for index in range(len(split))], labels, split.classes)
+    return image_columns(split.keys, [split.part(index) for index in range(len(split))], labels, split.classes)
 
 
 def sorted_rows(table: dict[str, Any], order: Sequence[int]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def anomalies(
     from convae.cli._screen import work_bar, wrote
     from convae.evaluation import score_images
     from convae.latents import explain
-    from convae.latents.formats import write_table
+    from convae.latents.tables import write_table
     from convae.pictures.grid import compare
     from convae.pictures.heat import heat
     from convae.pictures.save import save

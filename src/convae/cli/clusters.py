@@ -44,7 +44,7 @@ def clusters(
     from convae.cli._screen import results, work_bar, wrote
     from convae.core.files import write_json
     from convae.latents import agreement, cluster
-    from convae.latents.formats import write_table
+    from convae.latents.tables import write_table
 
     number = cluster_count(count)
     names = ["clusters.png", "centroids.png", "clusters.json", "clusters.csv"]

@@ -45,7 +45,7 @@ def ood(
     from convae.cli._screen import results, work_bar, wrote
     from convae.core.files import write_json
     from convae.evaluation import separate
-    from convae.latents.formats import write_table
+    from convae.latents.tables import write_table
     from convae.pictures.histograms import histograms
     from convae.pictures.save import save
 

@@ -47,7 +47,7 @@ def table(
     from convae.core.errors import ConfigError
     from convae.evaluation import score_images
     from convae.latents import cluster
-    from convae.latents.formats import columns, require_table, write_table
+    from convae.latents.tables import encoding_columns, require_table, write_table
 
     require_table(out)
     number = None if clusters is None else cluster_count(clusters)
@@ -67,7 +67,7 @@ def table(
             more[scores.column] = scores.values.tolist()
         if number is not None:
             more = {"cluster": cluster(encoding.mean, number, seed=scoring.seed).assigned.tolist(), **more}
-    made = columns(encoding, ["mean", "logvar", "codes"] if logvar else ["mean", "codes"])
+    made = encoding_columns(encoding, ["mean", "logvar", "codes"] if logvar else ["mean", "codes"])
     first = {name: made.pop(name) for name in ("name", "split", "class", "label")}
     write_table(path, {**first, **more, **made})
     results.print(f"{len(encoding):,} rows: {', '.join([*first, *more])}, {len(made)} of latents", soft_wrap=True)

@@ -86,7 +86,7 @@ def encode_to(
         DataError: a latent is not finite.
     """
     folder, shard = local_path(folder), shard or FileShard()
-    write = formats.writer(format)
+    write = formats.find_writer(format)
     count = -(-len(split) // SHARD)
     names = [f"latents-{number + 1:05d}-of-{count:05d}.{format}" for number in range(count)]
     manifest = {
@@ -117,7 +117,7 @@ def _add_statistics(folder: Path, manifest: dict[str, Any]) -> None:
         # From the files, so that a run that went on ends with the same manifest, whichever process is the last.
         moments = Moments(shape)
         for name in names:
-            moments.add(formats.read(folder / name, shape))
+            moments.add(formats.read_encoding(folder / name, shape))
         write_json(folder / MANIFEST, {**manifest, "statistics": moments.describe()})
 
 
@@ -253,7 +253,7 @@ def iterate_latents(folder: str | Path) -> Iterator[Encoding]:
     shape = manifest.get("model", {}).get("latent_shape")
     classes = manifest.get("classes")
     for name in manifest["files"]:
-        part = formats.read(folder / name, None if shape is None else tuple(shape))
+        part = formats.read_encoding(folder / name, None if shape is None else tuple(shape))
         if shape is not None and list(part.mean.shape[1:]) != shape:
             raise DataError(
                 f"{folder / name}: holds latents {shape_text(part.mean.shape[1:])}, and {MANIFEST} says "

@@ -2,18 +2,20 @@
 
 - A conditional model decodes a latent from the prior with the label; a prior that depends on labels draws a latent of
   the class.
-- With a classifier, latents are drawn from the prior, and those classified as the class are kept (rejection sampling).
-- Any other model needs labeled images: a Gaussian per class, fitted to their latents (`classes`), draws latents and
-  classifies them. A model with a classifier may draw from these Gaussians too, and classifies by itself.
+- With a classifier, latents are drawn from the prior, and those classified as the class are accepted (rejection
+  sampling).
+- Any other model needs labeled images: a Gaussian per class, fitted to their latents, draws latents and classifies
+  them. A model with a classifier may draw from these Gaussians, too, and classifies by itself.
 
-A sample is kept if its label is probable enough twice: for the latent, and for the decoded image encoded again. Between
-the classes, where the prior has mass and the data has none, a decoded image may not show the class of its latent.
+A sample is accepted if its label is probable enough at the latent and at the latent of the re-encoded image. Between
+classes, where the prior has mass and the data has none, a decoded image may not show the class of its latent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count as counting
 from typing import Any
 
@@ -33,12 +35,12 @@ from convae.model.vae import VAE
 
 CONFIDENCE = 0.95
 """Probability of a requested label below which a sample is rejected."""
-_Kept = tuple[Tensor, Tensor, Tensor]
+_Accepted = tuple[Tensor, Tensor, Tensor]
 """Images, labels and confidences."""
 BLOCK = 1024
-"""Latents drawn at a time."""
+"""Number of latents drawn at a time."""
 PATIENCE = 50
-"""Blocks in a row without an accepted sample, after which the search fails."""
+"""Number of consecutive blocks without an accepted sample after which sampling fails."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class LabeledSamples:
     Attributes:
         images: (image, channel, *sizes), the expected image of each latent, in [0, 1], on the CPU.
         labels: (image,) class numbers.
-        confidence: (image,) probability of the label: the smaller of that of the latent and that of the decoded image,
-            encoded again; None from a conditional model or prior, which does not classify.
+        confidence: (image,) probability of the label, the smaller of that at the latent and that at the re-encoded
+            image; None for a conditional model or prior, which does not classify.
         tried: number of latents drawn.
     """
 
@@ -73,62 +75,64 @@ def draw_labeled(
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> LabeledSamples:
-    """`count` samples of each of some classes, or of any class; the first of them are the same for any count.
+    """Draws `count` samples of each class, or of any class; the first samples are the same for any count.
 
     Args:
-        model: is left in the mode that it is in.
-        count: of each class; in all without `labels`.
-        labels: the classes, in the order of the result; without them, any.
-        confidence: probability of its label below which a sample is rejected; 0 keeps all, each under the most
-            probable label of its latent.
-        known: Gaussians of the classes, to draw from and, for a model without a classifier, to classify by.
-        seed: of what is drawn.
-        temperature: factor of the prior's standard deviation.
-        truncation: values beyond it, in standard deviations, are drawn again.
+        model: the model; its mode is restored.
+        count: number of samples of each class; in total without `labels`.
+        labels: class numbers, in the order of the result; by default any class.
+        confidence: probability of the label below which a sample is rejected; 0 accepts all samples, with the most
+            probable label of their latent.
+        known: Gaussians of the classes, which replace the prior and, for a model without a classifier, the classifier.
+        seed: random seed.
+        temperature: factor on the standard deviation of the prior.
+        truncation: values beyond it, in standard deviations, are resampled.
         options: options of the prior's own, such as `{"top_p": 0.9}`.
         progress: called with the number of accepted samples.
 
     Raises:
-        ConfigError: no such class, no classifier, an option that does not apply, or too few samples of that
-            confidence.
+        ConfigError: unknown class, no classifier, an option that does not apply, or too few samples of that confidence.
     """
     if not 0 <= confidence <= 1:
-        raise ConfigError(f"a confidence is a probability from 0 to 1, got {confidence:g}")
-    there = known_classes(model, known)
-    wrong = [label for label in labels or () if label not in there]
+        raise ConfigError(f"the confidence is a probability from 0 to 1, got {confidence:g}")
+    available = known_classes(model, known)
+    wrong = [label for label in labels or () if label not in available]
     if wrong:
-        raise ConfigError(f"there is no class {wrong[0]} to draw from: there are {', '.join(map(str, there))}")
+        raise ConfigError(f"unknown class {wrong[0]}: the classes are {', '.join(map(str, available))}")
     if known is not None and (temperature != 1 or truncation is not None):
         raise ConfigError("temperature and truncation apply to the prior, not to Gaussians of labeled images")
     if known is None and draws_by_label(model):
-        number = count if labels is None else count * len(labels)
-        own = torch.arange(count) if labels is None else torch.arange(count).repeat(len(labels))
-        kinds = own % len(there) if labels is None else torch.tensor(labels).repeat_interleave(count)
-        if model.is_hierarchical or model.prior.classes:
-            device = next(model.parameters()).device
-            groups = [torch.full((count,), label) for label in labels] if labels is not None else [kinds]
-            parts = [
-                draw(
-                    model,
-                    count,
-                    seed=seed,
-                    temperature=temperature,
-                    truncation=truncation,
-                    labels=each.to(device),
-                    options=options,
-                )
-                for each in groups
-            ]
-            z = torch.cat(parts)
-        else:
-            z = draw(model, count, seed=seed, temperature=temperature, truncation=truncation, options=options)
-            z = z[own.to(z.device)]
-        with_label = kinds if model.condition is not None else None
-        return LabeledSamples(decode(model, z, labels=with_label), kinds, None, number)
+        return _draw_conditional(model, count, labels, len(available), seed, temperature, truncation, options)
     if options:
-        raise ConfigError(f"model '{model.name}' draws no class by its prior: leave out the options of the prior")
+        raise ConfigError(f"the prior of model '{model.name}' does not depend on the class: remove its options")
     with evaluation_mode(model):
-        return _Search(model, known, seed, temperature, truncation, confidence, progress).run(count, labels)
+        return _RejectionSampler(model, known, seed, temperature, truncation, confidence, progress).run(count, labels)
+
+
+def _draw_conditional(
+    model: VAE,
+    count: int,
+    labels: list[int] | None,
+    class_count: int,
+    seed: int,
+    temperature: float | Sequence[float],
+    truncation: float | None,
+    options: Mapping[str, Any] | None,
+) -> LabeledSamples:
+    """Samples of a model whose decoder or prior takes the label; without `labels`, of all classes in turn."""
+    draw_latents = partial(
+        draw, model, count, seed=seed, temperature=temperature, truncation=truncation, options=options
+    )
+    own = torch.arange(count) if labels is None else torch.arange(count).repeat(len(labels))
+    drawn = own % class_count if labels is None else torch.tensor(labels).repeat_interleave(count)
+    if model.is_hierarchical or model.prior.classes:
+        device = next(model.parameters()).device
+        z = torch.cat([draw_latents(labels=part.to(device)) for part in drawn.split(count)])
+    else:
+        z = draw_latents()
+        z = z[own.to(z.device)]
+    with_label = drawn if model.condition is not None else None
+    return LabeledSamples(decode(model, z, labels=with_label), drawn, None, len(drawn))
 
 
 def draws_by_label(model: VAE) -> bool:
@@ -144,29 +148,32 @@ def known_classes(model: VAE, known: Classes | None = None) -> list[int]:
     """
     if model.condition is not None:
         if known is not None:
-            raise ConfigError(f"model '{model.name}' is conditional: it draws from its prior, not from labeled images")
+            raise ConfigError(
+                f"model '{model.name}' is conditional: it samples from its prior. Remove the labeled images"
+            )
         return list(range(model.condition.classes))
     if known is None and model.prior.classes:
         return list(range(model.prior.classes))
-    judged = model.class_count
+    classified = model.class_count
     if known is not None:
-        there: list[int] = known.labels.tolist()
-        if judged is not None and there[-1] >= judged:
+        available: list[int] = known.labels.tolist()
+        if classified is not None and available[-1] >= classified:
             raise ConfigError(
-                f"the classifier of '{model.name}' knows {judged} classes, the images have {there[-1] + 1}"
+                f"the classifier of model '{model.name}' has {classified} classes, but the images have "
+                f"{available[-1] + 1}"
             )
-        return there
-    if judged is not None:
-        return list(range(judged))
+        return available
+    if classified is not None:
+        return list(range(classified))
     raise ConfigError(
-        f"model '{model.name}' has no condition, no classifier and no prior of classes: sampling classes needs labeled "
-        "images"
+        f"model '{model.name}' has no condition, no classifier and no prior with classes. Sampling classes needs "
+        "labeled images"
     )
 
 
 @dataclass(frozen=True)
-class _Search:
-    """Latents are drawn until enough of them are of the wanted classes."""
+class _RejectionSampler:
+    """Draws latents until enough of them are accepted as samples of the requested classes."""
 
     model: VAE
     known: Classes | None
@@ -177,95 +184,96 @@ class _Search:
     progress: Progress | None
 
     def run(self, count: int, labels: list[int] | None) -> LabeledSamples:
-        kept: list[_Kept] = []
+        """Samples, and the number of latents that they took."""
+        accepted: list[_Accepted] = []
         tried = idle = 0
         for block in counting():
-            missing = self._missing(kept, count, labels)
+            missing = self._missing(accepted, count, labels)
             if not missing:
                 break
-            z, kinds = self._candidates(block, missing)
-            found = self._sure(z, kinds, labels)
+            z, candidates = self._candidates(block, missing)
+            new = self._accept(z, candidates, labels)
             tried += len(z)
-            wanted = sum(int((found[1] == label).sum()) for label in missing)
-            idle = 0 if wanted else idle + 1
+            idle = 0 if torch.isin(new[1], torch.tensor(missing)).any() else idle + 1
             if idle == PATIENCE:
-                what = "any class" if labels is None else self._called(missing[0])
+                what = "any class" if labels is None else self._class_text(missing[0])
                 raise ConfigError(
-                    f"among {tried:,} latents there are not {count} samples of {what} with a confidence of "
-                    f"{self.confidence:g}: ask for fewer, or for less confidence"
+                    f"{tried:,} latents gave fewer than {count} samples of {what} with a confidence of "
+                    f"{self.confidence:g}. Lower the count or the confidence"
                 )
-            kept.append(found)
+            accepted.append(new)
             if self.progress:
                 total = count * len(labels or [0])
-                self.progress(self._found(kept, count, labels), total, "drawing (images)")
-        images, kinds, sure = (torch.cat(parts) for parts in zip(*kept, strict=True))
+                self.progress(self._number_accepted(accepted, count, labels), total, "drawing (images)")
+        images, classes, confidence = (torch.cat(parts) for parts in zip(*accepted, strict=True))
         if labels is None:
             chosen = torch.arange(count)
         else:
-            chosen = torch.cat([(kinds == label).nonzero()[:count, 0] for label in labels])
-        return LabeledSamples(images[chosen], kinds[chosen], sure[chosen], tried)
+            chosen = torch.cat([(classes == label).nonzero()[:count, 0] for label in labels])
+        return LabeledSamples(images[chosen], classes[chosen], confidence[chosen], tried)
 
-    def _called(self, label: int) -> str:
-        """A class in words; the names that the model learned are not those of other labeled images."""
+    def _class_text(self, label: int) -> str:
+        """A class for messages; other labeled images may have other class names than the model."""
         names = self.model.provenance.classes if self.known is None else None
         return f"class {label}" if not names or label >= len(names) else f"class {label} ({names[label]})"
 
-    def _missing(self, kept: list[_Kept], count: int, labels: list[int] | None) -> list[int]:
-        """The classes with too few samples yet; all, while there are too few in all."""
+    def _missing(self, accepted: list[_Accepted], count: int, labels: list[int] | None) -> list[int]:
+        """The classes with too few samples; without `labels` all classes, until there are enough samples."""
         if labels is None:
-            return known_classes(self.model, self.known) if self._found(kept, count, None) < count else []
-        return [label for label in labels if _number(kept, label) < count]
+            is_complete = self._number_accepted(accepted, count, None) == count
+            return [] if is_complete else known_classes(self.model, self.known)
+        return [label for label in labels if _number_of(accepted, label) < count]
 
-    def _found(self, kept: list[_Kept], count: int, labels: list[int] | None) -> int:
-        """How many of the wanted samples there are."""
+    def _number_accepted(self, accepted: list[_Accepted], count: int, labels: list[int] | None) -> int:
+        """Number of accepted samples, at most those requested."""
         if labels is None:
-            return min(count, sum(len(kinds) for _, kinds, _ in kept))
-        return sum(min(count, _number(kept, label)) for label in labels)
+            return min(count, sum(len(classes) for _, classes, _ in accepted))
+        return sum(min(count, _number_of(accepted, label)) for label in labels)
 
     def _candidates(self, block: int, missing: list[int]) -> tuple[Tensor, Tensor]:
-        """Latents, and the class that each is a candidate for."""
+        """Latents, and the class that each may be a sample of."""
         first = block * BLOCK
         if self.known is not None:
             each = BLOCK // len(self.known.labels) or 1
             z = torch.cat([self.known.draw(label, each, seed=self.seed, first=block * each) for label in missing])
-            z = nearest_latents(self.model, z)
-            return z, torch.tensor(missing).repeat_interleave(each)
+            return nearest_latents(self.model, z), torch.tensor(missing).repeat_interleave(each)
         z = draw(
             self.model, BLOCK, seed=self.seed, temperature=self.temperature, truncation=self.truncation, first=first
         ).cpu()
         return z, self._probabilities(z).argmax(1)
 
-    def _sure(self, z: Tensor, kinds: Tensor, wanted: list[int] | None) -> _Kept:
-        """Images, labels and confidences of the candidates that are kept."""
-        sure = self._of(z, kinds)
-        asked = torch.ones_like(sure, dtype=torch.bool) if wanted is None else torch.isin(kinds, torch.tensor(wanted))
-        chosen = (asked & (sure >= self.confidence)).nonzero()[:, 0]
+    def _accept(self, z: Tensor, classes: Tensor, labels: list[int] | None) -> _Accepted:
+        """The candidates with enough confidence, at the latent and at the re-encoded image."""
+        probability = self._class_probability(z, classes)
+        is_sure = probability >= self.confidence
+        if labels is not None:
+            is_sure &= torch.isin(classes, torch.tensor(labels))
+        chosen = is_sure.nonzero()[:, 0]
         if not len(chosen):
-            return torch.empty(0, *self.model.input_shape), kinds[:0], sure[:0]
+            return torch.empty(0, *self.model.input_shape), classes[:0], probability[:0]
         images = decode(self.model, z[chosen])
         device = next(self.model.parameters()).device
         again = torch.cat([self.model.encode(part.to(device)).mean.cpu() for part in torch.split(images, BLOCK // 4)])
-        both = torch.minimum(sure[chosen], self._of(again, kinds[chosen]))
-        held = (both >= self.confidence).nonzero()[:, 0]
-        return images[held], kinds[chosen][held], both[held]
+        smaller = torch.minimum(probability[chosen], self._class_probability(again, classes[chosen]))
+        held = (smaller >= self.confidence).nonzero()[:, 0]
+        return images[held], classes[chosen][held], smaller[held]
 
-    def _of(self, z: Tensor, kinds: Tensor) -> Tensor:
-        """The probability of a class at each latent."""
-        probabilities = self._probabilities(z)
-        places = kinds
+    def _class_probability(self, z: Tensor, classes: Tensor) -> Tensor:
+        """(batch,) the probability of a class at each latent."""
+        columns = classes
         if self.model.classifier is None and self.known is not None:
-            places = torch.searchsorted(self.known.labels, kinds)
-        return probabilities.gather(1, places[:, None])[:, 0]
+            columns = torch.searchsorted(self.known.labels, classes)
+        return self._probabilities(z).gather(1, columns[:, None])[:, 0]
 
     def _probabilities(self, z: Tensor) -> Tensor:
-        """(batch, class), by the classifier or else by the Gaussians, on the CPU."""
+        """(batch, class) by the classifier, or else by the Gaussians, on the CPU."""
         if self.model.classifier is not None:
             device = next(self.model.parameters()).device
             return self.model.classify(z.to(device)).softmax(1).double().cpu()
-        assert self.known is not None  # `known_classes` has seen to it
+        assert self.known is not None  # checked by `known_classes`
         return self.known.posterior(z)
 
 
-def _number(kept: list[_Kept], label: int) -> int:
-    """Samples of a class."""
-    return sum(int((kinds == label).sum()) for _, kinds, _ in kept)
+def _number_of(accepted: list[_Accepted], label: int) -> int:
+    """Number of accepted samples of a class."""
+    return sum(int((classes == label).sum()) for _, classes, _ in accepted)

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,24 +13,21 @@ from numpy.typing import NDArray
 
 from convae.core.allocator import keep_freed_memory
 from convae.core.arguments import Named
-from convae.core.config import parse
 from convae.core.device import choose_device
 from convae.core.documents import read_mapping
-from convae.core.errors import ArtifactError, ConfigError, ConvaeError
+from convae.core.errors import ConfigError, ConvaeError
 from convae.core.names import class_names
-from convae.core.notes import note
 from convae.core.paths import local_path, safe_name
 from convae.core.progress import Progress
 from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.types import Images, Latents
-from convae.data import DataConfig, DataSet, Split, in_order, match_classes, open_data_set
-from convae.data.provenance import is_same_source, require_permission, with_reading_options
-from convae.data.splits.snapshot import Snapshot, describe_changes
+from convae.data import Split, in_order
 from convae.data.splits.split import SplitName
 from convae.latents.class_labels import class_number
 from convae.latents.decoding import decode
 from convae.latents.encoding import Encoding, encode
 from convae.latents.inputs import EncodedInputs, encode_inputs
+from convae.latents.model_images import match_model_classes, open_model_images
 from convae.latents.quantized import nearest_latents
 from convae.model.artifact import load
 from convae.model.compatibility import check_labels
@@ -132,35 +128,16 @@ class Session:
         """
         # Other data is named by the user, the training data by the artifact.
         with trusted_packages(self._trust), untrusted_names() if data is None else contextlib.nullcontext():
-            return self._open_images(data, split)
-
-    def _open_images(self, data: Named | Path | None, split: SplitName | None) -> Split:
-        """Implementation of `open_images`."""
-        trained = dict(self.model.provenance.data)
-        if data is None and "source" not in trained:
-            raise ConfigError("the model does not record its training data: give data (--data)")
-        if data is None and self.run is None:
-            trained = require_permission(trained)
-        given = trained["source"] if data is None else str(data) if isinstance(data, Path) else data
-        is_own = data is None or ("source" in trained and is_same_source(given, trained["source"]))
-        channels, *size = self.model.input_shape
-        config: dict[str, Any] = {**trained, "channels": channels, "size": size}
-        if self._data_dir is not None:
-            config["dir"] = self._data_dir
-        reading_options: dict[str, Any] = {}
-        if not is_own:
-            config |= {"source": given, "label": None}
-            if "source" in trained:
-                config["source"], reading_options = with_reading_options(given, trained["source"])
-        data_set = open_data_set(parse(DataConfig, config, "data"), progress=self.progress)
-        images = data_set.split(split or (self._default_split if is_own else "all"))
-        column = images.columns.get(trained.get("label") or "")
-        if column is not None and not is_own:
-            images = images.with_labels(column.values, column.classes)
-        images = images if is_own else images.as_other_data()
-        _note_images(images, reading_options)
-        self._compare_with_training(data_set, images, is_own)
-        return self._with_class_numbers(images)
+            images = open_model_images(
+                self.model,
+                self.run,
+                data,
+                split,
+                default_split=self._default_split,
+                data_dir=self._data_dir,
+                progress=self.progress,
+            )
+        return match_model_classes(self.model, images, self.class_names, self.label, self._missing_label)
 
     def encode(self, images: Split | None = None, *, batch_size: int = 256) -> Encoding:
         """Encodes images; by default those of the session."""
@@ -237,76 +214,6 @@ class Session:
         if not self.is_conditional:
             raise ConfigError(f"--label: model '{self.model.name}' is not conditional and takes no class")
         return class_number(label, self.class_names)
-
-    def _with_class_numbers(self, images: Split) -> Split:
-        """Images whose labels are the model's class numbers, matched by name.
-
-        Raises:
-            ConfigError: the model is conditional and an image has no class that it knows, or `missing_label` is not
-                needed.
-        """
-        fill = self.label if self._missing_label is None else self._missing_label
-        needs_classes = self.is_conditional or self.model.classifier is not None
-        # Data sets without class names are matched by number, as text.
-        names = list(self.model.provenance.classes or map(str, self.class_names))
-        if names:
-            images, others = match_classes(images, names, extend=not needs_classes)
-            if others and needs_classes:
-                effect = "are used as unlabeled" if fill is None else f"are used as {names[fill]}"
-                note(f"{images.source}: images of classes that the model does not know {effect}: {_counts(others)}; "
-                     f"model '{self.model.name}' knows {', '.join(names)}", "yellow")  # fmt: skip
-        if not self.is_conditional:
-            return images
-        labels = np.full(len(images), -1) if images.labels is None else images.labels
-        if missing := int((labels < 0).sum()):
-            if fill is None:
-                raise ConfigError(
-                    f"model '{self.model.name}' is conditional, and {missing:,} of {len(images):,} images of "
-                    f"{images.source} have no label that it knows: name their class (--label): {', '.join(names)}"
-                )
-            return images.with_labels(np.where(labels < 0, fill, labels), tuple(names))
-        if self._missing_label is not None:
-            raise ConfigError(f"--label: every image of {images.source} has a label of its own: leave it out")
-        return images
-
-    def _compare_with_training(self, data_set: DataSet, images: Split, is_own: bool) -> None:
-        """Notes what changed in the training data since the training, or how many images of other data are in it."""
-        trained = None
-        try:
-            trained = None if self.run is None else Snapshot.read(self.run / "data.npz")
-        except ArtifactError as error:
-            note(str(error), "yellow")
-        if trained is not None and not is_own:
-            if count := trained.count_trained(images):
-                note(f"{images.source}: {count:,} of these {len(images):,} images were trained on", "yellow")
-        elif trained is not None:
-            if changes := describe_changes(trained, Snapshot.of(data_set.split("all"))):
-                note(f"{images.source}: {changes}", "yellow")
-        elif is_own:
-            then = self.model.provenance.splits.get(images.name)
-            if then is not None and then.content_hash != images.content_hash:
-                note(
-                    f"{images.source}: its {images.name} images are not those of the training ({then.count} then, "
-                    f"{len(images)} now), and some of them may have been trained on",
-                    "yellow",
-                )
-
-
-def _counts(classes: dict[str, int]) -> str:
-    return ", ".join(f"'{name}' ({count:,} images)" for name, count in classes.items())
-
-
-def _note_images(images: Split, reading_options: dict[str, Any]) -> None:
-    """Notes how many images are used, which could not be read, and the options taken over from the training data."""
-    text = f"{images.source}: {len(images):,} of {images.total:,} images ({images.name})"
-    if images.skipped:
-        name, reason = images.skipped[0]
-        first = f"{name}: {reason}" if len(images.skipped) == 1 else f"the first is {name}: {reason}"
-        text += f"; {len(images.skipped):,} skipped, {first}; see {images.folder / 'skipped.csv'}"
-    if reading_options:
-        options = ", ".join(f"{key} {value}" for key, value in reading_options.items())
-        text += f"; read with {options}, as the training data was"
-    note(text)
 
 
 def _run_of(path: Path) -> Path | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text, unknown_message
