@@ -64,7 +64,7 @@ MissingLabel = Annotated[
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The images that a command uses, and where the model runs."""
+    """The images that a command uses, and the device of the model."""
 
     data: Annotated[
         str | None, typer.Option("--data", help="A data set's name or a folder of images.", show_default=False)
@@ -115,9 +115,9 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class LengthOptions:
-    """How long to train, and how."""
+    """Length and optimizer of a training."""
 
-    panel: ClassVar = "How long and how"
+    panel: ClassVar = "Training"
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None
     minutes: Annotated[float | None, typer.Option(help="Time limit.")] = None

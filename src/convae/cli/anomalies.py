@@ -29,10 +29,10 @@ def anomalies(
     count: Annotated[int, typer.Option(min=1, help="How many images to show, highest score first.")] = 8,
     label: MissingLabel = None,
 ) -> None:
-    """Rank images by anomaly score, and show where the reconstructions of the highest differ from the images.
+    """Rank images by anomaly score, and draw the highest with their reconstructions and error maps.
 
-    anomalies.csv lists all images. The score is that of `convae ood`: by default the negative ELBO, whose mean
-    `convae evaluate` reports as `elbo`, with its sign changed.
+    anomalies.csv lists all images. The scores are those of `convae ood`. The default is the negative ELBO, minus the
+    `elbo` of `convae evaluate`.
 
     Example: `convae anomalies RUN --data photos/ --out anomalies`
     """
@@ -53,7 +53,7 @@ def anomalies(
     order = scores.values.argsort(descending=True, stable=True)
     highest = explain(loaded, images, order[:count])
     rows = {"image": highest.images, "reconstruction": highest.reconstructions}
-    if len(loaded.input_shape) > 2:  # a signal and its reconstruction are two lines in one picture
+    if len(loaded.input_shape) > 2:  # signals are drawn with their reconstruction in one picture
         rows["error"] = heat(highest.errors)  # type: ignore[assignment]  # pictures take arrays too
     captions = [f"{value:.5g}" for value in scores.values[order[:count]].tolist()]
     title = f"{loaded.name}: highest {scores.label} of {len(images):,} {images.source} images ({images.name})"

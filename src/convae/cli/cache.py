@@ -22,12 +22,12 @@ def cache(
     ] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Remove them; without names, all decoded images.")] = False,
     older_than: Annotated[
-        float | None, typer.Option("--older-than", min=0, help="Only what was not used for so many days.")
+        float | None, typer.Option("--older-than", min=0, help="Only what was not used for this many days.")
     ] = None,
 ) -> None:
     """List the decoded images and downloaded data sets in the cache, or remove them.
 
-    Decoded images are made again when they are needed. Downloaded data sets are removed by name only.
+    Removed images are decoded again when needed. Downloaded data sets are removed by name only.
 
     Example: `convae cache`
     """
@@ -46,7 +46,7 @@ def cache(
     left = [each.name for each in chosen if each not in done]
     results.print(f"removed {len(done):,} of {len(held):,}, {sum(each.bytes for each in done) / 1e6:,.1f} MB")
     if left:
-        raise OutputError(f"still there, since another process writes them or they are not ours: {', '.join(left)}")
+        raise OutputError(f"not removed, because another process writes them or convae did not: {', '.join(left)}")
 
 
 def _list(held: list[Cached]) -> None:

@@ -37,14 +37,12 @@ def data(
         typer.Argument(metavar="[key.path=value ...]", help="Options of a recipe's data section, such as size=64."),
     ] = None,
     data_dir: DataDir = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Draw a contact sheet into this folder, too.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Draw a contact sheet into this folder.", show_default=False)] = None,
     force: Force = False,
 ) -> None:
-    """Print what a data set holds, and draw a contact sheet if asked to.
+    """Describe a data set, and draw a contact sheet with --out.
 
-    Images of one size, or brought to one by `size=64`, are decoded once and measured. Of images of several sizes, the
+    Images of one size, or resized to one by `size=64`, are decoded once and measured. For images of several sizes, only
     headers are read.
 
     Example: `convae data photos/ --out pictures`
@@ -58,7 +56,7 @@ def data(
     from convae.pictures.save import save
 
     given = {"source": data_source(source, "SOURCE")} | ({"dir": str(data_dir)} if data_dir is not None else {})
-    # As they are written in a recipe, too.
+    # Options may also be written as in a recipe, data.size=64.
     config = parse(DataConfig, override(given, [option.removeprefix("data.") for option in options or []]), "data")
     with work_bar() as bar:
         found = preview(config, bar)
@@ -80,7 +78,7 @@ def data(
 
 
 def _print(title: str, rows: list[tuple[str, str]], sentences: Sequence[str]) -> None:
-    """A table of what there is, and below it what one should know of it."""
+    """Prints a table of facts, and notes below it."""
     from rich.table import Table
 
     from convae.cli._screen import notes, results
@@ -94,7 +92,7 @@ def _print(title: str, rows: list[tuple[str, str]], sentences: Sequence[str]) ->
 
 
 def _sheet(split: Split) -> Image:
-    """Images from all over the data, with their classes."""
+    """A contact sheet: evenly spaced images with their classes."""
     from convae.data import to_unit
     from convae.pictures.grid import grid
 
@@ -108,7 +106,7 @@ def _sheet(split: Split) -> Image:
 
 
 def _rows(split: Split, config: DataConfig, measured: Statistics) -> list[tuple[str, str]]:
-    """Names of figures and the figures."""
+    """Names and values of the table."""
     from convae.core.names import shape_text
     from convae.data.report import transparency_text
 
@@ -146,19 +144,19 @@ def _rows(split: Split, config: DataConfig, measured: Statistics) -> list[tuple[
 
 
 def _parts(config: DataConfig) -> dict[str, Split]:
-    """The parts that have images, by name."""
+    """The splits that have images, by name."""
     from convae.core.errors import DataError
     from convae.data import open_split
 
     found = {}
     for part in ("train", "validation", "test"):
-        with contextlib.suppress(DataError):  # It is empty, because the configuration holds none out.
+        with contextlib.suppress(DataError):  # an empty split
             found[part] = open_split(config, part)
     return found
 
 
 def _repeated(parts: dict[str, Split]) -> list[tuple[str, str]]:
-    """How many images there are more than once, and how many that are held out are trained on."""
+    """Number of duplicates, and of held-out images that are training images as well."""
     from convae.data.splits.statistics import find_duplicates
 
     found = find_duplicates(parts)

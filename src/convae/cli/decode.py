@@ -32,7 +32,7 @@ def decode(
     device: Device = "auto",
     force: Force = False,
 ) -> None:
-    """Decode latents or codes to images with the names of those that were encoded.
+    """Decode latents or codes to image files, named as the encoded images.
 
     Latents of another model are refused unless --force is given.
 

@@ -36,8 +36,7 @@ def encode(
     """Encode images to latents: means, log-variances, codes, names, splits and labels, 4,096 images per file.
 
     latents.json holds the class names and the scale of the latents. `convae table` writes one file with scores and
-    clusters. The same command continues one that was killed; under torchrun each process writes its shard of the
-    files.
+    clusters. The same command resumes after a stop; under torchrun each process writes its shard of the files.
 
     Example: `convae encode RUN --data photos/ --format csv --out latents`
     """

@@ -40,7 +40,7 @@ def evaluate(
     ] = None,
     label: MissingLabel = None,
     metrics: Annotated[
-        str, typer.Option(help="Metrics separated by commas; all; by default the fast ones.")
+        str, typer.Option(help="Metrics separated by commas, or all; by default the fast ones.")
     ] = "default",
     encoder: Annotated[
         Path | None,
@@ -54,7 +54,7 @@ def evaluate(
     batch_size: BatchSize = 256,
     force: Force = False,
 ) -> None:
-    """Measure a model on every image of a split.
+    """Compute the metrics of a model over all images of a split.
 
     Example: `convae evaluate RUN --split test --json metrics.json`
     """

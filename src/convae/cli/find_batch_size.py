@@ -36,7 +36,7 @@ def find_batch_size(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(help="Memory for training, such as 4GiB; otherwise nine tenths of the free memory."),
+        typer.Option(help="Memory for training, such as 4GiB; by default 90% of the free memory."),
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -65,7 +65,7 @@ def find_batch_size(
         notes.print(f"the probe of {found.probed:,} images exceeded {found.budget / mib:,.0f} MiB and was ended")
     else:
         notes.print(
-            f"the probe of {found.probed:,} images took {found.taken / mib:,.0f} MiB of {found.budget / mib:,.0f}, "
+            f"the probe of {found.probed:,} images took {found.taken / mib:,.0f} of {found.budget / mib:,.0f} MiB, "
             f"{found.error:+.1%} from the extrapolation"
         )
     results.print(f"batch size {found.batch_size}", highlight=False)
@@ -74,8 +74,8 @@ def find_batch_size(
     largest = f"this is the largest batch of {shape} images that fits into memory"
     command = " ".join(["convae train", _retyped(model), *map(shlex.quote, overrides or [])])
     notes.print(
-        f"{whole_split if found.batch_size == most < MOST else largest}, which is no recommendation: larger batches "
-        f"take fewer steps per epoch. Train with: {command} --batch-size N, with N up to {found.batch_size:,}",
+        f"{whole_split if found.batch_size == most < MOST else largest}, which is not a recommendation: larger batches "
+        f"mean fewer steps per epoch. Train with: {command} --batch-size N, with N up to {found.batch_size:,}",
         soft_wrap=True,
     )
 

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from convae.cli._options import DataOptions, Images, Label, Model, OutputOptions, open_session, with_option_groups
+from convae.cli._options import (
+    DataOptions,
+    Images,
+    MissingLabel,
+    Model,
+    OutputOptions,
+    open_session,
+    with_option_groups,
+)
 
 PANEL = "Use"
 """The heading under which the help lists the command."""
@@ -19,7 +27,7 @@ def neighbors(
     output: OutputOptions,
     data: DataOptions,
     count: Annotated[int, typer.Option(min=1, help="Number of neighbors.")] = 8,
-    label: Label = None,
+    label: MissingLabel = None,
 ) -> None:
     """Find the images of a split whose latents are nearest to those of the given images.
 

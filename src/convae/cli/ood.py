@@ -34,9 +34,9 @@ def ood(
     data: DataOptions,
     label: MissingLabel = None,
 ) -> None:
-    """Measure how well an anomaly score separates out-of-distribution images from those the model was trained on.
+    """Measure how well an anomaly score separates out-of-distribution images from test images, by the AUROC.
 
-    ood.csv lists the score of every image of both sets, which is that of `convae anomalies`.
+    ood.csv lists the score of every image of both sets. The scores are those of `convae anomalies`.
 
     Example: `convae ood RUN --ood-data fashion-mnist --out pictures`
     """

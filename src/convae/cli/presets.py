@@ -13,7 +13,7 @@ PANEL = "Start"
 def presets(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> None:
-    """List the presets: what they are, and their parameters, operations and shapes at their own size.
+    """List the presets with their shapes, parameters and operations at the default size.
 
     Example: `convae presets`
     """
@@ -28,7 +28,7 @@ def presets(
     from convae.model.presets import PRESETS
     from convae.model.summary import summarize
 
-    head = ["preset", "input", "latent", "parameters", "FLOPs per image", "what it is"]
+    head = ["preset", "input", "latent", "parameters", "FLOPs per image", "description"]
     rows = []
     own = PRESETS.own_names()
     for name in PRESETS.names():
@@ -37,7 +37,7 @@ def presets(
         except Exception as error:  # whatever the code of another package raises
             if name in own:
                 raise
-            notes.print(f"the preset '{name}' is left out: {one_line(error)}", soft_wrap=True)
+            notes.print(f"the preset '{name}' is omitted: {one_line(error)}", soft_wrap=True)
             continue
         layers = summarize(model)
         parameters, flops = (sum(getattr(row, key) for row in layers) for key in ("parameters", "flops"))

@@ -20,7 +20,7 @@ PANEL = "Use"
 class PlaceOptions:
     """The images, and the run folder."""
 
-    panel: ClassVar = "Where and from what"
+    panel: ClassVar = "Run"
     data: Annotated[str | None, typer.Option(help="Images instead of the training data of the model.")] = None
     data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None
     name: Annotated[str | None, typer.Option(help="Name of the run, and of its folder in runs/.")] = None

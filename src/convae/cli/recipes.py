@@ -13,9 +13,9 @@ PANEL = "Start"
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Print this recipe instead.", show_default=False)] = None,
 ) -> None:
-    """List the recipes that come with convae, each trained by `convae train NAME`; or print one.
+    """List the recipes that come with convae, or print one.
 
-    `convae recipes demo > my-recipe.yaml` gives a copy to change.
+    `convae train NAME` trains one; redirect its text to a file to change it.
 
     Example: `convae recipes demo > my-recipe.yaml`
     """

@@ -24,13 +24,16 @@ def show(
         typer.Argument(help="Arguments of a preset or keys of a file, such as input=[1,28,28].", show_default=False),
     ] = None,
     notation: Annotated[
-        str | None, typer.Option("--as", help="Print it as yaml, codes or arch-def instead.", show_default=False)
+        str | None,
+        typer.Option(
+            "--as", help="Print the description instead, in this notation: yaml, codes or arch-def.", show_default=False
+        ),
     ] = None,
     draw: Annotated[
-        Path | None, typer.Option(help="Draw its structure into this .svg or .png file.", show_default=False)
+        Path | None, typer.Option(help="Draw a diagram into this .svg or .png file instead.", show_default=False)
     ] = None,
 ) -> None:
-    """Print what a model is made of: layers, output shapes, parameters, operations, receptive field.
+    """Print the layers of a model with output shapes, parameters, operations and receptive field.
 
     Example: `convae show torch-vae input=[1,28,28] --draw network.svg`
     """

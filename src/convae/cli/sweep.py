@@ -23,12 +23,12 @@ def sweep(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="The folder of the sweep, which goes on with one; otherwise in sweeps/.")
+        Path | None, typer.Option(help="The folder of the sweep, new or to resume; otherwise one in sweeps/.")
     ] = None,
 ) -> int:
-    """Train a recipe once for each value of an option, and compare what comes of it.
+    """Train a recipe once for each value of an option, and compare the results.
 
-    The same command again goes on with a sweep that was stopped, and repeats no run that is done.
+    The same command resumes a sweep that was stopped; finished runs are not repeated.
 
     Example: `convae sweep RECIPE objective.kl.weight=1,2,4`
     """
@@ -44,7 +44,7 @@ def sweep(
     for label, reason in found.failed.items():
         notes.print(f"{label}: {reason}", soft_wrap=True, style="yellow")
     if found.stopped:
-        notes.print("stopped and saved; the same command goes on", soft_wrap=True)
+        notes.print("stopped and saved; the same command resumes the sweep", soft_wrap=True)
         return 130
     if found.runs and results.is_terminal:
         results.print(_table(found.path / "table.csv"))
@@ -70,7 +70,7 @@ def _table(path: Path) -> Table:
 
 
 def _short(text: str) -> str:
-    """A number of a table with five digits; what is none as it is."""
+    """A number with five significant digits; other text unchanged."""
     try:
         return f"{float(text):.5g}" if "." in text or "e" in text else text
     except ValueError:

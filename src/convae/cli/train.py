@@ -28,7 +28,7 @@ _SECTIONS = {"data", "model", "objective", "training", "stages", "start"}
 class WhatOptions:
     """The data and the model."""
 
-    panel: ClassVar = "What to train"
+    panel: ClassVar = "Data and model"
     data: Annotated[str | None, typer.Option(help="A data set's name or a folder of images.")] = None
     size: Annotated[str | None, typer.Option(help="Image size: 64, or 48x64 (height, width).")] = None
     channels: Annotated[int | None, typer.Option(min=1, help="1 for gray, 3 for RGB: data.channels.")] = None
@@ -57,7 +57,7 @@ class WhatOptions:
 class RunOptions:
     """The run folder, and what the run starts from."""
 
-    panel: ClassVar = "Where and from what"
+    panel: ClassVar = "Run"
     name: Annotated[str | None, typer.Option(help="Name of the run, and of its folder in runs/.")] = None
     out: Annotated[Path | None, typer.Option(help="The run folder, new or empty; otherwise a new one in runs/.")] = None
     data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None
@@ -92,17 +92,17 @@ def train(
         list[str] | None,
         typer.Argument(
             metavar="[RECIPE] [key.path=value ...]",
-            help="A recipe (a file, or a name of `convae recipes`), and values that replace the recipe's.",
+            help="A recipe (a file, or a name of `convae recipes`), and options to change.",
         ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan and draw every schedule; do not train.")
     ] = False,
 ) -> int:
-    """Train a model by a recipe, or by options alone.
+    """Train a model from a recipe, or from options alone.
 
-    Every option of a recipe can be given as `key.path=value`, such as `training.ema=0.999`. All keys: `docs/recipe.md`,
-    or `recipe.yaml` of any run.
+    Every option of a recipe can be set by `key.path=value`, such as `training.ema=0.999`. `recipe.yaml` of a run lists
+    all, `docs/recipe.md` explains them.
 
     Ctrl-C stops after the current step and saves; `--resume RUN` continues as if the run had never stopped.
 

@@ -24,13 +24,16 @@ def translate(
     images: Images,
     output: OutputOptions,
     data: DataOptions,
-    label: Annotated[str | None, typer.Option(help="Class that the direction leads to.")] = None,
-    against: Annotated[str | None, typer.Option(help="Class that it leads away from; otherwise all others.")] = None,
+    label: Annotated[str | None, typer.Option(help="Class to move towards.")] = None,
+    against: Annotated[str | None, typer.Option(help="Class to move away from; by default all others.")] = None,
     attribute: Annotated[
-        str | None, typer.Option(help="Use the classes of this column, such as Smiling in CelebA; yes minus no.")
+        str | None,
+        typer.Option(help="A yes/no column of the data, such as Smiling in CelebA; or the column of --label."),
     ] = None,
-    positive: Annotated[str | None, typer.Option(help="Instead: a folder of images with an attribute.")] = None,
-    negative: Annotated[str | None, typer.Option(help="A folder of images without it, such as their pairs.")] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Folder of images with an attribute, instead of classes.")
+    ] = None,
+    negative: Annotated[str | None, typer.Option(help="Folder of images without the attribute.")] = None,
     strengths: Annotated[str, typer.Option(help="Multiples of the direction to add.")] = "-1,0,0.5,1,1.5,2,3",
 ) -> None:
     """Latent arithmetic: add a direction to the latents of images, from classes, an attribute or two folders.

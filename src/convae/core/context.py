@@ -1,4 +1,4 @@
-"""The forward context: what a pass carries besides its tensor."""
+"""The forward context: noise, labels and reported terms of a forward pass."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from convae.core.types import PerImage, Shape
 
 @dataclass
 class Context:
-    """What one forward pass carries besides its tensor: noise, labels, and what layers report.
+    """State of one forward pass besides its tensor: noise, labels, and the terms and latents that layers report.
 
-    A layer that derives from `ContextLayer` gets the context of the pass that it is in; all other layers do not.
+    Only layers derived from `ContextLayer` get it.
 
     Attributes:
-        noise: what random layers draw from; torch's default generator without it.
+        noise: source of noise of random layers; None for torch's default generator.
         labels: (batch,) class numbers of the images; None without labels.
-        latent_source: whether latents are samples of their posterior, its mean, or samples of the prior. Without the
-            encoder's features, as in decoding, the prior takes the place of the posterior.
-        given: latents by name, taken in place of those of posterior and prior.
+        latent_source: whether latents are samples of their posterior, its mean, or samples of the prior. Without
+            features of the encoder, as in decoding, the prior replaces the posterior.
+        given: latents by name that replace those of posterior and prior.
         temperature: factor on the standard deviation of latents drawn from a prior; one for all, or by name.
-        features: the encoder's features that have a name, (batch, channel, *sizes) each.
-        terms: costs that layers reported by name, (batch,) each, unweighted.
-        term_parts: the costs of each term by the layer that reported them.
-        posteriors: q(z | x) of each latent, by its name.
-        latents: the latents that were passed on, by name.
-        samples: number of latents drawn for each image: rows of one image stand together in the batch.
+        features: named features of the encoder, (batch, channel, *sizes) each.
+        terms: reported costs by term, (batch,) each, unweighted.
+        term_parts: reported costs of each term by layer.
+        posteriors: q(z | x) of each latent by name.
+        latents: latents by name.
+        samples: number of latents drawn for each image; the rows of an image are consecutive in the batch.
     """
 
     noise: Generators | None = None
@@ -47,20 +47,20 @@ class Context:
     samples: int = 1
 
     def noise_for(self, name: str) -> Generators | None:
-        """The noise of the layer of that name: a stream of its own where noise is counter-based."""
+        """The noise of a layer: if noise is counter-based, a stream of its own."""
         return self.noise.named(name) if isinstance(self.noise, CountedNoise) else self.noise
 
     def unit_noise_for(self, name: str) -> Generators | None:
-        """The same, of standard deviation 1 whatever the temperature of the latents."""
+        """The same with standard deviation 1, whatever the temperature."""
         noise = self.noise_for(name)
         return replace(noise, scale=1.0) if isinstance(noise, CountedNoise) else noise
 
     def temperature_of(self, name: str) -> float:
-        """The temperature of a latent; 1 where none is given by name."""
+        """The temperature of a latent by name, 1 by default."""
         return self.temperature if isinstance(self.temperature, int | float) else self.temperature.get(name, 1.0)
 
     def draw_latent(self, name: str, posterior: Posterior) -> Tensor:
-        """The latent of that name, (batch, *latent): given, a sample of its posterior, or its mean; reports both."""
+        """A latent, (batch, *latent): given, a sample of its posterior, or its mean. Reports latent and posterior."""
         if name in self.given:
             latent = self.given[name]
         elif self.latent_source == "posterior":
@@ -74,43 +74,41 @@ class Context:
         """Records a latent and its posterior.
 
         Args:
-            name: unique in the model.
-            latent: (batch, *latent), passed on to the next layer.
-            posterior: q(z | x) of each image; None where the latent was given or drawn from the prior.
+            name: name of the latent, unique in the model.
+            latent: (batch, *latent).
+            posterior: q(z | x) of each image; None if the latent was given or drawn from the prior.
         """
         self.latents[name] = latent
         if posterior is not None:
             self.posteriors[name] = posterior
 
     def report_term(self, name: str, cost: PerImage, source: str | None = None) -> None:
-        """Adds a cost, (batch,), unweighted, to the term of that name; the objective weighs it.
-
-        Layers that report the same name add up.
+        """Adds a cost to a term; costs of several layers are summed.
 
         Args:
-            name: of the term.
-            cost: (batch,).
-            source: stream of the layer, for the log of a term that several layers report.
+            name: name of the term.
+            cost: (batch,), unweighted.
+            source: stream of the layer, to log the costs of several layers separately.
         """
         self.terms[name] = self.terms[name] + cost if name in self.terms else cost
         if source is not None:
             self.term_parts.setdefault(name, {})[source] = cost
 
     def again(self, **changes: Any) -> Context:
-        """The same pass, to be computed again: with the features so far, without what layers reported.
+        """A context to compute the pass again: with its features, without reported terms and latents.
 
         Args:
-            changes: attributes with other values.
+            changes: attributes to replace.
         """
         return replace(
             self, features=dict(self.features), terms={}, term_parts={}, posteriors={}, latents={}, **changes
         )
 
     def continued(self, **changes: Any) -> Context:
-        """The same pass, to be continued from here several times: with what layers reported so far.
+        """A copy to continue the pass from here, possibly several times: with what layers reported so far.
 
         Args:
-            changes: attributes with other values.
+            changes: attributes to replace.
         """
         parts = {name: dict(own) for name, own in self.term_parts.items()}
         fresh = self.again(**changes)
@@ -123,7 +121,7 @@ class Context:
         )
 
     def repeated(self, samples: int) -> Context:
-        """The same pass from here on with every image `samples` times in a row, each with noise of its own."""
+        """A copy to continue the pass with every image repeated `samples` times in a row, each with its own noise."""
 
         def rows(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: each.repeat_interleave(samples, 0) for name, each in named.items()}
@@ -142,7 +140,7 @@ class Context:
 
 
 class ContextModule(nn.Module):
-    """A module whose `forward` takes the context of the pass besides its tensor; None stands for `Context()`.
+    """A module whose `forward` also takes the context of the pass; None means `Context()`.
 
     Attributes:
         stream: name of its noise and of the latent that it reports, unique in a model.
@@ -156,15 +154,14 @@ class ContextModule(nn.Module):
 
 
 class LatentModule(ContextModule):
-    """A module that has a latent, which it reports to the context under the name `stream`.
+    """A module with a latent, which it reports to the context under the name `stream`.
 
     Attributes:
         latent_shape: shape of the latent, without the batch.
         is_discrete: whether the latents are codes.
-        is_diagonal: whether the posterior is a Gaussian with independent values, which mean and log-variance determine;
-            codes are none.
-        has_density: whether the posterior spreads its mass; a deterministic one does not.
-        is_spherical: whether latents are unit vectors, whose densities are with respect to the area of the sphere.
+        is_diagonal: whether the posterior is a diagonal Gaussian, determined by mean and log-variance; False for codes.
+        has_density: whether the posterior has a density; a deterministic one has none.
+        is_spherical: whether latents are unit vectors, with densities with respect to the area of the sphere.
     """
 
     latent_shape: Shape
@@ -193,11 +190,11 @@ class LatentModule(ContextModule):
         raise NotImplementedError
 
     def nearest_latents(self, z: Tensor) -> Tensor:
-        """The nearest latents to `z`, (batch, *latent), that the module can give: `z` itself without codes."""
+        """The nearest possible latents to `z`, (batch, *latent): `z` itself without codes."""
         return z
 
 
 def call_module(module: nn.Module, x: Tensor, context: Context | None) -> Tensor:
-    """`module(x)`, with the context where the module takes one."""
+    """Calls a module, with the context if it takes one."""
     result: Tensor = module(x, context) if isinstance(module, ContextModule) else module(x)
     return result

@@ -1,4 +1,4 @@
-"""What a forward pass returns: posterior, latent, likelihood and the terms that layers reported."""
+"""The result of a forward pass: posterior, latent, likelihood and reported terms."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ class Likelihood(ABC):
 
     @abstractmethod
     def sample(self, generator: torch.Generator | None = None) -> Images:
-        """One image drawn for each latent, in [0, 1]."""
+        """A sample for each latent, in [0, 1]."""
 
     @abstractmethod
     def log_prob(self, x: AnyImages) -> PerImage:
         """Log p(x | z) of each image, summed over its values, nats.
 
         Raises:
-            ShapeError: `x` is not one image of the right shape, with floats in [0, 1], for each latent.
+            ShapeError: `x` has another shape than the images, or is not float in [0, 1].
         """
 
 
 @dataclass(frozen=True)
 class ModelCalls:
-    """Parts of the model of a pass, to be called again by a term: with the labels and the noise of that pass.
+    """Parts of the model that a term may call again, with the labels and the noise of the pass.
 
     Attributes:
         encode: images to q(z | x), in evaluation mode.
-        decode: latents, one for each row of the pass, to p(x | z).
-        sample_prior: as many latents as the pass has rows, drawn from the prior of the top latent.
-        noise: the noise of a name of its own.
-        raw: the decoder's raw values of the pass.
+        decode: latents, one for each row of the batch, to p(x | z).
+        sample_prior: samples of the prior of the top latent, as many as the batch has rows.
+        noise: the noise of a name.
+        raw: raw values of the decoder in the pass.
         likelihood: raw values to p(x | z).
     """
 
@@ -65,14 +65,13 @@ class Output:
         posterior: q(z | x) of each image.
         latent: (batch, *latent), the latent that was decoded.
         likelihood: p(x | z).
-        terms: costs that layers reported, (batch,) each, unweighted.
-        logits: (batch, class) of the classifier; None from a model without one.
-        term_parts: the costs of each term by the place of the quantizer that reported them.
-        codes: posterior over the codes of each quantizer by its place: the name of its latent, or of the module that
-            holds it, such as `encoder.2`.
+        terms: reported costs by term, (batch,) each, unweighted.
+        logits: (batch, class) of the classifier; None without one.
+        term_parts: reported costs of each term by quantizer.
+        codes: posterior over the codes by quantizer: the name of its latent, or of its module, such as `encoder.2`.
         samples: number of latents drawn for each image. The batch of all attributes is then images × samples, with the
-            rows of one image together.
-        calls: parts of the model, to be called again; None from another source than a model.
+            rows of an image consecutive.
+        calls: parts of the model to call again; None if the output is not from a model.
     """
 
     posterior: Posterior
@@ -91,12 +90,12 @@ class Output:
         Args:
             x: an image for each row of the output.
         """
-        total = _wide(self.likelihood.log_prob(x))
-        return torch.stack([total, *(_wide(part.log_prior(z)) for part, z in self._latents)]).sum(0)
+        total = _as_float64(self.likelihood.log_prob(x))
+        return torch.stack([total, *(_as_float64(part.log_prior(z)) for part, z in self._latents)]).sum(0)
 
     def log_posterior(self) -> PerImage:
         """Log q(z | x) of the latents, nats, summed in float64 where the device has it."""
-        return torch.stack([_wide(part.log_prob(z)) for part, z in self._latents]).sum(0)
+        return torch.stack([_as_float64(part.log_prob(z)) for part, z in self._latents]).sum(0)
 
     def log_weights(self, x: Images) -> PerImage:
         """Log p(x, z) − log q(z | x) of latents that were drawn from the posterior, nats.
@@ -114,7 +113,7 @@ class Output:
         return split_latent(self.posterior, self.latent)
 
 
-def _wide(values: PerImage) -> PerImage:
+def _as_float64(values: PerImage) -> PerImage:
     """Values in float64, which Apple's GPUs lack."""
     return values if values.device.type == "mps" else values.double()
 

@@ -1,6 +1,6 @@
-"""The types that every package shares: shapes, batches of images, and the layout of latents.
+"""Types that all packages share: shapes, batches of images, and the layout of latents.
 
-Dimension names, the same everywhere: `batch channel *sizes` for images (float in [0, 1]), `batch *latent` for latents
+Dimension names: `batch channel *sizes` for images (float in [0, 1]), `batch *latent` for latents
 (a vector is `latent`, a map `latent *grid`), `batch` for values per image. The annotations are checked by beartype
 under pytest and cost nothing otherwise.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 from convae.core.noise import Generators
 
 Shape = tuple[int, ...]
-"""Channels, then the sizes of the spatial axes; without the batch."""
+"""(channels, *sizes), without the batch."""
 
 Images = Float[Tensor, "batch channel *sizes"]
 Latents = Float[Tensor, "batch *latent"]
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     AnyCount = SupportsIndex
     AnyGenerators = Generators
 else:
-    # Arguments that a user passes to a model: the model checks them itself, with a message of its own.
+    # Arguments that users pass to a model, which checks them itself, with better messages.
     AnyImages = AnyLatents = AnyCodes = AnyLabels = AnyCount = AnyGenerators = Any
 
 MISSING_LABEL = -1
@@ -48,13 +48,13 @@ class Batch:
 
     Attributes:
         images: (batch, channel, *sizes) in [0, 1], in torch's channels_last layout.
-        labels: (batch,) class numbers, -1 where one is missing; None without labels.
+        labels: (batch,) class numbers, -1 if missing; None without labels.
         indices: (batch,) positions in the data.
         start: position of the first image in the global batch.
-        global_size: images in the global batch; None where this is all of it.
-        labeled_fraction: fraction of the global batch's images that have a label; None where only the labels of this
-            slice are known.
-        data_size: number of images in the data; None where that is unknown.
+        global_size: number of images in the global batch; None if this is the global batch.
+        labeled_fraction: fraction of the images of the global batch with a label; None if only the labels of this slice
+            are known.
+        data_size: number of images in the data; None if unknown.
     """
 
     images: Images
@@ -67,14 +67,14 @@ class Batch:
 
     @classmethod
     def of(cls, images: Images, labels: Int64[Tensor, " batch"] | None = None) -> Batch:
-        """A batch of images that are numbered from 0."""
+        """A batch of images, with indices from 0."""
         return cls(images, labels, torch.arange(len(images), device=images.device))
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def split(self, count: int) -> Iterator[Batch]:
-        """Slices of about equal length for gradient accumulation: `count`, or as many as there are images."""
+        """Slices of about equal length for gradient accumulation: `count`, or one per image if there are fewer."""
         if count == 1:
             yield self
             return
@@ -90,7 +90,7 @@ class Batch:
             )
 
     def repeated(self, count: int) -> Batch:
-        """The batch with each image `count` times in a row."""
+        """The batch with each image repeated `count` times in a row."""
         if count == 1:
             return self
         return Batch(
@@ -111,10 +111,10 @@ def slice_bounds(length: int, count: int) -> list[int]:
 
 @dataclass(frozen=True)
 class LatentLayout:
-    """How the latents of a model form one tensor.
+    """Layout of the latents of a model in one tensor.
 
-    A model with one latent has the tensor (batch, *shape). Several latents, as of a hierarchy, are flattened and
-    concatenated in the order of `entries`: (batch, size).
+    One latent is (batch, *shape). Several latents, as of a hierarchy, are flattened and concatenated in the order of
+    `entries`: (batch, size).
 
     Attributes:
         entries: name and shape of each latent, without the batch; at least one.
@@ -133,19 +133,19 @@ class LatentLayout:
         return sum(math.prod(shape) for _, shape in self.entries)
 
     def level_of(self, value: int) -> int:
-        """Which latent a value of the flattened tensor belongs to, counted from 1 at the top."""
+        """The level of the latent that a value of the flattened tensor belongs to, from 1 at the top."""
         ends = accumulate(math.prod(shape) for _, shape in self.entries)
         return next(level for level, end in enumerate(ends, 1) if value < end)
 
     def split(self, z: Tensor) -> dict[str, Tensor]:
-        """(batch, *shape) to each latent by name, (batch, *its shape)."""
+        """Splits the latent tensor, (batch, *shape), into its latents by name."""
         if len(self.entries) == 1:
             return {self.entries[0][0]: z}
         parts = torch.split(z, [math.prod(shape) for _, shape in self.entries], dim=1)
         return {name: part.unflatten(1, shape) for (name, shape), part in zip(self.entries, parts, strict=True)}
 
     def join(self, latents: Mapping[str, Tensor]) -> Tensor:
-        """Each latent by name to the latent tensor, (batch, *shape)."""
+        """Joins latents by name to the latent tensor, (batch, *shape)."""
         if len(self.entries) == 1:
             return latents[self.entries[0][0]]
         return torch.cat([latents[name].flatten(1) for name, _ in self.entries], dim=1)
