@@ -25,7 +25,8 @@ from convae.training import resume, train
 from convae.training.distributed.ranks import Ranks
 from convae.training.loop.checkpoint import list_checkpoints, read_checkpoint
 from convae.training.loop.engine import build_optimizer
-from convae.training.loop.step import Precision, TrainStep
+from convae.training.loop.precision import Precision
+from convae.training.loop.step import TrainStep
 from convae.training.loop.task import Update
 from convae.training.recipe.plan import LearningRate
 from convae.training.recipe.schema import OptimizerConfig, TrainingConfig
