@@ -11,7 +11,7 @@ import convae
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.random import torch_generator
 from convae.interop import graph_names
-from convae.interop.graphs import Graph, graph
+from convae.interop.graphs import Graph, build_graph
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.initialize import initialize
 from convae.model.layers import LAYERS
@@ -112,5 +112,5 @@ def every_graph() -> dict[str, Graph]:
         models.append((f"bottleneck {name}", with_bottleneck(name), ["encode"]))
     for key, model, names in models:
         own = set(graph_names(model))
-        graphs |= {f"{key} {name}": graph(model, name) for name in names if name in own}
+        graphs |= {f"{key} {name}": build_graph(model, name) for name in names if name in own}
     return graphs

@@ -21,7 +21,7 @@ from PIL import Image
 
 import convae
 from convae.explorer import lower, write_page
-from convae.interop.graphs import Graph, graph
+from convae.interop.graphs import Graph, build_graph
 from convae.latents import Session
 
 pytestmark = pytest.mark.browser
@@ -72,7 +72,7 @@ def test_every_entry_is_computed_as_torch_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_computed_as_torch_does(preset: str, tmp_path: Path) -> None:
     model = convae.build({"preset": preset}).eval()
-    found = differences({name: graph(model, name) for name in ("encode", "decode")}, tmp_path)
+    found = differences({name: build_graph(model, name) for name in ("encode", "decode")}, tmp_path)
     assert max(found.values()) <= TOLERANCE
 
 

@@ -19,7 +19,7 @@ import convae
 from convae.core.errors import ConfigError
 from convae.explorer import lower, write_page
 from convae.explorer.contents import Blob, describe_points, most_points
-from convae.interop.graphs import Graph, graph
+from convae.interop.graphs import Graph, build_graph
 from convae.latents import Session, encode
 
 MODEL: dict[str, Any] = {
@@ -115,7 +115,7 @@ def test_a_class_name_cannot_end_the_script(images: Path, tmp_path: Path) -> Non
 
 def test_batch_norm_is_folded_and_constants_are_computed() -> None:
     model = convae.build(MODEL).eval()
-    ops = [step.op for step in lower(graph(model, "encode")).steps]
+    ops = [step.op for step in lower(build_graph(model, "encode")).steps]
     assert ops.count("conv") == 1
     assert "mul" not in ops[: ops.index("relu")]
 

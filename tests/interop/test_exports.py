@@ -1,4 +1,4 @@
-"""Exported graphs give torch's outputs; a model that cannot be exported is refused."""
+"""Exported graphs reproduce the outputs of torch, and a model that cannot be exported is an error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from convae.testing import check_exporter
 TOLERANCE = 1e-4
 
 
-def test_every_entry_gives_its_outputs_in_onnxruntime(tmp_path: Path) -> None:
+def test_every_registered_module_has_equal_outputs_in_onnxruntime(tmp_path: Path) -> None:
     graphs, onnx, file = every_graph(), EXPORTERS.get("onnx")(), tmp_path / "all.onnx"
     whole = bundle(graphs)
     onnx.write(trace(whole), file, {})
@@ -36,11 +36,11 @@ def test_every_entry_gives_its_outputs_in_onnxruntime(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EXPORTERS.own_names())
-def test_exporters_keep_their_contract(name: str) -> None:
+def test_exporters_fulfill_the_contract(name: str) -> None:
     check_exporter(name)
 
 
-def test_sizes_are_free_where_the_model_allows_them(tmp_path: Path) -> None:
+def test_sizes_are_dynamic_if_the_model_supports_them(tmp_path: Path) -> None:
     model = built()
     for each in export_model(model, tmp_path, "torch-export", graphs=["encode", "decode"]):
         runner = EXPORTERS.get("torch-export")().open(each.path)
@@ -55,7 +55,7 @@ def test_sizes_are_free_where_the_model_allows_them(tmp_path: Path) -> None:
     assert trace_graph(convae.build(VECTOR).eval(), "encode").inputs == {"image": ("batch", 1, 8, 8)}
 
 
-def test_a_sample_is_that_of_its_noise(tmp_path: Path) -> None:
+def test_samples_are_a_function_of_the_noise(tmp_path: Path) -> None:
     model = convae.build({**VECTOR, "prior": {"mixture": {"components": 3}}}).eval()
     (each,) = export_model(model, tmp_path, "torch-export", graphs=["sample"])
     assert each.inputs == {"noise": ("batch", 4)}
@@ -74,11 +74,11 @@ def saved(tmp_path: Path) -> Path:
 def test_the_command_writes_and_compares_each_graph(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = saved.parent / "exported"
     run("export", saved, "--to", "torch-export", "--out", out)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     names = ["decode", "encode", "reconstruct", "sample"]
     assert sorted(path.stem for path in out.glob("*.pt2")) == names
-    assert all(f"{name}.pt2: " in told for name in names)
-    assert "batch×1×height×width" in told
+    assert all(f"{name}.pt2: " in output for name in names)
+    assert "batch×1×height×width" in output
     run("export", saved, "--to", "torch-export", "--out", out, code=2)
     assert "--force" in capsys.readouterr().err
 
@@ -91,7 +91,7 @@ def test_the_command_writes_and_compares_each_graph(saved: Path, capsys: pytest.
         (["--graph", "decode-codes"], "decode-codes"),
     ],
 )
-def test_what_is_refused_leaves_nothing(
+def test_an_error_leaves_no_files(
     options: list[str], part: str, saved: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("export", saved, *options, "--out", saved.parent / "exported", code=2)
@@ -108,7 +108,7 @@ class UntilSmall(nn.Module):
         return x
 
 
-def test_a_model_with_a_loop_over_values_is_refused(tmp_path: Path) -> None:
+def test_control_flow_that_depends_on_values_is_an_error(tmp_path: Path) -> None:
     model = built()
     looping = VAE(nn.Sequential(UntilSmall(), model.encoder), model.bottleneck, model.decoder, model.head,
                   input_shape=model.input_shape).eval()  # fmt: skip

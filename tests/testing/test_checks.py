@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from convae.data.sources.base import Listing, Record, Source, Survey
 from convae.evaluation.metrics.base import ImageMetric
 from convae.interop import IMPORTERS
-from convae.interop.base import Imported
+from convae.interop.base import ImportedModel
 from convae.latents import EvalBatch
 from convae.model.layers.base import Layer
 from convae.model.likelihoods.bernoulli import Bernoulli, BernoulliLikelihood
@@ -193,10 +193,10 @@ def nothing(*, input: tuple[int, ...] = (1, 8, 8)) -> dict[str, Any]:
     return {"input": input, "encoder": ["flatten"], "bottleneck": gaussian, "decoder": [], "likelihood": "bernoulli"}
 
 
-def careless(state: Any) -> Imported:
+def careless(state: Any) -> ImportedModel:
     """An importer that takes whatever it is given."""
     names = TorchVAE(1, 2, 8).state_dict()
-    found: Imported = IMPORTERS.get("torch-vae")(
+    found: ImportedModel = IMPORTERS.get("torch-vae")(
         {key: torch.nan_to_num(state.get(key, tensor)) for key, tensor in names.items()}
     )
     return found

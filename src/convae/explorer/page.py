@@ -21,7 +21,7 @@ from convae.core.random import numpy_generator
 from convae.explorer.contents import Blob, describe_points, most_points
 from convae.explorer.lowering import lower
 from convae.explorer.program import Program
-from convae.interop.graphs import graph
+from convae.interop.graphs import build_graph
 from convae.latents import Session, encode
 from convae.model.priors.standard_normal import StandardNormal
 from convae.model.vae import VAE
@@ -85,7 +85,7 @@ def _describe(session: Session, blob: Blob) -> dict[str, Any]:
     if len(images) > count:
         indices = np.sort(numpy_generator(0, "points").choice(len(images), count, replace=False))
     with _on_cpu(model):
-        decoder, encoder = lower(graph(model, "decode")), _encoder(model)
+        decoder, encoder = lower(build_graph(model, "decode")), _encoder(model)
         encoding = encode(model, images, indices=indices, progress=session.progress)
     classes = list(images.classes or class_names(range(model.class_count or 0), model.provenance.classes).values())
     prior = isinstance(model.prior, StandardNormal) and not model.is_hierarchical
@@ -120,7 +120,7 @@ def _on_cpu(model: VAE) -> Iterator[None]:
 def _encoder(model: VAE) -> Program | None:
     """The encoder as a program; None where the page lacks an operation of it."""
     try:
-        return lower(graph(model, "encode"))
+        return lower(build_graph(model, "encode"))
     except ConfigError as error:
         note(f"the page takes no images of your own: {error}", "yellow")
         return None

@@ -1,10 +1,17 @@
-"""Other projects: `importers` read their checkpoints, `exporters` write graphs that their runtimes run."""
+"""Import of checkpoints of other projects, and export to other runtimes."""
 
 from __future__ import annotations
 
-from convae.interop.base import Imported, filled, needed, side_of, unbounded, unknown_left
+from convae.interop.base import (
+    ImportedModel,
+    model_from_weights,
+    require_known_tensors,
+    require_tensors,
+    square_side,
+    unbounded_gaussian,
+)
 from convae.interop.checkpoints import import_model
-from convae.interop.export import Exported, export_model
+from convae.interop.export import ExportedGraph, export_model
 from convae.interop.exporters import EXPORTERS
 from convae.interop.exporters.base import Exporter
 from convae.interop.graphs import TracedGraph, graph_names, trace_graph
@@ -13,17 +20,17 @@ from convae.interop.importers import IMPORTERS
 __all__ = [
     "EXPORTERS",
     "IMPORTERS",
-    "Exported",
+    "ExportedGraph",
     "Exporter",
-    "Imported",
+    "ImportedModel",
     "TracedGraph",
     "export_model",
-    "filled",
     "graph_names",
     "import_model",
-    "needed",
-    "side_of",
+    "model_from_weights",
+    "require_known_tensors",
+    "require_tensors",
+    "square_side",
     "trace_graph",
-    "unbounded",
-    "unknown_left",
+    "unbounded_gaussian",
 ]

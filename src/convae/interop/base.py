@@ -1,4 +1,4 @@
-"""What every importer shares: checking the tensors of a foreign file, and filling a model with them."""
+"""Shared code of importers: validation of foreign tensors, and loading them into a model."""
 
 from __future__ import annotations
 
@@ -20,79 +20,93 @@ from convae.model.weights import State
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What came of a foreign checkpoint.
+class ImportedModel:
+    """A model with the weights of a foreign checkpoint.
 
     Attributes:
         model: in evaluation mode.
-        notes: what a person should know, a sentence each, such as tensors that were left out.
+        notes: messages for the user, such as about tensors that were not loaded.
     """
 
     model: VAE
     notes: list[str]
 
 
-def unbounded(latent: int) -> dict[str, Any]:
-    """The bottleneck of weights that were trained without a bound on the log-variance."""
+def unbounded_gaussian(latent: int) -> dict[str, Any]:
+    """The description of a Gaussian bottleneck for weights that were trained without a bound on the log-variance.
+
+    Args:
+        latent: number of latent dimensions, or of channels of a latent map.
+    """
     return {"gaussian": {"latent": latent, "max_logvar": MAX_LOGVAR}}
 
 
-def filled(spec: Mapping[str, Any], names: Mapping[str, Tensor], name: str) -> VAE:
-    """A model of a description with these tensors under its own names, in evaluation mode.
+def model_from_weights(spec: Mapping[str, Any], tensors: Mapping[str, Tensor], importer: str) -> VAE:
+    """Builds a model and loads its weights, as float32; returns it in evaluation mode.
+
+    Args:
+        spec: description of the model.
+        tensors: its weights by their name in the model; they are copied.
+        importer: name of the importer, for messages.
 
     Raises:
-        ArtifactError: a tensor does not have the described shape, or is not finite.
+        ArtifactError: a tensor is missing, has another shape or integers, or is not finite.
     """
     model = construct(resolve(spec))
-    for key, wanted in model.state_dict().items():
-        if key not in names or names[key].shape != wanted.shape:
-            got = shape_text(names[key].shape) if key in names else "nothing"
-            raise ArtifactError(f"not the weights of {name}: {key} needs {shape_text(wanted.shape)}, got {got}")
-    kinds = {key: tensor.dtype for key, tensor in names.items() if not tensor.dtype.is_floating_point}
-    for key, kind in kinds.items():
-        raise ArtifactError(f"not the weights of {name}: {key} needs floats, got {kind}")
-    tensors = {key: tensor.detach().clone().float() for key, tensor in names.items()}
-    require_finite(tensors, f"the weights of {name}")
-    model.load_state_dict(tensors, assign=True)
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    return model.eval()
+    for key, expected in model.state_dict().items():
+        if key not in tensors or tensors[key].shape != expected.shape:
+            got = shape_text(tensors[key].shape) if key in tensors else "nothing"
+            raise ArtifactError(
+                f"not the weights of {importer}: {key}: expected shape {shape_text(expected.shape)}, got {got}"
+            )
+    for key, tensor in tensors.items():
+        if not tensor.dtype.is_floating_point:
+            raise ArtifactError(f"not the weights of {importer}: {key}: expected floats, got {tensor.dtype}")
+    copies = {key: tensor.detach().clone().float() for key, tensor in tensors.items()}
+    require_finite(copies, f"weights of {importer}")
+    model.load_state_dict(copies, assign=True)
+    return model.requires_grad_(True).eval()
 
 
-def needed(state: State, axes: Mapping[str, int], name: str) -> None:
-    """Checks that a state has tensors of these names, each over so many axes and not empty.
+def require_tensors(state: State, ranks: Mapping[str, int], importer: str) -> None:
+    """Checks that a state dictionary contains tensors of given names and ranks, none of them empty.
+
+    Args:
+        state: tensors of the foreign checkpoint.
+        ranks: number of axes of each required tensor.
+        importer: name of the importer, for messages.
 
     Raises:
-        ArtifactError: one is missing or of another kind.
+        ArtifactError: a tensor is missing, empty, or has another number of axes.
     """
-    for key, number in axes.items():
+    for key, rank in ranks.items():
         if key not in state:
             raise ArtifactError(
-                f"not the weights of {name}: tensor '{key}' is missing, found {short_repr(sorted(state))}"
+                f"not the weights of {importer}: tensor '{key}' is missing, found {short_repr(sorted(state))}"
             )
-        if state[key].ndim != number or not state[key].numel():
-            got = shape_text(state[key].shape) or "a single number"
-            raise ArtifactError(f"not the weights of {name}: {key} needs {number} axes, got {got}")
+        if state[key].ndim != rank or not state[key].numel():
+            got = f"shape {shape_text(state[key].shape)}" if state[key].ndim else "a scalar"
+            raise ArtifactError(f"not the weights of {importer}: {key}: expected {rank} axes, got {got}")
 
 
-def unknown_left(state: State, used: Iterable[str], name: str) -> None:
-    """Checks that every tensor of a state is used or known to be of no use.
+def require_known_tensors(state: State, known: Iterable[str], importer: str) -> None:
+    """Checks that a state dictionary contains no other tensors than the known ones.
 
     Raises:
-        ArtifactError: one is not.
+        ArtifactError: it contains another tensor.
     """
-    left = sorted(set(state) - set(used))
-    if left:
-        raise ArtifactError(f"not the weights of {name}: it has no tensor '{left[0]}'")
+    unknown = sorted(set(state) - set(known))
+    if unknown:
+        raise ArtifactError(f"not the weights of {importer}: unknown tensor '{unknown[0]}'")
 
 
-def side_of(positions: int, name: str) -> int:
-    """The side of a square map of so many positions.
+def square_side(positions: int, importer: str) -> int:
+    """The side of a square feature map with this number of positions.
 
     Raises:
-        ArtifactError: it is not square.
+        ArtifactError: it is not a square number.
     """
     side = math.isqrt(positions)
     if side * side != positions or not side:
-        raise ArtifactError(f"not the weights of {name}: {positions} positions make no square map")
+        raise ArtifactError(f"not the weights of {importer}: expected a square feature map, got {positions} positions")
     return side

@@ -1,4 +1,4 @@
-"""A model from a file of weights of another project."""
+"""Import of a model from the weights of another project."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from convae.model.weights import read_weights, sha256_of
 
 
 def import_model(file: Path, importer: str, key: str | None = None) -> VAE:
-    """A model, in evaluation mode, with the weights that another project saved; nothing in the file is run.
+    """Imports a checkpoint of another project, without running code in it; returns the model in evaluation mode.
 
-    Its provenance names the file, its SHA-256 and the importer, and notes what was left out.
+    The provenance of the model records the file, its SHA-256, the importer, and notes such as tensors that were not
+    loaded.
 
     Args:
-        file: weights, as `.pt`, `.pth` or `.safetensors`.
-        importer: which project wrote them, such as `torch-vae`.
-        key: where the weights are in a checkpoint of several models; dots lead deeper.
+        file: weights in a `.pt`, `.pth` or `.safetensors` file.
+        importer: name of the importer, such as `torch-vae`.
+        key: key of the weights in a checkpoint with several models, with dots between nested keys.
 
     Raises:
-        ArtifactError: the file is missing or damaged, needs code to be read, or holds the weights of another model.
-        ConfigError: there is no such importer, or the file holds several models and `key` names none of them.
+        ArtifactError: the file is missing or damaged, cannot be read without running code, or contains the weights of
+            another architecture.
+        ConfigError: unknown importer, or the file contains several models and `key` is none of their keys.
     """
-    read = IMPORTERS.get(importer)
+    run_importer = IMPORTERS.get(importer)
     state, notes = read_weights(file, key)
     try:
-        imported = read(state)
+        imported = run_importer(state)
     except ArtifactError as error:
         raise ArtifactError(f"{file}: {error}") from error
     model: VAE = imported.model

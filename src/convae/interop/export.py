@@ -1,4 +1,4 @@
-"""Export of a model as files that other runtimes run."""
+"""Export of a model to files for other runtimes."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from convae.core.names import class_names
 from convae.core.version import VERSION
 from convae.interop.exporters import EXPORTERS
 from convae.interop.exporters.base import Exporter, Runner
-from convae.interop.graphs import TracedGraph, graph, graph_names, trace_graph
+from convae.interop.graphs import TracedGraph, build_graph, graph_names, trace_graph
 from convae.model.artifact import fingerprint
 from convae.model.vae import VAE
 
 FORMAT = 1
 TOLERANCE = 1e-4
-"""The largest difference from torch that an export in float32 should have."""
+"""Largest expected difference between the outputs of an exported graph in float32 and those of torch."""
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A written graph.
+class ExportedGraph:
+    """An exported graph.
 
     Attributes:
-        graph: its name.
-        path: of the file.
-        inputs: the shape of each input by name.
-        difference: the largest difference of an output from torch's, divided by the largest value where that is
-            above 1.
+        graph: its name, such as `decode`.
+        path: path of the file.
+        inputs: shape of each input by name; a string is the name of a dynamic axis.
+        difference: largest difference between its outputs and those of torch; see `max_difference`.
     """
 
     graph: str
@@ -48,42 +47,45 @@ def export_model(
     *,
     graphs: Sequence[str] | None = None,
     force: bool = False,
-) -> Iterator[Exported]:
-    """Writes the graphs of a model, one file each, and compares the outputs of each with those of torch.
+) -> Iterator[ExportedGraph]:
+    """Exports the graphs of a model, one file each, and compares the outputs of each file with those of torch.
 
-    Every graph is traced before the first file is written.
+    All graphs are traced before the first file is written.
 
     Args:
         model: on the CPU.
-        folder: for the files, such as `decode.onnx`.
+        folder: folder for the files, such as `decode.onnx`.
         exporter: name of the format.
-        graphs: names of the graphs; by default all of the model, see `graph_names`.
-        force: whether existing files may be replaced.
+        graphs: names of the graphs; by default all that `graph_names` lists.
+        force: whether to replace existing files.
+
+    Yields:
+        Each graph, once it is written and compared.
 
     Raises:
-        ConfigError: there is no such exporter or graph, its runtime is missing, or a graph cannot be exported.
-        OutputError: files exist and `force` is not set, or they cannot be written.
+        ConfigError: unknown exporter or graph, the runtime is not installed, or a graph cannot be exported.
+        OutputError: files exist and `force` is False, or they cannot be written.
     """
-    own: Exporter = EXPORTERS.get(exporter)()
+    target: Exporter = EXPORTERS.get(exporter)()
     traced = [trace_graph(model, name) for name in dict.fromkeys(graphs or graph_names(model))]
-    described = _describe(model)
-    paths = begin_file_set(folder, [each.name + own.suffix for each in traced], force=force)
+    facts = _describe_model(model)
+    paths = begin_file_set(folder, [each.name + target.suffix for each in traced], force=force)
     for each, path in zip(traced, paths, strict=True):
-        own.write(each, path, manifest(described, each))
-        yield Exported(each.name, path, each.inputs, difference(model, each.name, own.open(path)))
+        target.write(each, path, _build_manifest(facts, each))
+        yield ExportedGraph(each.name, path, each.inputs, max_difference(model, each.name, target.open(path)))
 
 
-def manifest(described: Mapping[str, Any], traced: TracedGraph) -> dict[str, Any]:
-    """What a program has to know of an exported graph, as JSON: what the model is, and its inputs and outputs."""
+def _build_manifest(facts: Mapping[str, Any], traced: TracedGraph) -> dict[str, Any]:
+    """The JSON manifest of an exported graph: facts about the model, and the inputs and outputs."""
     inputs = {
         name: {"shape": list(shape), "type": str(traced.examples[name].dtype).removeprefix("torch.")}
         for name, shape in traced.inputs.items()
     }
-    return {**described, "graph": traced.name, "inputs": inputs, "outputs": list(traced.outputs)}
+    return {**facts, "graph": traced.name, "inputs": inputs, "outputs": list(traced.outputs)}
 
 
-def _describe(model: VAE) -> dict[str, Any]:
-    """The part of a manifest that is the same for all graphs of a model."""
+def _describe_model(model: VAE) -> dict[str, Any]:
+    """The part of the manifest that is equal for all graphs of a model."""
     names = model.provenance.classes
     count = model.class_count or len(names or ())
     return {
@@ -101,21 +103,22 @@ def _describe(model: VAE) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def difference(model: VAE, name: str, run: Runner) -> float:
-    """The largest difference of a graph's outputs from the model's, on a batch of another size than it was traced with.
+def max_difference(model: VAE, name: str, run: Runner) -> float:
+    """The largest absolute difference between the outputs of an exported graph and those of the model.
 
-    It is divided by the largest value of the output where that is above 1.
+    For an output whose largest value exceeds 1, the difference is relative to that value. The batch is larger than the
+    one that the graph was traced with.
 
     Args:
         model: on the CPU.
-        name: of the graph.
+        name: name of the graph.
         run: the exported graph.
     """
-    own = graph(model, name)
-    inputs = {key: torch.cat([tensor, tensor[:1]]) for key, tensor in own.examples.items()}
-    found, wanted = run(inputs), dict(zip(own.outputs, own.module(*inputs.values()), strict=True))
+    graph = build_graph(model, name)
+    inputs = {key: torch.cat([tensor, tensor[:1]]) for key, tensor in graph.examples.items()}
+    found, expected = run(inputs), dict(zip(graph.outputs, graph.module(*inputs.values()), strict=True))
     differences = [0.0]
-    for key, values in wanted.items():
+    for key, values in expected.items():
         scale = max(1.0, float(values.double().abs().max()))
         differences.append(float((found[key].double() - values.double()).abs().max()) / scale)
     return max(differences)

@@ -14,7 +14,7 @@ import convae
 from convae.core.errors import ArtifactError
 from convae.core.random import torch_generator
 from convae.interop import EXPORTERS, IMPORTERS, Exporter, export_model
-from convae.interop.base import Imported
+from convae.interop.base import ImportedModel
 from convae.interop.export import TOLERANCE
 from convae.model.provenance import Provenance
 from convae.testing.entries import name_of, no_errors, require
@@ -34,7 +34,7 @@ def check_importer(importer: str | Callable[..., Any], state: Mapping[str, Tenso
     """
     name = name_of(IMPORTERS, importer)
     where = f"importer {name}"
-    run: Callable[[dict[str, Tensor]], Imported] = IMPORTERS.get(name)
+    run: Callable[[dict[str, Tensor]], ImportedModel] = IMPORTERS.get(name)
     with no_errors(where):
         model = run(dict(state)).model
         require(not model.training, f"{where}: must return a model in evaluation mode")

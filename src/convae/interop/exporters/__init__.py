@@ -1,4 +1,4 @@
-"""Formats that models are exported to, one file each."""
+"""Exporters, one file per format."""
 
 from convae.core.registry import Registry
 

@@ -1,4 +1,4 @@
-"""Exporter interface: a traced graph to a file of another runtime, and that file as a function."""
+"""Exporter interface: writes traced graphs to files of another runtime, and runs them."""
 
 from __future__ import annotations
 
@@ -12,36 +12,41 @@ from torch import Tensor
 from convae.interop.graphs import TracedGraph
 
 MANIFEST = "convae"
-"""The key of the manifest in the metadata of an exported file."""
+"""Key of the manifest in the metadata of an exported file."""
 Runner = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-"""An exported graph as a function: inputs by name to outputs by name."""
+"""An exported graph as a function from inputs by name to outputs by name, on the CPU."""
 
 
 class Exporter(ABC):
-    """Writes traced graphs as files of another runtime.
+    """Writes traced graphs to files of another runtime.
 
     Attributes:
-        suffix: of its files, with the dot.
+        suffix: file extension, with the dot.
     """
 
     suffix: ClassVar[str]
 
     @abstractmethod
     def write(self, graph: TracedGraph, path: Path, manifest: Mapping[str, Any]) -> None:
-        """Writes a graph, with its manifest as JSON inside the file.
+        """Writes a graph to a file, with the manifest as JSON in the metadata.
+
+        Args:
+            graph: the traced graph.
+            path: path of the file, which is written atomically.
+            manifest: description of the model, the inputs and the outputs.
 
         Raises:
-            ConfigError: the runtime is not installed, or the graph holds an operation that it does not know.
+            ConfigError: a required package is not installed, or an operation is not supported.
         """
 
     @abstractmethod
     def open(self, path: Path) -> Runner:
-        """The function of a file that `write` wrote; trusted, as it is the user's own.
+        """Loads a file that `write` wrote as a function. The file is trusted.
 
         Raises:
-            ConfigError: the runtime is not installed, or cannot run the file.
+            ConfigError: the runtime is not installed, or cannot load the file.
         """
 
     @abstractmethod
     def read_manifest(self, path: Path) -> dict[str, Any]:
-        """The manifest of a file that `write` wrote."""
+        """Reads the manifest of a file that `write` wrote."""

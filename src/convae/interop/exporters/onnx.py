@@ -1,4 +1,4 @@
-"""ONNX, for onnxruntime and all that reads it."""
+"""ONNX files, for onnxruntime and other runtimes."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 class Onnx(Exporter):
-    """ONNX files, by `torch.onnx`: one graph each, with named inputs and outputs and a free batch size."""
+    """ONNX by `torch.onnx`: one graph per file, with named inputs and outputs and a dynamic batch size."""
 
     suffix: ClassVar = ".onnx"
 
     def write(self, graph: TracedGraph, path: Path, manifest: Mapping[str, Any]) -> None:
-        """Writes a graph; see `Exporter.write`. The manifest is in the file's metadata."""
+        """Writes a graph; see `Exporter.write`."""
         model = to_onnx(graph)
         model.metadata_props.add(key=MANIFEST, value=json.dumps(manifest))
         with replacing(path) as place:
             place.write_bytes(model.SerializeToString())
 
     def open(self, path: Path) -> Runner:
-        """The graph in onnxruntime, on the CPU."""
+        """Loads a graph into onnxruntime, on the CPU."""
         session = _session(path)
         outputs = [each.name for each in session.get_outputs()]
 
@@ -49,22 +49,22 @@ class Onnx(Exporter):
         return run
 
     def read_manifest(self, path: Path) -> dict[str, Any]:
-        """The manifest in the file's metadata."""
+        """Reads the manifest from the model's metadata."""
         found: dict[str, Any] = json.loads(_session(path).get_modelmeta().custom_metadata_map[MANIFEST])
         return found
 
 
 def to_onnx(graph: TracedGraph) -> onnx_package.ModelProto:
-    """A graph as ONNX, with the names of its inputs, outputs and axes.
+    """Converts a graph to ONNX, with names of inputs, outputs and dynamic axes.
 
     Raises:
-        ConfigError: the packages are missing, or the graph holds an operation that ONNX does not know.
+        ConfigError: a package is not installed, or ONNX does not support an operation.
     """
     try:
-        for package in "onnx", "onnxscript":  # `torch.onnx` would say nothing of the extra
+        for package in "onnx", "onnxscript":  # the error of `torch.onnx` does not name the extra
             importlib.import_module(package)
     except ImportError as error:
-        raise _missing(error) from error
+        raise _missing_package(error) from error
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -78,30 +78,30 @@ def to_onnx(graph: TracedGraph) -> onnx_package.ModelProto:
             )
         assert program is not None
         model: onnx_package.ModelProto = program.model_proto
-    except Exception as error:  # the converter raises many types
-        raise ConfigError(f"graph '{graph.name}': cannot be written as ONNX: {_reason(error)}") from error
+    except Exception as error:  # the converter raises exceptions of many types
+        raise ConfigError(f"graph '{graph.name}': cannot be exported to ONNX: {_reason(error)}") from error
     _name_axes(model, graph)
-    _drop_traces(model)
+    _remove_metadata(model)
     return model
 
 
 def _translations() -> dict[Any, Any]:
-    """Operations that `torch.onnx` does not translate, in those of ONNX."""
+    """Translations of operations that `torch.onnx` does not support."""
     from onnxscript import opset18 as op
     from onnxscript.onnx_types import DOUBLE, FLOAT, INT64
 
     def searchsorted(ends: DOUBLE[...], values: DOUBLE[...], right: bool = False) -> INT64[...]:
-        """The number of ends that are below each value; equal ones count where `right` is set."""
-        own = op.Unsqueeze(values, [-1])
-        below = op.LessOrEqual(ends, own) if right else op.Less(ends, own)
+        """The number of ends below each value, or at most equal to it if `right`."""
+        column = op.Unsqueeze(values, [-1])
+        below = op.LessOrEqual(ends, column) if right else op.Less(ends, column)
         return op.ReduceSum(op.Cast(below, to=INT64.dtype), [-1], keepdims=0)
 
     def prod(values: INT64[...], dims: Sequence[int]) -> INT64[...]:
-        """The product along some axes, into which `torch.cumprod` is decomposed."""
+        """Product along axes; a decomposition of `torch.cumprod` uses it."""
         return op.ReduceProd(values, dims, keepdims=0)
 
     def erf(values: DOUBLE[...]) -> DOUBLE[...]:
-        """The error function in float32, as onnxruntime has it; it chooses the component of a mixture."""
+        """Error function in float32, since onnxruntime has none in float64; mixture priors choose components by it."""
         return op.Cast(op.Erf(op.Cast(values, to=FLOAT.dtype)), to=DOUBLE.dtype)
 
     return {
@@ -112,29 +112,29 @@ def _translations() -> dict[Any, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """What a converter's exception says of the cause: the operation that ONNX does not have, or its first words."""
+    """The unsupported operation in an exception of the converter, or else its first line."""
     found = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error))
-    return f"it has no operation {found[1]}" if found else one_line(error)[:300]
+    return f"operation {found[1]} is not supported" if found else one_line(error)[:300]
 
 
 def _session(path: Path) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise _missing(error) from error
+        raise _missing_package(error) from error
     try:
         return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has exceptions of its own
-        raise ConfigError(f"{path}: onnxruntime cannot run it: {one_line(error)[:300]}") from error
+    except Exception as error:  # onnxruntime raises its own exceptions
+        raise ConfigError(f"{path}: onnxruntime cannot load it: {one_line(error)[:300]}") from error
 
 
-def _missing(error: ImportError) -> ConfigError:
+def _missing_package(error: ImportError) -> ConfigError:
     return ConfigError(f"ONNX needs the package {error.name}: pip install 'convae[export]'")
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the converter's own warnings, which concern neither the user nor the model."""
+    """Silences warnings of the converter, which are about its own implementation."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -147,7 +147,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _name_axes(model: onnx_package.ModelProto, graph: TracedGraph) -> None:
-    """Names the free axes of inputs, and of outputs where they are those of an input."""
+    """Names the dynamic axes of inputs, and those of other values that depend on them."""
     names: dict[str, str] = {}
     for value in model.graph.input:
         for dim, name in zip(value.type.tensor_type.shape.dim, graph.inputs[value.name], strict=True):
@@ -159,8 +159,8 @@ def _name_axes(model: onnx_package.ModelProto, graph: TracedGraph) -> None:
                 dim.dim_param = re.sub(r"\w+", lambda found: names.get(found[0], found[0]), dim.dim_param)
 
 
-def _drop_traces(model: onnx_package.ModelProto) -> None:
-    """Removes what the converter notes on each node, such as the paths of source files on this machine."""
+def _remove_metadata(model: onnx_package.ModelProto) -> None:
+    """Removes metadata that the converter adds, such as stack traces with local paths."""
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""

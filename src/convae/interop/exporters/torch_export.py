@@ -1,4 +1,4 @@
-"""`torch.export` programs, for torch without convae, AOTInductor and ExecuTorch."""
+"""Programs of `torch.export`, for torch without convae, AOTInductor and ExecuTorch."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _FILE = f"{MANIFEST}.json"
 
 
 class TorchExport(Exporter):
-    """The `.pt2` archives of `torch.export`, which torch runs without convae."""
+    """`.pt2` archives of `torch.export`, which torch runs without convae."""
 
     suffix: ClassVar = ".pt2"
 
     def write(self, graph: TracedGraph, path: Path, manifest: Mapping[str, Any]) -> None:
-        """Writes a graph; see `Exporter.write`. The manifest is the extra file `convae.json`."""
+        """Writes a graph; see `Exporter.write`. The manifest is `convae.json` in the archive."""
         names = {"inputs": list(graph.inputs), "outputs": list(graph.outputs)}
         with replacing(path) as place, place.open("wb") as file:
             torch.export.save(graph.program, file, extra_files={_FILE: json.dumps({**manifest, "order": names})})
 
     def open(self, path: Path) -> Runner:
-        """The graph as torch runs it."""
+        """Loads a graph with torch, on the CPU."""
         extra = {_FILE: ""}
         with path.open("rb") as file:
             program = torch.export.load(file, extra_files=extra)
@@ -43,7 +43,7 @@ class TorchExport(Exporter):
         return run
 
     def read_manifest(self, path: Path) -> dict[str, Any]:
-        """The manifest of the archive."""
+        """Reads the manifest from the archive."""
         extra = {_FILE: ""}
         with path.open("rb") as file:
             torch.export.load(file, extra_files=extra)

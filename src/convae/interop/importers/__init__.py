@@ -1,7 +1,7 @@
-"""Importers: functions that read the checkpoint of one foreign project, one file each, named by its preset."""
+"""Importers, one file per foreign project: functions from a state dictionary to a model."""
 
 from convae.core.registry import Registry
 
-IMPORTERS = Registry(__name__, "foreign format")
+IMPORTERS = Registry(__name__, "importer")
 
 __all__ = ["IMPORTERS"]

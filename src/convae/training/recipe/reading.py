@@ -145,7 +145,7 @@ def import_start(config: StartConfig) -> VAE:
     """
     assert config.importer is not None
     if config.importer not in IMPORTERS:
-        raise ConfigError(f"start.importer: {unknown_message('foreign format', config.importer, IMPORTERS.names())}")
+        raise ConfigError(f"start.importer: {unknown_message('importer', config.importer, IMPORTERS.names())}")
     return import_model(local_path(config.model), config.importer, config.key)
 
 
