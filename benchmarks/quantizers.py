@@ -38,7 +38,7 @@ from convae.pictures.save import save
 from convae.training.recipe.reading import read_recipe
 
 SHOWN = 12
-_VQ = {"start": "k-means", "dead_code_threshold": 0.1}
+_VQ = {"init": "k-means", "dead_code_threshold": 0.1}
 _COMMITTED = {"commitment": 2}
 _TRAINED = {"commitment": 2, "codebook": 2}
 

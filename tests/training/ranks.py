@@ -88,11 +88,11 @@ RUNS: dict[str, dict[str, Any]] = {
     "codes": codes("ema"),
     "codes-gradient": codes("gradient", "codebook"),
     "codes-levels": quantized(
-        {"residual": {"levels": 2, "latent": 4, "dropout": 0.5, "quantizer": {"vq": {"codes": 8, "start": "k-means"}}}}
+        {"residual": {"levels": 2, "latent": 4, "dropout": 0.5, "quantizer": {"vq": {"codes": 8, "init": "k-means"}}}}
     ),
     "codes-entropy": quantized({"lfq": {"bits": 4, "temperature": 4.0}}, "entropy"),
     "codes-levels-slices": quantized(
-        {"residual": {"levels": 2, "latent": 4, "dropout": 0.5, "quantizer": {"vq": {"codes": 8, "start": "k-means"}}}},
+        {"residual": {"levels": 2, "latent": 4, "dropout": 0.5, "quantizer": {"vq": {"codes": 8, "init": "k-means"}}}},
         accumulate=3,
     ),
     "codes-entropy-slices": quantized({"lfq": {"bits": 4, "temperature": 4.0}}, "entropy", accumulate=2),

@@ -38,12 +38,12 @@ VQ: dict[str, Any] = {"codes": 8, "dead_code_threshold": 0.5, "decay": 0.5}
 BOTTLENECKS: dict[str, dict[str, Any]] = {
     **{name: {name: dict(QUANTIZERS.get(name).example)} for name in QUANTIZERS.names()},
     "vq vectors": {"vq": VQ},
-    "vq k-means": {"vq": {**VQ, "start": "k-means", "distance": "cosine", "estimator": "rotation"}},
+    "vq k-means": {"vq": {**VQ, "init": "k-means", "distance": "cosine", "estimator": "rotation"}},
     "vq gradient": {"vq": {**VQ, "update": "gradient"}},
     "lfq": {"lfq": {"bits": 4, "temperature": 3.0}},
     "bsq": {"bsq": {"bits": 4, "temperature": 3.0}},
     "ibq": {"ibq": {"codes": 8, "temperature": 3.0}},
-    "residual k-means": {"residual": {"levels": 3, "dropout": 0.5, "quantizer": {"vq": {**VQ, "start": "k-means"}}}},
+    "residual k-means": {"residual": {"levels": 3, "dropout": 0.5, "quantizer": {"vq": {**VQ, "init": "k-means"}}}},
     "residual shared": {"residual": {"levels": 3, "shared": True, "quantizer": {"vq": VQ}}},
     "residual lfq": {"residual": {"levels": 2, "quantizer": {"lfq": {"bits": 3, "temperature": 3.0}}}},
     "grouped": {"grouped": {"groups": 2, "quantizer": {"vq": VQ}}},
@@ -60,7 +60,7 @@ def with_codes(bottleneck: dict[str, Any]) -> dict[str, Any]:
 
 def layers_and_codes() -> dict[str, Any]:
     """Three quantizers in a row, each of whose initial codes decides what the next one quantizes."""
-    kmeans = {**VQ, "start": "k-means"}
+    kmeans = {**VQ, "init": "k-means"}
     return {
         **BODY,
         "encoder": [{"quantize": {"vq": {**kmeans, "codes": 4}}}, *BODY["encoder"], {"quantize": {"vq": kmeans}}],

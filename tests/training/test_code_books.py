@@ -77,7 +77,7 @@ def test_a_run_with_a_code_book_resumes_bit_for_bit(update: str, step: int, tmp_
     [
         ({"residual": {"levels": 3, "latent": 4, "dropout": 0.9, "quantizer": {"vq": {"codes": 8}}}}, {}),
         ({"residual": {"levels": 2, "latent": 4, "shared": True, "quantizer": {"vq": {"codes": 8}}}}, {}),
-        ({"vq": {"codes": 8, "latent": 4, "start": "k-means", "distance": "cosine", "estimator": "rotation"}}, {}),
+        ({"vq": {"codes": 8, "latent": 4, "init": "k-means", "distance": "cosine", "estimator": "rotation"}}, {}),
         ({"grouped": {"groups": 2, "quantizer": {"lfq": {"bits": 3}}}}, {"entropy": {"weight": 0.1}}),
         ({"ibq": {"codes": 16, "latent": 4}}, {"codebook": {}, "entropy": {"weight": 0.1}}),
     ],

@@ -25,14 +25,14 @@ _CURRENT: ContextVar[BatchSlices | None] = ContextVar("batch_slices", default=No
 
 
 @runtime_checkable
-class StartsFromBatch(Protocol):
-    """A module that is initialized from the first batch in training mode, with `BatchSlices.start`."""
+class InitializesFromBatch(Protocol):
+    """A module with data-dependent initialization from the first training batch, by `BatchSlices.start`."""
 
     training: bool
 
     @property
-    def has_started(self) -> bool:
-        """Whether that is done."""
+    def is_initialized(self) -> bool:
+        """Whether the module is initialized."""
 
 
 class BatchSlices:

@@ -223,7 +223,7 @@ def test_cosine_and_rotation_are_those_of_vector_quantize_pytorch(distance: Any)
 
 @pytest.mark.parametrize("update", ["ema", "gradient"])
 def test_k_means_finds_the_clusters_of_the_first_batch(update: Any) -> None:
-    made = quantizer(codes=40, start="k-means", update=update)
+    made = quantizer(codes=40, init="k-means", update=update)
     centers = 10 * torch.randn(4, CHANNELS, generator=torch_generator(0, "centers"))
     x = features(scale=0.1) + centers[torch.arange(8) % 4][:, :, None, None]
     run(made, x, torch_generator(0, "latent"))

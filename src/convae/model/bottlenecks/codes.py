@@ -85,9 +85,9 @@ class Codes(Bottleneck):
         """The nearest code vector at each position of the latents."""
         return self.quantizer.posterior(z).mean
 
-    def expect(self, batch: int) -> None:
-        """Prepares trained codebooks for another global batch size; see `Quantizer.expect`."""
-        self.quantizer.expect(batch * math.prod(self.latent_shape[1:]))
+    def rescale_usage(self, batch_size: int) -> None:
+        """Adapts usage statistics of the codebooks to a global batch size; see `Quantizer.rescale_usage`."""
+        self.quantizer.rescale_usage(batch_size * math.prod(self.latent_shape[1:]))
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:

@@ -45,9 +45,9 @@ class Quantize(ContextLayer):
         codes: Tensor = self.quantizer(x, context, self.stream)
         return codes.to(x.dtype)
 
-    def expect(self, batch: int) -> None:
-        """Prepares trained codebooks for another global batch size; see `Quantizer.expect`."""
-        self.quantizer.expect(batch * math.prod(self.shape_in[1:]))
+    def rescale_usage(self, batch_size: int) -> None:
+        """Adapts usage statistics of the codebooks to a global batch size; see `Quantizer.rescale_usage`."""
+        self.quantizer.rescale_usage(batch_size * math.prod(self.shape_in[1:]))
 
     def reset(self, generator: torch.Generator) -> None:
         """Initializes the quantizer."""

@@ -1,4 +1,4 @@
-"""Quantizers, one file each; `base.py` defines the interface."""
+"""Quantizers, one file each; the interface is in `base.py`."""
 
 from convae.core.registry import Registry
 

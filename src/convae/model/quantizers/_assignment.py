@@ -1,6 +1,7 @@
-"""Soft assignment of vectors to the codes of a table, without a table of all probabilities.
+"""Soft assignment of vectors to the codes of a codebook, without a matrix of all probabilities.
 
-The codes are passed through in chunks, in the forward and in the backward pass, as in attention (Dao et al. 2022).
+Forward and backward pass compute probabilities in chunks of codes, as in FlashAttention (Dao et al. 2022,
+arXiv:2205.14135).
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from convae.model.quantizers import _nearest
 def soft_assignment(
     vectors: Float[Tensor, "vector channel"], codebook: Float[Tensor, "code channel"], temperature: float
 ) -> tuple[Float[Tensor, "vector channel"], Float[Tensor, " vector"], Float[Tensor, " code"]]:
-    """What p(code) ∝ exp(vector · code / temperature) gives: differentiable for vectors and codes.
+    """Soft assignment with p(code) ∝ exp(vector · code / temperature), differentiable with respect to both arguments.
 
     Returns:
-        The mean code vector of each vector, whose gradient takes the code vectors for constants beside p; the entropy
-        of each assignment, nats; and the sum of p over the vectors.
+        The expected code vector of each vector; the entropy of each assignment, nats; and the sum of p over the
+        vectors. The gradient of the expected code vector flows through p only.
     """
     mean, entropy, total = _SoftAssignment.apply(vectors, codebook, temperature)  # type: ignore[no-untyped-call]
     return mean, entropy, total
 
 
 def _chunks(vectors: Tensor, codebook: Tensor, temperature: float) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Slices of the codes, their vectors and their logits."""
+    """Slices of the codebook, with their code vectors and logits."""
     size = max(1, _nearest.CHUNK // max(1, len(vectors)))
     for start in range(0, len(codebook), size):
         part = slice(start, start + size)
@@ -58,7 +59,7 @@ class _SoftAssignment(torch.autograd.Function):
         to_mean, to_entropy, to_total = gradients
         vectors, codebook, normalizer, mean, entropy = ctx.saved_tensors
         with full_precision(vectors.device):
-            # What a softmax takes off the gradient of its values: their mean under p.
+            # The softmax gradient is p · (gradient − expected gradient under p).
             expected = (to_mean * mean).sum(1)
             for part, _, logits in _chunks(vectors, codebook, ctx.temperature):
                 expected += (logits - normalizer[:, None]).exp_() @ to_total[part]

@@ -1,4 +1,4 @@
-"""Codes whose vectors have one of two values in each channel."""
+"""Binary codes: each channel of a code vector has one of two values."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from convae.model.quantizers.base import CodeIndices
 
 
 def bits_to_codes(bits: Tensor) -> CodeIndices:
-    """(batch, bit, *grid) of booleans to code indices, (batch, *grid); the first bit counts most."""
+    """Bits, (batch, bit, *grid), to code indices, (batch, *grid); the first bit is the most significant."""
     weights = _weights(bits.shape[1], bits)
     return (bits.long() * weights).sum(1)
 
 
 def codes_to_signs(codes: CodeIndices, bits: int) -> Latents:
-    """Code indices, (batch, *grid), to −1 or 1 for each bit, (batch, bit, *grid)."""
-    found = (codes.unsqueeze(1) // _weights(bits, codes.unsqueeze(1))) % 2
-    return 2 * found.to(torch.get_default_dtype()) - 1
+    """Code indices, (batch, *grid), to signs of the bits, −1 or 1, (batch, bit, *grid)."""
+    binary = (codes.unsqueeze(1) // _weights(bits, codes.unsqueeze(1))) % 2
+    return 2 * binary.to(torch.get_default_dtype()) - 1
 
 
 def _weights(bits: int, like: Tensor) -> Tensor:
+    """Place values of the bits, (1, bit, 1, …)."""
     powers = torch.tensor([1 << bit for bit in reversed(range(bits))], device=like.device)
     return powers.view(1, -1, *(1,) * (like.ndim - 2))

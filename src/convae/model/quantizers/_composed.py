@@ -1,4 +1,4 @@
-"""Codes of several quantizers."""
+"""Quantizers composed of other quantizers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from convae.model.quantizers.base import CodeIndices, Quantizer
 
 
 class ComposedQuantizer(Quantizer):
-    """A quantizer that is made of others.
+    """A quantizer composed of others.
 
     Attributes:
-        quantizers: the inner ones, in order.
+        quantizers: the inner quantizers, in order.
     """
 
     quantizers: nn.ModuleList
 
     @property
-    def has_started(self) -> bool:
-        """Whether no codes are left to initialize from the first batches of a training."""
-        return all(each.has_started for each in self._inner())
+    def is_initialized(self) -> bool:
+        """Whether all codebooks are initialized."""
+        return all(each.is_initialized for each in self._inner())
 
-    def expect(self, vectors: int) -> None:
-        """Prepares the codebooks for another number of vectors in a training step."""
+    def rescale_usage(self, vectors: int) -> None:
+        """Adapts usage statistics to a number of vectors per training step."""
         for each in self._inner():
-            each.expect(vectors)
+            each.rescale_usage(vectors)
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initializes the inner quantizers."""
@@ -39,23 +39,23 @@ class ComposedQuantizer(Quantizer):
 
 
 def join_levels(codes: Sequence[CodeIndices], quantizers: Sequence[Quantizer]) -> CodeIndices:
-    """The codes of each quantizer to (batch, level, *grid); (batch, *grid) where there is one level in all."""
+    """Concatenates the codes of quantizers to (batch, level, *grid), or (batch, *grid) if there is only one level."""
     levels = [
-        own.unsqueeze(1) if len(quantizer.codebook_sizes) == 1 else own
-        for own, quantizer in zip(codes, quantizers, strict=True)
+        each.unsqueeze(1) if len(quantizer.codebook_sizes) == 1 else each
+        for each, quantizer in zip(codes, quantizers, strict=True)
     ]
     joined = torch.cat(levels, 1)
     return joined.squeeze(1) if joined.shape[1] == 1 else joined
 
 
 def split_levels(codes: CodeIndices, quantizers: Sequence[Quantizer]) -> list[CodeIndices]:
-    """The reverse of `join_levels`."""
+    """The inverse of `join_levels`: the codes of each quantizer."""
     counts = [len(quantizer.codebook_sizes) for quantizer in quantizers]
     if sum(counts) == 1:
         return [codes]
-    return [own.squeeze(1) if own.shape[1] == 1 else own for own in torch.split(codes, counts, 1)]
+    return [each.squeeze(1) if each.shape[1] == 1 else each for each in torch.split(codes, counts, 1)]
 
 
-def joined_terms(quantizers: Sequence[Quantizer]) -> tuple[str, ...]:
-    """The required terms of all quantizers, each once."""
+def union_of_terms(quantizers: Sequence[Quantizer]) -> tuple[str, ...]:
+    """The required terms of quantizers, without duplicates."""
     return tuple(dict.fromkeys(term for quantizer in quantizers for term in quantizer.required_terms))

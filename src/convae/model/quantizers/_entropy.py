@@ -1,4 +1,4 @@
-"""Entropy of soft code assignments, over all codes and without a table of them."""
+"""Entropy of soft code assignments, exact over all codes."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from convae.core.slices import mean_of_sums
 from convae.core.types import Latents, PerImage
 
 _TINY = 1e-30
-"""Probabilities below add nothing to an entropy, and have no gradient."""
+"""Smaller probabilities have no gradient, and do not change the entropy."""
 
 
 def entropy_of_bits(logits: Tensor) -> Tensor:
-    """Entropy of Bernoulli distributions given by logits, nats."""
+    """Entropy of Bernoulli distributions with these logits, elementwise, nats."""
     return F.softplus(logits) - logits * torch.sigmoid(logits)
 
 
 def entropy_of(probabilities: Tensor) -> Tensor:
-    """Entropy of one distribution over codes, (code,), nats."""
+    """Entropy of a distribution over codes, (code,), nats."""
     return -(probabilities * probabilities.clamp_min(_TINY).log()).sum()
 
 
 def joint_marginal(logits: Float[Tensor, "vector bit"]) -> Float[Tensor, " code"]:
-    """Mean over the batch of the distributions over codes of independent bits; the first bit counts most.
+    """The mean distribution over codes of the batch, for independent bits; the first bit is the most significant.
 
-    A code's probability is the product of those of its bits. Each half of the bits has few combinations, and the sum
-    over vectors of the outer products of both halves is one matrix product: memory for 2^(bits / 2) values a vector.
+    The probability of a code is the product of the probabilities of its bits. Splitting the bits in halves makes the
+    mean one matrix product, with 2^(bits / 2) values in memory per vector.
     """
     with full_precision(logits.device):
         bits = torch.sigmoid(logits)
@@ -40,19 +40,19 @@ def joint_marginal(logits: Float[Tensor, "vector bit"]) -> Float[Tensor, " code"
 
 
 def _combinations(bits: Tensor) -> Tensor:
-    """(vector, bit) probabilities of ones to (vector, 2^bit) probabilities of each combination."""
-    found = bits.new_ones(len(bits), 1)
-    for own in bits.unbind(1):
-        found = torch.stack([found * (1 - own)[:, None], found * own[:, None]], -1).flatten(1)
-    return found
+    """Probabilities of ones, (vector, bit), to probabilities of all combinations of bits, (vector, 2^bit)."""
+    joint = bits.new_ones(len(bits), 1)
+    for one in bits.unbind(1):
+        joint = torch.stack([joint * (1 - one)[:, None], joint * one[:, None]], -1).flatten(1)
+    return joint
 
 
-def entropy_cost(each: Latents, marginal: Tensor, diversity: float) -> PerImage:
-    """The entropy term of each image, nats: that of its vectors, less that of the batch for as many vectors.
+def entropy_cost(conditional: Latents, marginal: Tensor, diversity: float) -> PerImage:
+    """The entropy term, nats per image: Σ over vectors of H(code | vector) − diversity · H(code).
 
     Args:
-        each: (batch, *grid), entropy of the assignment of each vector.
+        conditional: (batch, *grid), entropy of the assignment of each vector.
         marginal: entropy of the mean assignment of the batch.
-        diversity: factor on the latter.
+        diversity: factor on the marginal entropy.
     """
-    return each.reshape(len(each), -1).sum(1) - diversity * math.prod(each.shape[1:]) * marginal
+    return conditional.reshape(len(conditional), -1).sum(1) - diversity * math.prod(conditional.shape[1:]) * marginal

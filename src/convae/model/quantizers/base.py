@@ -1,4 +1,4 @@
-"""Quantizer interface: vectors to the codes of one or several codebooks."""
+"""Quantizer interface."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from convae.core.types import Latents, PerImage
 from convae.model.quantizers import QUANTIZERS
 
 MAX_CODES = 1 << 24
-"""Largest codebook: its usage is counted code by code."""
+"""Largest codebook size, since metrics count the usage of each code."""
 
 Vectors = Float[Tensor, "vector channel"]
 CodeIndices = Int64[Tensor, "..."]
-"""(batch, *grid) of a quantizer with one codebook, (batch, level, *grid) of one with several."""
+"""(batch, *grid) with one codebook, (batch, level, *grid) with several."""
 
 
 class Quantizer(nn.Module):
-    """Replaces vectors by the nearest codes of one codebook, or of several, its levels.
+    """Maps vectors to code vectors of one codebook, or of several, called levels.
 
-    The constructor takes the channels of the vectors, and its configuration as keyword-only arguments; it initializes
-    its parameters. The channels are None where nothing decides them: a quantizer whose arguments decide them, such as
-    `fsq`, takes its own.
+    The constructor takes the number of channels and keyword-only configuration, and initializes the parameters. It is
+    called with None channels if the description does not state them; a quantizer whose configuration determines them,
+    such as `fsq`, then sets its own.
 
-    Code indices are int64, (batch, *grid) with one codebook, (batch, level, *grid) with several. Codes may be implicit:
-    not every quantizer has a table of code vectors.
+    Code indices are int64, (batch, *grid) with one codebook, (batch, level, *grid) with several. A codebook may be
+    implicit, without a table of code vectors.
 
     Args:
-        channels: of the vectors.
+        channels: number of channels of a vector.
 
     Attributes:
-        channels: of the vectors.
+        channels: number of channels of a vector.
         codebook_sizes: number of codes of each level.
-        required_terms: loss terms that an objective must contain to train it.
+        required_terms: terms that the objective must contain.
         self_updated_parameters: names of parameters that the forward pass updates in training.
-        residual_scale: factor from the values that one level of a residual quantizer quantizes to those of the next:
-            1 for a codebook that adapts to what it quantizes.
+        residual_scale: ratio of the scales of successive levels in `residual`: below 1 for codebooks of fixed scale,
+            1 for learned ones.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
@@ -65,60 +65,60 @@ class Quantizer(nn.Module):
         self.channels = channels
 
     def extra_repr(self) -> str:
-        """The codebooks, for `print(model)`."""
+        """Codebook sizes and channels, for `print(model)`."""
         return f"codes {' + '.join(f'{size:,}' for size in self.codebook_sizes)}, channels {self.channels}"
 
     def quantize(self, values: Latents, context: Context, stream: str) -> tuple[Latents, CodeIndices]:
-        """The code vectors of values, with a gradient for the values, and the code indices.
+        """Code vectors of values, with a gradient for the values, and code indices.
 
-        Reports loss terms to the context. In training mode, codebooks that are updated without gradients are updated.
+        Reports loss terms to the context. In training mode, updates codebooks that are trained without gradients.
 
         Args:
             values: (batch, channel, *grid), in float32 or wider.
-            context: of the forward pass.
-            stream: name of the noise that it draws from, unique in the model.
+            context: context of the forward pass.
+            stream: name of its noise stream, unique in the model.
         """
         raise NotImplementedError
 
     def nearest(self, values: Latents) -> CodeIndices:
-        """The code indices of values, (batch, channel, *grid), in float32 or wider; changes nothing."""
+        """Code indices of values, (batch, channel, *grid), in float32 or wider; without side effects."""
         raise NotImplementedError
 
     def embed_codes(self, codes: CodeIndices) -> Latents:
-        """Code indices to code vectors, (batch, channel, *grid)."""
+        """Code vectors, (batch, channel, *grid), of code indices."""
         raise NotImplementedError
 
     def posterior(self, values: Latents) -> CodePosterior:
-        """The posterior over codes of values, (batch, channel, *grid), in float32 or wider; changes nothing."""
+        """Posterior over codes of values, (batch, channel, *grid); without side effects."""
         values = at_least_float32(values)
         codes = self.nearest(values)
         return CodePosterior(self.embed_codes(codes).to(values.dtype), codes, self.codebook_sizes)
 
     def forward(self, values: Latents, context: Context | None = None, stream: str = "codes") -> Latents:
-        """Values, (batch, channel, *grid), to code vectors; reports loss terms, the posterior and the latent.
+        """Code vectors of values; reports loss terms, the posterior and the latent to the context.
 
         Args:
-            values: of any floating type; computed with in float32 or wider.
-            context: of the forward pass.
-            stream: name of its noise and of the latent that it reports, unique in the model.
+            values: (batch, channel, *grid) of any floating dtype; computed in float32 or wider.
+            context: context of the forward pass.
+            stream: name of its noise stream and of the reported latent, unique in the model.
         """
         context = context or Context()
-        # A codebook that several levels share stays the same within a step.
+        # Levels that share a codebook all see its state before the step.
         with batch_slices() if self.training else contextlib.nullcontext():
             latent, codes = self.quantize(at_least_float32(values), context, stream)
         context.report_latent(stream, latent, CodePosterior(latent, codes, self.codebook_sizes))
         return latent
 
     @property
-    def has_started(self) -> bool:
-        """Whether no codes are left to initialize from the first batches of a training."""
+    def is_initialized(self) -> bool:
+        """Whether all codes are initialized; otherwise the next training batches initialize them."""
         return True
 
-    def expect(self, vectors: int) -> None:
-        """Prepares trained codebooks for another number of vectors in a training step."""
+    def rescale_usage(self, vectors: int) -> None:
+        """Adapts usage statistics of trained codebooks to a number of vectors per training step."""
 
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Initializes parameters and buffers, with a CPU generator."""
+        """Initializes parameters and buffers; the generator is one of the CPU."""
 
 
 def build_quantizer(written: Named, channels: int | None) -> Quantizer:
@@ -126,11 +126,11 @@ def build_quantizer(written: Named, channels: int | None) -> Quantizer:
 
     Args:
         written: its name, or a mapping of the name to its arguments.
-        channels: of the vectors; None where the quantizer's own arguments decide them.
+        channels: number of channels of a vector; None if the arguments determine it.
 
     Raises:
-        ConfigError: there is no such quantizer, or its arguments are wrong.
-        ShapeError: it does not quantize vectors of so many channels.
+        ConfigError: unknown quantizer or invalid arguments.
+        ShapeError: the quantizer does not support this number of channels.
     """
     name, given = split_name(written, "quantizer")
     target = QUANTIZERS.get(name)
@@ -143,51 +143,62 @@ def build_quantizer(written: Named, channels: int | None) -> Quantizer:
 
 
 QuantizerEntry = Annotated[Named, AfterValidator(partial(canonical_entry, QUANTIZERS))]
-"""The type of an argument that is itself a quantizer: its name, or a mapping of the name to its arguments."""
+"""Type of arguments that are quantizers: a name, or a mapping of the name to its arguments."""
 
 
 def is_quantizer(name: str) -> bool:
-    """Whether a name is that of a registered quantizer; a dotted path is not, as it may be anything."""
+    """Whether a quantizer is registered under this name; False for dotted paths."""
     return canonical_name(name) in QUANTIZERS.names()
 
 
 def require_channels(channels: int | None, needed: int, reason: str) -> int:
-    """The channels of the vectors of a quantizer whose arguments decide them.
+    """Checks the channels of a quantizer whose arguments determine them, and returns their number.
 
     Raises:
-        ShapeError: the vectors have others; `reason` says why it needs its own.
+        ShapeError: the vectors have another number of channels than `needed`, for the given reason.
     """
     if channels not in (None, needed):
-        raise ShapeError(f"quantizes vectors of {needed} channels ({reason}), got {channels}")
+        raise ShapeError(f"expected {needed} channels ({reason}), got {channels}")
     return needed
 
 
-def require_codes(count: int) -> int:
-    """A codebook size that is within the limit.
+def require_known_channels(channels: int | None) -> int:
+    """Checks that the channels of a quantizer are known, for one whose arguments do not determine them.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: they are unknown.
+    """
+    if channels is None:
+        raise ConfigError("'latent' is missing. Set the number of channels of a code vector")
+    return channels
+
+
+def require_codes(count: int) -> int:
+    """Checks that a codebook size is within the limit, and returns it.
+
+    Raises:
+        ConfigError: it exceeds the limit.
     """
     if count > MAX_CODES:
-        raise ConfigError(f"has {count:,} codes, more than {MAX_CODES:,}. Use fewer, or several codebooks")
+        raise ConfigError(f"{count:,} codes exceed the limit of {MAX_CODES:,}. Use fewer, or several codebooks")
     return count
 
 
 def to_vectors(values: Latents) -> Vectors:
-    """(batch, channel, *grid) to (vector, channel)."""
+    """Values, (batch, channel, *grid), to vectors, (vector, channel)."""
     return values.movedim(1, -1).flatten(0, -2)
 
 
 def to_grid(rows: Tensor, values: Latents) -> Tensor:
-    """(vector, …) to the grid of values, (batch, channel, *grid): (batch, *grid, …)."""
+    """Rows, (vector, …), to (batch, *grid, …), for values of shape (batch, channel, *grid)."""
     return rows.view(values.shape[0], *values.shape[2:], *rows.shape[1:])
 
 
 def squared_distance(one: Latents, other: Latents) -> PerImage:
-    """Squared distance of each image's vectors, summed over the grid."""
+    """Squared Euclidean distance per image, summed over channels and grid, for shapes (batch, channel, *grid)."""
     return (one - other).square().flatten(1).sum(1)
 
 
-def count_places(values: Latents) -> int:
-    """Number of vectors of an image in values, (batch, channel, *grid)."""
+def vectors_per_image(values: Latents) -> int:
+    """Number of vectors per image in values, (batch, channel, *grid)."""
     return math.prod(values.shape[2:])

@@ -21,14 +21,14 @@ from convae.model.quantizers.lfq import LFQ
 class BSQ(LFQ):
     """Binary spherical quantization: vectors of norm 1, each channel ±1/√bits (Zhao et al. 2024, arXiv:2406.07548).
 
-    As `lfq`, on the sphere: the distance of a vector to its code is bounded, so that no commitment is needed.
-    Objectives need the term `entropy`, in which the entropy of the mean assignment is taken bit by bit, an upper
-    bound. The term `commitment` is reported, too. The first channel counts most in the code indices.
+    As `lfq`, on the unit sphere: the distance of a vector to its code is bounded, so `commitment` is optional. The
+    objective must contain the term `entropy`; the entropy of the mean assignment is the sum over bits, an upper bound.
+    The first channel is the most significant bit of the code index.
 
     Args:
-        channels: of the vectors, one for each bit.
+        channels: number of channels of a vector, equal to `bits`.
         bits: number of bits of a code.
-        temperature: of the assignments in the entropy term.
+        temperature: temperature of the soft assignments in the entropy term.
         diversity: factor on the entropy of the mean assignment.
     """
 
@@ -36,15 +36,15 @@ class BSQ(LFQ):
     required_terms = ("entropy",)
 
     def embed_codes(self, codes: CodeIndices) -> Latents:
-        """Code indices, (batch, *grid), to code vectors of norm 1, (batch, channel, *grid)."""
+        """Code vectors of norm 1, (batch, channel, *grid), of code indices, (batch, *grid)."""
         return codes_to_signs(codes, self.channels) / math.sqrt(self.channels)
 
     def quantize(self, values: Latents, context: Context, stream: str) -> tuple[Latents, CodeIndices]:
-        """Values to code vectors and codes, with the gradient of the normalized values; reports the terms."""
+        """Code vectors, with a straight-through gradient to the normalized values, and codes; reports the terms."""
         codes = self.nearest(values.detach())
         unit = F.normalize(values, dim=1)
-        entries = self.embed_codes(codes).to(values.dtype)
-        context.report_term("commitment", squared_distance(unit, entries), stream)
+        code_vectors = self.embed_codes(codes).to(values.dtype)
+        context.report_term("commitment", squared_distance(unit, code_vectors), stream)
         if not torch.compiler.is_exporting():
             logits = 4 / math.sqrt(self.channels) * unit / self.temperature
             vectors = to_vectors(logits)
@@ -53,4 +53,4 @@ class BSQ(LFQ):
             context.report_term(
                 "entropy", entropy_cost(entropy_of_bits(logits).sum(1), marginal, self.diversity), stream
             )
-        return with_gradient_of(entries, unit), codes
+        return with_gradient_of(code_vectors, unit), codes

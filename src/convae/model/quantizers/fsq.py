@@ -15,18 +15,18 @@ from convae.core.types import Latents
 from convae.model.quantizers.base import CodeIndices, Quantizer, require_channels, require_codes
 
 _MARGIN = 1e-3
-"""How far beyond the outer levels the bounded values reach, so that both are reached by rounding."""
+"""Relative margin of the bounds beyond the outermost levels, so that rounding reaches them."""
 
 
 class FSQ(Quantizer):
     """Finite scalar quantization: each channel is bounded and rounded to a few levels (Mentzer et al. 2023).
 
-    arXiv:2309.15505. The codebook is the grid of all combinations of levels; there is no table, nothing to update and
-    no loss term. The first channel counts fastest in the code indices. The paper's choices: 8·5·5·5 for about 1,000
-    codes, 7·5·5·5·5 for 4,096, 8·8·8·5·5·5 for 65,536.
+    arXiv:2309.15505. The codebook is the grid of all combinations of levels, without parameters and loss terms. The
+    first channel varies fastest in the code index. Levels in the paper: 8·5·5·5 for about 1,000 codes, 7·5·5·5·5 for
+    about 4,096, 8·8·8·5·5·5 for about 65,536.
 
     Args:
-        channels: of the vectors, one for each entry of `levels`.
+        channels: number of channels of a vector, equal to the length of `levels`.
         levels: number of levels of each channel.
     """
 
@@ -41,7 +41,7 @@ class FSQ(Quantizer):
         self.residual_scale = 1 / (max(levels) - 1)
 
     def embed_codes(self, codes: CodeIndices) -> Latents:
-        """Code indices, (batch, *grid), to code vectors in [-1, 1], (batch, channel, *grid)."""
+        """Code vectors in [-1, 1], (batch, channel, *grid), of code indices, (batch, *grid)."""
         levels, half = self._along_channels(codes), self._along_channels(codes) // 2
         strides = torch.cumprod(levels, 1) // levels
         digits = (codes.unsqueeze(1) // strides) % levels
@@ -54,18 +54,18 @@ class FSQ(Quantizer):
         return (digits * (torch.cumprod(levels, 1) // levels)).sum(1)
 
     def quantize(self, values: Latents, context: Context, stream: str) -> tuple[Latents, CodeIndices]:
-        """Values to code vectors and codes; rounding passes the gradient straight through."""
+        """Code vectors, with a straight-through gradient to the bounded values, and codes."""
         codes = self.nearest(values.detach())
         scaled = self._bounded(values) / (self._along_channels(values) // 2)
         return with_gradient_of(self.embed_codes(codes).to(values.dtype), scaled), codes
 
     def _along_channels(self, like: Tensor) -> Tensor:
-        """The levels as int64, (1, channel, 1, …), to broadcast over code indices or values."""
+        """Levels as int64, (1, channel, 1, …), which broadcasts to code indices or values."""
         axes = like.ndim - (2 if like.is_floating_point() else 1)
         return torch.tensor(self.levels, device=like.device).view(1, -1, *(1,) * axes)
 
     def _bounded(self, values: Latents) -> Latents:
-        """Values bounded to the range of their levels, whole numbers apart and symmetric up to a half."""
+        """Values bounded to the range of their levels, which are successive integers around 0."""
         levels = self._along_channels(values).to(values.dtype)
         half = (levels - 1) * (1 + _MARGIN) / 2
         offset = 0.5 * (levels % 2 == 0).to(values.dtype)

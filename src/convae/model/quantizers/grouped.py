@@ -11,19 +11,19 @@ from torch import nn
 from convae.core.context import Context
 from convae.core.errors import ShapeError
 from convae.core.types import Latents
-from convae.model.quantizers._composed import ComposedQuantizer, join_levels, joined_terms, split_levels
+from convae.model.quantizers._composed import ComposedQuantizer, join_levels, split_levels, union_of_terms
 from convae.model.quantizers.base import CodeIndices, QuantizerEntry, build_quantizer
 
 
 class Grouped(ComposedQuantizer):
-    """Product quantization: equal groups of channels are quantized apart (Jégou, Douze & Schmid 2011).
+    """Product quantization: groups of channels are quantized independently (Jégou, Douze & Schmid 2011).
 
-    Each group is a level with a codebook of its own; the codes together are those of the product of all codebooks.
+    doi:10.1109/TPAMI.2010.57. Each group has its own codebook, and is a level of the code.
 
     Args:
-        channels: of the vectors, a multiple of `groups`.
-        groups: number of groups of neighboring channels.
-        quantizer: of each group.
+        channels: number of channels of a vector, a multiple of `groups`.
+        groups: number of groups of adjacent channels, of equal size.
+        quantizer: quantizer of each group.
     """
 
     example: ClassVar = {"groups": 3, "quantizer": {"vq": {"codes": 4}}}
@@ -32,31 +32,31 @@ class Grouped(ComposedQuantizer):
         self, channels: int | None, *, groups: Annotated[int, Field(ge=1, le=64)] = 2, quantizer: QuantizerEntry
     ) -> None:
         if channels is not None and channels % groups:
-            raise ShapeError(f"{channels} channels cannot be divided into {groups} equal groups")
+            raise ShapeError(f"groups: expected a divisor of {channels} channels, got {groups}")
         made = [build_quantizer(quantizer, None if channels is None else channels // groups) for _ in range(groups)]
         super().__init__(groups * made[0].channels)
         self.quantizers = nn.ModuleList(made)
         self.codebook_sizes = made[0].codebook_sizes * groups
         self.residual_scale = made[0].residual_scale
-        self.required_terms = joined_terms(made)
+        self.required_terms = union_of_terms(made)
 
     def embed_codes(self, codes: CodeIndices) -> Latents:
-        """Code indices, (batch, level, *grid), to code vectors, (batch, channel, *grid)."""
+        """Code vectors, (batch, channel, *grid), of code indices, (batch, level, *grid)."""
         inner = self._inner()
         pairs = zip(inner, split_levels(codes, inner), strict=True)
-        return torch.cat([each.embed_codes(own) for each, own in pairs], 1)
+        return torch.cat([quantizer.embed_codes(level) for quantizer, level in pairs], 1)
 
     def nearest(self, values: Latents) -> CodeIndices:
         """The nearest code of each group, (batch, level, *grid)."""
         inner = self._inner()
         groups = zip(inner, values.chunk(len(inner), 1), strict=True)
-        return join_levels([each.nearest(own) for each, own in groups], inner)
+        return join_levels([quantizer.nearest(group) for quantizer, group in groups], inner)
 
     def quantize(self, values: Latents, context: Context, stream: str) -> tuple[Latents, CodeIndices]:
-        """Values to code vectors and the codes of all groups; reports the sums of their terms."""
+        """Code vectors and codes of all groups; each group reports its terms, which add up."""
         inner, latents, found = self._inner(), [], []
-        for level, (each, own) in enumerate(zip(inner, values.chunk(len(inner), 1), strict=True)):
-            latent, codes = each.quantize(own, context, f"{stream}/{level}")
+        for level, (quantizer, group) in enumerate(zip(inner, values.chunk(len(inner), 1), strict=True)):
+            latent, codes = quantizer.quantize(group, context, f"{stream}/{level}")
             latents.append(latent)
             found.append(codes)
         return torch.cat(latents, 1), join_levels(found, inner)

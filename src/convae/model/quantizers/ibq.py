@@ -6,32 +6,39 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from convae.core.arguments import NonNegativeFloat, PositiveFloat
 from convae.core.context import Context
-from convae.core.errors import ConfigError
 from convae.core.precision import full_precision, with_gradient_of
 from convae.core.slices import mean_of_sums
 from convae.core.types import Latents
 from convae.model.quantizers._assignment import soft_assignment
 from convae.model.quantizers._entropy import entropy_cost, entropy_of
 from convae.model.quantizers._nearest import most_similar_codes
-from convae.model.quantizers.base import MAX_CODES, CodeIndices, Quantizer, squared_distance, to_grid, to_vectors
+from convae.model.quantizers.base import (
+    MAX_CODES,
+    CodeIndices,
+    Quantizer,
+    require_known_channels,
+    squared_distance,
+    to_grid,
+    to_vectors,
+)
 
 
 class IBQ(Quantizer):
-    """Index backpropagation: the gradient reaches all codes through a softmax (Shi et al. 2024, arXiv:2412.02692).
+    """Index backpropagation: gradients reach all codes through a softmax (Shi et al. 2024, arXiv:2412.02692).
 
-    A vector becomes the code with the largest dot product; the gradient of the choice is that of softmax(dot
-    products). Objectives need the terms `commitment`, `codebook`, which contains the paper's double quantization loss,
+    The code of a vector is the one with the largest dot product, with the gradient of softmax(dot products). The
+    objective must contain the terms `commitment`, `codebook`, which includes the double quantization loss of the paper,
     and `entropy`, as for `lfq`.
 
     Args:
-        channels: of the vectors.
+        channels: number of channels of a vector.
         codes: codebook size.
-        temperature: of the assignments in the entropy term.
+        temperature: temperature of the soft assignments in the entropy term.
         diversity: factor on the entropy of the mean assignment.
     """
 
@@ -46,8 +53,7 @@ class IBQ(Quantizer):
         temperature: PositiveFloat = 0.01,
         diversity: NonNegativeFloat = 1.0,
     ) -> None:
-        if channels is None:
-            raise ConfigError("'latent' is missing. Give the dimension of a code")
+        channels = require_known_channels(channels)
         super().__init__(channels)
         self.codebook_sizes = (codes,)
         self.temperature, self.diversity = temperature, diversity
@@ -55,7 +61,7 @@ class IBQ(Quantizer):
         self.reset()
 
     def embed_codes(self, codes: CodeIndices) -> Latents:
-        """Code indices, (batch, *grid), to code vectors, (batch, channel, *grid)."""
+        """Code vectors, (batch, channel, *grid), of code indices, (batch, *grid)."""
         return F.embedding(codes, self.codebook).movedim(-1, 1)
 
     def nearest(self, values: Latents) -> CodeIndices:
@@ -63,19 +69,20 @@ class IBQ(Quantizer):
         return to_grid(most_similar_codes(to_vectors(values), self.codebook), values)
 
     def quantize(self, values: Latents, context: Context, stream: str) -> tuple[Latents, CodeIndices]:
-        """Values to code vectors and codes, with the gradient of the choice of codes; reports the terms."""
+        """Code vectors, with gradients to values and codebook through the softmax, and codes; reports the terms."""
         codes = self.nearest(values)
-        found = self.embed_codes(codes).to(values.dtype)
+        nearest = self.embed_codes(codes).to(values.dtype)
         if torch.compiler.is_exporting():
-            return found, codes
+            return nearest, codes
         vectors, codebook = to_vectors(values), self.codebook.to(values.dtype)
-        latent = found
+        latent = nearest
         if torch.is_grad_enabled():
             mean, _, _ = soft_assignment(vectors, codebook, 1.0)
-            latent = found + _no_value(to_grid(mean, values).movedim(-1, 1))
-        context.report_term("commitment", squared_distance(values, found.detach()), stream)
+            mean = to_grid(mean, values).movedim(-1, 1)
+            latent = nearest + with_gradient_of(torch.zeros_like(mean), mean)
+        context.report_term("commitment", squared_distance(values, nearest.detach()), stream)
         double = squared_distance(values, latent)
-        context.report_term("codebook", squared_distance(values.detach(), found) + double, stream)
+        context.report_term("codebook", squared_distance(values.detach(), nearest) + double, stream)
         _, entropy, total = soft_assignment(vectors, codebook, self.temperature)
         with full_precision(values.device):
             marginal = entropy_of(mean_of_sums(total, len(vectors)))
@@ -84,11 +91,6 @@ class IBQ(Quantizer):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Initializes codes uniformly in ±1 / codes, so that the first choices are even."""
+        """Initializes code vectors uniformly in ±1 / codes, so that initial usage is even."""
         size = len(self.codebook)
         self.codebook.copy_((2 * torch.rand(self.codebook.shape, generator=generator) - 1) / size)
-
-
-def _no_value(tensor: Tensor) -> Tensor:
-    """Zeros with the gradient of a tensor."""
-    return with_gradient_of(torch.zeros_like(tensor), tensor)

@@ -21,15 +21,16 @@ MAX_BITS = 24
 class LFQ(Quantizer):
     """Lookup-free quantization: the sign of each channel is a bit of the code (Yu et al. 2023, arXiv:2310.05737).
 
-    There is no table. Objectives need the terms `commitment` and `entropy`: the entropy of the assignment of each
-    vector, with p(code) ∝ exp(−distance / temperature), less that of the mean assignment of the batch, in nats for
-    each vector. It makes assignments certain and the use of the codes even. It is exact over all 2^bits codes, and
-    over the images that one pass sees on all ranks. The first channel counts most in the code indices.
+    The objective must contain the terms `commitment` and `entropy`. For p(code | vector) ∝ exp(−distance /
+    temperature), the latter is the entropy of the assignment of each vector minus `diversity` times that of the mean
+    assignment of the batch, summed over the vectors of an image, nats: assignments become certain, and usage even. It
+    is exact over all 2^bits codes and the global batch. The first channel is the most significant bit of the code
+    index.
 
     Args:
-        channels: of the vectors, one for each bit.
+        channels: number of channels of a vector, equal to `bits`.
         bits: number of bits of a code.
-        temperature: of the assignments in the entropy term.
+        temperature: temperature of the soft assignments in the entropy term.
         diversity: factor on the entropy of the mean assignment.
     """
 
@@ -50,15 +51,15 @@ class LFQ(Quantizer):
         self.codebook_sizes = (1 << bits,)
 
     def embed_codes(self, codes: CodeIndices) -> Latents:
-        """Code indices, (batch, *grid), to code vectors of −1 and 1, (batch, channel, *grid)."""
+        """Code vectors of −1 and 1, (batch, channel, *grid), of code indices, (batch, *grid)."""
         return codes_to_signs(codes, self.channels)
 
     def nearest(self, values: Latents) -> CodeIndices:
-        """The signs of each vector as a code, (batch, *grid)."""
+        """The code of the signs of each vector, (batch, *grid)."""
         return bits_to_codes(values > 0)
 
     def quantize(self, values: Latents, context: Context, stream: str) -> tuple[Latents, CodeIndices]:
-        """Values to signs and codes, with a straight-through gradient; reports `commitment` and `entropy`."""
+        """Code vectors, with a straight-through gradient, and codes; reports `commitment` and `entropy`."""
         codes = self.nearest(values.detach())
         signs = self.embed_codes(codes).to(values.dtype)
         context.report_term("commitment", squared_distance(values, signs), stream)

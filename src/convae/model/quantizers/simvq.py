@@ -1,4 +1,4 @@
-"""Vector quantization with a codebook behind one linear layer."""
+"""Vector quantization with a linearly transformed codebook."""
 
 from __future__ import annotations
 
@@ -11,24 +11,31 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convae.core.context import Context
-from convae.core.errors import ConfigError
 from convae.core.precision import full_precision
 from convae.core.types import Latents
 from convae.model.quantizers._estimators import Estimator, pass_gradient
 from convae.model.quantizers._nearest import nearest_codes
-from convae.model.quantizers.base import MAX_CODES, CodeIndices, Quantizer, squared_distance, to_grid, to_vectors
+from convae.model.quantizers.base import (
+    MAX_CODES,
+    CodeIndices,
+    Quantizer,
+    require_known_channels,
+    squared_distance,
+    to_grid,
+    to_vectors,
+)
 
 
 class SimVQ(Quantizer):
-    """Vector quantization with fixed random codes behind a trained linear layer (Zhu et al. 2024, arXiv:2411.02038).
+    """Vector quantization with fixed random codes and a trained linear layer (Zhu et al. 2024, arXiv:2411.02038).
 
-    The layer moves all codes at once, so that none stays behind. Objectives need the terms `commitment` and
-    `codebook`.
+    The layer moves all codes together, so that no code is left unused. The objective must contain the terms
+    `commitment` and `codebook`.
 
     Args:
-        channels: of the vectors.
+        channels: number of channels of a vector.
         codes: codebook size.
-        estimator: how the gradient passes: straight through, or rotated as the vector is onto its code.
+        estimator: gradient estimator: `straight-through`, or the `rotation` trick.
     """
 
     example: ClassVar = {"codes": 4}
@@ -42,8 +49,7 @@ class SimVQ(Quantizer):
         codes: Annotated[int, Field(ge=2, le=MAX_CODES)] = 512,
         estimator: Estimator = "straight-through",
     ) -> None:
-        if channels is None:
-            raise ConfigError("'latent' is missing. Give the dimension of a code")
+        channels = require_known_channels(channels)
         super().__init__(channels)
         self.codebook_sizes, self.estimator = (codes,), estimator
         self.register_buffer("base", torch.empty(codes, channels))
@@ -51,7 +57,7 @@ class SimVQ(Quantizer):
         self.reset()
 
     def embed_codes(self, codes: CodeIndices) -> Latents:
-        """Code indices, (batch, *grid), to code vectors, (batch, channel, *grid)."""
+        """Code vectors, (batch, channel, *grid), of code indices, (batch, *grid)."""
         with full_precision(self.weight.device):
             return F.linear(F.embedding(codes, self.base), self.weight).movedim(-1, 1)
 
@@ -62,20 +68,19 @@ class SimVQ(Quantizer):
             return to_grid(nearest_codes(to_vectors(values), codebook), values)
 
     def quantize(self, values: Latents, context: Context, stream: str) -> tuple[Latents, CodeIndices]:
-        """Values to code vectors and codes; reports the squared distance to them (squared latent units) as terms."""
+        """Code vectors and codes; reports the terms, squared distances in squared latent units."""
         codes = self.nearest(values)
-        found = self.embed_codes(codes).to(values.dtype)
-        context.report_term("commitment", squared_distance(values, found.detach()), stream)
-        context.report_term("codebook", squared_distance(values.detach(), found), stream)
-        return pass_gradient(found.detach(), values, self.estimator), codes
+        nearest = self.embed_codes(codes).to(values.dtype)
+        context.report_term("commitment", squared_distance(values, nearest.detach()), stream)
+        context.report_term("codebook", squared_distance(values.detach(), nearest), stream)
+        return pass_gradient(nearest.detach(), values, self.estimator), codes
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Initializes codes of norm about 1 and the layer with the variance 1 / (3 · channels).
+        """Initializes codes from N(0, 1 / channels), and the layer from N(0, 1 / (3 · channels)).
 
-        Both as in the authors' code (github.com/youngsheen/SimVQ) and in vector-quantize-pytorch, whose linear layers
-        are uniform with that variance; the authors' layer has a bias, the paper's and ours has none. Larger code
-        vectors than features leave most codes unused.
+        The variances are those of the authors' code (github.com/youngsheen/SimVQ) and vector-quantize-pytorch. As in
+        the paper, and unlike the authors' code, the layer has no bias. With a larger variance, most codes stay unused.
         """
         self.base.copy_(torch.randn(self.base.shape, generator=generator) / math.sqrt(self.channels))
         self.weight.copy_(torch.randn(self.weight.shape, generator=generator) / math.sqrt(3 * self.channels))

@@ -75,13 +75,13 @@ class ActNorm(nn.Module):
     started: Tensor
 
     @property
-    def has_started(self) -> bool:
-        """Whether a batch has initialized scale and shift; synchronizes with the device in the first steps."""
+    def is_initialized(self) -> bool:
+        """Whether a batch has initialized scale and shift; until then, a call synchronizes with the device."""
         return self._is_known or bool(self.started)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, *sizes), of the same shape."""
-        if self.training and not self.has_started:
+        if self.training and not self.is_initialized:
             with batch_slices() as slices:
                 slices.start(self, at_least_float32(x.detach()).transpose(0, 1).flatten(1).T, self._start)
         shape = (1, -1, *(1,) * (x.ndim - 2))
@@ -99,11 +99,11 @@ class ActNorm(nn.Module):
         self.started.fill_(1)
 
     def after_step(self) -> None:
-        """No longer asks the device whether it has started; a skipped step has restored the buffer."""
+        """Caches whether it is initialized; a skipped step has restored the buffer."""
         self._is_known = self._is_known or bool(self.started)
 
     def reset(self) -> None:
-        """Waits for a batch again."""
+        """Resets scale and shift; the next training batch initializes them."""
         nn.init.ones_(self.scale)
         nn.init.zeros_(self.shift)
         self.started.zero_()

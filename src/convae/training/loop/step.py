@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from convae.core.noise import CountedNoise
 from convae.core.random import stream_key
-from convae.core.slices import BatchSlices, StartsFromBatch
+from convae.core.slices import BatchSlices, InitializesFromBatch
 from convae.core.types import Batch
 from convae.model.inputs import unchecked_values
 from convae.objective.objective import Losses
@@ -168,7 +168,7 @@ class TrainStep:
             else DistributedLossModule(model, loss, ranks, options.sync_batch_norm)
         )
         self._uses_means = True
-        self._starting = [module for module in model.modules() if isinstance(module, StartsFromBatch)]
+        self._data_initialized = [module for module in model.modules() if isinstance(module, InitializesFromBatch)]
         self._buffers = list(model.buffers())
         self._statistics = [buffer for buffer in self._buffers if buffer.is_floating_point() and buffer.numel()]
 
@@ -221,7 +221,7 @@ class TrainStep:
         self._losses.prepare(parts[0], self._noise(step, batch, size, temperature), clocks)
         noises = [self._noise(step, part, size, temperature) for part in parts]
         slices = BatchSlices(len(parts))
-        if len(parts) > 1 and (self._uses_means or self._has_modules_to_start()):
+        if len(parts) > 1 and (self._uses_means or self._has_modules_to_initialize()):
             self._run_first_passes(slices, list(zip(parts, noises, strict=True)), clocks)
         self._seed_layers(step, batch.images.device)
         for number, (part, noise) in enumerate(zip(parts, noises, strict=True), start=1):
@@ -266,9 +266,9 @@ class TrainStep:
                 is_done = not slices.start_first()
         self._uses_means = slices.has_means
 
-    def _has_modules_to_start(self) -> bool:
-        """Whether a module that is trained, such as a codebook, is to be initialized from a batch."""
-        return not all(module.has_started for module in self._starting if module.training)
+    def _has_modules_to_initialize(self) -> bool:
+        """Whether the next batch initializes a trained module, such as a codebook."""
+        return not all(module.is_initialized for module in self._data_initialized if module.training)
 
     def _seed_layers(self, step: int, device: torch.device) -> None:
         """Seeds layers that draw from the default generator of the device."""

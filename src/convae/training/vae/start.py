@@ -191,7 +191,7 @@ def initial_weights(
     for part, inner in model.named_children():
         for module in inner.modules() if not start.parts or part in start.parts else ():
             if isinstance(module, Codes | LatentCodes | Quantize):
-                module.expect(batch_size)
+                module.rescale_usage(batch_size)
     provenance = start.model.provenance
     origin = provenance.training
     trained = f" after step {origin.step}" if origin is not None and origin.step is not None else ""
