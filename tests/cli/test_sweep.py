@@ -69,7 +69,7 @@ def test_runs_that_fail_are_named_with_the_reason(
 
 @pytest.mark.parametrize(
     ("assignment", "said"),
-    [("training.seed=1", "several values"), ("training.sed=1,2", "sed"), ("training.epochs=1,two", "epochs")],
+    [("training.seed=1", "several"), ("training.sed=1,2", "sed"), ("training.epochs=1,two", "epochs")],
 )
 def test_what_cannot_be_swept_is_refused(
     assignment: str, said: str, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -165,7 +165,7 @@ def test_pictures_in_color_get_a_gaussian_likelihood_and_few_images_enough_steps
     made = build_task(read_recipe({"data": str(photos), "training": {"batch_size": 4}}))
     assert made.recipe.model["likelihood"] == {"gaussian": {"sigma": "learned"}}
     per_epoch = made.batches.steps_per_epoch
-    assert made.plan.total([0]) >= 1000 > made.plan.total([0]) - per_epoch
+    assert made.plan.total_steps([0]) >= 1000 > made.plan.total_steps([0]) - per_epoch
     assert "--likelihood" in made.notes[0]
     assert "--epochs" in made.notes[1]
     own = {"model": {"preset": "torch-vae", "likelihood": "bernoulli"}, "training": {"epochs": 2}}

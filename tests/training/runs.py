@@ -67,7 +67,7 @@ EVERYTHING: dict[str, Any] = {
     "stages": [
         {"steps": 4},
         {"steps": 2, "freeze": ["encoder", "bottleneck"], "objective": {"kl": 0}, "optimizer": {"lr": 1e-3}},
-        {"epochs": 5, "until": {"plateau": {"of": "kl", "patience": 1, "change": 10.0}}},
+        {"epochs": 5, "until": {"plateau": {"metric": "kl", "patience": 1, "threshold": 10.0}}},
     ],
 }
 """The same network, with everything that a run has to remember: 3 batches in an epoch, 12 steps in three stages."""

@@ -80,7 +80,9 @@ def test_the_learning_rate_of_a_row_is_that_of_its_last_step(
     # A stage that begins with the next step may have set its optimizer's rate already, but not used it.
     used = {row["step"]: row["lr"] for row in rows}
     made = build_plan(run.recipe, PER_EPOCH)
-    assert used == pytest.approx({step: made.rate(made.stage_starts(step - 1), step - 1) for step in used}, rel=1e-12)
+    assert used == pytest.approx(
+        {step: made.learning_rate(made.stage_starts(step - 1), step - 1) for step in used}, rel=1e-12
+    )
     if "stages" not in options:
         assert used == {step: rates.used[step] for step in used}
     assert all(rate > 0 for rate in used.values())

@@ -35,10 +35,10 @@ def test_two_stage_is_the_original_schedule_at_each_step_of_1500_epochs_and_afte
     joint, decoder = made.stages
     assert (joint.steps, joint.freeze) == (1500 * per_epoch, ())
     assert set(decoder.freeze) == {"encoder", "bottleneck"}
-    for step in range(made.total([0])):
+    for step in range(made.total_steps([0])):
         stage_starts, epoch = made.stage_starts(step), step / per_epoch
-        weights, rate = made.weights(stage_starts, step), made.rate(stage_starts, step)
-        assert made.running(stage_starts) is (joint if epoch < 1500 else decoder)
+        weights, rate = made.weights(stage_starts, step), made.learning_rate(stage_starts, step)
+        assert made.current_stage(stage_starts) is (joint if epoch < 1500 else decoder)
         assert weights["reconstruction"] == 1
         assert weights["kl"] == pytest.approx(beta(epoch) if epoch < 1500 else 0.0, abs=1e-12)
         assert rate == pytest.approx(1e-4 if epoch < 1000 else 1e-5, rel=1e-12)
@@ -47,17 +47,17 @@ def test_two_stage_is_the_original_schedule_at_each_step_of_1500_epochs_and_afte
 def test_stage_two_begins_when_stage_one_has_stabilized() -> None:
     made = build_plan(read_recipe(RECIPES / "two-stage.yaml"), PER_EPOCH)
     stage_starts = [0, 1430 * PER_EPOCH]
-    assert made.running(stage_starts).name == "decoder"
-    assert made.total(stage_starts) == 1630 * PER_EPOCH
+    assert made.current_stage(stage_starts).name == "decoder"
+    assert made.total_steps(stage_starts) == 1630 * PER_EPOCH
     assert made.weights(stage_starts, stage_starts[1])["kl"] == 0
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_has_a_plan(recipe: Path) -> None:
     made = build_plan(read_recipe(recipe), PER_EPOCH, lambda _: torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3)))
-    assert made.total([0]) == sum(stage.steps for stage in made.stages)
-    for step in range(0, made.total([0]), PER_EPOCH):
-        assert made.rate(made.stage_starts(step), step) > 0
+    assert made.total_steps([0]) == sum(stage.steps for stage in made.stages)
+    for step in range(0, made.total_steps([0]), PER_EPOCH):
+        assert made.learning_rate(made.stage_starts(step), step) > 0
 
 
 def test_a_stages_schedules_begin_with_it_and_the_recipes_with_the_training() -> None:
@@ -88,8 +88,8 @@ def test_an_optimizer_goes_on_until_another_begins() -> None:
         training={"optimizer": {"warmup": 0, "lr": 0.1, "schedule": {"linear": {"start": 1, "end": 0}}}},
         stages=[{"epochs": 2}, {"epochs": 2}, {"epochs": 2, "optimizer": {"lr": 0.3}}, {"epochs": 4}],
     )
-    assert [stage.fresh for stage in made.stages] == [True, False, True, False]
-    rates = [made.rate(made.stage_starts(epoch * PER_EPOCH), epoch * PER_EPOCH) for epoch in range(10)]
+    assert [stage.has_new_optimizer for stage in made.stages] == [True, False, True, False]
+    rates = [made.learning_rate(made.stage_starts(epoch * PER_EPOCH), epoch * PER_EPOCH) for epoch in range(10)]
     first = [0.1 * (1 - epoch / 4) for epoch in range(4)]
     assert rates == pytest.approx(first + [0.3 * (1 - epoch / 6) for epoch in range(6)])
 
@@ -100,7 +100,9 @@ def test_a_new_optimizer_warms_up_on_its_own_clock() -> None:
         stages=[{"epochs": 2}, {"steps": 10, "optimizer": {"warmup": 0.5}}],
     )
     begin = 2 * PER_EPOCH
-    assert [made.rate([0, begin], begin + step) for step in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
+    assert [made.learning_rate([0, begin], begin + step) for step in range(6)] == pytest.approx(
+        [0.2, 0.4, 0.6, 0.8, 1, 1]
+    )
 
 
 def test_overrides_may_be_written_in_short_forms() -> None:
@@ -117,7 +119,7 @@ def test_overrides_may_be_written_in_short_forms() -> None:
 def test_a_training_without_stages_is_one() -> None:
     assert [stage.steps for stage in planned().stages] == [10 * PER_EPOCH]
     assert [stage.steps for stage in planned(training={"steps": 3}).stages] == [3]
-    assert planned(training={"epochs": 2}).total([0]) == 2 * PER_EPOCH
+    assert planned(training={"epochs": 2}).total_steps([0]) == 2 * PER_EPOCH
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,10 @@ def test_a_training_without_stages_is_one() -> None:
         ({"stages": [{"name": "a"}]}, "stages.0: the length"),
         ({"stages": [{"epochs": 1, "steps": 1}]}, "stages.0: the length"),
         ({"stages": [{"epochs": 1}], "training": {"epochs": 3}}, "Remove training.epochs"),
-        ({"stages": [{"epochs": 1, "until": {"plateau": {"of": "kll"}}}]}, r"stages\.0\.until\.plateau\.of: .*'kl'"),
+        (
+            {"stages": [{"epochs": 1, "until": {"plateau": {"metric": "kll"}}}]},
+            r"stages\.0\.until\.plateau\.metric: .*'kl'",
+        ),
         ({"stages": [{"epochs": 1, "objective": {"kll": {}}}]}, r"stages\.0\.objective\.kll: .*did you mean 'kl'"),
         ({"stages": [{"epochs": 1, "optimizer": {"rate": 1}}]}, r"stages\.0\.optimizer: unknown key 'rate'"),
         ({"stages": [{"epochs": 1, "until": {"plateux": {}}}]}, "did you mean 'plateau'"),
@@ -139,8 +144,8 @@ def test_what_makes_no_plan_is_refused_in_one_sentence(recipe: dict[str, Any], m
 
 def test_the_strength_of_augmentation_is_a_schedule_with_one_value_for_each_epoch() -> None:
     made = planned(training={"epochs": 4, "augmentation": {"linear": {"start": 1.0, "end": 0.0}}})
-    assert [made.augmentation(epoch) for epoch in range(4)] == pytest.approx([1, 0.75, 0.5, 0.25])
-    assert planned().augmentation(3) == 1
+    assert [made.augmentation_strength(epoch) for epoch in range(4)] == pytest.approx([1, 0.75, 0.5, 0.25])
+    assert planned().augmentation_strength(3) == 1
 
 
 def test_the_temperature_of_latents_is_a_schedule_on_the_clock_of_the_training() -> None:

@@ -142,21 +142,21 @@ def test_no_path_holds_a_nul(key: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("model.py", "arch_def = {}", "describes a model, no training: convae train --data DATA model="),
-        ("model.yaml", "{preset: dcgan}", "describes a model, no training"),
+        ("model.py", "arch_def = {}", "convae train --data DATA model="),
+        ("model.yaml", "{preset: dcgan}", "model description"),
         ("recipe.yaml", "{data: digits, model: net.json}", "net.json: no such file"),
         ("recipe.yaml", "{data: digits, model: 3}", "model: must be a preset name, a file path or a mapping, got 3"),
         ("recipe.yaml", "{data: digits, model: recipe.yaml}", "circular reference"),
     ],
 )
-def test_a_file_that_is_no_recipe_says_what_it_is(name: str, text: str, message: str, tmp_path: Path) -> None:
+def test_other_files_than_recipes_are_errors(name: str, text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_recipe(tmp_path / name)
 
 
-def test_a_preset_in_place_of_a_recipe_is_told_apart() -> None:
-    with pytest.raises(ConfigError, match="a preset is trained by --preset torch-vae"):
+def test_a_preset_in_place_of_a_recipe_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="--preset torch-vae"):
         read_recipe("torch-vae")
 
 

@@ -27,7 +27,7 @@ def staged(*stages: dict[str, Any], **training: Any) -> dict[str, Any]:
 STAGES = staged(
     {"epochs": 1},
     {"steps": 5, "freeze": ["encoder", "bottleneck"], "objective": {"kl": 0}, "optimizer": {"lr": 1e-3}},
-    {"epochs": 4, "until": {"plateau": {"of": "kl", "patience": 1, "change": 10.0}}, "freeze": ["decoder.0.*"]},
+    {"epochs": 4, "until": {"plateau": {"metric": "kl", "patience": 1, "threshold": 10.0}}, "freeze": ["decoder.0.*"]},
 )
 ENDS = [7, 12, 21]  # the last stage: its first figure at step 14, none better at 21
 
@@ -114,7 +114,7 @@ def test_the_stages_begin_where_the_one_before_ended(tmp_path: Path) -> None:
 
 
 def test_a_plateau_is_found_on_training_figures_where_nothing_is_held_out(tmp_path: Path) -> None:
-    recipe = staged({"epochs": 5, "until": {"plateau": {"patience": 1, "change": 10.0}}})
+    recipe = staged({"epochs": 5, "until": {"plateau": {"patience": 1, "threshold": 10.0}}})
     run = train({**recipe, "data": {"source": "digits", "validation": 0}}, out=tmp_path / "run")
     assert run.metrics[-1]["epoch"] == 2
     assert all(row["split"] == "train" for row in run.metrics)

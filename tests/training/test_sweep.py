@@ -1,4 +1,4 @@
-"""A sweep: a run for each value, none twice, and what came of them side by side."""
+"""Sweeps: a run for each combination of values, and their comparison."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHORT = {**RECIPE, "training": {**RECIPE["training"], "epochs": 1}, "objective":
 
 
 class Counter(Callback):
-    """How many steps were done."""
+    """Counts steps."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -35,7 +35,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_run_for_each_value_and_what_came_of_them(tmp_path: Path) -> None:
+def test_a_sweep_trains_a_run_for_each_value_and_compares_them(tmp_path: Path) -> None:
     done = sweep(SHORT, ["objective.kl.weight=1,5", "training.batch_size=100"], out=tmp_path / "sweep")
     assert list(done.runs) == ["kl.weight=1", "kl.weight=5"]
     assert [run.recipe.objective["kl"]["weight"] for run in done.runs.values()] == [1, 5]
@@ -43,16 +43,16 @@ def test_a_run_for_each_value_and_what_came_of_them(tmp_path: Path) -> None:
     rows = table(done.path)
     assert [row["run"] for row in rows] == list(done.runs)
     for row, run in zip(rows, done.runs.values(), strict=True):
-        figures = present(run.model.provenance.training).validation
-        assert float(row["kl (nats)"]) == figures["kl"]
-        assert float(row["reconstruction (nats)"]) == figures["reconstruction"]
+        metrics = present(run.model.provenance.training).validation
+        assert float(row["kl (nats)"]) == metrics["kl"]
+        assert float(row["reconstruction (nats)"]) == metrics["reconstruction"]
     markdown = (done.path / "table.md").read_text()
     assert "| kl.weight=5 |" in markdown
     with Image.open(done.path / "comparison.png") as picture:
         assert picture.width > picture.height / 2 > 50
 
 
-def test_values_that_no_folder_name_can_hold_have_folders_of_their_own(tmp_path: Path) -> None:
+def test_values_that_are_unsafe_in_names_have_separate_folders(tmp_path: Path) -> None:
     one, other = "{linear: {steps: 1}}", "{linear: {steps: 2}}"
     done = sweep(
         SHORT,
@@ -70,7 +70,7 @@ def test_values_that_no_folder_name_can_hold_have_folders_of_their_own(tmp_path:
     assert [run.path.name for run in again.runs.values()] == [first, second]
 
 
-def test_the_same_call_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
+def test_the_same_call_continues_without_repeating_runs(tmp_path: Path) -> None:
     assignments = ["training.seed=0,1", "objective.kl.weight=1,2"]
     stopped = sweep(SHORT, assignments, out=tmp_path / "sweep", callback=StopAt(3))
     assert stopped.stopped
@@ -84,7 +84,7 @@ def test_the_same_call_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
     assert again.steps == 0
 
 
-def test_a_run_that_fails_does_not_end_the_sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failed_run_does_not_end_the_sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fit = Trainer.fit
 
     def failing(self: Trainer) -> None:
@@ -101,30 +101,28 @@ def test_a_run_that_fails_does_not_end_the_sweep(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        (["objective.kl.weight=1"], "several values"),
+        (["objective.kl.weight=1"], r"several"),
         (["objective.kl.weight"], r"key\.path=value,value"),
         (["training.epochs=1,two"], r"training\.epochs"),
-        (["training.seed=" + ",".join(map(str, range(40))), "training.epochs=" + "1," * 39 + "1"], "1600 combinations"),
+        (["training.seed=" + ",".join(map(str, range(40))), "training.epochs=" + "1," * 39 + "1"], "1600"),
     ],
 )
-def test_what_cannot_be_swept_is_refused_before_anything_is_trained(
-    assignments: list[str], message: str, tmp_path: Path
-) -> None:
+def test_invalid_sweeps_are_errors_before_training(assignments: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         sweep(SHORT, assignments, out=tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_folder_of_another_recipe_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_of_another_recipe_is_an_error(tmp_path: Path) -> None:
     options: dict[str, Any] = {"out": tmp_path / "sweep", "callback": StopAt(1)}
     sweep(SHORT, ["training.seed=0,1"], **options)
-    with pytest.raises(ConfigError, match="another recipe"):
+    with pytest.raises(ConfigError, match=str(tmp_path / "sweep")):
         sweep({**SHORT, "objective": {"reconstruction": {}}}, ["training.seed=0,1"], **options)
 
 
-def test_every_run_is_announced_and_totals_of_other_weights_are_not_one_column(tmp_path: Path) -> None:
-    class Heard(Callback):
-        """What a person is told."""
+def test_runs_are_announced_and_totals_of_different_weights_are_named(tmp_path: Path) -> None:
+    class Messages(Callback):
+        """Records messages."""
 
         def __init__(self) -> None:
             self.notes: list[str] = []
@@ -132,9 +130,9 @@ def test_every_run_is_announced_and_totals_of_other_weights_are_not_one_column(t
         def on_message(self, sentence: str) -> None:
             self.notes.append(sentence)
 
-    heard = Heard()
-    done = sweep(SHORT, ["objective.kl.weight=1,5"], out=tmp_path / "sweep", callback=heard)
-    announced = [note for note in heard.notes if note.startswith("run ")]
+    messages = Messages()
+    done = sweep(SHORT, ["objective.kl.weight=1,5"], out=tmp_path / "sweep", callback=messages)
+    announced = [note for note in messages.notes if note.startswith("run ")]
     assert ["1 of 2" in announced[0], "kl.weight=5" in announced[1]] == [True, True]
     assert "total (nats)" not in table(done.path)[0]
     same = sweep(SHORT, ["training.seed=0,1"], out=tmp_path / "seeds")

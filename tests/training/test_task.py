@@ -73,7 +73,7 @@ class FitDensity(Task):
             costs = -self.modules["density"](batch.images)
             return Losses(costs.mean(), {"nll": costs})
 
-        return [Update("density", self.modules["density"], loss, stage.optimizer, stage.rate)]
+        return [Update("density", self.modules["density"], loss, stage.optimizer, stage.learning_rate)]
 
     def save(self, path: Path, saved: SavedAs) -> None:
         path.mkdir(exist_ok=True)

@@ -207,7 +207,7 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
     from convae.core.paths import absolute_path
     from convae.pictures.save import save
     from convae.training.memory.batch_size import estimate_memory
-    from convae.training.recipe.preview import draw, lines
+    from convae.training.recipe.preview import draw_schedules, stage_table
     from convae.training.recipe.reading import read_recipe
     from convae.training.run_folder import RUNS
     from convae.training.vae.build import build_task
@@ -216,7 +216,7 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
         made = build_task(read_recipe(recipe or {}, overrides), bar)
     for note in made.notes:
         notes.print(note, soft_wrap=True, style="yellow")
-    rows = lines(made.plan)
+    rows = stage_table(made.plan)
     table = Table(title=f"the plan of {made.recipe.title}", title_justify="left")
     for heading in rows[0]:
         table.add_column(heading, justify="right" if heading == "steps" else "left")
@@ -231,7 +231,7 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
         soft_wrap=True,
     )
     place = absolute_path(out) if out is not None else RUNS / made.recipe.title
-    wrote(save(draw(made.plan, f"the plan of {made.recipe.title}"), place.parent / f"{place.name}-plan.png"))
+    wrote(save(draw_schedules(made.plan, f"the plan of {made.recipe.title}"), place.parent / f"{place.name}-plan.png"))
     return 0
 
 

@@ -15,7 +15,7 @@ class Commitment(Term):
     """
 
     unit: ClassVar = "squared latent units"
-    usual_weight: ClassVar = 0.25
+    default_weight: ClassVar = 0.25
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The commitment loss of each image."""

@@ -16,7 +16,7 @@ class Entropy(Term):
     """
 
     unit: ClassVar = "nats"
-    usual_weight: ClassVar = 0.1
+    default_weight: ClassVar = 0.1
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The difference of the entropies for each image."""

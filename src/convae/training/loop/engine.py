@@ -214,7 +214,11 @@ class Engine:
         self.steps = []
         for update in task.updates(stage):
             old = before.get(update.name)
-            optimizer = old.optimizer if old and not stage.fresh else build_optimizer(update.optimizer, update.module)
+            optimizer = (
+                old.optimizer
+                if old and not stage.has_new_optimizer
+                else build_optimizer(update.optimizer, update.module)
+            )
             precision = old.precision if old else Precision(options.precision, task.device)
             self.steps.append(TrainStep(update, optimizer, precision, options, task.ranks, task.plan.temperature))
         self._frozen = FrozenParts(task.main, stage.freeze, f"stage '{stage.name}': freeze")
@@ -242,7 +246,7 @@ class Engine:
         """
         results = []
         for number, step in enumerate(self.steps):
-            rate = step.update.rate(clocks.optimizer, clocks.optimizer_steps) * lr_factor
+            rate = step.update.learning_rate(clocks.optimizer, clocks.optimizer_steps) * lr_factor
             for group in step.optimizer.param_groups:
                 group["lr"] = rate
             results.append(step(batch, clocks, largest_total if number == 0 else None))

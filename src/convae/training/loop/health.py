@@ -226,7 +226,7 @@ class ModelSelection:
         if task.ranks.is_main:
             self._folder.check()
         starts = progress.stage_starts
-        at_end = task.plan.clocks(starts, task.plan.end(starts))
+        at_end = task.plan.clocks(starts, task.plan.stage_end(starts))
         found = task.validate(stage, task.plan.clocks(starts, progress.step), at_end)
         if found is None:
             return self._judge_training(shown, stage, means.read(), stage.objective.total, at_end)
@@ -258,7 +258,7 @@ class ModelSelection:
         if not self._task.ranks.is_main:
             return
         progress = self._progress
-        stage = self._task.plan.running(progress.stage_starts).name
+        stage = self._task.plan.current_stage(progress.stage_starts).name
         path = self._folder.last if which == "last" else self._folder.model
         shown.save(path, SavedAs(which, progress.step, stage, dict(metrics or {})))
 
@@ -268,7 +268,7 @@ class ModelSelection:
         clocks = self._task.plan.clocks(progress.stage_starts, progress.step)
         if rule is None or clocks.stage.epoch < rule.after:
             return False
-        return progress.waits_too_long(rule, metrics.get(rule.of, math.inf))
+        return progress.waits_too_long(rule, metrics.get(rule.metric, math.inf))
 
     def _has_diverged(self, total: float, terms: Mapping[str, float]) -> bool:
         """Whether the losses of a model have diverged; writes a note the first time."""

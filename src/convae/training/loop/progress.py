@@ -71,7 +71,7 @@ class Progress:
     def waits_too_long(self, rule: PlateauConfig, metric: float) -> bool:
         """Whether a metric has not improved for `patience` epochs."""
         best = self.plateau_best
-        if best is None or metric < best - rule.change * abs(best):
+        if best is None or metric < best - rule.threshold * abs(best):
             self.plateau_best, self.plateau_wait = metric, 0
         else:
             self.plateau_wait += 1

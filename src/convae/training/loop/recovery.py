@@ -177,7 +177,7 @@ class Recovery:
         """Describes where the first skipped step of the streak became non-finite."""
         task, step = self._task, skips.first
         epoch, start = divmod(step, task.batches.steps_per_epoch)
-        batch = next(iter(task.batches.iterate(epoch, start, task.device, task.plan.augmentation(epoch))))
+        batch = next(iter(task.batches.iterate(epoch, start, task.device, task.plan.augmentation_strength(epoch))))
         starts = progress.stage_starts
         clocks = task.plan.clocks(starts, max(step, starts[-1]))
         largest = skips.limit(math.prod(task.batches.shape), ABSURD)

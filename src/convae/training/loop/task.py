@@ -47,14 +47,14 @@ class Update:
         module: the module to update.
         loss: loss function; its terms need names that no other update of the step uses.
         optimizer: settings of the optimizer.
-        rate: the learning rate, on the clock of the optimizer.
+        learning_rate: learning rate, on the clock of the optimizer.
     """
 
     name: str
     module: nn.Module
     loss: Loss
     optimizer: OptimizerConfig
-    rate: LearningRate
+    learning_rate: LearningRate
 
 
 @dataclass(frozen=True)

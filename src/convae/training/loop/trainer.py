@@ -87,12 +87,12 @@ class Trainer:
     @property
     def stage(self) -> Stage:
         """The current or last stage."""
-        return self._plan.running(self.progress.stage_starts)
+        return self._plan.current_stage(self.progress.stage_starts)
 
     @property
     def total_steps(self) -> int:
         """Steps of the training; decreases when a plateau ends a stage."""
-        return self.progress.step if self.progress.finished else self._plan.total(self.progress.stage_starts)
+        return self.progress.step if self.progress.finished else self._plan.total_steps(self.progress.stage_starts)
 
     def stop(self) -> None:
         """Requests a stop after the current step, with a checkpoint."""
@@ -166,8 +166,8 @@ class Trainer:
         epoch, start = divmod(progress.step, self._per_epoch)
         batches = task.batches
         begin, waited, first = time.perf_counter(), batches.waited, progress.step
-        limit = self._plan.end(progress.stage_starts)
-        for batch in batches.iterate(epoch, start, task.device, self._plan.augmentation(epoch)):
+        limit = self._plan.stage_end(progress.stage_starts)
+        for batch in batches.iterate(epoch, start, task.device, self._plan.augmentation_strength(epoch)):
             self._step(batch)
             step = progress.step
             over = step % self._per_epoch == 0 or step == limit

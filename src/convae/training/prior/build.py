@@ -28,7 +28,7 @@ from convae.model.vae import VAE
 from convae.training.loop.precision import choose_precision
 from convae.training.prior.encodings import EncodedBatches, Encodings, encode_images
 from convae.training.prior.task import PriorTask
-from convae.training.recipe.plan import EPOCHS, LEAST_STEPS, Plan, single_stage
+from convae.training.recipe.plan import Plan, default_length, single_stage
 from convae.training.recipe.schema import PriorRecipe, TrainingConfig
 from convae.training.run_folder import RunFolder
 from convae.training.vae.start import open_start
@@ -108,7 +108,8 @@ def build_prior_task(
     prior, entry, notes = _make_prior(recipe, frozen, encodings)
     frozen.replace_prior(prior.to(device), entry)
     if folder is None:
-        recipe = _with_length(recipe, batches.steps_per_epoch)
+        training = default_length(recipe.training, batches.steps_per_epoch)
+        recipe = recipe.model_copy(update={"training": training})
     return PriorTask(
         recipe=recipe,
         model=frozen,
@@ -209,18 +210,6 @@ def _make_prior(recipe: PriorRecipe, model: VAE, encodings: Encodings) -> tuple[
     prior, final = kind.fit(model.bottleneck, latents, encodings.labels, seed, checked)
     found = ", ".join(f"{key} {value}" for key, value in final.items())
     return prior, {name: final}, [f"fitted {name}: {found}"]
-
-
-def _with_length(recipe: PriorRecipe, per_epoch: int) -> PriorRecipe:
-    """The recipe of a new run with its length, where it says none."""
-    options = recipe.training
-    if options.epochs or options.steps:
-        return recipe
-    epochs = max(EPOCHS, -(-LEAST_STEPS // per_epoch))
-    changed: dict[str, Any] = {"epochs": epochs}
-    if "pictures_every" not in options.model_fields_set:
-        changed["pictures_every"] = max(1, epochs // EPOCHS)
-    return recipe.model_copy(update={"training": options.model_copy(update=changed)})
 
 
 def _plan(options: TrainingConfig, per_epoch: int, prior: Prior) -> Plan:

@@ -26,7 +26,7 @@ from convae.training.loop.task import SavedAs
 from convae.training.loop.trainer import Callback
 from convae.training.prior.build import build_prior_task, data_of_model
 from convae.training.prior.task import PriorTask
-from convae.training.recipe.reading import parse_prior_recipe, start_path
+from convae.training.recipe.reading import find_start_model, parse_prior_recipe
 from convae.training.recipe.schema import PriorRecipe
 from convae.training.result import PriorRun
 from convae.training.run_folder import RUNS, RunFolder, free_path
@@ -127,7 +127,7 @@ def _written(model: VAE | str | Path, prior: Named, overrides: Sequence[str], gi
         written["name"] = f"{model.name}-{prior if isinstance(prior, str) else next(iter(prior))}"
     else:
         with untrusted_names():
-            path = start_path(start["model"], "best")
+            path = find_start_model(start["model"], "best")
             opened = load(path)
         run = next((each for each in (path, path.parent) if (each / "recipe.yaml").is_file()), None)
     if given is not None:
@@ -144,7 +144,7 @@ def _written(model: VAE | str | Path, prior: Named, overrides: Sequence[str], gi
 
 def _start(recipe: PriorRecipe) -> Path:
     """The artifact of the trained model."""
-    return start_path(recipe.start.model, recipe.start.which)
+    return find_start_model(recipe.start.model, recipe.start.which)
 
 
 def _fit(task: PriorTask, folder: RunFolder, callback: Callback | None, is_new: bool = True) -> PriorRun:

@@ -89,7 +89,7 @@ class PriorTask(Task):
             values = self._loss(part, noise)
             return Losses(values.mean(), {self.prior.loss_name: values})
 
-        return [Update("prior", self.prior, loss, stage.optimizer, stage.rate)]
+        return [Update("prior", self.prior, loss, stage.optimizer, stage.learning_rate)]
 
     def _loss(self, part: Batch, noise: CountedNoise) -> Tensor:
         """(batch,) the loss of encodings."""

@@ -1,4 +1,4 @@
-"""Recipes: keys, reading, and the plan of stages, weights and learning rates."""
+"""Recipes: keys, parsing, and the plan of stages, weights and learning rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objectives of a recipe: the default, which depends on the latents of the model, and those of stages."""
+"""Objectives of a recipe: the default for a model, and the loss of each stage."""
 
 from __future__ import annotations
 
@@ -22,74 +22,70 @@ from convae.objective.terms import TERMS
 from convae.objective.terms.base import Term
 
 Terms = dict[str, dict[str, Any]]
-"""The arguments of each term by its name, with `weight` among them."""
+"""Terms by name, each with its `weight` and other arguments."""
 _SIZE = 64
-"""Image size for which a description without an input is built."""
+"""Image size to build a model with if neither the description nor the data states one."""
 
 
 def default_objective(parts: Iterable[nn.Module]) -> Terms:
-    """The objective of a model: reconstruction, `kl` for latents with a density, and required terms.
+    """The default objective of a model: `reconstruction`, `kl` for latents with a density, and required terms.
 
     Args:
-        parts: a model, or those of its parts that have latents or quantizers.
+        parts: a model, or its parts with latents or quantizers.
     """
     modules = nn.ModuleList(parts)
     latents = [module for module in modules.modules() if isinstance(module, LatentModule)]
     has_kl = not latents or not all(module.is_discrete or not module.has_density for module in latents)
     terms: Terms = {"reconstruction": {}, **({"kl": {}} if has_kl else {})}
-    return terms | {name: {"weight": usual_weight(name)} for name in required_terms(modules) if name not in terms}
+    return terms | {
+        name: {"weight": TERMS.get(name).default_weight} for name in required_terms(modules) if name not in terms
+    }
 
 
-def described_objective(model: Mapping[str, Any], data: Any) -> Terms:
-    """The objective of a described model, before its images are known; that of Gaussian latents if it has faults.
+def default_objective_of(model: Mapping[str, Any], data: Any) -> Terms:
+    """The default objective of a model description; that of Gaussian latents if the description is invalid.
 
     Args:
-        model: the model of a recipe.
-        data: the data of a recipe, for the size of its images.
+        model: the key `model` of a recipe.
+        data: the key `data` of a recipe, for the size of images.
     """
-    known = data if isinstance(data, Mapping) else {}
-    size = known.get("size") or _SIZE
+    config = data if isinstance(data, Mapping) else {}
+    size = config.get("size") or _SIZE
     try:
         if not {"input", "preset", "encode"} & set(model):
-            model = {**model, "input": [known.get("channels") or 3, *([size] * 2 if isinstance(size, int) else size)]}
+            model = {**model, "input": [config.get("channels") or 3, *([size] * 2 if isinstance(size, int) else size)]}
         return default_objective(construct_latents(resolve(model)))
     except (ConvaeError, TypeError):
         return default_objective([])
 
 
-def usual_weight(term: str) -> float:
-    """The weight of a required term in the default objective."""
-    weight: float = TERMS.get(term).usual_weight
-    return weight
-
-
 @runtime_checkable
-class Goal(Protocol):
-    """Units, weights and total of the loss of a stage."""
+class StageLoss(Protocol):
+    """Terms of the loss of a stage, with units and weights."""
 
     @property
     def units(self) -> dict[str, str]:
         """The unit of each term."""
 
     def weights(self, clocks: Clocks) -> dict[str, float]:
-        """Each term's weight."""
+        """The weight of each term."""
 
     def total(self, metrics: Mapping[str, float], clocks: Clocks) -> float:
         """The weighted sum of the terms."""
 
 
 @dataclass(frozen=True)
-class FixedGoal:
-    """Terms with the constant weight 1, for a task without a recipe.
+class UnweightedLoss:
+    """A loss with constant weights of 1, for tasks without a recipe.
 
     Attributes:
-        units: the unit of each term.
+        units: unit of each term.
     """
 
     units: dict[str, str]
 
     def weights(self, clocks: Clocks) -> dict[str, float]:
-        """1 for each."""
+        """A weight of 1 for each term."""
         return dict.fromkeys(self.units, 1.0)
 
     def total(self, metrics: Mapping[str, float], clocks: Clocks) -> float:
@@ -98,11 +94,11 @@ class FixedGoal:
 
 
 class StageObjective(nn.Module):
-    """The sum of two objectives with different clocks.
+    """The objective of a stage: the terms of the recipe, and those that the stage changes, on different clocks.
 
     Args:
         shared: terms of the recipe, on the clock of the training; None if the stage changes all of them.
-        own: terms that the stage changes, on its own clock; None without changes.
+        own: terms that the stage changes, on the clock of the stage; None without changes.
     """
 
     def __init__(self, shared: Objective | None, own: Objective | None) -> None:
@@ -117,7 +113,7 @@ class StageObjective(nn.Module):
 
     @property
     def samples(self) -> int:
-        """Number of latents that the model draws for each image."""
+        """Number of latents to draw per image."""
         return max(part.samples for part in (self.shared, self.own) if part)
 
     def bind(self, latent_shape: Shape, image_shape: Shape) -> None:
@@ -128,12 +124,12 @@ class StageObjective(nn.Module):
 
     @property
     def adversarial(self) -> dict[str, Term]:
-        """The terms with a critic."""
+        """Terms with a critic, by name."""
         terms = {name: term for part in (self.shared, self.own) if part for name, term in part.terms.items()}
         return {name: term for name, term in terms.items() if term.critic is not None}
 
     def weights(self, clocks: Clocks) -> dict[str, float]:
-        """Each term's weight."""
+        """The weight of each term."""
         shared = self.shared.weights(clocks.training) if self.shared else {}
         return shared | (self.own.weights(clocks.stage) if self.own else {})
 

@@ -1,4 +1,4 @@
-"""Reading a recipe: short forms, paths, overrides, and the recipes that are installed with convae."""
+"""Parsing of recipes: short forms, paths, overrides, and packaged recipes."""
 
 from __future__ import annotations
 
@@ -25,123 +25,123 @@ from convae.model.artifact import find, read_description
 from convae.model.presets import PRESETS
 from convae.model.vae import VAE
 from convae.objective.terms import TERMS
-from convae.training.recipe.objectives import described_objective
-from convae.training.recipe.plan import EPOCHS, LEAST_STEPS
+from convae.training.recipe.objectives import default_objective_of
+from convae.training.recipe.plan import DEFAULT_EPOCHS, MIN_STEPS, default_length
 from convae.training.recipe.schema import PriorRecipe, Recipe, StartConfig
 
 PACKAGED = Path(__file__).parents[2] / "recipes"
-"""The folder of the recipes that are installed with convae."""
+"""Folder of the packaged recipes."""
 WEIGHT_FILES = {".pt", ".pth", ".safetensors"}
-"""Endings of files of weights."""
+"""Suffixes of weights files."""
 _FIELDS = {part for path in Recipe.paths() for part in path.split(".")} | set(Spec.model_fields)
-"""Every key of a recipe and of a description of a model."""
+"""All keys of recipes and of model descriptions."""
 _NAMED = {"objective", "source", "encoder", "bottleneck", "decoder", "layers", "likelihood", "prior", "classifier"}
-"""Keys below which the keys are names of classes; a package of such a class may be called like a key of a recipe."""
+"""Keys of mappings from registered names or dotted paths, whose packages may have names of recipe keys."""
 _PRIOR_FIELDS = {part for path in PriorRecipe.paths() for part in path.split(".")}
-"""Every key of the recipe of a prior."""
+"""All keys of recipes of priors."""
 _NAMED_OF_PRIORS = {"prior", "source"}
-"""As `_NAMED`, of the recipe of a prior."""
+"""As `_NAMED`, for recipes of priors."""
 _DESCRIBES = {"preset", "encoder", "encode", "decode", "modules"}
-"""Keys of which a whole description of a model has at least one."""
+"""A complete model description has at least one of these keys."""
 
 
 def packaged_recipes() -> dict[str, Path]:
-    """The YAML file of each packaged recipe, by its name."""
+    """The YAML files of packaged recipes by name."""
     return {path.stem: path for path in sorted(PACKAGED.glob("*.yaml"))}
 
 
 def recipe_summary(path: Path) -> str:
-    """What a recipe trains: the first line of the comment that it begins with."""
+    """The summary of a recipe: the first line of the file, a comment."""
     with path.open(encoding="utf-8") as file:
         return file.readline().removeprefix("#").strip().rstrip(".")
 
 
 def read_recipe(source: Recipe | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """A checked recipe.
+    """Reads and validates a recipe.
 
     Args:
-        source: a recipe, a mapping, the path of a YAML or JSON file, or the name of a recipe that comes with convae.
+        source: a recipe, a mapping, the path of a YAML or JSON file, or the name of a packaged recipe.
         overrides: `key.path=value` each.
 
     Raises:
-        ConfigError: every fault in one message, each with its path and the nearest valid name.
+        ConfigError: the recipe is invalid; the message lists all errors with their paths, and the nearest valid names.
     """
     if isinstance(source, Recipe):
         source = source.model_dump(mode="json")
     if isinstance(source, Mapping):
-        return _read(source, overrides, "recipe")
+        return _parse(source, overrides, "recipe")
     path = local_path(source)
     folder = path.parent
     if not path.exists():
         if str(path) not in packaged_recipes():
-            raise ConfigError(f"{path}: no such recipe{_hint(path)}")
-        # What a packaged recipe names lies where the program runs, not where convae is installed.
+            raise ConfigError(f"{path}: no such recipe{_suggest(path)}")
+        # Paths in a packaged recipe are relative to the working directory.
         path, folder = packaged_recipes()[str(path)], Path()
     read = {"encode": None} if path.suffix == ".py" else read_mapping(path)
     if "model" not in read and {"preset", "encoder", "encode"} & set(read):
-        raise ConfigError(f"{path}: describes a model, no training: convae train --data DATA model={path}")
-    return _read(read, overrides, str(path), folder)
+        raise ConfigError(f"{path}: a model description, not a recipe. Run convae train --data DATA model={path}")
+    return _parse(read, overrides, str(path), folder)
 
 
-def _hint(path: Path) -> str:
-    """What the name of a missing recipe may have meant, as the end of a sentence."""
+def _suggest(path: Path) -> str:
+    """A suggestion for the name of a missing recipe, to end the error message with."""
     if str(path) in PRESETS:
-        return f": a preset is trained by --preset {path}"
+        return f". To train this preset, use --preset {path}"
     if str(path) in SOURCES:
-        return f": a data set is trained on by --data {path}"
+        return f". To train on this data set, use --data {path}"
     if path.stem in packaged_recipes():
-        return f": convae brings one of this name, convae train {path.stem}"
+        return f". To train the packaged recipe, run convae train {path.stem}"
     if (match := nearest_name(str(path), SOURCES.names(), cutoff=0.8)) is not None:
         return f": did you mean --data {match}?"
     if not path.suffix and path.parent == Path() and (match := nearest_name(str(path), packaged_recipes())) is not None:
-        return f": did you mean '{match}'? (convae recipes lists those that come with convae)"
+        return f": did you mean '{match}'? convae recipes lists the packaged ones"
     return ""
 
 
-def _read(source: Mapping[str, Any], overrides: Sequence[str], where: str, folder: Path = Path()) -> Recipe:
-    """The recipe in a mapping; overrides may be written in short forms, too.
+def _parse(source: Mapping[str, Any], overrides: Sequence[str], where: str, folder: Path = Path()) -> Recipe:
+    """Validates a mapping with overrides, both of which may use short forms.
 
     Paths in the mapping are relative to `folder`, those in overrides to the working directory.
     """
-    written = _written_out(source, folder)
-    starts = "start" in written or any(re.match(r"start\b", assignment) for assignment in overrides)
-    if "model" not in written and not starts:
+    written = _expand(source, folder)
+    has_start = "start" in written or any(re.match(r"start\b", assignment) for assignment in overrides)
+    if "model" not in written and not has_start:
         written["model"] = find_description("torch-vae")[0]
-    result = _overridden(written, overrides)
+    result = _override_and_expand(written, overrides)
     if "model" not in result:
-        result["model"] = _started_model(result.get("start"), where)
-    elif starts and not _DESCRIBES & set(result["model"]):
+        result["model"] = _describe_start_model(result.get("start"), where)
+    elif has_start and not _DESCRIBES & set(result["model"]):
         given = ", ".join(f"model.{key}" for key in result["model"])
-        raise ConfigError(f"{where}: {given}: start gives the whole model: leave it out, or describe the model in full")
+        raise ConfigError(f"{where}: {given}: start defines the model. Remove the key, or describe the entire model")
     if "objective" not in written:
-        default = described_objective(result["model"], result.get("data"))
-        # Overrides of single terms change the default.
-        result["objective"] = _overridden({**written, "objective": default}, overrides)["objective"]
+        default = default_objective_of(result["model"], result.get("data"))
+        # Overrides of terms apply to the default.
+        result["objective"] = _override_and_expand({**written, "objective": default}, overrides)["objective"]
     return parse(Recipe, result, where)
 
 
-def _overridden(written: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A recipe with overrides, written out."""
-    return _written_out(override(written, overrides, _FIELDS, _NAMED))
+def _override_and_expand(written: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Applies overrides to a recipe, and expands short forms in them."""
+    return _expand(override(written, overrides, _FIELDS, _NAMED))
 
 
-def _started_model(start: Any, where: str) -> dict[str, Any]:
-    """The description of the model that training begins with."""
+def _describe_start_model(start: Any, where: str) -> dict[str, Any]:
+    """The description of the model from which training starts."""
     path = start.get("model") if isinstance(start, Mapping) else None
     if not isinstance(path, str):
-        raise ConfigError(f"{where}: start: needs the path of a run or of a saved model")
+        raise ConfigError(f"{where}: start.model: expected the path of a run or of a saved model")
     if start.get("importer") is not None:
         config = parse(StartConfig, start, f"{where}: start")
-        return import_start(config).spec.model_dump(mode="json")
-    return read_description(start_path(path, start.get("which", "best")))
+        return import_start_model(config).spec.model_dump(mode="json")
+    return read_description(find_start_model(path, start.get("which", "best")))
 
 
-def import_start(config: StartConfig) -> VAE:
-    """The model that training begins with, from the weights of another project.
+def import_start_model(config: StartConfig) -> VAE:
+    """Imports the model from which training starts from the weights of another project.
 
     Raises:
-        ArtifactError: the file cannot be read, or holds the weights of another model.
-        ConfigError: there is no such importer, or the file holds several models.
+        ArtifactError: the file cannot be read, or contains the weights of another architecture.
+        ConfigError: unknown importer, or the file contains several models.
     """
     assert config.importer is not None
     if config.importer not in IMPORTERS:
@@ -149,26 +149,30 @@ def import_start(config: StartConfig) -> VAE:
     return import_model(local_path(config.model), config.importer, config.key)
 
 
-def start_path(model: str | Path, which: str) -> Path:
-    """Where the model that training begins with lies.
+def find_start_model(model: str | Path, which: str) -> Path:
+    """Finds the folder of the saved model from which training starts.
+
+    Args:
+        model: path of a run or of a saved model.
+        which: `best` or `last` model of a run.
 
     Raises:
         ArtifactError: there is no saved model.
-        ConfigError: it is a file of weights, and nothing says which project wrote it.
+        ConfigError: it is a weights file, which needs an importer.
     """
     path = local_path(model)
     if path.suffix in WEIGHT_FILES and path.is_file():
         raise ConfigError(
-            f"start: {path} is a file of weights: say which project wrote it by start.importer (--as on the command "
-            f"line): {', '.join(IMPORTERS.names())}"
+            f"start.model: {path} is a weights file. Set start.importer (--as on the command line) to the project that "
+            f"wrote it: {', '.join(IMPORTERS.names())}"
         )
     return find(path / "last") if which == "last" else find(path)
 
 
-def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any]:
-    """The short forms of a recipe as mappings, so that an override reaches inside them and loses nothing.
+def _expand(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any]:
+    """Expands short forms to mappings, so that overrides can change single keys in them, and makes paths absolute.
 
-    Paths are made absolute: a recipe that a run stores means the same from every working directory.
+    The recipe in a run folder therefore does not depend on the working directory.
     """
     result = dict(source)
     if isinstance(result.get("data"), str | os.PathLike):
@@ -181,7 +185,7 @@ def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, 
     if isinstance(start, Mapping):
         result["start"] = with_absolute_paths(StartConfig, start, folder)
     if _is_saved(model, folder):
-        # Its description and, unless the recipe says otherwise, its weights.
+        # The description, and the weights unless the recipe has another start.
         path = absolute_path(result.pop("model"), folder)
         if start is None:
             result["start"] = {"model": str(path)}
@@ -190,10 +194,10 @@ def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, 
     elif model is not None:
         result["model"] = find_description(model, folder)[0]
     if "objective" in result:
-        result["objective"] = _terms_written_out(result["objective"], folder)
+        result["objective"] = _expand_terms(result["objective"], folder)
     if isinstance(result.get("stages"), list | tuple):
         result["stages"] = [
-            {**stage, "objective": _terms_written_out(stage["objective"], folder)}
+            {**stage, "objective": _expand_terms(stage["objective"], folder)}
             if isinstance(stage, Mapping) and "objective" in stage
             else stage
             for stage in result["stages"]
@@ -202,7 +206,7 @@ def _written_out(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, 
 
 
 def _is_saved(model: Any, folder: Path) -> bool:
-    """Whether what a recipe calls its model is the path of a run or of a saved model."""
+    """Whether the `model` of a recipe is the path of a run or of a saved model."""
     if not isinstance(model, str | os.PathLike) or str(model) in PRESETS:
         return False
     with contextlib.suppress(ArtifactError, OSError):
@@ -210,8 +214,8 @@ def _is_saved(model: Any, folder: Path) -> bool:
     return False
 
 
-def _terms_written_out(written: Any, folder: Path) -> Any:
-    """Terms with their weights under `weight`, and with absolute paths."""
+def _expand_terms(written: Any, folder: Path) -> Any:
+    """Expands weights to mappings, and makes paths absolute."""
     if not isinstance(written, Mapping):
         return written
     terms = {
@@ -226,58 +230,65 @@ def _terms_written_out(written: Any, folder: Path) -> Any:
 
 
 def write_recipe(recipe: Recipe) -> str:
-    """The recipe as YAML, every option written out."""
+    """The recipe as YAML with all options."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def with_likelihood(recipe: Recipe, split: ImageSet, notes: list[str]) -> Recipe:
-    """The recipe of a new run with the likelihood that suits the images, where it says none.
+def with_default_likelihood(recipe: Recipe, split: ImageSet, notes: list[str]) -> Recipe:
+    """Replaces the Bernoulli likelihood of a preset for color images, unless the recipe states a likelihood.
 
-    Bernoulli is a likelihood of values that are near 0 or 1, which colors of photographs are not.
+    The Bernoulli likelihood suits values near 0 or 1, unlike those of photographs.
+
+    Args:
+        recipe: recipe of a new run.
+        split: training images.
+        notes: messages for the user, to which the choice is added.
     """
     model = recipe.model
     is_open = "preset" in model and "likelihood" not in model and recipe.start is None
     if not is_open or split.shape[0] == 1 or resolve(model).likelihood != "bernoulli":
         return recipe
     notes.append(
-        "images in color: a gaussian likelihood with a learned sigma takes the place of bernoulli; --likelihood "
-        "(model.likelihood) sets another"
+        "color images: using a gaussian likelihood with learned sigma instead of bernoulli. Set --likelihood "
+        "(model.likelihood) to change it"
     )
     likelihood = {"gaussian": {"sigma": "learned"}}
     return recipe.model_copy(update={"model": {**model, "likelihood": likelihood}})
 
 
-def with_length(recipe: Recipe, per_epoch: int, notes: list[str]) -> Recipe:
-    """The recipe of a new run with its length, where it says none."""
-    options = recipe.training
-    if options.epochs or options.steps or recipe.stages:
+def with_default_length(recipe: Recipe, steps_per_epoch: int, notes: list[str]) -> Recipe:
+    """Adds the default length to a recipe without one; see `default_length`.
+
+    Args:
+        recipe: recipe of a new run.
+        steps_per_epoch: batches per epoch.
+        notes: messages for the user, to which a length of more than 10 epochs is added.
+    """
+    if recipe.stages:
         return recipe
-    epochs = max(EPOCHS, -(-LEAST_STEPS // per_epoch))
-    if epochs > EPOCHS:
+    training = default_length(recipe.training, steps_per_epoch)
+    if training is not recipe.training and (training.epochs or 0) > DEFAULT_EPOCHS:
         notes.append(
-            f"a small data set: {epochs:,} epochs, to make {LEAST_STEPS:,} steps; --epochs or --steps sets another "
-            "length"
+            f"small data set: training {training.epochs:,} epochs, for at least {MIN_STEPS:,} steps. Set --epochs or "
+            "--steps to change it"
         )
-    changed: dict[str, Any] = {"epochs": epochs}
-    if "pictures_every" not in options.model_fields_set:
-        changed["pictures_every"] = max(1, epochs // EPOCHS)
-    return recipe.model_copy(update={"training": options.model_copy(update=changed)})
+    return recipe.model_copy(update={"training": training})
 
 
 def parse_prior_recipe(written: Mapping[str, Any], overrides: Sequence[str], where: str) -> PriorRecipe:
-    """The checked recipe of a prior.
+    """Validates the recipe of a prior.
 
     Args:
         written: the recipe as a mapping.
         overrides: `key.path=value` each.
-        where: for messages.
+        where: source of the recipe, for messages.
 
     Raises:
-        ConfigError: every fault in one message, each with its path and the nearest valid name.
+        ConfigError: the recipe is invalid; the message lists all errors with their paths, and the nearest valid names.
     """
     return parse(PriorRecipe, override(written, overrides, _PRIOR_FIELDS, _NAMED_OF_PRIORS), where)
 
 
 def is_prior_recipe(path: Path) -> bool:
-    """Whether the recipe of a run is that of a prior."""
+    """Whether a recipe file is that of a prior."""
     return path.is_file() and "prior" in read_mapping(path)

@@ -16,7 +16,7 @@ from convae.objective.terms import TERMS
 
 PrecisionName = Literal["auto", "float32", "bf16", "fp16"]
 _OF_MODELS = ("latent", "likelihood", "preset", "bottleneck", "classifier", "condition", "encoder", "decoder")
-"""Keys of the model that users often write one level above."""
+"""Keys of `model` that users often write at the top level."""
 
 
 def _count_or_fraction(value: float) -> float:
@@ -43,8 +43,8 @@ class OptimizerConfig(Config):
     clip: PositiveFloat | None = None
     """Gradient clipping: largest norm of the gradient of all parameters."""
     skip_above: PositiveFloat | None = None
-    """Steps with a larger gradient norm are skipped, which keeps deep hierarchies stable (Child 2021).
-    Choose it well above the usual `gradient_norm` of the log, whose `above_limit` is the fraction of such steps."""
+    """Skip steps with a larger gradient norm, which stabilizes deep hierarchies (Child 2021, arXiv:2011.10650).
+    Choose a value well above the usual `gradient_norm` in the log; `above_limit` is the fraction of skipped steps."""
 
 
 class TrainingConfig(Config):
@@ -103,11 +103,11 @@ class TrainingConfig(Config):
 class PlateauConfig(Config):
     """A plateau of a metric on the validation images, or without them on the training images."""
 
-    of: str = "total"
+    metric: str = "total"
     """The metric: a term of the objective, or `total` with the weights at the end of the stage."""
     patience: Positive = 5
     """Epochs without improvement after which the stage ends."""
-    change: NonNegativeFloat = 1e-3
+    threshold: NonNegativeFloat = 1e-3
     """Relative decrease that counts as an improvement."""
     after: NonNegativeFloat = 0.0
     """Epochs of the stage before the metric is monitored, for instance until all schedules are constant."""
@@ -220,18 +220,18 @@ class Recipe(Config):
 
 
 class PriorRecipe(Config):
-    """The recipe of `convae prior`: a trained model, the prior to fit, and how."""
+    """The recipe of `convae prior`: fits a prior to a trained model."""
 
     other_names: ClassVar[Mapping[str, str]] = {"learning_rate": "training.optimizer.lr", "model": "start.model"}
 
     name: Annotated[str, AfterValidator(check_name)] | None = None
     """Name of the run, and of its folder in `runs/`."""
     start: StartConfig
-    """The trained model, which does not change."""
+    """The trained model, whose weights stay fixed."""
     prior: Named
     """The prior and its arguments, such as `{transformer: {layers: 4}}`."""
     data: DataConfig
-    """The images whose latents the prior is fitted to; by default the training data of the model."""
+    """Images to whose latents the prior is fitted; by default the training data of the model."""
     training: TrainingConfig = TrainingConfig()
     """Length, optimizer, precision and logging."""
 

@@ -25,7 +25,7 @@ from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import shard
 from convae.training.loop.precision import choose_precision
 from convae.training.recipe.plan import with_steps
-from convae.training.recipe.reading import with_length, with_likelihood
+from convae.training.recipe.reading import with_default_length, with_default_likelihood
 from convae.training.recipe.schema import Recipe
 from convae.training.vae.checks import check_data_labels, check_description, check_prior, check_stages, try_batch
 from convae.training.vae.start import Start, build_model, construct_model, input_shape, open_start
@@ -67,7 +67,7 @@ def build_task(
     recipe, data_set, validation = ranks.local_main_first(partial(_read_data, recipe, shown, given))
     split, chosen_by_data = data_set.split("train"), list[str]()
     if is_new:
-        recipe = with_likelihood(recipe, split, chosen_by_data)
+        recipe = with_default_likelihood(recipe, split, chosen_by_data)
     model = build_training_model(recipe, where, held)
     check_prior(model)
     ranks.run_on_all(lambda: [each.tensors(model) for each in started])
@@ -75,7 +75,7 @@ def build_task(
     batches = Batches(split, options.batch_size, options.seed, labels=_labels(recipe, model, split), part=part)
     check_data_labels(model, started, split, validation)
     if is_new:
-        recipe = with_length(recipe, batches.steps_per_epoch, chosen_by_data)
+        recipe = with_default_length(recipe, batches.steps_per_epoch, chosen_by_data)
     notes = chosen_by_data if is_new else []
     made = VAETask(
         recipe=recipe,

@@ -17,7 +17,6 @@ from convae.model.vae import VAE
 from convae.objective.terms import TERMS
 from convae.training.loop.engine import FrozenParts
 from convae.training.loop.log import summary_writer
-from convae.training.recipe.objectives import usual_weight
 from convae.training.recipe.plan import Plan, build_plan
 from convae.training.recipe.schema import Recipe
 from convae.training.vae.start import Start, construct_model, encoder_layers
@@ -78,7 +77,7 @@ def _check_terms(model: VAE, stages: Plan) -> None:
     for stage in stages.stages:
         for term in (names := required_terms(model)):
             if term not in stage.objective.units:
-                given = "".join(f", {name}: {usual_weight(name):g}" for name in names)
+                given = "".join(f", {name}: {TERMS.get(name).default_weight:g}" for name in names)
                 raise ConfigError(
                     f"objective: this model cannot be trained without the term {term}: give "
                     f"'objective={{reconstruction: 1{given}}}', or no objective"

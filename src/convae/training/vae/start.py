@@ -24,7 +24,7 @@ from convae.model.layers.latent_codes import LatentCodes
 from convae.model.layers.quantize import Quantize
 from convae.model.vae import VAE
 from convae.training.recipe.objectives import default_objective
-from convae.training.recipe.reading import import_start, start_path
+from convae.training.recipe.reading import find_start_model, import_start_model
 from convae.training.recipe.schema import Recipe, StartConfig
 from convae.training.run_folder import RunFolder
 
@@ -151,9 +151,9 @@ def open_start(config: StartConfig, model: VAE | None = None, held: VAE | None =
     if model is not None:
         given, source = model, "the given model"
     elif config.importer is not None:
-        given = import_start(config)
+        given = import_start_model(config)
     else:
-        path = start_path(config.model, config.which)
+        path = find_start_model(config.model, config.which)
         given, source = load(path, model=copy.deepcopy(held)), str(path)
     for name, tensor in given.state_dict().items():
         if not tensor.isfinite().all():

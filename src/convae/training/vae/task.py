@@ -87,9 +87,9 @@ class VAETask(Task):
     def updates(self, stage: Stage) -> list[Update]:
         """The update of the model, then those of the critics."""
         objective = stage_objective(stage)
-        found = [Update("model", self.model, self._loss(objective), stage.optimizer, stage.rate)]
+        found = [Update("model", self.model, self._loss(objective), stage.optimizer, stage.learning_rate)]
         for name, term in objective.adversarial.items():
-            settings, rate = stage.optimizer, stage.rate
+            settings, rate = stage.optimizer, stage.learning_rate
             if term.critic_optimizer:
                 settings = settings.model_copy(update=dict(term.critic_optimizer))
                 rate = LearningRate(settings, f"objective.{name}")
