@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from convae.core.random import torch_generator
-from convae.evaluation.distances import frechet
+from convae.evaluation.distances import frechet_distance
 from convae.pictures.curves import curves
 from convae.pictures.save import save
 
@@ -29,7 +29,7 @@ def main() -> None:
         found = []
         for count in COUNTS:
             sets = (torch.randn(count, size, generator=torch_generator(0, name, size, count)) for name in "ab")
-            found.append(frechet(*sets))
+            found.append(frechet_distance(*sets))
         lines[f"{size} features"] = (torch.tensor(COUNTS).log10(), found)
         print(f"{size} features:", ", ".join(f"{n:,}: {value:.4f}" for n, value in zip(COUNTS, found, strict=True)))
     picture = curves(

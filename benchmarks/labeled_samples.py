@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from convae.cli import main as convae
 from convae.data import Batches, DataConfig, Split, in_order, open_split
-from convae.evaluation.distances import covered
+from convae.evaluation.distances import is_in_manifold
 from convae.model.initialize import initialize
 from convae.model.layers.base.network import Network
 
@@ -93,8 +93,8 @@ def row(name: str, found: list[tuple[Tensor, Tensor]], real: list[Tensor]) -> No
     precision, recall, spread = (
         sum(figures) / len(pairs)
         for figures in (
-            [float(covered(features, own, NEIGHBORS).double().mean()) for features, own in pairs],
-            [float(covered(own, features, NEIGHBORS).double().mean()) for features, own in pairs],
+            [float(is_in_manifold(features, own, NEIGHBORS).double().mean()) for features, own in pairs],
+            [float(is_in_manifold(own, features, NEIGHBORS).double().mean()) for features, own in pairs],
             [distance(features) / distance(own) for features, own in pairs],
         )
     )

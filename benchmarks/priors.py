@@ -24,7 +24,7 @@ import convae
 from convae.core.random import torch_generator
 from convae.data import DataConfig, Split, in_order, open_split
 from convae.evaluation import EncoderFeatures
-from convae.evaluation.distances import frechet
+from convae.evaluation.distances import frechet_distance
 from convae.model.priors.transformer import Transformer
 from convae.model.vae import VAE
 
@@ -57,7 +57,7 @@ def distances(path: Path, encoder: Path, priors: list[str], out: Path, count: in
     images = next(in_order(split_of(base, "test"), count)).images
     real = features(images)
     reconstructed = base.decode(base.encode(images).mean).mean
-    distance = frechet(real, features(reconstructed))
+    distance = frechet_distance(real, features(reconstructed))
     print(f"features {features.name}, {count:,} test images; reconstructions: {distance:.2f}")
 
     def show(name: str, model: VAE, nll: float | None) -> None:
@@ -65,7 +65,7 @@ def distances(path: Path, encoder: Path, priors: list[str], out: Path, count: in
         begin = time.process_time()
         drawn = [model.sample(count, torch_generator(seed, "samples")) for seed in SEEDS]
         seconds = (time.process_time() - begin) / len(SEEDS)
-        values = [frechet(real, features(each)) for each in drawn]
+        values = [frechet_distance(real, features(each)) for each in drawn]
         text = "" if nll is None else f", {nll:.1f} nats"
         print(
             f"{name}: {sum(values) / 3:.2f} ({min(values):.2f} to {max(values):.2f}){text}, {seconds:.1f} s", flush=True

@@ -20,8 +20,8 @@ import convae
 from convae.data import DataConfig, Split, open_split
 from convae.evaluation import evaluate
 from convae.evaluation.aggregate import log_aggregate
-from convae.evaluation.bootstrap import resampled_means
-from convae.evaluation.distances import covered, frechet
+from convae.evaluation.bootstrap import resample_means
+from convae.evaluation.distances import frechet_distance, is_in_manifold
 from convae.latents import cluster, encode_to, iterate_latents, neighbors
 from convae.model.vae import VAE
 
@@ -52,13 +52,13 @@ def of_aggregate(count: int) -> None:
 
 
 def of_bootstrap(count: int) -> None:
-    resampled_means(torch.randn(count, 3, dtype=torch.float64), 0, 100)
+    resample_means(torch.randn(count, 3, dtype=torch.float64), 0, 100)
 
 
 def of_distances(count: int) -> None:
     real, drawn = torch.randn(2, count, 8)
-    frechet(real, drawn)
-    covered(real, drawn, 3)
+    frechet_distance(real, drawn)
+    is_in_manifold(real, drawn, 3)
 
 
 def of_neighbors(count: int) -> None:

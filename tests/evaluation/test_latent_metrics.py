@@ -20,7 +20,7 @@ from convae.evaluation.metrics.active_units import ActiveUnits
 from convae.evaluation.metrics.base import Encoded
 from convae.evaluation.metrics.linear_probe import LinearProbe
 from convae.evaluation.metrics.nearest_neighbors import NearestNeighbors
-from convae.evaluation.page import page
+from convae.evaluation.page import render_page
 from convae.latents import classes, encode, kl_per_dimension, manifold, nearest_latents, traverse
 from convae.model.vae import VAE
 
@@ -108,7 +108,7 @@ def test_figures_at_their_bound_are_no_measurements(digits: Split) -> None:
     written = report.as_dict()
     assert written["mutual-information"]["bound"] == "lower"
     assert "aggregate-gap" in written["left_out"]
-    assert "aggregate-gap" in page(linear.model, digits, report)
+    assert "aggregate-gap" in render_page(linear.model, digits, report)
     measured = evaluate(Linear(too_wide=100).model, digits)
     assert measured.metrics["mutual-information"].at_most is None
     assert measured.metrics["aggregate-gap"].interval is not None

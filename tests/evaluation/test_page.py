@@ -11,7 +11,7 @@ from PIL import Image
 
 from convae.data import Split
 from convae.evaluation import evaluate
-from convae.evaluation.page import page
+from convae.evaluation.page import render_page
 from convae.model.vae import VAE
 
 
@@ -34,7 +34,7 @@ class Reader(HTMLParser):
 def test_the_page_holds_every_figure_the_protocol_and_its_own_pictures(model: VAE, digits: Split) -> None:
     model.name = "a <b> & c"
     report = evaluate(model, digits, metrics=["elbo", "kl-per-unit", "psnr"])
-    content = page(model, digits, report)
+    content = render_page(model, digits, report)
     read = Reader(content)
     for name, figure in report.metrics.items():
         assert {name, figure.unit, *filter(None, figure.texts())} <= set(read.texts)
@@ -49,5 +49,5 @@ def test_the_page_holds_every_figure_the_protocol_and_its_own_pictures(model: VA
 
 
 def test_equal_reports_give_equal_pages(model: VAE, digits: Split) -> None:
-    first, second = (page(model, digits, evaluate(model, digits, metrics=["psnr"])) for _ in range(2))
+    first, second = (render_page(model, digits, evaluate(model, digits, metrics=["psnr"])) for _ in range(2))
     assert first == second

@@ -16,7 +16,7 @@ from convae.core.errors import ConfigError, DataError, ShapeError
 from convae.core.random import torch_generator
 from convae.data import Split
 from convae.evaluation import EncoderFeatures, auroc, evaluate, separate
-from convae.evaluation.distances import covered, frechet, kernel
+from convae.evaluation.distances import frechet_distance, is_in_manifold, kernel_distance
 from convae.model.artifact import fingerprint
 from convae.model.vae import VAE
 
@@ -36,23 +36,26 @@ def test_the_frechet_distance_is_the_closed_form_of_the_gaussians() -> None:
     first, second = whitened(normal(50, 3, 1)), whitened(normal(60, 3, 2)) * scale + shift
     # Diagonal covariances: |μ|² + Σ (1 − s)².
     wanted = shift.square().sum() + (1 - scale).square().sum()
-    assert frechet(first, second) == pytest.approx(float(wanted), rel=1e-6)
+    assert frechet_distance(first, second) == pytest.approx(float(wanted), rel=1e-6)
     turn = torch.linalg.qr(normal(3, 3, 3))[0]
-    assert frechet(first @ turn, second @ turn) == pytest.approx(float(wanted), rel=1e-6)
-    assert frechet(second, first) == pytest.approx(float(wanted), rel=1e-6)
-    assert frechet(first, first) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(first @ turn, second @ turn) == pytest.approx(float(wanted), rel=1e-6)
+    assert frechet_distance(second, first) == pytest.approx(float(wanted), rel=1e-6)
+    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
 
 
 def test_the_frechet_distance_of_equal_gaussians_falls_with_the_number_of_images() -> None:
-    found = [frechet(normal(count, 8, count, "a"), normal(count, 8, count, "b")) for count in (20, 200, 2000, 20_000)]
+    found = [
+        frechet_distance(normal(count, 8, count, "a"), normal(count, 8, count, "b"))
+        for count in (20, 200, 2000, 20_000)
+    ]
     assert found == sorted(found, reverse=True)
     assert 0 < found[-1] < 0.01
 
 
 def test_more_features_than_images_have_a_distance() -> None:
-    assert frechet(normal(5, 20, 1), normal(5, 20, 2)) > 0
-    with pytest.raises(DataError, match="needs two images in each set, got 1 and 5"):
-        frechet(normal(1, 2), normal(5, 2))
+    assert frechet_distance(normal(5, 20, 1), normal(5, 20, 2)) > 0
+    with pytest.raises(DataError, match="got 1 and 5"):
+        frechet_distance(normal(1, 2), normal(5, 2))
 
 
 def test_the_kernel_distance_is_its_definition() -> None:
@@ -63,22 +66,24 @@ def test_the_kernel_distance_is_its_definition() -> None:
 
     within = sum(k(x[i], x[j]) + k(y[i], y[j]) for i in range(6) for j in range(6) if i != j) / 30
     between = sum(k(x[i], y[j]) for i in range(6) for j in range(6)) / 36
-    assert kernel(x, y) == pytest.approx(within - 2 * between)
+    assert kernel_distance(x, y) == pytest.approx(within - 2 * between)
 
 
-def test_the_kernel_distance_of_equal_distributions_is_nought_on_average() -> None:
-    found = torch.tensor([kernel(normal(50, 4, trial, "x"), normal(50, 4, trial, "y")) for trial in range(200)])
+def test_the_kernel_distance_of_equal_distributions_is_zero_on_average() -> None:
+    found = torch.tensor(
+        [kernel_distance(normal(50, 4, trial, "x"), normal(50, 4, trial, "y")) for trial in range(200)]
+    )
     assert abs(found.mean()) < 4 * found.std() / 200**0.5
 
 
 def test_the_reach_of_a_set_is_the_union_of_its_balls(monkeypatch: pytest.MonkeyPatch) -> None:
     by = torch.tensor([[0.0], [1.0], [10.0], [13.0]])
     points = torch.tensor([[-1.0], [-1.5], [2.0], [6.5], [7.0], [16.5]])
-    assert covered(points, by, 1).tolist() == [True, False, True, False, True, False]
+    assert is_in_manifold(points, by, 1).tolist() == [True, False, True, False, True, False]
     monkeypatch.setattr("convae.evaluation.distances.BLOCK", 4)
-    assert covered(points, by, 1).tolist() == [True, False, True, False, True, False]
-    with pytest.raises(DataError, match="needs 5 images, got 4"):
-        covered(points, by, 4)
+    assert is_in_manifold(points, by, 1).tolist() == [True, False, True, False, True, False]
+    with pytest.raises(DataError, match="5 images, got 4"):
+        is_in_manifold(points, by, 4)
 
 
 def test_figures_of_samples_are_named_after_the_network(model: VAE, digits: Split) -> None:
@@ -144,11 +149,11 @@ def test_equal_sets_cannot_be_told_apart(digits: Split) -> None:
     found = separate(linear.model, digits, digits)
     assert found.auroc == pytest.approx(0.5)
     assert found.unit == "nats"
-    assert torch.equal(found.known, found.foreign)
+    assert torch.equal(found.in_distribution, found.ood)
     written = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert written["protocol"]["score"] == "elbo"
     assert written["protocol"]["ood_data"]["content_hash"] == digits.content_hash
-    torch.testing.assert_close(found.known, -evaluate(linear.model, digits, metrics=["elbo"]).rows["elbo"])
+    torch.testing.assert_close(found.in_distribution, -evaluate(linear.model, digits, metrics=["elbo"]).rows["elbo"])
 
 
 def test_a_figure_that_is_no_score_is_refused(model: VAE, digits: Split) -> None:

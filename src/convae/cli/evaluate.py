@@ -63,7 +63,7 @@ def evaluate(
     from convae.core.config import override
     from convae.core.files import write_json, write_text
     from convae.evaluation import evaluate as measure
-    from convae.evaluation.page import page
+    from convae.evaluation.page import render_page
 
     names = [name.strip() for name in metrics.split(",")]
     given = override({}, options or [])
@@ -89,7 +89,7 @@ def evaluate(
         write_json(json, report.as_dict())
         wrote(json)
     if html is not None:
-        write_text(html, page(loaded, images, report))
+        write_text(html, render_page(loaded, images, report))
         wrote(html)
 
 

@@ -59,7 +59,7 @@ def ood(
     scores, ood_scores = found.scores
     text = f"AUROC {found.auroc:.4f} ({low:.4f} … {high:.4f})"
     counts = f"{len(foreign):,} {foreign.source} images ({foreign.name}) from {len(known):,} {known.source} images"
-    results.print(f"{text}: {counts} ({known.name}) by {scores.what}", soft_wrap=True)
+    results.print(f"{text}: {counts} ({known.name}) by {scores.name}", soft_wrap=True)
     sets = {known.source: scores.values, foreign.source: ood_scores.values}
     if len(sets) == 1:
         sets = {"in distribution": scores.values, "out of distribution": ood_scores.values}

@@ -1,4 +1,4 @@
-"""Metrics over a whole split with their protocol, and anomaly scores."""
+"""Metrics of a model on a split, with the protocol, and anomaly scores."""
 
 from __future__ import annotations
 

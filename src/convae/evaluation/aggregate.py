@@ -1,4 +1,4 @@
-"""The aggregate posterior: the mean of the posteriors of all images, which a good model matches to the prior."""
+"""The aggregate posterior q(z): the mean of the posteriors q(z | x) of all images of a split."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 BLOCK = 1 << 22
-"""Pairs of a latent and a posterior in memory at a time, 8 bytes each."""
+"""Number of pairs of a latent and a posterior in memory at a time, 8 bytes each."""
 QUERIES = 10_000
-"""Latents at which the aggregate posterior of a split is evaluated at most: the time is images × queries."""
+"""Maximum number of latents at which the aggregate posterior is evaluated; the time is images × queries."""
 
 
 def query_positions(count: int) -> Int64[Tensor, " query"]:
-    """The images whose drawn latents are queries: all of them, or `QUERIES` at even distances."""
+    """Positions of images at whose latents the aggregate posterior is evaluated: all, or `QUERIES` evenly spaced."""
     if count <= QUERIES:
         return torch.arange(count)
     return torch.linspace(0, count - 1, QUERIES, dtype=torch.float64).round().long()
@@ -24,23 +24,23 @@ def query_positions(count: int) -> Int64[Tensor, " query"]:
 def log_aggregate(
     z: Float[Tensor, "latents value"], mean: Float[Tensor, "images value"], logvar: Float[Tensor, "images value"]
 ) -> Float64[Tensor, " latents"]:
-    """Log (1/N) Σ q(z | xₙ) at each latent, nats: a mixture with one diagonal Gaussian for each of N images.
+    """Log density of the aggregate posterior, log (1/N) Σ q(z | xₙ), for N diagonal Gaussians, nats.
 
-    The squares are multiplied out, so that the work is one matrix product, in float64. One block of memory is used
-    again and again: blocks that are freed and allocated anew between small results leave holes, and the heap grows.
+    Expanding the squares makes this one matrix product, in float64. All chunks share one buffer, since allocating them
+    anew fragments the heap.
     """
     mean, logvar = mean.double(), logvar.double()
     precision = torch.exp(-logvar)
     constant = -0.5 * ((mean.square() * precision + logvar).sum(1) + mean.shape[1] * math.log(2 * math.pi))
-    factors = torch.cat([-0.5 * precision, mean * precision], dim=1).T
+    coefficients = torch.cat([-0.5 * precision, mean * precision], dim=1).T
     step = min(max(1, BLOCK // len(mean)), len(z))
-    found = torch.empty(len(z), dtype=torch.float64)
+    log_density = torch.empty(len(z), dtype=torch.float64)
     block = torch.empty(step, len(mean), dtype=torch.float64)
     for start in range(0, len(z), step):
         part = z[start : start + step].double()
-        logits = torch.addmm(constant, torch.cat([part.square(), part], dim=1), factors, out=block[: len(part)])
-        # A posterior far from all of them is −∞ everywhere: subtracting that would be NaN.
+        logits = torch.addmm(constant, torch.cat([part.square(), part], dim=1), coefficients, out=block[: len(part)])
+        # A latent far from all posteriors has logits of −∞; subtracting −∞ would give NaN.
         largest = logits.amax(1, keepdim=True).clamp_min(torch.finfo(torch.float64).min)
         sums = logits.sub_(largest).exp_().sum(1)
-        found[start : start + step] = sums.log_() + largest[:, 0]
-    return found - math.log(len(mean))
+        log_density[start : start + step] = sums.log_() + largest[:, 0]
+    return log_density - math.log(len(mean))

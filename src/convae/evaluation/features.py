@@ -1,4 +1,4 @@
-"""Feature networks, by whose features sets of images are compared; their name is part of the metric's name."""
+"""Feature networks for metrics of samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convae.model.vae import VAE
 
 @runtime_checkable
 class Features(Protocol):
-    """A network that turns images into vectors."""
+    """A feature network: images to feature vectors."""
 
     @property
     def name(self) -> str:
@@ -24,36 +24,36 @@ class Features(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Of its structure and weights."""
+        """SHA-256 of structure and weights."""
 
     @property
-    def preparation(self) -> str:
-        """How images are preprocessed."""
+    def preprocessing(self) -> str:
+        """Description of the preprocessing of images, for protocols."""
 
     @property
-    def known_as(self) -> Mapping[str, str]:
-        """Established names of metrics with these features, such as `fid`, by the metric's name."""
+    def metric_aliases(self) -> Mapping[str, str]:
+        """Established names of metrics with these features, such as `fid`, by registered name."""
 
     def __call__(self, images: Images) -> Tensor:
-        """(batch, feature)."""
+        """Features, (batch, feature), of images in [0, 1], (batch, channel, *sizes)."""
 
 
 class EncoderFeatures:
-    """The posterior mean of a trained model, flattened.
+    """The flattened posterior mean of a trained model.
 
     Args:
-        model: is used in evaluation mode, and left in the mode that it is in.
+        model: the model; its training mode does not change.
     """
 
     def __init__(self, model: VAE) -> None:
         self._model = model
         self.name = model.name
         self.sha256 = fingerprint(model)
-        self.preparation = "as they are"
-        self.known_as: dict[str, str] = {}
+        self.preprocessing = "none"
+        self.metric_aliases: dict[str, str] = {}
 
     def __call__(self, images: Images) -> Float[Tensor, "batch feature"]:
-        """The mean of each image's posterior.
+        """The posterior mean of each image.
 
         Raises:
             ShapeError: the images do not have the model's input shape.

@@ -1,4 +1,4 @@
-"""The Inception network of the Fréchet Inception Distance, with its published weights from a file."""
+"""The Inception network of the Fréchet Inception distance (FID), with published weights from a file."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from convae.core.types import Images
 from convae.model.weights import fill, read_state, sha256_of
 
 SIDE = 299
-"""Pixels on each side of the images that the network was trained on."""
+"""Image size of the network, in pixels."""
 PUBLISHED = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """SHA-256 of `pt_inception-2015-12-05-6726825d.pth`: the TensorFlow graph of Heusel et al. 2017 as PyTorch tensors."""
 Kernel = int | tuple[int, int]
 Convolution = tuple[str, int, Kernel]
-"""Name, channels, kernel: stride 1 and the same size."""
-Halving = tuple[str, int, Kernel, Literal["halve"]]
-"""The same with stride 2 and without padding."""
-Pool = Literal["average", "maximum", "maximum, halve"]
-Route = list[Convolution | Halving | Pool]
+"""Name, output channels and kernel of a convolution with stride 1 and padding `same`."""
+Downsampling = tuple[str, int, Kernel, Literal["stride 2"]]
+"""Likewise with stride 2 and without padding."""
+Pool = Literal["average", "max", "max, stride 2"]
+Branch = list[Convolution | Downsampling | Pool]
 
 
 class _Unit(nn.Module):
@@ -42,43 +42,43 @@ class _Unit(nn.Module):
 
 
 class _Mixed(nn.Module):
-    """Routes side by side, their channels put one behind the other; what routes begin with in common runs once."""
+    """Parallel branches with concatenated channels; layers that branches begin with in common run once."""
 
-    def __init__(self, channels: int, routes: list[Route]) -> None:
+    def __init__(self, channels: int, branches: list[Branch]) -> None:
         super().__init__()
-        self.routes = routes
-        for route in routes:
-            now = channels
-            for step in route:
+        self.branches = branches
+        for branch in branches:
+            width = channels
+            for step in branch:
                 if isinstance(step, tuple):
-                    name, out, kernel, *halve = step
-                    self.add_module(name, _Unit(now, out, kernel, *((2, 0) if halve else (1, "same"))))
-                    now = out
+                    name, out, kernel, *downsampling = step
+                    self.add_module(name, _Unit(width, out, kernel, *((2, 0) if downsampling else (1, "same"))))
+                    width = out
 
     def forward(self, x: Tensor) -> Tensor:
-        known: dict[tuple[str, ...], Tensor] = {(): x}
-        for route in self.routes:
+        outputs: dict[tuple[str, ...], Tensor] = {(): x}
+        for branch in self.branches:
             names: tuple[str, ...] = ()
-            for step in route:
-                before, names = known[names], (*names, step if isinstance(step, str) else step[0])
-                if names not in known:
-                    known[names] = self._step(step, before)
-        ends = [tuple(step if isinstance(step, str) else step[0] for step in route) for route in self.routes]
-        return torch.cat([known[end] for end in ends], dim=1)
+            for step in branch:
+                before, names = outputs[names], (*names, step if isinstance(step, str) else step[0])
+                if names not in outputs:
+                    outputs[names] = self._step(step, before)
+        ends = [tuple(step if isinstance(step, str) else step[0] for step in branch) for branch in self.branches]
+        return torch.cat([outputs[end] for end in ends], dim=1)
 
-    def _step(self, step: Convolution | Halving | Pool, x: Tensor) -> Tensor:
+    def _step(self, step: Convolution | Downsampling | Pool, x: Tensor) -> Tensor:
         if step == "average":
             return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
-        if step == "maximum":
+        if step == "max":
             return F.max_pool2d(x, 3, stride=1, padding=1)
-        if step == "maximum, halve":
+        if step == "max, stride 2":
             return F.max_pool2d(x, 3, stride=2)
         y: Tensor = self.get_submodule(step[0])(x)
         return y
 
 
 def _mixed_5(channels: int, pooled: int) -> _Mixed:
-    double: Route = [("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3)]
+    double: Branch = [("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3)]
     return _Mixed(
         channels,
         [
@@ -92,7 +92,7 @@ def _mixed_5(channels: int, pooled: int) -> _Mixed:
 
 def _mixed_6(inner: int) -> _Mixed:
     across, down = (1, 7), (7, 1)
-    double: Route = [("branch7x7dbl_1", inner, 1)]
+    double: Branch = [("branch7x7dbl_1", inner, 1)]
     double += [(f"branch7x7dbl_{number}", inner, (down, across)[number % 2]) for number in (2, 3, 4)]
     return _Mixed(
         768,
@@ -107,8 +107,8 @@ def _mixed_6(inner: int) -> _Mixed:
 
 def _mixed_7(channels: int, pool: Pool) -> _Mixed:
     across, down = (1, 3), (3, 1)
-    single: Route = [("branch3x3_1", 384, 1)]
-    double: Route = [("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3)]
+    single: Branch = [("branch3x3_1", 384, 1)]
+    double: Branch = [("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3)]
     return _Mixed(
         channels,
         [
@@ -122,22 +122,22 @@ def _mixed_7(channels: int, pool: Pool) -> _Mixed:
     )
 
 
-def inception() -> nn.Sequential:
+def build_inception() -> nn.Sequential:
     """Inception v3 (Szegedy et al. 2015, arXiv:1512.00567) up to its 2,048 pooled features, on the meta device.
 
-    With what is different in the graph that FID is defined by: averages leave the padding out, the last block takes
-    a maximum, and there are 1,008 classes. Its input is in [-1, 1].
+    It differs from torchvision's as the TensorFlow graph of FID does: average pooling excludes padding, the last block
+    has max pooling, and there are 1,008 classes. The input is in [-1, 1].
     """
-    halving_a: list[Route] = [
-        [("branch3x3", 384, 3, "halve")],
-        [("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3, "halve")],
-        ["maximum, halve"],
+    reduction_a: list[Branch] = [
+        [("branch3x3", 384, 3, "stride 2")],
+        [("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3, "stride 2")],
+        ["max, stride 2"],
     ]
-    seven: Route = [("branch7x7x3_1", 192, 1), ("branch7x7x3_2", 192, (1, 7)), ("branch7x7x3_3", 192, (7, 1))]
-    halving_b: list[Route] = [
-        [("branch3x3_1", 192, 1), ("branch3x3_2", 320, 3, "halve")],
-        [*seven, ("branch7x7x3_4", 192, 3, "halve")],
-        ["maximum, halve"],
+    seven: Branch = [("branch7x7x3_1", 192, 1), ("branch7x7x3_2", 192, (1, 7)), ("branch7x7x3_3", 192, (7, 1))]
+    reduction_b: list[Branch] = [
+        [("branch3x3_1", 192, 1), ("branch3x3_2", 320, 3, "stride 2")],
+        [*seven, ("branch7x7x3_4", 192, 3, "stride 2")],
+        ["max, stride 2"],
     ]
     with torch.device("meta"):
         parts = {
@@ -151,14 +151,14 @@ def inception() -> nn.Sequential:
             "Mixed_5b": _mixed_5(192, 32),
             "Mixed_5c": _mixed_5(256, 64),
             "Mixed_5d": _mixed_5(288, 64),
-            "Mixed_6a": _Mixed(288, halving_a),
+            "Mixed_6a": _Mixed(288, reduction_a),
             "Mixed_6b": _mixed_6(128),
             "Mixed_6c": _mixed_6(160),
             "Mixed_6d": _mixed_6(160),
             "Mixed_6e": _mixed_6(192),
-            "Mixed_7a": _Mixed(768, halving_b),
+            "Mixed_7a": _Mixed(768, reduction_b),
             "Mixed_7b": _mixed_7(1280, "average"),
-            "Mixed_7c": _mixed_7(2048, "maximum"),
+            "Mixed_7c": _mixed_7(2048, "max"),
         }
     network = nn.Sequential()
     for name, part in parts.items():
@@ -167,41 +167,41 @@ def inception() -> nn.Sequential:
 
 
 class InceptionFeatures:
-    """The 2,048 pooled features that FID compares, from a file of weights that is read without running it.
+    """The 2,048 pooled features of FID and KID (Heusel et al. 2017, arXiv:1706.08500), with weights from a file.
 
-    With the published weights the Fréchet distance is the FID and the kernel distance the KID; with others they are
-    named after the file. Images become 8-bit as files of images are, one gray channel becomes three, and they are
-    brought to 299×299 pixels as pytorch-fid does.
+    With the published weights, the Fréchet distance is the FID, and the kernel distance the KID; with others, metrics
+    are named after the file. The file is read without running code in it. Images are rounded to 8 bits, gray images
+    get three channels, and all are resized to 299×299 pixels as by pytorch-fid.
 
     Args:
-        path: `.pth` or `.safetensors`, with the names of `pt_inception-2015-12-05-6726825d.pth`.
-        device: where it runs.
+        path: `.pth` or `.safetensors` file with the tensor names of `pt_inception-2015-12-05-6726825d.pth`.
+        device: device of the network.
 
     Raises:
-        ArtifactError: the file cannot be read or holds other tensors.
+        ArtifactError: the file cannot be read, or contains the weights of another network.
     """
 
-    preparation = "8 bits, bilinear to 299×299 without antialiasing, [-1, 1]"
+    preprocessing = "8 bits, bilinear to 299×299 without antialiasing, [-1, 1]"
 
     def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
         self.sha256 = sha256_of(path)
         published = self.sha256 == PUBLISHED
         self.name = "inception" if published else path.stem
-        self.known_as = {"fd": "fid", "kd": "kid"} if published else {}
+        self.metric_aliases = {"fd": "fid", "kd": "kid"} if published else {}
         state = {name: tensor for name, tensor in read_state(path).items() if not name.startswith("fc.")}
-        self._network = inception()
-        fill(self._network, state, f"{path}: not the weights of Inception v3 as FID has it")
+        self._network = build_inception()
+        fill(self._network, state, f"{path}: not the weights of the Inception network of FID")
         self._network.to(device)
 
     def __call__(self, images: Images) -> Float[Tensor, "batch 2048"]:
-        """(batch, 2048).
+        """Features, (batch, 2048), of images in [0, 1].
 
         Raises:
-            ShapeError: the images do not have two spatial axes and one or three channels.
+            ShapeError: the images are not two-dimensional with one or three channels.
         """
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ShapeError(
-                f"Inception features are of images with 1 or 3 channels, got {shape_text(images.shape[1:])}"
+                f"Inception features: expected images with 1 or 3 channels, got {shape_text(images.shape[1:])}"
             )
         eight_bit = images.float().mul(255).round().div(255).expand(-1, 3, -1, -1)
         resized = F.interpolate(eight_bit, size=(SIDE, SIDE), mode="bilinear", align_corners=False)

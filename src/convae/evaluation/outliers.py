@@ -20,13 +20,13 @@ NORMAL = 1.959964
 
 @dataclass(frozen=True)
 class Separation:
-    """Anomaly scores of in- and out-of-distribution images, and how well they separate them.
+    """Anomaly scores of in-distribution and out-of-distribution (OOD) images, and their AUROC.
 
     Attributes:
-        scores: of the known images and of the out-of-distribution ones.
-        auroc: probability that an out-of-distribution image scores higher than a known one.
-        interval: its 95% confidence interval.
-        protocol: of both sets of scores.
+        scores: scores of the in-distribution and of the OOD images.
+        auroc: probability that an OOD image has a higher score than an in-distribution image.
+        interval: 95% confidence interval of the AUROC.
+        protocol: protocol of both sets of scores.
     """
 
     scores: tuple[ImageScores, ImageScores]
@@ -35,68 +35,71 @@ class Separation:
     protocol: dict[str, Any]
 
     @property
-    def known(self) -> Float64[Tensor, " known"]:
-        """(image,) score of each known image; higher is more anomalous."""
+    def in_distribution(self) -> Float64[Tensor, " in_distribution"]:
+        """Scores of the in-distribution images; higher is more anomalous."""
         return self.scores[0].values
 
     @property
-    def foreign(self) -> Float64[Tensor, " foreign"]:
-        """(image,) score of each out-of-distribution image."""
+    def ood(self) -> Float64[Tensor, " ood"]:
+        """Scores of the OOD images."""
         return self.scores[1].values
 
     @property
     def unit(self) -> str:
-        """Of the scores."""
+        """Unit of the scores."""
         return self.scores[0].unit
 
     def as_dict(self) -> dict[str, Any]:
-        """AUROC and protocol: the content of the JSON file."""
+        """AUROC and protocol, as in the JSON file."""
         auroc = {"value": self.auroc, "interval": list(self.interval), "unit": "probability"}
         return {"auroc": auroc, "protocol": self.protocol}
 
 
-def auroc(known: Float[Tensor, " known"], foreign: Float[Tensor, " foreign"]) -> tuple[float, tuple[float, float]]:
-    """The probability that an out-of-distribution score is the higher one, ties counting half, and its 95% interval.
+def auroc(
+    in_distribution: Float[Tensor, " in_distribution"], ood: Float[Tensor, " ood"]
+) -> tuple[float, tuple[float, float]]:
+    """Area under the ROC curve of anomaly scores, and its 95% confidence interval.
 
-    The interval is that of DeLong, DeLong & Clarke-Pearson 1988, clamped to [0, 1]. Its width is 0 where the sets are
-    separated perfectly, and unknown for one image: the score interval of Newcombe 2006 (method 5) takes its place.
+    It is the probability that the score of an OOD image is the higher one; ties count half. The interval is that of
+    DeLong, DeLong & Clarke-Pearson (1988, doi:10.2307/2531595), clamped to [0, 1]. It is degenerate for perfect
+    separation or a single image, where the score interval of Newcombe (2006, doi:10.1002/sim.2324, method 5) is used.
     """
-    a, b = known.double(), foreign.double()
+    a, b = in_distribution.double(), ood.double()
 
-    def place(values: Tensor, among: Tensor) -> Tensor:
-        ordered = among.sort().values
-        below = torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True)
-        return below.double() / (2 * len(among))
+    def fraction_below(values: Tensor, others: Tensor) -> Tensor:
+        ordered = others.sort().values
+        twice = torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True)
+        return twice.double() / (2 * len(others))
 
-    above_known, below_foreign = place(b, a), 1 - place(a, b)
-    value = float(above_known.mean())
+    wins_of_ood, wins_over_in = fraction_below(b, a), 1 - fraction_below(a, b)
+    value = float(wins_of_ood.mean())
     if min(len(a), len(b)) == 1 or value in {0, 1}:
         return value, _score_interval(value, len(a), len(b))
-    reach = NORMAL * float((above_known.var() / len(b) + below_foreign.var() / len(a)).sqrt())
-    return value, (max(0.0, value - reach), min(1.0, value + reach))
+    margin = NORMAL * float((wins_of_ood.var() / len(b) + wins_over_in.var() / len(a)).sqrt())
+    return value, (max(0.0, value - margin), min(1.0, value + margin))
 
 
-def _score_interval(value: float, known: int, foreign: int) -> tuple[float, float]:
-    """The areas from which a measured one is at most 1.96 of their own standard errors away."""
+def _score_interval(value: float, m: int, n: int) -> tuple[float, float]:
+    """The interval of areas with a standard error at which `value` is within 1.96 standard errors, by bisection."""
 
-    def is_near(area: float) -> bool:
-        extra = ((known + foreign) / 2 - 1) * ((1 - area) / (2 - area) + area / (1 + area))
-        return (value - area) ** 2 <= NORMAL**2 * area * (1 - area) * (1 + extra) / (known * foreign)
+    def is_inside(area: float) -> bool:
+        extra = ((m + n) / 2 - 1) * ((1 - area) / (2 - area) + area / (1 + area))
+        return (value - area) ** 2 <= NORMAL**2 * area * (1 - area) * (1 + extra) / (m * n)
 
     ends = []
     for end in (0.0, 1.0):
-        far, near = end, value
-        for _ in range(60):  # bisections
-            middle = (far + near) / 2
-            far, near = (far, middle) if is_near(middle) else (middle, near)
-        ends.append(near)
+        outside, inside = end, value
+        for _ in range(60):
+            middle = (outside + inside) / 2
+            outside, inside = (outside, middle) if is_inside(middle) else (middle, inside)
+        ends.append(inside)
     return ends[0], ends[1]
 
 
 def separate(
     model: VAE,
-    known: Split,
-    foreign: Split,
+    in_distribution: Split,
+    ood: Split,
     *,
     score: str = "elbo",
     options: dict[str, dict[str, Any]] | None = None,
@@ -104,27 +107,27 @@ def separate(
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> Separation:
-    """Scores the images of two splits, and measures how well the scores separate them.
+    """Computes anomaly scores of in-distribution and out-of-distribution images, and their AUROC.
 
     Args:
-        model: the model.
-        known: in-distribution images that were not trained on.
-        foreign: out-of-distribution images of the same shape.
+        model: the model; its training mode does not change.
+        in_distribution: images of the training distribution that were not trained on.
+        ood: out-of-distribution images of the same shape.
         score: a metric with one value per image, as for `score_images`.
-        options: arguments of the metric, by its name.
-        seed: of the drawn latents.
-        batch_size: images at a time.
-        progress: called with the number of images that are done.
+        options: arguments of the metric by its name.
+        seed: seed of the posterior samples.
+        batch_size: images per batch.
+        progress: called with the number of processed images.
 
     Raises:
-        ConfigError: no such metric, or one without a value per image.
+        ConfigError: unknown metric, or one without a value per image.
         DataError: a score is not finite.
-        ShapeError: the images do not have the model's input shape.
+        ShapeError: the images do not have the input shape of the model.
     """
-    scored, ood = (
+    first, second = (
         score_images(model, split, score=score, options=options, seed=seed, batch_size=batch_size, progress=progress)
-        for split in (known, foreign)
+        for split in (in_distribution, ood)
     )
-    value, ends = auroc(scored.values, ood.values)
-    protocol = {**scored.protocol, "ood_data": ood.protocol["data"], "score": score}
-    return Separation((scored, ood), value, ends, protocol)
+    value, ends = auroc(first.values, second.values)
+    protocol = {**first.protocol, "ood_data": second.protocol["data"], "score": score}
+    return Separation((first, second), value, ends, protocol)

@@ -1,4 +1,4 @@
-"""A report as one self-contained HTML file: metrics, protocol, pictures."""
+"""Evaluation reports as self-contained HTML pages."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 20
-"""Number of images shown with their reconstructions."""
+"""Number of images with reconstructions."""
 SAMPLED = 40
-"""Samples from the prior."""
+"""Number of samples from the prior."""
 HISTOGRAMS = ("elbo", "nll", "psnr", "ssim")
-"""Metrics whose distribution over the images is drawn."""
+"""Metrics with a histogram over images."""
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -52,19 +52,19 @@ $rows
 </table>
 $pictures
 <h2>Protocol</h2>
-<p>What the values depend on: the same model, images and seed give the same values.</p>
+<p>Evaluations with the same protocol give the same values.</p>
 <pre>$protocol</pre>
 </html>
 """)
 
 
-def page(model: VAE, split: Split, report: Report) -> str:
-    """The report of `evaluate` as HTML, with reconstructions, samples and distributions.
+def render_page(model: VAE, split: Split, report: Report) -> str:
+    """Renders a report of `evaluate` as HTML, with reconstructions, samples and histograms.
 
     Args:
-        model: that was evaluated.
-        split: on whose images.
-        report: what was found.
+        model: the evaluated model.
+        split: the images that it was evaluated on.
+        report: the metrics and the protocol.
     """
     data = report.protocol["data"]
     title = f"{model.name} on {data['count']:,} {data['source']} images ({data['split']})"
@@ -75,7 +75,7 @@ def page(model: VAE, split: Split, report: Report) -> str:
         for name, measurement in report.metrics.items()
     ]
     rows += [
-        f"<tr><td>{html.escape(name)}</td><td>left out</td><td></td><td>{html.escape(reason)}</td></tr>"
+        f"<tr><td>{html.escape(name)}</td><td>not measured</td><td></td><td>{html.escape(reason)}</td></tr>"
         for name, reason in report.left_out.items()
     ]
     pictures = [
@@ -92,7 +92,7 @@ def page(model: VAE, split: Split, report: Report) -> str:
 
 @torch.no_grad()
 def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image | Figure]:
-    """Reconstructions, samples, and the distribution of metrics over images and latent dimensions."""
+    """Figures by title: reconstructions, samples, histograms of metrics, and the KL divergence per latent dimension."""
     device = next(model.parameters()).device
     batch = next(in_order(split, SHOWN, device, np.arange(min(SHOWN, len(split)))))
     generators = [torch_generator(report.protocol["seed"], "evaluation", "sample", n) for n in range(SAMPLED)]
@@ -107,7 +107,7 @@ def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image
         rows = report.rows.get(name)
         if rows is not None and bool(rows.isfinite().all()):
             label = f"{name} ({report.metrics[name].unit})"
-            pictures[f"{name} of the images"] = histograms({split.name: rows}, x_label=label)
+            pictures[f"{name} over images"] = histograms({split.name: rows}, x_label=label)
     if "kl-per-unit" in report.rows:
         means = report.rows["kl-per-unit"].mean(0)
         pictures["KL per latent dimension"] = bars(
@@ -117,5 +117,5 @@ def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image
 
 
 def _embedded(picture: Image.Image | Figure) -> str:
-    """A picture as a data URL."""
+    """A figure as a data URL."""
     return "data:image/png;base64," + base64.b64encode(encoded(picture, ".png")).decode()

@@ -12,7 +12,7 @@ from torch import Tensor
 from convae.core.progress import Progress
 from convae.data import Split
 from convae.evaluation.aggregate import QUERIES
-from convae.evaluation.bootstrap import LEVEL, RESAMPLES, interval, resampled_together
+from convae.evaluation.bootstrap import LEVEL, RESAMPLES, percentile_interval, resample_tables
 from convae.evaluation.features import Features
 from convae.evaluation.metrics.base import Metric, SampleMetric
 from convae.evaluation.rows import MetricRows, choose_metrics, measure_rows, versions
@@ -159,7 +159,7 @@ def evaluate(
             )
         for name, metric in of_samples.items():
             estimate = metric.measure(real, drawn, seed)
-            shown = features.known_as.get(name, f"{name}-{features.name}")
+            shown = features.metric_aliases.get(name, f"{name}-{features.name}")
             measured[shown] = Measurement(estimate.value, estimate.interval, metric.unit, metric.better)
     protocol = {
         "data": split.describe(),
@@ -179,7 +179,7 @@ def _conditions(split: Split, features: Features | None, seed: int) -> dict[str,
         and {
             "name": features.name,
             "sha256": features.sha256,
-            "images": features.preparation,
+            "images": features.preprocessing,
             "samples": len(split),
         },
         "seed": seed,
@@ -193,7 +193,7 @@ def _measurements(found: MetricRows, chosen: Mapping[str, Metric], split: Split,
     resampled: dict[str, Tensor] = {}
     for count in {len(own) for own in found.rows.values()}:
         same = {name: own.reshape(count, -1) for name, own in found.rows.items() if len(own) == count}
-        resampled |= resampled_together(same, seed)
+        resampled |= resample_tables(same, seed)
     return {
         name: _measurement(chosen[name], own, resampled[name], split, found.limits.get(name))
         for name, own in found.rows.items()
@@ -210,7 +210,7 @@ def _measurement(metric: Metric, rows: Tensor, resampled: Tensor, split: Split, 
         return Measurement(_plain(value, metric), None, metric.unit, metric.better, None, len(wrong), first)
     ends = None
     if len(rows) > 1 and at_most is None:
-        low, high = interval(metric.value(resampled))
+        low, high = percentile_interval(metric.value(resampled))
         ends = (_plain(low, metric), _plain(high, metric))
     return Measurement(_plain(value, metric), ends, metric.unit, metric.better, at_most)
 

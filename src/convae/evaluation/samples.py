@@ -1,4 +1,4 @@
-"""Features of a split's images and of as many samples from the prior."""
+"""Features of images and of samples from the prior."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from convae.model.vae import VAE
 def image_and_sample_features(
     model: VAE, split: Split, features: Features, *, seed: int, batch_size: int, progress: Progress | None = None
 ) -> tuple[Float[Tensor, "image feature"], Float[Tensor, "image feature"]]:
-    """The features of every image, and of one sample for each, on the CPU.
+    """Features of all images of a split, and of as many samples, on the CPU.
 
-    A sample is the expected image of a latent from the prior; the n-th depends on the seed and n alone, and of a
-    conditional model on the label of the n-th image.
+    A sample is the mean of p(x | z) for z from the prior. The n-th depends on the seed and n only, and for conditional
+    models on the label of the n-th image.
 
     Raises:
-        ShapeError: the network takes images of another shape.
+        ShapeError: the feature network does not support the shape of the images.
     """
     real, drawn = torch.empty(0), torch.empty(0)
     done = 0

@@ -1,4 +1,4 @@
-"""Anomaly scores: one value per image, higher for images that the model explains badly."""
+"""Anomaly scores: one value per image, higher for less likely images."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ class ImageScores:
     """The anomaly scores of the images of a split.
 
     Attributes:
-        values: (image,); higher is more anomalous.
-        what: name of the score, such as `negative ELBO`.
-        unit: such as `nats`.
-        protocol: what they depend on.
-        encoding: posteriors of the images, where they were to be kept.
+        values: (image,), higher is more anomalous.
+        name: name of the score, such as `negative ELBO`.
+        unit: unit of the score, such as `nats`.
+        protocol: everything that the scores depend on.
+        encoding: posteriors of the images if requested, else None.
     """
 
     values: Float64[Tensor, " image"]
-    what: str
+    name: str
     unit: str
     protocol: dict[str, Any]
     encoding: Encoding | None = field(default=None, repr=False)
 
     @property
     def label(self) -> str:
-        """Axis label: `negative ELBO (nats per image)`."""
-        return f"{self.what} ({self.unit} per image)"
+        """Axis label, such as `negative ELBO (nats per image)`."""
+        return f"{self.name} ({self.unit} per image)"
 
     @property
     def column(self) -> str:
-        """Column name that is an identifier in R and Python: `negative_elbo_nats`."""
-        return re.sub(r"[^a-z0-9]+", "_", f"{self.what} {self.unit}".lower()).strip("_")
+        """Column name, an identifier such as `negative_elbo_nats`."""
+        return re.sub(r"[^a-z0-9]+", "_", f"{self.name} {self.unit}".lower()).strip("_")
 
 
 def score_images(
@@ -60,42 +60,42 @@ def score_images(
     keep_encoding: bool = False,
     progress: Progress | None = None,
 ) -> ImageScores:
-    """The anomaly score of each image: a metric, with its sign chosen so that higher is more anomalous.
+    """Computes the anomaly score of each image: a metric, negated if higher values are better.
 
-    With `elbo` the negative ELBO, −log p(x | z) + KL with a latent z drawn from the posterior, nats: an upper bound on
-    −log p(x). The mean over the images is that of `evaluate`, with its sign changed.
+    The default is the negative ELBO, −log p(x | z) + KL for z from the posterior, nats, an upper bound on −log p(x).
+    The mean over images equals that of `evaluate`, up to the sign.
 
     Args:
-        model: is left in the mode that it is in.
+        model: the model; its training mode does not change.
         split: the images.
         score: a metric with one value per image, such as `elbo`, `nll`, `reconstruction` or `kl`.
         options: arguments of the metric by its name, such as `{"elbo": {"samples": 8}}`.
-        seed: of the drawn latents, which depend on an image's position in the split too.
-        batch_size: images at a time.
-        keep_encoding: whether the posteriors are kept, as `encode` gives them.
-        progress: called with the number of images that are done.
+        seed: seed of the posterior samples, which also depend on the position of the image in the split.
+        batch_size: images per batch.
+        keep_encoding: whether to return the posteriors, as by `encode`.
+        progress: called with the number of processed images.
 
     Raises:
-        ConfigError: no such metric, or one without a value per image.
+        ConfigError: unknown metric, or one without a value per image.
         DataError: a score is not finite.
-        ShapeError: the images do not have the model's input shape.
+        ShapeError: the images do not have the input shape of the model.
     """
     check_levels(model, split.levels, split.source)
     chosen, configured = choose_metrics([score], options or {}, model, split, False)
     if len(chosen) != 1:
-        raise ConfigError(f"a score is one metric, not {', '.join(chosen)}")
+        raise ConfigError(f"score: expected one metric, got {', '.join(chosen)}")
     ((name, metric),) = chosen.items()
     found = measure_rows(
         chosen, model, split, seed=seed, batch_size=batch_size, keep_encoding=keep_encoding, progress=progress
     )
     rows = found.rows.get(name)
     if rows is None or rows.shape != (len(split),):
-        raise ConfigError(f"'{score}' is no anomaly score: it does not have one value per image")
+        raise ConfigError(f"score: expected a metric with one value per image, got '{score}'")
     wrong = (~rows.isfinite()).nonzero()[:, 0]
     if len(wrong):
         raise DataError(
-            f"{split.source}: the {score} of {len(wrong):,} of {len(split):,} images is not finite, the first is "
-            f"'{split.key(int(wrong[0]))}': check the weights of model '{model.name}' and these images"
+            f"{split.source}: {score} is not finite for {len(wrong):,} of {len(split):,} images, the first is "
+            f"'{split.key(int(wrong[0]))}'. Check these images and the weights of model '{model.name}'"
         )
     protocol = {
         "data": split.describe(),

@@ -1,4 +1,4 @@
-"""One metric a file; `base.py` says what a metric is."""
+"""Metrics, one file each; the interface is in `base.py`."""
 
 from convae.core.registry import Registry
 

@@ -1,4 +1,4 @@
-"""What the metrics of codes share: how often each code is used."""
+"""Base class of metrics of code usage."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from convae.model.vae import VAE
 
 
 class CodeMetric(CountMetric):
-    """A metric of the usage of codes over the split, a number for each codebook.
+    """A metric of code usage over the split, with a value for each codebook.
 
-    It has no interval: a resampled set of images uses fewer codes than the images.
+    It has no confidence interval, since bootstrap samples have fewer distinct images, which use fewer codes.
     """
 
     def applies(self, model: VAE, split: Split) -> bool:
@@ -25,7 +25,7 @@ class CodeMetric(CountMetric):
         return any(isinstance(module, Quantizer) for module in model.modules())
 
     def counts(self, batch: EvalBatch) -> Mapping[str, Tensor]:
-        """How often the batch uses each code, (code,) for each codebook."""
+        """Number of uses of each code in the batch, (code,) for each codebook."""
         return batch.code_counts
 
     def measure(self, counts: Mapping[str, Tensor]) -> Mapping[str, float]:

@@ -1,4 +1,4 @@
-"""What the metrics that need labels have in common."""
+"""Shared code of metrics that need labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FOLDS = 5
 
 
 def has_labels_for_folds(labels: NDArray[np.int64] | None) -> bool:
-    """Whether there are two classes or more, each with an image for every fold."""
+    """Whether there are at least two classes, each with at least as many images as folds."""
     if labels is None:
         return False
     counts = np.unique(labels[labels >= 0], return_counts=True)[1]
@@ -19,7 +19,7 @@ def has_labels_for_folds(labels: NDArray[np.int64] | None) -> bool:
 
 
 def labeled_latents(encoded: Encoded) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """(image, value) posterior means and (image,) class numbers of the images that have one."""
-    assert encoded.labels is not None  # the metrics apply to nothing else
+    """Posterior means, (image, value), and class numbers, (image,), of the labeled images."""
+    assert encoded.labels is not None  # `applies` requires them
     known = encoded.labels >= 0
     return encoded.mean[known].flatten(1).double().numpy(), encoded.labels[known].numpy()

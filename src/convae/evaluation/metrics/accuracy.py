@@ -1,4 +1,4 @@
-"""How often the classifier on the latent names the class of an image."""
+"""Accuracy of the classifier of the model."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from convae.model.vae import VAE
 
 
 class Accuracy(LatentMetric):
-    """Accuracy of the model's own classifier at the posterior mean; images without a label are left out."""
+    """Accuracy of the model's classifier at the posterior mean; unlabeled images are omitted."""
 
     unit: ClassVar = "fraction"
     better: ClassVar = "higher"
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether the model has a classifier and some images have labels."""
+        """Whether the model has a classifier, and any image a label."""
         return model.classifier is not None and split.labels is not None and bool((split.labels >= 0).any())
 
     def rows(self, encoded: Encoded) -> Tensor:
-        """(labeled image,): 1 where the class was found."""
-        assert encoded.labels is not None  # the metric applies to nothing else
+        """(labeled image,): 1 for correct classes, 0 for others."""
+        assert encoded.labels is not None  # `applies` requires them
         known = encoded.labels >= 0
         parameter = next(encoded.model.parameters())
-        named = [
+        predicted = [
             encoded.model.classify(part.to(parameter.device, parameter.dtype)).argmax(1).cpu()
             for part in torch.split(encoded.mean[known], 4096)
         ]
-        return (torch.cat(named) == encoded.labels[known]).double()
+        return (torch.cat(predicted) == encoded.labels[known]).double()

@@ -1,4 +1,4 @@
-"""How many latent values the model uses."""
+"""Number of active units."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from convae.model.vae import VAE
 
 
 class ActiveUnits(ImageMetric):
-    """Latent values whose posterior mean varies over the images (Burda, Grosse & Salakhutdinov 2015, appendix C).
+    """Active units: latent values whose posterior mean varies over images (Burda, Grosse & Salakhutdinov 2015).
 
-    Not for quantized latents: what is in use there is codes.
+    arXiv:1509.00519, appendix C. For codes, use `code-usage`.
 
     Args:
-        threshold: the variance of the mean above which a value counts as active.
+        threshold: variance of the posterior mean above which a value is active.
     """
 
     unit: ClassVar = "latent values"
@@ -32,15 +32,15 @@ class ActiveUnits(ImageMetric):
         self.threshold = threshold
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether latent values are no parts of a code."""
+        """Whether no latent is a code."""
         return has_continuous_latents(model)
 
     def rows(self, batch: EvalBatch) -> Tensor:
-        """(batch, 2 · value): each posterior mean, and its square."""
+        """(batch, 2 · value): posterior means and their squares."""
         mean = batch.posterior.mean.flatten(1).double()
         return torch.cat([mean, mean.square()], dim=1)
 
     def value(self, means: Float64[Tensor, "*some column"]) -> Float64[Tensor, "*some 1"]:
-        """The number of values with a larger variance, from their first and second moments."""
+        """The number of values with a variance above the threshold."""
         first, second = means.chunk(2, dim=-1)
         return (second - first.square() > self.threshold).double().sum(-1, keepdim=True)

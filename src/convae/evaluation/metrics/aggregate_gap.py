@@ -1,4 +1,4 @@
-"""How far the posteriors of all images together are from the prior."""
+"""KL divergence of the aggregate posterior from the prior."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from convae.model.vae import VAE
 class AggregateGap(LatentMetric):
     """KL divergence of the aggregate posterior from the prior: `kl` minus the mutual information.
 
-    Where it is large, latents drawn from the prior fall where no image is, and samples are worse than
-    reconstructions (Hoffman & Johnson 2016; Rosca et al. 2018). Left out where the mutual information is at its bound
-    log N for N images: the mixture of their posteriors then is lumpier than that of all images of their kind, and the
-    figure would be `kl` − log N whatever the model. The mean is over the drawn latents of 10,000 images at most.
+    If it is large, the prior has mass in regions without encoded images, and samples are worse than reconstructions
+    (Hoffman & Johnson 2016; Rosca et al. 2018, arXiv:1802.06847). It is omitted if the mutual information reaches its
+    bound log N for N images, since the value would then be `kl` − log N for any model. The mean is over latents of at
+    most 10,000 images.
     """
 
     unit: ClassVar = "nats"
@@ -25,18 +25,18 @@ class AggregateGap(LatentMetric):
     better: ClassVar = "lower"
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether the posteriors are Gaussians, whose mixture has a density."""
+        """Whether there is one latent with a Gaussian posterior."""
         return has_single_gaussian(model)
 
     def rows(self, encoded: Encoded) -> Tensor:
-        """(query,): log q(z) − log p(z) at the drawn latent."""
+        """(query,): log q(z) − log p(z) at the sampled latent."""
         return encoded.log_aggregate - encoded.log_prior
 
     def unmeasurable(self, encoded: Encoded) -> str | None:
-        """That the mutual information is at its bound, if it is."""
+        """The reason, if the mutual information reaches its bound."""
         if encoded.information_bound is None:
             return None
         return (
-            f"the mutual information is at its bound, log N = {encoded.information_bound:.4g} nats for "
-            f"N = {len(encoded.mean):,} images, so the gap is not measurable: evaluate on more images"
+            f"mutual information reaches its bound, log N = {encoded.information_bound:.4g} nats for "
+            f"N = {len(encoded.mean):,} images. Evaluate on more images"
         )

@@ -22,7 +22,7 @@ from convae.core.posterior import GaussianPosterior
 from convae.core.types import Latents
 from convae.data import Split
 from convae.evaluation.aggregate import log_aggregate, query_positions
-from convae.evaluation.bootstrap import interval, resampled_means
+from convae.evaluation.bootstrap import percentile_interval, resample_means
 from convae.evaluation.factors import Factors, factors_of
 from convae.latents.batches import EvalBatch
 from convae.model.vae import VAE
@@ -220,7 +220,7 @@ class SampleMetric(Metric):
 
 def estimate_from_rows(rows: Float64[Tensor, " row"], seed: int) -> Estimate:
     """The rows' mean, and its bootstrap interval where there are several."""
-    ends = interval(resampled_means(rows[:, None], seed))[:, 0].tolist() if len(rows) > 1 else None
+    ends = percentile_interval(resample_means(rows[:, None], seed))[:, 0].tolist() if len(rows) > 1 else None
     return Estimate(float(rows.mean()), None if ends is None else (ends[0], ends[1]))
 
 

@@ -1,4 +1,4 @@
-"""Perplexity of the codes."""
+"""Perplexity of code usage."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from convae.evaluation.metrics._codes import CodeMetric
 
 
 class CodePerplexity(CodeMetric):
-    """Perplexity of the codes of each codebook: e to the entropy of their frequencies, at most the number of codes.
+    """Perplexity of code usage: exp(entropy of the frequencies of codes), at most the codebook size.
 
-    A list with a number for each codebook: each quantizer of the model and each of its levels, named as in the log of a
-    training (`perplexity`).
+    A value for each codebook: each level of each quantizer, named as `perplexity` in the training log.
     """
 
     unit: ClassVar = "codes"

@@ -1,4 +1,4 @@
-"""Fraction of the codes in use."""
+"""Fraction of codes in use."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from convae.evaluation.metrics._codes import CodeMetric
 
 
 class CodeUsage(CodeMetric):
-    """Fraction of the codes of each codebook that some image uses: the rest are dead codes.
+    """Fraction of codes that any image uses; the others are dead codes.
 
-    A list with a number for each codebook: each quantizer of the model and each of its levels, named as in the log of a
-    training (`codes_used`).
+    A value for each codebook: each level of each quantizer, named as `codes_used` in the training log.
     """
 
     unit: ClassVar = "fraction of the codes"

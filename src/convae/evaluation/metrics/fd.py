@@ -6,15 +6,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from convae.evaluation.distances import frechet
+from convae.evaluation.distances import frechet_distance
 from convae.evaluation.metrics.base import Estimate, SampleMetric
 
 
 class FD(SampleMetric):
-    """Squared Fréchet distance between features of the images and of as many samples (Heusel et al. 2017).
+    """Squared Fréchet distance between features of images and of as many samples (Heusel et al. 2017).
 
-    Reported as `fd-<network>`, without an interval: the value depends on the number of images, and resampled sets
-    have fewer different ones.
+    arXiv:1706.08500. Reported as `fd-<network>`, or `fid` with the published Inception weights. It has no confidence
+    interval, since the value depends on the number of distinct images, which is smaller in bootstrap samples.
     """
 
     unit: ClassVar = "squared feature units"
@@ -22,4 +22,4 @@ class FD(SampleMetric):
 
     def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Estimate:
         """The distance."""
-        return Estimate(frechet(real, drawn), None)
+        return Estimate(frechet_distance(real, drawn), None)

@@ -1,4 +1,4 @@
-"""Divergence of the posterior from the prior."""
+"""KL divergence of the posterior from the prior."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ class KL(ImageMetric):
         return has_elbo(model)
 
     def rows(self, batch: EvalBatch) -> PerImage:
-        """The divergence of each image's posterior."""
+        """The KL divergence of each image."""
         return batch.drawn_posterior.kl()

@@ -1,4 +1,4 @@
-"""Divergence of each latent of a hierarchy."""
+"""KL divergence of each latent of a hierarchy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convae.model.vae import VAE
 
 
 class KLPerLatent(ImageMetric):
-    """KL divergence of each latent of a hierarchy, from the top, nats per image: a list that sums to `kl`."""
+    """KL divergence of each latent of a hierarchy, top level first, nats per image; the sum is `kl`."""
 
     unit: ClassVar = "nats"
     needs: ClassVar = "several latents"
@@ -27,5 +27,5 @@ class KLPerLatent(ImageMetric):
         return model.is_hierarchical
 
     def rows(self, batch: EvalBatch) -> Tensor:
-        """(batch, latent): the divergence of each latent."""
+        """(batch, latent): the KL divergence of each latent."""
         return torch.stack([part.kl() for part in split_posterior(batch.drawn_posterior)], 1)

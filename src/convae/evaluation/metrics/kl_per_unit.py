@@ -1,4 +1,4 @@
-"""Divergence of each latent value."""
+"""KL divergence of each latent value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from convae.model.vae import VAE
 
 
 class KLPerUnit(ImageMetric):
-    """KL divergence of each latent value from the prior, nats per image: a list that sums up to `kl`."""
+    """KL divergence of each latent value from the prior, nats per image; the sum is `kl`."""
 
     unit: ClassVar = "nats"
     needs: ClassVar = "a Gaussian posterior and prior"
@@ -21,11 +21,11 @@ class KLPerUnit(ImageMetric):
     per_value: ClassVar = True
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether the values of the posterior are independent."""
+        """Whether the KL divergence is a sum over latent values."""
         return has_gaussian_posterior(model) and model.prior.has_closed_kl
 
     def rows(self, batch: EvalBatch) -> Tensor:
-        """(batch, value): the parts of each image's divergence."""
+        """(batch, value): the KL divergence of each latent value."""
         values = batch.drawn_posterior.kl_values()
         assert values is not None  # of a Gaussian posterior
         return values.flatten(1)

@@ -1,4 +1,4 @@
-"""How well a line through the latent space parts the classes."""
+"""Accuracy of a linear classifier on latents."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from convae.model.vae import VAE
 
 
 class LinearProbe(LatentMetric):
-    """Accuracy of a logistic regression on standardized posterior means, each image judged by one that never saw it.
+    """Accuracy of logistic regression on standardized posterior means, by five-fold cross-validation.
 
-    Five folds, each stratified by class; unlabeled images are omitted.
+    Folds are stratified by class; unlabeled images are omitted.
     """
 
     unit: ClassVar = "fraction"
-    needs: ClassVar = "labels, of two classes or more with 5 images each"
+    needs: ClassVar = "labels of at least two classes, with at least 5 images each"
     better: ClassVar = "higher"
     default: ClassVar = False
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether every class has an image for each fold."""
+        """Whether every class has an image in each fold."""
         return has_labels_for_folds(split.labels)
 
     def rows(self, encoded: Encoded) -> Tensor:
-        """(labeled image,): 1 where the class was found."""
+        """(labeled image,): 1 for correct predictions, 0 for others."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import StratifiedKFold, cross_val_predict
         from sklearn.pipeline import make_pipeline
@@ -39,5 +39,5 @@ class LinearProbe(LatentMetric):
         points, labels = labeled_latents(encoded)
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, tol=1e-3))
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-        found = cross_val_predict(probe, points, labels, cv=folds)
-        return torch.from_numpy((found == labels).astype(np.float64))
+        predicted = cross_val_predict(probe, points, labels, cv=folds)
+        return torch.from_numpy((predicted == labels).astype(np.float64))

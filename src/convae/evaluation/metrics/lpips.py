@@ -14,7 +14,7 @@ from convae.core.errors import ConfigError
 from convae.core.types import PerImage
 from convae.data import Split
 from convae.evaluation.metrics.base import ImageMetric
-from convae.evaluation.perceptual import LEAST, PerceptualDistance
+from convae.evaluation.perceptual import MIN_SIZE, PerceptualDistance
 from convae.latents import EvalBatch
 from convae.model.vae import VAE
 
@@ -51,7 +51,7 @@ class LPIPS(ImageMetric):
         channels, *sizes = model.input_shape
         if self.backbone is None or self.heads is None or len(sizes) != 2 or channels not in (1, 3):
             return False
-        least = LEAST[self._distance.network]
+        least = MIN_SIZE[self._distance.network]
         if min([self.size] if self.size else sizes) < least:
             raise ConfigError(
                 f"metric 'lpips' needs {least} pixels on each side with this network: give lpips.size={2 * least}"

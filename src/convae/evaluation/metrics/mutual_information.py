@@ -1,4 +1,4 @@
-"""How much the latent tells about which image it came from."""
+"""Mutual information of images and latents."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from convae.model.vae import VAE
 
 
 class MutualInformation(LatentMetric):
-    """I(x; z) under the encoder: KL to the prior minus that of the aggregate posterior (Hoffman & Johnson 2016).
+    """Mutual information I(x; z) of images and latents, E log q(z | x) − log q(z) (Hoffman & Johnson 2016).
 
-    With N images it cannot exceed log N: within 1 nat of that it is reported as a lower bound. The mean is over the
-    drawn latents of 10,000 images at most; the aggregate posterior is that of all.
+    It equals `kl` minus the KL divergence of the aggregate posterior from the prior. For N images it is at most log N;
+    values within 1 nat of this bound are reported as lower bounds. The mean is over latents of at most 10,000 images,
+    the aggregate posterior q(z) over all images.
     """
 
     unit: ClassVar = "nats"
@@ -23,13 +24,13 @@ class MutualInformation(LatentMetric):
     better: ClassVar = None
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether the posteriors are Gaussians, whose mixture has a density."""
+        """Whether there is one latent with a Gaussian posterior."""
         return has_single_gaussian(model)
 
     def rows(self, encoded: Encoded) -> Tensor:
-        """(query,): log q(z | x) − log q(z) at the drawn latent."""
+        """(query,): log q(z | x) − log q(z) at the sampled latent."""
         return encoded.log_posterior - encoded.log_aggregate
 
     def bounded_by(self, encoded: Encoded) -> float | None:
-        """Log N, where the value is within 1 nat of it."""
+        """Log N if the value is within 1 nat of it, else None."""
         return encoded.information_bound

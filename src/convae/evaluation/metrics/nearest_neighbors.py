@@ -1,4 +1,4 @@
-"""How often an image's neighbors in the latent space are of its class."""
+"""Accuracy of nearest-neighbor classification of latents."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from convae.model.vae import VAE
 
 
 class NearestNeighbors(LatentMetric):
-    """Accuracy of the vote of the k nearest other images, by Euclidean distance of posterior means.
+    """Leave-one-out accuracy of k-nearest-neighbor classification, by Euclidean distance of posterior means.
 
     Args:
-        k: how many vote; of classes with equally many votes, the one with the smallest number wins.
+        k: number of neighbors; ties are resolved in favor of the smallest class number.
     """
 
     unit: ClassVar = "fraction"
-    needs: ClassVar = "labels, of two classes or more with 5 images each"
+    needs: ClassVar = "labels of at least two classes, with at least 5 images each"
     better: ClassVar = "higher"
     default: ClassVar = False
 
@@ -31,16 +31,16 @@ class NearestNeighbors(LatentMetric):
         self.k = k
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether there are classes to distinguish."""
+        """Whether there are at least two classes with at least 5 images each."""
         return has_labels_for_folds(split.labels)
 
     def rows(self, encoded: Encoded) -> Tensor:
-        """(labeled image,): 1 where the class was found."""
+        """(labeled image,): 1 for correct predictions, 0 for others."""
         from sklearn.neighbors import NearestNeighbors
 
         points, labels = labeled_latents(encoded)
         near = NearestNeighbors(n_neighbors=min(self.k, len(points) - 1)).fit(points)
-        # Asked without points, every image is left out of its own neighbors.
+        # Without an argument, `kneighbors` excludes each image from its own neighbors.
         votes = labels[near.kneighbors(return_distance=False)]
         counts = np.zeros((len(labels), labels.max() + 1), np.int64)
         np.add.at(counts, (np.arange(len(labels))[:, None], votes), 1)

@@ -1,4 +1,4 @@
-"""How many samples look real."""
+"""Fraction of samples near images."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import ClassVar
 from torch import Tensor
 
 from convae.core.arguments import Positive
-from convae.evaluation.distances import covered
+from convae.evaluation.distances import is_in_manifold
 from convae.evaluation.metrics.base import Estimate, SampleMetric, estimate_from_rows
 
 
 class Precision(SampleMetric):
-    """Fraction of samples within the estimated manifold of the images: fidelity of the samples.
+    """Fraction of samples in the estimated manifold of the images: fidelity of the samples.
 
     Kynkäänniemi et al. 2019 (arXiv:1904.06991).
 
     Args:
-        k: the neighbor whose distance is the radius of a ball.
+        k: the radius of the ball around each image is the distance to its k-th nearest neighbor.
     """
 
     unit: ClassVar = "fraction"
@@ -27,5 +27,5 @@ class Precision(SampleMetric):
         self.k = k
 
     def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Estimate:
-        """The fraction, with its bootstrap interval."""
-        return estimate_from_rows(covered(drawn, real, self.k).double(), seed)
+        """The fraction, with a bootstrap interval."""
+        return estimate_from_rows(is_in_manifold(drawn, real, self.k).double(), seed)

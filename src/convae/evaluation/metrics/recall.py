@@ -1,31 +1,22 @@
-"""How many images the samples come near to."""
+"""Fraction of images near samples."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
-from convae.core.arguments import Positive
-from convae.evaluation.distances import covered
-from convae.evaluation.metrics.base import Estimate, SampleMetric, estimate_from_rows
+from convae.evaluation.metrics.base import Estimate
+from convae.evaluation.metrics.precision import Precision
 
 
-class Recall(SampleMetric):
-    """Fraction of images within the estimated manifold of the samples: coverage of the data.
+class Recall(Precision):
+    """Fraction of images in the estimated manifold of the samples: coverage of the data.
 
     Kynkäänniemi et al. 2019 (arXiv:1904.06991).
 
     Args:
-        k: the neighbor whose distance is the radius of a ball.
+        k: the radius of the ball around each sample is the distance to its k-th nearest neighbor.
     """
 
-    unit: ClassVar = "fraction"
-    better: ClassVar = "higher"
-
-    def __init__(self, *, k: Positive = 3) -> None:
-        self.k = k
-
     def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Estimate:
-        """The fraction, with its bootstrap interval."""
-        return estimate_from_rows(covered(real, drawn, self.k).double(), seed)
+        """The fraction, with a bootstrap interval."""
+        return super().measure(drawn, real, seed)

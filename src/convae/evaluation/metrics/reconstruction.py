@@ -1,4 +1,4 @@
-"""Negative log-likelihood of the image given its latent."""
+"""Reconstruction loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from convae.latents import EvalBatch
 
 
 class Reconstruction(ImageMetric):
-    """−log p(x | z) with one drawn latent, nats per image: the first part of the negative ELBO."""
+    """−log p(x | z) for one posterior sample z, nats per image: the first part of the negative ELBO."""
 
     unit: ClassVar = "nats"
     better: ClassVar = "lower"
