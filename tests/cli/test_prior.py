@@ -31,6 +31,25 @@ def test_a_fitted_prior_is_sampled_by_default_and_by_label(
     assert not (tmp_path / "any" / "samples" / "manifest.csv").exists()
 
 
+def test_a_model_and_its_run_with_a_prior_decode_the_same_latents(
+    artifact: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("prior", artifact, "gmm", "prior.gmm.components=2", "--out", tmp_path / "prior")
+    images = []
+    for coder, decoder in ((artifact, tmp_path / "prior"), (tmp_path / "prior", artifact)):
+        name = f"from-{coder.name}"
+        run("encode", coder, "--data", photos, "--split", "all", "--out", tmp_path / name)
+        run("decode", decoder, tmp_path / name, "--out", tmp_path / f"{name}-images")
+        images.append({path.name: path.read_bytes() for path in (tmp_path / f"{name}-images").rglob("*.png")})
+    assert images[0] == images[1]
+    assert len(images[0]) == 6
+    capsys.readouterr()
+    run("show", tmp_path / "prior")
+    shown = capsys.readouterr().out
+    assert "gmm {components: 2" in shown
+    assert f"{sum(one.numel() for one in convae.load(tmp_path / 'prior').parameters()):,}" in shown
+
+
 def test_a_training_of_a_prior_is_resumed(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("prior", artifact, "mixture", "prior.mixture.components=3", "--steps", 4, "--out", tmp_path / "prior")
     run("prior", "--resume", tmp_path / "prior")

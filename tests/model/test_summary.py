@@ -44,8 +44,10 @@ def test_a_layer_has_a_label_a_kind_and_a_receptive_field(
 
 def test_parts_follow_each_other_as_an_image_passes_them() -> None:
     layers = summarize(construct(resolve({"preset": "torch-vae", "input": [1, 16, 16], "latent": 2, "max_filters": 8})))
-    assert list(dict.fromkeys(layer.part for layer in layers)) == ["encoder", "bottleneck", "decoder", "likelihood"]
-    assert [layer.shape for layer in layers if layer.kind == "latent"] == [(2,)]
+    parts = ["encoder", "bottleneck", "prior", "decoder", "likelihood"]
+    assert list(dict.fromkeys(layer.part for layer in layers)) == parts
+    assert [layer.shape for layer in layers if layer.kind == "latent"] == [(2,), (2,)]
+    assert next(layer.layer for layer in layers if layer.part == "prior") == "standard-normal"
     assert not any(layer.receptive_field for layer in layers if layer.part != "encoder")
 
 
@@ -54,4 +56,14 @@ def test_a_learned_scale_of_the_likelihood_is_counted() -> None:
     model = construct(resolve({**given, "likelihood": {"gaussian": {"sigma": "learned"}}}))
     head = next(row for row in summarize(model) if row.part == "likelihood")
     assert (head.parameters, head.shape, head.label) == (1, (1, 16, 16), "gaussian sigma learned")
+    assert sum(row.parameters for row in summarize(model)) == sum(one.numel() for one in model.parameters())
+
+
+def test_a_prior_is_listed_with_its_arguments_and_parameters() -> None:
+    given = {"preset": "torch-vae", "input": [1, 16, 16], "latent": 2, "max_filters": 8}
+    model = construct(resolve({**given, "prior": {"mixture": {"components": 3}}}))
+    row = next(row for row in summarize(model) if row.part == "prior")
+    assert row.layer == "mixture {components: 3}"
+    assert (row.shape, row.flops, row.receptive_field) == ((2,), 0, ())
+    assert row.parameters == sum(one.numel() for one in model.prior.parameters()) == 3 * (2 + 2 + 1)
     assert sum(row.parameters for row in summarize(model)) == sum(one.numel() for one in model.parameters())

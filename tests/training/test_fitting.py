@@ -75,6 +75,14 @@ def test_the_largest_batch_is_what_the_probe_confirms(
         assert max(tried[:2]) <= found.batch_size < found.probed
 
 
+def test_the_estimate_counts_all_latents_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size)
+    several = recipe().model_copy(update={"objective": {"importance-weighted": {"samples": 6}}})
+    one, six = (find_batch_size(each, 1000 * MIB, most=100).estimate for each in (recipe(), several))
+    assert six.per_image > 2 * one.per_image
+    assert six == estimate_memory(resolve(several.model), samples=6)
+
+
 def test_a_batch_is_no_larger_than_the_images_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size)
     assert find_batch_size(recipe(), 1000 * MIB, most=100).batch_size == 100

@@ -60,3 +60,12 @@ def test_activations_are_counted_once_and_grow_with_the_batch() -> None:
     assert two > 1.8 * one
     assert estimate_memory(spec).bytes(1) > one
     assert estimate_memory(spec).bytes(9) - estimate_memory(spec).bytes(8) >= two - one
+
+
+def test_several_latents_of_an_image_multiply_what_the_decoder_keeps() -> None:
+    spec = resolve({"preset": "torch-vae", "input": [1, 32, 32], "max_filters": 16, "latent": 4})
+    one, four = (activation_bytes(spec, 2, samples=samples) for samples in (1, 4))
+    # The encoder runs once, the decoder once for each latent.
+    assert 2 * one < four < 4 * one
+    assert estimate_memory(spec, samples=4).per_image > 2 * estimate_memory(spec).per_image
+    assert estimate_memory(spec, samples=4).fixed == pytest.approx(estimate_memory(spec).fixed, rel=0.01)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from training.prior_ranks import FITS, fit, run_processes
 from training.runs import RECIPE, StopAt, content
 
 import convae
@@ -66,6 +67,21 @@ def test_a_run_resumed_at_every_step_equals_the_unbroken_one(trained: Path, tmp_
     assert not run.stopped
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
     assert not resume(tmp_path / "run").stopped
+
+
+def test_flow_matching_resumed_at_some_steps_equals_the_unbroken_run(trained: Path, tmp_path: Path) -> None:
+    prior: dict[str, Any] = {"flow-matching": {"width": 8, "blocks": 1, "steps": 2}}
+
+    def fit(name: str, **more: Any) -> PriorRun:
+        return convae.fit_prior(trained, prior, out=tmp_path / name, overrides=[*OPTIONS, "name=same"], **more)
+
+    run = fit("unbroken")
+    assert {"velocity_error", "nll"} <= set(run.best)
+    assert run.model.prior.classes == 10
+    fit("run", callback=StopAt(2))
+    resume(tmp_path / "run", callback=StopAt(5))
+    assert not resume(tmp_path / "run").stopped
+    assert content(tmp_path / "run") == content(tmp_path / "unbroken")
 
 
 def test_gaussians_of_classes_are_fitted_at_once_and_draw_by_label(trained: Path, tmp_path: Path) -> None:
@@ -163,3 +179,56 @@ def test_a_transformer_beats_uniform_codes_and_is_resumed_exactly(coded: Path, t
     assert torch.equal(*found)
     with pytest.raises(ConfigError, match="codes"):
         convae.fit_prior(coded, "gmm", out=tmp_path / "no")
+
+
+HIERARCHY: dict[str, Any] = {
+    **CODES,
+    "encoder": [
+        {"conv": {"channels": 8, "stride": 2}},
+        {"feature": {"name": "fine"}},
+        "silu",
+        {"conv": {"channels": 8, "stride": 2}},
+    ],
+    "decoder": [
+        {"conv-transpose": {"channels": 8, "stride": 2}},
+        {"latent-codes": {"feature": "fine", "fsq": {"levels": [4, 4]}}},
+        "silu",
+        {"conv-transpose": {"channels": 1, "stride": 2}},
+    ],
+}
+
+
+def test_a_transformer_learns_the_codes_of_all_latents_of_a_hierarchy(tmp_path: Path) -> None:
+    recipe = {**RECIPE, "model": HIERARCHY, "objective": {"reconstruction": 1}}
+    train(recipe, out=tmp_path / "codes", overrides=["training.epochs=6", "training.optimizer.lr=0.02"])
+    more = ["training.steps=30", "training.optimizer.lr=0.01", "training.checkpoint_every=null"]
+    run = convae.fit_prior(tmp_path / "codes", SMALL, out=tmp_path / "prior", overrides=[*OPTIONS, *more])
+    uniform = float(next(note for note in run.notes if "uniform-codes" in note).partition(": ")[2].split()[0])
+    assert uniform == pytest.approx((2 * 4 + 16) * np.log(16), abs=0.01)
+    assert run.best["nll"] < uniform - 10
+    model = run.model
+    assert [each.stream for each in model.prior.latents] == ["latent", "latent 1"]
+    # Samples are closer to images than those of uniform codes: darker at the border, as all digits are.
+    samples = [each.sample(200, torch_generator(0, "z")) for each in (convae.load(tmp_path / "codes"), model)]
+    uniform_border, border = (float(each[..., 0].mean()) for each in samples)
+    assert border < 0.8 * uniform_border
+
+
+def test_two_processes_fit_the_same_priors_as_one(trained: Path, coded: Path, tmp_path: Path) -> None:
+    for name, written in FITS.items():
+        fit(name, written, trained, coded, tmp_path / "one")
+    run_processes(2, trained, coded, tmp_path / "two")
+    for name in FITS:
+        one, two = (resume(tmp_path / count / name) for count in ("one", "two"))  # finished: the runs as they are
+        assert len(one.metrics) == len(two.metrics) > 0
+        for row, same in zip(one.metrics, two.metrics, strict=True):
+            assert row.keys() == same.keys()
+            figures = {key: value for key, value in row.items() if key != "split"}
+            assert {key: same[key] for key in figures} == pytest.approx(figures, rel=2e-4, abs=2e-4)
+        own, theirs = one.model.state_dict(), two.model.state_dict()
+        assert own.keys() == theirs.keys()
+        assert all(torch.allclose(value, theirs[key], rtol=1e-3, atol=1e-3) for key, value in own.items())
+    # What one process began, two continued.
+    assert "processes 2 instead of 1" in (tmp_path / "two" / "continued" / "metrics.jsonl").read_text()
+    alone, continued = resume(tmp_path / "one" / "codes"), resume(tmp_path / "two" / "continued")
+    assert continued.best["nll"] == pytest.approx(alone.best["nll"], rel=1e-3)

@@ -34,7 +34,8 @@ def decode(
 ) -> None:
     """Decode latents or codes to image files, named as the encoded images.
 
-    Latents of another model are refused unless --force is given.
+    Latents of another model are refused unless --force is given. A model and its run of `convae prior` decode each
+    other's latents.
 
     Example: `convae decode RUN latents --out images`
     """
@@ -68,10 +69,10 @@ def _check_model(model: VAE, latents: Path, force: bool) -> None:
     """Compares the model that latents come from, where that is known, with the one that decodes them."""
     from convae.cli._screen import notes
     from convae.latents import encoded_by
-    from convae.model.artifact import fingerprint
+    from convae.model.artifact import autoencoder_fingerprint
 
     origin = encoded_by(latents)
-    own = fingerprint(model)
+    own = autoencoder_fingerprint(model)
     if origin is None or origin[1] == own:
         return
     text = (

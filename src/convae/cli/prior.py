@@ -84,6 +84,8 @@ def prior(
         else:
             model, name = _model_and_prior(words)
             run = fit_prior(model, name, overrides=[*options, *overrides], out=place.out, callback=report, progress=bar)
+    if not run.is_main:
+        return 130 if run.stopped and not run.out_of_time else 0
     if run.stopped:
         reason = "time is up" if run.out_of_time else "stopped and saved"
         notes.print(f"{reason}; continue with: convae prior --resume {run.path}{trust_options()}", soft_wrap=True)

@@ -33,7 +33,7 @@ def show(
         Path | None, typer.Option(help="Draw a diagram into this .svg or .png file instead.", show_default=False)
     ] = None,
 ) -> None:
-    """Print the layers of a model with output shapes, parameters, operations and receptive field.
+    """Print the layers and the prior of a model with output shapes, parameters, operations and receptive field.
 
     Example: `convae show torch-vae input=[1,28,28] --draw network.svg`
     """

@@ -211,6 +211,7 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
     from convae.training.recipe.reading import read_recipe
     from convae.training.run_folder import RUNS
     from convae.training.vae.build import build_task
+    from convae.training.vae.task import stage_objective, stage_with_most_latents
 
     with work_bar() as bar:
         made = build_task(read_recipe(recipe or {}, overrides), bar)
@@ -224,7 +225,8 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
         table.add_row(*row.values())
     results.print(table)
     size = made.batches.batch_size
-    needed = estimate_memory(made.model.spec, made.recipe.training.checkpointing).bytes(size)
+    samples = stage_objective(made.plan.stages[stage_with_most_latents(made.plan)]).samples
+    needed = estimate_memory(made.model.spec, made.recipe.training.checkpointing, samples).bytes(size)
     results.print(
         f"{len(made.images):,} training images, {made.batches.steps_per_epoch:,} steps of {size} in an epoch; "
         f"a step needs about {needed / (1 << 20):,.0f} MiB",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from convae.core.noise import CountedNoise, Generators, repeat_noise
+from convae.core.noise import CountedNoise, Generators, named_noise, repeat_noise
 from convae.core.posterior import Posterior
 from convae.core.types import PerImage, Shape
 
@@ -48,7 +48,7 @@ class Context:
 
     def noise_for(self, name: str) -> Generators | None:
         """The noise of a layer: if noise is counter-based, a stream of its own."""
-        return self.noise.named(name) if isinstance(self.noise, CountedNoise) else self.noise
+        return named_noise(self.noise, name)
 
     def unit_noise_for(self, name: str) -> Generators | None:
         """The same with standard deviation 1, whatever the temperature."""

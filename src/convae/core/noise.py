@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.random import stream_key, torch_generator
@@ -105,11 +106,34 @@ def normal_like(tensor: Tensor, generator: Generators | None) -> Tensor:
     return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device=device).to(tensor.device)
 
 
+def named_noise(noise: Generators | None, name: str) -> Generators | None:
+    """A stream of its own where noise is counter-based; other noise as it is."""
+    return noise.named(name) if isinstance(noise, CountedNoise) else noise
+
+
 def repeat_noise(noise: Generators | None, count: int) -> Generators | None:
     """The noise of a batch in which each image stands `count` times in a row; each of them has its own values."""
     if isinstance(noise, CountedNoise):
         return replace(noise, start=noise.start * count, global_size=noise.global_size * count)
     return [each for each in noise for _ in range(count)] if isinstance(noise, Sequence) else noise
+
+
+def drop_values(values: Tensor, rate: float, noise: Generators | None) -> Tensor:
+    """Dropout: zeroes values with the probability `rate`, and scales the others by 1 / (1 − rate).
+
+    Args:
+        values: (batch, *values).
+        rate: in [0, 1).
+        noise: counter-based noise, for zeros that depend on the position of the image in the global batch; otherwise
+            torch's default generator is used.
+    """
+    if not isinstance(noise, CountedNoise):
+        return values * F.dropout(torch.ones_like(values), rate)
+    factors = torch.empty_like(values)
+    for row, generator in zip(factors, noise.generators(len(values), values.device), strict=True):
+        row.bernoulli_(1 - rate, generator=generator)
+    factors /= 1 - rate
+    return values * factors
 
 
 def draw_integers(below: int, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:

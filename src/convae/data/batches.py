@@ -152,11 +152,7 @@ class Batches:
         self.waited = 0.0
         """Total seconds that consumers waited for batches."""
         self._part = part
-        if self.batch_size < part[1]:
-            raise ConfigError(
-                f"batch_size: {self.batch_size} images cannot be divided among {part[1]} processes. "
-                f"Use at least {part[1]}"
-            )
+        require_image_per_rank(self.batch_size, part[1])
         self._augment = None if split.augment == AugmentConfig() else Augmentation(split.augment, seed)
         self._order = lru_cache(maxsize=1)(self._permutation)
 
@@ -230,6 +226,18 @@ class Batches:
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         return numpy_generator(self.seed, "order", epoch).permutation(len(self.split))
+
+
+def require_image_per_rank(batch_size: int, processes: int) -> None:
+    """Checks that every process gets an image of each batch.
+
+    Raises:
+        ConfigError: a batch has fewer images than there are processes.
+    """
+    if batch_size < processes:
+        raise ConfigError(
+            f"batch_size: {batch_size} images cannot be divided among {processes} processes. Use at least {processes}"
+        )
 
 
 def evenly_spaced(length: int, count: int) -> NDArray[np.int64]:

@@ -43,7 +43,7 @@ class _Found:
 
 
 def encoded_by(path: Path) -> tuple[str, str] | None:
-    """Name and fingerprint of the model of latents; None if not recorded.
+    """Name and fingerprint (`autoencoder_fingerprint`) of the model of latents; None if not recorded.
 
     Args:
         path: a folder of `encode_to`, or a file; a file may be listed in the manifest next to it.

@@ -24,7 +24,7 @@ from convae.data import Split
 from convae.latents import formats
 from convae.latents.encoding import Encoding, encode
 from convae.latents.statistics import Moments
-from convae.model.artifact import fingerprint
+from convae.model.artifact import autoencoder_fingerprint
 from convae.model.vae import VAE
 
 FORMAT = 2
@@ -92,7 +92,11 @@ def encode_to(
     manifest = {
         "format": FORMAT,
         "convae": VERSION,
-        "model": {"name": model.name, "sha256": fingerprint(model), "latent_shape": list(model.latent_shape)},
+        "model": {
+            "name": model.name,
+            "sha256": autoencoder_fingerprint(model),
+            "latent_shape": list(model.latent_shape),
+        },
         "data": split.describe(),
         "classes": None if split.classes is None else list(split.classes),
         "files": names,

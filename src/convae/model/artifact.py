@@ -292,6 +292,25 @@ def fingerprint(model: VAE) -> str:
 
     Name and provenance are not included, so models that compute the same have the same fingerprint.
     """
-    described = model.spec.model_dump(mode="json", exclude={"name"}) if model.is_described else _describe(model)
-    weights = {name: digest(tensor) for name, tensor in model.state_dict().items()}
+    return _fingerprint(model, ())
+
+
+def autoencoder_fingerprint(model: VAE) -> str:
+    """SHA-256 (hex) of the parts that encode and decode: all but the prior, on which latents do not depend.
+
+    A model and the same model with another prior have the same one, so that each decodes latents of the other.
+    """
+    return _fingerprint(model, ("prior",))
+
+
+def _fingerprint(model: VAE, without: tuple[str, ...]) -> str:
+    """SHA-256 (hex) of the description and the weights of a model without the parts named."""
+    described: dict[str, Any]
+    if model.is_described:
+        described = model.spec.model_dump(mode="json", exclude={"name", *without})
+    else:
+        described = {"modules": {name: kind for name, kind in module_classes(model).items() if name not in without}}
+    weights = {
+        name: digest(tensor) for name, tensor in model.state_dict().items() if name.partition(".")[0] not in without
+    }
     return hashlib.sha256(json.dumps([described, weights], sort_keys=True).encode()).hexdigest()

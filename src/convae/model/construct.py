@@ -17,8 +17,7 @@ from convae.model.condition import Condition
 from convae.model.layers.base.features import feature_shapes
 from convae.model.layers.base.network import Network, count_parameters, error_context
 from convae.model.likelihoods import LIKELIHOODS
-from convae.model.parts import build_bottleneck, build_part
-from convae.model.priors import PRIORS
+from convae.model.parts import build_bottleneck, build_part, build_prior
 from convae.model.vae import VAE
 
 DECODER_INIT_SCALE = 0.3
@@ -46,7 +45,7 @@ def construct(spec: Spec) -> VAE:
             decoder,
             build_part(LIKELIHOODS, spec.likelihood, "likelihood"),
             input_shape=spec.input,
-            prior=None if spec.prior is None else build_part(PRIORS, spec.prior, "prior", bottleneck),
+            prior=None if spec.prior is None else build_prior(spec.prior, bottleneck, decoder),
             classifier=None if spec.classifier is None else Network(latent, spec.classifier, "model.classifier"),
             condition=condition,
             name=spec.name,

@@ -163,7 +163,7 @@ class GenerativeModel(EncoderDecoder):
             ShapeError: there is not one generator for each latent.
         """
         if not self.is_hierarchical:
-            return self._top_sample(count, noise, labels, temperature, options)
+            return self._draw_prior(count, noise, labels, temperature, options)[self.bottleneck.stream]
         return self._sampled(count, noise, labels, temperature, options)[0]
 
     def nearest_latents(self, z: Latents) -> Latents:
@@ -190,19 +190,27 @@ class GenerativeModel(EncoderDecoder):
             raise ConfigError(f"the codes of the latent '{self.bottleneck.stream}' are missing")
         return given
 
-    def _top_sample(
+    def _draw_prior(
         self,
         count: int,
         noise: Generators | None,
         labels: Tensor | None,
         temperature: float | Mapping[str, float],
         options: Mapping[str, Any] | None,
-    ) -> Latents:
-        """Latents of the bottleneck, (count, *latent), drawn from the prior."""
-        own = Context(temperature=self._checked_temperature(temperature)).temperature_of(self.bottleneck.stream)
-        checked = parse_arguments(type(self.prior).sample, options, "options of the prior") if options else {}
-        drawn = self.prior.sample(count, noise, labels, own, **checked)
-        return self._converted(self.bottleneck.embed_codes(drawn) if self.prior.draws_codes else drawn)
+    ) -> dict[str, Latents]:
+        """Latents by name, (count, *latent) each, drawn from the prior: of the bottleneck, and of others it covers."""
+        prior, context = self.prior, Context(temperature=self._checked_temperature(temperature))
+        each = [context.temperature_of(module.stream) for module in prior.latents]
+        checked = parse_arguments(type(prior).sample, options, "options of the prior") if options else {}
+        own: Any = each[0] if len(each) == 1 else each
+        drawn = prior.sample(count, noise, labels, own, **checked)
+        if not prior.draws_codes:
+            return {self.bottleneck.stream: self._converted(drawn)}
+        parts = drawn.reshape(count, -1).split([math.prod(module.code_shape) for module in prior.latents], 1)
+        return {
+            module.stream: self._converted(module.embed_codes(part.reshape(count, *module.code_shape)))
+            for module, part in zip(prior.latents, parts, strict=True)
+        }
 
     def _sampled(
         self,
@@ -213,11 +221,10 @@ class GenerativeModel(EncoderDecoder):
         options: Mapping[str, Any] | None,
     ) -> tuple[Latents, Likelihood]:
         """Latents, (count, *latent), drawn from the prior from the top down, and their likelihood."""
-        top = self._top_sample(count, noise, labels, temperature, options)
-        given = {self.bottleneck.stream: top}
+        given = self._draw_prior(count, noise, labels, temperature, options)
         context = Context(noise, labels, "prior", given, temperature)
         with evaluation_mode(self):
-            likelihood = self._decoded(top, labels, context)
+            likelihood = self._decoded(given[self.bottleneck.stream], labels, context)
         return self._converted(self.latent_layout.join({**context.latents, **given})), likelihood
 
     def _checked_temperature(self, temperature: float | Mapping[str, float]) -> float | Mapping[str, float]:

@@ -25,6 +25,7 @@ from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.mode import evaluation_mode
 from convae.model.priors import PRIORS
+from convae.model.priors.base import Prior
 from convae.model.quantizers import QUANTIZERS
 from convae.model.quantizers.base import Quantizer, is_quantizer
 
@@ -48,6 +49,20 @@ def build_part(registry: Any, written: Named, kind: str, *args: Any) -> Any:
 def build_bottleneck(written: Named, shape: Shape) -> Bottleneck:
     """Builds a bottleneck from its name and arguments, or those of a quantizer, for features of a shape."""
     made: Bottleneck = build_part(BOTTLENECKS, long_bottleneck(written), "bottleneck", shape)
+    return made
+
+
+def build_prior(written: Named, bottleneck: Bottleneck, decoder: nn.Module) -> Prior:
+    """Builds a prior from its name and arguments.
+
+    Args:
+        written: its name, or a mapping of the name to its arguments.
+        bottleneck: of the model.
+        decoder: of the model, whose latents some priors cover as well.
+    """
+    name, _ = split_name(written, "prior")
+    below = [[module for module in decoder.modules() if isinstance(module, LatentModule)]]
+    made: Prior = build_part(PRIORS, written, "prior", bottleneck, *(below if PRIORS.get(name).spans_hierarchy else []))
     return made
 
 

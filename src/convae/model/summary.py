@@ -28,7 +28,7 @@ class LayerSummary:
     """One layer of a model.
 
     Attributes:
-        part: `condition`, `encoder`, `bottleneck`, `decoder`, `likelihood` or `classifier`.
+        part: `condition`, `encoder`, `bottleneck`, `prior`, `decoder`, `likelihood` or `classifier`.
         layer: as written in the list; what a condition joins.
         label: its name, with the arguments that its shape does not tell, for drawings.
         kind: what it does with sizes, and whether it has parameters.
@@ -71,6 +71,9 @@ def summarize(model: VAE) -> list[LayerSummary]:
     flops = _count_flops(copy.bottleneck, features, Context())
     parameters = count_parameters(copy.bottleneck)
     rows.append(LayerSummary("bottleneck", name, name, "latent", copy.bottleneck.latent_shape, parameters, flops))
+    prior = _written(copy.spec.prior or copy.bottleneck.default_prior)
+    parameters = count_parameters(copy.prior)
+    rows.append(LayerSummary("prior", str(prior), _label(prior), "latent", copy.prior.latent_shape, parameters))
     rows += _summarize_network(networks["decoder"], "decoder", context)
     head, shape, parameters = _written(copy.spec.likelihood), copy.input_shape, count_parameters(copy.head)
     kind = _kind_of(shape, shape, parameters)
@@ -82,7 +85,7 @@ def summarize(model: VAE) -> list[LayerSummary]:
 
 
 def _written(piece: Any) -> LayerSpec:
-    """A bottleneck or a likelihood as a description has it, in the form of a layer."""
+    """A bottleneck, a prior or a likelihood as a description has it, in the form of a layer."""
     ((name, arguments),) = piece.items() if isinstance(piece, Mapping) else ((piece, {}),)
     return LayerSpec(name, arguments or {})
 

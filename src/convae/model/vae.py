@@ -41,14 +41,13 @@ from convae.model.inputs import (
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.mode import evaluation_mode
 from convae.model.parts import (
-    build_part,
+    build_prior,
     check_shapes,
     first_change,
     layout,
     name_streams,
     stored_spec,
 )
-from convae.model.priors import PRIORS
 from convae.model.priors.base import Prior
 from convae.model.provenance import Provenance
 
@@ -127,7 +126,7 @@ class VAE(GenerativeModel):
         self.decoder = decoder
         self.classifier = classifier
         self.head = likelihood
-        self.prior: Prior = prior or build_part(PRIORS, bottleneck.default_prior, "prior", bottleneck)
+        self.prior: Prior = prior or build_prior(bottleneck.default_prior, bottleneck, decoder)
         self.prior.bind(self._encode_pseudo, self.input_shape)
         self._places = name_streams(self)
         self.latent_layout = LatentLayout(tuple((each.stream, each.latent_shape) for each in self.latent_modules))
@@ -309,6 +308,7 @@ class VAE(GenerativeModel):
         if self.is_hierarchical:
             names = [name for name, _ in self.latent_layout.entries]
             parts = {**{name: context.posteriors[name] for name in names}, stream: posterior}
+            parts = self.prior.relate_all(parts)
             latent = torch.cat([context.latents[name].flatten(1) for name in names], 1)
 
             def draw(noise: Generators | None) -> Latents:
@@ -339,8 +339,7 @@ class VAE(GenerativeModel):
 
         def sample_prior() -> Latents:
             noise = context.unit_noise_for("prior")
-            drawn = self.prior.sample(len(raw), noise, labels)
-            return self.bottleneck.embed_codes(drawn) if self.prior.draws_codes else drawn
+            return self._draw_prior(len(raw), noise, labels, 1.0, None)[self.bottleneck.stream]
 
         return ModelCalls(encode, decode, sample_prior, context.unit_noise_for, raw, self.head)
 

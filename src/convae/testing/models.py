@@ -145,6 +145,7 @@ def check_prior(prior: str | type[Prior]) -> None:
         labeled = model.prior.sample(3, torch_generator(0, "draw"), torch.zeros(3, dtype=torch.int64))
         _check_stored_form(model, where)
         _check_saved(model, where)
+        _check_summary(model, where)
     shape = model.latent_shape[1:] if model.prior.draws_codes else model.latent_shape
     require(drawn[0].shape == (3, *shape), f"{where}: sample has the shape {tuple(drawn[0].shape)}")
     equal = torch.equal(*drawn) and torch.equal(*images)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from convae.core.console import WorkBar, has_viewer
+from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.core.trust import trust_options
+from convae.training.distributed.launch import current_launch
+from convae.training.distributed.ranks import Ranks
 from convae.training.loop.checkpoint import Checkpoint
 from convae.training.loop.task import Task
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.report import TrainingReport
-from convae.training.run_folder import RunFolder
+from convae.training.run_folder import RUNS, RunFolder, taken_paths
 
 
 @contextlib.contextmanager
@@ -28,6 +32,36 @@ def show_progress(
         yield TrainingReport(bar), progress or bar
     finally:
         bar.close()
+
+
+@contextlib.contextmanager
+def hold_folder(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
+    """Locks the folder in the main process."""
+    with contextlib.ExitStack() as stack:
+        ranks.broadcast(lambda: stack.enter_context(folder.held()))
+        yield
+
+
+def begun_run(title: str, out: str | Path | None, restarted: bool) -> RunFolder | None:
+    """The run that this launch of torchrun has started already, if its processes were restarted.
+
+    Args:
+        title: of the run.
+        out: its folder; None for one in `runs/`.
+        restarted: whether torchrun has restarted processes.
+    """
+    own = current_launch()
+    if own is None:
+        return None
+    paths = taken_paths(RUNS, title) if out is None else [local_path(out)]
+    return next((RunFolder(path) for path in paths if own.started(path, restarted)), None)
+
+
+def sign_folder(folder: RunFolder) -> None:
+    """Records the launch of torchrun in the folder of a new run."""
+    own = current_launch()
+    if own is not None:
+        own.sign(folder.path)
 
 
 def run_task(

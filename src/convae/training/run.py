@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from convae.data.splits.given import GivenData, given_data, record_given
 from convae.data.splits.snapshot import Snapshot, describe_changes
 from convae.model.artifact import save
 from convae.model.vae import VAE
-from convae.training.distributed.launch import connect_ranks, current_launch, was_restarted
+from convae.training.distributed.launch import connect_ranks, was_restarted
 from convae.training.distributed.ranks import Ranks
-from convae.training.execution import run_task, show_progress
+from convae.training.execution import begun_run, hold_folder, run_task, show_progress, sign_folder
 from convae.training.loop.checkpoint import Checkpoint, read_together
 from convae.training.loop.recovery import is_finished, last_good
 from convae.training.loop.task import Task
@@ -29,7 +28,7 @@ from convae.training.prior.run import resume_prior
 from convae.training.recipe.reading import is_prior_recipe, read_recipe, write_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.result import Run
-from convae.training.run_folder import RUNS, RunFolder, free_path, taken_paths
+from convae.training.run_folder import RUNS, RunFolder, free_path
 from convae.training.vae.build import build_task
 from convae.training.vae.start import split_off_model
 from convae.training.vae.task import VAETask
@@ -90,7 +89,7 @@ def train(
         folder = RunFolder(path)
         if start is not None:
             made = made.starting_from(folder.start)
-        with _held(folder, ranks):
+        with hold_folder(folder, ranks):
             ranks.broadcast(partial(_begin, folder, made))
             made.start = None  # whose weights are in the folder now
             return _result(made, run_task(made, folder, None, callback))
@@ -141,7 +140,7 @@ def resume(
         given = given_data(data, labels, validation, channels_last)
         folder = RunFolder(local_path(path))
         if is_prior_recipe(folder.path / "recipe.yaml"):
-            return resume_prior(folder, callback, progress, given, model)
+            return resume_prior(folder, ranks, callback, progress, given, model)
         return _resume(folder, ranks, callback, progress, given, model)
 
 
@@ -181,27 +180,10 @@ def _prepare(
 ) -> tuple[Recipe, RunFolder | None]:
     """The validated recipe, and the run that this launch has started already; otherwise checks that `out` is free."""
     read = read_recipe(recipe, overrides)
-    again = _began_already(read, out, restarted)
+    again = begun_run(read.title, out, restarted)
     if again is None and out is not None:
         RunFolder(local_path(out)).free()
     return read, again
-
-
-def _began_already(recipe: Recipe, out: str | Path | None, restarted: bool) -> RunFolder | None:
-    """The run of this launch, if its processes were restarted."""
-    own = current_launch()
-    if own is None:
-        return None
-    paths = taken_paths(RUNS, recipe.title) if out is None else [local_path(out)]
-    return next((RunFolder(path) for path in paths if own.started(path, restarted)), None)
-
-
-@contextlib.contextmanager
-def _held(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
-    """Locks the folder in the main process."""
-    with contextlib.ExitStack() as stack:
-        ranks.broadcast(lambda: stack.enter_context(folder.held()))
-        yield
 
 
 def _begin(folder: RunFolder, made: VAETask) -> None:
@@ -211,9 +193,7 @@ def _begin(folder: RunFolder, made: VAETask) -> None:
         Snapshot.of(made.data_set.split("all")).write(folder.data)
     if made.start is not None:
         save(made.start.model, folder.start)
-    own = current_launch()
-    if own is not None:
-        own.sign(folder.path)
+    sign_folder(folder)
 
 
 def _resume(
@@ -225,7 +205,7 @@ def _resume(
     held: VAE | None,
 ) -> Run:
     recipe = ranks.broadcast(folder.recipe)
-    with _held(folder, ranks):
+    with hold_folder(folder, ranks):
         if ranks.broadcast(partial(is_finished, folder, recipe)):
             if callback and ranks.is_main:
                 callback.on_message(

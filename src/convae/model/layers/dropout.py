@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from convae.core.context import Context
-from convae.core.noise import CountedNoise
+from convae.core.noise import drop_values
 from convae.core.types import Shape
 from convae.model.layers.base import ContextLayer
 
@@ -40,14 +38,8 @@ class Dropout(ContextLayer):
         """Any shape."""
         if not self.training or not self.rate:
             return x
-        whole = self.whole_channels and x.ndim >= 3
-        values = x.new_ones(x.shape[:2]) if whole else x
         noise = None if context is None else context.noise_for(self.stream)
-        if not isinstance(noise, CountedNoise):
-            factors = F.dropout(torch.ones_like(values), self.rate)
-        else:
-            kept, factors = 1 - self.rate, torch.empty_like(values)
-            for row, generator in zip(factors, noise.generators(len(x), x.device), strict=True):
-                row.bernoulli_(kept, generator=generator)
-            factors /= kept
-        return x * (factors.view(*factors.shape, *(1,) * (x.ndim - 2)) if whole else factors)
+        if not (self.whole_channels and x.ndim >= 3):
+            return drop_values(x, self.rate, noise)
+        factors = drop_values(x.new_ones(x.shape[:2]), self.rate, noise)
+        return x * factors.view(*factors.shape, *(1,) * (x.ndim - 2))

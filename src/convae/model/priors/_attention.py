@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convae.core.noise import Generators, drop_values, named_noise
+
 
 class KeysAndValues:
     """Keys and values of earlier places of one block.
@@ -34,7 +36,7 @@ class Block(nn.Module):
     Args:
         width: number of channels.
         heads: number of attention heads.
-        dropout: rate of dropout.
+        dropout: rate of dropout of the outputs of both.
         is_causal: whether a place attends to itself and earlier ones only.
     """
 
@@ -45,23 +47,25 @@ class Block(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out_proj = nn.Linear(width, width)
         self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, kept: KeysAndValues | None = None) -> Tensor:
+    def forward(self, x: Tensor, kept: KeysAndValues | None = None, noise: Generators | None = None) -> Tensor:
         """(batch, place, channel) to the same shape.
 
         Args:
             x: all places, or with a cache one new place.
             kept: keys and values of the places before.
+            noise: for dropout.
         """
         batch, places, width = x.shape
         qkv = self.qkv(self.norm_1(x)).view(batch, places, 3, self.head_count, -1).permute(2, 0, 3, 1, 4)
         queries, keys, values = qkv.unbind(0)
         if kept is not None:
             keys, values = kept.append(keys, values)
-        rate = self.dropout if self.training else 0.0
         masked = self.is_causal and kept is None
-        attended = F.scaled_dot_product_attention(queries, keys, values, dropout_p=rate, is_causal=masked)
-        x = x + self.drop(self.out_proj(attended.transpose(1, 2).reshape(batch, places, width)))
-        result: Tensor = x + self.drop(self.feed_forward(self.norm_2(x)))
-        return result
+        attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=masked)
+        x = x + self._drop(self.out_proj(attended.transpose(1, 2).reshape(batch, places, width)), noise, "attention")
+        return x + self._drop(self.feed_forward(self.norm_2(x)), noise, "feed-forward")
+
+    def _drop(self, x: Tensor, noise: Generators | None, name: str) -> Tensor:
+        """Dropout in training."""
+        return drop_values(x, self.dropout, named_noise(noise, name)) if self.training and self.dropout else x

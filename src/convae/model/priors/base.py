@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from convae.core.context import LatentModule
 from convae.core.errors import ConfigError
 from convae.core.noise import Generators, normal_like
 from convae.core.posterior import LOG_TWO_PI, EstimatedPosterior, Posterior
@@ -27,11 +29,12 @@ class Prior(nn.Module):
 
     Attributes:
         has_closed_kl: whether the KL divergence of diagonal Gaussian posteriors, or codes, from it has a closed form.
-        draws_codes: whether `sample` returns code indices, (count, *grid), instead of latents, (count, *latent).
+        draws_codes: whether `sample` returns code indices, (count, *code shape), instead of latents, (count, *latent).
         has_temperature: whether `sample` takes a temperature other than 1.
         is_spherical: whether it is a prior over unit vectors, as those of the bottleneck von-mises-fisher.
         is_fitted_after: whether it is fitted to a trained model (`convae prior`), and not trained with it.
         is_fitted_at_once: whether `fit` computes its parameters, without steps of an optimizer.
+        spans_hierarchy: whether it covers the latents of the decoder too, which its constructor takes as `below`.
         loss_name: name of `loss` in logs.
         loss_unit: unit of `loss`.
         classes: number of classes that `sample` takes labels of; 0 if it ignores labels.
@@ -44,6 +47,7 @@ class Prior(nn.Module):
     is_spherical: ClassVar[bool] = False
     is_fitted_after: ClassVar[bool] = False
     is_fitted_at_once: ClassVar[bool] = False
+    spans_hierarchy: ClassVar[bool] = False
     loss_name: ClassVar[str] = "nll"
     loss_unit: ClassVar[str] = "nats"
     classes: int = 0
@@ -54,7 +58,7 @@ class Prior(nn.Module):
         if bottleneck.is_spherical and not self.is_spherical:
             raise ConfigError("its samples are not on the sphere of the latents. Use the prior uniform-sphere")
         self.latent_shape = bottleneck.latent_shape
-        self._bottleneck = (bottleneck,)  # in a tuple, as it is a part of the model and not of the prior
+        self._latents: tuple[LatentModule, ...] = (bottleneck,)  # in a tuple, as they are no part of the prior
         # Samples have the type and the device that the model was moved to, though a prior may have no parameters.
         self.register_buffer("like", torch.empty(0, device="cpu"), persistent=False)
 
@@ -65,7 +69,7 @@ class Prior(nn.Module):
         labels: Tensor | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """Latents, (count, *latent), or codes, (count, *grid), drawn from the prior.
+        """Latents, (count, *latent), or codes, (count, *code shape), drawn from the prior.
 
         Args:
             count: number of samples.
@@ -95,7 +99,21 @@ class Prior(nn.Module):
     @property
     def bottleneck(self) -> Bottleneck:
         """The bottleneck of the model."""
-        return self._bottleneck[0]
+        first = self._latents[0]
+        assert isinstance(first, Bottleneck)
+        return first
+
+    @property
+    def latents(self) -> tuple[LatentModule, ...]:
+        """The modules of the latents that it is a prior over, from the top: the bottleneck, and maybe some below."""
+        return self._latents
+
+    @property
+    def code_shape(self) -> Shape:
+        """The shape of the codes of an image, of a prior over codes: of several latents, all in a row."""
+        if len(self._latents) == 1:
+            return self.bottleneck.code_shape
+        return (sum(math.prod(each.code_shape) for each in self._latents),)
 
     def prepare(self, mean: Tensor, std: Tensor) -> None:
         """Called once with the posteriors of the training images, before the prior is fitted by gradients.
@@ -130,6 +148,14 @@ class Prior(nn.Module):
             latent: (batch, *latent), drawn from it, for the estimate.
         """
         return EstimatedPosterior(posterior, latent, self.log_prob) if posterior.has_density else posterior
+
+    def relate_all(self, posteriors: Mapping[str, Posterior]) -> dict[str, Posterior]:
+        """The posteriors of all latents of a hierarchy by name, with this as the prior of those that it covers.
+
+        Args:
+            posteriors: of each latent, that of the bottleneck after `relate`.
+        """
+        return dict(posteriors)
 
     def bind(self, encode: Callable[[Tensor], Posterior], input_shape: Shape) -> None:
         """Gives a prior that is made of posteriors the model's encoder; called once, by the model.

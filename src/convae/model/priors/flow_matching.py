@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convae.core.arguments import NonNegative, NonNegativeFloat, Positive
 from convae.core.errors import ConfigError
-from convae.core.noise import CountedNoise, Generators, normal_like
+from convae.core.noise import Generators, named_noise, normal_like
 from convae.core.posterior import LOG_TWO_PI
 from convae.core.precision import at_least_float32
 from convae.core.types import Latents, PerImage
@@ -97,12 +97,12 @@ class FlowMatching(Prior):
     def loss(self, values: Tensor, labels: Tensor | None = None, noise: Generators | None = None) -> PerImage:
         """Squared error of the velocity at a random time, mean over the latent values, on normalized latents."""
         chosen = class_indices(labels, len(values), self.classes, values.device)
-        uniform = torch.special.ndtr(normal_like(self.like.new_empty(len(values), 2), _named(noise, "time")))
+        uniform = torch.special.ndtr(normal_like(self.like.new_empty(len(values), 2), named_noise(noise, "time")))
         uniform = uniform.to(values.device)
         if self.training:
             chosen = torch.where(uniform[:, 1] < self.class_dropout, self.classes, chosen)
         end = (values - self.shift) / self.scale
-        start = normal_like(end, _named(noise, "start"))
+        start = normal_like(end, named_noise(noise, "start"))
         time = uniform[:, 0].view(-1, *(1,) * (end.ndim - 1))
         velocity: Tensor = self.net(torch.lerp(start, end, time), uniform[:, 0], chosen)
         return (velocity.float() - (end - start)).square().flatten(1).mean(1)
@@ -205,7 +205,3 @@ def integrate(
             slope = 0.5 * (slope + derivative(x + size * slope, time + size))
         x = x + size * slope
     return x
-
-
-def _named(noise: Generators | None, name: str) -> Generators | None:
-    return noise.named(name) if isinstance(noise, CountedNoise) else noise

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Annotated, ClassVar
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convae.core.arguments import NonNegative, NonNegativeFloat, Positive
+from convae.core.context import LatentModule
 from convae.core.errors import ConfigError
-from convae.core.noise import CountedNoise, Generators, normal_like
+from convae.core.noise import Generators, drop_values, named_noise, normal_like
 from convae.core.posterior import CodePosterior, Posterior
 from convae.core.precision import at_least_float32
 from convae.core.types import Latents, PerImage
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.mode import evaluation_mode
 from convae.model.priors._attention import Block, KeysAndValues
+from convae.model.priors._code_order import CodeOrder
 from convae.model.priors._labels import class_indices
 from convae.model.priors.base import Prior
 
@@ -31,23 +33,26 @@ INITIAL_STD = 0.02
 """Standard deviation of initial weights (Radford et al. 2019)."""
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 TopP = Annotated[float, Field(gt=0, le=1)]
-Sequence = Int64[Tensor, "batch place"]
+CodeSequence = Int64[Tensor, "batch place"]
 
 
 class Transformer(Prior):
     """Autoregressive transformer over the codes of an image (van den Oord et al. 2017; Esser et al. 2021).
 
-    p(codes | class) = Π p(code t | codes before t, class). Positions are in reading order, and at each position the
-    levels of the quantizer in turn, so that the density is exact for any number of levels. With classes, the label is
+    p(codes | class) = Π p(code t | codes before t, class). Latents of a hierarchy follow each other from the top
+    (Razavi et al. 2019, arXiv:1906.00446), positions are in reading order, and at each position the levels of the
+    quantizer in turn, so that the density is exact for any number of latents and levels. A position of a lower latent
+    also sees the codes above it. With classes, the label is
     left out for a fraction of the training images (Ho & Salimans 2022, arXiv:2207.12598): the model is then also one of
     all classes, which `log_prob`, samples without labels and guidance use.
 
     Args:
         bottleneck: of the model, with codes.
+        below: latents of the decoder, from the top; those with codes are part of the sequence.
         layers: number of blocks of attention and feed-forward layers.
         width: number of channels.
         heads: attention heads; divides the width.
-        dropout: rate of dropout.
+        dropout: rate of dropout of the inputs, and of the outputs of attention and feed-forward layers.
         classes: number of classes; `convae prior` takes that of the labels; 0 for none.
         class_dropout: fraction of the training images whose label is left out.
 
@@ -57,11 +62,13 @@ class Transformer(Prior):
 
     draws_codes: ClassVar = True
     is_fitted_after: ClassVar = True
+    spans_hierarchy: ClassVar = True
     example: ClassVar = {"layers": 1, "width": 8, "heads": 2, "classes": 3}
 
     def __init__(
         self,
         bottleneck: Bottleneck,
+        below: Sequence[LatentModule] = (),
         *,
         layers: Positive = 4,
         width: Positive = 128,
@@ -75,24 +82,21 @@ class Transformer(Prior):
             raise ConfigError("a transformer needs codes. Use the prior gmm or flow-matching for continuous latents")
         if width % heads:
             raise ConfigError(f"prior transformer: heads must divide the width {width}, got {heads}")
-        self.sizes, self.code_shape = bottleneck.codebook_sizes, bottleneck.code_shape
-        self.grid = self.latent_shape[1:]
-        self.classes, self.class_dropout = classes, class_dropout
-        levels = len(self.sizes)
-        self.code_embedding = nn.Parameter(torch.empty(sum(self.sizes), width))
-        self.level_embedding = nn.Parameter(torch.empty(levels, width))
-        self.axis_embeddings = nn.ParameterList([nn.Parameter(torch.empty(size, width)) for size in self.grid])
+        self._latents = (bottleneck, *(each for each in below if each.codebook_sizes))
+        self.order = order = CodeOrder(self._latents)
+        self.classes, self.class_dropout, self.dropout = classes, class_dropout, dropout
+        sizes, last = order.sizes, order.latents[-1]
+        axes = [size for latent in order.latents for size in latent.grid]
+        self.code_embedding = nn.Parameter(torch.empty(sum(sizes), width))
+        self.level_embedding = nn.Parameter(torch.empty(len(sizes), width))
+        self.axis_embeddings = nn.ParameterList([nn.Parameter(torch.empty(size, width)) for size in axes])
         self.label_embedding = nn.Parameter(torch.empty(classes + 1, width))
+        if last.begin:
+            self.above_embedding = nn.Parameter(torch.empty(sum(sizes[: last.first_level]), width))
         self.blocks = nn.ModuleList([Block(width, heads, dropout) for _ in range(layers)])
         self.norm = nn.LayerNorm(width)
-        self.heads = nn.ModuleList([nn.Linear(width, size) for size in self.sizes])
-        self.drop = nn.Dropout(dropout)
+        self.heads = nn.ModuleList([nn.Linear(width, size) for size in sizes])
         self.reset()
-
-    @property
-    def length(self) -> int:
-        """Number of codes of an image."""
-        return math.prod(self.grid) * len(self.sizes)
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
@@ -106,26 +110,48 @@ class Transformer(Prior):
                 parameter.zero_()
 
     def log_prob(self, z: Latents, labels: Tensor | None = None) -> PerImage:
-        """Log probability of the codes of latents, nats; of any class without labels, or where one is -1."""
+        """Log probability of the codes of latents of the bottleneck, nats; of any class where a label is -1 or none."""
         return self.codes_log_prob(self.bottleneck.nearest_codes(z), labels)
 
     def codes_log_prob(self, codes: Tensor, labels: Tensor | None = None) -> PerImage:
-        """Log probability of code indices, (batch, *code shape), nats."""
-        return self._log_prob(self._sequence(codes), class_indices(labels, len(codes), self.classes, codes.device))
+        """Log probability of code indices, nats.
+
+        Args:
+            codes: (batch, *code shape); of a hierarchy (batch, code), those of the first latent or more, from the top.
+            labels: (batch,) class numbers; any class where one is -1, or without labels.
+        """
+        chosen = class_indices(labels, len(codes), self.classes, codes.device)
+        return self._log_probs(self.order.sequence(codes), chosen).sum(0)
 
     def loss(self, values: Tensor, labels: Tensor | None = None, noise: Generators | None = None) -> PerImage:
         """−log p of codes given their label, nats; in training, some labels are left out."""
         chosen = class_indices(labels, len(values), self.classes, values.device)
         if self.training and self.classes:
-            own = noise.named("classes") if isinstance(noise, CountedNoise) else noise
-            uniform = torch.special.ndtr(normal_like(self.like.new_empty(len(values), 1), own))[:, 0]
+            normal = normal_like(self.like.new_empty(len(values), 1), named_noise(noise, "classes"))
+            uniform = torch.special.ndtr(normal)[:, 0]
             chosen = torch.where(uniform.to(chosen.device) < self.class_dropout, self.classes, chosen)
-        return -self._log_prob(self._sequence(values), chosen)
+        return -self._log_probs(self.order.sequence(values), chosen, noise).sum(0)
 
     def relate(self, posterior: Posterior, latent: Latents) -> Posterior:
         """The posterior over codes with this as its prior: its `kl` is −log p(codes), as the codes are certain."""
         assert isinstance(posterior, CodePosterior)  # of a bottleneck with codes
         return replace(posterior, prior=self.codes_log_prob)
+
+    def relate_all(self, posteriors: Mapping[str, Posterior]) -> dict[str, Posterior]:
+        """The same for all latents: `kl` of each is −log p of its codes given those of the latents above."""
+        names = [each.stream for each in self.latents]
+        parts = {name: own for name, own in posteriors.items() if name in names and isinstance(own, CodePosterior)}
+
+        @lru_cache(maxsize=1)
+        def each_log_prob() -> Tensor:
+            codes = torch.cat([parts[name].codes.reshape(len(parts[name].codes), -1) for name in names], 1)
+            classes = class_indices(None, len(codes), self.classes, codes.device)
+            return self._log_probs(self.order.sequence(codes), classes)
+
+        def related(name: str) -> Posterior:
+            return replace(parts[name], prior=lambda _: each_log_prob()[names.index(name)])
+
+        return {**posteriors, **{name: related(name) for name in names}}
 
     @torch.no_grad()
     def sample(
@@ -133,107 +159,123 @@ class Transformer(Prior):
         count: int,
         noise: Generators | None = None,
         labels: Tensor | None = None,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         *,
         top_k: Positive | None = None,
         top_p: TopP | None = None,
         guidance: NonNegativeFloat = 1.0,
         cache: bool = True,
     ) -> Tensor:
-        """Code indices, (count, *code shape), drawn one after the other.
+        """Code indices, (count, *code shape), drawn one after the other; of a hierarchy (count, code), from the top.
 
         Args:
             count: number of samples.
             noise: one generator, or one for each sample; torch's default generator without it.
             labels: (count,) class numbers; any class where one is -1, or without labels.
-            temperature: divisor of the logits; 0 takes the most probable code.
+            temperature: divisor of the logits, one for all latents or one for each; 0 takes the most probable code.
             top_k: draw from the k most probable codes.
             top_p: draw from the fewest most probable codes with this probability together (Holtzman et al. 2020).
             guidance: factor on the difference of the logits with and without the label (Ho & Salimans 2022); 1 for
                 none.
             cache: whether to keep keys and values of earlier codes, which is faster and gives the same samples.
         """
-        uniform = torch.special.ndtr(normal_like(self.like.new_empty(count, self.length), noise).double())
+        uniform = torch.special.ndtr(normal_like(self.like.new_empty(count, self.order.length), noise).double())
         chosen = class_indices(labels, count, self.classes, uniform.device)
-        choose = _Choice(temperature, top_k, top_p)
+        each = list(temperature) if isinstance(temperature, Sequence) else [temperature] * len(self.latents)
+        choices = [_Choice(own, top_k, top_p) for own in each]
         with evaluation_mode(self):
             parts = [
-                self._draw(own, classes, choose, guidance, cache)
+                self._draw(own, classes, choices, guidance, cache)
                 for own, classes in zip(uniform.split(AT_ONCE), chosen.split(AT_ONCE), strict=True)
             ]
-        return self._indices(torch.cat(parts))
+        return self.order.indices(torch.cat(parts)).view(count, *self.code_shape)
 
-    def _draw(self, uniform: Tensor, classes: Tensor, choose: _Choice, guidance: float, cache: bool) -> Sequence:
+    def _draw(
+        self, uniform: Tensor, classes: Tensor, choices: Sequence[_Choice], guidance: float, cache: bool
+    ) -> CodeSequence:
         """Sequences of codes, (batch, place), at uniform values of the same shape."""
         is_guided = guidance != 1 and bool((classes < self.classes).any())
         used = torch.cat([classes, torch.full_like(classes, self.classes)]) if is_guided else classes
         codes = torch.zeros_like(uniform, dtype=torch.int64)
-        kept = [KeysAndValues(len(used), self.length) for _ in self.blocks] if cache else None
-        for place in range(self.length):
-            known = codes.repeat(2, 1) if is_guided else codes
-            begin = place if cache else 0
-            hidden = self._inputs(known, used, begin, place + 1)
-            hidden = self._blocks(hidden, kept)[:, -1]
-            logits = at_least_float32(self.heads[place % len(self.sizes)](hidden))
-            if is_guided:
-                with_label, without = logits.chunk(2)
-                logits = without + guidance * (with_label - without)
-            codes[:, place] = choose(logits, uniform[:, place])
+        kept = [KeysAndValues(len(used), self.order.length) for _ in self.blocks] if cache else None
+        for latent, choose in zip(self.order.latents, choices, strict=True):
+            for place in range(latent.begin, latent.end):
+                known = codes.repeat(2, 1) if is_guided else codes
+                hidden = self._inputs(known, used, place if cache else 0, place + 1)
+                hidden = self._run_blocks(hidden, kept)[:, -1]
+                logits = at_least_float32(self.heads[self.order.level_at(place)](hidden))
+                if is_guided:
+                    with_label, without = logits.chunk(2)
+                    logits = without + guidance * (with_label - without)
+                codes[:, place] = choose(logits, uniform[:, place])
         return codes
 
-    def _log_prob(self, codes: Sequence, classes: Tensor) -> PerImage:
-        """Log probability of sequences, nats, given class indices."""
-        hidden = self._blocks(self._inputs(codes, classes, 0, self.length))
-        total = torch.zeros((), device=codes.device)
-        for own, head, level in self._by_level(hidden):
-            logits = at_least_float32(head(own))
-            each = F.cross_entropy(logits.transpose(1, 2), codes[:, level :: len(self.sizes)], reduction="none")
-            total = total - each.sum(1)
-        return total
+    def _log_probs(
+        self, codes: CodeSequence, classes: Tensor, noise: Generators | None = None
+    ) -> Float[Tensor, "latent batch"]:
+        """Log probability of the codes of each latent given those above, nats.
 
-    def _by_level(self, hidden: Tensor) -> Iterator[tuple[Tensor, nn.Module, int]]:
-        """The places of each level in hidden values, (batch, position, channel), with the head of the level."""
-        for level, head in enumerate(self.heads):
-            yield hidden[:, level :: len(self.sizes)], head, level
+        Args:
+            codes: (batch, place), up to the end of one of the latents.
+            classes: (batch,) class indices.
+            noise: for dropout.
+        """
+        hidden = self._run_blocks(self._inputs(codes, classes, 0, codes.shape[1], noise), noise=noise)
+        found = []
+        for latent in self.order.latents:
+            if latent.end > codes.shape[1]:
+                break
+            total = torch.zeros(len(codes), device=codes.device)
+            for level, places in self.order.levels(latent):
+                logits = at_least_float32(self.heads[level](hidden[:, places]))
+                each = F.cross_entropy(logits.transpose(1, 2), codes[:, places], reduction="none")
+                total = total - each.sum(1)
+            found.append(total)
+        return torch.stack(found)
 
-    def _inputs(self, codes: Sequence, classes: Tensor, begin: int, end: int) -> Tensor:
-        """What the first block gets at places `begin` to `end`: the code before, the position and the class.
+    def _inputs(
+        self, codes: CodeSequence, classes: Tensor, begin: int, end: int, noise: Generators | None = None
+    ) -> Tensor:
+        """What the first block gets at places `begin` to `end`: the code before, those above, position and class.
 
         Args:
             codes: (batch, place), of which those before `end` - 1 are used.
             classes: (batch,), index of the class, the last for any.
             begin: first place.
             end: place after the last one.
+            noise: for dropout.
         """
-        levels = len(self.sizes)
-        places = torch.arange(begin, end, device=codes.device)
-        positions, own_levels = places // levels, places % levels
-        x = self.level_embedding[own_levels] + self.label_embedding[classes][:, None]
-        for axis in reversed(range(len(self.grid))):
-            x = x + self.axis_embeddings[axis][positions % self.grid[axis]]
-            positions = positions // self.grid[axis]
-        first = torch.tensor([sum(self.sizes[:level]) for level in range(levels)], device=codes.device)
-        before = places[places > 0] - 1
-        embedded = self.code_embedding[codes[:, before] + first[before % levels]]
-        x = x + (F.pad(embedded, (0, 0, 1, 0)) if begin == 0 else embedded)
-        dropped: Tensor = self.drop(x)
-        return dropped
+        tables = self.order.tables(codes.device)
+        parts, axis = [], 0
+        for number, latent in enumerate(self.order.latents):
+            here = slice(max(begin, latent.begin), min(end, latent.end))
+            if here.start < here.stop:
+                positions = (torch.arange(here.start, here.stop, device=codes.device) - latent.begin) // len(
+                    latent.sizes
+                )
+                x = self.level_embedding[tables.levels[here]] + self.label_embedding[classes][:, None]
+                if number:
+                    above = tables.above[number][positions]
+                    x = x + self.above_embedding[codes[:, above] + tables.first[above]].sum(2)
+                for size, table in reversed([*zip(latent.grid, self.axis_embeddings[axis:], strict=False)]):
+                    x = x + table[positions % size]
+                    positions = positions // size
+                parts.append(x)
+            axis += len(latent.grid)
+        before = slice(max(0, begin - 1), end - 1)
+        embedded = self.code_embedding[codes[:, before] + tables.first[before]]
+        x = torch.cat(parts, 1) + (F.pad(embedded, (0, 0, 1, 0)) if begin == 0 else embedded)
+        is_dropped = self.training and self.dropout > 0
+        return drop_values(x, self.dropout, named_noise(noise, "inputs")) if is_dropped else x
 
-    def _blocks(self, x: Tensor, kept: list[KeysAndValues] | None = None) -> Tensor:
+    def _run_blocks(
+        self, x: Tensor, kept: list[KeysAndValues] | None = None, noise: Generators | None = None
+    ) -> Tensor:
         """Hidden values of all blocks, (batch, place, channel)."""
         for number, block in enumerate(self.blocks):
-            x = block(x, None if kept is None else kept[number])
+            x = block(x, None if kept is None else kept[number], named_noise(noise, f"block {number}"))
         normed: Tensor = self.norm(x)
         return normed
-
-    def _sequence(self, codes: Tensor) -> Sequence:
-        """Code indices, (batch, *code shape), in the order of the model, (batch, place)."""
-        return codes.reshape(len(codes), len(self.sizes), -1).transpose(1, 2).flatten(1)
-
-    def _indices(self, sequence: Sequence) -> Tensor:
-        """Sequences, (batch, place), as code indices, (batch, *code shape)."""
-        levels = sequence.view(len(sequence), -1, len(self.sizes)).transpose(1, 2)
-        return levels.reshape(len(sequence), *self.code_shape)
 
 
 class _Choice:

@@ -33,7 +33,6 @@ class UniformCodes(Prior):
         if not bottleneck.codebook_sizes:
             raise ConfigError("the bottleneck has no codebook. Use the bottleneck codes")
         self.codebook_sizes = bottleneck.codebook_sizes
-        self.code_shape = bottleneck.code_shape
 
     def sample(
         self,

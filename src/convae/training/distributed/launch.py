@@ -97,7 +97,9 @@ def require_single_process(what: str) -> None:
         ConfigError: there are several processes.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise ConfigError(f"{what} runs in a single process. Use torchrun only with `-m convae train`")
+        raise ConfigError(
+            f"{what} runs in a single process. Use torchrun only with `-m convae train` and `-m convae prior`"
+        )
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,10 @@ from convae.model.construct import construct
 from convae.model.layers.base.network import count_parameters
 from convae.training.loop.precision import choose_precision
 from convae.training.memory.probe import measure_memory
+from convae.training.recipe.plan import build_plan
 from convae.training.recipe.schema import Recipe
+from convae.training.vae.build import encoder_layers
+from convae.training.vae.task import stage_objective, stage_with_most_latents
 
 FLOAT = 4
 """Bytes of a float32 value."""
@@ -52,13 +55,18 @@ class Memory:
         return max(0, math.floor((budget - self.fixed) / self.per_image))
 
 
-def estimate_memory(spec: Spec, checkpointing: bool = False) -> Memory:
+def estimate_memory(spec: Spec, checkpointing: bool = False, samples: int = 1) -> Memory:
     """From shapes alone, before anything is allocated.
 
     Buffers that single operations take for themselves, and frameworks, come on top.
+
+    Args:
+        spec: description of the model.
+        checkpointing: whether activations are computed again in the backward pass.
+        samples: latents of each image.
     """
     # Two batches, since what a model keeps of itself (a codebook, a mask) does not grow with the batch.
-    two, three = (activation_bytes(spec, images, checkpointing) for images in (2, 3))
+    two, three = (activation_bytes(spec, images, checkpointing, samples) for images in (2, 3))
     kept = three - two
     model = construct(spec)
     fixed = COPIES * FLOAT * count_parameters(model) + max(0, two - 2 * kept)
@@ -74,8 +82,8 @@ def fit_line(measured: Mapping[int, int]) -> Memory:
     return Memory(max(0.0, level - slope * mean), slope)
 
 
-def activation_bytes(spec: Spec, batch_size: int, checkpointing: bool = False) -> int:
-    """Bytes that a step keeps from its forward pass for its backward pass.
+def activation_bytes(spec: Spec, batch_size: int, checkpointing: bool = False, samples: int = 1) -> int:
+    """Bytes that a step keeps from its forward pass for its backward pass; see `estimate_memory`.
 
     The model runs on the meta device, and every tensor that autograd keeps is counted once.
     """
@@ -91,8 +99,8 @@ def activation_bytes(spec: Spec, batch_size: int, checkpointing: bool = False) -
 
     images = torch.zeros(batch_size, *model.input_shape, device="meta")
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = model(images, None, torch.zeros(batch_size, dtype=torch.long, device="meta"))
-        output.likelihood.log_prob(images)
+        output = model(images, None, torch.zeros(batch_size, dtype=torch.long, device="meta"), samples=samples)
+        output.likelihood.log_prob(images.repeat_interleave(samples, 0))
         output.posterior.kl()
     return sum(storage.nbytes() for address, storage in kept.items() if address not in own)
 
@@ -163,7 +171,9 @@ def find_batch_size(
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=options)})
     budget = budget or round((1 - MARGIN) * free_memory(where))
     say = on_message or (lambda _: None)
-    estimate = estimate_memory(resolve(recipe.model), recipe.training.checkpointing)
+    plan = build_plan(recipe, 1, encoder_layers)
+    samples = stage_objective(plan.stages[stage_with_most_latents(plan)]).samples
+    estimate = estimate_memory(resolve(recipe.model), recipe.training.checkpointing, samples)
     say(f"by its shapes: {estimate.fixed / 2**20:,.1f} MiB, and {estimate.per_image / 2**20:,.3f} MiB for each image")
     small: dict[int, int] = {}
     budgets = [min(fraction * budget, fraction / SMALL[1] * MOST_SMALL) for fraction in SMALL]

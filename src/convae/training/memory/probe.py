@@ -28,7 +28,7 @@ from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.vae.build import build_training_model
 from convae.training.vae.start import encoder_layers
-from convae.training.vae.task import VAETask
+from convae.training.vae.task import VAETask, stage_with_most_latents
 
 STEPS = 2
 """Number of steps; the optimizer state exists after the first."""
@@ -41,7 +41,8 @@ _STATUS = Path("/proc/self/status")
 def measure_memory(recipe: Recipe, batch_size: int, limit: int) -> int | None:
     """Peak memory of the process during training steps in bytes; on CUDA that of the allocator.
 
-    The steps run in a separate process, with the objective of the first stage and a batch of noise.
+    The steps run in a separate process, with a batch of noise and the objective of the first stage; with that of the
+    stage that draws the most latents for each image, if the stages differ in it.
 
     Args:
         recipe: recipe whose model has the shape of the images, with an available device and precision.
@@ -107,12 +108,13 @@ def _steps(recipe: Recipe, batch_size: int, where: torch.device) -> None:
     model = build_training_model(recipe, where)
     batches = _NoiseBatches(model.input_shape, batch_size, where)
     task = VAETask(recipe, model, plan, batches, None, None, where, Ranks())
-    stage = plan.stages[0]
-    engine = Engine(task, stage)
+    number = stage_with_most_latents(plan)
+    starts = plan.stage_starts()[: number + 1]
+    engine = Engine(task, plan.stages[number])
     engine.freeze()
     engine.train()
     for step, batch in enumerate(batches.iterate(0)):
-        engine.step(batch, plan.clocks([0], step), 1.0)
+        engine.step(batch, plan.clocks(starts, starts[-1] + step), 1.0)
 
 
 def _limit(where: torch.device, limit: int) -> None:

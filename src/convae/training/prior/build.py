@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from convae.data.provenance import require_permission
 from convae.data.splits.given import GivenData
 from convae.data.splits.labels import mask_labels
 from convae.model.artifact import fingerprint
-from convae.model.parts import build_part
+from convae.model.parts import build_prior
 from convae.model.priors import PRIORS
 from convae.model.priors.base import Prior
 from convae.model.vae import VAE
+from convae.training.distributed.ranks import Ranks
 from convae.training.loop.precision import choose_precision
 from convae.training.prior.encodings import EncodedBatches, Encodings, encode_images
 from convae.training.prior.task import PriorTask
@@ -71,16 +73,18 @@ def data_of_model(model: VAE, run: Path | None) -> dict[str, Any]:
 def build_prior_task(
     recipe: PriorRecipe,
     progress: Progress | None = None,
+    ranks: Ranks | None = None,
     *,
     model: VAE | None = None,
     given: GivenData | None = None,
     folder: RunFolder | None = None,
 ) -> PriorTask:
-    """Builds the task of a recipe: loads the model, encodes the images, and initializes the prior.
+    """Builds the task of a recipe, in each process: loads the model, encodes the images, and initializes the prior.
 
     Args:
         recipe: the recipe.
         progress: called during the preparation of the data and the encoding.
+        ranks: the processes; by default a single one.
         model: the model, if it was passed as an object, or a model of the same modules.
         given: data passed as objects.
         folder: folder of a run that is resumed, with its copy of the model.
@@ -89,23 +93,27 @@ def build_prior_task(
         ConfigError: the prior does not fit the latents of the model, or an option does not apply.
         ConvaeError: invalid data or model.
     """
+    ranks = ranks or Ranks()
     keep_freed_memory()
     _check_options(recipe.training)
     frozen, sha256 = _open_model(recipe, model, folder)
+    device, shown = ranks.device(choose_device(recipe.training.device)), progress if ranks.is_main else None
     start = recipe.start.model_copy(update={"sha256": sha256})
-    training = recipe.training.model_copy(
-        update={"precision": choose_precision(recipe.training.precision, choose_device(recipe.training.device))}
-    )
+    training = recipe.training.model_copy(update={"precision": choose_precision(recipe.training.precision, device)})
     recipe = recipe.model_copy(update={"start": start, "training": training})
-    _check_prior(recipe.prior, frozen)  # before the data is opened
-    recipe, data_set, split, held_out = _open_data(recipe, frozen, progress, given)
+    latents = _check_prior(recipe.prior, frozen)  # before the data is opened
+    recipe, data_set, split, held_out = ranks.local_main_first(partial(_open_data, recipe, frozen, shown, given))
     recipe = recipe.model_copy(update={"prior": _with_classes(recipe.prior, split, held_out)})
-    device = choose_device(training.device)
     frozen.to(device)
-    encodings = _with_masked_labels(encode_images(frozen, split, ENCODED_AT_ONCE, training.seed, progress), training)
-    validation = None if held_out is None else encode_images(frozen, held_out, ENCODED_AT_ONCE, training.seed, progress)
-    batches = EncodedBatches(encodings, training.batch_size, training.seed, split.classes)
-    prior, entry, notes = _make_prior(recipe, frozen, encodings)
+
+    def encode(images: ImageSet) -> Encodings:
+        return encode_images(frozen, images, ENCODED_AT_ONCE, training.seed, shown, ranks, latents)
+
+    encodings = _with_masked_labels(encode(split), training)
+    validation = None if held_out is None else encode(held_out)
+    part = (ranks.number, ranks.count)
+    batches = EncodedBatches(encodings, training.batch_size, training.seed, split.classes, part)
+    prior, entry, notes = _make_prior(recipe, frozen, encodings, ranks)
     frozen.replace_prior(prior.to(device), entry)
     if folder is None:
         training = default_length(recipe.training, batches.steps_per_epoch)
@@ -120,6 +128,7 @@ def build_prior_task(
         data_set=data_set,
         device=device,
         sha256=sha256,
+        ranks=ranks,
         chosen=tuple(notes),
     )
 
@@ -144,18 +153,19 @@ def _open_model(recipe: PriorRecipe, model: VAE | None, folder: RunFolder | None
     return frozen, fingerprint(opened.model)
 
 
-def _check_prior(written: Named, model: VAE) -> None:
-    """Checks that a prior can be fitted to the latents of a model.
+def _check_prior(written: Named, model: VAE) -> list[str]:
+    """Checks that a prior can be fitted to the latents of a model; returns the names of those that it covers.
 
     Raises:
         ConfigError: it does not fit, or has no parameters.
     """
     with torch.device("meta"):
-        prior: Prior = build_part(PRIORS, written, "prior", model.bottleneck)
+        prior = build_prior(written, model.bottleneck, model.decoder)
         prior.bind(model.encode, model.input_shape)
     name, _ = split_name(written, "prior")
     if not any(True for _ in prior.parameters()):
         raise ConfigError(f"prior {name}: has no parameters to fit")
+    return [each.stream for each in prior.latents]
 
 
 def _open_data(
@@ -194,20 +204,36 @@ def _with_masked_labels(encodings: Encodings, options: TrainingConfig) -> Encodi
     return Encodings(encodings.mean, encodings.std, encodings.codes, torch.from_numpy(kept))
 
 
-def _make_prior(recipe: PriorRecipe, model: VAE, encodings: Encodings) -> tuple[Prior, Named, list[str]]:
+def _make_prior(recipe: PriorRecipe, model: VAE, encodings: Encodings, ranks: Ranks) -> tuple[Prior, Named, list[str]]:
     """The prior, fitted or with initial parameters, its final description, and notes."""
+    name, _ = split_name(recipe.prior, "prior")
+    if PRIORS.get(name).is_fitted_at_once:
+        return _fit_at_once(recipe, model, encodings, ranks)
+    prior = build_prior(recipe.prior, model.bottleneck, model.decoder)
+    prior.bind(model.encode, model.input_shape)
+    prior.reset(torch_generator(recipe.training.seed, "prior"))
+    prior.prepare(encodings.mean, encodings.std)
+    return prior, recipe.prior, []
+
+
+def _fit_at_once(recipe: PriorRecipe, model: VAE, encodings: Encodings, ranks: Ranks) -> tuple[Prior, Named, list[str]]:
+    """The fitted prior, its final description, and notes; the main process fits it."""
     name, arguments = split_name(recipe.prior, "prior")
     kind, seed = PRIORS.get(name), recipe.training.seed
-    if not kind.is_fitted_at_once:
-        prior: Prior = build_part(PRIORS, recipe.prior, "prior", model.bottleneck)
-        prior.bind(model.encode, model.input_shape)
-        prior.reset(torch_generator(seed, "prior"))
-        prior.prepare(encodings.mean, encodings.std)
-        return prior, recipe.prior, []
-    noise = torch.randn(encodings.mean.shape, generator=torch_generator(seed, "fitted"))
-    latents = encodings.mean + encodings.std * noise
-    checked = parse_arguments(kind, arguments, f"prior {name}")
-    prior, final = kind.fit(model.bottleneck, latents, encodings.labels, seed, checked)
+    made: list[Prior] = []
+
+    def fit() -> dict[str, Any]:
+        noise = torch.randn(encodings.mean.shape, generator=torch_generator(seed, "fitted"))
+        latents = encodings.mean + encodings.std * noise
+        checked = parse_arguments(kind, arguments, f"prior {name}")
+        prior, final = kind.fit(model.bottleneck, latents, encodings.labels, seed, checked)
+        made.append(prior)
+        return dict(final)
+
+    final = ranks.broadcast(fit)
+    tensors = ranks.broadcast_tensors(made[0].state_dict() if made else {})
+    prior = made[0] if made else build_prior({name: final}, model.bottleneck, model.decoder)
+    prior.load_state_dict(tensors)
     found = ", ".join(f"{key} {value}" for key, value in final.items())
     return prior, {name: final}, [f"fitted {name}: {found}"]
 

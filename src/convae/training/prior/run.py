@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from convae.data.splits.given import GivenData, given_data
 from convae.data.splits.snapshot import Snapshot
 from convae.model.artifact import load, save
 from convae.model.vae import VAE
-from convae.training.execution import run_task, show_progress
+from convae.training.distributed.launch import connect_ranks, was_restarted
+from convae.training.distributed.ranks import Ranks
+from convae.training.execution import begun_run, hold_folder, run_task, show_progress, sign_folder
+from convae.training.loop.checkpoint import Checkpoint, read_together
 from convae.training.loop.log import RunLog
 from convae.training.loop.recovery import is_finished, last_good
 from convae.training.loop.task import SavedAs
@@ -49,7 +53,8 @@ def fit_prior(
 ) -> PriorRun:
     """Fits a prior to the latents of a trained model, whose other parts stay as they are.
 
-    The models of the run are the trained model with the prior: `fit_prior(path, "transformer").model.sample(16)`.
+    Started by torchrun, several processes share the images and every batch, as in `train`. The models of the run are
+    the trained model with the prior: `fit_prior(path, "transformer").model.sample(16)`.
 
     Args:
         model: a run, an artifact, or a model.
@@ -70,25 +75,30 @@ def fit_prior(
         ConvaeError: invalid options, data or folder.
     """
     given = given_data(data, labels, validation, channels_last)
-    with trusted_packages(trust), show_progress(callback, progress, quiet) as (callback, progress):
-        recipe = _written(model, prior, overrides, given)
-        if out is not None:
-            RunFolder(local_path(out)).free()
-        task = build_prior_task(recipe, progress, model=model if isinstance(model, VAE) else None, given=given)
-        folder = RunFolder(local_path(out) if out is not None else free_path(RUNS, task.title))
-        if isinstance(model, VAE):
+    held = model if isinstance(model, VAE) else None
+    with (
+        trusted_packages(trust),
+        connect_ranks() as ranks,
+        show_progress(callback, progress, quiet) as (callback, progress),
+    ):
+        restarted = any(ranks.gather(was_restarted()))
+        recipe, again = ranks.broadcast(partial(_prepare, model, prior, overrides, given, out, restarted))
+        if again is not None:
+            return resume_prior(again, ranks, callback, progress, given, held)
+        task = ranks.run_on_all(partial(build_prior_task, recipe, progress, ranks, model=held, given=given))
+        path = local_path(out) if out is not None else ranks.broadcast(partial(free_path, RUNS, task.title))
+        folder = RunFolder(path)
+        if held is not None:
             own = task.recipe.start.model_copy(update={"model": folder.start.absolute()})
             task.recipe = task.recipe.model_copy(update={"start": own})
-        with folder.held():
-            folder.begin(_as_yaml(task.recipe), task.title)
-            if isinstance(task.data_set, DataSet):
-                Snapshot.of(task.data_set.split("all")).write(folder.data)
-            save(model if isinstance(model, VAE) else load(_start(task.recipe)), folder.start)
+        with hold_folder(folder, ranks):
+            ranks.broadcast(partial(_begin, folder, task, held))
             return _fit(task, folder, callback)
 
 
 def resume_prior(
     folder: RunFolder,
+    ranks: Ranks,
     callback: Callback | None = None,
     progress: Progress | None = None,
     given: GivenData | None = None,
@@ -98,6 +108,7 @@ def resume_prior(
 
     Args:
         folder: run folder.
+        ranks: the processes.
         callback: callback.
         progress: called during the preparation of the data.
         given: data passed as objects.
@@ -106,16 +117,46 @@ def resume_prior(
     Raises:
         ConvaeError: damaged run, or the data is missing.
     """
-    with untrusted_names():
-        recipe = parse_prior_recipe(read_mapping(folder.path / "recipe.yaml"), (), str(folder.path / "recipe.yaml"))
-    with folder.held():
-        task_is_done = is_finished(folder, recipe) or _is_fitted_at_once(folder)
-        if task_is_done:
-            if callback:
+    recipe = ranks.broadcast(partial(_read_recipe, folder))
+    with hold_folder(folder, ranks):
+        if ranks.broadcast(lambda: is_finished(folder, recipe) or _is_fitted_at_once(folder)):
+            if callback and ranks.is_main:
                 callback.on_message(f"{folder.path} is finished: nothing is left to train")
-            return PriorRun(folder.path, recipe, stopped=False)
-        task = build_prior_task(recipe, progress, model=held, given=given, folder=folder)
-        return _fit(task, folder, callback, is_new=False)
+            return PriorRun(folder.path, recipe, stopped=False, is_main=ranks.is_main)
+        build = partial(build_prior_task, recipe, progress, ranks, model=held, given=given, folder=folder)
+        return _fit(ranks.run_on_all(build), folder, callback, is_new=False)
+
+
+def _prepare(
+    model: VAE | str | Path,
+    prior: Named,
+    overrides: Sequence[str],
+    given: GivenData | None,
+    out: str | Path | None,
+    restarted: bool,
+) -> tuple[PriorRecipe, RunFolder | None]:
+    """The checked recipe, and the run that this launch has started already; otherwise checks that `out` is free."""
+    recipe = _written(model, prior, overrides, given)
+    again = begun_run(recipe.title, out, restarted)
+    if again is None and out is not None:
+        RunFolder(local_path(out)).free()
+    return recipe, again
+
+
+def _begin(folder: RunFolder, task: PriorTask, model: VAE | None) -> None:
+    """Creates the folder of a new run, with a copy of the model."""
+    folder.begin(_as_yaml(task.recipe), task.title)
+    if isinstance(task.data_set, DataSet):
+        Snapshot.of(task.data_set.split("all")).write(folder.data)
+    save(load(_start(task.recipe)) if model is None else model, folder.start)
+    sign_folder(folder)
+
+
+def _read_recipe(folder: RunFolder) -> PriorRecipe:
+    """The recipe of a run."""
+    path = folder.path / "recipe.yaml"
+    with untrusted_names():
+        return parse_prior_recipe(read_mapping(path), (), str(path))
 
 
 def _written(model: VAE | str | Path, prior: Named, overrides: Sequence[str], given: GivenData | None) -> PriorRecipe:
@@ -148,14 +189,18 @@ def _start(recipe: PriorRecipe) -> Path:
 
 
 def _fit(task: PriorTask, folder: RunFolder, callback: Callback | None, is_new: bool = True) -> PriorRun:
+    ranks = task.ranks
     if task.prior.is_fitted_at_once:
-        return _save_fitted(task, folder, callback or Callback())
-    checkpoint = None
-    if not is_new:
+        return _save_fitted(task, folder, callback if callback and ranks.is_main else Callback())
+
+    def recover() -> Checkpoint | None:
         checkpoint = last_good(folder, task.plan, (callback or Callback()).on_message)
         folder.recover(checkpoint.progress.log_bytes if checkpoint else 0)
-    trainer = run_task(task, folder, checkpoint, callback)
-    return PriorRun(folder.path, task.recipe, trainer.stopped, True, trainer.stopped and trainer.out_of_time)
+        return checkpoint
+
+    trainer = run_task(task, folder, None if is_new else read_together(ranks, recover), callback)
+    out_of_time = trainer.stopped and trainer.out_of_time
+    return PriorRun(folder.path, task.recipe, trainer.stopped, ranks.is_main, out_of_time)
 
 
 def _is_fitted_at_once(folder: RunFolder) -> bool:
@@ -164,25 +209,27 @@ def _is_fitted_at_once(folder: RunFolder) -> bool:
 
 
 def _save_fitted(task: PriorTask, folder: RunFolder, callback: Callback) -> PriorRun:
-    """Logs, draws and saves a prior that was fitted without steps."""
-    folder.recover(0)
-    log = RunLog(folder, task.batches.steps_per_epoch, True)
-    for sentence in [*task.summary(), *task.notes]:
-        callback.on_message(sentence)
-    for sentence in task.notes:
-        log.write("note", 0, {"note": sentence})
+    """Validates a prior that was fitted without steps, in every process; the main one logs, draws and saves."""
+    is_main = task.ranks.is_main
     found = task.validate(None, None, None)
-    metrics = {} if found is None else found.judged
-    if found is not None:
-        callback.on_log(log.write("validation", 0, dict(found.row)))
-    if task.options.pictures_every:
-        task.draw(folder.pictures, 0)
-    which = "last" if found is None else "best on the validation images"
-    task.save(folder.last, SavedAs("last", 0, "fitted", metrics))
-    task.save(folder.model, SavedAs(which, 0, "fitted", metrics))
-    log.tabulate()
-    folder.describe(task.title, "The prior is fitted.")
-    return PriorRun(folder.path, task.recipe, stopped=False)
+    if is_main:
+        folder.recover(0)
+        log = RunLog(folder, task.batches.steps_per_epoch, True)
+        for sentence in [*task.summary(), *task.notes]:
+            callback.on_message(sentence)
+        for sentence in task.notes:
+            log.write("note", 0, {"note": sentence})
+        if found is not None:
+            callback.on_log(log.write("validation", 0, dict(found.row)))
+        if task.options.pictures_every:
+            task.draw(folder.pictures, 0)
+        metrics, which = ({}, "last") if found is None else (found.judged, "best on the validation images")
+        task.save(folder.last, SavedAs("last", 0, "fitted", metrics))
+        task.save(folder.model, SavedAs(which, 0, "fitted", metrics))
+        log.tabulate()
+        folder.describe(task.title, "The prior is fitted.")
+    task.ranks.gather(None)  # a process that ends before the main one has written would be taken for a failed one
+    return PriorRun(folder.path, task.recipe, stopped=False, is_main=is_main)
 
 
 def _as_yaml(recipe: PriorRecipe) -> str:

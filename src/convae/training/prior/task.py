@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ class PriorTask(Task):
         data_set: the data set.
         device: device of the model.
         sha256: SHA-256 of the model with its former prior.
+        ranks: the processes.
+        chosen: notes on the fit.
     """
 
     recipe: PriorRecipe
@@ -95,7 +98,7 @@ class PriorTask(Task):
         """(batch,) the loss of encodings."""
         values = part.images
         if self.prior.draws_codes:
-            values = values.long().view(len(values), *self.model.bottleneck.code_shape)
+            values = values.long().view(len(values), *self.prior.code_shape)
         return self.prior.loss(values, part.labels, noise)
 
     def description(self) -> dict[str, Any]:
@@ -114,8 +117,9 @@ class PriorTask(Task):
         """−log p(z) of the standard normal prior, or of uniform codes, nats per image."""
         encodings = self.validation or self.batches.encodings
         if encodings.codes is not None:
-            sizes = torch.tensor(self.model.bottleneck.codebook_sizes, dtype=torch.float64)
-            return float(sizes.log().sum()) * encodings.codes.shape[1] / len(sizes)
+            nats = [sum(map(math.log, each.codebook_sizes)) for each in self.prior.latents]
+            positions = [math.prod(each.latent_shape[1:]) for each in self.prior.latents]
+            return sum(one * count for one, count in zip(nats, positions, strict=True))
         squares = encodings.mean.double().square() + encodings.std.double().square()
         return float(0.5 * (squares + LOG_TWO_PI).flatten(1).sum(1).mean())
 
@@ -136,10 +140,11 @@ class PriorTask(Task):
         if self.validation is None:
             return None
         self.prior.eval()
+        part = (self.ranks.number, self.ranks.count)
         total = 0.0
-        for batch, noise in self.validation.in_order(self.options.batch_size, self.options.seed, self.device):
+        for batch, noise in self.validation.in_order(self.options.batch_size, self.options.seed, self.device, part):
             total += float(self._loss(batch, noise).double().sum())
-        mean = total / len(self.validation)
+        mean = sum(self.ranks.gather(total)) / len(self.validation)
         metrics = {"total": mean, self.prior.loss_name: mean}
         if self.prior.loss_unit != "nats":
             batch, _ = next(self.validation.in_order(NLL_IMAGES, self.options.seed, self.device))

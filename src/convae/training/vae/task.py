@@ -267,6 +267,12 @@ def stage_objective(stage: Stage) -> StageObjective:
     return stage.objective
 
 
+def stage_with_most_latents(plan: Plan) -> int:
+    """Index of the stage whose objective draws the most latents for each image; of several, the first."""
+    counts = [stage_objective(stage).samples for stage in plan.stages]
+    return counts.index(max(counts))
+
+
 def _critic(term: Term) -> nn.Module:
     """The critic of a term."""
     assert term.critic is not None
