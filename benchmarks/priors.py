@@ -1,169 +1,361 @@
-"""Fitted priors: Fréchet distance of samples, agreement of labeled samples with a classifier, speed of sampling.
+"""Priors of frozen models: Fréchet distance of samples, speed and memory of sampling, labels of samples.
 
-    python -m benchmarks.priors distances MODEL --encoder OTHER --priors gmm,class-gaussians --out FOLDER
-    python -m benchmarks.priors labels RUN-WITH-PRIOR --per-class 50
-    python -m benchmarks.priors speed RUN-WITH-PRIOR
+    python -m benchmarks.priors figures FOLDER --data mnist,fashion-mnist,flowers
+    python -m benchmarks.priors labels RUN-WITH-PRIOR FOLDER --per-class 100 --option guidance=2 top_p=0.9
+    python -m benchmarks.priors table FOLDER
 
-`distances` fits each prior to a frozen model, and compares samples with as many test images by the features of another
-model's encoder, for three seeds of sampling. `labels` classifies samples of each class by a small convolutional network
-trained on the real training images. Times are of the processor.
+`figures` trains for each data set a feature network (a classifier of the real training images), a model with a Gaussian
+map and one with codes, fits every prior to the frozen model, and measures samples of each. What FOLDER holds already is
+not done again, so that a run that was stopped continues. `labels` classifies samples of each class. Times are of the
+processor.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
+import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 import convae
 from convae.core.random import torch_generator
 from convae.data import DataConfig, Split, in_order, open_split
-from convae.evaluation import EncoderFeatures
 from convae.evaluation.distances import frechet_distance
 from convae.model.priors.transformer import Transformer
 from convae.model.vae import VAE
 
-SEEDS = (0, 1, 2)
-SETTINGS: dict[str, tuple[Any, list[str]]] = {
+SEEDS = (0, 1, 2, 3, 4)
+TIMED = 64
+"""Samples that are drawn at once where speed and memory are measured."""
+QUIET = ["training.pictures_every=50", "data.dir={data}"]
+LARGE = ["training.batch_size=64", "training.ema=0.995"]
+FITS: dict[str, tuple[Any, list[str]]] = {
     "gmm": ({"gmm": {"components": 8}}, []),
     "class-gaussians": ("class-gaussians", []),
-    "flow-matching": (
-        {"flow-matching": {"width": 32, "blocks": 2}},
-        ["training.steps=400", "training.batch_size=64", "training.optimizer.lr=3e-3", "training.ema=0.99"],
-    ),
+    "mixture": ({"mixture": {"components": 16}}, ["training.steps=400", *LARGE, "training.optimizer.lr=2e-2"]),
     "flow": (
-        {"flow": {"transform": {"coupling": {"steps": 4, "hidden": 32}}}},
-        ["training.steps=400", "training.batch_size=64", "training.optimizer.lr=2e-3"],
+        {"flow": {"transform": {"coupling": {"steps": 4, "hidden": 64}}}},
+        ["training.steps=600", *LARGE, "training.optimizer.lr=2e-3"],
+    ),
+    "flow-matching": (
+        {"flow-matching": {"width": 48, "blocks": 2}},
+        ["training.steps=1500", *LARGE, "training.optimizer.lr=2e-3"],
+    ),
+    "transformer": (
+        {"transformer": {"layers": 3, "width": 64, "dropout": 0.0}},
+        ["training.steps=1000", "training.batch_size=64", "training.optimizer.lr=3e-3", "training.optimizer.clip=1"],
     ),
 }
+"""Each prior, and the options of its fit."""
+GAUSSIAN = ("gmm", "class-gaussians", "mixture", "flow", "flow-matching")
+EPOCHS = {"mnist": 1, "fashion-mnist": 2, "flowers": 20}
+CLASSIFIER_EPOCHS = {"mnist": 2, "fashion-mnist": 6, "flowers": 20}
 
 
-def split_of(model: VAE, name: Literal["train", "test"]) -> Split:
-    """A split of the model's training data."""
-    channels, *size = model.input_shape
-    config = {**model.provenance.data, "channels": channels, "size": tuple(size)}
-    return open_split(DataConfig(**config), name)
+def model_recipe(data: str, kind: Literal["map", "codes"]) -> dict[str, Any]:
+    """The recipe of a model with a Gaussian map of 4 channels, or with codes of 512, a quarter of the image's sides."""
+    bottleneck: dict[str, Any] = {"gaussian": {"latent": 4}} if kind == "map" else {"fsq": {"levels": [8, 8, 8]}}
+    down = ({"conv": {"channels": width, "stride": 2}} for width in (32, 64))
+    source = {"source": data} if data != "flowers" else {"source": str(_folder() / "flowers"), "size": 32}
+    channels, size = (1, 28) if data != "flowers" else (3, 32)
+    terms = {"reconstruction": 1, **({"kl": 1} if kind == "map" else {})}
+    return {
+        "name": f"{data}-{kind}",
+        "data": source,
+        "model": {
+            "input": [channels, size, size],
+            "likelihood": {"gaussian": {"sigma": 0.1}},
+            "encoder": [layer for each in down for layer in (each, "batch-norm", "relu")],
+            "bottleneck": bottleneck,
+            "decoder": [
+                {"conv": {"channels": 64}},
+                "batch-norm",
+                "relu",
+                {"conv-transpose": {"channels": 32, "stride": 2}},
+                "batch-norm",
+                "relu",
+                {"conv-transpose": {"channels": channels, "stride": 2}},
+            ],
+        },
+        "objective": terms,
+        "training": {"epochs": EPOCHS[data], "batch_size": 64, "pictures_every": 50, "optimizer": {"lr": 4e-3}},
+    }
 
 
-@torch.no_grad()
-def distances(path: Path, encoder: Path, priors: list[str], out: Path, count: int) -> None:
-    """Prints the Fréchet distance of samples of the model, and of the model with each prior."""
-    base, features = convae.load(path), EncoderFeatures(convae.load(encoder))
-    images = next(in_order(split_of(base, "test"), count)).images
-    real = features(images)
-    reconstructed = base.decode(base.encode(images).mean).mean
-    distance = frechet_distance(real, features(reconstructed))
-    print(f"features {features.name}, {count:,} test images; reconstructions: {distance:.2f}")
+class Classifier(nn.Sequential):
+    """A convolutional classifier, whose last hidden values, (batch, 64), are features.
 
-    def show(name: str, model: VAE, nll: float | None) -> None:
-        model.eval()
-        begin = time.process_time()
-        drawn = [model.sample(count, torch_generator(seed, "samples")) for seed in SEEDS]
-        seconds = (time.process_time() - begin) / len(SEEDS)
-        values = [frechet_distance(real, features(each)) for each in drawn]
-        text = "" if nll is None else f", {nll:.1f} nats"
-        print(
-            f"{name}: {sum(values) / 3:.2f} ({min(values):.2f} to {max(values):.2f}){text}, {seconds:.1f} s", flush=True
+    Args:
+        channels: of the images.
+        classes: number of classes.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        def block(before: int, after: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+            conv = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
+            return [conv, nn.BatchNorm2d(after), nn.ReLU()]
+
+        super().__init__(
+            *block(channels, 32, 5, 2),
+            *block(32, 64, 3),
+            nn.MaxPool2d(2),
+            *block(64, 96, 3),
+            nn.MaxPool2d(2, ceil_mode=True),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(96 * 16, 64),
+            nn.ReLU(),
+            nn.Linear(64, classes),
         )
 
-    show("N(0, I)", base, None)
-    for name in priors:
-        prior, overrides = SETTINGS[name]
-        begin = time.process_time()
-        with torch.enable_grad():
-            quiet = [*overrides, "training.pictures_every=50"]
-            run = convae.fit_prior(path, prior, overrides=quiet, out=out / name, quiet=True)
-        print(f"fit of {name}: {time.process_time() - begin:.0f} s; {[note for note in run.notes if 'log p' in note]}")
-        show(name, run.model, run.best.get("nll"))
+    def features(self, images: Tensor) -> Tensor:
+        """(batch, 64) of images."""
+        found: Tensor = self[:-1](images)
+        return found
 
 
-def train_classifier(split: Split, epochs: int) -> nn.Module:
-    """A small convolutional classifier of images of 28×28."""
+def classifier(data: str, folder: Path) -> Classifier:
+    """The trained classifier of a data set, from the folder or trained."""
+    split = open_split(_data(data), "train")
+    assert split.classes is not None or split.labels is not None
+    count = int(_labels(split).max()) + 1
     torch.manual_seed(0)
-    made = nn.Sequential(
-        nn.Conv2d(1, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(3136, 10)
-    )
-    optimizer = torch.optim.Adam(made.parameters(), 2e-3)
+    made, path = Classifier(split.shape[0], count), folder / f"classifier-{data}.safetensors"
+    if path.exists():
+        made.load_state_dict(load_file(path))
+        return made.eval()
+    epochs, size = CLASSIFIER_EPOCHS[data], 128
+    steps = epochs * (len(split) // size)
+    optimizer = torch.optim.AdamW(made.parameters(), 1e-3, weight_decay=0.01)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     for epoch in range(epochs):
         order = torch.randperm(len(split), generator=torch_generator(0, "order", epoch)).numpy()
-        for batch in in_order(split, 128, indices=order):
-            loss = nn.functional.cross_entropy(made(batch.images), _labels(batch.labels))
+        for batch in in_order(split, size, indices=order[: len(split) // size * size]):
+            images = _augmented(batch.images, data, epoch, int(batch.indices[0]))
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = nn.functional.cross_entropy(made(images), torch.as_tensor(batch.labels), label_smoothing=0.05)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            rate.step()
+        print(f"classifier {data}: epoch {epoch + 1} of {epochs}, loss {float(loss):.3f}", flush=True)
+    save_file(made.state_dict(), path)
     return made.eval()
 
 
-def _labels(labels: Tensor | None) -> Tensor:
-    assert labels is not None
-    return labels
-
-
-def labels(path: Path, classifier: nn.Module, per_class: int, options: dict[str, Any]) -> None:
-    """Prints the accuracy of a classifier on test images, and its agreement with the labels of samples."""
-    model = convae.load(path)
-    with torch.no_grad():
-        test = split_of(model, "test")
-        right = sum(
-            float((classifier(batch.images).argmax(1) == batch.labels).float().sum()) for batch in in_order(test, 500)
-        )
-        decoded = 0.0
-        for batch in in_order(test, 500):
-            images = model.decode(model.encode(batch.images).mean).mean
-            decoded += float((classifier(images).argmax(1) == batch.labels).float().sum())
-        wanted = torch.arange(model.prior.classes).repeat_interleave(per_class)
-        print(f"accuracy: {right / len(test):.1%} on test images, {decoded / len(test):.1%} on their reconstructions")
-        for text, given in {"": {}, **({str(options): options} if options else {})}.items():
-            images = model.sample(len(wanted), torch_generator(0, "labels"), wanted, options=given)
-            found = (classifier(images).argmax(1) == wanted).float()
-            share = float(found.mean())
-            error = 1.96 * math.sqrt(share * (1 - share) / len(found))
-            each = " ".join(f"{float(part.mean()):.0%}" for part in found.view(-1, per_class))
-            print(f"agreement {text}: {share:.1%} ± {error:.1%} of {len(found)}; by class {each}", flush=True)
+def _augmented(images: Tensor, data: str, *words: int) -> Tensor:
+    """Images shifted by up to two pixels, and mirrored except digits."""
+    noise = torch_generator(0, "augment", *words)
+    flips = torch.rand(len(images), 1, 1, 1, generator=noise) < (0.0 if data == "mnist" else 0.5)
+    images = torch.where(flips, images.flip(3), images)
+    down, right = torch.randint(-2, 3, (2,), generator=noise).tolist()
+    padded = nn.functional.pad(images, (2, 2, 2, 2))
+    return padded[..., 2 + down : 2 + down + images.shape[2], 2 + right : 2 + right + images.shape[3]]
 
 
 @torch.no_grad()
-def speed(path: Path) -> None:
-    """Prints processor seconds and the memory of keys and values for samples with and without the cache."""
-    prior = convae.load(path).prior
-    assert isinstance(prior, Transformer)
-    width, layers = prior.code_embedding.shape[1], len(prior.blocks)
-    for count in (1, 16, 64):
-        seconds, codes = [], []
-        for cache in (True, False):
+def accuracy(made: Classifier, split: Split, model: VAE | None = None) -> float:
+    """Fraction of test images, or of their reconstructions by a model, that the classifier gives their label."""
+    right = 0.0
+    for batch in in_order(split, 500):
+        images = batch.images if model is None else model.decode(model.encode(batch.images).mean).mean
+        right += float((made(images).argmax(1) == batch.labels).float().sum())
+    return right / len(split)
+
+
+class Results:
+    """Measurements in a file, one on each line, by name.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.rows: dict[str, dict[str, Any]] = {row["name"]: row for row in map(json.loads, lines)}
+
+    def add(self, name: str, row: Mapping[str, Any]) -> None:
+        """Adds a measurement."""
+        self.rows[name] = {"name": name, **row}
+        with self._path.open("a") as file:
+            file.write(json.dumps(self.rows[name]) + "\n")
+        print(self.rows[name], flush=True)
+
+
+def figures(folder: Path, names: list[str]) -> None:
+    """Trains, fits and measures what the folder does not hold yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results = Results(folder / "results.jsonl")
+    for data in names:
+        network, test = classifier(data, folder), open_split(_data(data), "test")
+        if data not in results.rows:
+            results.add(data, {"accuracy": accuracy(network, test), "images": min(2000, len(test))})
+        kinds: tuple[Literal["map", "codes"], ...] = ("map", "codes")
+        for kind in kinds:
+            base = folder / f"{data}-{kind}"
+            if not (base / "model").exists():
+                recipe = model_recipe(data, kind)
+                convae.train(recipe, out=base, overrides=[f"data.dir={json.dumps(str(_folder()))}"], quiet=True)
+            own = "N(0, I)" if kind == "map" else "uniform"
+            _measure(f"{data} {kind}", own, base, network, test, results, None)
+            for prior in GAUSSIAN if kind == "map" else ("transformer",):
+                path = folder / f"{data}-{kind}-{prior}"
+                _measure(f"{data} {kind}", prior, path, network, test, results, base)
+
+
+def _measure(
+    of: str, prior: str, path: Path, network: Classifier, test: Split, results: Results, base: Path | None
+) -> None:
+    """Fits a prior to the model in `base`, if there is none in `path`, and measures samples."""
+    name = f"{of} {prior}"
+    if name in results.rows:
+        return
+    begin = time.process_time()
+    if base is not None and not (path / "model").exists():
+        entry, overrides = FITS[prior]
+        data = [each.format(data=json.dumps(str(_folder()))) for each in QUIET]
+        convae.fit_prior(base, entry, overrides=[*data, *overrides], out=path, quiet=True)
+    fit = time.process_time() - begin
+    model = convae.load(path)
+    found: dict[str, Any] = {"seconds of the fit": fit, **distances(model, network, test), **sampling(model)}
+    if base is not None:
+        found["nats"] = convae.load(path).provenance.prior.validation.get("nll")  # type: ignore[union-attr]
+    results.add(name, found)
+
+
+@torch.no_grad()
+def distances(model: VAE, network: Classifier, test: Split) -> dict[str, Any]:
+    """Fréchet distance between features of test images and of as many samples, for each seed of sampling."""
+    images = next(in_order(test, min(2000, len(test)))).images
+    real = network.features(images)
+    values = []
+    for seed in SEEDS:
+        drawn = model.sample(len(images), torch_generator(seed, "samples"))
+        values.append(frechet_distance(real, network.features(drawn)))
+    reconstructed = frechet_distance(real, network.features(model.decode(model.encode(images).mean).mean))
+    return {"distance": values, "distance of reconstructions": reconstructed}
+
+
+@torch.no_grad()
+def sampling(model: VAE) -> dict[str, Any]:
+    """Images per second and peak memory in MiB of latents from the prior; of a transformer without its cache too."""
+    found: dict[str, Any] = {}
+    ways: dict[str, dict[str, Any]] = {"": {}}
+    if isinstance(model.prior, Transformer):
+        ways[" without cache"] = {"cache": False}
+    for way, options in ways.items():
+        seconds = []
+        for seed in range(3):
             begin = time.process_time()
-            codes.append(prior.sample(count, torch_generator(0, "speed"), cache=cache))
+            model.sample_latents(TIMED, torch_generator(seed, "speed"), options=options)
             seconds.append(time.process_time() - begin)
-        memory = 2 * 4 * layers * count * prior.length * width / 2**20
-        equal = float((codes[0] == codes[1]).float().mean())
-        times = f"{seconds[0]:.2f} s with, {seconds[1]:.2f} s without cache of {memory:.1f} MiB"
-        print(f"{count} images: {times}; equal {equal:.2%}")
+        found[f"images/s{way}"] = TIMED / sorted(seconds)[1]
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+            model.sample_latents(TIMED, torch_generator(0, "speed"), options=options)
+        found[f"MiB{way}"] = _peak(profiled) / 2**20
+    return found
+
+
+def _peak(profiled: profile) -> float:
+    """Largest sum of the bytes that were allocated and not freed at a time."""
+    assert profiled.profiler is not None
+    results: Any = profiled.profiler.kineto_results  # torch offers no other
+    events = [each for each in results.events() if each.name() == "[memory]"]
+    sizes = [each.nbytes() for each in sorted(events, key=lambda each: each.start_ns())]
+    return float(np.maximum.accumulate(np.cumsum([0, *sizes]))[-1])
+
+
+def labels(path: Path, folder: Path, per_class: int, options: dict[str, Any], temperature: float) -> None:
+    """Prints the accuracy of the classifier on test images, and its agreement with the labels of samples."""
+    model = convae.load(path)
+    data = str(model.provenance.data["source"])
+    made, test = classifier(data, folder), open_split(_data(data), "test")
+    print(f"accuracy: {accuracy(made, test):.1%} on test images, {accuracy(made, test, model):.1%} on reconstructions")
+    wanted = torch.arange(model.prior.classes).repeat_interleave(per_class)
+    begin = time.process_time()
+    with torch.no_grad():
+        noise = torch_generator(0, "labels")
+        images = model.sample(len(wanted), noise, wanted, temperature=temperature, options=options)
+        found = (made(images).argmax(1) == wanted).float()
+    part = float(found.mean())
+    error = 1.96 * math.sqrt(part * (1 - part) / len(found))
+    each = " ".join(f"{float(own.mean()):.0%}" for own in found.view(-1, per_class))
+    seconds = time.process_time() - begin
+    print(
+        f"agreement {options}, temperature {temperature:g}: {part:.1%} ± {error:.1%} of {len(found)}; by class {each}"
+    )
+    print(f"{len(found) / seconds:.0f} images/s", flush=True)
+
+
+def table(folder: Path) -> None:
+    """Prints the measurements as tables."""
+    rows = Results(folder / "results.jsonl").rows
+    for data in EPOCHS:
+        for name, row in rows.items():
+            if name == data:
+                print(f"\n{data}: classifier {row['accuracy']:.1%}, {row['images']:,} images\n")
+                print(
+                    "| model | prior | Fréchet distance | nats | fit | images/s | MiB |\n|---|---|---|---|---|---|---|"
+                )
+            elif name.startswith(f"{data} "):
+                _, kind, prior = name.split(" ", 2)
+                values, nats = row["distance"], row.get("nats")
+                mean = f"{np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+                fit = f"{row['seconds of the fit']:.0f} s" if nats is not None else ""
+                print(f"| {kind} | {prior} | {mean} | {'' if nats is None else f'{nats:.1f}'} | {fit} |", end="")
+                print(f" {row['images/s']:,.0f} | {row['MiB']:.1f} |")
+                if "images/s without cache" in row:
+                    print(f"| | without cache | | | | {row['images/s without cache']:,.0f} |", end="")
+                    print(f" {row['MiB without cache']:.1f} |")
+        same = [row for name, row in rows.items() if name.startswith(f"{data} ")]
+        print("reconstructions:", *(f"{each['distance of reconstructions']:.2f}" for each in same[::6]))
+
+
+def _folder() -> Path:
+    """The folder of the data sets."""
+    return Path(os.environ.get("CONVAE_DATA", "data"))
+
+
+def _data(name: str) -> DataConfig:
+    """The configuration of a data set."""
+    if name == "flowers":
+        return DataConfig(source=str(_folder() / "flowers"), size=(32, 32), channels=3)
+    return DataConfig(source=name, dir=_folder())
+
+
+def _labels(split: Split) -> Any:
+    assert split.labels is not None
+    return split.labels
 
 
 def main() -> None:
     """Runs a measurement."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("distances", "labels", "speed"))
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--encoder", type=Path)
-    parser.add_argument("--priors", default=",".join(SETTINGS))
-    parser.add_argument("--out", type=Path, default=Path("priors"))
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--per-class", type=int, default=50)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("figures", "labels", "table"))
+    parser.add_argument("paths", type=Path, nargs="+")
+    parser.add_argument("--data", default=",".join(EPOCHS))
+    parser.add_argument("--per-class", type=int, default=100)
+    parser.add_argument("--option", nargs="*", default=[])
+    parser.add_argument("--temperature", type=float, default=1.0)
     given = parser.parse_args()
-    if given.what == "distances":
-        distances(given.model, given.encoder, given.priors.split(","), given.out, given.count)
+    if given.what == "figures":
+        figures(given.paths[0], given.data.split(","))
     elif given.what == "labels":
-        classifier = train_classifier(split_of(convae.load(given.model), "train"), given.epochs)
-        labels(given.model, classifier, given.per_class, {"guidance": 2.0, "top_p": 0.9})
+        options = {key: json.loads(value) for key, _, value in (each.partition("=") for each in given.option)}
+        labels(given.paths[0], given.paths[1], given.per_class, options, given.temperature)
     else:
-        speed(given.model)
+        table(given.paths[0])
 
 
 if __name__ == "__main__":

@@ -91,3 +91,23 @@ def test_uniform_codes_say_which_command_fits_a_prior(tmp_path: Path, capsys: py
     assert f"convae prior {tmp_path / 'model'} transformer" in capsys.readouterr().err.replace("\n", " ")
     run("prior", tmp_path / "model", "gmm", code=2)
     assert "transformer" in capsys.readouterr().err
+
+
+def test_the_end_of_a_training_says_which_command_fits_a_prior(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "data: digits\n"
+        "model:\n"
+        "  input: [1, 8, 8]\n"
+        "  encoder: [{conv: {channels: 4, stride: 4}}, flatten]\n"
+        "  bottleneck: {deterministic: {latent: 3}}\n"
+        "  decoder: [{linear: {features: 64}}, {unflatten: {to: [1, 8, 8]}}]\n"
+    )
+    run("train", recipe, "--steps", 2, "training.pictures_every=0", "--out", tmp_path / "run")
+    assert f"convae prior {tmp_path / 'run'} gmm" in capsys.readouterr().err.replace("\n", " ")
+    run("prior", tmp_path / "run", "gmm", "prior.gmm.components=2", "--out", tmp_path / "prior")
+    capsys.readouterr()
+    run("sample", tmp_path / "prior", "--count", 2, "--out", tmp_path / "samples")
+    assert "convae prior" not in capsys.readouterr().err

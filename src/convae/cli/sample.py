@@ -122,14 +122,11 @@ def sample(
 
 
 def _suggest_prior(model: VAE, path: Path) -> None:
-    """Notes which command fits a prior to codes that are sampled uniformly."""
+    """Notes which command fits a prior, to a model whose own gives samples unlike its images."""
     from convae.core.notes import note
     from convae.core.trust import trust_options
-    from convae.model.priors.uniform_codes import UniformCodes
+    from convae.training.advice import missing_prior
 
-    if isinstance(model.prior, UniformCodes):
-        note(
-            f"the codes are drawn uniformly, so that samples have no structure. Fit a prior to them with: convae prior "
-            f"{path} transformer{trust_options()}",
-            "yellow",
-        )
+    if (missing := missing_prior(model)) is not None:
+        name, reason = missing
+        note(f"{reason}. Fit a prior to them with: convae prior {path} {name}{trust_options()}", "yellow")

@@ -13,6 +13,7 @@ from convae.core.console import WorkBar, format_duration, has_viewer, progress_b
 from convae.core.trust import trust_options
 from convae.data import in_order, open_split
 from convae.data.batches import evenly_spaced
+from convae.training.advice import missing_prior
 from convae.training.loop.trainer import Callback
 
 if TYPE_CHECKING:
@@ -180,6 +181,9 @@ def report_end(run: Run) -> None:
             f"model     {run.path / 'model'}",
             f"try       convae sample {run.path} --out samples{trust_options()}",
         ]
+        if (missing := missing_prior(run.model)) is not None:
+            name, reason = missing
+            lines.append(f"prior     convae prior {run.path} {name}{trust_options()}, for samples: {reason}")
     for line in lines:
         console.notes.print(line, soft_wrap=True)
 

@@ -51,7 +51,7 @@ class CodeTables:
 
 
 class CodeOrder:
-    """The codes of an image as a sequence: latents from the top, positions in reading order, at each all levels.
+    """The codes of an image as a sequence: latents from the top, positions in raster order, at each all levels.
 
     Args:
         modules: the modules with codes, from the top.

@@ -40,7 +40,7 @@ class Transformer(Prior):
     """Autoregressive transformer over the codes of an image (van den Oord et al. 2017; Esser et al. 2021).
 
     p(codes | class) = Π p(code t | codes before t, class). Latents of a hierarchy follow each other from the top
-    (Razavi et al. 2019, arXiv:1906.00446), positions are in reading order, and at each position the levels of the
+    (Razavi et al. 2019, arXiv:1906.00446), positions are in raster order, and at each position the levels of the
     quantizer in turn, so that the density is exact for any number of latents and levels. A position of a lower latent
     also sees the codes above it. With classes, the label is
     left out for a fraction of the training images (Ho & Salimans 2022, arXiv:2207.12598): the model is then also one of

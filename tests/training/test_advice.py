@@ -1,0 +1,60 @@
+"""Which models are said to need a prior, and which one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import convae
+from convae.model.provenance import Provenance, TrainingFacts
+from convae.training.advice import missing_prior
+
+VECTOR: dict[str, Any] = {
+    "input": [1, 8, 8],
+    "encoder": [{"conv": {"channels": 4, "stride": 4}}, "flatten"],
+    "bottleneck": {"gaussian": {"latent": 3}},
+    "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
+}
+MAP: dict[str, Any] = {
+    **VECTOR,
+    "encoder": [{"conv": {"channels": 4, "stride": 4}}],
+    "decoder": [{"conv-transpose": {"channels": 1, "stride": 4}}],
+}
+CODES: dict[str, Any] = {**MAP, "bottleneck": {"vq": {"codes": 4, "latent": 2}}}
+LEVELS: dict[str, Any] = {**MAP, "bottleneck": {"residual": {"levels": 2, "quantizer": {"fsq": {"levels": [3]}}}}}
+LARGE: dict[str, Any] = {**MAP, "bottleneck": {"deterministic": {"latent": 65}}}
+DETERMINISTIC: dict[str, Any] = {**VECTOR, "bottleneck": {"deterministic": {"latent": 3}}}
+SPHERE: dict[str, Any] = {**VECTOR, "bottleneck": {"von-mises-fisher": {"latent": 3}}}
+HIERARCHY: dict[str, Any] = {"preset": "vq-vae-2", "input": [1, 16, 16]}
+
+
+@pytest.mark.parametrize(
+    ("described", "terms", "wanted"),
+    [
+        (CODES, ["reconstruction", "commitment"], "transformer"),
+        (LEVELS, ["reconstruction"], "transformer"),
+        (HIERARCHY, ["reconstruction", "commitment"], "transformer"),
+        (HIERARCHY, None, "transformer"),
+        ({**CODES, "prior": {"transformer": {"layers": 1, "width": 8, "heads": 2}}}, ["reconstruction"], None),
+        (DETERMINISTIC, ["reconstruction"], "gmm"),
+        (DETERMINISTIC, ["reconstruction", "latent-norm"], "gmm"),
+        (DETERMINISTIC, ["reconstruction", "mmd"], None),
+        (DETERMINISTIC, None, "gmm"),
+        (LARGE, ["reconstruction"], "flow-matching"),
+        ({**DETERMINISTIC, "prior": {"gmm": {"components": 2}}}, ["reconstruction"], None),
+        (VECTOR, ["reconstruction"], "gmm"),
+        (VECTOR, ["reconstruction", "kl"], None),
+        (VECTOR, ["reconstruction", "my_package.terms:MyTerm"], None),
+        (VECTOR, None, None),
+        (SPHERE, ["reconstruction", "kl"], None),
+    ],
+)
+def test_a_model_that_needs_a_prior_is_given_one(
+    described: dict[str, Any], terms: list[str] | None, wanted: str | None
+) -> None:
+    model = convae.build(described)
+    if terms is not None:
+        model.provenance = Provenance(training=TrainingFacts(objective={term: {} for term in terms}))
+    found = missing_prior(model)
+    assert (None if found is None else found[0]) == wanted
