@@ -25,7 +25,7 @@ from convae.training.loop.precision import choose_precision
 from convae.training.memory.probe import measure_memory
 from convae.training.recipe.plan import build_plan
 from convae.training.recipe.schema import Recipe
-from convae.training.vae.build import encoder_layers
+from convae.training.vae.start import encoder_layers
 from convae.training.vae.task import stage_objective, stage_with_most_latents
 
 FLOAT = 4
