@@ -34,6 +34,7 @@ from convae.evaluation.distances import frechet_distance
 from convae.model.priors.transformer import Transformer
 from convae.model.vae import VAE
 
+Kind = Literal["map", "codes", "hierarchy"]
 SEEDS = (0, 1, 2, 3, 4)
 TIMED = 64
 """Samples that are drawn at once where speed and memory are measured."""
@@ -45,39 +46,63 @@ FITS: dict[str, tuple[Any, list[str]]] = {
     "mixture": ({"mixture": {"components": 16}}, ["training.steps=400", *LARGE, "training.optimizer.lr=2e-2"]),
     "flow": (
         {"flow": {"transform": {"coupling": {"steps": 4, "hidden": 64}}}},
-        ["training.steps=600", *LARGE, "training.optimizer.lr=2e-3"],
+        ["training.steps=500", *LARGE, "training.optimizer.lr=2e-3"],
     ),
     "flow-matching": (
         {"flow-matching": {"width": 48, "blocks": 2}},
-        ["training.steps=1500", *LARGE, "training.optimizer.lr=2e-3"],
+        ["training.steps=800", *LARGE, "training.optimizer.lr=2e-3"],
     ),
     "transformer": (
         {"transformer": {"layers": 3, "width": 64, "dropout": 0.0}},
-        ["training.steps=1000", "training.batch_size=64", "training.optimizer.lr=3e-3", "training.optimizer.clip=1"],
+        ["training.steps=800", "training.batch_size=64", "training.optimizer.lr=3e-3", "training.optimizer.clip=1"],
     ),
 }
 """Each prior, and the options of its fit."""
 GAUSSIAN = ("gmm", "class-gaussians", "mixture", "flow", "flow-matching")
-EPOCHS = {"mnist": 1, "fashion-mnist": 2, "flowers": 20}
-CLASSIFIER_EPOCHS = {"mnist": 2, "fashion-mnist": 6, "flowers": 20}
+EPOCHS: dict[str, dict[Kind, int]] = {
+    "mnist": {"map": 1, "codes": 1},
+    "fashion-mnist": {"map": 2, "codes": 3, "hierarchy": 2},
+    "flowers": {"map": 15, "codes": 15},
+}
+CLASSIFIER_EPOCHS = {"mnist": 1, "fashion-mnist": 4, "flowers": 15}
+STEPS = {"fashion-mnist codes": 1688}
+"""Steps of the transformer, where they are not those of `FITS`."""
 
 
-def model_recipe(data: str, kind: Literal["map", "codes"]) -> dict[str, Any]:
-    """The recipe of a model with a Gaussian map of 4 channels, or with codes of 512, a quarter of the image's sides."""
-    bottleneck: dict[str, Any] = {"gaussian": {"latent": 4}} if kind == "map" else {"fsq": {"levels": [8, 8, 8]}}
-    down = ({"conv": {"channels": width, "stride": 2}} for width in (32, 64))
-    source = {"source": data} if data != "flowers" else {"source": str(_folder() / "flowers"), "size": 32}
+def model_recipe(data: str, kind: Kind) -> dict[str, Any]:
+    """The recipe of a model with latents of a quarter of the image's sides.
+
+    Args:
+        data: name of the data set.
+        kind: a Gaussian map of 4 channels; codes of 512; or such codes below others of an eighth of the sides.
+    """
+    encoder: list[Any] = [
+        layer for width in (32, 64) for layer in ({"conv": {"channels": width, "stride": 2}}, "batch-norm", "relu")
+    ]
+    bottleneck: dict[str, Any] = {"gaussian": {"latent": 4}}
+    fsq = {"fsq": {"levels": [8, 8, 8]}}
+    begin: list[Any] = []
+    if kind == "hierarchy":
+        encoder += [{"feature": {"name": "fine"}}, {"conv": {"channels": 64, "stride": 2}}, "batch-norm", "relu"]
+        up = {"conv-transpose": {"channels": 64, "stride": 2, "output_padding": 0 if data != "flowers" else 1}}
+        begin = [up, "batch-norm", "relu", {"latent-codes": {"feature": "fine", **fsq}}]
+    if kind != "map":
+        encoder += [{"conv": {"channels": 3, "kernel": 1}}, "batch-norm"]
+        bottleneck = {"codes": {"head": False, "quantizer": fsq}}
+    source: dict[str, Any] = (
+        {"source": data} if data != "flowers" else {"source": str(_folder() / "flowers"), "size": 32}
+    )
     channels, size = (1, 28) if data != "flowers" else (3, 32)
-    terms = {"reconstruction": 1, **({"kl": 1} if kind == "map" else {})}
     return {
         "name": f"{data}-{kind}",
         "data": source,
         "model": {
             "input": [channels, size, size],
             "likelihood": {"gaussian": {"sigma": 0.1}},
-            "encoder": [layer for each in down for layer in (each, "batch-norm", "relu")],
+            "encoder": encoder,
             "bottleneck": bottleneck,
             "decoder": [
+                *begin,
                 {"conv": {"channels": 64}},
                 "batch-norm",
                 "relu",
@@ -87,8 +112,8 @@ def model_recipe(data: str, kind: Literal["map", "codes"]) -> dict[str, Any]:
                 {"conv-transpose": {"channels": channels, "stride": 2}},
             ],
         },
-        "objective": terms,
-        "training": {"epochs": EPOCHS[data], "batch_size": 64, "pictures_every": 50, "optimizer": {"lr": 4e-3}},
+        "objective": {"reconstruction": 1, **({"kl": 1} if kind == "map" else {})},
+        "training": {"epochs": EPOCHS[data][kind], "batch_size": 64, "pictures_every": 50, "optimizer": {"lr": 4e-3}},
     }
 
 
@@ -107,9 +132,9 @@ class Classifier(nn.Sequential):
 
         super().__init__(
             *block(channels, 32, 5, 2),
-            *block(32, 64, 3),
+            *block(32, 48, 3),
             nn.MaxPool2d(2),
-            *block(64, 96, 3),
+            *block(48, 96, 3),
             nn.MaxPool2d(2, ceil_mode=True),
             nn.Flatten(),
             nn.Dropout(0.3),
@@ -148,7 +173,7 @@ def classifier(data: str, folder: Path) -> Classifier:
             loss.backward()
             optimizer.step()
             rate.step()
-        print(f"classifier {data}: epoch {epoch + 1} of {epochs}, loss {float(loss):.3f}", flush=True)
+        print(f"classifier {data}: epoch {epoch + 1} of {epochs}, loss {float(loss.detach()):.3f}", flush=True)
     save_file(made.state_dict(), path)
     return made.eval()
 
@@ -201,8 +226,7 @@ def figures(folder: Path, names: list[str]) -> None:
         network, test = classifier(data, folder), open_split(_data(data), "test")
         if data not in results.rows:
             results.add(data, {"accuracy": accuracy(network, test), "images": min(2000, len(test))})
-        kinds: tuple[Literal["map", "codes"], ...] = ("map", "codes")
-        for kind in kinds:
+        for kind in EPOCHS[data]:
             base = folder / f"{data}-{kind}"
             if not (base / "model").exists():
                 recipe = model_recipe(data, kind)
@@ -225,7 +249,8 @@ def _measure(
     if base is not None and not (path / "model").exists():
         entry, overrides = FITS[prior]
         data = [each.format(data=json.dumps(str(_folder()))) for each in QUIET]
-        convae.fit_prior(base, entry, overrides=[*data, *overrides], out=path, quiet=True)
+        longer = [f"training.steps={STEPS[of]}"] if prior == "transformer" and of in STEPS else []
+        convae.fit_prior(base, entry, overrides=[*data, *overrides, *longer], out=path, quiet=True)
     fit = time.process_time() - begin
     model = convae.load(path)
     found: dict[str, Any] = {"seconds of the fit": fit, **distances(model, network, test), **sampling(model)}
@@ -318,8 +343,8 @@ def table(folder: Path) -> None:
                 if "images/s without cache" in row:
                     print(f"| | without cache | | | | {row['images/s without cache']:,.0f} |", end="")
                     print(f" {row['MiB without cache']:.1f} |")
-        same = [row for name, row in rows.items() if name.startswith(f"{data} ")]
-        print("reconstructions:", *(f"{each['distance of reconstructions']:.2f}" for each in same[::6]))
+        same = {name.split(" ")[1]: row for name, row in rows.items() if name.startswith(f"{data} ")}
+        print("reconstructions:", {kind: round(row["distance of reconstructions"], 2) for kind, row in same.items()})
 
 
 def _folder() -> Path:

@@ -102,7 +102,10 @@ def _check_truncation(model: VAE, truncation: float | None) -> None:
 
 def _has_temperature(model: VAE) -> bool:
     """Whether the priors of all latents of a model have a temperature."""
-    return model.prior.has_temperature and not any(each.is_discrete for each in model.latent_modules[1:])
+    covered = model.prior.latents
+    return model.prior.has_temperature and not any(
+        each.is_discrete for each in model.latent_modules if each not in covered
+    )
 
 
 def _truncated(z: Tensor, generator: torch.Generator, truncation: float) -> Tensor:
