@@ -116,7 +116,7 @@ def test_weights_are_found_in_a_checkpoint_with_other_content(tmp_path: Path) ->
     assert imported(path, "image-vae").model.latent_shape == (2,)
 
 
-@pytest.mark.parametrize("name", IMPORTERS.names())
+@pytest.mark.parametrize("name", ["torch-vae", "image-vae"])
 def test_tensors_of_another_network_are_refused(name: str, tmp_path: Path) -> None:
     theirs = {"torch-vae": TorchVAE(1, 2, 8), "image-vae": ImageVAE(2)}[name].state_dict()
     first = next(iter(theirs))

@@ -14,17 +14,32 @@ PANEL = "Share"
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="A file of weights: .pth, .pt or .safetensors.", show_default=False)],
-    importer: Annotated[str, typer.Option("--as", help="What wrote it: torch-vae or image-vae.", show_default=False)],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="Weights (.safetensors, .pth, .pt), or a folder with config.json and weights.", show_default=False
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the model.", show_default=False)],
+    importer: Annotated[str, typer.Option("--as", help="What wrote it: diffusers, torch-vae or image-vae.")] = (
+        "diffusers"
+    ),
     key: Annotated[
         str | None, typer.Option(help="Where the weights are in a checkpoint of several models.", show_default=False)
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Sides of the images; by default as published.", show_default=False),
     ] = None,
     force: Force = False,
 ) -> None:
     """Turn published weights of another project into a model; nothing in the file is run.
 
-    Example: `convae import weights.pth --as torch-vae --out model`
+    Of diffusers, AutoencoderKL (Stable Diffusion, SDXL, FLUX), AutoencoderKLFlux2, AutoencoderTiny (TAESD),
+    AutoencoderDC (DC-AE) and VQModel are read; of the first and the last also single files with the names of latent
+    diffusion.
+
+    Example: `convae import stable-diffusion/vae --size 64 --out model`
     """
     from convae.cli._screen import notes, wrote
     from convae.core.errors import OutputError
@@ -34,7 +49,7 @@ def import_(
 
     if out.exists() and not force:
         raise OutputError(f"{out}: already exists. Choose another --out, or use --force to replace it")
-    model = import_model(file, importer, key)
+    model = import_model(path, importer, key, None if size is None else (size, size))
     save(model, out)
     assert model.provenance.imported is not None
     for note in model.provenance.imported.notes:

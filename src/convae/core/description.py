@@ -192,7 +192,8 @@ Notations apply to it as to the lists of a model."""
 
 def layer_list_arguments(target: Callable[..., Any]) -> list[str]:
     """Names of the keyword-only parameters of a layer that are lists of layers."""
-    return [name for name, (annotation, _) in keyword_parameters(target).items() if annotation == LayerList]
+    lists = (LayerList, LayerList | None)
+    return [name for name, (annotation, _) in keyword_parameters(target).items() if annotation in lists]
 
 
 class Spec(Config):

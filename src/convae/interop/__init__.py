@@ -11,17 +11,18 @@ from convae.interop.base import (
     unbounded_gaussian,
 )
 from convae.interop.checkpoints import import_model
-from convae.interop.export import ExportedGraph, export_model
+from convae.interop.export import export_model
 from convae.interop.exporters import EXPORTERS
-from convae.interop.exporters.base import Exporter
+from convae.interop.exporters.base import ExportedFile, Exporter, GraphExporter
 from convae.interop.graphs import TracedGraph, graph_names, trace_graph
 from convae.interop.importers import IMPORTERS
 
 __all__ = [
     "EXPORTERS",
     "IMPORTERS",
-    "ExportedGraph",
+    "ExportedFile",
     "Exporter",
+    "GraphExporter",
     "ImportedModel",
     "TracedGraph",
     "export_model",

@@ -52,7 +52,11 @@ def model_from_weights(spec: Mapping[str, Any], tensors: Mapping[str, Tensor], i
     Raises:
         ArtifactError: a tensor is missing, has another shape or integers, or is not finite.
     """
-    model = construct(resolve(spec))
+    return load_weights(construct(resolve(spec)), tensors, importer)
+
+
+def load_weights(model: VAE, tensors: Mapping[str, Tensor], importer: str) -> VAE:
+    """Loads weights into a model on the meta device; see `model_from_weights` for arguments and errors."""
     for key, expected in model.state_dict().items():
         if key not in tensors or tensors[key].shape != expected.shape:
             got = shape_text(tensors[key].shape) if key in tensors else "nothing"

@@ -81,6 +81,26 @@ class ImportFacts(_Facts):
     sha256: str | None = None
 
 
+class LatentScale(_Facts):
+    """How a generator takes the latents: (z − mean) / std · factor, for all channels or for each.
+
+    Attributes:
+        mean: one number for all channels, or one per channel; empty for 0.
+        std: one number for all channels, or one per channel; empty for 1.
+        factor: multiplied last; the `scaling_factor` of diffusers.
+        patch: sizes of the patches whose positions are channels first, as by `pixel-unshuffle`; empty for none.
+        source: the configuration or the images that it comes from.
+        images: number of the images it was measured on; None if it was not measured here.
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    factor: float = 1.0
+    patch: tuple[int, ...] = ()
+    source: str | None = None
+    images: int | None = None
+
+
 class Provenance(_Facts):
     """Provenance of a model; it does not affect what the network computes.
 
@@ -91,6 +111,8 @@ class Provenance(_Facts):
         training: facts about the training.
         imported: the file from which it was imported.
         prior: facts about fitting the prior afterwards; `start` is the SHA-256 of the model before.
+        latent_scale: how a generator takes the latents; None if unknown. A model that is trained further keeps it.
+        published: what an imported configuration states besides the network, for export; kept likewise.
     """
 
     classes: tuple[str, ...] | None = None
@@ -99,6 +121,8 @@ class Provenance(_Facts):
     training: TrainingFacts | None = None
     imported: ImportFacts | None = None
     prior: TrainingFacts | None = None
+    latent_scale: LatentScale | None = None
+    published: dict[str, Any] = Field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The known facts, as stored in config.json."""

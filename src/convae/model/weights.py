@@ -64,6 +64,8 @@ _KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "vae", "we
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.", "vae.")
 """Prefixes of all names in a model that was saved inside a wrapper."""
 _DEPTH = 3
+_LARGEST_HEADER = 16 << 20
+"""Size limit of the header of a safetensors file, in bytes: enough for 100,000 tensors."""
 _HOW_TO = "Save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
 
 
@@ -71,11 +73,14 @@ def _read(path: Path) -> Any:
     """The content of a weight file: tensors, containers, numbers and strings."""
     try:
         with open_regular(path) as file:
+            header = int.from_bytes(file.read(8), "little")
             size = file.seek(0, 2)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
     if not size:
         raise ArtifactError(f"{path}: is empty")
+    if path.suffix == ".safetensors" and header > min(size, _LARGEST_HEADER):
+        raise ArtifactError(f"{path}: damaged: its header states {header:,} bytes")
     try:
         with utf8_path(path) as name, warnings.catch_warnings():
             if path.suffix == ".safetensors":

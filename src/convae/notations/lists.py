@@ -73,7 +73,7 @@ def _read_inner_lists(layer: LayerSpec, side: str, catalog: LayerCatalog) -> Lay
     inner = {
         name: _read_list(layer.arguments[name], f"{layer.location(side)}: {name}", catalog, "")
         for name in catalog.list_arguments(layer.name)
-        if name in layer.arguments
+        if layer.arguments.get(name) is not None
     }
     return replace(layer, arguments={**layer.arguments, **inner}) if inner else layer
 

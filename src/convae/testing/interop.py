@@ -13,9 +13,9 @@ from torch import Tensor
 import convae
 from convae.core.errors import ArtifactError
 from convae.core.random import torch_generator
-from convae.interop import EXPORTERS, IMPORTERS, Exporter, export_model
+from convae.interop import EXPORTERS, IMPORTERS, GraphExporter, export_model
 from convae.interop.base import ImportedModel
-from convae.interop.export import TOLERANCE
+from convae.interop.exporters.base import TOLERANCE
 from convae.model.provenance import Provenance
 from convae.testing.entries import name_of, no_errors, require
 
@@ -58,7 +58,7 @@ def check_importer(importer: str | Callable[..., Any], state: Mapping[str, Tenso
         raise AssertionError(f"{where}: must raise an ArtifactError for weights {what}")
 
 
-def check_exporter(exporter: str | type[Exporter]) -> None:
+def check_exporter(exporter: str | type[GraphExporter]) -> None:
     """Checks that an exporter writes graphs of a conditional model whose outputs are torch's, with the manifest.
 
     Args:
@@ -73,7 +73,7 @@ def check_exporter(exporter: str | type[Exporter]) -> None:
     model.provenance = Provenance(classes=_CLASSES)
     with no_errors(where), tempfile.TemporaryDirectory() as folder:
         for each in export_model(model, Path(folder), name, graphs=["decode"]):
-            require(each.difference <= TOLERANCE, f"{where}: {each.graph} differs from torch by {each.difference:g}")
+            require(each.difference <= TOLERANCE, f"{where}: {each.name} differs from torch by {each.difference:g}")
             found = EXPORTERS.get(name)().read_manifest(each.path)
             require(found["classes"] == list(_CLASSES), f"{where}: its manifest has the classes {found['classes']}")
             shape = found["inputs"]["z"]["shape"]

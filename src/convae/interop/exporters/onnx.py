@@ -18,20 +18,20 @@ from torch import Tensor
 from convae.core.errors import ConfigError
 from convae.core.files import replacing
 from convae.core.names import one_line
-from convae.interop.exporters.base import MANIFEST, Exporter, Runner
+from convae.interop.exporters.base import MANIFEST, GraphExporter, Runner
 from convae.interop.graphs import TracedGraph
 
 if TYPE_CHECKING:
     import onnx as onnx_package
 
 
-class Onnx(Exporter):
+class Onnx(GraphExporter):
     """ONNX by `torch.onnx`: one graph per file, with named inputs and outputs and a dynamic batch size."""
 
     suffix: ClassVar = ".onnx"
 
     def write(self, graph: TracedGraph, path: Path, manifest: Mapping[str, Any]) -> None:
-        """Writes a graph; see `Exporter.write`."""
+        """Writes a graph; see `GraphExporter.write`."""
         model = to_onnx(graph)
         model.metadata_props.add(key=MANIFEST, value=json.dumps(manifest))
         with replacing(path) as place:

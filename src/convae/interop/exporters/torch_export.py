@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 
 from convae.core.files import replacing
-from convae.interop.exporters.base import MANIFEST, Exporter, Runner
+from convae.interop.exporters.base import MANIFEST, GraphExporter, Runner
 from convae.interop.graphs import TracedGraph
 
 _FILE = f"{MANIFEST}.json"
 
 
-class TorchExport(Exporter):
+class TorchExport(GraphExporter):
     """`.pt2` archives of `torch.export`, which torch runs without convae."""
 
     suffix: ClassVar = ".pt2"
 
     def write(self, graph: TracedGraph, path: Path, manifest: Mapping[str, Any]) -> None:
-        """Writes a graph; see `Exporter.write`. The manifest is `convae.json` in the archive."""
+        """Writes a graph; see `GraphExporter.write`. The manifest is `convae.json` in the archive."""
         names = {"inputs": list(graph.inputs), "outputs": list(graph.outputs)}
         with replacing(path) as place, place.open("wb") as file:
             torch.export.save(graph.program, file, extra_files={_FILE: json.dumps({**manifest, "order": names})})

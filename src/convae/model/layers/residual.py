@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from convae.core.context import Context
+from convae.core.context import Context, call_module
 from convae.core.description import LayerList
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
@@ -22,21 +22,30 @@ BRANCH_INIT_SCALE = 0.1
 class Residual(ContextLayer):
     """Residual connection around a list of layers (He et al. 2016, arXiv:1512.03385).
 
-    If the layers change channels or sizes, the skip connection is a 1×1 convolution of the matching stride.
+    If the layers change channels or sizes, the skip connection is a 1×1 convolution of the matching stride, unless it
+    is given.
 
     Args:
         shape: (channels, *sizes).
         layers: the branch, a list of layers.
+        skip: the skip connection, a list of layers to the output shape of the branch.
     """
 
     example: ClassVar = {"layers": ["relu", {"conv": {"channels": 4}}]}
 
-    def __init__(self, shape: Shape, *, layers: LayerList) -> None:
+    def __init__(self, shape: Shape, *, layers: LayerList, skip: LayerList | None = None) -> None:
         super().__init__(shape)
         self.branch = Network(shape, layers, "layers", init_scale=BRANCH_INIT_SCALE)
         out = self.branch.shape_out
         self.skip: nn.Module = nn.Identity()
-        if out != shape:
+        if skip is not None:
+            self.skip = Network(shape, skip, "skip")
+            if self.skip.shape_out != out:
+                raise ShapeError(
+                    f"its branch changes {shape_text(shape)} to {shape_text(out)}, but skip to "
+                    f"{shape_text(self.skip.shape_out)}"
+                )
+        elif out != shape:
             if len(out) != len(shape) or len(shape) == 1:
                 raise ShapeError(f"its branch changes {shape_text(shape)} to {shape_text(out)}, which cannot be added")
             stride = tuple(-(-size // new) for size, new in zip(shape[1:], out[1:], strict=True))
@@ -49,12 +58,17 @@ class Residual(ContextLayer):
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """(batch, channel, *sizes) to the output shape of the branch."""
-        return torch.add(self.skip(x), self.branch(x, context))
+        return torch.add(call_module(self.skip, x, context), self.branch(x, context))
 
     def shape_out(self) -> Shape:
         """The output shape of the branch."""
         return self.branch.shape_out
 
     def receptive_field(self) -> ReceptiveField | None:
-        """The receptive field of the branch, which contains that of the skip connection."""
-        return self.branch.receptive_field()
+        """The receptive field of the branch, which contains that of the skip connection unless that is given."""
+        own, other = self.branch.receptive_field(), None
+        if isinstance(self.skip, Network):
+            other = self.skip.receptive_field()
+        if own is None or other is None:
+            return own or other
+        return ReceptiveField(tuple(map(max, own.kernel, other.kernel)), own.stride)

@@ -8,8 +8,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.core.sizes import halvings
-from convae.model.mirror import enlarging_layer, raw_channels
+from convae.model.mirror import raw_channels
+from convae.model.published.latent_diffusion import Side, decoder_layers, encoder_layers
+from convae.model.published.layers import TO_UNIT, has_identity_link, layer_list
+
+Stages = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=16)]
 
 
 def sd_f8(
@@ -17,13 +20,17 @@ def sd_f8(
     input: ImageShape = (3, 256, 256),
     latent: Positive = 4,
     width: Positive = 128,
-    multipliers: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 4),
+    multipliers: Stages = (1, 2, 4, 4),
     blocks: Annotated[int, Field(gt=0, le=1_000)] = 2,
+    decoder_width: Positive | None = None,
+    attention: bool = True,
+    quant_conv: bool = True,
     likelihood: Named = {"gaussian": {"link": "identity"}},  # noqa: B006  # never changed
 ) -> dict[str, Any]:
     """Residual blocks with three downsamplings and attention, with a latent map of 1/8 of the size.
 
-    After Rombach et al. 2021 (arXiv:2112.10752), layer by layer like `AutoencoderKL` of diffusers.
+    After Rombach et al. 2021 (arXiv:2112.10752), layer by layer like `AutoencoderKL` of diffusers, to which `convae
+    export --to diffusers` writes it. SD 1, SD 2 and SDXL have the defaults; see `flux-1` and `flux-2` for later ones.
 
     Args:
         input: channels, then sizes.
@@ -31,38 +38,24 @@ def sd_f8(
         width: base number of channels.
         multipliers: channels of each stage, as multiples of `width`; sizes are halved between stages.
         blocks: residual blocks per stage of the encoder; the decoder has one more.
+        decoder_width: base number of channels of the decoder; by default that of the encoder.
+        attention: whether there is attention at the smallest size.
+        quant_conv: whether a 1×1 convolution is before and after the latent.
         likelihood: p(x | z).
     """
-    norm = {"group-norm": {"groups": math.gcd(32, width), "eps": 1e-6}}
-    sizes = halvings(input[1:], len(multipliers) - 1)
-
-    def stage(multiplier: int, count: int) -> list[Any]:
-        return [{"residual-block": {"channels": multiplier * width, "norm": norm}}] * count
-
-    middle = [*stage(multipliers[-1], 1), {"attention": {"norm": norm}}, *stage(multipliers[-1], 1)]
-    encoder: list[Any] = [{"conv": {"channels": width}}]
-    decoder: list[Any] = [
-        {"conv": {"channels": latent, "kernel": 1}},
-        {"conv": {"channels": multipliers[-1] * width}},
-        *middle,
-    ]
-    for step, multiplier in enumerate(multipliers):
-        encoder += stage(multiplier, blocks)
-        if step < len(multipliers) - 1:
-            encoder.append({"conv": {"channels": multiplier * width, "stride": 2, "padding": "keras"}})
-    for step, multiplier in reversed(list(enumerate(multipliers))):
-        decoder += stage(multiplier, blocks + 1)
-        if step:
-            decoder += [enlarging_layer(sizes[step], sizes[step - 1], 2), {"conv": {"channels": multiplier * width}}]
     features = 2 * latent
+
+    def side(base: int) -> Side:
+        channels = tuple(factor * base for factor in multipliers)
+        return Side(channels=channels, blocks=blocks, groups=math.gcd(32, base), attention=attention)
+
+    encoder = encoder_layers(side(width), features, features if quant_conv else None)
+    raw = raw_channels(likelihood, input)
+    decoder = decoder_layers(side(decoder_width or width), latent if quant_conv else None, raw, tuple(input[1:]))
     return {
         "input": input,
-        "encoder": [
-            *encoder,
-            *middle,
-            *[norm, "silu", {"conv": {"channels": features}}, {"conv": {"channels": features, "kernel": 1}}],
-        ],
+        "encoder": layer_list(encoder),
         "bottleneck": {"gaussian": {"latent": latent, "head": False}},
-        "decoder": [*decoder, norm, "silu", {"conv": {"channels": raw_channels(likelihood, input)}}],
+        "decoder": layer_list([*decoder, TO_UNIT] if has_identity_link(likelihood) else decoder),
         "likelihood": likelihood,
     }

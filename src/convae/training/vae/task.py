@@ -17,7 +17,7 @@ from convae.core.types import Batch
 from convae.data import Batches, BatchSource, DataSet
 from convae.data.batches import ImageSet
 from convae.data.splits.given import GivenData
-from convae.model.artifact import save
+from convae.model.artifact import read_config, save
 from convae.model.layers.base.network import count_parameters
 from convae.model.mode import evaluation_mode
 from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
@@ -32,6 +32,7 @@ from convae.training.loop.task import SavedAs, Task, Update, Validation
 from convae.training.recipe.objectives import StageObjective
 from convae.training.recipe.plan import LearningRate, Plan, Stage
 from convae.training.recipe.schema import Recipe, TrainingConfig
+from convae.training.run_folder import RunFolder
 from convae.training.vae.pictures import draw_pictures
 from convae.training.vae.start import Start, build_model, initial_weights
 from convae.training.vae.validation import collapse, validate, validation_row
@@ -257,8 +258,17 @@ class VAETask(Task):
                 validation=saved.metrics,
                 start=None if recipe.start is None else recipe.start.sha256,
             ),
+            **self._inherited(path.parent),
         )
         save(model, path)
+
+    def _inherited(self, folder: Path) -> dict[str, Any]:
+        """What the model from which the run started states of its latents, if its encoder came from there."""
+        start, saved = self.recipe.start, RunFolder(folder).start
+        if start is None or not saved.exists() or (start.parts and "encoder" not in start.parts):
+            return {}
+        found = read_config(saved).provenance
+        return {"latent_scale": found.latent_scale, "published": found.published}
 
 
 def stage_objective(stage: Stage) -> StageObjective:

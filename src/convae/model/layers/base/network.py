@@ -207,7 +207,8 @@ def canonical_list(layers: Sequence[Any]) -> list[LayerSpec]:
     for index, spec in enumerate(read_plain_list(layers, "list")):
         target = LAYERS.get(spec.name)
         given = shorten(target, parse_arguments(target, spec.arguments, spec.name))
-        inner = {name: canonical_list(given[name]) for name in layer_list_arguments(target)}
+        lists = (name for name in layer_list_arguments(target) if given[name] is not None)
+        inner = {name: canonical_list(given[name]) for name in lists}
         result.append(LayerSpec(spec.name, to_plain(drop_defaults(target, {**given, **inner})), f"[{index}]"))
     return result
 

@@ -1,0 +1,315 @@
+"""What the structures of latent diffusion share: both sides, read from layers or from shapes of tensors."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from convae.core.description import LayerSpec
+from convae.core.errors import ConfigError
+from convae.core.types import Shape
+from convae.interop.structures.base import Structure
+from convae.model.published.latent_diffusion import Side, decoder_layers, encoder_layers
+from convae.model.published.layers import TO_UNIT, PublishedLayer
+from convae.model.vae import VAE
+from convae.model.weights import State
+
+PLAIN_DOWN, ATTENTION_DOWN = "DownEncoderBlock2D", "AttnDownEncoderBlock2D"
+PLAIN_UP, ATTENTION_UP = "UpDecoderBlock2D", "AttnUpDecoderBlock2D"
+DownBlocks = Annotated[tuple[Literal["DownEncoderBlock2D", "AttnDownEncoderBlock2D"], ...], Field(max_length=16)]
+UpBlocks = Annotated[tuple[Literal["UpDecoderBlock2D", "AttnUpDecoderBlock2D"], ...], Field(max_length=16)]
+SampleSize = Annotated[int, Field(gt=0, le=1 << 16)]
+UNKNOWN_SIZE = 256
+"""Sides of the images of a file without a configuration."""
+_DEPRECATED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Earlier names of the layers of an attention block in diffusers, which published files still have."""
+
+
+NO_CONFIGURATION = (
+    "the file has no configuration: 32 groups, images of 256 pixels and no scale of the latents were assumed"
+)
+
+
+class LatentDiffusion(Structure):
+    """A structure whose two sides are those of latent diffusion.
+
+    Args:
+        channels: of each stage of the encoder, that of the image first.
+        decoder_channels: of each stage of the decoder, that of the image first.
+        down_block_types: of the encoder, from the image.
+        up_block_types: of the decoder, from the latent.
+        blocks: residual blocks per stage of the encoder.
+        groups: of the group norms.
+        attention: whether there is attention at the smallest size.
+        images: (channels, *sizes) of the images.
+        features: channels of the encoder before `quant_conv`.
+        quant_conv: output channels of the 1×1 convolution before the latent; None without one.
+        post_quant_conv: output channels of the 1×1 convolution after the latent; None without one.
+    """
+
+    def _set(
+        self,
+        *,
+        channels: tuple[int, ...],
+        decoder_channels: tuple[int, ...],
+        down_block_types: Sequence[str],
+        up_block_types: Sequence[str],
+        blocks: int,
+        groups: int,
+        attention: bool,
+        images: Shape,
+        features: int,
+        quant_conv: int | None,
+        post_quant_conv: int | None,
+    ) -> None:
+        given = {"down_block_types": down_block_types, "up_block_types": up_block_types}
+        given["decoder_block_out_channels"] = decoder_channels  # type: ignore[assignment]  # only their number matters
+        for key, each in given.items():
+            if len(each) != len(channels):
+                raise ConfigError(f"config.json: {key} needs {len(channels)} entries, one for each stage")
+
+        def side(widths: tuple[int, ...], types: Sequence[str]) -> Side:
+            flags = tuple(kind.startswith("Attn") for kind in types)
+            return Side(channels=widths, blocks=blocks, groups=groups, attention=attention, attention_stages=flags)
+
+        self._encoder, self._decoder = side(channels, down_block_types), side(decoder_channels, up_block_types[::-1])
+        self._images, self._features = images, features
+        self._quant_conv, self._post_quant_conv = quant_conv, post_quant_conv
+
+    @classmethod
+    @abstractmethod
+    def config_of(cls, model: VAE, encoder: Side, decoder: Side) -> dict[str, Any]:
+        """The configuration of a model with these sides.
+
+        Raises:
+            ConfigError: the structure does not have such a bottleneck, or such sides.
+        """
+
+    @classmethod
+    def of_model(cls, model: VAE) -> Structure:
+        """The structure of a model; see `Structure.of_model`."""
+        reason: ConfigError | None = None
+        for encoder in candidates(model.spec.encoder, is_decoder=False):
+            for decoder in candidates(model.spec.decoder, is_decoder=True):
+                try:
+                    return cls.read_of(model, cls.config_of(model, encoder, decoder))
+                except ConfigError as error:
+                    reason = reason or error
+        raise ConfigError(str(reason))
+
+    @property
+    def input(self) -> Shape:
+        """Square images of `sample_size`."""
+        return self._images
+
+    def encoder(self) -> list[PublishedLayer]:
+        """Images in [0, 1] to features."""
+        return encoder_layers(self._encoder, self._features, self._quant_conv)
+
+    def decoder(self, sizes: Shape) -> list[PublishedLayer]:
+        """Latents to images in [0, 1] of these sizes."""
+        return [*decoder_layers(self._decoder, self._post_quant_conv, self._images[0], sizes), TO_UNIT]
+
+
+def config_of_sides(encoder: Side, decoder: Side, images: Shape) -> dict[str, Any]:
+    """The keys of a configuration that describe both sides and the images.
+
+    Raises:
+        ConfigError: the two sides have different blocks.
+    """
+    if (encoder.blocks, encoder.groups, encoder.attention) != (decoder.blocks, decoder.groups, decoder.attention):
+        raise ConfigError("encoder and decoder differ in blocks, groups or attention")
+    return {
+        "in_channels": images[0],
+        "out_channels": images[0],
+        "sample_size": images[1],
+        "down_block_types": down_blocks(encoder),
+        "up_block_types": up_blocks(decoder),
+        "block_out_channels": list(encoder.channels),
+        "layers_per_block": encoder.blocks,
+        "norm_num_groups": encoder.groups,
+        "mid_block_add_attention": encoder.attention,
+    }
+
+
+def require_equal_widths(encoder: Side, decoder: Side) -> None:
+    """Checks that both sides have the same channels.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if encoder.channels != decoder.channels:
+        raise ConfigError(f"the decoder has stages of {decoder.channels} channels, the encoder of {encoder.channels}")
+
+
+def require_equal_images(in_channels: int, out_channels: int) -> None:
+    """Checks that a model reconstructs images of its own channels.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if in_channels != out_channels:
+        raise ConfigError(f"config.json: in_channels is {in_channels}, but out_channels is {out_channels}")
+
+
+def down_blocks(side: Side) -> list[str]:
+    """The types of the stages of an encoder."""
+    return [ATTENTION_DOWN if has else PLAIN_DOWN for has in _flags(side)]
+
+
+def up_blocks(side: Side) -> list[str]:
+    """The types of the stages of a decoder, which begin at the latent."""
+    return [ATTENTION_UP if has else PLAIN_UP for has in reversed(_flags(side))]
+
+
+def _flags(side: Side) -> tuple[bool, ...]:
+    return side.attention_stages or (False,) * len(side.channels)
+
+
+def current_names(state: State) -> State:
+    """Published tensors with the present names of diffusers; those of other models of a checkpoint are dropped.
+
+    Names of latent diffusion and taming-transformers, as in single files, are converted.
+    """
+    prefix = next((own for own in ("first_stage_model.", "vae.") if any(key.startswith(own) for key in state)), "")
+    state = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    if any(re.match(r"(encoder\.down|decoder\.up)\.\d+\.", key) for key in state):
+        state = _from_latent_diffusion(state)
+    renamed = {}
+    for key, tensor in state.items():
+        found = re.fullmatch(r"(.*\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)", key)
+        renamed[f"{found[1]}.{_DEPRECATED[found[2]]}.{found[3]}" if found else key] = tensor
+    return renamed
+
+
+def _from_latent_diffusion(state: State) -> State:
+    """Tensors with the names of latent diffusion under those of diffusers."""
+    ups = [int(found[1]) for key in state if (found := re.match(r"decoder\.up\.(\d+)\.", key))]
+    last = max(ups, default=0)
+    rules = (
+        (r"encoder\.down\.(\d+)\.block\.(\d+)\.", lambda f: f"encoder.down_blocks.{f[1]}.resnets.{f[2]}."),
+        (r"encoder\.down\.(\d+)\.attn\.(\d+)\.", lambda f: f"encoder.down_blocks.{f[1]}.attentions.{f[2]}."),
+        (r"encoder\.down\.(\d+)\.downsample\.", lambda f: f"encoder.down_blocks.{f[1]}.downsamplers.0."),
+        (r"decoder\.up\.(\d+)\.block\.(\d+)\.", lambda f: f"decoder.up_blocks.{last - int(f[1])}.resnets.{f[2]}."),
+        (r"decoder\.up\.(\d+)\.attn\.(\d+)\.", lambda f: f"decoder.up_blocks.{last - int(f[1])}.attentions.{f[2]}."),
+        (r"decoder\.up\.(\d+)\.upsample\.", lambda f: f"decoder.up_blocks.{last - int(f[1])}.upsamplers.0."),
+        (r"(encoder|decoder)\.mid\.block_(\d)\.", lambda f: f"{f[1]}.mid_block.resnets.{int(f[2]) - 1}."),
+        (r"(encoder|decoder)\.mid\.attn_1\.", lambda f: f"{f[1]}.mid_block.attentions.0."),
+        (r"(encoder|decoder)\.norm_out\.", lambda f: f"{f[1]}.conv_norm_out."),
+        (r"(encoder|decoder)\.(quant_conv|post_quant_conv)\.", lambda f: f"{f[2]}."),
+    )
+    parts = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
+    renamed = {}
+    for key, tensor in state.items():
+        name = key
+        for pattern, new in rules:
+            name = re.sub(f"^{pattern}", new, name)
+        name = name.replace(".nin_shortcut.", ".conv_shortcut.")
+        if found := re.fullmatch(r"(.*\.attentions\.\d+)\.(norm|q|k|v|proj_out)\.(weight|bias)", name):
+            name = f"{found[1]}.{parts[found[2]]}.{found[3]}"
+            is_kernel = tensor.ndim == 4 and found[2] != "norm"
+            renamed[name] = tensor.flatten(1) if is_kernel else tensor
+        else:
+            renamed[name] = tensor
+    return renamed
+
+
+def side_of_state(state: State, prefix: str, stages: str) -> Side | None:
+    """Encoder or decoder as the shapes of its tensors state it; group norms are taken to have 32 groups.
+
+    Args:
+        state: published tensors under their present names.
+        prefix: `encoder` or `decoder`.
+        stages: `down_blocks` or `up_blocks`.
+
+    Returns:
+        None where the tensors are of another network.
+    """
+    channels, blocks, attention = [], [], []
+    for number in itertools.count():
+        path = f"{prefix}.{stages}.{number}"
+        first = state.get(f"{path}.resnets.0.conv1.weight")
+        if first is None:
+            break
+        channels.append(int(first.shape[0]))
+        blocks.append(sum(key.startswith(f"{path}.resnets.") and key.endswith(".conv1.weight") for key in state))
+        attention.append(any(key.startswith(f"{path}.attentions.") for key in state))
+    if not channels or len(set(blocks)) != 1:
+        return None
+    if prefix == "decoder":
+        channels, attention = channels[::-1], attention[::-1]
+    return Side(
+        channels=tuple(channels),
+        blocks=blocks[0] - (prefix == "decoder"),
+        groups=32,
+        attention=f"{prefix}.mid_block.attentions.0.to_q.weight" in state,
+        attention_stages=tuple(attention),
+    )
+
+
+@dataclass(frozen=True)
+class FoundSide:
+    """Candidates of encoder or decoder, as its layers state it.
+
+    Attributes:
+        channels: of each stage, that of the image first.
+        blocks: residual blocks per stage of the encoder.
+        groups: of the group norms.
+    """
+
+    channels: tuple[int, ...]
+    blocks: int
+    groups: int
+
+
+def candidates(layers: Sequence[LayerSpec], *, is_decoder: bool) -> Iterator[Side]:
+    """Sides that the layers of an encoder or a decoder may be; the caller compares the layers with theirs.
+
+    Raises:
+        ConfigError: the layers have no residual blocks with group norms.
+    """
+    stages: list[list[LayerSpec]] = [[]]
+    for layer in layers:
+        if layer.name in ("residual-block", "attention"):
+            stages[-1].append(layer)
+        elif stages[-1] and (layer.name in ("upsample", "resize") or layer.arguments.get("stride") == 2):
+            stages.append([])
+    found = _sizes(stages, layers, is_decoder=is_decoder)
+    # The stage at the latent also holds the middle; whether its attention belongs to the stage is tried.
+    inner = [any(layer.name == "attention" for layer in stage) for stage in stages]
+    edge = 0 if is_decoder else -1
+    for attention, at_edge in itertools.product((True, False), repeat=2):
+        flags = list(inner)
+        flags[edge] = at_edge
+        if is_decoder:
+            flags = flags[::-1]
+        yield Side(
+            channels=found.channels,
+            blocks=found.blocks,
+            groups=found.groups,
+            attention=attention,
+            attention_stages=tuple(flags),
+        )
+
+
+def _sizes(stages: Sequence[Sequence[LayerSpec]], layers: Sequence[LayerSpec], *, is_decoder: bool) -> FoundSide:
+    """Channels, blocks and groups of stages."""
+    blocks = [[layer for layer in stage if layer.name == "residual-block"] for stage in stages]
+    if not all(blocks):
+        raise ConfigError("its stages have no layers residual-block")
+    channels = [int(stage[-1 if is_decoder else 0].arguments["channels"]) for stage in blocks]
+    norms: list[Any] = [layer.arguments.get("groups", 32) for layer in layers if layer.name == "group-norm"]
+    if not norms:
+        raise ConfigError("it has no layer group-norm")
+    lengths = [len(stage) for stage in blocks]
+    lengths[0 if is_decoder else -1] -= 2
+    count = lengths[0] - is_decoder
+    if count < 1:
+        raise ConfigError("its stages have too few layers residual-block")
+    return FoundSide(tuple(channels[::-1] if is_decoder else channels), count, int(norms[-1]))

@@ -1,0 +1,146 @@
+"""`VQModel` of diffusers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from convae.core.arguments import Positive
+from convae.core.errors import ConfigError
+from convae.interop.structures._latent_diffusion import (
+    NO_CONFIGURATION,
+    UNKNOWN_SIZE,
+    DownBlocks,
+    LatentDiffusion,
+    SampleSize,
+    UpBlocks,
+    config_of_sides,
+    require_equal_images,
+    require_equal_widths,
+    side_of_state,
+)
+from convae.interop.structures.base import Blocks, Number, Stages, Structure
+from convae.model.bottlenecks.codes import Codes
+from convae.model.provenance import LatentScale
+from convae.model.published.latent_diffusion import Side
+from convae.model.quantizers.vq import VQ
+from convae.model.vae import VAE
+from convae.model.weights import State
+
+_CODEBOOK = "quantize.embedding.weight"
+_USAGE = "bottleneck.quantizer.cluster_size"
+CodeCount = Annotated[int, Field(ge=2, le=1 << 24)]
+
+
+class VQModel(LatentDiffusion):
+    """The autoencoder of latent diffusion with a codebook: preset `vqgan`.
+
+    The arguments are the keys of its `config.json`. The codes of an imported model are trained by the gradient, and no
+    dead codes are reset.
+    """
+
+    class_name: ClassVar = "VQModel"
+    settings: ClassVar = ("force_upcast", "lookup_from_codebook")
+
+    def __init__(
+        self,
+        *,
+        in_channels: Positive = 3,
+        out_channels: Positive = 3,
+        down_block_types: DownBlocks = ("DownEncoderBlock2D",),
+        up_block_types: UpBlocks = ("UpDecoderBlock2D",),
+        block_out_channels: Stages = (64,),
+        layers_per_block: Blocks = 1,
+        act_fn: Literal["silu", "swish"] = "silu",
+        latent_channels: Positive = 3,
+        sample_size: SampleSize = 32,
+        num_vq_embeddings: CodeCount = 256,
+        norm_num_groups: Positive = 32,
+        vq_embed_dim: Positive | None = None,
+        scaling_factor: Number = 0.18215,
+        norm_type: Literal["group"] = "group",
+        mid_block_add_attention: bool = True,
+        lookup_from_codebook: bool = False,
+        force_upcast: bool = False,
+    ) -> None:
+        require_equal_images(in_channels, out_channels)
+        latent = latent_channels if vq_embed_dim is None else vq_embed_dim
+        self._set(
+            channels=block_out_channels,
+            decoder_channels=block_out_channels,
+            down_block_types=down_block_types,
+            up_block_types=up_block_types,
+            blocks=layers_per_block,
+            groups=norm_num_groups,
+            attention=mid_block_add_attention,
+            images=(in_channels, sample_size, sample_size),
+            features=latent_channels,
+            quant_conv=latent,
+            post_quant_conv=latent_channels,
+        )
+        self._codes = num_vq_embeddings
+        self._scale = scaling_factor
+
+    @classmethod
+    def config_of(cls, model: VAE, encoder: Side, decoder: Side) -> dict[str, Any]:
+        """The configuration of a model with these sides."""
+        own = model.bottleneck
+        if not isinstance(own, Codes) or own.head or not isinstance(own.quantizer, VQ) or len(own.latent_shape) != 3:
+            raise ConfigError("its bottleneck is not a map of codes of vq without a head")
+        if own.quantizer.distance != "euclidean":
+            raise ConfigError("its codes are compared by the cosine")
+        require_equal_widths(encoder, decoder)
+        scale = model.provenance.latent_scale or LatentScale()
+        if scale.mean or scale.std:
+            raise ConfigError("its latents have a mean or standard deviation, which the configuration has no keys for")
+        return {
+            **config_of_sides(encoder, decoder, model.input_shape),
+            "latent_channels": model.spec.decoder[0].arguments.get("channels"),
+            "vq_embed_dim": model.latent_shape[0],
+            "num_vq_embeddings": own.codebook_sizes[0],
+            "scaling_factor": scale.factor,
+        }
+
+    @classmethod
+    def of_state(cls, state: State) -> Structure | None:
+        """The structure that the shapes of tensors state, with 32 groups and images of 256 pixels."""
+        encoder = side_of_state(state, "encoder", "down_blocks")
+        decoder = side_of_state(state, "decoder", "up_blocks")
+        names = ("encoder.conv_in.weight", "encoder.conv_out.weight", _CODEBOOK)
+        if encoder is None or decoder is None or not all(name in state and state[name].ndim >= 2 for name in names):
+            return None
+        first, last, codebook = (state[name] for name in names)
+        if encoder.channels != decoder.channels:
+            return None
+        config = {
+            **config_of_sides(encoder, decoder, (first.shape[1], UNKNOWN_SIZE)),
+            "latent_channels": last.shape[0],
+            "scaling_factor": 1.0,
+            "num_vq_embeddings": codebook.shape[0],
+            "vq_embed_dim": codebook.shape[1],
+        }
+        found = cls.read(config, "its tensors")
+        found.notes = (NO_CONFIGURATION,)
+        return found
+
+    def bottleneck(self) -> dict[str, Any]:
+        """A codebook without a head."""
+        return {"vq": {"codes": self._codes, "head": False, "update": "gradient", "dead_code_threshold": 0.0}}
+
+    def latent_scale(self, state: State) -> LatentScale | None:
+        """That of the configuration."""
+        return None if self._scale == 1 else LatentScale(factor=self._scale, source="config.json")
+
+    def further_tensors(self) -> dict[str, str]:
+        """The codebook."""
+        return {"bottleneck.quantizer.codebook": _CODEBOOK}
+
+    def complete(self, tensors: State) -> None:
+        """All codes count as used alike, so that a training does not begin by placing them anew."""
+        tensors[_USAGE] = torch.ones(self._codes)
+
+    def is_derived(self, name: str) -> bool:
+        """The usage of the codes is."""
+        return name == _USAGE

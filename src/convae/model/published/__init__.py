@@ -1,0 +1,1 @@
+"""Layers of published autoencoders, with the names of their parameters in the published weights."""
