@@ -30,7 +30,8 @@ def dc_ae(
     """The deep compression autoencoder at factor 32, with shortcuts without parameters (Chen et al. 2024).
 
     arXiv:2410.10733, layer by layer like `AutoencoderDC` of diffusers; `convae export --to diffusers` writes it.
-    Its latents have no distribution. Sizes are multiples of the factor; the last stages have linear attention.
+    Its latents have no distribution. Sizes are multiples of the factor; the last stages have linear attention. With a
+    condition, whose channels are added to the latent, the shortcut of the decoder does not fit.
 
     Args:
         input: channels, then sizes.
@@ -56,6 +57,7 @@ def dc_ae(
             norms=("rms-norm",) * count,
             activations=("silu",) * count,
             head_channels=head_channels,
+            axes=len(input) - 1,
         )
 
     decoder = decoder_layers(side(decoder_blocks), raw_channels(likelihood, input), "relu")

@@ -7,10 +7,6 @@ from typing import Any
 
 from convae.model.published.layers import TO_SIGNED, PublishedLayer, Source, named
 
-_FACTOR = 4
-"""Positions that one step of downsampling merges."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Side:
     """Encoder or decoder of DC-AE (Chen et al. 2024, arXiv:2410.10733).
@@ -26,6 +22,7 @@ class Side:
         resampling: whether channels are rearranged (`pixel-shuffle`, `pixel-unshuffle`), or sizes are changed by the
             convolution or before it.
         shortcut: whether a shortcut without parameters is around the convolution at the latent.
+        axes: number of spatial axes.
     """
 
     channels: tuple[int, ...]
@@ -37,6 +34,12 @@ class Side:
     head_channels: int = 32
     resampling: bool = True
     shortcut: bool = True
+    axes: int = 2
+
+    @property
+    def merged(self) -> int:
+        """Positions that one step of downsampling merges."""
+        return int(2**self.axes)
 
     @property
     def first_channels(self) -> int:
@@ -87,7 +90,7 @@ class Side:
     def down(self, channels: int, path: str, *, has_shortcut: bool = True) -> list[PublishedLayer]:
         """Half of the sizes."""
         if self.resampling:
-            layers = [{"conv": {"channels": channels // _FACTOR}}, {"pixel-unshuffle": {"scale": 2}}]
+            layers = [{"conv": {"channels": channels // self.merged}}, {"pixel-unshuffle": {"scale": 2}}]
         else:
             layers = [{"conv": {"channels": channels, "stride": 2, "padding": 1}}]
         return _around(layers, 0, [{"pixel-unshuffle": {"scale": 2}}, _averaged(channels)], path, has_shortcut)
@@ -95,10 +98,10 @@ class Side:
     def up(self, channels: int, path: str, *, has_shortcut: bool = True) -> list[PublishedLayer]:
         """Twice the sizes."""
         if self.resampling:
-            layers, place = [{"conv": {"channels": channels * _FACTOR}}, {"pixel-shuffle": {"scale": 2}}], 0
+            layers, place = [{"conv": {"channels": channels * self.merged}}, {"pixel-shuffle": {"scale": 2}}], 0
         else:
             layers, place = [{"upsample": {"scale": 2}}, {"conv": {"channels": channels}}], 1
-        repeated = {"channel-repeat": {"channels": channels * _FACTOR}}
+        repeated = {"channel-repeat": {"channels": channels * self.merged}}
         skip = [repeated, {"pixel-shuffle": {"scale": 2}}]
         return _around(layers, place, skip, path, has_shortcut)
 
