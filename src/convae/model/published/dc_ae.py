@@ -7,6 +7,7 @@ from typing import Any
 
 from convae.model.published.layers import TO_SIGNED, PublishedLayer, Source, named
 
+
 @dataclass(frozen=True, kw_only=True)
 class Side:
     """Encoder or decoder of DC-AE (Chen et al. 2024, arXiv:2410.10733).
