@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from convae.interop.exporters import EXPORTERS
-from convae.interop.exporters.base import Exported, Exporter
+from convae.interop.exporters.base import ExportedFile, Exporter
 from convae.model.vae import VAE
 
 
@@ -17,7 +17,7 @@ def export_model(
     *,
     graphs: Sequence[str] | None = None,
     force: bool = False,
-) -> Iterator[Exported]:
+) -> Iterator[ExportedFile]:
     """Writes a model in another format, and compares what was written with the model.
 
     Formats of graphs write one file each, and compare their outputs with those of torch; `diffusers` writes a folder
