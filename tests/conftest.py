@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Each worker of the suite, and each process it starts, works on one core: two that share two cores by two threads each
@@ -15,3 +16,10 @@ install_import_hook("convae", "typechecker.checked")
 # How long an example takes says more of the machine's other work than of convae.
 settings.register_profile("convae", deadline=None)
 settings.load_profile("convae")
+# What is imported by now and for the tests is there to the end: it need not be looked through again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -54,6 +56,33 @@ def test_what_is_right_passes(function: Callable[..., Any], given: list[Any]) ->
 def test_what_is_wrong_is_told(function: Callable[..., Any], given: list[Any]) -> None:
     with pytest.raises(Exception, match=r"[Vv]iolat|Type-check"):
         jaxtyped(typechecker=checked)(function)(*given)
+
+
+def made(word: str) -> Callable[..., str]:
+    def repeated(times: int = 2, *, end: str = "") -> str:
+        """Says it."""
+        return word * times + end if times else times  # type: ignore[return-value]  # wrong on purpose
+
+    return jaxtyped(typechecker=checked)(repeated)  # type: ignore[no-any-return]
+
+
+def test_functions_inside_a_function_are_each_checked_and_each_themselves() -> None:
+    first, second = made("a"), made("b")
+    assert (first(), second(3), first(1, end="c")) == ("aa", "bbb", "ac")
+    assert second.__doc__ == "Says it."
+    for function in (first, second):
+        for given in ("a", 0):
+            with pytest.raises(Exception, match="violat"):
+                function(given)
+
+
+def test_what_is_changed_of_one_function_is_not_changed_of_another() -> None:
+    first = made("a")
+    first.__signature__ = inspect.signature(plain)  # type: ignore[attr-defined]
+    functools.update_wrapper(first, shaped)
+    second = made("b")
+    assert second.__name__ == "repeated"
+    assert list(inspect.signature(second).parameters) == ["times", "end"]
 
 
 def test_the_modules_of_convae_are_checked() -> None:

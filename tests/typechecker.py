@@ -1,15 +1,18 @@
 """The type checker of the tests: beartype, for which an int may stand for a float, as it may for mypy.
 
 jaxtyping binds the arguments of every call and checks them twice, so as to say more of a fault. Here a call is checked
-once, and shapes are bound where there are some: the suite takes a third less.
+once, shapes are bound where there are some, and the checks of a function inside another, which is defined anew in each
+call of the other, are compiled once: the suite takes half the time.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
 from collections.abc import Callable
-from typing import Any
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
 
 import jaxtyping
 import torch
@@ -20,22 +23,53 @@ from jaxtyping import AbstractArray
 _NUMBERS: FrozenDict[Any, Any] = FrozenDict({float: float | int, int: int | torch.SymInt})
 checked = beartype(conf=BeartypeConf(hint_overrides=_NUMBERS))
 _thorough = jaxtyping.jaxtyped
+_GIVEN = "__beartype_func"
+"""The keyword by which what beartype compiles holds the function that it checks."""
+
+
+class _Compiled(NamedTuple):
+    of: Any
+    checked: Any
+    marks: dict[str, Any]
+    has_shape: bool
+
+
+_compiled: dict[CodeType, _Compiled] = {}
 
 
 def jaxtyped(*, typechecker: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Stands in for `jaxtyping.jaxtyped` in the modules that its import hook prepares."""
 
     def decorate(given: Any) -> Any:
-        if not inspect.isfunction(given) or inspect.isgeneratorfunction(given):
+        if not inspect.isfunction(given):
             return _thorough(given, typechecker=typechecker)
-        try:
-            hints = typing.get_type_hints(given, include_extras=True)
-        except NameError:  # a class that is not there yet, or for mypy alone: taken for anything
-            return _thorough(given, typechecker=typechecker)
-        once = checked(given)
-        return _thorough(once, typechecker=None) if any(map(_has_shape, hints.values())) else once
+        found = _compiled.get(given.__code__)
+        if found is not None and found.of.__globals__ is given.__globals__:
+            once = _checking(found, given)
+        else:
+            try:
+                hints = typing.get_type_hints(given, include_extras=True)
+            except NameError:  # a class that is not there yet, or for mypy alone: taken for anything
+                return _thorough(given, typechecker=typechecker)
+            has_shape = any(map(_has_shape, hints.values()))
+            if has_shape and inspect.isgeneratorfunction(given):
+                return _thorough(given, typechecker=typechecker)
+            once = checked(given)
+            found = _Compiled(given, once, dict(vars(once)), has_shape)
+            if "<locals>" in given.__qualname__ and _GIVEN in (getattr(once, "__kwdefaults__", None) or {}):
+                _compiled[given.__code__] = found
+        return _thorough(once, typechecker=None) if found.has_shape else once
 
     return decorate
+
+
+def _checking(found: _Compiled, given: Any) -> Any:
+    """The same checks of another function of the same code."""
+    once = found.checked
+    again = FunctionType(once.__code__, once.__globals__, given.__name__)
+    again.__kwdefaults__ = {**once.__kwdefaults__, _GIVEN: given}
+    vars(again).update(found.marks)
+    return functools.update_wrapper(again, given)
 
 
 def _has_shape(hint: Any) -> bool:

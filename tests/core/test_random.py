@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convae.core.random import numpy_generator, stream_key, torch_generator
+from convae.core.random import numpy_generator, stream_key, stream_keys, torch_generator
 
 words = st.lists(st.integers(0, 9) | st.text("ab", max_size=2), max_size=3)
 
@@ -17,6 +17,11 @@ def test_keys_are_equal_for_equal_streams_alone(
     same = (seed, [str(word) for word in first]) == (other, [str(word) for word in second])
     assert (stream_key(seed, *first) == stream_key(other, *second)) is same
     assert 0 <= stream_key(seed, *first) < 2**63
+
+
+@given(st.integers(0, 5), words, st.lists(st.integers(0, 10**6), max_size=4))
+def test_keys_of_many_numbers_are_those_of_each(seed: int, names: list[int | str], numbers: list[int]) -> None:
+    assert list(stream_keys(seed, *names, numbers=numbers)) == [stream_key(seed, *names, each) for each in numbers]
 
 
 def test_a_stream_depends_on_its_counters_and_on_nothing_else() -> None:

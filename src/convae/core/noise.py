@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.errors import ConfigError, ShapeError
-from convae.core.random import stream_key, torch_generator
+from convae.core.random import stream_keys, torch_generator
 
 BLOCK = 256
 """Number of images whose noise `CountedNoise` draws at once; small, since a rank draws all images of a block."""
@@ -53,8 +53,8 @@ class CountedNoise:
     def generators(self, count: int, device: torch.device) -> Iterator[torch.Generator]:
         """A generator on `device` for each of `count` images; each is valid until the next one is taken."""
         generator = torch.Generator(device)
-        for image in range(self.start, self.start + count):
-            yield generator.manual_seed(stream_key(self.seed, *self.words, image))
+        for key in stream_keys(self.seed, *self.words, numbers=range(self.start, self.start + count)):
+            yield generator.manual_seed(key)
 
 
 class GivenNoise:

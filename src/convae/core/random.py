@@ -7,6 +7,7 @@ rank. No generator state needs saving, because each generator is created from th
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +18,25 @@ if TYPE_CHECKING:
 
 def stream_key(seed: int, *words: int | str) -> int:
     """A 63-bit key of the stream named by `words`; streams with different names are independent."""
+    return _key(_digest(seed, *words))
+
+
+def stream_keys(seed: int, *words: int | str, numbers: Iterable[int]) -> Iterator[int]:
+    """`stream_key(seed, *words, number)` for each of the numbers, in less time."""
+    common = _digest(seed, *words)
+    for number in numbers:
+        own = common.copy()
+        own.update(f"\x1f{number}".encode())
+        yield _key(own)
+
+
+def _digest(seed: int, *words: int | str) -> hashlib.blake2b:
     text = "\x1f".join([str(int(seed)), *(str(word) for word in words)])
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+    return hashlib.blake2b(text.encode(), digest_size=8)
+
+
+def _key(found: hashlib.blake2b) -> int:
+    return int.from_bytes(found.digest(), "little") >> 1
 
 
 def numpy_generator(seed: int, *words: int | str) -> np.random.Generator:

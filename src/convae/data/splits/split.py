@@ -167,7 +167,7 @@ class Split:
         """(images, 32) SHA-256 of the stored values of each image."""
         return self._store.digests[self._rows]
 
-    @property
+    @cached_property
     def notes(self) -> list[str]:
         """Notes on the data that affect metrics, one sentence each."""
         return [*self._notes, *self._store.notes, *range_notes(self.facts, self.source, self.kind, self.key)]
