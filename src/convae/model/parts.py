@@ -1,4 +1,4 @@
-"""Bottleneck, likelihood head and prior from their descriptions and back; shape checks between parts of a model."""
+"""The parts of a model: built from their descriptions, with shapes that match, and with named noise streams."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from convae.core.arguments import Named, drop_defaults, parse_arguments, split_name
+from convae.core.arguments import Named, parse_arguments, split_name
 from convae.core.context import LatentModule, call_module
-from convae.core.description import Spec, to_plain
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text, unknown_message
 from convae.core.registry import canonical_name
 from convae.core.types import Shape
 from convae.model.bottlenecks import BOTTLENECKS
 from convae.model.bottlenecks.base import LATENT, Bottleneck
-from convae.model.condition import Condition
 from convae.model.inputs import weights_type
 from convae.model.layers.base import ContextLayer
 from convae.model.layers.base.network import Network, error_context
-from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.mode import evaluation_mode
 from convae.model.priors import PRIORS
@@ -177,69 +174,3 @@ def name_streams(model: Any) -> dict[str, str]:
             numbers[kind] += 1
             places[module.stream] = path
     return places
-
-
-def stored_spec(model: Any, described: Spec) -> Spec:
-    """The canonical description of a model: presets and repeats expanded."""
-    prior = None if described.prior is None else stored_entry(PRIORS, described.prior, "prior")
-    return described.model_copy(
-        update={
-            "name": model.name,
-            "encoder": model.encoder.canonical(),
-            "bottleneck": stored_entry(BOTTLENECKS, long_bottleneck(described.bottleneck), "bottleneck"),
-            "decoder": model.decoder.canonical(),
-            "likelihood": stored_entry(LIKELIHOODS, described.likelihood, "likelihood"),
-            "prior": prior,
-            "classifier": None if model.classifier is None else model.classifier.canonical(),
-            "condition": None if model.condition is None else stored_condition(model.condition),
-        }
-    )
-
-
-def stored_condition(condition: Condition) -> dict[str, Any]:
-    """The canonical description of a condition."""
-    return drop_defaults(Condition, {"classes": condition.classes, "channels": condition.channels})
-
-
-def stored_entry(registry: Any, written: Named, kind: str) -> dict[str, dict[str, Any]]:
-    """The canonical description of a bottleneck, a likelihood or a prior."""
-    name, given = split_name(written, kind)
-    target = registry.get(name)
-    return {canonical_name(name): to_plain(drop_defaults(target, parse_arguments(target, given, kind)))}
-
-
-SWITCHES = {"training", "checkpointing", "rows"}
-"""Attributes of a module that are not part of its description."""
-Layout = dict[str, tuple[type[nn.Module], dict[str, Any]]]
-
-
-def layout(model: nn.Module) -> Layout:
-    """Type and plain attribute values of each module of a model, by name."""
-    found: Layout = {}
-    for name, module in model.named_modules():
-        values = {
-            key: value
-            for key, value in vars(module).items()
-            if not key.startswith("_") and key not in SWITCHES and isinstance(value, bool | int | float | str | tuple)
-        }
-        found[name] = (type(module), values if name else {})
-    return found
-
-
-def first_change(before: Layout, after: Layout) -> str | None:
-    """The first difference of two layouts, for messages; None without one.
-
-    A subclass of the original class counts as equal, since sharding and hooks derive classes.
-    """
-    for name in [*before, *after]:
-        if name not in after:
-            return f"'{name}' was removed"
-        if name not in before:
-            return f"'{name}' ({after[name][0].__name__}) was added"
-        (kind, values), (new_kind, new_values) = before[name], after[name]
-        if not issubclass(new_kind, kind):
-            return f"'{name}' was exchanged for {new_kind.__name__}"
-        for key in values.keys() | new_values.keys():
-            if values.get(key) != new_values.get(key):
-                return f"{name}.{key} was set to {new_values.get(key)!r}"
-    return None

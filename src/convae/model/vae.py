@@ -31,23 +31,12 @@ from convae.core.types import (
 )
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.condition import Condition
+from convae.model.described import ModelDescription
 from convae.model.generative import GenerativeModel
-from convae.model.inputs import (
-    checked_count,
-    checked_generator,
-    explain_mixed_types,
-    tensor_or_none,
-)
+from convae.model.inputs import checked_count, checked_generator, explain_mixed_types, tensor_or_none
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.mode import evaluation_mode
-from convae.model.parts import (
-    build_prior,
-    check_shapes,
-    first_change,
-    layout,
-    name_streams,
-    stored_spec,
-)
+from convae.model.parts import build_prior, check_shapes, name_streams
 from convae.model.priors.base import Prior
 from convae.model.provenance import Provenance
 
@@ -130,10 +119,9 @@ class VAE(GenerativeModel):
         self.prior.bind(self._encode_pseudo, self.input_shape)
         self._places = name_streams(self)
         self.latent_layout = LatentLayout(tuple((each.stream, each.latent_shape) for each in self.latent_modules))
-        self._description: Spec | None = None
+        self._description: ModelDescription | None = None
         extra = 0 if condition is None else condition.channels
         self._logits = check_shapes(self.input_shape, encoder, bottleneck, decoder, likelihood, classifier, extra)
-        self._as_built = layout(self)
 
     def described_by(self, spec: Spec, rebuild: Callable[[Shape], VAE]) -> None:
         """Attaches the description that the model was built from, as long as its parts stay as they are.
@@ -142,7 +130,7 @@ class VAE(GenerativeModel):
             spec: the description.
             rebuild: makes the same model for another input shape, on the meta device.
         """
-        self._description, self._rebuild = spec, rebuild
+        self._description, self._rebuild = ModelDescription.of(self, spec), rebuild
 
     def replace_prior(self, prior: Prior, entry: Named) -> None:
         """Replaces the prior by one that was made for this model's bottleneck.
@@ -153,9 +141,9 @@ class VAE(GenerativeModel):
         """
         self.prior = prior
         prior.bind(self._encode_pseudo, self.input_shape)
-        self._as_built = layout(self)
         if self._description is not None:
-            self._description = self._description.model_copy(update={"prior": entry})
+            written = self._description.written.model_copy(update={"prior": entry})
+            self._description = ModelDescription.of(self, written)
 
     def extra_repr(self) -> str:
         """Name and shapes, for `print(model)`."""
@@ -183,12 +171,7 @@ class VAE(GenerativeModel):
                 f"model '{self.name}' was made of modules and has no description. "
                 "Load its weights with convae.load(path, model=...), where your code makes the model"
             )
-        if (changed := first_change(self._as_built, layout(self))) is not None:
-            raise ConfigError(
-                f"model '{self.name}': {changed} after the model was built, so it no longer matches its description. "
-                "Describe the change (convae.build), or save model.state_dict() with your own code"
-            )
-        return stored_spec(self, self._description)
+        return self._description.canonical(self)
 
     @explain_mixed_types
     def encode(self, x: AnyImages, labels: AnyLabels | None = None) -> Posterior:

@@ -63,16 +63,15 @@ def build_task(
     started = list[Start]()
     if recipe.start is not None and is_new:
         recipe = ranks.broadcast(partial(_started, recipe, start, started, held))
-    shown = progress if ranks.is_main else None
-    recipe, data_set, validation = ranks.local_main_first(partial(_read_data, recipe, shown, given))
+    progress = progress if ranks.is_main else None
+    recipe, data_set, validation = ranks.local_main_first(partial(_read_data, recipe, progress, given))
     split, chosen_by_data = data_set.split("train"), list[str]()
     if is_new:
         recipe = with_default_likelihood(recipe, split, chosen_by_data)
     model = build_training_model(recipe, where, held)
     check_prior(model)
     ranks.run_on_all(lambda: [each.tensors(model) for each in started])
-    options, part = recipe.training, (ranks.number, ranks.count)
-    batches = Batches(split, options.batch_size, options.seed, labels=_labels(recipe, model, split), part=part)
+    batches = _batches(recipe, model, split, ranks)
     check_data_labels(model, started, split, validation)
     if is_new:
         recipe = with_default_length(recipe, batches.steps_per_epoch, chosen_by_data)
@@ -91,7 +90,7 @@ def build_task(
         chosen=tuple(chosen_by_data),
     )
     try_batch(made)
-    if options.shard and ranks.count > 1:
+    if recipe.training.shard and ranks.count > 1:
         shard(model, where)
     return made
 
@@ -126,6 +125,12 @@ def build_training_model(recipe: Recipe, where: torch.device, held: VAE | None =
     if len(model.input_shape) in layouts and not options.shard:
         model.to(memory_format=layouts[len(model.input_shape)])  # type: ignore[call-overload]  # missing in torch's stub
     return model
+
+
+def _batches(recipe: Recipe, model: VAE, split: ImageSet, ranks: Ranks) -> Batches:
+    """The training batches of this process."""
+    options, part = recipe.training, (ranks.number, ranks.count)
+    return Batches(split, options.batch_size, options.seed, labels=_labels(recipe, model, split), part=part)
 
 
 def _labels(recipe: Recipe, model: VAE, split: ImageSet) -> NDArray[np.int64] | None:
