@@ -22,7 +22,7 @@ from convae.evaluation import evaluate
 from convae.evaluation.aggregate import log_aggregate
 from convae.evaluation.bootstrap import resample_means
 from convae.evaluation.distances import frechet_distance, is_in_manifold
-from convae.latents import cluster, encode_to, iterate_latents, neighbors
+from convae.latents import cluster, encode_to, find_neighbors, iterate_latents
 from convae.model.vae import VAE
 
 MIB = 1024 if sys.platform == "linux" else 1 << 20
@@ -63,7 +63,7 @@ def of_distances(count: int) -> None:
 
 def of_neighbors(count: int) -> None:
     z = torch.randn(count, 2)
-    neighbors(z, z, 5)
+    find_neighbors(z, z, 5)
 
 
 def of_clusters(count: int) -> None:

@@ -21,7 +21,7 @@ from convae.evaluation.metrics.base import Encoded
 from convae.evaluation.metrics.linear_probe import LinearProbe
 from convae.evaluation.metrics.nearest_neighbors import NearestNeighbors
 from convae.evaluation.page import render_page
-from convae.latents import classes, encode, kl_per_dimension, manifold, nearest_latents, traverse
+from convae.latents import build_latent_grid, encode, fit_class_gaussians, kl_per_dimension, nearest_latents, traverse
 from convae.model.vae import VAE
 
 
@@ -144,9 +144,9 @@ def test_figures_of_gaussians_are_not_given_for_codes(digits: Split, name: str) 
     with pytest.raises(ConfigError, match="are codes"):
         traverse(codes.mean[0], codes, torch.tensor([0]), 3)
     with pytest.raises(ConfigError, match="are codes"):
-        manifold(codes, 3)
+        build_latent_grid(codes, 3)
     with pytest.raises(ConfigError, match="are codes"):
-        classes(codes)
+        fit_class_gaussians(codes)
     between = nearest_latents(coded, codes.mean[:5].lerp(codes.mean[5:10], 0.5))
     book = coded.state_dict()["bottleneck.quantizer.codebook"]
     vectors = between.movedim(1, -1).flatten(0, -2)

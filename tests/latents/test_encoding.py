@@ -197,7 +197,7 @@ def test_ranks_share_the_files_and_together_write_them_all(model: VAE, digits: S
     for rank in (0, 2):
         encode_to(model, digits, tmp_path, shard=FileShard(rank, 3))
     torch.testing.assert_close(read_latents(tmp_path)[0].mean, encode(model, digits).mean)
-    with pytest.raises(ConfigError, match="process 3 of 3"):
+    with pytest.raises(ConfigError, match="rank.* 3"):
         FileShard(3, 3)
 
 
@@ -231,7 +231,7 @@ def test_files_that_do_not_go_together_are_named(model: VAE, digits: Split, tmp_
     with pytest.raises(DataError, match="damaged"):
         read_latents(tmp_path)
     np.savez(tmp_path / "latents-00001-of-00004.npz", mean=two, logvar=two, names=np.array(["a", "b"]))
-    with pytest.raises(DataError, match="holds latents 5"):
+    with pytest.raises(DataError, match=r"latents-00001-of-00004.* 5"):
         read_latents(tmp_path)
 
 
@@ -251,7 +251,7 @@ def test_a_folder_without_a_sound_manifest_is_named(tmp_path: Path, written: str
 
 
 def test_a_folder_without_latents_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no latents"):
+    with pytest.raises(DataError, match="no latents"):
         read_latents(tmp_path)
 
 
@@ -298,7 +298,7 @@ def test_another_format_is_said_and_force_replaces_what_convae_wrote_alone(
     encode_to(model, digits, tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "latents-of-mine.npz").write_text("mine")
-    with pytest.raises(OutputError, match=r"another format, safetensors; .*--force"):
+    with pytest.raises(OutputError, match=r"another format, safetensors.*--force"):
         encode_to(model, digits, tmp_path, format="npz")
     encode_to(model, digits, tmp_path, format="npz", force=True)
     ours = {f"latents-{number:05d}-of-00004.npz" for number in range(1, 5)}

@@ -10,7 +10,7 @@ import torch
 import convae
 from convae.core.errors import ConfigError
 from convae.data import Split
-from convae.latents import classes, decode, draw, draw_labeled, encode, known_classes
+from convae.latents import decode, draw_labeled, draw_latents, encode, fit_class_gaussians, sampleable_classes
 from convae.model.vae import VAE
 
 FLAT: dict[str, Any] = {
@@ -45,7 +45,7 @@ def test_of_a_wanted_class_those_are_kept_of_which_the_classifier_is_sure_twice(
     assert found.confidence is not None
     assert (found.confidence >= 0.9).all()
     # What is kept is the prior where the judge is sure: half of a normal beyond about 0.22, untouched.
-    candidates = draw(judged, found.tried, seed=4)
+    candidates = draw_latents(judged, found.tried, seed=4)
     sure = judged.classify(candidates).softmax(1)[:, 3] >= 0.9
     again = judged.classify(judged.encode(decode(judged, candidates)).mean).softmax(1)[:, 3] >= 0.9
     wanted = candidates[sure & again][:200]
@@ -62,7 +62,7 @@ def test_a_class_that_decoded_images_do_not_show_is_not_found(judged: VAE, monke
 
 def test_any_sample_gets_its_label_and_the_unsure_may_be_left_out(judged: VAE) -> None:
     every = draw_labeled(judged, 50, confidence=0.0, seed=1)
-    latents = draw(judged, 50, seed=1)
+    latents = draw_latents(judged, 50, seed=1)
     torch.testing.assert_close(every.images, decode(judged, latents))
     assert torch.equal(every.labels, judged.classify(latents).argmax(1))
     sure = draw_labeled(judged, 20, confidence=0.8, seed=1)
@@ -84,15 +84,15 @@ def test_a_conditional_model_decodes_the_same_latents_with_each_label() -> None:
     found = draw_labeled(model, 4, [2, 0])
     assert found.labels.tolist() == [2] * 4 + [0] * 4
     assert found.confidence is None
-    latents = draw(model, 4)
+    latents = draw_latents(model, 4)
     torch.testing.assert_close(found.images[:4], decode(model, latents, labels=torch.full((4,), 2)))
     torch.testing.assert_close(found.images[4:], decode(model, latents, labels=torch.zeros(4, dtype=torch.long)))
     assert draw_labeled(model, 5).labels.tolist() == [0, 1, 2, 0, 1]
-    assert known_classes(model) == [0, 1, 2]
+    assert sampleable_classes(model) == [0, 1, 2]
 
 
 def test_other_models_draw_from_the_latents_of_labeled_images(model: VAE, digits: Split) -> None:
-    known = classes(encode(model, digits))
+    known = fit_class_gaussians(encode(model, digits))
     found = draw_labeled(model, 3, [7, 2], confidence=0.0, known=known, seed=3)
     assert found.labels.tolist() == [7] * 3 + [2] * 3
     torch.testing.assert_close(found.images[:3], decode(model, known.draw(7, 3, seed=3)))
@@ -109,7 +109,7 @@ def encode_again(model: VAE, images: torch.Tensor) -> torch.Tensor:
 
 
 def test_invalid_requests_are_refused(judged: VAE, model: VAE, digits: Split) -> None:
-    known = classes(encode(model, digits))
+    known = fit_class_gaussians(encode(model, digits))
     cases: list[tuple[VAE, dict[str, Any], str]] = [
         (model, {}, "condition.*classifier"),
         (judged, {"labels": [4]}, "class 4.*0, 1, 2, 3"),

@@ -16,10 +16,10 @@ from convae.data import DataConfig, Split, open_split
 from convae.latents import (
     Encoding,
     cluster,
+    find_image,
     interpolate,
-    labels_of,
-    position,
     project,
+    read_labels,
     traverse,
 )
 
@@ -62,11 +62,11 @@ def test_a_silhouette_of_many_latents_is_judged_on_some_of_them(monkeypatch: pyt
 
 def test_images_without_labels_have_none_by_any_name(digits: Split, tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.raises(ConfigError, match="hue"):
-        labels_of(digits, "hue")
+        read_labels(digits, "hue")
     path = tmp_path_factory.mktemp("unlabeled") / "a.npy"
     np.save(path, np.zeros((3, 8, 8), np.uint8))
     with pytest.raises(ConfigError, match="no labels"):
-        labels_of(open_split(DataConfig(source=str(path)), "all"))
+        read_labels(open_split(DataConfig(source=str(path)), "all"))
 
 
 def test_an_image_is_meant_by_its_number_or_its_name(
@@ -78,7 +78,7 @@ def test_an_image_is_meant_by_its_number_or_its_name(
         Image.new("L", (4, 4), 60 * number).save(tmp_path / name)
     images = open_split(DataConfig(source=str(tmp_path)), "all")
     for word in ("2", "dogs/rex.png", "rex.png"):
-        assert position(word, images) == 2
+        assert find_image(word, images) == 2
     for word, said in {"4": "0 to 3", "dogs/rx.png": "dogs/rex.png", "two.png": "2 images", "zebra": "zebra"}.items():
         with pytest.raises(ConfigError, match=said):
-            position(word, images)
+            find_image(word, images)

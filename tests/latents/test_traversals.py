@@ -13,17 +13,17 @@ from convae.core.errors import ConfigError, DataError, ShapeError
 from convae.core.random import torch_generator
 from convae.latents import (
     Encoding,
-    direction,
-    direction_of_label,
+    build_latent_grid,
+    find_class_direction,
+    find_direction,
     interpolate,
+    interpolate_path,
     kl_per_dimension,
-    manifold,
-    path,
     rank_by_kl,
     translate,
     traverse,
 )
-from convae.latents.traversals import principal
+from convae.latents.traversals import find_principal_directions
 
 
 def latents(count: int, *shape: int, seed: int = 0) -> torch.Tensor:
@@ -65,37 +65,37 @@ def test_ends_on_one_line_take_the_straight_way(end: list[float]) -> None:
 
 def test_a_way_through_several_points_meets_each_once() -> None:
     points = latents(4, 3)
-    way = path(points, 5)
+    way = interpolate_path(points, 5)
     assert len(way) == 3 * 4 + 1
     assert torch.equal(way[::4], points)
     assert len(way.unique(dim=0)) == len(way)
 
 
 def test_ways_that_cannot_be() -> None:
-    with pytest.raises(ShapeError, match="one shape, got 1×3 and 1×2"):
+    with pytest.raises(ShapeError, match="1×3 and 1×2"):
         interpolate(latents(1, 3), latents(1, 2), 3)
     with pytest.raises(ConfigError, match="at least 2 steps, got 1"):
         interpolate(latents(1, 3), latents(1, 3), 1)
     with pytest.raises(ConfigError, match="at least two points"):
-        path(latents(1, 3), 3)
+        interpolate_path(latents(1, 3), 3)
 
 
 def test_the_direction_of_pairs_is_their_mean_difference() -> None:
     before, after = latents(6, 2, 3), latents(6, 2, 3, seed=1)
-    torch.testing.assert_close(direction(before, after), (after - before).mean(0))
+    torch.testing.assert_close(find_direction(before, after), (after - before).mean(0))
 
 
 def test_a_direction_by_labels_leads_from_one_class_to_the_other() -> None:
     z = torch.tensor([[0.0, 0.0], [2.0, 0.0], [5.0, 5.0], [9.0, 9.0]])
     labels = torch.tensor([0, 0, 1, -1])
-    torch.testing.assert_close(direction_of_label(z, labels, 1, 0), torch.tensor([4.0, 5.0]))
-    torch.testing.assert_close(direction_of_label(z, labels, 1), torch.tensor([4.0, 5.0]))
+    torch.testing.assert_close(find_class_direction(z, labels, 1, 0), torch.tensor([4.0, 5.0]))
+    torch.testing.assert_close(find_class_direction(z, labels, 1), torch.tensor([4.0, 5.0]))
     with pytest.raises(DataError, match="no image has the label 7"):
-        direction_of_label(z, labels, 7)
+        find_class_direction(z, labels, 7)
     with pytest.raises(DataError, match="with and without"):
-        direction(z[:0], z)
+        find_direction(z[:0], z)
     with pytest.raises(DataError, match="same mean"):
-        direction(z, z.flip(0))
+        find_direction(z, z.flip(0))
 
 
 def test_a_translation_of_strength_nought_changes_nothing() -> None:
@@ -126,14 +126,14 @@ def test_a_traversal_changes_one_value_a_row_and_the_most_telling_first() -> Non
 
 
 def test_principal_directions_are_those_of_the_largest_spread() -> None:
-    middle, directions = principal(encoding(latents(2000, 3) * torch.tensor([1.0, 5.0, 2.0]) + 4))
+    middle, directions = find_principal_directions(encoding(latents(2000, 3) * torch.tensor([1.0, 5.0, 2.0]) + 4))
     torch.testing.assert_close(middle, torch.full((3,), 4.0).double(), atol=0.3, rtol=0)
     torch.testing.assert_close(directions[0], torch.tensor([0.0, 1, 0]).double(), atol=0.05, rtol=0)
     torch.testing.assert_close(directions[1], torch.tensor([0.0, 0, 1]).double(), atol=0.05, rtol=0)
 
 
 def test_a_manifold_of_two_values_is_their_plane_with_up_above() -> None:
-    grid = manifold(encoding(latents(300, 2)), 4)
+    grid = build_latent_grid(encoding(latents(300, 2)), 4)
     assert grid.shape == (4, 4, 2)
     assert (grid[:, :, 0].diff(dim=1) > 0).all()
     assert (grid[:, :, 1].diff(dim=0) < 0).all()
@@ -142,18 +142,18 @@ def test_a_manifold_of_two_values_is_their_plane_with_up_above() -> None:
 
 def test_a_manifold_over_two_axes_leaves_the_others_at_their_mean() -> None:
     images = encoding(latents(300, 2, 2))
-    grid = manifold(images, 3, (0, 3))
+    grid = build_latent_grid(images, 3, (0, 3))
     assert grid.shape == (3, 3, 2, 2)
     torch.testing.assert_close(grid[..., 0, 1], images.mean[:, 0, 1].mean().expand(3, 3))
-    with pytest.raises(ConfigError, match="two different latent values from 0 to 3"):
-        manifold(images, 3, (0, 4))
+    with pytest.raises(ConfigError, match="axes from 0 to 3"):
+        build_latent_grid(images, 3, (0, 4))
 
 
 def test_a_manifold_of_one_value_is_a_row() -> None:
-    row = manifold(encoding(latents(90, 1)), 5)
+    row = build_latent_grid(encoding(latents(90, 1)), 5)
     assert row.shape == (1, 5, 1)
     assert (row[0, :, 0].diff() > 0).all()
-    with pytest.raises(ConfigError, match="two different latent values"):
-        manifold(encoding(latents(9, 1)), 3, (0, 1))
-    with pytest.raises(ConfigError, match="two images"):
-        manifold(encoding(latents(1, 1)), 3)
+    with pytest.raises(ConfigError, match="axes from 0"):
+        build_latent_grid(encoding(latents(9, 1)), 3, (0, 1))
+    with pytest.raises(ConfigError, match="2 images"):
+        build_latent_grid(encoding(latents(1, 1)), 3)

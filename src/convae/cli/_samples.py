@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from convae.latents import Classes, Session
+    from convae.latents import ClassGaussians, Session
     from convae.model.vae import VAE
 
 MANIFEST = "manifest.csv"
@@ -85,7 +85,7 @@ def draw_samples(session: Session, request: SampleRequest) -> Samples:
     Raises:
         ConfigError: the request contradicts itself, or the model cannot meet it.
     """
-    from convae.latents import draw, draws_by_label
+    from convae.latents import draw_latents, draws_by_label
 
     model = session.model
     if request.label is not None and request.labeled:
@@ -98,7 +98,7 @@ def draw_samples(session: Session, request: SampleRequest) -> Samples:
         return _of_classes(session, request)
     if request.confidence is not None or request.has_data:
         raise ConfigError(f"model '{model.name}' has no classifier: --confidence and --data need --label or --labeled")
-    z = draw(
+    z = draw_latents(
         model,
         request.number,
         seed=request.seed,
@@ -111,14 +111,14 @@ def draw_samples(session: Session, request: SampleRequest) -> Samples:
 
 def _of_classes(session: Session, request: SampleRequest) -> Samples:
     """Samples with labels, of one class, of every class or of any."""
-    from convae.latents import CONFIDENCE, class_number, draw_labeled, draws_by_label, known_classes
+    from convae.latents import CONFIDENCE, class_number, draw_labeled, draws_by_label, sampleable_classes
 
     model = session.model
-    gaussians: Classes | None = None
+    gaussians: ClassGaussians | None = None
     names: Sequence[str] | None = model.provenance.classes
     if request.has_data or not (draws_by_label(model) or model.classifier is not None):
         gaussians, names = _class_gaussians(session)
-    words = class_names(known_classes(model, gaussians), names)
+    words = class_names(sampleable_classes(model, gaussians), names)
     wanted = list(words) if request.labeled else None
     if request.label is not None:
         wanted = [class_number(request.label, words)]
@@ -143,11 +143,11 @@ def _of_classes(session: Session, request: SampleRequest) -> Samples:
     return Samples(found.images, labels, confidence, f"{how}{request.description}")
 
 
-def _class_gaussians(session: Session) -> tuple[Classes, Sequence[str] | None]:
+def _class_gaussians(session: Session) -> tuple[ClassGaussians, Sequence[str] | None]:
     """A Gaussian for each class of the session's labeled images, and the names of the classes."""
-    from convae.latents import classes
+    from convae.latents import fit_class_gaussians
 
-    return classes(session.encode()), session.images.classes
+    return fit_class_gaussians(session.encode()), session.images.classes
 
 
 def write_samples(model: VAE, request: SampleRequest, samples: Samples, out: Path, *, force: bool, show: bool) -> None:

@@ -39,7 +39,7 @@ def anomalies(
     from convae.cli._files import image_columns, new_files, sorted_rows
     from convae.cli._screen import work_bar, wrote
     from convae.evaluation import score_images
-    from convae.latents import explain
+    from convae.latents import map_errors
     from convae.latents.tables import write_table
     from convae.pictures.grid import compare
     from convae.pictures.heat import heat
@@ -51,7 +51,7 @@ def anomalies(
         loaded, images = session.model, session.images
         scores = score_images(loaded, images, progress=bar, **scoring.arguments())
     order = scores.values.argsort(descending=True, stable=True)
-    highest = explain(loaded, images, order[:count])
+    highest = map_errors(loaded, images, order[:count])
     rows = {"image": highest.images, "reconstruction": highest.reconstructions}
     if len(loaded.input_shape) > 2:  # signals are drawn with their reconstruction in one picture
         rows["error"] = heat(highest.errors)  # type: ignore[assignment]  # pictures take arrays too

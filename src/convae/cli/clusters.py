@@ -43,7 +43,7 @@ def clusters(
     from convae.cli._parsing import cluster_count
     from convae.cli._screen import results, work_bar, wrote
     from convae.core.files import write_json
-    from convae.latents import agreement, cluster
+    from convae.latents import cluster, measure_agreement
     from convae.latents.tables import write_table
 
     number = cluster_count(count)
@@ -60,7 +60,7 @@ def clusters(
         labels = torch.stack([encoding.labels[found.assigned == own].mode().values for own in range(total)])
     centroids = session.decode(found.centroids, labels, nearest=True)
     _draw(session, found, centroids, examples, sheet, alone)
-    matched = None if encoding.labels is None else agreement(found.assigned, encoding.labels)
+    matched = None if encoding.labels is None else measure_agreement(found.assigned, encoding.labels)
     write_json(facts, {**_facts(found, encoding.names, matched), "seed": seed})
     write_table(table, {**image_columns(images), "cluster": found.assigned.tolist()})
     line = [f"{len(images):,} images in {total} clusters"]
@@ -78,14 +78,14 @@ def _draw(session: Session, found: Clusters, centroids: Tensor, examples: int, s
     """Draws each decoded centroid with its nearest images, and the centroids alone."""
     import torch
 
-    from convae.latents import images_at
+    from convae.latents import read_images
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
     images = session.images
     empty, cells = torch.ones_like(centroids[0]), []
     for centroid, near in zip(centroids, found.nearest, strict=True):
-        nearest = list(images_at(images, near.tolist()))
+        nearest = list(read_images(images, near.tolist()))
         cells += [centroid, *nearest, *[empty] * (examples - len(nearest))]
     sizes = [f"{size:,} images" for size in found.sizes.tolist()]
     heads = ["centroid", "nearest", *[""] * (examples - 1)]

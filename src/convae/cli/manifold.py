@@ -31,7 +31,7 @@ def manifold(
     from convae.cli._parsing import comma_separated
     from convae.cli._screen import work_bar, wrote
     from convae.core.errors import ConfigError
-    from convae.latents import manifold as latent_grid
+    from convae.latents import build_latent_grid
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
@@ -43,7 +43,7 @@ def manifold(
         session = open_session(model, data, bar, label=label)
         session.require_label()
         encoding = session.encode()
-    images = session.decode(latent_grid(encoding, steps, chosen).flatten(0, 1), nearest=True)
+    images = session.decode(build_latent_grid(encoding, steps, chosen).flatten(0, 1), nearest=True)
     size = encoding.mean[0].numel()
     if chosen is None and size == 2:
         chosen = (0, 1)

@@ -38,8 +38,7 @@ def neighbors(
     from convae.cli._files import new_files, short_name
     from convae.cli._screen import work_bar, wrote
     from convae.core.errors import ConfigError
-    from convae.latents import images_at, is_image_file, position
-    from convae.latents import neighbors as nearest
+    from convae.latents import find_image, find_neighbors, is_image_file, read_images
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
@@ -49,19 +48,19 @@ def neighbors(
         among = session.images
         queries = session.encode_inputs(images)
         # An image of the split is not its own neighbor.
-        own = [None if is_image_file(word) else position(word, among) for word in images]
+        own = [None if is_image_file(word) else find_image(word, among) for word in images]
         most = len(among) - any(place is not None for place in own)
         if not most:
             raise ConfigError(f"{among.source} ({among.name}) holds no other image")
         encoding = session.encode()
     count = min(count, most)
-    found, distances = nearest(queries.z, encoding.mean, min(count + 1, len(among)))
+    found, distances = find_neighbors(queries.z, encoding.mean, min(count + 1, len(among)))
     cells, captions = [], []
     for word, place, query, near, far in zip(
         images, own, queries.images, found.tolist(), distances.tolist(), strict=True
     ):
         kept = [(index, distance) for index, distance in zip(near, far, strict=True) if index != place][:count]
-        cells += [query, *images_at(among, [index for index, _ in kept])]
+        cells += [query, *read_images(among, [index for index, _ in kept])]
         captions += [short_name(word), *(f"{distance:.2f}" for _, distance in kept)]
     title = f"{session.model.name}: nearest {among.source} images ({among.name}), Euclidean distance of latents"
     save(grid(torch.stack(cells), columns=len(cells) // len(images), captions=captions, title=title), sheet)

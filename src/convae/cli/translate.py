@@ -43,7 +43,7 @@ def translate(
     from convae.cli._files import new_files, short_name
     from convae.cli._parsing import comma_separated, data_source
     from convae.cli._screen import work_bar, wrote
-    from convae.latents import direction
+    from convae.latents import find_direction
     from convae.latents import translate as add_direction
     from convae.pictures.grid import grid
     from convae.pictures.save import save
@@ -68,7 +68,7 @@ def translate(
                 session.encode(session.open_images(data_source(str(folder), option), "all")).mean
                 for folder, option in ((positive, "--positive"), (negative, "--negative"))
             )
-            vector = direction(without_it, with_it)
+            vector = find_direction(without_it, with_it)
             what = f"from {short_name(str(negative))} to {short_name(str(positive))}"
     moved = add_direction(given.z, vector, factors)
     labels = None if given.labels is None else given.labels.repeat_interleave(len(factors))
@@ -85,9 +85,9 @@ def _by_class(session: Session, label: str | None, against: str | None, attribut
     """The direction to a class, or from no to yes of an attribute, and its description."""
     import torch
 
-    from convae.latents import class_number, direction_of_label, labels_of
+    from convae.latents import class_number, find_class_direction, read_labels
 
-    values, names = labels_of(session.images, attribute)
+    values, names = read_labels(session.images, attribute)
     away: int | None
     if label is None:
         if not set(names) <= {0, 1}:
@@ -99,4 +99,4 @@ def _by_class(session: Session, label: str | None, against: str | None, attribut
         what += "" if attribute is None else f" of {attribute}"
     if to == away:
         raise ConfigError(f"--label and --against are both {names[to]}: name two different classes")
-    return direction_of_label(session.encode().mean, torch.from_numpy(values), to, away), what
+    return find_class_direction(session.encode().mean, torch.from_numpy(values), to, away), what

@@ -5,30 +5,30 @@
 
 from __future__ import annotations
 
-from convae.latents.anomalies import explain
 from convae.latents.batches import EvalBatch
-from convae.latents.class_labels import class_number, labels_of
-from convae.latents.classes import Classes, classes
-from convae.latents.clusters import Agreement, Clusters, agreement, cluster
-from convae.latents.decodable import Decodable, encoded_by, iterate_decodable
+from convae.latents.class_gaussians import ClassGaussians, fit_class_gaussians
+from convae.latents.class_labels import class_number, read_labels
+from convae.latents.clusters import Agreement, Clusters, cluster, measure_agreement
+from convae.latents.decodable import Decodable, iterate_decodable, read_model_identity
 from convae.latents.decoding import decode, iterate_decoded
-from convae.latents.drawing import draw
+from convae.latents.drawing import draw_latents
 from convae.latents.encoding import Encoding, encode
+from convae.latents.error_maps import map_errors
 from convae.latents.folders import FileShard, encode_to, iterate_latents, read_latents, read_manifest
-from convae.latents.inputs import EncodedInputs, images_at, is_image_file, position
-from convae.latents.interpolation import interpolate, path
-from convae.latents.labeled import CONFIDENCE, LabeledSamples, draw_labeled, draws_by_label, known_classes
-from convae.latents.neighborhood import neighbors
+from convae.latents.inputs import EncodedInputs, find_image, is_image_file, read_images
+from convae.latents.interpolation import interpolate, interpolate_path
+from convae.latents.labeled import CONFIDENCE, LabeledSamples, draw_labeled, draws_by_label, sampleable_classes
+from convae.latents.neighborhood import find_neighbors
 from convae.latents.projection import Projection, project
 from convae.latents.quantized import nearest_latents
 from convae.latents.session import Session
-from convae.latents.translation import direction, direction_of_label, translate
-from convae.latents.traversals import kl_per_dimension, manifold, rank_by_kl, traverse
+from convae.latents.translation import find_class_direction, find_direction, translate
+from convae.latents.traversals import build_latent_grid, kl_per_dimension, rank_by_kl, traverse
 
 __all__ = [
     "CONFIDENCE",
     "Agreement",
-    "Classes",
+    "ClassGaussians",
     "Clusters",
     "Decodable",
     "EncodedInputs",
@@ -38,38 +38,38 @@ __all__ = [
     "LabeledSamples",
     "Projection",
     "Session",
-    "agreement",
+    "build_latent_grid",
     "class_number",
-    "classes",
     "cluster",
     "decode",
-    "direction",
-    "direction_of_label",
-    "draw",
     "draw_labeled",
+    "draw_latents",
     "draws_by_label",
     "encode",
     "encode_to",
-    "encoded_by",
-    "explain",
-    "images_at",
+    "find_class_direction",
+    "find_direction",
+    "find_image",
+    "find_neighbors",
+    "fit_class_gaussians",
     "interpolate",
+    "interpolate_path",
     "is_image_file",
     "iterate_decodable",
     "iterate_decoded",
     "iterate_latents",
     "kl_per_dimension",
-    "known_classes",
-    "labels_of",
-    "manifold",
+    "map_errors",
+    "measure_agreement",
     "nearest_latents",
-    "neighbors",
-    "path",
-    "position",
     "project",
     "rank_by_kl",
+    "read_images",
+    "read_labels",
     "read_latents",
     "read_manifest",
+    "read_model_identity",
+    "sampleable_classes",
     "translate",
     "traverse",
 ]

@@ -12,7 +12,7 @@ from convae.core.names import class_names, unknown_message
 from convae.data import Split
 
 
-def labels_of(images: Split, column: str | None = None) -> tuple[NDArray[np.int64], dict[int, str]]:
+def read_labels(images: Split, column: str | None = None) -> tuple[NDArray[np.int64], dict[int, str]]:
     """Class numbers of the images of a split, (image,), -1 if missing, and the class names.
 
     Args:

@@ -77,20 +77,22 @@ def cluster(z: Latents, count: int | Literal["auto"], *, examples: int = 8, seed
         DataError: a latent is not finite.
     """
     if not bool(z.isfinite().all()):
-        raise DataError("clusters need finite latents, and some of these are NaN or infinite")
+        raise DataError("some latents are NaN or infinite, so they cannot be clustered")
     points = z.flatten(1).double().numpy()
-    tried = _tried(points, seed) if count == "auto" else {}
-    # All latents may be equal.
+    tried = _silhouettes(points, seed) if count == "auto" else {}
+    # If all latents are equal, no number has a silhouette.
     number = max(tried, key=lambda one: tried[one], default=1) if count == "auto" else count
     if not 1 <= number <= len(z):
-        raise ConfigError(f"{len(z)} latents make 1 to {len(z)} clusters, got {number}: give a smaller number, or auto")
-    labels, middles = _fit(points, number, seed)
+        raise ConfigError(
+            f"expected 1 to {len(z)} clusters for {len(z)} latents, got {number}. Set a smaller number, or auto"
+        )
+    labels, means = _fit(points, number, seed)
     assigned = torch.from_numpy(labels)
     order = torch.bincount(assigned, minlength=number).argsort(descending=True, stable=True)
-    place = torch.empty_like(order)
-    place[order] = torch.arange(number)
-    assigned = place[assigned]
-    centroids = torch.from_numpy(middles)[order]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(number)
+    assigned = rank[assigned]
+    centroids = torch.from_numpy(means)[order]
     distances = (z.flatten(1).double() - centroids[assigned]).square().sum(1)
     nearest = []
     for one in range(number):
@@ -100,10 +102,10 @@ def cluster(z: Latents, count: int | Literal["auto"], *, examples: int = 8, seed
     return Clusters(centroids.to(z.dtype).view(number, *z.shape[1:]), assigned, nearest, silhouette, tried)
 
 
-def _tried(points: NDArray[np.float64], seed: int) -> dict[int, float]:
+def _silhouettes(points: NDArray[np.float64], seed: int) -> dict[int, float]:
     """The silhouette by number of clusters."""
     if len(points) < 3:
-        raise ConfigError(f"a number of clusters is chosen among three latents or more, got {len(points)}: give one")
+        raise ConfigError(f"auto needs at least 3 latents, got {len(points)}. Set the number of clusters")
     found = {
         number: _silhouette(points, _fit(points, number, seed)[0], seed)
         for number in range(2, min(MOST, len(points) - 1) + 1)
@@ -111,7 +113,7 @@ def _tried(points: NDArray[np.float64], seed: int) -> dict[int, float]:
     return {number: silhouette for number, silhouette in found.items() if silhouette is not None}
 
 
-def agreement(assigned: Int64[Tensor, " image"], labels: Int64[Tensor, " image"]) -> Agreement | None:
+def measure_agreement(assigned: Int64[Tensor, " image"], labels: Int64[Tensor, " image"]) -> Agreement | None:
     """Agreement of clusters with labels, -1 if missing; None with fewer than two classes."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 

@@ -42,7 +42,7 @@ class _Found:
     labels: Tensor | None
 
 
-def encoded_by(path: Path) -> tuple[str, str] | None:
+def read_model_identity(path: Path) -> tuple[str, str] | None:
     """Name and fingerprint (`autoencoder_fingerprint`) of the model of latents; None if not recorded.
 
     Args:
@@ -76,15 +76,15 @@ def iterate_decodable(path: Path, model: VAE) -> Iterator[Decodable]:
             yield _checked(_Found(list(part.names), part.mean, None, part.labels), model, path)
         return
     if not path.exists():
-        raise DataError(f"{path}: holds no latents: there is neither such a folder nor such a file")
+        raise DataError(f"{path}: no such file or folder")
     tensors, texts = formats.read_content(path, None)
     known = tensors.get("mean", tensors.get("codes"))
     if known is None or not len(known):
-        raise DataError(f"{path}: holds neither latents (mean, or columns z0 …) nor codes (codes, or columns code0 …)")
+        raise DataError(f"{path}: has neither latents (mean, or columns z0 …) nor codes (codes, or columns code0 …)")
     width = len(str(len(known) - 1))
     names = texts.get("names") or [f"{number:0{width}}" for number in range(len(known))]
     if {len(names), *map(len, tensors.values())} != {len(known)}:
-        raise DataError(f"{path}: what it holds of the images are different numbers")
+        raise DataError(f"{path}: its arrays have different numbers of images")
     yield _checked(_Found(names, tensors.get("mean"), tensors.get("codes"), tensors.get("labels")), model, path)
 
 
@@ -100,10 +100,10 @@ def _checked(part: _Found, model: VAE, path: Path) -> Decodable:
     if z is None and part.codes is not None:
         if not all(latent.is_discrete for latent in model.latent_modules):
             raise ConfigError(
-                f"{path}: holds codes (whole numbers), and model '{model.name}' has no codebook: latents are floats"
+                f"{path}: has codes (integers), but model '{model.name}' has no codebook. Give latents (floats)"
             )
         z = _vectors_of(part.codes, part.names, model, path)
-    assert z is not None  # the caller has checked that there are latents or codes
+    assert z is not None  # checked by the caller
     return Decodable(part.names, z, part.labels)
 
 
@@ -119,8 +119,9 @@ def _vectors_of(codes: Tensor, names: list[str], model: VAE, path: Path) -> Tens
         wrong = ((levels < 0) | (levels >= torch.tensor(sizes)[:, None])).flatten(1).any(1).nonzero()[:, 0]
         if len(wrong):
             raise DataError(
-                f"{path}: the codes of {len(wrong)} of {len(codes)} images are none of model '{model.name}', which has "
-                f"the codes 0 to {' or '.join(str(size - 1) for size in sizes)}; the first is '{names[int(wrong[0])]}'"
+                f"{path}: {len(wrong)} of {len(codes)} images have codes outside of 0 to "
+                f"{' or '.join(str(size - 1) for size in sizes)}, those of model '{model.name}'; the first is "
+                f"'{names[int(wrong[0])]}'"
             )
         named[latent.stream] = part.reshape(len(part), *latent.code_shape).to(device)
     with torch.no_grad():
@@ -131,5 +132,5 @@ def _shaped(values: Tensor, shape: tuple[int, ...], what: str, path: Path) -> Te
     """Reshapes values, flat or not, to (image, *shape)."""
     found = tuple(values.shape[1:])
     if found != shape and (len(found) > 1 or math.prod(found) != math.prod(shape)):
-        raise ShapeError(f"{path}: the model has {what} {shape_text(shape)}, these are {shape_text(found)}")
+        raise ShapeError(f"{path}: expected {what} {shape_text(shape)}, got {shape_text(found)}")
     return values.reshape(len(values), *shape)

@@ -18,7 +18,7 @@ LEAST_TRUNCATION = 0.1
 """Smallest truncation; below it, nearly all values would be rejected."""
 
 
-def draw(
+def draw_latents(
     model: VAE,
     count: int,
     *,
@@ -78,7 +78,7 @@ def _checked_factors(model: VAE, temperature: float | Sequence[float]) -> list[f
         each = f", or one for each of {count} latents" if count > 1 else ""
         raise ConfigError(f"temperature needs one number{each}, got {len(factors)}")
     if set(factors) != {1} and not _has_temperature(model):
-        raise ConfigError(f"the prior of '{model.name}' is uniform: it has no temperature")
+        raise ConfigError(f"the prior of model '{model.name}' is uniform and has no temperature")
     return factors
 
 
@@ -91,13 +91,13 @@ def _check_truncation(model: VAE, truncation: float | None) -> None:
     if truncation is None:
         return
     if not truncation >= LEAST_TRUNCATION:
-        raise ConfigError(f"the truncation is at least {LEAST_TRUNCATION:g} standard deviations, got {truncation:g}")
+        raise ConfigError(f"truncation must be at least {LEAST_TRUNCATION:g} standard deviations, got {truncation:g}")
     if model.is_hierarchical:
-        raise ConfigError(f"'{model.name}' has several latents, which have no truncation. Use temperature")
+        raise ConfigError(f"truncation needs a single latent, and model '{model.name}' has several. Use temperature")
     if any(each.is_discrete for each in model.latent_modules):
-        raise ConfigError(f"the prior of '{model.name}' is no Gaussian: it has no truncation")
+        raise ConfigError(f"truncation needs a Gaussian prior, which model '{model.name}' does not have")
     if not isinstance(model.prior, StandardNormal):
-        raise ConfigError(f"truncation needs the prior standard-normal, which '{model.name}' does not have")
+        raise ConfigError(f"truncation needs the prior standard-normal, which model '{model.name}' does not have")
 
 
 def _has_temperature(model: VAE) -> bool:

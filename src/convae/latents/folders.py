@@ -1,4 +1,4 @@
-"""Folders of latents: files of several thousand images each and their manifest, written and read a file at a time."""
+"""Folders of latents: files of 4,096 images each with a manifest, written and read one file at a time."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ from convae.model.vae import VAE
 FORMAT = 2
 MANIFEST = "latents.json"
 SHARD = 4096
-"""Images in a file."""
+"""Number of images per file."""
 _LARGEST = 64 << 20
-"""Bytes of the largest manifest that is read."""
+"""Largest manifest in bytes."""
 _OWN = re.compile(rf"latents-\d{{5,}}-of-\d{{5,}}\.({'|'.join(formats.FORMATS)})")
-"""The names of the files that `encode_to` writes next to the manifest."""
+"""Names of the files that `encode_to` writes."""
 
 
 @dataclass(frozen=True)
 class FileShard:
-    """Which of the files this process writes: those whose number leaves `rank` when divided by `ranks`."""
+    """The files that this process writes: every `ranks`-th, from number `rank` on."""
 
     rank: int = 0
     ranks: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.ranks:
-            raise ConfigError(f"process {self.rank} of {self.ranks}: there are {self.ranks}, counted from 0")
+            raise ConfigError(f"expected a rank from 0 to {self.ranks - 1}, got {self.rank}")
 
 
 def encode_to(
@@ -60,29 +60,28 @@ def encode_to(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Writes the posteriors of a split as files of 4,096 images each, so that memory holds the latents of two files.
+    """Encodes a split to files of 4,096 images each; memory holds the latents of at most two files.
 
-    A file appears whole or not at all. Existing files are kept, if the manifest next to them says that
-    they come from the same model and images: a run that was killed continues, and ends with the same files. With the
-    last file, the manifest gets the `statistics` of the latents.
+    Files are written atomically. Existing files of the same model and images are kept, so that the same call resumes
+    after a stop and ends with the same files. With the last file, the manifest gets the `statistics` of the latents.
 
     Args:
-        model: is left in the mode that it is in.
+        model: the model; its mode is restored.
         split: the images.
-        folder: for the files and their manifest, `latents.json`.
-        format: `safetensors`, `npz`, `csv`, or `parquet` from the extra of that name.
-        shard: of the files, where several processes write them.
-        batch_size: images at a time.
-        force: whether latents that are in the folder already are removed first, and nothing else.
-        progress: called with the number of images that are done.
+        folder: folder for the files and their manifest, `latents.json`.
+        format: `safetensors`, `npz`, `csv`, or `parquet` (extra `parquet`).
+        shard: the files that this process writes; by default all.
+        batch_size: images per batch.
+        force: whether to remove existing latents from the folder first; other files are kept.
+        progress: called with the number of encoded images.
 
     Returns:
-        The manifest's path.
+        The path of the manifest.
 
     Raises:
-        ConfigError: no such format, or its package is not installed.
-        OutputError: the folder holds other latents, or cannot be written.
-        ShapeError: the images do not have the model's input shape.
+        ConfigError: unknown format, or its package is not installed.
+        OutputError: the folder has other latents, or cannot be written.
+        ShapeError: the images do not have the input shape of the model.
         DataError: a latent is not finite.
     """
     folder, shard = local_path(folder), shard or FileShard()
@@ -115,10 +114,10 @@ def encode_to(
 
 
 def _add_statistics(folder: Path, manifest: dict[str, Any]) -> None:
-    """Adds the statistics of the latents to the manifest, once all files are there."""
+    """Adds the statistics of the latents to the manifest if all files exist."""
     names, shape = manifest["files"], tuple(manifest["model"]["latent_shape"])
     if all((folder / name).exists() for name in names):
-        # From the files, so that a run that went on ends with the same manifest, whichever process is the last.
+        # From the files, so that the manifest is the same after a resume, whichever process is the last.
         moments = Moments(shape)
         for name in names:
             moments.add(formats.read_encoding(folder / name, shape))
@@ -126,17 +125,17 @@ def _add_statistics(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _prepare(folder: Path, manifest: dict[str, Any], shard: FileShard, force: bool) -> list[int]:
-    """Makes the folder, removes what is to be replaced, and gives the numbers of the files that are left to write.
+    """Creates the folder, removes files to replace, and returns the numbers of the files to write.
 
     Raises:
-        OutputError: the folder holds other latents, or cannot be written.
+        OutputError: the folder has other latents, or cannot be written.
     """
     names = manifest["files"]
     with writing_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         other = _what_differs(folder, manifest)
         if other and not force:
-            raise OutputError(f"{folder}: {other}; choose another folder, or replace them with force (--force)")
+            raise OutputError(f"{folder}: {other}. Choose another folder, or replace them with --force")
         if force:
             _remove(folder, names[shard.rank :: shard.ranks] if other is None else None)
         todo = [n for n in range(shard.rank, len(names), shard.ranks) if not (folder / names[n]).exists()]
@@ -159,7 +158,7 @@ def _encode_files(
     ends = [min((number + 1) * SHARD, len(split)) for number in todo]
     total = sum(end - number * SHARD for number, end in zip(todo, ends, strict=True))
     done = 0
-    # A file is written while the next is encoded, and no more than one is waited for.
+    # One file is written while the next is encoded.
     with ThreadPoolExecutor(1) as background:
         written: Future[None] | None = None
         for number, end in zip(todo, ends, strict=True):
@@ -177,10 +176,10 @@ def _encode_files(
 
 
 def _what_differs(folder: Path, manifest: dict[str, Any]) -> str | None:
-    """What other latents a folder holds than those of a manifest; None where there are none."""
+    """How the latents in a folder differ from those of a manifest; None if they do not."""
     path = folder / MANIFEST
     if not path.exists():
-        return "holds files of latents without their manifest" if _written(folder) else None
+        return "has files of latents without their manifest" if _written(folder) else None
     try:
         there = json.loads(read_bytes(path, _LARGEST))
         there.pop("statistics", None)
@@ -188,24 +187,24 @@ def _what_differs(folder: Path, manifest: dict[str, Any]) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"its {MANIFEST} is damaged"
     if model.get("sha256") != manifest["model"]["sha256"]:
-        return f"holds latents of another model, '{model.get('name')}'"
+        return f"has latents of another model, '{model.get('name')}'"
     if data != json.loads(json.dumps(manifest["data"])):
-        return f"holds latents of other images, {data.get('count')} of {data.get('source')} ({data.get('split')})"
+        return f"has latents of other images, {data.get('count')} of {data.get('source')} ({data.get('split')})"
     if there.get("files") != manifest["files"]:
         formats_there = sorted({Path(str(name)).suffix[1:] for name in there.get("files") or ()})
-        return f"holds the same latents in another format, {', '.join(formats_there)}"
+        return f"has the same latents in another format, {', '.join(formats_there)}"
     if (there.get("format"), there.get("convae")) != (FORMAT, VERSION):
-        return f"holds latents that convae {there.get('convae')} wrote"
+        return f"has latents written by convae {there.get('convae')}"
     return None
 
 
 def _written(folder: Path) -> list[Path]:
-    """The files in a folder that have the names `encode_to` gives."""
+    """The files of a folder with names of `encode_to`."""
     return [path for path in sorted(folder.iterdir()) if _OWN.fullmatch(path.name) and not path.is_dir()]
 
 
 def _remove(folder: Path, names: Sequence[str] | None) -> None:
-    """Removes these files of latents; without names all of them and their manifest, and nothing else."""
+    """Removes files of latents; without names, all of them and the manifest. Other files are kept."""
     doomed = [folder / MANIFEST, *_written(folder)] if names is None else [folder / name for name in names]
     for path in doomed:
         clear_leftovers(path)
@@ -213,19 +212,19 @@ def _remove(folder: Path, names: Sequence[str] | None) -> None:
 
 
 def _offset(progress: Progress | None, done: int, total: int) -> Progress | None:
-    """`progress` for one file among several."""
+    """Progress of one file as progress of all files."""
     return progress and (lambda part, _, what: progress(done + part, total, what))
 
 
 def read_manifest(folder: str | Path, *, is_complete: bool = True) -> dict[str, Any]:
-    """The manifest of the latents in a folder.
+    """Reads the manifest of a folder of latents.
 
     Args:
-        folder: where the latents are.
-        is_complete: whether all of their files have to be there.
+        folder: the folder.
+        is_complete: whether all files must exist.
 
     Raises:
-        DataError: the folder holds no latents, or not all of them.
+        DataError: the folder has no latents, or files are missing.
     """
     folder = local_path(folder)
     path = folder / MANIFEST
@@ -237,21 +236,21 @@ def read_manifest(folder: str | Path, *, is_complete: bool = True) -> dict[str, 
         if not all(map(_OWN.fullmatch, names)):
             raise ValueError("other files")
     except OSError as error:
-        raise DataError(f"{folder}: holds no latents ({MANIFEST}: {error.strerror})") from error
+        raise DataError(f"{folder}: no latents ({MANIFEST}: {error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not a manifest of latents") from error
     missing = [name for name in names if not (folder / name).is_file()]
     if missing and is_complete:
         count = f"{len(missing)} of {len(names)} files"
-        raise DataError(f"{folder}: {count} are missing, such as {missing[0]}: encode again")
+        raise DataError(f"{folder}: {count} are missing, such as {missing[0]}. Run convae encode again")
     return manifest
 
 
 def iterate_latents(folder: str | Path) -> Iterator[Encoding]:
-    """The latents that `encode_to` wrote, a file at a time.
+    """Iterates over the files of a folder of latents.
 
     Raises:
-        DataError: the folder holds no latents, not all of them, or damaged ones.
+        DataError: the folder has no latents, or files are missing or damaged.
     """
     folder, manifest = local_path(folder), read_manifest(folder)
     shape = manifest.get("model", {}).get("latent_shape")
@@ -260,28 +259,28 @@ def iterate_latents(folder: str | Path) -> Iterator[Encoding]:
         part = formats.read_encoding(folder / name, None if shape is None else tuple(shape))
         if shape is not None and list(part.mean.shape[1:]) != shape:
             raise DataError(
-                f"{folder / name}: holds latents {shape_text(part.mean.shape[1:])}, and {MANIFEST} says "
-                f"{shape_text(shape)}: encode again"
+                f"{folder / name}: has latents {shape_text(part.mean.shape[1:])}, but {MANIFEST} states "
+                f"{shape_text(shape)}. Run convae encode again"
             )
         yield replace(part, classes=classes)
 
 
 def read_latents(folder: str | Path) -> tuple[Encoding, dict[str, Any]]:
-    """All latents that `encode_to` wrote, and their manifest.
+    """Reads all latents of a folder, and their manifest.
 
     Raises:
-        DataError: the folder holds no latents, not all of them, or damaged ones.
+        DataError: the folder has no latents, or files are missing or damaged.
     """
     manifest = read_manifest(folder)
     parts = list(iterate_latents(folder))
-    # A table without any labeled image holds no labels.
+    # Tables without labeled images have no labels.
     labeled = any(part.labels is not None for part in parts)
     labels = [torch.full((len(part),), -1) if part.labels is None else part.labels for part in parts]
     codes = [part.codes for part in parts if part.codes is not None]
     splits = [split for part in parts for split in part.splits or ()]
     names = [name for part in parts for name in part.names]
     if codes and len(codes) != len(parts):
-        raise DataError(f"{folder}: some of its files hold codes and some do not: encode again")
+        raise DataError(f"{folder}: only some of its files have codes. Run convae encode again")
     encoding = Encoding(
         torch.cat([part.mean for part in parts]),
         torch.cat([part.logvar for part in parts]),

@@ -59,14 +59,14 @@ def encode_inputs(
             images.append(_read(model, local_path(word)))
         else:
             split = open_split()
-            place = position(word, split)
-            images.append(images_at(split, [place])[0])
+            place = find_image(word, split)
+            images.append(read_images(split, [place])[0])
             if is_conditional:
                 check_labels(model, split.labels, split.source, split.classes)
                 number = -1 if split.labels is None else int(split.labels[place])
         if is_conditional and number < 0:
             if label is None:
-                raise ConfigError(f"model '{model.name}' is conditional: name the class of {word} (--label)")
+                raise ConfigError(f"model '{model.name}' is conditional: give the class of {word} (--label)")
             number = label
         own.append(number)
     device = next(model.parameters()).device
@@ -76,7 +76,9 @@ def encode_inputs(
         z = model.encode(stacked.to(device), None if labels is None else labels.to(device)).mean.cpu()
     for word, latent in zip(words, z, strict=True):
         if not bool(latent.isfinite().all()):
-            raise DataError(f"{word}: its latent is NaN or infinite: the weights of model '{model.name}' are broken")
+            raise DataError(
+                f"{word}: its latent is NaN or infinite. The weights of model '{model.name}' may be damaged"
+            )
     return EncodedInputs(stacked, z, labels if label is None else torch.full((len(words),), label))
 
 
@@ -85,11 +87,11 @@ def is_image_file(word: str) -> bool:
     return local_path(word).is_file()
 
 
-def position(word: str, split: Split) -> int:
-    """The position of an image in a split, from its number, its name, or the last part of its name.
+def find_image(word: str, split: Split) -> int:
+    """The position of an image in a split, from its position, its name, or the last part of its name.
 
     Raises:
-        ConfigError: unknown or ambiguous.
+        ConfigError: the name is unknown or ambiguous.
     """
     if word.isdecimal():
         if int(word) >= len(split):
@@ -109,7 +111,7 @@ def position(word: str, split: Split) -> int:
     return found[0]
 
 
-def images_at(split: Split, positions: Sequence[int]) -> Images:
+def read_images(split: Split, positions: Sequence[int]) -> Images:
     """The images at positions of a split, (batch, channel, *sizes) in [0, 1]."""
     (batch,) = in_order(split, len(positions), indices=np.asarray(positions, np.int64))
     return batch.images
@@ -124,7 +126,7 @@ def _read(model: VAE, path: Path) -> Tensor:
     """Reads an image file, preprocessed like the training images."""
     channels, *sizes = model.input_shape
     if not takes_image_files(model):
-        raise DataError(f"{path}: model '{model.name}' takes no image files: name its images by their position")
+        raise DataError(f"{path}: model '{model.name}' takes no image files. Give positions or names of images")
     trained = model.provenance.data
     resize_mode = trained.get("resize_mode", "crop")
     return to_tensor(read_like(path, trained.get("source"), sizes, channels=channels, resize_mode=resize_mode))

@@ -31,9 +31,7 @@ def interpolate(a: Latents, b: Tensor, steps: int, *, mode: Mode = "lerp") -> Fl
         ConfigError: fewer than two steps, or another mode.
     """
     if a.shape != b.shape:
-        raise ShapeError(
-            f"interpolation needs two ends of one shape, got {shape_text(a.shape)} and {shape_text(b.shape)}"
-        )
+        raise ShapeError(f"expected two ends of equal shape, got {shape_text(a.shape)} and {shape_text(b.shape)}")
     if steps < 2:
         raise ConfigError(f"interpolation needs at least 2 steps, got {steps}")
     fraction = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device).view(1, steps, 1)
@@ -43,7 +41,7 @@ def interpolate(a: Latents, b: Tensor, steps: int, *, mode: Mode = "lerp") -> Fl
     elif mode == "slerp":
         segments = _along_the_circle(start, end, fraction)
     else:
-        raise ConfigError(f"the mode is lerp or slerp, got '{mode}'")
+        raise ConfigError(f"unknown mode '{mode}'. Use lerp or slerp")
     segments[:, 0], segments[:, -1] = start[:, 0], end[:, 0]
     return segments.view(len(a), steps, *a.shape[1:])
 
@@ -59,7 +57,9 @@ def _along_the_circle(start: Tensor, end: Tensor, fraction: Tensor) -> Tensor:
     return torch.where(on_a_line, start + fraction * (end - start), curved)
 
 
-def path(points: Float[Tensor, points * latent], steps: int, *, mode: Mode = "lerp") -> Float[Tensor, all * latent]:
+def interpolate_path(
+    points: Float[Tensor, points * latent], steps: int, *, mode: Mode = "lerp"
+) -> Float[Tensor, all * latent]:
     """A path through several latents, with `steps` latents per segment, including both ends.
 
     Raises:

@@ -26,9 +26,9 @@ from torch import Tensor
 from convae.core.errors import ConfigError
 from convae.core.progress import Progress
 from convae.core.types import Images
-from convae.latents.classes import Classes
+from convae.latents.class_gaussians import ClassGaussians
 from convae.latents.decoding import decode
-from convae.latents.drawing import draw
+from convae.latents.drawing import draw_latents
 from convae.latents.quantized import nearest_latents
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
@@ -68,7 +68,7 @@ def draw_labeled(
     labels: list[int] | None = None,
     *,
     confidence: float = CONFIDENCE,
-    known: Classes | None = None,
+    known: ClassGaussians | None = None,
     seed: int = 0,
     temperature: float | Sequence[float] = 1.0,
     truncation: float | None = None,
@@ -95,7 +95,7 @@ def draw_labeled(
     """
     if not 0 <= confidence <= 1:
         raise ConfigError(f"the confidence is a probability from 0 to 1, got {confidence:g}")
-    available = known_classes(model, known)
+    available = sampleable_classes(model, known)
     wrong = [label for label in labels or () if label not in available]
     if wrong:
         raise ConfigError(f"unknown class {wrong[0]}: the classes are {', '.join(map(str, available))}")
@@ -120,16 +120,16 @@ def _draw_conditional(
     options: Mapping[str, Any] | None,
 ) -> LabeledSamples:
     """Samples of a model whose decoder or prior takes the label; without `labels`, of all classes in turn."""
-    draw_latents = partial(
-        draw, model, count, seed=seed, temperature=temperature, truncation=truncation, options=options
+    draw = partial(
+        draw_latents, model, count, seed=seed, temperature=temperature, truncation=truncation, options=options
     )
     own = torch.arange(count) if labels is None else torch.arange(count).repeat(len(labels))
     drawn = own % class_count if labels is None else torch.tensor(labels).repeat_interleave(count)
     if model.is_hierarchical or model.prior.classes:
         device = next(model.parameters()).device
-        z = torch.cat([draw_latents(labels=part.to(device)) for part in drawn.split(count)])
+        z = torch.cat([draw(labels=part.to(device)) for part in drawn.split(count)])
     else:
-        z = draw_latents()
+        z = draw()
         z = z[own.to(z.device)]
     with_label = drawn if model.condition is not None else None
     return LabeledSamples(decode(model, z, labels=with_label), drawn, None, len(drawn))
@@ -140,7 +140,7 @@ def draws_by_label(model: VAE) -> bool:
     return model.condition is not None or bool(model.prior.classes)
 
 
-def known_classes(model: VAE, known: Classes | None = None) -> list[int]:
+def sampleable_classes(model: VAE, known: ClassGaussians | None = None) -> list[int]:
     """The numbers of the classes that can be sampled.
 
     Raises:
@@ -176,7 +176,7 @@ class _RejectionSampler:
     """Draws latents until enough of them are accepted as samples of the requested classes."""
 
     model: VAE
-    known: Classes | None
+    known: ClassGaussians | None
     seed: int
     temperature: float | Sequence[float]
     truncation: float | None
@@ -221,7 +221,7 @@ class _RejectionSampler:
         """The classes with too few samples; without `labels` all classes, until there are enough samples."""
         if labels is None:
             is_complete = self._number_accepted(accepted, count, None) == count
-            return [] if is_complete else known_classes(self.model, self.known)
+            return [] if is_complete else sampleable_classes(self.model, self.known)
         return [label for label in labels if _number_of(accepted, label) < count]
 
     def _number_accepted(self, accepted: list[_Accepted], count: int, labels: list[int] | None) -> int:
@@ -237,7 +237,7 @@ class _RejectionSampler:
             each = BLOCK // len(self.known.labels) or 1
             z = torch.cat([self.known.draw(label, each, seed=self.seed, first=block * each) for label in missing])
             return nearest_latents(self.model, z), torch.tensor(missing).repeat_interleave(each)
-        z = draw(
+        z = draw_latents(
             self.model, BLOCK, seed=self.seed, temperature=self.temperature, truncation=self.truncation, first=first
         ).cpu()
         return z, self._probabilities(z).argmax(1)

@@ -13,7 +13,7 @@ BLOCK = 1 << 22
 """Number of distances in memory at a time."""
 
 
-def neighbors(
+def find_neighbors(
     query: Float[Tensor, queries * latent], z: Latents, count: int
 ) -> tuple[Int64[Tensor, "queries count"], Float[Tensor, "queries count"]]:
     """Positions in `z` of the `count` nearest latents of each query, nearest first, and their distances.
@@ -22,7 +22,7 @@ def neighbors(
         ConfigError: `count` is not between 1 and the number of latents.
     """
     if not 1 <= count <= len(z):
-        raise ConfigError(f"among {len(z)} latents there are 1 to {len(z)} neighbors, got {count}")
+        raise ConfigError(f"expected 1 to {len(z)} neighbors among {len(z)} latents, got {count}")
     step = max(1, BLOCK // len(z))
     points = z.flatten(1)
     found = torch.empty(len(query), count, dtype=torch.int64)

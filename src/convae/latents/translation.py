@@ -1,4 +1,4 @@
-"""Directions in latent space: what is added to a latent to change one thing about its image."""
+"""Latent arithmetic: directions between groups of latents."""
 
 from __future__ import annotations
 
@@ -12,40 +12,50 @@ from convae.core.errors import DataError
 from convae.core.types import Latents
 
 
-def direction(without: Latents, having: Tensor) -> Float[Tensor, "*latent"]:
-    """The mean of the latents that have something, minus the mean of those without it.
+def find_direction(negative: Latents, positive: Tensor) -> Float[Tensor, "*latent"]:
+    """The mean of the latents with an attribute minus the mean of those without; for pairs, their mean difference.
 
-    For pairs of images this is the mean of the pairs' differences.
+    Args:
+        negative: latents of images without the attribute.
+        positive: latents of images with the attribute.
 
     Raises:
-        DataError: there are none of one kind, or both have the same mean.
+        DataError: one of them is empty, or both have the same mean.
     """
-    if not len(without) or not len(having):
-        raise DataError("a direction needs latents with and without what it stands for")
-    found = having.mean(0) - without.mean(0)
+    if not len(negative) or not len(positive):
+        raise DataError("a direction needs latents with and without the attribute")
+    found = positive.mean(0) - negative.mean(0)
     if not found.any():
-        raise DataError("the latents with and without it have the same mean, so there is no direction between them")
+        raise DataError("latents with and without the attribute have the same mean, so there is no direction")
     return found
 
 
-def direction_of_label(
+def find_class_direction(
     z: Latents, labels: Int64[Tensor, " batch"], label: int, against: int | None = None
 ) -> Float[Tensor, "*latent"]:
-    """The direction to one class, from another or from all other labeled images.
+    """The direction to a class, from another class or from all other labeled images.
+
+    Args:
+        z: latents.
+        labels: class number of each latent, -1 if missing.
+        label: class to move towards.
+        against: class to move away from; by default all others.
 
     Raises:
-        DataError: no image has one of the labels.
+        DataError: a class has no image.
     """
     others = (labels >= 0) & (labels != label) if against is None else labels == against
     for wanted, found in ((label, labels == label), (against, others)):
         if not found.any():
-            raise DataError(f"no image has the label {wanted}" if wanted is not None else "all images have one label")
-    return direction(z[others], z[labels == label])
+            raise DataError(
+                f"no image has the label {wanted}" if wanted is not None else "all images have the same label"
+            )
+    return find_direction(z[others], z[labels == label])
 
 
 def translate(
     z: Latents, by: Float[Tensor, "*latent"], strengths: Sequence[float]
 ) -> Float[Tensor, "batch strengths *latent"]:
-    """Each latent moved by each of the strengths times the direction; a strength of 0 leaves it as it is."""
+    """Each latent plus each of the strengths times the direction `by`."""
     factors = torch.tensor(strengths, dtype=z.dtype, device=z.device).view(1, -1, *(1,) * by.ndim)
     return z[:, None] + factors * by

@@ -1,4 +1,4 @@
-"""Latent traversals along dimensions, and manifolds over planes."""
+"""Latent traversals along dimensions, and grids over planes."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def _quantiles(values: Tensor, count: int) -> Tensor:
 def traverse(
     z: Float[Tensor, "*latent"], encoding: Encoding, values: Int64[Tensor, " rows"], steps: int
 ) -> Float[Tensor, "rows steps *latent"]:
-    """One row per latent dimension, which goes through its quantiles over the images while the others stay.
+    """Latent traversals: one row per dimension, at its quantiles over the images, with all others fixed.
 
     Args:
         z: the latent to start from.
-        encoding: of the images whose posterior means give the quantiles, from 2% to 98%.
-        values: which values of the flattened latent, such as the first of `rank_by_kl`.
-        steps: how many latents in a row.
+        encoding: images whose posterior means give the quantiles, from 2% to 98%.
+        values: dimensions of the flattened latent, such as the first of `rank_by_kl`.
+        steps: latents per row.
 
     Raises:
         ConfigError: fewer than two steps, or the latents are codes.
     """
     require_continuous(encoding, "a traversal")
     if steps < 2:
-        raise ConfigError(f"a traversal has at least two steps, got {steps}")
+        raise ConfigError(f"expected at least 2 steps, got {steps}")
     ranges = _quantiles(encoding.mean.flatten(1)[:, values], steps).to(z.dtype)
     rows = z.flatten().repeat(len(values), steps, 1)
     for row, value in enumerate(values.tolist()):
@@ -63,52 +63,50 @@ def traverse(
     return rows.view(len(values), steps, *z.shape)
 
 
-def principal(encoding: Encoding) -> tuple[Tensor, Tensor]:
-    """The mean of the posterior means, (value,), and their two principal directions, (2, value), in float64.
+def find_principal_directions(encoding: Encoding) -> tuple[Tensor, Tensor]:
+    """The mean of the posterior means, (value,), and their first two principal components, (2, value), in float64.
 
-    Signs are chosen so that the largest component of each is positive.
+    Signs are chosen so that the largest value of each is positive.
     """
     points = encoding.mean.flatten(1).double()
-    middle = points.mean(0)
+    mean = points.mean(0)
     directions = torch.linalg.eigh(torch.cov(points.T).reshape(points.shape[1], -1)).eigenvectors[:, -2:].flip(1).T
     largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
-    return middle, directions * largest.sign()
+    return mean, directions * largest.sign()
 
 
-def manifold(
+def build_latent_grid(
     encoding: Encoding, steps: int, axes: tuple[int, int] | None = None
 ) -> Float[Tensor, "down across *latent"]:
-    """A grid over a plane of the latent space: to the right along the first direction, upwards along the second.
+    """A grid of latents on a plane: the first direction to the right, the second upwards; a row for one dimension.
 
-    Of a latent of one value, a single row along it.
-
-    Grid lines lie at quantiles of the posterior means, from 2% to 98%, so that they are closer where images are.
+    Grid lines are at quantiles of the posterior means, from 2% to 98%.
 
     Args:
-        encoding: of the images.
-        steps: latents on each side.
-        axes: two values of the flattened latent, the others staying at their mean; without them the plane is that
-            of the values themselves where there are two, and of the two principal directions otherwise.
+        encoding: encoding of the images.
+        steps: latents per side.
+        axes: two dimensions of the flattened latent, with the others at their mean; by default both dimensions of a
+            two-dimensional latent, otherwise the first two principal components.
 
     Raises:
-        ConfigError: fewer than two steps or images, axes that are not there, or latents that are codes.
+        ConfigError: fewer than two steps or images, invalid axes, or latents that are codes.
     """
     require_continuous(encoding, "a manifold")
     points = encoding.mean.flatten(1).double()
     size = points.shape[1]
     if steps < 2 or len(points) < 2:
-        raise ConfigError(f"a manifold needs two images and two steps, got {len(points)} and {steps}")
+        raise ConfigError(f"expected at least 2 images and 2 steps, got {len(points)} and {steps}")
     if size == 1 and axes is None:
         return _quantiles(points, steps).to(encoding.mean.dtype).view(1, steps, *encoding.mean.shape[1:])
     if axes is None and size == 2:
         axes = (0, 1)
     if axes is None:
-        middle, directions = principal(encoding)
+        mean, directions = find_principal_directions(encoding)
     else:
         if len(set(axes)) != 2 or not all(0 <= axis < size for axis in axes):
-            raise ConfigError(f"a plane needs two different latent values from 0 to {size - 1}, got {axes}")
-        middle, directions = points.mean(0), torch.eye(size, dtype=torch.float64)[list(axes)]
-    places = _quantiles((points - middle) @ directions.T, steps)
-    right, up = places[:, 0], places[:, 1].flip(0)
-    grid = middle + up[:, None, None] * directions[1] + right[None, :, None] * directions[0]
+            raise ConfigError(f"expected two different axes from 0 to {size - 1}, got {axes}")
+        mean, directions = points.mean(0), torch.eye(size, dtype=torch.float64)[list(axes)]
+    lines = _quantiles((points - mean) @ directions.T, steps)
+    right, up = lines[:, 0], lines[:, 1].flip(0)
+    grid = mean + up[:, None, None] * directions[1] + right[None, :, None] * directions[0]
     return grid.to(encoding.mean.dtype).view(steps, steps, *encoding.mean.shape[1:])

@@ -1,4 +1,4 @@
-"""Anomaly maps: where images differ from their reconstructions."""
+"""Error maps: where images differ from their reconstructions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convae.model.vae import VAE
 
 
 @dataclass(frozen=True)
-class Anomaly:
+class ErrorMaps:
     """Images, their reconstructions and error maps.
 
     Attributes:
@@ -31,11 +31,11 @@ class Anomaly:
 
 
 @torch.no_grad()
-def explain(model: VAE, split: Split, indices: Tensor) -> Anomaly:
+def map_errors(model: VAE, split: Split, indices: Tensor) -> ErrorMaps:
     """Error maps of the images at `indices`, with reconstructions from the posterior means."""
     device = next(model.parameters()).device
     (batch,) = in_order(split, len(indices), device, np.asarray(indices, np.int64))
     with evaluation_mode(model):
         decoded = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean.cpu()
     images = batch.images.cpu()
-    return Anomaly(images, decoded, (images - decoded).abs().mean(1))
+    return ErrorMaps(images, decoded, (images - decoded).abs().mean(1))

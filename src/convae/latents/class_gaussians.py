@@ -1,4 +1,4 @@
-"""Gaussians per class in latent space, for sampling and classification."""
+"""A Gaussian per class in latent space, for sampling and classification."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEWEST = 2
 
 
 @dataclass(frozen=True)
-class Classes:
+class ClassGaussians:
     """A Gaussian over the latents of each class, as in quadratic discriminant analysis.
 
     Attributes:
@@ -45,14 +45,14 @@ class Classes:
         """
         where = (self.labels == label).nonzero()
         if not len(where):
-            raise DataError(f"no images have the label {label}: there are {self.labels.tolist()}")
-        place = int(where[0, 0])
+            raise DataError(f"unknown class {label}: the classes are {self.labels.tolist()}")
+        row = int(where[0, 0])
         size = self.means.shape[1]
         noise = [
             torch.randn(size, generator=torch_generator(seed, "class", label, number), dtype=torch.float64)
             for number in range(first, first + count)
         ]
-        z = self.means[place] + torch.stack(noise) @ self.roots[place].T
+        z = self.means[row] + torch.stack(noise) @ self.roots[row].T
         return z.float().view(count, *self.shape)
 
     def posterior(self, z: Latents) -> Float64[Tensor, "batch class"]:
@@ -69,7 +69,7 @@ class Classes:
         return self.labels[self.posterior(z).argmax(1)]
 
 
-def classes(encoding: Encoding) -> Classes:
+def fit_class_gaussians(encoding: Encoding) -> ClassGaussians:
     """Fits a Gaussian to the aggregate posterior of each class.
 
     The covariance is that of the posterior means plus the mean of the posterior variances, so that it is invertible for
@@ -81,10 +81,10 @@ def classes(encoding: Encoding) -> Classes:
     """
     require_continuous(encoding, "a Gaussian of each class")
     if encoding.labels is None or not bool((encoding.labels >= 0).any()):
-        raise DataError("classes need labeled images, and these have no labels")
+        raise DataError("Gaussians per class need labeled images, but no image has a label")
     labels, counts = torch.unique(encoding.labels[encoding.labels >= 0], return_counts=True)
     if int(counts.min()) < FEWEST:
-        raise DataError(f"a class needs {FEWEST} images, and the label {int(labels[counts.argmin()])} has one")
+        raise DataError(f"class {int(labels[counts.argmin()])} has one image, but a Gaussian needs {FEWEST}")
     means, roots = [], []
     for label in labels:
         own = encoding.labels == label
@@ -94,4 +94,4 @@ def classes(encoding: Encoding) -> Classes:
         means.append(points.mean(0))
         roots.append(torch.linalg.cholesky(covariance))
     fractions = counts.double() / math.fsum(counts.tolist())
-    return Classes(labels, fractions, torch.stack(means), torch.stack(roots), tuple(encoding.mean.shape[1:]))
+    return ClassGaussians(labels, fractions, torch.stack(means), torch.stack(roots), tuple(encoding.mean.shape[1:]))

@@ -8,7 +8,7 @@ import torch
 from convae.core.errors import DataError
 from convae.core.random import torch_generator
 from convae.data import Split
-from convae.latents import Encoding, classes, encode
+from convae.latents import Encoding, encode, fit_class_gaussians
 from convae.model.vae import VAE
 
 
@@ -25,7 +25,7 @@ def encoding(count: int = 3000) -> Encoding:
 
 def test_drawn_latents_have_mean_and_covariance_of_their_class() -> None:
     images = encoding()
-    drawn = classes(images).draw(5, 4000).double()
+    drawn = fit_class_gaussians(images).draw(5, 4000).double()
     own = images.mean[images.labels == 5].double()
     torch.testing.assert_close(drawn.mean(0), own.mean(0), atol=0.2, rtol=0)
     wanted = torch.cov(own.T) + torch.eye(2) * torch.tensor(-2.0).exp()
@@ -33,7 +33,7 @@ def test_drawn_latents_have_mean_and_covariance_of_their_class() -> None:
 
 
 def test_a_label_is_found_again_and_probabilities_are_those_of_bayes() -> None:
-    found = classes(encoding())
+    found = fit_class_gaussians(encoding())
     assert found.labels.tolist() == [2, 5, 9]
     for label in (2, 5, 9):
         assert (found.label(found.draw(label, 300)) == label).float().mean() > 0.95
@@ -49,22 +49,22 @@ def test_a_label_is_found_again_and_probabilities_are_those_of_bayes() -> None:
 
 
 def test_the_first_latents_are_the_same_for_any_count() -> None:
-    found = classes(encoding(40))
+    found = fit_class_gaussians(encoding(40))
     assert torch.equal(found.draw(2, 3), found.draw(2, 9)[:3])
     assert not torch.equal(found.draw(2, 3, seed=1), found.draw(2, 3))
 
 
 def test_few_images_of_a_class_are_enough(model: VAE, digits: Split) -> None:
     some = encode(model, digits, indices=torch.arange(80).numpy())
-    assert classes(some).draw(int(digits.labels[0]), 2).shape == (2, 3)  # type: ignore[index]
+    assert fit_class_gaussians(some).draw(int(digits.labels[0]), 2).shape == (2, 3)  # type: ignore[index]
 
 
 def test_classes_that_cannot_be_are_named() -> None:
     images = encoding(40)
-    with pytest.raises(DataError, match=r"no images have the label 3: there are \[2, 5, 9\]"):
-        classes(images).draw(3, 1)
-    with pytest.raises(DataError, match="have no labels"):
-        classes(Encoding(images.mean, images.logvar, None, images.names))
+    with pytest.raises(DataError, match=r"class 3.*\[2, 5, 9\]"):
+        fit_class_gaussians(images).draw(3, 1)
+    with pytest.raises(DataError, match="label"):
+        fit_class_gaussians(Encoding(images.mean, images.logvar, None, images.names))
     lonely = torch.tensor([7] + [2] * 39)
-    with pytest.raises(DataError, match="the label 7 has one"):
-        classes(Encoding(images.mean, images.logvar, lonely, images.names))
+    with pytest.raises(DataError, match="class 7"):
+        fit_class_gaussians(Encoding(images.mean, images.logvar, lonely, images.names))
