@@ -192,12 +192,12 @@ def test_a_run_that_dies_goes_on_and_ends_with_the_same_files(model: VAE, digits
 def test_ranks_share_the_files_and_together_write_them_all(model: VAE, digits: Split, tmp_path: Path) -> None:
     encode_to(model, digits, tmp_path, shard=FileShard(1, 3))
     assert sorted(path.name for path in tmp_path.glob("latents-*")) == ["latents-00002-of-00004.safetensors"]
-    with pytest.raises(DataError, match="3 of 4 files are missing, such as latents-00001"):
+    with pytest.raises(DataError, match=r"3 of 4 .*latents-00001"):
         read_latents(tmp_path)
     for rank in (0, 2):
         encode_to(model, digits, tmp_path, shard=FileShard(rank, 3))
     torch.testing.assert_close(read_latents(tmp_path)[0].mean, encode(model, digits).mean)
-    with pytest.raises(ConfigError, match="rank.* 3"):
+    with pytest.raises(ConfigError, match=r"rank.* 3"):
         FileShard(3, 3)
 
 

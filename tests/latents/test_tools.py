@@ -66,7 +66,7 @@ def test_clusters_are_found_largest_first(monkeypatch: pytest.MonkeyPatch, large
 def test_a_small_cluster_lists_only_its_own() -> None:
     z = torch.tensor([[0.0], [0.1], [9.0]])
     assert [len(near) for near in cluster(z, 2, examples=8).nearest] == [2, 1]
-    with pytest.raises(ConfigError, match="1 to 3 clusters.* 4"):
+    with pytest.raises(ConfigError, match=r"1 to 3 clusters.* 4"):
         cluster(z, 4)
 
 
@@ -78,7 +78,7 @@ def test_neighbors_are_nearest_first_and_the_same_in_blocks(monkeypatch: pytest.
     torch.testing.assert_close(distances, wanted.values[:, :3])
     monkeypatch.setattr("convae.latents.neighborhood.BLOCK", 100)
     assert torch.equal(find_neighbors(z[:5], z, 3)[0], found)
-    with pytest.raises(ConfigError, match="1 to 60 neighbors.* 61"):
+    with pytest.raises(ConfigError, match=r"1 to 60 neighbors.* 61"):
         find_neighbors(z[:1], z, 61)
 
 
