@@ -216,7 +216,7 @@ def compare(name: str, case: Case) -> tuple[float, float]:
     images = torch.rand(IMAGES, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     ciwae = case.objective.get("mean-bound")
     objective = build_objective({key: value for key, value in case.objective.items() if key != "mean-bound"})
-    objective.bind(model.latent_shape)
+    objective.bind(model.latent_shape, model.input_shape)
     for term in objective.terms.values():
         if term.critic is not None:
             term.critic.double()
