@@ -28,12 +28,25 @@ class Likelihood(ABC):
         """A sample for each latent, in [0, 1]."""
 
     @abstractmethod
-    def log_prob(self, x: AnyImages) -> PerImage:
-        """Log p(x | z) of each image, summed over its values, nats.
+    def log_prob_values(self, x: AnyImages) -> Images:
+        """Log p of each value of each image given z, (batch, channel, *sizes), nats.
 
         Raises:
             ShapeError: `x` has another shape than the images, or is not float in [0, 1].
         """
+
+    def log_prob(self, x: AnyImages, weights: Tensor | None = None) -> PerImage:
+        """Log p(x | z) of each image, summed over its values, nats.
+
+        Args:
+            x: images.
+            weights: (batch, channel or 1, *sizes), factor on the log-probability of each value: 0 of missing ones.
+
+        Raises:
+            ShapeError: `x` is not one image of the right shape, with floats in [0, 1], for each latent.
+        """
+        values = self.log_prob_values(x)
+        return (values if weights is None else values * weights).flatten(1).sum(1)
 
 
 @dataclass(frozen=True)
@@ -84,28 +97,30 @@ class Output:
     samples: int = 1
     calls: ModelCalls | None = field(default=None, repr=False)
 
-    def log_joint(self, x: Images) -> PerImage:
+    def log_joint(self, x: Images, weights: Tensor | None = None) -> PerImage:
         """Log p(x, z) = log p(x | z) + log p(z) of the latents, nats, summed in float64 where the device has it.
 
         Args:
             x: an image for each row of the output.
+            weights: of the values, see `Likelihood.log_prob`.
         """
-        total = _as_float64(self.likelihood.log_prob(x))
+        total = _as_float64(self.likelihood.log_prob(x, weights))
         return torch.stack([total, *(_as_float64(part.log_prior(z)) for part, z in self._latents)]).sum(0)
 
     def log_posterior(self) -> PerImage:
         """Log q(z | x) of the latents, nats, summed in float64 where the device has it."""
         return torch.stack([_as_float64(part.log_prob(z)) for part, z in self._latents]).sum(0)
 
-    def log_weights(self, x: Images) -> PerImage:
+    def log_weights(self, x: Images, weights: Tensor | None = None) -> PerImage:
         """Log p(x, z) − log q(z | x) of latents that were drawn from the posterior, nats.
 
         Their exponentials are the importance weights of log p(x) (Burda et al. 2016, arXiv:1509.00519).
 
         Args:
             x: an image for each row of the output.
+            weights: of the values, see `Likelihood.log_prob`.
         """
-        return self.log_joint(x) - self.log_posterior()
+        return self.log_joint(x, weights) - self.log_posterior()
 
     @property
     def _latents(self) -> list[tuple[Posterior, Tensor]]:

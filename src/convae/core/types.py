@@ -55,6 +55,8 @@ class Batch:
         labeled_fraction: fraction of the images of the global batch with a label; None if only the labels of this slice
             are known.
         data_size: number of images in the data; None if unknown.
+        weights: (batch, channel or 1, *sizes), weight of each value in the likelihood, from 0 to 1: 0 where it is
+            missing and `images` holds the fill value; None if all values are observed.
     """
 
     images: Images
@@ -64,6 +66,7 @@ class Batch:
     global_size: int | None = None
     labeled_fraction: float | None = None
     data_size: int | None = None
+    weights: Float[Tensor, "batch depth *sizes"] | None = None
 
     @classmethod
     def of(cls, images: Images, labels: Int64[Tensor, " batch"] | None = None) -> Batch:
@@ -87,6 +90,7 @@ class Batch:
                 global_size=len(self) if self.global_size is None else self.global_size,
                 labeled_fraction=self.labeled_fraction,
                 data_size=self.data_size,
+                weights=None if self.weights is None else self.weights[begin:end],
             )
 
     def repeated(self, count: int) -> Batch:
@@ -101,6 +105,7 @@ class Batch:
             global_size=None if self.global_size is None else self.global_size * count,
             labeled_fraction=self.labeled_fraction,
             data_size=self.data_size,
+            weights=None if self.weights is None else self.weights.repeat_interleave(count, 0),
         )
 
 

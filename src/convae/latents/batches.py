@@ -36,6 +36,8 @@ class EvalBatch:
         indices: (batch,) positions in the split.
         seed: seed of the latents.
         labels: (batch,) class numbers, -1 if missing; None without labels.
+        weights: (batch, channel or 1, *sizes), weight of each value: 0 where it is missing and `images` holds the fill
+            value; None where all are observed.
     """
 
     model: VAE
@@ -43,6 +45,24 @@ class EvalBatch:
     indices: Int64[Tensor, " batch"]
     seed: int
     labels: Int64[Tensor, " batch"] | None = None
+    weights: Tensor | None = None
+
+    @cached_property
+    def observed(self) -> PerImage:
+        """Number of observed values of each image, a sum of weights."""
+        if self.weights is None:
+            return self.images.new_full((len(self.images),), self.images[0].numel())
+        return self.weights.expand_as(self.images).flatten(1).sum(1)
+
+    def observed_mean(self, values: Tensor) -> PerImage:
+        """Mean over the observed values of each image.
+
+        Args:
+            values: (batch, channel, *sizes).
+        """
+        if self.weights is None:
+            return values.flatten(1).mean(1)
+        return (values * self.weights).flatten(1).sum(1) / self.observed
 
     def generators(self, purpose: str) -> list[torch.Generator]:
         """A generator per image, which depends on its position in the split, not on its batch."""
@@ -87,7 +107,7 @@ class EvalBatch:
     @cached_property
     def log_likelihood(self) -> PerImage:
         """Log p(x | z) of the posterior sample, nats per image."""
-        return self.drawn.likelihood.log_prob(self.images)
+        return self.drawn.likelihood.log_prob(self.images, self.weights)
 
     @cached_property
     def elbo(self) -> PerImage:
@@ -127,7 +147,9 @@ def iterate_batches(
     done = 0
     for batch in in_order(split, batch_size, next(model.parameters()).device, wanted):
         with evaluation_mode(model):
-            yield slice(done, done + len(batch)), EvalBatch(model, batch.images, batch.indices, seed, batch.labels)
+            yield slice(done, done + len(batch)), EvalBatch(
+                model, batch.images, batch.indices, seed, batch.labels, batch.weights
+            )
         done += len(batch)
         if progress:
             progress(done, len(wanted), what)

@@ -98,7 +98,9 @@ class Objective(nn.Module):
             batch = Batch.of(batch)
         if output.samples > 1:
             batch = batch.repeated(output.samples)
-        inputs = LossInputs(batch.images, batch.labels, output, moment, batch.labeled_fraction, batch.data_size)
+        inputs = LossInputs(
+            batch.images, batch.labels, output, moment, batch.labeled_fraction, batch.data_size, batch.weights
+        )
         terms: dict[str, Tensor] = {}
         weights = self.weights(moment)
         for name, term in self.terms.items():

@@ -88,6 +88,7 @@ class Metric(ABC):
         per_value: whether the value is a list with a number per latent dimension, rather than one number.
         default: whether it is measured when no metrics are named; slow ones are not.
         needs: its requirements, for messages.
+        needs_whole_images: whether it does not apply to images with missing values.
         example: arguments for the contract tests.
     """
 
@@ -96,6 +97,7 @@ class Metric(ABC):
     per_value: ClassVar[bool] = False
     default: ClassVar[bool] = True
     needs: ClassVar[str] = ""
+    needs_whole_images: ClassVar[bool] = False
     example: ClassVar[Mapping[str, Any]] = {}
 
     def applies(self, model: VAE, split: Split) -> bool:
@@ -210,6 +212,8 @@ class Estimate:
 
 class SampleMetric(Metric):
     """A metric that compares features of the images with those of as many samples from the prior."""
+
+    needs_whole_images: ClassVar[bool] = True
 
     @abstractmethod
     def measure(

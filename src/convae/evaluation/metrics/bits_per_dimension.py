@@ -13,7 +13,7 @@ from convae.model.vae import VAE
 
 
 class BitsPerDimension(ImageMetric):
-    """Negative ELBO divided by the number of values of the image and by log 2.
+    """Negative ELBO divided by the number of observed values of the image and by log 2.
 
     Only for likelihoods that give levels a probability mass, and for images that have these levels: a density has no
     bits, and floats have no levels.
@@ -29,4 +29,4 @@ class BitsPerDimension(ImageMetric):
 
     def rows(self, batch: EvalBatch) -> PerImage:
         """The rate of each image."""
-        return -batch.elbo / (batch.images[0].numel() * math.log(2))
+        return -batch.elbo / (batch.observed * math.log(2))

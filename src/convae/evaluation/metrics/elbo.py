@@ -42,5 +42,5 @@ class ELBO(ImageMetric):
         found = [batch.elbo]
         for _ in range(self.samples - 1):
             output = batch.model.decode_features(batch.features, noise=batch.latent_generators)
-            found.append(output.likelihood.log_prob(batch.images) - output.posterior.kl())
+            found.append(output.likelihood.log_prob(batch.images, batch.weights) - output.posterior.kl())
         return torch.stack(found).mean(0)

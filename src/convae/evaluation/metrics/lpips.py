@@ -32,6 +32,7 @@ class LPIPS(ImageMetric):
         size: pixels on each side that images are enlarged to first, bilinearly; AlexNet needs 31, VGG-16 needs 16.
     """
 
+    needs_whole_images: ClassVar = True
     unit: ClassVar = "distance"
     better: ClassVar = "lower"
     needs: ClassVar = "images with 1 or 3 channels, and files: lpips.backbone=… lpips.heads=…"

@@ -22,6 +22,7 @@ class MSSSIM(ImageMetric):
         scales: how many; 5 need images of 176 pixels, 2 need 22.
     """
 
+    needs_whole_images: ClassVar = True
     unit: ClassVar = "similarity"
     needs: ClassVar = "larger images or fewer scales: ms-ssim.scales=2 takes 22 pixels"
     better: ClassVar = "higher"

@@ -10,11 +10,11 @@ from convae.latents import EvalBatch
 
 
 class MSE(ImageMetric):
-    """Mean over the image's values of the squared difference between image and reconstruction, in [0, 1]."""
+    """Mean over the observed values of an image of the squared difference between image and reconstruction, in [0, 1]."""
 
     unit: ClassVar = "squared image units"
     better: ClassVar = "lower"
 
     def rows(self, batch: EvalBatch) -> PerImage:
         """The error of each image's reconstruction from the posterior's mean."""
-        return (batch.images - batch.reconstruction.mean).square().flatten(1).mean(1)
+        return batch.observed_mean((batch.images - batch.reconstruction.mean).square())

@@ -44,5 +44,5 @@ class NLL(ImageMetric):
         weights = []
         for _ in range(self.samples):
             output = model.decode_features(batch.features, noise=generators)
-            weights.append(output.log_weights(batch.images))
+            weights.append(output.log_weights(batch.images, batch.weights))
         return -importance_bound(torch.stack(weights, dim=1))

@@ -15,12 +15,12 @@ LOWEST_MSE = 1e-10
 
 
 class PSNR(ImageMetric):
-    """−10·log₁₀ of the mean squared error of each image with a peak of 1, then the mean over images, in dB."""
+    """−10·log₁₀ of the mean squared error of the observed values of each image with a peak of 1, then the mean over images, in dB."""
 
     unit: ClassVar = "dB"
     better: ClassVar = "higher"
 
     def rows(self, batch: EvalBatch) -> PerImage:
         """The ratio of each image's reconstruction from the posterior's mean."""
-        error = (batch.images - batch.reconstruction.mean).square().flatten(1).mean(1)
+        error = batch.observed_mean((batch.images - batch.reconstruction.mean).square())
         return -10 * torch.log10(error.clamp_min(LOWEST_MSE))

@@ -13,6 +13,7 @@ from convae.objective.similarity import ssim
 class SSIM(ImageMetric):
     """Structural similarity of image and reconstruction (Wang et al. 2004): Gaussian window of 11, range 1."""
 
+    needs_whole_images: ClassVar = True
     unit: ClassVar = "similarity"
     better: ClassVar = "higher"
 

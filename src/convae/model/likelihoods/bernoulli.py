@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from convae.core.output import Likelihood
 from convae.core.precision import at_least_float32
-from convae.core.types import AnyImages, Images, PerImage
+from convae.core.types import AnyImages, Images
 from convae.model.likelihoods.base import LikelihoodHead, require_images_like, uniform_like
 
 
@@ -33,14 +33,14 @@ class BernoulliLikelihood(Likelihood):
         """Draws zeros and ones."""
         return (uniform_like(self.logits, generator) < self.mean).to(self.logits.dtype)
 
-    def log_prob(self, x: AnyImages) -> PerImage:
-        """x·log p + (1 − x)·log(1 − p), nats per image.
+    def log_prob_values(self, x: AnyImages) -> Images:
+        """x·log p + (1 − x)·log(1 − p), nats.
 
         For binary images this is a probability. For gray values it is the cross-entropy, whose optimum is the entropy
         of the image, not zero: compare it only with other Bernoulli likelihoods.
         """
         # Cross-entropy from the log-odds, stable for both signs: logits·x − log(1 + e^logits).
-        return (self.logits * require_images_like(x, self.logits) - F.softplus(self.logits)).flatten(1).sum(1)
+        return self.logits * require_images_like(x, self.logits) - F.softplus(self.logits)
 
 
 class Bernoulli(LikelihoodHead):

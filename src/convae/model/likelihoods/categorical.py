@@ -11,7 +11,7 @@ from torch import Tensor
 
 from convae.core.output import Likelihood
 from convae.core.precision import at_least_float32
-from convae.core.types import AnyImages, Images, PerImage
+from convae.core.types import AnyImages, Images
 from convae.model.likelihoods.base import LikelihoodHead, require_images_like, uniform_like
 
 
@@ -43,11 +43,11 @@ class CategoricalLikelihood(Likelihood):
         ) / last
         return below
 
-    def log_prob(self, x: AnyImages) -> PerImage:
-        """Log-probability of the nearest level of each value, summed, nats per image."""
+    def log_prob_values(self, x: AnyImages) -> Images:
+        """Log-probability of the nearest level of each value, nats."""
         x = require_images_like(x, self.log_probs[..., 0])
         levels = (x * (self.log_probs.shape[-1] - 1)).round().long()
-        return self.log_probs.gather(-1, levels[..., None])[..., 0].flatten(1).sum(1)
+        return self.log_probs.gather(-1, levels[..., None])[..., 0]
 
 
 class Categorical(LikelihoodHead):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from convae.core.arguments import PositiveFloat
 from convae.core.output import Likelihood
-from convae.core.types import AnyImages, Images, PerImage
+from convae.core.types import AnyImages, Images
 from convae.model.likelihoods.base import (
     Link,
     LocationScaleHead,
@@ -48,8 +48,8 @@ class DiscretizedLogisticLikelihood(Likelihood):
         drawn = self.location + self.log_scale.exp() * torch.logit(uniform)
         return (drawn * (self.levels - 1)).round().clamp(0, self.levels - 1) / (self.levels - 1)
 
-    def log_prob(self, x: AnyImages) -> PerImage:
-        """Log-probability of the level of each value, summed, nats per image; the end levels take the tails.
+    def log_prob_values(self, x: AnyImages) -> Images:
+        """Log-probability of the level of each value, nats; the end levels take the tails.
 
         With u and l the standardized upper and lower edge of the level, the mass σ(u) − σ(l) equals
         σ(u)·σ(−l)·(1 − e^(l−u)), whose logarithm is stable for any distance from the location.
@@ -63,8 +63,7 @@ class DiscretizedLogisticLikelihood(Likelihood):
         width = 2 * half * inverse
         inner = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-width))
         first, last = x < half, x > 1 - half
-        mass = torch.where(first, F.logsigmoid(upper), torch.where(last, F.logsigmoid(-lower), inner))
-        return mass.flatten(1).sum(1)
+        return torch.where(first, F.logsigmoid(upper), torch.where(last, F.logsigmoid(-lower), inner))
 
 
 class DiscretizedLogistic(LocationScaleHead):

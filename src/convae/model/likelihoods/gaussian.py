@@ -11,7 +11,7 @@ from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
 from convae.core.output import Likelihood
-from convae.core.types import AnyImages, Images, PerImage
+from convae.core.types import AnyImages, Images
 from convae.model.likelihoods.base import Link, LocationScaleHead, clamp_straight_through, require_images_like
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -40,10 +40,10 @@ class GaussianLikelihood(Likelihood):
         noise = torch.randn(self.location.shape, generator=generator, dtype=self.location.dtype, device=device)
         return (self.location + self.log_sigma.exp() * noise.to(self.location.device)).clamp(0, 1)
 
-    def log_prob(self, x: AnyImages) -> PerImage:
-        """−(x − mean)² / 2σ² − log σ − ½ log 2π, nats per image; a density, so it may be positive."""
+    def log_prob_values(self, x: AnyImages) -> Images:
+        """−(x − mean)² / 2σ² − log σ − ½ log 2π, nats; a density, so it may be positive."""
         scaled = (require_images_like(x, self.location) - self.location) * torch.exp(-self.log_sigma)
-        return -(0.5 * scaled.square() + self.log_sigma + _HALF_LOG_TWO_PI).flatten(1).sum(1)
+        return -(0.5 * scaled.square() + self.log_sigma + _HALF_LOG_TWO_PI)
 
 
 class Gaussian(LocationScaleHead):

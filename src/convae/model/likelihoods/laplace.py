@@ -11,7 +11,7 @@ from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
 from convae.core.output import Likelihood
-from convae.core.types import AnyImages, Images, PerImage
+from convae.core.types import AnyImages, Images
 from convae.model.likelihoods.base import (
     Link,
     LocationScaleHead,
@@ -47,10 +47,10 @@ class LaplaceLikelihood(Likelihood):
         distance = -torch.log1p(-2 * centered.abs().clamp_max(0.5 - torch.finfo(centered.dtype).eps))
         return (self.location + self.log_scale.exp() * centered.sign() * distance).clamp(0, 1)
 
-    def log_prob(self, x: AnyImages) -> PerImage:
-        """−|x − location| / b − log 2b, nats per image; a density, so it may be positive."""
+    def log_prob_values(self, x: AnyImages) -> Images:
+        """−|x − location| / b − log 2b, nats; a density, so it may be positive."""
         scaled = (require_images_like(x, self.location) - self.location).abs() * torch.exp(-self.log_scale)
-        return -(scaled + self.log_scale + _LOG_TWO).flatten(1).sum(1)
+        return -(scaled + self.log_scale + _LOG_TWO)
 
 
 class Laplace(LocationScaleHead):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
 from convae.core.output import Likelihood
-from convae.core.types import AnyImages, Images, PerImage
+from convae.core.types import AnyImages, Images
 from convae.model.likelihoods.base import (
     Link,
     LocationScaleHead,
@@ -49,13 +49,12 @@ class StudentTLikelihood(Likelihood):
         radius = (self.degrees * torch.expm1(-2 / self.degrees * u.log())).sqrt()
         return (self.location + self.log_scale.exp() * radius * angle.cos()).clamp(0, 1)
 
-    def log_prob(self, x: AnyImages) -> PerImage:
-        """Log density, nats per image; it may be positive."""
+    def log_prob_values(self, x: AnyImages) -> Images:
+        """Log density, nats; it may be positive."""
         half = 0.5 * self.degrees
         scaled = (require_images_like(x, self.location) - self.location) * torch.exp(-self.log_scale)
         constant = math.lgamma(half + 0.5) - math.lgamma(half) - 0.5 * math.log(math.pi * self.degrees)
-        each = constant - self.log_scale - (half + 0.5) * torch.log1p(scaled.square() / self.degrees)
-        return each.flatten(1).sum(1)
+        return constant - self.log_scale - (half + 0.5) * torch.log1p(scaled.square() / self.degrees)
 
 
 class StudentT(LocationScaleHead):

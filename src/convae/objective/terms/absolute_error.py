@@ -18,4 +18,4 @@ class AbsoluteError(Term):
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The error of each image."""
-        return (inputs.images - inputs.reconstruction).abs().flatten(1).sum(1)
+        return inputs.weighted((inputs.values - inputs.reconstruction).abs()).flatten(1).sum(1)

@@ -27,22 +27,40 @@ class LossInputs:
     """Inputs of a loss term: a batch and the model's output for it.
 
     Attributes:
-        images: (batch, channel, *sizes) in [0, 1].
+        values: (batch, channel, *sizes) in [0, 1], with the fill value where one is missing; terms that do not regard
+            `weights` use `images`.
         labels: (batch,) class numbers, -1 where one is missing; None where the data has none.
         output: output of the model.
         moment: progress of training, for scheduled arguments.
         labeled_fraction: where the images are a slice of a larger batch, the fraction of its images that have a label.
         data_size: number of images in the data; None where that is unknown.
         weight: of the term in the objective at this moment.
+        value_weights: (batch, channel or 1, *sizes), weight of each value, 0 if missing; None if all are observed.
     """
 
-    images: Images
+    values: Images
     labels: Int64[Tensor, " batch"] | None
     output: Output
     moment: Moment
     labeled_fraction: float | None = None
     data_size: int | None = None
     weight: float = 1.0
+    value_weights: Tensor | None = None
+
+    @property
+    def images(self) -> Images:
+        """(batch, channel, *sizes) in [0, 1], without missing values.
+
+        Raises:
+            ConfigError: there are missing values.
+        """
+        if self.value_weights is not None:
+            raise ConfigError("compares whole images, but these have missing values. Use reconstruction")
+        return self.values
+
+    def weighted(self, cost: Tensor) -> Tensor:
+        """A cost of each value, (batch, channel, *sizes), times its weight."""
+        return cost if self.value_weights is None else cost * self.value_weights
 
     @property
     def samples(self) -> int:

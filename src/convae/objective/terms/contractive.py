@@ -26,6 +26,6 @@ class Contractive(Term):
         if inputs.output.posterior.is_discrete:
             raise ConfigError(NO_CODES)
         with torch.enable_grad():
-            images = inputs.images.detach().requires_grad_()
+            images = inputs.values.detach().requires_grad_()
             posterior = inputs.calls.encode(images)
         return squared_jacobian_norm(posterior.mean, images, inputs.calls.noise("contractive"))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Literal
 
+import torch
+from torch import Tensor
+
 from convae.core.slices import batch_mean
 from convae.core.types import PerImage
 from convae.objective.terms.base import LossInputs, Term
@@ -32,8 +35,16 @@ class OptimalGaussian(Term):
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """−log p(x | z) of each image."""
-        errors = (inputs.images - inputs.reconstruction).square().flatten(1)
+        squares = (inputs.values - inputs.reconstruction).square()
+        errors = inputs.weighted(squares).flatten(1)
         # The gradient by the variance is zero at the optimum, over all images that share it.
-        variance = errors.mean(1) if self.over == "image" else batch_mean(errors.mean(1).detach())
+        if inputs.weights is None:
+            count: int | Tensor = errors.shape[1]
+            variance = errors.mean(1) if self.over == "image" else batch_mean(errors.mean(1).detach())
+        else:
+            count = inputs.weights.expand_as(squares).flatten(1).sum(1)
+            sums = torch.stack([errors.sum(1).detach(), count], 1)
+            total = sums if self.over == "image" else batch_mean(sums)
+            variance = total[..., 0] / total[..., 1]
         variance = variance.clamp_min(LEAST_VARIANCE)
-        return 0.5 * (errors.sum(1) / variance + errors.shape[1] * (variance.log() + math.log(2 * math.pi)))
+        return 0.5 * (errors.sum(1) / variance + count * (variance.log() + math.log(2 * math.pi)))

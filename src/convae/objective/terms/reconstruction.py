@@ -9,10 +9,10 @@ from convae.objective.terms.base import LossInputs, Term
 
 
 class Reconstruction(Term):
-    """Negative log-likelihood, −log p(x | z), summed over the image, nats per image."""
+    """Negative log-likelihood, −log p(x | z), summed over the observed values, nats per image."""
 
     unit: ClassVar = "nats"
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The negative log-likelihood of each image."""
-        return -inputs.output.likelihood.log_prob(inputs.images)
+        return -inputs.output.likelihood.log_prob(inputs.values, inputs.weights)

@@ -19,4 +19,4 @@ class SquaredError(Term):
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The error of each image."""
-        return (inputs.images - inputs.reconstruction).square().flatten(1).sum(1)
+        return inputs.weighted((inputs.values - inputs.reconstruction).square()).flatten(1).sum(1)

@@ -112,7 +112,8 @@ class VAETask(Task):
         def loss(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
             with torch.no_grad(), evaluation_mode(model):
                 output = model(part.images, noise, part.labels)
-            values = term.critic_loss(LossInputs(part.images, part.labels, output, clocks.training))
+            inputs = LossInputs(part.images, part.labels, output, clocks.training, value_weights=part.weights)
+            values = term.critic_loss(inputs)
             metrics = {f"{name}_{key}": value for key, value in term.critic_metrics().items()}
             return Losses(values.mean(), {f"{name}_critic": values, **metrics})
 
