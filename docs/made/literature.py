@@ -70,6 +70,12 @@ METHODS = (
         equal=f"{PEER} (gradient)",
     ),
     Method(
+        "MIWAE for missing data",
+        "Mattei & Frellsen 2019, arXiv:1812.02633",
+        "incomplete images, imputation",
+        "missing",
+    ),
+    Method(
         "DReG",
         "Tucker et al. 2019, arXiv:1810.04152",
         "less noise in the encoder's gradient",

@@ -516,3 +516,23 @@ def test_what_no_png_holds_is_sampled_as_arrays_and_drawn(shape: tuple[int, ...]
     run("sample", tmp_path / "model", "--count", 3, "--out", tmp_path / "out")
     assert set(files(tmp_path / "out")) == {"samples.png", "samples/0.npy", "samples/1.npy", "samples/2.npy"}
     assert np.load(tmp_path / "out" / "samples" / "1.npy").shape == shape
+
+
+def test_reconstruct_draws_imputed_images(tmp_path: Path) -> None:
+    recipe = {
+        "data": {"source": "digits", "missing": 0.4},
+        "model": {**MISSING_MODEL},
+        "training": {"steps": 3, "batch_size": 32, "pictures_every": 0},
+    }
+    convae.train(recipe, out=tmp_path / "run", quiet=True)
+    run("reconstruct", tmp_path / "run", "--samples", "3", "--every", "--count", "4", "--out", tmp_path / "out")
+    assert (tmp_path / "out" / "imputed.png").is_file()
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 203
+
+
+MISSING_MODEL = {
+    "input": [1, 8, 8],
+    "encoder": ["flatten"],
+    "bottleneck": {"gaussian": {"latent": 3}},
+    "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
+}

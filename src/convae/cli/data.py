@@ -93,7 +93,9 @@ def _print(title: str, rows: list[tuple[str, str]], sentences: Sequence[str]) ->
 
 def _sheet(split: Split) -> Image:
     """A contact sheet: evenly spaced images with their classes."""
-    from convae.data import to_unit
+    import numpy as np
+
+    from convae.data import in_order
     from convae.pictures.grid import grid
 
     step = max(1, len(split) // _SHOWN)
@@ -102,7 +104,8 @@ def _sheet(split: Split) -> Image:
     if split.labels is not None and split.classes is not None:
         captions = [split.classes[split.labels[index]] if split.labels[index] >= 0 else "" for index in shown]
     title = f"{split.source}: {len(shown)} of {len(split):,} images"
-    return grid(to_unit(split.images(shown)), captions=captions, title=title)
+    batch = next(in_order(split, len(shown), indices=np.array(shown)))
+    return grid(batch.images, captions=captions, title=title)
 
 
 def _rows(split: Split, config: DataConfig, measured: Statistics) -> list[tuple[str, str]]:

@@ -20,12 +20,15 @@ from convae.core.errors import ConfigError
 from convae.core.names import shape_text
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
     from convae.latents import Session
 
 PANEL = "Look"
 """The heading under which the help lists the command."""
+_GRAY = 0.5
+"""How missing pixels are drawn."""
 
 
 @with_option_groups
@@ -47,10 +50,16 @@ def reconstruct(
     levels: Annotated[
         bool, typer.Option("--levels", help="Reconstruct from the top 1, 2, ... latents of a hierarchy alone.")
     ] = False,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Latents of each image, weighted by importance, to impute missing values with.")
+    ] = 1,
     label: Label = None,
     batch_size: BatchSize = 256,
 ) -> None:
     """Draw images next to their reconstructions from the posterior mean.
+
+    Of images with missing values, it draws what is observed (missing pixels in gray) above the imputed image; --every
+    writes imputed images.
 
     --levels shows what each latent of a hierarchy adds: the latents below are at the mean of their prior.
 
@@ -78,6 +87,12 @@ def reconstruct(
             given = session.encode_inputs(images)
             originals, decoded = given.images, session.decode(given.z, given.labels)
             captions, what = [short_name(word) for word in images], f"{len(images)} images"
+        elif session.images.missing is not None:
+            (sheet,) = new_files(output.out, ["imputed.png"], output.force)
+            paths = _begin_files(session, output) if every else []
+            save(_impute(session, count, paths, samples, batch_size), sheet)
+            wrote(sheet, output.show)
+            return
         else:
             split = session.images
             (sheet,) = new_files(output.out, ["reconstructions.png"], output.force)
@@ -110,6 +125,29 @@ def _compare_levels(session: Session, images: list[str] | None, count: int, shee
     rest = "left out" if all(latent.is_discrete for latent in model.latent_modules) else "at the mean of their prior"
     title = f"{model.name}: reconstructions from the top latents, the others {rest}"
     save(compare(rows, captions=captions, title=title), sheet)
+
+
+def _impute(session: Session, count: int, paths: list[Path], samples: int, batch_size: int) -> Image:
+    """Draws observed values above imputed images; writes those of all images, where there are paths."""
+    import torch
+
+    from convae.cli._files import write_image
+    from convae.data.batches import evenly_spaced
+    from convae.pictures.grid import compare
+
+    split = session.images
+    chosen = evenly_spaced(len(split), count)
+    shown = set(chosen.tolist()) if paths else set(range(len(chosen)))
+    observed, found, done = [], [], 0
+    for images, weights, imputed in session.impute(None if paths else chosen, samples=samples, batch_size=batch_size):
+        kept = [row for row in range(len(images)) if done + row in shown]
+        observed.append(torch.lerp(torch.full_like(images, _GRAY), images, weights)[kept])
+        found.append(imputed[kept])
+        for image, path in zip(imputed, paths[done : done + len(imputed)], strict=False):
+            write_image(image, path)
+        done += len(imputed)
+    title = f"{session.model.name}: missing values of {split.source} ({split.name}){session.label_text}"
+    return compare({"observed": torch.cat(observed), "imputed": torch.cat(found)}, title=title)
 
 
 def _begin_files(session: Session, output: OutputOptions) -> list[Path]:

@@ -22,6 +22,7 @@ from convae.core.random import numpy_generator
 from convae.core.types import Batch, Images, Shape, slice_bounds
 from convae.data.augment import Augmentation, AugmentConfig
 from convae.data.images.tensors import to_unit
+from convae.data.missing import Missing
 
 
 @runtime_checkable
@@ -34,6 +35,7 @@ class ImageSet(Protocol):
         labels: (images,) class numbers, -1 if missing; None without labels.
         classes: names of the classes; None without names.
         augment: data augmentation in training.
+        missing: how missing values are known; None where all are observed.
     """
 
     name: Any
@@ -41,6 +43,7 @@ class ImageSet(Protocol):
     labels: NDArray[np.int64] | None
     classes: tuple[str, ...] | None
     augment: AugmentConfig
+    missing: Missing | None
 
     def __len__(self) -> int:
         """Number of images."""
@@ -62,6 +65,10 @@ class ImageSet(Protocol):
         """Bytes of one image as returned by `images`."""
 
     @property
+    def identities(self) -> NDArray[np.uint8]:
+        """(images, 16) digest of each image."""
+
+    @property
     def folder(self) -> Path:
         """Folder of `skipped.csv`, the list of unreadable images."""
 
@@ -72,7 +79,10 @@ class ImageSet(Protocol):
     def images(
         self, indices: NDArray[np.int64] | Sequence[int], out: UInt8[Tensor, "batch bytes"] | None = None
     ) -> Shaped[Tensor, "batch channel *sizes"]:
-        """The stored values at `indices`: uint8 or uint16 to divide by their range, or floats in [0, 1]."""
+        """The stored values at `indices`: uint8 or uint16 to divide by their range, or floats in [0, 1].
+
+        Where `missing.is_stored`, a last channel holds the weights.
+        """
 
     def describe(self) -> dict[str, Any]:
         """The facts about the data to publish with a metric."""
@@ -281,9 +291,11 @@ def _deliver(
             pixels = waiting.result()
             if position + 1 < len(blocks):
                 waiting = worker.submit(staging.gather, position + 1, blocks[position + 1])
-            images = staging.deliver(position, pixels)
+            images, weights = staging.deliver(position, pixels), None
+            if split.missing is not None:
+                images, weights = split.missing.apply(images, split.identities[block])
             labels = None if known is None else torch.from_numpy(known[block]).to(device)
-            yield Batch(images, labels, torch.from_numpy(block).to(device), data_size=len(split))
+            yield Batch(images, labels, torch.from_numpy(block).to(device), data_size=len(split), weights=weights)
 
 
 class _Staging:

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from convae.core.arguments import Named, Positive
+from convae.core.arguments import Fraction, Named, Positive
 from convae.core.config import Config
 from convae.core.paths import with_absolute_paths
 from convae.data.augment import AugmentConfig
 from convae.data.images.pixels import ResizeMode
+from convae.data.missing import Missing, Origin
 from convae.data.sources import absolute_source
 
 HeldOut = Annotated[float, Field(ge=0, lt=1)]
@@ -64,3 +65,27 @@ class DataConfig(Config):
     test: HeldOut = Field(0.1, description="fraction of all images held out, unless there is a test part")
     split_seed: int = Field(0, description="seed of the held-out images")
     augment: AugmentConfig = Field(AugmentConfig(), description="data augmentation")
+    missing: Annotated[float, Field(gt=0, lt=1)] | Origin | None = Field(
+        None,
+        description="how missing pixels are known: `nan` of floats, the array `mask` of a .npz file, or `alpha` of "
+        "colors; or a fraction of the pixels of each image to drop at random, for tests",
+    )
+    fill: Fraction = Field(0.0, description="what the encoder sees in place of a missing value")
+
+    @model_validator(mode="after")
+    def _whole_where_augmented(self) -> DataConfig:
+        if self.missing is not None and self.augment != AugmentConfig():
+            raise ValueError("augment is not supported with missing values. Remove augment")
+        return self
+
+    def missing_values(self, *, stored: bool) -> Missing | None:
+        """How missing values are known; None where all values are observed.
+
+        Args:
+            stored: whether images are in a store, which keeps weights in a channel.
+        """
+        if self.missing is None:
+            return None
+        if isinstance(self.missing, float):
+            return Missing(None, self.missing, self.fill, False)
+        return Missing(self.missing, 0.0, self.fill, stored)

@@ -82,7 +82,7 @@ def choose_metrics(
                 raise ConfigError(f"metric '{name}' compares features of images: give a feature network (--encoder)")
         elif metric.needs_whole_images and split.missing is not None:
             if name in asked:
-                raise ConfigError(f"metric '{name}' compares whole images, but those of {split.source} have missing values")
+                raise ConfigError(f"metric '{name}' compares whole images; those of {split.source} have missing values")
         elif metric.applies(model, split):
             if name in asked or "all" in asked or metric.default:
                 shown = metric.display_name(name)

@@ -15,6 +15,7 @@ from convae.latents.drawing import draw_latents
 from convae.latents.encoding import Encoding, encode
 from convae.latents.error_maps import map_errors
 from convae.latents.folders import FileShard, encode_to, iterate_latents, read_latents, read_manifest
+from convae.latents.imputation import impute
 from convae.latents.inputs import EncodedInputs, find_image, is_image_file, read_images
 from convae.latents.interpolation import interpolate, interpolate_path
 from convae.latents.labeled import CONFIDENCE, LabeledSamples, draw_labeled, draws_by_label, sampleable_classes
@@ -52,6 +53,7 @@ __all__ = [
     "find_image",
     "find_neighbors",
     "fit_class_gaussians",
+    "impute",
     "interpolate",
     "interpolate_path",
     "is_image_file",

@@ -147,8 +147,9 @@ def iterate_batches(
     done = 0
     for batch in in_order(split, batch_size, next(model.parameters()).device, wanted):
         with evaluation_mode(model):
-            yield slice(done, done + len(batch)), EvalBatch(
-                model, batch.images, batch.indices, seed, batch.labels, batch.weights
+            yield (
+                slice(done, done + len(batch)),
+                EvalBatch(model, batch.images, batch.indices, seed, batch.labels, batch.weights),
             )
         done += len(batch)
         if progress:

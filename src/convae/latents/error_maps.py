@@ -22,7 +22,7 @@ class ErrorMaps:
     Attributes:
         images: (batch, channel, *sizes) in [0, 1].
         reconstructions: (batch, channel, *sizes) in [0, 1].
-        errors: (batch, *sizes) absolute differences, averaged over the channels.
+        errors: (batch, *sizes) absolute differences, averaged over the channels; 0 of missing values.
     """
 
     images: Images
@@ -38,4 +38,5 @@ def map_errors(model: VAE, split: Split, indices: Tensor) -> ErrorMaps:
     with evaluation_mode(model):
         decoded = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean.cpu()
     images = batch.images.cpu()
-    return ErrorMaps(images, decoded, (images - decoded).abs().mean(1))
+    errors = (images - decoded).abs()
+    return ErrorMaps(images, decoded, (errors if batch.weights is None else errors * batch.weights.cpu()).mean(1))

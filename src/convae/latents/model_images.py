@@ -59,6 +59,8 @@ def open_model_images(
     reading_options: dict[str, Any] = {}
     if not is_own:
         config |= {"source": given, "label": None}
+        if isinstance(config.get("missing"), float):  # dropped from the training data only
+            config["missing"] = None
         if "source" in trained:
             config["source"], reading_options = with_reading_options(given, trained["source"])
     data_set = open_data_set(parse(DataConfig, config, "data"), progress=progress)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from convae.core.allocator import keep_freed_memory
 from convae.core.arguments import Named
@@ -23,9 +24,11 @@ from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.types import Images, Latents
 from convae.data import Split, in_order
 from convae.data.splits.split import SplitName
+from convae.latents.batches import iterate_batches
 from convae.latents.class_labels import class_number
 from convae.latents.decoding import decode
 from convae.latents.encoding import Encoding, encode
+from convae.latents.imputation import impute
 from convae.latents.inputs import EncodedInputs, encode_inputs
 from convae.latents.model_images import match_model_classes, open_model_images
 from convae.latents.quantized import nearest_latents
@@ -184,6 +187,43 @@ class Session:
             done += len(batch)
             if self.progress:
                 self.progress(done, len(positions), "reconstructing (images)")
+
+    def impute(
+        self,
+        positions: NDArray[np.int64] | None = None,
+        *,
+        samples: int = 1,
+        seed: int = 0,
+        batch_size: int = 256,
+    ) -> Iterator[tuple[Images, Tensor, Images]]:
+        """Iterates over images with missing values, their weights, and the images with imputed values, on the CPU.
+
+        Args:
+            positions: positions of the images; by default all.
+            samples: latents of each image, see `impute`.
+            seed: of the latents.
+            batch_size: images per batch.
+
+        Raises:
+            ConfigError: the images have no missing values.
+        """
+        if self.images.missing is None:
+            raise ConfigError(f"{self.images.source}: has no missing values. Set data.missing in the recipe")
+        batches = iterate_batches(
+            self.model,
+            self.images,
+            indices=positions,
+            batch_size=batch_size,
+            seed=seed,
+            progress=self.progress,
+            what="imputing (images)",
+        )
+        for _, batch in batches:
+            assert batch.weights is not None
+            labels = batch.labels if self.label is None else torch.full_like(batch.indices, self.label)
+            noise = batch.generators("impute")
+            found = impute(self.model, batch.images, batch.weights, labels, samples=samples, noise=noise)
+            yield batch.images.cpu(), batch.weights.cpu(), found.cpu()
 
     def labels(self, count: int) -> Labels | None:
         """(count,) the label of the session; None without one."""

@@ -99,7 +99,13 @@ class Objective(nn.Module):
         if output.samples > 1:
             batch = batch.repeated(output.samples)
         inputs = LossInputs(
-            batch.images, batch.labels, output, moment, batch.labeled_fraction, batch.data_size, batch.weights
+            batch.images,
+            batch.labels,
+            output,
+            moment,
+            batch.labeled_fraction,
+            batch.data_size,
+            value_weights=batch.weights,
         )
         terms: dict[str, Tensor] = {}
         weights = self.weights(moment)

@@ -208,7 +208,9 @@ def _validation_psnr(run: Run) -> str:
     (batch,) = in_order(split, len(chosen), device, chosen)
     with torch.no_grad():
         decoded = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean
-    errors = (batch.images - decoded).square().flatten(1).mean(1).clamp_min(1e-10)
+    weights = torch.ones_like(decoded) if batch.weights is None else batch.weights.expand_as(decoded)
+    squares = (batch.images - decoded).square() * weights
+    errors = (squares.flatten(1).sum(1) / weights.flatten(1).sum(1)).clamp_min(1e-10)
     return f"{float((-10 * errors.log10()).mean()):.2f} dB, of the reconstructions of {len(chosen)} validation images"
 
 

@@ -19,9 +19,9 @@ class LogisticLikelihood(Likelihood):
     def sample(self, generator: Generator | None = None) -> Tensor:
         return (self.location + self.scale * uniform_like(self.location, generator).logit(1e-6)).clamp(0, 1)
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob_values(self, x: Tensor) -> Tensor:
         z = (require_images_like(x, self.location) - self.location) / self.scale
-        return (-z - 2 * F.softplus(-z) - self.location.new_tensor(self.scale).log()).flatten(1).sum(1)
+        return -z - 2 * F.softplus(-z) - self.location.new_tensor(self.scale).log()
 
 
 class Logistic(LikelihoodHead):

@@ -26,6 +26,7 @@ from convae.data.sources.base.labels import PART_NAMES, factor_columns, numbered
 _IMAGES = ("images", "imgs", "x", "data", "signals", "volumes", "arr_0")
 _LABELS = ("labels", "label", "y", "targets")
 _FACTORS = ("factors", "latents_classes")
+_MASKS = ("mask", "masks")
 _KINDS = {1: "signals", 2: "images", 3: "volumes"}
 _FEW = 4
 """Largest size of an axis that is taken for channels by default."""
@@ -37,7 +38,8 @@ class Arrays(Source):
     In a .npz file, the images are `images`, `x` or `data`, or the only array, and the labels are `labels` or `y`; or
     there is one array per official part, such as `train`, `x_train` or `train_images`, with labels in `train_labels`
     or `y_train`. Labels are integers, -1 if missing, or strings. Factors of variation, integers (image, factor) with
-    -1 if missing, are `factors` or `latents_classes`, and become the columns `factor-1`, `factor-2` …
+    -1 if missing, are `factors` or `latents_classes`, and become the columns `factor-1`, `factor-2` … With
+    `data.missing: mask`, the array `mask`, booleans or weights from 0 to 1 (image, *sizes), marks observed pixels.
 
     Values are unsigned integers of 8 or 16 bits, or floats in [0, 1]; booleans become 0 and 255. Other types or ranges
     need `range`.
@@ -122,7 +124,8 @@ class Arrays(Source):
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
         axis = self._channel_axis
         values = values[..., None] if axis is None else np.moveaxis(values, axis, -1)
-        return Record(np.ascontiguousarray(values), values.shape[:-1], content_digest(values))
+        mask = None if not self._mask_values else self._mask_values[block][index - self._starts[block]]
+        return Record(np.ascontiguousarray(values), values.shape[:-1], content_digest(values), mask=mask)
 
     @property
     def _notes(self) -> list[str]:
@@ -229,6 +232,24 @@ class Arrays(Source):
     def _starts(self) -> NDArray[np.int64]:
         """The first index of each array, followed by the number of images."""
         return np.cumsum([0, *(array.shape[0] for array in self._stored)])
+
+    @property
+    def has_masks(self) -> bool:  # type: ignore[override]  # read from the file
+        """Whether there is an array of masks."""
+        return bool(self._beside_images(_MASKS))
+
+    @cached_property
+    def _mask_values(self) -> list[NDArray[Any]]:
+        """(image, *sizes) weights of the pixels for each array of images; empty without masks."""
+        found = []
+        axis = self._channel_axis
+        for array, images in zip(self._beside_images(_MASKS), self._stored, strict=False):
+            shape = [images.shape[0], *(side for place, side in enumerate(images.shape[1:]) if place != axis)]
+            if array is None or list(array.shape) != shape or array.dtype.kind not in "bf":
+                got = "none" if array is None else f"{shape_text(array.shape)} {array.dtype}"
+                raise DataError(f"{self._path}: masks must be booleans or floats, {shape_text(shape)}, got {got}")
+            found.append(array.read())
+        return found
 
     @cached_property
     def _values(self) -> list[NDArray[Any]]:

@@ -44,12 +44,14 @@ class DataSet:
             DataError: the split has no images.
         """
         config, store, source = self._config, self._store, self._source
+        missing = config.missing_values(stored=True)
         if name == "all":
             parts = np.empty(len(store), object)
             for part, held in self._division.rows.items():
                 parts[held] = part
             rows = np.arange(len(store))
-            return Split(name, source, store, rows, "all", self._label, parts=parts.tolist(), notes=self._notes)
+            kinds = parts.tolist()
+            return Split(name, source, store, rows, "all", self._label, parts=kinds, notes=self._notes, missing=missing)
         rows = self._division.rows[name]
         if not len(rows):
             fraction = getattr(config, name) if name != "train" else 0
@@ -57,7 +59,8 @@ class DataSet:
             remedy = f". Set data.{name}=0 to train without it" if fraction and name == "validation" else ""
             raise DataError(f"{source}: no {name} images among its {len(store)} images, because {cause}{remedy}")
         augment = config.augment if name == "train" else UNCHANGED
-        return Split(name, source, store, rows, self._division.chosen[name], self._label, augment, notes=self._notes)
+        chosen = self._division.chosen[name]
+        return Split(name, source, store, rows, chosen, self._label, augment, notes=self._notes, missing=missing)
 
     @cached_property
     def split_facts(self) -> dict[str, dict[str, Any]]:
@@ -130,7 +133,15 @@ def open_data_set(
     notes = []
     if config.size is None and own.size is None:
         notes.append(f"images of several sizes are resized to {shape_text(sizes)}; change it with data.size")
-    store = open_store(source, fingerprint, ImageFormat(sizes, depth, config.resize_mode, own.kind), progress)
+    missing = None if isinstance(config.missing, float) else config.missing
+    if missing == "alpha":
+        if config.channels not in (None, 3) or own.kind != "uint8":
+            raise ConfigError("data.missing: alpha needs colors of 8 bits. Set data.channels: 3")
+        depth = 3
+    if missing == "mask" and not source.has_masks:
+        raise DataError(f"{source.name}: has no array of masks. Set data.missing: nan, alpha or null")
+    image_format = ImageFormat(sizes, depth, config.resize_mode, own.kind, missing)
+    store = open_store(source, fingerprint, image_format, progress)
     label = config.label or store.label
     if label is not None and label not in store.columns:
         raise ConfigError(

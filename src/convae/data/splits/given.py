@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from convae.core.types import Shape
 from convae.data.augment import AugmentConfig
 from convae.data.config import DataConfig
 from convae.data.images.pixels import LEVELS
+from convae.data.missing import Missing
 from convae.data.sources import GIVEN
 from convae.data.splits.division import divide
 from convae.data.splits.given_items import Items, open_items
@@ -34,6 +36,7 @@ class GivenImages:
         chosen: how the split was chosen.
         labels: (all images,) class numbers; None without labels.
         augment: data augmentation.
+        missing: how missing values are known; None where all are observed.
     """
 
     source = "data given as objects"
@@ -49,9 +52,10 @@ class GivenImages:
         chosen: str,
         labels: NDArray[np.int64] | None,
         augment: AugmentConfig,
+        missing: Missing | None = None,
     ) -> None:
         self._items, self._rows, self._chosen = items, rows, chosen
-        self.name, self.augment = name, augment
+        self.name, self.augment, self.missing = name, augment, missing
         self.labels = None if labels is None else labels[rows]
         self.shape: Shape = items.shape
         self.levels = LEVELS[items.kind]
@@ -68,6 +72,11 @@ class GivenImages:
         del out
         return self._items.read(self._rows[np.asarray(indices, np.int64)])
 
+    @cached_property
+    def identities(self) -> NDArray[np.uint8]:
+        """(images, 16) digest of each image."""
+        return self._items.identities()[self._rows]
+
     def describe(self) -> dict[str, Any]:
         """The facts that a metric measured on these images has to be published with."""
         digest = hashlib.sha256(self._rows.astype("<i8").tobytes() + self._items.digest().encode()).hexdigest()
@@ -79,6 +88,7 @@ class GivenImages:
             "channels": self.shape[0],
             "size": list(self.shape[1:]),
             "content_hash": digest,
+            **({} if self.missing is None else {"missing": self.missing.origin or self.missing.fraction}),
         }
 
 
@@ -143,6 +153,10 @@ class GivenData:
                 f"data.size and data.channels: not supported for data passed as objects. Resize the images, "
                 f"which have the shape {shape_text(self.shape)}, or remove the keys"
             )
+        if config.missing in ("alpha", "mask"):
+            raise ConfigError(f"data.missing: {config.missing} is not supported for data passed as objects. Use nan")
+        if config.missing != "nan" and (self._train.has_nan or (self._held is not None and self._held.has_nan)):
+            raise ConfigError("data contains NaN. Set data.missing: nan if these values are missing")
         self._config = config
         return self
 
@@ -154,13 +168,14 @@ class GivenData:
         """
         config = self._config or DataConfig(source={GIVEN: self.recorded()})
         augment = config.augment if name == "train" else AugmentConfig()
+        missing = config.missing_values(stored=False)
         if self._held is not None:
             items, labels = (self._train, self._labels) if name == "train" else (self._held, self._held_labels)
-            return GivenImages(items, np.arange(len(items)), name, "given", labels, augment)
+            return GivenImages(items, np.arange(len(items)), name, "given", labels, augment, missing)
         division = divide(self._train.identities(), None, config.validation, 0.0, config.split_seed)
         if not len(rows := division.rows[name]):
             raise DataError(f"data: no {name} images among the {len(self._train)} images passed")
-        return GivenImages(self._train, rows, name, division.chosen[name], self._labels, augment)
+        return GivenImages(self._train, rows, name, division.chosen[name], self._labels, augment, missing)
 
     def has_validation(self) -> bool:
         """Whether there are validation images."""

@@ -26,6 +26,7 @@ class Items:
 
     kind: Any
     shape: Shape
+    has_nan = False
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -47,7 +48,11 @@ class _Array(Items):
     """An array in memory."""
 
     def __init__(self, values: NDArray[Any]) -> None:
-        if values.dtype not in (np.uint8, np.uint16):
+        if values.dtype.kind == "f" and (absent := np.isnan(values)).any():
+            self.has_nan = True
+            values = as_kind(np.where(absent, 0, values), "float32")
+            values = np.where(absent, np.float32(np.nan), values)
+        if values.dtype not in (np.uint8, np.uint16) and not self.has_nan:
             values = as_kind(values, "uint8" if values.dtype == np.bool_ else "float32")
         self._values = values
         self.kind, self.shape = values.dtype.name, tuple(values.shape[1:])

@@ -18,6 +18,7 @@ from convae.core.types import Shape
 from convae.data.augment import AugmentConfig
 from convae.data.images.pixels import LEVELS, Kind
 from convae.data.images.ranges import range_notes
+from convae.data.missing import Missing
 from convae.data.store.store import Store
 
 UNCHANGED = AugmentConfig()
@@ -35,6 +36,7 @@ class Split:
         skipped: (name, reason) of each unreadable image of the data set.
         facts: (images,) facts about each original: bit depth, smallest and largest value, unused pages.
         augment: data augmentation; off for held-out images.
+        missing: how missing values are known; None where all are observed.
 
     Args:
         name: `train`, `validation`, `test` or `all`.
@@ -46,6 +48,7 @@ class Split:
         augment: data augmentation.
         parts: part of each image, for the split `all`.
         notes: notes on the images for the user, one sentence each.
+        missing: how missing values are known; None where all are observed.
     """
 
     def __init__(
@@ -59,8 +62,10 @@ class Split:
         augment: AugmentConfig = UNCHANGED,
         parts: Sequence[str] | None = None,
         notes: Sequence[str] = (),
+        missing: Missing | None = None,
     ) -> None:
         self.name = name
+        self.missing = missing
         self.augment = augment
         self.source = source
         self.columns = {key: column[rows] for key, column in store.columns.items()}
@@ -132,7 +137,7 @@ class Split:
     ) -> Shaped[Tensor, "batch channel *sizes"]:
         """Gathers the stored values at `indices` with one copy, in the channels_last layout of the store.
 
-        `to_unit` converts them to floats in [0, 1].
+        `to_unit` converts them to floats in [0, 1]. Where `missing.is_stored`, a last channel holds the weights.
 
         Args:
             indices: positions in the split.
@@ -193,4 +198,5 @@ class Split:
             "resize_mode": self._image_format.resize_mode,
             "skipped": len(self.skipped),
             "content_hash": self.content_hash,
+            **({} if self.missing is None else {"missing": self.missing.origin or self.missing.fraction}),
         }

@@ -28,25 +28,29 @@ class Statistics:
 
 
 def statistics(split: Split, progress: Progress | None = None) -> Statistics:
-    """Computes the statistics of a split; sums are in float64, in the order of the images.
+    """Computes the statistics of the observed values of a split; sums are in float64, in the order of the images.
 
     Args:
         split: the images.
         progress: called with the number of finished images.
     """
     batch_size = max(1, _BATCH_VALUES // int(np.prod(split.shape)))
-    total, squares, high = (torch.zeros(split.shape[0], dtype=torch.float64) for _ in range(3))
+    total, squares, high, count = (torch.zeros(split.shape[0], dtype=torch.float64) for _ in range(4))
     low = torch.ones_like(high)
     done = 0
     for batch in in_order(split, batch_size):
         values = batch.images.transpose(0, 1).flatten(1).double()
-        total += values.sum(1)
-        squares += values.square().sum(1)
-        low, high = torch.minimum(low, values.amin(1)), torch.maximum(high, values.amax(1))
+        weights = torch.ones_like(values)
+        if batch.weights is not None:
+            weights = batch.weights.expand_as(batch.images).transpose(0, 1).flatten(1).double()
+        count += weights.sum(1)
+        total += (weights * values).sum(1)
+        squares += (weights * values.square()).sum(1)
+        low = torch.minimum(low, torch.where(weights > 0, values, 1).amin(1))
+        high = torch.maximum(high, torch.where(weights > 0, values, 0).amax(1))
         done += len(batch)
         if progress is not None:
             progress(done, len(split), f"measuring {split.source} (images)")
-    count = len(split) * int(np.prod(split.shape[1:]))
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=0).sqrt()
     return Statistics(mean.numpy(), std.numpy(), low.numpy(), high.numpy())

@@ -15,7 +15,7 @@ from PIL import Image
 
 from convae.core.errors import DataError
 from convae.data.images.conversion import alike, preprocess, preprocess_alike
-from convae.data.images.pixels import Pixels
+from convae.data.images.pixels import Pixels, as_kind
 from convae.data.images.ranges import Facts, measure, raw_values, spread
 from convae.data.io.retries import is_transient, retry, transient_error
 from convae.data.sources.base import Source, content_digest
@@ -93,7 +93,7 @@ class ChunkReader:
                 pixels = found[index].pixels
                 waiting = (
                     alike(pixels, image_format.channels)
-                    if image_format.kind == "uint8" and len(image_format.size) == 2
+                    if image_format.kind == "uint8" and len(image_format.size) == 2 and image_format.missing is None
                     else None
                 )
                 if waiting is None:
@@ -126,13 +126,16 @@ class ChunkReader:
 
     def _preprocessed(self, pixels: Image.Image | Pixels) -> Pixels:
         image_format = self._image_format
-        return preprocess(
+        found = preprocess(
             pixels,
             image_format.size,
-            channels=image_format.channels,
+            channels=image_format.stored_channels,
             resize_mode=image_format.resize_mode,
             kind=image_format.kind,
         )
+        if image_format.missing is not None and not found[..., -1].any():
+            raise DataError("all values are missing")
+        return found
 
     def _read(self, index: int) -> _Read:
         """Reads an image from the earlier store or the source."""
@@ -150,11 +153,32 @@ class ChunkReader:
                 pass  # Damaged in the earlier store; read it from the source.
         record = retry(lambda: self._source.record(index, self._image_format.size))
         span = self._source.value_range
-        values = raw_values(record.pixels)
+        values, weights = raw_values(record.pixels), record.mask
+        if self._image_format.missing == "nan" and isinstance(values, np.ndarray) and values.dtype.kind == "f":
+            weights = ~np.isnan(values).any(-1)
+            values = np.nan_to_num(values, nan=0.0) if span is None else np.where(np.isnan(values), span[0], values)
         facts = measure(values, record.header, span)._replace(left_out=record.left_out)
         bits = None if record.header is None else record.header.bits
         identity = record.identity or content_digest(record.pixels)
-        return _Read(spread(values, bits, span, self._image_format.kind), record.size, identity, facts)
+        rescaled = spread(values, bits, span, self._image_format.kind)
+        if self._image_format.missing in ("nan", "mask"):
+            rescaled = self._with_weights(rescaled, weights)
+        return _Read(rescaled, record.size, identity, facts)
+
+    def _with_weights(self, pixels: Image.Image | Pixels, weights: NDArray[Any] | None) -> Pixels:
+        """Pixels with a further channel of weights.
+
+        Raises:
+            DataError: the weights have another size, or the image would be resized.
+        """
+        values = preprocess(
+            pixels, self._image_format.size, channels=self._image_format.channels, kind=self._image_format.kind
+        )
+        if weights is None:
+            weights = np.ones(values.shape[:-1], bool)
+        if weights.shape != values.shape[:-1] or np.shape(pixels)[:2] != values.shape[:2]:
+            raise DataError("images with missing values cannot be resized. Leave out data.size")
+        return np.concatenate([values, as_kind(weights, values.dtype.name)[..., None]], -1)
 
     @contextlib.contextmanager
     def _excused(self, chunk: Chunk, index: int) -> Iterator[None]:

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from convae.core.errors import DataError
 from convae.data.images.pixels import Kind, ResizeMode
+from convae.data.missing import Origin
 from convae.data.sources.base import Column, Listing
 
 FORMAT = 5
@@ -38,17 +39,26 @@ _SMALL = ("arrays.npz", "names.json", "skipped.csv")
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """Format of stored images: spatial sizes (height first), channels, resize mode, and type of values."""
+    """Format of stored images: spatial sizes (height first), channels, resize mode, and type of values.
+
+    With `missing`, a further channel holds the weight of each pixel, 0 where it is missing.
+    """
 
     size: tuple[int, ...]
     channels: int
     resize_mode: ResizeMode = "crop"
     kind: Kind = "uint8"
+    missing: Origin | None = None
+
+    @property
+    def stored_channels(self) -> int:
+        """Number of channels with that of the weights."""
+        return self.channels + (self.missing is not None)
 
     @property
     def image_bytes(self) -> int:
         """Bytes of one image."""
-        return math.prod(self.size) * self.channels * np.dtype(self.kind).itemsize
+        return math.prod(self.size) * self.stored_channels * np.dtype(self.kind).itemsize
 
 
 class Store:
@@ -121,7 +131,7 @@ class Store:
         for row in fresh:
             self._check(int(row))
         gathered = torch.index_select(self._rows, 0, torch.from_numpy(rows), out=out)
-        shape = (len(rows), *self.image_format.size, self.image_format.channels)
+        shape = (len(rows), *self.image_format.size, self.image_format.stored_channels)
         return gathered.view(getattr(torch, self.image_format.kind)).view(shape).movedim(-1, 1)
 
     def trust(self) -> None:

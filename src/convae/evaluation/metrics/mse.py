@@ -10,7 +10,7 @@ from convae.latents import EvalBatch
 
 
 class MSE(ImageMetric):
-    """Mean over the observed values of an image of the squared difference between image and reconstruction, in [0, 1]."""
+    """Mean of the squared difference between image and reconstruction, in [0, 1], over an image's observed values."""
 
     unit: ClassVar = "squared image units"
     better: ClassVar = "lower"

@@ -15,7 +15,10 @@ LOWEST_MSE = 1e-10
 
 
 class PSNR(ImageMetric):
-    """−10·log₁₀ of the mean squared error of the observed values of each image with a peak of 1, then the mean over images, in dB."""
+    """−10·log₁₀ of the mean squared error of each image with a peak of 1, then the mean over images, in dB.
+
+    Missing values are left out.
+    """
 
     unit: ClassVar = "dB"
     better: ClassVar = "higher"

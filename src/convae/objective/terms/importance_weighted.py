@@ -62,7 +62,7 @@ class ImportanceWeighted(Term):
                 "Call the model with samples=objective.samples"
             )
         posterior = inputs.posterior
-        joint, own = inputs.output.log_joint(inputs.values, inputs.weights), inputs.output.log_posterior()
+        joint, own = inputs.output.log_joint(inputs.values, inputs.value_weights), inputs.output.log_posterior()
         log_weights = self._grouped(joint - own)
         # The bound of PIWAE's decoder is the tighter one.
         cost: Tensor = -importance_bound(log_weights.flatten(1) if self.partial else log_weights)

@@ -38,11 +38,11 @@ class OptimalGaussian(Term):
         squares = (inputs.values - inputs.reconstruction).square()
         errors = inputs.weighted(squares).flatten(1)
         # The gradient by the variance is zero at the optimum, over all images that share it.
-        if inputs.weights is None:
+        if inputs.value_weights is None:
             count: int | Tensor = errors.shape[1]
             variance = errors.mean(1) if self.over == "image" else batch_mean(errors.mean(1).detach())
         else:
-            count = inputs.weights.expand_as(squares).flatten(1).sum(1)
+            count = inputs.value_weights.expand_as(squares).flatten(1).sum(1)
             sums = torch.stack([errors.sum(1).detach(), count], 1)
             total = sums if self.over == "image" else batch_mean(sums)
             variance = total[..., 0] / total[..., 1]

@@ -15,4 +15,4 @@ class Reconstruction(Term):
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The negative log-likelihood of each image."""
-        return -inputs.output.likelihood.log_prob(inputs.values, inputs.weights)
+        return -inputs.output.likelihood.log_prob(inputs.values, inputs.value_weights)

@@ -88,6 +88,7 @@ class Record(NamedTuple):
             digest of the pixels.
         header: header of its file, if there is one.
         left_out: number of unused pages of its file.
+        mask: (*sizes,) weight of each pixel, from 0 (missing) to 1; None without masks.
     """
 
     pixels: NDArray[Any] | Image.Image
@@ -95,6 +96,7 @@ class Record(NamedTuple):
     identity: bytes | None = None
     header: Header | None = None
     left_out: int = 0
+    mask: NDArray[Any] | None = None
 
 
 class Source(ABC):
@@ -105,9 +107,11 @@ class Source(ABC):
     Attributes:
         reading_options: names of the options on how values are read. Those of the training data also apply to other
             data of the same kind.
+        has_masks: whether records have a mask of observed pixels.
     """
 
     reading_options: ClassVar[frozenset[str]] = frozenset()
+    has_masks: bool = False
 
     def __init__(self, data_dirs: DataDirs) -> None:
         self._data_dirs = data_dirs
