@@ -13,6 +13,7 @@ from convae.core.types import Batch
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.objective import build_objective
+from convae.objective.objective import Losses
 
 IMAGES = torch.rand(4, 2, 3, 3, generator=torch_generator(0), dtype=torch.float64)
 WEIGHTS = (torch.rand(4, 1, 3, 3, generator=torch_generator(1)) < 0.6).double()
@@ -55,7 +56,8 @@ def test_terms_do_not_depend_on_what_is_missing(over: str) -> None:
 
     def terms(fill: float) -> dict[str, Tensor]:
         images = torch.where(observed, IMAGES, fill)
-        return objective(Batch(images, None, torch.arange(4), weights=WEIGHTS), output).terms
+        losses: Losses = objective(Batch(images, None, torch.arange(4), weights=WEIGHTS), output)
+        return losses.terms
 
     found = {fill: terms(fill) for fill in (0.0, 0.7)}
     for name in found[0.0]:

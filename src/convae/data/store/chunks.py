@@ -176,7 +176,7 @@ class ChunkReader:
         )
         if weights is None:
             weights = np.ones(values.shape[:-1], bool)
-        if weights.shape != values.shape[:-1] or np.shape(pixels)[:2] != values.shape[:2]:
+        if weights.shape != values.shape[:-1] or _sides(pixels) != values.shape[:-1]:
             raise DataError("images with missing values cannot be resized. Leave out data.size")
         return np.concatenate([values, as_kind(weights, values.dtype.name)[..., None]], -1)
 
@@ -193,3 +193,8 @@ class ChunkReader:
             if is_transient(error):
                 raise transient_error(f"{self._source.name}: {self._names[index]}", error) from error
             chunk.skipped.append((index, str(error).partition("\n")[0] or type(error).__name__))
+
+
+def _sides(pixels: Image.Image | Pixels) -> tuple[int, ...]:
+    """Spatial sizes, height first."""
+    return (pixels.height, pixels.width) if isinstance(pixels, Image.Image) else pixels.shape[:-1]

@@ -43,7 +43,7 @@ class GaussianLikelihood(Likelihood):
     def log_prob_values(self, x: AnyImages) -> Images:
         """−(x − mean)² / 2σ² − log σ − ½ log 2π, nats; a density, so it may be positive."""
         scaled = (require_images_like(x, self.location) - self.location) * torch.exp(-self.log_sigma)
-        return -(0.5 * scaled.square() + self.log_sigma + _HALF_LOG_TWO_PI)
+        return -0.5 * scaled.square() + -self.log_sigma - _HALF_LOG_TWO_PI
 
 
 class Gaussian(LocationScaleHead):

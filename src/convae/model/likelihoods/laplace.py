@@ -50,7 +50,7 @@ class LaplaceLikelihood(Likelihood):
     def log_prob_values(self, x: AnyImages) -> Images:
         """−|x − location| / b − log 2b, nats; a density, so it may be positive."""
         scaled = (require_images_like(x, self.location) - self.location).abs() * torch.exp(-self.log_scale)
-        return -(scaled + self.log_scale + _LOG_TWO)
+        return -scaled + -self.log_scale - _LOG_TWO
 
 
 class Laplace(LocationScaleHead):
