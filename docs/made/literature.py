@@ -102,6 +102,14 @@ METHODS = (
         "rae",
         equal=f"{PEER} (L2)",
     ),
+    Method(
+        "RAE-SN",
+        "Ghosh et al. 2020, arXiv:1903.12436",
+        "the same, with a decoder of Lipschitz layers",
+        terms=("squared-error", "latent-norm"),
+        pieces={"convae.model.layers:LAYERS": ("spectral-norm",)},
+        equal="torch",
+    ),
     Method("σ-VAE", "Rybkin et al. 2021, arXiv:2006.13202", "no weight to tune", "sigma-vae"),
     Method(
         "Denoising VAE",

@@ -145,6 +145,14 @@ def test_a_temperature_is_refused_where_nothing_is_drawn(tmp_path: Path) -> None
         train(options, out=tmp_path / "run")
 
 
+def test_a_temperature_is_refused_where_samples_are_weighted_by_their_density(tmp_path: Path) -> None:
+    options = recipe(objective={"importance-weighted": {"samples": 2}})
+    options["model"] = {**options["model"], "bottleneck": {"gaussian": {"latent": 4}}}
+    options["training"]["temperature"] = 0.5
+    with pytest.raises(ConfigError, match=r"^training\.temperature: "):
+        train(options, out=tmp_path / "run")
+
+
 def test_a_code_book_that_follows_gradients_is_not_cut_among_processes() -> None:
     with pytest.raises(ConfigError, match=r"^training\.shard: a codebook"):
         shard(build(recipe("gradient")["model"]), torch.device("cpu"))

@@ -56,6 +56,11 @@ class Posterior(ABC):
         return False
 
     @property
+    def is_spherical(self) -> bool:
+        """Whether latents are unit vectors."""
+        return False
+
+    @property
     def has_closed_kl(self) -> bool:
         """Whether `kl` is the KL divergence itself, and not an estimate with drawn latents."""
         return True
@@ -159,6 +164,11 @@ class EstimatedPosterior(Posterior):
     def is_density_of_noise(self) -> bool:
         """Whether it is for the posterior."""
         return self.own.is_density_of_noise
+
+    @property
+    def is_spherical(self) -> bool:
+        """Whether those of the posterior are."""
+        return self.own.is_spherical
 
     @property
     def has_closed_kl(self) -> bool:

@@ -198,6 +198,12 @@ def test_a_model_trains_on_the_sphere(tmp_path: Path) -> None:
     torch.testing.assert_close(model.nearest_latents(2 * drawn), drawn)
 
 
+def test_the_constant_norm_of_latents_is_no_term() -> None:
+    objective = build_objective({"reconstruction": 1, "latent-norm": 1})
+    with pytest.raises(ConfigError, match=r"objective\.latent-norm"):
+        objective(IMAGES, built()(IMAGES))
+
+
 def test_the_bound_is_that_of_an_integral_over_the_circle() -> None:
     model = built(2).double().eval()
     x = IMAGES[:1].double()

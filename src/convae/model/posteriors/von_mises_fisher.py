@@ -42,6 +42,11 @@ class VonMisesFisherPosterior(Posterior):
     concentration: PerImage
 
     @property
+    def is_spherical(self) -> bool:
+        """True."""
+        return True
+
+    @property
     def logvar(self) -> Vectors:  # type: ignore[override]  # of the distribution
         """(batch, value), natural logarithm of the variance of each value by itself."""
         kappa, (_, ratio) = self._kappa[:, None], self._bessel

@@ -12,7 +12,8 @@ from convae.objective.terms.base import LossInputs
 class DimensionKL(AggregateTerm):
     """KL divergence of the marginals of the aggregate posterior from the prior, Σ log q(z_d) − log p(z).
 
-    One of the three parts of β-TCVAE (Chen et al. 2018, arXiv:1802.04942); see `total-correlation`.
+    One of the three parts of β-TCVAE (Chen et al. 2018, arXiv:1802.04942); see `total-correlation`,
+    also for estimates of slices.
 
     Args:
         estimator: of the density of the aggregate posterior.

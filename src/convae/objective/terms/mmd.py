@@ -25,6 +25,9 @@ class MMD(Term):
     With `squared-error` and a deterministic bottleneck it is WAE-MMD (Tolstikhin et al. 2018, arXiv:1711.01558); with
     `reconstruction`, and `kl` of the weight 1 − α, InfoVAE (Zhao, Song & Ermon 2019, arXiv:1706.02262), where its
     weight is α + λ − 1. The unbiased estimate over the batch, which may be negative; it is the same for all images.
+    With `training.accumulate` and in several processes it is the mean of the estimates of the slices: as unbiased, but
+    noisier.
+
     With kernels summed over the scales s, C = 2 · latent values · bandwidth² and d the distance of two latents:
 
     - `imq`, inverse multiquadratic: Σ sC / (sC + d²);

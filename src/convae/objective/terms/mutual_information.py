@@ -10,7 +10,8 @@ from convae.objective.terms.base import LossInputs
 class MutualInformation(AggregateTerm):
     """Mutual information of image and latent, log q(z | x) − log q(z): the first part of the KL divergence.
 
-    One of the three parts of β-TCVAE (Chen et al. 2018, arXiv:1802.04942); see `total-correlation`.
+    One of the three parts of β-TCVAE (Chen et al. 2018, arXiv:1802.04942); see `total-correlation`,
+    also for estimates of slices.
 
     Args:
         estimator: of the density of the aggregate posterior.

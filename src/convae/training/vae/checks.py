@@ -17,6 +17,7 @@ from convae.model.vae import VAE
 from convae.objective.terms import TERMS
 from convae.training.loop.engine import FrozenParts
 from convae.training.loop.log import summary_writer
+from convae.training.recipe.objectives import StageObjective
 from convae.training.recipe.plan import Plan, build_plan
 from convae.training.recipe.schema import Recipe
 from convae.training.vae.start import Start, construct_model, encoder_layers
@@ -143,7 +144,7 @@ def try_batch(made: VAETask) -> None:
         objective = stage_objective(stage)
         output = made.model(batch.images, torch_generator(0, "trial"), batch.labels, samples=objective.samples)
         if made.recipe.training.temperature != 1:
-            _check_temperature(made.model.bottleneck)
+            _check_temperature(made.model.bottleneck, objective)
         objective(batch, output, made.plan.clocks(stage_starts, begin))
     # A classifier may have been trained before.
     if made.model.classifier and "classification" not in made.plan.weighted and made.recipe.start is None:
@@ -151,12 +152,16 @@ def try_batch(made: VAETask) -> None:
     made.model.train()
 
 
-def _check_temperature(bottleneck: Bottleneck) -> None:
-    """Checks that latents are drawn with a standard deviation.
+def _check_temperature(bottleneck: Bottleneck, objective: StageObjective) -> None:
+    """Checks that latents are drawn with a standard deviation, and may be drawn with another one.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: they are not, or a term weights samples of the posterior by their density.
     """
+    if any(term.samples_per_image is not None for term in objective.terms.values()):
+        raise ConfigError(
+            "training.temperature: importance weights are those of samples of the posterior itself. Leave it out"
+        )
     if bottleneck.is_discrete or not bottleneck.has_density:
         raise ConfigError("training.temperature: this bottleneck draws no latents: leave it out")
     if bottleneck.is_spherical:
