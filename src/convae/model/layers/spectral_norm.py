@@ -58,7 +58,8 @@ class SpectralNorm(ContextLayer):
         if self.training and not x.is_meta:
             with batch_slices() as slices:
                 slices.add(self, torch.cat(found), self._keep)
-        return functional_call(self.branch, kernels, (x, context))
+        out: Tensor = functional_call(self.branch, kernels, (x, context))
+        return out
 
     def shape_out(self) -> Shape:
         """The output shape of the layers."""

@@ -158,7 +158,7 @@ def _check_temperature(bottleneck: Bottleneck, objective: StageObjective) -> Non
     Raises:
         ConfigError: they are not, or a term weights samples of the posterior by their density.
     """
-    if any(term.samples_per_image is not None for term in objective.terms.values()):
+    if objective.samples > 1 or "importance-weighted" in objective.units:
         raise ConfigError(
             "training.temperature: importance weights are those of samples of the posterior itself. Leave it out"
         )
