@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,50 +22,50 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 import convae
+from benchmarks.classifiers import Classifier, accuracy, classifier, data_config, data_folder
 from convae.core.random import torch_generator
-from convae.data import DataConfig, Split, in_order, open_split
+from convae.data import Split, in_order, open_split
 from convae.evaluation.distances import frechet_distance
 from convae.model.priors.transformer import Transformer
 from convae.model.vae import VAE
 
 Kind = Literal["map", "codes", "hierarchy"]
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (0, 1, 2)
+IMAGES = 1000
+"""Most test images, and as many samples, whose features are compared."""
 TIMED = 64
 """Samples that are drawn at once where speed and memory are measured."""
-QUIET = ["training.pictures_every=50", "data.dir={data}"]
-LARGE = ["training.batch_size=64", "training.ema=0.995"]
+SIZE = ["training.batch_size=64", "training.pictures_every=50"]
 FITS: dict[str, tuple[Any, list[str]]] = {
     "gmm": ({"gmm": {"components": 8}}, []),
     "class-gaussians": ("class-gaussians", []),
-    "mixture": ({"mixture": {"components": 16}}, ["training.steps=400", *LARGE, "training.optimizer.lr=2e-2"]),
+    "mixture": ({"mixture": {"components": 16}}, ["training.steps=400", "training.optimizer.lr=2e-2"]),
     "flow": (
-        {"flow": {"transform": {"coupling": {"steps": 4, "hidden": 64}}}},
-        ["training.steps=500", *LARGE, "training.optimizer.lr=2e-3"],
+        {"flow": {"transform": {"coupling": {"steps": 4, "hidden": 32}}}},
+        ["training.steps=300", "training.optimizer.lr=3e-3"],
     ),
     "flow-matching": (
-        {"flow-matching": {"width": 48, "blocks": 2}},
-        ["training.steps=800", *LARGE, "training.optimizer.lr=2e-3"],
+        {"flow-matching": {"width": 32, "blocks": 2}},
+        ["training.steps=400", "training.optimizer.lr=3e-3", "training.ema=0.99"],
     ),
     "transformer": (
         {"transformer": {"layers": 3, "width": 64, "dropout": 0.0}},
-        ["training.steps=800", "training.batch_size=64", "training.optimizer.lr=3e-3", "training.optimizer.clip=1"],
+        ["training.steps=400", "training.optimizer.lr=3e-3", "training.optimizer.clip=1"],
     ),
 }
 """Each prior, and the options of its fit."""
 GAUSSIAN = ("gmm", "class-gaussians", "mixture", "flow", "flow-matching")
-EPOCHS: dict[str, dict[Kind, int]] = {
-    "mnist": {"map": 1, "codes": 1},
-    "fashion-mnist": {"map": 2, "codes": 3, "hierarchy": 2},
-    "flowers": {"map": 15, "codes": 15},
+STEPS: dict[str, dict[Kind, int]] = {
+    "fashion-mnist": {"map": 1688, "codes": 2532, "hierarchy": 800},
+    "mnist": {"map": 400, "codes": 400},
+    "flowers": {"map": 400, "codes": 400},
 }
-CLASSIFIER_EPOCHS = {"mnist": 1, "fashion-mnist": 4, "flowers": 15}
-STEPS = {"fashion-mnist codes": 1688}
-"""Steps of the transformer, where they are not those of `FITS`."""
+"""Steps of 64 images of each model."""
+TRANSFORMER_STEPS = {"fashion-mnist codes": 1688}
+"""Where they are not those of `FITS`."""
 
 
 def model_recipe(data: str, kind: Kind) -> dict[str, Any]:
@@ -90,7 +89,7 @@ def model_recipe(data: str, kind: Kind) -> dict[str, Any]:
         encoder += [{"conv": {"channels": 3, "kernel": 1}}, "batch-norm"]
         bottleneck = {"codes": {"head": False, "quantizer": fsq}}
     source: dict[str, Any] = (
-        {"source": data} if data != "flowers" else {"source": str(_folder() / "flowers"), "size": 32}
+        {"source": data} if data != "flowers" else {"source": str(data_folder() / "flowers"), "size": 32}
     )
     channels, size = (1, 28) if data != "flowers" else (3, 32)
     return {
@@ -113,89 +112,8 @@ def model_recipe(data: str, kind: Kind) -> dict[str, Any]:
             ],
         },
         "objective": {"reconstruction": 1, **({"kl": 1} if kind == "map" else {})},
-        "training": {"epochs": EPOCHS[data][kind], "batch_size": 64, "pictures_every": 50, "optimizer": {"lr": 4e-3}},
+        "training": {"steps": STEPS[data][kind], "batch_size": 64, "pictures_every": 50, "optimizer": {"lr": 4e-3}},
     }
-
-
-class Classifier(nn.Sequential):
-    """A convolutional classifier, whose last hidden values, (batch, 64), are features.
-
-    Args:
-        channels: of the images.
-        classes: number of classes.
-    """
-
-    def __init__(self, channels: int, classes: int) -> None:
-        def block(before: int, after: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-            conv = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
-            return [conv, nn.BatchNorm2d(after), nn.ReLU()]
-
-        super().__init__(
-            *block(channels, 32, 5, 2),
-            *block(32, 48, 3),
-            nn.MaxPool2d(2),
-            *block(48, 96, 3),
-            nn.MaxPool2d(2, ceil_mode=True),
-            nn.Flatten(),
-            nn.Dropout(0.3),
-            nn.Linear(96 * 16, 64),
-            nn.ReLU(),
-            nn.Linear(64, classes),
-        )
-
-    def features(self, images: Tensor) -> Tensor:
-        """(batch, 64) of images."""
-        found: Tensor = self[:-1](images)
-        return found
-
-
-def classifier(data: str, folder: Path) -> Classifier:
-    """The trained classifier of a data set, from the folder or trained."""
-    split = open_split(_data(data), "train")
-    assert split.classes is not None or split.labels is not None
-    count = int(_labels(split).max()) + 1
-    torch.manual_seed(0)
-    made, path = Classifier(split.shape[0], count), folder / f"classifier-{data}.safetensors"
-    if path.exists():
-        made.load_state_dict(load_file(path))
-        return made.eval()
-    epochs, size = CLASSIFIER_EPOCHS[data], 128
-    steps = epochs * (len(split) // size)
-    optimizer = torch.optim.AdamW(made.parameters(), 1e-3, weight_decay=0.01)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
-    for epoch in range(epochs):
-        order = torch.randperm(len(split), generator=torch_generator(0, "order", epoch)).numpy()
-        for batch in in_order(split, size, indices=order[: len(split) // size * size]):
-            images = _augmented(batch.images, data, epoch, int(batch.indices[0]))
-            with torch.autocast("cpu", torch.bfloat16):
-                loss = nn.functional.cross_entropy(made(images), torch.as_tensor(batch.labels), label_smoothing=0.05)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            rate.step()
-        print(f"classifier {data}: epoch {epoch + 1} of {epochs}, loss {float(loss.detach()):.3f}", flush=True)
-    save_file(made.state_dict(), path)
-    return made.eval()
-
-
-def _augmented(images: Tensor, data: str, *words: int) -> Tensor:
-    """Images shifted by up to two pixels, and mirrored except digits."""
-    noise = torch_generator(0, "augment", *words)
-    flips = torch.rand(len(images), 1, 1, 1, generator=noise) < (0.0 if data == "mnist" else 0.5)
-    images = torch.where(flips, images.flip(3), images)
-    down, right = torch.randint(-2, 3, (2,), generator=noise).tolist()
-    padded = nn.functional.pad(images, (2, 2, 2, 2))
-    return padded[..., 2 + down : 2 + down + images.shape[2], 2 + right : 2 + right + images.shape[3]]
-
-
-@torch.no_grad()
-def accuracy(made: Classifier, split: Split, model: VAE | None = None) -> float:
-    """Fraction of test images, or of their reconstructions by a model, that the classifier gives their label."""
-    right = 0.0
-    for batch in in_order(split, 500):
-        images = batch.images if model is None else model.decode(model.encode(batch.images).mean).mean
-        right += float((made(images).argmax(1) == batch.labels).float().sum())
-    return right / len(split)
 
 
 class Results:
@@ -223,14 +141,14 @@ def figures(folder: Path, names: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     results = Results(folder / "results.jsonl")
     for data in names:
-        network, test = classifier(data, folder), open_split(_data(data), "test")
+        network, test = classifier(data, folder), open_split(data_config(data), "test")
         if data not in results.rows:
-            results.add(data, {"accuracy": accuracy(network, test), "images": min(2000, len(test))})
-        for kind in EPOCHS[data]:
+            results.add(data, {"accuracy": accuracy(network, test), "images": min(IMAGES, len(test))})
+        for kind in STEPS[data]:
             base = folder / f"{data}-{kind}"
             if not (base / "model").exists():
                 recipe = model_recipe(data, kind)
-                convae.train(recipe, out=base, overrides=[f"data.dir={json.dumps(str(_folder()))}"], quiet=True)
+                convae.train(recipe, out=base, overrides=[f"data.dir={json.dumps(str(data_folder()))}"], quiet=True)
             own = "N(0, I)" if kind == "map" else "uniform"
             _measure(f"{data} {kind}", own, base, network, test, results, None)
             for prior in GAUSSIAN if kind == "map" else ("transformer",):
@@ -248,9 +166,9 @@ def _measure(
     begin = time.process_time()
     if base is not None and not (path / "model").exists():
         entry, overrides = FITS[prior]
-        data = [each.format(data=json.dumps(str(_folder()))) for each in QUIET]
-        longer = [f"training.steps={STEPS[of]}"] if prior == "transformer" and of in STEPS else []
-        convae.fit_prior(base, entry, overrides=[*data, *overrides, *longer], out=path, quiet=True)
+        more = [f"training.steps={TRANSFORMER_STEPS[of]}"] if prior == "transformer" and of in TRANSFORMER_STEPS else []
+        where = f"data.dir={json.dumps(str(data_folder()))}"
+        convae.fit_prior(base, entry, overrides=[where, *SIZE, *overrides, *more], out=path, quiet=True)
     fit = time.process_time() - begin
     model = convae.load(path)
     found: dict[str, Any] = {"seconds of the fit": fit, **distances(model, network, test), **sampling(model)}
@@ -262,7 +180,7 @@ def _measure(
 @torch.no_grad()
 def distances(model: VAE, network: Classifier, test: Split) -> dict[str, Any]:
     """Fréchet distance between features of test images and of as many samples, for each seed of sampling."""
-    images = next(in_order(test, min(2000, len(test)))).images
+    images = next(in_order(test, min(IMAGES, len(test)))).images
     real = network.features(images)
     values = []
     for seed in SEEDS:
@@ -305,7 +223,7 @@ def labels(path: Path, folder: Path, per_class: int, options: dict[str, Any], te
     """Prints the accuracy of the classifier on test images, and its agreement with the labels of samples."""
     model = convae.load(path)
     data = str(model.provenance.data["source"])
-    made, test = classifier(data, folder), open_split(_data(data), "test")
+    made, test = classifier(data, folder), open_split(data_config(data), "test")
     print(f"accuracy: {accuracy(made, test):.1%} on test images, {accuracy(made, test, model):.1%} on reconstructions")
     wanted = torch.arange(model.prior.classes).repeat_interleave(per_class)
     begin = time.process_time()
@@ -326,7 +244,7 @@ def labels(path: Path, folder: Path, per_class: int, options: dict[str, Any], te
 def table(folder: Path) -> None:
     """Prints the measurements as tables."""
     rows = Results(folder / "results.jsonl").rows
-    for data in EPOCHS:
+    for data in STEPS:
         for name, row in rows.items():
             if name == data:
                 print(f"\n{data}: classifier {row['accuracy']:.1%}, {row['images']:,} images\n")
@@ -347,29 +265,12 @@ def table(folder: Path) -> None:
         print("reconstructions:", {kind: round(row["distance of reconstructions"], 2) for kind, row in same.items()})
 
 
-def _folder() -> Path:
-    """The folder of the data sets."""
-    return Path(os.environ.get("CONVAE_DATA", "data"))
-
-
-def _data(name: str) -> DataConfig:
-    """The configuration of a data set."""
-    if name == "flowers":
-        return DataConfig(source=str(_folder() / "flowers"), size=(32, 32), channels=3)
-    return DataConfig(source=name, dir=_folder())
-
-
-def _labels(split: Split) -> Any:
-    assert split.labels is not None
-    return split.labels
-
-
 def main() -> None:
     """Runs a measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("figures", "labels", "table"))
     parser.add_argument("paths", type=Path, nargs="+")
-    parser.add_argument("--data", default=",".join(EPOCHS))
+    parser.add_argument("--data", default=",".join(STEPS))
     parser.add_argument("--per-class", type=int, default=100)
     parser.add_argument("--option", nargs="*", default=[])
     parser.add_argument("--temperature", type=float, default=1.0)

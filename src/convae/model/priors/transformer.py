@@ -23,6 +23,7 @@ from convae.core.types import Latents, PerImage
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.mode import evaluation_mode
 from convae.model.priors._attention import Block, KeysAndValues
+from convae.model.priors._code_choice import CodeChoice
 from convae.model.priors._code_order import CodeOrder
 from convae.model.priors._labels import class_indices
 from convae.model.priors.base import Prior
@@ -182,7 +183,7 @@ class Transformer(Prior):
         uniform = torch.special.ndtr(normal_like(self.like.new_empty(count, self.order.length), noise).double())
         chosen = class_indices(labels, count, self.classes, uniform.device)
         each = list(temperature) if isinstance(temperature, Sequence) else [temperature] * len(self.latents)
-        choices = [_Choice(own, top_k, top_p) for own in each]
+        choices = [CodeChoice(own, top_k, top_p) for own in each]
         with evaluation_mode(self):
             parts = [
                 self._draw(own, classes, choices, guidance, cache)
@@ -191,7 +192,7 @@ class Transformer(Prior):
         return self.order.indices(torch.cat(parts)).view(count, *self.code_shape)
 
     def _draw(
-        self, uniform: Tensor, classes: Tensor, choices: Sequence[_Choice], guidance: float, cache: bool
+        self, uniform: Tensor, classes: Tensor, choices: Sequence[CodeChoice], guidance: float, cache: bool
     ) -> CodeSequence:
         """Sequences of codes, (batch, place), at uniform values of the same shape."""
         is_guided = guidance != 1 and bool((classes < self.classes).any())
@@ -250,9 +251,8 @@ class Transformer(Prior):
         for number, latent in enumerate(self.order.latents):
             here = slice(max(begin, latent.begin), min(end, latent.end))
             if here.start < here.stop:
-                positions = (torch.arange(here.start, here.stop, device=codes.device) - latent.begin) // len(
-                    latent.sizes
-                )
+                positions = torch.arange(here.start, here.stop, device=codes.device).sub_(latent.begin)
+                positions = positions // len(latent.sizes)
                 x = self.level_embedding[tables.levels[here]] + self.label_embedding[classes][:, None]
                 if number:
                     above = tables.above[number][positions]
@@ -276,34 +276,3 @@ class Transformer(Prior):
             x = block(x, None if kept is None else kept[number], named_noise(noise, f"block {number}"))
         normed: Tensor = self.norm(x)
         return normed
-
-
-class _Choice:
-    """Chooses codes from logits at uniform values; see `Transformer.sample`."""
-
-    def __init__(self, temperature: float, top_k: int | None, top_p: float | None) -> None:
-        self._temperature, self._top_k, self._top_p = temperature, top_k, top_p
-
-    def __call__(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """(batch,) codes from (batch, code) logits."""
-        if self._temperature == 0:
-            return logits.argmax(1)
-        probabilities = torch.softmax(logits.double() / self._temperature, 1)
-        if self._top_k is not None or self._top_p is not None:
-            probabilities = self._truncated(probabilities)
-        ends = probabilities.cumsum(1)
-        chosen = torch.searchsorted(ends, uniform[:, None] * ends[:, -1:], right=True)[:, 0]
-        # The last code with a probability, where rounding leads beyond it.
-        last = logits.shape[1] - 1 - (probabilities > 0).flip(1).int().argmax(1)
-        return torch.minimum(chosen, last)
-
-    def _truncated(self, probabilities: Tensor) -> Tensor:
-        """Probabilities, (batch, code), with all but the most probable codes set to 0."""
-        ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
-        keep = torch.ones_like(ordered, dtype=torch.bool)
-        if self._top_k is not None:
-            keep[:, self._top_k :] = False
-        if self._top_p is not None:
-            # A code is kept if those before it do not have the probability yet.
-            keep &= ordered.cumsum(1) - ordered < self._top_p
-        return torch.zeros_like(probabilities).scatter(1, order, ordered * keep)
