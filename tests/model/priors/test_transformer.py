@@ -17,7 +17,7 @@ from convae.core.errors import ConfigError, ShapeError
 from convae.core.noise import CountedNoise
 from convae.core.posterior import CodePosterior, JointPosterior
 from convae.core.random import torch_generator
-from convae.latents import draw
+from convae.latents import draw_latents
 from convae.model.bottlenecks.codes import Codes
 from convae.model.bottlenecks.gaussian import Gaussian
 from convae.model.priors.transformer import Transformer
@@ -225,7 +225,7 @@ def test_a_hierarchy_has_the_divergence_of_each_latent_and_is_sampled(tmp_path: 
     chosen = prior.sample(3, torch_generator(0, "z"), labels, (1.0, 0.0))
     assert torch.equal(chosen[:, :4], drawn[:, :4])
     assert not torch.equal(cold, images)
-    z = draw(model, 2, temperature=(1.0, 0.5), labels=labels[:2])
+    z = draw_latents(model, 2, temperature=(1.0, 0.5), labels=labels[:2])
     assert torch.equal(z, model.nearest_latents(z))
     again = convae.load(convae.save(model, tmp_path / "model"))
     assert torch.equal(again.sample(3, torch_generator(0, "z"), labels), images)
