@@ -17,7 +17,7 @@ from convae.data import Split
 from convae.evaluation import evaluate, score_images
 from convae.evaluation.aggregate import log_aggregate, query_positions
 from convae.evaluation.metrics.active_units import ActiveUnits
-from convae.evaluation.metrics.base import Encoded
+from convae.evaluation.metrics.base import EncodedSplit
 from convae.evaluation.metrics.linear_probe import LinearProbe
 from convae.evaluation.metrics.nearest_neighbors import NearestNeighbors
 from convae.evaluation.page import render_page
@@ -45,8 +45,8 @@ def test_mutual_information_and_gap_add_up_to_the_kl_of_drawn_latents(model: VAE
     assert abs(both.mean() - figures["kl"].mean()) < 4 * both.std() / len(both) ** 0.5
 
 
-def encoded(mean: torch.Tensor, labels: torch.Tensor | None = None) -> Encoded:
-    return Encoded(Linear().model, mean.double(), torch.zeros_like(mean).double(), mean.double(), labels)
+def encoded(mean: torch.Tensor, labels: torch.Tensor | None = None) -> EncodedSplit:
+    return EncodedSplit(Linear().model, mean.double(), torch.zeros_like(mean).double(), mean.double(), labels)
 
 
 def test_a_collapsed_posterior_tells_nothing_and_is_the_prior() -> None:

@@ -1,20 +1,43 @@
-"""The stored form of a registered name with its arguments."""
+"""Entries: registered names with arguments, built as objects or in their canonical form."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from convae.core.arguments import Named, drop_defaults, parse_arguments, split_name
 from convae.core.description import to_plain
-from convae.core.errors import ConfigError
+from convae.core.errors import ConfigError, ShapeError
 from convae.core.registry import Registry, canonical_name
 
 
-def canonical_entry(registry: Registry, written: Named) -> Named:
-    """An entry in its one stored form: a mapping of its registry name to the arguments that are not defaults.
+def build_entry(registry: Registry, written: Named, *args: Any) -> Any:
+    """Builds a registered class.
 
-    It validates an argument that is itself an entry: `Annotated[Named, AfterValidator(partial(canonical_entry, …))]`.
+    Args:
+        registry: registry of its kind.
+        written: its name, or a mapping of the name to its keyword arguments.
+        args: positional arguments of the constructor, such as an input shape.
 
     Raises:
-        ValueError: there is no such entry, or its arguments are wrong.
+        ConfigError: unknown name or invalid arguments.
+        ShapeError: the class does not support a shape in `args`.
+    """
+    name, given = split_name(written, registry.kind)
+    target = registry.get(name)
+    arguments = parse_arguments(target, given, f"{registry.kind} {name}")
+    try:
+        return target(*args, **arguments)
+    except (ConfigError, ShapeError) as error:
+        raise type(error)(f"{registry.kind} {canonical_name(name)}: {error}") from error
+
+
+def canonical_entry(registry: Registry, written: Named) -> Named:
+    """The canonical form of an entry: a mapping of its registered name to the arguments that are not defaults.
+
+    Types of arguments that are entries are `Annotated[Named, AfterValidator(partial(canonical_entry, registry))]`.
+
+    Raises:
+        ValueError: unknown name or invalid arguments.
     """
     try:
         name, given = split_name(written, registry.kind)

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Int64
@@ -192,8 +193,33 @@ class EstimatedPosterior(Posterior):
         return self.prior(z)
 
 
+class PointPosterior(Posterior):
+    """Posterior with all its mass on the mean.
+
+    Attributes:
+        mean: (batch, *latent).
+        log_prob_of_mean: nats: 0 for a discrete latent, infinity for a continuous one.
+    """
+
+    log_prob_of_mean: ClassVar[float]
+
+    @property
+    def logvar(self) -> Latents:  # type: ignore[override]  # a constant
+        """(batch, *latent), of the smallest value."""
+        return torch.full_like(self.mean, MIN_LOGVAR)
+
+    def sample(self, generator: Generators | None = None) -> Latents:  # there is no noise
+        """The mean."""
+        return self.mean
+
+    def log_prob(self, z: Latents) -> PerImage:
+        """Log q(z | x), nats: `log_prob_of_mean` at the mean, −∞ elsewhere."""
+        is_mean = (z == self.mean).flatten(1).all(1)
+        return torch.where(is_mean, self.log_prob_of_mean, -math.inf).to(self.mean.dtype)
+
+
 @dataclass(frozen=True)
-class CodePosterior(Posterior):
+class CodePosterior(PointPosterior):
     """Deterministic posterior over codes, with the uniform distribution over codes as the prior unless one is given.
 
     Attributes:
@@ -203,6 +229,7 @@ class CodePosterior(Posterior):
         prior: log p of codes, (batch, *grid) or (batch, level, *grid), as (batch,) nats; None for the uniform prior.
     """
 
+    log_prob_of_mean: ClassVar[float] = 0.0
     mean: Latents
     codes: Int64[Tensor, "batch *places"]  # noqa: UP037
     codebook_sizes: tuple[int, ...]
@@ -219,26 +246,12 @@ class CodePosterior(Posterior):
         """True."""
         return True
 
-    @property
-    def logvar(self) -> Latents:  # type: ignore[override]  # a constant
-        """(batch, *latent): no variance."""
-        return torch.full_like(self.mean, MIN_LOGVAR)
-
-    def sample(self, generator: Generators | None = None) -> Latents:
-        """The code vectors: the posterior has all its mass on one code."""
-        return self.mean
-
     def kl(self) -> PerImage:
         """−log p(codes), nats per image: for the uniform prior log(codebook size), summed over levels and positions."""
         if self.prior is not None:
             return self.prior(self.codes).neg().to(self.mean.dtype)
         nats = sum(math.log(size) for size in self.codebook_sizes) * self.codes_by_level.shape[2]
         return self.mean.new_full((len(self.mean),), nats)
-
-    def log_prob(self, z: Latents) -> PerImage:
-        """Logarithm of the probability of each latent, nats: 0 at the code vectors, −∞ elsewhere."""
-        equal = (z == self.mean).flatten(1).all(1)
-        return torch.where(equal, 0.0, -math.inf).to(self.mean.dtype)
 
     def log_prior(self, z: Latents) -> PerImage:
         """Log p of the codes, nats."""

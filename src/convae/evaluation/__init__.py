@@ -8,7 +8,7 @@ from convae.evaluation.inception import InceptionFeatures
 from convae.evaluation.metrics import METRICS
 from convae.evaluation.metrics.base import (
     CountMetric,
-    Encoded,
+    EncodedSplit,
     Estimate,
     FactorMetric,
     ImageMetric,
@@ -23,7 +23,7 @@ from convae.evaluation.scores import ImageScores, score_images
 __all__ = [
     "METRICS",
     "CountMetric",
-    "Encoded",
+    "EncodedSplit",
     "EncoderFeatures",
     "Estimate",
     "FactorMetric",

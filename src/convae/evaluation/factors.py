@@ -1,4 +1,4 @@
-"""Known factors of variation of the images: the categorical columns of a data set."""
+"""Known factors of variation of images: categorical columns of a data set."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Factors:
     """Values of the factors of variation of some images.
 
     Attributes:
-        names: of the factors.
-        values: (image, factor) class numbers, from 0.
+        names: names of the factors.
+        values: (image, factor), class numbers from 0.
     """
 
     names: tuple[str, ...]
@@ -31,15 +31,14 @@ class Factors:
 
 
 def factors_of(columns: Mapping[str, Column], names: Sequence[str] | None) -> tuple[Factors, NDArray[np.int64]]:
-    """The factors of the images that have all of them, and the positions of these images.
+    """The factors of all images that have a value for each, and the positions of these images.
 
     Args:
-        columns: of the split.
-        names: columns that are factors; by default all.
+        columns: columns of the split.
+        names: names of the columns that are factors; by default all.
 
     Raises:
-        ConfigError: a name is not a column, there are fewer than two factors, or one is constant or differs in every
-            image, so that nothing can be predicted.
+        ConfigError: unknown column, fewer than two factors, or a factor that is constant or different in each image.
     """
     chosen = list(columns if names is None else names)
     unknown = next((name for name in chosen if name not in columns), None)

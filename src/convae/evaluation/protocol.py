@@ -1,4 +1,4 @@
-"""Evaluation: every metric over every image of a split, with the protocol that the values depend on."""
+"""Evaluation of a model on all images of a split, with the protocol."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
 Value = float | list[float | None] | None
-"""One number, one for each latent value, or None where there is none, such as a mean that overflowed."""
+"""A number, a list of numbers, or None for values that are not finite."""
 _SHOWN_PARTS = 4
-"""Named values that a table shows one by one."""
+"""Maximum number of named values that a table lists; otherwise it has their range."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Measurement:
     """The measured value of a metric.
 
     Attributes:
-        value: over all images of the split.
-        interval: lower and upper end of its 95% confidence interval; None where one image gives no spread.
-        unit: what it is measured in.
-        better: `higher`, `lower`, or None.
-        at_most: what the value cannot exceed on so few images and is as good as at: it is a lower bound then, and no
-            measurement. None where it is measured.
-        not_finite: images whose part is NaN or infinite, so that there is no value.
-        first_not_finite: the name of the first of them.
-        parts: what each of several values is of, such as a codebook; empty for latent values.
+        value: value over all images of the split.
+        interval: lower and upper end of the 95% confidence interval, if any.
+        unit: unit of the value.
+        better: direction of improvement, `higher`, `lower` or None.
+        at_most: the upper limit of the value for this number of images if the value reaches it, and is only a lower
+            bound; else None.
+        not_finite: number of images with a NaN or infinite row; the metric then has no value.
+        first_not_finite: name of the first such image.
+        parts: names of several values, such as of codebooks; empty for latent values.
     """
 
     value: Value
@@ -54,7 +54,7 @@ class Measurement:
     parts: tuple[str, ...] = ()
 
     def texts(self) -> tuple[str, str]:
-        """Value and interval as people read them; of several values the range and the number."""
+        """Value and interval as text for tables; many values are summarized by their range and number."""
         if self.not_finite:
             first = "" if self.first_not_finite is None else f", the first is {self.first_not_finite}"
             return f"not finite for {self.not_finite:,} images{first}", ""
@@ -74,13 +74,13 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Report:
-    """The metrics of a model on a split, with the protocol that makes them repeatable.
+    """The metrics of a model on a split, with the protocol.
 
     Attributes:
-        metrics: by name.
+        metrics: measurements by name.
         protocol: everything that the values depend on.
-        rows: what each image added to each metric, (image,) or (image, column), in float64.
-        left_out: why a metric that was asked for cannot be measured on these images, by its name.
+        rows: rows by metric, (image,) or (image, column), in float64.
+        left_out: by metric that cannot be measured on these images, the reason.
     """
 
     metrics: dict[str, Measurement]
@@ -89,10 +89,10 @@ class Report:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Metrics by name, `left_out` where there are any, and `protocol`: what goes into the JSON file.
+        """Metrics by name, `protocol`, and `left_out` if any are, as in the JSON file.
 
-        A metric of several parts names them in `parts`. One that is a lower bound has `bound: lower` and `at_most`; one
-        without a value says for how many images it is `not_finite`, and names the first.
+        `parts` has the names of several values. A lower bound has `bound: lower` and `at_most`. A metric without a
+        value has `not_finite`, with the number of images and the first of them.
         """
         found: dict[str, Any] = {}
         for name, measurement in self.metrics.items():
@@ -120,26 +120,24 @@ def evaluate(
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> Report:
-    """Measures a model on every image of a split.
+    """Evaluates a model on all images of a split.
 
-    What is drawn depends on the seed and on an image's position in the split, so the size of the batches plays no
-    part beyond the rounding of floats.
+    Random numbers depend on the seed and on the position of the image in the split, so that results do not depend on
+    the batch size, up to rounding.
 
     Args:
-        model: is used in evaluation mode, and left in the mode that it is in.
+        model: the model; its training mode does not change.
         split: the images.
-        metrics: names; `all` stands for all that apply to the model and the images, `default` for those of them
-            that do not take long.
-        options: arguments of metrics, such as `{"nll": {"samples": 500}}`, which asks for the metric too.
-        features: the network by whose features samples are compared with the images; `EncoderFeatures` makes one of a
-            trained model. Without it, no metric of samples applies.
-        seed: of the drawn latents, the samples and the bootstrap.
-        batch_size: images at a time.
-        progress: called with the number of images that are done.
+        metrics: names of metrics; `all` means all that apply to the model and the images, `default` all but slow ones.
+        options: arguments of metrics by name, such as `{"nll": {"samples": 500}}`; these metrics are measured as well.
+        features: feature network for metrics of samples, such as `EncoderFeatures`; required for them.
+        seed: seed of posterior samples, prior samples and the bootstrap.
+        batch_size: images per batch.
+        progress: called with the number of processed images.
 
     Raises:
-        ConfigError: no metric has that name, or wrong arguments, or it does not apply here.
-        ShapeError: the images do not have the model's input shape.
+        ConfigError: unknown metric, invalid arguments, or a named metric does not apply.
+        ShapeError: the images do not have the input shape of the model.
     """
     check_levels(model, split.levels, split.source)
     chosen, configured = choose_metrics(metrics, options or {}, model, split, features is not None)
@@ -171,10 +169,10 @@ def evaluate(
 
 
 def _conditions(split: Split, features: Features | None, seed: int) -> dict[str, Any]:
-    """What the values depend on beside data, model and metrics."""
+    """The protocol apart from data, model and metrics."""
     return {
-        "latents": "one drawn for each image, from a generator keyed by seed and position",
-        "aggregate_posterior": f"of all images, at the drawn latents of {min(QUERIES, len(split))}",
+        "latents": "one sample per image, from a generator keyed by seed and position",
+        "aggregate_posterior": f"of all images, at the sampled latents of {min(QUERIES, len(split))}",
         "features": features
         and {
             "name": features.name,
@@ -189,33 +187,33 @@ def _conditions(split: Split, features: Features | None, seed: int) -> dict[str,
 
 
 def _measurements(found: MetricRows, chosen: Mapping[str, Metric], split: Split, seed: int) -> dict[str, Measurement]:
-    """The values of metrics, those of equally many rows resampled with the same sets of images."""
+    """The measurements of metrics; those with equal numbers of rows share bootstrap samples."""
     resampled: dict[str, Tensor] = {}
-    for count in {len(own) for own in found.rows.values()}:
-        same = {name: own.reshape(count, -1) for name, own in found.rows.items() if len(own) == count}
+    for count in {len(rows) for rows in found.rows.values()}:
+        same = {name: rows.reshape(count, -1) for name, rows in found.rows.items() if len(rows) == count}
         resampled |= resample_tables(same, seed)
     return {
-        name: _measurement(chosen[name], own, resampled[name], split, found.limits.get(name))
-        for name, own in found.rows.items()
+        name: _measurement(chosen[name], rows, resampled[name], split, found.limits.get(name))
+        for name, rows in found.rows.items()
     }
 
 
 def _measurement(metric: Metric, rows: Tensor, resampled: Tensor, split: Split, at_most: float | None) -> Measurement:
-    """The value of a metric's rows, and its interval."""
+    """The value of a metric and its interval, given its rows and their bootstrap means."""
     value = metric.value(rows.reshape(len(rows), -1).mean(0))
     wrong = (~rows.reshape(len(rows), -1).isfinite()).any(1).nonzero()[:, 0]
     if len(wrong):
-        # Rows of fewer images, such as those with a label, have no names.
+        # Rows of a subset, such as labeled images, have no names.
         first = split.key(int(wrong[0])) if len(rows) == len(split) else None
-        return Measurement(_plain(value, metric), None, metric.unit, metric.better, None, len(wrong), first)
+        return Measurement(_to_json(value, metric), None, metric.unit, metric.better, None, len(wrong), first)
     ends = None
     if len(rows) > 1 and at_most is None:
         low, high = percentile_interval(metric.value(resampled))
-        ends = (_plain(low, metric), _plain(high, metric))
-    return Measurement(_plain(value, metric), ends, metric.unit, metric.better, at_most)
+        ends = (_to_json(low, metric), _to_json(high, metric))
+    return Measurement(_to_json(value, metric), ends, metric.unit, metric.better, at_most)
 
 
-def _plain(value: Tensor, metric: Metric) -> Value:
-    """Numbers that JSON knows: NaN and infinity become None."""
+def _to_json(value: Tensor, metric: Metric) -> Value:
+    """Numbers for JSON, with None for NaN and infinity."""
     values = [value if math.isfinite(value) else None for value in value.tolist()]
     return values if metric.per_value else values[0]

@@ -1,9 +1,9 @@
-"""What each image adds to each metric: one pass over the images, from which metrics, scores and encodings come."""
+"""Rows of metrics: one pass over the images of a split, for metrics, anomaly scores and encodings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from convae.evaluation.factors import factors_of
 from convae.evaluation.metrics import METRICS
 from convae.evaluation.metrics.base import (
     CountMetric,
-    Encoded,
+    EncodedSplit,
     FactorMetric,
     ImageMetric,
     LatentMetric,
@@ -34,24 +34,24 @@ from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
 GROUPS = {"default", "all"}
-"""Words that stand for several metrics."""
+"""Names of groups of metrics."""
 
 
 def versions() -> dict[str, str]:
-    """The versions that a measurement depends on, for its protocol."""
+    """Versions of convae and torch, for protocols."""
     return {"convae": VERSION, "torch": torch.__version__.partition("+")[0]}
 
 
 @dataclass(frozen=True)
 class MetricRows:
-    """What each image adds to some metrics.
+    """Results of one pass over a split.
 
     Attributes:
-        rows: by metric, (image,) or (image, column), in float64 on the CPU.
-        limits: by metric, what its value cannot exceed on so few images; None where it is measured.
-        left_out: by metric, why it cannot be measured on these images.
+        rows: rows by metric, (image,) or (image, column), in float64 on the CPU.
+        limits: by metric, the upper limit of its value if the value reaches it, else None.
+        left_out: by omitted metric, the reason.
         parts: by metric of counts or factors, the value of each part.
-        encoding: the posteriors, where they were asked for.
+        encoding: the posteriors if requested, else None.
     """
 
     rows: dict[str, Tensor] = field(default_factory=dict)
@@ -64,10 +64,17 @@ class MetricRows:
 def choose_metrics(
     names: Sequence[str], options: Mapping[str, Mapping[str, Any]], model: VAE, split: Split, has_features: bool
 ) -> tuple[dict[str, Metric], dict[str, dict[str, Any]]]:
-    """The metrics to measure by name, and what the protocol records of each.
+    """Chooses the metrics to measure; returns them and their configuration for the protocol, by name.
+
+    Args:
+        names: names of metrics and groups, as for `evaluate`.
+        options: arguments of metrics by name.
+        model: the model.
+        split: the images.
+        has_features: whether there is a feature network.
 
     Raises:
-        ConfigError: no metric has that name, or wrong arguments, or it does not apply here.
+        ConfigError: unknown metric, invalid arguments, or a named metric does not apply.
     """
     given = {canonical_name(name): of_one for name, of_one in options.items()}
     asked = {canonical_name(name) for name in (*names, *given)}
@@ -107,78 +114,72 @@ def measure_rows(
     keep_encoding: bool = False,
     progress: Progress | None = None,
 ) -> MetricRows:
-    """Measures the metrics of images and of latents in one pass.
+    """Measures metrics of images, counts, latents and factors in one pass.
 
     Args:
-        chosen: the metrics by name; those of samples are ignored.
-        model: is left in the mode that it is in.
+        chosen: metrics by name; metrics of samples are ignored.
+        model: the model; its training mode does not change.
         split: the images.
-        seed: of the drawn latents, which depend on an image's position in the split too.
-        batch_size: images at a time.
-        keep_encoding: whether the posteriors are returned too.
-        progress: called with the number of images that are done.
+        seed: seed of the posterior samples, which also depend on the position of the image in the split.
+        batch_size: images per batch.
+        keep_encoding: whether to return the posteriors.
+        progress: called with the number of processed images.
 
     Raises:
-        ShapeError: the images do not have the model's input shape.
-        DataError: an encoding is asked for, and a latent is not finite.
+        ShapeError: the images do not have the input shape of the model.
+        DataError: posteriors are requested, and a latent is not finite.
     """
-    count = len(split)
     rows: dict[str, Tensor] = {}
     of_images = {name: metric for name, metric in chosen.items() if isinstance(metric, ImageMetric)}
     of_counts = {name: metric for name, metric in chosen.items() if isinstance(metric, CountMetric)}
-    counts: dict[str, dict[str, Tensor]] = {name: {} for name in of_counts}
     of_latents = {name: metric for name, metric in chosen.items() if isinstance(metric, LatentMetric)}
     of_factors = {name: metric for name, metric in chosen.items() if isinstance(metric, FactorMetric)}
+    counts: dict[str, dict[str, Tensor]] = {name: {} for name in of_counts}
     table = EncodingTable(model, split) if of_latents or of_factors or keep_encoding else None
-    drawn = torch.empty(count, *model.latent_shape) if of_latents else None
+    sampled = torch.empty(len(split), *model.latent_shape) if of_latents else None
     what = "evaluating (images)"
     for here, batch in iterate_batches(model, split, batch_size=batch_size, seed=seed, progress=progress, what=what):
         for name, metric in of_images.items():
             found = metric.rows(batch)
             if name not in rows:
-                rows[name] = torch.empty(count, *found.shape[1:], dtype=torch.float64)
+                rows[name] = torch.empty(len(split), *found.shape[1:], dtype=torch.float64)
             rows[name][here] = found
         for name, count_metric in of_counts.items():
             found_counts = count_metric.counts(batch)
-            counts[name] = {part: own + counts[name].get(part, 0) for part, own in found_counts.items()}
-        if drawn is not None:
-            drawn[here] = batch.drawn.latent
+            counts[name] = {part: values + counts[name].get(part, 0) for part, values in found_counts.items()}
+        if sampled is not None:
+            sampled[here] = batch.drawn.latent
         if table is not None:
             table.add(here, batch)
         if table is not None and keep_encoding:
             table.require_finite(here, model)
-    limits: dict[str, float | None] = {}
-    left_out: dict[str, str] = {}
-    if table is not None and drawn is not None:
+    result = MetricRows(rows, parts={name: metric.measure(counts[name]) for name, metric in of_counts.items()})
+    if table is not None and sampled is not None:
         labels = None if split.labels is None else torch.from_numpy(split.labels)
-        encoded = Encoded(model, table.mean, table.logvar, drawn, labels)
         with evaluation_mode(model):
-            found_rows, limits, left_out = _rows_of_latents(of_latents, encoded)
-        rows |= found_rows
-    encoding = table.encoding() if table is not None and keep_encoding else None
-    parts = {name: metric.measure(counts[name]) for name, metric in of_counts.items()}
+            _add_rows(result, of_latents, EncodedSplit(model, table.mean, table.logvar, sampled, labels))
     if table is not None:
-        parts |= {name: _measure_factors(metric, table.mean, split, seed) for name, metric in of_factors.items()}
-    return MetricRows({name: rows[name] for name in chosen if name in rows}, limits, left_out, parts, encoding)
+        result.parts.update(_measure_factors(of_factors, table.mean, split, seed))
+    encoding = table.encoding() if table is not None and keep_encoding else None
+    return replace(result, rows={name: rows[name] for name in chosen if name in rows}, encoding=encoding)
 
 
-def _measure_factors(metric: FactorMetric, mean: Tensor, split: Split, seed: int) -> Mapping[str, float]:
-    """The parts of a metric of the posterior means of a split."""
-    factors, rows = factors_of(split.columns, metric.factors)
-    return metric.measure(mean.flatten(1).double().numpy()[rows], factors, seed)
+def _measure_factors(
+    metrics: Mapping[str, FactorMetric], mean: Tensor, split: Split, seed: int
+) -> dict[str, Mapping[str, float]]:
+    """The parts of metrics of disentanglement, for the posterior means of all images of a split."""
+    parts: dict[str, Mapping[str, float]] = {}
+    for name, metric in metrics.items():
+        factors, rows = factors_of(split.columns, metric.factors)
+        parts[name] = metric.measure(mean.flatten(1).double().numpy()[rows], factors, seed)
+    return parts
 
 
-def _rows_of_latents(
-    metrics: Mapping[str, LatentMetric], encoded: Encoded
-) -> tuple[dict[str, Tensor], dict[str, float | None], dict[str, str]]:
-    """Rows and bounds of the metrics of latents, and why the others cannot be measured."""
-    rows: dict[str, Tensor] = {}
-    limits: dict[str, float | None] = {}
-    left_out: dict[str, str] = {}
+def _add_rows(result: MetricRows, metrics: Mapping[str, LatentMetric], encoded: EncodedSplit) -> None:
+    """Adds rows and limits of metrics of latents, or the reasons why they cannot be measured."""
     for name, metric in metrics.items():
         reason = metric.unmeasurable(encoded)
         if reason is not None:
-            left_out[name] = reason
+            result.left_out[name] = reason
         else:
-            rows[name], limits[name] = metric.rows(encoded), metric.bounded_by(encoded)
-    return rows, limits, left_out
+            result.rows[name], result.limits[name] = metric.rows(encoded), metric.bounded_by(encoded)

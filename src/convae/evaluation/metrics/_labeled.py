@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from convae.evaluation.metrics.base import Encoded
+from convae.evaluation.metrics.base import EncodedSplit
 
 FOLDS = 5
 
@@ -18,7 +18,7 @@ def has_labels_for_folds(labels: NDArray[np.int64] | None) -> bool:
     return len(counts) > 1 and bool(counts.min() >= FOLDS)
 
 
-def labeled_latents(encoded: Encoded) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def labeled_latents(encoded: EncodedSplit) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Posterior means, (image, value), and class numbers, (image,), of the labeled images."""
     assert encoded.labels is not None  # `applies` requires them
     known = encoded.labels >= 0

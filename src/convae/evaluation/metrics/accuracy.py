@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convae.data import Split
-from convae.evaluation.metrics.base import Encoded, LatentMetric
+from convae.evaluation.metrics.base import EncodedSplit, LatentMetric
 from convae.model.vae import VAE
 
 
@@ -22,7 +22,7 @@ class Accuracy(LatentMetric):
         """Whether the model has a classifier, and any image a label."""
         return model.classifier is not None and split.labels is not None and bool((split.labels >= 0).any())
 
-    def rows(self, encoded: Encoded) -> Tensor:
+    def rows(self, encoded: EncodedSplit) -> Tensor:
         """(labeled image,): 1 for correct classes, 0 for others."""
         assert encoded.labels is not None  # `applies` requires them
         known = encoded.labels >= 0

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from convae.data import Split
-from convae.evaluation.metrics.base import Encoded, LatentMetric, has_single_gaussian
+from convae.evaluation.metrics.base import EncodedSplit, LatentMetric, has_single_gaussian
 from convae.model.vae import VAE
 
 
@@ -28,11 +28,11 @@ class AggregateGap(LatentMetric):
         """Whether there is one latent with a Gaussian posterior."""
         return has_single_gaussian(model)
 
-    def rows(self, encoded: Encoded) -> Tensor:
+    def rows(self, encoded: EncodedSplit) -> Tensor:
         """(query,): log q(z) − log p(z) at the sampled latent."""
         return encoded.log_aggregate - encoded.log_prior
 
-    def unmeasurable(self, encoded: Encoded) -> str | None:
+    def unmeasurable(self, encoded: EncodedSplit) -> str | None:
         """The reason, if the mutual information reaches its bound."""
         if encoded.information_bound is None:
             return None

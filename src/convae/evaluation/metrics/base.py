@@ -1,7 +1,7 @@
-"""The interface of metrics: rows of numbers, one per image, and a value computed from their mean over a split.
+"""Interface of metrics: a row of numbers per image, and a value computed from the mean row of a split.
 
-Most values are that mean. Whatever else can be written as a function of means, such as a variance, can be a metric
-too, and gets its confidence interval from the same bootstrap.
+Most values are the mean itself. Functions of means, such as a variance, are metrics as well, with confidence intervals
+from the same bootstrap.
 """
 
 from __future__ import annotations
@@ -28,53 +28,53 @@ from convae.latents.batches import EvalBatch
 from convae.model.vae import VAE
 
 SATURATED = 1.0
-"""Nats below log N within which the mutual information of N images is at its bound: hardly any posterior then overlaps
-with that of another image, and more images would give more."""
+"""Mutual information of N images is at its bound if it is within so many nats of log N. Posteriors of different images
+then hardly overlap, and the value would increase with more images."""
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """The latents of a whole split, in its order, on the CPU.
+class EncodedSplit:
+    """The posteriors of all images of a split, in order, on the CPU.
 
     Attributes:
-        model: what encoded them.
-        mean: (image, *latent) of the posteriors.
-        logvar: (image, *latent) of the posteriors.
-        drawn: (image, *latent), one latent drawn from each posterior.
-        labels: (image,) class numbers, -1 where one is missing; None without labels.
+        model: the model.
+        mean: (image, *latent), posterior means.
+        logvar: (image, *latent), log-variances of the posteriors.
+        sampled: (image, *latent), one sample from each posterior.
+        labels: (image,) class numbers, -1 for unlabeled images; None without labels.
     """
 
     model: VAE
     mean: Latents
     logvar: Latents
-    drawn: Latents
+    sampled: Latents
     labels: Int64[Tensor, " image"] | None
 
     @cached_property
     def queries(self) -> Int64[Tensor, " query"]:
-        """The images whose drawn latents the aggregate posterior is evaluated at, 10,000 at most."""
-        return query_positions(len(self.drawn))
+        """Positions of the images at whose sampled latents the aggregate posterior is evaluated, at most 10,000."""
+        return query_positions(len(self.sampled))
 
     @cached_property
     def log_posterior(self) -> Float64[Tensor, " query"]:
-        """Each Gaussian posterior's density at its own drawn latent, nats."""
-        asked = self.queries
-        posterior = GaussianPosterior(self.mean[asked].double(), self.logvar[asked].double())
-        return posterior.log_prob(self.drawn[asked].double())
+        """Log q(z | x) at the sampled latents, nats, for Gaussian posteriors."""
+        queries = self.queries
+        posterior = GaussianPosterior(self.mean[queries].double(), self.logvar[queries].double())
+        return posterior.log_prob(self.sampled[queries].double())
 
     @cached_property
     def log_prior(self) -> Float64[Tensor, " query"]:
-        """The prior's density at the drawn latents, nats."""
-        return self.model.prior.log_prob(self.drawn[self.queries].double())
+        """Log p(z) at the sampled latents, nats."""
+        return self.model.prior.log_prob(self.sampled[self.queries].double())
 
     @cached_property
     def log_aggregate(self) -> Float64[Tensor, " query"]:
-        """The density of the aggregate posterior of all images at the drawn latents, nats."""
-        return log_aggregate(self.drawn[self.queries].flatten(1), self.mean.flatten(1), self.logvar.flatten(1))
+        """Log q(z) of the aggregate posterior of all images at the sampled latents, nats."""
+        return log_aggregate(self.sampled[self.queries].flatten(1), self.mean.flatten(1), self.logvar.flatten(1))
 
     @cached_property
     def information_bound(self) -> float | None:
-        """Log N, where the mutual information of N images is at that bound; None where it is measured."""
+        """Log N if the mutual information of N images is at this bound, else None."""
         bound = math.log(len(self.mean))
         return bound if float((self.log_posterior - self.log_aggregate).mean()) > bound - SATURATED else None
 
@@ -83,11 +83,11 @@ class Metric(ABC):
     """A metric. Configuration is keyword-only.
 
     Attributes:
-        unit: of the value.
-        better: in which direction it improves; None where neither is better.
-        per_value: whether the value is a list with a number per latent dimension, rather than one number.
-        default: whether it is measured when no metrics are named; slow ones are not.
-        needs: its requirements, for messages.
+        unit: unit of the value.
+        better: direction of improvement; None if there is none.
+        per_value: whether the value is a list, such as of a number per latent value.
+        default: whether `default` includes it; slow metrics are not included.
+        needs: requirements, for messages.
         needs_whole_images: whether it does not apply to images with missing values.
         example: arguments for the contract tests.
     """
@@ -105,62 +105,62 @@ class Metric(ABC):
         return True
 
     def refusal(self, model: VAE, split: Split) -> str:
-        """Why the metric does not apply to this model on these images; empty where `applies` says all."""
+        """The reason why the metric does not apply to this model on these images, for messages; may be empty."""
         return f"it needs {self.needs}" if self.needs else ""
 
     def display_name(self, name: str) -> str:
-        """Name in reports; `name` is the registered one."""
+        """The name in reports, given the registered name."""
         return name
 
     def protocol(self) -> Mapping[str, Any] | None:
-        """What the protocol says of it; None where its arguments say all, as they do if they name no files."""
+        """Its configuration for the protocol; None for its arguments, which suit metrics without files."""
         return None
 
     def value(self, means: Float64[Tensor, "*some column"]) -> Float64[Tensor, "*some part"]:
-        """The value from the rows' mean over the split: one number, or `per_value` several."""
+        """The value for mean rows over a split, (…, column): (…, 1), or (…, part) if `per_value`."""
         return means
 
 
 class ImageMetric(Metric):
-    """A metric whose rows need one batch at a time."""
+    """A metric with rows computed batch by batch."""
 
     @abstractmethod
     def rows(self, batch: EvalBatch) -> Tensor:
-        """(batch,) or (batch, column): what each image adds."""
+        """The row of each image, (batch,) or (batch, column)."""
 
 
 class CountMetric(Metric):
-    """A metric of counts over the whole split, with a value for each of several named parts and without an interval."""
+    """A metric of counts over the split, with a value for each named part and no confidence interval."""
 
     per_value: ClassVar[bool] = True
 
     @abstractmethod
     def counts(self, batch: EvalBatch) -> Mapping[str, Tensor]:
-        """What a batch adds to the counts of each part by its name, such as (code,) of a codebook."""
+        """The counts of a batch by part, such as (code,) for a codebook; they are summed over batches."""
 
     @abstractmethod
     def measure(self, counts: Mapping[str, Tensor]) -> Mapping[str, float]:
-        """The value of each part, from its counts over the split."""
+        """The value of each part, given the counts over the split."""
 
 
 class LatentMetric(Metric):
-    """A metric whose rows need the latents of the whole split."""
+    """A metric with rows that depend on the posteriors of the entire split."""
 
     @abstractmethod
-    def rows(self, encoded: Encoded) -> Tensor:
-        """(image,) or (image, column): what each image adds; images that cannot count are left out."""
+    def rows(self, encoded: EncodedSplit) -> Tensor:
+        """The row of each image, (image,) or (image, column); images to which it does not apply are omitted."""
 
-    def bounded_by(self, encoded: Encoded) -> float | None:
-        """The bound that the value has practically reached on so few images, so that it is only a lower bound."""
+    def bounded_by(self, encoded: EncodedSplit) -> float | None:
+        """The upper limit for this number of images if the value reaches it, and is only a lower bound; else None."""
         return None
 
-    def unmeasurable(self, encoded: Encoded) -> str | None:
-        """Why the metric cannot be measured on these images; None where it can."""
+    def unmeasurable(self, encoded: EncodedSplit) -> str | None:
+        """The reason why the metric cannot be measured on these images; None if it can."""
         return None
 
 
 class FactorMetric(Metric):
-    """A metric of disentanglement, which compares posterior means with known factors of variation; no interval.
+    """A metric of disentanglement, by posterior means and known factors of variation, with no confidence interval.
 
     Factors are categorical columns of the data. Images without a value of one of them are omitted.
 
@@ -175,21 +175,21 @@ class FactorMetric(Metric):
         self.factors = factors
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether latents are not codes, and the data has factors."""
+        """Whether no latent is a code, and the data has factors."""
         return self._fault(model, split) is None
 
     def refusal(self, model: VAE, split: Split) -> str:
-        """What is wrong with the latents or the factors."""
+        """The reason, such as missing factors."""
         return self._fault(model, split) or ""
 
     @abstractmethod
     def measure(self, latents: Float64[np.ndarray, "image value"], factors: Factors, seed: int) -> Mapping[str, float]:
-        """The value of each named part; the name of a single one is empty.
+        """The value of each named part; the name of a single part is empty.
 
         Args:
             latents: posterior means.
-            factors: of the same images.
-            seed: of what is drawn.
+            factors: factors of the same images.
+            seed: random seed.
         """
 
     def _fault(self, model: VAE, split: Split) -> str | None:
@@ -204,14 +204,14 @@ class FactorMetric(Metric):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and its confidence interval, where there is one."""
+    """A value and its confidence interval, if any."""
 
     value: float
     interval: tuple[float, float] | None
 
 
 class SampleMetric(Metric):
-    """A metric that compares features of the images with those of as many samples from the prior."""
+    """A metric of features of images and of as many samples from the prior."""
 
     needs_whole_images: ClassVar[bool] = True
 
@@ -219,35 +219,38 @@ class SampleMetric(Metric):
     def measure(
         self, real: Float[Tensor, "image feature"], drawn: Float[Tensor, "image feature"], seed: int
     ) -> Estimate:
-        """The value; `seed` is that of the bootstrap."""
+        """The value, with a bootstrap interval if it has one; `seed` is that of the bootstrap."""
 
 
 def estimate_from_rows(rows: Float64[Tensor, " row"], seed: int) -> Estimate:
-    """The rows' mean, and its bootstrap interval where there are several."""
-    ends = percentile_interval(resample_means(rows[:, None], seed))[:, 0].tolist() if len(rows) > 1 else None
-    return Estimate(float(rows.mean()), None if ends is None else (ends[0], ends[1]))
+    """The mean of rows, with a bootstrap interval if there are several."""
+    value = float(rows.mean())
+    if len(rows) == 1:
+        return Estimate(value, None)
+    low, high = percentile_interval(resample_means(rows[:, None], seed))[:, 0].tolist()
+    return Estimate(value, (low, high))
 
 
 def has_continuous_latents(model: VAE) -> bool:
-    """Whether no latents are codes."""
+    """Whether no latent is a code."""
     return not any(module.is_discrete for module in model.latent_modules)
 
 
 def has_posterior_density(model: VAE) -> bool:
-    """Whether all posteriors have a density: they are neither codes nor deterministic."""
+    """Whether all posteriors have a density: none is over codes or deterministic."""
     return has_continuous_latents(model) and has_elbo(model)
 
 
 def has_elbo(model: VAE) -> bool:
-    """Whether all posteriors have a KL divergence from the prior: none is deterministic."""
+    """Whether all posteriors have a finite KL divergence from the prior: none is deterministic."""
     return all(module.has_density for module in model.latent_modules)
 
 
 def has_gaussian_posterior(model: VAE) -> bool:
-    """Whether the posteriors are diagonal Gaussians: they have a density, and independent values."""
+    """Whether all posteriors are diagonal Gaussians."""
     return all(module.is_diagonal for module in model.latent_modules)
 
 
 def has_single_gaussian(model: VAE) -> bool:
-    """Whether there is one latent with a diagonal Gaussian posterior, which does not depend on other latents."""
+    """Whether there is one latent, with a diagonal Gaussian posterior."""
     return has_gaussian_posterior(model) and not model.is_hierarchical

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convae.data import Split
 from convae.evaluation.metrics._labeled import FOLDS, has_labels_for_folds, labeled_latents
-from convae.evaluation.metrics.base import Encoded, LatentMetric
+from convae.evaluation.metrics.base import EncodedSplit, LatentMetric
 from convae.model.vae import VAE
 
 
@@ -29,7 +29,7 @@ class LinearProbe(LatentMetric):
         """Whether every class has an image in each fold."""
         return has_labels_for_folds(split.labels)
 
-    def rows(self, encoded: Encoded) -> Tensor:
+    def rows(self, encoded: EncodedSplit) -> Tensor:
         """(labeled image,): 1 for correct predictions, 0 for others."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import StratifiedKFold, cross_val_predict

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from convae.data import Split
-from convae.evaluation.metrics.base import Encoded, LatentMetric, has_single_gaussian
+from convae.evaluation.metrics.base import EncodedSplit, LatentMetric, has_single_gaussian
 from convae.model.vae import VAE
 
 
@@ -27,10 +27,10 @@ class MutualInformation(LatentMetric):
         """Whether there is one latent with a Gaussian posterior."""
         return has_single_gaussian(model)
 
-    def rows(self, encoded: Encoded) -> Tensor:
+    def rows(self, encoded: EncodedSplit) -> Tensor:
         """(query,): log q(z | x) − log q(z) at the sampled latent."""
         return encoded.log_posterior - encoded.log_aggregate
 
-    def bounded_by(self, encoded: Encoded) -> float | None:
+    def bounded_by(self, encoded: EncodedSplit) -> float | None:
         """Log N if the value is within 1 nat of it, else None."""
         return encoded.information_bound

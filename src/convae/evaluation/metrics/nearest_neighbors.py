@@ -11,7 +11,7 @@ from torch import Tensor
 from convae.core.arguments import Positive
 from convae.data import Split
 from convae.evaluation.metrics._labeled import has_labels_for_folds, labeled_latents
-from convae.evaluation.metrics.base import Encoded, LatentMetric
+from convae.evaluation.metrics.base import EncodedSplit, LatentMetric
 from convae.model.vae import VAE
 
 
@@ -34,7 +34,7 @@ class NearestNeighbors(LatentMetric):
         """Whether there are at least two classes with at least 5 images each."""
         return has_labels_for_folds(split.labels)
 
-    def rows(self, encoded: Encoded) -> Tensor:
+    def rows(self, encoded: EncodedSplit) -> Tensor:
         """(labeled image,): 1 for correct predictions, 0 for others."""
         from sklearn.neighbors import NearestNeighbors
 

@@ -12,11 +12,9 @@ from pydantic import AfterValidator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convae.core.arguments import Named, parse_arguments, split_name
-from convae.core.entries import canonical_entry
-from convae.core.errors import ConfigError, ShapeError
+from convae.core.arguments import Named
+from convae.core.entries import build_entry, canonical_entry
 from convae.core.precision import at_least_float32, full_precision
-from convae.core.registry import canonical_name
 from convae.core.types import Latents, PerImage, Shape
 from convae.model.flows import FLOWS
 
@@ -153,14 +151,8 @@ def build_flow(written: Named, shape: Shape, features: Shape | None = None) -> F
         ConfigError: there is no such flow, or its arguments are wrong.
         ShapeError: it does not take latents of this shape.
     """
-    name, given = split_name(written, "flow")
-    target = FLOWS.get(name)
-    checked = parse_arguments(target, given, f"flow {name}")
-    try:
-        made: Flow = target(shape, features, **checked)
-    except (ConfigError, ShapeError) as error:
-        raise type(error)(f"flow {canonical_name(name)}: {error}") from error
-    return made
+    flow: Flow = build_entry(FLOWS, written, shape, features)
+    return flow
 
 
 FlowEntry = Annotated[Named, AfterValidator(partial(canonical_entry, FLOWS))]

@@ -1,25 +1,24 @@
-"""A posterior without noise."""
+"""Deterministic posterior."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
-
-from convae.core.noise import Generators
-from convae.core.posterior import LOG_TWO_PI, MIN_LOGVAR, Posterior
+from convae.core.posterior import LOG_TWO_PI, PointPosterior
 from convae.core.types import Latents, PerImage
 
 
 @dataclass(frozen=True)
-class DeterministicPosterior(Posterior):
-    """All mass on one latent, as in an autoencoder: it has no density, and no finite KL divergence from a prior.
+class DeterministicPosterior(PointPosterior):
+    """Posterior of an autoencoder, with all its mass on one latent: no density, and an infinite KL divergence.
 
     Attributes:
         mean: (batch, *latent).
     """
 
+    log_prob_of_mean: ClassVar[float] = math.inf
     mean: Latents
 
     @property
@@ -27,23 +26,9 @@ class DeterministicPosterior(Posterior):
         """False."""
         return False
 
-    @property
-    def logvar(self) -> Latents:  # type: ignore[override]  # a constant
-        """(batch, *latent): no variance."""
-        return torch.full_like(self.mean, MIN_LOGVAR)
-
-    def sample(self, generator: Generators | None = None) -> Latents:
-        """The mean."""
-        return self.mean
-
     def kl(self) -> PerImage:
-        """Infinite: a point has no density."""
+        """Infinite."""
         return self.mean.new_full((len(self.mean),), math.inf)
-
-    def log_prob(self, z: Latents) -> PerImage:
-        """Infinite at the mean, −∞ elsewhere."""
-        equal = (z == self.mean).flatten(1).all(1)
-        return torch.where(equal, math.inf, -math.inf).to(self.mean.dtype)
 
     def log_prior(self, z: Latents) -> PerImage:
         """Log density of N(0, I), nats."""

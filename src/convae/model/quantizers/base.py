@@ -13,9 +13,9 @@ from jaxtyping import Float, Int64
 from pydantic import AfterValidator
 from torch import Tensor, nn
 
-from convae.core.arguments import Named, parse_arguments, split_name
+from convae.core.arguments import Named
 from convae.core.context import Context
-from convae.core.entries import canonical_entry
+from convae.core.entries import build_entry, canonical_entry
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.posterior import CodePosterior
 from convae.core.precision import at_least_float32
@@ -132,14 +132,8 @@ def build_quantizer(written: Named, channels: int | None) -> Quantizer:
         ConfigError: unknown quantizer or invalid arguments.
         ShapeError: the quantizer does not support this number of channels.
     """
-    name, given = split_name(written, "quantizer")
-    target = QUANTIZERS.get(name)
-    checked = parse_arguments(target, given, f"quantizer {name}")
-    try:
-        made: Quantizer = target(channels, **checked)
-    except (ConfigError, ShapeError) as error:
-        raise type(error)(f"quantizer {canonical_name(name)}: {error}") from error
-    return made
+    quantizer: Quantizer = build_entry(QUANTIZERS, written, channels)
+    return quantizer
 
 
 QuantizerEntry = Annotated[Named, AfterValidator(partial(canonical_entry, QUANTIZERS))]

@@ -11,10 +11,8 @@ import torch
 from pydantic import AfterValidator
 from torch import Tensor, nn
 
-from convae.core.arguments import Named, parse_arguments, split_name
-from convae.core.entries import canonical_entry
-from convae.core.errors import ConfigError, ShapeError
-from convae.core.registry import canonical_name
+from convae.core.arguments import Named
+from convae.core.entries import build_entry, canonical_entry
 from convae.core.types import Images, Shape
 from convae.objective.discriminators import DISCRIMINATORS
 
@@ -59,14 +57,8 @@ def build_discriminator(written: Named, image_shape: Shape) -> Discriminator:
         ConfigError: there is no such discriminator, or its arguments are wrong.
         ShapeError: it does not take images of this shape.
     """
-    name, given = split_name(written, "discriminator")
-    target = DISCRIMINATORS.get(name)
-    checked = parse_arguments(target, given, f"discriminator {name}")
-    try:
-        made: Discriminator = target(image_shape, **checked)
-    except (ConfigError, ShapeError) as error:
-        raise type(error)(f"discriminator {canonical_name(name)}: {error}") from error
-    return made
+    discriminator: Discriminator = build_entry(DISCRIMINATORS, written, image_shape)
+    return discriminator
 
 
 DiscriminatorEntry = Annotated[Named, AfterValidator(partial(canonical_entry, DISCRIMINATORS))]
