@@ -15,6 +15,7 @@ from convae.core.precision import at_least_float32
 from convae.core.types import Latents, PerImage
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.priors._labels import class_indices
+from convae.model.priors._mixture import draw_components
 from convae.model.priors.base import Prior
 
 Covariance = Literal["full", "diagonal"]
@@ -78,24 +79,17 @@ class FittedGaussians(Prior):
         found = torch.logsumexp(each + torch.log_softmax(self.logits.to(each.dtype), 0), 1)
         return found.to(at_least_float32(z).dtype)
 
-    def draw_components(self, uniform: Tensor) -> Tensor:
-        """The component at each uniform value, (count,), by the weights."""
-        ends = torch.softmax(self.logits.double(), 0).cumsum(0)
-        return torch.searchsorted(ends, uniform.double() * ends[-1], right=True).clamp_max(len(ends) - 1)
-
-    def draw_latents(
-        self, count: int, noise: Generators | None, temperature: float, components: Tensor | None = None
+    def sample(
+        self,
+        count: int,
+        noise: Generators | None = None,
+        labels: Tensor | None = None,
+        temperature: float = 1.0,
     ) -> Latents:
-        """Latents, (count, *latent): a component each, by its weight if none are given, then a draw from it.
-
-        Raises:
-            ShapeError: there is not one generator for each sample.
-        """
+        """Latents, (count, *latent), as in `Prior.sample`: of the labels, or of a component by its weight."""
         normal = normal_like(self.mean.new_empty(count, 1 + self.mean.shape[1]), noise)
-        # The first normal value of each sample, as a uniform one, chooses the component: one stream serves both.
-        by_weight = self.draw_components(torch.special.ndtr(normal[:, 0].double()))
-        components = class_indices(components, count, len(self.mean), self.mean.device)
-        chosen = torch.where(components == len(self.mean), by_weight, components)
+        components = class_indices(labels if self.classes else None, count, len(self.mean), self.mean.device)
+        chosen = torch.where(components == len(self.mean), draw_components(self.logits, normal[:, 0]), components)
         root = self.root[chosen]
         step = torch.einsum("nij,nj->ni", root, normal[:, 1:]) if self.is_full else root * normal[:, 1:]
         return (self.mean[chosen] + temperature * step).view(count, *self.latent_shape)

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from convae.core.context import LatentModule
 from convae.core.errors import ConfigError
-from convae.core.noise import Generators, normal_like
-from convae.core.posterior import LOG_TWO_PI, EstimatedPosterior, Posterior
-from convae.core.precision import at_least_float32, full_precision
+from convae.core.noise import Generators
+from convae.core.posterior import EstimatedPosterior, Posterior
 from convae.core.types import Latents, PerImage, Shape
 from convae.model.bottlenecks.base import Bottleneck
 
@@ -167,40 +166,3 @@ class Prior(nn.Module):
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initializes parameters and buffers, with a CPU generator."""
-
-
-def mixture_log_prob(z: Tensor, mean: Tensor, logvar: Tensor, logits: Tensor) -> PerImage:
-    """Log density of a mixture of diagonal Gaussians, (batch,), nats.
-
-    Args:
-        z: (batch, value).
-        mean: (component, value).
-        logvar: (component, value).
-        logits: (component,), of the weights.
-    """
-    dtype = torch.float32 if z.device.type == "mps" else torch.float64
-    wide = at_least_float32(z).dtype
-    z, mean, logvar, logits = (each.to(dtype) for each in (z, mean, logvar, logits))
-    with full_precision(z.device):
-        # Σ (z − μ)² / σ² as matrix products, without a tensor (batch, component, value). Narrow components cancel
-        # most digits of the products, hence float64.
-        precision = torch.exp(-logvar)
-        squares = z.square() @ precision.T - 2 * z @ (mean * precision).T + (mean.square() * precision).sum(1)
-        each = -0.5 * (squares + (logvar + LOG_TWO_PI).sum(1))
-        return torch.logsumexp(each + torch.log_softmax(logits, 0), 1).to(wide)
-
-
-def draw_from_mixture(
-    mean: Tensor, logvar: Tensor, logits: Tensor, count: int, noise: Generators | None, temperature: float
-) -> Tensor:
-    """Draws from a mixture of diagonal Gaussians, (count, value): the component by its weight, then a value.
-
-    Raises:
-        ShapeError: there is not one generator for each sample.
-    """
-    normal = normal_like(mean.new_empty(count, 1 + mean.shape[1]), noise)
-    # The first normal value of each sample, as a uniform one, chooses the component: one stream serves both.
-    ends = torch.softmax(logits.double(), 0).cumsum(0)
-    chosen = torch.searchsorted(ends, torch.special.ndtr(normal[:, 0].double()) * ends[-1], right=True)
-    chosen = chosen.clamp_max(len(mean) - 1)
-    return mean[chosen] + temperature * torch.exp(0.5 * logvar[chosen]) * normal[:, 1:]

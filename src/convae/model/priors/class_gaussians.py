@@ -10,7 +10,6 @@ from torch import Tensor
 
 from convae.core.arguments import NonNegative
 from convae.core.errors import DataError
-from convae.core.noise import Generators
 from convae.core.types import Latents
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.priors._gaussians import LEAST_VARIANCE, Covariance, FittedGaussians, choose_covariance
@@ -83,13 +82,3 @@ class ClassGaussians(FittedGaussians):
                     prior.root[label] = (own.var(0) + least).sqrt()
             prior.logits.copy_((counts / counts.sum()).log())
         return prior, {"classes": classes, "covariance": covariance}
-
-    def sample(
-        self,
-        count: int,
-        noise: Generators | None = None,
-        labels: Tensor | None = None,
-        temperature: float = 1.0,
-    ) -> Latents:
-        """Latents, (count, *latent), of the labels; of any class where a label is -1, or without labels."""
-        return self.draw_latents(count, noise, temperature, labels)

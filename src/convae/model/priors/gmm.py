@@ -12,7 +12,6 @@ from torch import Tensor
 
 from convae.core.arguments import Positive
 from convae.core.errors import DataError
-from convae.core.noise import Generators
 from convae.core.random import numpy_generator
 from convae.core.types import Latents
 from convae.model.bottlenecks.base import Bottleneck
@@ -96,13 +95,3 @@ class GMM(FittedGaussians):
             prior.root.copy_(torch.from_numpy(roots))
             prior.logits.copy_(torch.from_numpy(np.log(best.weights_.clip(1e-12))))
         return prior, {"components": count, "covariance": covariance}
-
-    def sample(
-        self,
-        count: int,
-        noise: Generators | None = None,
-        labels: Tensor | None = None,
-        temperature: float = 1.0,
-    ) -> Latents:
-        """Latents, (count, *latent): a component each, then a draw from it, with its deviation times `temperature`."""
-        return self.draw_latents(count, noise, temperature)

@@ -10,10 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from convae.core.errors import ConfigError
-from convae.core.noise import Generators
-from convae.core.types import Latents, PerImage
 from convae.model.bottlenecks.base import Bottleneck
-from convae.model.priors.base import Prior, draw_from_mixture, mixture_log_prob
+from convae.model.priors._mixture import DiagonalMixture
 
 MAX_COMPONENTS = 100_000
 INIT_SCALE = 0.1
@@ -21,7 +19,7 @@ INIT_SCALE = 0.1
 105.3 nats, 0.7 and 1 reached 110.6 and 110.8, and the prior N(0, 1) 107.3."""
 
 
-class Mixture(Prior):
+class Mixture(DiagonalMixture):
     """Mixture of diagonal Gaussians, whose weights, means and variances are trained with the model.
 
     The KL divergence from it is estimated at the drawn latents. It is the baseline of the VampPrior (Tomczak & Welling
@@ -49,20 +47,9 @@ class Mixture(Prior):
         self.logits = nn.Parameter(torch.empty(components))
         self.reset()
 
-    def sample(
-        self,
-        count: int,
-        noise: Generators | None = None,
-        labels: Tensor | None = None,
-        temperature: float = 1.0,
-    ) -> Latents:
-        """Latents, (count, *latent): a component each, then a draw from it, with its deviation times `temperature`."""
-        drawn = draw_from_mixture(self.mean, self.logvar, self.logits, count, noise, temperature)
-        return drawn.view(count, *self.latent_shape)
-
-    def log_prob(self, z: Latents) -> PerImage:
-        """Log p(z), nats."""
-        return mixture_log_prob(z.flatten(1), self.mean, self.logvar, self.logits)
+    def components(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The parameters."""
+        return self.mean, self.logvar, self.logits
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:

@@ -10,18 +10,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from convae.core.errors import ConfigError
-from convae.core.noise import Generators
 from convae.core.posterior import Posterior
-from convae.core.types import Latents, PerImage, Shape
+from convae.core.types import Shape
 from convae.model.bottlenecks.base import Bottleneck
-from convae.model.priors.base import Prior, draw_from_mixture, mixture_log_prob
+from convae.model.priors._mixture import DiagonalMixture
 
 MAX_INPUTS = 100_000
 SPREAD = 0.5
 """Standard deviation of the initial pseudo-inputs before the sigmoid: images near gray that differ from each other."""
 
 
-class Vamp(Prior):
+class Vamp(DiagonalMixture):
     """VampPrior: the mixture of the posteriors of K learned images (Tomczak & Welling 2018, arXiv:1705.07120).
 
     p(z) = 1/K Σ q(z | uₖ). The pseudo-inputs uₖ are trained with the model, through its encoder, which each step and
@@ -59,31 +58,15 @@ class Vamp(Prior):
         """The pseudo-inputs, (input, channel, *sizes), in [0, 1]."""
         return self.pseudo.sigmoid()
 
-    def sample(
-        self,
-        count: int,
-        noise: Generators | None = None,
-        labels: Tensor | None = None,
-        temperature: float = 1.0,
-    ) -> Latents:
-        """Latents, (count, *latent): a pseudo-input each, then a draw from its posterior."""
-        mean, logvar = self._components()
-        equal = mean.new_zeros(len(mean))
-        return draw_from_mixture(mean, logvar, equal, count, noise, temperature).view(count, *self.latent_shape)
-
-    def log_prob(self, z: Latents) -> PerImage:
-        """Log p(z), nats."""
-        mean, logvar = self._components()
-        return mixture_log_prob(z.flatten(1), mean, logvar, mean.new_zeros(len(mean)))
+    def components(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The posteriors of the pseudo-inputs, with equal weights."""
+        assert self._encode is not None  # the model binds its prior
+        posterior = self._encode(self.images())
+        mean, logvar = posterior.mean.flatten(1), posterior.logvar.flatten(1)
+        return mean, logvar, mean.new_zeros(len(mean))
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Pseudo-inputs near gray."""
         if "pseudo" in self._parameters:
             self.pseudo.copy_(torch.randn(self.pseudo.shape, generator=generator) * SPREAD)
-
-    def _components(self) -> tuple[Tensor, Tensor]:
-        """Means and log-variances of the posteriors of the pseudo-inputs, (input, value) each."""
-        assert self._encode is not None  # the model binds its prior
-        posterior = self._encode(self.images())
-        return posterior.mean.flatten(1), posterior.logvar.flatten(1)
