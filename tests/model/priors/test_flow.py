@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.model.priors.flow import FlowPrior
 from convae.model.vae import VAE
-from convae.objective import build_objective
 
 SPEC: dict[str, Any] = {
     "input": [1, 8, 8],
@@ -73,26 +71,14 @@ def test_samples_have_the_density_of_their_noise(prior: Any, spec: dict[str, Any
 
 
 @pytest.mark.parametrize("prior", FLOWS)
-def test_training_starts_close_to_the_standard_normal_and_moves_the_flow(prior: Any) -> None:
+def test_training_starts_close_to_the_standard_normal(prior: Any) -> None:
     model = convae.build({**SPEC, "prior": prior}).train()
     plain = convae.build(SPEC).train()
     plain.load_state_dict({key: value for key, value in model.state_dict().items() if not key.startswith("prior")})
-    objective = build_objective({"reconstruction": 1, "kl": 1})
     output, other = model(IMAGES, torch_generator(0, "noise")), plain(IMAGES, torch_generator(0, "noise"))
     own = plain.bottleneck.posterior(plain.encode_features(IMAGES).values)
     estimate = own.log_prob(other.latent) - own.log_prior(other.latent)
     torch.testing.assert_close(output.posterior.kl(), estimate, rtol=0, atol=0.2)
-    before = copy.deepcopy(model.prior.state_dict())
-    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    totals = []
-    for step in range(30):
-        total = objective(IMAGES, model(IMAGES, torch_generator(0, "noise", step))).total
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        totals.append(float(total.detach()))
-    assert totals[-1] < totals[0] - 1
-    assert all(not torch.equal(value, before[name]) for name, value in model.prior.state_dict().items())
 
 
 @pytest.mark.parametrize("prior", FLOWS)

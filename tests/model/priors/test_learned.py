@@ -26,6 +26,7 @@ SPEC: dict[str, Any] = {
     "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
 }
 PRIORS: list[dict[str, Any]] = [{"mixture": {"components": 4}}, {"vamp": {"inputs": 5}}]
+FLOWS = [{"flow": {"transform": {name: {"steps": 3, "hidden": 16}}}} for name in ("coupling", "maf")]
 IMAGES = torch.rand(6, 1, 8, 8, generator=torch_generator(0, "images"))
 
 
@@ -90,7 +91,7 @@ def test_samples_are_drawn_from_it(prior: Any) -> None:
     assert len(cold.unique(dim=0)) == (4 if isinstance(model.prior, Mixture) else 5)
 
 
-@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("prior", [*PRIORS, *FLOWS])
 def test_training_moves_the_prior_towards_the_posteriors(prior: Any) -> None:
     torch.manual_seed(0)
     model = convae.build({**SPEC, "prior": prior}).train()
