@@ -1,4 +1,4 @@
-"""Images on which a predictor of factors is trained, and others on which it is tested."""
+"""Split of images for training and testing predictors of factors."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from convae.core.random import numpy_generator
 from convae.evaluation.factors import Factors
 
 TRAINED = 2 / 3
-"""Fraction of the images that predictors are trained on."""
+"""Fraction of images for training."""
 
 
 def train_and_test(
     latents: NDArray[np.float64], factors: Factors, images: int, seed: int
 ) -> tuple[tuple[NDArray[np.float64], Factors], tuple[NDArray[np.float64], Factors]]:
-    """Latents and factors of the images for training and of those for testing, in random order.
+    """Random training and test sets of latents and factors.
 
     Args:
         latents: (image, value).
-        factors: of the same images.
-        images: how many to use at most.
-        seed: of the order.
+        factors: factors of the same images.
+        images: maximum number of images in both sets.
+        seed: random seed.
     """
     order = numpy_generator(seed, "factors").permutation(len(latents))[:images]
     trained, tested = np.split(order, [round(TRAINED * len(order))])

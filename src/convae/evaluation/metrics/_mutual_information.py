@@ -9,14 +9,15 @@ from convae.evaluation.factors import Factors
 
 
 def information_matrix(latents: NDArray[np.float64], factors: Factors, bins: int) -> NDArray[np.float64]:
-    """(value, factor): I(z; v), nats, of each latent value in bins of equal width over its range, by relative counts.
+    """Mutual information I(z; v) of each latent value z and factor v, (value, factor), nats.
 
-    With few images per bin and class it is too large: the bias is about (bins − 1)(classes − 1) / 2N nats for N images.
+    Estimated from a histogram with bins of equal width over the range of z. The bias is about
+    (bins − 1)(classes − 1) / 2N nats for N images.
 
     Args:
         latents: (image, value).
-        factors: of the same images.
-        bins: number of bins of a latent value.
+        factors: factors of the same images.
+        bins: number of bins.
     """
     binned = [np.digitize(column, np.histogram(column, bins)[1][1:-1]) for column in latents.T]
     each = [[_information(column, factor) for factor in factors.values.T] for column in binned]
@@ -24,12 +25,12 @@ def information_matrix(latents: NDArray[np.float64], factors: Factors, bins: int
 
 
 def factor_entropies(factors: Factors) -> NDArray[np.float64]:
-    """(factor,) entropy, nats, by relative counts."""
+    """Entropy of each factor, (factor,), nats, from relative frequencies."""
     return np.array([_information(column, column) for column in factors.values.T])
 
 
 def _information(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
-    """Mutual information, nats, of the relative counts of two variables with values from 0."""
+    """Mutual information, nats, of two variables with integer values from 0, from relative frequencies."""
     width = int(b.max()) + 1
     joint = np.bincount(a * width + b, minlength=(int(a.max()) + 1) * width).reshape(-1, width) / len(a)
     product = joint.sum(1, keepdims=True) * joint.sum(0)

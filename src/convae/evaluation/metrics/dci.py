@@ -13,22 +13,21 @@ from convae.evaluation.factors import Factors
 from convae.evaluation.metrics._held_out import train_and_test
 from convae.evaluation.metrics.base import FactorMetric
 
-_LITTLE = 1e-11
-"""Added to importances, so that logarithms are finite."""
+_EPSILON = 1e-11
+"""Added to importances; keeps logarithms finite."""
 
 
 class DCI(FactorMetric):
     """Disentanglement, completeness and informativeness (Eastwood & Williams 2018).
 
-    Gradient-boosted trees predict each factor from the latent values, trained on two thirds of the images. From the
-    importance of each value for each factor follow *disentanglement*, 1 − the entropy of a value's importances over
-    the factors, averaged with the value's importance as the weight, and *completeness*, 1 − that of a factor's over
-    the values. *Informativeness* is the accuracy on the other images, averaged over the factors. It takes minutes for
-    10,000 images.
+    Gradient-boosted trees, trained on two thirds of the images, predict each factor from the latent values.
+    *Disentanglement* is 1 − the normalized entropy of the importances of a latent value over factors, averaged over
+    latent values in proportion to their importance; *completeness* is 1 − that of a factor over latent values.
+    *Informativeness* is the accuracy on the other images, averaged over factors. 10,000 images take minutes.
 
     Args:
         factors: columns that are factors; by default all.
-        images: how many are used at most.
+        images: maximum number of images to use.
     """
 
     unit: ClassVar = "1"
@@ -41,28 +40,28 @@ class DCI(FactorMetric):
         self.images = images
 
     def measure(self, latents: NDArray[np.float64], factors: Factors, seed: int) -> Mapping[str, float]:
-        """The three."""
+        """Disentanglement, completeness and informativeness."""
         from sklearn.ensemble import GradientBoostingClassifier
 
         (trained, known), (tested, held_out) = train_and_test(latents, factors, self.images, seed)
-        importances, right = [], []
-        for wanted, other in zip(known.values.T, held_out.values.T, strict=True):
-            trees = GradientBoostingClassifier(random_state=seed % 2**32).fit(trained, wanted)
+        importances, accuracies = [], []
+        for train_factor, test_factor in zip(known.values.T, held_out.values.T, strict=True):
+            trees = GradientBoostingClassifier(random_state=seed % 2**32).fit(trained, train_factor)
             importances.append(trees.feature_importances_)
-            right.append(np.mean(trees.predict(tested) == other))
+            accuracies.append(np.mean(trees.predict(tested) == test_factor))
         importance = np.stack(importances, 1)
         return {
             "disentanglement": _one_minus_entropy(importance),
             "completeness": _one_minus_entropy(importance.T),
-            "informativeness": float(np.mean(right)),
+            "informativeness": float(np.mean(accuracies)),
         }
 
 
 def _one_minus_entropy(importance: NDArray[np.float64]) -> float:
-    """1 − the normalized entropy of each row, averaged with the sums of the rows as weights."""
-    raised = importance + _LITTLE
-    shares = raised / raised.sum(1, keepdims=True)
-    each = 1 + (shares * np.log(shares)).sum(1) / np.log(shares.shape[1])
+    """1 − the normalized entropy of each row, averaged over rows in proportion to their sums."""
+    smoothed = importance + _EPSILON
+    fractions = smoothed / smoothed.sum(1, keepdims=True)
+    each = 1 + (fractions * np.log(fractions)).sum(1) / np.log(fractions.shape[1])
     total = importance.sum()
     weights = importance.sum(1) / total if total else np.full(len(importance), 1 / len(importance))
     return float((each * weights).sum())

@@ -14,21 +14,21 @@ from convae.evaluation.factors import Factors
 from convae.evaluation.metrics.base import FactorMetric
 
 _BLOCK = 256
-"""Votes that are counted at a time."""
+"""Number of votes computed at a time."""
 
 
 class FactorVAE(FactorMetric):
-    """The score of FactorVAE: which factor is fixed, by the latent value that varies least (Kim & Mnih 2018).
+    """FactorVAE score: accuracy of predicting a fixed factor from the latent value that varies least (Kim & Mnih 2018).
 
-    arXiv:1802.05983. A vote draws images that share the value of a factor, and takes the latent value with the smallest
-    variance relative to that over all images. The classifier from this value to the factor is the majority of some
-    votes, and the score its accuracy on others. Images are drawn with replacement from those of the split, so every
-    value of a factor should have many; values of a single image are not drawn. Constant latent values are left out.
+    arXiv:1802.05983. A vote draws images that share the value of one factor, and selects the latent value with the
+    smallest variance relative to that over all images. A majority-vote classifier from latent values to factors is
+    trained on some votes and tested on others. Images are drawn with replacement from the split, so each value of a
+    factor should have many; values of a single image are not drawn. Constant latent values are omitted.
 
     Args:
         factors: columns that are factors; by default all.
-        votes: for the classifier; half as many test it.
-        group: images of a vote.
+        votes: number of training votes; there are half as many test votes.
+        group: images per vote.
     """
 
     unit: ClassVar = "fraction"
@@ -52,13 +52,13 @@ class FactorVAE(FactorMetric):
             for part, count in enumerate((self.votes, max(self.votes // 2, 1)))
         ]
         majority = votes[0].argmax(0)
-        right = votes[1][majority, np.arange(scaled.shape[1])].sum()
-        return {"": float(right / votes[1].sum())}
+        correct = votes[1][majority, np.arange(scaled.shape[1])].sum()
+        return {"": float(correct / votes[1].sum())}
 
     def _count(
         self, latents: NDArray[np.float64], factors: Factors, count: int, random: np.random.Generator
     ) -> NDArray[np.int64]:
-        """(factor, value) number of votes for each latent value where each factor is fixed."""
+        """Number of votes for each latent value by fixed factor, (factor, value)."""
         votes = np.zeros((len(factors.names), latents.shape[1]), np.int64)
         fixed = random.integers(len(factors.names), size=count)
         for factor, column in enumerate(factors.values.T):
@@ -66,8 +66,8 @@ class FactorVAE(FactorMetric):
             _, starts, sizes = np.unique(column[order], return_index=True, return_counts=True)
             first, size = np.repeat(starts, sizes), np.repeat(sizes, sizes)
             drawable = np.flatnonzero(size > 1)
-            wanted = drawable[random.integers(len(drawable), size=int((fixed == factor).sum()))]
-            for block in np.split(wanted, range(_BLOCK, len(wanted), _BLOCK)):
+            anchors = drawable[random.integers(len(drawable), size=int((fixed == factor).sum()))]
+            for block in np.split(anchors, range(_BLOCK, len(anchors), _BLOCK)):
                 drawn = first[block, None] + random.integers(size[block, None], size=(len(block), self.group))
                 least = latents[order[drawn]].var(1, ddof=1).argmin(1)
                 votes[factor] += np.bincount(least, minlength=latents.shape[1])

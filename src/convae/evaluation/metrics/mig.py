@@ -15,14 +15,14 @@ from convae.evaluation.metrics.base import FactorMetric
 
 
 class MIG(FactorMetric):
-    """Mutual information gap: how much more the best latent value says about a factor than the second best.
+    """Mutual information gap (MIG): difference of the two largest I(z; v) over latent values z for a factor v.
 
-    Chen et al. 2018, arXiv:1802.04942. The difference of the two largest I(z; v) over the latent values z, divided by
-    the entropy of the factor v, averaged over the factors: 1 where each factor has one latent value of its own.
+    Chen et al. 2018, arXiv:1802.04942. It is divided by the entropy of v, and averaged over factors: 1 if one latent
+    value determines each factor, and others are independent of it.
 
     Args:
         factors: columns that are factors; by default all.
-        bins: of equal width, of each latent value.
+        bins: number of bins of each latent value.
     """
 
     unit: ClassVar = "1"
@@ -33,11 +33,11 @@ class MIG(FactorMetric):
         self.bins = bins
 
     def measure(self, latents: NDArray[np.float64], factors: Factors, seed: int) -> Mapping[str, float]:
-        """The mean over the factors."""
+        """The mean gap over factors."""
         return {"": float(self.gaps(latents, factors).mean())}
 
     def gaps(self, latents: NDArray[np.float64], factors: Factors) -> NDArray[np.float64]:
-        """(factor,) the gap of each factor, relative to its entropy."""
+        """The gap of each factor divided by its entropy, (factor,)."""
         second, first = np.sort(information_matrix(latents, factors, self.bins), axis=0)[-2:]
         gaps: NDArray[np.float64] = (first - second) / factor_entropies(factors)
         return gaps

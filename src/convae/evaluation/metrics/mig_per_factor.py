@@ -17,7 +17,7 @@ class MIGPerFactor(MIG):
 
     Args:
         factors: columns that are factors; by default all.
-        bins: of equal width, of each latent value.
+        bins: number of bins of each latent value.
     """
 
     per_value: ClassVar = True

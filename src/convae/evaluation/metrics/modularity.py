@@ -15,15 +15,15 @@ from convae.evaluation.metrics.base import FactorMetric
 
 
 class Modularity(FactorMetric):
-    """Modularity: whether a latent value depends on one factor only (Ridgeway & Mozer 2018, arXiv:1802.05312).
+    """Modularity: 1 if each latent value depends on one factor only (Ridgeway & Mozer 2018, arXiv:1802.05312).
 
-    Of a latent value 1 − Σ I² / (max I² · (factors − 1)), with I the mutual information with each factor and the sum
-    over all but the largest; 0 of a constant value. The mean over the latent values. Values without
-    information count by the noise of the estimates.
+    The mean over latent values of 1 − Σ I² / (max I² · (factors − 1)), where I is the mutual information with a factor
+    and the sum is over all factors but that with the largest; 0 for constant latent values. The value of a latent
+    without information about any factor is determined by estimation noise.
 
     Args:
         factors: columns that are factors; by default all.
-        bins: of equal width, of each latent value.
+        bins: number of bins of each latent value.
     """
 
     unit: ClassVar = "1"
@@ -34,7 +34,7 @@ class Modularity(FactorMetric):
         self.bins = bins
 
     def measure(self, latents: NDArray[np.float64], factors: Factors, seed: int) -> Mapping[str, float]:
-        """The mean over the latent values."""
+        """The mean over latent values."""
         squares = information_matrix(latents, factors, self.bins) ** 2
         largest = squares.max(1)
         others = (squares.sum(1) - largest) / (np.where(largest > 0, largest, 1) * (squares.shape[1] - 1))

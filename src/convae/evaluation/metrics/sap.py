@@ -17,12 +17,12 @@ from convae.evaluation.metrics.base import FactorMetric
 class SAP(FactorMetric):
     """Separated attribute predictability (Kumar, Sattigeri & Balakrishnan 2018, arXiv:1711.00848).
 
-    The difference of the two largest accuracies with which a linear support vector machine predicts a factor from one
-    latent value, averaged over the factors; trained on two thirds of the images, tested on the others.
+    The difference of the two largest accuracies of linear support vector machines that predict a factor from one latent
+    value, averaged over factors. Two thirds of the images are for training, the others for testing.
 
     Args:
         factors: columns that are factors; by default all.
-        images: how many are used at most.
+        images: maximum number of images to use.
     """
 
     unit: ClassVar = "1"
@@ -34,15 +34,15 @@ class SAP(FactorMetric):
         self.images = images
 
     def measure(self, latents: NDArray[np.float64], factors: Factors, seed: int) -> Mapping[str, float]:
-        """The mean over the factors."""
+        """The mean over factors."""
         from sklearn.svm import LinearSVC
 
         (trained, known), (tested, held_out) = train_and_test(latents, factors, self.images, seed)
-        right = np.empty((latents.shape[1], len(factors.names)))
-        for value in range(len(right)):
+        accuracy = np.empty((latents.shape[1], len(factors.names)))
+        for value in range(len(accuracy)):
             for factor in range(len(factors.names)):
                 machine = LinearSVC(C=0.01, class_weight="balanced", random_state=seed % 2**32)
                 machine.fit(trained[:, [value]], known.values[:, factor])
-                right[value, factor] = np.mean(machine.predict(tested[:, [value]]) == held_out.values[:, factor])
-        second, first = np.sort(right, axis=0)[-2:]
+                accuracy[value, factor] = np.mean(machine.predict(tested[:, [value]]) == held_out.values[:, factor])
+        second, first = np.sort(accuracy, axis=0)[-2:]
         return {"": float((first - second).mean())}
