@@ -116,7 +116,7 @@ def test_overrides_may_be_written_in_short_forms() -> None:
     assert written.stages[0].objective["kl"] == {"weight": 4}
 
 
-def test_a_training_without_stages_is_one() -> None:
+def test_a_training_without_stages_has_one_stage() -> None:
     assert [stage.steps for stage in planned().stages] == [10 * PER_EPOCH]
     assert [stage.steps for stage in planned(training={"steps": 3}).stages] == [3]
     assert planned(training={"epochs": 2}).total_steps([0]) == 2 * PER_EPOCH
@@ -125,9 +125,9 @@ def test_a_training_without_stages_is_one() -> None:
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({"stages": [{"name": "a"}]}, "stages.0: the length"),
-        ({"stages": [{"epochs": 1, "steps": 1}]}, "stages.0: the length"),
-        ({"stages": [{"epochs": 1}], "training": {"epochs": 3}}, "Remove training.epochs"),
+        ({"stages": [{"name": "a"}]}, r"stages\.0: .*length"),
+        ({"stages": [{"epochs": 1, "steps": 1}]}, r"stages\.0: .*length"),
+        ({"stages": [{"epochs": 1}], "training": {"epochs": 3}}, r"training\.epochs"),
         (
             {"stages": [{"epochs": 1, "until": {"plateau": {"metric": "kll"}}}]},
             r"stages\.0\.until\.plateau\.metric: .*'kl'",
@@ -137,7 +137,7 @@ def test_a_training_without_stages_is_one() -> None:
         ({"stages": [{"epochs": 1, "until": {"plateux": {}}}]}, "did you mean 'plateau'"),
     ],
 )
-def test_what_makes_no_plan_is_refused_in_one_sentence(recipe: dict[str, Any], message: str) -> None:
+def test_invalid_plans_are_an_error(recipe: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         planned(**recipe)
 

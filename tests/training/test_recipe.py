@@ -121,9 +121,9 @@ def test_paths_are_relative_to_the_recipe_or_the_working_directory_and_stored_ab
 @pytest.mark.parametrize("name", ["../x", "/x", "-rf", " ", ".lock", "a\nb", "nul"])
 def test_a_name_is_no_path(name: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(json.dumps({**RECIPE, "name": name}))
-    with pytest.raises(ConfigError, match="name: must not"):
+    with pytest.raises(ConfigError, match="name: "):
         read_recipe(tmp_path / "r.json")
-    with pytest.raises(ConfigError, match="name: must not"):
+    with pytest.raises(ConfigError, match="name: "):
         read_recipe(RECIPE, [f"name={json.dumps(name)}"])
 
 
