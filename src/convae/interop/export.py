@@ -1,4 +1,4 @@
-"""Export of a model as files that other runtimes run or other projects read."""
+"""Export of a model to files for other runtimes and projects."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ def export_model(
     graphs: Sequence[str] | None = None,
     force: bool = False,
 ) -> Iterator[ExportedFile]:
-    """Writes a model in another format, and compares what was written with the model.
+    """Exports a model, and compares each file with the model.
 
-    Formats of graphs write one file each, and compare their outputs with those of torch; `diffusers` writes a folder
-    with configuration and weights.
+    `onnx` and `torch-export` write one file per graph, and compare its outputs with those of torch; `diffusers` writes
+    a configuration and weights.
 
     Args:
         model: on the CPU.
-        folder: for the files, such as `decode.onnx`.
-        exporter: name of the format.
-        graphs: names of the graphs; by default all of the model, see `graph_names`.
-        force: whether existing files may be replaced.
+        folder: folder for the files, such as `decode.onnx`.
+        exporter: name of the exporter.
+        graphs: names of the graphs; by default all that `graph_names` lists.
+        force: whether to replace existing files.
+
+    Yields:
+        Each file, once it is written and compared.
 
     Raises:
-        ConfigError: there is no such exporter or graph, its runtime is missing, or the model cannot be exported.
-        OutputError: files exist and `force` is not set, or they cannot be written.
+        ConfigError: unknown exporter or graph, the runtime is not installed, or the model cannot be exported.
+        OutputError: files exist and `force` is False, or they cannot be written.
     """
-    own: Exporter = EXPORTERS.get(exporter)()
-    yield from own.export(model, folder, graphs=graphs, force=force)
+    target: Exporter = EXPORTERS.get(exporter)()
+    yield from target.export(model, folder, graphs=graphs, force=force)

@@ -1,4 +1,4 @@
-"""What a program has to know of an exported graph."""
+"""JSON manifests of exported graphs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from convae.model.vae import VAE
 FORMAT = 1
 
 
-def manifest(described: Mapping[str, Any], traced: TracedGraph) -> dict[str, Any]:
-    """What a program has to know of an exported graph, as JSON: what the model is, and its inputs and outputs."""
+def build_manifest(facts: Mapping[str, Any], traced: TracedGraph) -> dict[str, Any]:
+    """The manifest of an exported graph: facts about the model, and the inputs and outputs."""
     inputs = {
         name: {"shape": list(shape), "type": str(traced.examples[name].dtype).removeprefix("torch.")}
         for name, shape in traced.inputs.items()
     }
-    return {**described, "graph": traced.name, "inputs": inputs, "outputs": list(traced.outputs)}
+    return {**facts, "graph": traced.name, "inputs": inputs, "outputs": list(traced.outputs)}
 
 
 def describe_model(model: VAE) -> dict[str, Any]:
-    """The part of a manifest that is the same for all graphs of a model."""
+    """The part of a manifest that is equal for all graphs of a model."""
     names = model.provenance.classes
     count = model.class_count or len(names or ())
     return {

@@ -1,4 +1,4 @@
-"""Finding configuration and weights of a published model on the disk."""
+"""Configuration and weights files of published models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convae.core.errors import ArtifactError
 
 CONFIG = "config.json"
 SUBFOLDERS = ("", "vae", "vqvae", "vqgan", "movq")
-"""Where a pipeline of diffusers has its autoencoder."""
+"""Subfolders of diffusers pipelines that may contain an autoencoder."""
 WEIGHTS = (
     "diffusion_pytorch_model.safetensors",
     "model.safetensors",
@@ -26,8 +26,8 @@ class PublishedFiles:
     """The files of a published model.
 
     Attributes:
-        weights: the file of weights.
-        config: the content of its `config.json`; None for a single file without one.
+        weights: path of the weights file.
+        config: content of `config.json`; None for a single file without one.
     """
 
     weights: Path
@@ -35,12 +35,12 @@ class PublishedFiles:
 
 
 def find_published(path: Path) -> PublishedFiles:
-    """The files of a published model: a folder of diffusers, the folder of a pipeline, or a single file.
+    """Finds the files of a published model: in a folder of a diffusers model or pipeline, or a single weights file.
 
-    The `config.json` beside a single file of safetensors is its configuration, if it names a class.
+    A `config.json` next to a `.safetensors` file is its configuration if it names a class.
 
     Raises:
-        ArtifactError: no weights there, or only pickled ones.
+        ArtifactError: there are no weights, or only pickled ones.
         ConfigError: the configuration cannot be read.
     """
     if not path.is_dir():
@@ -52,19 +52,19 @@ def find_published(path: Path) -> PublishedFiles:
     for folder in (path / name for name in SUBFOLDERS):
         if (folder / CONFIG).is_file():
             return PublishedFiles(_weights(folder), read_mapping(folder / CONFIG))
-    raise ArtifactError(f"{path}: has no {CONFIG}. Give the folder of a model of diffusers, or a file of weights")
+    raise ArtifactError(f"{path}: {CONFIG} is missing. Pass the folder of a diffusers model, or a weights file")
 
 
 def _weights(folder: Path) -> Path:
-    """The file of weights in a folder."""
+    """The weights file in a folder."""
     for name in WEIGHTS:
         if (folder / name).exists():
             return folder / name
     if (folder / f"{WEIGHTS[0]}.index.json").exists():
-        raise ArtifactError(f"{folder}: its weights are in several files, which is not supported. Join them in one")
+        raise ArtifactError(f"{folder}: sharded weights are not supported. Save them as a single file")
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")) or any(folder.glob("*.ckpt")):
         raise ArtifactError(
-            f"{folder}: its weights are pickled, and reading them could run code. Get {WEIGHTS[0]}, or convert them: "
+            f"{folder}: the weights are pickled, and reading them could run code. Get {WEIGHTS[0]}, or convert them by "
             "save_pretrained(folder, safe_serialization=True)"
         )
-    raise ArtifactError(f"{folder}: has no {WEIGHTS[0]}")
+    raise ArtifactError(f"{folder}: {WEIGHTS[0]} is missing")

@@ -1,4 +1,4 @@
-"""Exporter interface: a model to files of another project, such as a traced graph and that file as a function."""
+"""Exporter interfaces."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from torch import Tensor
 
 from convae.core.file_sets import begin_file_set
 from convae.interop.graphs import TracedGraph, build_graph, graph_names, trace_graph
-from convae.interop.manifests import describe_model, manifest
+from convae.interop.manifests import build_manifest, describe_model
 from convae.model.vae import VAE
 
 MANIFEST = "convae"
-"""The key of the manifest in the metadata of an exported file."""
+"""Key of the manifest in the metadata of an exported file."""
 TOLERANCE = 1e-4
-"""The largest difference from torch that an export in float32 should have."""
+"""Largest expected difference between the outputs of an exported graph in float32 and those of torch."""
 Runner = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-"""An exported graph as a function: inputs by name to outputs by name."""
+"""An exported graph as a function from inputs by name to outputs by name, on the CPU."""
 
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """A written file.
+    """An exported file.
 
     Attributes:
-        name: of the graph, or `weights`.
-        path: of the file.
-        inputs: the shape of each input of a graph by name.
-        difference: the largest difference of an output from torch's, divided by the largest value where that is
-            above 1.
-        notes: what a person should know, a sentence each, such as a part of the model that was left out.
+        name: name of the graph, or `weights`.
+        path: path of the file.
+        inputs: shape of each input of a graph by name; a string is the name of a dynamic axis.
+        difference: largest difference between its outputs and those of torch; see `max_difference`.
+        notes: messages for the user, such as about parts of the model that were not exported.
     """
 
     name: str
@@ -45,29 +44,32 @@ class ExportedFile:
 
 
 class Exporter(ABC):
-    """Writes a model for another project."""
+    """Exports a model to files of another project."""
 
     @abstractmethod
     def export(self, model: VAE, folder: Path, *, graphs: Sequence[str] | None, force: bool) -> Iterator[ExportedFile]:
-        """Writes the files of a model into a folder, and compares them with the model.
+        """Exports a model, and compares each file with the model.
 
         Args:
             model: on the CPU.
-            folder: created if missing.
+            folder: folder for the files; created if missing.
             graphs: names of the graphs; None for all.
-            force: whether existing files may be replaced.
+            force: whether to replace existing files.
+
+        Yields:
+            Each file, once it is written and compared.
 
         Raises:
             ConfigError: the model cannot be exported.
-            OutputError: files exist and `force` is not set, or they cannot be written.
+            OutputError: files exist and `force` is False, or they cannot be written.
         """
 
 
 class GraphExporter(Exporter):
-    """Writes traced graphs as files of another runtime, one each.
+    """Exports traced graphs to files of another runtime, one file per graph.
 
     Attributes:
-        suffix: of its files, with the dot.
+        suffix: file extension, with the dot.
     """
 
     suffix: ClassVar[str]
@@ -95,34 +97,35 @@ class GraphExporter(Exporter):
 
     @abstractmethod
     def read_manifest(self, path: Path) -> dict[str, Any]:
-        """The manifest of a file that `write` wrote."""
+        """Reads the manifest of a file that `write` wrote."""
 
     def export(self, model: VAE, folder: Path, *, graphs: Sequence[str] | None, force: bool) -> Iterator[ExportedFile]:
-        """Writes the graphs of a model; see `Exporter.export`. All are traced before the first file is written."""
+        """Exports graphs; see `Exporter.export`. All graphs are traced before the first file is written."""
         traced = [trace_graph(model, name) for name in dict.fromkeys(graphs or graph_names(model))]
-        described = describe_model(model)
+        facts = describe_model(model)
         paths = begin_file_set(folder, [each.name + self.suffix for each in traced], force=force)
         for each, path in zip(traced, paths, strict=True):
-            self.write(each, path, manifest(described, each))
+            self.write(each, path, build_manifest(facts, each))
             yield ExportedFile(each.name, path, each.inputs, max_difference(model, each.name, self.open(path)))
 
 
 @torch.no_grad()
 def max_difference(model: VAE, name: str, run: Runner) -> float:
-    """The largest difference of a graph's outputs from the model's, on a batch of another size than it was traced with.
+    """The largest absolute difference between the outputs of an exported graph and those of the model.
 
-    It is divided by the largest value of the output where that is above 1.
+    For an output whose largest value exceeds 1, the difference is relative to that value. The batch is larger than the
+    one that the graph was traced with.
 
     Args:
         model: on the CPU.
-        name: of the graph.
+        name: name of the graph.
         run: the exported graph.
     """
-    own = build_graph(model, name)
-    inputs = {key: torch.cat([tensor, tensor[:1]]) for key, tensor in own.examples.items()}
-    found, wanted = run(inputs), dict(zip(own.outputs, own.module(*inputs.values()), strict=True))
+    graph = build_graph(model, name)
+    inputs = {key: torch.cat([tensor, tensor[:1]]) for key, tensor in graph.examples.items()}
+    found, expected = run(inputs), dict(zip(graph.outputs, graph.module(*inputs.values()), strict=True))
     differences = [0.0]
-    for key, values in wanted.items():
+    for key, values in expected.items():
         scale = max(1.0, float(values.double().abs().max()))
         differences.append(float((found[key].double() - values.double()).abs().max()) / scale)
     return max(differences)

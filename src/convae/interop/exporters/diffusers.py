@@ -1,4 +1,4 @@
-"""Folders of diffusers, which `from_pretrained` loads."""
+"""Model folders for `from_pretrained` of diffusers."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ from convae.model.vae import VAE
 from convae.model.weights import State
 
 VERSION = "0.30.0"
-"""The version of diffusers stated in the configuration: one that has all of its keys."""
+"""Version of diffusers in the configuration, which supports all of its keys."""
 
 
 class Diffusers(Exporter):
     """Configuration and weights of AutoencoderKL, AutoencoderKLFlux2, AutoencoderTiny, AutoencoderDC or VQModel."""
 
     def export(self, model: VAE, folder: Path, *, graphs: Sequence[str] | None, force: bool) -> Iterator[ExportedFile]:
-        """Writes config.json and the weights of a model whose layers are those of one of the classes.
+        """Exports `config.json` and weights; see `Exporter.export`.
 
-        The files are read again; their weights are those of the model, bit for bit.
+        Importing them again restores the weights bit for bit.
 
         Raises:
-            ConfigError: graphs were named, or the model has other layers; the message says where they differ.
+            ConfigError: `graphs` is given, or the model has the layers of none of the classes; the message contains the
+                first difference from each.
+            OutputError: files exist and `force` is False, or they cannot be written.
         """
         if graphs:
-            raise ConfigError("diffusers has no graphs: leave --graph out, or use --to onnx")
+            raise ConfigError("the exporter diffusers has no graphs. Omit --graph, or use --to onnx")
         structure = find_structure(model)
         state = published_state(structure, model)
         config = {"_class_name": structure.class_name, "_diffusers_version": VERSION, **structure.published()}
-        again = diffusers(dict(state), config).model.state_dict()
-        own = model.state_dict()
-        for name in again:
-            if not torch.equal(again[name], own[name].float()) and not structure.is_derived(name):
-                raise ConfigError(f"'{name}' cannot be exported: its values change")
+        imported, original = diffusers(dict(state), config).model.state_dict(), model.state_dict()
+        for name in imported:
+            if not torch.equal(imported[name], original[name].float()) and not structure.is_derived(name):
+                raise ConfigError(f"'{name}' cannot be exported, since its values would change")
         paths = begin_file_set(folder, [CONFIG, WEIGHTS[0]], force=force)
         write_json(paths[0], config)
         write_bytes(paths[1], save(state, metadata={"format": "pt"}))
@@ -53,18 +54,18 @@ class Diffusers(Exporter):
 
 
 def find_structure(model: VAE) -> Structure:
-    """The published structure that a model has.
+    """Finds the published structure of a model.
 
     Raises:
-        ConfigError: it has none; the message says where it differs from each.
+        ConfigError: there is none; the message contains the first difference from each.
     """
     if not model.is_described:
-        raise ConfigError(f"model '{model.name}' was made of modules. Only described models are exported to diffusers")
+        raise ConfigError(f"model '{model.name}' has no description, which the exporter diffusers needs")
     if model.condition is not None:
-        raise ConfigError(f"model '{model.name}' is conditional, which no autoencoder of diffusers is")
+        raise ConfigError(f"model '{model.name}' is conditional, unlike autoencoders of diffusers")
     if not isinstance(model.head, LocationScaleHead) or model.head.link != "identity" or model.head.scale == "pixel":
         raise ConfigError(
-            f"model '{model.name}': the decoder gives no images. Use the likelihood {{gaussian: {{link: identity}}}}"
+            f"model '{model.name}': the decoder output is not an image. Use likelihood {{gaussian: {{link: identity}}}}"
         )
     reasons = []
     for name in STRUCTURES.names():
@@ -73,11 +74,11 @@ def find_structure(model: VAE) -> Structure:
             return structure.of_model(model)
         except ConfigError as error:
             reasons.append(f"{structure.class_name}: {error}")
-    raise ConfigError(f"model '{model.name}' has the layers of no autoencoder of diffusers. {'; '.join(reasons)}")
+    raise ConfigError(f"model '{model.name}' is none of the autoencoders of diffusers. {'; '.join(reasons)}")
 
 
 def published_state(structure: Structure, model: VAE) -> State:
-    """The tensors of a model under their published names, in float32."""
+    """The tensors of a model by their published names, in float32."""
     tensors, state = model.state_dict(), State()
     for each in structure.renamings(model):
         value = tensors[each.name].detach().cpu().float()
@@ -90,10 +91,10 @@ def published_state(structure: Structure, model: VAE) -> State:
 
 
 def _notes(model: VAE) -> Iterator[str]:
-    """What of a model is not in the exported files."""
+    """Notes on what the exported files do not contain."""
     if model.classifier is not None:
-        yield "the classifier was left out"
+        yield "the classifier was not exported"
     if model.provenance.latent_scale is None:
-        yield "no scale of the latents is stored: scaling_factor is 1. Measure it with convae latents stats"
+        yield "the model has no latent scale, so scaling_factor is 1. Measure it with convae latents stats"
     if not isinstance(model.prior, StandardNormal) and not model.latent_modules[0].is_discrete:
-        yield "the prior was left out"
+        yield "the prior was not exported"

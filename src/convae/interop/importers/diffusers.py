@@ -1,4 +1,4 @@
-"""Weights of the autoencoders of diffusers."""
+"""Checkpoints of the autoencoders of diffusers."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from convae.model.weights import State
 
 NAME = "diffusers"
 VARIANCE, COUNTER = "running_var", "num_batches_tracked"
-"""Tensors of a batch norm; the second only counts."""
+"""Tensors of batch norm; the second is not imported."""
 
 
 def diffusers(state: State, config: Mapping[str, Any] | None = None, size: Shape | None = None) -> ImportedModel:
-    """The weights of AutoencoderKL, AutoencoderKLFlux2, AutoencoderTiny, AutoencoderDC or VQModel of diffusers.
+    """Imports AutoencoderKL, AutoencoderKLFlux2, AutoencoderTiny, AutoencoderDC or VQModel of diffusers.
 
-    Those of AutoencoderKL and VQModel may have the names of latent diffusion, and need no configuration: the shapes of
-    the tensors then state it.
+    Weights of AutoencoderKL and VQModel may have the tensor names of latent diffusion, and need no configuration, which
+    then follows from the shapes.
 
     Args:
         state: tensors by name.
-        config: the content of `config.json`; None for a single file.
-        size: sizes of the images; by default those of the configuration.
+        config: content of `config.json`; None for a single file without one.
+        size: image sizes; by default those of the configuration.
 
     Raises:
-        ArtifactError: the tensors are not those of the configuration.
-        ConfigError: unknown class, keys or values of the configuration.
+        ArtifactError: the tensors do not match the configuration.
+        ConfigError: unknown class, or invalid keys or values of the configuration.
     """
     state = current_names(state)
     structure = _of_state(state) if config is None else _of_config(config)
@@ -46,11 +46,9 @@ def diffusers(state: State, config: Mapping[str, Any] | None = None, size: Shape
     try:
         model = construct(resolve(spec))
     except ConvaeError as error:
-        raise ConfigError(f"the configuration describes no network that can be built: {error}") from error
+        raise ConfigError(f"invalid configuration: {error}") from error
     if model.size_step is None:
-        raise ConfigError(
-            f"images of {shape_text(size or sizes)} are no multiple of the total stride. Give another size"
-        )
+        raise ConfigError(f"size: expected a multiple of the total stride, got {shape_text(size or sizes)}")
     renamings = list(structure.renamings(model))
     where = structure.class_name
     used = [name for each in renamings for name in each.sources]
@@ -61,14 +59,14 @@ def diffusers(state: State, config: Mapping[str, Any] | None = None, size: Shape
     imported = load_weights(model, tensors, where)
     kept = {key: value for key, value in structure.published().items() if key in structure.settings}
     imported.provenance = Provenance(latent_scale=structure.latent_scale(state), published=kept)
-    kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.is_floating_point()}
-    halves = sorted(kinds - {"float32"})
-    notes = [f"weights of the type {', '.join(halves)} were converted to float32"] if halves else []
+    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.is_floating_point()}
+    converted = sorted(dtypes - {"float32"})
+    notes = [f"converted {', '.join(converted)} weights to float32"] if converted else []
     return ImportedModel(imported, [*structure.notes, *notes])
 
 
 def _of_config(config: Mapping[str, Any]) -> Structure:
-    """The structure that a configuration names."""
+    """The structure of a configuration."""
     name = config.get("_class_name")
     for known in STRUCTURES.names():
         structure: type[Structure] = STRUCTURES.get(known)
@@ -79,18 +77,18 @@ def _of_config(config: Mapping[str, Any]) -> Structure:
 
 
 def _of_state(state: State) -> Structure:
-    """The structure that shapes of tensors state."""
+    """The structure of weights without a configuration, by the shapes of tensors."""
     for known in STRUCTURES.names():
         found: Structure | None = STRUCTURES.get(known).of_state(state)
         if found is not None:
             return found
     raise ArtifactError(
-        "its tensors are not those of AutoencoderKL or VQModel. Put config.json beside the file, or give its folder"
+        "not the weights of AutoencoderKL or VQModel. For other classes, put config.json next to the file"
     )
 
 
 def _joined(renaming: Renaming, state: State, where: str) -> torch.Tensor:
-    """The tensor of a parameter, of published ones."""
+    """The value of a parameter, from its published tensors."""
     for name in renaming.sources:
         if name not in state:
             raise ArtifactError(f"not the weights of {where}: tensor '{name}' is missing")
@@ -98,6 +96,6 @@ def _joined(renaming: Renaming, state: State, where: str) -> torch.Tensor:
     if len(parts) == 1 and not renaming.is_linear:
         return parts[0]
     if any(part.ndim == 0 or part.shape[1:] != parts[0].shape[1:] for part in parts):
-        raise ArtifactError(f"not the weights of {where}: {' and '.join(renaming.sources)} have shapes that differ")
+        raise ArtifactError(f"not the weights of {where}: {' and '.join(renaming.sources)} have different shapes")
     joined = torch.cat(parts)
     return joined[..., None, None] if renaming.is_linear and joined.ndim == 2 else joined

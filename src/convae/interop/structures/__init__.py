@@ -1,4 +1,4 @@
-"""Published networks whose weights are imported and exported, one file each, named by their class in diffusers."""
+"""Published networks for import and export, one file per class of diffusers."""
 
 from convae.core.registry import Registry
 

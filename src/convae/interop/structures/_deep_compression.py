@@ -1,4 +1,4 @@
-"""The configuration of a deep compression autoencoder, read from its layers."""
+"""Configuration of a deep compression autoencoder, from its layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convae.core.errors import ConfigError
 
 @dataclass
 class _Stage:
-    """The blocks of a stage, as its layers state them."""
+    """The blocks of a stage."""
 
     count: int = 0
     channels: int = 0
@@ -24,7 +24,7 @@ class _Stage:
 
 @dataclass
 class _Found:
-    """One side of the network."""
+    """The architecture of encoder or decoder."""
 
     stages: list[_Stage] = field(default_factory=lambda: [_Stage()])
     head_channels: int = 32
@@ -35,7 +35,7 @@ def encoder_config(layers: Sequence[LayerSpec]) -> dict[str, Any]:
     """The keys of a configuration that describe the encoder.
 
     Raises:
-        ConfigError: the layers are too few.
+        ConfigError: there are too few layers.
     """
     require_layers(layers)
     is_skipped = layers[2].name == "pixel-unshuffle" or layers[1].arguments.get("stride") == 2
@@ -55,12 +55,12 @@ def decoder_config(layers: Sequence[LayerSpec]) -> dict[str, Any]:
     """The keys of a configuration that describe the decoder.
 
     Raises:
-        ConfigError: its last norm is missing.
+        ConfigError: there are too few layers, or the last norm is missing.
     """
     require_layers(layers)
     norms = [index for index, layer in enumerate(layers) if layer.name == "rms-norm"]
     if not norms or norms[-1] + 2 >= len(layers):
-        raise ConfigError("its decoder does not end with rms-norm, an activation and a convolution")
+        raise ConfigError("decoder: expected rms-norm, an activation and a convolution at the end")
     activation, *end = (layer.name for layer in layers[norms[-1] + 1 :])
     found = _read(layers[1 : norms[-1]])
     stages = found.stages[::-1]
@@ -79,17 +79,17 @@ def decoder_config(layers: Sequence[LayerSpec]) -> dict[str, Any]:
 
 
 def require_layers(layers: Sequence[LayerSpec]) -> None:
-    """Checks that a list can be a side of the network.
+    """Checks that there are enough layers for an encoder or decoder.
 
     Raises:
-        ConfigError: it is too short.
+        ConfigError: there are fewer than 4 layers.
     """
     if len(layers) < 4:
-        raise ConfigError("it has too few layers")
+        raise ConfigError(f"expected at least 4 layers, got {len(layers)}")
 
 
 def _shared(found: _Found, side: str) -> dict[str, Any]:
-    """The keys that both sides have."""
+    """The keys that encoder and decoder have in common."""
     return {
         "attention_head_dim": found.head_channels,
         f"{side}_block_types": ["EfficientViTBlock" if each.has_attention else "ResBlock" for each in found.stages],
@@ -100,7 +100,7 @@ def _shared(found: _Found, side: str) -> dict[str, Any]:
 
 
 def _read(layers: Sequence[LayerSpec]) -> _Found:
-    """The stages of the layers between the first and the last convolution, in their order."""
+    """The stages of the layers between the first and the last convolution, in order."""
     found = _Found()
     for layer in layers:
         stage, given = found.stages[-1], layer.arguments
@@ -113,7 +113,7 @@ def _read(layers: Sequence[LayerSpec]) -> _Found:
             inner = read_plain_list(given["layers"], "layers")
             widths = [each.arguments["channels"] for each in inner if each.name == "conv"]
             if not widths:
-                raise ConfigError("its residual blocks have no convolutions")
+                raise ConfigError("expected convolutions in residual blocks")
             stage.channels = widths[-1]
             if not stage.has_attention:
                 stage.count += 1
@@ -122,5 +122,5 @@ def _read(layers: Sequence[LayerSpec]) -> _Found:
             found.resampling |= {each.name for each in read_plain_list(given["layers"], "layers")}
             found.stages.append(_Stage())
         else:
-            raise ConfigError(f"it has the layer {layer.name} between its blocks")
+            raise ConfigError(f"unexpected layer {layer.name} between blocks")
     return found

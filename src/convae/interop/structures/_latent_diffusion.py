@@ -1,4 +1,4 @@
-"""What the structures of latent diffusion share: both sides, read from layers or from shapes of tensors."""
+"""Shared code of the structures of latent diffusion: encoder and decoder, from layers or shapes of tensors."""
 
 from __future__ import annotations
 
@@ -26,32 +26,14 @@ DownBlocks = Annotated[tuple[Literal["DownEncoderBlock2D", "AttnDownEncoderBlock
 UpBlocks = Annotated[tuple[Literal["UpDecoderBlock2D", "AttnUpDecoderBlock2D"], ...], Field(max_length=16)]
 SampleSize = Annotated[int, Field(gt=0, le=1 << 16)]
 UNKNOWN_SIZE = 256
-"""Sides of the images of a file without a configuration."""
+"""Image size of weights without a configuration."""
 _DEPRECATED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""Earlier names of the layers of an attention block in diffusers, which published files still have."""
-
-
-NO_CONFIGURATION = (
-    "the file has no configuration: 32 groups, images of 256 pixels and no scale of the latents were assumed"
-)
+"""Former names of layers of an attention block in diffusers, which published files still use."""
+NO_CONFIGURATION = "no configuration: assuming 32 groups, images of 256 pixels and no latent scale"
 
 
 class LatentDiffusion(Structure):
-    """A structure whose two sides are those of latent diffusion.
-
-    Args:
-        channels: of each stage of the encoder, that of the image first.
-        decoder_channels: of each stage of the decoder, that of the image first.
-        down_block_types: of the encoder, from the image.
-        up_block_types: of the decoder, from the latent.
-        blocks: residual blocks per stage of the encoder.
-        groups: of the group norms.
-        attention: whether there is attention at the smallest size.
-        images: (channels, *sizes) of the images.
-        features: channels of the encoder before `quant_conv`.
-        quant_conv: output channels of the 1×1 convolution before the latent; None without one.
-        post_quant_conv: output channels of the 1×1 convolution after the latent; None without one.
-    """
+    """A structure with encoder and decoder of latent diffusion."""
 
     def _set(
         self,
@@ -68,11 +50,26 @@ class LatentDiffusion(Structure):
         quant_conv: int | None,
         post_quant_conv: int | None,
     ) -> None:
+        """Sets the architecture.
+
+        Args:
+            channels: channels of each stage of the encoder, from the image.
+            decoder_channels: channels of each stage of the decoder, from the image.
+            down_block_types: types of the stages of the encoder, from the image.
+            up_block_types: types of the stages of the decoder, from the latent.
+            blocks: residual blocks per stage of the encoder.
+            groups: groups of group norms.
+            attention: whether there is attention in the middle blocks.
+            images: (channels, *sizes) of the images.
+            features: output channels of the encoder before `quant_conv`.
+            quant_conv: output channels of the 1×1 convolution before the latent; None without one.
+            post_quant_conv: output channels of the 1×1 convolution after the latent; None without one.
+        """
         given = {"down_block_types": down_block_types, "up_block_types": up_block_types}
         given["decoder_block_out_channels"] = decoder_channels  # type: ignore[assignment]  # only their number matters
         for key, each in given.items():
             if len(each) != len(channels):
-                raise ConfigError(f"config.json: {key} needs {len(channels)} entries, one for each stage")
+                raise ConfigError(f"config.json: {key}: expected {len(channels)} values, one per stage")
 
         def side(widths: tuple[int, ...], types: Sequence[str]) -> Side:
             flags = tuple(kind.startswith("Attn") for kind in types)
@@ -85,15 +82,15 @@ class LatentDiffusion(Structure):
     @classmethod
     @abstractmethod
     def config_of(cls, model: VAE, encoder: Side, decoder: Side) -> dict[str, Any]:
-        """The configuration of a model with these sides.
+        """The configuration of a model with this encoder and decoder.
 
         Raises:
-            ConfigError: the structure does not have such a bottleneck, or such sides.
+            ConfigError: the structure does not support the bottleneck, or the encoder and decoder.
         """
 
     @classmethod
     def of_model(cls, model: VAE) -> Structure:
-        """The structure of a model; see `Structure.of_model`."""
+        """Finds the structure of a model; see `Structure.of_model`."""
         reason: ConfigError | None = None
         for encoder in candidates(model.spec.encoder, is_decoder=False):
             for decoder in candidates(model.spec.decoder, is_decoder=True):
@@ -118,10 +115,10 @@ class LatentDiffusion(Structure):
 
 
 def config_of_sides(encoder: Side, decoder: Side, images: Shape) -> dict[str, Any]:
-    """The keys of a configuration that describe both sides and the images.
+    """The keys of a configuration that describe encoder, decoder and images.
 
     Raises:
-        ConfigError: the two sides have different blocks.
+        ConfigError: encoder and decoder have different blocks.
     """
     if (encoder.blocks, encoder.groups, encoder.attention) != (decoder.blocks, decoder.groups, decoder.attention):
         raise ConfigError("encoder and decoder differ in blocks, groups or attention")
@@ -139,32 +136,32 @@ def config_of_sides(encoder: Side, decoder: Side, images: Shape) -> dict[str, An
 
 
 def require_equal_widths(encoder: Side, decoder: Side) -> None:
-    """Checks that both sides have the same channels.
+    """Checks that encoder and decoder have equal channels.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: their channels differ.
     """
     if encoder.channels != decoder.channels:
-        raise ConfigError(f"the decoder has stages of {decoder.channels} channels, the encoder of {encoder.channels}")
+        raise ConfigError(f"expected decoder stages of {encoder.channels} channels, got {decoder.channels}")
 
 
 def require_equal_images(in_channels: int, out_channels: int) -> None:
-    """Checks that a model reconstructs images of its own channels.
+    """Checks that inputs and outputs have equal channels.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: their channels differ.
     """
     if in_channels != out_channels:
         raise ConfigError(f"config.json: in_channels is {in_channels}, but out_channels is {out_channels}")
 
 
 def down_blocks(side: Side) -> list[str]:
-    """The types of the stages of an encoder."""
+    """Block types of the stages of an encoder, from the image."""
     return [ATTENTION_DOWN if has else PLAIN_DOWN for has in _flags(side)]
 
 
 def up_blocks(side: Side) -> list[str]:
-    """The types of the stages of a decoder, which begin at the latent."""
+    """Block types of the stages of a decoder, from the latent."""
     return [ATTENTION_UP if has else PLAIN_UP for has in reversed(_flags(side))]
 
 
@@ -173,11 +170,11 @@ def _flags(side: Side) -> tuple[bool, ...]:
 
 
 def current_names(state: State) -> State:
-    """Published tensors with the present names of diffusers; those of other models of a checkpoint are dropped.
+    """Renames published tensors to current names of diffusers, and drops those of other models of a checkpoint.
 
-    Names of latent diffusion and taming-transformers, as in single files, are converted.
+    Former names of diffusers, and those of latent diffusion and taming-transformers, are converted.
     """
-    prefix = next((own for own in ("first_stage_model.", "vae.") if any(key.startswith(own) for key in state)), "")
+    prefix = next((each for each in ("first_stage_model.", "vae.") if any(key.startswith(each) for key in state)), "")
     state = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
     if any(re.match(r"(encoder\.down|decoder\.up)\.\d+\.", key) for key in state):
         state = _from_latent_diffusion(state)
@@ -189,7 +186,7 @@ def current_names(state: State) -> State:
 
 
 def _from_latent_diffusion(state: State) -> State:
-    """Tensors with the names of latent diffusion under those of diffusers."""
+    """Renames tensors of latent diffusion to the names of diffusers."""
     ups = [int(found[1]) for key in state if (found := re.match(r"decoder\.up\.(\d+)\.", key))]
     last = max(ups, default=0)
     rules = (
@@ -221,15 +218,15 @@ def _from_latent_diffusion(state: State) -> State:
 
 
 def side_of_state(state: State, prefix: str, stages: str) -> Side | None:
-    """Encoder or decoder as the shapes of its tensors state it; group norms are taken to have 32 groups.
+    """Finds the architecture of encoder or decoder by the shapes of tensors, assuming 32 groups.
 
     Args:
-        state: published tensors under their present names.
+        state: published tensors by their current names.
         prefix: `encoder` or `decoder`.
         stages: `down_blocks` or `up_blocks`.
 
     Returns:
-        None where the tensors are of another network.
+        None for another network.
     """
     channels, blocks, attention = [], [], []
     for number in itertools.count():
@@ -255,12 +252,12 @@ def side_of_state(state: State, prefix: str, stages: str) -> Side | None:
 
 @dataclass(frozen=True)
 class FoundSide:
-    """Candidates of encoder or decoder, as its layers state it.
+    """Architecture of the stages of an encoder or decoder, found from its layers.
 
     Attributes:
-        channels: of each stage, that of the image first.
+        channels: channels of each stage, from the image.
         blocks: residual blocks per stage of the encoder.
-        groups: of the group norms.
+        groups: groups of group norms.
     """
 
     channels: tuple[int, ...]
@@ -269,10 +266,10 @@ class FoundSide:
 
 
 def candidates(layers: Sequence[LayerSpec], *, is_decoder: bool) -> Iterator[Side]:
-    """Sides that the layers of an encoder or a decoder may be; the caller compares the layers with theirs.
+    """Possible architectures of an encoder or decoder with these layers, which the caller must compare with them.
 
     Raises:
-        ConfigError: the layers have no residual blocks with group norms.
+        ConfigError: there are no residual blocks with group norms.
     """
     stages: list[list[LayerSpec]] = [[]]
     for layer in layers:
@@ -281,7 +278,7 @@ def candidates(layers: Sequence[LayerSpec], *, is_decoder: bool) -> Iterator[Sid
         elif stages[-1] and (layer.name in ("upsample", "resize") or layer.arguments.get("stride") == 2):
             stages.append([])
     found = _sizes(stages, layers, is_decoder=is_decoder)
-    # The stage at the latent also holds the middle; whether its attention belongs to the stage is tried.
+    # The stage at the latent includes the middle blocks; its attention may belong to either.
     inner = [any(layer.name == "attention" for layer in stage) for stage in stages]
     edge = 0 if is_decoder else -1
     for attention, at_edge in itertools.product((True, False), repeat=2):
@@ -299,17 +296,17 @@ def candidates(layers: Sequence[LayerSpec], *, is_decoder: bool) -> Iterator[Sid
 
 
 def _sizes(stages: Sequence[Sequence[LayerSpec]], layers: Sequence[LayerSpec], *, is_decoder: bool) -> FoundSide:
-    """Channels, blocks and groups of stages."""
+    """Channels, blocks and groups of the stages."""
     blocks = [[layer for layer in stage if layer.name == "residual-block"] for stage in stages]
     if not all(blocks):
-        raise ConfigError("its stages have no layers residual-block")
+        raise ConfigError("expected residual-block layers in each stage")
     channels = [int(stage[-1 if is_decoder else 0].arguments["channels"]) for stage in blocks]
     norms: list[Any] = [layer.arguments.get("groups", 32) for layer in layers if layer.name == "group-norm"]
     if not norms:
-        raise ConfigError("it has no layer group-norm")
+        raise ConfigError("expected a group-norm layer")
     lengths = [len(stage) for stage in blocks]
     lengths[0 if is_decoder else -1] -= 2
     count = lengths[0] - is_decoder
     if count < 1:
-        raise ConfigError("its stages have too few layers residual-block")
+        raise ConfigError("expected more residual-block layers in the first stage")
     return FoundSide(tuple(channels[::-1] if is_decoder else channels), count, int(norms[-1]))

@@ -19,7 +19,7 @@ from convae.model.vae import VAE
 from convae.model.weights import State
 
 SIZE = 512
-"""Sides of the images, which the configuration does not state."""
+"""Image size, which is not in the configuration."""
 Kind = Literal["ResBlock", "EfficientViTBlock"]
 Norm = Literal["rms_norm", "batch_norm", "layer_norm"]
 Act = Literal["silu", "swish", "relu", "gelu"]
@@ -84,9 +84,9 @@ class AutoencoderDC(Structure):
         )
         for name, side in (("encoder", self._encoder), ("decoder", self._decoder)):
             if not len(side.channels) == len(side.blocks) == len(side.scales) == len(side.attention) == len(side.norms):
-                raise ConfigError(f"config.json: the lists of {name} have different lengths. Give one entry per stage")
+                raise ConfigError(f"config.json: {name} lists have different lengths. Set one value per stage")
             if len(side.channels) < 2 or not all(side.blocks[1:]):
-                raise ConfigError(f"config.json: {name}: only the first of at least two stages may have no blocks")
+                raise ConfigError(f"config.json: {name}: expected two or more stages, all but the first with blocks")
         self._images, self._latent = (in_channels, SIZE, SIZE), latent_channels
         self._activation, self._scale = _act(decoder_conv_act_fn), scaling_factor
 
@@ -96,7 +96,7 @@ class AutoencoderDC(Structure):
         require_deterministic(model)
         scale = model.provenance.latent_scale or LatentScale()
         if scale.mean or scale.std:
-            raise ConfigError("its latents have a mean or standard deviation, which the configuration has no keys for")
+            raise ConfigError("the configuration supports no mean or standard deviation of latents")
         return cls.read_of(
             model,
             {
@@ -114,7 +114,7 @@ class AutoencoderDC(Structure):
         return self._images
 
     def bottleneck(self) -> dict[str, Any]:
-        """The features are the latent."""
+        """A deterministic bottleneck without a head."""
         return {"deterministic": {"head": False}}
 
     def encoder(self) -> list[PublishedLayer]:
@@ -126,7 +126,7 @@ class AutoencoderDC(Structure):
         return [*decoder_layers(self._decoder, self._images[0], self._activation), TO_UNIT]
 
     def latent_scale(self, state: State) -> LatentScale | None:
-        """That of the configuration."""
+        """The latent scale of the configuration."""
         return None if self._scale == 1 else LatentScale(factor=self._scale, source="config.json")
 
 

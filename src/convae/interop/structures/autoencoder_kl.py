@@ -84,12 +84,12 @@ class AutoencoderKL(LatentDiffusion):
 
     @classmethod
     def config_of(cls, model: VAE, encoder: Side, decoder: Side) -> dict[str, Any]:
-        """The configuration of a model with these sides."""
+        """The configuration of a model with this encoder and decoder."""
         require_gaussian(model)
         require_equal_widths(encoder, decoder)
         scale = model.provenance.latent_scale or LatentScale()
         if scale.patch:
-            raise ConfigError("the scale of its latents is that of patches")
+            raise ConfigError("its latent scale is one of patches")
         is_shift = len(scale.mean) == 1 and not scale.std
         return {
             **config_of_sides(encoder, decoder, model.input_shape),
@@ -103,7 +103,7 @@ class AutoencoderKL(LatentDiffusion):
 
     @classmethod
     def of_state(cls, state: State) -> Structure | None:
-        """The structure that the shapes of tensors state, with 32 groups and images of 256 pixels."""
+        """Finds the structure by the shapes of tensors, assuming 32 groups and images of 256 pixels."""
         encoder = side_of_state(state, "encoder", "down_blocks")
         decoder = side_of_state(state, "decoder", "up_blocks")
         first, last = state.get("encoder.conv_in.weight"), state.get("decoder.conv_in.weight")
@@ -124,31 +124,31 @@ class AutoencoderKL(LatentDiffusion):
 
     def bottleneck(self) -> dict[str, Any]:
         """A diagonal Gaussian without a head."""
-        return gaussian(self._latent)
+        return describe_gaussian(self._latent)
 
     def latent_scale(self, state: State) -> LatentScale | None:
-        """That of the configuration."""
+        """The latent scale of the configuration."""
         return None if self._scale == LatentScale() else self._scale.model_copy(update={"source": "config.json"})
 
 
-def gaussian(latent: int) -> dict[str, Any]:
-    """The description of a map with a diagonal Gaussian posterior, with the bounds of diffusers."""
+def describe_gaussian(latent: int) -> dict[str, Any]:
+    """The description of a Gaussian bottleneck with a latent map, and the bounds of diffusers."""
     return {"gaussian": {"latent": latent, "head": False, "max_logvar": MAX_LOGVAR}}
 
 
 def require_gaussian(model: VAE) -> None:
-    """Checks that the latent is a map with a diagonal Gaussian posterior without a head.
+    """Checks that the bottleneck is Gaussian, without a head, with a latent map and a diagonal covariance.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is another one.
     """
     own = model.bottleneck
     if not isinstance(own, Gaussian) or own.head or not own.is_diagonal or len(own.latent_shape) != 3:
-        raise ConfigError("its bottleneck is not a map with a diagonal Gaussian posterior without a head")
+        raise ConfigError("bottleneck: expected gaussian with head: false, a diagonal covariance and a latent map")
 
 
 def quant_convs(model: VAE) -> dict[str, bool]:
-    """Whether a model has a 1×1 convolution before and after the latent, as keys of a configuration."""
+    """Keys of a configuration: whether a model has 1×1 convolutions before and after the latent."""
     before, after = model.spec.encoder[-1], model.spec.decoder[0]
     return {
         "use_quant_conv": before.arguments.get("kernel") == 1,

@@ -17,7 +17,7 @@ from convae.interop.structures._latent_diffusion import (
     config_of_sides,
     require_equal_images,
 )
-from convae.interop.structures.autoencoder_kl import gaussian, quant_convs, require_gaussian
+from convae.interop.structures.autoencoder_kl import describe_gaussian, quant_convs, require_gaussian
 from convae.interop.structures.base import Blocks, Stages
 from convae.model.provenance import LatentScale
 from convae.model.published.latent_diffusion import Side
@@ -28,7 +28,7 @@ _MEAN, _VARIANCE, _COUNT = "bn.running_mean", "bn.running_var", "bn.num_batches_
 
 
 class AutoencoderKLFlux2(LatentDiffusion):
-    """The autoencoder of FLUX.2: preset `flux-2`, and running statistics of the patches of its latents.
+    """The autoencoder of FLUX.2: preset `flux-2`, with running statistics of patches of latents.
 
     The arguments are the keys of its `config.json`. The statistics are the latent scale of the model.
     """
@@ -78,14 +78,14 @@ class AutoencoderKLFlux2(LatentDiffusion):
 
     @classmethod
     def config_of(cls, model: VAE, encoder: Side, decoder: Side) -> dict[str, Any]:
-        """The configuration of a model with these sides. Only one whose latent scale is that of patches has it."""
+        """The configuration of a model with this encoder and decoder, whose latent scale is one of patches."""
         require_gaussian(model)
         scale = model.provenance.latent_scale
         if scale is None or not scale.patch:
-            raise ConfigError("its latents have no statistics of patches")
+            raise ConfigError("its latent scale is not one of patches")
         latent = model.latent_shape[0]
         if not len(scale.mean) == len(scale.std) == latent * math.prod(scale.patch):
-            raise ConfigError("the statistics of the patches of its latents are not one per channel")
+            raise ConfigError("its latent scale has not one value per channel of a patch")
         same = encoder.channels == decoder.channels
         return {
             **config_of_sides(encoder, decoder, model.input_shape),
@@ -97,21 +97,21 @@ class AutoencoderKLFlux2(LatentDiffusion):
 
     def bottleneck(self) -> dict[str, Any]:
         """A diagonal Gaussian without a head."""
-        return gaussian(self._latent)
+        return describe_gaussian(self._latent)
 
     def ignored_tensors(self) -> tuple[str, ...]:
-        """The statistics of the patches."""
+        """The statistics of patches."""
         return (_MEAN, _VARIANCE, _COUNT)
 
     def latent_scale(self, state: State) -> LatentScale:
-        """The statistics of the channels of patches."""
+        """The statistics of each channel of a patch."""
         channels = self._latent * math.prod(self._patch)
         for name in (_MEAN, _VARIANCE):
             if name not in state or state[name].shape != (channels,):
-                raise ArtifactError(f"not the weights of {self.class_name}: {name} needs {channels} values")
+                raise ArtifactError(f"not the weights of {self.class_name}: {name}: expected {channels} values")
         variance = state[_VARIANCE].double()
         if not bool(state[_MEAN].isfinite().all() and variance.isfinite().all() and (variance >= 0).all()):
-            raise ArtifactError(f"not the weights of {self.class_name}: the statistics bn of the latents are damaged")
+            raise ArtifactError(f"not the weights of {self.class_name}: invalid statistics bn of latents")
         std = (variance + self._eps).sqrt()
         return LatentScale(
             mean=tuple(state[_MEAN].double().tolist()),
@@ -121,7 +121,7 @@ class AutoencoderKLFlux2(LatentDiffusion):
         )
 
     def export_further(self, scale: LatentScale | None) -> State:
-        """The statistics of the patches."""
+        """The statistics of patches."""
         assert scale is not None  # checked by of_model
         std = torch.tensor(scale.std, dtype=torch.float64)
         return {
@@ -131,5 +131,5 @@ class AutoencoderKLFlux2(LatentDiffusion):
         }
 
     def published(self) -> dict[str, Any]:
-        """The configuration as written to config.json, without a key that only published ones have."""
+        """The configuration for `config.json`, without a key that diffusers does not save."""
         return {key: value for key, value in super().published().items() if key != "force_upcast"}

@@ -19,15 +19,15 @@ from convae.model.vae import VAE
 from convae.model.weights import State
 
 SIZE = 512
-"""Sides of the images, which the configuration does not state."""
+"""Image size, which is not in the configuration."""
 Counts = Annotated[tuple[Annotated[NonNegative, Field(le=1_000)], ...], Field(min_length=1, max_length=16)]
 
 
 class AutoencoderTiny(Structure):
     """The small autoencoders TAESD, TAESDXL, TAESD3 and TAEF1: preset `taesd`.
 
-    The arguments are the keys of its `config.json`. In diffusers `forward` also rounds the latents to 8 bits; encoding
-    and decoding do not.
+    The arguments are the keys of its `config.json`. `forward` of diffusers also rounds latents to 8 bits, unlike its
+    `encode` and `decode`.
     """
 
     class_name: ClassVar = "AutoencoderTiny"
@@ -78,10 +78,10 @@ class AutoencoderTiny(Structure):
         require_deterministic(model)
         encoder, decoder = model.spec.encoder, model.spec.decoder
         if len(encoder) < 2 or len(decoder) < 4 or decoder[0].name != "soft-clip":
-            raise ConfigError("its decoder does not begin with soft-clip")
+            raise ConfigError("decoder[0]: expected soft-clip")
         scale = model.provenance.latent_scale or LatentScale()
         if len(scale.mean) > 1 or scale.std:
-            raise ConfigError("its latents have a mean or deviation per channel, which the configuration cannot hold")
+            raise ConfigError("its latent scale has a value per channel, which the configuration does not support")
         ups = [layer for layer in decoder if layer.name == "upsample"]
         counts = {"encoder": _counts(encoder, "stride"), "decoder": _counts(decoder, "upsample")}
         widths = {"encoder": encoder[0].arguments.get("channels"), "decoder": decoder[1].arguments.get("channels")}
@@ -108,7 +108,7 @@ class AutoencoderTiny(Structure):
         return self._images
 
     def bottleneck(self) -> dict[str, Any]:
-        """The features are the latent."""
+        """A deterministic bottleneck without a head."""
         return {"deterministic": {"head": False}}
 
     def encoder(self) -> list[PublishedLayer]:
@@ -120,16 +120,16 @@ class AutoencoderTiny(Structure):
         return decoder_layers(*self._decoder, self._images[0], sizes, self._act, self._mode)
 
     def latent_scale(self, state: State) -> LatentScale | None:
-        """That of the configuration."""
+        """The latent scale of the configuration."""
         return None if self._scale == LatentScale() else self._scale.model_copy(update={"source": "config.json"})
 
     def published(self) -> dict[str, Any]:
-        """The configuration as written to config.json, without a key that repeats another."""
+        """The configuration for `config.json`, without a redundant key."""
         return {key: value for key, value in super().published().items() if key != "block_out_channels"}
 
 
 def _counts(layers: Sequence[LayerSpec], border: str) -> list[int]:
-    """The number of residual blocks in each stage; stages are separated by strided convolutions or upsampling."""
+    """The number of residual blocks of each stage; strided convolutions or upsampling separate stages."""
 
     def find() -> Iterator[int]:
         count = 0

@@ -1,4 +1,4 @@
-"""Structure interface: a published network, from its configuration to a description and the names of its tensors."""
+"""Structure interface: description and tensor names of a published network, from its configuration."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ Blocks = Annotated[int, Field(gt=0, le=1_000)]
 Numbers = Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(max_length=1 << 16)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 LIKELIHOOD = {"gaussian": {"link": "identity"}}
-"""Reconstructions are compared by squared errors; the mean is the published output."""
+"""The mean is the output of the published decoder; the loss is the squared error."""
 
 
 @dataclass(frozen=True)
 class Renaming:
-    """One parameter of a model, and the published tensors that it is made of.
+    """A parameter of a model, and its published tensors.
 
     Attributes:
-        name: in the model.
-        sources: in the published weights, concatenated along the output channels.
-        is_linear: whether a 1×1 kernel is stored as a matrix.
+        name: name in the model.
+        sources: names in the published weights; the parameter is their concatenation along output channels.
+        is_linear: whether a 1×1 kernel is published as a matrix.
     """
 
     name: str
@@ -46,15 +46,15 @@ class Renaming:
 
 
 class Structure(ABC):
-    """A published network with its configuration.
+    """A published network.
 
     The keyword-only arguments of the constructor are the keys of the published `config.json`.
 
     Attributes:
-        class_name: name of its class in diffusers.
-        config: the configuration, complete.
-        notes: what a person should know about a model of this configuration, a sentence each.
-        settings: keys of the configuration that do not concern the network and are kept for the export.
+        class_name: name of the class in diffusers.
+        config: the configuration with all keys.
+        notes: messages for the user about models of this configuration.
+        settings: keys of the configuration that do not affect the network, but are kept for export.
     """
 
     class_name: ClassVar[str]
@@ -64,7 +64,7 @@ class Structure(ABC):
 
     @classmethod
     def read(cls, config: Mapping[str, Any], where: str = "config.json") -> Structure:
-        """The structure of a published configuration.
+        """Builds the structure of a published configuration.
 
         Raises:
             ConfigError: unknown keys or invalid values.
@@ -77,7 +77,7 @@ class Structure(ABC):
 
     @classmethod
     def read_of(cls, model: VAE, config: Mapping[str, Any]) -> Structure:
-        """The structure of a model by its configuration, with the settings that were kept at its import.
+        """Builds the structure of a model from a configuration and the settings kept by its import.
 
         Raises:
             ConfigError: the configuration is invalid, or the model has other layers.
@@ -90,21 +90,21 @@ class Structure(ABC):
     @classmethod
     @abstractmethod
     def of_model(cls, model: VAE) -> Structure:
-        """The structure of a model.
+        """Finds the structure of a model.
 
         Raises:
-            ConfigError: the model has another structure; the message says where it differs.
+            ConfigError: the model has another structure; the message contains the first difference.
         """
 
     @classmethod
-    def of_state(cls, state: State) -> Structure | None:  # noqa: ARG003  # some know it from their tensors
-        """The structure that published weights without a configuration have; None if it cannot be known from them."""
+    def of_state(cls, state: State) -> Structure | None:  # noqa: ARG003  # for classes that override it
+        """Finds the structure of published weights without a configuration; None if the tensors do not determine it."""
         return None
 
     @property
     @abstractmethod
     def input(self) -> Shape:
-        """(channels, *sizes) of the images that the configuration states."""
+        """(channels, *sizes) of the images of the configuration."""
 
     @abstractmethod
     def bottleneck(self) -> dict[str, Any]:
@@ -119,26 +119,26 @@ class Structure(ABC):
         """Latents to images in [0, 1] of these sizes."""
 
     def latent_scale(self, state: State) -> LatentScale | None:
-        """How a generator takes the latents, as the configuration or further tensors state it."""
+        """The normalization of latents for generators, from the configuration or further tensors."""
         return None
 
     def further_tensors(self) -> dict[str, str]:
-        """Published tensors outside of encoder and decoder, by the name of the parameter of the model."""
+        """Names of published tensors outside of encoder and decoder, by parameter name in the model."""
         return {}
 
     def ignored_tensors(self) -> tuple[str, ...]:
-        """Published tensors that no parameter of the model stands for."""
+        """Names of published tensors that are not parameters of the model."""
         return ()
 
-    def complete(self, tensors: State) -> None:  # noqa: B027  # most have no such tensors
-        """Adds tensors of the model that the published weights do not have."""
+    def complete(self, tensors: State) -> None:  # noqa: B027  # optional
+        """Adds tensors of the model that are not published."""
 
     def is_derived(self, name: str) -> bool:
-        """Whether `complete` adds the tensor of that name, such as the usage of codes."""
+        """Whether `complete` adds a tensor with this name, such as the usage of codes."""
         return False
 
     def export_further(self, scale: LatentScale | None) -> State:
-        """Published tensors that no parameter of the model stands for."""
+        """Published tensors that are not parameters of the model."""
         return {}
 
     def describe(self, input: Shape) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class Structure(ABC):
         }
 
     def renamings(self, model: VAE) -> Iterator[Renaming]:
-        """Every parameter and buffer of encoder, decoder and bottleneck, with its published tensors."""
+        """All parameters and buffers of the model, with their published tensors."""
         for side, layers in (("encoder", self.encoder()), ("decoder", self.decoder(tuple(model.input_shape[1:])))):
             network = model.networks[side]
             for index, each in enumerate(layers):
@@ -161,40 +161,40 @@ class Structure(ABC):
             yield Renaming(ours, (theirs,))
 
     def require_layers(self, model: VAE) -> None:
-        """Checks that encoder and decoder of a model are those of this structure.
+        """Checks that encoder and decoder of a model have the layers of this structure.
 
         Raises:
-            ConfigError: they are not; the message names the first layer that differs.
+            ConfigError: a layer differs; the message contains the first one.
         """
         for side, layers in (("encoder", self.encoder()), ("decoder", self.decoder(tuple(model.input_shape[1:])))):
-            wanted = canonical_list([each.layer for each in layers])
+            expected = canonical_list([each.layer for each in layers])
             found = getattr(model.spec, side)
-            for index in range(max(len(wanted), len(found))):
+            for index in range(max(len(expected), len(found))):
                 here, there = (
-                    flow_repr(to_plain(each[index])) if index < len(each) else "nothing" for each in (found, wanted)
+                    flow_repr(to_plain(each[index])) if index < len(each) else "nothing" for each in (found, expected)
                 )
                 if here != there:
                     raise ConfigError(f"{side}[{index}] is {here}, expected {there}")
 
     def published(self) -> dict[str, Any]:
-        """The configuration as written to config.json."""
+        """The configuration for `config.json`."""
         plain: dict[str, Any] = to_plain(dict(self.config))
         return plain
 
 
 def require_deterministic(model: VAE) -> None:
-    """Checks that the latent is a map of the encoder's features.
+    """Checks that the bottleneck is deterministic, without a head, with a latent map.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is another one.
     """
-    own = model.bottleneck
-    if not isinstance(own, Deterministic) or own.head or len(own.latent_shape) != 3:
-        raise ConfigError("its bottleneck is not a map that is deterministic without a head")
+    bottleneck = model.bottleneck
+    if not isinstance(bottleneck, Deterministic) or bottleneck.head or len(bottleneck.latent_shape) != 3:
+        raise ConfigError("bottleneck: expected deterministic with head: false and a latent map")
 
 
 def _renamings(layer: nn.Module, place: str, published: PublishedLayer) -> Iterator[Renaming]:
-    """The parameters of a layer with their published names; a shortcut that the layer does not have is left out."""
+    """The parameters of a layer with their published tensors; shortcuts that the layer does not have are skipped."""
     known = [name for name, _ in layer.named_modules()]
     for inside, source in published.sources.items():
         if inside not in known:

@@ -37,8 +37,8 @@ CodeCount = Annotated[int, Field(ge=2, le=1 << 24)]
 class VQModel(LatentDiffusion):
     """The autoencoder of latent diffusion with a codebook: preset `vqgan`.
 
-    The arguments are the keys of its `config.json`. The codes of an imported model are trained by the gradient, and no
-    dead codes are reset.
+    The arguments are the keys of its `config.json`. In an imported model, codes are trained by gradients, and dead
+    codes are not reset.
     """
 
     class_name: ClassVar = "VQModel"
@@ -85,16 +85,16 @@ class VQModel(LatentDiffusion):
 
     @classmethod
     def config_of(cls, model: VAE, encoder: Side, decoder: Side) -> dict[str, Any]:
-        """The configuration of a model with these sides."""
+        """The configuration of a model with this encoder and decoder."""
         own = model.bottleneck
         if not isinstance(own, Codes) or own.head or not isinstance(own.quantizer, VQ) or len(own.latent_shape) != 3:
-            raise ConfigError("its bottleneck is not a map of codes of vq without a head")
+            raise ConfigError("bottleneck: expected vq with head: false and a map of codes")
         if own.quantizer.distance != "euclidean":
-            raise ConfigError("its codes are compared by the cosine")
+            raise ConfigError("bottleneck: expected distance: euclidean")
         require_equal_widths(encoder, decoder)
         scale = model.provenance.latent_scale or LatentScale()
         if scale.mean or scale.std:
-            raise ConfigError("its latents have a mean or standard deviation, which the configuration has no keys for")
+            raise ConfigError("the configuration supports no mean or standard deviation of latents")
         return {
             **config_of_sides(encoder, decoder, model.input_shape),
             "latent_channels": model.spec.decoder[0].arguments.get("channels"),
@@ -105,7 +105,7 @@ class VQModel(LatentDiffusion):
 
     @classmethod
     def of_state(cls, state: State) -> Structure | None:
-        """The structure that the shapes of tensors state, with 32 groups and images of 256 pixels."""
+        """Finds the structure by the shapes of tensors, assuming 32 groups and images of 256 pixels."""
         encoder = side_of_state(state, "encoder", "down_blocks")
         decoder = side_of_state(state, "decoder", "up_blocks")
         names = ("encoder.conv_in.weight", "encoder.conv_out.weight", _CODEBOOK)
@@ -126,11 +126,11 @@ class VQModel(LatentDiffusion):
         return found
 
     def bottleneck(self) -> dict[str, Any]:
-        """A codebook without a head."""
+        """Vector quantization without a head."""
         return {"vq": {"codes": self._codes, "head": False, "update": "gradient", "dead_code_threshold": 0.0}}
 
     def latent_scale(self, state: State) -> LatentScale | None:
-        """That of the configuration."""
+        """The latent scale of the configuration."""
         return None if self._scale == 1 else LatentScale(factor=self._scale, source="config.json")
 
     def further_tensors(self) -> dict[str, str]:
@@ -138,9 +138,9 @@ class VQModel(LatentDiffusion):
         return {"bottleneck.quantizer.codebook": _CODEBOOK}
 
     def complete(self, tensors: State) -> None:
-        """All codes count as used alike, so that a training does not begin by placing them anew."""
+        """Adds uniform usage, so that training does not initialize the codes again."""
         tensors[_USAGE] = torch.ones(self._codes)
 
     def is_derived(self, name: str) -> bool:
-        """The usage of the codes is."""
+        """Whether it is the usage of codes."""
         return name == _USAGE
