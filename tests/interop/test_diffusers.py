@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
+from command import run
+from narrow import present
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import convae
+from convae.core.errors import ArtifactError, ConfigError
 from convae.core.random import torch_generator
 from convae.interop import export_model, import_model
 from convae.model.vae import VAE
@@ -76,6 +82,17 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "latent_channels": 4,
             "vq_embed_dim": 3,
             "num_vq_embeddings": 8,
+        },
+    ),
+    "movq": (
+        "VQModel",
+        {
+            **SIDES,
+            "block_out_channels": [32, 32],
+            "up_block_types": ["AttnUpDecoderBlock2D", "UpDecoderBlock2D"],
+            "latent_channels": 4,
+            "vq_embed_dim": 4,
+            "norm_type": "spatial",
         },
     ),
     "amused": ("VQModel", {**SIDES, "mid_block_add_attention": False, "lookup_from_codebook": True}),
@@ -194,3 +211,202 @@ def test_outputs_and_weights_are_those_of_diffusers(name: str, tmp_path: Path) -
             assert (list(found)[stages] == value[stages]) if isinstance(value, list) else (found == value), key
     with torch.no_grad():
         assert torch.equal(again.decode(z).sample, theirs.decode(z).sample)
+
+
+OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+
+def test_earlier_names_of_attention_and_half_precision_are_read(tmp_path: Path) -> None:
+    theirs: Any = original("sd", tmp_path)
+    state = {}
+    for name, tensor in theirs.state_dict().items():
+        for new, old in OLD_NAMES.items():
+            name = name.replace(f".{new}.", f".{old}.") if ".attentions." in name else name
+        state[name] = tensor.half()
+    assert any(".proj_attn." in name for name in state)
+    save_file(state, tmp_path / WEIGHTS)
+    model = import_model(tmp_path)
+    assert "float16" in " ".join(model.provenance.imported.notes)  # type: ignore[union-attr]  # it is imported
+    theirs.load_state_dict({key: value.half().float() for key, value in theirs.state_dict().items()})
+    images = torch.rand(1, 3, 16, 16, generator=torch_generator(0, "images"))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(model, images), encoded(theirs, images), rtol=0, atol=1e-5)
+
+
+def in_latent_diffusion(name: str) -> str:
+    """A name of diffusers in single files of latent diffusion, of a network with two stages."""
+    for old, new in {
+        "encoder.down_blocks.": "encoder.down.",
+        "decoder.up_blocks.0": "decoder.up.1",
+        "decoder.up_blocks.1": "decoder.up.0",
+        ".resnets.": ".block.",
+        ".downsamplers.0.": ".downsample.",
+        ".upsamplers.0.": ".upsample.",
+        "mid_block.block.0": "mid.block_1",
+        "mid_block.block.1": "mid.block_2",
+        "mid_block.attentions.0": "mid.attn_1",
+        ".group_norm.": ".norm.",
+        ".to_q.": ".q.",
+        ".to_k.": ".k.",
+        ".to_v.": ".v.",
+        ".to_out.0.": ".proj_out.",
+        "conv_norm_out": "norm_out",
+        "conv_shortcut": "nin_shortcut",
+    }.items():
+        name = name.replace(old, new)
+    return f"first_stage_model.{name}"
+
+
+@pytest.mark.parametrize("kind", ["AutoencoderKL", "VQModel"])
+def test_a_single_file_of_latent_diffusion_states_its_network_by_shapes(kind: str, tmp_path: Path) -> None:
+    config = {**SIDES, "block_out_channels": [32, 64], "norm_num_groups": 32}
+    theirs: Any = getattr(diffusers, kind)(**config).eval()
+    state = {"model.diffusion_model.out.weight": torch.zeros(1)}
+    for name, tensor in theirs.state_dict().items():
+        is_linear = tensor.ndim == 2 and "attentions" in name
+        state[in_latent_diffusion(name)] = tensor[..., None, None].contiguous() if is_linear else tensor
+    save_file(state, tmp_path / "vae.safetensors")
+    model = import_model(tmp_path / "vae.safetensors", size=(16, 16))
+    images = torch.rand(1, 3, 16, 16, generator=torch_generator(0, "images"))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(model, images), encoded(theirs, images), rtol=0, atol=1e-5)
+    assert model.provenance.latent_scale is None
+
+
+def rewrite(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
+    "an unknown class": ({"_class_name": "AutoencoderXL"}, "AutoencoderXL"),
+    "no class": ({"_class_name": None}, "AutoencoderKL"),
+    "an unknown key": ({"latent_chanels": 4}, "latent_channels"),
+    "a wrong type": ({"block_out_channels": "many"}, "block_out_channels"),
+    "too many blocks": ({"layers_per_block": 10**9}, "layers_per_block"),
+    "too many stages": ({"block_out_channels": [4] * 99}, "block_out_channels"),
+    "too wide": ({"block_out_channels": [4, 2**30]}, "block_out_channels|parameters|too large"),
+    "groups that do not fit": ({"norm_num_groups": 3}, "groups"),
+    "an odd size": ({"sample_size": 17}, "size"),
+    "other widths": ({"block_out_channels": [8, 8]}, "expected shape"),
+    "another kind of block": ({"down_block_types": ["CrossAttnDownBlock2D"] * 2}, "down_block_types"),
+    "an unknown norm": ({"_class_name": "VQModel", "norm_type": "layer"}, "norm_type"),
+}
+
+
+@pytest.mark.parametrize("fault", HOSTILE)
+def test_a_hostile_configuration_is_refused(fault: str, tmp_path: Path) -> None:
+    changes, part = HOSTILE[fault]
+    original("sd", tmp_path)
+    rewrite(tmp_path, **changes)
+    with pytest.raises((ArtifactError, ConfigError), match=part) as caught:
+        import_model(tmp_path)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_hostile_weights_are_refused(tmp_path: Path) -> None:
+    original("sd", tmp_path)
+    state = load_file(tmp_path / WEIGHTS)
+    first = "encoder.conv_in.weight"
+    cases: list[tuple[dict[str, Tensor], str]] = [
+        ({key: value for key, value in state.items() if key != first}, f"'{first}' is missing"),
+        (state | {"extra": torch.zeros(1)}, "'extra'"),
+        (state | {first: state[first][:1]}, "expected shape"),
+        (state | {first: torch.full_like(state[first], torch.nan)}, "NaN"),
+        (state | {first: state[first].int()}, "expected floats"),
+        (state | {"encoder.mid_block.attentions.0.to_q.weight": torch.zeros(())}, "to_q"),
+    ]
+    for changed, part in cases:
+        save_file(changed, tmp_path / WEIGHTS)
+        with pytest.raises(ArtifactError, match=part):
+            import_model(tmp_path)
+    (tmp_path / WEIGHTS).write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
+    with pytest.raises(ArtifactError, match="header"):
+        import_model(tmp_path)
+    (tmp_path / WEIGHTS).rename(tmp_path / "diffusion_pytorch_model.bin")
+    with pytest.raises(ArtifactError, match="pickled"):
+        import_model(tmp_path)
+
+
+def test_a_model_with_other_layers_is_not_exported_and_the_message_says_where(tmp_path: Path) -> None:
+    model = convae.build({"preset": "sd-f8", "input": [3, 16, 16], "width": 4, "multipliers": [1, 2], "blocks": 1})
+    spec = model.spec.model_dump(mode="json")
+    spec["decoder"].insert(1, "silu")
+    with pytest.raises(ConfigError, match=r"AutoencoderKL: decoder\[1\] is silu"):
+        list(export_model(convae.build(spec), tmp_path / "out", "diffusers"))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="--graph"):
+        list(export_model(model, tmp_path / "out", "diffusers", graphs=["encode"]))
+
+
+PRESETS: list[dict[str, Any]] = [
+    {"preset": "sd-f8", "width": 4, "multipliers": [1, 2], "blocks": 1},
+    {"preset": "flux-1", "width": 4, "latent": 2},
+    {"preset": "vqgan", "width": 4, "latent": 2, "codes": 8, "multipliers": [1, 2], "attention_stages": [False, True]},
+    {"preset": "taesd", "width": 4},
+    {
+        **{"preset": "dc-ae", "latent": 2, "channels": [4, 4], "encoder_blocks": [1, 1], "decoder_blocks": [1, 1]},
+        **{"attention": 1, "head_channels": 4},
+    },
+]
+
+
+@pytest.mark.parametrize("spec", PRESETS, ids=lambda spec: spec["preset"])
+def test_presets_are_exported(spec: dict[str, Any], tmp_path: Path) -> None:
+    convae.save(convae.build({**spec, "input": [3, 16, 16]}), tmp_path / "model")
+    run("export", tmp_path / "model", "--to", "diffusers", "--out", tmp_path / "out")
+    run("import", tmp_path / "out", "--size", 16, "--out", tmp_path / "again")
+    before, after = convae.load(tmp_path / "model"), convae.load(tmp_path / "again")
+    images = torch.rand(1, 3, 16, 16, generator=torch_generator(0, "images"))
+    with torch.no_grad():
+        assert torch.equal(before(images).likelihood.mean, after(images).likelihood.mean)
+
+
+def test_a_decoder_that_is_trained_further_goes_back_to_diffusers(tmp_path: Path) -> None:
+    theirs: Any = original("flux-1", tmp_path / "vae")
+    run("import", tmp_path / "vae", "--size", 16, "--out", tmp_path / "model")
+    images = torch.rand(16, 3, 16, 16, generator=torch_generator(0, "images"))
+    recipe = {
+        "start": str(tmp_path / "model"),
+        "objective": {"absolute-error": {}},
+        "training": {"batch_size": 4, "optimizer": {"lr": 1e-3}},
+        "stages": [{"name": "decoder", "freeze": ["encoder"], "steps": 3}],
+    }
+    trained = convae.train(recipe, data=images, out=tmp_path / "run", quiet=True)
+    run("export", trained.path, "--to", "diffusers", "--out", tmp_path / "out")
+    again: Any = loaded("flux-1", tmp_path / "out")
+    before, after = theirs.state_dict(), again.state_dict()
+    equal = {key: torch.equal(before[key], after[key]) for key in before}
+    assert all(same for key, same in equal.items() if key.startswith("encoder."))
+    assert not all(same for key, same in equal.items() if key.startswith("decoder."))
+    assert (again.config.scaling_factor, again.config.shift_factor) == (0.3611, 0.1159)
+    model = convae.load(trained.path)
+    with torch.no_grad():
+        z = model.encode(images).mean
+        drawn = (again.decode(z).sample / 2 + 0.5).clamp(0, 1)
+        torch.testing.assert_close(model.decode(z).mean, drawn, rtol=0, atol=1e-5)
+
+
+def test_the_measured_scale_of_latents_is_exported(tmp_path: Path) -> None:
+    original("sd", tmp_path / "vae")
+    run("import", tmp_path / "vae", "--size", 16, "--out", tmp_path / "model")
+    images = torch.rand(12, 3, 16, 16, generator=torch_generator(0, "images"))
+    np.save(tmp_path / "images.npy", (images * 255).round().byte().numpy())
+    options = ("--data", tmp_path / "images.npy", "--device", "cpu", "--batch-size", 5)
+    run("latents", "stats", tmp_path / "model", *options)
+    run("export", tmp_path / "model", "--to", "diffusers", "--out", tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    model = convae.load(tmp_path / "model")
+    with torch.no_grad():
+        posterior = model.encode((images * 255).round() / 255)
+    values = posterior.mean.double().transpose(0, 1).flatten(1)
+    deviations = (values.var(1) + posterior.logvar.double().exp().mean((0, 2, 3))).sqrt()
+    assert config["latents_mean"] == pytest.approx(values.mean(1).tolist(), rel=1e-4, abs=1e-5)
+    assert config["latents_std"] == pytest.approx(deviations.tolist(), rel=1e-4)
+    assert (config["scaling_factor"], config["shift_factor"]) == (1.0, None)
+    run("latents", "stats", tmp_path / "model", *options, "--by", "all")
+    scale = present(convae.load(tmp_path / "model").provenance.latent_scale)
+    assert (scale.mean, scale.images) == ((), 12)
+    assert 1 / scale.factor == pytest.approx(
+        ((values - values.mean()).square().mean() + posterior.logvar.double().exp().mean()).sqrt().item(), rel=1e-2
+    )

@@ -17,7 +17,8 @@ def import_(
     path: Annotated[
         Path,
         typer.Argument(
-            help="Weights (.safetensors, .pth, .pt), or a folder with config.json and weights.", show_default=False
+            help="Weights (.safetensors, .pth, .pt), a folder with config.json and weights, or hf:OWNER/NAME.",
+            show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the model.", show_default=False)],
@@ -37,11 +38,11 @@ def import_(
 
     Of diffusers, AutoencoderKL (Stable Diffusion, SDXL, FLUX), AutoencoderKLFlux2, AutoencoderTiny (TAESD),
     AutoencoderDC (DC-AE) and VQModel are read; of the first and the last also single files with the names of latent
-    diffusion.
+    diffusion. `hf:OWNER/NAME@REVISION` is downloaded from the Hugging Face Hub and checked by its digests.
 
     Example: `convae import stable-diffusion/vae --size 64 --out model`
     """
-    from convae.cli._screen import notes, wrote
+    from convae.cli._screen import notes, work_bar, wrote
     from convae.core.errors import OutputError
     from convae.core.names import shape_text
     from convae.interop import import_model
@@ -49,7 +50,8 @@ def import_(
 
     if out.exists() and not force:
         raise OutputError(f"{out}: already exists. Choose another --out, or use --force to replace it")
-    model = import_model(path, importer, key, None if size is None else (size, size))
+    with work_bar() as bar:
+        model = import_model(path, importer, key, None if size is None else (size, size), progress=bar)
     save(model, out)
     assert model.provenance.imported is not None
     for note in model.provenance.imported.notes:

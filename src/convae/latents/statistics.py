@@ -28,14 +28,23 @@ class Moments:
 
     def add(self, part: Encoding) -> None:
         """Takes some more posteriors into account."""
-        values, variances = _by_channel(part.mean), _by_channel(part.logvar).exp()
+        self.add_posteriors(part.mean, part.logvar)
+
+    def add_posteriors(self, means: Tensor, logvars: Tensor) -> None:
+        """The same, of means and log-variances, (image, *latent) each."""
+        values, variances = _by_channel(means), _by_channel(logvars).exp()
         before, here = self._images * self._places, values.shape[1]
         mean = values.mean(1)
         step = mean - self._mean
         self._squares += (values - mean[:, None]).square().sum(1) + step.square() * before * here / (before + here)
         self._mean += step * here / (before + here)
         self._variance += (variances.mean(1) - self._variance) * here / (before + here)
-        self._images += len(part)
+        self._images += len(means)
+
+    def drawn_by_channel(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of drawn latents, for each channel."""
+        variances = self._squares / max(self._images * self._places - 1, 1) + self._variance
+        return self._mean.tolist(), variances.sqrt().tolist()
 
     def describe(self) -> dict[str, Any]:
         """What goes into the manifest: of the posterior means, and the standard deviation of drawn latents.

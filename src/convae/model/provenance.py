@@ -73,12 +73,14 @@ class ImportFacts(_Facts):
         importer: name of the importer.
         notes: what was not imported or was assumed.
         sha256: SHA-256 (hex) of the file; None if not recorded.
+        source: where it was downloaded from, with the revision; None for a local file.
     """
 
     file: str
     importer: str
     notes: tuple[str, ...] = ()
     sha256: str | None = None
+    source: str | None = None
 
 
 class LatentScale(_Facts):

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from filelock import FileLock
 
@@ -46,15 +46,15 @@ class Remote:
     Attributes:
         name: local file name.
         urls: mirrors, in order of preference.
-        digest: published SHA-256 or MD5, in hex.
-        algorithm: algorithm of the digest.
+        digest: published digest, in hex.
+        algorithm: algorithm of the digest; `git` is that of a blob, SHA-1 with its size before the content.
         size: bytes; None if not published.
     """
 
     name: str
     urls: tuple[str, ...]
     digest: str
-    algorithm: Literal["sha256", "md5"] = "sha256"
+    algorithm: Literal["sha256", "md5", "git"] = "sha256"
     size: int | None = None
 
 
@@ -240,10 +240,18 @@ def _refused(error: urllib.error.HTTPError, part: Path) -> None:
 def _verify(remote: Remote, part: Path) -> None:
     """Checks size and digest, and syncs the file; a wrong file is removed."""
     with part.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.new(remote.algorithm, usedforsecurity=False)).hexdigest()
+        found = hashlib.file_digest(file, lambda: _begin_digest(remote.algorithm, part)).hexdigest()
         os.fsync(file.fileno())
     if found != remote.digest:
         size = part.stat().st_size
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
         raise _TransferError(f"damaged or a different file ({size:,} bytes, {remote.algorithm} {found})")
+
+
+def _begin_digest(algorithm: str, part: Path) -> Any:
+    """A digest before the first byte of a file."""
+    found = hashlib.new("sha1" if algorithm == "git" else algorithm, usedforsecurity=False)
+    if algorithm == "git":
+        found.update(b"blob %d\0" % part.stat().st_size)
+    return found

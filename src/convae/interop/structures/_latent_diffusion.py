@@ -6,7 +6,7 @@ import itertools
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -25,6 +25,7 @@ PLAIN_UP, ATTENTION_UP = "UpDecoderBlock2D", "AttnUpDecoderBlock2D"
 DownBlocks = Annotated[tuple[Literal["DownEncoderBlock2D", "AttnDownEncoderBlock2D"], ...], Field(max_length=16)]
 UpBlocks = Annotated[tuple[Literal["UpDecoderBlock2D", "AttnUpDecoderBlock2D"], ...], Field(max_length=16)]
 SampleSize = Annotated[int, Field(gt=0, le=1 << 16)]
+NORMS = ("group-norm", "spatial-norm")
 UNKNOWN_SIZE = 256
 """Image size of weights without a configuration."""
 _DEPRECATED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -49,6 +50,7 @@ class LatentDiffusion(Structure):
         features: int,
         quant_conv: int | None,
         post_quant_conv: int | None,
+        feature: str | None = None,
     ) -> None:
         """Sets the architecture.
 
@@ -64,6 +66,7 @@ class LatentDiffusion(Structure):
             features: output channels of the encoder before `quant_conv`.
             quant_conv: output channels of the 1×1 convolution before the latent; None without one.
             post_quant_conv: output channels of the 1×1 convolution after the latent; None without one.
+            feature: name of the feature that the norms of the decoder depend on; None for group norms.
         """
         given = {"down_block_types": down_block_types, "up_block_types": up_block_types}
         given["decoder_block_out_channels"] = decoder_channels  # type: ignore[assignment]  # only their number matters
@@ -75,7 +78,8 @@ class LatentDiffusion(Structure):
             flags = tuple(kind.startswith("Attn") for kind in types)
             return Side(channels=widths, blocks=blocks, groups=groups, attention=attention, attention_stages=flags)
 
-        self._encoder, self._decoder = side(channels, down_block_types), side(decoder_channels, up_block_types[::-1])
+        self._encoder = side(channels, down_block_types)
+        self._decoder = replace(side(decoder_channels, up_block_types[::-1]), feature=feature)
         self._images, self._features = images, features
         self._quant_conv, self._post_quant_conv = quant_conv, post_quant_conv
 
@@ -120,8 +124,8 @@ def config_of_sides(encoder: Side, decoder: Side, images: Shape) -> dict[str, An
     Raises:
         ConfigError: encoder and decoder have different blocks.
     """
-    if (encoder.blocks, encoder.groups, encoder.attention) != (decoder.blocks, decoder.groups, decoder.attention):
-        raise ConfigError("encoder and decoder differ in blocks, groups or attention")
+    if (encoder.blocks, encoder.attention) != (decoder.blocks, decoder.attention):
+        raise ConfigError("encoder and decoder differ in blocks or attention")
     return {
         "in_channels": images[0],
         "out_channels": images[0],
@@ -301,9 +305,9 @@ def _sizes(stages: Sequence[Sequence[LayerSpec]], layers: Sequence[LayerSpec], *
     if not all(blocks):
         raise ConfigError("expected residual-block layers in each stage")
     channels = [int(stage[-1 if is_decoder else 0].arguments["channels"]) for stage in blocks]
-    norms: list[Any] = [layer.arguments.get("groups", 32) for layer in layers if layer.name == "group-norm"]
+    norms: list[Any] = [layer.arguments.get("groups", 32) for layer in layers if layer.name in NORMS]
     if not norms:
-        raise ConfigError("expected a group-norm layer")
+        raise ConfigError(f"expected a layer {' or '.join(NORMS)}")
     lengths = [len(stage) for stage in blocks]
     lengths[0 if is_decoder else -1] -= 2
     count = lengths[0] - is_decoder

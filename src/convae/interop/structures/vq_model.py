@@ -60,7 +60,7 @@ class VQModel(LatentDiffusion):
         norm_num_groups: Positive = 32,
         vq_embed_dim: Positive | None = None,
         scaling_factor: Number = 0.18215,
-        norm_type: Literal["group"] = "group",
+        norm_type: Literal["group", "spatial"] = "group",
         mid_block_add_attention: bool = True,
         lookup_from_codebook: bool = False,
         force_upcast: bool = False,
@@ -79,6 +79,7 @@ class VQModel(LatentDiffusion):
             features=latent_channels,
             quant_conv=latent,
             post_quant_conv=latent_channels,
+            feature="latent" if norm_type == "spatial" else None,
         )
         self._codes = num_vq_embeddings
         self._scale = scaling_factor
@@ -95,9 +96,11 @@ class VQModel(LatentDiffusion):
         scale = model.provenance.latent_scale or LatentScale()
         if scale.mean or scale.std:
             raise ConfigError("the configuration supports no mean or standard deviation of latents")
+        is_spatial = model.spec.decoder[0].name == "feature"
         return {
             **config_of_sides(encoder, decoder, model.input_shape),
-            "latent_channels": model.spec.decoder[0].arguments.get("channels"),
+            "norm_type": "spatial" if is_spatial else "group",
+            "latent_channels": model.spec.decoder[int(is_spatial)].arguments.get("channels"),
             "vq_embed_dim": model.latent_shape[0],
             "num_vq_embeddings": own.codebook_sizes[0],
             "scaling_factor": scale.factor,
@@ -114,10 +117,12 @@ class VQModel(LatentDiffusion):
         first, last, codebook = (state[name] for name in names)
         if encoder.channels != decoder.channels:
             return None
+        is_spatial = any(".norm1.conv_y." in name for name in state)
         config = {
             **config_of_sides(encoder, decoder, (first.shape[1], UNKNOWN_SIZE)),
             "latent_channels": last.shape[0],
             "scaling_factor": 1.0,
+            "norm_type": "spatial" if is_spatial else "group",
             "num_vq_embeddings": codebook.shape[0],
             "vq_embed_dim": codebook.shape[1],
         }

@@ -20,6 +20,7 @@ class Side:
         blocks: residual blocks per stage of the encoder; the decoder has one more.
         groups: of the group norms.
         attention: whether there is attention between the two residual blocks in the middle.
+        feature: name of the feature that the norms follow, as in the decoder of MoVQ; None for group norms.
         attention_stages: whether attention follows each residual block of a stage, for each stage; none by default.
     """
 
@@ -28,10 +29,13 @@ class Side:
     groups: int
     attention: bool = True
     attention_stages: tuple[bool, ...] = ()
+    feature: str | None = None
 
     @property
     def norm(self) -> dict[str, Any]:
         """The norm before convolutions and attention."""
+        if self.feature is not None:
+            return {"spatial-norm": {"feature": self.feature}}  # always with 32 groups in diffusers
         return {"group-norm": {"groups": self.groups, "eps": 1e-6}}
 
     def stage(self, number: int, count: int, path: str) -> list[PublishedLayer]:
@@ -65,7 +69,7 @@ class Side:
 
     def _attend(self, path: str) -> PublishedLayer:
         sources = {
-            "qkv.0": Source((f"{path}.group_norm",)),
+            "qkv.0": Source((f"{path}.{'group_norm' if self.feature is None else 'spatial_norm'}",)),
             "qkv.1": Source(tuple(f"{path}.to_{part}" for part in "qkv"), is_linear=True),
             "out_proj.0": Source((f"{path}.to_out.0",), is_linear=True),
         }
@@ -103,7 +107,7 @@ def decoder_layers(side: Side, post_quant_conv: int | None, raw: int, sizes: Sha
         sizes: of the images.
     """
     trace = halvings(sizes, len(side.channels) - 1)
-    layers: list[PublishedLayer] = []
+    layers = [] if side.feature is None else [PublishedLayer({"feature": {"name": side.feature}})]
     if post_quant_conv is not None:
         layers.append(named({"conv": {"channels": post_quant_conv, "kernel": 1}}, "post_quant_conv"))
     layers.append(named({"conv": {"channels": side.channels[-1]}}, "decoder.conv_in"))

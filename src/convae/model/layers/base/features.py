@@ -48,12 +48,12 @@ def name_feature(name: str, shape: Shape) -> None:
     shapes[name] = shape
 
 
-def feature_shape(name: str, state: Shape) -> Shape:
+def feature_shape(name: str, state: Shape | None) -> Shape:
     """The shape of a feature, (channels, *sizes), for a layer of the decoder.
 
     Args:
         name: of the feature.
-        state: (channels, *sizes) of the decoder's state, whose sizes the feature must have.
+        state: (channels, *sizes) of the decoder's state, whose sizes the feature must have; None for any sizes.
 
     Raises:
         ConfigError: no feature has that name.
@@ -63,7 +63,7 @@ def feature_shape(name: str, state: Shape) -> Shape:
     if name not in shapes:
         hint = "" if shapes else ". Name one in the encoder with the layer feature"
         raise ConfigError(unknown_message("feature", name, sorted(shapes)) + hint)
-    if shapes[name][1:] != state[1:]:
+    if state is not None and shapes[name][1:] != state[1:]:
         raise ShapeError(
             f"the feature '{name}' has the shape {shape_text(shapes[name])}, but the state of the decoder has "
             f"{shape_text(state)}. Use a feature of the same sizes"
