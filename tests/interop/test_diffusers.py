@@ -288,7 +288,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "too wide": ({"block_out_channels": [4, 2**30]}, "block_out_channels|parameters|too large"),
     "groups that do not fit": ({"norm_num_groups": 3}, "groups"),
     "an odd size": ({"sample_size": 17}, "size"),
-    "other widths": ({"block_out_channels": [8, 8]}, "expected shape"),
+    "other widths": ({"block_out_channels": [8, 8]}, "expected shape|unknown tensor"),
     "another kind of block": ({"down_block_types": ["CrossAttnDownBlock2D"] * 2}, "down_block_types"),
     "an unknown norm": ({"_class_name": "VQModel", "norm_type": "layer"}, "norm_type"),
 }

@@ -45,9 +45,8 @@ def test_soft_clip_keeps_small_values_and_bounds_large_ones() -> None:
 
 def test_rms_norm_is_that_of_torch_over_channels() -> None:
     x, norm = values(6, 3, 5), network((6, 3, 5), {"rms-norm": {"eps": 1e-5}})
-    torch.nn.init.normal_(norm[0].weight)
-    torch.nn.init.normal_(norm[0].bias)
-    expected = F.rms_norm(x.movedim(1, -1), (6,), norm[0].weight, 1e-5) + norm[0].bias
+    weight, bias = (parameter.normal_() for parameter in norm.state_dict().values())
+    expected = F.rms_norm(x.movedim(1, -1), (6,), weight, 1e-5) + bias
     torch.testing.assert_close(norm(x), expected.movedim(-1, 1))
 
 
@@ -74,7 +73,7 @@ def test_a_residual_takes_a_given_skip_and_checks_its_shape() -> None:
     x, average = values(8, 4, 4), {"channel-average": {"channels": 4}}
     layers = [{"conv": {"channels": 4, "kernel": 1}}]
     made = network((8, 4, 4), {"residual": {"layers": layers, "skip": [average]}})
-    weight = made[0].branch[0].weight
+    weight = made.state_dict()["0.branch.0.weight"]
     torch.testing.assert_close(made(x), F.conv2d(x, weight) + x.unflatten(1, (4, 2)).mean(2))
     with pytest.raises(ShapeError, match="skip"):
         network((8, 4, 4), {"residual": {"layers": layers, "skip": ["relu"]}})

@@ -285,7 +285,7 @@ def candidates(layers: Sequence[LayerSpec], *, is_decoder: bool) -> Iterator[Sid
     # The stage at the latent includes the middle blocks; its attention may belong to either.
     inner = [any(layer.name == "attention" for layer in stage) for stage in stages]
     edge = 0 if is_decoder else -1
-    for attention, at_edge in itertools.product((True, False), repeat=2):
+    for at_edge, attention in itertools.product((False, True), (True, False)):
         flags = list(inner)
         flags[edge] = at_edge
         if is_decoder:
