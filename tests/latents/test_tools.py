@@ -101,7 +101,7 @@ def test_principal_directions_say_their_share() -> None:
     plane = project(z)
     assert plane.points[:, 0].std() == pytest.approx(3, rel=0.1)
     assert plane.labels[0].startswith("principal direction 1 (6")
-    with pytest.raises(ConfigError, match="no plane of their own"):
+    with pytest.raises(ConfigError, match="pca, tsne or umap"):
         project(z, "raw")
 
 

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.csv"
 DEFAULT_COUNT, DEFAULT_PER_CLASS = 64, 10
-"""Numbers of images where the user names none."""
+"""Default numbers of images."""
 
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """The samples that a user asks for; see the options of the command."""
+    """The requested samples; see the options of the command."""
 
     count: int | None
     label: str | None
@@ -40,12 +40,12 @@ class SampleRequest:
 
     @property
     def names_classes(self) -> bool:
-        """Whether certain classes are asked for."""
+        """Whether samples of given classes are requested."""
         return self.label is not None or self.labeled
 
     @property
     def number(self) -> int:
-        """How many images, of each class where classes are asked for."""
+        """Number of images, per class if classes are requested."""
         return self.count or (DEFAULT_PER_CLASS if self.names_classes else DEFAULT_COUNT)
 
     @property
@@ -64,11 +64,11 @@ class SampleRequest:
 
 @dataclass(frozen=True)
 class Samples:
-    """Images that were drawn.
+    """Samples with their labels.
 
     Attributes:
         images: (image, channel, *sizes) in [0, 1].
-        labels: name of each image's class; None where classes are not known.
+        labels: class name of each image; None if classes are unknown.
         confidence: probability of each label by the classifier or the Gaussians; None without them.
         how: description for titles.
     """

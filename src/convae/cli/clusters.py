@@ -96,7 +96,7 @@ def _draw(session: Session, found: Clusters, centroids: Tensor, examples: int, s
 
 
 def _facts(found: Clusters, names: Sequence[str], matched: Agreement | None) -> dict[str, Any]:
-    """The content of clusters.json, but for the seed."""
+    """The content of clusters.json, without the seed."""
     from dataclasses import asdict
 
     return {

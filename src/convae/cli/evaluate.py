@@ -94,7 +94,7 @@ def evaluate(
 
 
 def _print(report: Report, model: VAE, images: Split) -> None:
-    """Prints the metrics, and what they cannot say."""
+    """Prints the metrics, and notes on their limits."""
     from convae.cli._metrics import metrics_table, prior_gap_hint
     from convae.cli._screen import notes, results
 

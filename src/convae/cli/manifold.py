@@ -23,7 +23,7 @@ def manifold(
     ] = None,
     label: Label = None,
 ) -> None:
-    """Decode a grid of latents on a plane through the latent space; of a one-dimensional latent, on a line.
+    """Decode a grid of latents on a plane of the latent space, or on a line for one-dimensional latents.
 
     Example: `convae manifold RUN --out pictures`
     """

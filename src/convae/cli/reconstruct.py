@@ -39,11 +39,11 @@ def reconstruct(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Image files, positions in the split, or image names; otherwise some spread over the split.",
+            help="Image files, positions in the split, or image names; by default evenly spaced ones.",
             show_default=False,
         ),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Images on the sheet, where none are named.")] = 16,
+    count: Annotated[int, typer.Option(min=1, help="Images on the sheet, if none are named.")] = 16,
     every: Annotated[
         bool, typer.Option("--every", help="Also write the reconstruction of every image, under the image's name.")
     ] = False,
@@ -71,7 +71,7 @@ def reconstruct(
     from convae.pictures.save import save
 
     if images and every:
-        raise ConfigError("--every is for all images of a split: leave it out, or name no images")
+        raise ConfigError("--every reconstructs all images of a split: leave out the names of images")
     if levels and every:
         raise ConfigError("--levels draws one sheet: leave out --every")
     with work_bar() as bar:

@@ -20,7 +20,7 @@ PANEL = "Look"
 
 @dataclass(frozen=True)
 class ClassOptions:
-    """Of which classes samples are drawn."""
+    """The classes of the samples."""
 
     label: Annotated[
         str | None, typer.Option(help="Only images of this class, by name or number.", show_default=False)
@@ -80,7 +80,7 @@ def sample(
     data_dir: DataDir = None,
     device: Device = "auto",
 ) -> None:
-    """Draw samples from the prior, of any class or of one: a sheet of all, and one file each in samples/.
+    """Draw samples from the prior, of any class or of one, as a sheet and as files in samples/.
 
     Where samples look worse than reconstructions, `convae prior` fits a prior to the trained model.
 
@@ -122,7 +122,7 @@ def sample(
 
 
 def _suggest_prior(model: VAE, path: Path) -> None:
-    """Notes which command fits a prior, to a model whose own gives samples unlike its images."""
+    """Notes the command that fits a prior, if samples from the model's own are unlike its images."""
     from convae.core.notes import note
     from convae.core.trust import trust_options
     from convae.training.advice import missing_prior

@@ -52,7 +52,7 @@ def table(
     require_table(out)
     number = None if clusters is None else cluster_count(clusters)
     if scoring.score == "none" and scoring.samples is not None:
-        raise ConfigError("--samples: nothing is drawn with --score none: leave one of them out")
+        raise ConfigError("--samples does not apply to --score none: leave one of them out")
     (path,) = new_files(out.parent, [out.name], force)
     with work_bar() as bar:
         session = open_session(model, data, bar, default_split="all", missing_label=label)

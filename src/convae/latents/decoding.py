@@ -43,7 +43,7 @@ def iterate_decoded(
 ) -> Iterator[Images]:
     """`decode` in batches, for more images than fit into memory."""
     if not z.is_floating_point():
-        raise ShapeError(f"latents are floats, got {z.dtype}: model.decode_codes takes the numbers of codes")
+        raise ShapeError(f"expected latents of floats, got {z.dtype}. Use model.decode_codes for code indices")
     wrong = (~z.flatten(1).isfinite().all(1)).nonzero()[:, 0] if z.numel() else z[:0]
     if len(wrong):
         raise DataError(f"{len(wrong)} of {len(z)} latents are not finite, the first is number {int(wrong[0])}")

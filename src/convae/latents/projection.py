@@ -48,10 +48,10 @@ def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection
         method = "raw" if size <= 2 else "pca"
     if method == "raw":
         if size > 2:
-            raise ConfigError(f"latents of {size} values have no plane of their own: use pca, tsne or umap")
+            raise ConfigError(f"raw needs latents of 1 or 2 values, got {size}. Use pca, tsne or umap")
         return Projection(points, ("latent value 0", "latent value 1")[:size])
     if size == 1:
-        raise ConfigError(f"{method} makes a plane of more values, and these latents have one: use raw")
+        raise ConfigError(f"{method} needs latents of at least 2 values, got 1. Use raw")
     if method == "pca":
         return _pca(points)
     if len(points) < FEWEST:
@@ -70,7 +70,7 @@ def _pca(points: Tensor) -> Projection:
     from sklearn.decomposition import PCA
 
     if min(points.shape) < 2:
-        raise ConfigError(f"a plane needs two points of two values, got {points.shape[0]} of {points.shape[1]}")
+        raise ConfigError(f"pca needs at least 2 latents of 2 values, got {points.shape[0]} of {points.shape[1]}")
     fitted = PCA(2, svd_solver="full").fit(points.numpy())
     first, second = (
         f"principal direction {n} ({fraction:.0%})"
@@ -83,6 +83,6 @@ def _umap(points: Tensor, seed: int) -> Projection:
     try:
         from umap import UMAP
     except ImportError as error:
-        raise ConfigError("umap needs a package that is not installed: pip install 'convae[umap]'") from error
+        raise ConfigError("umap needs the package umap-learn: pip install 'convae[umap]'") from error
     found = UMAP(n_components=2, random_state=seed, n_jobs=1).fit_transform(points.numpy())
     return Projection(torch.from_numpy(found).double(), ("UMAP 1", "UMAP 2"))

@@ -1,4 +1,4 @@
-"""The scale of latents, which every model on top of them needs: mean and standard deviation, also by channel."""
+"""Statistics of latents for models that are trained on them: mean and standard deviation, also by channel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from convae.latents.encoding import Encoding
 
 
 class Moments:
-    """Mean and variance of latents that come a part at a time, in float64 (Chan, Golub & LeVeque 1979).
+    """Running mean and variance of latents, in float64 (Chan, Golub & LeVeque 1979).
 
     Args:
         shape: of one latent.
@@ -27,11 +27,11 @@ class Moments:
         self._variance = torch.zeros_like(self._mean)
 
     def add(self, part: Encoding) -> None:
-        """Takes some more posteriors into account."""
+        """Adds posteriors."""
         self.add_posteriors(part.mean, part.logvar)
 
     def add_posteriors(self, means: Tensor, logvars: Tensor) -> None:
-        """The same, of means and log-variances, (image, *latent) each."""
+        """Adds posteriors with these means and log-variances, (image, *latent) each."""
         values, variances = _by_channel(means), _by_channel(logvars).exp()
         before, here = self._images * self._places, values.shape[1]
         mean = values.mean(1)
@@ -47,9 +47,9 @@ class Moments:
         return self._mean.tolist(), variances.sqrt().tolist()
 
     def describe(self) -> dict[str, Any]:
-        """What goes into the manifest: of the posterior means, and the standard deviation of drawn latents.
+        """Statistics for the manifest: of the posterior means, and the standard deviation of posterior samples.
 
-        `scaling_factor` is what latents are multiplied by to have a standard deviation of 1; None where they have none.
+        Latents times `scaling_factor` have a standard deviation of 1; None if all latents are equal.
         """
         count = self._images * self._places
         channels = self._squares / max(count - 1, 1)
