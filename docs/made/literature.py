@@ -51,7 +51,7 @@ METHODS = (
     Method(
         "β-VAE with capacity",
         "Burgess et al. 2018, arXiv:1804.03599",
-        "detail that grows",
+        "detail that grows during training",
         terms=("reconstruction", "capacity"),
         equal=PEER,
     ),
@@ -86,7 +86,7 @@ METHODS = (
     ),
     Method("FactorVAE", "Kim & Mnih 2018, arXiv:1802.05983", "disentangled latents", "factor", equal=PEER),
     Method("DIP-VAE I, II", "Kumar et al. 2018, arXiv:1711.00848", "disentangled latents", "dip"),
-    Method("InfoVAE", "Zhao et al. 2019, arXiv:1706.02262", "latents that hold more", "info-vae", equal=PEER),
+    Method("InfoVAE", "Zhao et al. 2019, arXiv:1706.02262", "more informative latents", "info-vae", equal=PEER),
     Method("WAE-MMD", "Tolstikhin et al. 2018, arXiv:1711.01558", "an autoencoder to sample from", "wae", equal=PEER),
     Method(
         "Adversarial autoencoder",
@@ -152,7 +152,7 @@ METHODS = (
         pieces={_QUANTIZERS: ("fsq", "lfq", "simvq")},
         equal="vector-quantize-pytorch",
     ),
-    Method("IAF posterior", "Kingma et al. 2016, arXiv:1606.04934", "posteriors that are no Gaussians", "fashion-iaf"),
+    Method("IAF posterior", "Kingma et al. 2016, arXiv:1606.04934", "non-Gaussian posteriors", "fashion-iaf"),
     Method("Hyperspherical VAE", "Davidson et al. 2018, arXiv:1804.00891", "latents on a sphere", "fashion-sphere"),
     Method("Flow prior", "Dinh et al. 2017, arXiv:1605.08803", "samples, likelihood", "fashion-flow-prior"),
     Method(

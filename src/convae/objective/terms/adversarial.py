@@ -34,7 +34,7 @@ SMALLEST_SQUARE = 1e-30
 class Adversarial(Term):
     """Adversarial loss: a discriminator tells images from reconstructions, and the model is trained against it.
 
-    As in VQGAN (Esser et al. 2021, arXiv:2012.09841), beside `reconstruction` and usually `perceptual`. The
+    As in VQGAN (Esser et al. 2021, arXiv:2012.09841), with `reconstruction` and usually `perceptual`. The
     discriminator has its own optimizer, and a step after that of the model on the same images. It is trained while the
     weight is 0 as well: give it a head start with a stage of weight 0, or a weight that rises.
 

@@ -17,7 +17,7 @@ class DIP(Term):
     """Distance of the covariance of the aggregate posterior from the identity (Kumar, Sattigeri & Balakrishnan 2018).
 
     DIP-VAE, arXiv:1711.00848: Σ_{i≠j} Cov_ij² + diagonal · Σ_i (Cov_ii − 1)², with the covariance over the batch. The
-    weight is the paper's λ_od; λ_d is 10 times as large for I, and as large for II. It stands beside `kl`. The value is
+    weight is the paper's λ_od; λ_d is 10 times as large for I, and as large for II. It is used with `kl`. The value is
     the same for all images.
 
     Args:

@@ -19,8 +19,8 @@ LEAST_VARIANCE = math.exp(-12)
 class OptimalGaussian(Term):
     """Gaussian −log p(x | z) with the variance of largest likelihood: the mean squared error of a batch or an image.
 
-    The optimal σ-VAE (Rybkin, Daniilidis & Levine 2021, arXiv:2006.13202): it takes the place of `reconstruction`
-    beside `kl`, and balances both without a parameter. The batch mean is D/2 · (log σ² + 1 + log 2π) with D image
+    The optimal σ-VAE (Rybkin, Daniilidis & Levine 2021, arXiv:2006.13202): it replaces `reconstruction`
+    next to `kl`, and balances both without a parameter. The batch mean is D/2 · (log σ² + 1 + log 2π) with D image
     values; its gradient is that of the squared error over 2σ².
 
     Args:

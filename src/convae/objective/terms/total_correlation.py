@@ -10,7 +10,7 @@ from convae.objective.terms.base import LossInputs
 class TotalCorrelation(AggregateTerm):
     """Total correlation of the aggregate posterior, log q(z) − Σ log q(z_d): 0 where latent values are independent.
 
-    β-TCVAE (Chen et al. 2018, arXiv:1802.04942): beside `reconstruction` and `kl`, its weight is β − 1. The KL
+    β-TCVAE (Chen et al. 2018, arXiv:1802.04942): with `reconstruction` and `kl`, its weight is β − 1. The KL
     divergence is the sum of `mutual-information`, this term and `dimension-kl`, which can be weighed one by one
     instead. Estimated from the posteriors of the batch, in time and memory of the square of its size; under
     `training.accumulate` and in several processes, from those of each slice, so use large slices.
