@@ -13,15 +13,13 @@ from torch import Tensor
 
 import convae
 from convae.data import in_order, open_split
+from convae.features.networks.encoder import Encoder
 from convae.model.layers.base import Activation
 from convae.objective.schedules.base import Moment
 from convae.objective.similarity import ssim
-from convae.objective.terms.base import LossInputs
-from convae.objective.terms.perceptual import Perceptual
 from convae.pictures.grid import compare
 from convae.pictures.save import save
 from convae.training.recipe.reading import read_recipe
-from convae.training.vae.start import encoder_layers
 
 SHOWN = 12
 START = Moment(0, 0.0, 0.0)
@@ -35,10 +33,10 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, required=True, help="a saved model, in whose encoder features differ")
     parser.add_argument("--out", type=Path, default=Path("reconstruction-losses.png"))
     given = parser.parse_args()
-    judge = encoder_layers(given.judge)
-    # Features alone: the term's own choice of layers has the image itself among them.
-    kept = [place for place, layer in enumerate(judge) if isinstance(layer, Activation)]
-    features = Perceptual(judge, model=given.judge, layers=kept)
+    judge = convae.load(given.judge)
+    # Features alone: the network's own choice of layers has the image itself among them.
+    kept = [place for place, layer in enumerate(judge.encoder.children()) if isinstance(layer, Activation)]
+    features = Encoder(model=judge, layers=kept)
     rows: dict[str, Tensor] = {}
     print("| judged by | KL, nats | PSNR, dB | SSIM | feature distance |\n|---|---|---|---|---|")
     for path in given.runs:
@@ -49,7 +47,7 @@ def main() -> None:
             output = model(batch.images)
             expected = output.likelihood.mean
             error = (batch.images - expected).square().flatten(1).mean(1)
-            distance = features(LossInputs(batch.images, None, output, START))
+            distance = features.distance(batch.images, expected)
             found.append(
                 torch.stack([output.posterior.kl(), -10 * error.log10(), ssim(batch.images, expected), distance])
             )

@@ -65,7 +65,7 @@ def test_a_prior_far_from_the_posterior_is_pointed_out(
 
 def test_named_metrics_with_options_and_an_encoder(artifact: Path, tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    run("evaluate", artifact, "nll.samples=3", "--metrics", "fd, psnr", "--encoder", artifact, "--json", file)
+    run("evaluate", artifact, "nll.samples=3", "--metrics", "fd, psnr", "--features", artifact, "--json", file)
     figures = json.loads(file.read_text())
     assert set(figures) == {"nll", "psnr", "fd-tiny", "protocol"}
     assert figures["protocol"]["metrics"]["nll"] == {"samples": 3}
@@ -102,7 +102,7 @@ def test_nothing_is_overwritten_without_force(
         (["MODEL", "--split", "tset"], "invalid value for '--split'"),
         (["MODEL", "--data", "minst"], "did you mean 'mnist'"),
         (["MODEL", "--device", "tpu"], "device 'tpu'"),
-        (["MODEL", "--metrics", "fd"], "--encoder"),
+        (["MODEL", "--metrics", "fd"], "--features"),
         (["MODEL", "--batch-size", "0"], "'--batch-size'"),
     ],
 )

@@ -22,10 +22,12 @@ import convae
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
 from convae.core.random import torch_generator
 from convae.data import Split
-from convae.evaluation import EncoderFeatures, InceptionFeatures, evaluate
-from convae.evaluation import inception as module
-from convae.evaluation.inception import build_inception
-from convae.evaluation.perceptual import PerceptualDistance
+from convae.evaluation import evaluate
+from convae.features import FeatureNetwork
+from convae.features.networks import inception as module
+from convae.features.networks.encoder import Encoder
+from convae.features.networks.inception import Inception, build_inception
+from convae.features.networks.lpips import LPIPS
 from convae.model.provenance import Provenance
 from convae.model.vae import VAE
 
@@ -128,7 +130,7 @@ def test_inception_has_the_published_networks_size() -> None:
 
 def test_inception_features_are_those_of_the_original(inception_file: Path, weights: Rows) -> None:
     images = torch.rand(2, 1, 40, 50, generator=torch_generator(0, "images"))
-    found = InceptionFeatures(inception_file)(images)
+    found = Inception(weights=inception_file)(images)
     assert found.shape == (2, 2048)
     assert found.std() > 0.01
     bytes_ = (images * 255).round().repeat(1, 3, 1, 1) / 255
@@ -141,22 +143,25 @@ def test_inception_features_are_those_of_the_original(inception_file: Path, weig
 def test_only_the_published_weights_make_it_fid(
     inception_file: Path, digits: Split, model: VAE, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Few:
+    class Few(FeatureNetwork):
         """The features of two values, under the names of the network's."""
 
-        preprocessing = "none"
-
-        def __init__(self, like: InceptionFeatures) -> None:
+        def __init__(self, like: Inception) -> None:
+            super().__init__()
             self.name, self.sha256, self.metric_aliases = like.name, like.sha256, like.metric_aliases
-            self.inner = EncoderFeatures(model)
+            self.inner = Encoder(model=model)
 
-        def __call__(self, images: Tensor) -> Tensor:
-            return self.inner(images)
+        def forward(self, images: Tensor) -> Tensor:
+            found: Tensor = self.inner(images)
+            return found
 
-    unknown = evaluate(model, digits, metrics=["fd", "kd"], features=Few(InceptionFeatures(inception_file)))
+        def maps(self, images: Tensor) -> list[Tensor]:
+            return self.inner.maps(images)
+
+    unknown = evaluate(model, digits, metrics=["fd", "kd"], features=Few(Inception(weights=inception_file)))
     assert set(unknown.metrics) == {"fd-random", "kd-random"}
     monkeypatch.setattr(module, "PUBLISHED", unknown.protocol["features"]["sha256"])
-    known = evaluate(model, digits, metrics=["fd", "kd", "recall"], features=Few(InceptionFeatures(inception_file)))
+    known = evaluate(model, digits, metrics=["fd", "kd", "recall"], features=Few(Inception(weights=inception_file)))
     assert set(known.metrics) == {"fid", "kid", "recall-inception"}
     assert known.metrics["fid"] == unknown.metrics["fd-random"]
 
@@ -164,19 +169,19 @@ def test_only_the_published_weights_make_it_fid(
 def test_files_that_are_not_inception_and_images_without_colors_are_refused(
     inception_file: Path, weights: Rows, tmp_path: Path
 ) -> None:
-    features = InceptionFeatures(inception_file)
+    features = Inception(weights=inception_file)
     for shape in ((1, 2, 8, 8), (1, 1, 8), (1, 1, 4, 4, 4)):
         with pytest.raises(ShapeError, match="1 or 3 channels"):
             features(torch.zeros(shape))
     part = {name: tensor for name, tensor in weights.items() if "branch_pool.bn" in name}
     save_file(part, tmp_path / "part.safetensors")
     with pytest.raises(ArtifactError, match=r"part\.safetensors: .* tensor 'Conv2d_1a_3x3\.conv\.weight'"):
-        InceptionFeatures(tmp_path / "part.safetensors")
+        Inception(weights=tmp_path / "part.safetensors")
     (tmp_path / "code.pth").write_bytes(pickle.dumps(print))
     with pytest.raises(ArtifactError, match="code"):
-        InceptionFeatures(tmp_path / "code.pth")
+        Inception(weights=tmp_path / "code.pth")
     with pytest.raises(ArtifactError, match="cannot be read"):
-        InceptionFeatures(tmp_path / "none.pth")
+        Inception(weights=tmp_path / "none.pth")
 
 
 def alexnet() -> nn.Sequential:
@@ -240,11 +245,11 @@ def test_lpips_is_that_of_torchmetrics(backbone: tuple[str, Path], monkeypatch: 
                 layer.bias.copy_(state[f"features.{place}.bias"])
         x, y = torch.rand(2, 3, 3, 40, 48, generator=torch_generator(0, "pairs")).unbind()
         wanted = theirs(x, y, normalize=True).flatten()
-    ours = PerceptualDistance(path, HEADS / f"{name}.pth")
-    assert (ours.network, ours.published) == (name, False)
+    ours = LPIPS(backbone=path, heads=HEADS / f"{name}.pth")
+    assert (ours.network, ours.name) == (name, "lpips-unverified")
     assert wanted.min() > 0.001
-    torch.testing.assert_close(ours(x, y), wanted, rtol=1e-5, atol=1e-6)
-    assert ours(x, x).tolist() == [0, 0, 0]
+    torch.testing.assert_close(ours.distance(x, y), wanted, rtol=1e-5, atol=1e-6)
+    assert ours.distance(x, x).tolist() == [0, 0, 0]
 
 
 def test_evaluation_measures_lpips_and_says_whose_weights_they_are(
@@ -260,8 +265,8 @@ def test_evaluation_measures_lpips_and_says_whose_weights_they_are(
     assert facts["backbone"]["file"] == f"{name}.pth"
     assert len(facts["heads"]["sha256"]) == 64
     published = {name: (facts["backbone"]["sha256"][:8], facts["heads"]["sha256"])}
-    monkeypatch.setattr("convae.evaluation.perceptual.PUBLISHED", published)
-    assert PerceptualDistance(path, HEADS / f"{name}.pth").published
+    monkeypatch.setattr("convae.features.networks.lpips.PUBLISHED", published)
+    assert LPIPS(backbone=path, heads=HEADS / f"{name}.pth").name == "lpips"
 
 
 def test_lpips_asks_for_what_it_needs(backbone: tuple[str, Path], digits: Split, model: VAE, tmp_path: Path) -> None:
@@ -271,16 +276,16 @@ def test_lpips_asks_for_what_it_needs(backbone: tuple[str, Path], digits: Split,
     for given, message in [
         ({}, r"lpips\.backbone=… lpips\.heads=…"),
         ({"backbone": path}, r"lpips\.backbone=… lpips\.heads=…"),
-        ({"backbone": path, "heads": heads}, "pixels on each side with this network: give lpips.size="),
+        ({"backbone": path, "heads": heads}, "pixels on each side"),
     ]:
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises((ConfigError, ShapeError), match=message):
             evaluate(model, digits, metrics=["lpips"], options={"lpips": given})
     with pytest.raises(ArtifactError, match="heads"):
-        PerceptualDistance(path, other)
+        LPIPS(backbone=path, heads=other)
     with pytest.raises(ArtifactError, match="AlexNet or VGG-16"):
-        PerceptualDistance(heads, heads)
+        LPIPS(backbone=heads, heads=heads)
     with pytest.raises(ArtifactError, match="cannot be read"):
-        PerceptualDistance(tmp_path / "none.pth", heads)
+        LPIPS(backbone=tmp_path / "none.pth", heads=heads)
 
 
 def test_the_command_takes_a_file_of_weights(
@@ -293,5 +298,17 @@ def test_the_command_takes_a_file_of_weights(
     model.provenance = Provenance(data={"source": "digits"})
     convae.save(model, tmp_path / "model")
     (tmp_path / "other.pth").write_bytes(b"no weights")
-    run("evaluate", tmp_path / "model", "--encoder", tmp_path / "other.pth", "--metrics", "fd", code=2)
+    run("evaluate", tmp_path / "model", "--features", tmp_path / "other.pth", "--metrics", "fd", code=2)
     assert "other.pth: " in capsys.readouterr().err
+
+
+def test_a_distance_carries_the_name_of_its_network(digits: Split, model: VAE) -> None:
+    options = {"feature-distance": {"network": {"features.pooled:Pooled": {"layers": "identity"}}}}
+    report = evaluate(model, digits, metrics=["feature-distance"], options=options)
+    assert list(report.metrics) == ["feature-distance-pooled"]
+    assert report.protocol["metrics"]["feature-distance-pooled"]["sha256"] == "0" * 64
+    digest = report.metrics["feature-distance-pooled"].value
+    assert isinstance(digest, float)
+    assert digest > 0
+    with pytest.raises(ConfigError, match=r"feature-distance\.network"):
+        evaluate(model, digits, metrics=["feature-distance"])

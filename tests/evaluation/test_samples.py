@@ -15,8 +15,9 @@ import convae
 from convae.core.errors import ConfigError, DataError, ShapeError
 from convae.core.random import torch_generator
 from convae.data import Split
-from convae.evaluation import EncoderFeatures, auroc, evaluate, separate
+from convae.evaluation import auroc, evaluate, separate
 from convae.evaluation.distances import frechet_distance, is_in_manifold, kernel_distance
+from convae.features.networks.encoder import Encoder
 from convae.model.artifact import fingerprint
 from convae.model.vae import VAE
 
@@ -87,7 +88,7 @@ def test_the_reach_of_a_set_is_the_union_of_its_balls(monkeypatch: pytest.Monkey
 
 
 def test_figures_of_samples_are_named_after_the_network(model: VAE, digits: Split) -> None:
-    features = EncoderFeatures(convae.build({"preset": "torch-vae", "input": [1, 8, 8], "latent": 4}))
+    features = Encoder(model=convae.build({"preset": "torch-vae", "input": [1, 8, 8], "latent": 4}))
     found, again = (
         evaluate(model, digits, metrics=["fd", "kd", "precision", "recall"], features=features, batch_size=size)
         for size in (202, 50)
@@ -103,7 +104,7 @@ def test_figures_of_samples_are_named_after_the_network(model: VAE, digits: Spli
 
 
 def test_samples_that_are_all_alike_show_nothing_of_the_images(digits: Split) -> None:
-    features, model = EncoderFeatures(Linear().model), Linear().model
+    features, model = Encoder(model=Linear().model), Linear().model
     before = narrow(float, evaluate(model, digits, metrics=["recall"], features=features).metrics["recall-vae"].value)
     with torch.no_grad():
         next(model.decoder.parameters()).zero_()
@@ -116,7 +117,7 @@ def test_without_a_network_samples_are_not_compared(model: VAE, digits: Split) -
     with pytest.raises(ConfigError, match="'fd' compares features"):
         evaluate(model, digits, metrics=["fd"])
     with pytest.raises(ShapeError):
-        evaluate(model, digits, metrics=["fd"], features=EncoderFeatures(convae.build("torch-vae")))
+        evaluate(model, digits, metrics=["fd"], features=Encoder(model=convae.build("torch-vae")))
 
 
 def test_auroc_is_that_of_scikit_learn_ties_and_all() -> None:

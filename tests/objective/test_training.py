@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 import convae
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
@@ -70,12 +68,6 @@ def model(likelihood: str, bottleneck: str) -> VAE:
     )
 
 
-def encoder(_: Path) -> nn.Sequential:
-    made = convae.build({"preset": "torch-vae", "input": list(INPUT), "latent": 2, "max_filters": 8}, seed=3).encoder
-    assert isinstance(made, nn.Sequential)
-    return made
-
-
 def _combinations() -> list[tuple[str, str, str, str]]:
     """Each precision and bottleneck with each term, under a likelihood in turn, and with each likelihood."""
     likelihoods = itertools.cycle(LIKELIHOODS.names())
@@ -89,7 +81,7 @@ def test_ten_steps_have_a_finite_and_falling_loss(precision: str, bottleneck: st
     computes = Precision(precision, torch.device("cpu"))
     reason = REFUSED.get((name, bottleneck)) or REFUSED.get((name, None))
     trained = model(likelihood, bottleneck)
-    made = build_objective({name: dict(TERMS.get(name).example)}, encoder)
+    made = build_objective({name: dict(TERMS.get(name).example)})
     made.bind(trained.latent_shape, trained.input_shape)
     optimizer = torch.optim.Adam(trained.parameters(), lr=3e-3)
     images = torch.nn.functional.avg_pool2d(torch.rand(8, *INPUT, generator=torch_generator(0, "images")), 3, 1, 1)

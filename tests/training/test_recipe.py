@@ -94,7 +94,7 @@ def test_paths_are_relative_to_the_recipe_or_the_working_directory_and_stored_ab
     (tmp_path / "recipes").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/somebody")
-    compare = {"perceptual": {"model": "runs/p", "weight": 2}}
+    compare = {"perceptual": {"network": {"encoder": {"model": "runs/p"}}, "weight": 2}}
     recipe = {**RECIPE, "data": {"source": written, "dir": "sets"}, "objective": {"kl": {}, **compare}}
     stages = [{"epochs": 1, "objective": compare}]
     training = {"batch_size": 8}
@@ -106,13 +106,20 @@ def test_paths_are_relative_to_the_recipe_or_the_working_directory_and_stored_ab
     read = read_recipe("recipes/r.json")
     assert read.data.source == at(tmp_path / "recipes", stored)
     assert read.data.dir == tmp_path / "recipes/sets"
-    assert read.objective["perceptual"] == {"model": str(tmp_path / "recipes/runs/p"), "weight": 2}
-    assert read.stages[0].objective["perceptual"]["model"] == str(tmp_path / "recipes/runs/p")
-    overrides = [f"data.source={json.dumps(written)}", "objective.perceptual.model=runs/q", "data.dir=~/sets"]
+    assert read.objective["perceptual"] == {
+        "network": {"encoder": {"model": str(tmp_path / "recipes/runs/p")}},
+        "weight": 2,
+    }
+    assert read.stages[0].objective["perceptual"]["network"]["encoder"]["model"] == str(tmp_path / "recipes/runs/p")
+    overrides = [
+        f"data.source={json.dumps(written)}",
+        "objective.perceptual.network.encoder.model=runs/q",
+        "data.dir=~/sets",
+    ]
     overridden = read_recipe("recipes/r.json", overrides)
     assert overridden.data.source == at(tmp_path, stored)
     assert overridden.data.dir == Path("/home/somebody/sets")
-    assert overridden.objective["perceptual"]["model"] == str(tmp_path / "runs/q")
+    assert overridden.objective["perceptual"]["network"]["encoder"]["model"] == str(tmp_path / "runs/q")
     assert read_recipe(recipe).data.source == at(tmp_path, stored)
     monkeypatch.chdir("/")
     assert read_recipe(read) == read
@@ -133,7 +140,9 @@ def test_a_run_without_a_name_has_a_safe_one(source: str) -> None:
     assert read_recipe({**RECIPE, "data": source, "name": title}).name == title
 
 
-@pytest.mark.parametrize("key", ["data.source", "data.dir", "model", "start.model", "objective.perceptual.model"])
+@pytest.mark.parametrize(
+    "key", ["data.source", "data.dir", "model", "start.model", "objective.perceptual.network.encoder.model"]
+)
 def test_no_path_holds_a_nul(key: str) -> None:
     with pytest.raises(ConfigError, match="NUL"):
         read_recipe(RECIPE, [f'{key}="a\\0b"'])
@@ -179,11 +188,11 @@ def test_model_and_objective_are_checked_before_the_data_and_together(tmp_path: 
     recipe = {
         "data": {"source": "mnist", "dir": str(tmp_path), "download": False},
         "model": {"preset": "torch-vae", "bottleneck": "fsqq"},
-        "objective": {"adversarial": 1, "perceptual": {"model": str(tmp_path / "vgg16")}},
+        "objective": {"adverserial": 1, "perceptual": {"network": {"encoder": {"model": str(tmp_path / "vgg16")}}}},
     }
     with pytest.raises(ConvaeError) as caught:
         train(recipe, out=tmp_path / "run")
-    for part in ("fsqq", "adversarial", "vgg16"):
+    for part in ("fsqq", "adverserial", "vgg16"):
         assert part in str(caught.value)
     assert "mnist" not in str(caught.value)
     assert not (tmp_path / "run").exists()

@@ -131,7 +131,14 @@ def test_the_batch_size_probe_trusts_what_its_caller_trusts(
     described = {"input": [1, 8, 8], **RECIPE["model"]}
     described["encoder"] = [each if each != "relu" else f"{friendly}:Positive" for each in described["encoder"]]
     judge = convae.save(convae.build(described), tmp_path / "judge")
-    asked = {**RECIPE, "objective": {"reconstruction": 1, "kl": 1, "perceptual": {"weight": 1, "model": str(judge)}}}
+    asked = {
+        **RECIPE,
+        "objective": {
+            "reconstruction": 1,
+            "kl": 1,
+            "perceptual": {"network": {"encoder": {"model": str(judge)}}},
+        },
+    }
     recipe = read_recipe({**asked, "training": {"device": "cpu", "precision": "float32", "epochs": 1}})
     forget_use(monkeypatch)
     with pytest.raises(TrainingError, match=friendly):

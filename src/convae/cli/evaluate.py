@@ -19,11 +19,9 @@ from convae.cli._options import (
 )
 
 if TYPE_CHECKING:
-    import torch
-
     from convae.data import Split
     from convae.evaluation import Report
-    from convae.evaluation.features import Features
+    from convae.features import FeatureNetwork
     from convae.model.vae import VAE
 
 PANEL = "Look"
@@ -42,10 +40,11 @@ def evaluate(
     metrics: Annotated[
         str, typer.Option(help="Metrics separated by commas, or all; by default the fast ones.")
     ] = "default",
-    encoder: Annotated[
-        Path | None,
+    features: Annotated[
+        str | None,
         typer.Option(
-            help="Feature network for comparing samples with images: a trained model, or FID's Inception weights."
+            help="Feature network for comparing samples with images: a name such as efficientnet-lite0, a trained "
+            "model, or FID's Inception weights."
         ),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write metrics and protocol to this file.")] = None,
@@ -79,7 +78,7 @@ def evaluate(
             images,
             metrics=names,
             options=given,
-            features=None if encoder is None else _features(encoder, next(loaded.parameters()).device),
+            features=None if features is None else _network(features).to(next(loaded.parameters()).device),
             seed=seed,
             batch_size=batch_size,
             progress=bar,
@@ -105,11 +104,12 @@ def _print(report: Report, model: VAE, images: Split) -> None:
         notes.print(f"no accuracy: none of the {len(images):,} images of {images.source} ({images.name}) has a label")
 
 
-def _features(encoder: Path, device: torch.device) -> Features:
-    """The feature network: FID's Inception from a file, or the encoder of a trained model."""
-    from convae.evaluation import EncoderFeatures, InceptionFeatures
-    from convae.latents import Session
+def _network(written: str) -> FeatureNetwork:
+    """The feature network: by name, FID's Inception from a file, or the encoder of a trained model."""
+    from convae.features import NETWORKS, build_feature_network
 
-    if encoder.is_file():
-        return InceptionFeatures(encoder, device)
-    return EncoderFeatures(Session(encoder, device=str(device)).model)
+    if written in NETWORKS.names():
+        return build_feature_network(written)
+    if Path(written).expanduser().is_file():
+        return build_feature_network({"inception": {"weights": written}})
+    return build_feature_network({"encoder": {"model": written}})

@@ -50,7 +50,7 @@ Named = str | dict[str, dict[str, Any] | None]
 class _Arguments(Config):
     """Base of the argument models; they have no source code in which pydantic could look for field docstrings."""
 
-    model_config = ConfigDict(use_attribute_docstrings=False)
+    model_config = ConfigDict(use_attribute_docstrings=False, arbitrary_types_allowed=True)
 
 
 def keyword_parameters(target: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:

@@ -31,18 +31,37 @@ def build_entry(registry: Registry, written: Named, *args: Any) -> Any:
         raise type(error)(f"{registry.kind} {canonical_name(name)}: {error}") from error
 
 
-def canonical_entry(registry: Registry, written: Named) -> Named:
-    """The canonical form of an entry: a mapping of its registered name to the arguments that are not defaults.
+class Entry:
+    """Validator of an argument that is an entry: `Annotated[Named, AfterValidator(Entry(registry))]`.
 
-    Types of arguments that are entries are `Annotated[Named, AfterValidator(partial(canonical_entry, registry))]`.
+    The canonical form is a mapping of the registered name to the arguments that are not defaults.
 
-    Raises:
-        ValueError: unknown name or invalid arguments.
+    Args:
+        registry: registry of its kind.
     """
-    try:
-        name, given = split_name(written, registry.kind)
-        target = registry.get(name)
-        arguments = drop_defaults(target, parse_arguments(target, given, f"{registry.kind} {name}"))
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
-    return {canonical_name(name): to_plain(arguments)}
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def __call__(self, written: Named) -> Named:
+        """The canonical form.
+
+        Raises:
+            ValueError: unknown name or invalid arguments.
+        """
+        kind = self._registry.kind
+        try:
+            name, given = split_name(written, kind)
+            target = self.target(name)
+            arguments = drop_defaults(target, parse_arguments(target, given, f"{kind} {name}"))
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return {canonical_name(name): to_plain(arguments)}
+
+    def target(self, name: str) -> Any:
+        """The class of a name.
+
+        Raises:
+            ConfigError: unknown name.
+        """
+        return self._registry.get(name)

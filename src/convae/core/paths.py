@@ -72,7 +72,8 @@ def with_absolute_paths(
     """Makes the arguments absolute that the signature of `target` annotates as paths.
 
     Args:
-        target: a class or function with annotations `Path` or `PathOrName`, also in lists.
+        target: a class or function with annotations `Path` or `PathOrName`, also in lists, or in the arguments of
+            entries that are arguments themselves.
         given: its arguments as written.
         folder: base of relative paths; by default the working directory.
 
@@ -94,6 +95,8 @@ def with_absolute_paths(
 def _absolute(value: Any, hint: Any, folder: Path | None) -> Any:
     if isinstance(value, list | tuple):
         return [_absolute(item, hint, folder) for item in value]
+    if isinstance(value, Mapping):
+        return _absolute_in_entry(value, hint, folder)
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         return value
     inner = [hint, *_inner(hint)]
@@ -105,6 +108,18 @@ def _absolute(value: Any, hint: Any, folder: Path | None) -> Any:
         if is_written_as_path or absolute_path(text, folder).exists():
             return str(absolute_path(text, folder))
     return value
+
+
+def _absolute_in_entry(value: Mapping[Any, Any], hint: Any, folder: Path | None) -> Any:
+    """The same in the arguments of an entry: a mapping of its name to them."""
+    validators = [getattr(each, "func", None) for each in _inner(hint)]
+    find = next((getattr(each, "target", None) for each in validators if hasattr(each, "target")), None)
+    if find is None:
+        return value
+    return {
+        name: with_absolute_paths(find(name), given, folder) if isinstance(given, Mapping) else given
+        for name, given in value.items()
+    }
 
 
 def _inner(hint: Any) -> list[Any]:

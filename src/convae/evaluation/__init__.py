@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from convae.evaluation.factors import Factors
-from convae.evaluation.features import EncoderFeatures
-from convae.evaluation.inception import InceptionFeatures
 from convae.evaluation.metrics import METRICS
 from convae.evaluation.metrics.base import (
     CountMetric,
@@ -24,13 +22,11 @@ __all__ = [
     "METRICS",
     "CountMetric",
     "EncodedSplit",
-    "EncoderFeatures",
     "Estimate",
     "FactorMetric",
     "Factors",
     "ImageMetric",
     "ImageScores",
-    "InceptionFeatures",
     "LatentMetric",
     "Measurement",
     "Metric",

@@ -13,10 +13,10 @@ from convae.core.progress import Progress
 from convae.data import Split
 from convae.evaluation.aggregate import QUERIES
 from convae.evaluation.bootstrap import LEVEL, RESAMPLES, percentile_interval, resample_tables
-from convae.evaluation.features import Features
 from convae.evaluation.metrics.base import Metric, SampleMetric
 from convae.evaluation.rows import MetricRows, choose_metrics, measure_rows, versions
 from convae.evaluation.samples import image_and_sample_features
+from convae.features.networks.base import FeatureNetwork
 from convae.model.artifact import fingerprint
 from convae.model.compatibility import check_levels
 from convae.model.mode import evaluation_mode
@@ -115,7 +115,7 @@ def evaluate(
     *,
     metrics: Sequence[str] = ("default",),
     options: Mapping[str, Mapping[str, Any]] | None = None,
-    features: Features | None = None,
+    features: FeatureNetwork | None = None,
     seed: int = 0,
     batch_size: int = 256,
     progress: Progress | None = None,
@@ -130,7 +130,7 @@ def evaluate(
         split: the images.
         metrics: names of metrics; `all` means all that apply to the model and the images, `default` all but slow ones.
         options: arguments of metrics by name, such as `{"nll": {"samples": 500}}`; these metrics are measured as well.
-        features: feature network for metrics of samples, such as `EncoderFeatures`; required for them.
+        features: feature network for metrics of samples, of `convae.features.build_feature_network`; required for them.
         seed: seed of posterior samples, prior samples and the bootstrap.
         batch_size: images per batch.
         progress: called with the number of processed images.
@@ -168,7 +168,7 @@ def evaluate(
     return Report(measured, protocol, found.rows, found.left_out)
 
 
-def _conditions(split: Split, features: Features | None, seed: int) -> dict[str, Any]:
+def _conditions(split: Split, features: FeatureNetwork | None, seed: int) -> dict[str, Any]:
     """The protocol apart from data, model and metrics."""
     return {
         "latents": "one sample per image, from a generator keyed by seed and position",

@@ -86,7 +86,7 @@ def choose_metrics(
         metric: Metric = target(**checked)
         if isinstance(metric, SampleMetric) and not has_features:
             if name in asked:
-                raise ConfigError(f"metric '{name}' compares features of images: give a feature network (--encoder)")
+                raise ConfigError(f"metric '{name}' compares features of images: give a feature network (--features)")
         elif metric.needs_whole_images and split.missing is not None:
             if name in asked:
                 raise ConfigError(f"metric '{name}' compares whole images; those of {split.source} have missing values")

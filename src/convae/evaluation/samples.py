@@ -9,13 +9,13 @@ from torch import Tensor
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
 from convae.data import Split, in_order
-from convae.evaluation.features import Features
+from convae.features.networks.base import FeatureNetwork
 from convae.model.vae import VAE
 
 
 @torch.no_grad()
 def image_and_sample_features(
-    model: VAE, split: Split, features: Features, *, seed: int, batch_size: int, progress: Progress | None = None
+    model: VAE, split: Split, features: FeatureNetwork, *, seed: int, batch_size: int, progress: Progress | None = None
 ) -> tuple[Float[Tensor, "image feature"], Float[Tensor, "image feature"]]:
     """Features of all images of a split, and of as many samples, on the CPU.
 

@@ -5,9 +5,8 @@ batch, output, moment ── every term ──> cost of each image ── mean �
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,8 +20,6 @@ from convae.objective.schedules.base import Moment, Schedule, build_schedule
 from convae.objective.terms import TERMS
 from convae.objective.terms.base import LossInputs, Term
 
-Loader = Callable[[Path], nn.Sequential]
-"""Loads the encoder layers of a saved model."""
 START = Moment(0, 0.0, 0.0)
 """The start of training."""
 WEIGHT = "weight"
@@ -118,7 +115,7 @@ class Objective(nn.Module):
         return Losses(torch.stack(parts).sum(), terms)
 
 
-def build_objective(written: Mapping[str, Mapping[str, Any] | float], load: Loader | None = None) -> Objective:
+def build_objective(written: Mapping[str, Mapping[str, Any] | float]) -> Objective:
     """Builds the objective of a recipe: term names, each with a weight and the term's arguments.
 
     A weight is a number or a schedule, 1 by default; a term with weight 0 is only logged. In your own training loop:
@@ -126,7 +123,6 @@ def build_objective(written: Mapping[str, Mapping[str, Any] | float], load: Load
 
     Args:
         written: the arguments of each term by its name, with `weight` among them; or just the weight.
-        load: loads the encoder of a saved model, for terms that compare features.
 
     Raises:
         ConfigError: no terms, an unknown term, or wrong arguments.
@@ -140,7 +136,7 @@ def build_objective(written: Mapping[str, Mapping[str, Any] | float], load: Load
         given = options if isinstance(options, Mapping) else {WEIGHT: options}
         where = f"objective.{name}"
         try:
-            terms[name] = _term(name, given, load, where)
+            terms[name] = _term(name, given, where)
             weights[name] = build_schedule(given.get(WEIGHT, 1.0), f"{where}.{WEIGHT}")
         except ConvaeError as error:
             faults.append(error)
@@ -154,23 +150,15 @@ def _per_image(values: Tensor, samples: int) -> Tensor:
     return values if samples == 1 else values.unflatten(0, (-1, samples)).mean(1)
 
 
-def _term(name: str, options: Mapping[str, Any], load: Loader | None, where: str) -> Term:
-    """Builds a term from its arguments, including its weight, and its network, if any."""
+def _term(name: str, options: Mapping[str, Any], where: str) -> Term:
+    """Builds a term from its arguments, including its weight."""
     try:
         target = TERMS.get(name)
     except ConfigError as error:
         raise type(error)(f"{where}: {error}") from error
     checked = parse_arguments(target, options, where, beside=(WEIGHT,))
     try:
-        handed = [] if target.loads is None else [_loaded(checked[target.loads], load)]
-        made: Term = target(*handed, **checked)
+        made: Term = target(**checked)
     except ConvaeError as error:
         raise type(error)(f"{where}: {error}") from error
     return made
-
-
-def _loaded(path: Path, load: Loader | None) -> nn.Sequential:
-    """Loads the encoder layers of a saved model."""
-    if load is None:
-        raise ConfigError(f"needs the saved model {path}. Pass load= to build_objective")
-    return load(path)

@@ -12,9 +12,10 @@ import torch
 
 import convae
 from convae.data import DataConfig, Split, open_split
-from convae.evaluation import EncoderFeatures, evaluate
+from convae.evaluation import evaluate
 from convae.evaluation.metrics import METRICS
 from convae.evaluation.metrics.base import CountMetric, FactorMetric, ImageMetric, LatentMetric, Metric, SampleMetric
+from convae.features.networks.encoder import Encoder
 from convae.model.vae import VAE
 from convae.testing.entries import name_of, no_errors, require
 
@@ -71,7 +72,7 @@ def check_metric(metric: str | type[Metric], options: dict[str, Any] | None = No
     )
     split = _sprites() if issubclass(kind, FactorMetric) else _digits()
     model = _model_for(kind(**given), split)
-    features = EncoderFeatures(model) if issubclass(kind, SampleMetric) else None
+    features = Encoder(model=model) if issubclass(kind, SampleMetric) else None
     with no_errors(where):
         once, again = (
             evaluate(model, split, metrics=[name], options={name: given}, features=features, batch_size=size)

@@ -43,7 +43,6 @@ from convae.training.recipe.schema import Recipe
 from convae.training.result import Run
 from convae.training.run import resume, train
 from convae.training.run_folder import RunFolder
-from convae.training.vae.start import encoder_layers
 
 SWEEPS = Path("sweeps")
 """Default parent folder of sweeps."""
@@ -210,7 +209,7 @@ def _best_metrics(run: Run) -> dict[str, Any]:
     rows = [row for row in run.metrics if row["step"] == run.best_step]
     validation = [row for row in rows if row["split"] == "validation"]
     row = (validation or rows)[-1]
-    units = {"total": "nats", **build_plan(run.recipe, 1, encoder_layers).units()}
+    units = {"total": "nats", **build_plan(run.recipe, 1).units()}
     metrics = {f"{name} ({unit})": row[name] for name, unit in units.items() if name in row}
     if "active_units" in row:
         metrics["active units"] = row["active_units"]

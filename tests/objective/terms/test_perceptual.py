@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 import convae
 from convae.core.errors import ArtifactError, ConfigError, ShapeError
@@ -16,40 +15,21 @@ from convae.core.types import Batch
 from convae.objective.objective import build_objective
 from convae.objective.schedules.base import Moment
 from convae.objective.terms.perceptual import Perceptual
-from convae.training.vae.start import encoder_layers
 
 
-def linear_layers() -> nn.Sequential:
-    """Layers without any bend: two convolutions at the full size, one at half of it, and a vector."""
-    kinds = [nn.Conv2d(1, 3, 1, bias=False), nn.Conv2d(3, 3, 1, bias=False), nn.AvgPool2d(2), nn.Flatten()]
-    return nn.Sequential(*kinds).double()
+def through(layers: str) -> Perceptual:
+    return Perceptual(network={"features.pooled:Pooled": {"layers": layers}})
 
 
 def test_through_the_identity_it_is_the_relative_squared_error(passed: Any, drawn: Any) -> None:
     x, y = drawn(3, 1, 4, 4, word="x"), drawn(3, 1, 4, 4, word="y")
-    term = Perceptual(nn.Sequential(nn.Identity()), model=Path("m"))
     wanted = (x - y).square().sum((1, 2, 3)) / x.square().sum((1, 2, 3))
-    torch.testing.assert_close(term(passed(x, y)), wanted)
-
-
-@pytest.mark.parametrize(
-    ("layers", "compared"), [(None, [1, 2]), ([0], [0]), ([3], [3]), ([1, 3], [1, 3])], ids=["default", "0", "3", "1,3"]
-)
-def test_it_compares_the_chosen_layers(layers: Any, compared: list[int], passed: Any, drawn: Any) -> None:
-    x, y = drawn(2, 1, 6, 6, word="x"), drawn(2, 1, 6, 6, word="y")
-    network = linear_layers()
-    wanted = []
-    for last in compared:
-        part = network[: last + 1]
-        difference = (part(x) - part(y)).square().flatten(1).sum(1)
-        wanted.append(difference / part(x).square().flatten(1).sum(1))
-    term = Perceptual(network, model=Path("m"), layers=layers)
-    torch.testing.assert_close(term(passed(x, y)), torch.stack(wanted).mean(0))
+    torch.testing.assert_close(through("identity")(passed(x, y)), wanted)
 
 
 def test_images_are_moved_by_a_pixel_another_way_at_every_step(passed: Any, drawn: Any) -> None:
     x, y = drawn(2, 1, 6, 6, word="x"), drawn(2, 1, 6, 6, word="y")
-    term = Perceptual(nn.Sequential(nn.AvgPool2d(2)), model=Path("m"), layers=[0])
+    term = through("pool")
     given = passed(x, y)
     found = [term(replace(given, moment=Moment(step, 0.0, 0.0))) for step in range(5)]
     for step, moves in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)]):
@@ -64,35 +44,30 @@ def test_images_are_moved_by_a_pixel_another_way_at_every_step(passed: Any, draw
 def test_what_strides_hide_is_seen_in_the_image(passed: Any, drawn: Any) -> None:
     x = 0.2 + 0.5 * drawn(2, 1, 6, 6)
     chequered = x + 0.1 * (-1) ** torch.arange(6)  # every other column
-    strided = nn.Sequential(nn.AvgPool2d(2))
-    torch.testing.assert_close(
-        Perceptual(strided, model=Path("m"), layers=[0])(passed(x, chequered)), torch.zeros(2).double()
-    )
+    torch.testing.assert_close(through("pool")(passed(x, chequered)), torch.zeros(2).double())
     wanted = 0.01 * 36 / x.square().sum((1, 2, 3)) / 2
-    torch.testing.assert_close(Perceptual(strided, model=Path("m"))(passed(x, chequered)), wanted)
+    torch.testing.assert_close(through("both")(passed(x, chequered)), wanted)
 
 
 def test_gradients_are_right_and_stop_at_the_network(passed: Any, drawn: Any) -> None:
     x, y = drawn(2, 1, 4, 4, word="x"), drawn(2, 1, 4, 4, word="y").requires_grad_()
-    first, second, *_ = linear_layers()
-    term = Perceptual(nn.Sequential(first, second, nn.Tanh()), model=Path("m"))
+    term = through("tanh")
     assert torch.autograd.gradcheck(lambda y: term(passed(x, y)), (y,))
-    assert all(parameter.grad is None for parameter in term.parameters())
 
 
 def test_the_network_stays_as_it_was_saved(passed: Any, drawn: Any) -> None:
-    network = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout()).double()
-    term = Perceptual(network, model=Path("m")).train()
+    term = through("statistics").double().train()
     before = {name: tensor.clone() for name, tensor in term.state_dict().items()}
     given = passed(drawn(2, 1, 4, 4, word="x"), drawn(2, 1, 4, 4, word="y"))
     first = term(given)
     torch.testing.assert_close(term(given), first)
     assert all(torch.equal(tensor, before[name]) for name, tensor in term.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in term.parameters())
 
 
 def test_black_images_have_a_finite_distance(passed: Any, drawn: Any) -> None:
     y = drawn(2, 1, 4, 4).requires_grad_()
-    values = Perceptual(nn.Sequential(nn.Identity()), model=Path("m"))(passed(torch.zeros_like(y), y))
+    values = through("identity")(passed(torch.zeros_like(y), y))
     values.sum().backward()
     assert values.isfinite().all()
 
@@ -100,7 +75,7 @@ def test_black_images_have_a_finite_distance(passed: Any, drawn: Any) -> None:
 def test_a_recipe_names_a_saved_model(tmp_path: Path, passed: Any, drawn: Any) -> None:
     saved = convae.build({"preset": "torch-vae", "input": [1, 16, 16], "latent": 4, "max_filters": 8}, seed=1)
     path = str(convae.save(saved, tmp_path / "model"))
-    made = build_objective({"perceptual": {"model": path, "weight": 3}}, encoder_layers)
+    made = build_objective({"perceptual": {"network": {"encoder": {"model": path}}, "weight": 3}})
     x, y = drawn(2, 1, 16, 16, word="x").float(), drawn(2, 1, 16, 16, word="y").float().requires_grad_()
     given = passed(x, y)
     losses = made(Batch.of(given.images, given.labels), given.output, given.moment)
@@ -113,14 +88,11 @@ def test_a_recipe_names_a_saved_model(tmp_path: Path, passed: Any, drawn: Any) -
         made(Batch.of(colored.images), colored.output, colored.moment)
 
 
-def test_faults_name_the_term_and_the_model(tmp_path: Path, passed: Any, drawn: Any) -> None:
-    with pytest.raises(ConfigError, match=r"objective.perceptual: 'model' is missing"):
+def test_faults_name_the_term_and_the_network(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"objective.perceptual: 'network' is missing"):
         build_objective({"perceptual": {}})
+    with pytest.raises(ConfigError, match=r"objective.perceptual.*eficientnet.*efficientnet-lite0"):
+        build_objective({"perceptual": {"network": "eficientnet-lite0"}})
+    nothing = {"encoder": {"model": str(tmp_path / "nothing")}}
     with pytest.raises(ArtifactError, match=r"objective.perceptual: .*nothing: no such folder"):
-        build_objective({"perceptual": {"model": str(tmp_path / "nothing")}}, encoder_layers)
-    with pytest.raises(ConfigError, match="needs the saved model"):
-        build_objective({"perceptual": {"model": "m"}})
-    with pytest.raises(ConfigError, match="has layers 0 to 3, not 4"):
-        build_objective({"perceptual": {"model": "m", "layers": [1, 4]}}, lambda _: linear_layers())
-    with pytest.raises(ConfigError, match="spatial axes"):
-        Perceptual(nn.Sequential(nn.Flatten()), model=Path("m"))(passed(drawn(2, 1, 4, 4)))
+        build_objective({"perceptual": {"network": nothing}})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convae.core.arguments import Named
-from convae.core.entries import build_entry, canonical_entry
+from convae.core.entries import Entry, build_entry
 from convae.core.precision import at_least_float32, full_precision
 from convae.core.types import Latents, PerImage, Shape
 from convae.model.flows import FLOWS
@@ -155,5 +154,5 @@ def build_flow(written: Named, shape: Shape, features: Shape | None = None) -> F
     return flow
 
 
-FlowEntry = Annotated[Named, AfterValidator(partial(canonical_entry, FLOWS))]
+FlowEntry = Annotated[Named, AfterValidator(Entry(FLOWS))]
 """The type of an argument that is itself a flow: its name, or a mapping of the name to its arguments."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from convae.core.arguments import Named
 from convae.core.context import Context
-from convae.core.entries import build_entry, canonical_entry
+from convae.core.entries import Entry, build_entry
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.posterior import CodePosterior
 from convae.core.precision import at_least_float32
@@ -136,7 +135,7 @@ def build_quantizer(written: Named, channels: int | None) -> Quantizer:
     return quantizer
 
 
-QuantizerEntry = Annotated[Named, AfterValidator(partial(canonical_entry, QUANTIZERS))]
+QuantizerEntry = Annotated[Named, AfterValidator(Entry(QUANTIZERS))]
 """Type of arguments that are quantizers: a name, or a mapping of the name to its arguments."""
 
 

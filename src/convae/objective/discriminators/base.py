@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -12,7 +11,7 @@ from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from convae.core.arguments import Named
-from convae.core.entries import build_entry, canonical_entry
+from convae.core.entries import Entry, build_entry
 from convae.core.types import Images, Shape
 from convae.objective.discriminators import DISCRIMINATORS
 
@@ -61,5 +60,5 @@ def build_discriminator(written: Named, image_shape: Shape) -> Discriminator:
     return discriminator
 
 
-DiscriminatorEntry = Annotated[Named, AfterValidator(partial(canonical_entry, DISCRIMINATORS))]
+DiscriminatorEntry = Annotated[Named, AfterValidator(Entry(DISCRIMINATORS))]
 """The type of an argument that is a discriminator: its name, or a mapping of the name to its arguments."""

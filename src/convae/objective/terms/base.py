@@ -128,14 +128,11 @@ class Term(nn.Module, ABC):
     Without a term that `regularizes_posterior`, which holds the posteriors to the prior, a model is an autoencoder.
 
     `unit` is the unit of the value; the weight converts it to nats, the unit of the total. `default_weight`, usually
-    that of the paper, is the weight in the default objective of a model that requires the term. A term that compares
-    features of a saved model names in `loads` the argument with the path of the model: `build_objective` loads the
-    encoder, and passes it as the only positional argument.
+    that of the paper, is the weight in the default objective of a model that requires the term.
     """
 
     unit: ClassVar[str]
     default_weight: ClassVar[float] = 1.0
-    loads: ClassVar[str | None] = None
     example: ClassVar[Mapping[str, Any]] = {}
     regularizes_posterior: ClassVar[bool] = False
     samples_per_image: int | None = None

@@ -29,6 +29,7 @@ class FreeBits(Term):
     """
 
     unit: ClassVar = "nats"
+    example: ClassVar = {"nats": 0.01}
     regularizes_posterior: ClassVar = True
 
     def __init__(

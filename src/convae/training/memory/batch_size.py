@@ -25,7 +25,6 @@ from convae.training.loop.precision import choose_precision
 from convae.training.memory.probe import measure_memory
 from convae.training.recipe.plan import build_plan
 from convae.training.recipe.schema import Recipe
-from convae.training.vae.start import encoder_layers
 from convae.training.vae.task import stage_objective, stage_with_most_latents
 
 FLOAT = 4
@@ -171,7 +170,7 @@ def find_batch_size(
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=options)})
     budget = budget or round((1 - MARGIN) * free_memory(where))
     say = on_message or (lambda _: None)
-    plan = build_plan(recipe, 1, encoder_layers)
+    plan = build_plan(recipe, 1)
     samples = stage_objective(plan.stages[stage_with_most_latents(plan)]).samples
     estimate = estimate_memory(resolve(recipe.model), recipe.training.checkpointing, samples)
     say(f"by its shapes: {estimate.fixed / 2**20:,.1f} MiB, and {estimate.per_image / 2**20:,.3f} MiB for each image")

@@ -27,7 +27,6 @@ from convae.training.recipe.plan import build_plan
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.vae.build import build_training_model
-from convae.training.vae.start import encoder_layers
 from convae.training.vae.task import VAETask, stage_with_most_latents
 
 STEPS = 2
@@ -104,7 +103,7 @@ class _NoiseBatches:
 def _steps(recipe: Recipe, batch_size: int, where: torch.device) -> None:
     """Runs some steps of the engine of the recipe."""
     keep_freed_memory()
-    plan = build_plan(recipe, STEPS, encoder_layers)
+    plan = build_plan(recipe, STEPS)
     model = build_training_model(recipe, where)
     batches = _NoiseBatches(model.input_shape, batch_size, where)
     task = VAETask(recipe, model, plan, batches, None, None, where, Ranks())

@@ -15,7 +15,7 @@ from itertools import accumulate
 from convae.core.config import parse
 from convae.core.errors import ConfigError
 from convae.core.names import unknown_message
-from convae.objective.objective import Loader, Objective, build_objective
+from convae.objective.objective import Objective, build_objective
 from convae.objective.schedules.base import Clocks, Moment, Schedule, build_schedule
 from convae.training.recipe.objectives import StageLoss, StageObjective, UnweightedLoss
 from convae.training.recipe.schema import OptimizerConfig, PlateauConfig, Recipe, StageConfig, TrainingConfig
@@ -152,18 +152,17 @@ class Plan:
         return Moment(step, step / self.steps_per_epoch, step / steps)
 
 
-def build_plan(recipe: Recipe, steps_per_epoch: int, load: Loader | None = None) -> Plan:
+def build_plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
     """Builds the plan of a recipe for a number of batches per epoch.
 
     Args:
         recipe: the recipe; its model and data are not used.
         steps_per_epoch: batches per epoch.
-        load: loads the encoder of a saved model, for terms that compare features.
 
     Raises:
         ConfigError: invalid terms, schedules, plateau or optimizer.
     """
-    shared = build_objective(recipe.objective, load)
+    shared = build_objective(recipe.objective)
     options = recipe.training
     stages: list[Stage] = []
     current = options.optimizer
@@ -173,7 +172,7 @@ def build_plan(recipe: Recipe, steps_per_epoch: int, load: Loader | None = None)
         if written.optimizer is not None:
             current = _optimizer(options.optimizer, written, where)
             learning_rate = LearningRate(current, f"{where}.optimizer")
-        objective = _stage_objective(recipe, shared, written, load, where)
+        objective = _stage_objective(recipe, shared, written, where)
         plateau = written.until.plateau if written.until else None
         if plateau and plateau.metric not in (names := ["total", *objective.units]):
             raise ConfigError(f"{where}.until.plateau.metric: {unknown_message('metric', plateau.metric, names)}")
@@ -293,14 +292,12 @@ def _optimizer(base: OptimizerConfig, written: StageConfig, where: str) -> Optim
     return parse(OptimizerConfig, {**base.model_dump(), **(written.optimizer or {})}, f"{where}.optimizer")
 
 
-def _stage_objective(
-    recipe: Recipe, shared: Objective, written: StageConfig, load: Loader | None, where: str
-) -> StageObjective:
+def _stage_objective(recipe: Recipe, shared: Objective, written: StageConfig, where: str) -> StageObjective:
     """The objective of the recipe with the changes of a stage; stages share the modules of unchanged terms."""
     changed = {name: {**recipe.objective.get(name, {}), **given} for name, given in written.objective.items()}
     unchanged = {name: term for name, term in shared.terms.items() if name not in changed}
     try:
-        own = build_objective(changed, load) if changed else None
+        own = build_objective(changed) if changed else None
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from error
     schedules = {name: shared.schedules[name] for name in unchanged}

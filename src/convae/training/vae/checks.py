@@ -20,7 +20,7 @@ from convae.training.loop.log import summary_writer
 from convae.training.recipe.objectives import StageObjective
 from convae.training.recipe.plan import Plan, build_plan
 from convae.training.recipe.schema import Recipe
-from convae.training.vae.start import Start, construct_model, encoder_layers
+from convae.training.vae.start import Start, construct_model
 from convae.training.vae.task import VAETask, stage_objective
 
 _AUTOENCODER = (
@@ -43,7 +43,7 @@ def check_description(recipe: Recipe, held: VAE | None) -> Plan:
     faults: list[ConvaeError] = []
     plan = model = None
     try:
-        plan = build_plan(recipe, 1, encoder_layers)
+        plan = build_plan(recipe, 1)
     except ConvaeError as error:
         faults.append(error)
     try:

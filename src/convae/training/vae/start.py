@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text, unknown_message
@@ -74,13 +74,6 @@ def _copy(recorded: Mapping[str, Any], held: VAE | None) -> VAE:
         if found.get(part) != name:
             raise ConfigError(f"model: expected {part} of the class {name}, got {found.get(part)}")
     return copy.deepcopy(held)
-
-
-def encoder_layers(path: Path) -> nn.Sequential:
-    """The encoder layers of a saved model."""
-    encoder = load(path).encoder
-    assert isinstance(encoder, nn.Sequential)  # models with a description have networks
-    return encoder
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,17 @@
-"""The Inception network of the Fréchet Inception distance (FID), with published weights from a file."""
+"""The Inception network of the Fréchet Inception Distance."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convae.core.errors import ShapeError
-from convae.core.names import shape_text
+from convae.core.precision import with_gradient_of
 from convae.core.types import Images
+from convae.features.networks.base import FeatureNetwork, as_colors
 from convae.model.weights import fill, read_state, sha256_of
 
 SIDE = 299
@@ -166,44 +165,34 @@ def build_inception() -> nn.Sequential:
     return network.eval()
 
 
-class InceptionFeatures:
-    """The 2,048 pooled features of FID and KID (Heusel et al. 2017, arXiv:1706.08500), with weights from a file.
+class Inception(FeatureNetwork):
+    """Inception v3 of the Fréchet Inception Distance, with its published weights from a file.
 
-    With the published weights, the Fréchet distance is the FID, and the kernel distance the KID; with others, metrics
-    are named after the file. The file is read without running code in it. Images are rounded to 8 bits, gray images
-    get three channels, and all are resized to 299×299 pixels as by pytorch-fid.
+    With these the Fréchet distance is the FID and the kernel distance the KID; with others they are named after the
+    file. Images become 8-bit as files of images are, one gray channel becomes three, and they are resized to
+    299×299 pixels as pytorch-fid does.
 
     Args:
-        path: `.pth` or `.safetensors` file with the tensor names of `pt_inception-2015-12-05-6726825d.pth`.
-        device: device of the network.
-
-    Raises:
-        ArtifactError: the file cannot be read, or contains the weights of another network.
+        weights: `.pth` or `.safetensors`, with the names of `pt_inception-2015-12-05-6726825d.pth`.
     """
 
+    example: ClassVar = {"weights": "pt_inception-2015-12-05-6726825d.pth"}
     preprocessing = "8 bits, bilinear to 299×299 without antialiasing, [-1, 1]"
 
-    def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
-        self.sha256 = sha256_of(path)
+    def __init__(self, *, weights: Path) -> None:
+        super().__init__()
+        self.sha256 = sha256_of(weights)
         published = self.sha256 == PUBLISHED
-        self.name = "inception" if published else path.stem
+        self.name = "inception" if published else weights.stem
         self.metric_aliases = {"fd": "fid", "kd": "kid"} if published else {}
-        state = {name: tensor for name, tensor in read_state(path).items() if not name.startswith("fc.")}
-        self._network = build_inception()
-        fill(self._network, state, f"{path}: not the weights of the Inception network of FID")
-        self._network.to(device)
+        state = {name: tensor for name, tensor in read_state(weights).items() if not name.startswith("fc.")}
+        self.network = build_inception()
+        fill(self.network, state, f"{weights}: not the weights of Inception v3 as FID has it")
 
-    def __call__(self, images: Images) -> Float[Tensor, "batch 2048"]:
-        """Features, (batch, 2048), of images in [0, 1].
-
-        Raises:
-            ShapeError: the images are not two-dimensional with one or three channels.
-        """
-        if images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise ShapeError(
-                f"Inception features: expected images with 1 or 3 channels, got {shape_text(images.shape[1:])}"
-            )
-        eight_bit = images.float().mul(255).round().div(255).expand(-1, 3, -1, -1)
+    def maps(self, images: Images) -> list[Tensor]:
+        """Features before the pooling, (batch, 2048, 8, 8)."""
+        colors = as_colors(images, "Inception").to(next(self.network.parameters()).dtype)
+        eight_bit = with_gradient_of(colors.mul(255).round().div(255), colors)
         resized = F.interpolate(eight_bit, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
-        features: Tensor = self._network(2 * resized - 1)
-        return features.mean((2, 3))
+        found: Tensor = self.network(2 * resized - 1)
+        return [found]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from convae.core.errors import ArtifactError
+from convae.core.arguments import Positive
+from convae.core.errors import ArtifactError, ShapeError
 from convae.core.types import Images, PerImage
+from convae.features.networks.base import FeatureNetwork, as_colors
 from convae.model.weights import State, fill, read_state, sha256_of
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
@@ -56,25 +60,26 @@ def _vgg() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class PerceptualDistance:
-    """Learned perceptual image patch similarity (LPIPS; Zhang et al. 2018, arXiv:1801.03924), with weights from files.
+class LPIPS(FeatureNetwork):
+    """AlexNet or VGG-16 with channels weighted as people judged image patches (LPIPS, arXiv:1801.03924).
 
-    The files are read without running code in them.
-
-    Attributes:
-        network: `alex` or `vgg`, by the tensors of the backbone.
-        files: name and SHA-256 of each file, for protocols.
-        published: whether both files are the published ones.
+    The weights come from two files. `name` is `lpips` if they are the published ones, otherwise `lpips-unverified`.
 
     Args:
-        backbone: weights of AlexNet or VGG-16 from torchvision; the classifier is not used.
-        heads: channel weights of each layer, `alex.pth` or `vgg.pth` of LPIPS 0.1.
+        backbone: torchvision's `alexnet-owt-7be5be79.pth` or `vgg16-397923af.pth`; its classifier is not used.
+        heads: the weights of the channels of each layer, `alex.pth` or `vgg.pth` of LPIPS 0.1, as in the packages
+            lpips and torchmetrics.
+        size: pixels on each side that images are resized to first, bilinearly; AlexNet needs 31, VGG-16 needs 16.
 
-    Raises:
-        ArtifactError: a file cannot be read, or contains the weights of another network.
+    Attributes:
+        files: each file's name and SHA-256, for protocols.
+        network: `alex` or `vgg`, as the backbone's tensors say.
     """
 
-    def __init__(self, backbone: Path, heads: Path) -> None:
+    example: ClassVar = {"backbone": "alexnet-owt-7be5be79.pth", "heads": "alex.pth"}
+
+    def __init__(self, *, backbone: Path, heads: Path, size: Positive | None = None) -> None:
+        super().__init__()
         state = read_state(backbone)
         first = tuple(state["features.0.weight"].shape) if "features.0.weight" in state else ()
         networks = {(64, 3, 11, 11): ("alex", _alexnet), (64, 3, 3, 3): ("vgg", _vgg)}
@@ -82,38 +87,48 @@ class PerceptualDistance:
             raise ArtifactError(f"{backbone}: expected the weights of AlexNet or VGG-16 from torchvision")
         self.network, build = networks[first]
         with torch.device("meta"):
-            self._layers = build()
+            self.features = build()
         own = {name.removeprefix("features."): tensor for name, tensor in state.items() if name.startswith("features.")}
-        fill(self._layers, own, f"{backbone}: not the weights of {self.network} from torchvision")
-        widths = [len(self._layers[index - 1].bias) for index in FEATURE_LAYERS[self.network]]  # type: ignore[arg-type]  # convolutions
-        self._heads = _heads(read_state(heads), widths, heads)
+        fill(self.features, own, f"{backbone}: not torchvision's {self.network}")
+        widths = [len(self.features[place - 1].bias) for place in FEATURE_LAYERS[self.network]]  # type: ignore[arg-type]  # convolutions
+        for number, head in enumerate(_heads(read_state(heads), widths, heads)):
+            self.register_buffer(f"head_{number}", head)
+        self.size = size
         self.files = {
             what: {"file": path.name, "sha256": sha256_of(path)}
             for what, path in (("backbone", backbone), ("heads", heads))
         }
-        prefix, heads_sha256 = PUBLISHED[self.network]
-        self.published = (
-            self.files["backbone"]["sha256"].startswith(prefix) and self.files["heads"]["sha256"] == heads_sha256
-        )
+        begins, whole = PUBLISHED[self.network]
+        sums = [self.files[what]["sha256"] for what in ("backbone", "heads")]
+        published = sums[0].startswith(begins) and sums[1] == whole
+        self.name, self.sha256 = "lpips" if published else "lpips-unverified", sums[0]
+        self.preprocessing = "none" if size is None else f"bilinear to {size}×{size}"
 
-    def __call__(self, x: Images, y: Images) -> PerImage:
-        """The distance of each pair of RGB images in [0, 1], (batch, 3, height, width); 0 for equal images."""
-        self._layers.to(x.device)
-        total = torch.zeros(len(x), device=x.device)
-        for head, ours, theirs in zip(self._heads, self._features(x), self._features(y), strict=True):
-            total += ((ours - theirs).square() * head.to(x.device)).sum(1).mean((1, 2))
-        return total
-
-    def _features(self, x: Images) -> list[Tensor]:
-        """Outputs of the feature layers, with norm 1 at each position."""
-        shift, scale = (torch.tensor(values, device=x.device)[:, None, None] for values in (SHIFT, SCALE))
-        x = (2 * x.float() - 1 - shift) / scale
+    def maps(self, images: Images) -> list[Tensor]:
+        """Features of each compared layer, with the length 1 at every place."""
+        x = as_colors(images, "LPIPS").to(self.get_buffer("head_0").dtype)
+        if self.size is not None:
+            x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        elif min(x.shape[2:]) < (least := MIN_SIZE[self.network]):
+            raise ShapeError(f"{self.network} needs images of {least} pixels on each side. Set size to {2 * least}")
+        shift, scale = (x.new_tensor(values)[:, None, None] for values in (SHIFT, SCALE))
+        x = (2 * x - 1 - shift) / scale
         found = []
-        for number, layer in enumerate(self._layers):
+        for number, layer in enumerate(self.features):
             x = layer(x)
             if number in FEATURE_LAYERS[self.network]:
                 found.append(x / (x.square().sum(1, keepdim=True) + EPSILON).sqrt())
         return found
+
+    def distance(self, x: Images, y: Images) -> PerImage:
+        """The LPIPS of each pair of images in [0, 1]; 0 for equal ones, differentiable in `y`."""
+        with torch.no_grad():
+            wanted = self.maps(x)
+        total = torch.zeros(len(x), device=x.device)
+        for number, (ours, theirs) in enumerate(zip(wanted, self.maps(y), strict=True)):
+            head = self.get_buffer(f"head_{number}")
+            total = total + ((ours - theirs).square() * head).sum(1).mean((1, 2))
+        return total
 
 
 def _heads(state: State, widths: list[int], path: Path) -> list[Tensor]:
