@@ -1,6 +1,6 @@
 """Disentanglement against reconstruction on sprites: β-VAE, β-TCVAE, FactorVAE and DIP-VAE at several weights.
 
-    python -m benchmarks.disentanglement train --seeds 0,1,2 --steps 4000 --out results.jsonl
+    python -m benchmarks.disentanglement train --seeds 0,1,2 --steps 10000 --out results.jsonl
     python -m benchmarks.disentanglement table results.jsonl
     python -m benchmarks.disentanglement picture results.jsonl --out mig.png
 
@@ -45,7 +45,7 @@ def make_recipe(method: str, weight: float, seed: int, steps: int) -> dict[str, 
     return {
         "name": "disentanglement",
         "data": {"source": {"sprites": {"count": COUNT, "size": SIZE}}, "validation": 0.01, "test": 0.01},
-        "model": {"preset": "torch-vae", "latent": 10, "max_filters": 64},
+        "model": {"preset": "torch-vae", "latent": 10, "max_filters": 64, "likelihood": "bernoulli"},
         "objective": {"reconstruction": 1, **METHODS[method][1](weight)},
         "training": {"steps": steps, "batch_size": 64, "seed": seed, "pictures_every": 0, "optimizer": {"lr": 1e-3}},
     }
@@ -126,7 +126,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     training = commands.add_parser("train")
     training.add_argument("--out", type=Path, required=True)
-    training.add_argument("--steps", type=int, default=4000)
+    training.add_argument("--steps", type=int, default=10_000)
     training.add_argument("--seeds", default="0,1,2")
     training.set_defaults(run=train)
     for name, function in {"table": table, "picture": picture}.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from evaluation.conftest import SIGMA, Linear
 from narrow import narrow, present
 from torch import Tensor
 
+import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.core.types import Batch
@@ -89,3 +91,20 @@ def test_metrics_of_whole_images_are_refused_by_name_and_omitted_otherwise(linea
     with pytest.raises(ConfigError, match="ssim"):
         evaluate(linear.model, dropped, metrics=["ssim"])
     assert not {"ssim", "ms-ssim"} & set(evaluate(linear.model, dropped).metrics)
+
+
+def test_bits_are_those_of_the_observed_values(dropped: Split) -> None:
+    model = convae.build(
+        {
+            "input": [1, 8, 8],
+            "encoder": ["flatten"],
+            "bottleneck": {"gaussian": {"latent": 3}},
+            "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
+            "likelihood": "discretized-logistic",
+        }
+    )
+    found = evaluate(model, dropped, metrics=["elbo", "bits-per-dimension"]).rows
+    count = present(next(in_order(dropped, 202)).weights).flatten(1).sum(1).double()
+    torch.testing.assert_close(
+        found["bits-per-dimension"], -found["elbo"] / (count * math.log(2)), rtol=1e-5, atol=1e-6
+    )
