@@ -52,6 +52,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "PIWAE": ("iwae", weighted(4, 2, partial=True)),
     "CIWAE": ("iwae", {**weighted(5, weight=0.5), "objective.reconstruction": 0.5, "objective.kl": 0.5}),
     "DReG": ("iwae", weighted(5, doubly_reparameterized=True)),
+    "MIWAE, half of the pixels": ("missing", {}),
     "β-TCVAE": ("beta-tc", SPRITES),
     "FactorVAE": ("factor", SPRITES),
     "DIP-VAE-II": ("dip", SPRITES),
