@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from features.pooled import Pooled
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
@@ -19,6 +20,7 @@ from convae.features import build_feature_network
 from convae.features.networks.efficientnet_lite0 import EfficientNetLite0
 from convae.features.networks.encoder import Encoder
 from convae.model.vae import VAE
+from convae.testing import check_feature_network
 
 
 def images(*shape: int, word: str = "images") -> torch.Tensor:
@@ -41,6 +43,14 @@ def model() -> VAE:
             "decoder": [{"linear": {"features": 36}}, {"unflatten": {"to": [1, 6, 6]}}],
         }
     ).eval()
+
+
+def test_each_network_keeps_the_contract(model: VAE, tmp_path: Path) -> None:
+    # Inception and LPIPS, whose files no package brings, are compared with the originals in tests/evaluation.
+    check_feature_network("efficientnet-lite0")
+    convae.save(model, tmp_path / "model")
+    check_feature_network("encoder", {"model": str(tmp_path / "model")}, (1, 6, 6))
+    check_feature_network(Pooled, {"layers": "both"}, (1, 6, 6))
 
 
 @pytest.mark.parametrize(

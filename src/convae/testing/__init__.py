@@ -11,6 +11,7 @@ test framework, and are also convae's own contract tests over all registered nam
 
 from convae.testing.discriminators import check_discriminator
 from convae.testing.evaluation import check_metric
+from convae.testing.features import check_feature_network
 from convae.testing.flows import check_flow
 from convae.testing.interop import check_exporter, check_importer
 from convae.testing.models import check_bottleneck, check_layer, check_likelihood, check_preset, check_prior
@@ -22,6 +23,7 @@ __all__ = [
     "check_bottleneck",
     "check_discriminator",
     "check_exporter",
+    "check_feature_network",
     "check_flow",
     "check_importer",
     "check_layer",
