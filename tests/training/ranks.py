@@ -69,6 +69,14 @@ def hierarchy(**training: Any) -> dict[str, Any]:
     return {**recipe(labels=None, **training), "model": model, "objective": objective}
 
 
+def adversarial(**training: Any) -> dict[str, Any]:
+    """With a discriminator, whose running means and adaptive weight span the batch."""
+    patch = {"patch": {"channels": 4, "layers": 1}}
+    term = {"discriminator": patch, "weight": 0.5, "r1": 0.3, "penalty_every": 2, "lecam": 0.1, "augment": ["color"]}
+    objective = {"reconstruction": {}, "kl": {}, "adversarial": term, **CLASSIFYING}
+    return {**recipe(**training), "model": WITHOUT_NORM, "objective": objective}
+
+
 RUNS: dict[str, dict[str, Any]] = {
     "whole": recipe(),
     "parts": {
@@ -100,6 +108,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "hierarchy": hierarchy(),
     "shard-hierarchy": hierarchy(shard=True, checkpointing=True),
     "shard-codes": codes("ema", shard=True),
+    "adversarial": adversarial(),
+    "shard-adversarial-slices": adversarial(shard=True, accumulate=2),
 }
 
 

@@ -106,14 +106,16 @@ class DistributedLossModule(LossModule):
         """Names of parameters that the loss does not depend on, from a pass without side effects."""
         modes = {module: module.training for module in self.model.modules()}
         self.model.eval()
-        total = LossModule.forward(self, part, noise, clocks).total
-        for module, mode in modes.items():
-            module.training = mode
         own = LossModule(self.model, self._loss[0])
         named = [(name, value) for name, value in own.named_parameters() if value.requires_grad]
-        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
-            total, [value for _, value in named], allow_unused=True
-        )
+        slices = BatchSlices()
+        with slices.first_pass(), slices.one():  # sums for running statistics are not added
+            total = LossModule.forward(self, part, noise, clocks).total
+            gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
+                total, [value for _, value in named], allow_unused=True
+            )
+        for module, mode in modes.items():
+            module.training = mode
         return [name for (name, _), gradient in zip(named, gradients, strict=True) if gradient is None]
 
 
