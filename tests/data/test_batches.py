@@ -97,6 +97,13 @@ def test_in_order_gives_every_image_once(numbered: Callable[..., Split]) -> None
     assert blocks == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
+def test_batches_are_delivered_in_inference_mode(numbered: Callable[..., Split]) -> None:
+    split = numbered(7)
+    with torch.inference_mode():
+        found = torch.cat([batch.images for batch in in_order(split, 3)])
+    assert torch.equal(found, torch.cat([batch.images for batch in in_order(split, 3)]))
+
+
 def test_without_labels_there_are_none(numbered: Callable[..., Split]) -> None:
     assert [batch.labels for batch in in_order(numbered(3, labels=False), 2)] == [None, None]
 

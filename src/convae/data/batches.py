@@ -308,7 +308,8 @@ class _Staging:
         self._split, self._device = split, device
         # Copies from pinned memory overlap with computation.
         pinned = device.type == "cuda"
-        self._memory = torch.empty(2, batch_size, split.image_bytes, dtype=torch.uint8, pin_memory=pinned)
+        with torch.inference_mode(False):  # the thread that writes to it is not in the mode of the caller
+            self._memory = torch.empty(2, batch_size, split.image_bytes, dtype=torch.uint8, pin_memory=pinned)
         self._delivered = [torch.cuda.Event() for _ in range(2 * pinned)]
 
     def gather(self, position: int, block: NDArray[np.int64]) -> Shaped[Tensor, "batch channel *sizes"]:
