@@ -29,6 +29,8 @@ MAP: dict[str, Any] = {
     "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
     "likelihood": "bernoulli",
 }
+SHORTER: dict[str, dict[str, Any]] = {"flow-matching": {"steps": 2}, "von-mises-fisher": {"latent": 48}}
+"""Arguments with which loops, which a graph holds step by step, have few steps."""
 VECTOR = {
     **MAP,
     "encoder": ["flatten"],
@@ -42,7 +44,7 @@ def built(**changes: Any) -> VAE:
 
 def with_prior(name: str) -> VAE:
     """A model with a prior, over the first latent that it accepts."""
-    entry, faults = {name: dict(PRIORS.get(name).example)}, []
+    entry, faults = {name: {**PRIORS.get(name).example, **SHORTER.get(name, {})}}, []
     for changes in (
         VECTOR,
         {**MAP, "bottleneck": {"vq": {"codes": 5, "latent": 3}}},
@@ -57,7 +59,7 @@ def with_prior(name: str) -> VAE:
 
 def with_bottleneck(name: str) -> VAE:
     """A model with a bottleneck, of a map or of a vector."""
-    entry = {name: dict(BOTTLENECKS.get(name).example)}
+    entry = {name: {**BOTTLENECKS.get(name).example, **SHORTER.get(name, {})}}
     try:
         return built(bottleneck=entry)
     except ShapeError:

@@ -22,7 +22,7 @@ from convae.core.console import WorkBar
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-@pytest.mark.parametrize("width", [60, 80, 160])
+@pytest.mark.parametrize("width", [60, 160])
 def test_the_bar_of_a_training_shows_whole_numbers_at_any_width(
     width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

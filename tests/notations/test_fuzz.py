@@ -23,7 +23,7 @@ from convae.model.construct import construct
 from convae.model.layers import LAYERS
 from convae.notations import read_python
 
-COUNT = int(os.environ.get("CONVAE_FUZZ", "60"))
+COUNT = int(os.environ.get("CONVAE_FUZZ", "40"))
 BUDGET = 50_000_000
 
 OWN: dict[str, Any] = {

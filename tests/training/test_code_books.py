@@ -61,13 +61,12 @@ def test_a_vector_is_quantized_as_a_whole_and_watched(tmp_path: Path) -> None:
 
 
 @both
-@pytest.mark.parametrize("step", [1, 9])
-def test_a_run_with_a_code_book_resumes_bit_for_bit(update: str, step: int, tmp_path: Path) -> None:
+def test_a_run_with_a_code_book_resumes_bit_for_bit(update: str, tmp_path: Path) -> None:
     # Entries die all the time: an even use is asked for.
     options = recipe(update, dead_code_threshold=0.9, decay=0.5)
     options["training"] |= {"accumulate": 2, "ema": 0.9, "epochs": 2}
     train(options, out=tmp_path / "unbroken")
-    train(options, out=tmp_path / "run", callback=StopAt(step))
+    train(options, out=tmp_path / "run", callback=StopAt(9))
     resume(tmp_path / "run")
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
 

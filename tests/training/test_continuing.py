@@ -77,11 +77,10 @@ def test_another_recipe_is_refused_with_its_option_and_both_values(key: str, val
     assert {**content(stopped), "recipe.yaml": b""} == {**before, "recipe.yaml": b""}
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("training.keep", 5), ("training.checkpointing", True), ("training.pictures_every", 2)]
-)
-def test_what_changes_no_result_may_be_changed(key: str, value: Any, stopped: Path, tmp_path: Path) -> None:
-    edit(stopped, key, value)
+def test_what_changes_no_result_may_be_changed(stopped: Path, tmp_path: Path) -> None:
+    changes = {"training.keep": 5, "training.checkpointing": True, "training.pictures_every": 2}
+    for key, value in changes.items():
+        edit(stopped, key, value)
     assert not resume(stopped).stopped
     train(RECIPE, out=tmp_path / "unbroken")
     for name in ("metrics.jsonl", "model.safetensors", "tensors.safetensors"):

@@ -105,7 +105,7 @@ def test_a_launch_that_is_started_again_goes_on_with_its_own_run(
     first = train(recipe(), callback=StopAt(STOPPED_AT))
     again = train(recipe())  # the same agent starts it
     assert (again.path, again.stopped) == (first.path, False)
-    assert len(rows(again.path)) == 14
+    assert len(rows(again.path)) == 10
 
     monkeypatch.setattr(os, "getppid", lambda: 1)  # another agent: a launch of the same name, but a new one
     anew = train(recipe(), callback=StopAt(2))

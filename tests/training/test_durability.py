@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -76,16 +77,15 @@ def test_what_is_damaged_is_refused_or_is_what_it_was(tmp_path: Path, seed: int)
     assert sum(count for name, count in damage.counts.items() if name.endswith("refused")) > 75
 
 
-@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ESTALE])
 def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(path: Path, *_: object) -> None:
         raise OSError(code, os.strerror(code), str(path))
 
     train(EVERYTHING, out=tmp_path / "run", callback=StopAt(3))
     before = content(tmp_path / "run")
-    for name in ("open_regular", "read_bytes"):
+    for code, name in itertools.product((errno.EIO, errno.EMFILE, errno.ESTALE), ("open_regular", "read_bytes")):
         with monkeypatch.context() as patch:
             patch.setattr(f"convae.core.checked_files.{name}", fail)
             with pytest.raises(ConvaeError, match=os.strerror(code)) as caught:

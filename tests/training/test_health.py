@@ -79,7 +79,7 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_located(
     assert not all(torch.equal(value, seen.after[7][name]) for name, value in seen.after[6].items())
 
 
-@pytest.mark.parametrize("step", [4, 5, 6, 10])
+@pytest.mark.parametrize("step", [5, 10])
 def test_a_run_with_skipped_steps_resumes_bit_for_bit(
     step: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -217,7 +217,7 @@ def test_statistics_that_are_not_finite_are_seen_though_the_loss_is(tmp_path: Pa
     assert all(value.isfinite().all() for value in run.last.state_dict().values())
 
 
-@pytest.mark.parametrize("step", [PER_EPOCH, 2 * PER_EPOCH, 3 * PER_EPOCH])
+@pytest.mark.parametrize("step", [PER_EPOCH, 3 * PER_EPOCH])
 def test_weights_that_are_not_finite_are_never_saved(
     step: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -239,7 +239,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     assert not run.stopped
 
 
-@pytest.mark.parametrize("factor", [1e6, float("nan"), float("inf")])
+@pytest.mark.parametrize("factor", [1e6, float("nan")])
 def test_a_model_that_diverged_is_never_the_best(
     factor: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -83,11 +83,10 @@ def test_the_classifier_learns_from_the_labels_and_its_accuracy_is_reported(tmp_
     assert accuracy > 0.5
 
 
-@pytest.mark.parametrize("step", [20, 57])
-def test_a_run_with_few_labels_resumes_bit_for_bit(step: int, tmp_path: Path) -> None:
+def test_a_run_with_few_labels_resumes_bit_for_bit(tmp_path: Path) -> None:
     recipe = {**CLASSIFYING, "training": {**CLASSIFYING["training"], "labels": 0.05, "epochs": 2}}
     train(recipe, out=tmp_path / "unbroken")
-    train(recipe, out=tmp_path / "run", callback=StopAt(step))
+    train(recipe, out=tmp_path / "run", callback=StopAt(20))
     resume(tmp_path / "run")
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
 

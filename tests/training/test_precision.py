@@ -179,7 +179,7 @@ def test_overflows_halve_the_scale_and_are_no_fault_of_the_run(tmp_path: Path) -
     assert rows[-1]["total"] < rows[0]["total"]
 
 
-@pytest.mark.parametrize("step", [1, 3, 6, 9])
+@pytest.mark.parametrize("step", [3, 9])
 def test_a_run_in_fp16_resumes_bit_for_bit_in_the_middle_of_overflows(step: int, tmp_path: Path) -> None:
     options = recipe("fp16", weight=64, ema=0.9, accumulate=2)
     train(options, out=tmp_path / "unbroken")

@@ -75,14 +75,12 @@ def test_parts_of_a_foreign_file_are_taken(weights: Path, tmp_path: Path) -> Non
     assert not {name for name in weighty if not name.startswith("decoder")} & same
 
 
-@pytest.mark.parametrize("step", [2, 7])
-def test_it_resumes_bit_for_bit_when_the_file_is_gone(step: int, weights: Path, tmp_path: Path) -> None:
+def test_it_resumes_bit_for_bit_when_the_file_is_gone(weights: Path, tmp_path: Path) -> None:
     recipe = {**RECIPE, **start(weights)}
     train(recipe, out=tmp_path / "unbroken")
-    train(recipe, out=tmp_path / "next", callback=StopAt(step))
-    if step == 2:  # as if it had been killed before its first checkpoint
-        for checkpoint in (tmp_path / "next" / "checkpoints").iterdir():
-            checkpoint.rename(tmp_path / checkpoint.name)
+    train(recipe, out=tmp_path / "next", callback=StopAt(2))
+    for checkpoint in (tmp_path / "next" / "checkpoints").iterdir():  # as if it had been killed before the first one
+        checkpoint.rename(tmp_path / checkpoint.name)
     weights.unlink()
     resume(tmp_path / "next")
     assert content(tmp_path / "next") == content(tmp_path / "unbroken")

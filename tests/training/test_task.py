@@ -117,7 +117,7 @@ def test_a_task_that_is_no_vae_is_trained_logged_and_saved(unbroken: Path) -> No
     assert {"progress", "health", "density", "optimizer", "ema"} <= names.keys()
 
 
-@pytest.mark.parametrize("step", [3, 5, 13])
+@pytest.mark.parametrize("step", [3, 13])
 def test_it_resumes_bit_for_bit(step: int, unbroken: Path, tmp_path: Path) -> None:
     assert run(tmp_path / "run", Stop(step)).stopped
     assert not run(tmp_path / "run").stopped
