@@ -9,6 +9,7 @@ import os
 # spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -18,6 +19,11 @@ settings.register_profile("convae", deadline=None)
 settings.load_profile("convae")
 # What is imported by now and for the tests is there to the end: it need not be looked through again and again.
 gc.disable()
+
+
+@pytest.hookimpl(trylast=True)  # after they were shuffled
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_collection_finish() -> None:

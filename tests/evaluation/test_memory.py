@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[1] / "memory.py"
 # A matrix of all pairs, 8 · 6,144² bytes, would be 288 MiB.
 SIZES = {
@@ -21,6 +23,7 @@ SIZES = {
 """The smaller and the larger number of images, and the MiB by which the peak may grow."""
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_square_of_the_images() -> None:
     words = [f"{what}:{small}:{large}" for what, (small, large, _) in SIZES.items()]
     done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, check=True)

@@ -23,6 +23,7 @@ from convae.testing import check_exporter
 TOLERANCE = 1e-4
 
 
+@pytest.mark.long
 def test_every_registered_module_has_equal_outputs_in_onnxruntime(tmp_path: Path) -> None:
     graphs, onnx, file = every_graph(), EXPORTERS.get("onnx")(), tmp_path / "all.onnx"
     whole = bundle(graphs)

@@ -1,4 +1,4 @@
-"""Every term with every bottleneck, and with every likelihood and precision, either trains or is refused with a reason."""
+"""Each term with each bottleneck, likelihoods and precisions in turn, either trains or is refused with a reason."""
 
 from __future__ import annotations
 

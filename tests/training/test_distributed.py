@@ -66,6 +66,7 @@ def assert_alike(one: Path, other: Path, within: float = 2e-4) -> None:
                 assert same[name] == pytest.approx(figure, rel=within, abs=within), (row["split"], row["step"], name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", RUNS)
 def test_the_curves_of_one_and_of_two_processes_agree(name: str, runs: Path, tmp_path: Path) -> None:
     run = train(RUNS[name], out=tmp_path / "one")
