@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from typing import Any
 
 # Each worker of the suite, and each process it starts, works on one core: two that share two cores by two threads each
 # spend their time waiting for each other.
@@ -17,6 +18,13 @@ install_import_hook("convae", "typechecker.checked")
 # How long an example takes says more of the machine's other work than of convae.
 settings.register_profile("convae", deadline=None)
 settings.load_profile("convae")
+
+
+def _fsync(fd: Any) -> None:
+    """Waits for no disk: only the end of the machine, which no test brings about, would show the difference."""
+
+
+os.fsync = _fsync
 # What is imported by now and for the tests is there to the end: it need not be looked through again and again.
 gc.disable()
 
