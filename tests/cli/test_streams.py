@@ -50,14 +50,14 @@ def test_a_training_outlives_its_terminal(number: int, tmp_path: Path, monkeypat
 
 def test_a_reader_that_has_gone_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Failing(errno.EPIPE))
-    run("presets")
+    run("recipes")
 
 
 def test_output_that_could_not_be_written_is_a_fault_at_the_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdout", Failing(errno.ENOSPC))
-    run("presets", code=1)
+    run("recipes", code=1)
     assert os.strerror(errno.ENOSPC) in capsys.readouterr().err
 
 
