@@ -71,8 +71,7 @@ def evaluate(
             new_files(file.parent, [file.name], force)
     with work_bar() as bar:
         session = open_session(model, data, bar, missing_label=label)
-        loaded = session.model
-        images = session.images
+        loaded, images = session.model, session.images
         report = measure(
             loaded,
             images,

@@ -20,6 +20,8 @@ from convae.core.errors import ConfigError
 from convae.core.names import shape_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from PIL.Image import Image
     from torch import Tensor
 
@@ -65,9 +67,8 @@ def reconstruct(
 
     Example: `convae reconstruct RUN --count 16 --out pictures`
     """
-    from convae.cli._files import new_files, short_name
+    from convae.cli._files import new_files
     from convae.cli._screen import work_bar, wrote
-    from convae.pictures.grid import pairs
     from convae.pictures.save import save
 
     if images and every:
@@ -76,40 +77,38 @@ def reconstruct(
         raise ConfigError("--levels draws one sheet: leave out --every")
     with work_bar() as bar:
         session = open_session(model, data, bar, label=label)
-        captions: list[str] | None = None
+        imputes = not (levels or images) and session.images.missing is not None
+        name = "levels.png" if levels else "imputed.png" if imputes else "reconstructions.png"
+        (sheet,) = new_files(output.out, [name], output.force)
+        paths = _begin_files(session, output) if every else []
         if levels:
-            (sheet,) = new_files(output.out, ["levels.png"], output.force)
-            _compare_levels(session, images, count, sheet)
-            wrote(sheet, output.show)
-            return
-        if images:
-            (sheet,) = new_files(output.out, ["reconstructions.png"], output.force)
-            given = session.encode_inputs(images)
-            originals, decoded = given.images, session.decode(given.z, given.labels)
-            captions, what = [short_name(word) for word in images], f"{len(images)} images"
-        elif session.images.missing is not None:
-            (sheet,) = new_files(output.out, ["imputed.png"], output.force)
-            paths = _begin_files(session, output) if every else []
-            save(_impute(session, count, paths, samples, batch_size), sheet)
-            wrote(sheet, output.show)
-            return
+            drawn = _draw_levels(session, images, count)
+        elif images:
+            drawn = _draw_named(session, images)
+        elif imputes:
+            drawn = _draw_imputed(session, count, paths, samples, batch_size)
         else:
-            split = session.images
-            (sheet,) = new_files(output.out, ["reconstructions.png"], output.force)
-            paths = _begin_files(session, output) if every else []
-            originals, decoded = _reconstruct_split(session, count, paths, batch_size)
-            what = f"{split.source} ({split.name})"
-    title = f"{session.model.name}: {what}{session.label_text}"
-    save(pairs(originals, decoded, captions=captions, title=title), sheet)
+            drawn = _draw_split(session, count, paths, batch_size)
+    save(drawn, sheet)
     wrote(sheet, output.show)
 
 
-def _compare_levels(session: Session, images: list[str] | None, count: int, sheet: Path) -> None:
+def _draw_named(session: Session, images: list[str]) -> Image:
+    """Draws images given by file, position or name next to their reconstructions."""
+    from convae.cli._files import short_name
+    from convae.pictures.grid import pairs
+
+    given = session.encode_inputs(images)
+    title = f"{session.model.name}: {len(images)} images{session.label_text}"
+    captions = [short_name(word) for word in images]
+    return pairs(given.images, session.decode(given.z, given.labels), captions=captions, title=title)
+
+
+def _draw_levels(session: Session, images: list[str] | None, count: int) -> Image:
     """Draws images above their reconstructions from the top 1, 2, … latents."""
     from convae.cli._files import short_name
     from convae.data.batches import evenly_spaced
     from convae.pictures.grid import compare
-    from convae.pictures.save import save
 
     model = session.model
     if not model.is_hierarchical:
@@ -124,57 +123,66 @@ def _compare_levels(session: Session, images: list[str] | None, count: int, shee
     captions = [short_name(word) for word in images] if images else None
     rest = "left out" if all(latent.is_discrete for latent in model.latent_modules) else "at the mean of their prior"
     title = f"{model.name}: reconstructions from the top latents, the others {rest}"
-    save(compare(rows, captions=captions, title=title), sheet)
+    return compare(rows, captions=captions, title=title)
 
 
-def _impute(session: Session, count: int, paths: list[Path], samples: int, batch_size: int) -> Image:
-    """Draws observed values above imputed images; writes those of all images, where there are paths."""
+def _draw_imputed(session: Session, count: int, paths: list[Path], samples: int, batch_size: int) -> Image:
+    """Draws observed values above imputed images, and writes all imputed images if there are paths."""
     import torch
 
-    from convae.cli._files import write_image
     from convae.data.batches import evenly_spaced
     from convae.pictures.grid import compare
 
     split = session.images
     chosen = evenly_spaced(len(split), count)
-    shown = set(chosen.tolist()) if paths else set(range(len(chosen)))
-    observed, found, done = [], [], 0
-    for images, weights, imputed in session.impute(None if paths else chosen, samples=samples, batch_size=batch_size):
-        kept = [row for row in range(len(images)) if done + row in shown]
-        observed.append(torch.lerp(torch.full_like(images, _GRAY), images, weights)[kept])
-        found.append(imputed[kept])
-        for image, path in zip(imputed, paths[done : done + len(imputed)], strict=False):
-            write_image(image, path)
-        done += len(imputed)
+    imputed = session.impute(None if paths else chosen, samples=samples, batch_size=batch_size)
+    shown = ((torch.lerp(torch.full_like(images, _GRAY), images, weights), full) for images, weights, full in imputed)
+    observed, found = _collect(shown, chosen.tolist(), paths)
     title = f"{session.model.name}: missing values of {split.source} ({split.name}){session.label_text}"
-    return compare({"observed": torch.cat(observed), "imputed": torch.cat(found)}, title=title)
+    return compare({"observed": observed, "imputed": found}, title=title)
+
+
+def _draw_split(session: Session, count: int, paths: list[Path], batch_size: int) -> Image:
+    """Draws evenly spaced images next to their reconstructions, and writes all reconstructions if there are paths."""
+    from convae.data.batches import evenly_spaced
+    from convae.pictures.grid import pairs
+
+    split = session.images
+    chosen = evenly_spaced(len(split), count)
+    reconstructed = session.reconstruct(None if paths else chosen, batch_size=batch_size)
+    originals, decoded = _collect(reconstructed, chosen.tolist(), paths)
+    return pairs(originals, decoded, title=f"{session.model.name}: {split.source} ({split.name}){session.label_text}")
+
+
+def _collect(batches: Iterable[tuple[Tensor, Tensor]], chosen: list[int], paths: list[Path]) -> tuple[Tensor, Tensor]:
+    """The pairs of images at the chosen positions; writes the second image of every pair if there are paths.
+
+    Args:
+        batches: pairs of images, of the whole split if there are paths, otherwise of the chosen positions.
+        chosen: positions in the split.
+        paths: files of all images; empty to write none.
+    """
+    import torch
+
+    from convae.cli._files import write_image
+
+    shown = set(chosen) if paths else set(range(len(chosen)))
+    first, second, done = [], [], 0
+    for left, right in batches:
+        kept = [row for row in range(len(right)) if done + row in shown]
+        first.append(left[kept])
+        second.append(right[kept])
+        for image, path in zip(right, paths[done : done + len(right)], strict=False):
+            write_image(image, path)
+        done += len(right)
+    return torch.cat(first), torch.cat(second)
 
 
 def _begin_files(session: Session, output: OutputOptions) -> list[Path]:
-    """The files of the reconstructions of all images, in a folder that holds no others of the kind."""
+    """The files of the reconstructions of all images, in a folder without other files of the kind."""
     from convae.cli._files import image_paths
     from convae.core.file_sets import begin_file_set
 
     paths = image_paths(session.model, output.out, session.images.keys)
     begin_file_set(output.out, [str(path.relative_to(output.out)) for path in paths], force=output.force)
     return paths
-
-
-def _reconstruct_split(session: Session, count: int, paths: list[Path], batch_size: int) -> tuple[Tensor, Tensor]:
-    """Images spread over the split and their reconstructions; writes those of all images, where there are paths."""
-    import torch
-
-    from convae.cli._files import write_image
-    from convae.data.batches import evenly_spaced
-
-    chosen = evenly_spaced(len(session.images), count)
-    shown = set(chosen.tolist()) if paths else set(range(len(chosen)))
-    originals, reconstructions, done = [], [], 0
-    for images, decoded in session.reconstruct(None if paths else chosen, batch_size=batch_size):
-        kept = [row for row in range(len(images)) if done + row in shown]
-        originals.append(images[kept])
-        reconstructions.append(decoded[kept])
-        for image, path in zip(decoded, paths[done : done + len(decoded)], strict=False):
-            write_image(image, path)
-        done += len(decoded)
-    return torch.cat(originals), torch.cat(reconstructions)

@@ -88,18 +88,7 @@ def encode_to(
     write = formats.find_writer(format)
     count = -(-len(split) // SHARD)
     names = [f"latents-{number + 1:05d}-of-{count:05d}.{format}" for number in range(count)]
-    manifest = {
-        "format": FORMAT,
-        "convae": VERSION,
-        "model": {
-            "name": model.name,
-            "sha256": autoencoder_fingerprint(model),
-            "latent_shape": list(model.latent_shape),
-        },
-        "data": split.describe(),
-        "classes": None if split.classes is None else list(split.classes),
-        "files": names,
-    }
+    manifest = _describe(model, split, names)
     made = not folder.exists()
     todo = _prepare(folder, manifest, shard, force)
     try:
@@ -111,6 +100,22 @@ def encode_to(
         raise
     _add_statistics(folder, manifest)
     return folder / MANIFEST
+
+
+def _describe(model: VAE, split: Split, names: list[str]) -> dict[str, Any]:
+    """The manifest of the files of a split, without statistics."""
+    return {
+        "format": FORMAT,
+        "convae": VERSION,
+        "model": {
+            "name": model.name,
+            "sha256": autoencoder_fingerprint(model),
+            "latent_shape": list(model.latent_shape),
+        },
+        "data": split.describe(),
+        "classes": None if split.classes is None else list(split.classes),
+        "files": names,
+    }
 
 
 def _add_statistics(folder: Path, manifest: dict[str, Any]) -> None:

@@ -116,8 +116,7 @@ def build_prior_task(
     prior, entry, notes = _make_prior(recipe, frozen, encodings, ranks)
     frozen.replace_prior(prior.to(device), entry)
     if folder is None:
-        training = default_length(recipe.training, batches.steps_per_epoch)
-        recipe = recipe.model_copy(update={"training": training})
+        recipe = recipe.model_copy(update={"training": default_length(recipe.training, batches.steps_per_epoch)})
     return PriorTask(
         recipe=recipe,
         model=frozen,

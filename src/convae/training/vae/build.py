@@ -60,12 +60,11 @@ def build_task(
     keep_freed_memory()
     where = ranks.device(choose_device(recipe.training.device))
     outline = check_description(recipe := _with_precision(recipe, where), held)
-    started = list[Start]()
+    started, chosen_by_data = list[Start](), list[str]()
     if recipe.start is not None and is_new:
         recipe = ranks.broadcast(partial(_started, recipe, start, started, held))
     progress = progress if ranks.is_main else None
-    recipe, data_set, validation = ranks.local_main_first(partial(_read_data, recipe, progress, given))
-    split, chosen_by_data = data_set.split("train"), list[str]()
+    recipe, data_set, split, validation = ranks.local_main_first(partial(_read_data, recipe, progress, given))
     if is_new:
         recipe = with_default_likelihood(recipe, split, chosen_by_data)
     model = build_training_model(recipe, where, held)
@@ -157,8 +156,8 @@ def _labels(recipe: Recipe, model: VAE, split: ImageSet) -> NDArray[np.int64] | 
 
 def _read_data(
     recipe: Recipe, progress: Progress | None, given: GivenData | None
-) -> tuple[Recipe, DataSet | GivenData, ImageSet | None]:
-    """The recipe with matching shapes of data and model, the data set, and the validation images.
+) -> tuple[Recipe, DataSet | GivenData, ImageSet, ImageSet | None]:
+    """The recipe with matching shapes of data and model, the data set, and the training and validation images.
 
     A model with an `input` determines the size of the images. Otherwise images keep their size or, if they differ in
     size, are resized to that of the preset. One process on each host decodes the images first, the others
@@ -188,4 +187,4 @@ def _read_data(
     data = data.model_copy(update={"size": split.shape[1:], "channels": split.shape[0]})
     recipe = recipe.model_copy(update={"name": recipe.title, "model": model, "data": data})
     held_out = bool(data.validation) if given is None else given.has_validation()
-    return recipe, data_set, data_set.split("validation") if held_out else None
+    return recipe, data_set, split, data_set.split("validation") if held_out else None
