@@ -1,11 +1,10 @@
-"""Contract tests of layers, bottlenecks, likelihoods, priors and presets."""
+"""The checks of a model that all of its parts have in common."""
 
 from __future__ import annotations
 
 import json
 import math
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,180 +12,12 @@ import torch
 from torch import Tensor
 
 import convae
-from convae.core.errors import ConfigError, ShapeError
-from convae.core.noise import CountedNoise
 from convae.core.random import torch_generator
 from convae.core.types import Shape
-from convae.describe import resolve
-from convae.model.bottlenecks import BOTTLENECKS
-from convae.model.bottlenecks.base import Bottleneck
-from convae.model.construct import construct
-from convae.model.initialize import initialize
 from convae.model.inputs import unchecked_values
-from convae.model.layers import LAYERS
-from convae.model.layers.base import Layer
-from convae.model.layers.base.features import feature_shapes
-from convae.model.layers.base.network import Network
-from convae.model.likelihoods import LIKELIHOODS
-from convae.model.likelihoods.base import LikelihoodHead
-from convae.model.presets import PRESETS
-from convae.model.priors import PRIORS
-from convae.model.priors.base import Prior
 from convae.model.summary import summarize
 from convae.model.vae import VAE
-from convae.testing.entries import name_of, no_errors, require
-
-_FEATURES: Shape = (4, 4, 4)
-_OTHER_SIZES = (7, 8, 6)
-_BOTTLENECKS: tuple[dict[str, Any], ...] = (
-    {"gaussian": {"latent": 3}},
-    {"vq": {"codes": 5, "latent": 3}},
-    {"von-mises-fisher": {"latent": 3}},
-)
-"""What a prior may be over."""
-_FEATURE = "example"
-"""The name of the feature that examples of layers take."""
-
-
-def check_layer(layer: str | type[Layer]) -> None:
-    """Checks the contract of a layer with its `example` and with one, two and three spatial axes.
-
-    Its output has the stated shape, is finite, and is independent of other images of the batch; every parameter
-    receives a gradient; a model with it can be described, saved, loaded, exported and summarized.
-
-    Args:
-        layer: class or registered name.
-
-    Raises:
-        AssertionError: the contract is violated.
-    """
-    name = name_of(LAYERS, layer)
-    kind = LAYERS.get(name)
-    _check_shapes(name, kind, kind.example_shape, must_fit=True)
-    for axes in range(1, 4):
-        _check_shapes(name, kind, (kind.example_shape[0], *_OTHER_SIZES[:axes]), must_fit=False)
-    check_model(_around_layer(name, kind), f"layer {name}")
-
-
-def check_bottleneck(bottleneck: str | type[Bottleneck]) -> None:
-    """Checks the contract of a bottleneck with its `example`; see `check_layer`.
-
-    Args:
-        bottleneck: class or registered name.
-
-    Raises:
-        AssertionError: the contract is violated.
-    """
-    name = name_of(BOTTLENECKS, bottleneck)
-    kind = BOTTLENECKS.get(name)
-    entry = {name: dict(kind.example)}
-    encoder: list[Any] = [{"conv": {"channels": _FEATURES[0], "stride": 2}}]
-    try:
-        latent: Shape = kind(_FEATURES, **kind.example).latent_shape
-    except ShapeError:  # it takes vectors only
-        encoder, latent = [*encoder, "flatten"], kind((math.prod(_FEATURES),), **kind.example).latent_shape
-    spec = _described((1, 8, 8), encoder, entry, _decoder(latent, (1, 8, 8), 1), "bernoulli")
-    check_model(spec, f"bottleneck {name}")
-
-
-def check_likelihood(likelihood: str | type[LikelihoodHead]) -> None:
-    """Checks the contract of a likelihood with its `example`; see `check_layer`. Covers `sample` and `log_prob`.
-
-    Args:
-        likelihood: class of the head or registered name.
-
-    Raises:
-        AssertionError: the contract is violated.
-    """
-    name = name_of(LIKELIHOODS, likelihood)
-    kind = LIKELIHOODS.get(name)
-    shape: Shape = (2, 6, 5)
-    raw = kind(**kind.example).raw_channels(shape[0])
-    entry = {name: dict(kind.example)}
-    spec = _described(shape, ["flatten"], {"gaussian": {"latent": 3}}, _decoder((3,), shape, raw), entry)
-    check_model(spec, f"likelihood {name}")
-    with no_errors(f"likelihood {name}"), torch.no_grad():
-        model = convae.build(spec).eval()
-        found = model(_images(model)).likelihood
-        drawn = [found.sample(torch_generator(0, "draw")) for _ in range(2)]
-        density = found.log_prob(_images(model))
-    require(torch.equal(drawn[0], drawn[1]), f"likelihood {name}: sample is not deterministic for equal generators")
-    for what, values in (("mean", found.mean), ("sample", drawn[0])):
-        require(values.shape == (3, *shape), f"likelihood {name}: {what} has the shape {tuple(values.shape)}")
-        inside = bool((values >= 0).all() and (values <= 1).all())
-        require(inside, f"likelihood {name}: {what} has values outside [0, 1]")
-    require(
-        density.shape == (3,), f"likelihood {name}: log_prob must have the shape (batch,), got {tuple(density.shape)}"
-    )
-
-
-def check_prior(prior: str | type[Prior]) -> None:
-    """Checks the contract of a prior with its `example`, over a Gaussian latent or a codebook.
-
-    Its samples are latents or codes of the right shape and equal for equal generators; log_prob and loss are finite; a
-    model with it can be described, saved and loaded.
-
-    Args:
-        prior: class or registered name.
-
-    Raises:
-        AssertionError: the contract is violated.
-    """
-    name = name_of(PRIORS, prior)
-    where = f"prior {name}"
-    model = _with_prior({name: dict(PRIORS.get(name).example)}, where)
-    with no_errors(where), torch.no_grad():
-        drawn = [model.prior.sample(3, torch_generator(0, "draw")) for _ in range(2)]
-        images = [model.sample(3, torch_generator(0, "draw")) for _ in range(2)]
-        latent = model(_images(model)).latent
-        density = model.prior.log_prob(latent)
-        values = model.bottleneck.nearest_codes(latent) if model.prior.draws_codes else latent
-        loss = model.prior.loss(values, torch.zeros(3, dtype=torch.int64), CountedNoise(0, ("loss",), 0, 3))
-        labeled = model.prior.sample(3, torch_generator(0, "draw"), torch.zeros(3, dtype=torch.int64))
-        _check_stored_form(model, where)
-        _check_saved(model, where)
-        _check_summary(model, where)
-    shape = model.latent_shape[1:] if model.prior.draws_codes else model.latent_shape
-    require(drawn[0].shape == (3, *shape), f"{where}: sample has the shape {tuple(drawn[0].shape)}")
-    equal = torch.equal(*drawn) and torch.equal(*images)
-    require(equal, f"{where}: sample is not deterministic for equal generators")
-    require(density.shape == (3,), f"{where}: log_prob must have the shape (batch,), got {tuple(density.shape)}")
-    require(density.isfinite().all(), f"{where}: log_prob is not finite")
-    require(labeled.shape == drawn[0].shape, f"{where}: sample with labels has the shape {tuple(labeled.shape)}")
-    sound = loss.shape == (3,) and bool(loss.isfinite().all())
-    require(sound, f"{where}: loss must be finite values of the shape (batch,), got {loss}")
-
-
-def _with_prior(entry: dict[str, Any], where: str) -> VAE:
-    """A model with the prior, over a Gaussian latent or, if it does not fit, over codes or a sphere."""
-    faults = []
-    for bottleneck in _BOTTLENECKS:
-        latent: Shape = (3, 4, 4) if "vq" in bottleneck else (3,)
-        encoder: list[Any] = [{"conv": {"channels": 4, "stride": 2}}]
-        encoder += [] if "vq" in bottleneck else ["flatten"]
-        spec = _described((1, 8, 8), encoder, bottleneck, _decoder(latent, (1, 8, 8), 1), "bernoulli")
-        try:
-            return convae.build({**spec, "prior": entry}).eval()
-        except ConfigError as error:
-            faults.append(str(error))
-    raise AssertionError(f"{where}: does not work with any of the tested bottlenecks: {'; '.join(faults)}")
-
-
-def check_preset(preset: str | Callable[..., Any]) -> None:
-    """Checks that a preset describes a model, and that the stored form describes the same model.
-
-    Args:
-        preset: function or registered name.
-
-    Raises:
-        AssertionError: the contract is violated.
-    """
-    name = name_of(PRESETS, preset)
-    with no_errors(f"preset {name}"):
-        model = construct(resolve({"preset": name}))
-        again = construct(resolve(json.loads(json.dumps(model.spec.model_dump(mode="json")))))
-    require(again.spec == model.spec, f"preset {name}: its stored form describes a different model")
-    require(model.name == name.rpartition(":")[2], f"preset {name}: its model has the name {model.name}")
+from convae.testing.entries import no_errors, require
 
 
 def check_model(spec: dict[str, Any], where: str) -> None:
@@ -202,39 +33,17 @@ def check_model(spec: dict[str, Any], where: str) -> None:
     with no_errors(where):
         model = convae.build(spec)
         _check_gradients(model, where)
-        _check_stored_form(model, where)
-        _check_saved(model, where)
-        _check_summary(model, where)
+        check_stored_form(model, where)
+        check_saved(model, where)
+        check_summary(model, where)
         _check_export(model.eval(), where)
-
-
-def _check_shapes(name: str, kind: type[Layer], shape: Shape, *, must_fit: bool) -> None:
-    where = f"layer {name} on {shape}"
-    try:
-        with feature_shapes({_FEATURE: shape} if "feature" in kind.example else {}):
-            network = Network(shape, [{name: dict(kind.example)}], "layers")
-    except ShapeError as error:
-        require(not must_fit, f"{where}: {error}")
-        return
-    initialize(network, 0)
-    x = torch.randn(2, *shape, generator=torch_generator(0, "layer"))
-    found = tuple(network(x).shape[1:])
-    require(found == network.shape_out, f"{where}: states the output shape {network.shape_out}, but returns {found}")
-    network.eval()
-    alone, together = network(x[:1]), network(x)[:1]
-    require(alone.isfinite().all(), f"{where}: its output is not finite")
-    close = torch.allclose(alone, together, rtol=1e-4, atol=1e-5)
-    require(close, f"{where}: in evaluation mode, the output of an image depends on other images of the batch")
-    field = network.receptive_field()
-    fits = field is None or len(field.kernel) == len(shape) - 1
-    require(fits, f"{where}: receptive_field must have one value per spatial axis")
 
 
 def _check_gradients(model: VAE, where: str) -> None:
     # Inputs of both signs, since some layers pass only one of them.
     with unchecked_values():
-        out = model(_images(model) * 2 - 1, torch_generator(1, "noise"))
-    cost = sum((term.sum() for term in out.terms.values()), -out.likelihood.log_prob(_images(model)).sum())
+        out = model(example_images(model) * 2 - 1, torch_generator(1, "noise"))
+    cost = sum((term.sum() for term in out.terms.values()), -out.likelihood.log_prob(example_images(model)).sum())
     cost.backward()
     for key, parameter in model.named_parameters():
         gradient = parameter.grad
@@ -243,17 +52,19 @@ def _check_gradients(model: VAE, where: str) -> None:
         require(gradient is not None and gradient.any(), f"{where}: the gradient of {key} is zero")
 
 
-def _check_stored_form(model: VAE, where: str) -> None:
+def check_stored_form(model: VAE, where: str) -> None:
+    """Checks that the canonical description of a model describes the same model."""
     stored = model.spec.model_dump(mode="json")
     again = convae.build(json.loads(json.dumps(stored))).spec
     require(again == model.spec, f"{where}: its stored form {stored} is read as {again.model_dump(mode='json')}")
 
 
-def _check_saved(model: VAE, where: str) -> None:
-    model.train()(_images(model), torch_generator(1, "noise"))  # updates running statistics
+def check_saved(model: VAE, where: str) -> None:
+    """Checks that a model gives the same outputs after saving and loading."""
+    model.train()(example_images(model), torch_generator(1, "noise"))  # updates running statistics
     with tempfile.TemporaryDirectory() as folder:
         again = convae.load(convae.save(model, Path(folder) / "model"))
-    x = _images(model)
+    x = example_images(model)
     with torch.no_grad():
         first, second = model.eval()(x), again(x)
     equal = torch.equal(first.likelihood.log_prob(x), second.likelihood.log_prob(x))
@@ -264,7 +75,8 @@ def _check_saved(model: VAE, where: str) -> None:
     require(again.spec == model.spec, f"{where}: has a different description after saving and loading")
 
 
-def _check_summary(model: VAE, where: str) -> None:
+def check_summary(model: VAE, where: str) -> None:
+    """Checks that the summary of a model has all parameters and the right shapes."""
     rows = summarize(model)
     counted = sum(row.parameters for row in rows)
     there = sum(each.numel() for each in model.parameters())
@@ -285,7 +97,7 @@ class _Reconstruct(torch.nn.Module):
 
 
 def _check_export(model: VAE, where: str) -> None:
-    x = _images(model)
+    x = example_images(model)
     try:
         exported = torch.export.export(_Reconstruct(model), (x,))
     except Exception as error:
@@ -294,13 +106,15 @@ def _check_export(model: VAE, where: str) -> None:
     require(equal, f"{where}: gives different outputs after torch.export")
 
 
-def _images(model: VAE) -> Tensor:
+def example_images(model: VAE) -> Tensor:
+    """Three images for a model, in [0, 1]."""
     return torch.rand(3, *model.input_shape, generator=torch_generator(0, "test"))
 
 
-def _described(
+def describe_model(
     input: Shape, encoder: list[Any], bottleneck: Any, decoder: list[Any], likelihood: Any
 ) -> dict[str, Any]:
+    """A description of a model from its parts."""
     return {
         "input": list(input),
         "encoder": encoder,
@@ -310,24 +124,8 @@ def _described(
     }
 
 
-def _decoder(latent: Shape, image: Shape, channels: int) -> list[Any]:
+def describe_decoder(latent: Shape, image: Shape, channels: int) -> list[Any]:
     """A decoder from any latent to this number of channels at the sizes of an image."""
     raw = (channels, *image[1:])
     flat: list[Any] = ["flatten"] if len(latent) > 1 else []
     return [*flat, {"linear": {"features": math.prod(raw)}}, {"unflatten": {"to": list(raw)}}]
-
-
-def _around_layer(name: str, kind: type[Layer]) -> dict[str, Any]:
-    """A model with the example of a layer in its encoder."""
-    shape = kind.example_shape
-    image = shape if len(shape) > 1 else (1, shape[0])
-    entry = {name: dict(kind.example)}
-    if "feature" in kind.example:
-        # It takes a feature of the encoder by name.
-        encoder: list[Any] = [{"feature": {"name": _FEATURE}}, "flatten"]
-        decoder = [{"linear": {"features": math.prod(image)}}, {"unflatten": {"to": list(image)}}, entry]
-        return _described(image, encoder, {"gaussian": {"latent": 3}}, decoder, "bernoulli")
-    encoder = [entry] if len(shape) > 1 else ["flatten", entry]
-    after = Network(image, encoder, "encoder").shape_out
-    encoder += ["flatten"] if len(after) > 1 else []
-    return _described(image, encoder, {"gaussian": {"latent": 3}}, _decoder((3,), image, image[0]), "bernoulli")

@@ -1,0 +1,233 @@
+"""Contract tests of layers, bottlenecks, likelihoods, priors and presets."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import convae
+from convae.core.errors import ConfigError, ShapeError
+from convae.core.noise import CountedNoise
+from convae.core.random import torch_generator
+from convae.core.types import Shape
+from convae.describe import resolve
+from convae.model.bottlenecks import BOTTLENECKS
+from convae.model.bottlenecks.base import Bottleneck
+from convae.model.construct import construct
+from convae.model.initialize import initialize
+from convae.model.layers import LAYERS
+from convae.model.layers.base import Layer
+from convae.model.layers.base.features import feature_shapes
+from convae.model.layers.base.network import Network
+from convae.model.likelihoods import LIKELIHOODS
+from convae.model.likelihoods.base import LikelihoodHead
+from convae.model.presets import PRESETS
+from convae.model.priors import PRIORS
+from convae.model.priors.base import Prior
+from convae.model.vae import VAE
+from convae.testing.entries import name_of, no_errors, require
+from convae.testing.models import (
+    check_model,
+    check_saved,
+    check_stored_form,
+    check_summary,
+    describe_decoder,
+    describe_model,
+    example_images,
+)
+
+_FEATURES: Shape = (4, 4, 4)
+_OTHER_SIZES = (7, 8, 6)
+_BOTTLENECKS: tuple[dict[str, Any], ...] = (
+    {"gaussian": {"latent": 3}},
+    {"vq": {"codes": 5, "latent": 3}},
+    {"von-mises-fisher": {"latent": 3}},
+)
+"""What a prior may be over."""
+_FEATURE = "example"
+"""The name of the feature that examples of layers take."""
+
+
+def check_layer(layer: str | type[Layer]) -> None:
+    """Checks the contract of a layer with its `example` and with one, two and three spatial axes.
+
+    Its output has the stated shape, is finite, and is independent of other images of the batch; every parameter
+    receives a gradient; a model with it can be described, saved, loaded, exported and summarized.
+
+    Args:
+        layer: class or registered name.
+
+    Raises:
+        AssertionError: the contract is violated.
+    """
+    name = name_of(LAYERS, layer)
+    kind = LAYERS.get(name)
+    _check_shapes(name, kind, kind.example_shape, must_fit=True)
+    for axes in range(1, 4):
+        _check_shapes(name, kind, (kind.example_shape[0], *_OTHER_SIZES[:axes]), must_fit=False)
+    check_model(_around_layer(name, kind), f"layer {name}")
+
+
+def check_bottleneck(bottleneck: str | type[Bottleneck]) -> None:
+    """Checks the contract of a bottleneck with its `example`; see `check_layer`.
+
+    Args:
+        bottleneck: class or registered name.
+
+    Raises:
+        AssertionError: the contract is violated.
+    """
+    name = name_of(BOTTLENECKS, bottleneck)
+    kind = BOTTLENECKS.get(name)
+    entry = {name: dict(kind.example)}
+    encoder: list[Any] = [{"conv": {"channels": _FEATURES[0], "stride": 2}}]
+    try:
+        latent: Shape = kind(_FEATURES, **kind.example).latent_shape
+    except ShapeError:  # it takes vectors only
+        encoder, latent = [*encoder, "flatten"], kind((math.prod(_FEATURES),), **kind.example).latent_shape
+    spec = describe_model((1, 8, 8), encoder, entry, describe_decoder(latent, (1, 8, 8), 1), "bernoulli")
+    check_model(spec, f"bottleneck {name}")
+
+
+def check_likelihood(likelihood: str | type[LikelihoodHead]) -> None:
+    """Checks the contract of a likelihood with its `example`; see `check_layer`. Covers `sample` and `log_prob`.
+
+    Args:
+        likelihood: class of the head or registered name.
+
+    Raises:
+        AssertionError: the contract is violated.
+    """
+    name = name_of(LIKELIHOODS, likelihood)
+    kind = LIKELIHOODS.get(name)
+    shape: Shape = (2, 6, 5)
+    raw = kind(**kind.example).raw_channels(shape[0])
+    entry = {name: dict(kind.example)}
+    spec = describe_model(shape, ["flatten"], {"gaussian": {"latent": 3}}, describe_decoder((3,), shape, raw), entry)
+    check_model(spec, f"likelihood {name}")
+    with no_errors(f"likelihood {name}"), torch.no_grad():
+        model = convae.build(spec).eval()
+        found = model(example_images(model)).likelihood
+        drawn = [found.sample(torch_generator(0, "draw")) for _ in range(2)]
+        density = found.log_prob(example_images(model))
+    require(torch.equal(drawn[0], drawn[1]), f"likelihood {name}: sample is not deterministic for equal generators")
+    for what, values in (("mean", found.mean), ("sample", drawn[0])):
+        require(values.shape == (3, *shape), f"likelihood {name}: {what} has the shape {tuple(values.shape)}")
+        inside = bool((values >= 0).all() and (values <= 1).all())
+        require(inside, f"likelihood {name}: {what} has values outside [0, 1]")
+    require(
+        density.shape == (3,), f"likelihood {name}: log_prob must have the shape (batch,), got {tuple(density.shape)}"
+    )
+
+
+def check_prior(prior: str | type[Prior]) -> None:
+    """Checks the contract of a prior with its `example`, over a Gaussian latent or a codebook.
+
+    Its samples are latents or codes of the right shape and equal for equal generators; log_prob and loss are finite; a
+    model with it can be described, saved and loaded.
+
+    Args:
+        prior: class or registered name.
+
+    Raises:
+        AssertionError: the contract is violated.
+    """
+    name = name_of(PRIORS, prior)
+    where = f"prior {name}"
+    model = _with_prior({name: dict(PRIORS.get(name).example)}, where)
+    with no_errors(where), torch.no_grad():
+        drawn = [model.prior.sample(3, torch_generator(0, "draw")) for _ in range(2)]
+        images = [model.sample(3, torch_generator(0, "draw")) for _ in range(2)]
+        latent = model(example_images(model)).latent
+        density = model.prior.log_prob(latent)
+        values = model.bottleneck.nearest_codes(latent) if model.prior.draws_codes else latent
+        loss = model.prior.loss(values, torch.zeros(3, dtype=torch.int64), CountedNoise(0, ("loss",), 0, 3))
+        labeled = model.prior.sample(3, torch_generator(0, "draw"), torch.zeros(3, dtype=torch.int64))
+        check_stored_form(model, where)
+        check_saved(model, where)
+        check_summary(model, where)
+    shape = model.latent_shape[1:] if model.prior.draws_codes else model.latent_shape
+    require(drawn[0].shape == (3, *shape), f"{where}: sample has the shape {tuple(drawn[0].shape)}")
+    equal = torch.equal(*drawn) and torch.equal(*images)
+    require(equal, f"{where}: sample is not deterministic for equal generators")
+    require(density.shape == (3,), f"{where}: log_prob must have the shape (batch,), got {tuple(density.shape)}")
+    require(density.isfinite().all(), f"{where}: log_prob is not finite")
+    require(labeled.shape == drawn[0].shape, f"{where}: sample with labels has the shape {tuple(labeled.shape)}")
+    sound = loss.shape == (3,) and bool(loss.isfinite().all())
+    require(sound, f"{where}: loss must be finite values of the shape (batch,), got {loss}")
+
+
+def _with_prior(entry: dict[str, Any], where: str) -> VAE:
+    """A model with the prior, over a Gaussian latent or, if it does not fit, over codes or a sphere."""
+    faults = []
+    for bottleneck in _BOTTLENECKS:
+        latent: Shape = (3, 4, 4) if "vq" in bottleneck else (3,)
+        encoder: list[Any] = [{"conv": {"channels": 4, "stride": 2}}]
+        encoder += [] if "vq" in bottleneck else ["flatten"]
+        spec = describe_model((1, 8, 8), encoder, bottleneck, describe_decoder(latent, (1, 8, 8), 1), "bernoulli")
+        try:
+            return convae.build({**spec, "prior": entry}).eval()
+        except ConfigError as error:
+            faults.append(str(error))
+    raise AssertionError(f"{where}: does not work with any of the tested bottlenecks: {'; '.join(faults)}")
+
+
+def check_preset(preset: str | Callable[..., Any]) -> None:
+    """Checks that a preset describes a model, and that the stored form describes the same model.
+
+    Args:
+        preset: function or registered name.
+
+    Raises:
+        AssertionError: the contract is violated.
+    """
+    name = name_of(PRESETS, preset)
+    with no_errors(f"preset {name}"):
+        model = construct(resolve({"preset": name}))
+        again = construct(resolve(json.loads(json.dumps(model.spec.model_dump(mode="json")))))
+    require(again.spec == model.spec, f"preset {name}: its stored form describes a different model")
+    require(model.name == name.rpartition(":")[2], f"preset {name}: its model has the name {model.name}")
+
+
+def _check_shapes(name: str, kind: type[Layer], shape: Shape, *, must_fit: bool) -> None:
+    where = f"layer {name} on {shape}"
+    try:
+        with feature_shapes({_FEATURE: shape} if "feature" in kind.example else {}):
+            network = Network(shape, [{name: dict(kind.example)}], "layers")
+    except ShapeError as error:
+        require(not must_fit, f"{where}: {error}")
+        return
+    initialize(network, 0)
+    x = torch.randn(2, *shape, generator=torch_generator(0, "layer"))
+    found = tuple(network(x).shape[1:])
+    require(found == network.shape_out, f"{where}: states the output shape {network.shape_out}, but returns {found}")
+    network.eval()
+    alone, together = network(x[:1]), network(x)[:1]
+    require(alone.isfinite().all(), f"{where}: its output is not finite")
+    close = torch.allclose(alone, together, rtol=1e-4, atol=1e-5)
+    require(close, f"{where}: in evaluation mode, the output of an image depends on other images of the batch")
+    field = network.receptive_field()
+    fits = field is None or len(field.kernel) == len(shape) - 1
+    require(fits, f"{where}: receptive_field must have one value per spatial axis")
+
+
+def _around_layer(name: str, kind: type[Layer]) -> dict[str, Any]:
+    """A model with the example of a layer in its encoder."""
+    shape = kind.example_shape
+    image = shape if len(shape) > 1 else (1, shape[0])
+    entry = {name: dict(kind.example)}
+    if "feature" in kind.example:
+        # It takes a feature of the encoder by name.
+        encoder: list[Any] = [{"feature": {"name": _FEATURE}}, "flatten"]
+        decoder = [{"linear": {"features": math.prod(image)}}, {"unflatten": {"to": list(image)}}, entry]
+        return describe_model(image, encoder, {"gaussian": {"latent": 3}}, decoder, "bernoulli")
+    encoder = [entry] if len(shape) > 1 else ["flatten", entry]
+    after = Network(image, encoder, "encoder").shape_out
+    encoder += ["flatten"] if len(after) > 1 else []
+    return describe_model(
+        image, encoder, {"gaussian": {"latent": 3}}, describe_decoder((3,), image, image[0]), "bernoulli"
+    )
