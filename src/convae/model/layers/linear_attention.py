@@ -19,7 +19,7 @@ from convae.model.layers.base import ContextLayer, Network, ReceptiveField, full
 from convae.model.layers.residual import BRANCH_INIT_SCALE
 
 _EPS = 1e-15
-"""Added to the sum of the attention weights of a position."""
+"""Smallest sum of the attention weights of a position, which may all be zero."""
 
 
 class LinearAttention(ContextLayer):
@@ -80,7 +80,7 @@ class LinearAttention(ContextLayer):
         with full_precision(x.device):
             value = F.pad(value, (0, 0, 0, 1), value=1.0)  # its sum is the sum of the weights
             summed = value @ key.relu().transpose(-1, -2) @ query.relu()
-        attended = (summed[:, :, :-1] / (summed[:, :, -1:] + _EPS)).to(x.dtype)
+        attended = (summed[:, :, :-1] / summed[:, :, -1:].clamp_min(_EPS)).to(x.dtype)
         out: Tensor = self.out_proj(attended.reshape(x.shape[0], -1, *x.shape[2:]), context)
         return torch.add(x, out)
 
