@@ -222,6 +222,32 @@ def test_with_weight_0_the_discriminator_warms_up_and_the_model_is_that_without(
     assert accuracy[-1] > max(0.51, accuracy[0])
 
 
+def staged(*weights: Any, **changed: Any) -> dict[str, Any]:
+    """A recipe whose stages differ in the weight of the term; the last one in other options too."""
+    terms = [{"discriminator": PATCH, "weight": weight} for weight in weights]
+    terms[-1] |= changed
+    stages = [{"steps": 4}, *({"steps": 4, "objective": {"adversarial": term}} for term in terms)]
+    training = {**SMALL, "epochs": None, "ema": None}
+    return {**RECIPE, "objective": {"reconstruction": {}, "kl": {}}, "training": training, "stages": stages}
+
+
+def test_stages_of_different_weight_train_one_discriminator(tmp_path: Path) -> None:
+    written = staged(0, {"linear": {"end": 0.5, "steps": 4}})
+    run = train(written, out=tmp_path / "unbroken")
+    last = read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1])
+    assert float(last.tensors["adversarial.steps"]) == 8
+    assert not any(name.startswith("adversarial 2") for name in last.tensors)
+    train(written, out=tmp_path / "run", callback=StopAt(9))
+    resume(tmp_path / "run")
+    assert content(tmp_path / "run") == content(tmp_path / "unbroken")
+
+
+def test_a_stage_with_other_options_begins_a_discriminator(tmp_path: Path) -> None:
+    run = train(staged(0, 1, loss="relativistic"), out=tmp_path / "run")
+    last = read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1])
+    assert [float(last.tensors[f"{name}.steps"]) for name in ("adversarial", "adversarial 2")] == [4, 4]
+
+
 def test_a_paused_discriminator_gets_no_gradient() -> None:
     model, _, term, critic = made(pause_above=0.8)
     x = images(0)

@@ -214,6 +214,8 @@ class Engine:
         self.steps = []
         for update in task.updates(stage):
             old = before.get(update.name)
+            if old is not None and old.update.module is not update.module:
+                old = None
             optimizer = (
                 old.optimizer
                 if old and not stage.has_new_optimizer

@@ -8,15 +8,18 @@ argument, and assume the maximum length of the current and later stages.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 from convae.core.config import parse
 from convae.core.errors import ConfigError
 from convae.core.names import unknown_message
-from convae.objective.objective import Objective, build_objective
+from convae.objective.objective import WEIGHT, Objective, build_objective
 from convae.objective.schedules.base import Clocks, Moment, Schedule, build_schedule
+from convae.objective.terms.base import Term
 from convae.training.recipe.objectives import StageLoss, StageObjective, UnweightedLoss
 from convae.training.recipe.schema import OptimizerConfig, PlateauConfig, Recipe, StageConfig, TrainingConfig
 
@@ -163,6 +166,7 @@ def build_plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
         ConfigError: invalid terms, schedules, plateau or optimizer.
     """
     shared = build_objective(recipe.objective)
+    known = {_arguments(name, recipe.objective[name]): term for name, term in shared.terms.items()}
     options = recipe.training
     stages: list[Stage] = []
     current = options.optimizer
@@ -172,7 +176,7 @@ def build_plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
         if written.optimizer is not None:
             current = _optimizer(options.optimizer, written, where)
             learning_rate = LearningRate(current, f"{where}.optimizer")
-        objective = _stage_objective(recipe, shared, written, where)
+        objective = _stage_objective(recipe, shared, written, known, where)
         plateau = written.until.plateau if written.until else None
         if plateau and plateau.metric not in (names := ["total", *objective.units]):
             raise ConfigError(f"{where}.until.plateau.metric: {unknown_message('metric', plateau.metric, names)}")
@@ -292,13 +296,35 @@ def _optimizer(base: OptimizerConfig, written: StageConfig, where: str) -> Optim
     return parse(OptimizerConfig, {**base.model_dump(), **(written.optimizer or {})}, f"{where}.optimizer")
 
 
-def _stage_objective(recipe: Recipe, shared: Objective, written: StageConfig, where: str) -> StageObjective:
-    """The objective of the recipe with the changes of a stage; stages share the modules of unchanged terms."""
+def _stage_objective(
+    recipe: Recipe, shared: Objective, written: StageConfig, known: dict[str, Term], where: str
+) -> StageObjective:
+    """The objective of the recipe with the changes of a stage.
+
+    Stages share the modules of terms that differ in the weight only, so that a discriminator is trained further.
+
+    Args:
+        recipe: the recipe.
+        shared: its objective.
+        written: the stage.
+        known: terms of earlier stages by name and arguments; those of this stage are added.
+        where: location in the recipe for messages.
+    """
     changed = {name: {**recipe.objective.get(name, {}), **given} for name, given in written.objective.items()}
     unchanged = {name: term for name, term in shared.terms.items() if name not in changed}
     try:
         own = build_objective(changed) if changed else None
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from error
+    if own is not None:
+        terms = {name: known.setdefault(_arguments(name, changed[name]), term) for name, term in own.terms.items()}
+        own = Objective(terms, own.schedules)
     schedules = {name: shared.schedules[name] for name in unchanged}
     return StageObjective(Objective(unchanged, schedules) if unchanged else None, own)
+
+
+def _arguments(name: str, options: Mapping[str, Any]) -> str:
+    """Name and arguments of a term, without its weight, as a key."""
+    return json.dumps(
+        [name, {key: value for key, value in options.items() if key != WEIGHT}], sort_keys=True, default=str
+    )
