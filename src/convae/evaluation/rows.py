@@ -86,10 +86,12 @@ def choose_metrics(
         metric: Metric = target(**checked)
         if isinstance(metric, SampleMetric) and not has_features:
             if name in asked:
-                raise ConfigError(f"metric '{name}' compares features of images: give a feature network (--features)")
+                raise ConfigError(f"metric '{name}' needs a feature network (--features)")
         elif metric.needs_whole_images and split.missing is not None:
             if name in asked:
-                raise ConfigError(f"metric '{name}' compares whole images; those of {split.source} have missing values")
+                raise ConfigError(
+                    f"metric '{name}' needs images without missing values, unlike those of {split.source}"
+                )
         elif metric.applies(model, split):
             if name in asked or "all" in asked or metric.default:
                 shown = metric.display_name(name)

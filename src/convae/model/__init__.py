@@ -17,7 +17,13 @@ from convae.model.layers import LAYERS
 from convae.model.layers.base import Activation, ContextLayer, Layer, Network, ReceptiveField
 from convae.model.layers.base.features import feature_shape, feature_shapes
 from convae.model.likelihoods import LIKELIHOODS
-from convae.model.likelihoods.base import LikelihoodHead, LocationScaleHead, require_images_like, uniform_like
+from convae.model.likelihoods.base import (
+    LikelihoodHead,
+    LocationScaleHead,
+    LocationScaleLikelihood,
+    require_images_like,
+    uniform_like,
+)
 from convae.model.mode import evaluation_mode
 from convae.model.presets import PRESETS
 from convae.model.priors import PRIORS
@@ -48,6 +54,7 @@ __all__ = [
     "LayerSummary",
     "LikelihoodHead",
     "LocationScaleHead",
+    "LocationScaleLikelihood",
     "Network",
     "Prior",
     "Provenance",

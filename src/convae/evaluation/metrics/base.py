@@ -88,7 +88,7 @@ class Metric(ABC):
         per_value: whether the value is a list, such as of a number per latent value.
         default: whether `default` includes it; slow metrics are not included.
         needs: requirements, for messages.
-        needs_whole_images: whether it does not apply to images with missing values.
+        needs_whole_images: whether images must not have missing values.
         example: arguments for the contract tests.
     """
 

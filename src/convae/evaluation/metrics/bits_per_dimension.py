@@ -1,4 +1,4 @@
-"""Negative ELBO in bits per value."""
+"""Bits per dimension."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from convae.model.vae import VAE
 
 
 class BitsPerDimension(ImageMetric):
-    """Negative ELBO divided by the number of observed values of the image and by log 2.
+    """Bits per dimension: the negative ELBO divided by log 2 and the number of observed values of the image.
 
-    Only for likelihoods that give levels a probability mass, and for images that have these levels: a density has no
-    bits, and floats have no levels.
+    Only for discrete likelihoods and images with levels, since densities and floats have no bits.
     """
 
     unit: ClassVar = "bits/dim"
@@ -24,9 +23,9 @@ class BitsPerDimension(ImageMetric):
     better: ClassVar = "lower"
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether likelihood and images are discrete, and there is an ELBO."""
+        """Whether likelihood and images are discrete, and the model has an ELBO."""
         return model.head.discrete and split.levels is not None and has_elbo(model)
 
     def rows(self, batch: EvalBatch) -> PerImage:
-        """The rate of each image."""
+        """The bits per dimension of each image."""
         return -batch.elbo / (batch.observed * math.log(2))

@@ -15,12 +15,12 @@ from convae.model.vae import VAE
 
 
 class ELBO(ImageMetric):
-    """log p(x | z) − KL with drawn latents: a lower bound on log p(x), nats per image, without any β.
+    """Evidence lower bound (ELBO), log p(x | z) − KL for z from the posterior, nats per image, without β.
 
-    Its negative is the score of `convae anomalies` and `convae ood`: the same latents, by the same seed.
+    For equal seeds, its negative is the default score of `convae anomalies` and `convae ood`.
 
     Args:
-        samples: latents drawn for each image, over which the bound is averaged.
+        samples: number of posterior samples per image, over which the bound is averaged.
     """
 
     unit: ClassVar = "nats"
@@ -32,11 +32,11 @@ class ELBO(ImageMetric):
         self.samples = samples
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether the posterior has a KL divergence from the prior."""
+        """Whether the posterior has a finite KL divergence from the prior."""
         return has_elbo(model)
 
     def rows(self, batch: EvalBatch) -> PerImage:
-        """The bound for each image."""
+        """The bound of each image."""
         if self.samples == 1:
             return batch.elbo
         found = [batch.elbo]

@@ -18,13 +18,14 @@ from convae.model.vae import VAE
 class LPIPS(ImageMetric):
     """Learned perceptual image patch similarity of image and reconstruction (Zhang et al. 2018, arXiv:1801.03924).
 
-    The metric is called `lpips` if the files are the published ones, and `lpips-unverified` otherwise; the protocol has
-    their SHA-256. A gray image counts as one of three equal channels.
+    The protocol has the SHA-256 of the weights. With weights other than the published ones, the metric is called
+    `lpips-unverified`. Gray images get three equal channels.
 
     Args:
-        backbone: torchvision's `alexnet-owt-7be5be79.pth` or `vgg16-397923af.pth`.
+        backbone: `alexnet-owt-7be5be79.pth` or `vgg16-397923af.pth` of torchvision.
         heads: `alex.pth` or `vgg.pth` of LPIPS 0.1, as in the packages lpips and torchmetrics.
-        size: pixels on each side that images are resized to first, bilinearly; AlexNet needs 31, VGG-16 needs 16.
+        size: image size after bilinear resizing, in pixels; at least 31 for AlexNet and 16 for VGG-16. By default
+            images are not resized.
     """
 
     needs_whole_images: ClassVar = True
@@ -38,21 +39,21 @@ class LPIPS(ImageMetric):
         self.backbone, self.heads, self.size = backbone, heads, size
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether weights are given, and the images have colors."""
+        """Whether weights are given, and images are two-dimensional with 1 or 3 channels."""
         channels, *sizes = model.input_shape
         return self.backbone is not None and self.heads is not None and len(sizes) == 2 and channels in (1, 3)
 
     def display_name(self, name: str) -> str:
-        """Whether the weights are the published ones shows in the name."""
+        """The name, with a suffix for other weights than the published ones."""
         return self._network.name
 
     def protocol(self) -> dict[str, Any]:
-        """The files by their SHA-256, in place of where they lie."""
+        """Names and SHA-256 of the files instead of their paths."""
         return {**self._network.files, "network": self._network.network, "size": self.size}
 
     @cached_property
     def _network(self) -> lpips.LPIPS:
-        assert self.backbone is not None  # the metric applies to nothing else
+        assert self.backbone is not None  # `applies` requires them
         assert self.heads is not None
         return lpips.LPIPS(backbone=self.backbone, heads=self.heads, size=self.size).eval()
 

@@ -1,4 +1,4 @@
-"""Structural similarity at several scales."""
+"""Multi-scale structural similarity."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class MSSSIM(ImageMetric):
     """Multi-scale structural similarity of image and reconstruction (Wang, Simoncelli & Bovik 2003).
 
     Args:
-        scales: how many; 5 need images of 176 pixels, 2 need 22.
+        scales: number of scales; 5 need images of at least 176 pixels, 2 at least 22.
     """
 
     needs_whole_images: ClassVar = True
     unit: ClassVar = "similarity"
-    needs: ClassVar = "larger images or fewer scales: ms-ssim.scales=2 takes 22 pixels"
+    needs: ClassVar = "larger images or fewer scales, such as ms-ssim.scales=2 for at least 22 pixels"
     better: ClassVar = "higher"
     example: ClassVar[Mapping[str, Any]] = {"scales": 2}
 
@@ -32,9 +32,9 @@ class MSSSIM(ImageMetric):
         self.scales = scales
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether the images are large enough for so many scales."""
+        """Whether the images are large enough for the number of scales."""
         return min(model.input_shape[1:]) >= least_size(self.scales)
 
     def rows(self, batch: EvalBatch) -> PerImage:
-        """The similarity of each image and its reconstruction from the posterior's mean."""
+        """The similarity of each image and its reconstruction at the posterior mean."""
         return ms_ssim(batch.images, batch.reconstruction.mean, scales=self.scales)

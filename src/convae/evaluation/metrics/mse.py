@@ -10,11 +10,11 @@ from convae.latents import EvalBatch
 
 
 class MSE(ImageMetric):
-    """Mean of the squared difference between image and reconstruction, in [0, 1], over an image's observed values."""
+    """Mean squared error of the reconstruction over the observed values of an image, which are in [0, 1]."""
 
     unit: ClassVar = "squared image units"
     better: ClassVar = "lower"
 
     def rows(self, batch: EvalBatch) -> PerImage:
-        """The error of each image's reconstruction from the posterior's mean."""
+        """The error of the reconstruction of each image at the posterior mean."""
         return batch.observed_mean((batch.images - batch.reconstruction.mean).square())

@@ -1,4 +1,4 @@
-"""Negative log-likelihood by importance weighting."""
+"""Negative log-likelihood by importance sampling."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from convae.model.vae import VAE
 
 
 class NLL(ImageMetric):
-    """−log (1/K) Σ p(x | zₖ) p(zₖ) / q(zₖ | x) with K latents from the posterior, nats per image.
+    """Importance-weighted estimate of the NLL, −log (1/K) Σ p(x | zₖ) p(zₖ) / q(zₖ | x), nats per image.
 
-    An upper bound on −log p(x) that falls towards it as K grows (Burda, Grosse & Salakhutdinov 2015,
-    arXiv:1509.00519). One latent of every image is decoded at a time, so K costs time and no memory.
+    An upper bound on −log p(x) that becomes tight as K grows (Burda, Grosse & Salakhutdinov 2015, arXiv:1509.00519).
+    Memory does not depend on K.
 
     Args:
-        samples: K, the latents drawn for each image.
+        samples: K, number of posterior samples per image.
     """
 
     unit: ClassVar = "nats"
@@ -39,7 +39,7 @@ class NLL(ImageMetric):
         return has_posterior_density(model)
 
     def rows(self, batch: EvalBatch) -> PerImage:
-        """The bound for each image, in float64."""
+        """The bound of each image, in float64."""
         model, generators = batch.model, batch.generators("nll")
         weights = []
         for _ in range(self.samples):

@@ -11,19 +11,19 @@ from convae.evaluation.metrics.base import ImageMetric
 from convae.latents import EvalBatch
 
 LOWEST_MSE = 1e-10
-"""An exact reconstruction counts as 100 dB."""
+"""Lower bound of the mean squared error, for at most 100 dB."""
 
 
 class PSNR(ImageMetric):
-    """−10·log₁₀ of the mean squared error of each image with a peak of 1, then the mean over images, in dB.
+    """Peak signal-to-noise ratio, −10·log₁₀(MSE) of each image for a peak of 1, averaged over images, in dB.
 
-    Missing values are left out.
+    The error is over observed values.
     """
 
     unit: ClassVar = "dB"
     better: ClassVar = "higher"
 
     def rows(self, batch: EvalBatch) -> PerImage:
-        """The ratio of each image's reconstruction from the posterior's mean."""
+        """The ratio of each image for the reconstruction at the posterior mean."""
         error = batch.observed_mean((batch.images - batch.reconstruction.mean).square())
         return -10 * torch.log10(error.clamp_min(LOWEST_MSE))

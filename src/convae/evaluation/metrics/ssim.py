@@ -11,12 +11,12 @@ from convae.objective.similarity import ssim
 
 
 class SSIM(ImageMetric):
-    """Structural similarity of image and reconstruction (Wang et al. 2004): Gaussian window of 11, range 1."""
+    """Structural similarity of image and reconstruction, with an 11-pixel Gaussian window (Wang et al. 2004)."""
 
     needs_whole_images: ClassVar = True
     unit: ClassVar = "similarity"
     better: ClassVar = "higher"
 
     def rows(self, batch: EvalBatch) -> PerImage:
-        """The similarity of each image and its reconstruction from the posterior's mean."""
+        """The similarity of each image and its reconstruction at the posterior mean."""
         return ssim(batch.images, batch.reconstruction.mean)

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convae.core.arguments import PositiveFloat
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.output import Likelihood
 from convae.core.precision import at_least_float32, with_gradient_of
+from convae.core.types import AnyImages, Images
 from convae.model.inputs import checked_images
 
 Link = Literal["sigmoid", "tanh", "identity"]
@@ -62,6 +65,28 @@ HIGHEST_LOG_SCALE = 5.0
 """Upper bound of a learned log-scale: 148 times the image range, nearly a uniform distribution."""
 
 
+@dataclass(frozen=True)
+class LocationScaleLikelihood(Likelihood):
+    """Independent location-scale distribution of each pixel value.
+
+    Attributes:
+        location: (batch, channel, *sizes), in image units, not clamped.
+        log_scale: logarithm of the scale, in image units (1 is white); broadcasts over `location`.
+    """
+
+    location: Images
+    log_scale: Tensor
+
+    @property
+    def mean(self) -> Images:
+        """The location, clamped to [0, 1]."""
+        return clamp_straight_through(self.location)
+
+    def deviations(self, x: AnyImages) -> Images:
+        """X − location, of images of the shape of `location`."""
+        return require_images_like(x, self.location) - self.location
+
+
 class LocationScaleHead(LikelihoodHead):
     """Head of a location-scale distribution.
 
@@ -76,7 +101,7 @@ class LocationScaleHead(LikelihoodHead):
     first_log_scale: ClassVar[float]
     """Initial learned log-scale."""
 
-    def __init__(self, scale: float | Literal["learned", "pixel"], link: Link) -> None:
+    def __init__(self, *, scale: PositiveFloat | Literal["learned", "pixel"] = 0.1, link: Link = "sigmoid") -> None:
         super().__init__()
         self.scale = scale
         self.link = link

@@ -11,35 +11,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.arguments import PositiveFloat
-from convae.core.output import Likelihood
 from convae.core.types import AnyImages, Images
 from convae.model.likelihoods.base import (
     Link,
     LocationScaleHead,
-    clamp_straight_through,
+    LocationScaleLikelihood,
     require_images_like,
     uniform_like,
 )
 
 
 @dataclass(frozen=True)
-class DiscretizedLogisticLikelihood(Likelihood):
+class DiscretizedLogisticLikelihood(LocationScaleLikelihood):
     """Independent discretized logistic distribution of each pixel value over the levels 0, 1/(n−1), …, 1.
 
     Attributes:
-        location: (batch, channel, *sizes), in image units.
-        log_scale: logarithm of the logistic's scale, in image units; broadcasts over `location`.
         levels: n, number of levels.
     """
 
-    location: Images
-    log_scale: Tensor
     levels: int
-
-    @property
-    def mean(self) -> Images:
-        """The location, clamped to [0, 1]."""
-        return clamp_straight_through(self.location)
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
         """Draws a level for each value."""
@@ -93,7 +83,7 @@ class DiscretizedLogistic(LocationScaleHead):
         levels: Annotated[int, Field(ge=2, le=65536)] = 256,
         link: Link = "sigmoid",
     ) -> None:
-        super().__init__(scale, link)
+        super().__init__(scale=scale, link=link)
         self.levels = levels
 
     def forward(self, raw: Tensor) -> DiscretizedLogisticLikelihood:

@@ -10,40 +10,26 @@ import torch
 from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
-from convae.core.output import Likelihood
 from convae.core.types import AnyImages, Images
-from convae.model.likelihoods.base import Link, LocationScaleHead, clamp_straight_through, require_images_like
+from convae.model.likelihoods.base import Link, LocationScaleHead, LocationScaleLikelihood
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
-class GaussianLikelihood(Likelihood):
-    """Independent normal distribution of each pixel value.
-
-    Attributes:
-        location: (batch, channel, *sizes), the mean, not clamped.
-        log_sigma: logarithm of the standard deviation, in image units (1 is white); broadcasts over `location`.
-    """
-
-    location: Images
-    log_sigma: Tensor
-
-    @property
-    def mean(self) -> Images:
-        """The location, clamped to [0, 1]."""
-        return clamp_straight_through(self.location)
+class GaussianLikelihood(LocationScaleLikelihood):
+    """Independent normal distribution of each pixel value, with the standard deviation as the scale."""
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
         """Draws normal values, clamped to [0, 1]."""
         device = self.location.device if generator is None else generator.device
         noise = torch.randn(self.location.shape, generator=generator, dtype=self.location.dtype, device=device)
-        return (self.location + self.log_sigma.exp() * noise.to(self.location.device)).clamp(0, 1)
+        return (self.location + self.log_scale.exp() * noise.to(self.location.device)).clamp(0, 1)
 
     def log_prob_values(self, x: AnyImages) -> Images:
         """−(x − mean)² / 2σ² − log σ − ½ log 2π, nats; a density, so it may be positive."""
-        scaled = (require_images_like(x, self.location) - self.location) * torch.exp(-self.log_sigma)
-        return -0.5 * scaled.square() + -self.log_sigma - _HALF_LOG_TWO_PI
+        scaled = self.deviations(x) * torch.exp(-self.log_scale)
+        return -0.5 * scaled.square() + -self.log_scale - _HALF_LOG_TWO_PI
 
 
 class Gaussian(LocationScaleHead):
@@ -66,7 +52,7 @@ class Gaussian(LocationScaleHead):
     first_log_scale: ClassVar = math.log(0.25)
 
     def __init__(self, *, sigma: PositiveFloat | Literal["learned", "pixel"] = 0.1, link: Link = "sigmoid") -> None:
-        super().__init__(sigma, link)
+        super().__init__(scale=sigma, link=link)
 
     def forward(self, raw: Tensor) -> GaussianLikelihood:
         """Raw values to the likelihood."""

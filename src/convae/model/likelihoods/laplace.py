@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from convae.core.arguments import PositiveFloat
-from convae.core.output import Likelihood
 from convae.core.types import AnyImages, Images
-from convae.model.likelihoods.base import (
-    Link,
-    LocationScaleHead,
-    clamp_straight_through,
-    require_images_like,
-    uniform_like,
-)
+from convae.model.likelihoods.base import LocationScaleHead, LocationScaleLikelihood, uniform_like
 
 _LOG_TWO = math.log(2)
 
 
 @dataclass(frozen=True)
-class LaplaceLikelihood(Likelihood):
-    """Independent Laplace distribution of each pixel value.
-
-    Attributes:
-        location: (batch, channel, *sizes), the mean, not clamped.
-        log_scale: logarithm of the mean absolute deviation, in image units; broadcasts over `location`.
-    """
-
-    location: Images
-    log_scale: Tensor
-
-    @property
-    def mean(self) -> Images:
-        """The location, clamped to [0, 1]."""
-        return clamp_straight_through(self.location)
+class LaplaceLikelihood(LocationScaleLikelihood):
+    """Independent Laplace distribution of each pixel value, with the mean absolute deviation as the scale."""
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
         """Draws Laplace values, clamped to [0, 1]."""
@@ -49,7 +28,7 @@ class LaplaceLikelihood(Likelihood):
 
     def log_prob_values(self, x: AnyImages) -> Images:
         """−|x − location| / b − log 2b, nats; a density, so it may be positive."""
-        scaled = (require_images_like(x, self.location) - self.location).abs() * torch.exp(-self.log_scale)
+        scaled = self.deviations(x).abs() * torch.exp(-self.log_scale)
         return -scaled + -self.log_scale - _LOG_TWO
 
 
@@ -69,9 +48,6 @@ class Laplace(LocationScaleHead):
     lowest_log_scale: ClassVar = -6.6
     # A fifth of the range.
     first_log_scale: ClassVar = -1.6
-
-    def __init__(self, *, scale: PositiveFloat | Literal["learned", "pixel"] = 0.1, link: Link = "sigmoid") -> None:
-        super().__init__(scale, link)
 
     def forward(self, raw: Tensor) -> LaplaceLikelihood:
         """Raw values to the likelihood."""

@@ -10,35 +10,19 @@ import torch
 from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
-from convae.core.output import Likelihood
 from convae.core.types import AnyImages, Images
-from convae.model.likelihoods.base import (
-    Link,
-    LocationScaleHead,
-    clamp_straight_through,
-    require_images_like,
-    uniform_like,
-)
+from convae.model.likelihoods.base import Link, LocationScaleHead, LocationScaleLikelihood, uniform_like
 
 
 @dataclass(frozen=True)
-class StudentTLikelihood(Likelihood):
+class StudentTLikelihood(LocationScaleLikelihood):
     """Independent Student's t distribution of each pixel value.
 
     Attributes:
-        location: (batch, channel, *sizes), the mode, not clamped.
-        log_scale: logarithm of the scale, in image units; broadcasts over `location`.
-        degrees: of freedom, ν.
+        degrees: degrees of freedom, ν.
     """
 
-    location: Images
-    log_scale: Tensor
     degrees: float
-
-    @property
-    def mean(self) -> Images:
-        """The location, clamped to [0, 1]."""
-        return clamp_straight_through(self.location)
 
     def sample(self, generator: torch.Generator | None = None) -> Images:
         """Draws values, clamped to [0, 1]."""
@@ -52,7 +36,7 @@ class StudentTLikelihood(Likelihood):
     def log_prob_values(self, x: AnyImages) -> Images:
         """Log density, nats; it may be positive."""
         half = 0.5 * self.degrees
-        scaled = (require_images_like(x, self.location) - self.location) * torch.exp(-self.log_scale)
+        scaled = self.deviations(x) * torch.exp(-self.log_scale)
         constant = math.lgamma(half + 0.5) - math.lgamma(half) - 0.5 * math.log(math.pi * self.degrees)
         return constant - self.log_scale - (half + 0.5) * torch.log1p(scaled.square() / self.degrees)
 
@@ -82,7 +66,7 @@ class StudentT(LocationScaleHead):
         scale: PositiveFloat | Literal["learned", "pixel"] = 0.1,
         link: Link = "sigmoid",
     ) -> None:
-        super().__init__(scale, link)
+        super().__init__(scale=scale, link=link)
         self.degrees = degrees
 
     def forward(self, raw: Tensor) -> StudentTLikelihood:
