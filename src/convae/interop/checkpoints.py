@@ -1,4 +1,4 @@
-"""A model from the weights of another project."""
+"""Import of models with weights of another project."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from convae.model.vae import VAE
 from convae.model.weights import read_weights, sha256_of
 
 DEFAULT = "diffusers"
-"""The importer of weights whose project is not named."""
+"""Default importer."""
 
 
 def import_model(
@@ -30,40 +30,43 @@ def import_model(
     *,
     progress: Progress | None = None,
 ) -> VAE:
-    """A model, in evaluation mode, with the weights that another project saved; nothing in the file is run.
+    """Imports a model of another project, without running code in its files; returns it in evaluation mode.
 
-    Its provenance names the file, its SHA-256 and the importer, and notes what was left out.
+    The provenance of the model records the file, its SHA-256, the importer, and notes such as tensors that were not
+    loaded.
 
     Args:
-        path: weights, as `.pt`, `.pth` or `.safetensors`; a folder with `config.json` and weights; or a model on the
-            Hugging Face Hub, `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION`, which is downloaded to the cache.
-        importer: which project wrote them, such as `diffusers`.
-        key: where the weights are in a checkpoint of several models; dots lead deeper.
-        progress: called during a download.
-        size: sizes of the images, of networks that accept several; by default those that the weights were trained for.
+        path: weights in a `.pt`, `.pth` or `.safetensors` file; a folder with `config.json` and weights; or a model on
+            the Hugging Face Hub, `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION`, which is downloaded to the cache.
+        importer: name of the importer, such as `diffusers` or `torch-vae`.
+        key: key of the weights in a checkpoint with several models, with dots between nested keys.
+        size: image sizes, for networks that support several; by default those of the published configuration.
+        progress: called with the progress of a download.
 
     Raises:
-        ArtifactError: the file is missing or damaged, needs code to be read, or holds the weights of another model.
-        ConfigError: there is no such importer, the file holds several models and `key` names none of them, or the
-            configuration describes no network that convae knows.
+        ArtifactError: the file is missing or damaged, cannot be read without running code, or contains the weights of
+            another architecture.
+        ConfigError: unknown importer, invalid configuration, or the file contains several models and `key` is none of
+            their keys.
+        DataError: the Hub cannot be reached, or downloads are disabled.
     """
-    read = IMPORTERS.get(importer)
-    options = inspect.signature(read).parameters
+    run_importer = IMPORTERS.get(importer)
+    options = inspect.signature(run_importer).parameters
     if size is not None and "size" not in options:
-        raise ConfigError(f"{importer}: the weights decide the size of the images. Leave size out")
+        raise ConfigError(f"importer {importer}: the weights determine the image size. Remove size")
     takes_config = "config" in options
     source = None
     if is_on_hub(path):
         path, source = download_model(str(path), progress)
     if path.is_dir() and not takes_config:
-        raise ArtifactError(f"{path}: is a folder. Give the file of weights of {importer}")
+        raise ArtifactError(f"{path} is a folder. Pass a weights file of {importer}")
     files = find_published(path) if takes_config else PublishedFiles(path, None)
     if takes_config and files.weights.suffix != ".safetensors":
-        raise ArtifactError(f"{files.weights}: weights of {importer} are read from .safetensors files only")
+        raise ArtifactError(f"{files.weights}: importer {importer} reads .safetensors files only")
     given: dict[str, Any] = {"config": files.config, "size": size} if takes_config else {}
     state, notes = read_weights(files.weights, key)
     try:
-        imported: ImportedModel = read(state, **given)
+        imported: ImportedModel = run_importer(state, **given)
     except (ArtifactError, ConfigError) as error:
         raise type(error)(f"{path}: {error}") from error
     model = imported.model

@@ -1,4 +1,4 @@
-"""Published models on the Hugging Face Hub: a pinned revision, checked files, safetensors only.
+"""Models on the Hugging Face Hub: pinned to a commit, verified by digests, safetensors only.
 
 hf:OWNER/NAME@REVISION ── list of files with sizes and digests ──> commit ── download and verify ──> folder in the cache
 """
@@ -26,7 +26,7 @@ from convae.interop.published import CONFIG, SUBFOLDERS, WEIGHTS
 
 PREFIX = "hf:"
 ENDPOINT = "https://huggingface.co"
-"""The address of the Hub; `$HF_ENDPOINT` replaces it, as in huggingface_hub."""
+"""Address of the Hub, unless `$HF_ENDPOINT` is set, as for huggingface_hub."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 _REVISION = re.compile(r"[\w.-]{1,100}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -51,10 +51,10 @@ class HubModel:
 
     @classmethod
     def parse(cls, written: str) -> HubModel:
-        """Reads `hf:OWNER/NAME`, with `@REVISION` for another one than `main`.
+        """Parses `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION`; the default revision is `main`.
 
         Raises:
-            ConfigError: it is written otherwise.
+            ConfigError: the text is malformed.
         """
         name, _, revision = written.removeprefix(PREFIX).partition("@")
         revision = revision or "main"
@@ -69,33 +69,33 @@ def is_on_hub(path: Path) -> bool:
 
 
 def download_model(written: str, progress: Progress | None = None) -> tuple[Path, str]:
-    """Downloads configuration and weights of a model on the Hub, unless the cache has them.
+    """Downloads configuration and weights of a model on the Hub, unless they are in the cache.
 
     Args:
         written: `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION`.
-        progress: called during the download.
+        progress: called with the progress of the download.
 
     Returns:
-        The folder with `config.json` and the weights, and `hf:OWNER/NAME@COMMIT`, which names the same files for ever.
+        The folder with `config.json` and weights, and `hf:OWNER/NAME@COMMIT`, which always refers to the same files.
 
     Raises:
         ConfigError: the name is malformed.
-        ArtifactError: there is no such model, or it has no configuration or no safetensors.
-        DataError: downloads are forbidden, or the Hub cannot be reached.
+        ArtifactError: there is no such model, or it has no configuration or no safetensors weights.
+        DataError: downloads are disabled, or the Hub cannot be reached.
     """
     model = HubModel.parse(written)
     cache = cache_directory() / "models" / model.name.replace("/", "--")
-    known = cache / model.revision
-    if _COMMIT.fullmatch(model.revision) and _is_complete(known):
-        return known, f"{PREFIX}{model.name}@{model.revision}"
+    cached = cache / model.revision
+    if _COMMIT.fullmatch(model.revision) and _is_complete(cached):
+        return cached, f"{PREFIX}{model.name}@{model.revision}"
     if os.environ.get(OFFLINE, "") not in {"", "0"}:
-        raise DataError(f"{written}: is not in the cache, and ${OFFLINE} forbids downloads")
+        raise DataError(f"{written} is not in the cache, and ${OFFLINE} disables downloads")
     endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
     revision = urllib.parse.quote(model.revision, safe="")
     found = _list(f"{endpoint}/api/models/{model.name}/revision/{revision}?blobs=true", written)
     commit = found.get("sha")
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-        raise ArtifactError(f"{written}: the Hub names no commit")
+        raise ArtifactError(f"{written}: the Hub returned no commit")
     folder = cache / commit
     if not _is_complete(folder):
         base = f"{endpoint}/{model.name}/resolve/{commit}"
@@ -113,7 +113,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _list(url: str, written: str) -> dict[str, Any]:
-    """The description of a model by the Hub."""
+    """Requests the description of a model from the Hub."""
     request = urllib.request.Request(url, headers={"User-Agent": f"convae/{VERSION}", "Accept": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
@@ -122,13 +122,13 @@ def _list(url: str, written: str) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         error.close()
         reasons = {401: "does not exist, or access is restricted", 403: "access is restricted", 404: "does not exist"}
-        reason = reasons.get(error.code, f"the Hub answers HTTP {error.code}")
-        advice = ". Download it with the tools of the Hub, and import the folder" if error.code in (401, 403) else ""
+        reason = reasons.get(error.code, f"the Hub returned HTTP {error.code}")
+        advice = ". Download it with huggingface_hub, and import the folder" if error.code in (401, 403) else ""
         raise ArtifactError(f"{written}: {reason}{advice}") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{written}: the Hub cannot be read ({one_line(error)})") from error
+        raise DataError(f"{written}: the Hub cannot be reached ({one_line(error)})") from error
     if not isinstance(found, dict):
-        raise DataError(f"{written}: the Hub gives no list of files")
+        raise DataError(f"{written}: the Hub returned no list of files")
     return found
 
 
@@ -141,24 +141,25 @@ def _files(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _choose(files: Mapping[str, dict[str, Any]], written: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The configuration and the weights of the autoencoder, in the folder itself or that of a pipeline."""
+    """The configuration and weights of the autoencoder, at the top level or in a subfolder of a pipeline."""
     for folder in SUBFOLDERS:
         prefix = f"{folder}/" if folder else ""
         weights = [files[f"{prefix}{name}"] for name in WEIGHTS if f"{prefix}{name}" in files]
         if f"{prefix}{CONFIG}" in files and weights:
             return files[f"{prefix}{CONFIG}"], weights[0]
     if any(name.endswith((".bin", ".ckpt", ".pt", ".pth")) for name in files):
-        raise ArtifactError(f"{written}: its weights are pickled, and reading them could run code. None are downloaded")
-    raise ArtifactError(f"{written}: has no {CONFIG} with {WEIGHTS[0]}, nor in {', '.join(filter(None, SUBFOLDERS))}")
+        raise ArtifactError(f"{written}: the weights are pickled, and reading them could run code")
+    places = ", ".join(filter(None, SUBFOLDERS))
+    raise ArtifactError(f"{written}: found no {CONFIG} and {WEIGHTS[0]}, neither at the top level nor in {places}")
 
 
 def _remote(file: Mapping[str, Any], base: str, largest: int, written: str) -> Remote:
-    """A file of the Hub with its size and digest: that of git, or of the storage of large files."""
+    """A file of the Hub with its size and digest, from git or Git LFS."""
     path, lfs, size = str(file["rfilename"]), file.get("lfs"), file.get("size")
     digest = lfs.get("sha256") if isinstance(lfs, dict) else file.get("blobId")
     if not isinstance(size, int) or not 0 < size <= largest:
         raise ArtifactError(f"{written}: {path}: expected 1 to {largest:,} bytes, got {size}")
     if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}" if isinstance(lfs, dict) else _COMMIT, digest):
-        raise ArtifactError(f"{written}: the Hub gives no digest of {path}")
+        raise ArtifactError(f"{written}: the Hub returned no digest of {path}")
     url = f"{base}/{urllib.parse.quote(path)}"
     return Remote(PurePosixPath(path).name, (url,), digest, "sha256" if isinstance(lfs, dict) else "git", size)
