@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 import convae
+from convae.core.types import Batch
 from convae.data import in_order, open_split
 from convae.model.vae import VAE
 from convae.pictures.grid import compare
@@ -89,27 +90,29 @@ def finished(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 @torch.no_grad()
-def measure(model: VAE, images: Tensor, labels: Tensor | None) -> dict[str, float]:
+def measure(model: VAE, batch: Batch) -> dict[str, float]:
     """PSNR of reconstructions and of the mean image, dB, and number of active latent values."""
-    latents = model.encode(images, labels).mean
-    decoded = model.decode(latents, labels).mean
+    images = batch.images
+    weights = torch.ones_like(images) if batch.weights is None else batch.weights.expand_as(images)
+    latents = model.encode(images, batch.labels).mean
+    decoded = model.decode(latents, batch.labels).mean
     return {
-        "psnr": psnr(images, decoded),
-        "mean": psnr(images, images.mean(0, keepdim=True)),
+        "psnr": psnr(images, decoded, weights),
+        "mean": psnr(images, (images * weights).sum(0) / weights.sum(0), weights),
         "active": int((latents.flatten(1).var(0) > ACTIVE).sum()),
         "values": latents[0].numel(),
     }
 
 
-def psnr(images: Tensor, others: Tensor) -> float:
-    """Mean PSNR over images, dB."""
-    return float(-10 * (images - others).square().flatten(1).mean(1).log10().mean())
+def psnr(images: Tensor, others: Tensor, weights: Tensor) -> float:
+    """Mean PSNR over images, of their observed values, dB."""
+    errors = (weights * (images - others).square()).flatten(1).sum(1) / weights.flatten(1).sum(1)
+    return float(-10 * errors.log10().mean())
 
 
-def held_out(recipe: Recipe) -> tuple[Tensor, Tensor | None]:
-    """The first 512 test images of a recipe's data, with labels."""
-    batch = next(in_order(open_split(recipe.data, "test"), COUNT))
-    return batch.images, batch.labels
+def held_out(recipe: Recipe) -> Batch:
+    """The first 512 test images of a recipe's data."""
+    return next(in_order(open_split(recipe.data, "test"), COUNT))
 
 
 def train(given: argparse.Namespace) -> None:
@@ -129,7 +132,7 @@ def train(given: argparse.Namespace) -> None:
         seconds = time.process_time() - start
         totals = [row["total"] for row in run.metrics if row["split"] == "train"]
         line = {"method": name, "recipe": recipe, "folder": out.name, "first": totals[0], "last": totals[-1]}
-        line |= {**measure(run.last, *held_out(run.recipe)), "seconds": round(seconds, 1), "notes": run.notes}
+        line |= {**measure(run.last, held_out(run.recipe)), "seconds": round(seconds, 1), "notes": run.notes}
         with (given.out / "results.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         print(line, flush=True)
@@ -151,7 +154,8 @@ def picture(given: argparse.Namespace) -> None:
     rows: dict[str, Tensor] = {}
     for line in finished(given.folder):
         recipe = read_recipe(given.folder / line["folder"] / "recipe.yaml")
-        images, labels = held_out(recipe)
+        batch = held_out(recipe)
+        images, labels = batch.images, batch.labels
         model = convae.load(given.folder / line["folder"] / "last")
         if images.shape[1] == given.channels:
             rows.setdefault("images", images[:SHOWN])
