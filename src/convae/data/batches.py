@@ -24,6 +24,8 @@ from convae.data.augment import Augmentation, AugmentConfig
 from convae.data.images.tensors import to_unit
 from convae.data.missing import Missing
 
+_NO_IDENTITIES = np.empty((0, 16), np.uint8)
+
 
 @runtime_checkable
 class ImageSet(Protocol):
@@ -293,7 +295,8 @@ def _deliver(
                 waiting = worker.submit(staging.gather, position + 1, blocks[position + 1])
             images, weights = staging.deliver(position, pixels), None
             if split.missing is not None:
-                images, weights = split.missing.apply(images, split.identities[block])
+                identities = split.identities[block] if split.missing.fraction else _NO_IDENTITIES
+                images, weights = split.missing.apply(images, identities)
             labels = None if known is None else torch.from_numpy(known[block]).to(device)
             yield Batch(images, labels, torch.from_numpy(block).to(device), data_size=len(split), weights=weights)
 

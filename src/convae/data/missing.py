@@ -42,7 +42,7 @@ class Missing:
 
         Args:
             stored: floats, (batch, stored channel, *sizes), with a last channel of weights if they are stored.
-            identities: (batch, 16) digests of the images, which the dropped pixels depend on.
+            identities: (batch, 16) digests of the images, which the dropped pixels depend on; any without `fraction`.
         """
         if self.is_stored:
             images, weights = stored[:, :-1], stored[:, -1:]
