@@ -14,7 +14,7 @@ from convae.core.random import torch_generator
 from convae.data import DataConfig, Split, in_order, open_split
 from convae.model.vae import VAE
 
-CLASSIFIER_STEPS = {"fashion-mnist": (1872, 936), "mnist": (0, 300), "flowers": (300, 0)}
+CLASSIFIER_STEPS = {"fashion-mnist": (1872, 936), "mnist": (0, 200), "flowers": (200, 0)}
 """Steps of 128 images with augmentation and a peak rate of 4e-3, and after them without and with 1.5e-3."""
 
 

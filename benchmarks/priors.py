@@ -60,7 +60,7 @@ FITS: dict[str, tuple[Any, list[str]]] = {
 GAUSSIAN = ("gmm", "class-gaussians", "mixture", "flow", "flow-matching")
 STEPS: dict[str, dict[Kind, int]] = {
     "fashion-mnist": {"map": 1688, "codes": 2532, "hierarchy": 800},
-    "mnist": {"map": 400, "codes": 400},
+    "mnist": {"map": 300, "codes": 400},
     "flowers": {"map": 400, "codes": 400},
 }
 """Steps of 64 images of each model."""
