@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from training.runs import RECIPE, StopAt, content
 
 import convae
+from convae.core.errors import ShapeError
 from convae.core.noise import CountedNoise
 from convae.core.random import torch_generator
 from convae.core.types import Batch
@@ -246,6 +247,11 @@ def test_a_stage_with_other_options_begins_a_discriminator(tmp_path: Path) -> No
     run = train(staged(0, 1, loss="relativistic"), out=tmp_path / "run")
     last = read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1])
     assert [float(last.tensors[f"{name}.steps"]) for name in ("adversarial", "adversarial 2")] == [4, 4]
+
+
+def test_images_that_are_too_small_are_refused_with_the_largest_depth() -> None:
+    with pytest.raises(ShapeError, match=r"objective\.adversarial: .*8×8.* at most 1"):
+        made(discriminator={"patch": {"layers": 2}})
 
 
 def test_a_paused_discriminator_gets_no_gradient() -> None:

@@ -69,9 +69,15 @@ class Objective(nn.Module):
         Args:
             latent_shape: of the model, `model.latent_shape`.
             image_shape: of its images, `model.input_shape`.
+
+        Raises:
+            ShapeError: the images are too small for a discriminator; the message names the term.
         """
-        for term in self.terms.values():
-            term.bind(latent_shape, image_shape)
+        for name, term in self.terms.items():
+            try:
+                term.bind(latent_shape, image_shape)
+            except ConvaeError as error:
+                raise type(error)(f"objective.{name}: {error}") from error
 
     def weights(self, moment: Moment) -> dict[str, float]:
         """Each term's weight at a moment."""
