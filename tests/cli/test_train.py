@@ -129,14 +129,14 @@ def test_all_faults_are_told_before_any_data_are_read(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("convae.training.vae.build._read_data", never)
     model = {"preset": "torch-vae", "bottleneck": "fsq"}
-    written = {"data": "mnist", "model": model, "objective": {"adversarial": {}, "kl": {"weight": "lienar"}}}
+    written = {"data": "mnist", "model": model, "objective": {"adverserial": {}, "kl": {"weight": "lienar"}}}
     for call in (
         lambda: run_module.train(written, out=tmp_path / "run"),
         lambda: train(
             arguments=[
                 "model.preset=torch-vae",
                 "model.bottleneck=fsq",
-                "objective={adversarial: 1, kl: {weight: lienar}}",
+                "objective={adverserial: 1, kl: {weight: lienar}}",
             ],
             data="mnist",
             dry_run=True,
@@ -144,7 +144,7 @@ def test_all_faults_are_told_before_any_data_are_read(monkeypatch: pytest.Monkey
     ):
         with pytest.raises(ConvaeError) as error:
             call()
-        assert all(word in str(error.value) for word in ("adversarial", "fsq", "lienar"))
+        assert all(word in str(error.value) for word in ("adverserial", "fsq", "lienar"))
     assert not (tmp_path / "run").exists()
 
 

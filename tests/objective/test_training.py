@@ -36,6 +36,7 @@ REFUSED: dict[tuple[str, str | None], str] = {
     **{(name, "codes"): CONSTANT for name in (*OF_POSTERIORS, "mmd", "factor", "latent-adversarial", "contractive")},
     **{(name, "deterministic"): "a deterministic latent has no KL divergence" for name in OF_POSTERIORS},
     **{(name, "von-mises-fisher"): ONE_GAUSSIAN for name in (*OF_GAUSSIANS, "dip")},
+    ("latent-norm", "von-mises-fisher"): "the norm of latents on a sphere is constant",
     ("free-bits", "von-mises-fisher"): "needs a posterior whose KL divergence is a sum over latent values",
     **{("commitment", name): NOT_REPORTED for name in ("gaussian", "deterministic", "von-mises-fisher")},
     ("codebook", None): NOT_REPORTED,

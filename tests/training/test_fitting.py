@@ -133,7 +133,7 @@ def test_the_command_prints_the_batch_size(
         printed = capsys.readouterr()
         # 2 · (0.9 · 1024 − 300) images
         assert printed.out == "batch size 1243\n"
-        assert "the probe of 1,243 images took 922 MiB of 1,024, +0.0%" in printed.err
+        assert "the probe of 1,243 images took 922 of 1,024 MiB, +0.0%" in printed.err
 
 
 def test_the_command_takes_a_saved_model_and_a_run(

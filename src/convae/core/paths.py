@@ -111,15 +111,19 @@ def _absolute(value: Any, hint: Any, folder: Path | None) -> Any:
 
 
 def _absolute_in_entry(value: Mapping[Any, Any], hint: Any, folder: Path | None) -> Any:
-    """The same in the arguments of an entry: a mapping of its name to them."""
+    """Likewise in the arguments of an entry: a mapping of its name to them; unknown names are left to its parser."""
     validators = [getattr(each, "func", None) for each in _inner(hint)]
     find = next((getattr(each, "target", None) for each in validators if hasattr(each, "target")), None)
     if find is None:
         return value
-    return {
-        name: with_absolute_paths(find(name), given, folder) if isinstance(given, Mapping) else given
-        for name, given in value.items()
-    }
+    found = {}
+    for name, given in value.items():
+        try:
+            target = find(name) if isinstance(given, Mapping) else None
+        except ConfigError:
+            target = None
+        found[name] = given if target is None else with_absolute_paths(target, given, folder)
+    return found
 
 
 def _inner(hint: Any) -> list[Any]:
