@@ -1,7 +1,7 @@
 """The type checker of the tests: beartype, for which an int may stand for a float, as it may for mypy.
 
 jaxtyping binds the arguments of every call and checks them twice, so as to say more of a fault. Here a call is checked
-once, shapes are bound where there are some, and the checks of a function inside another, which is defined anew in each
+once, shapes are bound where there are some, and the checks of a function inside another, which is defined again in each
 call of the other, are compiled once: the suite takes half the time.
 """
 

@@ -123,13 +123,13 @@ def test_the_losses_are_those_of_the_papers(loss: str) -> None:
     output = model(x, torch_generator(0))
     inputs = LossInputs(x, None, output, Moment(1, 0.0, 0.0))
     ((real,), (fake,)) = critic(x), critic(output.likelihood.mean)
-    wanted, told = {
+    wanted, wanted_of_critic = {
         "hinge": (-fake, 0.5 * ((1 - real).clamp_min(0) + (1 + fake).clamp_min(0))),
         "non-saturating": (-F.logsigmoid(fake), -F.logsigmoid(real) - torch.log1p(-fake.sigmoid())),
         "relativistic": (-F.logsigmoid(fake - real), -F.logsigmoid(real - fake)),
     }[loss]
     torch.testing.assert_close(term(inputs), wanted.mean(1))
-    torch.testing.assert_close(term.critic_loss(inputs), told.mean(1))
+    torch.testing.assert_close(term.critic_loss(inputs), wanted_of_critic.mean(1))
 
 
 def test_penalties_are_squared_gradients_and_distances_to_running_means() -> None:

@@ -26,8 +26,8 @@ def log_aggregate(
 ) -> Float64[Tensor, " latents"]:
     """Log density of the aggregate posterior, log (1/N) Σ q(z | xₙ), for N diagonal Gaussians, nats.
 
-    Expanding the squares makes this one matrix product, in float64. All chunks share one buffer, since allocating them
-    anew fragments the heap.
+    Expanding the squares makes this one matrix product, in float64. All chunks share one buffer, since allocating each
+    fragments the heap.
     """
     mean, logvar = mean.double(), logvar.double()
     precision = torch.exp(-logvar)

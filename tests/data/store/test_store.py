@@ -211,10 +211,10 @@ def test_two_processes_at_once_build_one_store(album: Path, cache: Path) -> None
     send(process)
     assert process.stdout is not None
     assert process.stdout.readline()
-    # The other process builds: this one is told of no progress.
-    told: list[int] = []
-    split = open_split(DataConfig(source=album, size=256), "all", progress=lambda done, *_: told.append(done))
-    assert told == []
+    # The other process builds: this one reports no progress.
+    reported: list[int] = []
+    split = open_split(DataConfig(source=album, size=256), "all", progress=lambda done, *_: reported.append(done))
+    assert reported == []
     assert process.communicate()[0].split()[-1] == split.content_hash
     assert process.returncode == 0
     assert len(stores(cache)) == 1
@@ -230,7 +230,7 @@ def test_a_killed_build_goes_on_where_it_stopped(album: Path, cache: Path) -> No
     process.communicate(timeout=60)
     assert [path.name[0] for path in stores(cache)] == ["."]
     told = []
-    split = open_split(DataConfig(source=album, size=256), "all", progress=lambda done, *_: told.append(done))
+    split = open_split(DataConfig(source=album, size=256), "all", progress=lambda done, *_: reported.append(done))
     assert min(told[1:]) > seen[-2]
     assert [path.name[0] for path in stores(cache)] != ["."]
     fresh = reference(album, cache)

@@ -47,7 +47,7 @@ class EfficientNetLite0(FeatureNetwork):
 
     def maps(self, images: Images) -> list[Tensor]:
         """Features at strides 2, 4, 8, 16 and 32."""
-        network: Any = self.network
+        network: Any = self.network  # the package has no public names for its layers
         x = (as_colors(images, "EfficientNet").to(network._fc.weight.dtype) - SHIFT) / SCALE  # noqa: SLF001
         x = network._swish(network._bn0(network._conv_stem(x)))  # noqa: SLF001
         found = []

@@ -85,7 +85,7 @@ class AutoencoderKLFlux2(LatentDiffusion):
             raise ConfigError("its latent scale is not one of patches")
         latent = model.latent_shape[0]
         if not len(scale.mean) == len(scale.std) == latent * math.prod(scale.patch):
-            raise ConfigError("its latent scale has not one value per channel of a patch")
+            raise ConfigError("its latent scale needs one value for each channel of a patch")
         same = encoder.channels == decoder.channels
         return {
             **config_of_sides(encoder, decoder, model.input_shape),

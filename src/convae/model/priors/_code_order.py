@@ -94,7 +94,7 @@ class CodeOrder:
     def places_above(self, latent: CodeLatent) -> Tensor:
         """(position, code) the places of the codes of all latents above at each position of a latent.
 
-        A position of a map is in the place of that one of the map above which covers it.
+        A position of a map takes the place of the position of the map above that covers it.
         """
         positions = torch.arange(math.prod(latent.grid), device="cpu")
         found: list[Tensor] = []
