@@ -103,6 +103,7 @@ def test_nothing_is_overwritten_without_force(
         (["MODEL", "--data", "minst"], "did you mean 'mnist'"),
         (["MODEL", "--device", "tpu"], "device 'tpu'"),
         (["MODEL", "--metrics", "fd"], "--features"),
+        (["MODEL", "--metrics", "fd", "--features", "eficientnet-lite0"], "efficientnet-lite0"),
         (["MODEL", "--batch-size", "0"], "'--batch-size'"),
     ],
 )

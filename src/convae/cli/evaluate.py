@@ -104,11 +104,10 @@ def _print(report: Report, model: VAE, images: Split) -> None:
 
 
 def _network(written: str) -> FeatureNetwork:
-    """The feature network: by name, FID's Inception from a file, or the encoder of a trained model."""
-    from convae.features import NETWORKS, build_feature_network
+    """The feature network: FID's Inception from a file, the encoder of a trained model in a folder, or by name."""
+    from convae.features import build_feature_network
 
-    if written in NETWORKS.names():
-        return build_feature_network(written)
-    if Path(written).expanduser().is_file():
+    path = Path(written).expanduser()
+    if path.is_file():
         return build_feature_network({"inception": {"weights": written}})
-    return build_feature_network({"encoder": {"model": written}})
+    return build_feature_network({"encoder": {"model": written}} if path.is_dir() else written)
