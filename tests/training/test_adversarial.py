@@ -243,6 +243,18 @@ def test_stages_of_different_weight_train_one_discriminator(tmp_path: Path) -> N
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
 
 
+def test_reconstructions_do_not_worsen_when_the_term_enters(tmp_path: Path) -> None:
+    written = staged(0, {"linear": {"end": 0.5, "steps": 20}})
+    written["stages"] = [
+        {**stage, "steps": steps} for stage, steps in zip(written["stages"], (120, 20, 60), strict=True)
+    ]
+    written["objective"] = {"squared-error": {"weight": 50}, "kl": {}}
+    run = train(written, out=tmp_path / "run")
+    errors = [(row["step"], row["squared-error"]) for row in run.metrics if row["split"] == "validation"]
+    before = min(error for step, error in errors if step <= 140)
+    assert max(error for step, error in errors if step > 140) < 1.2 * before
+
+
 def test_a_stage_with_other_options_begins_a_discriminator(tmp_path: Path) -> None:
     run = train(staged(0, 1, loss="relativistic"), out=tmp_path / "run")
     last = read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1])
