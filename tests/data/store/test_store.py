@@ -229,9 +229,9 @@ def test_a_killed_build_goes_on_where_it_stopped(album: Path, cache: Path) -> No
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     assert [path.name[0] for path in stores(cache)] == ["."]
-    told = []
+    reported: list[int] = []
     split = open_split(DataConfig(source=album, size=256), "all", progress=lambda done, *_: reported.append(done))
-    assert min(told[1:]) > seen[-2]
+    assert min(reported[1:]) > seen[-2]
     assert [path.name[0] for path in stores(cache)] != ["."]
     fresh = reference(album, cache)
     assert (split.content_hash, split.keys) == (fresh.content_hash, fresh.keys)
