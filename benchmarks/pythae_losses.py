@@ -85,7 +85,7 @@ class Discriminator(BaseDiscriminator):  # type: ignore[misc]
 
     def forward(self, z: Tensor) -> Any:
         """Two logits, or a probability, of latents."""
-        logit = self.critic(z)
+        logit = self.critic(z)[:, None]
         if self.two_columns:
             return torch.cat([logit, torch.zeros_like(logit)], 1)
         return ModelOutput(embedding=logit.sigmoid())

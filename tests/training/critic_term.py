@@ -1,11 +1,30 @@
-"""A loss term with a module that trains against the model: a linear critic that tells images from reconstructions."""
+"""A loss term with a network that trains against the model: a linear critic tells images from reconstructions."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from convae.objective.terms.base import LossInputs, Term
+from convae.objective.terms.base import Critic, LossInputs, Term
+
+
+class LinearCritic(Critic):
+    """A linear critic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 1)
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.linspace(-0.1, 0.1, 64)[None])
+            self.linear.bias.zero_()
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """The value of an image minus that of its reconstruction."""
+        value: Tensor = self.linear(inputs.images.flatten(1)) - self.linear(inputs.reconstruction.flatten(1))
+        return value[:, 0]
+
+    def loss(self, inputs: LossInputs) -> Tensor:
+        return nn.functional.softplus(-self(inputs))
 
 
 class Adversarial(Term):
@@ -15,22 +34,12 @@ class Adversarial(Term):
 
     def __init__(self) -> None:
         super().__init__()
-        critic = nn.Linear(64, 1)
-        with torch.no_grad():
-            critic.weight.copy_(torch.linspace(-0.1, 0.1, 64)[None])
-            critic.bias.zero_()
-        self._critic = (critic,)
+        self._critic = (LinearCritic(),)
 
     @property
-    def critic(self) -> nn.Module:
+    def critic(self) -> LinearCritic:
         return self._critic[0]
 
-    def _difference(self, inputs: LossInputs) -> Tensor:
-        value: Tensor = (self.critic(inputs.images.flatten(1)) - self.critic(inputs.reconstruction.flatten(1)))[:, 0]
-        return value
-
     def forward(self, inputs: LossInputs) -> Tensor:
-        return self._difference(inputs)
-
-    def critic_loss(self, inputs: LossInputs) -> Tensor:
-        return nn.functional.softplus(-self._difference(inputs))
+        value: Tensor = self.critic(inputs)
+        return value

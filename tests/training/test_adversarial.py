@@ -20,7 +20,7 @@ from convae.core.types import Batch
 from convae.model.vae import VAE
 from convae.objective import Clocks, Losses, LossInputs, Moment, Objective, build_objective
 from convae.objective.schedules.constant import Constant
-from convae.objective.terms._critic import ImageCritic
+from convae.objective.terms._image_critic import ImageCritic
 from convae.objective.terms.adversarial import Adversarial
 from convae.training import resume, train
 from convae.training.distributed.ranks import Ranks
@@ -78,9 +78,9 @@ def test_the_model_learns_and_the_discriminator_does_not_in_the_models_loss() ->
 
 
 def test_the_discriminator_sees_detached_reconstructions() -> None:
-    model, _, term, critic = made()
+    model, _, _, critic = made()
     x = images(0)
-    term.critic_loss(LossInputs(x, None, model(x, torch_generator(0)), Moment(0, 0.0, 0.0))).mean().backward()
+    critic.loss(LossInputs(x, None, model(x, torch_generator(0)), Moment(0, 0.0, 0.0))).mean().backward()
     assert all(each.grad is None for each in model.parameters())
     assert all(each.grad is not None and each.grad.any() for each in critic.parameters())
 
@@ -94,7 +94,7 @@ def gradients(model: VAE, objective: Objective, x: Tensor) -> tuple[Tensor, ...]
 
 @pytest.mark.parametrize(("weight", "max_ratio"), [(1.0, 1e9), (0.3, 1e9), (1.0, 2.0)])
 def test_the_adaptive_gradient_is_as_large_as_that_of_all_other_terms(weight: float, max_ratio: float) -> None:
-    model, objective, term, critic = made(weight=weight, max_ratio=max_ratio)
+    model, objective, _, critic = made(weight=weight, max_ratio=max_ratio)
     plain = build_objective({"reconstruction": 1, "kl": 1})
     x = images(0)
     (others,) = gradients(model, plain, x)
@@ -105,7 +105,7 @@ def test_the_adaptive_gradient_is_as_large_as_that_of_all_other_terms(weight: fl
     own = second - others
     ratio = float(others.norm() / _unweighted(model, critic, x).norm())
     assert float(own.norm() / others.norm()) == pytest.approx(weight * min(1, max_ratio / ratio), rel=1e-6)
-    assert float(term.ratio) == pytest.approx(min(ratio, max_ratio), rel=1e-6)
+    assert float(critic.ratio) == pytest.approx(min(ratio, max_ratio), rel=1e-6)
 
 
 def _unweighted(model: VAE, critic: ImageCritic, x: Tensor) -> Tensor:
@@ -129,11 +129,11 @@ def test_the_losses_are_those_of_the_papers(loss: str) -> None:
         "relativistic": (-F.logsigmoid(fake - real), -F.logsigmoid(real - fake)),
     }[loss]
     torch.testing.assert_close(term(inputs), wanted.mean(1))
-    torch.testing.assert_close(term.critic_loss(inputs), wanted_of_critic.mean(1))
+    torch.testing.assert_close(critic.loss(inputs), wanted_of_critic.mean(1))
 
 
 def test_penalties_are_squared_gradients_and_distances_to_running_means() -> None:
-    model, _, term, critic = made(r1=3.0, lecam=0.7, penalty_every=4)
+    model, _, _, critic = made(r1=3.0, lecam=0.7, penalty_every=4)
     x = images(0)
     critic.logits.copy_(torch.tensor([0.4, -0.3]))
     held = critic.logits.clone()
@@ -146,13 +146,13 @@ def test_penalties_are_squared_gradients_and_distances_to_running_means() -> Non
     r1 = 0.5 * 3.0 * jacobian.flatten(1).square().sum(1)
     for step, wanted in ((8, hinge + 0.7 * lecam + 4 * r1), (9, hinge + 0.7 * lecam)):
         critic.logits.copy_(held)
-        found = term.critic_loss(LossInputs(x, None, output, Moment(step, 0.0, 0.0)))
+        found = critic.loss(LossInputs(x, None, output, Moment(step, 0.0, 0.0)))
         torch.testing.assert_close(found, wanted, msg=str(step))
 
 
 def steps(accumulate: int, discriminator: dict[str, Any]) -> list[dict[str, Tensor]]:
     """Gradients, statistics and totals of model and discriminator in each of some steps, in float64."""
-    model, objective, term, critic = made(**{**EVERYTHING, "discriminator": discriminator})
+    model, objective, _, critic = made(**{**EVERYTHING, "discriminator": discriminator})
     model.train()
     options = OptimizerConfig(lr=1e-3)
 
@@ -163,7 +163,7 @@ def steps(accumulate: int, discriminator: dict[str, Any]) -> list[dict[str, Tens
     def critic_loss(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
         with torch.no_grad():
             output = model(part.images, noise)
-        values = term.critic_loss(LossInputs(part.images, None, output, clocks.training))
+        values = critic.loss(LossInputs(part.images, None, output, clocks.training))
         return Losses(values.mean(), {})
 
     updates = [
@@ -269,20 +269,20 @@ def test_images_that_are_too_small_are_refused_with_the_largest_depth() -> None:
 
 
 def test_a_paused_discriminator_gets_no_gradient() -> None:
-    model, _, term, critic = made(pause_above=0.8)
+    model, _, _, critic = made(pause_above=0.8)
     x = images(0)
     for accuracy, is_paused in ((0.7, False), (0.9, True)):
         critic.accuracy.fill_(accuracy)
         critic.zero_grad()
-        term.critic_loss(LossInputs(x, None, model(x), Moment(0, 0.0, 0.0))).mean().backward()
+        critic.loss(LossInputs(x, None, model(x), Moment(0, 0.0, 0.0))).mean().backward()
         assert all(bool(each.grad is not None and each.grad.any()) != is_paused for each in critic.parameters())
 
 
 def test_a_discriminator_that_wins_or_loses_is_named() -> None:
-    _, _, term, critic = made()
+    _, _, _, critic = made()
     for steps_done, accuracy, word in ((100, 1.0, None), (600, 0.8, None), (600, 0.995, "100%"), (600, 0.5, "50%")):
         critic.steps.fill_(steps_done)
         critic.accuracy.fill_(accuracy)
-        warning = term.critic_warning()
+        warning = critic.warning()
         assert (warning is None) == (word is None)
         assert word is None or word in (warning or "")

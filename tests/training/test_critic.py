@@ -22,7 +22,7 @@ WITH_CRITIC: dict[str, Any] = {
 def test_a_critic_has_an_update_of_its_own_and_survives_a_stop(tmp_path: Path) -> None:
     run = train(WITH_CRITIC, out=tmp_path / "unbroken")
     last = read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1])
-    weight = last.tensors[f"{TERM}.weight"]
+    weight = last.tensors[f"{TERM}.linear.weight"]
     assert not torch.allclose(weight, torch.linspace(-0.1, 0.1, 64)[None])
     assert {f"optimizer_{TERM}", "optimizer"} <= last.values.keys()
     rows = [row for row in run.metrics if row["split"] == "train"]

@@ -59,7 +59,7 @@ def trained(term: Term, draw: Any, steps: int = 400) -> Term:
     optimizer = torch.optim.Adam(term.critic.parameters(), 5e-3)
     for step in range(steps):
         optimizer.zero_grad()
-        term.critic_loss(passed(draw(step, 256), step)).mean().backward()
+        term.critic.loss(passed(draw(step, 256), step)).mean().backward()
         optimizer.step()
     return term
 
@@ -93,7 +93,7 @@ def test_the_discriminator_of_the_adversarial_autoencoder_estimates_the_density_
 def test_it_has_an_optimizer_of_its_own_and_survives_a_stop(name: str, tmp_path: Path) -> None:
     run = train(recipe(name), out=tmp_path / "unbroken")
     last = read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1])
-    weight = last.tensors[f"{name}.0.weight"]
+    weight = last.tensors[f"{name}.network.0.weight"]
     assert weight.shape == (16, 3)
     new = {"factor": Factor, "latent-adversarial": LatentAdversarial}[name](**OPTIONS)
     new.bind((3,), (1, 8, 8))
@@ -126,7 +126,7 @@ def test_the_learning_rate_of_the_discriminator_is_its_own(tmp_path: Path) -> No
         term = Factor(**OPTIONS)
         term.bind((3,), (1, 8, 8))
         assert term.critic is not None
-        found = read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1]).tensors["factor.0.weight"]
+        found = read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1]).tensors["factor.network.0.weight"]
         moved.append(float((found - next(term.critic.parameters()).detach()).abs().mean()))
     assert moved[0] > 20 * moved[1] > 0
 

@@ -10,13 +10,14 @@ from convae.objective.schedules import SCHEDULES
 from convae.objective.schedules.base import Clocks, Moment, Schedule
 from convae.objective.similarity import ms_ssim, ssim
 from convae.objective.terms import TERMS
-from convae.objective.terms.base import LossInputs, Term
+from convae.objective.terms.base import Critic, LossInputs, Term
 
 __all__ = [
     "DISCRIMINATORS",
     "SCHEDULES",
     "TERMS",
     "Clocks",
+    "Critic",
     "Discriminator",
     "LossInputs",
     "Losses",

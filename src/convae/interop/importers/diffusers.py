@@ -13,7 +13,7 @@ from convae.core.types import Shape
 from convae.describe import resolve
 from convae.interop.base import ImportedModel, load_weights, require_known_tensors
 from convae.interop.structures import STRUCTURES
-from convae.interop.structures._latent_diffusion import current_names
+from convae.interop.structures._tensor_names import current_names
 from convae.interop.structures.base import Renaming, Structure
 from convae.model.construct import construct
 from convae.model.provenance import Provenance

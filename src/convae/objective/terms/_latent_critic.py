@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -15,14 +15,35 @@ from convae.core.errors import ConfigError
 from convae.core.posterior import JointPosterior
 from convae.core.random import torch_generator
 from convae.core.types import PerImage, Shape
-from convae.objective.terms.base import NO_CODES, UNBOUND, LossInputs, Term
+from convae.objective.terms.base import NO_CODES, UNBOUND, Critic, LossInputs, Term
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 """Decay of a running mean of Adam."""
 
 
-class LatentCritic(Term):
-    """A term with a discriminator on the latent: a network of linear layers with leaky ReLUs, and one output, a logit.
+class LatentCritic(Critic):
+    """A discriminator on the latent: linear layers with leaky ReLUs, and one output, a logit.
+
+    Args:
+        sizes: number of features, from the latent to the output.
+        optimizer: options of its optimizer.
+    """
+
+    def __init__(self, sizes: list[int], optimizer: dict[str, Any]) -> None:
+        super().__init__()
+        self.optimizer = optimizer
+        self.latent_size = sizes[0]
+        self.network = _network(sizes)
+
+    def forward(self, latents: Tensor) -> PerImage:
+        """The logit of each latent, (row,), in the type of the latents."""
+        weight = next(self.network.parameters())
+        found: PerImage = self.network(latents.to(weight.device, weight.dtype))[:, 0].to(latents.dtype)
+        return found
+
+
+class LatentCriticTerm(Term):
+    """A term with a discriminator on the latent.
 
     Args:
         width: features of each hidden layer.
@@ -31,47 +52,49 @@ class LatentCritic(Term):
         betas: of its Adam.
     """
 
+    critic_class: ClassVar[type[LatentCritic]]
+
     def __init__(self, width: Positive, layers: Positive, lr: PositiveFloat, betas: tuple[Beta, Beta]) -> None:
         super().__init__()
-        self.width, self.layers = width, layers
-        self.critic_optimizer: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": 0.0}
-        self._critic: tuple[nn.Sequential, ...] = ()
+        self.hidden = [width] * layers
+        self.optimizer: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": 0.0}
+        self._critic: tuple[LatentCritic, ...] = ()
 
     def bind(self, latent_shape: Shape, image_shape: Shape) -> None:
         """Creates the discriminator."""
         size = math.prod(latent_shape)
-        if not self._critic or next(self._critic[0].parameters()).shape[1] != size:
-            self._critic = (_network([size, *[self.width] * self.layers, 1]),)
+        if not self._critic or self._critic[0].latent_size != size:
+            self._critic = (self.critic_class([size, *self.hidden, 1], self.optimizer),)
 
     @property
-    def critic(self) -> nn.Module | None:
+    def critic(self) -> LatentCritic | None:
         """The discriminator, once the term is bound."""
         return next(iter(self._critic), None)
 
-    def latents(self, inputs: LossInputs) -> Tensor:
-        """(row, value): the latents of a pass.
+    def logits(self, inputs: LossInputs) -> PerImage:
+        """The logit of each latent, (row,).
 
         Raises:
-            ConfigError: they are codes, or several.
-        """
-        posterior = inputs.output.posterior
-        if isinstance(posterior, JointPosterior):
-            raise ConfigError("needs a model with one latent. Use kl")
-        if posterior.is_discrete:
-            raise ConfigError(NO_CODES)
-        return inputs.output.latent.flatten(1)
-
-    def logits(self, latents: Tensor) -> PerImage:
-        """The logit of each latent, (row,), in the type of the latents.
-
-        Raises:
-            ConfigError: the term is not bound.
+            ConfigError: the term is not bound, or the latents are codes, or several.
         """
         if not self._critic:
             raise ConfigError(UNBOUND)
-        weight = next(self._critic[0].parameters())
-        found: PerImage = self._critic[0](latents.to(weight.device, weight.dtype))[:, 0].to(latents.dtype)
-        return found
+        logits: PerImage = self._critic[0](latents_of(inputs))
+        return logits
+
+
+def latents_of(inputs: LossInputs) -> Tensor:
+    """(row, value): the latents.
+
+    Raises:
+        ConfigError: they are codes, or several.
+    """
+    posterior = inputs.output.posterior
+    if isinstance(posterior, JointPosterior):
+        raise ConfigError("needs a model with one latent. Use kl")
+    if posterior.is_discrete:
+        raise ConfigError(NO_CODES)
+    return inputs.output.latent.flatten(1)
 
 
 @torch.no_grad()

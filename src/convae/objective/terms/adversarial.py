@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -15,20 +15,13 @@ from convae.core.arguments import Named, NonNegativeFloat, Positive, PositiveFlo
 from convae.core.errors import ConfigError
 from convae.core.precision import at_least_float32
 from convae.core.random import torch_generator
-from convae.core.slices import is_first_pass, later_sums
+from convae.core.slices import later_sums
 from convae.core.types import Images, PerImage, Shape
 from convae.objective.discriminators.base import DiscriminatorEntry, build_discriminator
-from convae.objective.terms._augment import Augmentation, augment
-from convae.objective.terms._critic import ImageCritic
+from convae.objective.terms._augment import Augmentation
+from convae.objective.terms._image_critic import CriticOptions, ImageCritic, Loss, mean_of_scales
 from convae.objective.terms._latent_critic import Beta
 from convae.objective.terms.base import UNBOUND, LossInputs, Term
-
-Loss = Literal["hinge", "non-saturating", "relativistic"]
-WINS, LOSES = 0.98, 0.52
-"""Running accuracy above which a discriminator has won, and below which it has lost."""
-LEAST_STEPS = 500
-"""Steps of the discriminator before it is judged."""
-SMALLEST_SQUARE = 1e-30
 
 
 class Adversarial(Term):
@@ -82,13 +75,20 @@ class Adversarial(Term):
         schedule: float | Named | None = None,
     ) -> None:
         super().__init__()
-        self.discriminator, self.loss = discriminator, loss
-        self.adaptive, self.max_ratio = adaptive, max_ratio
-        self.r1, self.r2, self.penalty_every, self.lecam = r1, r2, penalty_every, lecam
-        self.augment, self.pause_above = augment, pause_above
-        self.critic_optimizer: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": 0.0}
+        self.discriminator = discriminator
+        self.options = CriticOptions(
+            loss=loss,
+            r1=r1,
+            r2=r2,
+            penalty_every=penalty_every,
+            lecam=lecam,
+            augment=augment,
+            pause_above=pause_above,
+            max_ratio=max_ratio if adaptive else None,
+        )
+        self.optimizer: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": 0.0}
         if schedule is not None:
-            self.critic_optimizer["schedule"] = schedule
+            self.optimizer["schedule"] = schedule
         self._critic: tuple[ImageCritic, ...] = ()
 
     def bind(self, latent_shape: Shape, image_shape: Shape) -> None:
@@ -96,98 +96,37 @@ class Adversarial(Term):
         if not self._critic or self._critic[0].discriminator.image_shape != image_shape:
             made = build_discriminator(self.discriminator, image_shape)
             made.reset(torch_generator(0, "discriminator"))
-            self._critic = (ImageCritic(made),)
+            self._critic = (ImageCritic(made, self.options, self.optimizer),)
 
     @property
-    def critic(self) -> nn.Module | None:
+    def critic(self) -> ImageCritic | None:
         """The discriminator, once the term is bound."""
         return next(iter(self._critic), None)
 
     def forward(self, inputs: LossInputs) -> PerImage:
-        """The loss of the model for each image; without a gradient for the discriminator."""
-        critic = self._bound()
-        has_gradient = inputs.weight != 0 and torch.is_grad_enabled()
-        with _as_constant(critic), contextlib.nullcontext() if has_gradient else torch.no_grad():
-            fake = critic(self._seen(self._reconstruction(inputs, critic), inputs, "fake"))
-            if self.loss == "relativistic":
-                with torch.no_grad():
-                    real = critic(self._seen(inputs.images, inputs, "real"))
-                return _mean(F.softplus(x - y) for x, y in zip(real, fake, strict=True))
-            return _mean(-y if self.loss == "hinge" else F.softplus(-y) for y in fake)
-
-    def critic_loss(self, inputs: LossInputs) -> PerImage:
-        """Loss of the discriminator with its penalties."""
-        critic, step = self._bound(), inputs.moment.step
-        is_penalized = bool(self.r1 or self.r2) and step % self.penalty_every == 0 and not is_first_pass()
-        x, y = (
-            self._seen(images.detach(), inputs, name).detach().requires_grad_(is_penalized)
-            for images, name in ((inputs.images, "real"), (inputs.reconstruction, "fake"))
-        )
-        joint = critic(torch.cat([x, y.to(x.dtype)]))
-        real, fake = ([logits.chunk(2)[number] for logits in joint] for number in range(2))
-        loss = _mean(self._told_apart(own, other) for own, other in zip(real, fake, strict=True))
-        if self.pause_above is not None:
-            loss = loss * (critic.accuracy <= self.pause_above)
-        if is_penalized:
-            for weight, images, logits in ((self.r1, x, real), (self.r2, y, fake)):
-                loss = loss + 0.5 * weight * self.penalty_every * _squared_gradient(logits, images)
-        if self.lecam:
-            alpha_real, alpha_fake = critic.logits.unbind()
-            held = _mean((own - alpha_fake).square() for own in real)
-            loss = loss + self.lecam * (held + _mean((alpha_real - own).square() for own in fake))
-        right = _mean(((own > 0).to(own) + (other < 0).to(own)) / 2 for own, other in zip(real, fake, strict=True))
-        means = torch.stack([torch.ones_like(right), right, _mean(real), _mean(fake)]).detach()
-        later_sums(self, critic.add_step)(means.sum(1))
-        return loss
-
-    @property
-    def ratio(self) -> Tensor:
-        """The factor of `adaptive`, a scalar on the device."""
-        others, own = self._bound().squares.unbind()
-        return (others / own.clamp_min(SMALLEST_SQUARE)).sqrt().clamp_max(self.max_ratio)
-
-    def critic_metrics(self) -> Mapping[str, Tensor]:
-        """Running accuracy of the discriminator, and the adaptive factor."""
-        return {"accuracy": self._bound().accuracy, **({"ratio": self.ratio} if self.adaptive else {})}
-
-    def critic_warning(self) -> str | None:
-        """Names a discriminator that has won or lost outright."""
-        critic = self._bound()
-        if critic.steps < LEAST_STEPS or LOSES <= critic.accuracy <= WINS:
-            return None
-        advice = "lower its lr, or set r1 or pause_above"
-        if critic.accuracy < LOSES:
-            advice = "raise its lr, or lower the weight of the term"
-        return f"the discriminator of adversarial tells {float(critic.accuracy):.0%} of the patches right: {advice}"
-
-    def _bound(self) -> ImageCritic:
-        """The critic.
+        """The loss of the model for each image; without a gradient for the discriminator.
 
         Raises:
             ConfigError: the term is not bound.
         """
         if not self._critic:
             raise ConfigError(UNBOUND)
-        return self._critic[0]
-
-    def _told_apart(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Loss of the discriminator for logits."""
-        if self.loss == "hinge":
-            return 0.5 * (F.relu(1 - real) + F.relu(1 + fake))
-        return F.softplus(fake - real) if self.loss == "relativistic" else F.softplus(-real) + F.softplus(fake)
-
-    def _seen(self, images: Images, inputs: LossInputs, name: str) -> Images:
-        """Images as the discriminator sees them."""
-        if not self.augment:
-            return images
-        return augment(images, self.augment, inputs.calls.noise(f"discriminator {name}"))
+        critic, loss = self._critic[0], self.options.loss
+        has_gradient = inputs.weight != 0 and torch.is_grad_enabled()
+        with _as_constant(critic), contextlib.nullcontext() if has_gradient else torch.no_grad():
+            fake = critic(critic.augmented(self._reconstruction(inputs, critic), inputs, "fake"))
+            if loss == "relativistic":
+                with torch.no_grad():
+                    real = critic(critic.augmented(inputs.images, inputs, "real"))
+                return mean_of_scales(F.softplus(x - y) for x, y in zip(real, fake, strict=True))
+            return mean_of_scales(-y if loss == "hinge" else F.softplus(-y) for y in fake)
 
     def _reconstruction(self, inputs: LossInputs, critic: ImageCritic) -> Images:
-        """The mean of p(x | z); with `adaptive`, its gradient is multiplied by `ratio`, and both norms are measured."""
-        raw = inputs.calls.raw
-        if not (self.adaptive and inputs.weight != 0 and torch.is_grad_enabled() and raw.requires_grad):
+        """The mean of p(x | z); with `adaptive`, its gradient is multiplied by the ratio, and both norms measured."""
+        raw, is_adaptive = inputs.calls.raw, self.options.max_ratio is not None
+        if not (is_adaptive and inputs.weight != 0 and torch.is_grad_enabled() and raw.requires_grad):
             return inputs.reconstruction
-        own, ratio = raw.view_as(raw), self.ratio
+        own, ratio = raw.view_as(raw), critic.ratio
         add, kept = later_sums((self, "squares"), critic.add_squares), list[Tensor]()
 
         def scale(gradient: Tensor) -> Tensor:
@@ -217,14 +156,3 @@ def _as_constant(critic: nn.Module) -> Iterator[None]:
         critic.train(mode)
         for parameter in trained:
             parameter.requires_grad_(True)
-
-
-def _mean(scales: Any) -> PerImage:
-    """Mean over locations, then over scales, of (batch, location) each."""
-    return torch.stack([own.mean(1) for own in scales]).mean(0)
-
-
-def _squared_gradient(logits: list[Tensor], images: Images) -> PerImage:
-    """Squared norm of the gradient of the mean logit of each image, with a graph for the weights."""
-    (gradient,) = torch.autograd.grad(_mean(logits).sum(), images, create_graph=True)
-    return gradient.flatten(1).square().sum(1)

@@ -119,6 +119,28 @@ class LossInputs:
         return self.output.terms[name]
 
 
+class Critic(nn.Module, ABC):
+    """Network that trains against the model, such as a discriminator.
+
+    The trainer gives it its own optimizer, that of the stage with the options of `optimizer`, and a step after that of
+    the model, and saves it in checkpoints.
+    """
+
+    optimizer: Mapping[str, Any] = {}
+
+    @abstractmethod
+    def loss(self, inputs: LossInputs) -> PerImage:
+        """Its loss, (batch,); without gradient for the model."""
+
+    def metrics(self) -> Mapping[str, Tensor]:
+        """Scalars for the log, by name."""
+        return {}
+
+    def warning(self) -> str | None:
+        """A warning, such as that it has won; None if all is well."""
+        return None
+
+
 class Term(nn.Module, ABC):
     """Loss term: one value per image, smaller is better. Configuration is keyword-only.
 
@@ -136,7 +158,6 @@ class Term(nn.Module, ABC):
     example: ClassVar[Mapping[str, Any]] = {}
     regularizes_posterior: ClassVar[bool] = False
     samples_per_image: int | None = None
-    critic_optimizer: Mapping[str, Any] = {}
 
     def bind(self, latent_shape: Shape, image_shape: Shape) -> None:
         """Prepares the term for a model, by the shapes of its latent and of its images; called before the training."""
@@ -151,27 +172,10 @@ class Term(nn.Module, ABC):
         """
 
     @property
-    def critic(self) -> nn.Module | None:
-        """Module that trains against the model, such as a discriminator; None without one.
+    def critic(self) -> Critic | None:
+        """The network that trains against the model; None without one.
 
-        The trainer gives it its own optimizer, that of the stage with the options of `critic_optimizer`, and a step
-        after that of the model, and saves it in checkpoints. The term creates it, in `bind` at the latest, with
-        deterministic weights, and keeps it in a tuple, so that it is no registered submodule.
+        The term creates it, in `bind` at the latest, with deterministic weights, and keeps it in a tuple, so that it is
+        no registered submodule.
         """
-        return None
-
-    def critic_loss(self, inputs: LossInputs) -> PerImage:
-        """Loss of `critic`, (batch,); without gradient for the model.
-
-        Raises:
-            NotImplementedError: the term has no critic.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no critic")
-
-    def critic_metrics(self) -> Mapping[str, Tensor]:
-        """Scalars about `critic` for the log, by name."""
-        return {}
-
-    def critic_warning(self) -> str | None:
-        """A warning about `critic`, such as that it has won; None if all is well."""
         return None

@@ -9,11 +9,21 @@ from torch.nn import functional as F
 from convae.core.arguments import Positive, PositiveFloat
 from convae.core.noise import normal_like
 from convae.core.types import PerImage
-from convae.objective.terms._latent_critic import Beta, LatentCritic
+from convae.objective.terms._latent_critic import Beta, LatentCritic, LatentCriticTerm, latents_of
 from convae.objective.terms.base import LossInputs
 
 
-class Factor(LatentCritic):
+class ShuffledCritic(LatentCritic):
+    """Tells latents from latents whose values are each shuffled over the batch."""
+
+    def loss(self, inputs: LossInputs) -> PerImage:
+        """Half the cross-entropy of latents and of shuffled ones."""
+        z = latents_of(inputs)
+        order = normal_like(z, inputs.calls.noise("factor")).argsort(0)
+        return 0.5 * (F.softplus(-self(z)) + F.softplus(self(z.gather(0, order))))
+
+
+class Factor(LatentCriticTerm):
     """Total correlation of the latents, by a discriminator (FactorVAE, Kim & Mnih 2018, arXiv:1802.05983).
 
     Beside `reconstruction` and `kl`; its weight is the paper's γ. The discriminator tells latents from latents whose
@@ -29,6 +39,7 @@ class Factor(LatentCritic):
 
     unit: ClassVar = "nats"
     example: ClassVar = {"width": 16, "layers": 2}
+    critic_class: ClassVar = ShuffledCritic
 
     def __init__(
         self,
@@ -42,10 +53,4 @@ class Factor(LatentCritic):
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The logit of each latent."""
-        return self.logits(self.latents(inputs))
-
-    def critic_loss(self, inputs: LossInputs) -> PerImage:
-        """Half the cross-entropy of latents and of shuffled ones."""
-        z = self.latents(inputs)
-        order = normal_like(z, inputs.calls.noise("factor")).argsort(0)
-        return 0.5 * (F.softplus(-self.logits(z)) + F.softplus(self.logits(z.gather(0, order))))
+        return self.logits(inputs)

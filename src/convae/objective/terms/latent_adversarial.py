@@ -8,11 +8,21 @@ from torch.nn import functional as F
 
 from convae.core.arguments import Positive, PositiveFloat
 from convae.core.types import PerImage
-from convae.objective.terms._latent_critic import Beta, LatentCritic
+from convae.objective.terms._latent_critic import Beta, LatentCritic, LatentCriticTerm, latents_of
 from convae.objective.terms.base import LossInputs
 
 
-class LatentAdversarial(LatentCritic):
+class PriorCritic(LatentCritic):
+    """Tells samples of the prior from latents."""
+
+    def loss(self, inputs: LossInputs) -> PerImage:
+        """Cross-entropy of samples of the prior and of latents."""
+        z = latents_of(inputs)
+        prior = inputs.calls.sample_prior().flatten(1).to(z)
+        return F.softplus(-self(prior)) + F.softplus(self(z))
+
+
+class LatentAdversarial(LatentCriticTerm):
     """Adversarial loss of the latents against samples of the prior (Makhzani et al. 2016, arXiv:1511.05644).
 
     Adversarial autoencoder: in place of `kl`, with any bottleneck that has no codes. The encoder is trained to make
@@ -29,6 +39,7 @@ class LatentAdversarial(LatentCritic):
     unit: ClassVar = "nats"
     regularizes_posterior: ClassVar = True
     example: ClassVar = {"width": 16, "layers": 2}
+    critic_class: ClassVar = PriorCritic
 
     def __init__(
         self,
@@ -42,10 +53,4 @@ class LatentAdversarial(LatentCritic):
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """−log D(z) of each latent."""
-        return F.softplus(-self.logits(self.latents(inputs)))
-
-    def critic_loss(self, inputs: LossInputs) -> PerImage:
-        """Cross-entropy of samples of the prior and of latents."""
-        z = self.latents(inputs)
-        prior = inputs.calls.sample_prior().flatten(1).to(z)
-        return F.softplus(-self.logits(prior)) + F.softplus(self.logits(z))
+        return F.softplus(-self.logits(inputs))

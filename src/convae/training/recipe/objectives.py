@@ -19,7 +19,7 @@ from convae.model.parts import required_terms
 from convae.objective.objective import Losses, Objective
 from convae.objective.schedules.base import Clocks
 from convae.objective.terms import TERMS
-from convae.objective.terms.base import Term
+from convae.objective.terms.base import Critic
 
 Terms = dict[str, dict[str, Any]]
 """Terms by name, each with its `weight` and other arguments."""
@@ -123,10 +123,10 @@ class StageObjective(nn.Module):
                 part.bind(latent_shape, image_shape)
 
     @property
-    def adversarial(self) -> dict[str, Term]:
-        """Terms with a critic, by name."""
+    def critics(self) -> dict[str, Critic]:
+        """The networks that train against the model, by the names of their terms."""
         terms = {name: term for part in (self.shared, self.own) if part for name, term in part.terms.items()}
-        return {name: term for name, term in terms.items() if term.critic is not None}
+        return {name: term.critic for name, term in terms.items() if term.critic is not None}
 
     def weights(self, clocks: Clocks) -> dict[str, float]:
         """The weight of each term."""

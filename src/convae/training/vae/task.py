@@ -24,7 +24,7 @@ from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
 from convae.model.vae import VAE
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks
-from convae.objective.terms.base import LossInputs, Term
+from convae.objective.terms.base import Critic, LossInputs
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import gather_tensor, is_sharded, load_full_state
 from convae.training.loop.health import not_finite
@@ -77,24 +77,22 @@ class VAETask(Task):
         for stage in self.plan.stages:
             objective = stage_objective(stage).to(self.device)
             objective.bind(self.model.latent_shape, self.model.input_shape)
-            for name, term in objective.adversarial.items():
-                if not any(module is term.critic for module in self.modules.values()):
+            for name, critic in objective.critics.items():
+                if not any(module is critic for module in self.modules.values()):
                     # A stage that changes the options of a term has a new term and a new critic.
                     names = (name if number == 1 else f"{name} {number}" for number in itertools.count(1))
-                    self.modules[next(each for each in names if each not in self.modules)] = _critic(term).to(
-                        self.device
-                    )
+                    self.modules[next(each for each in names if each not in self.modules)] = critic.to(self.device)
 
     def updates(self, stage: Stage) -> list[Update]:
         """The update of the model, then those of the critics."""
         objective = stage_objective(stage)
         found = [Update("model", self.model, self._loss(objective), stage.optimizer, stage.learning_rate)]
-        for name, term in objective.adversarial.items():
+        for name, critic in objective.critics.items():
             settings, rate = stage.optimizer, stage.learning_rate
-            if term.critic_optimizer:
-                settings = settings.model_copy(update=dict(term.critic_optimizer))
+            if critic.optimizer:
+                settings = settings.model_copy(update=dict(critic.optimizer))
                 rate = LearningRate(settings, f"objective.{name}")
-            found.append(Update(name, _critic(term), self._critic_loss(name, term), settings, rate))
+            found.append(Update(name, critic, self._critic_loss(name, critic), settings, rate))
         return found
 
     def _loss(self, objective: StageObjective) -> Any:
@@ -106,15 +104,15 @@ class VAETask(Task):
 
         return loss
 
-    def _critic_loss(self, name: str, term: Term) -> Any:
+    def _critic_loss(self, name: str, critic: Critic) -> Any:
         model = self.model
 
         def loss(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
             with torch.no_grad(), evaluation_mode(model):
                 output = model(part.images, noise, part.labels)
             inputs = LossInputs(part.images, part.labels, output, clocks.training, value_weights=part.weights)
-            values = term.critic_loss(inputs)
-            metrics = {f"{name}_{key}": value for key, value in term.critic_metrics().items()}
+            values = critic.loss(inputs)
+            metrics = {f"{name}_{key}": value for key, value in critic.metrics().items()}
             return Losses(values.mean(), {f"{name}_critic": values, **metrics})
 
         return loss
@@ -229,7 +227,7 @@ class VAETask(Task):
         )
         judged = {"total": goal.total(found.metrics, at_end), **found.metrics}
         row = {"total": goal.total(found.metrics, clocks), **found.metrics, "total_at_end": judged["total"]}
-        warnings = [collapse(found), *(term.critic_warning() for term in goal.adversarial.values())]
+        warnings = [collapse(found), *(critic.warning() for critic in goal.critics.values())]
         warning = next((each for each in warnings if each is not None), None)
         return Validation({**row, **validation_row(found)}, judged, found.metrics, warning)
 
@@ -282,9 +280,3 @@ def stage_with_most_latents(plan: Plan) -> int:
     """Index of the stage whose objective draws the most latents for each image; of several, the first."""
     counts = [stage_objective(stage).samples for stage in plan.stages]
     return counts.index(max(counts))
-
-
-def _critic(term: Term) -> nn.Module:
-    """The critic of a term."""
-    assert term.critic is not None
-    return term.critic

@@ -1,0 +1,166 @@
+"""A discriminator of images with its loss and running means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convae.core.collective import shared_sum
+from convae.core.precision import at_least_float32
+from convae.core.slices import is_first_pass, later_sums
+from convae.core.types import Images, PerImage
+from convae.objective.discriminators.base import Discriminator
+from convae.objective.terms._augment import Augmentation, augment
+from convae.objective.terms.base import Critic, LossInputs
+
+Loss = Literal["hinge", "non-saturating", "relativistic"]
+NORM_DECAY, SHOWN_DECAY = 0.9, 0.99
+"""Decay of the running means of gradient norms, and of logits and accuracy."""
+WINS, LOSES = 0.98, 0.52
+"""Running accuracy above which a discriminator has won, and below which it has lost."""
+LEAST_STEPS = 500
+"""Steps of the discriminator before it is judged."""
+SMALLEST_SQUARE = 1e-30
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticOptions:
+    """Options of the loss of a discriminator; see `Adversarial`."""
+
+    loss: Loss
+    r1: float
+    r2: float
+    penalty_every: int
+    lecam: float
+    augment: Sequence[Augmentation]
+    pause_above: float | None
+    max_ratio: float | None
+
+
+class ImageCritic(Critic):
+    """A discriminator of images with running means over steps, which are in checkpoints.
+
+    Attributes:
+        discriminator: the network.
+        squares: mean squared norms of gradients by the decoder's raw values: of all other terms with their weights, and
+            of the adversarial loss without its weight; 0 before they are known.
+        logits: mean logit of images and of reconstructions.
+        accuracy: mean fraction of logits with the right sign.
+        steps: number of steps of the discriminator.
+    """
+
+    squares: Tensor
+    logits: Tensor
+    accuracy: Tensor
+    steps: Tensor
+
+    def __init__(self, discriminator: Discriminator, options: CriticOptions, optimizer: dict[str, Any]) -> None:
+        super().__init__()
+        self.discriminator, self.options, self.optimizer = discriminator, options, optimizer
+        self.register_buffer("squares", torch.zeros(2))
+        self.register_buffer("logits", torch.zeros(2))
+        self.register_buffer("accuracy", torch.full((), 0.5))
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, images: Images) -> tuple[Tensor, ...]:
+        """Logits of each scale, (batch, location), in float32 or wider."""
+        weight = next(self.parameters())
+        found = self.discriminator(images.to(weight.device, weight.dtype))
+        return tuple(at_least_float32(logits) for logits in found)
+
+    def loss(self, inputs: LossInputs) -> PerImage:
+        """Loss of the discriminator with its penalties."""
+        own, step = self.options, inputs.moment.step
+        is_penalized = bool(own.r1 or own.r2) and step % own.penalty_every == 0 and not is_first_pass()
+        x, y = (
+            self.augmented(images.detach(), inputs, name).detach().requires_grad_(is_penalized)
+            for images, name in ((inputs.images, "real"), (inputs.reconstruction, "fake"))
+        )
+        joint = self(torch.cat([x, y.to(x.dtype)]))
+        real, fake = ([logits.chunk(2)[number] for logits in joint] for number in range(2))
+        loss = mean_of_scales(self._pairwise(one, other) for one, other in zip(real, fake, strict=True))
+        if own.pause_above is not None:
+            loss = loss * (self.accuracy <= own.pause_above)
+        if is_penalized:
+            for weight, images, logits in ((own.r1, x, real), (own.r2, y, fake)):
+                loss = loss + 0.5 * weight * own.penalty_every * _squared_gradient(logits, images)
+        if own.lecam:
+            loss = loss + own.lecam * self._distance_from_means(real, fake)
+        right = mean_of_scales(
+            ((one > 0).to(one) + (other < 0).to(other)) / 2 for one, other in zip(real, fake, strict=True)
+        )
+        means = torch.stack([torch.ones_like(right), right, mean_of_scales(real), mean_of_scales(fake)]).detach()
+        later_sums(self, self._add_step)(means.sum(1))
+        return loss
+
+    def metrics(self) -> Mapping[str, Tensor]:
+        """Running accuracy of the discriminator, and the adaptive factor."""
+        return {"accuracy": self.accuracy, **({} if self.options.max_ratio is None else {"ratio": self.ratio})}
+
+    def warning(self) -> str | None:
+        """Names a discriminator that has won or lost outright."""
+        if self.steps < LEAST_STEPS or LOSES <= self.accuracy <= WINS:
+            return None
+        advice = "lower its lr, or set r1 or pause_above"
+        if self.accuracy < LOSES:
+            advice = "raise its lr, or lower the weight of the term"
+        return f"the discriminator of adversarial tells {float(self.accuracy):.0%} of the patches right: {advice}"
+
+    @property
+    def ratio(self) -> Tensor:
+        """Ratio of the norms in `squares`, at most `max_ratio`: a scalar on the device."""
+        others, own = self.squares.unbind()
+        return (others / own.clamp_min(SMALLEST_SQUARE)).sqrt().clamp_max(self.options.max_ratio or torch.inf)
+
+    def augmented(self, images: Images, inputs: LossInputs, name: str) -> Images:
+        """Images as the discriminator sees them."""
+        if not self.options.augment:
+            return images
+        return augment(images, self.options.augment, inputs.calls.noise(f"discriminator {name}"))
+
+    @torch.no_grad()
+    def add_squares(self, sums: Tensor) -> None:
+        """Updates `squares` with the sums of a batch, unless they are not finite."""
+        sums = shared_sum(sums.to(self.squares))
+        means = torch.where(self.squares > 0, torch.lerp(sums, self.squares, NORM_DECAY), sums)
+        self.squares.copy_(torch.where(means.isfinite(), means, self.squares))
+
+    @torch.no_grad()
+    def _add_step(self, sums: Tensor) -> None:
+        """Updates the other means with sums of a batch: number of images, accuracy, logits of both."""
+        sums = shared_sum(sums.to(self.logits))
+        accuracy, *logits = (sums[1:] / sums[0]).unbind()
+        decay = torch.clamp(self.steps / (self.steps + 1), max=SHOWN_DECAY)
+        self.accuracy.copy_(torch.lerp(accuracy, self.accuracy, decay))
+        self.logits.copy_(torch.lerp(torch.stack(logits), self.logits, decay))
+        self.steps += 1
+        self.discriminator.after_step()
+
+    def _pairwise(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Loss of logits of images and of their reconstructions."""
+        if self.options.loss == "hinge":
+            return 0.5 * (F.relu(1 - real) + F.relu(1 + fake))
+        is_relativistic = self.options.loss == "relativistic"
+        return F.softplus(fake - real) if is_relativistic else F.softplus(-real) + F.softplus(fake)
+
+    def _distance_from_means(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> PerImage:
+        """LeCAM regularization: squared distance of logits from the mean of the others."""
+        mean_real, mean_fake = self.logits.unbind()
+        distance = mean_of_scales((own - mean_fake).square() for own in real)
+        return distance + mean_of_scales((mean_real - own).square() for own in fake)
+
+
+def mean_of_scales(scales: Iterable[Tensor]) -> PerImage:
+    """Mean over locations, then over scales, of (batch, location) each."""
+    return torch.stack([own.mean(1) for own in scales]).mean(0)
+
+
+def _squared_gradient(logits: Iterable[Tensor], images: Images) -> PerImage:
+    """Squared norm of the gradient of the mean logit of each image, with a graph for the weights."""
+    (gradient,) = torch.autograd.grad(mean_of_scales(logits).sum(), images, create_graph=True)
+    return gradient.flatten(1).square().sum(1)
