@@ -227,7 +227,7 @@ def test_two_processes_fit_the_same_priors_as_one(trained: Path, coded: Path, tm
             assert {key: same[key] for key in figures} == pytest.approx(figures, rel=2e-4, abs=2e-4)
         own, theirs = one.model.state_dict(), two.model.state_dict()
         assert own.keys() == theirs.keys()
-        assert all(torch.allclose(value, theirs[key], rtol=1e-3, atol=1e-3) for key, value in own.items())
+        assert all(torch.allclose(value, theirs[key], rtol=1e-4, atol=1e-4) for key, value in own.items())
     # What one process began, two continued.
     assert "processes 2 instead of 1" in (tmp_path / "two" / "continued" / "metrics.jsonl").read_text()
     alone, continued = resume(tmp_path / "one" / "codes"), resume(tmp_path / "two" / "continued")

@@ -6,6 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+import torch.utils.deterministic as determinism
+
 from convae.core.console import WorkBar, has_viewer
 from convae.core.paths import local_path
 from convae.core.progress import Progress
@@ -85,7 +88,8 @@ def run_task(
     """
     is_main = task.ranks.is_main
     trainer = Trainer(task, folder, checkpoint, callback if callback and is_main else Callback(), note)
-    trainer.fit()
+    with _deterministic(task.device):
+        trainer.fit()
     progress, total = trainer.progress, trainer.total_steps
     status = f"Training is done: {total} steps."
     if trainer.stopped:
@@ -98,3 +102,23 @@ def run_task(
     if is_main:
         folder.describe(task.title, status)
     return trainer
+
+
+@contextlib.contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """On the CPU, sums do not depend on the timing of threads, such as that of the gradient of `table[indices]`.
+
+    Without it, a run with several threads is not repeated bit for bit. On other devices, the choice is the caller's.
+    """
+    modes = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = determinism.fill_uninitialized_memory  # type: ignore[attr-defined]
+    if device.type != "cpu" or modes[0]:
+        yield
+        return
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    determinism.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(modes[0], warn_only=modes[1])
+        determinism.fill_uninitialized_memory = fills  # type: ignore[attr-defined]

@@ -56,6 +56,19 @@ def test_density_and_samples_of_a_linear_velocity(shape: tuple[int, ...], monkey
     torch.testing.assert_close(made.sample(5, torch_generator(0, "z")), noise * math.exp(0.7), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("width", [4, 8, 24])
+@pytest.mark.parametrize("shape", [(3,), (3, 1, 1), (2, 2, 2)])
+@torch.no_grad()
+def test_the_velocity_depends_on_the_latents_at_any_width(shape: tuple[int, ...], width: int) -> None:
+    made = prior(shape, width=width, blocks=3)
+    for parameter in made.net.last.parameters():
+        torch.nn.init.normal_(parameter, generator=torch_generator(0, "last"))
+    z = torch.randn(64, *shape, generator=torch_generator(0, "z"))
+    classes = torch.zeros(64, dtype=torch.int64)
+    velocity = made.net(z, torch.full((64,), 0.5), classes)
+    assert float(velocity.std(0).min()) > 0.01
+
+
 def test_heun_is_of_second_order() -> None:
     def error(method: Any, steps: int) -> float:
         found = integrate(lambda x, t: x * t, torch.ones(1, dtype=torch.float64), 0.0, 1.0, steps, method)

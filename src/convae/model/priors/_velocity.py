@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from convae.core.types import Shape
 from convae.model.priors._attention import Block
 
-GROUPS = 8
-"""Largest number of groups of a group norm."""
+GROUPS, GROUP_VALUES = 8, 16
+"""Largest number of groups of a group norm, and least number of values of a group, unless there is only one group."""
 FREQUENCIES = 32
 """Number of sines and cosines of the time."""
 HIGHEST = 1000.0
@@ -35,10 +35,12 @@ class VelocityNet(nn.Module):
         self.time = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
         self.labels = nn.Parameter(torch.empty(classes + 1, width))
         self.first = _convolution(axes, shape[0], width)
-        self.before = nn.ModuleList([_Residual(axes, width) for _ in range(blocks - blocks // 2)])
+        # A group of few values would lose them: one of one value is always 0.
+        groups = math.gcd(GROUPS, width, max(1, width * math.prod(shape[1:]) // GROUP_VALUES))
+        self.before = nn.ModuleList([_Residual(axes, width, groups) for _ in range(blocks - blocks // 2)])
         self.attention = Block(width, math.gcd(width, 4), 0.0, is_causal=False) if axes else None
-        self.after = nn.ModuleList([_Residual(axes, width) for _ in range(blocks // 2)])
-        self.norm = nn.GroupNorm(math.gcd(GROUPS, width), width)
+        self.after = nn.ModuleList([_Residual(axes, width, groups) for _ in range(blocks // 2)])
+        self.norm = nn.GroupNorm(groups, width)
         self.last = _convolution(axes, width, shape[0])
 
     @torch.no_grad()
@@ -57,7 +59,8 @@ class VelocityNet(nn.Module):
         """(batch, channel, *grid) at times (batch,) from 0 to 1, given class indices (batch,), to the same shape."""
         rates = torch.linspace(0, math.log(HIGHEST), FREQUENCIES, device=x.device).exp()
         angles = time[:, None].to(x.dtype) * rates.to(x.dtype)
-        condition = F.silu(self.time(torch.cat([angles.sin(), angles.cos()], 1)) + self.labels[classes])
+        condition = self.time(torch.cat([angles.sin(), angles.cos()], 1)) + F.embedding(classes, self.labels)
+        condition = F.silu(condition)
         hidden = self.first(x)
         for block in self.before:
             hidden = block(hidden, condition)
@@ -73,9 +76,9 @@ class VelocityNet(nn.Module):
 class _Residual(nn.Module):
     """Two convolutions with norms, the second scaled and shifted by the condition (Dhariwal & Nichol 2021)."""
 
-    def __init__(self, axes: int, width: int) -> None:
+    def __init__(self, axes: int, width: int, groups: int) -> None:
         super().__init__()
-        self.norm_1, self.norm_2 = (nn.GroupNorm(math.gcd(GROUPS, width), width) for _ in range(2))
+        self.norm_1, self.norm_2 = (nn.GroupNorm(groups, width) for _ in range(2))
         self.first, self.second = _convolution(axes, width, width), _convolution(axes, width, width)
         self.condition = nn.Linear(width, 2 * width)
 

@@ -253,17 +253,18 @@ class Transformer(Prior):
             if here.start < here.stop:
                 positions = torch.arange(here.start, here.stop, device=codes.device).sub_(latent.begin)
                 positions = positions // len(latent.sizes)
-                x = self.level_embedding[tables.levels[here]] + self.label_embedding[classes][:, None]
+                labels = F.embedding(classes, self.label_embedding)[:, None]
+                x = F.embedding(tables.levels[here], self.level_embedding) + labels
                 if number:
                     above = tables.above[number][positions]
-                    x = x + self.above_embedding[codes[:, above] + tables.first[above]].sum(2)
+                    x = x + F.embedding(codes[:, above] + tables.first[above], self.above_embedding).sum(2)
                 for size, table in reversed([*zip(latent.grid, self.axis_embeddings[axis:], strict=False)]):
-                    x = x + table[positions % size]
+                    x = x + F.embedding(positions % size, table)
                     positions = positions // size
                 parts.append(x)
             axis += len(latent.grid)
         before = slice(max(0, begin - 1), end - 1)
-        embedded = self.code_embedding[codes[:, before] + tables.first[before]]
+        embedded = F.embedding(codes[:, before] + tables.first[before], self.code_embedding)
         x = torch.cat(parts, 1) + (F.pad(embedded, (0, 0, 1, 0)) if begin == 0 else embedded)
         is_dropped = self.training and self.dropout > 0
         return drop_values(x, self.dropout, named_noise(noise, "inputs")) if is_dropped else x
