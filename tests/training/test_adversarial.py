@@ -6,8 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 from training.runs import RECIPE, StopAt, content
@@ -221,6 +223,19 @@ def test_with_weight_0_the_discriminator_warms_up_and_the_model_is_that_without(
         assert torch.equal(value, two.last.state_dict()[name]), name
     accuracy = [row["adversarial_accuracy"] for row in one.metrics if row["split"] == "train"]
     assert accuracy[-1] > max(0.51, accuracy[0])
+
+
+def test_the_curves_show_how_the_discriminator_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr("convae.training.loop.log.save", lambda figure, _: drawn.append(figure))
+    run = train({**recipe(), "training": {**SMALL, "pictures_every": 1}}, out=tmp_path / "run")
+    panels = {axes.get_title(): axes for axes in drawn[-1].axes}
+    for key in ("accuracy", "ratio"):
+        name = f"adversarial_{key}"
+        line = panels[name].lines[0]
+        logged = [row[name] for row in run.metrics if row["split"] == "train"]
+        np.testing.assert_allclose(np.asarray(line.get_ydata()), logged)
+        assert panels[name].get_ylabel()
 
 
 def staged(*weights: Any, **changed: Any) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from convae.cli._options import (
 if TYPE_CHECKING:
     from convae.data import Split
     from convae.evaluation import Report
-    from convae.features import FeatureNetwork
     from convae.model.vae import VAE
 
 PANEL = "Look"
@@ -43,8 +42,8 @@ def evaluate(
     features: Annotated[
         str | None,
         typer.Option(
-            help="Feature network for comparing samples with images: a name such as efficientnet-lite0, a trained "
-            "model, or FID's Inception weights."
+            help="Feature network for comparing sets of images: a name such as efficientnet-lite0, a trained model, a "
+            "file with the weights of FID's Inception or of DINOv2, or hf:OWNER/NAME of DINOv2 on the Hub."
         ),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write metrics and protocol to this file.")] = None,
@@ -57,12 +56,14 @@ def evaluate(
 
     Example: `convae evaluate RUN --split test --json metrics.json`
     """
+    from convae.cli._features import find_feature_network
     from convae.cli._files import new_files
     from convae.cli._screen import work_bar, wrote
     from convae.core.config import override
     from convae.core.files import write_json, write_text
     from convae.evaluation import evaluate as measure
     from convae.evaluation.page import render_page
+    from convae.features import build_feature_network
 
     names = [name.strip() for name in metrics.split(",")]
     given = override({}, options or [])
@@ -72,12 +73,13 @@ def evaluate(
     with work_bar() as bar:
         session = open_session(model, data, bar, missing_label=label)
         loaded, images = session.model, session.images
+        network = None if features is None else build_feature_network(find_feature_network(features, bar))
         report = measure(
             loaded,
             images,
             metrics=names,
             options=given,
-            features=None if features is None else _network(features).to(next(loaded.parameters()).device),
+            features=network and network.to(next(loaded.parameters()).device),
             seed=seed,
             batch_size=batch_size,
             progress=bar,
@@ -101,13 +103,3 @@ def _print(report: Report, model: VAE, images: Split) -> None:
         notes.print(hint, soft_wrap=True)
     if model.classifier is not None and (images.labels is None or not (images.labels >= 0).any()):
         notes.print(f"no accuracy: none of the {len(images):,} images of {images.source} ({images.name}) has a label")
-
-
-def _network(written: str) -> FeatureNetwork:
-    """The feature network: FID's Inception from a file, the encoder of a trained model in a folder, or by name."""
-    from convae.features import build_feature_network
-
-    path = Path(written).expanduser()
-    if path.is_file():
-        return build_feature_network({"inception": {"weights": written}})
-    return build_feature_network({"encoder": {"model": written}} if path.is_dir() else written)

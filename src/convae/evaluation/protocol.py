@@ -13,9 +13,9 @@ from convae.core.progress import Progress
 from convae.data import Split
 from convae.evaluation.aggregate import QUERIES
 from convae.evaluation.bootstrap import LEVEL, RESAMPLES, percentile_interval, resample_tables
-from convae.evaluation.metrics.base import Metric, SampleMetric
+from convae.evaluation.feature_sets import SetName, compute_feature_sets
+from convae.evaluation.metrics.base import FeatureMetric, Metric, SampleMetric
 from convae.evaluation.rows import MetricRows, choose_metrics, measure_rows, versions
-from convae.evaluation.samples import image_and_sample_features
 from convae.features.networks.base import FeatureNetwork
 from convae.model.artifact import fingerprint
 from convae.model.compatibility import check_levels
@@ -130,7 +130,8 @@ def evaluate(
         split: the images.
         metrics: names of metrics; `all` means all that apply to the model and the images, `default` all but slow ones.
         options: arguments of metrics by name, such as `{"nll": {"samples": 500}}`; these metrics are measured as well.
-        features: feature network for metrics of samples, of `convae.features.build_feature_network`; required for them.
+        features: feature network for metrics of samples and of sets of reconstructions, of
+            `convae.features.build_feature_network`; required for them.
         seed: seed of posterior samples, prior samples and the bootstrap.
         batch_size: images per batch.
         progress: called with the number of processed images.
@@ -149,14 +150,19 @@ def evaluate(
         value = values if of_parts.per_value else values[0]
         measured[name] = Measurement(value, None, of_parts.unit, of_parts.better, parts=tuple(parts))
     measured = dict(sorted(measured.items()))
-    of_samples = {name: metric for name, metric in chosen.items() if isinstance(metric, SampleMetric)}
-    if of_samples and features is not None:
+    of_sets: dict[str, tuple[FeatureMetric, SetName]] = {
+        name: (metric, "samples" if isinstance(metric, SampleMetric) else "reconstructions")
+        for name, metric in chosen.items()
+        if isinstance(metric, FeatureMetric)
+    }
+    if of_sets and features is not None:
+        sets: list[SetName] = ["images", *sorted({other for _, other in of_sets.values()})]
         with evaluation_mode(model):
-            real, drawn = image_and_sample_features(
-                model, split, features, seed=seed, batch_size=batch_size, progress=progress
+            found_sets = compute_feature_sets(
+                model, split, features, sets, seed=seed, batch_size=batch_size, progress=progress
             )
-        for name, metric in of_samples.items():
-            estimate = metric.measure(real, drawn, seed)
+        for name, (metric, other) in of_sets.items():
+            estimate = metric.measure(found_sets["images"], found_sets[other], seed)
             shown = features.metric_aliases.get(name, f"{name}-{features.name}")
             measured[shown] = Measurement(estimate.value, estimate.interval, metric.unit, metric.better)
     protocol = {

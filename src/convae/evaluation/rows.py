@@ -21,10 +21,10 @@ from convae.evaluation.metrics.base import (
     CountMetric,
     EncodedSplit,
     FactorMetric,
+    FeatureMetric,
     ImageMetric,
     LatentMetric,
     Metric,
-    SampleMetric,
 )
 from convae.latents import Encoding
 from convae.latents.batches import iterate_batches
@@ -84,7 +84,7 @@ def choose_metrics(
         target = METRICS.get(name)
         checked = parse_arguments(target, given.get(name), f"metric {name}")
         metric: Metric = target(**checked)
-        if isinstance(metric, SampleMetric) and not has_features:
+        if isinstance(metric, FeatureMetric) and not has_features:
             if name in asked:
                 raise ConfigError(f"metric '{name}' needs a feature network (--features)")
         elif metric.needs_whole_images and split.missing is not None:
@@ -119,7 +119,7 @@ def measure_rows(
     """Measures metrics of images, counts, latents and factors in one pass.
 
     Args:
-        chosen: metrics by name; metrics of samples are ignored.
+        chosen: metrics by name; metrics of features of whole sets are ignored.
         model: the model; its training mode does not change.
         split: the images.
         seed: seed of the posterior samples, which also depend on the position of the image in the split.

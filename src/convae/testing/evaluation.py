@@ -14,7 +14,7 @@ import convae
 from convae.data import DataConfig, Split, open_split
 from convae.evaluation import evaluate
 from convae.evaluation.metrics import METRICS
-from convae.evaluation.metrics.base import CountMetric, FactorMetric, ImageMetric, LatentMetric, Metric, SampleMetric
+from convae.evaluation.metrics.base import CountMetric, FactorMetric, FeatureMetric, ImageMetric, LatentMetric, Metric
 from convae.features.networks.encoder import Encoder
 from convae.model.vae import VAE
 from convae.testing.entries import name_of, no_errors, require
@@ -42,6 +42,13 @@ _OTHERS = {
             *_SPEC["decoder"],
         ],
     },
+    "a map": {
+        **_SPEC,
+        "encoder": [{"conv": {"channels": 3, "stride": 4}}],
+        "bottleneck": {"gaussian": {"latent": 2}},
+        "decoder": [{"conv-transpose": {"channels": 1, "stride": 4}}],
+        "classifier": None,
+    },
 }
 """Models for the other metrics."""
 
@@ -63,7 +70,7 @@ def check_metric(metric: str | type[Metric], options: dict[str, Any] | None = No
     where = f"metric {name}"
     kind: type[Metric] = METRICS.get(name)
     given = dict(kind.example if options is None else options)
-    kinds = (CountMetric, FactorMetric, ImageMetric, LatentMetric, SampleMetric)
+    kinds = (CountMetric, FactorMetric, FeatureMetric, ImageMetric, LatentMetric)
     names = ", ".join(each.__name__ for each in kinds)
     require(issubclass(kind, kinds), f"{where}: must be a subclass of one of {names}")
     require(getattr(kind, "unit", ""), f"{where}: must define unit")
@@ -72,7 +79,7 @@ def check_metric(metric: str | type[Metric], options: dict[str, Any] | None = No
     )
     split = _sprites() if issubclass(kind, FactorMetric) else _digits()
     model = _model_for(kind(**given), split)
-    features = Encoder(model=model) if issubclass(kind, SampleMetric) else None
+    features = Encoder(model=model) if issubclass(kind, FeatureMetric) else None
     with no_errors(where):
         once, again = (
             evaluate(model, split, metrics=[name], options={name: given}, features=features, batch_size=size)

@@ -210,16 +210,37 @@ class Estimate:
     interval: tuple[float, float] | None
 
 
-class SampleMetric(Metric):
-    """A metric of features of images and of as many samples from the prior."""
+class FeatureMetric(Metric):
+    """A metric of features of the images of a split and of as many other images.
+
+    Attributes:
+        least_images: smallest number of images.
+    """
 
     needs_whole_images: ClassVar[bool] = True
+    least_images: int = 2
+
+    def applies(self, model: VAE, split: Split) -> bool:
+        """Whether there are enough images."""
+        return len(split) >= self.least_images
+
+    def refusal(self, model: VAE, split: Split) -> str:
+        """The number of images that it needs."""
+        return f"it needs at least {self.least_images} images"
 
     @abstractmethod
     def measure(
-        self, real: Float[Tensor, "image feature"], drawn: Float[Tensor, "image feature"], seed: int
+        self, real: Float[Tensor, "image feature"], other: Float[Tensor, "image feature"], seed: int
     ) -> Estimate:
-        """The value, with a bootstrap interval if it has one; `seed` is that of the bootstrap."""
+        """The value, with an interval if it has one; `seed` is that of its random numbers."""
+
+
+class SampleMetric(FeatureMetric):
+    """A metric of features of images and of as many samples from the prior."""
+
+
+class ReconstructionMetric(FeatureMetric):
+    """A metric of features of images and of their reconstructions at the posterior mean, in the same order."""
 
 
 def estimate_from_rows(rows: Float64[Tensor, " row"], seed: int) -> Estimate:

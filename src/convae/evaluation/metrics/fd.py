@@ -20,6 +20,6 @@ class FD(SampleMetric):
     unit: ClassVar = "squared feature units"
     better: ClassVar = "lower"
 
-    def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Estimate:
+    def measure(self, real: Tensor, other: Tensor, seed: int) -> Estimate:
         """The distance."""
-        return Estimate(frechet_distance(real, drawn), None)
+        return Estimate(frechet_distance(real, other), None)

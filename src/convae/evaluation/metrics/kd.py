@@ -29,10 +29,10 @@ class KD(SampleMetric):
     def __init__(self, *, block: Positive = 500) -> None:
         self.block = block
 
-    def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Estimate:
+    def measure(self, real: Tensor, other: Tensor, seed: int) -> Estimate:
         """The distance, with a bootstrap interval over blocks if there are several."""
         size = min(self.block, len(real))
         order = torch.randperm(len(real), generator=torch_generator(seed, "blocks"))
-        pairs = zip(torch.split(real[order], size), torch.split(drawn, size), strict=True)
+        pairs = zip(torch.split(real[order], size), torch.split(other, size), strict=True)
         found = [kernel_distance(some, others) for some, others in pairs if len(some) == size]
         return estimate_from_rows(torch.tensor(found, dtype=torch.float64), seed)

@@ -25,7 +25,8 @@ class Precision(SampleMetric):
 
     def __init__(self, *, k: Positive = 3) -> None:
         self.k = k
+        self.least_images = k + 1
 
-    def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Estimate:
+    def measure(self, real: Tensor, other: Tensor, seed: int) -> Estimate:
         """The fraction, with a bootstrap interval."""
-        return estimate_from_rows(is_in_manifold(drawn, real, self.k).double(), seed)
+        return estimate_from_rows(is_in_manifold(other, real, self.k).double(), seed)

@@ -17,6 +17,6 @@ class Recall(Precision):
         k: the radius of the ball around each sample is the distance to its k-th nearest neighbor.
     """
 
-    def measure(self, real: Tensor, drawn: Tensor, seed: int) -> Estimate:
+    def measure(self, real: Tensor, other: Tensor, seed: int) -> Estimate:
         """The fraction, with a bootstrap interval."""
-        return super().measure(drawn, real, seed)
+        return super().measure(other, real, seed)

@@ -184,7 +184,7 @@ class Inception(FeatureNetwork):
         self.sha256 = sha256_of(weights)
         published = self.sha256 == PUBLISHED
         self.name = "inception" if published else weights.stem
-        self.metric_aliases = {"fd": "fid", "kd": "kid"} if published else {}
+        self.metric_aliases = {"fd": "fid", "kd": "kid", "rfd": "rfid"} if published else {}
         state = {name: tensor for name, tensor in read_state(weights).items() if not name.startswith("fc.")}
         self.network = build_inception()
         fill(self.network, state, f"{weights}: not the weights of Inception v3 as FID has it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -54,6 +54,10 @@ class ImageCritic(Critic):
         steps: number of steps of the discriminator.
     """
 
+    metric_units: ClassVar[Mapping[str, str]] = {
+        "accuracy": "fraction of patches told right",
+        "ratio": "ratio of gradient norms",
+    }
     squares: Tensor
     logits: Tensor
     accuracy: Tensor

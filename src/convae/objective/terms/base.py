@@ -124,9 +124,14 @@ class Critic(nn.Module, ABC):
 
     The trainer gives it its own optimizer, that of the stage with the options of `optimizer`, and a step after that of
     the model, and saves it in checkpoints.
+
+    Attributes:
+        optimizer: options of its optimizer that differ from those of the stage.
+        metric_units: unit of each of its `metrics` that the curves of a run show.
     """
 
     optimizer: Mapping[str, Any] = {}
+    metric_units: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def loss(self, inputs: LossInputs) -> PerImage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -182,14 +182,18 @@ class Curves:
         folder: run folder.
         plan: stages and units of the terms.
         title: title of the run.
+        metric_units: units of other metrics to draw, see `Task.metric_units`.
     """
 
-    def __init__(self, folder: RunFolder, plan: Plan, title: str) -> None:
+    def __init__(
+        self, folder: RunFolder, plan: Plan, title: str, metric_units: Mapping[str, str] | None = None
+    ) -> None:
         self._folder = folder
         self._plan = plan
         self._title = title
         self._units = {"total": "nats per image"}
         self._units.update({name: f"{unit} per image" for name, unit in plan.units().items()})
+        self._units.update(metric_units or {})
         self.forget()
 
     def forget(self) -> None:
@@ -231,7 +235,7 @@ class RunPictures:
     def __init__(self, folder: RunFolder, task: Task) -> None:
         self._folder = folder
         self._every = task.options.pictures_every
-        self.curves = Curves(folder, task.plan, task.title)
+        self.curves = Curves(folder, task.plan, task.title, task.metric_units)
 
     def save(self, shown: Task, progress: Progress, final: bool) -> str | None:
         """Saves the pictures after an epoch, at the configured interval.

@@ -130,6 +130,11 @@ class Task(ABC):
         """The configuration as JSON values; checkpoints record it."""
 
     @property
+    def metric_units(self) -> dict[str, str]:
+        """Unit of each logged metric that the curves show, besides the terms of the loss."""
+        return {}
+
+    @property
     def main(self) -> nn.Module:
         """The first module."""
         return next(iter(self.modules.values()))

@@ -95,6 +95,12 @@ class VAETask(Task):
             found.append(Update(name, critic, self._critic_loss(name, critic), settings, rate))
         return found
 
+    @property
+    def metric_units(self) -> dict[str, str]:
+        """Units of the metrics of discriminators."""
+        critics = [found for stage in self.plan.stages for found in stage_objective(stage).critics.items()]
+        return {f"{name}_{key}": unit for name, critic in critics for key, unit in critic.metric_units.items()}
+
     def _loss(self, objective: StageObjective) -> Any:
         model, samples = self.model, objective.samples
 
