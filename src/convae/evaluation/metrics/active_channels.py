@@ -47,5 +47,5 @@ class ActiveChannels(ImageMetric):
     def value(self, means: Float64[Tensor, "*some column"]) -> Float64[Tensor, "*some 1"]:
         """The number of channels with a mean variance above the threshold."""
         first, second = means.chunk(2, dim=-1)
-        variance = (second - first.square()).unflatten(-1, (-1, self._places)).mean(-1)
+        variance: Tensor = (second - first.square()).unflatten(-1, (-1, self._places)).mean(-1)
         return (variance > self.threshold).double().sum(-1, keepdim=True)
