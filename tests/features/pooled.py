@@ -32,3 +32,23 @@ class Pooled(FeatureNetwork):
         for layer in self.layers:
             found.append(layer(found[-1]))
         return found[1:]
+
+
+class Channels(FeatureNetwork):
+    """One map: the four pixels of each 2×2 square as channels."""
+
+    name, sha256 = "channels", "1" * 64
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """(batch, 4, height / 2, width / 2) of gray images."""
+        return [nn.functional.pixel_unshuffle(images, 2)]
+
+
+class Flat(FeatureNetwork):
+    """The image as a vector."""
+
+    name, sha256 = "flat", "2" * 64
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """(batch, value)."""
+        return [images.flatten(1)]

@@ -109,7 +109,7 @@ def test_its_summary_adds_up_and_it_exports(described: dict[str, Any]) -> None:
     torch.testing.assert_close(exported.module()(images(), LABELS), model(images(), None, LABELS).likelihood.mean)
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS.names() if name != "dc-ae"])
+@pytest.mark.parametrize("name", [name for name in PRESETS.names() if name != "dc-ae" and "tokenizer" not in name])
 def test_any_preset_may_be_conditional(name: str) -> None:
     assert construct(resolve({"preset": name, "condition": {"classes": 3}})).spec.condition == {"classes": 3}
 

@@ -60,6 +60,7 @@ class ModelCalls:
         noise: the noise of a name.
         raw: raw values of the decoder in the pass.
         likelihood: raw values to p(x | z).
+        is_resizable: whether `decode` takes latent maps of other sizes.
     """
 
     encode: Callable[[Images], Posterior]
@@ -68,6 +69,7 @@ class ModelCalls:
     noise: Callable[[str], Generators | None]
     raw: Tensor
     likelihood: Callable[[Tensor], Likelihood]
+    is_resizable: bool = False
 
 
 @dataclass(frozen=True)

@@ -324,7 +324,8 @@ class VAE(GenerativeModel):
             noise = context.unit_noise_for("prior")
             return self._draw_prior(len(raw), noise, labels, 1.0, None)[self.bottleneck.stream]
 
-        return ModelCalls(encode, decode, sample_prior, context.unit_noise_for, raw, self.head)
+        is_resizable = self.size_step is not None
+        return ModelCalls(encode, decode, sample_prior, context.unit_noise_for, raw, self.head, is_resizable)
 
     def _place(self, stream: str) -> str:
         """Where a stream, or a level of it, is for a reader: the name of a latent, or that of a module."""

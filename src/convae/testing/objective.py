@@ -38,6 +38,13 @@ _MODELS: dict[str, dict[str, Any]] = {
         "likelihood": "gaussian",
         "classifier": [{"linear": {"features": 5}}],
     },
+    "a latent map": {
+        "input": list(_IMAGE),
+        "encoder": [_CONV],
+        "bottleneck": {"gaussian": {"latent": 3}},
+        "decoder": [{"conv-transpose": {"channels": 3, "kernel": 8, "stride": 4, "output_padding": [3, 0]}}],
+        "likelihood": "gaussian",
+    },
     "a codebook": {
         "input": list(_IMAGE),
         "encoder": [_CONV],

@@ -120,6 +120,37 @@ def test_gaussian_noise_is_added_in_training_only_whatever_the_temperature() -> 
     assert torch.equal(layer(x, cold), layer(x, cold))
 
 
+def test_noise_of_varying_strength_is_uniform_over_images() -> None:
+    layer = network((8, 16, 16), {"gaussian-noise": {"sigma": 0.5, "varies": True}})
+    x, noise = torch.zeros(400, 8, 16, 16), CountedNoise(0, (1,), 0, 400)
+    assert torch.equal(layer.eval()(x), x)
+    sigmas = layer.train()(x, Context(noise)).flatten(1).std(1).sort().values
+    torch.testing.assert_close(sigmas, torch.linspace(0, 0.5, 400), atol=0.05, rtol=0)
+    # The noise of an image depends on its place in the batch alone.
+    later = layer(x[300:], Context(CountedNoise(0, (1,), 300, 400)))
+    assert torch.equal(later, layer(x, Context(noise))[300:])
+
+
+@pytest.mark.parametrize(("options", "counts"), [({"least": 2, "step": 3}, (2, 5, 8)), ({"least": 8}, (8,))])
+def test_nested_dropout_keeps_the_first_channels(options: dict[str, int], counts: tuple[int, ...]) -> None:
+    layer = network((8, 3, 4), {"nested-dropout": options})
+    x, noise = torch.ones(600, 8, 3, 4), CountedNoise(0, (1,), 0, 600)
+    assert torch.equal(layer.eval()(x), x)
+    found = layer.train()(x, Context(noise))
+    kept = found.amax((2, 3))
+    assert torch.equal(found, kept[:, :, None, None].expand_as(found))
+    assert torch.equal(kept, kept.cummin(1).values)
+    found_counts, frequency = kept.sum(1).long().unique(return_counts=True)
+    assert found_counts.tolist() == list(counts)
+    assert (frequency / 600 - 1 / len(counts)).abs().max() < 0.06
+    assert torch.equal(layer(x[500:], Context(CountedNoise(0, (1,), 500, 600))), found[500:])
+
+
+def test_nested_dropout_leaves_some_images_whole_and_vectors_as_maps() -> None:
+    kept = network((10,), {"nested-dropout": {"rate": 0.25}})(torch.ones(2000, 10)).sum(1)
+    assert (kept == 10).float().mean().item() == pytest.approx(0.75 + 0.25 / 10, abs=0.04)
+
+
 def test_dropout_of_whole_channels_drops_them_whole_and_keeps_the_mean() -> None:
     x = torch.ones(200, 8, 3, 3)
     dropped = network((8, 3, 3), {"dropout": {"rate": 0.25, "whole_channels": True}})(x)
@@ -133,6 +164,7 @@ def test_dropout_of_whole_channels_drops_them_whole_and_keeps_the_mean() -> None
         ((6, 4), {"pixel-shuffle": {"scale": 4}}, "6 channels are not divisible by 4"),
         ((6, 4, 5), "pixel-unshuffle", "sizes divisible by 2×2, got the shape 6×4×5"),
         ((6, 4), {"attention": {"heads": 4}}, "6 channels are not divisible by 4 heads"),
+        ((6, 4), {"nested-dropout": {"least": 7}}, "least is 7, but there are 6 channels"),
         ((6,), "attention", "channels and 1 or 2 or 3 spatial axes, got the shape 6"),
         ((1, 4), "layer-norm", "more than one channel"),
         ((4, 1), "instance-norm", "more than one position"),

@@ -113,6 +113,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "resnet": {"latent": 3, "size": "tiny"},
     "sd-f8": {"latent": 2, "width": 8, "blocks": 1},
     "taesd": {"latent": 2, "width": 8},
+    **{f"tokenizer-{kind}": {"latent": 2, "width": 8} for kind in ("f8", "f16", "f32", "tiny-f4", "tiny-f8")},
     "vq-vae-2": {"latent": 2, "channels": 8, "codes": 8},
     "vqgan": {
         "latent": 2,
@@ -124,6 +125,9 @@ SMALL: dict[str, dict[str, Any]] = {
     },
 }
 INPUTS = [(1, 28, 28), (3, 33, 47), (1, 100), (1, 12, 10, 9), (3, 5, 1)]
+FACTORS = {"dc-ae": 8, "tokenizer-f8": 8, "tokenizer-f16": 16, "tokenizer-f32": 32}
+FACTORS |= {"tokenizer-tiny-f4": 4, "tokenizer-tiny-f8": 8}
+"""Sizes of the images of a preset are multiples of them."""
 every_preset = pytest.mark.parametrize("preset", PRESETS.names())
 
 
@@ -134,8 +138,9 @@ def small(preset: str, **given: Any) -> dict[str, Any]:
 @every_preset
 @pytest.mark.parametrize("input", INPUTS, ids=str)
 def test_any_input_comes_back_in_its_own_shape(preset: str, input: tuple[int, ...]) -> None:
-    if preset == "dc-ae":  # whose channels are rearranged to positions and back
-        input = (input[0], *(8 * -(-size // 8) for size in input[1:]))
+    if preset in FACTORS:  # whose channels are rearranged to positions and back
+        factor = FACTORS[preset]
+        input = (input[0], *(factor * -(-size // factor) for size in input[1:]))
     model = convae.build(small(preset, input=input)).eval()
     x = torch.rand(2, *input, generator=torch_generator(0, "x"))
     out = model(x)

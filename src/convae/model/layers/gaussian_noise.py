@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
@@ -24,13 +25,19 @@ class GaussianNoise(ContextLayer):
 
     keeps_shape = True
 
-    def __init__(self, shape: Shape, *, sigma: PositiveFloat = 0.1) -> None:
+    def __init__(self, shape: Shape, *, sigma: PositiveFloat = 0.1, varies: bool = False) -> None:
         super().__init__(shape)
-        self.sigma = sigma
+        self.sigma, self.varies = sigma, varies
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """Any shape."""
         if not self.training:
             return x
         noise = None if context is None else context.unit_noise_for(self.stream)
-        return x + self.sigma * normal_like(x, noise)
+        added = self.sigma * normal_like(x, noise)
+        if self.varies:
+            own = None if context is None else context.unit_noise_for(f"{self.stream}/sigma")
+            # Uniform values in (0, 1), from normal ones, of which a source for each image is at hand.
+            uniform = torch.special.ndtr(normal_like(x.new_empty(len(x), 1, dtype=torch.float32), own)).to(x)
+            added = added * uniform.view(-1, *(1,) * (x.ndim - 1))
+        return x + added

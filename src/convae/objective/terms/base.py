@@ -120,7 +120,7 @@ class LossInputs:
 
 
 class Critic(nn.Module, ABC):
-    """Network that trains against the model, such as a discriminator.
+    """Network that a term trains beside the model: against it, as a discriminator, or for it, as a projection.
 
     The trainer gives it its own optimizer, that of the stage with the options of `optimizer`, and a step after that of
     the model, and saves it in checkpoints.
@@ -178,7 +178,7 @@ class Term(nn.Module, ABC):
 
     @property
     def critic(self) -> Critic | None:
-        """The network that trains against the model; None without one.
+        """The network that trains beside the model; None without one.
 
         The term creates it, in `bind` at the latest, with deterministic weights, and keeps it in a tuple, so that it is
         no registered submodule.
