@@ -150,16 +150,18 @@ def test_any_input_comes_back_in_its_own_shape(preset: str, input: tuple[int, ..
 
 @every_preset
 def test_a_likelihood_with_two_values_for_each_gets_twice_the_channels(preset: str) -> None:
-    spec = small(preset, input=[3, 16, 16], likelihood={"discretized-logistic": {"scale": "pixel"}})
+    size = max(16, FACTORS.get(preset, 1))
+    spec = small(preset, input=[3, size, size], likelihood={"discretized-logistic": {"scale": "pixel"}})
     model = convae.build(spec)
-    assert model.decoder.shape_out == (6, 16, 16)
-    assert model.decode(torch.zeros(2, *model.latent_shape)).mean.shape == (2, 3, 16, 16)
+    assert model.decoder.shape_out == (6, size, size)
+    assert model.decode(torch.zeros(2, *model.latent_shape)).mean.shape == (2, 3, size, size)
 
 
 @every_preset
 def test_training_lowers_the_loss_from_the_first_step(preset: str) -> None:
-    model = convae.build(small(preset, input=[1, 16, 16]))
-    grid = torch.linspace(0, 1, 16)
+    size = max(16, FACTORS.get(preset, 1))
+    model = convae.build(small(preset, input=[1, size, size]))
+    grid = torch.linspace(0, 1, size)
     x = torch.stack([(grid[:, None] * a + grid[None] * (1 - a)).unsqueeze(0) for a in torch.linspace(0, 1, 16)])
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []

@@ -27,7 +27,7 @@ def projected(term: Alignment) -> Tensor:
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    return a @ b / (a.norm() * b.norm())
+    return torch.nn.functional.cosine_similarity(a, b, dim=0)
 
 
 def of_the_paper(z: Tensor, f: Tensor, cosine_margin: float, distance_margin: float) -> Tensor:
@@ -43,8 +43,7 @@ def of_the_paper(z: Tensor, f: Tensor, cosine_margin: float, distance_margin: fl
 
 @pytest.mark.parametrize("margins", [(0.5, 0.25), (0.0, 0.0)])
 def test_it_is_the_sum_of_both_losses_of_the_paper(margins: tuple[float, float], passed: Any, drawn: Any) -> None:
-    network = {"features.pooled:Channels": {}}
-    term = Alignment(network=network, cosine_margin=margins[0], distance_margin=margins[1])
+    term = Alignment(network="features.pooled:Channels", cosine_margin=margins[0], distance_margin=margins[1])
     term.bind((3, 2, 2), (1, 4, 4))
     z, x = drawn(2, 3, 2, 2, word="z", low=-1, high=1), drawn(2, 1, 4, 4)
     found = term(passed(x, mean=z))
@@ -57,7 +56,7 @@ def test_it_is_the_sum_of_both_losses_of_the_paper(margins: tuple[float, float],
 
 def test_projected_latents_that_are_the_features_cost_nothing(passed: Any, drawn: Any) -> None:
     x = drawn(2, 1, 4, 4, low=-1, high=1)
-    term = Alignment(network={"features.pooled:Channels": {}}, cosine_margin=0.0, distance_margin=0.0)
+    term = Alignment(network="features.pooled:Channels", cosine_margin=0.0, distance_margin=0.0)
     features = term.network.maps(x)[-1]
     term.bind((4, 2, 2), (1, 4, 4))
     assert term.critic is not None

@@ -18,7 +18,7 @@ from convae.core.random import torch_generator
 from convae.core.types import Batch
 from convae.model.likelihoods.gaussian import GaussianLikelihood
 from convae.model.vae import VAE
-from convae.objective.objective import build_objective
+from convae.objective.objective import Losses, build_objective
 from convae.objective.schedules.base import Moment
 
 UP: dict[str, Any] = {"conv-transpose": {"channels": 3, "kernel": 4, "stride": 2, "output_padding": 1}}
@@ -42,7 +42,8 @@ def model_of(**changed: Any) -> VAE:
 def value(model: VAE, x: Tensor, step: int = 0, noise: Any = None, **options: Any) -> Tensor:
     objective = build_objective({"equivariance": options})
     objective.bind(model.latent_shape, model.input_shape)
-    return objective(x, model(x, noise), Moment(step, 0.0, 0.0)).terms["equivariance"]
+    losses: Losses = objective(x, model(x, noise), Moment(step, 0.0, 0.0))
+    return losses.terms["equivariance"]
 
 
 def of_the_paper(model: VAE, x: Tensor, scale: float, angle: int) -> Tensor:

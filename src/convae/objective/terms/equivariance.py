@@ -81,8 +81,10 @@ class Equivariance(Term):
     def _drawn(self, inputs: LossInputs) -> Transformation:
         """The transformation of a step: the same for all images, slices and ranks."""
         noise = inputs.calls.noise(STREAM)
-        words = (noise.seed, *noise.words) if isinstance(noise, CountedNoise) else (0, STREAM, inputs.moment.step)
-        generator = torch_generator(*words)
+        if isinstance(noise, CountedNoise):
+            generator = torch_generator(noise.seed, *noise.words)
+        else:
+            generator = torch_generator(0, STREAM, inputs.moment.step)
         lengths, turns = self._lengths(inputs), self._turns(inputs)
         numbers = (int(draw_integers(len(options), (1,), generator)) for options in (lengths, turns))
         length, turn = next(numbers), next(numbers)
