@@ -18,9 +18,13 @@ class GaussianNoise(ContextLayer):
     Vincent et al. 2008, doi:10.1145/1390156.1390294. The loss compares with the image without noise (denoising VAE, Im
     et al. 2017, arXiv:1511.06406). The noise of masks is `dropout`.
 
+    As the first layer of the decoder it is noise of the latent: with `varies`, that of representation autoencoders
+    (Zheng et al. 2025, arXiv:2510.11690), whose decoders tolerate the errors of a prior.
+
     Args:
         shape: any.
         sigma: standard deviation, in the unit of the input; for images, 1 is white.
+        varies: whether the standard deviation of each image is drawn uniformly between 0 and `sigma`.
     """
 
     keeps_shape = True
