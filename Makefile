@@ -14,7 +14,7 @@ install = $(PIP) --require-hashes --no-deps -r $(1) && $(PIP) '$(TORCH)' && $(PI
 COMPILE = $(BIN)/uv pip compile --quiet --no-annotate --universal --python-version 3.11.5 --generate-hashes \
 	--no-emit-package torch --no-emit-package pip --custom-compile-command 'make lock'
 
-.PHONY: help demo test explorer coverage lint docs examples bench format package audit oldest lock clean
+.PHONY: help demo test explorer coverage lint docs examples bench gpu format package audit oldest lock clean
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
 
@@ -71,6 +71,9 @@ examples: .venv/.developing ## run the notebooks; what they give goes to docs/_b
 
 bench: .venv/.benching   ## training steps per second against the peers; write the table to benchmarks/training.md
 	@$(BIN)/python -m benchmarks.training --out benchmarks/training.md
+
+gpu: .venv/.developing  ## rehearse benchmarks/gpu.sh on the CPU with the smallest networks (about a minute)
+	@PYTHON=$(BIN)/python benchmarks/gpu.sh --rehearse
 
 package: .venv/.developing  ## build the wheel and the sdist into dist/, install the wheel elsewhere and use it
 	@PYTHON=$(BIN)/python bash .ci/package.sh

@@ -20,9 +20,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,22 +29,26 @@ import torch
 from PIL import Image
 
 from benchmarks.training import profile
-from benchmarks.training.cases import CASES, GROWTH, Case
+from benchmarks.training.cases import CASES, GPU, GROWTH, Case
+from benchmarks.training.ceiling import fastest
 from benchmarks.training.turns import WARM_UP
 
 HEADINGS = ("network", "MFLOP/image", "peer, images/s", "convae, images/s", "ratio (quartiles)", "ceiling", "peak MiB")
 
 
 class Side:
-    """A process that trains when asked to."""
+    """A process that trains when asked to: `peer`, `peer-bf16` (the peer under autocast), or `ours`."""
 
     def __init__(self, side: str, case: Case, data: Path, device: str, precision: str) -> None:
         words = [sys.executable, "-W", "ignore", "-m", "benchmarks.training", "--side", side, "--case", case.name]
-        words += ["--data", str(data), "--device", device, "--precision", precision]
+        words += ["--steps", str(case.steps), "--data", str(data), "--device", device, "--precision", precision]
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  # open as long as the process runs
         self._process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True
         )
+
+    def wait(self) -> None:
+        """Waits until it is ready for the first turn."""
         self._read("ready")
 
     def turn(self, steps: int) -> float:
@@ -155,17 +158,27 @@ def data_of(case: Case, turns: int) -> Iterator[Path]:
             yield path
 
 
-def measured(case: Case, turns: int, device: str, precision: str) -> Found:
-    """Both sides by turns; who begins changes from turn to turn."""
+def take_turns(
+    case: Case, turns: int, device: str, precision: str, names: Sequence[str]
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds of each turn of each side, and MiB that each had at the most; who begins changes from turn to turn."""
     with data_of(case, turns) as data:
-        sides = {side: Side(side, case, data, device, precision) for side in ("peer", "ours")}
-        times: dict[str, list[float]] = {"peer": [], "ours": []}
+        sides = {name: Side(name, case, data, device, precision) for name in names}
+        for side in sides.values():
+            side.wait()
+        times: dict[str, list[float]] = {name: [] for name in names}
         for turn in range(turns + 1):
-            for side in sorted(sides, reverse=bool(turn % 2)):
-                seconds = sides[side].turn(case.steps)
+            for name in sorted(sides, reverse=bool(turn % 2)):
+                seconds = sides[name].turn(case.steps)
                 if turn:
-                    times[side].append(seconds)
-        return Found(case, times["peer"], times["ours"], (sides["peer"].end(), sides["ours"].end()))
+                    times[name].append(seconds)
+        return times, {name: side.end() for name, side in sides.items()}
+
+
+def measured(case: Case, turns: int, device: str, precision: str) -> Found:
+    """Both sides by turns."""
+    times, peaks = take_turns(case, turns, device, precision, ("peer", "ours"))
+    return Found(case, times["peer"], times["ours"], (peaks["peer"], peaks["ours"]))
 
 
 def profiles(case: Case, device: str, precision: str) -> str:
@@ -175,6 +188,7 @@ def profiles(case: Case, device: str, precision: str) -> str:
         said = []
         for name in ("peer", "ours"):
             side = Side(name, case, data, device, precision)
+            side.wait()
             side.profile(case.steps)
             said.append(side.profile(case.steps))
             side.end()
@@ -198,27 +212,6 @@ def training_flops(case: Case) -> float:
     return 3.0 * int(counter.get_total_flops())
 
 
-def ceiling(device: str, precision: str) -> float:
-    """FLOP/s of the fastest of some convolutions, forward and backward."""
-    from convae.core.allocator import keep_freed_memory
-
-    keep_freed_memory()
-    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
-    best = 0.0
-    for channels, side in ((64, 56), (128, 28), (256, 28)):
-        layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False, device=device, dtype=kind)
-        layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
-        x = torch.randn(32, channels, side, side, device=device, dtype=kind)
-        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
-        for _ in range(5):
-            began = time.perf_counter()
-            layer(x).sum().backward()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            best = max(best, 3 * 2 * 9 * channels**2 * side**2 * len(x) / (time.perf_counter() - began))
-    return best
-
-
 def table(rows: list[list[str]]) -> str:
     """As Markdown."""
     lines = [list(HEADINGS), ["---", *["---:"] * (len(HEADINGS) - 1)], *rows]
@@ -235,7 +228,7 @@ def processor() -> str:
 def main() -> None:
     """Prints and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [case.name for case in (*CASES, *GROWTH)]
+    names = [case.name for case in (*CASES, *GROWTH, *GPU)]
     parser.add_argument("--case", nargs="*", choices=names, metavar="NAME", help="rows; all of the table without it")
     parser.add_argument("--growth", action="store_true", help="what a further image costs, instead of the table")
     parser.add_argument("--profile", action="store_true", help="where the time of a step goes, instead of the table")
@@ -243,33 +236,36 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", default="auto", help="of convae's side")
     parser.add_argument("--out", type=Path, help="where the table is written, too")
-    parser.add_argument("--side", choices=("peer", "ours"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=("peer", "peer-bf16", "ours"), help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     wanted = given.case or [case.name for case in (GROWTH if given.growth else CASES)]
-    chosen = [case for case in (*CASES, *GROWTH) if case.name in wanted]
+    chosen = [case for case in (*CASES, *GROWTH, *GPU) if case.name in wanted]
+    if given.side:
+        chosen = [replace(chosen[0], steps=given.steps)]
     if given.side == "ours":
         from benchmarks.training.ours import ours
 
         return ours(chosen[0], given.data, given.device, given.precision)
-    if given.side == "peer":
+    if given.side:
         from benchmarks.training.peers import peer
 
-        return peer(chosen[0], given.data, given.device)
+        return peer(chosen[0], given.data, given.device, is_bf16=given.side == "peer-bf16")
     if given.profile:
         text = "\n\n".join(profiles(case, given.device, given.precision) for case in chosen)
         print(text)
         if given.out:
             given.out.write_text(text + "\n", encoding="utf-8")
         return None
-    best = ceiling(given.device, given.precision)
-    title = f"{processor()}, torch {torch.__version__}; ceiling {best / 1e9:,.0f} GFLOP/s ({given.precision})"
+    best = fastest(given.device, given.precision)
+    title = f"{processor()}, torch {torch.__version__}; ceiling {best}"
     print(title, flush=True)
     rows, found = [], []
     for case in chosen:
         flops = training_flops(case)
         found.append(measured(case, given.turns, given.device, given.precision))
-        rows.append(found[-1].row(flops, best))
+        rows.append(found[-1].row(flops, best.both))
         print(" | ".join(rows[-1]), f"(load {os.getloadavg()[0]:.1f})", flush=True)
     text = f"{title}\n\n{table(rows)}\n"
     if given.growth:

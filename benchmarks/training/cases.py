@@ -115,3 +115,8 @@ GROWTH = (
     *(Case(f"torch-vae-side-{side}", _torch_vae(side), 64, 40960 // side**2 or 2) for side in (32, 64, 128)),
 )
 """What a further image costs as batches grow, and as images do."""
+GPU = (
+    Case("sd-f8-256", {"preset": "sd-f8", "input": [3, 256, 256]}, 16, 4),
+    Case("tiny", {"preset": "torch-vae", "input": [3, 16, 16], "latent": 4}, 8, 4),
+)
+"""Rows for `benchmarks/gpu.sh` only: the autoencoder of latent diffusion as published, and a row to rehearse with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def ours(case: Case, data: Path, device: str, precision: str) -> None:
                     "pictures_every": 0,
                     "device": device,
                     "precision": precision,
+                    "compile": os.environ.get("CONVAE_COMPILE", "off"),
                 },
             },
             out=Path(folder) / "run",

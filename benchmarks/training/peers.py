@@ -77,7 +77,7 @@ def vanilla_vae() -> nn.Module:
     )
 
 
-def torch_vae(side: int = 64) -> nn.Module:
+def torch_vae(side: int = 64, latent: int = 64) -> nn.Module:
     """torch-vae for square images, without the shortcuts that no output depends on."""
     small, features = side // 8, 128 * (side // 8) ** 2
     up = _up([128, 64, 32], True, nn.LeakyReLU)
@@ -85,20 +85,23 @@ def torch_vae(side: int = 64) -> nn.Module:
     return Plain(
         _down([32, 64, 128], True, nn.LeakyReLU),
         features,
-        64,
-        [nn.Linear(64, features), nn.Unflatten(1, (128, small, small)), *up, last, nn.Sigmoid()],
+        latent,
+        [nn.Linear(latent, features), nn.Unflatten(1, (128, small, small)), *up, last, nn.Sigmoid()],
     )
 
 
 class AutoencoderLoss(nn.Module):
     """diffusers' AutoencoderKL with the loss of a VAE."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 128), blocks: int = 1) -> None:
         super().__init__()
         import diffusers
 
-        kinds = {"down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3}
-        self.model: Any = getattr(diffusers, "AutoencoderKL")(block_out_channels=(32, 64, 128), **kinds)  # noqa: B009
+        kinds = {"down_block_types": ("DownEncoderBlock2D",), "up_block_types": ("UpDecoderBlock2D",)}
+        given = {name: kind * len(widths) for name, kind in kinds.items()}
+        self.model: Any = getattr(diffusers, "AutoencoderKL")(  # noqa: B009
+            block_out_channels=widths, layers_per_block=blocks, **given
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """The loss of a batch."""
@@ -116,6 +119,8 @@ def network(case: Case) -> nn.Module | None:
         "celeba-beta": celeba_beta,
         "vanilla-vae": vanilla_vae,
         "autoencoder-kl": AutoencoderLoss,
+        "sd-f8-256": lambda: AutoencoderLoss((128, 256, 512, 512), 2),
+        "tiny": lambda: torch_vae(16, latent=4),
     }
     return plain[case.name]() if case.name in plain else None
 
@@ -138,7 +143,7 @@ class Files(torch.utils.data.Dataset[Tensor]):
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(255)
 
 
-def plain_loop(case: Case, data: Path, device: str) -> Callable[[int], None]:
+def plain_loop(case: Case, data: Path, device: str, is_bf16: bool) -> Callable[[int], None]:
     """A loop over a DataLoader with Adam, and the loss read at each step for the progress bar."""
     dataset: torch.utils.data.Dataset[Any]
     if case.files:
@@ -163,7 +168,8 @@ def plain_loop(case: Case, data: Path, device: str) -> Callable[[int], None]:
 
     def steps(count: int) -> None:
         for _ in range(count):
-            loss = model(next(batches).to(device))
+            with torch.autocast(device, torch.bfloat16, enabled=is_bf16):
+                loss = model(next(batches).to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -172,13 +178,15 @@ def plain_loop(case: Case, data: Path, device: str) -> Callable[[int], None]:
     return steps
 
 
-def pythae_loop(case: Case, data: Path, device: str) -> Callable[[int], None]:
+def pythae_loop(case: Case, data: Path, device: str, is_bf16: bool) -> Callable[[int], None]:
     """The networks that pythae brings along in its own trainer; one of its epochs is one turn."""
     from pythae.data.datasets import BaseDataset
     from pythae.models import VAE, VAEConfig
     from pythae.models.nn.benchmarks import celeba, mnist
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
+    if is_bf16:
+        raise SystemExit("pythae's trainer has no bf16")
     channels, _, _ = case.input
     latent = case.model["bottleneck"]["gaussian"]["latent"]
     config = VAEConfig(input_dim=tuple(case.input), latent_dim=latent)
@@ -207,7 +215,7 @@ def pythae_loop(case: Case, data: Path, device: str) -> Callable[[int], None]:
     return steps
 
 
-def peer(case: Case, data: Path, device: str) -> None:
+def peer(case: Case, data: Path, device: str, is_bf16: bool = False) -> None:
     """Trains until nobody asks any more."""
     loop = pythae_loop if case.name.startswith("pythae") else plain_loop
-    serve(loop(case, data, device))
+    serve(loop(case, data, device, is_bf16))

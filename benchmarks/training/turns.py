@@ -38,7 +38,9 @@ def serve(steps: Callable[[int], None]) -> None:
 
 
 def _peak() -> float:
-    """MiB that the process had at the most."""
+    """MiB that the process had at the most, on a GPU those of its allocator."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_reserved() / 2**20
     status = Path("/proc/self/status")
     if status.exists():  # elsewhere than on Linux the other figure is right; here it begins with the parent's
         rows = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convae.core.device import copy_to_device
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.random import stream_keys, torch_generator
 
@@ -101,9 +102,10 @@ def normal_like(tensor: Tensor, generator: Generators | None) -> Tensor:
     if isinstance(generator, GivenNoise):
         return generator.normal_like(tensor)
     if isinstance(generator, CountedNoise):
-        return generator.normal(tuple(tensor.shape), tensor.dtype).to(tensor.device)
+        return copy_to_device(generator.normal(tuple(tensor.shape), tensor.dtype), tensor.device)
     device = tensor.device if generator is None else generator.device
-    return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device=device).to(tensor.device)
+    drawn = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device=device)
+    return copy_to_device(drawn, tensor.device)
 
 
 def named_noise(noise: Generators | None, name: str) -> Generators | None:

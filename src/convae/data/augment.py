@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from convae.core.arguments import Fraction, NonNegative, NonNegativeFloat
 from convae.core.config import Config
+from convae.core.device import copy_to_device
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text
 from convae.core.random import stream_key
@@ -185,9 +186,10 @@ def _mapped(images: Images, maps: Float[Tensor, "batch 2 3"]) -> Images:
 
 def _hue_matrices(angle: Float[Tensor, " batch"], saturation: Float[Tensor, " batch"]) -> Float[Tensor, "batch 3 3"]:
     """Matrices that rotate colors around the gray axis and scale their distance from gray, preserving luma."""
-    gray = torch.tensor(_GRAY, device=angle.device).expand(3, 3)
+    gray = copy_to_device(torch.tensor(_GRAY), angle.device).expand(3, 3)
     axis = torch.full((3, 3), 1 / 3, device=angle.device)
-    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=angle.device) / math.sqrt(3)
+    cross = copy_to_device(torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]), angle.device)
+    cross = cross / math.sqrt(3)
     identity = torch.eye(3, device=angle.device)
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
     turned = cos * identity + (1 - cos) * axis + sin * cross

@@ -17,6 +17,7 @@ from jaxtyping import Shaped, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
+from convae.core.device import copy_to_device
 from convae.core.errors import ConfigError
 from convae.core.random import numpy_generator
 from convae.core.types import Batch, Images, Shape, slice_bounds
@@ -297,8 +298,9 @@ def _deliver(
             if split.missing is not None:
                 identities = split.identities[block] if split.missing.fraction else _NO_IDENTITIES
                 images, weights = split.missing.apply(images, identities)
-            labels = None if known is None else torch.from_numpy(known[block]).to(device)
-            yield Batch(images, labels, torch.from_numpy(block).to(device), data_size=len(split), weights=weights)
+            labels = None if known is None else copy_to_device(torch.from_numpy(known[block]), device)
+            indices = copy_to_device(torch.from_numpy(block), device)
+            yield Batch(images, labels, indices, data_size=len(split), weights=weights)
 
 
 class _Staging:

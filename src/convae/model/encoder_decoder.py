@@ -17,6 +17,7 @@ from convae.core.types import AnyImages, AnyLabels, AnyLatents, LatentLayout, La
 from convae.model.condition import Condition
 from convae.model.inputs import checked_images, checked_labels, checked_latents, weights_type
 from convae.model.layers.base import Layer, Network
+from convae.model.layers.base.compiled import CompileMode, discard_compiled
 from convae.model.likelihoods.base import LikelihoodHead
 
 
@@ -70,6 +71,22 @@ class EncoderDecoder(nn.Module):
                 network.checkpointing = is_on
             elif is_on:
                 raise ConfigError(f"model '{self.name}' does not support checkpointing: its {side} is not a Network")
+
+    def use_compilation(self, mode: CompileMode | None) -> tuple[str, ...]:
+        """Turns `torch.compile` of encoder and decoder on or off, for training steps; see `Network`.
+
+        Args:
+            mode: mode of `torch.compile`; None to turn it off.
+
+        Returns:
+            The names of the parts that are compiled. One with layers that use the forward context is not: it draws
+            noise, or reports terms or latents.
+        """
+        parts = {side: self.networks[side] for side in ("encoder", "decoder") if side in self.networks}
+        for network in parts.values():
+            discard_compiled(network)
+            network.compile_mode = mode if network.compiles else None
+        return tuple(side for side, network in parts.items() if network.compile_mode is not None)
 
     @functools.cached_property
     def size_step(self) -> tuple[int, ...] | None:

@@ -30,6 +30,7 @@ class Attention(ContextLayer):
         norm: norm before the attention.
     """
 
+    compiles = True
     example: ClassVar = {"heads": 2, "norm": {"group-norm": {"groups": 2}}}
     keeps_shape = True
 

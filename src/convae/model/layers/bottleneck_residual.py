@@ -27,6 +27,7 @@ class BottleneckResidual(ContextLayer):
         activation: activation after each norm.
     """
 
+    compiles = True
     example: ClassVar = {"channels": 8}
 
     def __init__(

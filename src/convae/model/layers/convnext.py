@@ -24,6 +24,7 @@ class ConvNeXt(ContextLayer):
         expansion: hidden channels of the MLP, as a multiple of the channels.
     """
 
+    compiles = True
     example: ClassVar = {"kernel": 3, "expansion": 2}
     keeps_shape = True
 

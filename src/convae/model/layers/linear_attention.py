@@ -36,6 +36,7 @@ class LinearAttention(ContextLayer):
         norm: norm after the attention.
     """
 
+    compiles = True
     example: ClassVar = {"head_channels": 2, "scales": (3,)}
     keeps_shape = True
 

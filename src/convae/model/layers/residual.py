@@ -31,6 +31,7 @@ class Residual(ContextLayer):
         skip: the skip connection, a list of layers to the output shape of the branch.
     """
 
+    compiles = True
     example: ClassVar = {"layers": ["relu", {"conv": {"channels": 4}}]}
 
     def __init__(self, shape: Shape, *, layers: LayerList, skip: LayerList | None = None) -> None:

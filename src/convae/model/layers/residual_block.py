@@ -26,6 +26,7 @@ class ResidualBlock(ContextLayer):
         activation: activation after each norm.
     """
 
+    compiles = True
     example: ClassVar = {"channels": 6, "norm": {"group-norm": {"groups": 2}}}
 
     def __init__(

@@ -127,7 +127,7 @@ class LocationScaleHead(LikelihoodHead):
         elif self.scale == "learned":
             log_scale = self._bound_log_scale(self.log_scale.to(raw.dtype))
         else:
-            log_scale = raw.new_tensor(float(self.scale)).log()
+            log_scale = raw.new_full((), float(self.scale)).log()
         return apply_link(raw, self.link), log_scale
 
     def _bound_log_scale(self, log_scale: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from convae.core.arguments import NonNegative, NonNegativeFloat, Positive
+from convae.core.device import copy_to_device
 from convae.core.errors import ConfigError
 from convae.core.noise import Generators, named_noise, normal_like
 from convae.core.posterior import LOG_TWO_PI
@@ -98,7 +99,7 @@ class FlowMatching(Prior):
         """Squared error of the velocity at a random time, mean over the latent values, on normalized latents."""
         chosen = class_indices(labels, len(values), self.classes, values.device)
         uniform = torch.special.ndtr(normal_like(self.like.new_empty(len(values), 2), named_noise(noise, "time")))
-        uniform = uniform.to(values.device)
+        uniform = copy_to_device(uniform, values.device)
         if self.training:
             chosen = torch.where(uniform[:, 1] < self.class_dropout, self.classes, chosen)
         end = (values - self.shift) / self.scale

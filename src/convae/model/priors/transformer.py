@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from convae.core.arguments import NonNegative, NonNegativeFloat, Positive
 from convae.core.context import LatentModule
+from convae.core.device import copy_to_device
 from convae.core.errors import ConfigError
 from convae.core.noise import Generators, drop_values, named_noise, normal_like
 from convae.core.posterior import CodePosterior, Posterior
@@ -130,7 +131,7 @@ class Transformer(Prior):
         if self.training and self.classes:
             normal = normal_like(self.like.new_empty(len(values), 1), named_noise(noise, "classes"))
             uniform = torch.special.ndtr(normal)[:, 0]
-            chosen = torch.where(uniform.to(chosen.device) < self.class_dropout, self.classes, chosen)
+            chosen = torch.where(copy_to_device(uniform, chosen.device) < self.class_dropout, self.classes, chosen)
         return -self._log_probs(self.order.sequence(values), chosen, noise).sum(0)
 
     def relate(self, posterior: Posterior, latent: Latents) -> Posterior:

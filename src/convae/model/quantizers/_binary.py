@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from convae.core.device import copy_to_device
 from convae.core.types import Latents
 from convae.model.quantizers.base import CodeIndices
 
@@ -23,5 +24,5 @@ def codes_to_signs(codes: CodeIndices, bits: int) -> Latents:
 
 def _weights(bits: int, like: Tensor) -> Tensor:
     """Place values of the bits, (1, bit, 1, …)."""
-    powers = torch.tensor([1 << bit for bit in reversed(range(bits))], device=like.device)
+    powers = copy_to_device(torch.tensor([1 << bit for bit in reversed(range(bits))]), like.device)
     return powers.view(1, -1, *(1,) * (like.ndim - 2))

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from convae.core.context import Context
+from convae.core.device import copy_to_device
 from convae.core.precision import with_gradient_of
 from convae.core.types import Latents
 from convae.model.quantizers.base import CodeIndices, Quantizer, require_channels, require_codes
@@ -62,7 +63,7 @@ class FSQ(Quantizer):
     def _along_channels(self, like: Tensor) -> Tensor:
         """Levels as int64, (1, channel, 1, …), which broadcasts to code indices or values."""
         axes = like.ndim - (2 if like.is_floating_point() else 1)
-        return torch.tensor(self.levels, device=like.device).view(1, -1, *(1,) * axes)
+        return copy_to_device(torch.tensor(self.levels), like.device).view(1, -1, *(1,) * axes)
 
     def _bounded(self, values: Latents) -> Latents:
         """Values bounded to the range of their levels, which are successive integers around 0."""

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from convae.core.arguments import Fraction
 from convae.core.collective import shared_sum
 from convae.core.context import Context
+from convae.core.device import copy_to_device
 from convae.core.noise import CountedNoise, Generators, draw_integers, single_generator
 from convae.core.precision import full_precision
 from convae.core.slices import batch_slices
@@ -203,7 +204,7 @@ class VQ(Quantizer):
             first, total = noise.start * per_image, noise.global_size * per_image
         # With more codes than vectors, some codes get none, as they would be duplicates.
         below = max(total, len(self.cluster_size))
-        drawn = (draw_integers(below, self.cluster_size.shape, generator) - first).to(vectors.device)
+        drawn = copy_to_device(draw_integers(below, self.cluster_size.shape, generator) - first, vectors.device)
         is_here = (drawn >= 0) & (drawn < len(vectors))
         return torch.where(is_here[:, None], vectors[drawn.clamp(0, len(vectors) - 1)], 0), is_here
 

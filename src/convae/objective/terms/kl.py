@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from convae.core.device import copy_to_device
 from convae.core.posterior import Posterior, split_posterior
 from convae.core.slices import batch_mean, is_first_pass
 from convae.core.types import PerImage
@@ -46,7 +47,8 @@ class KL(Term):
 
 def _balance(parts: list[Posterior], each: torch.Tensor) -> torch.Tensor:
     """(latent,): factors with mean 1, from the KL divergences of the images of the batch, (batch, latent)."""
-    sizes = each.new_tensor([math.prod(part.mean.shape[1:]) for part in parts])
+    counts = torch.tensor([math.prod(part.mean.shape[1:]) for part in parts], dtype=each.dtype)
+    sizes = copy_to_device(counts, each.device)
     # As in NVAE's code, 0.01 nats keep a latent without information from being free.
     factors = (batch_mean(each) + 0.01) * sizes
     return factors * len(parts) / factors.sum()

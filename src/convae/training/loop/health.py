@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convae.core.types import Batch
+from convae.model.layers.base import uncompiled
 from convae.objective.schedules.base import Clocks
 from convae.training.distributed.sharding import local_part
 from convae.training.loop.progress import Progress, RunningMeans
@@ -116,7 +117,8 @@ def locate(step: TrainStep, batch: Batch, clocks: Clocks, largest: float) -> str
             found.append(f"{names[layer]} ({type(layer).__name__})")
 
     hooks = [layer.register_forward_hook(look) for layer in names]
-    with _statistics_kept(module):
+    # Values inside of compiled code cannot be looked at.
+    with _statistics_kept(module), uncompiled(module):
         metrics = step.gradients(batch, clocks)
         statistics = [name for name, buffer in module.named_buffers() if not buffer.isfinite().all()]
     for hook in hooks:

@@ -41,6 +41,7 @@ MAY_CHANGE = {
         for name in (
             "accumulate",
             "checkpointing",
+            "compile",
             "device",
             "log_every",
             "checkpoint_every",

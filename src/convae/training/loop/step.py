@@ -16,10 +16,12 @@ from convae.core.random import stream_key
 from convae.core.slices import BatchSlices, InitializesFromBatch
 from convae.core.types import Batch
 from convae.model.inputs import unchecked_values
+from convae.model.layers.base import Network
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks, Schedule
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import gather_tensor, is_sharded
+from convae.training.loop.buffers import KeptBuffers
 from convae.training.loop.precision import Precision
 from convae.training.loop.task import Loss, Update
 from convae.training.recipe.schema import TrainingConfig
@@ -172,6 +174,9 @@ class TrainStep:
         self._uses_means = True
         self._data_initialized = [module for module in model.modules() if isinstance(module, InitializesFromBatch)]
         self._buffers = list(model.buffers())
+        self._kept = KeptBuffers(self._buffers)
+        networks = [module for module in model.modules() if isinstance(module, Network)]
+        self._has_graphs = any(network.compile_mode == "reduce-overhead" for network in networks)
         self._statistics = [buffer for buffer in self._buffers if buffer.is_floating_point() and buffer.numel()]
 
     def __call__(self, batch: Batch, clocks: Clocks, largest_total: Tensor | None = None) -> StepResult:
@@ -182,7 +187,10 @@ class TrainStep:
             clocks: the moment before the step.
             largest_total: limit of the total, nats per image; a step above it is skipped.
         """
-        before = [buffer.clone() for buffer in self._buffers]
+        if self._has_graphs:
+            # The outputs of the step before may be overwritten.
+            torch.compiler.cudagraph_mark_step_begin()
+        before = self._kept.copy()
         self.optimizer.zero_grad(set_to_none=True)
         metrics = self.gradients(batch, clocks)
         parameters = [parameter for parameter in self.update.module.parameters() if parameter.grad is not None]
@@ -210,8 +218,7 @@ class TrainStep:
         # The mechanism by which gradient scalers make fused optimizers skip a step without synchronization.
         self.optimizer.found_inf = unchanged.float()  # type: ignore[attr-defined]
         self.optimizer.step()
-        for buffer, old in zip(self._buffers, before, strict=True):
-            buffer.copy_(torch.where(unchanged, old, buffer))
+        self._kept.restore(before, unchanged)
         return StepResult({**metrics, "gradient_norm": norm}, skipped, faulty)
 
     def gradients(self, batch: Batch, clocks: Clocks) -> dict[str, Tensor]:

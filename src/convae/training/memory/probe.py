@@ -27,7 +27,8 @@ from convae.training.recipe.plan import build_plan
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.vae.build import build_training_model
-from convae.training.vae.task import VAETask, stage_with_most_latents
+from convae.training.vae.compilation import compile_networks
+from convae.training.vae.task import VAETask, stage_objective, stage_with_most_latents
 
 STEPS = 2
 """Number of steps; the optimizer state exists after the first."""
@@ -106,8 +107,10 @@ def _steps(recipe: Recipe, batch_size: int, where: torch.device) -> None:
     plan = build_plan(recipe, STEPS)
     model = build_training_model(recipe, where)
     batches = _NoiseBatches(model.input_shape, batch_size, where)
-    task = VAETask(recipe, model, plan, batches, None, None, where, Ranks())
     number = stage_with_most_latents(plan)
+    samples = stage_objective(plan.stages[number]).samples
+    compile_networks(model, recipe.training, where, Ranks(), steps=STEPS, images=batch_size, samples=samples)
+    task = VAETask(recipe, model, plan, batches, None, None, where, Ranks())
     starts = plan.stage_starts()[: number + 1]
     engine = Engine(task, plan.stages[number])
     engine.freeze()

@@ -35,11 +35,12 @@ from convae.training.recipe.schema import PriorRecipe, TrainingConfig
 from convae.training.run_folder import RunFolder
 from convae.training.vae.start import open_start
 
-_UNUSED: dict[str, float] = {
+_UNUSED: dict[str, float | str] = {
     "accumulate": 1,
     "sync_batch_norm": False,
     "shard": False,
     "checkpointing": False,
+    "compile": "auto",
     "augmentation": 1.0,
     "temperature": 1.0,
 }

@@ -28,8 +28,9 @@ from convae.training.recipe.plan import with_steps
 from convae.training.recipe.reading import with_default_length, with_default_likelihood
 from convae.training.recipe.schema import Recipe
 from convae.training.vae.checks import check_data_labels, check_description, check_prior, check_stages, try_batch
+from convae.training.vae.compilation import compile_networks
 from convae.training.vae.start import Start, build_model, construct_model, input_shape, open_start
-from convae.training.vae.task import VAETask
+from convae.training.vae.task import VAETask, stage_objective
 
 
 def build_task(
@@ -89,6 +90,16 @@ def build_task(
         chosen=tuple(chosen_by_data),
     )
     try_batch(made)
+    note = compile_networks(
+        model,
+        recipe.training,
+        where,
+        ranks,
+        steps=made.plan.total_steps([0]),
+        images=batches.batch_size,
+        samples=stage_objective(made.plan.stages[0]).samples,
+    )
+    made.chosen += () if note is None else (note,)
     if recipe.training.shard and ranks.count > 1:
         shard(model, where)
     return made

@@ -13,7 +13,7 @@ from convae.model.layers.base.layer import (
     run_layers,
     window_fits,
 )
-from convae.model.layers.base.network import Network
+from convae.model.layers.base.network import Network, uncompiled
 
 __all__ = [
     "Activation",
@@ -27,5 +27,6 @@ __all__ = [
     "needs_axes",
     "per_axis",
     "run_layers",
+    "uncompiled",
     "window_fits",
 ]

@@ -39,7 +39,8 @@ class Layer(nn.Module):
     `example` and `example_shape` are a minimal example for the documentation and the contract tests. `any_size` states
     that it works with the same parameters on other spatial sizes; `over_positions` that it computes statistics over the
     positions of an image; `keeps_shape` that the output shape is the input shape;
-    `recomputes` that a second pass in training gives the same output, so that gradient checkpointing may run it twice.
+    `recomputes` that a second pass in training gives the same output, so that gradient checkpointing may run it twice;
+    `compiles` that `torch.compile` can trace it: it uses neither the forward context nor statistics of the batch.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
@@ -48,6 +49,7 @@ class Layer(nn.Module):
     over_positions: ClassVar[bool] = False
     keeps_shape: ClassVar[bool] = False
     recomputes: ClassVar[bool] = True
+    compiles: ClassVar[bool] = True
     configuration: Mapping[str, Any] = MappingProxyType({})
     """The arguments of the layer, for `print(model)`; set by the network."""
 
@@ -81,8 +83,11 @@ class Layer(nn.Module):
 class ContextLayer(ContextModule, Layer):
     """A layer with access to the forward context: noise by name, labels, reported terms and latents.
 
-    A layer that contains other layers is one, to pass the context on to them.
+    A layer that contains other layers is one, to pass the context on to them. One that does nothing else with it sets
+    `compiles`.
     """
+
+    compiles = False
 
 
 class Activation(Layer):

@@ -24,6 +24,7 @@ from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Shape
 from convae.model.layers import LAYERS
+from convae.model.layers.base.compiled import CompileMode, run_compiled
 from convae.model.layers.base.layer import Layer, ReceptiveField, compose, run_layers
 from convae.model.layers.base.slices import in_slices, sees_everything
 from convae.model.quantizers.base import QuantizerEntry
@@ -43,6 +44,7 @@ class Network(ContextModule, nn.Sequential):
     Attributes:
         checkpointing: gradient checkpointing between groups of layers (Chen et al. 2016, arXiv:1604.06174): less
             memory, more time, equal gradients.
+        compile_mode: mode in which `torch.compile` compiles the network for training steps; None to run it as it is.
         rows: positions of the first spatial axis to compute at a time in evaluation, with equal results and less
             memory; None for all.
 
@@ -56,6 +58,7 @@ class Network(ContextModule, nn.Sequential):
         self.side = side
         self.init_scale = init_scale
         self.checkpointing = False
+        self.compile_mode: CompileMode | None = None
         self.rows: int | None = None
         self.shape_in = shape
         self.specs = read_plain_list(layers, side)
@@ -71,7 +74,11 @@ class Network(ContextModule, nn.Sequential):
         layers = list(self)
         if self.rows is not None and not (self.training or torch.is_grad_enabled()):
             return in_slices(layers, input, self.rows, context)
-        if not (self.checkpointing and self.training and torch.is_grad_enabled()):
+        if not (self.training and torch.is_grad_enabled()):
+            return run_layers(layers, input, context)
+        if self.compile_mode is not None:
+            return run_compiled(self, input, self.compile_mode)
+        if not self.checkpointing:
             return run_layers(layers, input, context)
         for group in _checkpointed_groups(layers):
             if not _recomputes(group[0]):
@@ -86,6 +93,11 @@ class Network(ContextModule, nn.Sequential):
     def shape_out(self) -> Shape:
         """(channels, *sizes) after the last layer."""
         return self.shapes[-1] if self.shapes else self.shape_in
+
+    @property
+    def compiles(self) -> bool:
+        """Whether `torch.compile` can trace all layers, also those inside of layers."""
+        return all(layer.compiles for layer in self.modules() if isinstance(layer, Layer))
 
     def canonical(self) -> list[LayerSpec]:
         """The canonical list: registered names, arguments without defaults."""
@@ -104,6 +116,19 @@ class Network(ContextModule, nn.Sequential):
 
     def __iter__(self) -> Iterator[Layer]:
         return super().__iter__()  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def uncompiled(module: nn.Module) -> Iterator[None]:
+    """Runs the networks inside of a module as they are, layer by layer, inside the block."""
+    modes = {inner: inner.compile_mode for inner in module.modules() if isinstance(inner, Network)}
+    for network in modes:
+        network.compile_mode = None
+    try:
+        yield
+    finally:
+        for network, mode in modes.items():
+            network.compile_mode = mode
 
 
 def _reported_once(

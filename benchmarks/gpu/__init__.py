@@ -1,0 +1,1 @@
+"""What a GPU does with convae, in one command: `benchmarks/gpu.sh --help`."""

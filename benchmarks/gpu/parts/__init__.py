@@ -1,0 +1,1 @@
+"""The parts of the measurement: one file each, with `measure` and `table`."""
