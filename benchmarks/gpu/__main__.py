@@ -91,12 +91,13 @@ def run_parts(parts: list[str], settings: Settings) -> int:
         if Record.open(path, machine(settings.device)).is_done:
             print(f"{part}: done before", flush=True)
             continue
-        left = BUDGET - (time.monotonic() - began)
+        slower = 4 if settings.device == "cpu" else 1  # other work on the machine must not fail a rehearsal
+        left = slower * BUDGET - (time.monotonic() - began)
         if left < LEAST:
             print(f"{part}: no time is left; call again", flush=True)
             continue
         print(f"{part}:", flush=True)
-        stopped = start_part(part, settings, min(left, module_of(part).SECONDS))
+        stopped = start_part(part, settings, min(left, slower * module_of(part).SECONDS))
         record = Record.open(path, machine(settings.device))
         if stopped is not None:
             record.errors["all"] = stopped

@@ -17,7 +17,7 @@ from convae.model.likelihoods import LIKELIHOODS
 from convae.model.parts import long_bottleneck
 from convae.model.priors import PRIORS
 
-_SWITCHES = {"training", "checkpointing", "rows"}
+_SWITCHES = {"training", "checkpointing", "compile_mode", "rows"}
 """Attributes of a module that are not part of its description."""
 _Layout = dict[str, tuple[type[nn.Module], dict[str, Any]]]
 """Type and attribute values of each module, by name."""
