@@ -1,0 +1,98 @@
+"""Importance-weighted NLL of a model over a whole split, with thousands of samples per image, in parts.
+
+Parts of 50 images in random order are appended to a file, and a second call continues, so that hours of work survive a
+stop, and what is done so far is an estimate from a random subset:
+
+    python benchmarks/likelihood.py runs/ladder --samples 5000 --out nll.jsonl
+
+Prints the protocol and the mean with its standard error over the images. Equal to `convae evaluate --metrics nll
+nll.samples=5000` but for the random numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import convae
+from convae.core.output import importance_bound
+from convae.core.random import torch_generator
+from convae.data import DataConfig, in_order, open_split
+from convae.model.artifact import fingerprint
+
+PART, ROWS = 50, 500
+"""Images of a part, and latents that are decoded at once."""
+
+
+def main() -> None:
+    """Continues the estimate and prints it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--samples", type=int, default=5000)
+    parser.add_argument("--data", default="binarized-mnist")
+    parser.add_argument("--data-dir", default=None)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--images", type=int, default=None, help="stop after this many images; default all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    model = convae.load(args.model).eval()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    split = open_split(DataConfig(source=args.data, dir=args.data_dir), args.split)
+    order = np.random.default_rng(args.seed).permutation(len(split))
+    protocol = {
+        "model": fingerprint(model),
+        "data": args.data,
+        "split": args.split,
+        "samples": args.samples,
+        "seed": args.seed,
+        "precision": "float32, sums in float64",
+    }
+    done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else [protocol]
+    if done[0] != protocol:
+        raise SystemExit(f"{args.out} is of another estimate: {done[0]}. Choose another file")
+    if not args.out.exists():
+        args.out.write_text(json.dumps(protocol) + "\n")
+    wanted = order[: args.images]
+    for start in range(PART * (len(done) - 1), len(wanted), PART):
+        began = time.process_time()
+        (batch,) = in_order(split, PART, indices=np.sort(wanted[start : start + PART]))
+        row = {"start": start, **estimate(model, batch.images, args.samples, args.seed + start)}
+        done.append(row | {"seconds": round(time.process_time() - began, 1)})
+        with args.out.open("a") as file:
+            file.write(json.dumps(done[-1]) + "\n")
+    report(protocol, done[1:], len(split))
+
+
+@torch.inference_mode()
+def estimate(model: convae.VAE, images: torch.Tensor, samples: int, seed: int) -> dict[str, list[float]]:
+    """NLL and negative ELBO of each image, nats."""
+    per_image = max(1, ROWS // len(images))
+    weights = []
+    for start in range(0, samples, per_image):
+        count = min(per_image, samples - start)
+        output = model(images, torch_generator(seed, "nll", start), samples=count)
+        weights.append(output.log_weights(images.repeat_interleave(count, 0)).view(len(images), count))
+    log_weights = torch.cat(weights, 1)
+    return {"nll": (-importance_bound(log_weights)).tolist(), "negative_elbo": (-log_weights.mean(1)).tolist()}
+
+
+def report(protocol: dict[str, Any], rows: list[dict[str, Any]], total: int) -> None:
+    """Prints the protocol, means and standard errors."""
+    print(", ".join(f"{key} {value}" for key, value in protocol.items()))
+    for name in ("nll", "negative_elbo"):
+        values = np.array([value for row in rows for value in row[name]])
+        error = values.std(ddof=1) / math.sqrt(len(values))
+        print(f"{name}: {values.mean():.3f} nats, standard error {error:.3f}, {len(values):,} of {total:,} images")
+    print(f"{sum(row['seconds'] for row in rows):,.0f} seconds of a processor")
+
+
+if __name__ == "__main__":
+    main()
