@@ -96,7 +96,7 @@ def page(tmp_path: Path) -> Iterator[Any]:
     model = convae.build(MODEL)
     model.provenance = model.provenance.model_copy(update={"classes": ("</script><script>broken=1</script>", "b")})
     session = Session(model, data=tmp_path / "images.npz", label="b")
-    path = write_page(session, tmp_path / "page.html")
+    path = write_page(session, tmp_path / "page.html", projection="tsne")
     browser_path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
@@ -114,7 +114,7 @@ def page(tmp_path: Path) -> Iterator[Any]:
 def decoded(page: Any) -> list[float]:
     """The image that is shown, before it is rounded to pixels."""
     page.wait_for_timeout(120)
-    found: list[float] = page.evaluate("[...decode(pending)]")
+    found: list[float] = page.evaluate("[...decode(pending[0])]")
     return found
 
 
@@ -195,6 +195,84 @@ def test_a_path_is_played_and_a_population_evolves(page: Any) -> None:
     page.click("#next")
     assert page.locator("#population canvas").first.evaluate("canvas => canvas.toDataURL()") == chosen
     assert chosen != before
+
+
+def test_a_path_is_saved_as_an_animation(page: Any, tmp_path: Path) -> None:
+    for _ in range(2):
+        page.click("#random")
+        page.click("#anchor")
+    with page.expect_download() as download:
+        page.click("#record")
+    download.value.save_as(tmp_path / "path.webp")
+    with Image.open(tmp_path / "path.webp") as found:
+        assert (found.format, found.size, getattr(found, "n_frames", 1)) == ("WEBP", (256, 256), 60)
+        first = np.asarray(found.convert("L"), float)
+        assert (found.info["duration"], found.info["loop"]) == (50, 0)
+        found.seek(30)
+        last = np.asarray(found.convert("L"), float)
+    anchors = page.evaluate("state.anchors.map((z) => [...decode(z)].map((value) => value * 255))")
+    for shown, values in zip((first, last), anchors, strict=True):
+        wanted = np.kron(np.reshape(values, (16, 16)), np.ones((16, 16)))
+        assert np.abs(shown - wanted).mean() < 6
+
+
+def test_points_inside_a_lasso_are_selected_and_give_a_direction(page: Any) -> None:
+    page.click("#lasso")
+    box = page.locator("#plane").bounding_box()
+    x, y, radius = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, box["height"] * 0.3
+    corners = [(x + dx * radius, y + dy * radius) for dx, dy in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner, steps=4)
+    page.mouse.up()
+    chosen, inside = page.evaluate(
+        "() => { const [a, b] = [[0.2, 0.2], [0.8, 0.8]].map(([u, v]) => plane.toPlane({"
+        " clientX: plane.canvas.getBoundingClientRect().left + plane.canvas.clientWidth * 0.5 +"
+        " (u - 0.5) * plane.canvas.clientHeight, clientY: plane.canvas.getBoundingClientRect().top +"
+        " plane.canvas.clientHeight * v }));"
+        " const inside = [...plane.xs].map((x, n) => n).filter((n) => plane.xs[n] > a[0] && plane.xs[n] < b[0] &&"
+        " plane.ys[n] < a[1] && plane.ys[n] > b[1]); return [selection, inside]; }"
+    )
+    assert sorted(chosen) == inside
+    assert 0 < len(chosen) < 40
+    assert page.text_content("#selection-text").startswith(f"{len(chosen)} of 40 points: ")
+    page.click("#selection-direction")
+    page.locator("#amount").fill("1")
+    moved = np.array(page.evaluate("[...state.z].map((value, i) => value - latents.mean[i])"))
+    mean = np.array(page.evaluate("[...latents.meanOf(selection)].map((value, i) => value - latents.mean[i])"))
+    assert np.allclose(moved, mean, atol=1e-5)
+    page.click("#selection-clear")
+    assert page.locator("#selection").is_hidden()
+    page.click("#select-view")
+    assert page.text_content("#selection-text").startswith("4") or page.text_content("#selection-text").startswith("3")
+
+
+def test_a_place_on_the_map_is_decoded_from_the_nearest_points(page: Any) -> None:
+    page.locator("#axis-x").select_option(label="t-SNE map")
+    assert page.locator("#axis-y").input_value() == page.locator("#axis-x").input_value()
+    for number in (3, 17):
+        found, point = page.evaluate(
+            f"[[...latents.ofMap(plane.xs[{number}], plane.ys[{number}])], [...latents.point({number})]]"
+        )
+        assert np.allclose(found, point, atol=1e-5)
+        place, own = page.evaluate(
+            f"[latents.toMap(latents.point({number})), [plane.xs[{number}], plane.ys[{number}]]]"
+        )
+        assert np.allclose(place, own, atol=1e-3)
+    before = decoded(page)
+    box = page.locator("#plane").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.4)
+    assert decoded(page) != before
+    page.wait_for_timeout(400)
+    address, kept = page.url, image(page)
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]")
+    assert page.evaluate("isMap()")
+    assert np.abs(np.array(image(page)) - np.array(kept)).max() <= 1
+    page.locator("#axis-y").select_option("0")
+    assert not page.evaluate("isMap()")
 
 
 def test_decoding_is_fast_enough_to_drag(page: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,10 @@ def explore(
     data: AllDataOptions,
     out: Annotated[Path, typer.Option("--out", help="The HTML file.")] = Path("explorer.html"),
     label: Label = None,
+    projection: Annotated[
+        Literal["none", "tsne", "umap"],
+        typer.Option(help="A map of the images beside the planes: tsne or umap, which take up to minutes."),
+    ] = "none",
     force: Force = False,
     show: Annotated[bool, typer.Option("--open", help="Open the page when it is done.")] = False,
 ) -> None:
@@ -37,6 +41,6 @@ def explore(
         raise OutputError(f"{out}: already exists. Choose another --out, or use --force to replace it")
     with work_bar() as bar:
         session = open_session(model, data, bar, default_split="all", label=label)
-        write_page(session, out)
+        write_page(session, out, projection=None if projection == "none" else projection)
     results.print(f"{out.name}: {out.stat().st_size / 1e6:.2f} MB", soft_wrap=True)
     wrote(out, show)

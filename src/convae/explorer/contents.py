@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from convae.core.random import numpy_generator
-from convae.latents import Encoding, kl_per_dimension
+from convae.latents import Encoding, kl_per_dimension, project
 from convae.model.vae import VAE
 
 MAX_POINTS = 10_000
@@ -20,7 +20,9 @@ MAX_BYTES = 1_200_000
 _COMPONENTS = 4
 _FITTED = 4000
 
-Vector = NDArray[np.float32]
+Map = Literal["tsne", "umap"]
+"""A projection without axes."""
+NAMES: dict[Map, str] = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
 def most_points(latent_size: int) -> int:
@@ -41,13 +43,14 @@ class Blob:
         return [begin, values.size]
 
 
-def describe_points(model: VAE, encoding: Encoding, blob: Blob) -> dict[str, Any]:
+def describe_points(model: VAE, encoding: Encoding, blob: Blob, projection: Map | None = None) -> dict[str, Any]:
     """The entries of the page for encoded images: (image, *latent) as 16-bit steps between the extremes of each value.
 
     Args:
         model: of the page.
         encoding: of the images, at least one.
         blob: takes the vectors.
+        projection: of the map; None for none.
     """
     means = encoding.mean.flatten(1).double().numpy()
     low, high = means.min(0), means.max(0)
@@ -70,7 +73,14 @@ def describe_points(model: VAE, encoding: Encoding, blob: Blob) -> dict[str, Any
         "order": np.argsort(-rank, kind="stable").tolist(),
         "components": [blob.add(row) for row in _components(means)],
         "directions": _directions(means, labels, encoding.classes or [], blob),
+        "map": None if projection is None else _map(encoding, projection, blob),
     }
+
+
+def _map(encoding: Encoding, projection: Map, blob: Blob) -> dict[str, Any]:
+    """The name of a projection and the two coordinates of each data point."""
+    points = project(encoding.mean, projection).points.numpy()
+    return {"name": NAMES[projection], "x": blob.add(points[:, 0]), "y": blob.add(points[:, 1])}
 
 
 def _components(means: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from convae.core.files import write_text
 from convae.core.names import class_names, shape_text
 from convae.core.notes import note
 from convae.core.random import numpy_generator
-from convae.explorer.contents import Blob, describe_points, most_points
+from convae.explorer.contents import Blob, Map, describe_points, most_points
 from convae.explorer.lowering import lower
 from convae.explorer.program import Program
 from convae.interop.graphs import build_graph
@@ -28,23 +28,26 @@ from convae.model.vae import VAE
 
 LARGEST = 64 << 20
 """Bytes of weights that a page may hold: browsers read larger pages slowly."""
-_SCRIPTS = ("operations.js", "pictures.js", "latents.js", "plane.js", "page.js")
+_SCRIPTS = ("operations.js", "pictures.js", "animation.js", "latents.js", "plane.js", "selection.js", "page.js")
 
 
-def write_page(session: Session, path: Path) -> Path:
+def write_page(session: Session, path: Path, *, projection: Map | None = None) -> Path:
     """Writes the explorer of a model, with the latents of the session's images.
 
     Args:
         session: a model with images.
         path: of the HTML file; replaced if it exists.
+        projection: a map of the data points beside the planes of two axes, by t-SNE or UMAP; see
+            `convae.latents.project`. A place on it is decoded from the nearest data points.
 
     Raises:
-        ConfigError: the model is too large for a page, or has an operation that the page does not.
+        ConfigError: the model is too large for a page, or has an operation that the page does not; there are too few
+            images for the projection, or its package is not installed.
         DataError: the images are missing, damaged or empty.
         OutputError: the file cannot be written.
     """
     blob = Blob()
-    contents = _describe(session, blob)
+    contents = _describe(session, blob, projection)
     contents["blob"] = base64.b64encode(blob.content).decode()
     web = files("convae.explorer") / "web"
     script = "\n".join(_without_exports((web / name).read_text("utf-8")) for name in _SCRIPTS)
@@ -71,7 +74,7 @@ def _as_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _describe(session: Session, blob: Blob) -> dict[str, Any]:
+def _describe(session: Session, blob: Blob, projection: Map | None) -> dict[str, Any]:
     """Everything that the page holds but the vectors in `blob`."""
     model, images = session.model, session.images
     weights = sum(tensor.numel() for tensor in model.state_dict().values()) * 4
@@ -89,7 +92,7 @@ def _describe(session: Session, blob: Blob) -> dict[str, Any]:
         encoding = encode(model, images, indices=indices, progress=session.progress)
     classes = list(images.classes or class_names(range(model.class_count or 0), model.provenance.classes).values())
     prior = isinstance(model.prior, StandardNormal) and not model.is_hierarchical
-    points = describe_points(model, encoding, blob)
+    points = describe_points(model, encoding, blob, projection)
     return {
         "model": model.name,
         "facts": f"{shape_text(model.input_shape)} images, latent {shape_text(model.latent_shape)}; "

@@ -18,6 +18,20 @@ function normal() {
   return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 }
 
+const NEIGHBORS = 6; // data points that a place of the map is a mean of
+
+// Indices of the smallest values, smallest first.
+function smallest(values, count) {
+  const found = [];
+  for (let n = 0; n < values.length; n++) {
+    if (found.length === count && values[n] >= values[found[count - 1]]) continue;
+    let place = Math.min(found.length, count - 1);
+    while (place && values[found[place - 1]] > values[n]) found[place] = found[--place];
+    found[place] = n;
+  }
+  return found;
+}
+
 class Latents {
   constructor(data, blob) {
     this.size = data.latent_size;
@@ -34,6 +48,7 @@ class Latents {
     this.count = data.count;
     this.steps = new Uint16Array(decodeBase64(data.points)); // each value between its low and high
     this.isStandardNormal = data.is_standard_normal;
+    this.map = data.map ? { name: data.map.name, xs: vector(data.map.x), ys: vector(data.map.y) } : null;
   }
 
   point(index) {
@@ -65,15 +80,48 @@ class Latents {
     return own;
   }
 
-  nearest(z, count) {
-    const distances = [];
+  // Squared distances of the data points.
+  squares(z) {
+    const found = new Float64Array(this.count);
     for (let n = 0; n < this.count; n++) {
-      const own = this.point(n);
       let total = 0;
-      for (let i = 0; i < this.size; i++) total += (own[i] - z[i]) ** 2;
-      distances.push([total, n]);
+      for (let i = 0; i < this.size; i++)
+        total += (this.low[i] + ((this.high[i] - this.low[i]) * this.steps[n * this.size + i]) / 65535 - z[i]) ** 2;
+      found[n] = total;
     }
-    return distances.sort((a, b) => a[0] - b[0]).slice(0, count).map(([, n]) => n);
+    return found;
+  }
+
+  nearest(z, count) {
+    return smallest(this.squares(z), count);
+  }
+
+  // The mean of data points, weighted by the inverse of their squared distances: itself at a data point.
+  blend(places, squares) {
+    const weights = squares.map((square) => 1 / Math.max(square, 1e-12)), z = new Float32Array(this.size);
+    const total = weights.reduce((a, b) => a + b, 0);
+    places.forEach((n, number) => this.point(n).forEach((value, i) => (z[i] += (weights[number] / total) * value)));
+    return z;
+  }
+
+  // The latent at a place of the map, from the data points that are nearest there.
+  ofMap(x, y) {
+    const { xs, ys } = this.map, squares = Array.from(xs, (value, n) => (value - x) ** 2 + (ys[n] - y) ** 2);
+    const near = smallest(squares, NEIGHBORS);
+    return this.blend(near, near.map((n) => squares[n]));
+  }
+
+  // The place of a latent on the map, from the data points that are nearest to it.
+  toMap(z) {
+    const squares = this.squares(z), near = smallest(squares, NEIGHBORS);
+    const weights = near.map((n) => 1 / Math.max(squares[n], 1e-12)), total = weights.reduce((a, b) => a + b, 0);
+    return ["xs", "ys"].map((axis) => near.reduce((sum, n, i) => sum + (weights[i] / total) * this.map[axis][n], 0));
+  }
+
+  meanOf(places) {
+    const mean = new Float32Array(this.size);
+    for (const n of places) this.point(n).forEach((value, i) => (mean[i] += value / places.length));
+    return mean;
   }
 
   random() {

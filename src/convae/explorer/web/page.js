@@ -10,6 +10,7 @@ const encoder = data.encode ? prepare(data.encode, blob) : null;
 const shape = data.image_shape;
 const axes = latents.axes();
 const side = Math.min(360, Math.max(192, 6 * Math.max(...rasterSize(shape))));
+const MAP = axes.length; // the entry of both selects that stands for the map
 const state = { z: new Float32Array(latents.size), label: data.label, axes: [0, 1], slice: 0, anchors: [], own: null };
 const sliders = new Map();
 let direction = null, playing = 0, population = [];
@@ -33,10 +34,13 @@ function show(canvas, values, size) {
 
 const coordinate = (z, { vector, origin }) => dot(z, vector) - origin;
 const pair = () => state.axes.map((number) => axes[number]);
-const coordinates = (z) => pair().map((axis) => coordinate(z, axis));
+const isMap = () => state.axes[0] === MAP;
+const coordinates = (z) => (isMap() ? latents.toMap(z) : pair().map((axis) => coordinate(z, axis)));
+const className = (own) => (own < 0 ? "no label" : data.classes[own] ?? String(own));
 
-// z moved within the plane to these coordinates.
+// z moved within the plane to these coordinates; on the map, the latent there.
 function moved(x, y) {
+  if (isMap()) return latents.ofMap(x, y);
   const z = Float32Array.from(state.z), [u, v] = pair(), goal = [x, y];
   const overlap = dot(u.vector, v.vector);
   [u, v].forEach((axis, number) => {
@@ -47,27 +51,28 @@ function moved(x, y) {
   return z;
 }
 
-function render(z) {
+function render(z, place) {
   const begin = performance.now(), values = decode(z), took = performance.now() - begin;
   show($("image"), values, side);
   $("speed").textContent = `decoded in ${took < 10 ? took.toFixed(1) : Math.round(took)} ms`;
-  $("image-text").textContent = coordinates(z).map((value, i) => `${pair()[i].name} ${value.toFixed(2)}`).join(", ");
+  const names = isMap() ? [1, 2].map((number) => `${latents.map.name} ${number}`) : pair().map(({ name }) => name);
+  $("image-text").textContent = place.map((value, i) => `${names[i]} ${value.toFixed(2)}`).join(", ");
 }
 
 let pending = null, shown = null;
-function schedule(z) {
-  pending = z;
+function schedule(z, place = plane.position) {
+  pending = [z, place];
   if (shown === null) shown = requestAnimationFrame(() => {
     shown = null;
-    render(pending);
+    render(...pending);
     plane.draw();
   });
 }
 
 // Takes a latent as the position.
-function take(z, { keepsDirection = false } = {}) {
+function take(z, { keepsDirection = false, place = null } = {}) {
   state.z = Float32Array.from(z);
-  plane.position = coordinates(state.z);
+  plane.position = place || coordinates(state.z);
   for (const [dimension, { input, output }] of sliders) {
     input.value = state.z[dimension];
     output.textContent = state.z[dimension].toFixed(2);
@@ -83,24 +88,28 @@ const plane = new Plane($("plane"), {
   decode: (x, y) => decode(moved(x, y)),
   onMove: (x, y, isKept) => {
     if (x === null) schedule(state.z);
-    else if (isKept) take(moved(x, y));
-    else schedule(moved(x, y));
+    else if (isKept) take(moved(x, y), { place: [x, y] });
+    else schedule(moved(x, y), [x, y]);
   },
+  onSelect: (places) => showSelection(places),
   onNearest: (x, y) => {
     let best = -1, least = Infinity;
     for (let n = 0; n < latents.count; n++) {
       const distance = (plane.xs[n] - x) ** 2 + (plane.ys[n] - y) ** 2;
       if (distance < least && !plane.hidden.has(latents.labels[n])) [best, least] = [n, distance];
     }
-    if (best >= 0) take(latents.point(best));
+    if (best >= 0) take(latents.point(best), { place: [plane.xs[best], plane.ys[best]] });
   },
 });
 
 function setAxes(x, y) {
+  // Both entries are the map, or neither is.
+  if (x !== y && isMap()) [x, y] = x === MAP ? [y ? 0 : 1, y] : [x, x ? 0 : 1];
+  else if (x === MAP || y === MAP) [x, y] = [MAP, MAP];
   state.axes = [x, y];
   $("axis-x").value = x;
   $("axis-y").value = y;
-  plane.setPoints(...pair().map((axis) => latents.project(axis)));
+  plane.setPoints(...(isMap() ? [latents.map.xs, latents.map.ys] : pair().map((axis) => latents.project(axis))));
   showEllipse();
   showPath();
   plane.position = coordinates(state.z);
@@ -128,7 +137,8 @@ function recall() {
   state.label = number("label", data.classes.length, data.label);
   if (data.is_conditional) $("label").value = state.label;
   const first = latents.size > 2 ? 0 : latents.components.length; // one or two latents are axes themselves
-  setAxes(number("x", axes.length, first), number("y", axes.length, Math.min(first + 1, axes.length - 1)));
+  const limit = axes.length + (latents.map ? 1 : 0);
+  setAxes(number("x", limit, first), number("y", limit, Math.min(first + 1, axes.length - 1)));
   const z = (parts.get("z") || "").split(",").map(Number);
   take(z.length === latents.size && z.every(Number.isFinite) ? z : latents.mean);
 }
@@ -141,6 +151,7 @@ function fillControls() {
   $("facts").textContent = data.facts;
   for (const select of [$("axis-x"), $("axis-y")]) {
     axes.forEach((axis, number) => select.append(element("option", { value: number, textContent: axis.name })));
+    if (latents.map) select.append(element("option", { value: MAP, textContent: `${latents.map.name} map` }));
     select.addEventListener("change", () => {
       setAxes(Number($("axis-x").value), Number($("axis-y").value));
       remember();
@@ -193,7 +204,7 @@ function fillClasses() {
     });
     const dot = element("i");
     dot.style.background = classColor(own);
-    const name = own < 0 ? "no label" : data.classes[own] ?? String(own);
+    const name = className(own);
     $("classes").append(element("label", { title: name }, box, dot, element("span", { textContent: name })));
   }
 }
@@ -208,7 +219,7 @@ function addSliders(count) {
       const z = Float32Array.from(state.z);
       z[dimension] = Number(input.value);
       take(z);
-      if (!pair().some((axis) => axis.vector[dimension])) plane.tile();
+      if (!isMap() && !pair().some((axis) => axis.vector[dimension])) plane.tile();
     });
     const title = latents.kl ? `KL divergence ${latents.kl[dimension].toFixed(3)} nats` : `standard deviation ${latents.spread[dimension].toFixed(3)}`;
     sliders.set(dimension, { input, output });
@@ -217,15 +228,15 @@ function addSliders(count) {
   $("more").hidden = sliders.size >= latents.order.length;
 }
 
-function saveImage() {
-  $("image").toBlob((file) => {
-    const link = element("a", { href: URL.createObjectURL(file), download: "decoded.png" });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  });
+function download(file, name) {
+  const link = element("a", { href: URL.createObjectURL(file), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-// ---- class directions
+const saveImage = () => $("image").toBlob((file) => download(file, "decoded.png"));
+
+// ---- directions: from the mean of all latents to that of a class or of a selection
 
 function resetDirection() {
   direction = null;
@@ -233,10 +244,19 @@ function resetDirection() {
   $("amount-text").textContent = "0.00";
 }
 
-function fillDirections() {
-  if (latents.directions.length < 2) return;
+function addDirection(own) {
+  if (!latents.directions.includes(own)) latents.directions.push(own);
+  const value = latents.directions.indexOf(own);
+  $("direction").append(element("option", { value, textContent: own.name }));
+  $("direction").value = value;
   $("direction-row").hidden = false;
-  latents.directions.forEach(({ name }, number) => $("direction").append(element("option", { value: number, textContent: name })));
+  resetDirection();
+}
+
+function fillDirections() {
+  if (latents.directions.length > 1) latents.directions.forEach(addDirection);
+  else latents.directions = [];
+  $("direction").selectedIndex = 0;
   $("direction").addEventListener("change", resetDirection);
   $("amount").addEventListener("input", () => {
     const { vector } = latents.directions[Number($("direction").value)], amount = Number($("amount").value);
@@ -249,7 +269,8 @@ function fillDirections() {
 // ---- an image of the user
 
 function showEllipse() {
-  if (!state.own) return;
+  plane.ellipse = null;
+  if (!state.own || isMap()) return;
   const [u, v] = pair(), { mean, variance } = state.own;
   const cross = (a, b) => {
     let total = 0;
@@ -350,14 +371,36 @@ function listAnchors() {
   $("anchors").replaceChildren(...state.anchors.map((z, number) => thumb(z, `Anchor ${number + 1}`, 72, () => take(z))));
   if (!state.anchors.length)
     $("anchors").append(element("span", { className: "hint", textContent: "Add positions with “Add to path”; the path between them can be played." }));
-  $("play").disabled = $("place").disabled = $("clear").disabled = state.anchors.length < 2;
+  for (const id of ["play", "place", "clear", "record"]) $(id).disabled = state.anchors.length < 2;
   if (state.anchors.length === 1) $("clear").disabled = false;
   showPath();
 }
 
 function along(part) {
   const place = part * (state.anchors.length - 1), first = Math.min(state.anchors.length - 2, Math.floor(place));
-  take(mix(state.anchors[first], state.anchors[first + 1], place - first));
+  return mix(state.anchors[first], state.anchors[first + 1], place - first);
+}
+
+// Saves the path there and back, 20 images a second for 1.5 seconds between two anchors.
+async function record() {
+  const steps = 30 * (state.anchors.length - 1), [width, height] = rasterSize(shape), frames = [];
+  const scale = Math.max(1, Math.round(256 / Math.max(width, height)));
+  for (let step = 0; step <= steps; step++) {
+    const small = element("canvas"), frame = element("canvas", { width: width * scale, height: height * scale });
+    paint(small, decode(along(step / steps)), shape, { slice: state.slice });
+    const context = frame.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    Object.assign(context, { fillStyle: "#ffffff" }).fillRect(0, 0, frame.width, frame.height);
+    context.drawImage(small, 0, 0, frame.width, frame.height);
+    frames.push(frame);
+    if (step % 5 === 0) {
+      $("record-text").textContent = `decoding ${step} of ${steps} images`;
+      await new Promise((done) => setTimeout(done, 0));
+    }
+  }
+  const file = await animate([...frames, ...frames.slice(1, -1).reverse()], 50);
+  $("record-text").textContent = file ? "" : "This browser cannot write WebP.";
+  if (file) download(file, "path.webp");
 }
 
 function stop() {
@@ -379,7 +422,13 @@ function fillPath() {
   });
   $("place").addEventListener("input", () => {
     stop();
-    along(Number($("place").value));
+    take(along(Number($("place").value)));
+  });
+  $("record").addEventListener("click", async () => {
+    stop();
+    $("record").disabled = true;
+    await record();
+    $("record").disabled = state.anchors.length < 2;
   });
   $("play").addEventListener("click", () => {
     if (playing) return stop();
@@ -389,7 +438,7 @@ function fillPath() {
     const frame = (now) => {
       const turn = (((now - begin) / length) % 2 + 2) % 2, part = turn <= 1 ? turn : 2 - turn; // there and back
       $("place").value = part;
-      along(part);
+      take(along(part));
       playing = requestAnimationFrame(frame);
     };
     playing = requestAnimationFrame(frame);
@@ -435,6 +484,7 @@ function fillEvolution() {
 fillControls();
 fillDirections();
 fillOwn();
+fillSelection();
 fillPath();
 recall();
 addEventListener("hashchange", recall);

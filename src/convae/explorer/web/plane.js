@@ -3,11 +3,14 @@
 
 class Plane {
   // `onMove(x, y, isKept)` gets coordinates in the plane; `decode(x, y)` gives the image at one.
-  constructor(canvas, { points, onMove, onNearest, decode, shape }) {
-    Object.assign(this, { canvas, points, onMove, onNearest, decode, shape });
+  constructor(canvas, { points, onMove, onNearest, onSelect, decode, shape }) {
+    Object.assign(this, { canvas, points, onMove, onNearest, onSelect, decode, shape });
     this.context = canvas.getContext("2d");
     this.layer = document.createElement("canvas");
     this.hidden = new Set();
+    this.selected = new Set();
+    this.lasso = null; // corners while one is drawn
+    this.isSelecting = false;
     this.path = [];
     this.position = [0, 0];
     this.ellipse = null;
@@ -71,14 +74,18 @@ class Plane {
     context.clearRect(0, 0, width, height);
     const many = this.xs.length, size = (many > 4000 ? 2.2 : many > 800 ? 3.2 : 5) * this.ratio;
     context.globalAlpha = many > 4000 ? 0.65 : 0.8;
-    const byClass = new Map();
+    // Points outside of a selection are pale, and drawn first.
+    const groups = new Map();
     for (let n = 0; n < many; n++) {
       const own = this.points[n];
       if (this.hidden.has(own)) continue;
-      if (!byClass.has(own)) byClass.set(own, []);
-      byClass.get(own).push(n);
+      const isPale = this.selected.size > 0 && !this.selected.has(n), key = `${isPale ? 0 : 1} ${own}`;
+      if (!groups.has(key)) groups.set(key, { own, isPale, members: [] });
+      groups.get(key).members.push(n);
     }
-    for (const [own, members] of byClass) {
+    const opacity = context.globalAlpha;
+    for (const { own, isPale, members } of [...groups.values()].sort((a, b) => b.isPale - a.isPale)) {
+      context.globalAlpha = isPale ? 0.12 : opacity;
       context.fillStyle = classColor(own);
       context.beginPath();
       for (const n of members) {
@@ -153,8 +160,37 @@ class Plane {
       const radius = (variance) => 2 * Math.sqrt(Math.max(0, variance)) * this.scale;
       this.outline(() => context.ellipse(px, py, radius(middle + apart), radius(middle - apart), -angle, 0, 7));
     }
+    if (this.lasso) this.outline(() => this.lasso.forEach(([x, y]) => context.lineTo(...this.toScreen(x, y))));
     const [px, py] = this.toScreen(...this.position);
     this.outline(() => context.arc(px, py, 7 * this.ratio, 0, 7));
+  }
+
+  // Data points that are shown inside of corners in the plane.
+  inside(corners) {
+    const found = [];
+    for (let n = 0; n < this.xs.length; n++) {
+      const x = this.xs[n], y = this.ys[n];
+      let isInside = false;
+      corners.forEach(([ax, ay], number) => {
+        const [bx, by] = corners[(number + 1) % corners.length];
+        if (ay > y !== by > y && x < ax + ((bx - ax) * (y - ay)) / (by - ay)) isInside = !isInside;
+      });
+      if (isInside && !this.hidden.has(this.points[n])) found.push(n);
+    }
+    return found;
+  }
+
+  select(places) {
+    this.selected = new Set(places);
+    this.drawPoints();
+    this.draw();
+    this.onSelect(places);
+  }
+
+  // The corners of what is shown.
+  get corners() {
+    const [rx, ry] = [this.canvas.width, this.canvas.height].map((size) => size / (2 * this.scale)), { x, y } = this.view;
+    return [[x - rx, y - ry], [x + rx, y - ry], [x + rx, y + ry], [x - rx, y + ry]];
   }
 
   // A black line with a white border, which can be seen on any background.
@@ -183,16 +219,30 @@ class Plane {
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
       this.pointers.set(event.pointerId, event);
-      if (this.pointers.size === 1) this.onMove(...this.toPlane(event), true);
+      if (this.pointers.size > 1) this.lasso = null;
+      else if (this.isSelecting) this.lasso = [this.toPlane(event)];
+      else this.onMove(...this.toPlane(event), true);
     });
     canvas.addEventListener("pointermove", (event) => {
       if (!this.pointers.has(event.pointerId)) return this.onMove(...this.toPlane(event), false);
       const before = this.spread();
       this.pointers.set(event.pointerId, event);
       if (this.pointers.size === 2 && before) this.zoom(before / (this.spread() || before));
-      else if (this.pointers.size === 1) this.onMove(...this.toPlane(event), true);
+      else if (this.lasso) {
+        this.lasso.push(this.toPlane(event));
+        this.draw();
+      } else if (this.pointers.size === 1 && !this.isSelecting) this.onMove(...this.toPlane(event), true);
     });
-    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this.pointers.delete(event.pointerId));
+    canvas.addEventListener("pointerup", () => {
+      const corners = this.lasso;
+      this.lasso = null;
+      if (corners) this.select(corners.length > 2 ? this.inside(corners) : []);
+    });
+    for (const name of ["pointerup", "pointercancel"])
+      canvas.addEventListener(name, (event) => {
+        this.pointers.delete(event.pointerId);
+        this.lasso = null;
+      });
     canvas.addEventListener("pointerleave", () => this.pointers.size || this.onMove(null, null, false));
     canvas.addEventListener("dblclick", (event) => this.onNearest(...this.toPlane(event)));
     canvas.addEventListener("wheel", (event) => {
