@@ -20,7 +20,7 @@ from convae.core.errors import ConfigError
 from convae.explorer import lower, write_page
 from convae.explorer.contents import Blob, describe_points, most_points
 from convae.interop.graphs import Graph, build_graph
-from convae.latents import Session, encode
+from convae.latents import Session, encode, project
 
 MODEL: dict[str, Any] = {
     "input": [1, 8, 8],
@@ -102,6 +102,16 @@ def test_points_are_the_posterior_means(images: Path) -> None:
     assert np.abs(points - encoding.mean.numpy()).max() < 1e-3 * np.ptp(encoding.mean.numpy())
     assert sorted(own["order"]) == [0, 1, 2]
     assert np.all(np.diff(vector("kl")[own["order"]]) <= 0)
+
+
+def test_a_map_has_the_coordinates_of_each_point(images: Path, tmp_path: Path) -> None:
+    session = Session(convae.build(MODEL), data=images)
+    assert contents(write_page(session, tmp_path / "plain.html"))["map"] is None
+    own = contents(write_page(session, tmp_path / "page.html", projection="tsne"))
+    values = np.frombuffer(base64.b64decode(own["blob"]), "<f4")
+    found = [values[begin : begin + length] for begin, length in (own["map"]["x"], own["map"]["y"])]
+    wanted = project(encode(session.model, session.images).mean, "tsne").points
+    assert np.allclose(np.stack(found, 1), wanted.numpy(), rtol=1e-3, atol=1e-3)
 
 
 def test_a_class_name_cannot_end_the_script(images: Path, tmp_path: Path) -> None:

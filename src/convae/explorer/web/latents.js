@@ -106,7 +106,8 @@ class Latents {
 
   // The latent at a place of the map, from the data points that are nearest there.
   ofMap(x, y) {
-    const { xs, ys } = this.map, squares = Array.from(xs, (value, n) => (value - x) ** 2 + (ys[n] - y) ** 2);
+    const { xs, ys } = this.map, squares = new Float64Array(this.count);
+    for (let n = 0; n < this.count; n++) squares[n] = (xs[n] - x) ** 2 + (ys[n] - y) ** 2;
     const near = smallest(squares, NEIGHBORS);
     return this.blend(near, near.map((n) => squares[n]));
   }
