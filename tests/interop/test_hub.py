@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from command import run
+from hub_server import COMMIT, Hub, serve_hub
 from narrow import present
 
 import convae
@@ -21,78 +19,24 @@ from convae.data.io import download
 from convae.interop import export_model, import_model
 from convae.interop.hub import HubModel
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-
-def blob(content: bytes) -> str:
-    """The digest of a file in git."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-class Hub(ThreadingHTTPServer):
-    """A repository by the name `someone/vae`.
-
-    Attributes:
-        files: content by path.
-        listed: changes of what the list of files states, by path.
-        asked: the paths that were requested.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, bytes] = {}
-        self.listed: dict[str, dict[str, Any]] = {}
-        self.asked: list[str] = []
-        self.status = 200
-
-    def siblings(self) -> list[dict[str, Any]]:
-        found = []
-        for name, content in self.files.items():
-            facts: dict[str, Any] = {"rfilename": name, "size": len(content), "blobId": blob(content)}
-            if name.endswith(("safetensors", "bin")):
-                facts |= {"blobId": "0" * 40, "lfs": {"sha256": hashlib.sha256(content).hexdigest()}}
-            found.append(facts | self.listed.get(name, {}))
-        return found
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Hub
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        status, content = 404, b""
-        if self.server.status != 200:
-            status = self.server.status
-        elif self.path.startswith("/api/models/someone/vae/revision/"):
-            status, content = 200, json.dumps({"sha": COMMIT, "siblings": self.server.siblings()}).encode()
-        elif (name := self.path.removeprefix(f"/someone/vae/resolve/{COMMIT}/")) in self.server.files:
-            status, content = 200, self.server.files[name]
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The server, with the autoencoder of a pipeline in `vae/`."""
-    server = Hub()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("CONVAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.delenv("CONVAE_OFFLINE", raising=False)
     monkeypatch.setattr(download, "TRIES", 1)
     model = convae.build({"preset": "taesd", "input": [3, 16, 16], "latent": 2, "width": 4}).eval()
     list(export_model(model, tmp_path / "out", "diffusers"))
-    server.files = {f"vae/{path.name}": path.read_bytes() for path in (tmp_path / "out").glob("[!.]*")}
-    server.files["README.md"] = b"a pipeline"
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serve_hub() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        server.files = {f"vae/{path.name}": path.read_bytes() for path in (tmp_path / "out").glob("[!.]*")}
+        server.files["README.md"] = b"a pipeline"
+        yield server
 
 
 def test_a_model_is_downloaded_at_its_commit_and_only_once(hub: Hub, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from convae.interop.exporters import EXPORTERS
 from convae.interop.exporters.base import ExportedFile, Exporter, GraphExporter
 from convae.interop.graphs import TracedGraph, graph_names, trace_graph
 from convae.interop.importers import IMPORTERS
+from convae.interop.pull import PulledModel, pull_model
+from convae.interop.push import PushedModel, push_model
 
 __all__ = [
     "EXPORTERS",
@@ -24,11 +26,15 @@ __all__ = [
     "Exporter",
     "GraphExporter",
     "ImportedModel",
+    "PulledModel",
+    "PushedModel",
     "TracedGraph",
     "export_model",
     "graph_names",
     "import_model",
     "model_from_weights",
+    "pull_model",
+    "push_model",
     "require_known_tensors",
     "require_tensors",
     "square_side",

@@ -8,20 +8,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from convae.core.errors import ArtifactError, ConfigError, DataError
+from convae.core.files import read_bytes
 from convae.core.names import one_line
 from convae.core.progress import Progress
-from convae.core.version import VERSION
 from convae.data.data_dirs import OFFLINE, cache_directory
-from convae.data.io.download import TIMEOUT, Remote, download
+from convae.data.io.download import DownloadError, Remote, download, fetch
 from convae.interop.published import CONFIG, SUBFOLDERS, WEIGHTS
 
 PREFIX = "hf:"
@@ -32,9 +30,13 @@ _REVISION = re.compile(r"[\w.-]{1,100}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LARGEST_LIST = 16 << 20
 """Size limit of the list of files, in bytes."""
-_LARGEST_CONFIG = 1 << 20
-_LARGEST_WEIGHTS = 16 << 30
+LARGEST_CONFIG = 64 << 20
+LARGEST_WEIGHTS = 16 << 30
 """Size limits of files, in bytes."""
+_DENIED = {401: "does not exist, or access is restricted", 403: "access is restricted", 404: "does not exist"}
+_RATE_LIMITED = 429
+Listed = dict[str, dict[str, Any]]
+"""Files of a model on the Hub by path, with their sizes and digests."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,25 @@ def is_on_hub(path: Path) -> bool:
     return str(path).startswith(PREFIX) and not path.exists()
 
 
-def download_model(written: str, progress: Progress | None = None) -> tuple[Path, str]:
-    """Downloads configuration and weights of a model on the Hub, unless they are in the cache.
+def download_model(
+    written: str,
+    progress: Progress | None = None,
+    choose: Callable[[Listed, str], list[Remote]] | None = None,
+) -> tuple[Path, str]:
+    """Downloads files of a model on the Hub, unless they are in the cache; partial downloads are resumed.
 
     Args:
         written: `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION`.
         progress: called with the progress of the download.
+        choose: selects the files, without their URLs; by default configuration and weights of an autoencoder at the
+            top level or in a subfolder of a pipeline.
 
     Returns:
         The folder with `config.json` and weights, and `hf:OWNER/NAME@COMMIT`, which always refers to the same files.
 
     Raises:
         ConfigError: the name is malformed.
-        ArtifactError: there is no such model, or it has no configuration or no safetensors weights.
+        ArtifactError: there is no such model, access is denied, or it has no configuration or no safetensors weights.
         DataError: downloads are disabled, or the Hub cannot be reached.
     """
     model = HubModel.parse(written)
@@ -88,51 +96,95 @@ def download_model(written: str, progress: Progress | None = None) -> tuple[Path
     cached = cache / model.revision
     if _COMMIT.fullmatch(model.revision) and _is_complete(cached):
         return cached, f"{PREFIX}{model.name}@{model.revision}"
+    require_online(written)
+    commit, files = list_files(model)
+    folder = cache / commit
+    if not _is_complete(folder):
+        base = f"{endpoint()}/{model.name}/resolve/{commit}"
+        chosen = (choose or _choose)(files, written)
+        try:
+            download(
+                [replace(each, urls=(f"{base}/{each.urls[0]}",), token=read_token()) for each in chosen],
+                folder,
+                progress,
+            )
+        except DownloadError as error:
+            raise _failure(written, error) from error
+    return folder, f"{PREFIX}{model.name}@{commit}"
+
+
+def require_online(written: str) -> None:
+    """Checks that requests to other machines are allowed.
+
+    Raises:
+        DataError: they are disabled.
+    """
     if os.environ.get(OFFLINE, "") not in {"", "0"}:
         raise DataError(f"{written} is not in the cache, and ${OFFLINE} disables downloads")
-    endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
+
+
+def endpoint() -> str:
+    """Address of the Hub: `$HF_ENDPOINT`, or else the public one."""
+    return os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
+
+
+def read_token() -> str | None:
+    """The user's access token: `$HF_TOKEN`, or the one that `hf auth login` saved; None without one."""
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    token = os.environ.get("HF_TOKEN", "")
+    if not token:
+        try:
+            token = read_bytes(Path(os.environ.get("HF_TOKEN_PATH", home / "token")), 1 << 10).decode()
+        except (OSError, ValueError):
+            return None
+    return token.strip() or None
+
+
+def list_files(model: HubModel) -> tuple[str, Listed]:
+    """The commit of a revision, and its files.
+
+    Raises:
+        ArtifactError: there is no such model or revision, or access is denied.
+        DataError: the Hub cannot be reached.
+    """
+    written = f"{PREFIX}{model.name}@{model.revision}"
     revision = urllib.parse.quote(model.revision, safe="")
-    found = _list(f"{endpoint}/api/models/{model.name}/revision/{revision}?blobs=true", written)
+    try:
+        content = fetch(
+            f"{endpoint()}/api/models/{model.name}/revision/{revision}?blobs=true", _LARGEST_LIST, read_token()
+        )
+        found = json.loads(content)
+    except DownloadError as error:
+        raise _failure(written, error) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{written}: the Hub returned no list of files ({one_line(error)})") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{written}: the Hub returned no list of files")
     commit = found.get("sha")
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
         raise ArtifactError(f"{written}: the Hub returned no commit")
-    folder = cache / commit
-    if not _is_complete(folder):
-        base = f"{endpoint}/{model.name}/resolve/{commit}"
-        config, weights = _choose(_files(found), written)
-        files = [_remote(config, base, _LARGEST_CONFIG, written), _remote(weights, base, _LARGEST_WEIGHTS, written)]
-        try:
-            download(files, folder, progress)
-        except DataError as error:
-            raise DataError(f"{written}: {error}") from error
-    return folder, f"{PREFIX}{model.name}@{commit}"
+    return commit, _files(found)
+
+
+def _failure(written: str, error: DownloadError) -> ArtifactError | DataError:
+    """The error of a request that failed: access, rate limit, or the network."""
+    if error.status in _DENIED:
+        advice = ""
+        if error.status != 404:
+            advice = ". Set $HF_TOKEN to a token with access, or run `hf auth login`"
+        return ArtifactError(f"{written}: {_DENIED[error.status]}{advice}")
+    if error.status == _RATE_LIMITED:
+        return DataError(f"{written}: the Hub's rate limit is reached. Try again later, or set $HF_TOKEN")
+    if error.status is not None:
+        return DataError(f"{written}: the Hub returned {one_line(error)}")
+    return DataError(f"{written}: {one_line(error)}")
 
 
 def _is_complete(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and any((folder / name).is_file() for name in WEIGHTS)
 
 
-def _list(url: str, written: str) -> dict[str, Any]:
-    """Requests the description of a model from the Hub."""
-    request = urllib.request.Request(url, headers={"User-Agent": f"convae/{VERSION}", "Accept": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-            content = response.read(_LARGEST_LIST + 1)
-        found = json.loads(content) if len(content) <= _LARGEST_LIST else None
-    except urllib.error.HTTPError as error:
-        error.close()
-        reasons = {401: "does not exist, or access is restricted", 403: "access is restricted", 404: "does not exist"}
-        reason = reasons.get(error.code, f"the Hub returned HTTP {error.code}")
-        advice = ". Download it with huggingface_hub, and import the folder" if error.code in (401, 403) else ""
-        raise ArtifactError(f"{written}: {reason}{advice}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{written}: the Hub cannot be reached ({one_line(error)})") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{written}: the Hub returned no list of files")
-    return found
-
-
-def _files(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _files(found: Mapping[str, Any]) -> Listed:
     """The files of a model by path."""
     siblings = found.get("siblings")
     listed = siblings if isinstance(siblings, list) else []
@@ -140,26 +192,40 @@ def _files(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {each["rfilename"]: each for each in files}
 
 
-def _choose(files: Mapping[str, dict[str, Any]], written: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _choose(files: Listed, written: str) -> list[Remote]:
     """The configuration and weights of the autoencoder, at the top level or in a subfolder of a pipeline."""
     for folder in SUBFOLDERS:
         prefix = f"{folder}/" if folder else ""
         weights = [files[f"{prefix}{name}"] for name in WEIGHTS if f"{prefix}{name}" in files]
         if f"{prefix}{CONFIG}" in files and weights:
-            return files[f"{prefix}{CONFIG}"], weights[0]
-    if any(name.endswith((".bin", ".ckpt", ".pt", ".pth")) for name in files):
-        raise ArtifactError(f"{written}: the weights are pickled, and reading them could run code")
+            config = listed_file(files[f"{prefix}{CONFIG}"], LARGEST_CONFIG, written)
+            return [config, listed_file(weights[0], LARGEST_WEIGHTS, written)]
+    require_safetensors(files, written)
     places = ", ".join(filter(None, SUBFOLDERS))
     raise ArtifactError(f"{written}: found no {CONFIG} and {WEIGHTS[0]}, neither at the top level nor in {places}")
 
 
-def _remote(file: Mapping[str, Any], base: str, largest: int, written: str) -> Remote:
-    """A file of the Hub with its size and digest, from git or Git LFS."""
+def require_safetensors(files: Listed, written: str) -> None:
+    """Checks that the weights are not pickled.
+
+    Raises:
+        ArtifactError: they are.
+    """
+    if any(name.endswith((".bin", ".ckpt", ".pt", ".pth")) for name in files):
+        raise ArtifactError(f"{written}: the weights are pickled, and reading them could run code")
+
+
+def listed_file(file: Mapping[str, Any], largest: int, written: str) -> Remote:
+    """A file of the Hub with its size and digest, from git or Git LFS; the URL is the quoted path.
+
+    Raises:
+        ArtifactError: it has no digest, or its size is unknown, zero or larger than `largest`.
+    """
     path, lfs, size = str(file["rfilename"]), file.get("lfs"), file.get("size")
     digest = lfs.get("sha256") if isinstance(lfs, dict) else file.get("blobId")
     if not isinstance(size, int) or not 0 < size <= largest:
         raise ArtifactError(f"{written}: {path}: expected 1 to {largest:,} bytes, got {size}")
     if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}" if isinstance(lfs, dict) else _COMMIT, digest):
         raise ArtifactError(f"{written}: the Hub returned no digest of {path}")
-    url = f"{base}/{urllib.parse.quote(path)}"
-    return Remote(PurePosixPath(path).name, (url,), digest, "sha256" if isinstance(lfs, dict) else "git", size)
+    algorithm: Literal["sha256", "git"] = "sha256" if isinstance(lfs, dict) else "git"
+    return Remote(PurePosixPath(path).name, (urllib.parse.quote(path),), digest, algorithm, size)

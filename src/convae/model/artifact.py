@@ -52,7 +52,7 @@ FORMAT = 2
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
-_MARK = (CONFIG, b'"convae"')
+MARK = (CONFIG, b'"convae"')
 """Content that distinguishes the configuration from files of the same name of other libraries."""
 _TRIES = 50
 """Number of attempts to read an artifact that is replaced meanwhile."""
@@ -115,7 +115,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
         "sha256": {name: digest(tensor) for name, tensor in tensors.items()},
         **({} if precision == "float32" else {"dtype": precision}),
     }
-    with new_folder(folder, (CONFIG, WEIGHTS, CARD), _MARK) as place:
+    with new_folder(folder, (CONFIG, WEIGHTS, CARD), MARK) as place:
         write_bytes(place / WEIGHTS, to_bytes(tensors))
         write_json(place / CONFIG, with_checksum(config))
         write_text(place / CARD, model_card(model))

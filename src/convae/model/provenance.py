@@ -115,6 +115,7 @@ class Provenance(_Facts):
         prior: facts about fitting the prior afterwards; `start` is the SHA-256 of the model before.
         latent_scale: how a generator takes the latents; None if unknown. A model that is trained further keeps it.
         published: what an imported configuration states besides the network, for export; kept likewise.
+        source: where the artifact was pulled from, pinned: `hf:OWNER/NAME@COMMIT`, or a URL and a SHA-256.
     """
 
     classes: tuple[str, ...] | None = None
@@ -125,6 +126,7 @@ class Provenance(_Facts):
     prior: TrainingFacts | None = None
     latent_scale: LatentScale | None = None
     published: dict[str, Any] = Field(default_factory=dict)
+    source: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The known facts, as stored in config.json."""

@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -33,7 +33,8 @@ TRIES = 5
 """Number of attempts per mirror; only attempts without progress count."""
 PAUSE = 1.0
 """Seconds before the second attempt; doubled for each further one."""
-_LONGEST_PAUSE = 60.0
+LONGEST_PAUSE = 60.0
+"""Longest wait between attempts, in seconds."""
 _LARGEST = 4 << 30
 """Size limit of a file of unknown size, in bytes."""
 _PIECE = 1 << 18
@@ -49,6 +50,7 @@ class Remote:
         digest: published digest, in hex.
         algorithm: algorithm of the digest; `git` is that of a blob, SHA-1 with its size before the content.
         size: bytes; None if not published.
+        token: access token, sent to the hosts of `urls` alone and not to those that they redirect to.
     """
 
     name: str
@@ -56,6 +58,19 @@ class Remote:
     digest: str
     algorithm: Literal["sha256", "md5", "git"] = "sha256"
     size: int | None = None
+    token: str | None = field(default=None, repr=False)
+
+
+class DownloadError(DataError):
+    """No mirror provided a file.
+
+    Attributes:
+        status: HTTP status of the last refusal; None if the last failure was another one.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class _TransferError(Exception):
@@ -64,18 +79,19 @@ class _TransferError(Exception):
     Attributes:
         final: whether another attempt at this mirror is useless.
         pause: seconds to wait, as requested by the server.
+        status: HTTP status, if the server refused the request.
     """
 
-    def __init__(self, message: str, *, final: bool = False, pause: float = 0.0) -> None:
+    def __init__(self, message: str, *, final: bool = False, pause: float = 0.0, status: int | None = None) -> None:
         super().__init__(message)
-        self.final, self.pause = final, pause
+        self.final, self.pause, self.status = final, pause, status
 
 
 def download(remotes: Sequence[Remote], folder: Path, progress: Progress | None = None) -> None:
     """Downloads files into a folder, each atomically; existing ones are kept.
 
     Raises:
-        DataError: no mirror provided a file; the message lists the reasons.
+        DownloadError: no mirror provided a file; the message lists the reasons.
         OutputError: the folder cannot be written.
     """
     new = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -95,6 +111,55 @@ def download(remotes: Sequence[Remote], folder: Path, progress: Progress | None 
             raise
 
 
+def fetch(url: str, largest: int, token: str | None = None) -> bytes:
+    """Requests a short document, such as a list of files, with the same attempts as a download.
+
+    Args:
+        url: address of the document.
+        largest: size limit, in bytes.
+        token: access token; see `Remote`.
+
+    Raises:
+        DownloadError: it cannot be reached, is refused, or is larger.
+    """
+    failures = 0
+    while True:
+        try:
+            with _open(url, token, {"Accept": "application/json"}) as response, _network():
+                content = response.read(largest + 1)
+            if len(content) > largest:
+                raise _TransferError(f"sent more than {largest:,} bytes", final=True)
+            return content
+        except _TransferError as error:
+            failures += 1
+            if error.final or failures >= TRIES:
+                raise DownloadError(str(error), error.status) from error
+            _wait(error, failures)
+
+
+def _wait(error: _TransferError, failures: int) -> None:
+    """Waits before the next attempt, as long as the server requests."""
+    time.sleep(min(max(error.pause, PAUSE * 2 ** (failures - 1)), LONGEST_PAUSE))
+
+
+def _open(url: str, token: str | None, headers: dict[str, str]) -> http.client.HTTPResponse:
+    """Sends a request.
+
+    Raises:
+        _TransferError: the server is unreachable or refused the request.
+    """
+    request = urllib.request.Request(url, headers={"User-Agent": f"convae/{VERSION}", **headers})
+    if token is not None:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    try:
+        with _network():
+            response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
+            return response
+    except urllib.error.HTTPError as error:
+        with error:
+            raise _refusal(error) from error
+
+
 def _remove_empty(folder: Path, remotes: Sequence[Remote], new: Sequence[Path]) -> None:
     """Removes the folders that a failed download created, unless they contain partial files."""
     with contextlib.suppress(OSError):
@@ -111,6 +176,7 @@ def _remove_empty(folder: Path, remotes: Sequence[Remote], new: Sequence[Path]) 
 def _get(remote: Remote, part: Path, progress: Progress | None) -> None:
     """Downloads and verifies a file into `part`."""
     reasons: list[str] = []
+    status = None
     for url in remote.urls:
         failures = 0
         while True:
@@ -124,10 +190,12 @@ def _get(remote: Remote, part: Path, progress: Progress | None) -> None:
                 # Attempts with progress do not count.
                 failures = failures + 1 if now <= before else 1
                 if error.final or failures >= TRIES:
-                    reasons.append(f"{url}: {error}")
+                    # The query of a URL may be a signature that grants access.
+                    reasons.append(f"{url.partition('?')[0]}: {error}")
+                    status = error.status
                     break
-                time.sleep(min(max(error.pause, PAUSE * 2 ** (failures - 1)), _LONGEST_PAUSE))
-    raise DataError("; ".join(reasons))
+                _wait(error, failures)
+    raise DownloadError("; ".join(reasons), status)
 
 
 def _transfer(url: str, remote: Remote, part: Path, progress: Progress | None) -> None:
@@ -135,15 +203,14 @@ def _transfer(url: str, remote: Remote, part: Path, progress: Progress | None) -
     have = part.stat().st_size if part.exists() else 0
     if remote.size is not None and have >= remote.size:
         return
-    headers = {"User-Agent": f"convae/{VERSION}", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        with _network():
-            response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        with error:
-            _refused(error, part)
+        response = _open(url, remote.token, headers)
+    except _TransferError as error:
+        if error.status == 416:  # the partial file is longer than the remote one, so it belongs to another file
+            part.unlink(missing_ok=True)
+            raise _TransferError("the file is smaller than the partial download", status=416) from error
+        raise
     with response:
         start, end = _span(response.status, response.headers, have)
         total = remote.size or end
@@ -221,20 +288,12 @@ def _received(response: http.client.HTTPResponse) -> bytes:
         return response.read1(_PIECE)
 
 
-def _refused(error: urllib.error.HTTPError, part: Path) -> None:
-    """Raises an error that is final or temporary, depending on the status.
-
-    Raises:
-        _TransferError: always.
-    """
-    if error.code == 416:
-        # The partial file is longer than the remote one, so it belongs to another file.
-        part.unlink(missing_ok=True)
-        raise _TransferError("the file is smaller than the partial download") from error
+def _refusal(error: urllib.error.HTTPError) -> _TransferError:
+    """The error of a refused request: final or temporary, depending on the status."""
     passing = error.code in {408, 425, 429} or error.code >= 500
     wait = error.headers.get("Retry-After", "") if error.headers else ""
     pause = float(wait) if wait.isdigit() else 0.0
-    raise _TransferError(f"HTTP {error.code} {error.reason}", final=not passing, pause=pause) from error
+    return _TransferError(f"HTTP {error.code} {error.reason}", final=not passing, pause=pause, status=error.code)
 
 
 def _verify(remote: Remote, part: Path) -> None:
