@@ -52,7 +52,7 @@ def test_commands_and_their_options_exist() -> None:
     assert {"train", "show", "evaluate", "encode", "interpolate"} <= {command for command, _ in named}
     for command, rest in named:
         known = {option for one in parameters(command) for option in (*one.opts, *one.secondary_opts)}
-        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known, f"convae {command}{rest}"
+        assert set(re.findall(r"(?<!\S)--[a-z0-9-]+", rest)) <= known, f"convae {command}{rest}"
 
 
 def test_every_package_has_its_page() -> None:
