@@ -79,7 +79,7 @@ def render_page(model: VAE, split: Split, report: Report) -> str:
         for name, reason in report.left_out.items()
     ]
     pictures = [
-        f'<h2>{html.escape(name)}</h2>\n<img alt="{html.escape(name)}" src="{_embedded(picture)}">'
+        f'<h2>{html.escape(name)}</h2>\n<img alt="{html.escape(name)}" src="{embed_picture(picture)}">'
         for name, picture in _pictures(model, split, report).items()
     ]
     return PAGE.substitute(
@@ -116,6 +116,6 @@ def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image
     return pictures
 
 
-def _embedded(picture: Image.Image | Figure) -> str:
+def embed_picture(picture: Image.Image | Figure) -> str:
     """A figure as a data URL."""
     return "data:image/png;base64," + base64.b64encode(encoded(picture, ".png")).decode()

@@ -12,16 +12,10 @@ from convae.model.layers.base.network import count_parameters
 from convae.model.provenance import SplitFacts, TrainingFacts
 from convae.model.vae import VAE
 
+LIBRARY = "convae"
+TAGS = ("variational-autoencoder", "vae", "pytorch", "safetensors")
 # Constant: names of models and data, which users choose, never enter the YAML that a hub parses.
-_FRONT_MATTER = """---
-library_name: convae
-tags:
-- variational-autoencoder
-- vae
-- pytorch
-- safetensors
----
-"""
+_FRONT_MATTER = "\n".join(["---", f"library_name: {LIBRARY}", "tags:", *(f"- {tag}" for tag in TAGS), "---", ""])
 _KINDS = {1: "signals", 2: "images", 3: "volumes"}
 _LABELS = {
     "source": "data set",
@@ -35,14 +29,18 @@ _SHOWN_ELSEWHERE = {"channels", "size", "recipe", "data", "validation", "objecti
 
 
 def model_card(model: VAE) -> str:
-    """Markdown of the card of a model: description, loading, metrics, data and training."""
+    """Markdown of the card of a model: front matter, description, loading, metrics, data and training."""
+    return f"{_FRONT_MATTER}\n{model_card_body(model)}"
+
+
+def model_card_body(model: VAE) -> str:
+    """The card of a model without front matter; it begins with the title."""
     trained = model.provenance.training or TrainingFacts()
     kind = _KINDS.get(len(model.input_shape) - 1, "inputs")
     blocks = [
-        _FRONT_MATTER,
-        f"# {_plain(trained.recipe or model.name)}\n",
-        f"A convolutional variational autoencoder ({_plain(model.name)}) for {kind} of {shape_text(model.input_shape)} "
-        f"(channels × sizes): latent {shape_text(model.latent_shape)}, {count_parameters(model):,} parameters.\n",
+        f"# {plain_markdown(trained.recipe or model.name)}\n",
+        f"A convolutional variational autoencoder ({plain_markdown(model.name)}) for {kind} of "
+        f"{shape_text(model.input_shape)} (channels × sizes): latent {shape_text(model.latent_shape)}, {count_parameters(model):,} parameters.\n",
         f"""```python
 import convae
 
@@ -65,7 +63,7 @@ def _section(title: str, note: str, facts: Mapping[str, Any]) -> str:
     """A table of facts under a heading; empty without facts."""
     if not facts:
         return ""
-    rows = [f"| {_cell(name)} | {_cell(_text(value))} |" for name, value in facts.items()]
+    rows = [f"| {markdown_cell(name)} | {markdown_cell(_text(value))} |" for name, value in facts.items()]
     head = [f"## {title}", "", *([f"{note[0].upper()}{note[1:]}.", ""] if note else []), "| | |", "|---|---|"]
     return "\n".join([*head, *rows, ""])
 
@@ -113,13 +111,13 @@ def _text(value: Any) -> str:
     return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _plain(text: object) -> str:
+def plain_markdown(text: object) -> str:
     """A name on one line, with control characters, Markdown and HTML escaped."""
     return "".join(
         f"\\{letter}" if letter in "\\`*<>[]|" else letter for letter in escape_controls(" ".join(str(text).split()))
     )
 
 
-def _cell(text: object) -> str:
+def markdown_cell(text: object) -> str:
     """The same for a table cell; a dash if empty."""
-    return _plain(text) or "–"
+    return plain_markdown(text) or "–"
