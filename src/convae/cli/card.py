@@ -173,7 +173,8 @@ def _print(cards: list[Card]) -> None:
         table.add_row(Text(title, style="bold", no_wrap=True))
         for row in rows:
             texts = [("–", "") if measured is None else measured.texts() for measured in row.measured]
-            cells = ["\n".join(filter(None, pair)) if len(cards) > 1 else " ".join(pair) for pair in texts]
+            space = " " if len(cards) == 1 else "\n"
+            cells = [f"{value}{space}({interval})" if interval else value for value, interval in texts]
             table.add_row(row.name, *cells, row.unit_text)
     results.print(table)
     for name, reason in sorted({pair for each in cards for pair in each.left_out.items()}):

@@ -40,7 +40,8 @@ def model_card_body(model: VAE) -> str:
     blocks = [
         f"# {plain_markdown(trained.recipe or model.name)}\n",
         f"A convolutional variational autoencoder ({plain_markdown(model.name)}) for {kind} of "
-        f"{shape_text(model.input_shape)} (channels × sizes): latent {shape_text(model.latent_shape)}, {count_parameters(model):,} parameters.\n",
+        f"{shape_text(model.input_shape)} (channels × sizes): latent {shape_text(model.latent_shape)}, "
+        f"{count_parameters(model):,} parameters.\n",
         f"""```python
 import convae
 

@@ -57,14 +57,19 @@ def _front_matter(cards: Sequence[Card], names: Sequence[str]) -> str:
 def _results(card: Card, name: str) -> dict[str, Any]:
     """The single values of a card as results of a hub."""
     data = card.protocol["data"]
-    source = escape_controls(str(data.get("source")))
+    source = _one_line(data.get("source"))
     metrics = [
         {"type": metric, "name": f"{metric} ({measured.unit})", "value": measured.value}
         for metric, measured in card.metrics.items()
         if isinstance(measured.value, float) and measured.at_most is None
     ]
-    dataset = {"type": source, "name": source, "split": str(data.get("split"))}
-    return {"name": escape_controls(name), "results": [{"task": dict(TASK), "dataset": dataset, "metrics": metrics}]}
+    dataset = {"type": source, "name": source, "split": _one_line(data.get("split"))}
+    return {"name": _one_line(name), "results": [{"task": dict(TASK), "dataset": dataset, "metrics": metrics}]}
+
+
+def _one_line(text: object) -> str:
+    """Text on one line: a line of its own with `---` would end the front matter."""
+    return escape_controls(" ".join(str(text).split()))
 
 
 def _table(title: str, rows: Sequence[TableRow], names: Sequence[str]) -> str:
