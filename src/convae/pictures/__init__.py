@@ -15,6 +15,7 @@ __all__ = [
     "save",
     "scatter",
     "signals",
+    "spectra",
     "strips",
     "structure",
 ]

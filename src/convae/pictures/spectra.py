@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,11 +14,9 @@ from numpy.typing import ArrayLike
 from convae.core.errors import DataError
 from convae.pictures.figure import legend_below, legend_text, panelled, styled
 from convae.pictures.images import array
-from convae.pictures.style import PALETTE
+from convae.pictures.style import INK, PALETTE
 
 __all__ = ["spectra"]
-
-INK = "#1a1a1a"
 
 
 def spectra(
@@ -44,7 +43,8 @@ def spectra(
             frequency, power = (array(values).astype(np.float64) for values in (x, y))
             if frequency.ndim != 1 or frequency.shape != power.shape:
                 raise DataError(f"spectra, line '{label}': frequency and power must have the same length")
-            color, style = (INK, (0, (4, 2))) if not number else (PALETTE[(number - 1) % len(PALETTE)], "solid")
+            color = PALETTE[(number - 1) % len(PALETTE)] if number else INK
+            style: Literal["solid", "dashed"] = "solid" if number else "dashed"
             power = np.where(power > 0, power, np.nan)
             axes.plot(frequency, power, color=color, linestyle=style, marker="o", markersize=3)
             handles.append(Line2D([], [], color=color, linestyle=style, label=legend_text(label)))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from convae.core.documents import read_mapping
 from convae.core.errors import ConfigError, DataError
@@ -146,4 +146,4 @@ def _number(value: Any) -> Value:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{value!r} is not a number")
-    return cast("float", float(value))
+    return float(value)

@@ -85,7 +85,7 @@ def _row(name: str, measured: list[Measurement | None]) -> TableRow:
     values = {place: each.value for place, each in enumerate(measured) if each and isinstance(each.value, float)}
     best = None
     if first.better is not None and len(values) > 1:
-        wanted = (max if first.better == "higher" else min)(values.values())  # type: ignore[type-var]  # floats
+        wanted = (max if first.better == "higher" else min)(values.values())
         places = [place for place, value in values.items() if value == wanted]
         best = places[0] if len(places) == 1 else None
     return TableRow(name, first.unit, first.better, measured, best)

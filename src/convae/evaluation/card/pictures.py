@@ -90,7 +90,7 @@ def draw_spectra(cards: Sequence[Card], names: Sequence[str]) -> Figure | None:
         cards: the cards.
         names: what to call them.
     """
-    lines = {}
+    lines: dict[str, dict[str, list[float]]] = {}
     for card, name in zip(cards, names, strict=True):
         if "image" in card.spectra:
             lines.setdefault("images", card.spectra["image"])
