@@ -18,6 +18,7 @@ _HOMES = {
     "VAE": "convae.model.vae",
     "build": "convae.describe",
     "build_objective": "convae.objective.objective",
+    "distill": "convae.training",
     "fit_prior": "convae.training",
     "load": "convae.model.artifact",
     "save": "convae.model.artifact",
@@ -47,6 +48,7 @@ __all__ = [
     "TrustError",
     "build",
     "build_objective",
+    "distill",
     "fit_prior",
     "load",
     "resume",
@@ -71,7 +73,7 @@ if TYPE_CHECKING:
     from convae.model.provenance import Provenance
     from convae.model.vae import VAE
     from convae.objective.objective import build_objective
-    from convae.training import fit_prior, resume, train
+    from convae.training import distill, fit_prior, resume, train
 
 
 def __getattr__(name: str) -> Any:

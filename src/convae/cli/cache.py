@@ -20,14 +20,14 @@ def cache(
         list[str] | None,
         typer.Argument(help="Only these: names as listed, or sources such as 'folder photos'.", show_default=False),
     ] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Remove them; without names, all decoded images.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove them; without names, all but downloads.")] = False,
     older_than: Annotated[
         float | None, typer.Option("--older-than", min=0, help="Only what was not used for this many days.")
     ] = None,
 ) -> None:
-    """List the decoded images and downloaded data sets in the cache, or remove them.
+    """List decoded images, latents of frozen encoders and downloaded data sets in the cache, or remove them.
 
-    Removed images are decoded again when needed. Downloaded data sets are removed by name only.
+    Removed images and latents are computed again when needed. Downloaded data sets are removed by name only.
 
     Example: `convae cache`
     """
@@ -41,7 +41,7 @@ def cache(
         _list(chosen)
         wrote(cache_directory())
         return
-    chosen = [each for each in chosen if names or each.sort == "images"]
+    chosen = [each for each in chosen if names or each.sort != "download"]
     done = [each for each in chosen if remove(each)]
     left = [each.name for each in chosen if each not in done]
     results.print(f"removed {len(done):,} of {len(held):,}, {sum(each.bytes for each in done) / 1e6:,.1f} MB")

@@ -20,7 +20,7 @@ PANEL = "Start"
 """The heading under which the help lists the command."""
 _LAST = 10**9
 """A step, or an epoch, after the end of every schedule."""
-_SECTIONS = {"data", "model", "objective", "training", "stages", "start"}
+_SECTIONS = {"adapters", "data", "model", "objective", "training", "stages", "start"}
 """First parts of the paths of a recipe's keys."""
 
 

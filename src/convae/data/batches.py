@@ -39,6 +39,7 @@ class ImageSet(Protocol):
         classes: names of the classes; None without names.
         augment: data augmentation in training.
         missing: how missing values are known; None where all are observed.
+        is_hashed: whether `content_hash` in `describe` covers every image.
     """
 
     name: Any
@@ -47,6 +48,7 @@ class ImageSet(Protocol):
     classes: tuple[str, ...] | None
     augment: AugmentConfig
     missing: Missing | None
+    is_hashed: bool
 
     def __len__(self) -> int:
         """Number of images."""

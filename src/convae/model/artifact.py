@@ -42,6 +42,7 @@ from convae.core.names import one_line, short_repr
 from convae.core.paths import local_path
 from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.version import VERSION
+from convae.model.adapters import merged_state
 from convae.model.card import model_card
 from convae.model.construct import construct
 from convae.model.format_1 import config_of_format_1, tensor_names
@@ -90,6 +91,8 @@ class Stored(Config):
 def save(model: nn.Module, path: str | Path) -> Path:
     """Saves a model as an artifact, atomically; an existing artifact is replaced, other files are not.
 
+    Low-rank adapters become part of the weights.
+
     Args:
         model: a VAE whose weights have one floating-point dtype; may be compiled by `torch.compile`.
         path: a new or empty folder, an artifact, or a link to one; `~` is the home directory.
@@ -104,7 +107,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
     if not isinstance(model, VAE):
         inner = ". Pass its .module" if isinstance(getattr(model, "module", None), VAE) else ""
         raise ConfigError(f"only a VAE can be saved, got {type(model).__name__}{inner}")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in merged_state(model).items()}
     precision = _precision(tensors)
     require_finite(tensors, f"model '{model.name}'")
     config: dict[str, Any] = {
@@ -311,6 +314,6 @@ def _fingerprint(model: VAE, without: tuple[str, ...]) -> str:
     else:
         described = {"modules": {name: kind for name, kind in module_classes(model).items() if name not in without}}
     weights = {
-        name: digest(tensor) for name, tensor in model.state_dict().items() if name.partition(".")[0] not in without
+        name: digest(tensor) for name, tensor in merged_state(model).items() if name.partition(".")[0] not in without
     }
     return hashlib.sha256(json.dumps([described, weights], sort_keys=True).encode()).hexdigest()

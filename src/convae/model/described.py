@@ -87,6 +87,8 @@ def _layout(model: nn.Module) -> _Layout:
     """Type and plain attribute values of each module of a model, by name."""
     found: _Layout = {}
     for name, module in model.named_modules():
+        if ".parametrizations" in name:  # adapters, which become part of the weights when the model is saved
+            continue
         values = {
             key: value
             for key, value in vars(module).items()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from convae.core.arguments import Named
-from convae.core.context import Context, call_module
+from convae.core.context import Context, LatentModule, call_module
 from convae.core.description import Spec
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text
@@ -39,6 +39,7 @@ from convae.model.mode import evaluation_mode
 from convae.model.parts import build_prior, check_shapes, name_streams
 from convae.model.priors.base import Prior
 from convae.model.provenance import Provenance
+from convae.model.quantizers.base import Quantizer
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,41 @@ class VAE(GenerativeModel):
         """
         return self._output(features.values, features.context.continued(noise=noise, latent_source=source))
 
+    @property
+    def has_single_latent(self) -> bool:
+        """Whether the model has one latent, and no quantizer in the encoder."""
+        quantizers = (module for module in self.encoder.modules() if isinstance(module, LatentModule | Quantizer))
+        return not self.is_hierarchical and next(quantizers, None) is None
+
+    def head_output(self, x: AnyImages, labels: AnyLabels | None = None) -> Tensor:
+        """What the latent of images depends on, such as mean and log-variance, (batch, …); in evaluation mode.
+
+        With `decode_head`, latents of a frozen encoder are computed once and drawn many times.
+
+        Raises:
+            ConfigError: not `has_single_latent`.
+        """
+        if not self.has_single_latent:
+            raise ConfigError(f"model '{self.name}' has several latents or quantizers. Encode its images every time")
+        with evaluation_mode(self):
+            return self.bottleneck.head_output(self.encode_features(x, labels).values)
+
+    def decode_head(
+        self,
+        values: Tensor,
+        noise: Generators | None = None,
+        labels: AnyLabels | None = None,
+        *,
+        samples: AnyCount = 1,
+    ) -> Output:
+        """Latents and likelihood of the result of `head_output`, in the model's mode; the same as `forward`."""
+        count = checked_count(samples, "the number of samples")
+        is_drawn = self.training or noise is not None
+        context = Context(noise, tensor_or_none(labels), "posterior" if is_drawn else "mean")
+        if count > 1:
+            values, context = values.repeat_interleave(count, 0), context.repeated(count)
+        return self._output(values, context, is_head=True)
+
     @explain_mixed_types
     def classify(self, z: AnyLatents) -> Logits:
         """Class logits of each latent, (batch, class); computed in evaluation mode.
@@ -277,9 +313,9 @@ class VAE(GenerativeModel):
         with evaluation_mode(self):
             return self.bottleneck.posterior(call_module(self.encoder, self._conditioned(x, None), Context()))
 
-    def _output(self, features: Tensor, context: Context) -> Output:
-        """Latents, posterior and likelihood of features, in the model's mode."""
-        latent = self.bottleneck(features, context)
+    def _output(self, features: Tensor, context: Context, *, is_head: bool = False) -> Output:
+        """Latents, posterior and likelihood of features, or of the bottleneck's head, in the model's mode."""
+        latent = self.bottleneck.from_head(features, context) if is_head else self.bottleneck(features, context)
         converted = self._converted(latent)
         logits = None if self.classifier is None else call_module(self.classifier, converted, context)
         raw = self._raw_values(converted, context.labels, context)

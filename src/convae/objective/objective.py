@@ -16,8 +16,10 @@ from convae.core.arguments import parse_arguments
 from convae.core.errors import ConfigError, ConvaeError
 from convae.core.output import Output
 from convae.core.types import Batch, Shape
+from convae.model.vae import VAE
 from convae.objective.schedules.base import Moment, Schedule, build_schedule
 from convae.objective.terms import TERMS
+from convae.objective.terms._teacher import TeacherTerm
 from convae.objective.terms.base import LossInputs, Term
 
 START = Moment(0, 0.0, 0.0)
@@ -79,6 +81,27 @@ class Objective(nn.Module):
             except ConvaeError as error:
                 raise type(error)(f"objective.{name}: {error}") from error
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a term compares the model with a trained one."""
+        return any(isinstance(term, TeacherTerm) for term in self.terms.values())
+
+    def bind_teacher(self, teacher: VAE) -> None:
+        """Gives terms of distillation the trained model; they need it before the first batch.
+
+        Args:
+            teacher: the trained model, which is frozen.
+
+        Raises:
+            ConfigError: its latents or its images are not those of the model; the message names the term.
+        """
+        for name, term in self.terms.items():
+            if isinstance(term, TeacherTerm):
+                try:
+                    term.bind_teacher(teacher)
+                except ConvaeError as error:
+                    raise type(error)(f"objective.{name}: {error}") from error
+
     def weights(self, moment: Moment) -> dict[str, float]:
         """Each term's weight at a moment."""
         return {name: weight(moment) for name, weight in self.schedules.items()}
@@ -97,19 +120,7 @@ class Objective(nn.Module):
             ConfigError: the model or the data lacks what a term needs; the message names the term.
             ShapeError: the images are too small for a term.
         """
-        if isinstance(batch, Tensor):
-            batch = Batch.of(batch)
-        if output.samples > 1:
-            batch = batch.repeated(output.samples)
-        inputs = LossInputs(
-            batch.images,
-            batch.labels,
-            output,
-            moment,
-            batch.labeled_fraction,
-            batch.data_size,
-            value_weights=batch.weights,
-        )
+        inputs = _inputs(batch, output, moment)
         terms: dict[str, Tensor] = {}
         weights = self.weights(moment)
         for name, term in self.terms.items():
@@ -119,6 +130,12 @@ class Objective(nn.Module):
                 raise type(error)(f"objective.{name}: {error}") from error
         parts = [terms[name].mean() * weight for name, weight in weights.items()]
         return Losses(torch.stack(parts).sum(), terms)
+
+    def measure(self, batch: Batch, output: Output, moment: Moment = START) -> dict[str, Tensor]:
+        """What the terms measure besides their values, (batch,) each, for the log of the validation; see `forward`."""
+        inputs = _inputs(batch, output, moment)
+        found = {name: value for term in self.terms.values() for name, value in term.measure(inputs).items()}
+        return {name: _per_image(value, output.samples) for name, value in found.items()}
 
 
 def build_objective(written: Mapping[str, Mapping[str, Any] | float]) -> Objective:
@@ -149,6 +166,23 @@ def build_objective(written: Mapping[str, Mapping[str, Any] | float]) -> Objecti
     if faults:
         raise type(faults[0])("; ".join(map(str, faults))) from faults[0]
     return Objective(terms, weights)
+
+
+def _inputs(batch: Batch | Tensor, output: Output, moment: Moment) -> LossInputs:
+    """The inputs of the terms, with a row of images and labels for each latent."""
+    if isinstance(batch, Tensor):
+        batch = Batch.of(batch)
+    if output.samples > 1:
+        batch = batch.repeated(output.samples)
+    return LossInputs(
+        batch.images,
+        batch.labels,
+        output,
+        moment,
+        batch.labeled_fraction,
+        batch.data_size,
+        value_weights=batch.weights,
+    )
 
 
 def _per_image(values: Tensor, samples: int) -> Tensor:

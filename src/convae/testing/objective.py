@@ -125,6 +125,7 @@ def _model_for(made: Objective, where: str) -> VAE:
     faults = []
     for has, spec in _MODELS.items():
         model = convae.build(spec, seed=1).eval()
+        made.bind_teacher(convae.build(spec, seed=2).eval())
         try:
             _losses(made, model, torch.arange(3))
         except ConfigError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convae.training.distillation.run import distill
 from convae.training.distributed.ranks import Ranks
 from convae.training.loop.task import ModuleState, SavedAs, Stateful, Task, Update, Validation
 from convae.training.loop.trainer import Callback, Trainer
@@ -26,6 +27,7 @@ __all__ = [
     "Trainer",
     "Update",
     "Validation",
+    "distill",
     "fit_prior",
     "packaged_recipes",
     "read_recipe",

@@ -213,7 +213,7 @@ def _resume(
                     f"convae train --start {folder.path} --epochs N"
                 )
             return Run(folder.path, recipe, stopped=False, is_main=ranks.is_main)
-        made = ranks.run_on_all(partial(build_task, recipe, progress, ranks, given=given, held=held, is_new=False))
+        made = ranks.run_on_all(partial(build_task, recipe, progress, ranks, given=given, held=held, folder=folder))
 
         def recovered() -> Checkpoint | None:
             return _recover(folder, made, callback)

@@ -59,6 +59,7 @@ class GivenImages:
         self.labels = None if labels is None else labels[rows]
         self.shape: Shape = items.shape
         self.levels = LEVELS[items.kind]
+        self.is_hashed = items.is_hashed
         self.image_bytes = int(np.prod(items.shape)) * np.dtype(items.kind).itemsize
         self.notes: list[str] = []
 

@@ -27,6 +27,8 @@ class Items:
     kind: Any
     shape: Shape
     has_nan = False
+    is_hashed = True
+    """Whether the digest covers every item."""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -76,6 +78,8 @@ class _Array(Items):
 
 class _Dataset(Items):
     """A map-style dataset; its items are (channels, *sizes) tensors or arrays, Pillow images, or pairs with a label."""
+
+    is_hashed = False
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset

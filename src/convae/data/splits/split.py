@@ -37,6 +37,7 @@ class Split:
         facts: (images,) facts about each original: bit depth, smallest and largest value, unused pages.
         augment: data augmentation; off for held-out images.
         missing: how missing values are known; None where all are observed.
+        is_hashed: True, as the content hash covers every image.
 
     Args:
         name: `train`, `validation`, `test` or `all`.
@@ -50,6 +51,8 @@ class Split:
         notes: notes on the images for the user, one sentence each.
         missing: how missing values are known; None where all are observed.
     """
+
+    is_hashed = True
 
     def __init__(
         self,

@@ -103,7 +103,7 @@ def _cache(path: Path) -> Iterator[None]:
         raise OutputError(f"{error}. Set CONVAE_CACHE to a folder on a disk with enough space") from error
 
 
-Sort = Literal["images", "download"]
+Sort = Literal["images", "latents", "download"]
 _DAY = 86400.0
 _SHORT = 8
 
@@ -114,7 +114,7 @@ class Cached:
 
     Attributes:
         path: its folder.
-        sort: decoded `images`, or a `download`.
+        sort: decoded `images`, `latents` of a frozen encoder, or a `download`.
         name: its name in lists and for removal.
         source: source of the images; empty for an incomplete store.
         size: shape of an image and type of its values, as text.
@@ -141,6 +141,7 @@ class Cached:
 def list_cache() -> list[Cached]:
     """All items of the cache, the least recently used first."""
     found = [_store(path) for path in _folders("stores") if path.name[:1] != "." or path.suffix == ".partial"]
+    found += [_latents(path) for path in _folders("latents")]
     found += [_download(path) for path in _folders("data")]
     return sorted(found, key=lambda each: each.used)
 
@@ -174,7 +175,7 @@ def remove(cached: Cached) -> bool:
     place = cached.path.name.removeprefix(".").partition("-")[0].removesuffix(".partial")
     lock = cached.path.with_name(f"{place}.lock")
     try:
-        with FileLock(lock, timeout=0) if cached.sort == "images" else contextlib.nullcontext():
+        with FileLock(lock, timeout=0) if cached.sort != "download" else contextlib.nullcontext():
             shutil.rmtree(cached.path, ignore_errors=True)
     except Timeout:
         return False
@@ -210,6 +211,17 @@ def _store(path: Path) -> Cached:
     used = [file.stat().st_mtime for file in files if file.name == "index.json"] or [path.stat().st_mtime]
     name = "-".join(part[:_SHORT] for part in path.name.removeprefix(".").removesuffix(".partial").split("-"))
     return Cached(path, "images", name, index.get("source", ""), size, index.get("count", 0), _bytes(path), used[0])
+
+
+def _latents(path: Path) -> Cached:
+    index: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):
+        read = json.loads((path / "index.json").read_text(encoding="utf-8"))
+        index = read if isinstance(read, dict) else {}
+    count, *shape = index.get("shape") or [0]
+    used = max((file.stat().st_mtime for file in path.iterdir()), default=path.stat().st_mtime)
+    size = f"{shape_text(shape)} latents" if shape else ""
+    return Cached(path, "latents", path.name[:_SHORT], index.get("source", ""), size, count, _bytes(path), used)
 
 
 def _download(path: Path) -> Cached:

@@ -50,6 +50,18 @@ class Bottleneck(LatentModule):
         context = context or Context()
         return context.draw_latent(self.stream, self.posterior(x))
 
+    def head_output(self, features: Tensor) -> Tensor:
+        """What the latent depends on, (batch, …): the output of the head, such as mean and log-variance.
+
+        By default the features, (batch, *features), themselves.
+        """
+        return features
+
+    def from_head(self, values: Tensor, context: Context | None = None) -> Tensor:
+        """The same as `forward`, from the result of `head_output`."""
+        latent: Tensor = self(values, context)
+        return latent
+
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initializes parameters and buffers, with a CPU generator."""
         raise NotImplementedError

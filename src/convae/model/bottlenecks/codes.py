@@ -74,11 +74,19 @@ class Codes(Bottleneck):
 
     def posterior(self, features: Tensor) -> CodePosterior:
         """The codes of features, (batch, *features), in float32 or wider."""
-        return self.quantizer.posterior(self._values(features))
+        return self.quantizer.posterior(self.head_output(features))
 
     def forward(self, x: Tensor, context: Context | None = None) -> Latents:
         """Features to code vectors; reports the terms of the quantizer."""
-        latent: Latents = self.quantizer(self._values(x), context, self.stream)
+        return self.from_head(self.head_output(x), context)
+
+    def head_output(self, features: Tensor) -> Latents:
+        """Features in the codes' space, (batch, channel, *grid)."""
+        return project(features, self.weight, self.bias) if self.head else features
+
+    def from_head(self, values: Tensor, context: Context | None = None) -> Latents:
+        """Vectors in the codes' space to code vectors; reports the terms of the quantizer."""
+        latent: Latents = self.quantizer(values, context, self.stream)
         return latent
 
     def nearest_latents(self, z: Latents) -> Latents:
@@ -96,7 +104,3 @@ class Codes(Bottleneck):
         if self.head:
             self.weight.copy_(torch.randn(self.weight.shape, generator=generator) / math.sqrt(self.weight.shape[1]))
             self.bias.zero_()
-
-    def _values(self, features: Tensor) -> Latents:
-        """Features in the codes' space, (batch, channel, *grid)."""
-        return project(features, self.weight, self.bias) if self.head else features

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from convae.core.arguments import Positive
+from convae.core.context import Context
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.precision import at_least_float32
@@ -53,8 +54,15 @@ class Deterministic(Bottleneck):
 
     def posterior(self, features: Tensor) -> DeterministicPosterior:
         """The latent of features, (batch, *features), in float32 or wider."""
-        z = project(features, self.weight, self.bias) if self.head else features
-        return DeterministicPosterior(at_least_float32(z))
+        return DeterministicPosterior(at_least_float32(self.head_output(features)))
+
+    def head_output(self, features: Tensor) -> Tensor:
+        """The latent, (batch, *latent)."""
+        return project(features, self.weight, self.bias) if self.head else features
+
+    def from_head(self, values: Tensor, context: Context | None = None) -> Tensor:
+        """The latent, reported to the context."""
+        return (context or Context()).draw_latent(self.stream, DeterministicPosterior(at_least_float32(values)))
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from convae.core.arguments import Positive
+from convae.core.context import Context
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.posterior import MIN_LOGVAR, GaussianPosterior
@@ -94,6 +95,16 @@ class Gaussian(Bottleneck):
         """Posterior q(z | x) of features, (batch, *features), in float32 or wider."""
         own = self._gaussian(project(features, self.weight, self.bias) if self.head else features)
         return own if self.flow is None else FlowPosterior(own, self.flow, features)
+
+    def head_output(self, features: Tensor) -> Tensor:
+        """Mean, log-variance and covariance of features, (batch, row, *sizes); the features where a flow sees them."""
+        return project(features, self.weight, self.bias) if self.head and self.flow is None else features
+
+    def from_head(self, values: Tensor, context: Context | None = None) -> Tensor:
+        """The latent, (batch, *latent), of the result of `head_output`."""
+        if self.flow is not None:
+            return super().from_head(values, context)
+        return (context or Context()).draw_latent(self.stream, self._gaussian(values))
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:

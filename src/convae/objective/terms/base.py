@@ -21,6 +21,9 @@ NO_CODES = "the KL divergence of codes is constant. Remove this term, and give t
 UNBOUND = "has no discriminator yet. Call objective.bind(model.latent_shape, model.input_shape) first"
 """Message of terms with a discriminator, before the shapes of the model are known."""
 
+NO_TEACHER = "needs a teacher. Set start (--start) to a trained model, or run convae distill MODEL"
+"""Message of terms of distillation, without a trained model to compare with."""
+
 
 @dataclass(frozen=True)
 class LossInputs:
@@ -175,6 +178,10 @@ class Term(nn.Module, ABC):
             ConfigError: the model or the data lacks what the term needs.
             ShapeError: the images are too small for the term.
         """
+
+    def measure(self, inputs: LossInputs) -> Mapping[str, PerImage]:
+        """Metrics of each image by name, (batch,), that the log of the validation lists beside the term."""
+        return {}
 
     @property
     def critic(self) -> Critic | None:

@@ -223,7 +223,7 @@ class Engine:
             )
             precision = old.precision if old else Precision(options.precision, task.device)
             self.steps.append(TrainStep(update, optimizer, precision, options, task.ranks, task.plan.temperature))
-        self._frozen = FrozenParts(task.main, stage.freeze, f"stage '{stage.name}': freeze")
+        self._frozen = FrozenParts(task.main, task.frozen(stage), f"stage '{stage.name}': freeze")
 
     def freeze(self) -> None:
         """Freezes the parts of the stage, after the weights and averages were restored."""

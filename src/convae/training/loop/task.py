@@ -129,6 +129,10 @@ class Task(ABC):
     def description(self) -> dict[str, Any]:
         """The configuration as JSON values; checkpoints record it."""
 
+    def frozen(self, stage: Stage) -> tuple[str, ...]:
+        """Parts of the main module, or patterns of parameter names, that are frozen in a stage."""
+        return stage.freeze
+
     @property
     def metric_units(self) -> dict[str, str]:
         """Unit of each logged metric that the curves show, besides the terms of the loss."""

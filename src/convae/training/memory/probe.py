@@ -29,6 +29,7 @@ from convae.training.recipe.schema import Recipe
 from convae.training.vae.build import build_training_model
 from convae.training.vae.compilation import compile_networks
 from convae.training.vae.task import VAETask, stage_objective, stage_with_most_latents
+from convae.training.vae.teacher import open_teacher
 
 STEPS = 2
 """Number of steps; the optimizer state exists after the first."""
@@ -110,7 +111,8 @@ def _steps(recipe: Recipe, batch_size: int, where: torch.device) -> None:
     number = stage_with_most_latents(plan)
     samples = stage_objective(plan.stages[number]).samples
     compile_networks(model, recipe.training, where, Ranks(), steps=STEPS, images=batch_size, samples=samples)
-    task = VAETask(recipe, model, plan, batches, None, None, where, Ranks())
+    teacher = open_teacher(recipe, plan, where)
+    task = VAETask(recipe, model, plan, batches, None, None, where, Ranks(), teacher=teacher)
     starts = plan.stage_starts()[: number + 1]
     engine = Engine(task, plan.stages[number])
     engine.freeze()

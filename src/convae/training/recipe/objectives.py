@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from convae.core.context import LatentModule
 from convae.core.errors import ConvaeError
@@ -16,6 +16,7 @@ from convae.core.types import Batch, Shape
 from convae.describe import resolve
 from convae.model.construct import construct_latents
 from convae.model.parts import required_terms
+from convae.model.vae import VAE
 from convae.objective.objective import Losses, Objective
 from convae.objective.schedules.base import Clocks
 from convae.objective.terms import TERMS
@@ -123,6 +124,17 @@ class StageObjective(nn.Module):
                 part.bind(latent_shape, image_shape)
 
     @property
+    def needs_teacher(self) -> bool:
+        """Whether a term compares the model with a trained one."""
+        return any(part.needs_teacher for part in (self.shared, self.own) if part)
+
+    def bind_teacher(self, teacher: VAE) -> None:
+        """Gives terms of distillation the trained model; see `Objective.bind_teacher`."""
+        for part in (self.shared, self.own):
+            if part:
+                part.bind_teacher(teacher)
+
+    @property
     def critics(self) -> dict[str, Critic]:
         """The networks that train against the model, by the names of their terms."""
         terms = {name: term for part in (self.shared, self.own) if part for name, term in part.terms.items()}
@@ -142,3 +154,9 @@ class StageObjective(nn.Module):
         parts = ((self.shared, clocks.training), (self.own, clocks.stage))
         losses: list[Losses] = [part(batch, output, moment) for part, moment in parts if part]
         return reduce(lambda one, other: Losses(one.total + other.total, one.terms | other.terms), losses)
+
+    def measure(self, batch: Batch, output: Output, clocks: Clocks) -> dict[str, Tensor]:
+        """Metrics beside the terms, (batch,) each; see `Objective.measure`."""
+        parts = ((self.shared, clocks.training), (self.own, clocks.stage))
+        found = [part.measure(batch, output, moment) for part, moment in parts if part]
+        return {name: value for each in found for name, value in each.items()}

@@ -185,7 +185,7 @@ def build_plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
                 name=written.name or f"stage {number + 1}",
                 steps=_length(written, steps_per_epoch),
                 plateau=plateau,
-                freeze=written.freeze,
+                freeze=(*options.freeze, *_parts_without_adapters(recipe), *written.freeze),
                 objective=objective,
                 optimizer=current,
                 learning_rate=learning_rate,
@@ -220,6 +220,13 @@ def _written_stages(recipe: Recipe) -> tuple[StageConfig, ...]:
     options = recipe.training
     epochs = None if options.steps else options.epochs or DEFAULT_EPOCHS
     return tuple(recipe.stages) or (StageConfig(name="training", steps=options.steps, epochs=epochs),)
+
+
+def _parts_without_adapters(recipe: Recipe) -> tuple[str, ...]:
+    """The networks and the bottleneck, if the recipe has adapters, of other parts."""
+    if recipe.adapters is None:
+        return ()
+    return tuple(part for part in ("encoder", "bottleneck", "decoder") if part not in recipe.adapters.parts)
 
 
 def _length(written: StageConfig, steps_per_epoch: int) -> int:

@@ -74,6 +74,11 @@ class TrainingConfig(Config):
     labels: Annotated[int | float, Field(gt=0), AfterValidator(_count_or_fraction)] | None = None
     """Number of training images that keep their label, or a fraction such as 0.05, balanced over the classes. All by
     default."""
+    freeze: tuple[str, ...] = ()
+    """Frozen parts (`encoder`, `decoder` …), or patterns of parameter names, in every stage."""
+    cache_latents: bool = False
+    """Encode the training images once, in stages that freeze encoder and bottleneck, and keep the result in the cache
+    (`convae cache`). Latents are drawn anew in every step; needs images without augmentation."""
     augmentation: float | Named = 1.0
     """Factor on the amounts of `data.augment`, a number or a schedule, with one value per epoch."""
     temperature: float | Named = 1.0
@@ -173,6 +178,19 @@ class StartConfig(Config):
         return self
 
 
+class AdapterConfig(Config):
+    """Low-rank adapters (LoRA, arXiv:2106.09685) of a model that starts from trained weights; only they are trained."""
+
+    rank: Positive = 8
+    """Rank of the update of each weight."""
+    alpha: PositiveFloat | None = None
+    """The update is scaled by alpha / rank. By default 1."""
+    parts: tuple[str, ...] = ("decoder",)
+    """Parts with adapters (`encoder`, `decoder` …); all others are frozen."""
+    layers: tuple[str, ...] = ()
+    """Patterns of weight names, such as `decoder.3.*`. By default all weights of linear layers and convolutions."""
+
+
 class Recipe(Config):
     """A recipe."""
 
@@ -192,6 +210,8 @@ class Recipe(Config):
     model: dict[str, Any]
     """`preset` and its arguments, or a description; a name or path is short for either. By default that of `start`; the
     path of a saved model means its description and weights."""
+    adapters: AdapterConfig | None = None
+    """Train low-rank adapters instead of the weights; they become part of the weights in the saved model."""
     objective: dict[str, dict[str, Any]]
     """Terms by name, each with a `weight` (a number or a schedule) and its arguments. By default `reconstruction`, `kl`
     for latents that are not codes, and the terms that the model requires."""

@@ -27,10 +27,20 @@ from convae.training.loop.precision import choose_precision
 from convae.training.recipe.plan import with_steps
 from convae.training.recipe.reading import with_default_length, with_default_likelihood
 from convae.training.recipe.schema import Recipe
-from convae.training.vae.checks import check_data_labels, check_description, check_prior, check_stages, try_batch
+from convae.training.run_folder import RunFolder
+from convae.training.vae.checks import (
+    check_cache,
+    check_data_labels,
+    check_description,
+    check_prior,
+    check_stages,
+    try_batch,
+)
 from convae.training.vae.compilation import compile_networks
+from convae.training.vae.freezing import adapt
 from convae.training.vae.start import Start, build_model, construct_model, input_shape, open_start
 from convae.training.vae.task import VAETask, stage_objective
+from convae.training.vae.teacher import open_teacher
 
 
 def build_task(
@@ -41,7 +51,7 @@ def build_task(
     start: VAE | None = None,
     given: GivenData | None = None,
     held: VAE | None = None,
-    is_new: bool = True,
+    folder: RunFolder | None = None,
 ) -> VAETask:
     """Builds the task of a recipe, in each process.
 
@@ -52,12 +62,12 @@ def build_task(
         start: model of `start`, if it was passed as an object.
         given: data passed as objects.
         held: model of modules passed as an object; None if the recipe describes the model.
-        is_new: whether the run is new, so that the model of `start` must exist.
+        folder: folder of a run that is resumed, with its copy of the model of `start`; None for a new run.
 
     Raises:
         ConvaeError: invalid recipe, data or model of `start`.
     """
-    ranks = ranks or Ranks()
+    ranks, is_new = ranks or Ranks(), folder is None
     keep_freed_memory()
     where = ranks.device(choose_device(recipe.training.device))
     outline = check_description(recipe := _with_precision(recipe, where), held)
@@ -70,16 +80,20 @@ def build_task(
         recipe = with_default_likelihood(recipe, split, chosen_by_data)
     model = build_training_model(recipe, where, held)
     check_prior(model)
-    ranks.run_on_all(lambda: [each.tensors(model) for each in started])
+    ranks.run_on_all(lambda: [each.tensors(construct_model(recipe.model, held)) for each in started])
     batches = _batches(recipe, model, split, ranks)
     check_data_labels(model, started, split, validation)
     if is_new:
         recipe = with_default_length(recipe, batches.steps_per_epoch, chosen_by_data)
     notes = chosen_by_data if is_new else []
+    plan = check_stages(recipe, model, with_steps(outline, recipe, batches.steps_per_epoch), notes)
+    if recipe.training.cache_latents:
+        check_cache(model, plan, split)
+    teacher = ranks.run_on_all(partial(open_teacher, recipe, plan, where, folder, given=start, held=held))
     made = VAETask(
         recipe=recipe,
         model=model,
-        plan=check_stages(model, with_steps(outline, recipe, batches.steps_per_epoch), notes),
+        plan=plan,
         batches=batches,
         validation=validation,
         data_set=data_set,
@@ -87,6 +101,8 @@ def build_task(
         ranks=ranks,
         start=next(iter(started), None),
         held=held,
+        teacher=teacher,
+        progress=progress,
         chosen=tuple(chosen_by_data),
     )
     try_batch(made)
@@ -130,6 +146,7 @@ def build_training_model(recipe: Recipe, where: torch.device, held: VAE | None =
     options = recipe.training
     model = build_model(recipe.model, options.seed, held).to(where)
     model.use_checkpointing(options.checkpointing)
+    adapt(model, recipe)
     layouts = {3: torch.channels_last, 4: torch.channels_last_3d}
     # Sharded parameters must be contiguous.
     if len(model.input_shape) in layouts and not options.shard:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import torch
+from torch import nn
 
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.core.random import torch_generator
@@ -20,6 +21,8 @@ from convae.training.loop.log import summary_writer
 from convae.training.recipe.objectives import StageObjective
 from convae.training.recipe.plan import Plan, build_plan
 from convae.training.recipe.schema import Recipe
+from convae.training.vae.freezing import frozen_by_adapters
+from convae.training.vae.latent_cache import FROZEN, require_constant_images, require_single_latent
 from convae.training.vae.start import Start, construct_model
 from convae.training.vae.task import VAETask, stage_objective
 
@@ -76,7 +79,8 @@ def _check_terms(model: VAE, stages: Plan) -> None:
         ConfigError: a term is missing.
     """
     for stage in stages.stages:
-        for term in (names := required_terms(model)):
+        trained = (part for name, part in model.named_children() if name not in stage.freeze)
+        for term in (names := required_terms(nn.ModuleList(trained))):
             if term not in stage.objective.units:
                 given = "".join(f", {name}: {TERMS.get(name).default_weight:g}" for name in names)
                 raise ConfigError(
@@ -85,17 +89,33 @@ def _check_terms(model: VAE, stages: Plan) -> None:
                 )
 
 
-def check_stages(model: VAE, plan: Plan, notes: list[str]) -> Plan:
+def check_stages(recipe: Recipe, model: VAE, plan: Plan, notes: list[str]) -> Plan:
     """The plan, checked against the model; what a person should know of both is added to `notes`.
 
     Raises:
         ConfigError: a stage freezes what is not there, or all.
     """
     for number, stage in enumerate(plan.stages):
-        FrozenParts(model, stage.freeze, f"stages.{number}.freeze")
+        frozen = (*stage.freeze, *frozen_by_adapters(recipe.adapters, model))
+        FrozenParts(model, frozen, f"stages.{number}.freeze" if len(plan.stages) > 1 else "freeze")
     if _has_free_posterior(model, plan):
         notes.append(_AUTOENCODER)
     return plan
+
+
+def check_cache(model: VAE, plan: Plan, split: ImageSet) -> None:
+    """Checks that the latents of a stage can be cached.
+
+    Raises:
+        ConfigError: the encoder is trained in every stage, the images differ between epochs, or the model has several
+            latents.
+    """
+    parts = {*FROZEN, "condition"} & {name for name, _ in model.named_children()}
+    if not any(parts <= set(stage.freeze) for stage in plan.stages):
+        names = ", ".join(name for name in (*FROZEN, "condition") if name in parts)
+        raise ConfigError(f"training.cache_latents: no stage freezes {names}. Set training.freeze: [{names}]")
+    require_constant_images(split)
+    require_single_latent(model)
 
 
 def check_data_labels(model: VAE, started: list[Start], split: ImageSet, validation: ImageSet | None) -> None:
@@ -170,6 +190,8 @@ def _check_temperature(bottleneck: Bottleneck, objective: StageObjective) -> Non
 
 def _has_free_posterior(model: VAE, plan: Plan) -> bool:
     """Whether a Gaussian posterior is trained without a term that regularizes it."""
+    if all({"encoder", "bottleneck"} <= set(stage.freeze) for stage in plan.stages):
+        return False
     terms = {name for stage in plan.stages for name in stage.objective.units}
     has_codes = bool(model.bottleneck.codebook_sizes)
     is_regularized = any(TERMS.get(name).regularizes_posterior for name in terms)

@@ -13,14 +13,17 @@ from torch import Tensor, nn
 
 from convae.core.names import shape_text
 from convae.core.noise import CountedNoise
+from convae.core.progress import Progress
 from convae.core.types import Batch
 from convae.data import Batches, BatchSource, DataSet
 from convae.data.batches import ImageSet
 from convae.data.splits.given import GivenData
+from convae.model.adapters import adapter_names, load_plain_state, reset_adapters
 from convae.model.artifact import read_config, save
 from convae.model.layers.base.network import count_parameters
 from convae.model.mode import evaluation_mode
 from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
+from convae.model.summary import describe_flops
 from convae.model.vae import VAE
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks
@@ -28,11 +31,13 @@ from convae.objective.terms.base import Critic, LossInputs
 from convae.training.distributed.ranks import Ranks
 from convae.training.distributed.sharding import gather_tensor, is_sharded, load_full_state
 from convae.training.loop.health import not_finite
-from convae.training.loop.task import SavedAs, Task, Update, Validation
+from convae.training.loop.task import Loss, SavedAs, Task, Update, Validation
 from convae.training.recipe.objectives import StageObjective
 from convae.training.recipe.plan import LearningRate, Plan, Stage
 from convae.training.recipe.schema import Recipe, TrainingConfig
 from convae.training.run_folder import RunFolder
+from convae.training.vae.freezing import frozen_by_adapters
+from convae.training.vae.latent_cache import FROZEN, LatentCache, open_latent_cache
 from convae.training.vae.pictures import draw_pictures
 from convae.training.vae.start import Start, build_model, initial_weights
 from convae.training.vae.validation import collapse, validate, validation_row
@@ -53,6 +58,8 @@ class VAETask(Task):
         ranks: the processes.
         start: saved model from which a new run starts, in the main process; None for random weights.
         held: model of modules passed as an object; None if the recipe describes the model.
+        teacher: trained model of terms of distillation, on the device; None without such terms.
+        progress: called while latents are cached, in the main process.
         chosen: notes on options chosen from the data.
     """
 
@@ -66,6 +73,8 @@ class VAETask(Task):
     ranks: Ranks
     start: Start | None = None
     held: VAE | None = None
+    teacher: VAE | None = None
+    progress: Progress | None = None
     chosen: tuple[str, ...] = ()
     modules: dict[str, nn.Module] = field(init=False)
     options: TrainingConfig = field(init=False)
@@ -77,6 +86,8 @@ class VAETask(Task):
         for stage in self.plan.stages:
             objective = stage_objective(stage).to(self.device)
             objective.bind(self.model.latent_shape, self.model.input_shape)
+            if self.teacher is not None:
+                objective.bind_teacher(self.teacher)
             for name, critic in objective.critics.items():
                 if not any(module is critic for module in self.modules.values()):
                     # A stage that changes the options of a term has a new term and a new critic.
@@ -86,7 +97,7 @@ class VAETask(Task):
     def updates(self, stage: Stage) -> list[Update]:
         """The update of the model, then those of the critics."""
         objective = stage_objective(stage)
-        found = [Update("model", self.model, self._loss(objective), stage.optimizer, stage.learning_rate)]
+        found = [Update("model", self.model, self._loss(stage, objective), stage.optimizer, stage.learning_rate)]
         for name, critic in objective.critics.items():
             settings, rate = stage.optimizer, stage.learning_rate
             if critic.optimizer:
@@ -101,14 +112,38 @@ class VAETask(Task):
         critics = [found for stage in self.plan.stages for found in stage_objective(stage).critics.items()]
         return {f"{name}_{key}": unit for name, critic in critics for key, unit in critic.metric_units.items()}
 
-    def _loss(self, objective: StageObjective) -> Any:
+    def _loss(self, stage: Stage, objective: StageObjective) -> Loss:
         model, samples = self.model, objective.samples
 
         def loss(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
             losses: Losses = objective(part, model(part.images, noise, part.labels, samples=samples), clocks)
             return losses
 
-        return loss
+        if not self.caches_latents(stage):
+            return loss
+        # Opened at the first step: only then the weights of the stage are those of a checkpoint or of the stage before.
+        opened: list[LatentCache] = []
+
+        def loss_of_cached(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
+            if not opened:
+                opened.append(self.ranks.local_main_first(self._open_cache))
+            values = opened[0].rows(part.indices)
+            losses: Losses = objective(part, model.decode_head(values, noise, part.labels, samples=samples), clocks)
+            return losses
+
+        return loss_of_cached
+
+    def frozen(self, stage: Stage) -> tuple[str, ...]:
+        """Parts or parameters that are frozen in a stage; with adapters, all other parameters."""
+        return (*stage.freeze, *frozen_by_adapters(self.recipe.adapters, self.model))
+
+    def caches_latents(self, stage: Stage) -> bool:
+        """Whether the latents of a stage are those of the cache: its encoder, bottleneck and condition are frozen."""
+        parts = {*FROZEN, "condition"} & {name for name, _ in self.model.named_children()}
+        return self.options.cache_latents and isinstance(self.batches, Batches) and parts <= set(stage.freeze)
+
+    def _open_cache(self) -> LatentCache:
+        return open_latent_cache(self.model, self.images, self.options.precision, self.device, self.progress)
 
     def _critic_loss(self, name: str, critic: Critic) -> Any:
         model = self.model
@@ -155,6 +190,19 @@ class VAETask(Task):
             f"model {model.name}: {size} parameters, latent {shape_text(model.latent_shape)}, "
             f"{type(model.head).__name__.lower()} likelihood",
         ]
+        if self.recipe.adapters is not None:
+            names = set(adapter_names(model))
+            own = sum(each.numel() for name, each in model.named_parameters() if name in names)
+            lines.append(
+                f"adapters of rank {self.recipe.adapters.rank}: {own:,} trained parameters beside {count - own:,} "
+                "frozen ones"
+            )
+        if self.teacher is not None:
+            lines += [
+                f"teacher {self.teacher.name}: {describe_flops(part, self.teacher, model)}"
+                for part in ("encoder", "decoder")
+                if part not in self.plan.stages[0].freeze and part in self.teacher.networks
+            ]
         if split.skipped:
             path, reason = split.skipped[0]
             lines.append(
@@ -190,7 +238,12 @@ class VAETask(Task):
             sentences.append(sentence)
             return tensors
 
-        load_full_state(self.model, self.ranks.broadcast_tensors(self.ranks.run_on_all(read)))
+        tensors = self.ranks.broadcast_tensors(self.ranks.run_on_all(read))
+        if self.recipe.adapters is None:
+            load_full_state(self.model, tensors)
+        else:
+            load_plain_state(self.model, tensors)
+            reset_adapters(self.model, self.options.seed)
         return [sentence for sentence in sentences if sentence is not None]
 
     def starting_from(self, path: Path) -> VAETask:

@@ -49,6 +49,7 @@ class ValidationResult:
         accuracy: accuracy of the classifier on labeled images; None without a classifier or labels.
         kl_per_latent: KL divergence of each latent of a hierarchy by name, nats per image; None with one latent.
         term_parts: mean of each term by quantizer and level, such as `commitment/latent 1`, where there are several.
+        measured: mean of what terms measure besides their values, such as `psnr_to_teacher`.
     """
 
     images: int
@@ -61,6 +62,7 @@ class ValidationResult:
     accuracy: float | None
     kl_per_latent: dict[str, float] | None = None
     term_parts: dict[str, float] | None = None
+    measured: dict[str, float] | None = None
 
 
 @torch.no_grad()
@@ -89,8 +91,10 @@ def validate(
         with unchecked_values():
             output = model(batch.images, noise, batch.labels, samples=objective.samples)
             terms = objective(batch, output, clocks).terms
+            measured = objective.measure(batch, output, clocks)
         has_latent_codes = any(part.is_discrete for part in split_posterior(output.posterior))
         found = _batch_sums(terms, output, batch, precision)
+        found |= {("measured", name): own.to(precision).sum(0) for name, own in measured.items()}
         if number * batch_size >= len(split):
             found = {key: torch.zeros_like(own) for key, own in found.items()}
         sums = {key: sums[key] + own if sums else own for key, own in found.items()}
@@ -110,6 +114,7 @@ def validate(
         accuracy=right / labeled if labeled else None,
         kl_per_latent=dict(zip(latent_names, per_latent, strict=True)) if per_latent else None,
         term_parts={name: float(total) / len(split) for name, total in by_kind["part"].items()},
+        measured={name: float(total) / len(split) for name, total in by_kind["measured"].items()},
     )
 
 
@@ -135,7 +140,9 @@ def _over_ranks(sums: _Sums, ranks: Ranks) -> dict[str, dict[str, Tensor]]:
     """The sums over all ranks, by kind and then by name."""
     message = ranks.add(torch.cat([own.flatten() for own in sums.values()]))
     totals = torch.split(message, [own.numel() for own in sums.values()])
-    found: dict[str, dict[str, Tensor]] = {kind: {} for kind in ("term", "latent", "label", "part", "codes")}
+    found: dict[str, dict[str, Tensor]] = {
+        kind: {} for kind in ("term", "latent", "label", "part", "codes", "measured")
+    }
     for (kind, name), total in zip(sums, totals, strict=True):
         found[kind][name] = total
     return found
@@ -238,7 +245,7 @@ def validation_row(found: ValidationResult) -> dict[str, Any]:
         "kl_per_unit": found.kl_per_unit,
         "kl_per_latent": found.kl_per_latent,
     }
-    row |= found.term_parts or {}
+    row |= {**(found.term_parts or {}), **(found.measured or {})}
     for usage in found.codebooks:
         name = usage.name and f"/{usage.name}"
         row |= {f"perplexity{name}": usage.perplexity, f"codes_used{name}": usage.used}

@@ -1,0 +1,151 @@
+"""The parts of a student: small convolutional networks between the images and the latents of a trained model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from convae.core.arguments import keyword_parameters, split_name
+from convae.core.errors import ConfigError
+from convae.core.sizes import halvings
+from convae.core.types import Shape
+from convae.describe import resolve
+from convae.model.layers.base.network import Network
+from convae.model.mirror import enlarging_layer
+from convae.model.presets import PRESETS
+from convae.model.summary import network_flops
+from convae.model.vae import VAE
+
+WIDTHS = (64, 48, 32, 24, 16, 12, 8, 6, 4)
+"""Channels to choose from; those of TAESD first."""
+SAVING = 10
+"""A student of default width has at least this many times fewer FLOPs than its teacher, where a width allows it."""
+LARGEST_GRID = 8
+"""Largest size of the first feature map between a latent vector and the image."""
+Layers = list[Any]
+
+
+def student_decoder(teacher: VAE, width: int | None = None, blocks: int = 1) -> Layers:
+    """A decoder like that of TAESD (github.com/madebyollin/taesd, 2023): one width, residual blocks, no norms.
+
+    From the grid of a latent map, or a small one of a latent vector, to the size of the images by repetition.
+
+    Args:
+        teacher: the trained model.
+        width: channels; by default the largest of `WIDTHS` with a tenth of the teacher's FLOPs.
+        blocks: residual blocks of each stage but the last, which has one.
+    """
+    latent, extra = teacher.latent_shape, 0 if teacher.condition is None else teacher.condition.channels
+    shape = (latent[0] + extra, *latent[1:])
+    raw = teacher.head.raw_channels(teacher.input_shape[0])
+
+    def layers(channels: int) -> Layers:
+        return _decoder_layers(shape, teacher.input_shape, raw, channels, blocks)
+
+    return layers(width or _default_width(layers, shape, part_flops(teacher, "decoder")))
+
+
+def student_encoder(teacher: VAE, width: int | None = None, blocks: int = 1) -> Layers:
+    """An encoder like that of TAESD, to features of the teacher's shape, for which its bottleneck was trained.
+
+    Args:
+        teacher: the trained model.
+        width: channels; by default the largest of `WIDTHS` with a tenth of the teacher's FLOPs.
+        blocks: residual blocks of each stage but the first, which has one.
+    """
+    channels, *sizes = teacher.input_shape
+    shape = (channels + (0 if teacher.condition is None else teacher.condition.channels), *sizes)
+    features = teacher.networks["encoder"].shape_out
+
+    def layers(own: int) -> Layers:
+        return _encoder_layers(shape, features, own, blocks)
+
+    return layers(width or _default_width(layers, shape, part_flops(teacher, "encoder")))
+
+
+def preset_part(teacher: VAE, preset: Any, part: str) -> Layers:
+    """The encoder or the decoder of a preset, for the images, the likelihood and the latent size of the teacher.
+
+    Args:
+        teacher: the trained model.
+        preset: name of the preset, or a mapping of the name to its arguments.
+        part: `encoder` or `decoder`.
+
+    Raises:
+        ConfigError: unknown preset, or wrong arguments.
+    """
+    name, given = split_name(preset, "preset")
+    if name not in PRESETS:
+        raise ConfigError(f"{part}: expected a list of layers or one of the presets {', '.join(PRESETS.names())}")
+    known = keyword_parameters(PRESETS.get(name))
+    own = {"input": list(teacher.input_shape), "latent": teacher.latent_shape[0], "likelihood": teacher.spec.likelihood}
+    spec = resolve({"preset": name, **{key: value for key, value in own.items() if key in known}, **given})
+    layers: Layers = [layer.to_mapping() for layer in getattr(spec, part)]
+    return layers
+
+
+def part_flops(model: VAE, part: str) -> int:
+    """FLOPs of the encoder or the decoder for one image, two for each multiply-add; 0 of modules of your own."""
+    network = model.networks.get(part)
+    return 0 if network is None else network_flops(network)
+
+
+def _default_width(layers: Callable[[int], Layers], shape: Shape, flops: int) -> int:
+    """The largest width with the FLOPs of a student; the smallest if none has them."""
+    for width in WIDTHS:
+        with torch.device("meta"):
+            own = network_flops(Network(shape, layers(width), "student"))
+        if own * SAVING <= flops:
+            return width
+    return WIDTHS[-1]
+
+
+def _block(width: int) -> Layers:
+    conv = {"conv": {"channels": width}}
+    return [{"residual": {"layers": [conv, "relu", conv, "relu", conv]}}, "relu"]
+
+
+def _decoder_layers(latent: Shape, image: Shape, raw: int, width: int, blocks: int) -> Layers:
+    """Layers from latents to the raw values of the likelihood."""
+    trace = _sizes_between(latent, image)
+    if len(latent) == 1:
+        grid = (width, *trace[0])
+        layers: Layers = [{"linear": {"features": math.prod(grid)}}, "relu", {"unflatten": {"to": list(grid)}}]
+    else:
+        layers = [{"conv": {"channels": width}}, "relu"]
+    for small, large in pairwise(trace):
+        layers += _block(width) * blocks
+        layers += [enlarging_layer(small, large, 2), {"conv": {"channels": width, "bias": False}}]
+    return [*layers, *_block(width), {"conv": {"channels": raw}}]
+
+
+def _encoder_layers(image: Shape, features: Shape, width: int, blocks: int) -> Layers:
+    """Layers from images to features."""
+    trace = _sizes_between(features, image)[::-1]
+    layers: Layers = [{"conv": {"channels": width}}, *_block(width)]
+    for large, small in pairwise(trace):
+        shrinking = {"conv": {"channels": width, "stride": 2, "bias": False}}
+        halved = tuple(-(-size // 2) for size in large)
+        layers += [shrinking] if halved == small else [{"resize": {"to": list(small)}}, {"conv": {"channels": width}}]
+        layers += _block(width) * blocks
+    if len(features) == 1:
+        return [*layers, "flatten", {"linear": {"features": features[0]}}]
+    return [*layers, {"conv": {"channels": features[0]}}]
+
+
+def _sizes_between(inner: Shape, image: Shape) -> list[Shape]:
+    """The spatial sizes from the latent to the image, each at most twice the one before."""
+    sizes = image[1:]
+    if len(inner) == 1:
+        times = 0
+        while max(halvings(sizes, times)[-1]) > LARGEST_GRID:
+            times += 1
+        return halvings(sizes, times)[::-1]
+    goal, trace = inner[1:], [tuple(sizes)]
+    while any(size > 2 * least for size, least in zip(trace[-1], goal, strict=True)):
+        trace.append(tuple(max(-(-size // 2), least) for size, least in zip(trace[-1], goal, strict=True)))
+    return [goal, *trace[::-1]] if trace[-1] != goal else trace[::-1]

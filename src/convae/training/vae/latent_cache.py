@@ -1,0 +1,172 @@
+"""Latents of a frozen encoder, computed once and kept in a memory map.
+
+    cache/latents/KEY/
+      values.bin    (images, *shape) float32, what the bottleneck draws latents from, such as mean and log-variance
+      index.json    shape and source; written last
+
+The key is a hash of the content of images and labels, the weights and the description of everything before the latent,
+the precision, and the versions that rounding depends on. A change of any of them is another key, never a stale entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convae.core.checked_files import digest
+from convae.core.errors import ConfigError
+from convae.core.files import write_json, writing_errors
+from convae.core.progress import Progress
+from convae.core.types import Shape
+from convae.data import in_order
+from convae.data.augment import AugmentConfig
+from convae.data.batches import ImageSet
+from convae.data.data_dirs import cache_directory
+from convae.model.artifact import module_classes
+from convae.model.inputs import unchecked_values
+from convae.model.vae import VAE
+from convae.training.loop.precision import Precision
+from convae.training.recipe.schema import PrecisionName
+
+FORMAT = 1
+ENCODED_AT_ONCE = 128
+"""Images per batch of the encoder."""
+FROZEN = ("encoder", "bottleneck")
+"""Parts that a stage must freeze, so that its latents can be cached."""
+INDEX, VALUES = "index.json", "values.bin"
+
+
+class LatentCache:
+    """What the bottleneck of a model draws the latents of images from, by the position of the image.
+
+    Args:
+        values: (images, *shape), read-only.
+    """
+
+    def __init__(self, values: NDArray[np.float32]) -> None:
+        self.values = values
+
+    def rows(self, indices: Tensor) -> Tensor:
+        """(batch, *shape) of the images at `indices`, (batch,), on their device."""
+        return torch.from_numpy(self.values[indices.cpu().numpy()]).to(indices.device)
+
+
+def require_constant_images(split: ImageSet) -> None:
+    """Checks that the encoder sees the same images in every epoch, and that their content is known.
+
+    Raises:
+        ConfigError: they are augmented, or those of a Dataset, which may compute them anew each time.
+    """
+    if split.augment != AugmentConfig():
+        raise ConfigError(
+            "training.cache_latents: data.augment changes the images in every epoch. Remove one of the two options"
+        )
+    if not split.is_hashed:
+        raise ConfigError(
+            "training.cache_latents: the images of a Dataset may change unnoticed. Pass an array, or leave the option "
+            "out"
+        )
+
+
+def require_single_latent(model: VAE) -> None:
+    """Checks that the bottleneck has the only latent of a model.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if not model.has_single_latent:
+        raise ConfigError("training.cache_latents: the model has several latents or quantizers. Leave the option out")
+
+
+def open_latent_cache(
+    model: VAE, split: ImageSet, precision: PrecisionName, device: torch.device, progress: Progress | None = None
+) -> LatentCache:
+    """The latents of the training images under the present weights; computed first unless the cache has them.
+
+    Args:
+        model: the model, on the device.
+        split: the images.
+        precision: precision of the encoder, that of the training.
+        device: of the model.
+        progress: called with the number of encoded images.
+
+    Raises:
+        ConfigError: the model has several latents.
+        OutputError: the cache cannot be written.
+    """
+    folder = cache_directory() / "latents" / _key(model, split, precision, device)
+    with writing_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            shape = _shape(folder)
+            if shape is None:
+                shape = _build(folder, model, split, precision, device, progress)
+            (folder / INDEX).touch()
+    return LatentCache(np.memmap(folder / VALUES, np.float32, "r", shape=shape))
+
+
+def _shape(folder: Path) -> Shape | None:
+    """The shape of a complete entry; None otherwise."""
+    try:
+        shape = tuple(json.loads((folder / INDEX).read_text(encoding="utf-8"))["shape"])
+        return shape if (folder / VALUES).stat().st_size == 4 * math.prod(shape) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@torch.no_grad()
+def _build(
+    folder: Path,
+    model: VAE,
+    split: ImageSet,
+    precision: PrecisionName,
+    device: torch.device,
+    progress: Progress | None,
+) -> Shape:
+    """Encodes the images in order; the folder gets its name when it is complete."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    shape: Shape = ()
+    done, computed = 0, Precision(precision, device)
+    with (partial / VALUES).open("wb") as file:
+        for batch in in_order(split, ENCODED_AT_ONCE, device):
+            with computed.compute(), unchecked_values():
+                values = model.head_output(batch.images, batch.labels).float().cpu().contiguous()
+            file.write(values.numpy().tobytes())
+            done, shape = done + len(values), tuple(values.shape[1:])
+            if progress is not None:
+                progress(done, len(split), "encoding (images)")
+    write_json(partial / INDEX, {"shape": [done, *shape], "source": split.source})
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return (done, *shape)
+
+
+def _key(model: VAE, split: ImageSet, precision: PrecisionName, device: torch.device) -> str:
+    """The hash of everything that the latents depend on."""
+    parts = (*FROZEN, "condition")
+    weights = {
+        name: digest(tensor.detach().cpu().contiguous())
+        for name, tensor in model.state_dict().items()
+        if name.partition(".")[0] in parts
+    }
+    described: dict[str, Any] = {name: kind for name, kind in module_classes(model).items() if name in parts}
+    if model.is_described:
+        described = model.spec.model_dump(mode="json", include={"input", *parts})
+    content = [
+        [FORMAT, described, weights],
+        [split.describe()["content_hash"], None if split.missing is None else repr(split.missing)],
+        [precision, device.type, str(torch.__version__), torch.backends.cpu.get_cpu_capability()],
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
