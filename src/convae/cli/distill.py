@@ -23,9 +23,7 @@ class StudentOptions:
     panel: ClassVar = "Student"
     part: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A part to train, decoder or encoder; may be given several times.", show_default="decoder"
-        ),
+        typer.Option(help="A part to train, decoder or encoder; may be given several times.", show_default="decoder"),
     ] = None
     decoder: Annotated[
         str | None,

@@ -1,3 +1,3 @@
-"""Distillation: a smaller decoder or encoder from the latents of a frozen model."""
+"""Distillation: a smaller decoder or encoder from the latents of a trained model."""
 
-from __future__ import annotations
+__all__: list[str] = []
