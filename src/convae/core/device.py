@@ -1,11 +1,18 @@
-"""Choice of the device, and copies to it."""
+"""Choice of the device, its memory, and copies to it."""
 
 from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from convae.core.errors import ConfigError
+
+_UNKNOWN = 8 << 30
+"""Memory of a machine that does not say how much it has."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -28,3 +35,18 @@ def copy_to_device(values: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or values.device.type != "cpu":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)
+
+
+@functools.cache
+def device_memory(device: torch.device) -> int:
+    """Bytes of memory of a device, or of the part of it that the process may have; free or not."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else [_UNKNOWN]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # of a container, in either version
+        limit = Path("/sys/fs/cgroup") / name
+        if limit.exists() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
+            found.append(int(text))
+    return min(found)

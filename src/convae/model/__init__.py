@@ -14,7 +14,7 @@ from convae.model.condition import Condition
 from convae.model.flows import FLOWS
 from convae.model.flows.base import Flow
 from convae.model.layers import LAYERS
-from convae.model.layers.base import Activation, ContextLayer, Layer, Network, ReceptiveField
+from convae.model.layers.base import Activation, ContextLayer, FeatureMap, Layer, Network, ReceptiveField
 from convae.model.layers.base.features import feature_shape, feature_shapes
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import (
@@ -48,6 +48,7 @@ __all__ = [
     "Condition",
     "ContextLayer",
     "ContextModule",
+    "FeatureMap",
     "Flow",
     "LatentModule",
     "Layer",

@@ -1,15 +1,16 @@
-"""Base class of models with an encoder and a decoder: input sizes, checkpointing and slices."""
+"""Base class of models with an encoder and a decoder: input sizes, checkpointing, slices and tiles."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from convae.core.context import Context, call_module
+from convae.core.context import Context, LatentModule, call_module
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.output import Likelihood
@@ -18,7 +19,10 @@ from convae.model.condition import Condition
 from convae.model.inputs import checked_images, checked_labels, checked_latents, weights_type
 from convae.model.layers.base import Layer, Network
 from convae.model.layers.base.compiled import CompileMode, discard_compiled
+from convae.model.layers.base.slices import Slices
+from convae.model.layers.base.tiles import Tiles
 from convae.model.likelihoods.base import LikelihoodHead
+from convae.model.quantizers.base import Quantizer
 
 
 class EncoderDecoder(nn.Module):
@@ -111,27 +115,84 @@ class EncoderDecoder(nn.Module):
             return "other sizes"
         return f"sizes that differ from the input's by multiples of {shape_text(self.size_step)}"
 
-    def use_slices(self, rows: int | None) -> None:
-        """Runs encoder and decoder on slices of rows in inference, to save memory for large images.
+    def use_slices(self, rows: int | Literal["auto"] | None, *, memory: int | None = None) -> None:
+        """Runs encoder and decoder on slices of large images in inference, to save memory; replaces `use_tiles`.
 
-        Results are equal up to rounding: each slice is computed with the rows in its receptive field.
+        Results are equal up to rounding: each slice is computed with the rows in its receptive field, norms have the
+        statistics of the entire image, and attention its keys and values. What does not fit into memory is computed
+        several times. Layers that need the entire image are in `layers_computed_whole`.
 
         Args:
-            rows: image rows per slice, along the first spatial axis; None for the whole image at once.
+            rows: image rows per slice, along the first spatial axis, where the feature maps are largest; `auto` for as
+                many as `memory` allows, and no slices for images that take less; None for the whole image at once.
+            memory: bytes that slices and stored feature maps may take, approximately; by default a quarter of the
+                memory of the device.
 
         Raises:
-            ConfigError: `rows` is less than 1, or a layer has a global receptive field, as attention, flatten and
-                norms over positions have.
+            ConfigError: `rows` or `memory` is less than 1, or encoder or decoder is not a `Network`.
         """
-        if rows is not None and rows < 1:
-            raise ConfigError(f"rows must be at least 1, got {rows}")
+        for name, value in (("rows", rows), ("memory", memory)):
+            if isinstance(value, int) and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
+        for network, fraction in self._divisible("slices"):
+            own = rows * fraction if isinstance(rows, int) else None
+            network.slices, network.tiles = None if rows is None else Slices(own, memory), None
+
+    def layers_computed_whole(self) -> list[str]:
+        """Locations of the layers whose memory is not saved by slices, since they get the entire image."""
+        return [place for side in ("encoder", "decoder") for place in self.networks[side].layers_computed_whole()]
+
+    def use_tiles(self, size: int | None, overlap: int = 0) -> None:
+        """Runs encoder and decoder on overlapping tiles in inference, which are blended; replaces `use_slices`.
+
+        The result is approximate, since norms, attention and borders see a tile only: `use_slices` is exact.
+
+        Args:
+            size: image positions of a tile along each axis; None for the whole image at once.
+            overlap: image positions that neighboring tiles share.
+
+        Raises:
+            ConfigError: the model has other latents than that of the bottleneck or fixed sizes, or size or overlap do
+                not fit its strides.
+        """
+        divisible = list(self._divisible("tiles"))
+        if size is None:
+            for network, _ in divisible:
+                network.tiles = None
+            return
+        step = self.size_step
+        if step is None or any(
+            isinstance(each, LatentModule | Quantizer) for net, _ in divisible for each in net.modules()
+        ):
+            raise ConfigError(
+                f"model '{self.name}' does not support tiles, since it needs the entire image. Use slices"
+            )
+        if not 0 <= overlap < size:
+            raise ConfigError(f"the overlap of tiles must be at least 0 and below their size {size}, got {overlap}")
+        larger = [size - own for own in self.input_shape[1:]]
+        latent = tuple(n + by // each for n, by, each in zip(self.latent_shape[1:], larger, step, strict=True))
+        if min(latent) < 1 or any(by % each or overlap % each for by, each in zip(larger, step, strict=True)):
+            raise ConfigError(
+                f"tiles of {size} with an overlap of {overlap} do not fit model '{self.name}'. Use {self.other_sizes}, "
+                f"and overlaps that are multiples of {shape_text(step)}"
+            )
+        for network, _ in divisible:
+            is_encoder = network is self.encoder
+            own = (size,) * len(step) if is_encoder else latent
+            shared = tuple(overlap if is_encoder else overlap // each for each in step)
+            network.slices, network.tiles = None, Tiles(own, shared, network.strides())
+
+    def _divisible(self, what: str) -> Iterator[tuple[Network, float]]:
+        """Encoder and decoder, with the rows of their input per image row.
+
+        Raises:
+            ConfigError: one of them is not a `Network`.
+        """
         for side in ("encoder", "decoder"):
             if (network := self.networks.get(side)) is None:
-                raise ConfigError(f"model '{self.name}' does not support slices: its {side} is not a Network")
-            if rows is not None and (found := network.sees_everything()) is not None:
-                raise ConfigError(f"{found}: has a global receptive field, so the model does not support slices")
-            latent_rows = None if rows is None else max(1, rows * self.latent_shape[1] // self.input_shape[1])
-            network.rows = rows if network is self.encoder else latent_rows
+                raise ConfigError(f"model '{self.name}' does not support {what}: its {side} is not a Network")
+            shape = self.input_shape if side == "encoder" else self.latent_shape
+            yield network, (shape[1] if len(shape) > 1 else 1) / self.input_shape[1]
 
     def _checked(self, x: AnyImages) -> Tensor:
         """Validates images and converts them to the dtype of the weights."""

@@ -56,7 +56,8 @@ def check_layer(layer: str | type[Layer]) -> None:
     """Checks the contract of a layer with its `example` and with one, two and three spatial axes.
 
     Its output has the stated shape, is finite, and is independent of other images of the batch; every parameter
-    receives a gradient; a model with it can be described, saved, loaded, exported and summarized.
+    receives a gradient; a model with it can be described, saved, loaded, exported and summarized, and gives equal
+    results in slices.
 
     Args:
         layer: class or registered name.
@@ -69,7 +70,9 @@ def check_layer(layer: str | type[Layer]) -> None:
     _check_shapes(name, kind, kind.example_shape, must_fit=True)
     for axes in range(1, 4):
         _check_shapes(name, kind, (kind.example_shape[0], *_OTHER_SIZES[:axes]), must_fit=False)
-    check_model(_around_layer(name, kind), f"layer {name}")
+    spec = _around_layer(name, kind)
+    check_model(spec, f"layer {name}")
+    _check_slices(spec, f"layer {name}")
 
 
 def check_bottleneck(bottleneck: str | type[Bottleneck]) -> None:
@@ -213,6 +216,19 @@ def _check_shapes(name: str, kind: type[Layer], shape: Shape, *, must_fit: bool)
     field = network.receptive_field()
     fits = field is None or len(field.kernel) == len(shape) - 1
     require(fits, f"{where}: receptive_field must have one value per spatial axis")
+
+
+def _check_slices(spec: dict[str, Any], subject: str) -> None:
+    """Compares an image in slices of two rows with the whole image."""
+    with no_errors(f"{subject}, in slices"), torch.no_grad():
+        model = convae.build(spec).eval()
+        x = example_images(model)
+        whole = model(x)
+        model.use_slices(2)
+        sliced = model(x)
+    for found, expected in ((sliced.latent, whole.latent), (sliced.likelihood.mean, whole.likelihood.mean)):
+        equal = torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
+        require(equal, f"{subject}: differs in slices. Its receptive field is too small, or set over_positions = True")
 
 
 def _around_layer(name: str, kind: type[Layer]) -> dict[str, Any]:

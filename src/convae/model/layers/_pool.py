@@ -38,3 +38,7 @@ class Pool(Layer):
     def receptive_field(self) -> ReceptiveField:
         """The window and the stride."""
         return ReceptiveField(tuple(map(float, self.kernel)), tuple(map(float, self.stride)))
+
+    def halo(self) -> tuple[int, int]:
+        """The rest of the window."""
+        return 0, self.kernel[0] - 1

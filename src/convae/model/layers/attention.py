@@ -14,7 +14,7 @@ from convae.core.context import Context
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Shape
-from convae.model.layers.base import ContextLayer, Network, ReceptiveField, full_receptive_field, needs_axes
+from convae.model.layers.base import ContextLayer, FeatureMap, Network, ReceptiveField, full_receptive_field, needs_axes
 from convae.model.layers.residual import BRANCH_INIT_SCALE
 
 
@@ -52,12 +52,35 @@ class Attention(ContextLayer):
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """(batch, channel, *sizes) to the same shape."""
-        projected = self.qkv(x, context)
-        # (batch, query/key/value, head, channel of the head, position), then channels last.
-        parts = projected.reshape(x.shape[0], 3, self.heads, x.shape[1] // self.heads, math.prod(x.shape[2:]))
-        query, key, value = parts.transpose(-1, -2).unbind(1)
+        query, key, value = self._heads(self.qkv(x, context))
         attended = F.scaled_dot_product_attention(query, key, value)
         return torch.add(x, self.out_proj(attended.transpose(-1, -2).reshape(x.shape), context))
+
+    def compute_in_slices(self, x: FeatureMap, context: Context | None = None) -> FeatureMap:
+        """Keys and values of the entire image in one pass, then blocks of queries; the output is stored."""
+        projected = self.qkv.compute_in_slices(x.share(), context)
+        pairs = [self._heads(part)[1:] for part in projected.slices()]
+        key, value = (torch.cat(parts, 2) for parts in zip(*pairs, strict=True))
+        del pairs
+        # Some kernels store the scores of a block.
+        block = max(1, x.sliced.slice_bytes // (x.sliced.item_bytes * x.shape[0] * self.heads * x.positions))
+
+        def attend(part: Tensor) -> Tensor:
+            queries = self._heads(part)[0].split(block, 2)
+            attended = torch.cat([F.scaled_dot_product_attention(query, key, value) for query in queries], 2)
+            return attended.transpose(-1, -2).reshape(part.shape[0], -1, *part.shape[2:])
+
+        attended = self.out_proj.compute_in_slices(projected.pointwise(attend, x.shape[1], work=1), context)
+        output = x.joined([attended], torch.add, x.shape[1])
+        output.tensor()
+        return output
+
+    def _heads(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, (batch, head, position, channel of the head) each, of (batch, 3 channels, …)."""
+        channels = projected.shape[1] // (3 * self.heads)
+        parts = projected.reshape(projected.shape[0], 3, self.heads, channels, math.prod(projected.shape[2:]))
+        query, key, value = parts.transpose(-1, -2).unbind(1)
+        return query, key, value
 
     def receptive_field(self) -> ReceptiveField:
         """Every position sees the whole input."""

@@ -91,6 +91,10 @@ class Conv(Layer):
         """The dilated kernel and the stride."""
         return ReceptiveField(tuple(map(float, self._span())), tuple(map(float, self.stride)))
 
+    def halo(self) -> tuple[int, int]:
+        """The padding at the low end, and the rest of the kernel."""
+        return self.low[0], max(0, self._span()[0] - 1 - self.low[0])
+
     def _fewest(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Minimal padding at the low and the high end of each axis that gives ceil(n / stride) positions."""
         needed = (

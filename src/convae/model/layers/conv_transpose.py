@@ -102,3 +102,8 @@ class ConvTranspose(Layer):
             tuple(float(-(-k // s)) for k, s in zip(self.kernel, self.stride, strict=True)),
             tuple(1 / s for s in self.stride),
         )
+
+    def halo(self) -> tuple[int, int]:
+        """Input rows whose kernels reach an output row."""
+        kernel, stride, padding = self.kernel[0], self.stride[0], self.padding[0]
+        return max(0, (kernel - 1 - padding) // stride), (stride - 1 + padding) // stride

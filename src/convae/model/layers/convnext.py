@@ -9,7 +9,7 @@ from torch import Tensor
 from convae.core.arguments import PerAxis, Positive
 from convae.core.context import Context
 from convae.core.types import Shape
-from convae.model.layers.base import ContextLayer, ReceptiveField
+from convae.model.layers.base import ContextLayer, FeatureMap, ReceptiveField
 from convae.model.layers.residual import Residual
 
 
@@ -44,6 +44,10 @@ class ConvNeXt(ContextLayer):
         """(batch, channel, *sizes) to the same shape."""
         y: Tensor = self.block(x, context)
         return y
+
+    def compute_in_slices(self, x: FeatureMap, context: Context | None = None) -> FeatureMap:
+        """The residual connection, with its norms over the entire image."""
+        return self.block.compute_in_slices(x, context)
 
     def receptive_field(self) -> ReceptiveField | None:
         """The receptive field of the depthwise convolution."""

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from convae.core.arguments import PositiveFloat
+from convae.core.context import Context
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Shape
-from convae.model.layers.base import Layer
+from convae.model.layers.base import FeatureMap, Layer
+from convae.model.layers.base.statistics import normalization
 
 
 class InstanceNorm(Layer):
@@ -37,3 +39,7 @@ class InstanceNorm(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, *sizes)."""
         return torch.group_norm(x, x.shape[1], self.weight, self.bias, self.eps)
+
+    def compute_in_slices(self, x: FeatureMap, context: Context | None = None) -> FeatureMap:
+        """One pass for the statistics of the entire image, then the rows."""
+        return x.pointwise(normalization(x, x.shape[1], self.weight, self.bias, self.eps))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from convae.core.context import Context
 from convae.core.errors import ShapeError
 from convae.core.precision import at_least_float32, full_precision
 from convae.core.types import Shape
-from convae.model.layers.base import ContextLayer, Network, ReceptiveField, full_receptive_field, needs_axes
+from convae.model.layers.base import ContextLayer, FeatureMap, Network, ReceptiveField, full_receptive_field, needs_axes
 from convae.model.layers.residual import BRANCH_INIT_SCALE
 
 _EPS = 1e-15
@@ -74,16 +75,53 @@ class LinearAttention(ContextLayer):
         """(batch, channel, *sizes) to the same shape."""
         projected: Tensor = self.qkv(x, context)
         every = torch.cat([projected, *(scale(projected, context) for scale in self.scales)], 1)
-        positions = math.prod(x.shape[2:])
-        # (batch, head, channel of the head, position); sums over positions in float32.
-        parts = at_least_float32(every).reshape(x.shape[0], -1, 3 * self.head_channels, positions)
-        query, key, value = parts.chunk(3, 2)
         with full_precision(x.device):
-            value = F.pad(value, (0, 0, 0, 1), value=1.0)  # its sum is the sum of the weights
-            summed = value @ key.relu().transpose(-1, -2) @ query.relu()
-        attended = (summed[:, :, :-1] / summed[:, :, -1:].clamp_min(_EPS)).to(x.dtype)
-        out: Tensor = self.out_proj(attended.reshape(x.shape[0], -1, *x.shape[2:]), context)
+            attended = self._attend(every, self._summed(every))
+        out: Tensor = self.out_proj(attended.to(x.dtype), context)
         return torch.add(x, out)
+
+    def compute_in_slices(self, x: FeatureMap, context: Context | None = None) -> FeatureMap:
+        """Sums of keys and values over the entire image in one pass, then the rows."""
+        projected = self.qkv.compute_in_slices(x.share(), context).share()
+        scales = [scale.compute_in_slices(projected, context) for scale in self._scales()]
+        channels = projected.shape[1] * (1 + len(scales))
+        every = projected.joined(scales, lambda *parts: torch.cat(parts, 1), channels)
+        total: Tensor | None = None
+        for part in every.slices():
+            with full_precision(part.device):
+                summed = self._summed(part)
+            total = summed if total is None else total + summed
+
+        def attend(part: Tensor) -> Tensor:
+            assert total is not None
+            with full_precision(part.device):
+                return self._attend(part, total).to(part.dtype)
+
+        attended = every.pointwise(attend, channels // 3)
+        return x.joined([self.out_proj.compute_in_slices(attended, context)], torch.add, x.shape[1])
+
+    def _scales(self) -> Iterator[Network]:
+        for scale in self.scales:
+            assert isinstance(scale, Network)
+            yield scale
+
+    def _heads(self, every: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, (batch, head, channel of the head, position) each, in float32 or wider."""
+        positions = math.prod(every.shape[2:])
+        parts = at_least_float32(every).reshape(every.shape[0], -1, 3 * self.head_channels, positions)
+        query, key, value = parts.chunk(3, 2)
+        return query, key, value
+
+    def _summed(self, every: Tensor) -> Tensor:
+        """Products of values and keys, summed over positions; the last row is the sum of the keys."""
+        _, key, value = self._heads(every)
+        return F.pad(value, (0, 0, 0, 1), value=1.0) @ key.relu().transpose(-1, -2)
+
+    def _attend(self, every: Tensor, summed: Tensor) -> Tensor:
+        """(batch, channel, *sizes) of what the queries at each position attend to."""
+        found = summed @ self._heads(every)[0].relu()
+        attended = found[:, :, :-1] / found[:, :, -1:].clamp_min(_EPS)
+        return attended.reshape(every.shape[0], -1, *every.shape[2:])
 
     def receptive_field(self) -> ReceptiveField:
         """Every position sees the whole input."""

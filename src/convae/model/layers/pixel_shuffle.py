@@ -46,3 +46,7 @@ class PixelShuffle(Layer):
     def receptive_field(self) -> ReceptiveField:
         """One position, with a stride of 1 / scale."""
         return ReceptiveField((1.0,) * self.axes, tuple(1 / factor for factor in self.scale))
+
+    def halo(self) -> tuple[int, int]:
+        """No others."""
+        return 0, 0

@@ -44,3 +44,7 @@ class PixelUnshuffle(Layer):
     def receptive_field(self) -> ReceptiveField:
         """The positions that are merged."""
         return ReceptiveField(tuple(map(float, self.scale)), tuple(map(float, self.scale)))
+
+    def halo(self) -> tuple[int, int]:
+        """The rest of the positions that are merged."""
+        return 0, self.scale[0] - 1

@@ -26,6 +26,7 @@ class Quantize(ContextLayer):
     """
 
     example: ClassVar = {"quantizer": {"vq": {"codes": 4, "dead_code_threshold": 0.0}}}
+    over_positions: ClassVar = True  # it reports the codes of the entire image
     keeps_shape: ClassVar = True
     recomputes: ClassVar = False
 

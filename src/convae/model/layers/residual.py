@@ -12,7 +12,7 @@ from convae.core.description import LayerList
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Shape
-from convae.model.layers.base import ContextLayer, Network, ReceptiveField
+from convae.model.layers.base import ContextLayer, FeatureMap, Layer, Network, ReceptiveField
 from convae.model.layers.conv import Conv
 
 BRANCH_INIT_SCALE = 0.1
@@ -60,6 +60,16 @@ class Residual(ContextLayer):
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """(batch, channel, *sizes) to the output shape of the branch."""
         return torch.add(call_module(self.skip, x, context), self.branch(x, context))
+
+    def compute_in_slices(self, x: FeatureMap, context: Context | None = None) -> FeatureMap:
+        """The sum of the rows of both."""
+        x.share()
+        with x.sliced.inside_branch():
+            branch = self.branch.compute_in_slices(x, context)
+            skip = x
+            if isinstance(self.skip, Layer | Network):
+                skip = self.skip.compute_in_slices(x, context)
+        return skip.joined([branch], torch.add, branch.shape[1])
 
     def shape_out(self) -> Shape:
         """The output shape of the branch."""

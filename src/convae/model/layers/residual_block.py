@@ -9,7 +9,7 @@ from torch import Tensor
 from convae.core.arguments import Named, PerAxis, Positive
 from convae.core.context import Context
 from convae.core.types import Shape
-from convae.model.layers.base import ContextLayer, ReceptiveField
+from convae.model.layers.base import ContextLayer, FeatureMap, ReceptiveField
 from convae.model.layers.residual import Residual
 
 
@@ -46,6 +46,10 @@ class ResidualBlock(ContextLayer):
         """(batch, channel, *sizes) to (batch, channels, *sizes over the stride)."""
         y: Tensor = self.block(x, context)
         return y
+
+    def compute_in_slices(self, x: FeatureMap, context: Context | None = None) -> FeatureMap:
+        """The residual connection, with its norms over the entire image."""
+        return self.block.compute_in_slices(x, context)
 
     def shape_out(self) -> Shape:
         """The output shape of the branch."""

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from convae.core.arguments import Positive, PositiveFloat
 from convae.core.context import Context
 from convae.core.types import Shape
-from convae.model.layers.base import ContextLayer, ReceptiveField, full_receptive_field, needs_axes
+from convae.model.layers.base import ContextLayer, FeatureMap, ReceptiveField, full_receptive_field, needs_axes
 from convae.model.layers.base.features import feature_shape
 from convae.model.layers.conv import Conv
 from convae.model.layers.group_norm import GroupNorm
@@ -50,6 +50,20 @@ class SpatialNorm(ContextLayer):
             beside = x.new_zeros(x.shape[0], self.beside, *x.shape[2:])
         beside = F.interpolate(beside.to(x.dtype), size=x.shape[2:], mode="nearest")
         return torch.addcmul(self.conv_b(beside), self.norm_layer(x), self.conv_y(beside))
+
+    def compute_in_slices(self, x: FeatureMap, context: Context | None = None) -> FeatureMap:
+        """One pass for the statistics of the entire image, then the rows with those of the feature."""
+        normal = self.norm_layer.compute_in_slices(x, context)
+        beside = None if context is None else context.features.get(self.feature)
+        if beside is None:
+            beside = torch.zeros(x.shape[0], self.beside, *(1,) * len(x.shape[2:]), device=self.conv_y.weight.device)
+        feature = FeatureMap.of(x.sliced, beside, is_counted=False).resized_nearest(x.shape[2:])
+        maps = [each.compute_in_slices(feature) for each in (self.conv_y, self.conv_b)]
+
+        def modulate(part: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+            return torch.addcmul(bias, part, gain)
+
+        return normal.joined(maps, modulate, x.shape[1])
 
     def receptive_field(self) -> ReceptiveField:
         """The entire input, because of the statistics."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from convae.core.arguments import Positive
+from convae.core.context import Context
 from convae.core.types import Shape
-from convae.model.layers.base import Layer, Network, ReceptiveField, full_receptive_field, needs_axes
+from convae.model.layers.base import FeatureMap, Layer, Network, ReceptiveField, full_receptive_field, needs_axes
+from convae.model.layers.base.statistics import group_statistics
 
 
 class SqueezeExcitation(Layer):
@@ -30,6 +32,12 @@ class SqueezeExcitation(Layer):
         """(batch, channel, *sizes) to the same shape."""
         gate: Tensor = self.gate(x.flatten(2).mean(2))
         return x * gate.view(*gate.shape, *(1,) * (x.ndim - 2))
+
+    def compute_in_slices(self, x: FeatureMap, context: Context | None = None) -> FeatureMap:
+        """One pass for the channel means of the entire image, then the rows."""
+        mean = group_statistics(x, x.shape[1])[0].to(next(self.gate.parameters()))
+        gate = self.gate(mean).view(*x.shape[:2], *(1,) * (len(x.shape) - 2))
+        return x.pointwise(lambda part: part * gate)
 
     def receptive_field(self) -> ReceptiveField:
         """The entire input, because of the means."""

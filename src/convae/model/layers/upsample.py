@@ -41,3 +41,7 @@ class Upsample(Layer):
         """One position, or two with interpolation, and a stride of 1 / scale."""
         seen = 1.0 if self.mode == "nearest" else 2.0
         return ReceptiveField((seen,) * len(self.scale), tuple(1 / factor for factor in self.scale))
+
+    def halo(self) -> tuple[int, int]:
+        """The neighbors, with interpolation."""
+        return (0, 0) if self.mode == "nearest" else (1, 1)

@@ -1,5 +1,6 @@
 """Base classes of layers, networks (lists of layers), and helpers for shapes."""
 
+from convae.model.layers.base.feature_map import FeatureMap
 from convae.model.layers.base.layer import (
     Activation,
     ContextLayer,
@@ -18,6 +19,7 @@ from convae.model.layers.base.network import Network, uncompiled
 __all__ = [
     "Activation",
     "ContextLayer",
+    "FeatureMap",
     "Layer",
     "Network",
     "ReceptiveField",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,9 +15,10 @@ from torch import Tensor, nn
 
 from convae.core.context import Context, ContextModule, call_module
 from convae.core.description import to_plain
-from convae.core.errors import ShapeError
+from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import flow_repr, shape_text
 from convae.core.types import Shape
+from convae.model.layers.base.feature_map import FeatureMap
 
 
 class ReceptiveField(NamedTuple):
@@ -38,9 +42,10 @@ class Layer(nn.Module):
 
     `example` and `example_shape` are a minimal example for the documentation and the contract tests. `any_size` states
     that it works with the same parameters on other spatial sizes; `over_positions` that it computes statistics over the
-    positions of an image; `keeps_shape` that the output shape is the input shape;
-    `recomputes` that a second pass in training gives the same output, so that gradient checkpointing may run it twice;
-    `compiles` that `torch.compile` can trace it: it uses neither the forward context nor statistics of the batch.
+    positions of an image or reports values of the whole image, so that it is not applied to slices of it;
+    `keeps_shape` that the output shape is the input shape; `recomputes` that a second pass in training gives the same
+    output, so that gradient checkpointing may run it twice; `compiles` that `torch.compile` can trace it: it uses
+    neither the forward context nor statistics of the batch.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
@@ -64,6 +69,36 @@ class Layer(nn.Module):
     def receptive_field(self) -> ReceptiveField | None:
         """The receptive field of one output position; None for the position itself only."""
         return None
+
+    def halo(self) -> tuple[int, int]:
+        """Rows of the first spatial axis before and after row j · stride, rounded down, that output row j depends on.
+
+        More are allowed. Only of layers with a finite receptive field.
+        """
+        field = self.receptive_field()
+        most = 0 if field is None else math.ceil(field.kernel[0])
+        return most, most
+
+    def compute_in_slices(self, x: FeatureMap, context: Context | None = None) -> FeatureMap:
+        """The output for a large image whose rows are computed when they are asked for, equal to that of `forward`.
+
+        By default, a layer with a finite receptive field gets slices, and any other the entire image. Layers that
+        contain layers, or need statistics of the image, do it step by step.
+
+        Args:
+            x: with spatial axes.
+            context: forward context.
+        """
+        if depends_on_image(self):
+            return x.whole(lambda tensor: call_module(self, tensor, context))
+        field = self.receptive_field()
+        stride = Fraction(1 if field is None else field.stride[0]).limit_denominator(1 << 16)
+        if stride < 1:
+            x.keep()  # it is smaller than what follows
+        work = int(any(parameter.ndim > 1 for parameter in self.parameters()))
+        compute = functools.partial(_on_slice, self, context)
+        found = x.local(compute, shape_after(self, x.shape), stride=stride, halo=self.halo(), work=work)
+        return found.keep() if stride > 1 else found
 
     def fan_in(self) -> float | None:
         """Average number of inputs summed with `weight` per output; None if `weight` is missing or a gain."""
@@ -102,6 +137,53 @@ class Activation(Layer):
         midpoints = (torch.arange(4096, dtype=torch.float64) + 0.5) / 4096
         values = torch.special.ndtri(midpoints).float().unsqueeze(1).expand(-1, self.shape_in[0])
         return float(self(values).double().square().mean().rsqrt())
+
+
+def depends_on_image(layer: Layer) -> bool:
+    """Whether an output may depend on the entire image, or a report to the context is about it."""
+    field = layer.receptive_field()
+    if field is not None and math.inf in field.kernel:
+        return True
+    inner = (module for module in layer.modules() if isinstance(module, Layer))
+    return any(each.over_positions or not each.any_size for each in inner)
+
+
+def computed_whole(layer: Layer) -> bool:
+    """Whether slices of a large image do not save the memory of a layer, since it gets the entire image."""
+    if len(layer.shape_in) == 1:
+        return False
+    if type(layer).compute_in_slices is Layer.compute_in_slices:
+        return depends_on_image(layer)
+    inner = (module for module in layer.modules() if isinstance(module, Layer) and module is not layer)
+    return any(computed_whole(each) for each in inner)
+
+
+def shape_after(layer: Layer, shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of the output for an input of any sizes, (batch, channels, *sizes), which is not computed."""
+    if layer.keeps_shape:
+        return tuple(shape)
+    tensors = [*layer.parameters(), *layer.buffers()]
+    replaced: dict[int, Any] = {
+        id(each): nn.Parameter(each.to("meta")) if isinstance(each, nn.Parameter) else each.to("meta")
+        for each in tensors
+    }
+    on_meta = copy.deepcopy(layer, replaced)
+    kind = next((each.dtype for each in tensors if each.is_floating_point()), None)
+    # Without its hooks, which are for real values.
+    found: Tensor = on_meta.forward(torch.empty(tuple(shape), device="meta", dtype=kind))
+    return tuple(found.shape)
+
+
+def _on_slice(layer: Layer, context: Context | None, x: Tensor) -> Tensor:
+    """Applies a layer to a slice, for which it must not report anything."""
+    own = None if context is None else context.again()
+    y = call_module(layer, x, own)
+    if own is not None and (own.terms or own.latents or own.posteriors):
+        raise ConfigError(
+            f"{type(layer).__name__} reports terms or latents of a slice. Set over_positions = True in its class, so "
+            "that it gets the entire image"
+        )
+    return y
 
 
 def compose(fields: Iterable[ReceptiveField | None]) -> ReceptiveField | None:

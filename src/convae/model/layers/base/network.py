@@ -11,6 +11,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -25,8 +26,10 @@ from convae.core.names import shape_text
 from convae.core.types import Shape
 from convae.model.layers import LAYERS
 from convae.model.layers.base.compiled import CompileMode, run_compiled
-from convae.model.layers.base.layer import Layer, ReceptiveField, compose, run_layers
-from convae.model.layers.base.slices import in_slices, sees_everything
+from convae.model.layers.base.feature_map import FeatureMap, current_pass
+from convae.model.layers.base.layer import Layer, ReceptiveField, compose, computed_whole, run_layers
+from convae.model.layers.base.slices import Slices
+from convae.model.layers.base.tiles import Tiles
 from convae.model.quantizers.base import QuantizerEntry
 
 
@@ -45,8 +48,9 @@ class Network(ContextModule, nn.Sequential):
         checkpointing: gradient checkpointing between groups of layers (Chen et al. 2016, arXiv:1604.06174): less
             memory, more time, equal gradients.
         compile_mode: mode in which `torch.compile` compiles the network for training steps; None to run it as it is.
-        rows: positions of the first spatial axis to compute at a time in evaluation, with equal results and less
-            memory; None for all.
+        slices: how large images are computed in slices in evaluation, with equal results and less memory; None for
+            the entire image at once.
+        tiles: how large images are computed in overlapping tiles instead, which is approximate; None without.
 
     Raises:
         ConfigError: an unknown layer, or invalid arguments.
@@ -59,7 +63,8 @@ class Network(ContextModule, nn.Sequential):
         self.init_scale = init_scale
         self.checkpointing = False
         self.compile_mode: CompileMode | None = None
-        self.rows: int | None = None
+        self.slices: Slices | None = None
+        self.tiles: Tiles | None = None
         self.shape_in = shape
         self.specs = read_plain_list(layers, side)
         self.shapes: list[Shape] = []
@@ -72,8 +77,13 @@ class Network(ContextModule, nn.Sequential):
     def forward(self, input: Tensor, context: Context | None = None) -> Tensor:
         """(batch, channels, *sizes) through all layers."""
         layers = list(self)
-        if self.rows is not None and not (self.training or torch.is_grad_enabled()):
-            return in_slices(layers, input, self.rows, context)
+        if not (self.training or torch.is_grad_enabled()):
+            if self.tiles is not None:
+                return self.tiles.compute(functools.partial(run_layers, layers, context=context), input)
+            sliced = current_pass() or (self.slices and self.slices.begin_pass(input, self.shape_in, self.shapes))
+            if sliced:
+                given = FeatureMap.of(sliced, input, is_counted=False)
+                return self.compute_in_slices(given, context).tensor()
         if not (self.training and torch.is_grad_enabled()):
             return run_layers(layers, input, context)
         if self.compile_mode is not None:
@@ -107,12 +117,24 @@ class Network(ContextModule, nn.Sequential):
         """The receptive field of one output position."""
         return compose(layer.receptive_field() for layer in self)
 
-    def sees_everything(self) -> str | None:
-        """Location of the first layer whose output may depend on the entire image; None without one."""
-        found = (
-            spec.location(self.side) for spec, layer in zip(self.specs, self, strict=True) if sees_everything(layer)
-        )
-        return next(found, None)
+    def strides(self) -> tuple[Fraction, ...]:
+        """Input positions per output position along each spatial axis: integers, or inverses of integers."""
+        field = self.receptive_field()
+        found = (1.0,) * (len(self.shape_in) - 1) if field is None else field.stride
+        return tuple(Fraction(each).limit_denominator(1 << 16) for each in found)
+
+    def compute_in_slices(self, x: FeatureMap, context: Context | None = None) -> FeatureMap:
+        """The output for a large image whose rows are computed when they are asked for; see `Layer`."""
+        for layer in self:
+            if x.has_rows:
+                x = layer.compute_in_slices(x, context)
+            else:
+                x = x.whole(functools.partial(call_module, layer, context=context))
+        return x
+
+    def layers_computed_whole(self) -> list[str]:
+        """Locations of the layers whose memory is not saved by slices, since they get the entire image."""
+        return [spec.location(self.side) for spec, layer in zip(self.specs, self, strict=True) if computed_whole(layer)]
 
     def __iter__(self) -> Iterator[Layer]:
         return super().__iter__()  # type: ignore[return-value]

@@ -1,67 +1,55 @@
-"""Computation of large images in slices, with equal results.
-
-    rows of the image   ├──── slice ────┼──── slice ────┼──── slice ────┤
-    computed rows       ├──── slice ────┼─ halo ─┤
-                               ├─ halo ─┼──── slice ────┼─ halo ─┤ ...
-
-An output row depends on the input rows of its receptive field. A slice is computed with that many more rows on both
-sides, and the affected output rows are dropped, so that the remaining rows equal those of the entire image.
-"""
+"""How large images are computed in slices: in slices of rows, with equal results."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from fractions import Fraction
-from itertools import accumulate, pairwise
-from operator import mul
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from convae.core.context import Context
-from convae.model.layers.base.layer import Layer, compose, run_layers
+from convae.core.device import device_memory
+from convae.core.types import Shape
+from convae.model.layers.base.feature_map import SlicedPass
+
+DEFAULT_FRACTION = 4
+"""By default, a pass takes the memory of the device divided by this."""
+_SLICE_FRACTION = 4
+"""The part of the memory of a pass that slices take, if their rows are not given, is one divided by this."""
+_MAPS_AT_A_TIME = 4
+"""Maps of the largest size that a residual block has at a time, when an image is computed at once."""
 
 
-def sees_everything(layer: Layer) -> bool:
-    """Whether an output of a layer may depend on the entire image, so that it cannot be computed in slices."""
-    inner = (module for module in layer.modules() if isinstance(module, Layer))
-    field = layer.receptive_field()
-    return any(each.over_positions or not each.any_size for each in inner) or (
-        field is not None and math.inf in field.kernel
-    )
+@dataclass(frozen=True)
+class Slices:
+    """Division of a pass over a large image.
 
-
-def in_slices(layers: Sequence[Layer], x: Tensor, rows: int, context: Context | None = None) -> Tensor:
-    """Applies layers in sequence to about `rows` positions of the first spatial axis at a time.
-
-    Args:
-        layers: layers in evaluation mode with finite receptive fields.
-        x: (batch, channel, *sizes).
-        rows: rows of `x` per slice, without halo; rounded up to a multiple of the strides.
-        context: forward context.
-
-    Returns:
-        (batch, channels, *other sizes), equal to the output for the entire `x`, up to rounding.
+    Attributes:
+        rows: rows of the network's input per slice, or a fraction of one, where its feature maps are largest; where
+            they are smaller, a slice has more rows. None for as many as `memory` allows, and no slices for images that
+            take less.
+        memory: bytes that slices and stored feature maps may take, approximately; None for a quarter of the memory of
+            the device.
     """
-    field = compose(layer.receptive_field() for layer in layers)
-    if field is None:
-        return run_layers(layers, x, context)
-    # A slice begins at the start of an output row of every layer.
-    strides = [_exact(seen.stride[0]) for layer in layers if (seen := layer.receptive_field()) is not None]
-    totals = list(accumulate(strides, mul))
-    step = math.lcm(*(total.numerator for total in totals))
-    halo = step * math.ceil(field.kernel[0] / step)
-    borders = [*range(0, x.shape[2], step * math.ceil(rows / step)), x.shape[2]]
-    parts = []
-    for start, end in pairwise(borders):
-        first = max(0, start - halo)
-        part = run_layers(layers, x[:, :, first : end + halo], context)
-        last = None if end == x.shape[2] else int((end - first) / totals[-1])
-        parts.append(part[:, :, int((start - first) / totals[-1]) : last].clone())
-    return torch.cat(parts, 2)
 
+    rows: float | None = None
+    memory: int | None = None
 
-def _exact(stride: float) -> Fraction:
-    """Stride as a fraction: an integer or the inverse of one."""
-    return Fraction(stride).limit_denominator(1 << 16)
+    def begin_pass(self, x: Tensor, shape_in: Shape, shapes: Sequence[Shape]) -> SlicedPass | None:
+        """A pass for an input; None where the entire image takes no more memory than allowed.
+
+        Args:
+            x: (batch, channel, *sizes), or (batch, feature).
+            shape_in: the input shape that a network was built for.
+            shapes: the output shapes of its layers.
+        """
+        memory = self.memory or device_memory(x.device) // DEFAULT_FRACTION
+        largest = max(map(math.prod, [shape_in, *shapes])) * x.numel() / math.prod(shape_in) * x.element_size()
+        if self.rows is None:
+            if _MAPS_AT_A_TIME * largest <= memory:
+                return None
+            return SlicedPass(memory // _SLICE_FRACTION, memory - memory // _SLICE_FRACTION, x.element_size())
+        rows = x.shape[2] if x.ndim > 2 else 1
+        # A slice of the largest map is computed from one that is as large.
+        in_slice = math.ceil(2 * largest * min(1.0, self.rows / rows))
+        return SlicedPass(in_slice, max(0, memory - in_slice), x.element_size())
