@@ -10,6 +10,7 @@ from convae.core.errors import ConfigError
 from convae.core.paths import local_path
 
 Number = TypeVar("Number", int, float)
+_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 
 def recipe_and_overrides(words: list[str], written: str = "key.path=value") -> tuple[str | None, list[str]]:
@@ -73,3 +74,15 @@ def cluster_count(text: str) -> int | Literal["auto"]:
     if not text.isdecimal() or not int(text):
         raise ConfigError(f"the number of clusters must be 1 or more, or auto, got '{text}'")
     return int(text)
+
+
+def byte_count(text: str, option: str) -> int:
+    """A number of bytes: `4GiB`, `500 MB`.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|)", text.strip())
+    if found is None or float(found[1]) == 0:
+        raise ConfigError(f"{option}: needs a number of bytes such as 4GiB or 500MB, not '{text}'")
+    return round(float(found[1]) * _UNITS[found[2]])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convae.cli._options import BatchSize, Device, Force, Label, Model
+from convae.cli._large_images import LargeImageOptions
+from convae.cli._options import BatchSize, Device, Force, Label, Model, with_option_groups
 from convae.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ PANEL = "Use"
 """The heading under which the help lists the command."""
 
 
+@with_option_groups
 def decode(
     model: Model,
     latents: Annotated[
@@ -27,6 +30,7 @@ def decode(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Output folder.", show_default=False)],
+    large: LargeImageOptions,
     label: Label = None,
     batch_size: BatchSize = 256,
     device: Device = "auto",
@@ -45,10 +49,12 @@ def decode(
     from convae.cli._screen import work_bar, wrote
     from convae.core.file_sets import begin_file_set
     from convae.latents import Session, iterate_decodable, iterate_decoded
+    from convae.latents import decode as decode_latents
 
     session = Session(model, label=label, device=device)
     loaded = session.model
     _check_model(loaded, latents, force)
+    large.apply(loaded)
     # All of them are read before the first image is written.
     names = [name for part in iterate_decodable(latents, loaded) for name in part.names]
     paths = image_paths(loaded, out, names)
@@ -57,6 +63,9 @@ def decode(
     with work_bar() as bar:
         for part in iterate_decodable(latents, loaded):
             labels = part.labels if session.label is None else torch.full((len(part.names),), session.label)
+            if not done:
+                own = None if labels is None else labels[:1]
+                large.report(loaded, functools.partial(decode_latents, loaded, part.z[:1], labels=own), "image")
             for images in iterate_decoded(loaded, part.z, labels=labels, batch_size=batch_size):
                 for image, path in zip(images, paths[done : done + len(images)], strict=True):
                     write_image(image, path)

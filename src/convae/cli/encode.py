@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convae.cli._large_images import LargeImageOptions
 from convae.cli._options import AllDataOptions, BatchSize, MissingLabel, Model, open_session, with_option_groups
 from convae.core.errors import ConfigError
 
@@ -24,6 +25,7 @@ def encode(
     model: Model,
     out: Annotated[Path, typer.Option("--out", help="Output folder.", show_default=False)],
     data: AllDataOptions,
+    large: LargeImageOptions,
     format: Annotated[str, typer.Option(help="safetensors, npz, or flat tables: csv, parquet.")] = "safetensors",
     shard: Annotated[
         str | None,
@@ -40,13 +42,19 @@ def encode(
 
     Example: `convae encode RUN --data photos/ --format csv --out latents`
     """
+    import numpy as np
+
     from convae.cli._screen import results, work_bar, wrote
+    from convae.latents import encode as encode_images
     from convae.latents import encode_to
     from convae.latents.folders import read_manifest
 
     part = _shard(shard)
     with work_bar() as bar:
         session = open_session(model, data, bar, default_split="all", missing_label=label)
+        large.apply(session.model)
+        first = np.zeros(1, np.int64)
+        large.report(session.model, lambda: encode_images(session.model, session.images, indices=first).mean, "latent")
         path = encode_to(
             session.model,
             session.images,

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convae.cli._parsing import byte_count
 from convae.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from convae.training.recipe.schema import Recipe
-
-_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 PANEL = "Tune"
 """The heading under which the help lists the command."""
@@ -54,7 +52,7 @@ def find_batch_size(
     from convae.training.memory.batch_size import MOST
     from convae.training.memory.batch_size import find_batch_size as find
 
-    budget = None if memory is None else _bytes(memory)
+    budget = None if memory is None else byte_count(memory, "--memory")
     with work_bar() as bar:
         recipe, most = _recipe(model, overrides or [], data_dir, device, bar)
     found = find(recipe, budget, most, on_message=lambda sentence: notes.print(sentence, soft_wrap=True))
@@ -133,15 +131,3 @@ def _recipe(
         raise ConfigError(f"'{model}': no recipe, file, artifact or preset of that name; see `convae presets`")
     # Only the shape of the data matters, and the model has it.
     return read_recipe({"data": "digits", **written}, options), MOST
-
-
-def _bytes(text: str) -> int:
-    """A number of bytes: `4GiB`, `500 MB`.
-
-    Raises:
-        ConfigError: it is something else.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|)", text.strip())
-    if found is None or float(found[1]) == 0:
-        raise ConfigError(f"--memory: needs a number of bytes such as 4GiB or 500MB, not '{text}'")
-    return round(float(found[1]) * _UNITS[found[2]])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convae.cli._large_images import LargeImageOptions
 from convae.cli._options import (
     BatchSize,
     DataOptions,
@@ -38,6 +39,7 @@ def reconstruct(
     model: Model,
     output: OutputOptions,
     data: DataOptions,
+    large: LargeImageOptions,
     images: Annotated[
         list[str] | None,
         typer.Argument(
@@ -77,6 +79,8 @@ def reconstruct(
         raise ConfigError("--levels draws one sheet: leave out --every")
     with work_bar() as bar:
         session = open_session(model, data, bar, label=label)
+        large.apply(session.model)
+        large.report(session.model, lambda: _reconstruct_first(session, images), "image")
         imputes = not (levels or images) and session.images.missing is not None
         name = "levels.png" if levels else "imputed.png" if imputes else "reconstructions.png"
         (sheet,) = new_files(output.out, [name], output.force)
@@ -91,6 +95,16 @@ def reconstruct(
             drawn = _draw_split(session, count, paths, batch_size)
     save(drawn, sheet)
     wrote(sheet, output.show)
+
+
+def _reconstruct_first(session: Session, images: list[str] | None) -> Tensor:
+    """The reconstruction of the first image, to compare tiles with the exact result."""
+    import numpy as np
+
+    if not images:
+        return next(session.reconstruct(np.zeros(1, np.int64)))[1]
+    given = session.encode_inputs(images[:1])
+    return session.decode(given.z, given.labels)
 
 
 def _draw_named(session: Session, images: list[str]) -> Image:

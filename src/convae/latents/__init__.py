@@ -23,6 +23,7 @@ from convae.latents.neighborhood import find_neighbors
 from convae.latents.projection import Projection, project
 from convae.latents.quantized import nearest_latents
 from convae.latents.session import Session
+from convae.latents.tiling import TileDifference, measure_tiles
 from convae.latents.translation import find_class_direction, find_direction, translate
 from convae.latents.traversals import build_latent_grid, kl_per_dimension, rank_by_kl, traverse
 
@@ -39,6 +40,7 @@ __all__ = [
     "LabeledSamples",
     "Projection",
     "Session",
+    "TileDifference",
     "build_latent_grid",
     "class_number",
     "cluster",
@@ -63,6 +65,7 @@ __all__ = [
     "kl_per_dimension",
     "map_errors",
     "measure_agreement",
+    "measure_tiles",
     "nearest_latents",
     "project",
     "rank_by_kl",
