@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from exported_models import every_graph
 from PIL import Image
 
 import convae
-from convae.explorer import lower, write_page
+from convae.explorer import ExplorerServer, lower, write_page
 from convae.interop.graphs import Graph, build_graph
 from convae.latents import Session
 
@@ -291,3 +292,23 @@ def test_every_control_has_a_name(page: Any) -> None:
         ".map((each) => each.outerHTML)"
     )
     assert nameless == []
+
+
+def test_a_server_decodes_for_the_page(page: Any, tmp_path: Path) -> None:
+    session = Session(convae.build(MODEL), data=tmp_path / "images.npz", label="b")
+    wanted = decoded(page)
+    with ExplorerServer(session) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        opened = page.context.browser.new_page()
+        opened.goto(server.url)
+        opened.wait_for_selector("body[data-ready]")
+        assert np.allclose(decoded(opened), wanted, atol=1e-4)
+        before = decoded(opened)
+        opened.click("#random")
+        assert decoded(opened) != before
+        opened.set_input_files("#file", tmp_path / "own.png")
+        opened.wait_for_selector("#own:not([hidden])")
+        assert "PSNR" in opened.text_content("#own-text")
+        server.close()
+        thread.join()

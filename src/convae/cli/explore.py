@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +26,10 @@ def explore(
     ] = "none",
     force: Force = False,
     show: Annotated[bool, typer.Option("--open", help="Open the page when it is done.")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Write no file: show the page on this computer, which decodes for it.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of --serve; 0 for a free one.")] = 0,
 ) -> None:
     """Write the latent space as one HTML page that decodes in the browser.
 
@@ -35,12 +40,24 @@ def explore(
     """
     from convae.cli._screen import results, work_bar, wrote
     from convae.core.errors import OutputError
-    from convae.explorer import write_page
+    from convae.explorer import ExplorerServer, write_page
 
+    chosen = None if projection == "none" else projection
+    if serve:
+        with work_bar() as bar:
+            session = open_session(model, data, bar, default_split="all", label=label)
+            server = ExplorerServer(session, port=port, projection=chosen)
+        with server:
+            results.print(f"{server.url} until you press Ctrl+C", soft_wrap=True)
+            if show:
+                typer.launch(server.url)
+            with contextlib.suppress(KeyboardInterrupt):
+                server.serve_forever()
+        return
     if out.exists() and not force:
         raise OutputError(f"{out}: already exists. Choose another --out, or use --force to replace it")
     with work_bar() as bar:
         session = open_session(model, data, bar, default_split="all", label=label)
-        write_page(session, out, projection=None if projection == "none" else projection)
+        write_page(session, out, projection=chosen)
     results.print(f"{out.name}: {out.stat().st_size / 1e6:.2f} MB", soft_wrap=True)
     wrote(out, show)

@@ -5,5 +5,6 @@ from __future__ import annotations
 from convae.explorer.lowering import lower
 from convae.explorer.page import write_page
 from convae.explorer.program import Program
+from convae.explorer.server import ExplorerServer
 
-__all__ = ["Program", "lower", "write_page"]
+__all__ = ["ExplorerServer", "Program", "lower", "write_page"]

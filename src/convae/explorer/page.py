@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -28,7 +28,7 @@ from convae.model.vae import VAE
 
 LARGEST = 64 << 20
 """Bytes of weights that a page may hold: browsers read larger pages slowly."""
-_SCRIPTS = ("operations.js", "pictures.js", "animation.js", "latents.js", "plane.js", "selection.js", "page.js")
+_SCRIPTS = ("operations", "pictures", "remote", "animation", "latents", "plane", "selection", "page")
 
 
 def write_page(session: Session, path: Path, *, projection: Map | None = None) -> Path:
@@ -46,21 +46,55 @@ def write_page(session: Session, path: Path, *, projection: Map | None = None) -
         DataError: the images are missing, damaged or empty.
         OutputError: the file cannot be written.
     """
+    model = session.model
+    weights = sum(tensor.numel() for tensor in model.state_dict().values()) * 4
+    if weights > LARGEST:
+        raise ConfigError(
+            f"model '{model.name}' has {weights / 1e6:,.0f} MB of weights, and a page holds {LARGEST / 1e6:,.0f} MB. "
+            "Use --serve, with which this computer decodes"
+        )
+    write_text(path, page_of(session, projection))
+    return path
+
+
+def page_of(session: Session, projection: Map | None, programs: Mapping[str, Any] | None = None) -> str:
+    """The page as text.
+
+    Args:
+        session: a model with images.
+        projection: of the map.
+        programs: `encode` and `decode` of a server; without them, the page holds the weights.
+
+    Raises:
+        ConfigError: the model has an operation that the page does not; see `write_page`.
+        DataError: the images are missing, damaged or empty.
+    """
     blob = Blob()
     contents = _describe(session, blob, projection)
+    contents |= _programs(session.model, blob) if programs is None else programs
     contents["blob"] = base64.b64encode(blob.content).decode()
     web = files("convae.explorer") / "web"
-    script = "\n".join(_without_exports((web / name).read_text("utf-8")) for name in _SCRIPTS)
+    script = "\n".join(_without_exports((web / f"{name}.js").read_text("utf-8")) for name in _SCRIPTS)
     page = (web / "page.html").read_text("utf-8")
     for mark, text in (
+        ("/*CONNECT*/", "" if programs is None else "connect-src 'self'; "),
         ("/*STYLE*/", (web / "page.css").read_text("utf-8")),
         ("/*SCRIPT*/", script),
         ("/*DATA*/", _as_json(contents)),
     ):
         before, _, after = page.partition(mark)
         page = before + text + after
-    write_text(path, page)
-    return path
+    return page
+
+
+def _programs(model: VAE, blob: Blob) -> dict[str, Any]:
+    """Decoder and encoder as programs of the page."""
+    with _on_cpu(model):
+        decoder, encoder = lower(build_graph(model, "decode")), _encoder(model)
+    return {
+        "decode": decoder.as_json(blob.content),
+        "encode": None if encoder is None else encoder.as_json(blob.content),
+    }
 
 
 def _without_exports(script: str) -> str:
@@ -75,21 +109,13 @@ def _as_json(value: Any) -> str:
 
 
 def _describe(session: Session, blob: Blob, projection: Map | None) -> dict[str, Any]:
-    """Everything that the page holds but the vectors in `blob`."""
+    """Everything that the page holds but the programs, and the vectors in `blob`."""
     model, images = session.model, session.images
-    weights = sum(tensor.numel() for tensor in model.state_dict().values()) * 4
-    if weights > LARGEST:
-        raise ConfigError(
-            f"model '{model.name}' has {weights / 1e6:,.0f} MB of weights, and a page holds {LARGEST / 1e6:,.0f} MB: "
-            "use the pictures of convae traverse and convae manifold"
-        )
     count = most_points(model.latent_layout.size)
     indices = np.arange(len(images))
     if len(images) > count:
         indices = np.sort(numpy_generator(0, "points").choice(len(images), count, replace=False))
-    with _on_cpu(model):
-        decoder, encoder = lower(build_graph(model, "decode")), _encoder(model)
-        encoding = encode(model, images, indices=indices, progress=session.progress)
+    encoding = encode(model, images, indices=indices, progress=session.progress)
     classes = list(images.classes or class_names(range(model.class_count or 0), model.provenance.classes).values())
     prior = isinstance(model.prior, StandardNormal) and not model.is_hierarchical
     points = describe_points(model, encoding, blob, projection)
@@ -104,8 +130,6 @@ def _describe(session: Session, blob: Blob, projection: Map | None) -> dict[str,
         "label": session.label or 0,
         "is_standard_normal": prior,
         **points,
-        "decode": decoder.as_json(blob.content),
-        "encode": None if encoder is None else encoder.as_json(blob.content),
     }
 
 
