@@ -295,7 +295,7 @@ def test_every_control_has_a_name(page: Any) -> None:
 
 
 def test_a_server_decodes_for_the_page(page: Any, tmp_path: Path) -> None:
-    session = Session(convae.build(MODEL), data=tmp_path / "images.npz", label="b")
+    session = Session(convae.build(MODEL), data=tmp_path / "images.npz", label="1")
     wanted = decoded(page)
     with ExplorerServer(session) as server:
         thread = threading.Thread(target=server.serve_forever)

@@ -181,10 +181,11 @@ function fillControls() {
   if (shape.length === 4) {
     $("slice-row").hidden = false;
     Object.assign($("slice"), { max: shape[1] - 1, value: shape[1] >> 1 });
-    state.slice = shape[1] >> 1;
+    state.slice = plane.slice = shape[1] >> 1;
     $("slice").addEventListener("input", () => {
-      state.slice = Number($("slice").value);
+      state.slice = plane.slice = Number($("slice").value);
       schedule(state.z);
+      plane.tile();
     });
   }
   fillClasses();

@@ -2,7 +2,7 @@
 "use strict";
 
 function rasterSize(shape) {
-  if (shape.length === 2) return [Math.max(160, shape[1]), 120];
+  if (shape.length === 2) return [Math.max(360, shape[1]), 270];
   return [shape[shape.length - 1], shape[shape.length - 2]];
 }
 
@@ -11,6 +11,7 @@ function paint(canvas, values, shape, { slice = 0, side = 0 } = {}) {
   const [width, height] = rasterSize(shape);
   if (canvas.width !== width) canvas.width = width;
   if (canvas.height !== height) canvas.height = height;
+  canvas.style.imageRendering = shape.length === 2 ? "auto" : "";
   if (side) {
     const scale = side / Math.max(width, height);
     canvas.style.width = `${width * scale}px`;
@@ -39,7 +40,7 @@ function paintCurves(context, values, [channels, length], width, height) {
   context.clearRect(0, 0, width, height);
   for (let c = 0; c < channels; c++) {
     context.strokeStyle = classColor(c);
-    context.lineWidth = 1.5;
+    context.lineWidth = 3;
     context.beginPath();
     for (let i = 0; i < length; i++)
       context.lineTo((i / Math.max(1, length - 1)) * (width - 2) + 1, height - 4 - values[c * length + i] * (height - 8));

@@ -11,6 +11,7 @@ class Plane {
     this.selected = new Set();
     this.lasso = null; // corners while one is drawn
     this.isSelecting = false;
+    this.slice = 0;
     this.path = [];
     this.position = [0, 0];
     this.ellipse = null;
@@ -118,14 +119,15 @@ class Plane {
     board.width = this.canvas.width;
     board.height = this.canvas.height;
     const context = board.getContext("2d"), one = document.createElement("canvas");
-    context.imageSmoothingEnabled = false;
+    context.imageSmoothingEnabled = this.shape.length === 2;
+    context.imageSmoothingQuality = "high";
     this.tiles = board;
     const work = () => {
       const end = performance.now() + 14;
       while (places.length && performance.now() < end) {
         const [column, row] = places.shift(), px = (column + 0.5) * side, py = (row + 0.5) * side;
         const x = this.view.x + (px - this.canvas.width / 2) / this.scale, y = this.view.y - (py - this.canvas.height / 2) / this.scale;
-        paint(one, this.decode(x, y), this.shape);
+        paint(one, this.decode(x, y), this.shape, { slice: this.slice });
         const fitted = (0.96 * side) / Math.max(width, height);
         context.drawImage(one, px - (width * fitted) / 2, py - (height * fitted) / 2, width * fitted, height * fitted);
       }
