@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from stand_ins import install_stand_ins
 
 from convae.evaluation.metrics import METRICS
 from convae.model.bottlenecks import BOTTLENECKS
@@ -23,6 +24,7 @@ from convae.testing import (
     check_flow,
     check_layer,
     check_likelihood,
+    check_logger,
     check_metric,
     check_preset,
     check_prior,
@@ -30,6 +32,7 @@ from convae.testing import (
     check_schedule,
     check_term,
 )
+from convae.training import LOGGERS
 
 NEEDS_FILES = {"lpips"}
 """Metrics whose networks no package brings; their own tests make some."""
@@ -94,3 +97,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_metrics(name: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONVAE_CACHE", str(cache))
     check_metric(name)
+
+
+@pytest.mark.parametrize("name", LOGGERS.own_names())
+def test_loggers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_stand_ins(monkeypatch)
+    check_logger(name)

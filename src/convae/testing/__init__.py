@@ -14,6 +14,7 @@ from convae.testing.evaluation import check_metric
 from convae.testing.features import check_feature_network
 from convae.testing.flows import check_flow
 from convae.testing.interop import check_exporter, check_importer
+from convae.testing.loggers import check_logger
 from convae.testing.objective import check_schedule, check_term
 from convae.testing.parts import check_bottleneck, check_layer, check_likelihood, check_preset, check_prior
 from convae.testing.quantizers import check_quantizer
@@ -28,6 +29,7 @@ __all__ = [
     "check_importer",
     "check_layer",
     "check_likelihood",
+    "check_logger",
     "check_metric",
     "check_preset",
     "check_prior",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from convae.training.distillation.run import distill
 from convae.training.distributed.ranks import Ranks
+from convae.training.loggers import LOGGERS
+from convae.training.loggers.base import LoggedRun, Logger
 from convae.training.loop.task import ModuleState, SavedAs, Stateful, Task, Update, Validation
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.prior.run import fit_prior
@@ -13,7 +15,10 @@ from convae.training.result import PriorRun, Run
 from convae.training.run import resume, train, train_task
 
 __all__ = [
+    "LOGGERS",
     "Callback",
+    "LoggedRun",
+    "Logger",
     "ModuleState",
     "Plan",
     "PriorRun",

@@ -47,7 +47,9 @@ LOCK = ".lock"
 """The lock of the process that trains into the folder."""
 _BLOCK = 1 << 20
 """Block size for reading; longer than any row of the log."""
-FOLDERS = ("pictures", "tensorboard", "checkpoints", "model", "last", "start")
+LOGGERS_FOLDER = "loggers"
+"""Folder with one folder for each logger."""
+FOLDERS = ("pictures", LOGGERS_FOLDER, "checkpoints", "model", "last", "start")
 FILES = (LOCK, "recipe.yaml", "data.npz", "launch.json", "metrics.jsonl", "metrics.csv", "timings.jsonl", "README.md")
 """Files and folders of a run."""
 

@@ -1,70 +1,31 @@
-"""The files that a run writes during training: metrics, notes, timings, curves, pictures, TensorBoard events."""
+"""The files that a run writes during training: metrics, notes, timings, curves and pictures."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from convae.core.errors import ConfigError, DataError
+from convae.core.documents import read_mapping
+from convae.core.errors import DataError
 from convae.core.files import append, replacing, sync, writing_errors
+from convae.core.names import one_line
+from convae.core.notes import note
 from convae.pictures.save import save
+from convae.training.loggers.base import LoggedRun, Logger
 from convae.training.loop.progress import Progress
 from convae.training.loop.task import Task
 from convae.training.recipe.plan import Plan
-from convae.training.run_folder import RunFolder
+from convae.training.run_folder import LOGGERS_FOLDER, RunFolder
 
 Row = dict[str, Any]
 NOTE = "note"
 """The `split` of a row with a note instead of metrics."""
-
-
-WHERE = ("split", "step", "epoch")
-"""Keys of a row that are not metrics."""
-
-
-def summary_writer() -> Any:
-    """TensorBoard's `SummaryWriter`.
-
-    Raises:
-        ConfigError: TensorBoard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError(
-            "training.tensorboard: TensorBoard is not installed. Run pip install 'convae[tensorboard]'"
-        ) from error
-    return SummaryWriter
-
-
-class TensorBoard:
-    """Writes metrics as TensorBoard scalars, such as `validation/kl`.
-
-    Args:
-        folder: folder of the event files.
-        step: step at which the run continues; later events are hidden.
-
-    Raises:
-        ConfigError: TensorBoard is not installed.
-    """
-
-    def __init__(self, folder: Path, step: int) -> None:
-        self._writer = summary_writer()(str(folder), purge_step=step + 1)
-
-    def write(self, row: Row) -> None:
-        """Writes the metrics of a row."""
-        for name, value in row.items():
-            if name not in WHERE and isinstance(value, int | float):
-                self._writer.add_scalar(f"{row['split']}/{name}", value, row["step"])
-
-    def close(self) -> None:
-        """Flushes and closes the event file."""
-        self._writer.close()
 
 
 class RunLog:
@@ -74,20 +35,31 @@ class RunLog:
         folder: run folder.
         steps_per_epoch: batches in an epoch.
         writes: whether this process writes it.
-        step: step at which the log continues.
-        tensorboard: folder of TensorBoard's event files; None for none.
-
-    Raises:
-        ConfigError: TensorBoard is not installed.
+        loggers: loggers by name, which receive metrics and pictures too.
     """
 
     def __init__(
-        self, folder: RunFolder, steps_per_epoch: int, writes: bool, step: int = 0, tensorboard: Path | None = None
+        self, folder: RunFolder, steps_per_epoch: int, writes: bool, loggers: Mapping[str, Logger] | None = None
     ) -> None:
         self._folder = folder
         self._writes = writes
         self._per_epoch = steps_per_epoch
-        self._board = TensorBoard(tensorboard, step) if tensorboard is not None and writes else None
+        self._loggers = dict(loggers or {}) if writes else {}
+        self._sent: dict[str, int] = {}
+
+    def start(self, title: str, step: int) -> None:
+        """Starts the loggers, for a run that begins or continues at a step.
+
+        Raises:
+            ConfigError: a logger cannot start.
+        """
+        if not self._loggers:
+            return
+        recipe = self._folder.path / "recipe.yaml"
+        facts = read_mapping(recipe) if recipe.is_file() else {}
+        for name, logger in self._loggers.items():
+            logger.start(LoggedRun(title, self._folder.path / LOGGERS_FOLDER / name, facts, step))
+        self._new_pictures()  # those of before a resume were sent
 
     def sync(self) -> int:
         """Syncs the log to the disk, and returns its size in bytes."""
@@ -99,14 +71,40 @@ class RunLog:
         """Writes a row; metrics are per image, in the units of their terms, unweighted."""
         row: Row = {"split": split, "step": step, "epoch": round(step / self._per_epoch, 6), **content}
         self._append(self._folder.metrics, row)
-        if self._board:
-            self._board.write(row)
+        metrics = {f"{split}/{name}": value for name, value in content.items() if isinstance(value, int | float)}
+        if metrics:
+            self._send(lambda logger: logger.write(metrics, step))
         return row
 
+    def send_pictures(self, step: int) -> None:
+        """Sends new pictures of the run folder to the loggers."""
+        pictures = self._new_pictures() if self._loggers else []
+
+        def write_pictures(logger: Logger) -> None:
+            for path in pictures:
+                logger.write_picture(re.sub(r"^epoch-\d+-", "", path.stem), path, step)
+
+        self._send(write_pictures)
+
     def close(self) -> None:
-        """Closes TensorBoard's event file."""
-        if self._board:
-            self._board.close()
+        """Closes the loggers."""
+        self._send(lambda logger: logger.close())
+
+    def _new_pictures(self) -> list[Path]:
+        """The pictures of epochs that are new since the last call."""
+        found = {path: path.stat().st_mtime_ns for path in sorted(self._folder.pictures.glob("epoch-*.png"))}
+        new = [path for path, time in found.items() if self._sent.get(path.name) != time]
+        self._sent = {path.name: time for path, time in found.items()}
+        return new
+
+    def _send(self, action: Callable[[Logger], None]) -> None:
+        """Calls the loggers; one that fails is not called again, and the training continues."""
+        for name, logger in list(self._loggers.items()):
+            try:
+                action(logger)
+            except Exception as error:  # loggers are programs of others
+                del self._loggers[name]
+                note(f"logger {name}: {one_line(error)[:300]}. It receives nothing more of this run", "yellow")
 
     def time(self, epoch: int, steps: int, images: int, seconds: float, waited: float) -> None:
         """Writes the duration of an epoch, and the time spent waiting for batches."""

@@ -48,7 +48,7 @@ MAY_CHANGE = {
             "keep",
             "minutes",
             "pictures_every",
-            "tensorboard",
+            "loggers",
             "shard",
         )
     ),

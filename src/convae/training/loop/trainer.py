@@ -9,6 +9,7 @@ import torch
 
 from convae.core.types import Batch
 from convae.training.distributed.ranks import stop_on_signals
+from convae.training.loggers.base import build_loggers
 from convae.training.loop.checkpoint import Checkpoint, Machine, collect_state, save_checkpoint
 from convae.training.loop.engine import Engine
 from convae.training.loop.health import REMEDY, ROLL_BACK_AFTER, HealthMonitor, ModelSelection, not_finite
@@ -81,8 +82,7 @@ class Trainer:
         else:
             self._first_notes = [note, *task.starts(folder.path), *task.notes]
         self._begin(checkpoint)
-        board = folder.path / "tensorboard" if self._options.tensorboard else None
-        self._log = RunLog(folder, self._per_epoch, self._ranks.is_main, self.progress.step, board)
+        self._log = RunLog(folder, self._per_epoch, self._ranks.is_main, build_loggers(self._options.loggers))
 
     @property
     def stage(self) -> Stage:
@@ -118,6 +118,7 @@ class Trainer:
         # Random layers use torch's default generator, seeded for each step; the state of the caller's is restored.
         with stop_on_signals(self._ranks.stop), self._ranks.connected(), torch.random.fork_rng():
             self._callback.on_train_start(self)
+            self._log.start(self.task.title, self.progress.step)
             if slow := precision_warning(self._options.precision, self.task.device):
                 self._callback.on_message(slow)
             for sentence in self._first_notes:
@@ -232,6 +233,7 @@ class Trainer:
         """Draws the pictures, at the configured interval."""
         if self._ranks.is_main:
             self._note(self._pictures.save(shown, self.progress, final=final))
+            self._log.send_pictures(self.progress.step)
 
     def _end_stage(self) -> None:
         """Continues with the next stage, if there is one."""

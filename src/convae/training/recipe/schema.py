@@ -104,8 +104,9 @@ class TrainingConfig(Config):
     """Number of checkpoints to keep."""
     pictures_every: NonNegative = 1
     """Epochs between two sets of pictures; 0 for none."""
-    tensorboard: bool = False
-    """Write TensorBoard events into `tensorboard/` of the run; needs the extra `tensorboard`."""
+    loggers: tuple[Named, ...] = ()
+    """Programs that receive metrics and pictures, such as `[tensorboard, {wandb: {project: faces}}]`; each needs the
+    extra of its name."""
 
 
 class PlateauConfig(Config):

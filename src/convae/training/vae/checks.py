@@ -16,8 +16,8 @@ from convae.model.compatibility import check_labels, check_levels
 from convae.model.parts import required_terms
 from convae.model.vae import VAE
 from convae.objective.terms import TERMS
+from convae.training.loggers.base import build_loggers
 from convae.training.loop.engine import FrozenParts
-from convae.training.loop.log import summary_writer
 from convae.training.recipe.objectives import StageObjective
 from convae.training.recipe.plan import Plan, build_plan
 from convae.training.recipe.schema import Recipe
@@ -41,8 +41,7 @@ def check_description(recipe: Recipe, held: VAE | None) -> Plan:
     Raises:
         ConvaeError: lists all errors.
     """
-    if recipe.training.tensorboard:
-        summary_writer()
+    build_loggers(recipe.training.loggers)
     faults: list[ConvaeError] = []
     plan = model = None
     try:
