@@ -258,6 +258,27 @@ def test_any_shape_and_a_single_image_have_a_card(
     assert results_of(card_markdown([card]))
 
 
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_diverged_model_has_a_card(part: str, digits: Split) -> None:
+    model = convae.build(MAP).eval()
+    with torch.no_grad():
+        for parameter in getattr(model, part).parameters():
+            parameter.fill_(torch.nan)
+    card = plain(measure_card(model, digits, features=FEATURES))
+    assert card.metrics["psnr"].not_finite == 202
+    assert "rfd-pooled" in card.left_out
+    assert ("fd-pooled" in card.left_out) == (part == "decoder")
+    assert ("linear-probe" in card.left_out) == (part == "encoder")
+    assert not bool(choose_error_maps(model, digits).errors.isfinite().all())
+    assert "not finite" in render_card_page([card], {})
+    assert "not finite" in card_markdown([card])
+
+
+def test_a_probe_of_latents_of_known_classes_is_left_out(digits: Split) -> None:
+    model = convae.build({**MAP, "condition": {"classes": 10, "channels": 2}}).eval()
+    assert "encoder does not see" in measure_card(model, digits).left_out["linear-probe"]
+
+
 def maps_of(make: Callable[[torch.Tensor], torch.Tensor]) -> ErrorMaps:
     images = torch.linspace(0, 1, 64).expand(2, 1, 64, 64).contiguous()
     found = make(images.clone())

@@ -13,12 +13,14 @@ from convae.core.random import torch_generator
 from convae.core.types import Batch, Images
 from convae.data import Split, in_order
 from convae.features.networks.base import FeatureNetwork
+from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
 
 SetName = Literal["images", "samples", "reconstructions"]
 
 
 @torch.no_grad()
+@unchecked_values()
 def compute_feature_sets(
     model: VAE,
     split: Split,

@@ -162,8 +162,11 @@ def evaluate(
                 model, split, features, sets, seed=seed, batch_size=batch_size, progress=progress
             )
         for name, (metric, other) in of_sets.items():
-            estimate = metric.measure(found_sets["images"], found_sets[other], seed)
             shown = features.metric_aliases.get(name, f"{name}-{features.name}")
+            if not bool(found_sets[other].isfinite().all()):
+                found.left_out[shown] = f"features of {other} are not finite"
+                continue
+            estimate = metric.measure(found_sets["images"], found_sets[other], seed)
             measured[shown] = Measurement(estimate.value, estimate.interval, metric.unit, metric.better)
     protocol = {
         "data": split.describe(),

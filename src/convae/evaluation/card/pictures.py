@@ -12,6 +12,7 @@ from convae.data import Split
 from convae.data.batches import evenly_spaced
 from convae.evaluation.card.card import Card
 from convae.latents.error_maps import ErrorMaps, map_errors
+from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
 from convae.pictures.grid import compare
 from convae.pictures.heat import heat
@@ -28,6 +29,7 @@ CLIPPED = 0.995
 """Fraction of the errors that the scale of the error maps covers."""
 
 
+@unchecked_values()
 def choose_error_maps(model: VAE, split: Split) -> ErrorMaps:
     """Reconstructions and error maps of evenly spaced images of a split, the same for every model."""
     return map_errors(model, split, torch.from_numpy(evenly_spaced(len(split), SHOWN)))

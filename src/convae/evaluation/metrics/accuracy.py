@@ -17,6 +17,7 @@ class Accuracy(LatentMetric):
 
     unit: ClassVar = "fraction"
     better: ClassVar = "higher"
+    needs: ClassVar = "a classifier in the model, and labels"
 
     def applies(self, model: VAE, split: Split) -> bool:
         """Whether the model has a classifier, and any image a label."""

@@ -21,13 +21,17 @@ class LinearProbe(LatentMetric):
     """
 
     unit: ClassVar = "fraction"
-    needs: ClassVar = "labels of at least two classes, with at least 5 images each"
+    needs: ClassVar = "labels of at least two classes, with at least 5 images each, that the encoder does not see"
     better: ClassVar = "higher"
     default: ClassVar = False
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether every class has an image in each fold."""
-        return has_labels_for_folds(split.labels)
+        """Whether every class has an image in each fold, and the model is not conditional."""
+        return model.condition is None and has_labels_for_folds(split.labels)
+
+    def unmeasurable(self, encoded: EncodedSplit) -> str | None:
+        """Latents that are not finite."""
+        return None if bool(encoded.mean.isfinite().all()) else "latents are not finite"
 
     def rows(self, encoded: EncodedSplit) -> Tensor:
         """(labeled image,): 1 for correct predictions, 0 for others."""
