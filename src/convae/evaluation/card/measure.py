@@ -41,7 +41,7 @@ SLOW = (
 """Metrics of a card that are not in the group `default`."""
 TOO_LONG = ("kl-per-unit",)
 """Metrics of the group `default` that a card leaves to `convae evaluate`: one value for each latent value."""
-PROBE_LIMIT = 5_000_000
+PROBE_LIMIT = 1_000_000
 """Largest number of latent values of all images for `linear-probe`, unless it is named."""
 RESIZING = "antialiased bicubic"
 """How `convae.data` resizes images."""
