@@ -50,3 +50,11 @@ def device_memory(device: torch.device) -> int:
         if limit.exists() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
             found.append(int(text))
     return min(found)
+
+
+def is_on_meta() -> bool:
+    """Whether tensors are made on the meta device here, where they have no values and models are checked.
+
+    Arithmetic with tensors on it imports torch's compiler, which takes a second or two.
+    """
+    return torch.get_default_device().type == "meta"

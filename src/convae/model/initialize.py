@@ -30,7 +30,8 @@ def initialize(model: nn.Module, seed: int, device: torch.device | str = "cpu") 
         seed: seed; a tensor's values depend only on it and on the module's name.
         device: device of the model; values are drawn on the CPU, so they are the same on every device.
     """
-    model.to_empty(device=device)
+    # As `to_empty`, which imports sympy for tensors on the meta device.
+    model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))  # noqa: SLF001
     for name, module in model.named_modules():
         if isinstance(module, Layer | LikelihoodHead | Condition | Prior):
             module.reset(torch_generator(seed, "reset", name))

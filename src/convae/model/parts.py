@@ -46,6 +46,7 @@ def build_part(registry: Any, written: Named, kind: str, *args: Any) -> Any:
 def build_bottleneck(written: Named, shape: Shape) -> Bottleneck:
     """Builds a bottleneck from its name and arguments, or those of a quantizer, for features of a shape."""
     made: Bottleneck = build_part(BOTTLENECKS, long_bottleneck(written), "bottleneck", shape)
+    made.built_for = shape
     return made
 
 
@@ -87,13 +88,17 @@ def required_terms(model: nn.Module) -> tuple[str, ...]:
 
 
 def output_shape(module: nn.Module, shape: Shape, where: str) -> Shape:
-    """The output shape of a module, without the batch: declared by a `Network`, otherwise found by a forward pass.
+    """The output shape of a module, without the batch: declared by networks and by bottlenecks of convae's own.
+
+    Other modules are run; on the meta device that imports torch's compiler, which takes a second or two.
 
     Raises:
         ShapeError: the module does not accept the shape.
     """
     if isinstance(module, Network) and module.shape_in == shape:
         return module.shape_out
+    if isinstance(module, Bottleneck) and module.built_for == shape and type(module).__module__.startswith("convae."):
+        return module.latent_shape
     dtype, device = weights_type(module)
     with error_context(where, shape), torch.no_grad(), evaluation_mode(module):
         images = torch.zeros(2, *shape, dtype=dtype, device=device)

@@ -115,10 +115,12 @@ def _deterministic(device: torch.device) -> Iterator[None]:
     if device.type != "cpu" or modes[0]:
         yield
         return
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # As `torch.use_deterministic_algorithms`, which imports torch's compiler: a second or two.
+    set_mode = torch._C._set_deterministic_algorithms  # noqa: SLF001
+    set_mode(True, warn_only=True)
     determinism.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(modes[0], warn_only=modes[1])
+        set_mode(modes[0], warn_only=modes[1])
         determinism.fill_uninitialized_memory = fills  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from convae.core.arguments import Named
 from convae.core.context import Context, LatentModule
 from convae.core.names import shape_text
 from convae.core.posterior import Posterior
+from convae.core.types import Shape
 
 LATENT = "latent"
 """Name of the latent in a model with one latent."""
@@ -28,6 +29,7 @@ class Bottleneck(LatentModule):
         latent_shape: shape of the latent that the decoder gets, without the batch.
         default_prior: name of the default prior.
         required_terms: loss terms that an objective must contain to train it.
+        built_for: shape of the features for which it was built from a description; None for other objects.
         self_updated_parameters: names of parameters that the forward pass updates in training.
     """
 
@@ -35,6 +37,7 @@ class Bottleneck(LatentModule):
     default_prior: ClassVar[Named] = "standard-normal"
     required_terms: tuple[str, ...] = ()
     self_updated_parameters: tuple[str, ...] = ()
+    built_for: Shape | None = None
     stream = LATENT
 
     def extra_repr(self) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from convae.core.arguments import Named, Positive
 from convae.core.context import Context
+from convae.core.device import is_on_meta
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.posterior import CodePosterior
@@ -57,7 +58,8 @@ class Codes(Bottleneck):
             )
         self.head = head
         self.quantizer = made
-        self.reset()
+        if not is_on_meta():
+            self.reset()
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from convae.core.arguments import Positive
 from convae.core.context import Context
+from convae.core.device import is_on_meta
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.precision import at_least_float32
@@ -50,7 +51,8 @@ class Deterministic(Bottleneck):
             raise ShapeError(f"expected {latent} feature channels for latent: {latent} without a head, got "
                              f"{shape_text(shape)}")  # fmt: skip
         self.head = head
-        self.reset()
+        if not is_on_meta():
+            self.reset()
 
     def posterior(self, features: Tensor) -> DeterministicPosterior:
         """The latent of features, (batch, *features), in float32 or wider."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from convae.core.arguments import Positive
 from convae.core.context import Context
+from convae.core.device import is_on_meta
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.posterior import MIN_LOGVAR, GaussianPosterior
@@ -89,7 +90,8 @@ class Gaussian(Bottleneck):
         self.head = head
         self.flow = None if flow is None else build_flow(flow, self.latent_shape, shape)
         self.is_diagonal = covariance == "diagonal" and flow is None
-        self.reset()
+        if not is_on_meta():
+            self.reset()
 
     def posterior(self, features: Tensor) -> GaussianPosterior | FullGaussianPosterior | FlowPosterior:
         """Posterior q(z | x) of features, (batch, *features), in float32 or wider."""

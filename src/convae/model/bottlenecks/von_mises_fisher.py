@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convae.core.arguments import Named
+from convae.core.device import is_on_meta
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.precision import at_least_float32, with_gradient_of
@@ -57,7 +58,8 @@ class VonMisesFisher(Bottleneck):
         self.min_concentration, self.max_concentration = min_concentration, max_concentration
         self.weight = nn.Parameter(torch.empty(latent + 1, shape[0]))
         self.bias = nn.Parameter(torch.empty(latent + 1))
-        self.reset()
+        if not is_on_meta():
+            self.reset()
 
     def posterior(self, features: Tensor) -> VonMisesFisherPosterior:
         """Posterior q(z | x) of features, (batch, features), in float32 or wider."""

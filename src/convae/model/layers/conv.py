@@ -76,9 +76,19 @@ class Conv(Layer):
         geometry = {"stride": self.stride, "padding": self.low, "dilation": self.dilation, "groups": self.groups}
         return convolve(_OVER_AXES[self.axes], x, self.weight, self.bias, **geometry)
 
+    def shape_out(self) -> Shape:
+        """The output channels, and the number of positions of the kernel along each axis."""
+        sizes = (
+            (n + low + high - span) // step + 1
+            for n, low, high, span, step in zip(
+                self.shape_in[1:], self.low, self.high, self._span(), self.stride, strict=True
+            )
+        )
+        return (self.weight.shape[0], *sizes)
+
     def fan_in(self) -> float:
         """Input channels per group times the average number of kernel positions inside the input."""
-        sizes = tuple(self(torch.empty(1, *self.shape_in, device="meta")).shape[2:])
+        sizes = self.shape_out()[1:]
         inside = (
             meetings(out, size, k, s, d, low) / out
             for out, size, k, s, d, low in zip(

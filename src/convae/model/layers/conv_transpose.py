@@ -67,14 +67,9 @@ class ConvTranspose(Layer):
         self.cut = tuple(max(0, -number) for number in more)
         self.weight = nn.Parameter(torch.empty(shape[0], channels, *self.kernel))
         self.bias = nn.Parameter(torch.empty(channels)) if bias else None
-        sizes = [
-            (n - 1) * s + k - 2 * p + o - c
-            for n, s, k, p, o, c in zip(
-                shape[1:], self.stride, self.kernel, self.padding, self.output_padding, self.cut, strict=True
-            )
-        ]
+        sizes = self.shape_out()[1:]
         if min(sizes) < 1:
-            raise ShapeError(f"its output is empty, with the sizes {sizes}. Use less padding or a larger kernel")
+            raise ShapeError(f"its output is empty, with the sizes {list(sizes)}. Use less padding or a larger kernel")
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, *sizes) to (batch, channels, *larger sizes)."""
@@ -85,9 +80,19 @@ class ConvTranspose(Layer):
                 y = y.narrow(axis, 0, y.shape[axis] - number)
         return y
 
+    def shape_out(self) -> Shape:
+        """The output channels, and sizes of the input times the stride, up to padding."""
+        sizes = (
+            (n - 1) * s + k - 2 * p + o - c
+            for n, s, k, p, o, c in zip(
+                self.shape_in[1:], self.stride, self.kernel, self.padding, self.output_padding, self.cut, strict=True
+            )
+        )
+        return (self.weight.shape[1], *sizes)
+
     def fan_in(self) -> float:
         """Input channels times the average number of kernel positions per output."""
-        sizes = tuple(self(torch.empty(1, *self.shape_in, device="meta")).shape[2:])
+        sizes = self.shape_out()[1:]
         meet = (
             meetings(size, out, k, s, 1, low) / out
             for out, size, k, s, low in zip(

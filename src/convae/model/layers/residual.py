@@ -51,8 +51,7 @@ class Residual(ContextLayer):
                 raise ShapeError(f"its branch changes {shape_text(shape)} to {shape_text(out)}, which cannot be added")
             stride = tuple(-(-size // new) for size, new in zip(shape[1:], out[1:], strict=True))
             self.skip = Conv(shape, channels=out[0], kernel=1, stride=stride)
-            reached = tuple(self.skip(torch.empty(1, *shape, device="meta")).shape[1:])
-            if reached != out:
+            if self.skip.shape_out() != out:
                 raise ShapeError(
                     f"its branch changes {shape_text(shape)} to {shape_text(out)}, which matches no stride"
                 )

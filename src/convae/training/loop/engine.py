@@ -15,6 +15,7 @@ from convae.core.names import unknown_message
 from convae.core.types import Batch
 from convae.objective.schedules.base import Clocks
 from convae.training.distributed.sharding import shard_like
+from convae.training.loop.optimizer import FusedAdam
 from convae.training.loop.precision import Precision
 from convae.training.loop.step import StepResult, TrainStep
 from convae.training.loop.task import ModuleState, Stateful, Task
@@ -32,8 +33,8 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
         {"params": [p for p in module.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in module.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind([group for group in groups if group["params"]], lr=config.lr, betas=config.betas, fused=True)
+    groups = [group for group in groups if group["params"]]
+    return FusedAdam(groups, lr=config.lr, betas=config.betas, decoupled_weight_decay=config.name == "adamw")
 
 
 class OptimizerState:

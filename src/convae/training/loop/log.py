@@ -7,9 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from convae.core.documents import read_mapping
 from convae.core.errors import DataError
@@ -22,6 +20,9 @@ from convae.training.loop.progress import Progress
 from convae.training.loop.task import Task
 from convae.training.recipe.plan import Plan
 from convae.training.run_folder import LOGGERS_FOLDER, RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Row = dict[str, Any]
 NOTE = "note"

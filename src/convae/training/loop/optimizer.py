@@ -1,0 +1,67 @@
+"""Fused Adam and AdamW without torch's compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adam import _fused_adam
+
+
+def _undecorated(name: str) -> Callable[..., Any]:
+    """A method of torch's optimizers without the decorator that keeps the compiler out of it, and imports it."""
+    method: Callable[..., Any] = getattr(torch.optim.Optimizer, name)
+    return getattr(method, "__wrapped__", method)
+
+
+class FusedAdam(torch.optim.Adam):
+    """Adam or AdamW in one kernel for all parameters.
+
+    The same steps as `torch.optim.Adam(..., fused=True)`, whose first call imports torch's compiler, which takes a
+    second or two.
+
+    Args:
+        groups: parameters with their options.
+        lr: learning rate.
+        betas: decay of the running means of gradients and squared gradients.
+        decoupled_weight_decay: whether weight decay is that of AdamW.
+    """
+
+    add_param_group = _undecorated("add_param_group")
+    zero_grad = _undecorated("zero_grad")
+
+    def __init__(
+        self, groups: list[dict[str, Any]], *, lr: float, betas: tuple[float, float], decoupled_weight_decay: bool
+    ) -> None:
+        super().__init__(groups, lr, betas, fused=True, decoupled_weight_decay=decoupled_weight_decay)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # without closures
+        """One step; skipped where `found_inf` is set and positive, a tensor."""
+        for group in self.param_groups:
+            lists: list[list[Tensor]] = [[] for _ in range(6)]
+            self._init_group(group, *lists)  # type: ignore[no-untyped-call]
+            parameters, gradients, means, squares, largest, steps = lists
+            _fused_adam(
+                parameters,
+                gradients,
+                means,
+                squares,
+                largest,
+                steps,
+                None,
+                getattr(self, "found_inf", None),
+                amsgrad=False,
+                has_complex=False,
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                lr=group["lr"],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                maximize=False,
+                capturable=False,
+                differentiable=False,
+                decoupled_weight_decay=group["decoupled_weight_decay"],
+            )
