@@ -348,6 +348,8 @@ PRESETS: list[dict[str, Any]] = [
         **{"preset": "dc-ae", "latent": 2, "channels": [4, 4], "encoder_blocks": [1, 1], "decoder_blocks": [1, 1]},
         **{"attention": 1, "head_channels": 4},
     },
+    # Layers that act in training only are left out.
+    {"preset": "tokenizer-tiny-f4", "width": 4, "posterior": "deterministic", "latent_noise": 0.5, "ordered": True},
 ]
 
 

@@ -16,6 +16,8 @@ from convae.interop.importers.diffusers import COUNTER, VARIANCE, diffusers
 from convae.interop.published import CONFIG, WEIGHTS
 from convae.interop.structures import STRUCTURES
 from convae.interop.structures.base import Structure
+from convae.model.construct import construct
+from convae.model.layers import LAYERS
 from convae.model.likelihoods.base import LocationScaleHead
 from convae.model.priors.standard_normal import StandardNormal
 from convae.model.vae import VAE
@@ -40,6 +42,7 @@ class Diffusers(Exporter):
         """
         if graphs:
             raise ConfigError("the exporter diffusers has no graphs. Omit --graph, or use --to onnx")
+        model = without_training_layers(model)
         structure = find_structure(model)
         state = published_state(structure, model)
         config = {"_class_name": structure.class_name, "_diffusers_version": VERSION, **structure.published()}
@@ -51,6 +54,35 @@ class Diffusers(Exporter):
         write_json(paths[0], config)
         write_bytes(paths[1], save(state, metadata={"format": "pt"}))
         yield ExportedFile("weights", paths[1], {}, 0.0, tuple(_notes(model)))
+
+
+def without_training_layers(model: VAE) -> VAE:
+    """The model without the layers of encoder and decoder that act in training only; itself if there are none."""
+    if not model.is_described:
+        return model
+    spec = model.spec
+    kept = {
+        side: [number for number, layer in enumerate(getattr(spec, side)) if not _acts_in_training_only(layer.name)]
+        for side in ("encoder", "decoder")
+    }
+    if all(len(numbers) == len(getattr(spec, side)) for side, numbers in kept.items()):
+        return model
+    made = construct(
+        spec.model_copy(update={side: [getattr(spec, side)[number] for number in kept[side]] for side in kept})
+    )
+    places = {f"{side}.{old}": f"{side}.{new}" for side, numbers in kept.items() for new, old in enumerate(numbers)}
+    state = {}
+    for name, value in model.state_dict().items():
+        parts = name.split(".", 2)
+        place = ".".join(parts[:2])
+        state[".".join([places.get(place, place), *parts[2:]])] = value
+    made.load_state_dict(state, assign=True)
+    made.provenance = model.provenance
+    return made
+
+
+def _acts_in_training_only(layer: str) -> bool:
+    return bool(LAYERS.get(layer).only_in_training)
 
 
 def find_structure(model: VAE) -> Structure:

@@ -26,6 +26,7 @@ class Dropout(ContextLayer):
     """
 
     keeps_shape = True
+    only_in_training = True
 
     def __init__(
         self, shape: Shape, *, rate: Annotated[float, Field(ge=0, lt=1)] = 0.5, whole_channels: bool = False

@@ -28,6 +28,7 @@ class GaussianNoise(ContextLayer):
     """
 
     keeps_shape = True
+    only_in_training = True
 
     def __init__(self, shape: Shape, *, sigma: PositiveFloat = 0.1, varies: bool = False) -> None:
         super().__init__(shape)

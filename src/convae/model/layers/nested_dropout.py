@@ -34,6 +34,7 @@ class NestedDropout(ContextLayer):
 
     example: ClassVar = {"least": 2}
     keeps_shape = True
+    only_in_training = True
 
     def __init__(
         self,
