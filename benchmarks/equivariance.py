@@ -31,7 +31,7 @@ IMAGES = 1000
 """Most test images, and as many samples, whose features are compared."""
 DRAWS = (0, 1, 2)
 """Seeds of the samples of each prior."""
-PRIOR = {"flow-matching": {"width": 32, "blocks": 2}}
+PRIOR: dict[str, dict[str, Any] | None] = {"flow-matching": {"width": 32, "blocks": 2}}
 
 
 def recipe(data: str, weight: float, seed: int, steps: int) -> dict[str, Any]:
@@ -93,9 +93,9 @@ def table(folder: Path, data: str) -> None:
     print("|---|---|---|---|---|---|")
     found: dict[str, dict[float, dict[str, Any]]] = {}
     for name, row in sorted(rows.items()):
-        own, weight, seed = name.split(" ")
-        if own == data:
-            found.setdefault(seed, {})[float(weight)] = row
+        source, written, seed = name.split(" ")
+        if source == data:
+            found.setdefault(seed, {})[float(written)] = row
     for seed, own in found.items():
         for weight, row in own.items():
             print(f"| {seed} | {weight:g} | {np.mean(row['distance']):.2f} |", end="")

@@ -213,6 +213,8 @@ def _check_shapes(name: str, kind: type[Layer], shape: Shape, *, must_fit: bool)
     require(alone.isfinite().all(), f"{where}: its output is not finite")
     close = torch.allclose(alone, together, rtol=1e-4, atol=1e-5)
     require(close, f"{where}: in evaluation mode, the output of an image depends on other images of the batch")
+    does_nothing = torch.equal(alone, x[:1]) and not list(network.parameters())
+    require(does_nothing or not kind.only_in_training, f"{where}: only_in_training, but has parameters or acts")
     field = network.receptive_field()
     fits = field is None or len(field.kernel) == len(shape) - 1
     require(fits, f"{where}: receptive_field must have one value per spatial axis")
