@@ -45,8 +45,8 @@ class Layer(nn.Module):
     positions of an image or reports values of the whole image, so that it is not applied to slices of it;
     `keeps_shape` that the output shape is the input shape; `recomputes` that a second pass in training gives the same
     output, so that gradient checkpointing may run it twice; `compiles` that `torch.compile` can trace it: it uses
-    neither the forward context nor statistics of the batch; `only_in_training` that it has no parameters and does nothing in
-    evaluation mode, so that an export may omit it.
+    neither the forward context nor statistics of the batch; `only_in_training` that it has no parameters and does
+    nothing in evaluation mode, so that an export may omit it.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
