@@ -52,10 +52,10 @@ def test_a_model_and_its_run_with_a_prior_decode_the_same_latents(
 
 def test_a_training_of_a_prior_is_resumed(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("prior", artifact, "mixture", "prior.mixture.components=3", "--steps", 4, "--out", tmp_path / "prior")
-    run("prior", "--resume", tmp_path / "prior")
+    run("train", "--resume", tmp_path / "prior")
     assert "finished" in capsys.readouterr().err
     assert convae.load(tmp_path / "prior").spec.prior == {"mixture": {"components": 3}}
-    run("prior", "--resume", tmp_path / "prior", "--steps", 4, code=2)
+    run("train", "--resume", tmp_path / "prior", "--steps", 4, code=2)
 
 
 @pytest.mark.parametrize(

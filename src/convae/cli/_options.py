@@ -12,11 +12,9 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import typer
-
-from convae.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from convae.core.progress import Progress
@@ -111,27 +109,6 @@ class ScoreOptions:
         """Arguments of `convae.evaluation.score_images`."""
         options = None if self.samples is None else {self.score: {"samples": self.samples}}
         return {"score": self.score, "options": options, "seed": self.seed, "batch_size": self.batch_size}
-
-
-@dataclass(frozen=True)
-class LengthOptions:
-    """Length and optimizer of a training."""
-
-    panel: ClassVar = "Training"
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None
-    minutes: Annotated[float | None, typer.Option(help="Time limit.")] = None
-    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None
-    seed: Annotated[int | None, typer.Option(help="Random seed of weights, order and noise.")] = None
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None
-
-    def keys(self) -> dict[str, Any]:
-        """Values by the path of their recipe key."""
-        if self.epochs is not None and self.steps is not None:
-            raise ConfigError("--epochs and --steps both set the length of the training: give one of them")
-        names = ("epochs", "steps", "minutes", "batch_size", "seed", "device")
-        return {f"training.{name}": getattr(self, name) for name in names} | {"training.optimizer.lr": self.lr}
 
 
 def with_option_groups(command: Callable[..., Result]) -> Callable[..., Result]:

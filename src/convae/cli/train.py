@@ -12,7 +12,8 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from convae.cli._options import LengthOptions, with_option_groups
+from convae.cli._options import with_option_groups
+from convae.cli._trainings import LengthOptions, finish, overrides_of
 from convae.core.errors import ConfigError
 from convae.core.trust import untrusted_names
 
@@ -117,7 +118,7 @@ def train(
     _check_words(arguments or [])
     recipe, overrides = recipe_and_overrides(arguments or [])
     given = {**place.keys(), **what.keys(), **length.keys()}
-    options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    options = overrides_of(given)
     typed = [*options, *([] if what.beta is None else [f"--beta {what.beta:g}"]), *overrides]
     if length.epochs is not None:
         options.append("training.steps=null")  # a recipe's steps would take precedence
@@ -246,10 +247,9 @@ def _print_first_line(sentence: str) -> None:
 
 
 def _train(recipe: str | None, overrides: list[str], out: Path | None, resumed: Path | None) -> int:
-    from convae.cli._screen import notes, work_bar, wrote
-    from convae.core.trust import trust_options
+    from convae.cli._screen import work_bar
     from convae.training import resume, train
-    from convae.training.report import TrainingReport, report_end
+    from convae.training.report import TrainingReport
 
     with work_bar() as bar:
         report = TrainingReport(bar)
@@ -257,13 +257,4 @@ def _train(recipe: str | None, overrides: list[str], out: Path | None, resumed: 
             run = resume(resumed, callback=report, progress=bar)
         else:
             run = train(recipe or {}, overrides=overrides, out=out, callback=report, progress=bar)
-    if not run.is_main:
-        return 130 if run.stopped and not run.out_of_time else 0
-    if run.stopped:
-        reason = "time is up" if run.out_of_time else "stopped and saved"
-        notes.print(f"{reason}; continue with: convae train --resume {run.path}{trust_options()}", soft_wrap=True)
-        if not run.out_of_time:
-            return 130
-    report_end(run)
-    wrote(run.path)
-    return 0
+    return finish(run)

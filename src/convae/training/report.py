@@ -171,9 +171,16 @@ class TrainingReport(Callback):
 
 def report_end(run: Run) -> None:
     """Prints the metrics of the best model, the paths of the results, and a command to try."""
+    from convae.training.result import PriorRun
+
     lines = [f"best      {_best(run)}"]
-    if run.best_step is not None and run.best:
+    if run.best_step is not None and run.best and not isinstance(run, PriorRun):
         lines.append(f"psnr      {_validation_psnr(run)}")
+    lines += [
+        f"teacher   PSNR to its reconstructions {row['psnr_to_teacher']:.2f} dB"
+        for row in run.metrics
+        if row["step"] == run.best_step and "psnr_to_teacher" in row
+    ][-1:]
     if any(run.pictures.glob("*.png")):
         lines.append(f"pictures  {run.pictures}")
     if (run.path / "model").is_dir():
