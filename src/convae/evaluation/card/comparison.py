@@ -57,7 +57,7 @@ class TableRow:
     @property
     def unit_text(self) -> str:
         """The unit, with an arrow in the direction of improvement."""
-        arrow = {"higher": " ↑", "lower": " ↓"}.get(self.better or "", "")
+        arrow = {"higher": "\u00a0↑", "lower": "\u00a0↓"}.get(self.better or "", "")
         return f"{self.unit}{arrow}"
 
 
