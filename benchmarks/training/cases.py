@@ -111,8 +111,8 @@ CASES = (
     Case("autoencoder-kl", _SD_F8, 16, 1),
 )
 GROWTH = (
-    *(Case(f"torch-vae-batch-{batch}", _TORCH_VAE, batch, 640 // batch) for batch in (16, 32, 64, 128)),
-    *(Case(f"torch-vae-side-{side}", _torch_vae(side), 64, 40960 // side**2 or 2) for side in (32, 64, 128)),
+    *(Case(f"torch-vae-batch-{batch}", _TORCH_VAE, batch, max(1, 640 // batch)) for batch in (1, 4, 16, 64, 256, 512)),
+    *(Case(f"torch-vae-side-{side}", _torch_vae(side), 16, 40960 // side**2 or 2) for side in (32, 64, 128, 256, 512)),
 )
 """What a further image costs as batches grow, and as images do."""
 GPU = (

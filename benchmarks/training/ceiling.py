@@ -71,7 +71,7 @@ class Rate:
 
 
 def measure_rate(shape: Shape, precision: str, device: str, repeats: int = 5) -> Rate:
-    """The rate of a convolution on random values in channels_last, the median of some repeats."""
+    """The rate of a convolution on random values in channels_last, the fastest of some repeats."""
     kind = DTYPES[precision]
 
     def values(*sizes: int) -> torch.Tensor:
@@ -91,12 +91,17 @@ def measure_rate(shape: Shape, precision: str, device: str, repeats: int = 5) ->
     def forward() -> None:
         layer(x)
 
-    seconds = [median_seconds(run, device, repeats) for run in (both, forward)]
+    seconds = [min(time_calls(run, device, repeats)) for run in (both, forward)]
     return Rate(shape, precision, shape.flops / seconds[0], shape.flops / 3 / seconds[1])
 
 
 def median_seconds(run: Callable[[], object], device: str, repeats: int = 5, least: float = 0.02) -> float:
     """Seconds of one call, the median of some repeats of as many calls as take `least` seconds."""
+    return statistics.median(time_calls(run, device, repeats, least))
+
+
+def time_calls(run: Callable[[], object], device: str, repeats: int = 5, least: float = 0.02) -> list[float]:
+    """Seconds of one call in each of some repeats of as many calls as take `least` seconds."""
 
     def wait() -> None:
         if device == "cuda":
@@ -116,7 +121,7 @@ def median_seconds(run: Callable[[], object], device: str, repeats: int = 5, lea
             run()
         wait()
         found.append((time.perf_counter() - began) / count)
-    return statistics.median(found)
+    return found
 
 
 def measure_rates(device: str, precisions: Sequence[str], shapes: Sequence[Shape] = ()) -> Iterator[Rate]:
