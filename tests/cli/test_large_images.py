@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from command import run
+from PIL import Image
 
 import convae
 from convae.core.random import torch_generator
@@ -54,9 +55,20 @@ def test_slices_are_exact_and_tiles_say_by_how_much_they_are_not(
     assert "dB" in capsys.readouterr().err
 
 
+def test_images_of_other_sizes_than_the_model_s(model: Path, photos: Path, tmp_path: Path) -> None:
+    run("encode", model, "--data", photos, "--out", tmp_path / "latents", "--size", "12x16", "--slices", "4")
+    assert read_latents(tmp_path / "latents")[0].mean.shape == (6, 2, 6, 8)
+    run("decode", model, tmp_path / "latents", "--out", tmp_path / "images", "--size", "12x16")
+    for path in (tmp_path / "images").rglob("*.png"):
+        with Image.open(path) as image:
+            assert image.size == (16, 12)
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
+        (["--size", "9"], "multiples of 2×2"),
+        (["--size", "large"], "--size"),
         (["--slices", "0"], "at least 1"),
         (["--slices", "some"], "--slices"),
         (["--tiles", "4:"], "--tiles"),

@@ -7,9 +7,11 @@ import pytest
 
 SCRIPT = """
 import ctypes, resource
-from convae.core.allocator import keep_freed_memory
+from convae.core.allocator import keep_freed_memory, return_large_blocks
 if {told}:
     assert keep_freed_memory()
+if {returned}:
+    assert return_large_blocks()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
@@ -27,7 +29,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc can be told")
 def test_freed_memory_is_not_faulted_in_again() -> None:
-    def faults(told: bool) -> int:
-        return int(subprocess.check_output([sys.executable, "-c", SCRIPT.format(told=told)], text=True))
+    def faults(told: bool, returned: bool = False) -> int:
+        script = SCRIPT.format(told=told, returned=returned)
+        return int(subprocess.check_output([sys.executable, "-c", script], text=True))
 
     assert faults(told=True) < faults(told=False) / 2
+    assert faults(told=True) < faults(told=True, returned=True) / 2

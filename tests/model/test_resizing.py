@@ -32,6 +32,12 @@ def test_other_sizes_go_through_with_the_same_weights(spec: dict[str, Any], step
     larger = convae.build({**model.spec.model_dump(), "input": [spec["input"][0], *sizes]}).eval()
     larger.load_state_dict(model.state_dict())
     torch.testing.assert_close(larger(x).likelihood.mean, out.likelihood.mean)
+    same = model.with_sizes(sizes)
+    assert same.input_shape == x.shape[1:]
+    assert same.spec == larger.spec
+    torch.testing.assert_close(same(x).likelihood.mean, out.likelihood.mean)
+    with pytest.raises(ShapeError):
+        model.with_sizes([sizes[0] + 1, *sizes[1:]])
     assert model.decode(out.latent).mean.shape == x.shape
 
 

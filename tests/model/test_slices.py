@@ -77,7 +77,7 @@ STEPS = st.one_of(
     rows=st.integers(4, 20),
     memory=st.sampled_from([1, 10_000, 1 << 30]),
 )
-@settings(max_examples=50)
+@settings(max_examples=30)
 def test_any_layers_give_the_same_in_slices(layers: list[Any], size: int, rows: int, memory: int) -> None:
     try:
         network = Network((4, size, 7), layers, "encoder")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from convae.cli._parsing import byte_count
+from convae.cli._parsing import byte_count, image_size
 from convae.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +23,13 @@ class LargeImageOptions:
     """How large images are computed."""
 
     panel: ClassVar = "Large images"
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Size of the images, such as 2048 or 1024x2048: others than the model's that fit its strides.",
+            show_default="the model's",
+        ),
+    ] = None
     slices: Annotated[
         str | None,
         typer.Option(
@@ -42,6 +49,10 @@ class LargeImageOptions:
         str | None,
         typer.Option(help="Memory of slices and their feature maps, such as 4GiB.", show_default="a quarter"),
     ] = None
+
+    def image_size(self) -> list[int] | int | None:
+        """The sizes of the images; None for those of the model."""
+        return None if self.size is None else image_size(self.size)
 
     def apply(self, model: VAE) -> None:
         """Sets slices or tiles of a model.

@@ -51,7 +51,7 @@ def decode(
     from convae.latents import Session, iterate_decodable, iterate_decoded
     from convae.latents import decode as decode_latents
 
-    session = Session(model, label=label, device=device)
+    session = Session(model, label=label, size=large.image_size(), device=device)
     loaded = session.model
     _check_model(loaded, latents, force)
     large.apply(loaded)

@@ -51,7 +51,7 @@ def encode(
 
     part = _shard(shard)
     with work_bar() as bar:
-        session = open_session(model, data, bar, default_split="all", missing_label=label)
+        session = open_session(model, data, bar, default_split="all", missing_label=label, size=large.image_size())
         large.apply(session.model)
         first = np.zeros(1, np.int64)
         large.report(session.model, lambda: encode_images(session.model, session.images, indices=first).mean, "latent")

@@ -78,7 +78,7 @@ def reconstruct(
     if levels and every:
         raise ConfigError("--levels draws one sheet: leave out --every")
     with work_bar() as bar:
-        session = open_session(model, data, bar, label=label)
+        session = open_session(model, data, bar, label=label, size=large.image_size())
         large.apply(session.model)
         large.report(session.model, lambda: _reconstruct_first(session, images), "image")
         imputes = not (levels or images) and session.images.missing is not None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import sys
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _KEPT = 2**31 - 1
 _PAD = 256 << 20
+_LARGE = 32 << 20
 
 
 def keep_freed_memory() -> bool:
@@ -20,9 +21,24 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the settings were applied; only glibc has them.
     """
+    return _set_options({_MMAP_MAX: 0, _TRIM_THRESHOLD: _KEPT, _TOP_PAD: _PAD})
+
+
+def return_large_blocks() -> bool:
+    """Makes the C library return blocks of 32 MiB and more when they are freed, also after `keep_freed_memory`.
+
+    Otherwise large blocks of different sizes leave holes that later ones do not fit into.
+
+    Returns:
+        Whether the settings were applied; only glibc has them.
+    """
+    return _set_options({_MMAP_THRESHOLD: _LARGE, _MMAP_MAX: 1 << 16})
+
+
+def _set_options(options: dict[int, int]) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return all(mallopt(option, value) for option, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _KEPT), (_TOP_PAD, _PAD)))
+    return all(mallopt(option, value) for option, value in options.items())

@@ -54,6 +54,7 @@ class Session:
         label: for a conditional model, the class for decoding, by name or number, and of images without a label.
         missing_label: for a conditional model, the class of images without a label; each image is decoded as its own
             class.
+        size: sizes of the images, if the model is to be used for others than its own; see `VAE.with_sizes`.
         device: auto, cpu, cuda or mps; a model object stays on its device.
         trust: packages outside convae whose code the artifact may use.
         progress: called with the number of finished images.
@@ -74,6 +75,7 @@ class Session:
         default_split: SplitName = "test",
         label: str | None = None,
         missing_label: str | None = None,
+        size: int | Sequence[int] | None = None,
         device: str = "auto",
         trust: Iterable[str] = (),
         progress: Progress | None = None,
@@ -88,6 +90,8 @@ class Session:
             self.model, self.run = load(path, choose_device(device), trust=self._trust), _run_of(path)
             if self.run is not None and path.resolve() in (self.run, self.run / "model"):
                 self.model.name = safe_name(self.run.name)
+        if size is not None:
+            self.model = self.model.with_sizes(size)
         self.progress = progress
         self.label = self._class_number(label)
         self._missing_label = self._class_number(missing_label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ class EncoderDecoder(nn.Module):
     condition: Condition | None
     classifier: nn.Module | None
     latent_layout: LatentLayout
-    _rebuild: Callable[[Shape], nn.Module] | None = None
+    _rebuild: Callable[[Shape], Any] | None = None
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from convae.core.arguments import Named
 from convae.core.context import Context, LatentModule, call_module
 from convae.core.description import Spec
-from convae.core.errors import ConfigError
+from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.noise import Generators
 from convae.core.output import Likelihood, ModelCalls, Output
@@ -145,6 +145,33 @@ class VAE(GenerativeModel):
         if self._description is not None:
             written = self._description.written.model_copy(update={"prior": entry})
             self._description = ModelDescription.of(self, written)
+
+    def with_sizes(self, sizes: int | Sequence[int]) -> VAE:
+        """The same model for images of other sizes, with the same parameters, in evaluation mode.
+
+        `encode`, `decode` and `forward` take other sizes without it; tools that read images need it to resize them.
+
+        Args:
+            sizes: one for each spatial axis, or one for all.
+
+        Raises:
+            ShapeError: the model does not accept images of these sizes, or its prior depends on them.
+            ConfigError: the model was made of modules.
+        """
+        axes = len(self.input_shape) - 1
+        shape = (self.input_shape[0], *((sizes,) * axes if isinstance(sizes, int) else sizes))
+        if shape == self.input_shape:
+            return self
+        if self._rebuild is None:
+            raise ConfigError(f"model '{self.name}' was made of modules. Make it for {shape_text(shape)} in your code")
+        self._fit(shape)
+        model: VAE = self._rebuild(shape)
+        own = self.state_dict()
+        if changed := [name for name, each in model.state_dict().items() if each.shape != own[name].shape]:
+            raise ShapeError(f"model '{self.name}' depends on {shape_text(self.input_shape)} ({changed[0]})")
+        model.load_state_dict(own, assign=True)
+        model.name, model.provenance = self.name, self.provenance
+        return model.eval()
 
     def extra_repr(self) -> str:
         """Name and shapes, for `print(model)`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from convae.core.allocator import return_large_blocks
 from convae.core.device import device_memory
 from convae.core.types import Shape
 from convae.model.layers.base.feature_map import SlicedPass
@@ -48,8 +49,10 @@ class Slices:
         if self.rows is None:
             if _MAPS_AT_A_TIME * largest <= memory:
                 return None
-            return SlicedPass(memory // _SLICE_FRACTION, memory - memory // _SLICE_FRACTION, x.element_size())
-        rows = x.shape[2] if x.ndim > 2 else 1
-        # A slice of the largest map is computed from one that is as large.
-        in_slice = math.ceil(2 * largest * min(1.0, self.rows / rows))
+            in_slice = memory // _SLICE_FRACTION
+        else:
+            rows = x.shape[2] if x.ndim > 2 else 1
+            # A slice of the largest map is computed from one that is as large.
+            in_slice = math.ceil(2 * largest * min(1.0, self.rows / rows))
+        return_large_blocks()
         return SlicedPass(in_slice, max(0, memory - in_slice), x.element_size())
