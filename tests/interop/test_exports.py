@@ -5,18 +5,21 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import onnx as onnx_package
 import pytest
 import torch
 from command import run
 from exported_models import VECTOR, built, every_graph
 from exporting import bundle
+from narrow import present
 from torch import Tensor, nn
 
 import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
-from convae.interop import EXPORTERS, export_model, trace_graph
+from convae.interop import EXPORTERS, Precision, export_model, trace_graph
 from convae.interop.graphs import trace
+from convae.interop.precision import PrecisionName
 from convae.model.vae import VAE
 from convae.testing import check_exporter
 
@@ -67,9 +70,53 @@ def test_samples_are_a_function_of_the_noise(tmp_path: Path) -> None:
         assert torch.allclose(found["image"], model.decode(found["z"]).mean, atol=1e-6)
 
 
+@pytest.mark.parametrize(("precision", "least"), [("float16", 50.0), ("int8", 20.0)])
+def test_reduced_precision_states_what_it_loses(precision: PrecisionName, least: float, tmp_path: Path) -> None:
+    model = built()
+    images = torch.rand(12, *model.input_shape, generator=torch_generator(0, "images"))
+    (each,) = export_model(model, tmp_path, graphs=["reconstruct"], precision=Precision(precision, images))
+    onnx = EXPORTERS.get("onnx")()
+    with torch.no_grad():
+        expected = model.decode(model.encode(images).mean).mean
+    found = onnx.open(each.path)({"image": images})["reconstruction"]
+    assert found.dtype == torch.float32
+    quality = present(each.quality)
+    assert quality.psnr == pytest.approx(float(-10 * (found - expected).square().mean().log10()), abs=0.1)
+    losses = [float(10 * (picture - images).square().mean().log10()) for picture in (found, expected)]
+    assert quality.psnr_loss == pytest.approx(losses[0] - losses[1], abs=0.01)
+    assert quality.psnr > least
+    assert quality.count == 12
+    manifest = onnx.read_manifest(each.path)
+    assert manifest["precision"] == precision
+    assert manifest["quality"]["psnr"] == quality.psnr
+    kinds = {tensor.data_type for tensor in onnx_package.load(str(each.path)).graph.initializer}
+    wanted = onnx_package.TensorProto.FLOAT16 if precision == "float16" else onnx_package.TensorProto.INT8
+    assert wanted in kinds
+
+
+def test_reduced_precision_needs_images_and_a_format_that_has_it(tmp_path: Path) -> None:
+    for images in (None, torch.rand(3, 1, 8, 8)):
+        with pytest.raises(ConfigError, match="8 images"):
+            list(export_model(built(), tmp_path / "new", precision=Precision("int8", images)))
+    with pytest.raises(ConfigError, match=r"torch-export.*int8"):
+        list(export_model(built(), tmp_path / "new", "torch-export", precision=Precision("int8")))
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     return convae.save(built(), tmp_path / "model")
+
+
+def test_the_command_prints_the_loss_of_int8(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = saved.parent / "exported"
+    options = ("--graph", "decode", "--precision", "int8", "--data", "digits", "--count", "9")
+    run("export", saved, *options, "--out", out)
+    output = capsys.readouterr().out
+    quality = EXPORTERS.get("onnx")().read_manifest(out / "decode.onnx")["quality"]
+    assert quality["count"] == 9
+    assert f"{quality['psnr']:.1f} dB" in output
+    assert f"{quality['psnr_loss']:.2f} dB" in output
 
 
 def test_the_command_writes_and_compares_each_graph(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:

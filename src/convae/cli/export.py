@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from convae.cli._options import Force, Model
+from convae.cli._options import DataDir, Force, Model
+
+if TYPE_CHECKING:
+    from convae.interop import Precision
+    from convae.interop.precision import PrecisionName
+    from convae.latents import Session
 
 PANEL = "Share"
 """The heading under which the help lists the command."""
@@ -24,6 +29,22 @@ def export(
             show_default="all of the model",
         ),
     ] = None,
+    precision: Annotated[
+        Literal["float32", "float16", "int8"],
+        typer.Option("--precision", help="Of ONNX graphs; below float32, the loss is measured on images."),
+    ] = "float32",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="Images for float16 and int8: a data set's name or a folder.",
+            show_default="test images of the training data",
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    count: Annotated[
+        int, typer.Option("--count", min=8, help="Images that int8 is calibrated and the loss is measured on.")
+    ] = 128,
     force: Force = False,
 ) -> None:
     """Write encode, decode, reconstruct and sample as graphs that run without convae, or weights for diffusers.
@@ -32,15 +53,29 @@ def export(
     with those of torch. ONNX needs the extra `export`. `--to diffusers` writes a folder that `from_pretrained` loads,
     of models with the layers of one of its autoencoders.
 
+    `--precision float16` and `int8` make ONNX files smaller. Ranges of int8 are calibrated on images; what each graph
+    loses in PSNR is printed, and written to the manifest.
+
     Example: `convae export RUN --to onnx --out exported`
     """
-    from convae.cli._screen import notes, results, wrote
-    from convae.interop import export_model
+    from convae.cli._parsing import data_source
+    from convae.cli._screen import notes, results, work_bar, wrote
+    from convae.interop import Precision, export_model
     from convae.interop.exporters.base import TOLERANCE
     from convae.latents import Session
 
-    opened = Session(model, device="cpu").model
-    for each in export_model(opened, out, to, graphs=graph, force=force):
+    chosen = Precision(precision)
+    with work_bar() as bar:
+        session = Session(
+            model,
+            data=None if data is None else data_source(data, "--data"),
+            data_dir=data_dir,
+            device="cpu",
+            progress=bar,
+        )
+        if precision != "float32":
+            chosen = _calibrated_on(session, precision, count)
+    for each in export_model(session.model, out, to, graphs=graph, force=force, precision=chosen):
         shapes = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in each.inputs.items()) or each.name
         results.print(
             f"{each.path.name}: {shapes}; {each.path.stat().st_size / 1e3:,.0f} kB; differs from torch by at most "
@@ -49,6 +84,26 @@ def export(
         )
         for note in each.notes:
             notes.print(note)
-        if not each.difference <= TOLERANCE:
+        if each.quality is not None:
+            loss = "" if each.quality.psnr_loss is None else f"; reconstructions lose {each.quality.psnr_loss:.2f} dB"
+            results.print(
+                f"  {precision}: {each.quality.psnr:.1f} dB PSNR to float32{loss}, on {each.quality.count} images",
+                soft_wrap=True,
+            )
+        elif not each.difference <= TOLERANCE:
             notes.print(f"{each.path.name}: differs from torch by more than {TOLERANCE:g}", style="yellow")
     wrote(out)
+
+
+def _calibrated_on(session: Session, precision: PrecisionName, count: int) -> Precision:
+    """A precision with evenly spaced images of a session."""
+    import torch
+
+    from convae.data import in_order
+    from convae.data.batches import evenly_spaced
+    from convae.interop import Precision
+
+    images = session.images
+    positions = evenly_spaced(len(images), min(count, len(images)))
+    batch = next(in_order(images, len(positions), torch.device("cpu"), positions))
+    return Precision(precision, batch.images, batch.labels)

@@ -16,6 +16,7 @@ from convae.interop.exporters import EXPORTERS
 from convae.interop.exporters.base import ExportedFile, Exporter, GraphExporter
 from convae.interop.graphs import TracedGraph, graph_names, trace_graph
 from convae.interop.importers import IMPORTERS
+from convae.interop.precision import Precision, Quality
 from convae.interop.pull import PulledModel, pull_model
 from convae.interop.push import PushedModel, push_model
 
@@ -26,8 +27,10 @@ __all__ = [
     "Exporter",
     "GraphExporter",
     "ImportedModel",
+    "Precision",
     "PulledModel",
     "PushedModel",
+    "Quality",
     "TracedGraph",
     "export_model",
     "graph_names",

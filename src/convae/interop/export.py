@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from convae.core.errors import ConfigError
 from convae.interop.exporters import EXPORTERS
-from convae.interop.exporters.base import ExportedFile, Exporter
+from convae.interop.exporters.base import FLOAT32, ExportedFile, Exporter
+from convae.interop.precision import Precision
 from convae.model.vae import VAE
 
 
@@ -17,6 +19,7 @@ def export_model(
     *,
     graphs: Sequence[str] | None = None,
     force: bool = False,
+    precision: Precision = FLOAT32,
 ) -> Iterator[ExportedFile]:
     """Exports a model, and compares each file with the model.
 
@@ -29,13 +32,18 @@ def export_model(
         exporter: name of the exporter.
         graphs: names of the graphs; by default all that `graph_names` lists.
         force: whether to replace existing files.
+        precision: of the graphs; below float32, with images to calibrate and to measure the loss on.
 
     Yields:
         Each file, once it is written and compared.
 
     Raises:
-        ConfigError: unknown exporter or graph, the runtime is not installed, or the model cannot be exported.
+        ConfigError: unknown exporter, graph or precision, too few images, the runtime is not installed, or the model
+            cannot be exported.
         OutputError: files exist and `force` is False, or they cannot be written.
     """
     target: Exporter = EXPORTERS.get(exporter)()
-    yield from target.export(model, folder, graphs=graphs, force=force)
+    if precision.name not in target.precisions:
+        names = ", ".join(target.precisions)
+        raise ConfigError(f"exporter {exporter}: {precision.name} is not supported. Use {names}, or the exporter onnx")
+    yield from target.export(model, folder, graphs=graphs, force=force, precision=precision)

@@ -156,31 +156,44 @@ def build_graph(model: VAE, name: str, *, dynamic_sizes: bool = False) -> Graph:
     labels = None
     if model.condition is not None:
         labels = torch.arange(_BATCH) % model.condition.classes
-    examples = _examples(model, name, images, labels)
+    examples = example_inputs(model, name, images, labels)
     dynamic: dict[str, dict[int, int]] = {}
     if steps is not None and _IMAGE in examples:
         dynamic[_IMAGE] = {axis + 2: step for axis, step in enumerate(steps)}
     if steps is not None and _LATENT in examples:
         dynamic[_LATENT] = {axis + 2: 1 for axis in range(examples[_LATENT].ndim - 2)}
-    if labels is not None:
-        examples[_LABEL] = labels
     module = _Function(model, _COMPUTE[name], list(examples)).eval()
     outputs = tuple(_COMPUTE[name](model, examples))
     return Graph(name, module, examples, outputs, dynamic)
 
 
-def _examples(model: VAE, name: str, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-    """Example inputs of a graph by name, except for the label."""
+@torch.no_grad()
+def example_inputs(model: VAE, name: str, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    """Inputs of a graph by name, in order.
+
+    Args:
+        model: on the CPU.
+        name: one of `graph_names`.
+        images: (image, channel, *sizes) in [0, 1]; other graphs take their latents or codes, or noise of that number.
+        labels: class numbers of the images; None for models without a condition.
+
+    Raises:
+        ConfigError: the model has no such graph.
+    """
+    if name not in graph_names(model):
+        raise ConfigError(f"model '{model.name}': {unknown_message('graph', name, graph_names(model))}")
+    given = {} if labels is None else {_LABEL: labels}
     if name in ("encode", "reconstruct"):
-        return {_IMAGE: images}
+        return {_IMAGE: images, **given}
     if name == "sample":
         noise = GivenNoise(None)
-        model.sample_latents(_BATCH, noise, labels)
-        return {_NOISE: torch.randn(_BATCH, noise.used, generator=torch_generator(1, "export"))}
-    encoded = _encode(model, {_IMAGE: images} | ({} if labels is None else {_LABEL: labels}))
+        model.sample_latents(_BATCH, noise, None if labels is None else labels[:_BATCH])
+        generator = torch_generator(1, "export")
+        return {_NOISE: torch.randn(len(images), noise.used, generator=generator), **given}
+    encoded = _encode(model, {_IMAGE: images, **given})
     if name == "decode":
-        return {_LATENT: encoded["mean"].clone()}
-    return {key: tensor for key, tensor in encoded.items() if key.startswith(_CODES)}
+        return {_LATENT: encoded["mean"].clone(), **given}
+    return {**{key: tensor for key, tensor in encoded.items() if key.startswith(_CODES)}, **given}
 
 
 def trace(graph: Graph) -> TracedGraph:

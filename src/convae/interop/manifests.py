@@ -20,7 +20,13 @@ def build_manifest(facts: Mapping[str, Any], traced: TracedGraph) -> dict[str, A
         name: {"shape": list(shape), "type": str(traced.examples[name].dtype).removeprefix("torch.")}
         for name, shape in traced.inputs.items()
     }
-    return {**facts, "graph": traced.name, "inputs": inputs, "outputs": list(traced.outputs)}
+    return {
+        **facts,
+        "graph": traced.name,
+        "inputs": inputs,
+        "outputs": list(traced.outputs),
+        "precision": "float32",
+    }
 
 
 def describe_model(model: VAE) -> dict[str, Any]:

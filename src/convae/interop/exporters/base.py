@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from convae.core.file_sets import begin_file_set
+from convae.core.files import write_bytes
 from convae.interop.graphs import TracedGraph, build_graph, graph_names, trace_graph
 from convae.interop.manifests import build_manifest, describe_model
+from convae.interop.precision import Precision, PrecisionName, Quality, measure_quality
 from convae.model.vae import VAE
 
 MANIFEST = "convae"
 """Key of the manifest in the metadata of an exported file."""
 TOLERANCE = 1e-4
 """Largest expected difference between the outputs of an exported graph in float32 and those of torch."""
+FLOAT32 = Precision()
 Runner = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """An exported graph as a function from inputs by name to outputs by name, on the CPU."""
 
@@ -34,6 +38,7 @@ class ExportedFile:
         inputs: shape of each input of a graph by name; a string is the name of a dynamic axis.
         difference: largest difference between its outputs and those of torch; see `max_difference`.
         notes: messages for the user, such as about parts of the model that were not exported.
+        quality: what a graph of reduced precision loses; None in float32.
     """
 
     name: str
@@ -41,13 +46,28 @@ class ExportedFile:
     inputs: Mapping[str, tuple[int | str, ...]]
     difference: float
     notes: tuple[str, ...] = ()
+    quality: Quality | None = None
 
 
 class Exporter(ABC):
-    """Exports a model to files of another project."""
+    """Exports a model to files of another project.
+
+    Attributes:
+        precisions: names of the precisions that it supports.
+    """
+
+    precisions: ClassVar[tuple[PrecisionName, ...]] = ("float32",)
 
     @abstractmethod
-    def export(self, model: VAE, folder: Path, *, graphs: Sequence[str] | None, force: bool) -> Iterator[ExportedFile]:
+    def export(
+        self,
+        model: VAE,
+        folder: Path,
+        *,
+        graphs: Sequence[str] | None,
+        force: bool,
+        precision: Precision = FLOAT32,
+    ) -> Iterator[ExportedFile]:
         """Exports a model, and compares each file with the model.
 
         Args:
@@ -55,6 +75,7 @@ class Exporter(ABC):
             folder: folder for the files; created if missing.
             graphs: names of the graphs; None for all.
             force: whether to replace existing files.
+            precision: of the graphs, one of `precisions`.
 
         Yields:
             Each file, once it is written and compared.
@@ -99,14 +120,53 @@ class GraphExporter(Exporter):
     def read_manifest(self, path: Path) -> dict[str, Any]:
         """Reads the manifest of a file that `write` wrote."""
 
-    def export(self, model: VAE, folder: Path, *, graphs: Sequence[str] | None, force: bool) -> Iterator[ExportedFile]:
+    def reduce(self, path: Path, precision: PrecisionName, inputs: Mapping[str, Tensor]) -> None:
+        """Reduces the precision of a file that `write` wrote; only exporters with several `precisions` need it.
+
+        Args:
+            path: path of the file, which is replaced.
+            precision: one of `precisions` other than float32.
+            inputs: inputs to calibrate with, by name.
+
+        Raises:
+            ConfigError: a required package is not installed, or an operation is not supported.
+        """
+        raise NotImplementedError
+
+    def write_manifest(self, path: Path, manifest: Mapping[str, Any]) -> None:
+        """Replaces the manifest of a file of reduced precision."""
+        raise NotImplementedError
+
+    def export(
+        self,
+        model: VAE,
+        folder: Path,
+        *,
+        graphs: Sequence[str] | None,
+        force: bool,
+        precision: Precision = FLOAT32,
+    ) -> Iterator[ExportedFile]:
         """Exports graphs; see `Exporter.export`. All graphs are traced before the first file is written."""
-        traced = [trace_graph(model, name) for name in dict.fromkeys(graphs or graph_names(model))]
+        names = list(dict.fromkeys(graphs or graph_names(model)))
+        inputs = {} if precision.name == "float32" else {name: precision.inputs(model, name) for name in names}
+        traced = [trace_graph(model, name) for name in names]
         facts = describe_model(model)
         paths = begin_file_set(folder, [each.name + self.suffix for each in traced], force=force)
         for each, path in zip(traced, paths, strict=True):
-            self.write(each, path, build_manifest(facts, each))
-            yield ExportedFile(each.name, path, each.inputs, max_difference(model, each.name, self.open(path)))
+            manifest = build_manifest(facts, each)
+            quality = None
+            if precision.name == "float32":
+                self.write(each, path, manifest)
+            else:
+                with TemporaryDirectory(prefix="convae-") as place:
+                    draft = Path(place) / path.name
+                    self.write(each, draft, manifest)
+                    self.reduce(draft, precision.name, inputs[each.name])
+                    quality = measure_quality(model, each.name, precision, self.open(draft))
+                    self.write_manifest(draft, {**manifest, "precision": precision.name, "quality": asdict(quality)})
+                    write_bytes(path, draft.read_bytes())
+            difference = max_difference(model, each.name, self.open(path))
+            yield ExportedFile(each.name, path, each.inputs, difference, quality=quality)
 
 
 @torch.no_grad()

@@ -11,8 +11,9 @@ from safetensors.torch import save
 from convae.core.errors import ConfigError
 from convae.core.file_sets import begin_file_set
 from convae.core.files import write_bytes, write_json
-from convae.interop.exporters.base import ExportedFile, Exporter
+from convae.interop.exporters.base import FLOAT32, ExportedFile, Exporter
 from convae.interop.importers.diffusers import COUNTER, VARIANCE, diffusers
+from convae.interop.precision import Precision
 from convae.interop.published import CONFIG, WEIGHTS
 from convae.interop.structures import STRUCTURES
 from convae.interop.structures.base import Structure
@@ -30,7 +31,15 @@ VERSION = "0.30.0"
 class Diffusers(Exporter):
     """Configuration and weights of AutoencoderKL, AutoencoderKLFlux2, AutoencoderTiny, AutoencoderDC or VQModel."""
 
-    def export(self, model: VAE, folder: Path, *, graphs: Sequence[str] | None, force: bool) -> Iterator[ExportedFile]:
+    def export(
+        self,
+        model: VAE,
+        folder: Path,
+        *,
+        graphs: Sequence[str] | None,
+        force: bool,
+        precision: Precision = FLOAT32,
+    ) -> Iterator[ExportedFile]:
         """Exports `config.json` and weights; see `Exporter.export`.
 
         Importing them again restores the weights bit for bit.

@@ -20,15 +20,19 @@ from convae.core.files import replacing
 from convae.core.names import one_line
 from convae.interop.exporters.base import MANIFEST, GraphExporter, Runner
 from convae.interop.graphs import TracedGraph
+from convae.interop.precision import PrecisionName
 
 if TYPE_CHECKING:
     import onnx as onnx_package
+
+_CALIBRATION_BATCH = 16
 
 
 class Onnx(GraphExporter):
     """ONNX by `torch.onnx`: one graph per file, with named inputs and outputs and a dynamic batch size."""
 
     suffix: ClassVar = ".onnx"
+    precisions: ClassVar = ("float32", "float16", "int8")
 
     def write(self, graph: TracedGraph, path: Path, manifest: Mapping[str, Any]) -> None:
         """Writes a graph; see `GraphExporter.write`."""
@@ -47,6 +51,25 @@ class Onnx(GraphExporter):
             return {name: torch.from_numpy(values) for name, values in zip(outputs, found, strict=True)}
 
         return run
+
+    def reduce(self, path: Path, precision: PrecisionName, inputs: Mapping[str, Tensor]) -> None:
+        """Reduces the precision; see `GraphExporter.reduce`. Inputs and outputs remain float32."""
+        try:
+            with _quiet():
+                _to_int8(path, inputs) if precision == "int8" else _to_float16(path)
+        except ImportError as error:
+            raise _missing_package(error) from error
+        except Exception as error:  # onnxruntime raises its own exceptions
+            raise ConfigError(f"{path.name}: cannot be reduced to {precision}: {one_line(error)[:300]}") from error
+
+    def write_manifest(self, path: Path, manifest: Mapping[str, Any]) -> None:
+        """Replaces the metadata of a file, that of the quantization too."""
+        import onnx
+
+        model = onnx.load(str(path))
+        del model.metadata_props[:]
+        model.metadata_props.add(key=MANIFEST, value=json.dumps(manifest))
+        path.write_bytes(model.SerializeToString())
 
     def read_manifest(self, path: Path) -> dict[str, Any]:
         """Reads the manifest from the model's metadata."""
@@ -83,6 +106,44 @@ def to_onnx(graph: TracedGraph) -> onnx_package.ModelProto:
     _name_axes(model, graph)
     _remove_metadata(model)
     return model
+
+
+def _to_float16(path: Path) -> None:
+    """Converts weights and operations to float16."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = convert_float_to_float16(onnx.load(str(path)), keep_io_types=True)
+    path.write_bytes(model.SerializeToString())
+
+
+def _to_int8(path: Path, inputs: Mapping[str, Tensor]) -> None:
+    """Quantizes convolutions and matrix products: weights per channel, activations by their range on the inputs."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+        """The inputs in batches."""
+
+        def __init__(self) -> None:
+            count = len(next(iter(inputs.values())))
+            self._batches = iter(
+                {name: tensor[start : start + _CALIBRATION_BATCH].numpy() for name, tensor in inputs.items()}
+                for start in range(0, count, _CALIBRATION_BATCH)
+            )
+
+        def get_next(self) -> Any:
+            return next(self._batches, None)
+
+    quantize_static(
+        str(path),
+        str(path),
+        Batches(),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=["Conv", "ConvTranspose", "Gemm", "MatMul"],
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+    )
 
 
 def _translations() -> dict[Any, Any]:
@@ -134,16 +195,18 @@ def _missing_package(error: ImportError) -> ConfigError:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences warnings of the converter, which are about its own implementation."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Silences warnings of the converters, which are about their own implementation."""
+    loggers = [logging.getLogger("torch.onnx"), logging.getLogger()]  # quantization uses the root logger
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _name_axes(model: onnx_package.ModelProto, graph: TracedGraph) -> None:
