@@ -21,7 +21,7 @@ def test_models_have_a_column_each_and_files(
     assert "tiny (1)" in shown.out
     assert "tiny (2)" in shown.out
     assert shown.out.splitlines()[-4:] == [str(tmp_path / "cards" / name) for name in FILES]
-    assert "code-usage: not measured" in shown.err
+    assert "not measured: code-perplexity, code-usage: " in shown.err
     cards = json.loads((tmp_path / "cards" / "card.json").read_text())["cards"]
     assert [card["name"] for card in cards] == ["tiny", "tiny"]
     assert cards[0]["metrics"] == cards[1]["metrics"]

@@ -160,7 +160,7 @@ def _print(cards: list[Card]) -> None:
     from rich.text import Text
 
     from convae.cli._screen import notes, results
-    from convae.evaluation.card.comparison import table_rows
+    from convae.evaluation.card.comparison import reasons_left_out, table_rows
     from convae.evaluation.card.names import card_title, unique_names
 
     table = Table(title=card_title(cards), title_justify="left")
@@ -177,9 +177,8 @@ def _print(cards: list[Card]) -> None:
             cells = [f"{value}{space}({interval})" if interval else value for value, interval in texts]
             table.add_row(row.name, *cells, row.unit_text)
     results.print(table)
-    for name, reason in sorted({pair for each in cards for pair in each.left_out.items()}):
-        if not any(name in each.metrics for each in cards):
-            notes.print(f"{name}: not measured: {reason}", markup=False, soft_wrap=True)
+    for reason, left_out in reasons_left_out(cards).items():
+        notes.print(f"not measured: {', '.join(left_out)}: {reason}", soft_wrap=True)
 
 
 def _write(cards: list[Card], maps: dict[int, ErrorMaps], files: list[Path]) -> None:

@@ -91,6 +91,16 @@ def _row(name: str, measured: list[Measurement | None]) -> TableRow:
     return TableRow(name, first.unit, first.better, measured, best)
 
 
+def reasons_left_out(cards: Sequence[Card]) -> dict[str, list[str]]:
+    """The metrics that no card has, by the reason."""
+    measured = {name for card in cards for name in card.metrics}
+    found: dict[str, list[str]] = {}
+    for name, reason in sorted({pair for card in cards for pair in card.left_out.items()}):
+        if name not in measured:
+            found.setdefault(reason, []).append(name)
+    return found
+
+
 def protocol_differences(one: Card, other: Card) -> dict[str, tuple[Any, Any]]:
     """Values of two protocols that differ, by dotted key; empty if the cards can be compared.
 

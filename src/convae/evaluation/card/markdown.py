@@ -10,7 +10,7 @@ import yaml
 
 from convae.core.names import escape_controls
 from convae.evaluation.card.card import Card
-from convae.evaluation.card.comparison import TableRow, table_rows
+from convae.evaluation.card.comparison import TableRow, reasons_left_out, table_rows
 from convae.evaluation.card.names import card_title, unique_names
 from convae.model.card import LIBRARY, TAGS, markdown_cell, plain_markdown
 
@@ -34,14 +34,8 @@ def card_markdown(cards: Sequence[Card], *, picture: str | None = None) -> str:
     if picture is not None:
         parts.append(f"![Reconstructions, error maps and enlarged crops]({picture})\n")
     parts += [_table(title, rows, names) for title, rows in table_rows(cards).items()]
-    left_out = {
-        name: reason
-        for card in cards
-        for name, reason in card.left_out.items()
-        if not any(name in other.metrics for other in cards)
-    }
-    if left_out:
-        rows = [f"| {markdown_cell(name)} | {markdown_cell(reason)} |" for name, reason in sorted(left_out.items())]
+    if left_out := reasons_left_out(cards):
+        rows = [f"| {markdown_cell(', '.join(own))} | {markdown_cell(reason)} |" for reason, own in left_out.items()]
         parts.append("\n".join(["### Not measured", "", "| | |", "|---|---|", *rows, ""]))
     protocol = json.dumps(cards[0].protocol, indent=2)  # ASCII; no line of it ends the block
     parts.append(f"### Protocol\n\nCards are comparable if their protocols are equal.\n\n```json\n{protocol}\n```\n")

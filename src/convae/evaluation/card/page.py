@@ -9,7 +9,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from convae.evaluation.card.card import Card
-from convae.evaluation.card.comparison import TableRow, table_rows
+from convae.evaluation.card.comparison import TableRow, reasons_left_out, table_rows
 from convae.evaluation.card.names import card_title, unique_names
 from convae.evaluation.page import embed_picture
 
@@ -154,12 +154,10 @@ def _channels(cards: Sequence[Card], names: Sequence[str]) -> str:
 
 def _left_out(cards: Sequence[Card]) -> str:
     """The metrics that were not measured for any of the models, with the reasons."""
-    rows = dict.fromkeys(
-        f'<tr><td>{_text(name)}</td><td class="reason">{_text(reason)}</td></tr>'
-        for card in cards
-        for name, reason in sorted(card.left_out.items())
-        if not any(name in other.metrics for other in cards)
-    )
+    rows = [
+        f'<tr><td>{_text(", ".join(names))}</td><td class="reason">{_text(reason)}</td></tr>'
+        for reason, names in reasons_left_out(cards).items()
+    ]
     if not rows:
         return ""
     return "<h2>Not measured</h2>\n<table>\n" + "\n".join(rows) + "\n</table>"
