@@ -20,6 +20,7 @@ from convae.core.errors import ArtifactError, ConfigError
 from convae.core.random import torch_generator
 from convae.interop import export_model, import_model
 from convae.model.vae import VAE
+from convae.training import train
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PLAIN, ATTENTION = ["DownEncoderBlock2D"] * 2, ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]
@@ -412,3 +413,29 @@ def test_the_measured_scale_of_latents_is_exported(tmp_path: Path) -> None:
     assert 1 / scale.factor == pytest.approx(
         ((values - values.mean()).square().mean() + posterior.logvar.double().exp().mean()).sqrt().item(), rel=1e-2
     )
+
+
+def test_a_decoder_that_was_trained_on_goes_back_to_diffusers(tmp_path: Path) -> None:
+    before = original("sd", tmp_path / "theirs").state_dict()
+    images = torch.rand(8, 3, 16, 16, generator=torch_generator(0, "images"))
+    run = train(
+        {
+            "start": {"model": tmp_path / "theirs", "importer": "diffusers"},
+            "adapters": {"rank": 2},
+            "objective": {"squared-error": {}},
+            "training": {"steps": 2, "batch_size": 4, "pictures_every": 0},
+        },
+        data=images,
+        out=tmp_path / "run",
+    )
+    list(export_model(run.last, tmp_path / "out", "diffusers"))
+    theirs: Any = loaded("sd", tmp_path / "out")
+    changed = {
+        key.partition(".")[0] for key, value in theirs.state_dict().items() if not torch.equal(value, before[key])
+    }
+    assert {"decoder"} <= changed <= {"decoder", "post_quant_conv"}
+    with torch.no_grad():
+        torch.testing.assert_close(ours(run.last, images), encoded(theirs, images), rtol=0, atol=1e-5)
+        z = torch.randn(2, *run.last.latent_shape, generator=torch_generator(0, "z"))
+        decoded = run.last.decode(z).location  # type: ignore[attr-defined]  # of a Gaussian
+        torch.testing.assert_close(2 * decoded - 1, theirs.decode(z).sample, rtol=0, atol=1e-5)

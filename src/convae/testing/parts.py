@@ -76,7 +76,7 @@ def check_layer(layer: str | type[Layer]) -> None:
 
 
 def check_bottleneck(bottleneck: str | type[Bottleneck]) -> None:
-    """Checks the contract of a bottleneck with its `example`; see `check_layer`.
+    """Checks the contract of a bottleneck with its `example`; see `check_layer`. Covers `head_output` and `from_head`.
 
     Args:
         bottleneck: class or registered name.
@@ -94,6 +94,13 @@ def check_bottleneck(bottleneck: str | type[Bottleneck]) -> None:
         encoder, latent = [*encoder, "flatten"], kind((math.prod(_FEATURES),), **kind.example).latent_shape
     spec = describe_model((1, 8, 8), encoder, entry, describe_decoder(latent, (1, 8, 8), 1), "bernoulli")
     check_model(spec, f"bottleneck {name}")
+    with no_errors(f"bottleneck {name}"), torch.no_grad():
+        model = convae.build(spec, seed=1).eval()
+        images = example_images(model)
+        whole = model(images, torch_generator(0, "draw"))
+        halves = model.decode_head(model.head_output(images), torch_generator(0, "draw"))
+    same = torch.allclose(whole.latent, halves.latent, rtol=1e-5, atol=1e-6)
+    require(same, f"bottleneck {name}: from_head of head_output gives other latents than forward")
 
 
 def check_likelihood(likelihood: str | type[LikelihoodHead]) -> None:

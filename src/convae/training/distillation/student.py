@@ -20,8 +20,10 @@ from convae.model.presets import PRESETS
 from convae.model.summary import network_flops
 from convae.model.vae import VAE
 
-WIDTHS = (64, 48, 32, 24, 16, 12, 8, 6, 4)
+WIDTHS = (64, 48, 32, 24, 16)
 """Channels to choose from; those of TAESD first."""
+COARSE_WIDTHS = (48, 32, 24, 20, 16, 12, 8, 6, 4)
+"""Channels to choose from if even the last of `WIDTHS` has too many FLOPs, and nothing is computed at full size."""
 SAVING = 10
 """A student of default width has at least this many times fewer FLOPs than its teacher, where a width allows it."""
 LARGEST_GRID = 8
@@ -32,7 +34,9 @@ Layers = list[Any]
 def student_decoder(teacher: VAE, width: int | None = None, blocks: int = 1) -> Layers:
     """A decoder like that of TAESD (github.com/madebyollin/taesd, 2023): one width, residual blocks, no norms.
 
-    From the grid of a latent map, or a small one of a latent vector, to the size of the images by repetition.
+    From the grid of a latent map, or a small one of a latent vector, to the size of the images by repetition. For a
+    teacher that is small itself, the last step is a pixel shuffle (arXiv:1609.05158), so that all convolutions are at
+    half of the size.
 
     Args:
         teacher: the trained model.
@@ -43,10 +47,10 @@ def student_decoder(teacher: VAE, width: int | None = None, blocks: int = 1) -> 
     shape = (latent[0] + extra, *latent[1:])
     raw = teacher.head.raw_channels(teacher.input_shape[0])
 
-    def layers(channels: int) -> Layers:
-        return _decoder_layers(shape, teacher.input_shape, raw, channels, blocks)
+    def layers(channels: int, is_coarse: bool = False) -> Layers:
+        return _decoder_layers(shape, teacher.input_shape, raw, channels, blocks, is_coarse)
 
-    return layers(width or _default_width(layers, shape, part_flops(teacher, "decoder")))
+    return layers(width) if width else _smaller(layers, shape, part_flops(teacher, "decoder"))
 
 
 def student_encoder(teacher: VAE, width: int | None = None, blocks: int = 1) -> Layers:
@@ -61,10 +65,10 @@ def student_encoder(teacher: VAE, width: int | None = None, blocks: int = 1) -> 
     shape = (channels + (0 if teacher.condition is None else teacher.condition.channels), *sizes)
     features = teacher.networks["encoder"].shape_out
 
-    def layers(own: int) -> Layers:
-        return _encoder_layers(shape, features, own, blocks)
+    def layers(own: int, is_coarse: bool = False) -> Layers:
+        return _encoder_layers(shape, features, own, blocks, is_coarse)
 
-    return layers(width or _default_width(layers, shape, part_flops(teacher, "encoder")))
+    return layers(width) if width else _smaller(layers, shape, part_flops(teacher, "encoder"))
 
 
 def preset_part(teacher: VAE, preset: Any, part: str) -> Layers:
@@ -94,14 +98,16 @@ def part_flops(model: VAE, part: str) -> int:
     return 0 if network is None else network_flops(network)
 
 
-def _default_width(layers: Callable[[int], Layers], shape: Shape, flops: int) -> int:
-    """The largest width with the FLOPs of a student; the smallest if none has them."""
-    for width in WIDTHS:
+def _smaller(layers: Callable[[int, bool], Layers], shape: Shape, flops: int) -> Layers:
+    """The layers of the largest width with the FLOPs of a student; those of the smallest if none has them."""
+    choices = [*((width, False) for width in WIDTHS), *((width, True) for width in COARSE_WIDTHS)]
+    for width, is_coarse in choices:
+        found = layers(width, is_coarse)
         with torch.device("meta"):
-            own = network_flops(Network(shape, layers(width), "student"))
+            own = network_flops(Network(shape, found, "student"))
         if own * SAVING <= flops:
-            return width
-    return WIDTHS[-1]
+            break
+    return found
 
 
 def _block(width: int) -> Layers:
@@ -109,9 +115,12 @@ def _block(width: int) -> Layers:
     return [{"residual": {"layers": [conv, "relu", conv, "relu", conv]}}, "relu"]
 
 
-def _decoder_layers(latent: Shape, image: Shape, raw: int, width: int, blocks: int) -> Layers:
+def _decoder_layers(latent: Shape, image: Shape, raw: int, width: int, blocks: int, is_coarse: bool) -> Layers:
     """Layers from latents to the raw values of the likelihood."""
     trace = _sizes_between(latent, image)
+    last: Layers = [{"conv": {"channels": raw}}]
+    if is_coarse and _doubles(trace):
+        last = [{"conv": {"channels": raw * 2 ** len(trace.pop())}}, {"pixel-shuffle": {"scale": 2}}]
     if len(latent) == 1:
         grid = (width, *trace[0])
         layers: Layers = [{"linear": {"features": math.prod(grid)}}, "relu", {"unflatten": {"to": list(grid)}}]
@@ -120,14 +129,18 @@ def _decoder_layers(latent: Shape, image: Shape, raw: int, width: int, blocks: i
     for small, large in pairwise(trace):
         layers += _block(width) * blocks
         layers += [enlarging_layer(small, large, 2), {"conv": {"channels": width, "bias": False}}]
-    return [*layers, *_block(width), {"conv": {"channels": raw}}]
+    return [*layers, *_block(width), *last]
 
 
-def _encoder_layers(image: Shape, features: Shape, width: int, blocks: int) -> Layers:
+def _encoder_layers(image: Shape, features: Shape, width: int, blocks: int, is_coarse: bool) -> Layers:
     """Layers from images to features."""
-    trace = _sizes_between(features, image)[::-1]
-    layers: Layers = [{"conv": {"channels": width}}, *_block(width)]
-    for large, small in pairwise(trace):
+    trace = _sizes_between(features, image)
+    layers: Layers = []
+    if is_coarse and _doubles(trace):
+        layers.append({"pixel-unshuffle": {"scale": 2}})
+        trace.pop()
+    layers += [{"conv": {"channels": width}}, *_block(width)]
+    for large, small in pairwise(trace[::-1]):
         shrinking = {"conv": {"channels": width, "stride": 2, "bias": False}}
         halved = tuple(-(-size // 2) for size in large)
         layers += [shrinking] if halved == small else [{"resize": {"to": list(small)}}, {"conv": {"channels": width}}]
@@ -135,6 +148,11 @@ def _encoder_layers(image: Shape, features: Shape, width: int, blocks: int) -> L
     if len(features) == 1:
         return [*layers, "flatten", {"linear": {"features": features[0]}}]
     return [*layers, {"conv": {"channels": features[0]}}]
+
+
+def _doubles(trace: list[Shape]) -> bool:
+    """Whether the image has exactly twice the sizes of the feature map before it."""
+    return len(trace) > 1 and all(large == 2 * small for small, large in zip(*trace[-2:], strict=True))
 
 
 def _sizes_between(inner: Shape, image: Shape) -> list[Shape]:
