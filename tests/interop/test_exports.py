@@ -12,10 +12,11 @@ from command import run
 from exported_models import VECTOR, built, every_graph
 from exporting import bundle
 from narrow import present
+from stand_ins import install_openvino
 from torch import Tensor, nn
 
 import convae
-from convae.core.errors import ConfigError
+from convae.core.errors import ConfigError, OutputError
 from convae.core.random import torch_generator
 from convae.interop import EXPORTERS, Precision, export_model, trace_graph
 from convae.interop.graphs import trace
@@ -40,8 +41,21 @@ def test_every_registered_module_has_equal_outputs_in_onnxruntime(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", [name for name in EXPORTERS.own_names() if name != "diffusers"])
-def test_exporters_fulfill_the_contract(name: str) -> None:
+def test_exporters_fulfill_the_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_openvino(monkeypatch)
     check_exporter(name)
+
+
+def test_openvino_writes_two_files_for_each_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_openvino(monkeypatch)
+    (each,) = export_model(built(), tmp_path, "openvino", graphs=["encode"])
+    assert each.inputs["image"] == ("batch", 1, "height", "width")
+    assert {path.name for path in tmp_path.glob("encode.*")} == {"encode.xml", "encode.bin"}
+    with pytest.raises(OutputError, match=r"encode\.xml"):
+        list(export_model(built(), tmp_path, "openvino", graphs=["encode"]))
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ConfigError, match=r"pip install 'convae\[openvino\]'"):
+        list(export_model(built(), tmp_path / "new", "openvino", graphs=["encode"]))
 
 
 def test_sizes_are_dynamic_if_the_model_supports_them(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ PANEL = "Share"
 def export(
     model: Model,
     out: Annotated[Path, typer.Option("--out", help="Output folder.", show_default=False)],
-    to: Annotated[str, typer.Option("--to", help="Format: onnx, torch-export or diffusers.")] = "onnx",
+    to: Annotated[str, typer.Option("--to", help="Format: onnx, torch-export, openvino or diffusers.")] = "onnx",
     graph: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,8 +50,8 @@ def export(
     """Write encode, decode, reconstruct and sample as graphs that run without convae, or weights for diffusers.
 
     Each graph is one file with named inputs and outputs, a free batch size and a manifest. Its outputs are compared
-    with those of torch. ONNX needs the extra `export`. `--to diffusers` writes a folder that `from_pretrained` loads,
-    of models with the layers of one of its autoencoders.
+    with those of torch. ONNX needs the extra `export`, OpenVINO `openvino`. `--to diffusers` writes a folder that
+    `from_pretrained` loads, of models with the layers of one of its autoencoders.
 
     `--precision float16` and `int8` make ONNX files smaller. Ranges of int8 are calibrated on images; what each graph
     loses in PSNR is printed, and written to the manifest.

@@ -91,9 +91,11 @@ class GraphExporter(Exporter):
 
     Attributes:
         suffix: file extension, with the dot.
+        companions: extensions of further files that `write` writes beside it.
     """
 
     suffix: ClassVar[str]
+    companions: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def write(self, graph: TracedGraph, path: Path, manifest: Mapping[str, Any]) -> None:
@@ -151,8 +153,9 @@ class GraphExporter(Exporter):
         inputs = {} if precision.name == "float32" else {name: precision.inputs(model, name) for name in names}
         traced = [trace_graph(model, name) for name in names]
         facts = describe_model(model)
-        paths = begin_file_set(folder, [each.name + self.suffix for each in traced], force=force)
-        for each, path in zip(traced, paths, strict=True):
+        suffixes = (self.suffix, *self.companions)
+        paths = begin_file_set(folder, [each.name + suffix for each in traced for suffix in suffixes], force=force)
+        for each, path in zip(traced, paths[:: len(suffixes)], strict=True):
             manifest = build_manifest(facts, each)
             quality = None
             if precision.name == "float32":
