@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from training.runs import RECIPE
 
 import convae
 from convae.model.provenance import Provenance, TrainingFacts
+from convae.training import train
 from convae.training.advice import missing_prior
 
 VECTOR: dict[str, Any] = {
@@ -58,3 +61,18 @@ def test_a_model_that_needs_a_prior_is_given_one(
         model.provenance = Provenance(training=TrainingFacts(objective={term: {} for term in terms}))
     found = missing_prior(model)
     assert (None if found is None else found[0]) == wanted
+
+
+def test_latents_of_a_frozen_encoder_are_as_it_was_trained(tmp_path: Path) -> None:
+    plain = {**RECIPE, "objective": {"squared-error": {}}}
+    short = ["training.epochs=1"]
+    frozen = [*short, "training.freeze=[encoder, bottleneck]"]
+    first = train(RECIPE, out=tmp_path / "first", overrides=short)
+    assert first.total_unit == "nats"
+    second = train({**plain, "start": {"model": str(first.path)}}, out=tmp_path / "second", overrides=frozen)
+    assert second.total_unit == "squared image units"
+    third = train({**plain, "start": {"model": str(second.path)}}, out=tmp_path / "third", overrides=frozen)
+    free = train({**plain, "start": {"model": str(second.path)}}, out=tmp_path / "free", overrides=short)
+    found = [missing_prior(convae.load(each.path)) for each in (first, second, third, free)]
+    assert [each is None for each in found] == [True, True, True, False]
+    assert "squared image units per validation image" in (second.path / "README.md").read_text()

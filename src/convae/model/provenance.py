@@ -51,6 +51,8 @@ class TrainingFacts(_Facts):
         stage: name of the stage at that step.
         which: `best on the validation images` or `last`.
         objective: terms by name, with their weights and options.
+        encoder_objective: that of the training of the encoder, if this one had encoder and bottleneck frozen: empty if
+            it is not known. None if they were trained.
         validation: metrics on the validation images, in nats per image unless the name says otherwise.
         start: SHA-256 (hex) of the initial model; None for random weights.
     """
@@ -61,6 +63,7 @@ class TrainingFacts(_Facts):
     stage: str | None = None
     which: str | None = None
     objective: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    encoder_objective: dict[str, dict[str, Any]] | None = None
     validation: dict[str, float] = Field(default_factory=dict)
     start: str | None = None
 

@@ -31,7 +31,9 @@ def missing_prior(model: VAE) -> tuple[str, str] | None:
 def _is_regularized(model: VAE) -> bool:
     """Whether the objective had a term that holds the posterior to the prior; unknown of a Gaussian one: yes."""
     trained = model.provenance.training
-    terms = {} if trained is None else trained.objective
+    if trained is None:
+        return model.bottleneck.has_density
+    terms = trained.objective if trained.encoder_objective is None else trained.encoder_objective
     if not terms:
         return model.bottleneck.has_density
     return any(_regularizes(name) for name in terms)

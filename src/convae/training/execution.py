@@ -97,7 +97,8 @@ def run_task(
         status += f"`convae train --resume {folder.path}{trust_options()}` continues."
     elif progress.best is not None:
         status += (
-            f" The best model is that of step {progress.best_step}: {progress.best:.2f} nats per validation image."
+            f" The best model is that of step {progress.best_step}: {progress.best:.2f} {task.plan.total_unit} per "
+            "validation image."
         )
     if is_main:
         folder.describe(task.title, status)

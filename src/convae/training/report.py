@@ -157,9 +157,7 @@ class TrainingReport(Callback):
         return f"{stage}epoch {max(1, -(-step // self._per_epoch())):,} of {self._epochs():,}"
 
     def _unit(self) -> str:
-        """The unit of the total: nats, unless no term is in nats."""
-        units = set() if self._trainer is None else set(self._trainer.task.plan.units().values())
-        return "nats" if not units or "nats" in units else units.pop()
+        return "nats" if self._trainer is None else self._trainer.task.plan.total_unit
 
     def _epochs(self) -> int:
         """Epochs of the training, including a partial last one."""
@@ -201,7 +199,7 @@ def _best(run: Run) -> str:
         return "no model: no validation was finite"
     rows = [row for row in run.metrics if row["step"] == run.best_step]
     epoch = f"epoch {math.ceil(rows[-1]['epoch']):,}, " if rows else ""
-    metrics = f": {metrics_text(run.best)} per validation image" if "total" in run.best else ""
+    metrics = f": {metrics_text(run.best, run.total_unit)} per validation image" if "total" in run.best else ""
     return f"{epoch}step {run.best_step:,}{metrics}"
 
 

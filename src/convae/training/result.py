@@ -10,6 +10,7 @@ from pathlib import Path
 from convae.model.artifact import load, read_config
 from convae.model.provenance import TrainingFacts
 from convae.model.vae import VAE
+from convae.objective.terms import TERMS
 from convae.training.loop.log import NOTE, Row
 from convae.training.recipe.schema import PriorRecipe, Recipe
 from convae.training.run_folder import RunFolder
@@ -76,6 +77,13 @@ class Run:
         return self._trained.validation
 
     @property
+    def total_unit(self) -> str:
+        """The unit of `total`: nats, unless no term of the objective is in nats."""
+        names = [*self.recipe.objective, *(name for stage in self.recipe.stages for name in stage.objective)]
+        units = [TERMS.get(name).unit for name in names]
+        return "nats" if not units or "nats" in units else str(units[0])
+
+    @property
     def _trained(self) -> TrainingFacts:
         """The record of the training in the best model."""
         model = RunFolder(self.path).model
@@ -102,6 +110,11 @@ class PriorRun(Run):
     """
 
     recipe: PriorRecipe  # type: ignore[assignment]  # the recipe of a prior in place of that of a model
+
+    @property
+    def total_unit(self) -> str:
+        """The unit of `total`, that of the loss of the prior."""
+        return self.model.prior.loss_unit
 
     @property
     def _trained(self) -> TrainingFacts:

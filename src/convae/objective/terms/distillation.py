@@ -28,7 +28,7 @@ class Distillation(TeacherTerm):
         distance: `squared` or `absolute` error of the means of p(x | z).
     """
 
-    unit: ClassVar = "image units, squared by default"
+    unit: ClassVar = "image units (squared)"
 
     def __init__(self, *, distance: Literal["squared", "absolute"] = "squared") -> None:
         super().__init__()

@@ -151,6 +151,12 @@ class Plan:
         """The unit of each term of all stages."""
         return {name: unit for stage in self.stages for name, unit in stage.objective.units.items()}
 
+    @property
+    def total_unit(self) -> str:
+        """The unit of the total: nats, unless no term is in nats."""
+        units = list(self.units().values())
+        return "nats" if not units or "nats" in units else units[0]
+
     def _moment(self, step: int, steps: int) -> Moment:
         return Moment(step, step / self.steps_per_epoch, step / steps)
 

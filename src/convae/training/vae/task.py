@@ -302,6 +302,7 @@ class VAETask(Task):
             return
         model, recipe, names = self.model, self.recipe, self.images.classes
         splits = {} if self.data_set is None else self.data_set.split_facts
+        before = self._provenance_of_start(path.parent)
         model.provenance = Provenance(
             classes=tuple(names) if names else None,
             data=recipe.data.model_dump(mode="json", exclude={"dir"}),
@@ -313,20 +314,30 @@ class VAETask(Task):
                 stage=saved.stage,
                 which=saved.which,
                 objective=recipe.objective,
+                encoder_objective=self._encoder_objective(before),
                 validation=saved.metrics,
                 start=None if recipe.start is None else recipe.start.sha256,
             ),
-            **self._inherited(path.parent),
+            latent_scale=None if before is None else before.latent_scale,
+            published={} if before is None else before.published,
         )
         save(model, path)
 
-    def _inherited(self, folder: Path) -> dict[str, Any]:
-        """What the model from which the run started states of its latents, if its encoder came from there."""
+    def _provenance_of_start(self, folder: Path) -> Provenance | None:
+        """That of the model from which the run started, if its encoder came from there."""
         start, saved = self.recipe.start, RunFolder(folder).start
         if start is None or not saved.exists() or (start.parts and "encoder" not in start.parts):
+            return None
+        return read_config(saved).provenance
+
+    def _encoder_objective(self, before: Provenance | None) -> dict[str, dict[str, Any]] | None:
+        """The objective of the training of the encoder, if all stages have it frozen."""
+        if not all({"encoder", "bottleneck"} <= set(self.frozen(stage)) for stage in self.plan.stages):
+            return None
+        trained = None if before is None else before.training
+        if trained is None:
             return {}
-        found = read_config(saved).provenance
-        return {"latent_scale": found.latent_scale, "published": found.published}
+        return trained.objective if trained.encoder_objective is None else trained.encoder_objective
 
 
 def stage_objective(stage: Stage) -> StageObjective:
