@@ -34,6 +34,7 @@ from convae.model.condition import Condition
 from convae.model.described import ModelDescription
 from convae.model.generative import GenerativeModel
 from convae.model.inputs import checked_count, checked_generator, explain_mixed_types, tensor_or_none
+from convae.model.layers.base import uncompiled
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.mode import evaluation_mode
 from convae.model.parts import build_prior, check_shapes, name_streams
@@ -381,7 +382,8 @@ class VAE(GenerativeModel):
         def decode(z: Latents) -> Likelihood:
             latents = self.latent_layout.split(self._converted(z))
             again = context.again(given=latents)
-            return self._decoded(latents[self.bottleneck.stream], labels, again)
+            with uncompiled(self.decoder):  # compiled code is for one size, and its graphs for one call in each step
+                return self._decoded(latents[self.bottleneck.stream], labels, again)
 
         def sample_prior() -> Latents:
             noise = context.unit_noise_for("prior")

@@ -16,6 +16,7 @@ from convae.core.errors import ConfigError
 from convae.core.noise import CountedNoise
 from convae.core.random import torch_generator
 from convae.core.types import Batch
+from convae.model.layers.base import Network, network, run_layers
 from convae.model.likelihoods.gaussian import GaussianLikelihood
 from convae.model.vae import VAE
 from convae.objective.objective import Losses, build_objective
@@ -95,6 +96,22 @@ def test_encoder_and_decoder_are_trained() -> None:
     model = model_of()
     value(model, images(8, 8), noise=torch_generator(0)).sum().backward()
     assert all(each.grad is not None and each.grad.any() for each in model.parameters())
+
+
+def test_compiled_code_of_the_decoder_gets_no_other_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sizes = model_of(), list[Any]()
+    decoder = narrow(Network, model.decoder)
+
+    def run_compiled(own: Network, x: Tensor, _mode: str) -> Tensor:
+        sizes.append(tuple(x.shape[2:]))
+        return run_layers(list(own), x)
+
+    monkeypatch.setattr(network, "run_compiled", run_compiled)
+    decoder.compile_mode = "default"
+    for step in range(4):
+        value(model, images(8, 8), step, noise=torch_generator(0)).sum().backward()
+    assert sizes == [(4, 4)] * 4
+    assert decoder.compile_mode == "default"
 
 
 def test_slices_and_ranks_share_the_transformation_of_a_step() -> None:
