@@ -14,6 +14,7 @@ if [ -z "${PYTHON:-}" ]; then
 	fi
 fi
 export PYTHONPATH="$PWD/src:$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+export CUBLAS_WORKSPACE_CONFIG=:4096:8 # which torch's deterministic algorithms need
 if [ -n "${WHEELS:-}" ]; then
 	site=$(mktemp -d)
 	"$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site" "$WHEELS"/*.whl

@@ -199,16 +199,19 @@ def training_flops(case: Case) -> float:
     """Of one image: three times those of its forward pass, two for each multiplication with its addition."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    import convae
     from benchmarks.training.peers import network
+    from convae.describe import resolve
+    from convae.model.construct import construct
 
-    model = convae.build(case.model).eval()
-    if (other := network(case)) is not None:
+    model = construct(resolve(case.model)).eval()
+    with torch.device("meta"):
+        other = network(case)
+    if other is not None:
         mine, theirs = (sum(p.numel() for p in m.parameters()) for m in (model, other))
         if mine != theirs:
             raise SystemExit(f"{case.name}: {mine:,} parameters here, {theirs:,} in the peer")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.rand(1, *case.input))
+        model(torch.zeros(1, *case.input, device="meta"))
     return 3.0 * int(counter.get_total_flops())
 
 

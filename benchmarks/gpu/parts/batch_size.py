@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.gpu.engine import Steps, find_case
 from benchmarks.gpu.record import Record, Settings
+from convae.core.memory import is_out_of_memory
 from convae.training.memory.batch_size import find_batch_size
 from convae.training.recipe.reading import read_recipe
 
@@ -46,7 +47,9 @@ def runs(model: dict[str, object], batch: int, settings: Settings) -> bool:
         steps = Steps(model, batch, settings.device)
         steps.step()
         steps.step()
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return False
     finally:
         steps = None  # type: ignore[assignment]  # its memory is released
