@@ -70,7 +70,9 @@ class Rate:
         return f"{self.both / 1e9:,.0f} GFLOP/s ({self.precision}, {self.shape}, channels_last, forward and backward)"
 
 
-def measure_rate(shape: Shape, precision: str, device: str, repeats: int = 5) -> Rate:
+def measure_rate(
+    shape: Shape, precision: str, device: str, repeats: int = 5, clock: Callable[[], float] = time.perf_counter
+) -> Rate:
     """The rate of a convolution on random values in channels_last, the fastest of some repeats."""
     kind = DTYPES[precision]
 
@@ -91,7 +93,7 @@ def measure_rate(shape: Shape, precision: str, device: str, repeats: int = 5) ->
     def forward() -> None:
         layer(x)
 
-    seconds = [min(time_calls(run, device, repeats)) for run in (both, forward)]
+    seconds = [min(time_calls(run, device, repeats, clock=clock)) for run in (both, forward)]
     return Rate(shape, precision, shape.flops / seconds[0], shape.flops / 3 / seconds[1])
 
 
@@ -100,7 +102,13 @@ def median_seconds(run: Callable[[], object], device: str, repeats: int = 5, lea
     return statistics.median(time_calls(run, device, repeats, least))
 
 
-def time_calls(run: Callable[[], object], device: str, repeats: int = 5, least: float = 0.02) -> list[float]:
+def time_calls(
+    run: Callable[[], object],
+    device: str,
+    repeats: int = 5,
+    least: float = 0.02,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
     """Seconds of one call in each of some repeats of as many calls as take `least` seconds."""
 
     def wait() -> None:
@@ -110,28 +118,30 @@ def time_calls(run: Callable[[], object], device: str, repeats: int = 5, least: 
     for _ in range(2):
         run()
     wait()
-    began = time.perf_counter()
+    began = clock()
     run()
     wait()
-    count = max(1, round(least / max(time.perf_counter() - began, 1e-6)))
+    count = max(1, round(least / max(clock() - began, 1e-6)))
     found = []
     for _ in range(repeats):
-        began = time.perf_counter()
+        began = clock()
         for _ in range(count):
             run()
         wait()
-        found.append((time.perf_counter() - began) / count)
+        found.append((clock() - began) / count)
     return found
 
 
-def measure_rates(device: str, precisions: Sequence[str], shapes: Sequence[Shape] = ()) -> Iterator[Rate]:
+def measure_rates(
+    device: str, precisions: Sequence[str], clock: Callable[[], float] = time.perf_counter
+) -> Iterator[Rate]:
     """The rates of convolutions in some precisions."""
     from convae.core.allocator import keep_freed_memory
 
     keep_freed_memory()
     for precision in precisions:
-        for shape in shapes or (GPU_SHAPES if device == "cuda" else CPU_SHAPES):
-            yield measure_rate(shape, precision, device)
+        for shape in GPU_SHAPES if device == "cuda" else CPU_SHAPES:
+            yield measure_rate(shape, precision, device, clock=clock)
 
 
 def fastest(device: str, precision: str) -> Rate:
@@ -147,9 +157,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", nargs="+", choices=list(DTYPES), default=["bf16", "float32"])
+    parser.add_argument("--per-core", action="store_true", help="one thread, in processor time, for a busy machine")
     given = parser.parse_args()
+    if given.per_core:
+        torch.set_num_threads(1)
     found = []
-    for rate in measure_rates(given.device, given.precision):
+    for rate in measure_rates(
+        given.device, given.precision, time.process_time if given.per_core else time.perf_counter
+    ):
         found.append(rate)
         print(f"{rate}; forward alone {rate.forward / 1e9:,.0f}", flush=True)
     print(f"\nfastest: {max(found, key=lambda rate: rate.both)}; load {os.getloadavg()[0]:.1f}")
