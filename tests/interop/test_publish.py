@@ -71,6 +71,20 @@ def test_a_pushed_model_is_pulled_with_its_commit(hub: Hub, artifact: Path, tmp_
     assert set(hub.tokens) == {f"Bearer {TOKEN}", None}  # none for the storage that uploads are redirected to
 
 
+def test_a_measured_card_is_published_with_the_model(hub: Hub, artifact: Path, tmp_path: Path) -> None:
+    card = tmp_path / "card"
+    card.mkdir()
+    with pytest.raises(ArtifactError, match=r"card\.md"):
+        push_model(artifact, "hf:someone/vae", card=card)
+    for name in ("card.md", "card.json", "card.png"):
+        (card / name).write_text(name)
+    push_model(artifact, "hf:someone/vae", card=card)
+    assert set(hub.files) == {*FILES, "card.json", "card.png"}
+    assert hub.files["card.png"] == b"card.png"
+    assert hub.files["README.md"].startswith(b"card.md")
+    assert b"convae pull hf:someone/vae" in hub.files["README.md"]
+
+
 def test_no_token_is_written_or_printed(hub: Hub, artifact: Path, tmp_path: Path, capsys: Output) -> None:
     hub.faults = {"/commit/": [400]}
     text = [

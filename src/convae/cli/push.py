@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +18,12 @@ def push(
     target: Annotated[
         str, typer.Argument(help="hf:OWNER/NAME, hf:OWNER/NAME@BRANCH, or an archive: NAME.zip.", show_default=False)
     ],
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            "--card", help="Folder that convae card wrote: its metrics as the model card.", show_default=False
+        ),
+    ] = None,
     message: Annotated[str, typer.Option(help="Message of the commit.")] = "Add a model",
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     force: Force = False,
@@ -32,7 +39,7 @@ def push(
     from convae.cli._screen import results
     from convae.interop import push_model
 
-    pushed = push_model(model, target, private=private, message=message, force=force)
+    pushed = push_model(model, target, card=card, private=private, message=message, force=force)
     results.print(
         pushed.target if pushed.sha256 is None else f"{pushed.target}: SHA-256 {pushed.sha256}", soft_wrap=True
     )

@@ -26,6 +26,9 @@ from convae.model.weights import sha256_of
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """Time of the files in an archive, so that equal artifacts have equal archives."""
+MEASURED = ("card.md", "card.json")
+PICTURE = "card.png"
+"""Files of `convae card` that are published with a model; diverged models have no picture."""
 _DENIED = frozenset({401, 403, 404})
 _RATE_LIMITED = 429
 
@@ -44,7 +47,13 @@ class PushedModel:
 
 
 def push_model(
-    model: str | Path, target: str, *, private: bool = False, message: str = "Add a model", force: bool = False
+    model: str | Path,
+    target: str,
+    *,
+    card: Path | None = None,
+    private: bool = False,
+    message: str = "Add a model",
+    force: bool = False,
 ) -> PushedModel:
     """Publishes an artifact with its card: to the Hugging Face Hub as one commit, or as an archive.
 
@@ -54,6 +63,7 @@ def push_model(
     Args:
         model: an artifact or a run.
         target: `hf:OWNER/NAME`, `hf:OWNER/NAME@BRANCH`, or the path of a new archive, such as `model.zip`.
+        card: folder that `convae card --out` wrote; its Markdown becomes the model card on the Hub, with its picture.
         private: whether a new repository on the Hub is private.
         message: of the commit.
         force: whether to replace an existing archive.
@@ -67,7 +77,9 @@ def push_model(
     folder = find(local_path(model))
     read_tensors(folder / WEIGHTS, read_config(folder).sha256)
     if target.startswith(PREFIX):
-        return PushedModel(_push(folder, HubModel.parse(target), private, message))
+        return PushedModel(_push(folder, HubModel.parse(target), card, private, message))
+    if card is not None:
+        raise ConfigError("an archive has no place for the measured card. Push to hf:OWNER/NAME")
     path = local_path(target)
     if path.suffix != ARCHIVE:
         raise ConfigError(f"{target}: expected hf:OWNER/NAME, or an archive such as model{ARCHIVE}")
@@ -89,7 +101,7 @@ def _pack(folder: Path, path: Path) -> None:
                         packed.write(piece)
 
 
-def _push(folder: Path, model: HubModel, private: bool, message: str) -> str:
+def _push(folder: Path, model: HubModel, card: Path | None, private: bool, message: str) -> str:
     """Commits the files of an artifact to the Hub, and compares what it lists with them."""
     written = f"{PREFIX}{model.name}"
     if "/" not in model.name:
@@ -100,8 +112,12 @@ def _push(folder: Path, model: HubModel, private: bool, message: str) -> str:
     except ImportError as error:
         raise ConfigError("push needs the package huggingface_hub: pip install 'convae[hugging-face]'") from error
     contents: dict[str, bytes | Path] = {CONFIG: folder / CONFIG, WEIGHTS: folder / WEIGHTS}
-    if (folder / CARD).is_file():
-        contents[CARD] = _card(read_bytes(folder / CARD, LARGEST_CARD), model.name)
+    readme = folder / CARD
+    if card is not None:
+        readme, *others = _measured(local_path(card))
+        contents |= {path.name: path for path in others}
+    if readme.is_file():
+        contents[CARD] = _card(read_bytes(readme, LARGEST_CARD), model.name)
     api = hub.HfApi(endpoint=endpoint(), library_name="convae", library_version=VERSION)
 
     def commit() -> str:
@@ -132,8 +148,21 @@ def _repeat(commit: Callable[[], str]) -> str:
     return commit()
 
 
+def _measured(folder: Path) -> list[Path]:
+    """The files of a measured card, the Markdown first.
+
+    Raises:
+        ArtifactError: one is missing.
+    """
+    paths = [folder / name for name in MEASURED]
+    for path in paths:
+        if not path.is_file():
+            raise ArtifactError(f"{path}: is missing. Write it with `convae card MODEL --out {folder}`")
+    return [*paths, *([folder / PICTURE] if (folder / PICTURE).is_file() else [])]
+
+
 def _card(content: bytes, name: str) -> bytes:
-    """The model card with the command that downloads the model, unless it has one."""
+    """A model card with the command that downloads the model, unless it has one."""
     text = content.decode(errors="replace")
     if "convae pull" not in text:
         text = f"{text.rstrip()}\n\n## Download\n\n```sh\nconvae pull {PREFIX}{name}\n```\n"
