@@ -68,8 +68,10 @@ CASES = {
     "narrow-decode-2048": Case(NARROW, (2048, 2048), False, 4.7),
     "narrow-encode-2048": Case(NARROW, (2048, 2048), True, 3),
     "narrow-decode-4096": Case(NARROW, (4096, 4096), False, 19),
-    "volume-decode-128": Case(VOLUME, (128, 128, 128), False, 1.2),
-    "volume-encode-128": Case(VOLUME, (128, 128, 128), True, 0.8),
+    "narrow-decode-512": Case(NARROW, (512, 512), False, 0.3),
+    "volume-decode-64": Case(VOLUME, (64, 64, 64), False, 1.4),
+    "volume-encode-64": Case(VOLUME, (64, 64, 64), True, 1.0),
+    "volume-decode-128": Case(VOLUME, (128, 128, 128), False, 10.5),
 }
 
 

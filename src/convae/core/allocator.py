@@ -8,7 +8,7 @@ import sys
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _KEPT = 2**31 - 1
 _PAD = 256 << 20
-_LARGE = 32 << 20
+_LARGE = 1 << 20
 
 
 def keep_freed_memory() -> bool:
@@ -25,9 +25,10 @@ def keep_freed_memory() -> bool:
 
 
 def return_large_blocks() -> bool:
-    """Makes the C library return blocks of 32 MiB and more when they are freed, also after `keep_freed_memory`.
+    """Makes the C library return blocks of 1 MiB and more when they are freed, also after `keep_freed_memory`.
 
-    Otherwise large blocks of different sizes leave holes that later ones do not fit into.
+    Otherwise blocks of different sizes leave holes that later ones do not fit into: the slices of a large image took
+    twice the memory. In exchange the kernel zeroes each block.
 
     Returns:
         Whether the settings were applied; only glibc has them.

@@ -19,6 +19,8 @@ _SLICE_FRACTION = 4
 """The part of the memory of a pass that slices take, if their rows are not given, is one divided by this."""
 _MAPS_AT_A_TIME = 4
 """Maps of the largest size that a residual block has at a time, when an image is computed at once."""
+_WORKSPACE = {3: 4}
+"""By the number of spatial axes: memory of a convolution besides input and output, in relation to both, on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,15 @@ class Slices:
         memory = self.memory or device_memory(x.device) // DEFAULT_FRACTION
         largest = max(map(math.prod, [shape_in, *shapes])) * x.numel() / math.prod(shape_in) * x.element_size()
         if self.rows is None:
-            if _MAPS_AT_A_TIME * largest <= memory:
+            axes = max(map(len, shapes), default=1) - 1
+            workspace = _WORKSPACE.get(axes, 0) if x.device.type == "cpu" else 0
+            if (_MAPS_AT_A_TIME + 2 * workspace) * largest <= memory:
                 return None
-            in_slice = memory // _SLICE_FRACTION
+            taken = memory // _SLICE_FRACTION
+            in_slice = taken // (1 + workspace)
         else:
             rows = x.shape[2] if x.ndim > 2 else 1
             # A slice of the largest map is computed from one that is as large.
-            in_slice = math.ceil(2 * largest * min(1.0, self.rows / rows))
+            taken = in_slice = math.ceil(2 * largest * min(1.0, self.rows / rows))
         return_large_blocks()
-        return SlicedPass(in_slice, max(0, memory - in_slice), x.element_size())
+        return SlicedPass(in_slice, max(0, memory - taken), x.element_size())
