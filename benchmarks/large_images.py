@@ -59,18 +59,18 @@ class Case:
 
 
 CASES = {
-    "decode-512": Case(SD_F8, (512, 512), False, 1.2),
-    "encode-512": Case(SD_F8, (512, 512), True, 0.8),
-    "decode-1024": Case(SD_F8, (1024, 1024), False, 4.7),
-    "decode-2048": Case(SD_F8, (2048, 2048), False, 19),
-    "decode-4096": Case(SD_F8, (4096, 4096), False, 75),
-    "narrow-decode-1024": Case(NARROW, (1024, 1024), False, 1.2),
-    "narrow-decode-2048": Case(NARROW, (2048, 2048), False, 4.7),
-    "narrow-encode-2048": Case(NARROW, (2048, 2048), True, 3),
-    "narrow-decode-4096": Case(NARROW, (4096, 4096), False, 19),
-    "narrow-decode-512": Case(NARROW, (512, 512), False, 0.3),
-    "volume-decode-64": Case(VOLUME, (64, 64, 64), False, 1.4),
-    "volume-encode-64": Case(VOLUME, (64, 64, 64), True, 1.0),
+    "decode-512": Case(SD_F8, (512, 512), False, 2.4),
+    "encode-512": Case(SD_F8, (512, 512), True, 2),
+    "decode-1024": Case(SD_F8, (1024, 1024), False, 9.5),
+    "decode-2048": Case(SD_F8, (2048, 2048), False, 38),
+    "decode-4096": Case(SD_F8, (4096, 4096), False, 150),
+    "narrow-decode-512": Case(NARROW, (512, 512), False, 0.4),
+    "narrow-decode-1024": Case(NARROW, (1024, 1024), False, 2.4),
+    "narrow-decode-2048": Case(NARROW, (2048, 2048), False, 9.5),
+    "narrow-encode-2048": Case(NARROW, (2048, 2048), True, 8),
+    "narrow-decode-4096": Case(NARROW, (4096, 4096), False, 38),
+    "volume-decode-64": Case(VOLUME, (64, 64, 64), False, 0.4),
+    "volume-encode-64": Case(VOLUME, (64, 64, 64), True, 0.4),
     "volume-decode-128": Case(VOLUME, (128, 128, 128), False, 10.5),
 }
 
