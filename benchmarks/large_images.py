@@ -71,6 +71,7 @@ CASES = {
     "narrow-decode-4096": Case(NARROW, (4096, 4096), False, 38),
     "volume-decode-64": Case(VOLUME, (64, 64, 64), False, 0.4),
     "volume-encode-64": Case(VOLUME, (64, 64, 64), True, 0.4),
+    "volume-decode-96": Case(VOLUME, (96, 96, 96), False, 4),
     "volume-decode-128": Case(VOLUME, (128, 128, 128), False, 10.5),
 }
 
