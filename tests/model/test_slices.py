@@ -71,6 +71,12 @@ STEPS = st.one_of(
 @example(
     layers=[{"conv": {"channels": 4, "kernel": 2, "padding": 0}}, {"pixel-unshuffle": {}}], size=21, rows=1, memory=1
 )
+@example(
+    layers=[{"conv-transpose": {"channels": 4, "kernel": 2, "stride": 2, "output_padding": 0}}],
+    size=16,
+    rows=4,
+    memory=1,
+)
 @given(
     layers=st.lists(STEPS, min_size=1, max_size=5),
     size=st.integers(16, 30),

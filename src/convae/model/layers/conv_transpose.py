@@ -109,6 +109,7 @@ class ConvTranspose(Layer):
         )
 
     def halo(self) -> tuple[int, int]:
-        """Input rows whose kernels reach an output row."""
+        """Input rows whose kernels reach an output row, and below as many as its own slice must have to hold it."""
         kernel, stride, padding = self.kernel[0], self.stride[0], self.padding[0]
-        return max(0, (kernel - 1 - padding) // stride), (stride - 1 + padding) // stride
+        missing = -((kernel - stride - 2 * padding - self.cut[0]) // stride)
+        return max(0, (kernel - 1 - padding) // stride), max((stride - 1 + padding) // stride, missing)
