@@ -105,7 +105,7 @@ class TrainingConfig(Config):
     pictures_every: NonNegative = 1
     """Epochs between two sets of pictures; 0 for none."""
     loggers: tuple[Named, ...] = ()
-    """Programs that receive metrics and pictures, such as `[tensorboard, trackio]`; each needs the extra of its name."""
+    """Programs that receive metrics and pictures, such as `[tensorboard, trackio]`, each with the extra of its name."""
 
 
 class PlateauConfig(Config):
