@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     model = convae.load(args.model).eval()
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
     split = open_split(DataConfig(source=args.data, dir=args.data_dir), args.split)
     order = np.random.default_rng(args.seed).permutation(len(split))
     protocol = {

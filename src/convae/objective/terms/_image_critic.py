@@ -55,7 +55,7 @@ class ImageCritic(Critic):
     """
 
     metric_units: ClassVar[Mapping[str, str]] = {
-        "accuracy": "fraction of patches told right",
+        "accuracy": "fraction of patches classified correctly",
         "ratio": "ratio of gradient norms",
     }
     squares: Tensor
@@ -113,7 +113,7 @@ class ImageCritic(Critic):
         advice = "lower its lr, or set r1 or pause_above"
         if self.accuracy < LOSES:
             advice = "raise its lr, or lower the weight of the term"
-        return f"the discriminator of adversarial tells {float(self.accuracy):.0%} of the patches right: {advice}"
+        return f"the discriminator of adversarial classifies {float(self.accuracy):.0%} of patches correctly: {advice}"
 
     @property
     def ratio(self) -> Tensor:

@@ -78,7 +78,7 @@ class TrainingConfig(Config):
     """Frozen parts (`encoder`, `decoder` …), or patterns of parameter names, in every stage."""
     cache_latents: bool = False
     """Encode the training images once, in stages that freeze encoder and bottleneck, and keep the result in the cache
-    (`convae cache`). Latents are drawn anew in every step; needs images without augmentation."""
+    (`convae cache`). Each step draws new latents; needs images without augmentation."""
     augmentation: float | Named = 1.0
     """Factor on the amounts of `data.augment`, a number or a schedule, with one value per epoch."""
     temperature: float | Named = 1.0
@@ -105,7 +105,7 @@ class TrainingConfig(Config):
     pictures_every: NonNegative = 1
     """Epochs between two sets of pictures; 0 for none."""
     loggers: tuple[Named, ...] = ()
-    """Programs that receive metrics and pictures, such as `[tensorboard, trackio]`, each with the extra of its name."""
+    """Programs that receive metrics and pictures, such as `[tensorboard, trackio]`. Each needs its own extra."""
 
 
 class PlateauConfig(Config):

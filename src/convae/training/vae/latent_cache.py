@@ -65,7 +65,7 @@ def require_constant_images(split: ImageSet) -> None:
     """Checks that the encoder sees the same images in every epoch, and that their content is known.
 
     Raises:
-        ConfigError: they are augmented, or those of a Dataset, which may compute them anew each time.
+        ConfigError: they are augmented, or those of a Dataset, which may return different images each time.
     """
     if split.augment != AugmentConfig():
         raise ConfigError(
@@ -82,7 +82,7 @@ def require_single_latent(model: VAE) -> None:
     """Checks that the bottleneck has the only latent of a model.
 
     Raises:
-        ConfigError: it has not.
+        ConfigError: there are several latents or quantizers.
     """
     if not model.has_single_latent:
         raise ConfigError("training.cache_latents: the model has several latents or quantizers. Leave the option out")
