@@ -11,6 +11,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -27,6 +28,12 @@ def _fsync(fd: Any) -> None:
 os.fsync = _fsync
 # What is imported by now and for the tests is there to the end: it need not be looked through again and again.
 gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures are set up
+def pytest_runtest_setup() -> None:
+    """Draws the same numbers in each test, whichever tests ran before it."""
+    torch.manual_seed(0)
 
 
 @pytest.hookimpl(trylast=True)  # after they were shuffled
