@@ -1,128 +1,208 @@
 """Squared error, with a perceptual, and with an adversarial term: PSNR, SSIM and feature distance of equal trainings.
 
-    python -m benchmarks.sharpness train --data DATA/flowers --seeds 0,1,2 --out results.jsonl
-    python -m benchmarks.sharpness train --data fashion-mnist --size 28 --only adversarial --out results.jsonl
-    python -m benchmarks.sharpness table results.jsonl
+    python -m benchmarks.sharpness train FOLDER --seeds 0,1,2
+    python -m benchmarks.sharpness robustness FOLDER --data flowers --seeds 20
+    python -m benchmarks.sharpness table FOLDER
+    python -m benchmarks.sharpness picture FOLDER --seed 0 --out crops.png
 
-`train` writes a line for each finished run and skips those that the file has. DATA/flowers has the folders train and
-test. All runs of a seed have the same first steps; then the terms of the row enter. `jump` is the largest relative rise
-of the validation PSNR's squared error from one epoch to the next after the adversarial term enters; a run has diverged
-if it stopped, or lost more than 3 dB in it.
+`train` trains a tokenizer on flowers with the squared error for each seed, and from it, for the same steps, one model
+for each row: with the same objective, with `perceptual`, with `adversarial` as well, and with a perceptual term without
+a gradient. `robustness` trains small tokenizers with many seeds, in each of which a discriminator enters; a run has
+diverged if it has a value that is not finite, stops, or doubles its squared error. What FOLDER holds is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import convae
+from benchmarks.classifiers import data_folder
+from benchmarks.priors import Results
+from convae.core.types import PerImage
+from convae.data import DataConfig, open_split
 from convae.evaluation import evaluate
-from convae.latents import Session
+from convae.evaluation.card.pictures import choose_error_maps, draw_comparison
+from convae.features import build_feature_network
+from convae.objective.terms.base import LossInputs
+from convae.objective.terms.perceptual import Perceptual
+from convae.pictures.save import save
 
 NETWORK = "efficientnet-lite0"
-METRICS = ("psnr", "ssim", f"feature-distance-{NETWORK}")
-PERCEPTUAL: dict[str, Any] = {"perceptual": {"network": NETWORK, "weight": 150}}
-ADVERSARIAL: dict[str, Any] = {
-    "discriminator": {"patch": {"channels": 32, "layers": 2}},
-    "augment": ["color", "translation"],
-    "lecam": 0.01,
-}
+METRICS = ("psnr", "ssim", f"feature-distance-{NETWORK}", f"rfd-{NETWORK}")
+ADVERSARIAL: dict[str, Any] = {"augment": ["color", "translation"], "lecam": 0.01}
+ROWS = ("squared error", "perceptual", "adversarial", "without gradient")
+WINDOW = 10
+"""Steps of a row of the log, in which squared errors are averaged."""
+BEFORE = 3
+"""Rows of the log before the discriminator enters, with whose mean later ones are compared."""
 
 
-def network(shape: list[int]) -> dict[str, Any]:
-    """An autoencoder with a map of four values for each 4×4 pixels."""
+class WithoutGradient(Perceptual):
+    """A perceptual term whose value is computed without a gradient."""
 
-    def block(channels: int) -> dict[str, Any]:
-        return {"residual": {"layers": ["group-norm", "silu", _conv(channels), "silu", _conv(channels)]}}
-
-    down = {"conv": {"channels": 64, "kernel": 4, "stride": 2}}
-    up = [{"upsample": {"scale": 2}}, _conv(64)]
-    return {
-        "input": shape,
-        "encoder": [_conv(32), block(32), down, block(64), down, block(64), "silu"],
-        "bottleneck": {"gaussian": {"latent": 4}},
-        "decoder": [_conv(64), block(64), block(64), *up, block(64), *up, block(64), "silu", _conv(shape[0])],
-        "likelihood": {"gaussian": {"sigma": 0.1}},
-    }
+    def forward(self, inputs: LossInputs) -> PerImage:
+        """The perceptual loss of each image."""
+        with torch.no_grad():
+            return super().forward(inputs)
 
 
-def _conv(channels: int) -> dict[str, Any]:
-    return {"conv": {"channels": channels, "kernel": 3}}
+def data_recipe(data: str, size: int) -> dict[str, Any]:
+    """The data of a recipe."""
+    if data == "flowers":
+        return {"source": str(data_folder() / data), "size": size, "channels": 3, "augment": {"flip": 0.5}}
+    return {"source": data, "dir": str(data_folder()), "size": size}
 
 
-def stages(row: str, steps: int) -> list[dict[str, Any]]:
-    """The stages of a row, `steps` long each half."""
-    first: dict[str, Any] = {"name": "reconstruction", "steps": steps}
-    if row == "squared error":
-        return [first, {"name": "more", "steps": steps}]
-    if row == "perceptual":
-        return [first, {"name": "perceptual", "steps": steps, "objective": PERCEPTUAL}]
-    warm, enters = (
-        {**ADVERSARIAL, "weight": 0},
-        {**ADVERSARIAL, "weight": {"linear": {"end": 0.5, "steps": steps // 4}}},
+def training(given: argparse.Namespace, seed: int, **options: Any) -> dict[str, Any]:
+    """The training of a recipe."""
+    return {"batch_size": given.batch, "ema": 0.99, "pictures_every": 0, "seed": seed, **options}
+
+
+def objective(row: str, given: argparse.Namespace) -> dict[str, Any]:
+    """The objective of a row, without its discriminator."""
+    terms: dict[str, Any] = {"reconstruction": 1, "kl": 0.05}
+    if row != "squared error":
+        name = "benchmarks.sharpness:WithoutGradient" if row == "without gradient" else "perceptual"
+        terms[name] = {"network": NETWORK, "weight": given.perceptual}
+    return terms
+
+
+def train_base(seed: int, given: argparse.Namespace) -> Path:
+    """The tokenizer of a seed from which all rows start, from the folder or trained."""
+    path: Path = given.folder / f"base-{seed}"
+    if not (path / "last").exists():
+        recipe = {
+            "name": path.name,
+            "data": data_recipe("flowers", given.size),
+            "model": {"preset": "tokenizer-tiny-f4", "width": given.width, "input": [3, given.size, given.size]},
+            "objective": objective("squared error", given),
+            "training": training(given, seed, steps=given.base, optimizer={"lr": 2e-3}),
+        }
+        convae.train(recipe, out=path, quiet=True)
+    return path / "last"
+
+
+def train_row(row: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+    """Trains one row with one seed, and measures it."""
+    path: Path = given.folder / f"{row.replace(' ', '-')}-{seed}"
+    begin = time.process_time()
+    if not (path / "last").exists():
+        warm = given.steps // 4 if row == "adversarial" else 0
+        stages: list[dict[str, Any]] = [{"name": "all terms", "steps": given.steps - warm}]
+        if warm:
+            rise = {"linear": {"end": given.adversarial, "steps": given.steps // 4}}
+            stages[0]["objective"] = {"adversarial": {**ADVERSARIAL, "weight": rise}}
+            enters = {"adversarial": {**ADVERSARIAL, "weight": 0}}
+            stages.insert(0, {"name": "discriminator", "steps": warm, "objective": enters})
+        recipe = {
+            "name": path.name,
+            "start": str(train_base(seed, given)),
+            "data": data_recipe("flowers", given.size),
+            "objective": objective(row, given),
+            "training": training(given, seed, optimizer={"lr": 1e-3}),
+            "stages": stages,
+        }
+        convae.train(recipe, out=path, quiet=True)
+    test = open_split(DataConfig.model_validate(data_recipe("flowers", given.size)), "test")
+    network = build_feature_network(NETWORK)
+    report = evaluate(
+        convae.load(path / "last"),
+        test,
+        metrics=["psnr", "ssim", "rfd"],
+        options={"feature-distance": {"network": NETWORK}},
+        features=network,
     )
-    return [
-        first,
-        {"name": "discriminator", "steps": steps // 4, "objective": {**PERCEPTUAL, "adversarial": warm}},
-        {"name": "adversarial", "steps": steps - steps // 4, "objective": {**PERCEPTUAL, "adversarial": enters}},
-    ]
-
-
-def run(row: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
-    """Trains and measures one row with one seed."""
-    folder = Path(given.data)
-    source = str(folder / "train") if (folder / "train").is_dir() else given.data
-    recipe = {
-        "name": row.replace(" ", "-"),
-        "data": {"source": source, "size": given.size, "augment": {"flip": 0.5}},
-        "model": network([1 if given.data == "fashion-mnist" else 3, given.size, given.size]),
-        "objective": {"squared-error": {"weight": 50}, "kl": 0.1},
-        "training": {"batch_size": 32, "ema": 0.999, "pictures_every": 0, "seed": seed, "optimizer": {"lr": 5e-4}},
-        "stages": stages(row, given.steps),
-    }
-    with tempfile.TemporaryDirectory() as temporary:
-        started = time.process_time()
-        done = convae.train(recipe, out=Path(temporary) / "run", quiet=True)
-        seconds = time.process_time() - started
-        test = str(folder / "test") if (folder / "test").is_dir() else None
-        session = Session(done.path, data=test) if test else Session(done.path, split="test")
-        report = evaluate(
-            session.model, session.images, metrics=["psnr", "ssim"], options={"feature-distance": {"network": NETWORK}}
-        )
-        errors = [value["squared-error"] for value in done.metrics if value["split"] == "validation"]
-        entered = len(errors) * (given.steps + given.steps // 4) // (2 * given.steps)
-        after = list(zip(errors[entered - 1 :], errors[entered:], strict=False)) if row == "adversarial" else []
-        figures = {name: report.metrics[name].value for name in METRICS}
-    jump = max((late / early - 1 for early, late in after), default=0.0)
-    return {"row": row, "seed": seed, "data": folder.name, **figures, "jump": jump, "seconds": round(seconds)}
+    seconds = time.process_time() - begin
+    options = {name: getattr(given, name) for name in ("size", "width", "base", "steps", "batch", "perceptual")}
+    return {**{name: report.metrics[name].value for name in METRICS}, "seconds": round(seconds), **options}
 
 
 def train(given: argparse.Namespace) -> None:
-    """Trains what the file of results does not have."""
-    known = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
-    for seed in given.seeds:
-        for row in ("squared error", "perceptual", "adversarial"):
-            key = {"row": row, "seed": seed, "data": Path(given.data).name}
-            if (given.only and row != given.only) or any(key.items() <= each.items() for each in known):
-                continue
-            with given.out.open("a") as file:
-                file.write(json.dumps(run(row, seed, given)) + "\n")
+    """Trains what the folder does not hold."""
+    results = Results(given.folder / "results.jsonl")
+    for seed in map(int, given.seeds.split(",")):
+        for row in given.only or ROWS:
+            if f"{row} {seed}" not in results.rows:
+                results.add(f"{row} {seed}", {"row": row, "seed": seed, **train_row(row, seed, given)})
+
+
+def enter_discriminator(seed: int, given: argparse.Namespace) -> dict[str, Any]:
+    """Trains one small tokenizer, in which a discriminator enters; the squared errors relative to those before."""
+    size, third = (32, given.steps // 3) if given.data == "flowers" else (28, given.steps // 3)
+    path: Path = given.folder / f"{given.data}-{seed}"
+    recipe = {
+        "name": path.name,
+        "data": data_recipe(given.data, size),
+        "model": {"preset": "tokenizer-tiny-f4", "width": 8, "input": [3 if size == 32 else 1, size, size]},
+        "objective": {"squared-error": 50, "kl": 0.05},
+        "training": training(given, seed, log_every=WINDOW, optimizer={"lr": 2e-3}),
+        "stages": [
+            {"name": "reconstruction", "steps": third},
+            {"name": "discriminator", "steps": third // 2, "objective": {"adversarial": {**ADVERSARIAL, "weight": 0}}},
+            {
+                "name": "adversarial",
+                "steps": given.steps - third - third // 2,
+                "objective": {"adversarial": {**ADVERSARIAL, "weight": given.adversarial}},
+            },
+        ],
+    }
+    begin = time.process_time()
+    run = convae.resume(path) if (path / "recipe.yaml").exists() else convae.train(recipe, out=path, quiet=True)
+    rows = [row for row in run.metrics if "squared-error" in row and row["split"] != "validation"]
+    errors = {row["step"]: row["squared-error"] for row in rows}
+    enters = third + third // 2
+    earlier = [error for step, error in errors.items() if step <= enters][-BEFORE:]
+    later = [error / statistics.fmean(earlier) for step, error in errors.items() if step > enters]
+    is_finite = all(math.isfinite(error) for error in errors.values())
+    return {
+        "largest": max(later),
+        "last": statistics.fmean(later[-BEFORE:]),
+        "accuracy": next(row["adversarial_accuracy"] for row in reversed(rows) if "adversarial_accuracy" in row),
+        "diverged": not is_finite or run.stopped or max(later) > 2,
+        "notes": run.notes,
+        "steps": given.steps,
+        "seconds": round(time.process_time() - begin),
+    }
+
+
+def measure_robustness(given: argparse.Namespace) -> None:
+    """Trains the seeds that the folder does not hold."""
+    results = Results(given.folder / "robustness.jsonl")
+    for seed in range(given.seeds):
+        name = f"{given.data} {seed}"
+        if name not in results.rows:
+            results.add(name, {"data": given.data, **enter_discriminator(seed, given)})
 
 
 def table(given: argparse.Namespace) -> None:
-    """Prints mean and standard deviation over the seeds."""
-    rows = [json.loads(line) for line in given.out.read_text().splitlines()]
-    print("| data | terms | PSNR, dB | SSIM | feature distance | largest jump | seeds |\n|---|---|---|---|---|---|---|")
-    for data, row in dict.fromkeys((each["data"], each["row"]) for each in rows):
-        own = [each for each in rows if (each["data"], each["row"]) == (data, row)]
-        cells = [_spread([each[name] for each in own], digits) for name, digits in zip(METRICS, (2, 3, 4), strict=True)]
-        jump = max(each["jump"] for each in own)
-        print(f"| {data} | {row} | {' | '.join(cells)} | {jump:.0%} | {len(own)} |")
+    """Prints the results as tables: mean and standard deviation over the seeds, and changes by seed."""
+    found = list(Results(given.folder / "results.jsonl").rows.values())
+    first = {row["seed"]: row for row in found if row["row"] == ROWS[0]}
+    print("| terms | PSNR, dB | SSIM | feature distance | rFD | change of PSNR, dB | of the distance | seeds |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name in ROWS:
+        own = [row for row in found if row["row"] == name and row["seed"] in first]
+        if own:
+            digits = zip(METRICS, (2, 3, 4, 4), strict=True)
+            cells = [_spread([row[key] for row in own], count) for key, count in digits]
+            change = _spread([row["psnr"] - first[row["seed"]]["psnr"] for row in own], 2)
+            ratio = _spread([100 * (row[METRICS[2]] / first[row["seed"]][METRICS[2]] - 1) for row in own], 1)
+            print(f"| {name} | {' | '.join(cells)} | {change} | {ratio}% | {len(own)} |")
+    print("\n| data | runs | diverged | largest squared error, relative | at the end | accuracy |")
+    print("|---|---|---|---|---|---|")
+    runs = list(Results(given.folder / "robustness.jsonl").rows.values())
+    for data in dict.fromkeys(row["data"] for row in runs):
+        own = [row for row in runs if row["data"] == data]
+        diverged, largest = sum(row["diverged"] for row in own), max(row["largest"] for row in own)
+        ends = f"{_range([row['last'] for row in own])} | {_range([row['accuracy'] for row in own])}"
+        print(f"| {data} | {len(own)} | {diverged} | {largest:.2f} | {ends} |")
 
 
 def _spread(values: list[float], digits: int) -> str:
@@ -130,22 +210,44 @@ def _spread(values: list[float], digits: int) -> str:
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
+def _range(values: list[float]) -> str:
+    return f"{min(values):.2f} to {max(values):.2f}"
+
+
+def draw(given: argparse.Namespace) -> None:
+    """Draws test images and reconstructions of each row, with enlarged crops."""
+    test = open_split(DataConfig.model_validate(data_recipe("flowers", given.size)), "test")
+    paths = {row: given.folder / f"{row.replace(' ', '-')}-{given.seed}" / "last" for row in ROWS[:3]}
+    save(draw_comparison({row: choose_error_maps(convae.load(path), test) for row, path in paths.items()}), given.out)
+
+
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    training = commands.add_parser("train")
-    training.add_argument("--data", required=True)
-    training.add_argument("--size", type=int, default=32)
-    training.add_argument("--steps", type=int, default=1000)
-    training.add_argument("--seeds", type=lambda text: [int(each) for each in text.split(",")], default=[0])
-    training.add_argument("--only", choices=["squared error", "perceptual", "adversarial"])
-    training.add_argument("--out", type=Path, required=True)
-    training.set_defaults(run=train)
-    shown = commands.add_parser("table")
-    shown.add_argument("out", type=Path)
-    shown.set_defaults(run=table)
+    names = {"train": train, "robustness": measure_robustness, "table": table, "picture": draw}
+    parts = {name: commands.add_parser(name) for name in names}
+    for name, part in parts.items():
+        part.set_defaults(run=names[name])
+        part.add_argument("folder", type=Path)
+        part.add_argument("--size", type=int, default=64)
+    parts["train"].add_argument("--seeds", default="0")
+    parts["train"].add_argument("--only", nargs="*", choices=ROWS)
+    parts["train"].add_argument("--width", type=int, default=16)
+    parts["train"].add_argument("--base", type=int, default=600, help="steps with the squared error")
+    parts["train"].add_argument("--steps", type=int, default=400, help="steps of each row after them")
+    parts["train"].add_argument("--perceptual", type=float, default=1000, help="weight")
+    parts["robustness"].add_argument("--data", choices=("flowers", "fashion-mnist"), default="flowers")
+    parts["robustness"].add_argument("--seeds", type=int, default=20, help="number of runs")
+    parts["robustness"].add_argument("--steps", type=int, default=240)
+    for part in (parts["train"], parts["robustness"]):
+        part.add_argument("--batch", type=int, default=16)
+        part.add_argument("--adversarial", type=float, default=0.5, help="weight")
+    parts["picture"].add_argument("--seed", type=int, default=0)
+    parts["picture"].add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
     given.run(given)
 
 

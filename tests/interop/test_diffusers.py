@@ -305,6 +305,54 @@ def test_a_hostile_configuration_is_refused(fault: str, tmp_path: Path) -> None:
     assert "Traceback" not in str(caught.value)
 
 
+def shards(folder: Path) -> Path:
+    """Divides the weights in a folder into several files; returns their index."""
+    theirs: Any = original("flux-1", folder)
+    (folder / WEIGHTS).unlink()
+    theirs.save_pretrained(folder, max_shard_size="40KB")
+    assert len(list(folder.glob("*-of-*.safetensors"))) > 1
+    return folder / f"{WEIGHTS}.index.json"
+
+
+@pytest.mark.parametrize("named", ["folder", "index"])
+def test_weights_in_several_files_are_those_of_one(named: str, tmp_path: Path) -> None:
+    original("flux-1", tmp_path / "one")
+    index = shards(tmp_path / "several")
+    one = import_model(tmp_path / "one")
+    several = import_model(index if named == "index" else index.parent)
+    assert one.state_dict().keys() == several.state_dict().keys()
+    assert all(torch.equal(tensor, several.state_dict()[name]) for name, tensor in one.state_dict().items())
+    facts = present(several.provenance.imported)
+    assert facts.file == index.name
+    last = max(index.parent.glob("*-of-*.safetensors"))
+    save_file({name: tensor + 1 for name, tensor in load_file(last).items()}, last)
+    changed = present(import_model(index.parent).provenance.imported)
+    assert changed.sha256 != facts.sha256
+
+
+def test_an_index_that_does_not_match_its_files_is_refused(tmp_path: Path) -> None:
+    index = shards(tmp_path)
+    written = json.loads(index.read_text())
+    files = written["weight_map"]
+    tensor, file = max(files.items(), key=lambda each: each[1])
+    other = min(files.values())
+    for changed, part in [
+        ({**files, tensor: other}, tensor),
+        ({**files, "extra": file}, "extra"),
+        ({name: each for name, each in files.items() if name != tensor}, tensor),
+        ({**files, tensor: f"../{file}"}, "not the name"),
+        ({**files, tensor: 1}, "not the name"),
+        ({**files, tensor: "absent-00001-of-00002.safetensors"}, "absent-00001"),
+        ([], "weight_map"),
+    ]:
+        index.write_text(json.dumps({**written, "weight_map": changed}))
+        with pytest.raises(ArtifactError, match=part):
+            import_model(tmp_path)
+    index.write_text("{")
+    with pytest.raises(ArtifactError, match="index"):
+        import_model(tmp_path)
+
+
 def test_hostile_weights_are_refused(tmp_path: Path) -> None:
     original("sd", tmp_path)
     state = load_file(tmp_path / WEIGHTS)

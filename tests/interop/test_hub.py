@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from command import run
 from hub_server import COMMIT, Hub, serve_hub
 from narrow import present
+from safetensors.torch import load, save
 
 import convae
 from convae.core.errors import ArtifactError, ConfigError, DataError
@@ -50,6 +52,22 @@ def test_a_model_is_downloaded_at_its_commit_and_only_once(hub: Hub, tmp_path: P
     again = import_model(Path(facts.source), size=(16, 16))
     assert len(hub.asked) == 3
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+def test_weights_in_several_files_are_downloaded_before_their_index(hub: Hub) -> None:
+    state = load(hub.files.pop(f"vae/{WEIGHTS}"))
+    names, stem = sorted(state), WEIGHTS.removesuffix(".safetensors")
+    files = {name: f"{stem}-0000{1 + number % 2}-of-00002.safetensors" for number, name in enumerate(names)}
+    for file in set(files.values()):
+        hub.files[f"vae/{file}"] = save({name: state[name] for name in names if files[name] == file})
+    hub.files[f"vae/{WEIGHTS}.index.json"] = json.dumps({"weight_map": files}).encode()
+    hub.faults = {".index.json": [404]}
+    with pytest.raises((ArtifactError, DataError)):
+        import_model(Path("hf:someone/vae"), size=(16, 16))
+    before = len(hub.asked)
+    model = import_model(Path("hf:someone/vae"), size=(16, 16))
+    assert present(model.provenance.imported).file == f"{WEIGHTS}.index.json"
+    assert [path.rpartition("/")[2] for path in hub.asked[before + 1 :]] == [f"{WEIGHTS}.index.json"]
 
 
 def change(hub: Hub, path: str, **facts: Any) -> None:

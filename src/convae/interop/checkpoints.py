@@ -16,7 +16,6 @@ from convae.interop.importers import IMPORTERS
 from convae.interop.published import PublishedFiles, find_published
 from convae.model.provenance import ImportFacts
 from convae.model.vae import VAE
-from convae.model.weights import read_weights, sha256_of
 
 DEFAULT = "diffusers"
 """Default importer."""
@@ -36,8 +35,9 @@ def import_model(
     loaded.
 
     Args:
-        path: weights in a `.pt`, `.pth` or `.safetensors` file; a folder with `config.json` and weights; or a model on
-            the Hugging Face Hub, `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION`, which is downloaded to the cache.
+        path: weights in a `.pt`, `.pth` or `.safetensors` file; a folder with `config.json` and weights in one file or
+            several with an index; or a model on the Hugging Face Hub, `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION`,
+            which is downloaded to the cache.
         importer: name of the importer, such as `diffusers` or `torch-vae`.
         key: key of the weights in a checkpoint with several models, with dots between nested keys.
         size: image sizes, for networks that support several; by default those of the published configuration.
@@ -61,10 +61,10 @@ def import_model(
     if path.is_dir() and not takes_config:
         raise ArtifactError(f"{path} is a folder. Pass a weights file of {importer}")
     files = find_published(path) if takes_config else PublishedFiles(path, None)
-    if takes_config and files.weights.suffix != ".safetensors":
+    if takes_config and files.weights.suffix != ".safetensors" and not files.is_sharded:
         raise ArtifactError(f"{files.weights}: importer {importer} reads .safetensors files only")
     given: dict[str, Any] = {"config": files.config, "size": size} if takes_config else {}
-    state, notes = read_weights(files.weights, key)
+    state, notes = files.read(key)
     try:
         imported: ImportedModel = run_importer(state, **given)
     except (ArtifactError, ConfigError) as error:
@@ -76,7 +76,7 @@ def import_model(
         file=escape_controls(files.weights.name),
         importer=importer,
         notes=(*notes, *imported.notes),
-        sha256=sha256_of(files.weights),
+        sha256=files.sha256(),
         source=source,
     )
     model.provenance = model.provenance.model_copy(update={"imported": facts})

@@ -20,7 +20,7 @@ from convae.core.names import one_line
 from convae.core.progress import Progress
 from convae.data.data_dirs import OFFLINE, cache_directory
 from convae.data.io.download import DownloadError, Remote, download, fetch
-from convae.interop.published import CONFIG, SUBFOLDERS, WEIGHTS
+from convae.interop.published import CONFIG, SUBFOLDERS, WEIGHTS, index_name, shard_names
 
 PREFIX = "hf:"
 ENDPOINT = "https://huggingface.co"
@@ -181,7 +181,9 @@ def _failure(written: str, error: DownloadError) -> ArtifactError | DataError:
 
 
 def _is_complete(folder: Path) -> bool:
-    return (folder / CONFIG).is_file() and any((folder / name).is_file() for name in WEIGHTS)
+    # An index is downloaded after the files that it lists.
+    names = [each for name in WEIGHTS for each in (name, index_name(name))]
+    return (folder / CONFIG).is_file() and any((folder / name).is_file() for name in names)
 
 
 def _files(found: Mapping[str, Any]) -> Listed:
@@ -196,13 +198,24 @@ def _choose(files: Listed, written: str) -> list[Remote]:
     """The configuration and weights of the autoencoder, at the top level or in a subfolder of a pipeline."""
     for folder in SUBFOLDERS:
         prefix = f"{folder}/" if folder else ""
-        weights = [files[f"{prefix}{name}"] for name in WEIGHTS if f"{prefix}{name}" in files]
-        if f"{prefix}{CONFIG}" in files and weights:
-            config = listed_file(files[f"{prefix}{CONFIG}"], LARGEST_CONFIG, written)
-            return [config, listed_file(weights[0], LARGEST_WEIGHTS, written)]
+        here = {path.removeprefix(prefix): file for path, file in files.items() if path.startswith(prefix)}
+        weights = next((found for name in WEIGHTS if (found := _weights(name, here, written))), [])
+        if CONFIG in here and weights:
+            return [listed_file(here[CONFIG], LARGEST_CONFIG, written), *weights]
     require_safetensors(files, written)
     places = ", ".join(filter(None, SUBFOLDERS))
     raise ArtifactError(f"{written}: found no {CONFIG} and {WEIGHTS[0]}, neither at the top level nor in {places}")
+
+
+def _weights(name: str, files: Listed, written: str) -> list[Remote]:
+    """The weights of a name in a folder: one file, or several and then their index; empty without any."""
+    if name in files:
+        return [listed_file(files[name], LARGEST_WEIGHTS, written)]
+    shards, index = shard_names(name, files), index_name(name)
+    if index not in files or not shards:
+        return []
+    found = [listed_file(files[shard], LARGEST_WEIGHTS, written) for shard in shards]
+    return [*found, listed_file(files[index], LARGEST_CONFIG, written)]
 
 
 def require_safetensors(files: Listed, written: str) -> None:
