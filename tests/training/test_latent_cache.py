@@ -78,6 +78,33 @@ def test_results_are_those_without_the_cache(head: str, tmp_path: Path, cache: P
         assert one["total"] == pytest.approx(other["total"], rel=1e-6)
 
 
+def test_the_step_of_a_discriminator_uses_it(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+    forward = VAE.forward
+
+    def counted(self: VAE, x: Any, *args: Any, **options: Any) -> Any:
+        passes.append(len(x))
+        return forward(self, x, *args, **options)
+
+    monkeypatch.setattr(VAE, "forward", counted)
+    terms = {"reconstruction": {}, "adversarial": {"discriminator": {"patch": {"channels": 4, "layers": 1}}}}
+    states, sizes = [], []
+    for is_on in (True, False):
+        recipe = {
+            "model": convae.build(RECIPE["model"], seed=3),
+            "objective": terms,
+            "training": {**OPTIONS, "epochs": 1, "cache_latents": is_on},
+        }
+        states.append(train(recipe, data=images(), out=tmp_path / str(is_on)).last.state_dict())
+        sizes.append([size for size in passes if size == OPTIONS["batch_size"]])
+        passes.clear()
+    assert len(entries(cache)) == 1
+    assert not sizes[0]
+    assert sizes[1]
+    for name, value in states[1].items():
+        torch.testing.assert_close(states[0][name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
 def test_a_cache_is_used_again_and_never_for_other_weights_or_images(tmp_path: Path, cache: Path) -> None:
     trained(tmp_path / "first")
     (entry,) = entries(cache)

@@ -50,7 +50,7 @@ def recipe() -> dict[str, Any]:
     terms = {
         "reconstruction": {},
         "equivariance": {"weight": 0.5},
-        "alignment": {"network": {"features.pooled:Pooled": {"layers": "both"}}, "weight": 20},
+        "alignment": {"network": {"features.pooled:Pooled": {"layers": "both"}}, "weight": 0.5},
     }
     model = {"preset": "tokenizer-tiny-f4", **MODEL, "posterior": "deterministic", "latent_noise": 0.3, "ordered": True}
     return {"data": DATA, "model": model, "objective": terms, "training": {**SMALL, "optimizer": {"lr": 3e-3}}}
@@ -59,10 +59,11 @@ def recipe() -> dict[str, Any]:
 def test_both_terms_and_both_layers_survive_a_stop(tmp_path: Path) -> None:
     run = train(recipe(), out=tmp_path / "unbroken")
     last = read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1])
-    assert {name for name in last.tensors if name.startswith("alignment.")} == {"alignment.weight"}
+    own = {name for name in last.tensors if name.startswith("alignment.")}
+    assert own == {"alignment.squares", "alignment.weight"}
     assert last.tensors["alignment.weight"].shape == (1, 2)
     rows = [row for row in run.metrics if row["split"] == "train"]
-    assert {"equivariance", "alignment", "alignment_critic"} <= rows[-1].keys()
+    assert {"equivariance", "alignment", "alignment_critic", "alignment_ratio"} <= rows[-1].keys()
     train(recipe(), out=tmp_path / "run", callback=StopAt(4))
     resume(tmp_path / "run", trust=["features"])
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")

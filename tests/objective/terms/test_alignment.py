@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ POOLED = "features.pooled:Pooled"
 
 
 def made(latent: tuple[int, ...] = (3, 4, 4), **options: Any) -> Alignment:
-    term = Alignment(network={POOLED: {"layers": "both"}}, **options)
+    term = Alignment(network={POOLED: {"layers": "both"}}, **{"adaptive": False, **options})
     term.bind(latent, (1, 8, 8))
     return term
 
@@ -91,6 +92,37 @@ def test_gradients_are_right(passed: Any, drawn: Any) -> None:
     term = made(cosine_margin=0.1, distance_margin=0.05)
     z, x = drawn(2, 3, 4, 4, word="z", low=-1, high=1).requires_grad_(), drawn(2, 1, 8, 8, low=-1)
     assert torch.autograd.gradcheck(lambda z: term(passed(x, mean=z)), (z,))
+
+
+@pytest.mark.parametrize(("weight", "max_ratio"), [(1.0, 1e8), (0.25, 1e8), (1.0, 0.5)])
+def test_the_adaptive_gradient_is_relative_to_that_of_other_terms(
+    weight: float, max_ratio: float, passed: Any, drawn: Any
+) -> None:
+    margins: dict[str, Any] = {"cosine_margin": 0.0, "distance_margin": 0.0}
+    term, plain = made(adaptive=True, max_ratio=max_ratio, **margins), made(**margins)
+    critic = term.critic
+    assert critic is not None
+    critic.double()
+    x, start = drawn(2, 1, 8, 8), drawn(2, 3, 4, 4, word="z", low=-1, high=1)
+
+    def gradient(chosen: Alignment | None, own: float = weight) -> Tensor:
+        z = start.clone().requires_grad_()
+        latent = 1.0 * z
+        total = 3 * latent.square().sum()
+        if chosen is not None:
+            given = replace(passed(x, mean=latent), weight=own)
+            assert given.output.latent is latent
+            total = total + own * chosen(given).mean()
+        found: tuple[Tensor, ...] = torch.autograd.grad(total, z)
+        return found[0]
+
+    others = gradient(None)
+    mine = gradient(plain, 1.0) - others
+    torch.testing.assert_close(gradient(term), others)  # the ratio is not known yet
+    ratio = min(float(others.norm() / mine.norm()), max_ratio)
+    torch.testing.assert_close(gradient(term), others + weight * ratio * mine)
+    assert float(critic.metrics()["ratio"]) == pytest.approx(ratio, rel=1e-6)
+    assert not plain.critic or not plain.critic.metrics()
 
 
 def test_features_of_a_step_are_computed_once_for_model_and_projection(passed: Any, drawn: Any) -> None:

@@ -16,16 +16,16 @@ from convae.core.slices import is_first_pass, later_sums
 from convae.core.types import Images, PerImage
 from convae.objective.discriminators.base import Discriminator
 from convae.objective.terms._augment import Augmentation, augment
-from convae.objective.terms.base import Critic, LossInputs
+from convae.objective.terms._balance import BalancedCritic
+from convae.objective.terms.base import LossInputs
 
 Loss = Literal["hinge", "non-saturating", "relativistic"]
-NORM_DECAY, SHOWN_DECAY = 0.9, 0.99
-"""Decay of the running means of gradient norms, and of logits and accuracy."""
+SHOWN_DECAY = 0.99
+"""Decay of the running means of logits and accuracy."""
 WINS, LOSES = 0.98, 0.52
 """Running accuracy above which a discriminator has won, and below which it has lost."""
 LEAST_STEPS = 500
 """Steps of the discriminator before it is judged."""
-SMALLEST_SQUARE = 1e-30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +42,11 @@ class CriticOptions:
     max_ratio: float | None
 
 
-class ImageCritic(Critic):
+class ImageCritic(BalancedCritic):
     """A discriminator of images with running means over steps, which are in checkpoints.
 
     Attributes:
         discriminator: the network.
-        squares: mean squared norms of gradients by the decoder's raw values: of all other terms with their weights, and
-            of the adversarial loss without its weight; 0 before they are known.
         logits: mean logit of images and of reconstructions.
         accuracy: mean fraction of logits with the right sign.
         steps: number of steps of the discriminator.
@@ -58,15 +56,13 @@ class ImageCritic(Critic):
         "accuracy": "fraction of patches classified correctly",
         "ratio": "ratio of gradient norms",
     }
-    squares: Tensor
     logits: Tensor
     accuracy: Tensor
     steps: Tensor
 
     def __init__(self, discriminator: Discriminator, options: CriticOptions, optimizer: dict[str, Any]) -> None:
-        super().__init__()
+        super().__init__(options.max_ratio)
         self.discriminator, self.options, self.optimizer = discriminator, options, optimizer
-        self.register_buffer("squares", torch.zeros(2))
         self.register_buffer("logits", torch.zeros(2))
         self.register_buffer("accuracy", torch.full((), 0.5))
         self.register_buffer("steps", torch.zeros(()))
@@ -104,7 +100,7 @@ class ImageCritic(Critic):
 
     def metrics(self) -> Mapping[str, Tensor]:
         """Running accuracy of the discriminator, and the adaptive factor."""
-        return {"accuracy": self.accuracy, **({} if self.options.max_ratio is None else {"ratio": self.ratio})}
+        return {"accuracy": self.accuracy, **({} if self.max_ratio is None else {"ratio": self.ratio})}
 
     def warning(self) -> str | None:
         """Names a discriminator that has won or lost outright."""
@@ -115,24 +111,11 @@ class ImageCritic(Critic):
             advice = "raise its lr, or lower the weight of the term"
         return f"the discriminator of adversarial classifies {float(self.accuracy):.0%} of patches correctly: {advice}"
 
-    @property
-    def ratio(self) -> Tensor:
-        """Ratio of the norms in `squares`, at most `max_ratio`: a scalar on the device."""
-        others, own = self.squares.unbind()
-        return (others / own.clamp_min(SMALLEST_SQUARE)).sqrt().clamp_max(self.options.max_ratio or torch.inf)
-
     def augmented(self, images: Images, inputs: LossInputs, name: str) -> Images:
         """Images as the discriminator sees them."""
         if not self.options.augment:
             return images
         return augment(images, self.options.augment, inputs.calls.noise(f"discriminator {name}"))
-
-    @torch.no_grad()
-    def add_squares(self, sums: Tensor) -> None:
-        """Updates `squares` with the sums of a batch, unless they are not finite."""
-        sums = shared_sum(sums.to(self.squares))
-        means = torch.where(self.squares > 0, torch.lerp(sums, self.squares, NORM_DECAY), sums)
-        self.squares.copy_(torch.where(means.isfinite(), means, self.squares))
 
     @torch.no_grad()
     def _add_step(self, sums: Tensor) -> None:

@@ -8,14 +8,12 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from convae.core.arguments import Named, NonNegativeFloat, Positive, PositiveFloat
 from convae.core.errors import ConfigError
-from convae.core.precision import at_least_float32
 from convae.core.random import torch_generator
-from convae.core.slices import later_sums
 from convae.core.types import Images, PerImage, Shape
 from convae.objective.discriminators.base import DiscriminatorEntry, build_discriminator
 from convae.objective.terms._augment import Augmentation
@@ -123,25 +121,11 @@ class Adversarial(Term):
 
     def _reconstruction(self, inputs: LossInputs, critic: ImageCritic) -> Images:
         """The mean of p(x | z); with `adaptive`, its gradient is multiplied by the ratio, and both norms measured."""
-        raw, is_adaptive = inputs.calls.raw, self.options.max_ratio is not None
-        if not (is_adaptive and inputs.weight != 0 and torch.is_grad_enabled() and raw.requires_grad):
+        if critic.max_ratio is None:
             return inputs.reconstruction
-        own, ratio = raw.view_as(raw), critic.ratio
-        add, kept = later_sums((self, "squares"), critic.add_squares), list[Tensor]()
-
-        def scale(gradient: Tensor) -> Tensor:
-            kept.append(gradient.detach())
-            return gradient * ratio.to(gradient.dtype)
-
-        def measure(gradient: Tensor) -> None:
-            if kept:
-                mine = at_least_float32(kept.pop())
-                others = at_least_float32(gradient.detach()) - mine * ratio
-                add(torch.stack([others.square().sum(), (mine / inputs.weight).square().sum()]))
-
-        own.register_hook(scale)
-        raw.register_hook(measure)
-        return inputs.calls.likelihood(own).mean
+        raw = inputs.calls.raw
+        own = critic.balanced(raw, inputs.weight)
+        return inputs.reconstruction if own is raw else inputs.calls.likelihood(own).mean
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -18,14 +18,15 @@ from convae.core.precision import at_least_float32, full_precision
 from convae.core.random import torch_generator
 from convae.core.types import Images, PerImage, Shape
 from convae.features.networks.base import FeatureNetwork, NetworkEntry, build_feature_network
+from convae.objective.terms._balance import BalancedCritic
 from convae.objective.terms._latent_critic import Beta
-from convae.objective.terms.base import UNBOUND, Critic, LossInputs, Term
+from convae.objective.terms.base import UNBOUND, LossInputs, Term
 
 Margin = Annotated[float, Field(ge=0, le=2)]
 """A difference of cosines that costs nothing."""
 
 
-class Projection(Critic):
+class Projection(BalancedCritic):
     """A linear map from the channels of the latent to those of the features, trained with the loss of the term.
 
     Args:
@@ -33,10 +34,15 @@ class Projection(Critic):
         latent: channels of the latent.
         features: channels of the features.
         optimizer: options of its optimizer.
+        max_ratio: largest ratio of gradient norms; None if the gradient of the term is not multiplied.
     """
 
-    def __init__(self, term: Alignment, latent: int, features: int, optimizer: dict[str, Any]) -> None:
-        super().__init__()
+    metric_units: ClassVar[Mapping[str, str]] = {"ratio": "ratio of gradient norms"}
+
+    def __init__(
+        self, term: Alignment, latent: int, features: int, optimizer: dict[str, Any], max_ratio: float | None
+    ) -> None:
+        super().__init__(max_ratio)
         self.optimizer = optimizer
         self._term = (term,)  # in a tuple, as the feature network is no part of it
         values = torch.randn(features, latent, generator=torch_generator(0, "projection"))
@@ -46,6 +52,10 @@ class Projection(Critic):
         """The value of the term, without gradient for the model."""
         (term,) = self._term
         return term.value(inputs.output.latent.detach(), self.weight, term.features(inputs.images))
+
+    def metrics(self) -> Mapping[str, Tensor]:
+        """The adaptive factor."""
+        return {} if self.max_ratio is None else {"ratio": self.ratio}
 
 
 class Alignment(Term):
@@ -60,12 +70,18 @@ class Alignment(Term):
     of the authors, both parts compare projected latents. The projection has its own optimizer, a step after that of the
     model on the same images, and is in checkpoints. Memory grows with the square of the number of places.
 
+    With `adaptive`, weight 1 makes the gradient at the latent as large as that of all other terms through the decoder:
+    it is multiplied by the ratio of their norms, a running mean over about ten steps, at most `max_ratio`. It is 0 in
+    the first step of the term. The authors use weight 0.1. The value in the log is without this factor.
+
     Args:
         network: the feature network.
         layer: number of its map, from 0; negative from the last. By default the last that is at least as large as the
             latent map, else the largest. Features are interpolated bilinearly to the size of the latent map.
         cosine_margin: m₁; values below it cost nothing.
         distance_margin: m₂.
+        adaptive: whether the gradient is relative to that of all other terms.
+        max_ratio: largest factor of `adaptive`.
         lr: learning rate of the projection, on the schedule of the model's.
         betas: of its Adam.
     """
@@ -80,12 +96,15 @@ class Alignment(Term):
         layer: int | None = None,
         cosine_margin: Margin = 0.5,
         distance_margin: Margin = 0.25,
+        adaptive: bool = True,
+        max_ratio: PositiveFloat = 1e8,
         lr: PositiveFloat = 1e-3,
         betas: tuple[Beta, Beta] = (0.5, 0.9),
     ) -> None:
         super().__init__()
         self.network: FeatureNetwork = build_feature_network(network)
         self.layer, self.margins = layer, (cosine_margin, distance_margin)
+        self.max_ratio = max_ratio if adaptive else None
         self.optimizer: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": 0.0}
         self._critic: tuple[Projection, ...] = ()
         self._chosen = 0
@@ -109,7 +128,7 @@ class Alignment(Term):
         self._chosen = _chosen_map(maps, latent_shape, self.layer)
         sizes = (latent_shape[0], maps[self._chosen].shape[1])
         if not self._critic or tuple(self._critic[0].weight.shape[::-1]) != sizes:
-            self._critic = (Projection(self, *sizes, self.optimizer),)
+            self._critic = (Projection(self, *sizes, self.optimizer, self.max_ratio),)
 
     @property
     def critic(self) -> Projection | None:
@@ -127,7 +146,8 @@ class Alignment(Term):
         images = inputs.images
         features = self.features(images)
         self._latest = (images, features) if torch.is_grad_enabled() else None  # for the step of the projection
-        return self.value(inputs.output.latent, self._critic[0].weight.detach(), features)
+        critic = self._critic[0]
+        return self.value(critic.balanced(inputs.output.latent, inputs.weight), critic.weight.detach(), features)
 
     def features(self, images: Images) -> Tensor:
         """The map of features of images, (batch, feature, height, width); reused for the projection's step."""

@@ -6,13 +6,14 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from convae.core.names import shape_text
 from convae.core.noise import CountedNoise
+from convae.core.output import Output
 from convae.core.progress import Progress
 from convae.core.types import Batch
 from convae.data import Batches, BatchSource, DataSet
@@ -41,6 +42,13 @@ from convae.training.vae.latent_cache import FROZEN, LatentCache, open_latent_ca
 from convae.training.vae.pictures import draw_pictures
 from convae.training.vae.start import Start, build_model, initial_weights
 from convae.training.vae.validation import collapse, validate, validation_row
+
+
+class Pass(Protocol):
+    """A pass of a batch through the model, with a number of latents for each image."""
+
+    def __call__(self, part: Batch, noise: CountedNoise, samples: int = 1) -> Output:
+        """The output of the model."""
 
 
 @dataclass
@@ -96,14 +104,14 @@ class VAETask(Task):
 
     def updates(self, stage: Stage) -> list[Update]:
         """The update of the model, then those of the critics."""
-        objective = stage_objective(stage)
-        found = [Update("model", self.model, self._loss(stage, objective), stage.optimizer, stage.learning_rate)]
+        objective, run = stage_objective(stage), self._model_pass(stage)
+        found = [Update("model", self.model, _model_loss(objective, run), stage.optimizer, stage.learning_rate)]
         for name, critic in objective.critics.items():
             settings, rate = stage.optimizer, stage.learning_rate
             if critic.optimizer:
                 settings = settings.model_copy(update=dict(critic.optimizer))
                 rate = LearningRate(settings, f"objective.{name}")
-            found.append(Update(name, critic, self._critic_loss(name, critic), settings, rate))
+            found.append(Update(name, critic, self._critic_loss(name, critic, run), settings, rate))
         return found
 
     @property
@@ -112,26 +120,25 @@ class VAETask(Task):
         critics = [found for stage in self.plan.stages for found in stage_objective(stage).critics.items()]
         return {f"{name}_{key}": unit for name, critic in critics for key, unit in critic.metric_units.items()}
 
-    def _loss(self, stage: Stage, objective: StageObjective) -> Loss:
-        model, samples = self.model, objective.samples
+    def _model_pass(self, stage: Stage) -> Pass:
+        """The pass of a batch through the model, from the latents of the cache if the stage uses it."""
+        model = self.model
 
-        def loss(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
-            losses: Losses = objective(part, model(part.images, noise, part.labels, samples=samples), clocks)
-            return losses
+        def run(part: Batch, noise: CountedNoise, samples: int = 1) -> Output:
+            found: Output = model(part.images, noise, part.labels, samples=samples)
+            return found
 
         if not self.caches_latents(stage):
-            return loss
+            return run
         # Opened at the first step: only then the weights of the stage are those of a checkpoint or of the stage before.
         opened: list[LatentCache] = []
 
-        def loss_of_cached(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
+        def run_from_cache(part: Batch, noise: CountedNoise, samples: int = 1) -> Output:
             if not opened:
                 opened.append(self.ranks.local_main_first(self._open_cache))
-            values = opened[0].rows(part.indices)
-            losses: Losses = objective(part, model.decode_head(values, noise, part.labels, samples=samples), clocks)
-            return losses
+            return model.decode_head(opened[0].rows(part.indices), noise, part.labels, samples=samples)
 
-        return loss_of_cached
+        return run_from_cache
 
     def frozen(self, stage: Stage) -> tuple[str, ...]:
         """Parts or parameters that are frozen in a stage; with adapters, all other parameters."""
@@ -145,12 +152,12 @@ class VAETask(Task):
     def _open_cache(self) -> LatentCache:
         return open_latent_cache(self.model, self.images, self.options.precision, self.device, self.progress)
 
-    def _critic_loss(self, name: str, critic: Critic) -> Any:
+    def _critic_loss(self, name: str, critic: Critic, run: Pass) -> Loss:
         model = self.model
 
         def loss(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
             with torch.no_grad(), evaluation_mode(model):
-                output = model(part.images, noise, part.labels)
+                output = run(part, noise)
             inputs = LossInputs(part.images, part.labels, output, clocks.training, value_weights=part.weights)
             values = critic.loss(inputs)
             metrics = {f"{name}_{key}": value for key, value in critic.metrics().items()}
@@ -338,6 +345,17 @@ class VAETask(Task):
         if trained is None:
             return {}
         return trained.objective if trained.encoder_objective is None else trained.encoder_objective
+
+
+def _model_loss(objective: StageObjective, run: Pass) -> Loss:
+    """The loss of the model, from the output of a pass."""
+    samples = objective.samples
+
+    def loss(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
+        losses: Losses = objective(part, run(part, noise, samples), clocks)
+        return losses
+
+    return loss
 
 
 def stage_objective(stage: Stage) -> StageObjective:
