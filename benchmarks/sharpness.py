@@ -36,7 +36,11 @@ from convae.pictures.save import save
 
 NETWORK = "efficientnet-lite0"
 METRICS = ("psnr", "ssim", f"feature-distance-{NETWORK}", f"rfd-{NETWORK}")
-ADVERSARIAL: dict[str, Any] = {"augment": ["color", "translation"], "lecam": 0.01}
+ADVERSARIAL: dict[str, Any] = {
+    "discriminator": {"patch": {"channels": 32, "layers": 2}},
+    "augment": ["color", "translation"],
+    "lecam": 0.01,
+}
 ROWS = ("squared error", "perceptual", "adversarial", "without gradient")
 WINDOW = 10
 """Steps of a row of the log, in which squared errors are averaged."""
@@ -234,8 +238,8 @@ def main() -> None:
     parts["train"].add_argument("--seeds", default="0")
     parts["train"].add_argument("--only", nargs="*", choices=ROWS)
     parts["train"].add_argument("--width", type=int, default=16)
-    parts["train"].add_argument("--base", type=int, default=600, help="steps with the squared error")
-    parts["train"].add_argument("--steps", type=int, default=400, help="steps of each row after them")
+    parts["train"].add_argument("--base", type=int, default=500, help="steps with the squared error")
+    parts["train"].add_argument("--steps", type=int, default=300, help="steps of each row after them")
     parts["train"].add_argument("--perceptual", type=float, default=1000, help="weight")
     parts["robustness"].add_argument("--data", choices=("flowers", "fashion-mnist"), default="flowers")
     parts["robustness"].add_argument("--seeds", type=int, default=20, help="number of runs")
