@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,12 +43,8 @@ from convae.training.vae.pictures import draw_pictures
 from convae.training.vae.start import Start, build_model, initial_weights
 from convae.training.vae.validation import collapse, validate, validation_row
 
-
-class Pass(Protocol):
-    """A pass of a batch through the model, with a number of latents for each image."""
-
-    def __call__(self, part: Batch, noise: CountedNoise, samples: int = 1) -> Output:
-        """The output of the model."""
+Pass = Callable[[Batch, CountedNoise, int], Output]
+"""A pass of a batch through the model, with a number of latents for each image."""
 
 
 @dataclass
@@ -124,7 +120,7 @@ class VAETask(Task):
         """The pass of a batch through the model, from the latents of the cache if the stage uses it."""
         model = self.model
 
-        def run(part: Batch, noise: CountedNoise, samples: int = 1) -> Output:
+        def run(part: Batch, noise: CountedNoise, samples: int) -> Output:
             found: Output = model(part.images, noise, part.labels, samples=samples)
             return found
 
@@ -133,7 +129,7 @@ class VAETask(Task):
         # Opened at the first step: only then the weights of the stage are those of a checkpoint or of the stage before.
         opened: list[LatentCache] = []
 
-        def run_from_cache(part: Batch, noise: CountedNoise, samples: int = 1) -> Output:
+        def run_from_cache(part: Batch, noise: CountedNoise, samples: int) -> Output:
             if not opened:
                 opened.append(self.ranks.local_main_first(self._open_cache))
             return model.decode_head(opened[0].rows(part.indices), noise, part.labels, samples=samples)
@@ -157,7 +153,7 @@ class VAETask(Task):
 
         def loss(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
             with torch.no_grad(), evaluation_mode(model):
-                output = run(part, noise)
+                output = run(part, noise, 1)
             inputs = LossInputs(part.images, part.labels, output, clocks.training, value_weights=part.weights)
             values = critic.loss(inputs)
             metrics = {f"{name}_{key}": value for key, value in critic.metrics().items()}
