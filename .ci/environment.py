@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from convae.training.loop.precision import choose_precision
+from convae.training.loop.numerics import choose_precision
 
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "scikit-learn", "matplotlib", "pydantic")
 

@@ -146,7 +146,7 @@ def measure_rates(
 
 def fastest(device: str, precision: str) -> Rate:
     """The fastest of some convolutions in a precision of recipes: the ceiling of training steps."""
-    from convae.training.loop.precision import choose_precision
+    from convae.training.loop.numerics import choose_precision
 
     chosen = choose_precision(precision, torch.device(device))  # type: ignore[arg-type]  # checked by the parser
     return max(measure_rates(device, [chosen]), key=lambda rate: rate.both)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from command import run
 
-from convae.training.memory import batch_size
+from convae.training import memory
 
 MODEL = {"preset": "torch-vae", "input": [1, 8, 8], "max_filters": 4, "latent": 2}
 TRAINING = {"steps": 2, "batch_size": 2, "pictures_every": 0, "device": "cpu"}
@@ -72,7 +72,7 @@ def test_commands_work_from_elsewhere_with_the_home_directory(
     arguments: list[str], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Each measurement is a process of its own, which is given the recipe and no path.
-    monkeypatch.setattr(batch_size, "measure_memory", lambda _recipe, images, _limit: (300 << 20) + images)
+    monkeypatch.setattr(memory, "measure_memory", lambda _recipe, images, _limit: (300 << 20) + images)
     shutil.copy(elsewhere / "sets/photos/0.png", elsewhere / "home/one.png")
     run(*arguments)
     assert list((elsewhere / "elsewhere").iterdir()) == []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import numpy as np
 import pytest
 import torch
 
-from convae.core.memory import is_out_of_memory
+from convae.core.memory import free_memory, is_out_of_memory
 
 TOO_MUCH = 1 << 60
 
@@ -54,3 +55,8 @@ def test_what_they_say(error: Exception) -> None:
 )
 def test_what_is_something_else(error: Exception) -> None:
     assert not is_out_of_memory(error)
+
+
+def test_free_memory_is_some_of_what_the_machine_has() -> None:
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < free_memory(torch.device("cpu")) < machine

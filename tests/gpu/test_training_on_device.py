@@ -23,7 +23,7 @@ from convae.model.layers.base import compiled
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks, Moment
 from convae.training import resume, train
-from convae.training.distributed.ranks import Ranks
+from convae.training.distributed import Ranks
 from convae.training.loop.engine import Engine
 from convae.training.loop.step import DistributedLossModule, LossModule
 from convae.training.loop.trainer import Callback, Trainer

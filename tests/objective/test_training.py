@@ -20,7 +20,7 @@ from convae.model.vae import VAE
 from convae.objective.objective import build_objective
 from convae.objective.schedules.base import Moment
 from convae.objective.terms import TERMS
-from convae.training.loop.precision import HALVES, Precision
+from convae.training.loop.numerics import HALVES, Precision
 
 STEPS = 10
 END = Moment(100, 10.0, 1.0)

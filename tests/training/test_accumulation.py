@@ -18,14 +18,13 @@ from convae.model.quantizers.base import build_quantizer
 from convae.objective import Losses, build_objective
 from convae.objective.schedules.base import Clocks, Moment
 from convae.objective.schedules.constant import Constant
-from convae.training.distributed.ranks import Ranks
-from convae.training.loop.engine import build_optimizer
-from convae.training.loop.precision import Precision
+from convae.training.distributed import Ranks
+from convae.training.loop.numerics import Precision, build_optimizer
 from convae.training.loop.step import TrainStep
 from convae.training.loop.task import Update
-from convae.training.recipe.objectives import default_objective
 from convae.training.recipe.plan import LearningRate
 from convae.training.recipe.schema import OptimizerConfig, TrainingConfig
+from convae.training.recipe.stages import default_objective
 
 IMAGES, SIZE, STEPS = 10, 8, 3
 BODY: dict[str, Any] = {

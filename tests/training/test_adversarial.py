@@ -25,10 +25,9 @@ from convae.objective.schedules.constant import Constant
 from convae.objective.terms._image_critic import ImageCritic
 from convae.objective.terms.adversarial import Adversarial
 from convae.training import resume, train
-from convae.training.distributed.ranks import Ranks
+from convae.training.distributed import Ranks
 from convae.training.loop.checkpoint import list_checkpoints, read_checkpoint
-from convae.training.loop.engine import build_optimizer
-from convae.training.loop.precision import Precision
+from convae.training.loop.numerics import Precision, build_optimizer
 from convae.training.loop.step import TrainStep
 from convae.training.loop.task import Update
 from convae.training.recipe.plan import LearningRate

@@ -14,7 +14,7 @@ from convae.data import open_split
 from convae.describe import build
 from convae.evaluation import evaluate
 from convae.training import resume, train
-from convae.training.distributed.sharding import shard
+from convae.training.distributed import shard
 from convae.training.loop.trainer import Callback, Trainer
 
 MODEL: dict[str, Any] = {

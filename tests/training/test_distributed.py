@@ -17,7 +17,7 @@ from training.runs import StopAt
 import convae
 from convae.core.errors import ConfigError, OutputError
 from convae.training import resume, train
-from convae.training.loop.precision import HALVES
+from convae.training.loop.numerics import HALVES
 from convae.training.sweep import sweep
 
 TESTS = Path(__file__).parents[1]

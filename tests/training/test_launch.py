@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from convae.core.errors import ConfigError
-from convae.training.distributed.launch import connect_ranks
+from convae.training.execution import connect_ranks
 
 MEET = """
 from convae.training.distributed.launch import connect_ranks

@@ -14,11 +14,11 @@ import pytest
 from training.runs import RECIPE, StopAt
 
 from convae.training import resume, train
+from convae.training.loop.checkpoint import Progress
 from convae.training.loop.log import MOST_POINTS, Curves, RunLog
-from convae.training.loop.progress import Progress
 from convae.training.loop.trainer import Callback, Trainer
-from convae.training.recipe.plan import build_plan
 from convae.training.recipe.reading import read_recipe
+from convae.training.recipe.stages import build_plan
 from convae.training.run_folder import RunFolder
 
 PER_EPOCH = 7

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from convae.core.errors import ConfigError
-from convae.training.recipe.plan import Plan, build_plan
+from convae.training.recipe.plan import Plan
 from convae.training.recipe.reading import read_recipe
+from convae.training.recipe.stages import build_plan
 
 RECIPES = Path(__file__).parents[2] / "src" / "convae" / "recipes"
 PER_EPOCH = 7

@@ -17,7 +17,7 @@ from convae.describe import build
 from convae.model.initialize import initialize
 from convae.model.layers.base.network import Network
 from convae.training import resume, train
-from convae.training.loop.precision import GROWS_AFTER, HALVES, LossScale, choose_precision
+from convae.training.loop.numerics import GROWS_AFTER, HALVES, LossScale, choose_precision
 from convae.training.loop.trainer import Callback, Trainer
 
 CPU = torch.device("cpu")

@@ -10,10 +10,10 @@ import pytest
 from convae.cli.train import train
 from convae.describe import resolve
 from convae.pictures.save import save
-from convae.training.memory.batch_size import activation_bytes, estimate_memory
-from convae.training.recipe.plan import build_plan
-from convae.training.recipe.preview import draw_schedules, stage_table
+from convae.training.memory import activation_bytes, estimate_memory
+from convae.training.recipe.plan import draw_schedules, stage_table
 from convae.training.recipe.reading import read_recipe
+from convae.training.recipe.stages import build_plan
 
 RECIPES = Path(__file__).parents[2] / "src" / "convae" / "recipes"
 

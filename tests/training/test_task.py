@@ -17,7 +17,7 @@ from convae.core.random import torch_generator
 from convae.core.types import Batch
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks
-from convae.training.distributed.ranks import Ranks
+from convae.training.distributed import Ranks
 from convae.training.loop.checkpoint import list_checkpoints, read_checkpoint
 from convae.training.loop.task import ModuleState, SavedAs, Task, Update
 from convae.training.loop.trainer import Callback, Trainer

@@ -9,7 +9,7 @@ import torch
 from benchmarks.gpu.engine import Steps, find_case
 from benchmarks.gpu.record import Record, Settings
 from convae.core.memory import is_out_of_memory
-from convae.training.memory.batch_size import find_batch_size
+from convae.training.memory import find_batch_size
 from convae.training.recipe.reading import read_recipe
 
 SECONDS = 75

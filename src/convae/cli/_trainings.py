@@ -71,7 +71,7 @@ def finish(run: Run) -> int:
     """
     from convae.cli._screen import notes, wrote
     from convae.core.trust import trust_options
-    from convae.training.report import report_end
+    from convae.training.result import report_end
 
     if not run.is_main:
         return 130 if run.stopped and not run.out_of_time else 0

@@ -49,8 +49,8 @@ def find_batch_size(
     from convae.cli._screen import notes, results, work_bar
     from convae.core.names import shape_text
     from convae.describe import resolve
-    from convae.training.memory.batch_size import MOST
-    from convae.training.memory.batch_size import find_batch_size as find
+    from convae.training.memory import MOST
+    from convae.training.memory import find_batch_size as find
 
     budget = None if memory is None else byte_count(memory, "--memory")
     with work_bar() as bar:
@@ -100,7 +100,7 @@ def _recipe(
     from convae.core.trust import untrusted_names
     from convae.model.artifact import load
     from convae.model.presets import PRESETS
-    from convae.training.memory.batch_size import MOST
+    from convae.training.memory import MOST
     from convae.training.recipe.reading import packaged_recipes, read_recipe
     from convae.training.vae.build import build_task
 

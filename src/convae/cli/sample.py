@@ -125,7 +125,7 @@ def _suggest_prior(model: VAE, path: Path) -> None:
     """Notes the command that fits a prior, if samples from the model's own are unlike its images."""
     from convae.core.notes import note
     from convae.core.trust import trust_options
-    from convae.training.advice import missing_prior
+    from convae.training.result import missing_prior
 
     if (missing := missing_prior(model)) is not None:
         name, reason = missing

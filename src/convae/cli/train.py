@@ -207,12 +207,12 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
     from convae.cli._screen import notes, results, work_bar, wrote
     from convae.core.paths import absolute_path
     from convae.pictures.save import save
-    from convae.training.memory.batch_size import estimate_memory
-    from convae.training.recipe.preview import draw_schedules, stage_table
+    from convae.training.memory import estimate_memory
+    from convae.training.recipe.plan import draw_schedules, stage_table
     from convae.training.recipe.reading import read_recipe
+    from convae.training.recipe.stages import stage_objective, stage_with_most_latents
     from convae.training.run_folder import RUNS
     from convae.training.vae.build import build_task
-    from convae.training.vae.task import stage_objective, stage_with_most_latents
 
     with work_bar() as bar:
         made = build_task(read_recipe(recipe or {}, overrides), bar)

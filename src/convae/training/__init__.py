@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from convae.training.distillation.run import distill
-from convae.training.distributed.ranks import Ranks
+from convae.training.distillation import distill
+from convae.training.distributed import Ranks
 from convae.training.loggers import LOGGERS
 from convae.training.loggers.base import LoggedRun, Logger
 from convae.training.loop.task import ModuleState, SavedAs, Stateful, Task, Update, Validation

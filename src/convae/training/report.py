@@ -1,24 +1,15 @@
-"""Console output of a training: a progress bar or lines, and the result."""
+"""Console output during a training: a progress bar, or lines."""
 
 from __future__ import annotations
 
-import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.progress import TaskID, TextColumn
 
 from convae.core import console
 from convae.core.console import WorkBar, format_duration, has_viewer, progress_bar
-from convae.core.trust import trust_options
-from convae.data import in_order, open_split
-from convae.data.batches import evenly_spaced
-from convae.training.advice import missing_prior
-from convae.training.loop.trainer import Callback
-
-if TYPE_CHECKING:
-    from convae.training.loop.trainer import Trainer
-    from convae.training.result import Run
+from convae.training.loop.trainer import Callback, Trainer
 
 _NOT_TERMS = {
     "split",
@@ -31,7 +22,6 @@ _NOT_TERMS = {
     "clipped",
     "above_limit",
     "skipped",
-} | {
     "loss_scale",
     "codes_used",
     "active_units",
@@ -43,8 +33,6 @@ _BESIDE_METRICS = 60
 """Width of the progress bar without its metrics, in characters."""
 _FIRST_LINE = 5.0
 """Seconds of training before the first line on progress without a terminal."""
-_PSNR_IMAGES = 64
-"""Number of validation images for the PSNR at the end of a training."""
 _LONG_WAIT = 0.05
 """Fraction of the time spent waiting for data above which it is reported."""
 
@@ -165,58 +153,6 @@ class TrainingReport(Callback):
 
     def _per_epoch(self) -> int:
         return 1 if self._trainer is None else self._trainer.task.batches.steps_per_epoch
-
-
-def report_end(run: Run) -> None:
-    """Prints the metrics of the best model, the paths of the results, and a command to try."""
-    from convae.training.result import PriorRun
-
-    lines = [f"best      {_best(run)}"]
-    if run.best_step is not None and run.best and not isinstance(run, PriorRun):
-        lines.append(f"psnr      {_validation_psnr(run)}")
-    lines += [
-        f"teacher   PSNR to its reconstructions {row['psnr_to_teacher']:.2f} dB"
-        for row in run.metrics
-        if row["step"] == run.best_step and "psnr_to_teacher" in row
-    ][-1:]
-    if any(run.pictures.glob("*.png")):
-        lines.append(f"pictures  {run.pictures}")
-    if (run.path / "model").is_dir():
-        lines += [
-            f"model     {run.path / 'model'}",
-            f"try       convae sample {run.path} --out samples{trust_options()}",
-        ]
-        if (missing := missing_prior(run.model)) is not None:
-            name, reason = missing
-            lines.append(f"prior     convae prior {run.path} {name}{trust_options()}, for samples: {reason}")
-    for line in lines:
-        console.notes.print(line, soft_wrap=True)
-
-
-def _best(run: Run) -> str:
-    """The epoch and the validation metrics of the best model."""
-    if run.best_step is None:
-        return "no model: no validation was finite"
-    rows = [row for row in run.metrics if row["step"] == run.best_step]
-    epoch = f"epoch {math.ceil(rows[-1]['epoch']):,}, " if rows else ""
-    metrics = f": {metrics_text(run.best, run.total_unit)} per validation image" if "total" in run.best else ""
-    return f"{epoch}step {run.best_step:,}{metrics}"
-
-
-def _validation_psnr(run: Run) -> str:
-    """The mean PSNR of the best model's reconstructions of a few validation images; the peak is 1."""
-    import torch
-
-    model, split = run.model, open_split(run.recipe.data, "validation")
-    device = next(model.parameters()).device
-    chosen = evenly_spaced(len(split), _PSNR_IMAGES)
-    (batch,) = in_order(split, len(chosen), device, chosen)
-    with torch.no_grad():
-        decoded = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean
-    weights = torch.ones_like(decoded) if batch.weights is None else batch.weights.expand_as(decoded)
-    squares = (batch.images - decoded).square() * weights
-    errors = (squares.flatten(1).sum(1) / weights.flatten(1).sum(1)).clamp_min(1e-10)
-    return f"{float((-10 * errors.log10()).mean()):.2f} dB, of the reconstructions of {len(chosen)} validation images"
 
 
 def metrics_text(row: dict[str, Any], unit: str = "nats") -> str:

@@ -17,9 +17,16 @@ from convae.data.splits.given import GivenData, given_data, record_given
 from convae.data.splits.snapshot import Snapshot, describe_changes
 from convae.model.artifact import save
 from convae.model.vae import VAE
-from convae.training.distributed.launch import connect_ranks, was_restarted
-from convae.training.distributed.ranks import Ranks
-from convae.training.execution import begun_run, hold_folder, run_task, show_progress, sign_folder
+from convae.training.distributed import Ranks
+from convae.training.execution import (
+    begun_run,
+    connect_ranks,
+    hold_folder,
+    run_task,
+    show_progress,
+    sign_folder,
+    was_restarted,
+)
 from convae.training.loop.checkpoint import Checkpoint, read_together
 from convae.training.loop.recovery import is_finished, last_good
 from convae.training.loop.task import Task

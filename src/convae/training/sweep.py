@@ -34,12 +34,12 @@ from convae.data import Split, in_order, open_split
 from convae.data.batches import evenly_spaced
 from convae.pictures.grid import compare
 from convae.pictures.save import save
-from convae.training.distributed.launch import require_single_process
+from convae.training.execution import require_single_process
 from convae.training.loop.checkpoint import list_checkpoints, read_checkpoint
 from convae.training.loop.trainer import Callback
-from convae.training.recipe.plan import build_plan
 from convae.training.recipe.reading import read_recipe, write_recipe
 from convae.training.recipe.schema import Recipe
+from convae.training.recipe.stages import build_plan
 from convae.training.result import Run
 from convae.training.run import resume, train
 from convae.training.run_folder import RunFolder

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from convae.training.loggers._tracker import Tracker
-from convae.training.loggers.base import LoggedRun
+from convae.training.loggers.base import LoggedRun, Tracker
 
 
 class Trackio(Tracker):

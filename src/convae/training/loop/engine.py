@@ -14,70 +14,11 @@ from convae.core.errors import ConfigError
 from convae.core.names import unknown_message
 from convae.core.types import Batch
 from convae.objective.schedules.base import Clocks
-from convae.training.distributed.sharding import shard_like
-from convae.training.loop.optimizer import FusedAdam
-from convae.training.loop.precision import Precision
+from convae.training.distributed import shard_like
+from convae.training.loop.numerics import OptimizerState, Precision, build_optimizer
 from convae.training.loop.step import StepResult, TrainStep
 from convae.training.loop.task import ModuleState, Stateful, Task
 from convae.training.recipe.plan import Stage
-from convae.training.recipe.schema import OptimizerConfig
-
-
-def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
-    """Adam or AdamW over the parameters of a module, without weight decay of biases, norms and scalars.
-
-    Kingma & Ba 2015 (arXiv:1412.6980), Loshchilov & Hutter 2019 (arXiv:1711.05101).
-    """
-    # Includes frozen ones: a later stage may train them, and the optimizer skips parameters without gradient.
-    groups = [
-        {"params": [p for p in module.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in module.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return FusedAdam(groups, lr=config.lr, betas=config.betas, decoupled_weight_decay=config.name == "adamw")
-
-
-class OptimizerState:
-    """The state of an optimizer by parameter name, as a `Stateful`.
-
-    Args:
-        optimizer: the optimizer.
-        module: the module that it updates.
-    """
-
-    def __init__(self, optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
-        self._optimizer, self._module = optimizer, module
-
-    def state(self) -> dict[str, Any]:
-        """Each tensor as `parameter.key`."""
-        names = {id(parameter): name for name, parameter in self._module.named_parameters()}
-        return {
-            f"{names[id(parameter)]}.{key}": torch.as_tensor(value)
-            for parameter, values in self._optimizer.state.items()
-            for key, value in values.items()
-        }
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restores the tensors, in the memory layout and shards of their parameters."""
-        self._optimizer.state.clear()
-        parameters = dict(self._module.named_parameters())
-        for name, tensor in state.items():
-            owner, _, key = name.rpartition(".")
-            parameter = parameters[owner]
-            like_parameter = tensor.ndim == parameter.ndim and tensor.ndim > 0
-            layout = torch.preserve_format if not like_parameter else _memory_format(parameter)
-            # A copy, since the optimizer changes it in place.
-            own = tensor.to(parameter.device, copy=True).contiguous(memory_format=layout)
-            self._optimizer.state[parameter][key] = shard_like(own, parameter) if like_parameter else own
-
-
-def _memory_format(parameter: Tensor) -> torch.memory_format:
-    """The memory layout of a parameter, which its optimizer state shares."""
-    if parameter.ndim == 4 and not parameter.is_contiguous():
-        return torch.channels_last
-    if parameter.ndim == 5 and not parameter.is_contiguous():
-        return torch.channels_last_3d
-    return torch.contiguous_format
 
 
 class FrozenParts:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from convae.core.types import Batch
 from convae.model.layers.base import uncompiled
 from convae.objective.schedules.base import Clocks
-from convae.training.distributed.sharding import local_part
-from convae.training.loop.progress import Progress, RunningMeans
+from convae.training.distributed import local_part
+from convae.training.loop.checkpoint import Progress, RunningMeans
 from convae.training.loop.step import StepResult, TrainStep
 from convae.training.loop.task import SavedAs, Task
 from convae.training.recipe.plan import Stage

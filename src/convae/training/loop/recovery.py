@@ -15,6 +15,7 @@ from convae.core.names import short_repr
 from convae.core.trust import trust_options
 from convae.training.loop.checkpoint import (
     Checkpoint,
+    Progress,
     is_planned,
     list_checkpoints,
     read_checkpoint,
@@ -23,7 +24,6 @@ from convae.training.loop.checkpoint import (
 )
 from convae.training.loop.engine import Engine
 from convae.training.loop.health import ABSURD, REMEDY, SkippedSteps, locate
-from convae.training.loop.progress import Progress
 from convae.training.loop.task import Task
 from convae.training.recipe.plan import Plan
 from convae.training.run_folder import RunFolder

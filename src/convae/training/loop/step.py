@@ -19,10 +19,8 @@ from convae.model.inputs import unchecked_values
 from convae.model.layers.base import Network
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks, Schedule
-from convae.training.distributed.ranks import Ranks
-from convae.training.distributed.sharding import gather_tensor, is_sharded
-from convae.training.loop.buffers import KeptBuffers
-from convae.training.loop.precision import Precision
+from convae.training.distributed import Ranks, gather_tensor, is_sharded
+from convae.training.loop.numerics import KeptBuffers, Precision
 from convae.training.loop.task import Loss, Update
 from convae.training.recipe.schema import TrainingConfig
 

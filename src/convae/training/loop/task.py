@@ -16,8 +16,7 @@ from convae.core.types import Batch
 from convae.data import BatchSource
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks
-from convae.training.distributed.ranks import Ranks
-from convae.training.distributed.sharding import load_full_state
+from convae.training.distributed import Ranks, load_full_state
 from convae.training.recipe.plan import LearningRate, Plan, Stage
 from convae.training.recipe.schema import OptimizerConfig, TrainingConfig
 

@@ -8,14 +8,13 @@ import time
 import torch
 
 from convae.core.types import Batch
-from convae.training.distributed.ranks import stop_on_signals
+from convae.training.distributed import stop_on_signals
 from convae.training.loggers.base import build_loggers
-from convae.training.loop.checkpoint import Checkpoint, Machine, collect_state, save_checkpoint
+from convae.training.loop.checkpoint import Checkpoint, Machine, Progress, RunningMeans, collect_state, save_checkpoint
 from convae.training.loop.engine import Engine
 from convae.training.loop.health import REMEDY, ROLL_BACK_AFTER, HealthMonitor, ModelSelection, not_finite
 from convae.training.loop.log import NOTE, Row, RunLog, RunPictures
-from convae.training.loop.precision import precision_warning
-from convae.training.loop.progress import Progress, RunningMeans
+from convae.training.loop.numerics import precision_warning
 from convae.training.loop.recovery import Recovery, explain_out_of_memory
 from convae.training.loop.task import Stateful, Task
 from convae.training.recipe.plan import Stage

@@ -26,12 +26,13 @@ from convae.model.parts import build_prior
 from convae.model.priors import PRIORS
 from convae.model.priors.base import Prior
 from convae.model.vae import VAE
-from convae.training.distributed.ranks import Ranks
-from convae.training.loop.precision import choose_precision
+from convae.training.distributed import Ranks
+from convae.training.loop.numerics import choose_precision
 from convae.training.prior.encodings import EncodedBatches, Encodings, encode_images
 from convae.training.prior.task import PriorTask
-from convae.training.recipe.plan import Plan, default_length, single_stage
+from convae.training.recipe.plan import Plan, single_stage
 from convae.training.recipe.schema import PriorRecipe, TrainingConfig
+from convae.training.recipe.stages import default_length
 from convae.training.run_folder import RunFolder
 from convae.training.vae.start import open_start
 

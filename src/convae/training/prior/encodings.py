@@ -22,7 +22,7 @@ from convae.model.bottlenecks.base import LATENT
 from convae.model.compatibility import check_labels
 from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
-from convae.training.distributed.ranks import Ranks
+from convae.training.distributed import Ranks
 
 
 @dataclass(frozen=True)

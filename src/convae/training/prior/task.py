@@ -28,7 +28,7 @@ from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks
 from convae.pictures.grid import grid
 from convae.pictures.save import save as save_picture
-from convae.training.distributed.ranks import Ranks
+from convae.training.distributed import Ranks
 from convae.training.loop.health import not_finite
 from convae.training.loop.task import SavedAs, Task, Update, Validation
 from convae.training.prior.encodings import EncodedBatches, Encodings

@@ -8,27 +8,55 @@ argument, and assume the maximum length of the current and later stages.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from convae.core.config import parse
-from convae.core.errors import ConfigError
-from convae.core.names import unknown_message
-from convae.objective.objective import WEIGHT, Objective, build_objective
+import numpy as np
+
 from convae.objective.schedules.base import Clocks, Moment, Schedule, build_schedule
-from convae.objective.terms.base import Term
-from convae.training.recipe.objectives import StageLoss, StageObjective, UnweightedLoss
-from convae.training.recipe.schema import OptimizerConfig, PlateauConfig, Recipe, StageConfig, TrainingConfig
+from convae.training.recipe.schema import OptimizerConfig, PlateauConfig
 
-DEFAULT_EPOCHS = 10
-"""Default number of epochs."""
-MIN_STEPS = 1000
-"""Minimum number of steps of a default length; small data sets take more epochs."""
-CHECKED_STEPS = 256
-"""Number of steps of a stage at which schedules are checked."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+POINTS = 2000
+"""Approximate number of steps in the figure."""
+
+
+@runtime_checkable
+class StageLoss(Protocol):
+    """Terms of the loss of a stage, with units and weights."""
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit of each term."""
+
+    def weights(self, clocks: Clocks) -> dict[str, float]:
+        """The weight of each term."""
+
+    def total(self, metrics: Mapping[str, float], clocks: Clocks) -> float:
+        """The weighted sum of the terms."""
+
+
+@dataclass(frozen=True)
+class UnweightedLoss:
+    """A loss with constant weights of 1, for tasks without a recipe.
+
+    Attributes:
+        units: unit of each term.
+    """
+
+    units: dict[str, str]
+
+    def weights(self, clocks: Clocks) -> dict[str, float]:
+        """A weight of 1 for each term."""
+        return dict.fromkeys(self.units, 1.0)
+
+    def total(self, metrics: Mapping[str, float], clocks: Clocks) -> float:
+        """The sum of the terms."""
+        return sum(metrics[name] for name in self.units)
 
 
 class LearningRate:
@@ -161,99 +189,6 @@ class Plan:
         return Moment(step, step / self.steps_per_epoch, step / steps)
 
 
-def build_plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
-    """Builds the plan of a recipe for a number of batches per epoch.
-
-    Args:
-        recipe: the recipe; its model and data are not used.
-        steps_per_epoch: batches per epoch.
-
-    Raises:
-        ConfigError: invalid terms, schedules, plateau or optimizer.
-    """
-    shared = build_objective(recipe.objective)
-    known = {_arguments(name, recipe.objective[name]): term for name, term in shared.terms.items()}
-    options = recipe.training
-    stages: list[Stage] = []
-    current = options.optimizer
-    learning_rate = LearningRate(current, "training.optimizer")
-    for number, written in enumerate(_written_stages(recipe)):
-        where = f"stages.{number}"
-        if written.optimizer is not None:
-            current = _optimizer(options.optimizer, written, where)
-            learning_rate = LearningRate(current, f"{where}.optimizer")
-        objective = _stage_objective(recipe, shared, written, known, where)
-        plateau = written.until.plateau if written.until else None
-        if plateau and plateau.metric not in (names := ["total", *objective.units]):
-            raise ConfigError(f"{where}.until.plateau.metric: {unknown_message('metric', plateau.metric, names)}")
-        stages.append(
-            Stage(
-                name=written.name or f"stage {number + 1}",
-                steps=_length(written, steps_per_epoch),
-                plateau=plateau,
-                freeze=(*options.freeze, *_parts_without_adapters(recipe), *written.freeze),
-                objective=objective,
-                optimizer=current,
-                learning_rate=learning_rate,
-                has_new_optimizer=not stages or written.optimizer is not None,
-            )
-        )
-    plan = Plan(
-        tuple(stages),
-        steps_per_epoch,
-        strength=build_schedule(options.augmentation, "training.augmentation"),
-        temperature=build_schedule(options.temperature, "training.temperature"),
-    )
-    return replace(plan, weighted=_check_signs(plan, recipe))
-
-
-def with_steps(plan: Plan, recipe: Recipe, steps_per_epoch: int) -> Plan:
-    """Rebuilds the plan of a recipe for another number of batches per epoch.
-
-    Raises:
-        ConfigError: a schedule becomes negative.
-    """
-    written = _written_stages(recipe)
-    stages = [
-        replace(stage, steps=_length(each, steps_per_epoch)) for stage, each in zip(plan.stages, written, strict=True)
-    ]
-    plan = replace(plan, stages=tuple(stages), steps_per_epoch=steps_per_epoch)
-    return replace(plan, weighted=_check_signs(plan, recipe))
-
-
-def _written_stages(recipe: Recipe) -> tuple[StageConfig, ...]:
-    """The stages of a recipe; a single one by default."""
-    options = recipe.training
-    epochs = None if options.steps else options.epochs or DEFAULT_EPOCHS
-    return tuple(recipe.stages) or (StageConfig(name="training", steps=options.steps, epochs=epochs),)
-
-
-def _parts_without_adapters(recipe: Recipe) -> tuple[str, ...]:
-    """The networks and the bottleneck, if the recipe has adapters, of other parts."""
-    if recipe.adapters is None:
-        return ()
-    return tuple(part for part in ("encoder", "bottleneck", "decoder") if part not in recipe.adapters.parts)
-
-
-def _length(written: StageConfig, steps_per_epoch: int) -> int:
-    """Length of a stage in steps."""
-    return written.steps or (written.epochs or 0) * steps_per_epoch
-
-
-def default_length(options: TrainingConfig, steps_per_epoch: int) -> TrainingConfig:
-    """Sets the default length unless there is one: 10 epochs, or as many as make 1,000 steps.
-
-    Pictures then become rarer in proportion, unless their number is set.
-    """
-    if options.epochs or options.steps:
-        return options
-    epochs = max(DEFAULT_EPOCHS, -(-MIN_STEPS // steps_per_epoch))
-    changed: dict[str, int] = {"epochs": epochs}
-    if "pictures_every" not in options.model_fields_set:
-        changed["pictures_every"] = max(1, epochs // DEFAULT_EPOCHS)
-    return options.model_copy(update=changed)
-
-
 def single_stage(
     steps: int, steps_per_epoch: int, *, units: Mapping[str, str], optimizer: OptimizerConfig | None = None
 ) -> Plan:
@@ -272,72 +207,80 @@ def single_stage(
     return Plan((stage,), steps_per_epoch, strength=constant, temperature=constant)
 
 
-def _check_signs(plan: Plan, recipe: Recipe) -> frozenset[str]:
-    """Checks that no weight, learning rate or other factor becomes negative.
-
-    Returns:
-        The terms with a nonzero weight at some step.
-
-    Raises:
-        ConfigError: a factor becomes negative; the message names its path in the recipe.
-    """
-    values: dict[str, list[float]] = {}
-    weighted: set[str] = set()
+def stage_table(plan: Plan) -> list[dict[str, str]]:
+    """A table row for each stage, by column heading."""
+    rows = []
     for number, stage in enumerate(plan.stages):
-        starts, written = plan.stage_starts()[: number + 1], recipe.stages[number] if recipe.stages else None
-        steps = sorted({starts[-1] + stage.steps * part // CHECKED_STEPS for part in range(CHECKED_STEPS)})
-        clocks = [plan.clocks(starts, step) for step in steps]
-        optimizer = f"stages.{number}.optimizer" if written and written.optimizer else "training.optimizer"
-        rates = [stage.learning_rate(at.optimizer, at.optimizer_steps) for at in clocks]
-        values.setdefault(f"{optimizer}.schedule", []).extend(rates)
-        values.setdefault("training.temperature", []).extend(plan.temperature(at.training) for at in clocks)
-        epochs = {step // plan.steps_per_epoch for step in steps}
-        values.setdefault("training.augmentation", []).extend(map(plan.augmentation_strength, epochs))
-        for weights in [stage.objective.weights(at) for at in clocks]:
-            for name, weight in weights.items():
-                of_stage = f"stages.{number}." if written and name in written.objective else ""
-                values.setdefault(f"{of_stage}objective.{name}.weight", []).append(weight)
-                weighted |= {name} if weight else set()
-    for where, each in values.items():
-        if (lowest := min(each)) < 0:
-            raise ConfigError(f"{where}: expected values of at least 0, got {lowest:g}")
-    return frozenset(weighted)
+        stage_starts = plan.stage_starts()[: number + 1]
+        begin, end = stage_starts[-1], plan.stage_end(stage_starts)
+        rates = [plan.learning_rate(stage_starts, step) for step in _evenly_spaced(begin, end)]
+        rows.append(
+            {
+                "stage": stage.name,
+                "epochs": f"{_number(begin / plan.steps_per_epoch)}–{_number(end / plan.steps_per_epoch)}",
+                "steps": f"{stage.steps:,}",
+                "ends": _end(stage),
+                "frozen": ", ".join(stage.freeze) or "nothing",
+                "weights": _weights(plan.weights(stage_starts, begin), plan.weights(stage_starts, end)),
+                "optimizer": f"{_optimizer(stage)}, lr {_change(max(rates), rates[-1])}",
+            }
+        )
+    return rows
 
 
-def _optimizer(base: OptimizerConfig, written: StageConfig, where: str) -> OptimizerConfig:
-    """The optimizer options of the recipe, with the changes of a stage."""
-    return parse(OptimizerConfig, {**base.model_dump(), **(written.optimizer or {})}, f"{where}.optimizer")
+def draw_schedules(plan: Plan, title: str) -> Figure:
+    """Draws the learning rate and the weight of each term over epochs, with the stages."""
+    # A late import, since matplotlib takes half a second.
+    from convae.pictures.curves import curves
+
+    edges = [step for begin in plan.stage_starts()[1:] for step in (begin - 1, begin)]
+    steps = sorted({*_evenly_spaced(0, plan.total_steps(plan.stage_starts())), *edges})
+    values: dict[str, list[float]] = {"learning rate": []}
+    values |= {f"weight of {name}": [] for name in plan.units()}
+    for step in steps:
+        stage_starts = plan.stage_starts(step)
+        weights = plan.weights(stage_starts, step)
+        values["learning rate"].append(plan.learning_rate(stage_starts, step))
+        for name in plan.units():
+            values[f"weight of {name}"].append(weights.get(name, float("nan")))
+    factors = {
+        "augmentation strength": [plan.augmentation_strength(step // plan.steps_per_epoch) for step in steps],
+        "temperature": [plan.temperature(plan.clocks(plan.stage_starts(step), step).training) for step in steps],
+    }
+    values |= {name: line for name, line in factors.items() if set(line) != {1.0}}
+    epochs = [step / plan.steps_per_epoch for step in steps]
+    stages = zip(plan.stage_starts(), plan.stages, strict=True)
+    marks: list[Any] = [(begin / plan.steps_per_epoch, stage.name) for begin, stage in stages]
+    panels = {name: {"planned": (epochs, line)} for name, line in values.items()}
+    return curves(panels, x_label="epoch", title=title, stages=marks if len(marks) > 1 else [])
 
 
-def _stage_objective(
-    recipe: Recipe, shared: Objective, written: StageConfig, known: dict[str, Term], where: str
-) -> StageObjective:
-    """The objective of the recipe with the changes of a stage.
-
-    Stages share the modules of terms that differ in the weight only, so that a discriminator is trained further.
-
-    Args:
-        recipe: the recipe.
-        shared: its objective.
-        written: the stage.
-        known: terms of earlier stages by name and arguments; those of this stage are added.
-        where: location in the recipe for messages.
-    """
-    changed = {name: {**recipe.objective.get(name, {}), **given} for name, given in written.objective.items()}
-    unchanged = {name: term for name, term in shared.terms.items() if name not in changed}
-    try:
-        own = build_objective(changed) if changed else None
-    except ConfigError as error:
-        raise ConfigError(f"{where}.{error}") from error
-    if own is not None:
-        terms = {name: known.setdefault(_arguments(name, changed[name]), term) for name, term in own.terms.items()}
-        own = Objective(terms, own.schedules)
-    schedules = {name: shared.schedules[name] for name in unchanged}
-    return StageObjective(Objective(unchanged, schedules) if unchanged else None, own)
+def _evenly_spaced(begin: int, end: int) -> list[int]:
+    """Up to `POINTS` evenly spaced steps from `begin` to `end` − 1."""
+    steps: list[int] = np.unique(np.linspace(begin, end - 1, min(POINTS, end - begin)).astype(int)).tolist()
+    return steps
 
 
-def _arguments(name: str, options: Mapping[str, Any]) -> str:
-    """Name and arguments of a term, without its weight, as a key."""
-    return json.dumps(
-        [name, {key: value for key, value in options.items() if key != WEIGHT}], sort_keys=True, default=str
-    )
+def _end(stage: Stage) -> str:
+    rule = stage.plateau
+    if rule is None:
+        return "at full length"
+    after = f" after epoch {_number(rule.after)} of the stage" if rule.after else ""
+    decrease = f"{_number(100 * rule.threshold)}% decrease of {rule.metric}"
+    return f"after {rule.patience} epochs without {decrease}{after}, or at full length"
+
+
+def _optimizer(stage: Stage) -> str:
+    return f"{'new' if stage.has_new_optimizer else 'same'} {stage.optimizer.name}"
+
+
+def _weights(first: dict[str, float], last: dict[str, float]) -> str:
+    return ", ".join(f"{name} {_change(weight, last[name])}" for name, weight in first.items())
+
+
+def _change(first: float, last: float) -> str:
+    return _number(first) if first == last else f"{_number(first)} → {_number(last)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -25,9 +25,8 @@ from convae.model.artifact import find, read_description
 from convae.model.presets import PRESETS
 from convae.model.vae import VAE
 from convae.objective.terms import TERMS
-from convae.training.recipe.objectives import default_objective_of
-from convae.training.recipe.plan import DEFAULT_EPOCHS, MIN_STEPS, default_length
 from convae.training.recipe.schema import PriorRecipe, Recipe, StartConfig
+from convae.training.recipe.stages import DEFAULT_EPOCHS, MIN_STEPS, default_length, default_objective_of
 
 PACKAGED = Path(__file__).parents[2] / "recipes"
 """Folder of the packaged recipes."""

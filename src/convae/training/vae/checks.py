@@ -18,13 +18,11 @@ from convae.model.vae import VAE
 from convae.objective.terms import TERMS
 from convae.training.loggers.base import build_loggers
 from convae.training.loop.engine import FrozenParts
-from convae.training.recipe.objectives import StageObjective
-from convae.training.recipe.plan import Plan, build_plan
+from convae.training.recipe.plan import Plan
 from convae.training.recipe.schema import Recipe
-from convae.training.vae.freezing import frozen_by_adapters
-from convae.training.vae.latent_cache import FROZEN, require_constant_images, require_single_latent
-from convae.training.vae.start import Start, construct_model
-from convae.training.vae.task import VAETask, stage_objective
+from convae.training.recipe.stages import StageObjective, build_plan, stage_objective
+from convae.training.vae.start import Start, construct_model, frozen_by_adapters
+from convae.training.vae.task import VAETask
 
 _AUTOENCODER = (
     "no term holds the posterior to the prior, such as kl: the model becomes an autoencoder, and samples "
@@ -100,21 +98,6 @@ def check_stages(recipe: Recipe, model: VAE, plan: Plan, notes: list[str]) -> Pl
     if _has_free_posterior(model, plan):
         notes.append(_AUTOENCODER)
     return plan
-
-
-def check_cache(model: VAE, plan: Plan, split: ImageSet) -> None:
-    """Checks that the latents of a stage can be cached.
-
-    Raises:
-        ConfigError: the encoder is trained in every stage, the images differ between epochs, or the model has several
-            latents.
-    """
-    parts = {*FROZEN, "condition"} & {name for name, _ in model.named_children()}
-    if not any(parts <= set(stage.freeze) for stage in plan.stages):
-        names = ", ".join(name for name in (*FROZEN, "condition") if name in parts)
-        raise ConfigError(f"training.cache_latents: no stage freezes {names}. Set training.freeze: [{names}]")
-    require_constant_images(split)
-    require_single_latent(model)
 
 
 def check_data_labels(model: VAE, started: list[Start], split: ImageSet, validation: ImageSet | None) -> None:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from torch import Tensor
 from convae.core.checked_files import digest
 from convae.core.errors import ConfigError
 from convae.core.files import write_json, writing_errors
+from convae.core.noise import CountedNoise
+from convae.core.output import Output
 from convae.core.progress import Progress
-from convae.core.types import Shape
+from convae.core.types import Batch, Shape
 from convae.data import in_order
 from convae.data.augment import AugmentConfig
 from convae.data.batches import ImageSet
@@ -35,13 +38,14 @@ from convae.data.data_dirs import cache_directory
 from convae.model.artifact import module_classes
 from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
-from convae.training.loop.precision import Precision
+from convae.training.loop.numerics import Precision
+from convae.training.recipe.plan import Plan
 from convae.training.recipe.schema import PrecisionName
 
 FORMAT = 1
 ENCODED_AT_ONCE = 128
 """Images per batch of the encoder."""
-FROZEN = ("encoder", "bottleneck")
+BEFORE_LATENT = ("encoder", "bottleneck", "condition")
 """Parts that a stage must freeze, so that its latents can be cached."""
 INDEX, VALUES = "index.json", "values.bin"
 
@@ -61,12 +65,45 @@ class LatentCache:
         return torch.from_numpy(self.values[indices.cpu().numpy()]).to(indices.device)
 
 
-def require_constant_images(split: ImageSet) -> None:
-    """Checks that the encoder sees the same images in every epoch, and that their content is known.
+class CachedPass:
+    """A pass of a batch through the model from the cached latents of its images.
+
+    The cache is opened at the first pass: only then the weights of a stage are those of a checkpoint or of the stage
+    before.
+
+    Args:
+        model: the model.
+        open_cache: opens the cache.
+    """
+
+    def __init__(self, model: VAE, open_cache: Callable[[], LatentCache]) -> None:
+        self._model, self._open_cache = model, open_cache
+        self._cache: LatentCache | None = None
+
+    def __call__(self, part: Batch, noise: CountedNoise, samples: int) -> Output:
+        """The output for the images of `part`, with a number of latents for each, drawn from `noise`."""
+        if self._cache is None:
+            self._cache = self._open_cache()
+        return self._model.decode_head(self._cache.rows(part.indices), noise, part.labels, samples=samples)
+
+
+def parts_before_latent(model: VAE) -> list[str]:
+    """The parts of a model on which its latents depend."""
+    own = [name for name, _ in model.named_children()]
+    return [name for name in BEFORE_LATENT if name in own]
+
+
+def check_cache(model: VAE, plan: Plan, split: ImageSet) -> None:
+    """Checks that the latents of a stage can be cached.
 
     Raises:
-        ConfigError: they are augmented, or those of a Dataset, which may return different images each time.
+        ConfigError: the encoder is trained in every stage, the images differ between epochs, those of a Dataset may
+            change unnoticed, or the model has several latents or quantizers.
     """
+    parts = parts_before_latent(model)
+    if not any(set(parts) <= set(stage.freeze) for stage in plan.stages):
+        names = ", ".join(parts)
+        raise ConfigError(f"training.cache_latents: no stage freezes {names}. Set training.freeze: [{names}]")
     if split.augment != AugmentConfig():
         raise ConfigError(
             "training.cache_latents: data.augment changes the images in every epoch. Remove one of the two options"
@@ -76,14 +113,6 @@ def require_constant_images(split: ImageSet) -> None:
             "training.cache_latents: the images of a Dataset may change unnoticed. Pass an array, or leave the option "
             "out"
         )
-
-
-def require_single_latent(model: VAE) -> None:
-    """Checks that the bottleneck has the only latent of a model.
-
-    Raises:
-        ConfigError: there are several latents or quantizers.
-    """
     if not model.has_single_latent:
         raise ConfigError("training.cache_latents: the model has several latents or quantizers. Leave the option out")
 
@@ -155,15 +184,14 @@ def _build(
 
 def _key(model: VAE, split: ImageSet, precision: PrecisionName, device: torch.device) -> str:
     """The hash of everything that the latents depend on."""
-    parts = (*FROZEN, "condition")
     weights = {
         name: digest(tensor.detach().cpu().contiguous())
         for name, tensor in model.state_dict().items()
-        if name.partition(".")[0] in parts
+        if name.partition(".")[0] in BEFORE_LATENT
     }
-    described: dict[str, Any] = {name: kind for name, kind in module_classes(model).items() if name in parts}
+    described: dict[str, Any] = {name: kind for name, kind in module_classes(model).items() if name in BEFORE_LATENT}
     if model.is_described:
-        described = model.spec.model_dump(mode="json", include={"input", *parts})
+        described = model.spec.model_dump(mode="json", include={"input", *BEFORE_LATENT})
     content = [
         [FORMAT, described, weights],
         [split.describe()["content_hash"], None if split.missing is None else repr(split.missing)],

@@ -1,4 +1,4 @@
-"""The initial model of a run: its architecture, and random weights or those of a saved model.
+"""The initial model of a run: its architecture, random weights or those of a saved model, adapters, and its teacher.
 
 The architecture is a description, or a VAE of modules passed as an object.
 """
@@ -11,21 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text, unknown_message
 from convae.core.types import Shape
 from convae.describe import build, resolve
+from convae.model.adapters import adapter_names, add_adapters
 from convae.model.artifact import fingerprint, load, module_classes
 from convae.model.bottlenecks.codes import Codes
 from convae.model.construct import construct
 from convae.model.layers.latent_codes import LatentCodes
 from convae.model.layers.quantize import Quantize
 from convae.model.vae import VAE
-from convae.training.recipe.objectives import default_objective
+from convae.objective.terms.base import NO_TEACHER
+from convae.training.recipe.plan import Plan
 from convae.training.recipe.reading import find_start_model, import_start_model
-from convae.training.recipe.schema import Recipe, StartConfig
+from convae.training.recipe.schema import AdapterConfig, Recipe, StartConfig
+from convae.training.recipe.stages import default_objective, stage_objective
 from convae.training.run_folder import RunFolder
 
 MODULES = "modules"
@@ -226,3 +230,64 @@ def split_off_model(
         written["start"] = {**options, "model": "start"}
         return written, given
     return written, None
+
+
+def adapt(model: VAE, recipe: Recipe) -> VAE:
+    """The model with the adapters of the recipe, if it has any.
+
+    Raises:
+        ConfigError: the recipe has no `start`, shards the model, or names parts or weights that are not there.
+    """
+    options = recipe.adapters
+    if options is None:
+        return model
+    if recipe.start is None:
+        raise ConfigError("adapters: change trained weights. Set start (--start) to a trained model")
+    if recipe.training.shard:
+        raise ConfigError("adapters: do not apply to sharded models. Leave training.shard out")
+    add_adapters(model, **dict(options), seed=recipe.training.seed)
+    return model
+
+
+def frozen_by_adapters(options: AdapterConfig | None, model: VAE) -> tuple[str, ...]:
+    """The parts without adapters, and the other parameters of those with some; empty without adapters."""
+    if options is None:
+        return ()
+    own = set(adapter_names(model))
+    parts = [name for name, _ in model.named_children() if name not in options.parts]
+    names = [name for name, _ in model.named_parameters()]
+    return (*parts, *(name for name in names if name.partition(".")[0] in options.parts and name not in own))
+
+
+def open_teacher(
+    recipe: Recipe,
+    plan: Plan,
+    device: torch.device,
+    folder: RunFolder | None = None,
+    *,
+    given: VAE | None = None,
+    held: VAE | None = None,
+) -> VAE | None:
+    """The frozen model of `start`, in float32; None if no term of the plan compares the model with it.
+
+    Args:
+        recipe: the recipe.
+        plan: its stages.
+        device: of the teacher.
+        folder: folder of a run that is resumed, with its copy of the model.
+        given: model of `start`, if it was passed as an object.
+        held: model of modules for the weights of an artifact without a description.
+
+    Raises:
+        ConfigError: the recipe has no `start`.
+        ArtifactError: the model is missing or damaged.
+    """
+    if not any(stage_objective(stage).needs_teacher for stage in plan.stages):
+        return None
+    start = recipe.start
+    if start is None:
+        raise ConfigError(f"objective: {NO_TEACHER}")
+    if folder is not None and folder.start.exists():
+        start = start.model_copy(update={"model": folder.start, "which": "best", "importer": None, "key": None})
+    model = open_start(start, given, held).model
+    return copy.deepcopy(model).float().eval().requires_grad_(False).to(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,24 @@ from convae.data import Batches, BatchSource, DataSet
 from convae.data.batches import ImageSet
 from convae.data.splits.given import GivenData
 from convae.model.adapters import adapter_names, load_plain_state, reset_adapters
-from convae.model.artifact import read_config, save
+from convae.model.artifact import save
 from convae.model.layers.base.network import count_parameters
 from convae.model.mode import evaluation_mode
-from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
 from convae.model.summary import describe_flops
 from convae.model.vae import VAE
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks
 from convae.objective.terms.base import Critic, LossInputs
-from convae.training.distributed.ranks import Ranks
-from convae.training.distributed.sharding import gather_tensor, is_sharded, load_full_state
+from convae.training.distributed import Ranks, gather_tensor, is_sharded, load_full_state
 from convae.training.loop.health import not_finite
 from convae.training.loop.task import Loss, SavedAs, Task, Update, Validation
-from convae.training.recipe.objectives import StageObjective
 from convae.training.recipe.plan import LearningRate, Plan, Stage
 from convae.training.recipe.schema import Recipe, TrainingConfig
+from convae.training.recipe.stages import StageObjective, stage_objective
 from convae.training.run_folder import RunFolder
-from convae.training.vae.freezing import frozen_by_adapters
-from convae.training.vae.latent_cache import FROZEN, LatentCache, open_latent_cache
-from convae.training.vae.pictures import draw_pictures
-from convae.training.vae.start import Start, build_model, initial_weights
+from convae.training.vae.latent_cache import CachedPass, LatentCache, open_latent_cache, parts_before_latent
+from convae.training.vae.output import draw_pictures, make_provenance
+from convae.training.vae.start import Start, build_model, frozen_by_adapters, initial_weights
 from convae.training.vae.validation import collapse, validate, validation_row
 
 Pass = Callable[[Batch, CountedNoise, int], Output]
@@ -126,15 +124,7 @@ class VAETask(Task):
 
         if not self.caches_latents(stage):
             return run
-        # Opened at the first step: only then the weights of the stage are those of a checkpoint or of the stage before.
-        opened: list[LatentCache] = []
-
-        def run_from_cache(part: Batch, noise: CountedNoise, samples: int) -> Output:
-            if not opened:
-                opened.append(self.ranks.local_main_first(self._open_cache))
-            return model.decode_head(opened[0].rows(part.indices), noise, part.labels, samples=samples)
-
-        return run_from_cache
+        return CachedPass(model, partial(self.ranks.local_main_first, self._open_cache))
 
     def frozen(self, stage: Stage) -> tuple[str, ...]:
         """Parts or parameters that are frozen in a stage; with adapters, all other parameters."""
@@ -142,7 +132,7 @@ class VAETask(Task):
 
     def caches_latents(self, stage: Stage) -> bool:
         """Whether the latents of a stage are those of the cache: its encoder, bottleneck and condition are frozen."""
-        parts = {*FROZEN, "condition"} & {name for name, _ in self.model.named_children()}
+        parts = set(parts_before_latent(self.model))
         return self.options.cache_latents and isinstance(self.batches, Batches) and parts <= set(stage.freeze)
 
     def _open_cache(self) -> LatentCache:
@@ -303,44 +293,12 @@ class VAETask(Task):
         # Non-finite values are reported elsewhere; the model saved before is kept.
         if not_finite(self.model) is not None:
             return
-        model, recipe, names = self.model, self.recipe, self.images.classes
         splits = {} if self.data_set is None else self.data_set.split_facts
-        before = self._provenance_of_start(path.parent)
-        model.provenance = Provenance(
-            classes=tuple(names) if names else None,
-            data=recipe.data.model_dump(mode="json", exclude={"dir"}),
-            splits={name: SplitFacts(**facts) for name, facts in splits.items()},
-            training=TrainingFacts(
-                recipe=recipe.title,
-                data=SplitFacts(**self.images.describe()),
-                step=saved.step,
-                stage=saved.stage,
-                which=saved.which,
-                objective=recipe.objective,
-                encoder_objective=self._encoder_objective(before),
-                validation=saved.metrics,
-                start=None if recipe.start is None else recipe.start.sha256,
-            ),
-            latent_scale=None if before is None else before.latent_scale,
-            published={} if before is None else before.published,
+        is_frozen = all({"encoder", "bottleneck"} <= set(self.frozen(stage)) for stage in self.plan.stages)
+        self.model.provenance = make_provenance(
+            self.recipe, self.images, splits, saved, RunFolder(path.parent), has_frozen_encoder=is_frozen
         )
-        save(model, path)
-
-    def _provenance_of_start(self, folder: Path) -> Provenance | None:
-        """That of the model from which the run started, if its encoder came from there."""
-        start, saved = self.recipe.start, RunFolder(folder).start
-        if start is None or not saved.exists() or (start.parts and "encoder" not in start.parts):
-            return None
-        return read_config(saved).provenance
-
-    def _encoder_objective(self, before: Provenance | None) -> dict[str, dict[str, Any]] | None:
-        """The objective of the training of the encoder, if all stages have it frozen."""
-        if not all({"encoder", "bottleneck"} <= set(self.frozen(stage)) for stage in self.plan.stages):
-            return None
-        trained = None if before is None else before.training
-        if trained is None:
-            return {}
-        return trained.objective if trained.encoder_objective is None else trained.encoder_objective
+        save(self.model, path)
 
 
 def _model_loss(objective: StageObjective, run: Pass) -> Loss:
@@ -352,15 +310,3 @@ def _model_loss(objective: StageObjective, run: Pass) -> Loss:
         return losses
 
     return loss
-
-
-def stage_objective(stage: Stage) -> StageObjective:
-    """The objective of a stage of a VAE's training."""
-    assert isinstance(stage.objective, StageObjective)
-    return stage.objective
-
-
-def stage_with_most_latents(plan: Plan) -> int:
-    """Index of the stage whose objective draws the most latents for each image; of several, the first."""
-    counts = [stage_objective(stage).samples for stage in plan.stages]
-    return counts.index(max(counts))

@@ -18,8 +18,8 @@ from convae.data.batches import ImageSet, in_order
 from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
 from convae.objective.schedules.base import Clocks
-from convae.training.distributed.ranks import Ranks
-from convae.training.recipe.objectives import StageObjective
+from convae.training.distributed import Ranks
+from convae.training.recipe.stages import StageObjective
 
 ACTIVE = 0.01
 """Variance of the posterior mean over images above which a latent unit is active (Burda et al. 2015)."""

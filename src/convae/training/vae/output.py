@@ -1,17 +1,24 @@
-"""Pictures of a training: reconstructions, interpolations and samples."""
+"""What a training keeps of its model: pictures of what it computes, and the provenance of the artifact."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from convae.core.names import class_names
 from convae.core.random import torch_generator
 from convae.data.batches import ImageSet, evenly_spaced, in_order
+from convae.model.artifact import read_config
+from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
 from convae.model.vae import VAE
 from convae.pictures.grid import grid, pairs
 from convae.pictures.save import save
+from convae.training.loop.task import SavedAs
+from convae.training.recipe.schema import Recipe
+from convae.training.run_folder import RunFolder
 
 SHOWN = 16
 """Number of reconstructions in a picture."""
@@ -74,3 +81,59 @@ def _captions(model: VAE, names: tuple[str, ...] | None) -> list[str] | None:
     classes = model.condition.classes
     words = class_names(range(classes), names)
     return [words[number % classes] for number in range(SAMPLED)]
+
+
+def make_provenance(
+    recipe: Recipe,
+    images: ImageSet,
+    splits: Mapping[str, Mapping[str, Any]],
+    saved: SavedAs,
+    folder: RunFolder,
+    *,
+    has_frozen_encoder: bool,
+) -> Provenance:
+    """The provenance of a trained model.
+
+    Args:
+        recipe: recipe of the run.
+        images: the training images.
+        splits: facts on each split of the data set by name.
+        saved: which model of the run it is.
+        folder: run folder, with a copy of the model from which the run started.
+        has_frozen_encoder: whether the encoder and bottleneck are frozen in all stages.
+    """
+    before = _provenance_of_start(recipe, folder)
+    return Provenance(
+        classes=tuple(images.classes) if images.classes else None,
+        data=recipe.data.model_dump(mode="json", exclude={"dir"}),
+        splits={name: SplitFacts(**facts) for name, facts in splits.items()},
+        training=TrainingFacts(
+            recipe=recipe.title,
+            data=SplitFacts(**images.describe()),
+            step=saved.step,
+            stage=saved.stage,
+            which=saved.which,
+            objective=recipe.objective,
+            encoder_objective=_encoder_objective(before) if has_frozen_encoder else None,
+            validation=saved.metrics,
+            start=None if recipe.start is None else recipe.start.sha256,
+        ),
+        latent_scale=None if before is None else before.latent_scale,
+        published={} if before is None else before.published,
+    )
+
+
+def _provenance_of_start(recipe: Recipe, folder: RunFolder) -> Provenance | None:
+    """That of the model from which the run started, if its encoder came from there."""
+    start = recipe.start
+    if start is None or not folder.start.exists() or (start.parts and "encoder" not in start.parts):
+        return None
+    return read_config(folder.start).provenance
+
+
+def _encoder_objective(before: Provenance | None) -> dict[str, dict[str, Any]]:
+    """The objective with which the encoder was trained; empty if unknown."""
+    trained = None if before is None else before.training
+    if trained is None:
+        return {}
+    return trained.objective if trained.encoder_objective is None else trained.encoder_objective

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-import torch
 from command import run
 from training.runs import RECIPE, StopAt
 
 from convae.core.errors import ConfigError
 from convae.describe import resolve
-from convae.training import train
-from convae.training.memory import batch_size as fitting
-from convae.training.memory.batch_size import Memory, estimate_memory, find_batch_size, fit_line
-from convae.training.memory.probe import measure_memory
+from convae.training import memory, train
+from convae.training.memory import Memory, estimate_memory, find_batch_size, fit_line, measure_memory
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
 
@@ -63,7 +59,7 @@ def test_the_largest_batch_is_what_the_probe_confirms(
             return taken
         return None if ended else round(taken * bend)
 
-    monkeypatch.setattr(fitting, "measure_memory", take)
+    monkeypatch.setattr(memory, "measure_memory", take)
     budget = 1000 * MIB
     found = find_batch_size(recipe(), budget)
     assert len(tried) == 3
@@ -76,7 +72,7 @@ def test_the_largest_batch_is_what_the_probe_confirms(
 
 
 def test_the_estimate_counts_all_latents_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size)
+    monkeypatch.setattr(memory, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size)
     several = recipe().model_copy(update={"objective": {"importance-weighted": {"samples": 6}}})
     one, six = (find_batch_size(each, 1000 * MIB, most=100).estimate for each in (recipe(), several))
     assert six.per_image > 2 * one.per_image
@@ -84,17 +80,12 @@ def test_the_estimate_counts_all_latents_of_an_image(monkeypatch: pytest.MonkeyP
 
 
 def test_a_batch_is_no_larger_than_the_images_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size)
+    monkeypatch.setattr(memory, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size)
     assert find_batch_size(recipe(), 1000 * MIB, most=100).batch_size == 100
 
 
-def test_free_memory_is_some_of_what_the_machine_has() -> None:
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 0 < fitting.free_memory(torch.device("cpu")) < machine
-
-
 def test_what_does_not_fit_at_all_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "measure_memory", lambda *_: None)
+    monkeypatch.setattr(memory, "measure_memory", lambda *_: None)
     with pytest.raises(ConfigError, match="more than the 50 MiB it may: give more --memory"):
         find_batch_size(recipe(), 50 * MIB)
 
@@ -123,9 +114,7 @@ def test_bad_input_is_one_sentence(arguments: list[str], said: str, capsys: pyte
 def test_the_command_prints_the_batch_size(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        fitting, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size * MIB // 2
-    )
+    monkeypatch.setattr(memory, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size * MIB // 2)
     written = tmp_path / "recipe.yaml"
     written.write_text("data: digits\nmodel: {preset: torch-vae, latent: 2, max_filters: 8}\n", encoding="utf-8")
     for model in ("torch-vae", str(written)):
@@ -139,7 +128,7 @@ def test_the_command_prints_the_batch_size(
 def test_the_command_takes_a_saved_model_and_a_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fitting, "measure_memory", lambda _recipe, batch_size, _limit: 99 * MIB + 100 * batch_size)
+    monkeypatch.setattr(memory, "measure_memory", lambda _recipe, batch_size, _limit: 99 * MIB + 100 * batch_size)
     made = train(RECIPE, out=tmp_path / "run", callback=StopAt(1))
     again = {made.path / "last": f"--data DATA model={made.path / 'last'}", made.path: f"{made.path / 'recipe.yaml'}"}
     for path, words in again.items():
@@ -159,7 +148,7 @@ def test_a_probe_that_takes_too_much_is_said(
         tried.append(batch_size)
         return 99 * MIB + 1000 * batch_size if len(tried) < 3 else None
 
-    monkeypatch.setattr(fitting, "measure_memory", take)
+    monkeypatch.setattr(memory, "measure_memory", take)
     run("find-batch-size", "torch-vae", "--memory", "1GiB", "--device", "cpu")
     printed = capsys.readouterr()
     assert tried[1] <= int(printed.out.removeprefix("batch size ")) < tried[2]
@@ -169,7 +158,7 @@ def test_a_probe_that_takes_too_much_is_said(
 def test_a_file_may_hold_a_model_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fitting, "measure_memory", lambda _recipe, batch_size, _limit: 99 * MIB + 100 * batch_size)
+    monkeypatch.setattr(memory, "measure_memory", lambda _recipe, batch_size, _limit: 99 * MIB + 100 * batch_size)
     path = tmp_path / "model.yaml"
     path.write_text("{preset: torch-vae, latent: 2, max_filters: 8, input: [1, 32, 32]}", encoding="utf-8")
     run("find-batch-size", path, "--memory", "1GiB", "--device", "cpu")
@@ -179,9 +168,7 @@ def test_a_file_may_hold_a_model_alone(
 def test_the_command_takes_a_packaged_recipe_and_repeats_what_was_typed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        fitting, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size * MIB // 2
-    )
+    monkeypatch.setattr(memory, "measure_memory", lambda _recipe, batch_size, _limit: 300 * MIB + batch_size * MIB // 2)
     monkeypatch.chdir(tmp_path)
     run("find-batch-size", "demo", "model.latent=4", "--memory", "4GiB", "--device", "cpu")
     printed = capsys.readouterr()

@@ -11,7 +11,7 @@ from training.runs import RECIPE
 import convae
 from convae.model.provenance import Provenance, TrainingFacts
 from convae.training import train
-from convae.training.advice import missing_prior
+from convae.training.result import missing_prior
 
 VECTOR: dict[str, Any] = {
     "input": [1, 8, 8],

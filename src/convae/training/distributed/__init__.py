@@ -1,3 +1,0 @@
-"""Distributed training."""
-
-__all__: list[str] = []

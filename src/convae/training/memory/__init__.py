@@ -1,3 +1,0 @@
-"""The memory of a training step, and the largest batch that fits."""
-
-__all__: list[str] = []
