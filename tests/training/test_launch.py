@@ -13,7 +13,7 @@ from convae.core.errors import ConfigError
 from convae.training.execution import connect_ranks
 
 MEET = """
-from convae.training.distributed.launch import connect_ranks
+from convae.training.execution import connect_ranks
 with connect_ranks() as ranks:
     print(ranks.count, ranks.gather(ranks.is_main))
 """

@@ -16,18 +16,16 @@ from convae.core.names import unknown_message
 from convae.core.paths import absolute_path, local_path, safe_name
 from convae.core.progress import Progress
 from convae.core.sizes import halvings
-from convae.core.trust import trusted_packages, untrusted_names
+from convae.core.trust import trusted_packages
 from convae.core.types import Shape
 from convae.describe import resolve
-from convae.model.artifact import load
 from convae.model.layers.base.network import Network
 from convae.model.mirror import enlarging_layer
 from convae.model.presets import PRESETS
 from convae.model.summary import network_flops
 from convae.model.vae import VAE
 from convae.training.loop.trainer import Callback
-from convae.training.prior.build import data_of_model
-from convae.training.recipe.reading import find_start_model
+from convae.training.recipe.start import choose_data, open_trained_model
 from convae.training.result import Run
 from convae.training.run import train
 
@@ -105,15 +103,10 @@ def distill(
                 "parts": kept,
             },
             "model": {**teacher.spec.model_dump(mode="json"), **new},
+            "data": {**choose_data(teacher, run, overrides, has_objects=data is not None), "augment": {}},
             "objective": _objective(teacher, new),
             "training": {"freeze": [name for name in kept if name != "head"], "cache_latents": "encoder" not in new},
         }
-        if data is not None:
-            recipe["data"] = {"validation": teacher.provenance.data.get("validation", 0.1)}
-        elif any(each.startswith("data.source=") for each in overrides):
-            recipe["data"] = {}
-        else:
-            recipe["data"] = {**data_of_model(teacher, run), "augment": {}}
         return train(
             recipe,
             data=data,
@@ -134,13 +127,7 @@ def _open(model: VAE | str | Path) -> tuple[VAE, Path | None]:
     Raises:
         ConfigError: it has several latents, or no description.
     """
-    if isinstance(model, VAE):
-        teacher, run = model, None
-    else:
-        path = find_start_model(model, "best")
-        with untrusted_names():
-            teacher = load(path)
-        run = next((each for each in (path, path.parent) if (each / "recipe.yaml").is_file()), None)
+    teacher, run = open_trained_model(model)
     if teacher.is_hierarchical:
         raise ConfigError(
             f"model '{teacher.name}' has several latents: its decoder draws some of them, so it cannot be distilled. "

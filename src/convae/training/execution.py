@@ -8,9 +8,11 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,13 +25,21 @@ from convae.core.errors import ConfigError
 from convae.core.files import read_bytes, write_json
 from convae.core.paths import local_path
 from convae.core.progress import Progress
-from convae.core.trust import trust_options
+from convae.core.trust import trust_options, trusted_packages
+from convae.data import DataSet
+from convae.data.splits.given import GivenData
+from convae.data.splits.snapshot import Snapshot
+from convae.model.artifact import save
+from convae.model.vae import VAE
 from convae.training.distributed import Ranks
 from convae.training.loop.checkpoint import Checkpoint
+from convae.training.loop.recovery import last_good
 from convae.training.loop.task import Task
 from convae.training.loop.trainer import Callback, Trainer
+from convae.training.recipe.reading import write_recipe
+from convae.training.recipe.schema import PriorRecipe, Recipe
 from convae.training.report import TrainingReport
-from convae.training.run_folder import RUNS, RunFolder, taken_paths
+from convae.training.run_folder import RUNS, RunFolder, free_path, taken_paths
 
 MANY = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables of a process started by torchrun."""
@@ -41,6 +51,7 @@ POLL = 0.02
 """Polling interval of the store, in seconds."""
 UNNAMED = "none"
 """torchrun's default launch id."""
+_RecipeT = TypeVar("_RecipeT", Recipe, PriorRecipe)
 
 
 @contextlib.contextmanager
@@ -159,49 +170,122 @@ def was_restarted() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
-@contextlib.contextmanager
-def show_progress(
-    callback: Callback | None, progress: Progress | None, quiet: bool
-) -> Iterator[tuple[Callback | None, Progress | None]]:
-    """The callbacks of a training: by default progress bars, on a terminal and in notebooks."""
-    if quiet or callback is not None or not has_viewer():
-        yield callback, progress
-        return
-    bar = WorkBar()
-    try:
-        yield TrainingReport(bar), progress or bar
-    finally:
-        bar.close()
+@dataclass(frozen=True)
+class Execution:
+    """The processes of a training, and what is told of it in the main one.
+
+    Attributes:
+        ranks: the processes.
+        callback: callback of the training.
+        progress: called during the preparation of the data.
+    """
+
+    ranks: Ranks
+    callback: Callback | None = None
+    progress: Progress | None = None
+
+    def say(self, sentence: str) -> None:
+        """Passes a message to the callback, in the main process."""
+        if self.callback is not None and self.ranks.is_main:
+            self.callback.on_message(sentence)
+
+    def read(self, read: Callable[[], _RecipeT], out: str | Path | None) -> tuple[_RecipeT, RunFolder | None]:
+        """Reads the recipe of a new run in the main process.
+
+        Args:
+            read: reads the recipe.
+            out: the run folder; None for one in `runs/`.
+
+        Returns:
+            The recipe, and the run to resume: the one that this launch of torchrun has begun already, if its processes
+            were restarted.
+
+        Raises:
+            OutputError: `out` has files.
+        """
+        restarted = any(self.ranks.gather(was_restarted()))
+
+        def prepare() -> tuple[_RecipeT, RunFolder | None]:
+            recipe, launch, begun = read(), current_launch(), None
+            if launch is not None:
+                paths = taken_paths(RUNS, recipe.title) if out is None else [local_path(out)]
+                begun = next((RunFolder(path) for path in paths if launch.started(path, restarted)), None)
+            if begun is None and out is not None:
+                RunFolder(local_path(out)).free()
+            return recipe, begun
+
+        return self.ranks.broadcast(prepare)
+
+    def new_folder(self, title: str, out: str | Path | None) -> RunFolder:
+        """The folder of a new run: `out`, or a free one in `runs/`."""
+        return RunFolder(local_path(out) if out is not None else self.ranks.broadcast(partial(free_path, RUNS, title)))
+
+    @contextlib.contextmanager
+    def held(self, folder: RunFolder) -> Iterator[None]:
+        """Locks a run folder inside the block, in the main process."""
+        with contextlib.ExitStack() as stack:
+            self.ranks.broadcast(lambda: stack.enter_context(folder.held()))
+            yield
+
+    def begin(
+        self,
+        folder: RunFolder,
+        recipe: Recipe | PriorRecipe,
+        data_set: DataSet | GivenData | None,
+        open_start: Callable[[], VAE | None],
+    ) -> None:
+        """Writes the first files of a new run, in the main process.
+
+        Args:
+            folder: run folder, held.
+            recipe: the recipe with every option.
+            data_set: the data set, whose digests are recorded.
+            open_start: returns the model from which the run starts; None for random weights.
+        """
+
+        def write() -> None:
+            folder.begin(write_recipe(recipe), recipe.title)
+            if isinstance(data_set, DataSet):
+                Snapshot.of(data_set.split("all")).write(folder.data)
+            if (start := open_start()) is not None:
+                save(start, folder.start)
+            if (launch := current_launch()) is not None:
+                launch.sign(folder.path)
+
+        self.ranks.broadcast(write)
 
 
 @contextlib.contextmanager
-def hold_folder(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
-    """Locks the folder in the main process."""
-    with contextlib.ExitStack() as stack:
-        ranks.broadcast(lambda: stack.enter_context(folder.held()))
-        yield
-
-
-def begun_run(title: str, out: str | Path | None, restarted: bool) -> RunFolder | None:
-    """The run that this launch of torchrun has started already, if its processes were restarted.
+def open_execution(
+    callback: Callback | None, progress: Progress | None, quiet: bool, trust: Iterable[str]
+) -> Iterator[Execution]:
+    """Connects the processes, and shows progress bars by default on a terminal and in notebooks.
 
     Args:
-        title: of the run.
-        out: its folder; None for one in `runs/`.
-        restarted: whether torchrun has restarted processes.
+        callback: callback of the training.
+        progress: called during the preparation of the data.
+        quiet: no progress bar.
+        trust: packages outside convae whose code saved models may use.
     """
-    own = current_launch()
-    if own is None:
-        return None
-    paths = taken_paths(RUNS, title) if out is None else [local_path(out)]
-    return next((RunFolder(path) for path in paths if own.started(path, restarted)), None)
+    with trusted_packages(trust), connect_ranks() as ranks:
+        if quiet or callback is not None or not has_viewer():
+            yield Execution(ranks, callback, progress)
+            return
+        bar = WorkBar()
+        try:
+            yield Execution(ranks, TrainingReport(bar), progress or bar)
+        finally:
+            bar.close()
 
 
-def sign_folder(folder: RunFolder) -> None:
-    """Records the launch of torchrun in the folder of a new run."""
-    own = current_launch()
-    if own is not None:
-        own.sign(folder.path)
+def recover_run(folder: RunFolder, task: Task, callback: Callback | None) -> Checkpoint | None:
+    """The checkpoint to continue from, after the files of the run were restored to its step."""
+    say = (callback or Callback()).on_message
+    checkpoint = last_good(folder, task.plan, say)
+    lost = folder.recover(checkpoint.progress.log_bytes if checkpoint else 0)
+    if lost is not None:
+        say(lost)
+    return checkpoint
 
 
 def run_task(

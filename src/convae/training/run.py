@@ -11,31 +11,21 @@ from typing import Any
 from convae.core.errors import ArtifactError
 from convae.core.paths import local_path
 from convae.core.progress import Progress
-from convae.core.trust import trusted_packages, untrusted_names
+from convae.core.trust import untrusted_names
 from convae.data import DataSet
 from convae.data.splits.given import GivenData, given_data, record_given
 from convae.data.splits.snapshot import Snapshot, describe_changes
-from convae.model.artifact import save
 from convae.model.vae import VAE
-from convae.training.distributed import Ranks
-from convae.training.execution import (
-    begun_run,
-    connect_ranks,
-    hold_folder,
-    run_task,
-    show_progress,
-    sign_folder,
-    was_restarted,
-)
-from convae.training.loop.checkpoint import Checkpoint, read_together
-from convae.training.loop.recovery import is_finished, last_good
+from convae.training.execution import Execution, open_execution, recover_run, run_task
+from convae.training.loop.checkpoint import read_together
+from convae.training.loop.recovery import is_finished
 from convae.training.loop.task import Task
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.prior.run import resume_prior
-from convae.training.recipe.reading import is_prior_recipe, read_recipe, write_recipe
+from convae.training.recipe.reading import is_prior_recipe, read_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.result import Run
-from convae.training.run_folder import RUNS, RunFolder, free_path
+from convae.training.run_folder import RunFolder
 from convae.training.vae.build import build_task
 from convae.training.vae.start import split_off_model
 from convae.training.vae.task import VAETask
@@ -82,24 +72,22 @@ def train(
     given = given_data(data, labels, validation, channels_last)
     if given is not None:
         recipe, overrides = record_given(recipe, overrides, given)
-    with (
-        trusted_packages(trust),
-        connect_ranks() as ranks,
-        show_progress(callback, progress, quiet) as (callback, progress),
-    ):
-        restarted = any(ranks.gather(was_restarted()))
-        read, again = ranks.broadcast(partial(_prepare, recipe, overrides, out, restarted))
-        if again is not None:
-            return _resume(again, ranks, callback, progress, given, held)
-        made = ranks.run_on_all(partial(build_task, read, progress, ranks, start=start, given=given, held=held))
-        path = local_path(out) if out is not None else ranks.broadcast(partial(free_path, RUNS, made.title))
-        folder = RunFolder(path)
+    with open_execution(callback, progress, quiet, trust) as execution:
+        read, begun = execution.read(partial(read_recipe, recipe, overrides), out)
+        if begun is not None:
+            return _resume(begun, execution, given, held)
+        ranks = execution.ranks
+        build = partial(build_task, read, execution.progress, ranks, start=start, given=given, held=held)
+        made = ranks.run_on_all(build)
+        folder = execution.new_folder(made.title, out)
         if start is not None:
             made = made.starting_from(folder.start)
-        with hold_folder(folder, ranks):
-            ranks.broadcast(partial(_begin, folder, made))
+        with execution.held(folder):
+            execution.begin(
+                folder, made.recipe, made.data_set, lambda: None if made.start is None else made.start.model
+            )
             made.start = None  # whose weights are in the folder now
-            return _result(made, run_task(made, folder, None, callback))
+            return _result(made, run_task(made, folder, None, execution.callback))
 
 
 def resume(
@@ -138,17 +126,12 @@ def resume(
         OutputError: another process is training into it, or it cannot be written.
         ConvaeError: the data is missing.
     """
-    with (
-        trusted_packages(trust),
-        untrusted_names(),
-        connect_ranks() as ranks,
-        show_progress(callback, progress, quiet) as (callback, progress),
-    ):
+    with open_execution(callback, progress, quiet, trust) as execution, untrusted_names():
         given = given_data(data, labels, validation, channels_last)
         folder = RunFolder(local_path(path))
         if is_prior_recipe(folder.path / "recipe.yaml"):
-            return resume_prior(folder, ranks, callback, progress, given, model)
-        return _resume(folder, ranks, callback, progress, given, model)
+            return resume_prior(folder, execution, given, model)
+        return _resume(folder, execution, given, model)
 
 
 def train_task(task: Task, out: str | Path, *, callback: Callback | None = None) -> Trainer:
@@ -170,7 +153,7 @@ def train_task(task: Task, out: str | Path, *, callback: Callback | None = None)
     with folder.held():
         if not (folder.path / "recipe.yaml").is_file():
             folder.begin(json.dumps(task.description(), indent=2) + "\n", task.title)
-        checkpoint = _recover(folder, task, callback)
+        checkpoint = recover_run(folder, task, callback)
         trainer = Trainer(task, folder, checkpoint, callback)
         trainer.fit()
         step, total = trainer.progress.step, trainer.total_steps
@@ -179,64 +162,21 @@ def train_task(task: Task, out: str | Path, *, callback: Callback | None = None)
         return trainer
 
 
-def _prepare(
-    recipe: Recipe | Mapping[str, Any] | str | Path,
-    overrides: Sequence[str],
-    out: str | Path | None,
-    restarted: bool,
-) -> tuple[Recipe, RunFolder | None]:
-    """The validated recipe, and the run that this launch has started already; otherwise checks that `out` is free."""
-    read = read_recipe(recipe, overrides)
-    again = begun_run(read.title, out, restarted)
-    if again is None and out is not None:
-        RunFolder(local_path(out)).free()
-    return read, again
-
-
-def _begin(folder: RunFolder, made: VAETask) -> None:
-    """Creates the folder of a new run."""
-    folder.begin(write_recipe(made.recipe), made.title)
-    if isinstance(made.data_set, DataSet):
-        Snapshot.of(made.data_set.split("all")).write(folder.data)
-    if made.start is not None:
-        save(made.start.model, folder.start)
-    sign_folder(folder)
-
-
-def _resume(
-    folder: RunFolder,
-    ranks: Ranks,
-    callback: Callback | None,
-    progress: Progress | None,
-    given: GivenData | None,
-    held: VAE | None,
-) -> Run:
+def _resume(folder: RunFolder, execution: Execution, given: GivenData | None, held: VAE | None) -> Run:
+    ranks, callback = execution.ranks, execution.callback
     recipe = ranks.broadcast(folder.recipe)
-    with hold_folder(folder, ranks):
+    with execution.held(folder):
         if ranks.broadcast(partial(is_finished, folder, recipe)):
-            if callback and ranks.is_main:
-                callback.on_message(
-                    f"{folder.path} is finished: nothing is left to train. To train on from its model, in a new run: "
-                    f"convae train --start {folder.path} --epochs N"
-                )
+            execution.say(
+                f"{folder.path} is finished: nothing is left to train. To train on from its model, in a new run: "
+                f"convae train --start {folder.path} --epochs N"
+            )
             return Run(folder.path, recipe, stopped=False, is_main=ranks.is_main)
-        made = ranks.run_on_all(partial(build_task, recipe, progress, ranks, given=given, held=held, folder=folder))
-
-        def recovered() -> Checkpoint | None:
-            return _recover(folder, made, callback)
-
+        build = partial(build_task, recipe, execution.progress, ranks, given=given, held=held, folder=folder)
+        made = ranks.run_on_all(build)
         changes = ranks.broadcast(partial(_data_changes, folder, made))
-        return _result(made, run_task(made, folder, read_together(ranks, recovered), callback, changes))
-
-
-def _recover(folder: RunFolder, task: Task, callback: Callback | None) -> Checkpoint | None:
-    """The checkpoint to continue from, after the files of the run were restored to its step."""
-    say = (callback or Callback()).on_message
-    checkpoint = last_good(folder, task.plan, say)
-    lost = folder.recover(checkpoint.progress.log_bytes if checkpoint else 0)
-    if lost is not None:
-        say(lost)
-    return checkpoint
+        checkpoint = read_together(ranks, partial(recover_run, folder, made, callback))
+        return _result(made, run_task(made, folder, checkpoint, callback, changes))
 
 
 def _data_changes(folder: RunFolder, made: VAETask) -> str | None:

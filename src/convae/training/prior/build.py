@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,13 +11,11 @@ import torch
 from convae.core.allocator import keep_freed_memory
 from convae.core.arguments import Named, keyword_parameters, parse_arguments, split_name
 from convae.core.device import choose_device
-from convae.core.documents import read_mapping
-from convae.core.errors import ConfigError, ConvaeError
+from convae.core.errors import ConfigError
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
 from convae.data import DataSet, open_data_set
 from convae.data.batches import ImageSet
-from convae.data.provenance import require_permission
 from convae.data.splits.given import GivenData
 from convae.data.splits.labels import mask_labels
 from convae.model.artifact import fingerprint
@@ -48,28 +45,6 @@ _UNUSED: dict[str, float | str] = {
 """Options of training that fitting a prior does not have, with their defaults."""
 ENCODED_AT_ONCE = 256
 """Images per batch of the encoder."""
-
-
-def data_of_model(model: VAE, run: Path | None) -> dict[str, Any]:
-    """The data configuration of a model's training, as a mapping.
-
-    Args:
-        model: the model.
-        run: its run folder, whose paths are trusted; None for an artifact from elsewhere.
-
-    Raises:
-        ConfigError: the model does not record its training data, or an artifact may not open it.
-    """
-    trained = dict(model.provenance.data)
-    if "source" not in trained:
-        raise ConfigError("the model does not record its training data. Set data.source (--data)")
-    if run is None:
-        return require_permission(trained)
-    try:
-        folder = read_mapping(run / "recipe.yaml")["data"]["dir"]
-    except (ConvaeError, LookupError, TypeError):
-        return trained
-    return {**trained, "dir": folder} if isinstance(folder, str) and Path(folder).is_dir() else trained
 
 
 def build_prior_task(

@@ -15,23 +15,20 @@ from convae.core.config import override, parse
 from convae.core.description import Spec
 from convae.core.documents import read_mapping
 from convae.core.errors import ArtifactError, ConfigError
-from convae.core.names import nearest_name, unknown_message
+from convae.core.names import nearest_name
 from convae.core.paths import absolute_path, local_path, with_absolute_paths
 from convae.data import SOURCES, absolute_data
 from convae.data.batches import ImageSet
 from convae.describe import find_description, resolve
-from convae.interop import IMPORTERS, import_model
 from convae.model.artifact import find, read_description
 from convae.model.presets import PRESETS
-from convae.model.vae import VAE
 from convae.objective.terms import TERMS
 from convae.training.recipe.schema import PriorRecipe, Recipe, StartConfig
 from convae.training.recipe.stages import DEFAULT_EPOCHS, MIN_STEPS, default_length, default_objective_of
+from convae.training.recipe.start import describe_start_model
 
 PACKAGED = Path(__file__).parents[2] / "recipes"
 """Folder of the packaged recipes."""
-WEIGHT_FILES = {".pt", ".pth", ".safetensors"}
-"""Suffixes of weights files."""
 _FIELDS = {part for path in Recipe.paths() for part in path.split(".")} | set(Spec.model_fields)
 """All keys of recipes and of model descriptions."""
 _NAMED = {"objective", "source", "encoder", "bottleneck", "decoder", "layers", "likelihood", "prior", "classifier"}
@@ -108,7 +105,7 @@ def _parse(source: Mapping[str, Any], overrides: Sequence[str], where: str, fold
         written["model"] = find_description("torch-vae")[0]
     result = _override_and_expand(written, overrides)
     if "model" not in result:
-        result["model"] = _describe_start_model(result.get("start"), where)
+        result["model"] = describe_start_model(result.get("start"), where)
     elif has_start and not _DESCRIBES & set(result["model"]):
         given = ", ".join(f"model.{key}" for key in result["model"])
         raise ConfigError(f"{where}: {given}: start defines the model. Remove the key, or describe the entire model")
@@ -122,50 +119,6 @@ def _parse(source: Mapping[str, Any], overrides: Sequence[str], where: str, fold
 def _override_and_expand(written: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Applies overrides to a recipe, and expands short forms in them."""
     return _expand(override(written, overrides, _FIELDS, _NAMED))
-
-
-def _describe_start_model(start: Any, where: str) -> dict[str, Any]:
-    """The description of the model from which training starts."""
-    path = start.get("model") if isinstance(start, Mapping) else None
-    if not isinstance(path, str):
-        raise ConfigError(f"{where}: start.model: expected the path of a run or of a saved model")
-    if start.get("importer") is not None:
-        config = parse(StartConfig, start, f"{where}: start")
-        return import_start_model(config).spec.model_dump(mode="json")
-    return read_description(find_start_model(path, start.get("which", "best")))
-
-
-def import_start_model(config: StartConfig) -> VAE:
-    """Imports the model from which training starts from the weights of another project.
-
-    Raises:
-        ArtifactError: the file cannot be read, or contains the weights of another architecture.
-        ConfigError: unknown importer, or the file contains several models.
-    """
-    assert config.importer is not None
-    if config.importer not in IMPORTERS:
-        raise ConfigError(f"start.importer: {unknown_message('importer', config.importer, IMPORTERS.names())}")
-    return import_model(local_path(config.model), config.importer, config.key)
-
-
-def find_start_model(model: str | Path, which: str) -> Path:
-    """Finds the folder of the saved model from which training starts.
-
-    Args:
-        model: path of a run or of a saved model.
-        which: `best` or `last` model of a run.
-
-    Raises:
-        ArtifactError: there is no saved model.
-        ConfigError: it is a weights file, which needs an importer.
-    """
-    path = local_path(model)
-    if path.suffix in WEIGHT_FILES and path.is_file():
-        raise ConfigError(
-            f"start.model: {path} is a weights file. Set start.importer (--as on the command line) to the project that "
-            f"wrote it: {', '.join(IMPORTERS.names())}"
-        )
-    return find(path / "last") if which == "last" else find(path)
 
 
 def _expand(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any]:
@@ -228,7 +181,7 @@ def _expand_terms(written: Any, folder: Path) -> Any:
     }
 
 
-def write_recipe(recipe: Recipe) -> str:
+def write_recipe(recipe: Recipe | PriorRecipe) -> str:
     """The recipe as YAML with all options."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 

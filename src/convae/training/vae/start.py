@@ -27,9 +27,9 @@ from convae.model.layers.quantize import Quantize
 from convae.model.vae import VAE
 from convae.objective.terms.base import NO_TEACHER
 from convae.training.recipe.plan import Plan
-from convae.training.recipe.reading import find_start_model, import_start_model
 from convae.training.recipe.schema import AdapterConfig, Recipe, StartConfig
 from convae.training.recipe.stages import default_objective, stage_objective
+from convae.training.recipe.start import find_start_model, import_start_model
 from convae.training.run_folder import RunFolder
 
 MODULES = "modules"

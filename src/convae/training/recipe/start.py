@@ -1,0 +1,122 @@
+"""The trained models from which recipes start, and the data that they were trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from convae.core.config import parse
+from convae.core.documents import read_mapping
+from convae.core.errors import ConfigError, ConvaeError
+from convae.core.names import unknown_message
+from convae.core.paths import local_path
+from convae.core.trust import untrusted_names
+from convae.data.provenance import require_permission
+from convae.interop import IMPORTERS, import_model
+from convae.model.artifact import find, load, read_description
+from convae.model.vae import VAE
+from convae.training.recipe.schema import StartConfig
+
+WEIGHT_FILES = {".pt", ".pth", ".safetensors"}
+"""Suffixes of weights files."""
+
+
+def describe_start_model(start: Any, where: str) -> dict[str, Any]:
+    """The description of the model from which training starts."""
+    path = start.get("model") if isinstance(start, Mapping) else None
+    if not isinstance(path, str):
+        raise ConfigError(f"{where}: start.model: expected the path of a run or of a saved model")
+    if start.get("importer") is not None:
+        config = parse(StartConfig, start, f"{where}: start")
+        return import_start_model(config).spec.model_dump(mode="json")
+    return read_description(find_start_model(path, start.get("which", "best")))
+
+
+def import_start_model(config: StartConfig) -> VAE:
+    """Imports the model from which training starts from the weights of another project.
+
+    Raises:
+        ArtifactError: the file cannot be read, or contains the weights of another architecture.
+        ConfigError: unknown importer, or the file contains several models.
+    """
+    assert config.importer is not None
+    if config.importer not in IMPORTERS:
+        raise ConfigError(f"start.importer: {unknown_message('importer', config.importer, IMPORTERS.names())}")
+    return import_model(local_path(config.model), config.importer, config.key)
+
+
+def find_start_model(model: str | Path, which: str) -> Path:
+    """Finds the folder of the saved model from which training starts.
+
+    Args:
+        model: path of a run or of a saved model.
+        which: `best` or `last` model of a run.
+
+    Raises:
+        ArtifactError: there is no saved model.
+        ConfigError: it is a weights file, which needs an importer.
+    """
+    path = local_path(model)
+    if path.suffix in WEIGHT_FILES and path.is_file():
+        raise ConfigError(
+            f"start.model: {path} is a weights file. Set start.importer (--as on the command line) to the project that "
+            f"wrote it: {', '.join(IMPORTERS.names())}"
+        )
+    return find(path / "last") if which == "last" else find(path)
+
+
+def data_of_model(model: VAE, run: Path | None) -> dict[str, Any]:
+    """The data configuration of a model's training, as a mapping.
+
+    Args:
+        model: the model.
+        run: its run folder, whose paths are trusted; None for an artifact from elsewhere.
+
+    Raises:
+        ConfigError: the model does not record its training data, or an artifact may not open it.
+    """
+    trained = dict(model.provenance.data)
+    if "source" not in trained:
+        raise ConfigError("the model does not record its training data. Set data.source (--data)")
+    if run is None:
+        return require_permission(trained)
+    try:
+        folder = read_mapping(run / "recipe.yaml")["data"]["dir"]
+    except (ConvaeError, LookupError, TypeError):
+        return trained
+    return {**trained, "dir": folder} if isinstance(folder, str) and Path(folder).is_dir() else trained
+
+
+def open_trained_model(model: VAE | str | Path) -> tuple[VAE, Path | None]:
+    """A trained model, and its run folder; None of an artifact or a model without one.
+
+    Raises:
+        ArtifactError: there is no saved model.
+        ConfigError: it is a weights file, which needs an importer.
+    """
+    if isinstance(model, VAE):
+        return model, None
+    path = find_start_model(model, "best")
+    with untrusted_names():
+        opened = load(path)
+    return opened, next((each for each in (path, path.parent) if (each / "recipe.yaml").is_file()), None)
+
+
+def choose_data(model: VAE, run: Path | None, overrides: Sequence[str], *, has_objects: bool) -> dict[str, Any]:
+    """The data configuration of a recipe that starts from a trained model: that of its training, unless there is other.
+
+    Args:
+        model: the model.
+        run: its run folder; None of an artifact from elsewhere.
+        overrides: `key.path=value` each, which may name other data.
+        has_objects: whether the images are passed as objects.
+
+    Raises:
+        ConfigError: the model does not record its training data, or an artifact may not open it.
+    """
+    if has_objects:
+        return {"validation": model.provenance.data.get("validation", 0.1)}
+    if any(each.startswith("data.source=") for each in overrides):
+        return {}
+    return data_of_model(model, run)
