@@ -50,6 +50,11 @@ class LargeImageOptions:
         typer.Option(help="Memory of slices and their feature maps, such as 4GiB.", show_default="a quarter"),
     ] = None
 
+    @property
+    def is_divided(self) -> bool:
+        """Whether slices or tiles are asked for."""
+        return (self.slices is not None and self.slices != "off") or self.tiles is not None or self.memory is not None
+
     def image_size(self) -> list[int] | int | None:
         """The sizes of the images; None for those of the model."""
         return None if self.size is None else image_size(self.size)

@@ -134,6 +134,7 @@ def _of_classes(session: Session, request: SampleRequest) -> Samples:
         truncation=request.truncation,
         options=request.options,
         progress=session.progress,
+        engine=session.engine,
     )
     confidence = None if found.confidence is None else found.confidence.tolist()
     how = "samples" if wanted is None else f"samples of {'each class' if request.labeled else words[wanted[0]]}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convae.cli._engines import Engine, use_engine
 from convae.cli._large_images import LargeImageOptions
 from convae.cli._options import BatchSize, Device, Force, Label, Model, with_option_groups
 from convae.core.errors import ConfigError
@@ -33,6 +34,7 @@ def decode(
     large: LargeImageOptions,
     label: Label = None,
     batch_size: BatchSize = 256,
+    engine: Engine = "torch",
     device: Device = "auto",
     force: Force = False,
 ) -> None:
@@ -54,9 +56,14 @@ def decode(
     session = Session(model, label=label, size=large.image_size(), device=device)
     loaded = session.model
     _check_model(loaded, latents, force)
-    large.apply(loaded)
     # All of them are read before the first image is written.
     names = [name for part in iterate_decodable(latents, loaded) for name in part.names]
+    if engine != "torch":
+        first = next(iter(iterate_decodable(latents, loaded)))
+        z, known = first.z[:batch_size], None if first.labels is None else first.labels[:batch_size]
+        given = known if session.label is None else session.labels(len(z))
+        use_engine(session, engine, ["decode"], large=large, z=z, labels=given, count=len(names))
+    large.apply(loaded)
     paths = image_paths(loaded, out, names)
     begin_file_set(out, [str(path.relative_to(out)) for path in paths], force=force)
     done = 0
@@ -66,7 +73,8 @@ def decode(
             if not done:
                 own = None if labels is None else labels[:1]
                 large.report(loaded, functools.partial(decode_latents, loaded, part.z[:1], labels=own), "image")
-            for images in iterate_decoded(loaded, part.z, labels=labels, batch_size=batch_size):
+            decoded = iterate_decoded(loaded, part.z, labels=labels, batch_size=batch_size, engine=session.engine)
+            for images in decoded:
                 for image, path in zip(images, paths[done : done + len(images)], strict=True):
                     write_image(image, path)
                 done += len(images)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convae.cli._engines import Engine, first_batch, use_engine
 from convae.cli._large_images import LargeImageOptions
 from convae.cli._options import AllDataOptions, BatchSize, MissingLabel, Model, open_session, with_option_groups
 from convae.core.errors import ConfigError
@@ -33,6 +34,7 @@ def encode(
     ] = None,
     label: MissingLabel = None,
     batch_size: BatchSize = 256,
+    engine: Engine = "torch",
     force: Annotated[bool, typer.Option("--force", help="Remove other latents from the folder first.")] = False,
 ) -> None:
     """Encode images to latents: means, log-variances, codes, names, splits and labels, 4,096 images per file.
@@ -52,6 +54,10 @@ def encode(
     part = _shard(shard)
     with work_bar() as bar:
         session = open_session(model, data, bar, default_split="all", missing_label=label, size=large.image_size())
+        if engine != "torch":
+            images, labels = first_batch(session, batch_size)
+            count = len(session.images)
+            use_engine(session, engine, ["encode"], large=large, images=images, labels=labels, count=count)
         large.apply(session.model)
         first = np.zeros(1, np.int64)
         large.report(session.model, lambda: encode_images(session.model, session.images, indices=first).mean, "latent")
@@ -64,6 +70,7 @@ def encode(
             batch_size=batch_size,
             force=force,
             progress=bar,
+            engine=session.engine,
         )
     found = read_manifest(path.parent, is_complete=False).get("statistics")
     if found is not None:

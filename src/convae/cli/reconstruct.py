@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convae.cli._engines import Engine, first_batch, require_torch, use_engine
 from convae.cli._large_images import LargeImageOptions
 from convae.cli._options import (
     BatchSize,
@@ -59,6 +60,7 @@ def reconstruct(
     ] = 1,
     label: Label = None,
     batch_size: BatchSize = 256,
+    engine: Engine = "torch",
 ) -> None:
     """Draw images next to their reconstructions from the posterior mean.
 
@@ -79,9 +81,25 @@ def reconstruct(
         raise ConfigError("--levels draws one sheet: leave out --every")
     with work_bar() as bar:
         session = open_session(model, data, bar, label=label, size=large.image_size())
+        imputes = not (levels or images) and session.images.missing is not None
+        if levels or imputes:
+            require_torch(engine, "--levels" if levels else "imputing missing values")
+        elif engine != "torch":
+            number = len(images) if images else len(session.images) if every else count
+            size = min(batch_size, number)
+            given, labels = (None, None) if images else first_batch(session, size)
+            use_engine(
+                session,
+                engine,
+                ["encode", "decode"],
+                large=large,
+                images=given,
+                labels=labels,
+                batch_size=size,
+                count=number,
+            )
         large.apply(session.model)
         large.report(session.model, lambda: _reconstruct_first(session, images), "image")
-        imputes = not (levels or images) and session.images.missing is not None
         name = "levels.png" if levels else "imputed.png" if imputes else "reconstructions.png"
         (sheet,) = new_files(output.out, [name], output.force)
         paths = _begin_files(session, output) if every else []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convae.cli._engines import Engine, use_engine
 from convae.cli._options import DataDir, Device, Model, OutputOptions, Seed, with_option_groups
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def sample(
         str | None, typer.Option("--data", help="A data set's name or a folder of images.", show_default=False)
     ] = None,
     data_dir: DataDir = None,
+    engine: Engine = "torch",
     device: Device = "auto",
 ) -> None:
     """Draw samples from the prior, of any class or of one, as a sheet and as files in samples/.
@@ -117,6 +119,15 @@ def sample(
             progress=bar,
         )
         _suggest_prior(session.model, model)
+        encodes = data is not None or session.model.classifier is not None
+        total = request.number * (max(1, len(session.class_names)) if classes.labeled else 1)
+        use_engine(
+            session,
+            engine,
+            ["encode", "decode"] if encodes else ["decode"],
+            batch_size=min(256, total),
+            count=total,
+        )
         samples = draw_samples(session, request)
     write_samples(session.model, request, samples, output.out, force=output.force, show=output.show)
 

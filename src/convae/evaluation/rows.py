@@ -29,6 +29,7 @@ from convae.evaluation.metrics.base import (
 from convae.latents import Encoding
 from convae.latents.batches import iterate_batches
 from convae.latents.encoding import EncodingTable
+from convae.model.inference import EncodedBatch
 from convae.model.inputs import unchecked_values
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
@@ -152,7 +153,7 @@ def measure_rows(
         if sampled is not None:
             sampled[here] = batch.drawn.latent
         if table is not None:
-            table.add(here, batch)
+            table.add(here, EncodedBatch.of(batch.posterior))
         if table is not None and keep_encoding:
             table.require_finite(here, model)
     result = MetricRows(rows, parts={name: metric.measure(counts[name]) for name, metric in of_counts.items()})

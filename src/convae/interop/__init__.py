@@ -11,6 +11,7 @@ from convae.interop.base import (
     unbounded_gaussian,
 )
 from convae.interop.checkpoints import import_model
+from convae.interop.engines import EngineChoice, GraphEngine, Trial, choose_engine
 from convae.interop.export import export_model
 from convae.interop.exporters import EXPORTERS
 from convae.interop.exporters.base import ExportedFile, Exporter, GraphExporter
@@ -23,8 +24,10 @@ from convae.interop.push import PushedModel, push_model
 __all__ = [
     "EXPORTERS",
     "IMPORTERS",
+    "EngineChoice",
     "ExportedFile",
     "Exporter",
+    "GraphEngine",
     "GraphExporter",
     "ImportedModel",
     "Precision",
@@ -32,6 +35,8 @@ __all__ = [
     "PushedModel",
     "Quality",
     "TracedGraph",
+    "Trial",
+    "choose_engine",
     "export_model",
     "graph_names",
     "import_model",

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.errors import DataError
-from convae.core.posterior import CodePosterior, JointPosterior
 from convae.core.progress import Progress
 from convae.core.types import Latents
 from convae.data import Split
-from convae.latents.batches import EvalBatch, iterate_batches
+from convae.latents.batches import iterate_batches
+from convae.model.inference import EncodedBatch, InferenceEngine, TorchEngine
 from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
 
@@ -70,16 +70,13 @@ class EncodingTable:
         self._codes: list[Tensor] = []
         self._kl: Tensor | None = None
 
-    def add(self, rows: slice, batch: EvalBatch) -> None:
+    def add(self, rows: slice, batch: EncodedBatch) -> None:
         """Adds the posteriors of a batch."""
-        posterior = batch.posterior
-        self.mean[rows], self.logvar[rows] = posterior.mean, posterior.logvar
-        if isinstance(posterior, CodePosterior):
-            self._codes.append(posterior.codes.cpu().long())
-        elif isinstance(posterior, JointPosterior) and posterior.is_discrete:
-            self._codes.append(torch.cat([codes.flatten(1) for codes in posterior.codes.values()], 1).cpu().long())
-        if isinstance(posterior, JointPosterior) and (values := posterior.kl_values()) is not None:
-            total = values.sum(0, dtype=torch.float64).cpu()
+        self.mean[rows], self.logvar[rows] = batch.mean, batch.logvar
+        if batch.codes is not None:
+            self._codes.append(batch.codes.cpu())
+        if batch.kl is not None:
+            total = batch.kl.sum(0, dtype=torch.float64).cpu()
             self._kl = total if self._kl is None else self._kl + total
 
     def require_finite(self, rows: slice, model: VAE) -> None:
@@ -121,6 +118,7 @@ def encode(
     indices: NDArray[np.int64] | None = None,
     batch_size: int = 256,
     progress: Progress | None = None,
+    engine: InferenceEngine | None = None,
 ) -> Encoding:
     """Encodes the images of a split in order, without sampling.
 
@@ -130,14 +128,15 @@ def encode(
         indices: positions in the split; by default all.
         batch_size: images per batch.
         progress: called with the number of finished images.
+        engine: computes the posteriors; by default torch. Others than torch give no `kl`.
 
     Raises:
         ShapeError: the images do not have the model's input shape.
         ConfigError: the model is conditional, and the images do not have the labels that it knows.
         DataError: a latent is not finite.
     """
-    table = EncodingTable(model, split, indices)
+    table, engine = EncodingTable(model, split, indices), engine or TorchEngine(model)
     for rows, batch in iterate_batches(model, split, indices=indices, batch_size=batch_size, progress=progress):
-        table.add(rows, batch)
+        table.add(rows, engine.encode(batch.images, batch.labels))
         table.require_finite(rows, model)
     return table.encoding()

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from convae.latents import formats
 from convae.latents.encoding import Encoding, encode
 from convae.latents.statistics import Moments
 from convae.model.artifact import autoencoder_fingerprint
+from convae.model.inference import InferenceEngine
 from convae.model.vae import VAE
 
 FORMAT = 2
@@ -59,6 +61,7 @@ def encode_to(
     batch_size: int = 256,
     force: bool = False,
     progress: Progress | None = None,
+    engine: InferenceEngine | None = None,
 ) -> Path:
     """Encodes a split to files of 4,096 images each; memory holds the latents of at most two files.
 
@@ -74,6 +77,7 @@ def encode_to(
         batch_size: images per batch.
         force: whether to remove existing latents from the folder first; other files are kept.
         progress: called with the number of encoded images.
+        engine: computes the posteriors; by default torch.
 
     Returns:
         The path of the manifest.
@@ -92,7 +96,8 @@ def encode_to(
     made = not folder.exists()
     todo = _prepare(folder, manifest, shard, force)
     try:
-        _encode_files(model, split, folder, manifest, todo, write, batch_size, progress)
+        encode_part = partial(encode, model, split, batch_size=batch_size, engine=engine)
+        _encode_files(encode_part, len(split), folder, manifest, todo, write, progress)
     except BaseException:
         if made:
             with contextlib.suppress(OSError):  # it holds files by now
@@ -150,17 +155,16 @@ def _prepare(folder: Path, manifest: dict[str, Any], shard: FileShard, force: bo
 
 
 def _encode_files(
-    model: VAE,
-    split: Split,
+    encode_part: Callable[..., Encoding],
+    count: int,
     folder: Path,
     manifest: dict[str, Any],
     todo: Sequence[int],
     write: Callable[[Path, Encoding], None],
-    batch_size: int,
     progress: Progress | None,
 ) -> None:
     """Encodes the images of some files and writes them, after the manifest."""
-    ends = [min((number + 1) * SHARD, len(split)) for number in todo]
+    ends = [min((number + 1) * SHARD, count) for number in todo]
     total = sum(end - number * SHARD for number, end in zip(todo, ends, strict=True))
     done = 0
     # One file is written while the next is encoded.
@@ -169,7 +173,7 @@ def _encode_files(
         for number, end in zip(todo, ends, strict=True):
             report = _offset(progress, done, total)
             indices = np.arange(number * SHARD, end)
-            encoding = encode(model, split, indices=indices, batch_size=batch_size, progress=report)
+            encoding = encode_part(indices=indices, progress=report)
             if not (folder / MANIFEST).exists():
                 write_json(folder / MANIFEST, manifest)
             if written is not None:

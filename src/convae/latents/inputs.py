@@ -18,6 +18,7 @@ from convae.core.types import Images, Latents
 from convae.data import Split, in_order, to_tensor
 from convae.data.provenance import read_like
 from convae.model.compatibility import check_labels
+from convae.model.inference import InferenceEngine, TorchEngine
 from convae.model.vae import VAE
 
 
@@ -37,7 +38,12 @@ class EncodedInputs:
 
 
 def encode_inputs(
-    model: VAE, words: Sequence[str], open_split: Callable[[], Split], label: int | None = None
+    model: VAE,
+    words: Sequence[str],
+    open_split: Callable[[], Split],
+    label: int | None = None,
+    *,
+    engine: InferenceEngine | None = None,
 ) -> EncodedInputs:
     """Encodes images given by file, position or name.
 
@@ -46,6 +52,7 @@ def encode_inputs(
         words: paths of image files, positions from 0, or names of images.
         open_split: opens the split for positions and names; called only if needed.
         label: for a conditional model, the class for decoding, and of images without a label.
+        engine: computes the latents; by default torch.
 
     Raises:
         DataError: a file is not a readable image.
@@ -69,11 +76,9 @@ def encode_inputs(
                 raise ConfigError(f"model '{model.name}' is conditional: give the class of {word} (--label)")
             number = label
         own.append(number)
-    device = next(model.parameters()).device
     stacked = torch.stack(images)
     labels = torch.tensor(own) if is_conditional else None
-    with torch.no_grad():
-        z = model.encode(stacked.to(device), None if labels is None else labels.to(device)).mean.cpu()
+    z = (engine or TorchEngine(model)).encode(stacked, labels).mean.cpu()
     for word, latent in zip(words, z, strict=True):
         if not bool(latent.isfinite().all()):
             raise DataError(

@@ -25,11 +25,12 @@ from torch import Tensor
 
 from convae.core.errors import ConfigError
 from convae.core.progress import Progress
-from convae.core.types import Images
+from convae.core.types import Images, Latents
 from convae.latents.class_gaussians import ClassGaussians
 from convae.latents.decoding import decode
 from convae.latents.drawing import draw_latents
 from convae.latents.quantized import nearest_latents
+from convae.model.inference import InferenceEngine, TorchEngine
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
@@ -74,6 +75,7 @@ def draw_labeled(
     truncation: float | None = None,
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    engine: InferenceEngine | None = None,
 ) -> LabeledSamples:
     """Draws `count` samples of each class, or of any class; the first samples are the same for any count.
 
@@ -89,6 +91,7 @@ def draw_labeled(
         truncation: values beyond it, in standard deviations, are resampled.
         options: options of the prior's own, such as `{"top_p": 0.9}`.
         progress: called with the number of accepted samples.
+        engine: decodes and encodes again; by default torch.
 
     Raises:
         ConfigError: unknown class, no classifier, an option that does not apply, or too few samples of that confidence.
@@ -102,11 +105,16 @@ def draw_labeled(
     if known is not None and (temperature != 1 or truncation is not None):
         raise ConfigError("temperature and truncation apply to the prior, not to Gaussians of labeled images")
     if known is None and draws_by_label(model):
-        return _draw_conditional(model, count, labels, len(available), seed, temperature, truncation, options)
+        z, drawn = _draw_conditional(model, count, labels, len(available), seed, temperature, truncation, options)
+        with_label = drawn if model.condition is not None else None
+        return LabeledSamples(decode(model, z, labels=with_label, engine=engine), drawn, None, len(drawn))
     if options:
         raise ConfigError(f"the prior of model '{model.name}' does not depend on the class: remove its options")
     with evaluation_mode(model):
-        return _RejectionSampler(model, known, seed, temperature, truncation, confidence, progress).run(count, labels)
+        sampler = _RejectionSampler(
+            engine or TorchEngine(model), known, seed, temperature, truncation, confidence, progress
+        )
+        return sampler.run(count, labels)
 
 
 def _draw_conditional(
@@ -118,8 +126,8 @@ def _draw_conditional(
     temperature: float | Sequence[float],
     truncation: float | None,
     options: Mapping[str, Any] | None,
-) -> LabeledSamples:
-    """Samples of a model whose decoder or prior takes the label; without `labels`, of all classes in turn."""
+) -> tuple[Latents, Tensor]:
+    """Latents and labels of samples of a decoder or prior with labels; without `labels`, of all classes in turn."""
     draw = partial(
         draw_latents, model, count, seed=seed, temperature=temperature, truncation=truncation, options=options
     )
@@ -131,8 +139,7 @@ def _draw_conditional(
     else:
         z = draw()
         z = z[own.to(z.device)]
-    with_label = drawn if model.condition is not None else None
-    return LabeledSamples(decode(model, z, labels=with_label), drawn, None, len(drawn))
+    return z, drawn
 
 
 def draws_by_label(model: VAE) -> bool:
@@ -175,13 +182,18 @@ def sampleable_classes(model: VAE, known: ClassGaussians | None = None) -> list[
 class _RejectionSampler:
     """Draws latents until enough of them are accepted as samples of the requested classes."""
 
-    model: VAE
+    engine: InferenceEngine
     known: ClassGaussians | None
     seed: int
     temperature: float | Sequence[float]
     truncation: float | None
     confidence: float
     progress: Progress | None
+
+    @property
+    def model(self) -> VAE:
+        """The model of the engine."""
+        return self.engine.model
 
     def run(self, count: int, labels: list[int] | None) -> LabeledSamples:
         """Samples, and the number of latents that they took."""
@@ -251,9 +263,8 @@ class _RejectionSampler:
         chosen = is_sure.nonzero()[:, 0]
         if not len(chosen):
             return torch.empty(0, *self.model.input_shape), classes[:0], probability[:0]
-        images = decode(self.model, z[chosen])
-        device = next(self.model.parameters()).device
-        again = torch.cat([self.model.encode(part.to(device)).mean.cpu() for part in torch.split(images, BLOCK // 4)])
+        images = decode(self.model, z[chosen], engine=self.engine)
+        again = torch.cat([self.engine.encode(part).mean.cpu() for part in torch.split(images, BLOCK // 4)])
         smaller = torch.minimum(probability[chosen], self._class_probability(again, classes[chosen]))
         held = (smaller >= self.confidence).nonzero()[:, 0]
         return images[held], classes[chosen][held], smaller[held]

@@ -35,7 +35,7 @@ from convae.latents.quantized import nearest_latents
 from convae.model.artifact import load
 from convae.model.compatibility import check_labels
 from convae.model.condition import Labels
-from convae.model.mode import evaluation_mode
+from convae.model.inference import InferenceEngine, TorchEngine
 from convae.model.vae import VAE
 
 
@@ -44,6 +44,10 @@ class Session:
 
     The images are opened on first use, resized to the shape of the model, read with the options of the training data,
     and labeled with the class numbers of the model, matched by class name.
+
+    Attributes:
+        engine: computes latents and images; torch, unless it is set to another, such as that of
+            `convae.interop.choose_engine`.
 
     Args:
         model: a run folder, an artifact folder, or a model.
@@ -93,6 +97,7 @@ class Session:
         if size is not None:
             self.model = self.model.with_sizes(size)
         self.progress = progress
+        self.engine: InferenceEngine = TorchEngine(self.model)
         self.label = self._class_number(label)
         self._missing_label = self._class_number(missing_label)
         self._data, self._split, self._default_split = data, split, default_split
@@ -148,11 +153,13 @@ class Session:
 
     def encode(self, images: Split | None = None, *, batch_size: int = 256) -> Encoding:
         """Encodes images; by default those of the session."""
-        return encode(self.model, images or self.images, batch_size=batch_size, progress=self.progress)
+        return encode(
+            self.model, images or self.images, batch_size=batch_size, progress=self.progress, engine=self.engine
+        )
 
     def encode_inputs(self, words: Sequence[str]) -> EncodedInputs:
         """Encodes images given by file, position in the session's images, or name."""
-        return encode_inputs(self.model, words, lambda: self.images, self.label)
+        return encode_inputs(self.model, words, lambda: self.images, self.label, engine=self.engine)
 
     def decode(
         self, z: Latents, labels: Labels | None = None, *, nearest: bool = False, levels: int | None = None
@@ -168,7 +175,8 @@ class Session:
         """
         if labels is None:
             labels = self.labels(len(z))
-        return decode(self.model, nearest_latents(self.model, z) if nearest else z, labels=labels, levels=levels)
+        z = nearest_latents(self.model, z) if nearest else z
+        return decode(self.model, z, labels=labels, levels=levels, engine=self.engine)
 
     def reconstruct(
         self, positions: NDArray[np.int64] | None = None, *, batch_size: int = 256
@@ -184,9 +192,8 @@ class Session:
         check_labels(model, images.labels, images.source, images.classes)
         done = 0
         for batch in in_order(images, batch_size, next(model.parameters()).device, positions):
-            with torch.no_grad(), evaluation_mode(model):
-                labels = batch.labels if self.label is None else torch.full_like(batch.indices, self.label)
-                decoded = model.decode(model.encode(batch.images, batch.labels).mean, labels).mean
+            labels = batch.labels if self.label is None else torch.full_like(batch.indices, self.label)
+            decoded = self.engine.reconstruct(batch.images, batch.labels, decoded_labels=labels)
             yield batch.images.cpu(), decoded.cpu()
             done += len(batch)
             if self.progress:

@@ -37,7 +37,7 @@ def survey(source: Source, fingerprint: str, progress: Progress | None = None, *
         return Survey(known["size"] and tuple(known["size"]), known["channels"], known["kind"])
     except (OSError, ValueError, KeyError, TypeError):
         found = source.survey(progress, sizes=sizes)
-    with _cache(path):
+    with writing_to_cache(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, asdict(found))
     return found
@@ -65,7 +65,7 @@ def open_store(source: Source, fingerprint: str, image_format: ImageFormat, prog
     if store is not None:
         touch(folder)
         return store
-    with _cache(folder):
+    with writing_to_cache(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{place}.lock")):
             # Another process may have built it while this one waited.
@@ -94,8 +94,8 @@ def _key(*parts: object) -> str:
 
 
 @contextlib.contextmanager
-def _cache(path: Path) -> Iterator[None]:
-    """Adds the fix to errors while writing into the cache."""
+def writing_to_cache(path: Path) -> Iterator[None]:
+    """Turns errors of writing a file of the cache into an `OutputError` that names the fix."""
     try:
         with writing_errors(path):
             yield
@@ -103,7 +103,7 @@ def _cache(path: Path) -> Iterator[None]:
         raise OutputError(f"{error}. Set CONVAE_CACHE to a folder on a disk with enough space") from error
 
 
-Sort = Literal["images", "latents", "download"]
+Sort = Literal["images", "latents", "graphs", "download"]
 _DAY = 86400.0
 _SHORT = 8
 
@@ -114,9 +114,9 @@ class Cached:
 
     Attributes:
         path: its folder.
-        sort: decoded `images`, `latents` of a frozen encoder, or a `download`.
+        sort: decoded `images`, `latents` of a frozen encoder, exported `graphs` of a model, or a `download`.
         name: its name in lists and for removal.
-        source: source of the images; empty for an incomplete store.
+        source: source of the images, or name of the model; empty for an incomplete store.
         size: shape of an image and type of its values, as text.
         images: number of images.
         bytes: size on the disk.
@@ -142,6 +142,7 @@ def list_cache() -> list[Cached]:
     """All items of the cache, the least recently used first."""
     found = [_store(path) for path in _folders("stores") if path.name[:1] != "." or path.suffix == ".partial"]
     found += [_latents(path) for path in _folders("latents")]
+    found += [_graphs(path) for path in _folders("graphs")]
     found += [_download(path) for path in _folders("data")]
     return sorted(found, key=lambda each: each.used)
 
@@ -197,10 +198,7 @@ def _folders(inner: str) -> list[Path]:
 
 
 def _store(path: Path) -> Cached:
-    index: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):
-        read = json.loads((path / "index.json").read_text(encoding="utf-8"))
-        index = read if isinstance(read, dict) else {}
+    index = _index(path)
     image_format = index.get("form") or {}
     size = (
         f"{shape_text([image_format['channels'], *image_format['size']])} {image_format['kind']}"
@@ -214,14 +212,27 @@ def _store(path: Path) -> Cached:
 
 
 def _latents(path: Path) -> Cached:
-    index: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):
-        read = json.loads((path / "index.json").read_text(encoding="utf-8"))
-        index = read if isinstance(read, dict) else {}
+    index = _index(path)
     count, *shape = index.get("shape") or [0]
     used = max((file.stat().st_mtime for file in path.iterdir()), default=path.stat().st_mtime)
     size = f"{shape_text(shape)} latents" if shape else ""
     return Cached(path, "latents", path.name[:_SHORT], index.get("source", ""), size, count, _bytes(path), used)
+
+
+def _graphs(path: Path) -> Cached:
+    index = _index(path)
+    used = max((file.stat().st_mtime for file in path.iterdir()), default=path.stat().st_mtime)
+    name, size = index.get("source", ""), f"{index.get('size', '')} graphs"
+    return Cached(path, "graphs", path.name[:_SHORT], name, size, 0, _bytes(path), used)
+
+
+def _index(path: Path) -> dict[str, Any]:
+    """The description of a folder of the cache; empty if it is not complete."""
+    with contextlib.suppress(OSError, ValueError):
+        read = json.loads((path / "index.json").read_text(encoding="utf-8"))
+        if isinstance(read, dict):
+            return read
+    return {}
 
 
 def _download(path: Path) -> Cached:

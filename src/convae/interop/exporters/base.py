@@ -176,8 +176,7 @@ class GraphExporter(Exporter):
 def max_difference(model: VAE, name: str, run: Runner) -> float:
     """The largest absolute difference between the outputs of an exported graph and those of the model.
 
-    For an output whose largest value exceeds 1, the difference is relative to that value. The batch is larger than the
-    one that the graph was traced with.
+    The batch is larger than the one that the graph was traced with; see `largest_difference`.
 
     Args:
         model: on the CPU.
@@ -186,7 +185,11 @@ def max_difference(model: VAE, name: str, run: Runner) -> float:
     """
     graph = build_graph(model, name)
     inputs = {key: torch.cat([tensor, tensor[:1]]) for key, tensor in graph.examples.items()}
-    found, expected = run(inputs), dict(zip(graph.outputs, graph.module(*inputs.values()), strict=True))
+    return largest_difference(run(inputs), dict(zip(graph.outputs, graph.module(*inputs.values()), strict=True)))
+
+
+def largest_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
+    """The largest absolute difference of outputs by name; relative to the largest value of an output that exceeds 1."""
     differences = [0.0]
     for key, values in expected.items():
         scale = max(1.0, float(values.double().abs().max()))

@@ -42,7 +42,7 @@ class Onnx(GraphExporter):
             place.write_bytes(model.SerializeToString())
 
     def open(self, path: Path) -> Runner:
-        """Loads a graph into onnxruntime, on the CPU."""
+        """Loads a graph into onnxruntime, on the CPU, with as many threads as torch has."""
         session = _session(path)
         outputs = [each.name for each in session.get_outputs()]
 
@@ -184,7 +184,9 @@ def _session(path: Path) -> Any:
     except ImportError as error:
         raise _missing_package(error) from error
     try:
-        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own exceptions
         raise ConfigError(f"{path}: onnxruntime cannot load it: {one_line(error)[:300]}") from error
 
