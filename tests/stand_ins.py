@@ -125,9 +125,9 @@ class OpenVinoCore:
         place = Path(source)
         return OpenVinoModel(place.with_suffix(".bin").read_bytes(), json.loads(place.read_text()))
 
-    def compile_model(self, path: str, device: str, options: dict[str, str]) -> Any:
+    def compile_model(self, path: str, device: str, options: dict[str, Any]) -> Any:
         assert device == "CPU"
-        assert options == {"INFERENCE_PRECISION_HINT": "f32"}
+        assert options["INFERENCE_PRECISION_HINT"] == "f32"
         session = onnxruntime.InferenceSession(self.read_model(path).content)
         names = [each.name for each in session.get_outputs()]
 

@@ -28,7 +28,7 @@ from convae.model.vae import VAE
 
 LARGEST = 64 << 20
 """Bytes of weights that a page may hold: browsers read larger pages slowly."""
-_SCRIPTS = ("operations", "pictures", "remote", "animation", "latents", "plane", "selection", "page")
+_SCRIPTS = ("kernel", "operations", "pictures", "remote", "animation", "latents", "plane", "selection", "page")
 
 
 def write_page(session: Session, path: Path, *, projection: Map | None = None) -> Path:
@@ -99,7 +99,9 @@ def _programs(model: VAE, blob: Blob) -> dict[str, Any]:
 
 def _without_exports(script: str) -> str:
     """A script without the lines that only Node needs."""
-    return "\n".join(line for line in script.splitlines() if "module.exports" not in line)
+    return "\n".join(
+        line for line in script.splitlines() if not line.startswith(("if (typeof module", "if (typeof require"))
+    )
 
 
 def _as_json(value: Any) -> str:

@@ -84,3 +84,12 @@ def _rsub(program: Program, node: torch.fx.Node, a: Any, b: Any) -> Value:
 @lowers("where")
 def _where(program: Program, node: torch.fx.Node, condition: Any, a: Any, b: Any) -> Value:
     return program.add("where", [as_value(program, each) for each in (condition, a, b)], shape_of(node))
+
+
+@lowers("addcmul")
+def _addcmul(program: Program, node: torch.fx.Node, x: Any, a: Any, b: Any, value: float = 1) -> Value:
+    left, right = as_value(program, a), as_value(program, b)
+    product = program.add("mul", [left, right], tuple(torch.broadcast_shapes(left.shape, right.shape)))
+    if value != 1:
+        product = program.add("mul", [product, as_value(program, value)], product.shape)
+    return program.add("add", [as_value(program, x), product], shape_of(node))

@@ -92,6 +92,15 @@ def _softmax(program: Program, node: torch.fx.Node, x: Value, axis: int, *_: Any
     return program.add("div", [powers, program.add("sum", [powers], kept_shape(x, own), axes=own)], x.shape)
 
 
+@lowers("log_softmax", "_log_softmax")
+def _log_softmax(program: Program, node: torch.fx.Node, x: Value, axis: int, *_: Any) -> Value:
+    own = [axis % len(x.shape)]
+    kept = kept_shape(x, own)
+    centered = program.add("sub", [x, program.add("amax", [x], kept, axes=own)], x.shape)
+    total = program.add("sum", [program.add("exp", [centered], x.shape)], kept, axes=own)
+    return program.add("sub", [centered, program.add("log", [total], kept)], x.shape)
+
+
 @lowers("scaled_dot_product_attention")
 def _attention(
     program: Program, node: torch.fx.Node, query: Value, key: Value, value: Value, *_: Any,

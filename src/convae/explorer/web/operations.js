@@ -2,6 +2,8 @@
 // once: OPERATIONS[name](context) returns a function that reads context.inputs and writes context.out.
 "use strict";
 
+if (typeof require !== "undefined") globalThis.multiply = require("./kernel.js").multiply;
+
 const sizeOf = (shape) => shape.reduce((total, size) => total * size, 1);
 
 function stridesOf(shape) {
@@ -34,41 +36,6 @@ function broadcastStrides(shape, out) {
     const at = axis - (out.length - shape.length);
     return at < 0 || shape[at] === 1 ? 0 : own[at];
   });
-}
-
-// C (M × N, rows ldc apart) = A (M × K) · B (K × N) + bias, in tiles of 4 × 4.
-function multiply(M, N, K, A, a0, B, b0, C, c0, ldc, bias, bias0) {
-  const rows = M - (M % 4);
-  const columns = N - (N % 4);
-  for (let i = 0; i < rows; i += 4) {
-    const p0 = a0 + i * K, p1 = p0 + K, p2 = p1 + K, p3 = p2 + K;
-    const s0 = bias ? bias[bias0 + i] : 0, s1 = bias ? bias[bias0 + i + 1] : 0;
-    const s2 = bias ? bias[bias0 + i + 2] : 0, s3 = bias ? bias[bias0 + i + 3] : 0;
-    for (let j = 0; j < columns; j += 4) {
-      let c00 = s0, c01 = s0, c02 = s0, c03 = s0, c10 = s1, c11 = s1, c12 = s1, c13 = s1;
-      let c20 = s2, c21 = s2, c22 = s2, c23 = s2, c30 = s3, c31 = s3, c32 = s3, c33 = s3;
-      for (let k = 0, q = b0 + j; k < K; k++, q += N) {
-        const v0 = B[q], v1 = B[q + 1], v2 = B[q + 2], v3 = B[q + 3];
-        const u0 = A[p0 + k], u1 = A[p1 + k], u2 = A[p2 + k], u3 = A[p3 + k];
-        c00 += u0 * v0; c01 += u0 * v1; c02 += u0 * v2; c03 += u0 * v3;
-        c10 += u1 * v0; c11 += u1 * v1; c12 += u1 * v2; c13 += u1 * v3;
-        c20 += u2 * v0; c21 += u2 * v1; c22 += u2 * v2; c23 += u2 * v3;
-        c30 += u3 * v0; c31 += u3 * v1; c32 += u3 * v2; c33 += u3 * v3;
-      }
-      let o = c0 + i * ldc + j;
-      C[o] = c00; C[o + 1] = c01; C[o + 2] = c02; C[o + 3] = c03; o += ldc;
-      C[o] = c10; C[o + 1] = c11; C[o + 2] = c12; C[o + 3] = c13; o += ldc;
-      C[o] = c20; C[o + 1] = c21; C[o + 2] = c22; C[o + 3] = c23; o += ldc;
-      C[o] = c30; C[o + 1] = c31; C[o + 2] = c32; C[o + 3] = c33;
-    }
-  }
-  for (let i = 0; i < M; i++) {
-    for (let j = i < rows ? columns : 0; j < N; j++) {
-      let total = bias ? bias[bias0 + i] : 0;
-      for (let k = 0, p = a0 + i * K, q = b0 + j; k < K; k++, q += N) total += A[p + k] * B[q];
-      C[c0 + i * ldc + j] = total;
-    }
-  }
 }
 
 // Sizes with three spatial axes: signals and images have leading axes of one.
@@ -118,13 +85,13 @@ function conv(context) {
     for (let group = 0; group < g.groups; group++) {
       const w0 = group * made * K, o0 = group * made * lines * OW;
       if (isPlain) {
-        multiply(made, lines * OW, K, weight, w0, x, group * own * lines * OW, out, o0, lines * OW, bias, group * made);
+        multiply(made, lines * OW, K, weight, w0, x, group * own * lines * OW, out, o0, bias, group * made);
         continue;
       }
       for (let first = 0; first < lines; first += step) {
         const count = Math.min(step, lines - first), N = count * OW;
         fill(group, first, count);
-        multiply(made, N, K, weight, w0, patches, 0, part, 0, N, bias, group * made);
+        multiply(made, N, K, weight, w0, patches, 0, part, 0, bias, group * made);
         for (let c = 0; c < made; c++)
           out.set(part.subarray(c * N, (c + 1) * N), o0 + c * lines * OW + first * OW);
       }
@@ -164,7 +131,7 @@ function convTranspose(context) {
     for (let group = 0; group < g.groups; group++)
       for (let first = 0; first < made; first += step) {
         const count = Math.min(step, made - first);
-        multiply(count * taps, N, own, weight, (group * M + first * taps) * own, x, group * own * N, products, 0, N);
+        multiply(count * taps, N, own, weight, (group * M + first * taps) * own, x, group * own * N, products, 0);
         for (let c = 0; c < count; c++) scatter(group * made + first + c, c * taps);
       }
   };
@@ -193,7 +160,7 @@ function matmul({ inputs: [a, b], out, inputShapes: [left, right], shape }) {
   const from = positions(many, broadcastStrides(left.slice(0, -2), many));
   const with_ = positions(many, broadcastStrides(right.slice(0, -2), many));
   return () => {
-    for (let i = 0; i < from.length; i++) multiply(M, N, K, a, from[i] * M * K, b, with_[i] * K * N, out, i * M * N, N);
+    for (let i = 0; i < from.length; i++) multiply(M, N, K, a, from[i] * M * K, b, with_[i] * K * N, out, i * M * N);
   };
 }
 

@@ -30,6 +30,8 @@ function show(canvas, values, size) {
   paint(canvas, values, shape, { slice: state.slice, side: size });
 }
 
+const SMALL = 96; // about the size of images that the layout sizes
+
 // ---- the position
 
 const coordinate = (z, { vector, origin }) => dot(z, vector) - origin;
@@ -356,7 +358,8 @@ function fillOwn() {
 function thumb(z, name, size, onClick) {
   const canvas = element("canvas"), button = element("button", { type: "button", className: "thumb", title: name }, canvas);
   button.setAttribute("aria-label", name);
-  show(canvas, decode(z), size);
+  if (size) show(canvas, decode(z), size);
+  else paint(canvas, decode(z), shape, { slice: state.slice, pixels: SMALL * (window.devicePixelRatio || 1) });
   button.addEventListener("click", onClick);
   return button;
 }

@@ -6,9 +6,11 @@ function rasterSize(shape) {
   return [shape[shape.length - 1], shape[shape.length - 2]];
 }
 
-// Fills a canvas; `slice` is the position along the depth of a volume.
-function paint(canvas, values, shape, { slice = 0, side = 0 } = {}) {
-  const [width, height] = rasterSize(shape);
+// Fills a canvas; `slice` is the position along the depth of a volume, `side` the size that it is shown in. Curves are
+// drawn in that size, or with `pixels` along the larger side: thin lines that are made smaller have gaps.
+function paint(canvas, values, shape, { slice = 0, side = 0, pixels = side * (window.devicePixelRatio || 1) } = {}) {
+  let [width, height] = rasterSize(shape);
+  if (shape.length === 2 && pixels) [width, height] = [pixels, (pixels * height) / width].map(Math.round);
   if (canvas.width !== width) canvas.width = width;
   if (canvas.height !== height) canvas.height = height;
   canvas.style.imageRendering = shape.length === 2 ? "auto" : "";
@@ -40,10 +42,11 @@ function paintCurves(context, values, [channels, length], width, height) {
   context.clearRect(0, 0, width, height);
   for (let c = 0; c < channels; c++) {
     context.strokeStyle = classColor(c);
-    context.lineWidth = 3;
+    context.lineWidth = Math.max(1.25, width / 120);
+    context.lineJoin = "round";
     context.beginPath();
     for (let i = 0; i < length; i++)
-      context.lineTo((i / Math.max(1, length - 1)) * (width - 2) + 1, height - 4 - values[c * length + i] * (height - 8));
+      context.lineTo((i / Math.max(1, length - 1)) * (width - 2) + 1, (height * (1 - 0.96 * values[c * length + i])) - 0.02 * height);
     context.stroke();
   }
 }
@@ -62,3 +65,11 @@ function errorImage(a, b, shape) {
 
 const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a3fb5", "#e6409a", "#5f7d1e", "#8c564b"];
 const classColor = (number) => (number < 0 ? "#888888" : number < COLORS.length ? COLORS[number] : `hsl(${(number * 137.5) % 360} 65% 48%)`);
+
+// A color as the four bytes of a pixel.
+function packedColor(color, opacity) {
+  const context = (packedColor.context ||= document.createElement("canvas").getContext("2d"));
+  context.fillStyle = color; // which reads every notation, and gives #rrggbb
+  const rgb = Number.parseInt(context.fillStyle.slice(1), 16);
+  return ((Math.round(255 * opacity) << 24) | ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16)) >>> 0;
+}

@@ -73,8 +73,10 @@ class Plane {
     if (!this.view || !this.canvas.width) return;
     const context = this.layer.getContext("2d"), { width, height } = this.layer;
     context.clearRect(0, 0, width, height);
-    const many = this.xs.length, size = (many > 4000 ? 2.2 : many > 800 ? 3.2 : 5) * this.ratio;
-    context.globalAlpha = many > 4000 ? 0.65 : 0.8;
+    const many = this.xs.length;
+    if (many > 2000) return this.rasterPoints(context, many > 4000 ? 2.2 : 3.2, many > 4000 ? 0.65 : 0.8);
+    const size = (many > 800 ? 3.2 : 5) * this.ratio;
+    context.globalAlpha = 0.8;
     // Points outside of a selection are pale, and drawn first.
     const groups = new Map();
     for (let n = 0; n < many; n++) {
@@ -92,15 +94,32 @@ class Plane {
       for (const n of members) {
         const [px, py] = this.toScreen(this.xs[n], this.ys[n]);
         if (px < -9 || py < -9 || px > width + 9 || py > height + 9) continue;
-        if (many > 2000) context.rect(px - size / 2, py - size / 2, size, size);
-        else {
-          context.moveTo(px + size / 2, py);
-          context.arc(px, py, size / 2, 0, 7);
-        }
+        context.moveTo(px + size / 2, py);
+        context.arc(px, py, size / 2, 0, 7);
       }
       context.fill();
     }
     context.globalAlpha = 1;
+  }
+
+  // Many points: squares that are written into an image, which takes a tenth of the time of drawing them.
+  rasterPoints(context, width, opacity) {
+    const { width: columns, height: rows } = this.layer, side = Math.max(2, Math.round(width * this.ratio));
+    if (!this.raster || this.raster.width !== columns || this.raster.height !== rows) this.raster = new ImageData(columns, rows);
+    const pixels = new Uint32Array(this.raster.data.buffer).fill(0), { scale, view, xs, ys, points } = this;
+    const colors = new Map([...new Set(points)].map((own) => [own, [0.12, opacity].map((alpha) => packedColor(classColor(own), alpha))]));
+    const x0 = columns / 2 - view.x * scale - side / 2, y0 = rows / 2 + view.y * scale - side / 2;
+    const hasSelection = this.selected.size > 0;
+    // Points outside of a selection are pale, and drawn first.
+    for (const isSelected of hasSelection ? [false, true] : [true])
+      for (let n = 0; n < xs.length; n++) {
+        const left = Math.round(x0 + xs[n] * scale), top = Math.round(y0 - ys[n] * scale);
+        if (left < 0 || top < 0 || left + side > columns || top + side > rows || this.hidden.has(points[n])) continue;
+        if (hasSelection && this.selected.has(n) !== isSelected) continue;
+        const color = colors.get(points[n])[+isSelected];
+        for (let row = top; row < top + side; row++) pixels.fill(color, row * columns + left, row * columns + left + side);
+      }
+    context.putImageData(this.raster, 0, 0);
   }
 
   // Images under the points, a few at a time so that the page stays responsive.
@@ -127,7 +146,7 @@ class Plane {
       while (places.length && performance.now() < end) {
         const [column, row] = places.shift(), px = (column + 0.5) * side, py = (row + 0.5) * side;
         const x = this.view.x + (px - this.canvas.width / 2) / this.scale, y = this.view.y - (py - this.canvas.height / 2) / this.scale;
-        paint(one, this.decode(x, y), this.shape, { slice: this.slice });
+        paint(one, this.decode(x, y), this.shape, { slice: this.slice, pixels: 0.96 * side });
         const fitted = (0.96 * side) / Math.max(width, height);
         context.drawImage(one, px - (width * fitted) / 2, py - (height * fitted) / 2, width * fitted, height * fitted);
       }
