@@ -13,6 +13,7 @@ from convae.model.bottlenecks.base import Bottleneck
 from convae.model.condition import Condition
 from convae.model.flows import FLOWS
 from convae.model.flows.base import Flow
+from convae.model.inference import EncodedBatch, InferenceEngine, TorchEngine
 from convae.model.layers import LAYERS
 from convae.model.layers.base import Activation, ContextLayer, FeatureMap, Layer, Network, ReceptiveField
 from convae.model.layers.base.features import feature_shape, feature_shapes
@@ -48,8 +49,10 @@ __all__ = [
     "Condition",
     "ContextLayer",
     "ContextModule",
+    "EncodedBatch",
     "FeatureMap",
     "Flow",
+    "InferenceEngine",
     "LatentModule",
     "Layer",
     "LayerSummary",
@@ -61,6 +64,7 @@ __all__ = [
     "Provenance",
     "Quantizer",
     "ReceptiveField",
+    "TorchEngine",
     "call_module",
     "evaluation_mode",
     "feature_shape",
