@@ -26,6 +26,7 @@ from convae.evaluation.card import (
     card_markdown,
     check_comparable,
     draw_comparison,
+    measure,
     measure_card,
     protocol_differences,
     read_cards,
@@ -34,6 +35,7 @@ from convae.evaluation.card import (
 )
 from convae.evaluation.card.comparison import table_rows
 from convae.evaluation.card.pictures import choose_error_maps, draw_spectra
+from convae.latents import EvalBatch
 from convae.latents.error_maps import ErrorMaps
 from convae.model.artifact import fingerprint
 from convae.model.vae import VAE
@@ -277,6 +279,26 @@ def test_a_diverged_model_has_a_card(part: str, digits: Split) -> None:
 def test_a_probe_of_latents_of_known_classes_is_left_out(digits: Split) -> None:
     model = convae.build({**MAP, "condition": {"classes": 10, "channels": 2}}).eval()
     assert "encoder does not see" in measure_card(model, digits).left_out["linear-probe"]
+
+
+def test_active_units_of_many_values_are_left_out_unless_named(
+    map_model: VAE, digits: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "UNIT_LIMIT", len(digits) * map_model.latent_layout.size - 1)
+    card = measure_card(map_model, digits, metrics=["active-units"])
+    assert "active-channels" in card.left_out["active-channels"]
+    assert "active-units" in card.metrics
+
+
+def test_a_hierarchy_is_decoded_once_along_its_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = convae.build({"preset": "ladder", "input": [1, 16, 16], "size": "tiny"}, seed=1).eval()
+    assert model.is_hierarchical
+    batch = EvalBatch(model, torch.rand(3, 1, 16, 16), torch.arange(3), seed=0)
+    with torch.no_grad():
+        wanted = model.decode(model.encode(batch.images).mean).mean
+        monkeypatch.setattr(VAE, "decode", None)
+        torch.testing.assert_close(batch.reconstruction.mean, wanted)
+    assert batch.posterior is batch.along_means.posterior
 
 
 def maps_of(make: Callable[[torch.Tensor], torch.Tensor]) -> ErrorMaps:

@@ -84,9 +84,14 @@ class EvalBatch:
         return self.model.decode_features(self.features, noise=self.latent_generators)
 
     @cached_property
+    def along_means(self) -> Output:
+        """The output with the posterior mean of each latent in place of a sample."""
+        return self.model.decode_features(self.features, "mean")
+
+    @cached_property
     def posterior(self) -> Posterior:
         """The approximate posteriors q(z | x); in hierarchies, along the posterior means."""
-        return self.model.posterior_of(self.features)
+        return self.along_means.posterior if self.model.is_hierarchical else self.model.posterior_of(self.features)
 
     @property
     def drawn_posterior(self) -> Posterior:
@@ -102,6 +107,8 @@ class EvalBatch:
     @cached_property
     def reconstruction(self) -> Likelihood:
         """The likelihood at the posterior mean; its mean is the reconstruction."""
+        if self.model.is_hierarchical:  # whose posteriors take a pass through the decoder
+            return self.along_means.likelihood
         return self.model.decode(self.posterior.mean, self.labels)
 
     @cached_property

@@ -43,6 +43,8 @@ TOO_LONG = ("kl-per-unit",)
 """Metrics of the group `default` that a card leaves to `convae evaluate`: one value for each latent value."""
 PROBE_LIMIT = 1_000_000
 """Largest number of latent values of all images for `linear-probe`, unless it is named."""
+UNIT_LIMIT = 50_000_000
+"""The same for `active-units` and `active-channels`, whose intervals need two numbers of each value in memory."""
 RESIZING = "antialiased bicubic"
 """How `convae.data` resizes images."""
 
@@ -144,8 +146,9 @@ def _reason(name: str, metric: Metric, model: VAE, split: Split) -> str | None:
         return "it needs images without missing values"
     if not metric.applies(model, split):
         return metric.refusal(model, split) or "it does not apply to this model"
-    if name == "linear-probe" and len(split) * model.latent_layout.size > PROBE_LIMIT:
-        return "it takes long with so many latent values: name it (--metrics linear-probe)"
+    limits = {"linear-probe": PROBE_LIMIT, "active-units": UNIT_LIMIT, "active-channels": UNIT_LIMIT}
+    if len(split) * model.latent_layout.size > limits.get(name, math.inf):
+        return f"it takes long with so many latent values: name it (--metrics {name})"
     return None
 
 
