@@ -214,6 +214,25 @@ def test_outputs_and_weights_are_those_of_diffusers(name: str, tmp_path: Path) -
         assert torch.equal(again.decode(z).sample, theirs.decode(z).sample)
 
 
+@pytest.mark.parametrize("name", ["flux-2", "movq", "tiny-bilinear", "dc-ae-sana"])
+def test_imported_models_in_slices_equal_the_whole_image(name: str, tmp_path: Path) -> None:
+    original(name, tmp_path)
+    model = import_model(tmp_path, size=(64, 16))
+    images = torch.rand(1, 3, 64, 16, generator=torch_generator(0, "images"))
+    z = torch.randn(1, *model.latent_shape, generator=torch_generator(0, "z"))
+
+    def results() -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return ours(model, images), model.decode(model.nearest_latents(z)).mean
+
+    whole = results()
+    model.use_slices(12)
+    for found, wanted in zip(results(), whole, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+    # The latent itself, which spatial norms take at every size.
+    assert model.layers_computed_whole() == (["model.decoder[0] (feature)"] if name == "movq" else [])
+
+
 OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 
