@@ -25,7 +25,7 @@ from convae.core.trust import trusted_packages
 from convae.core.version import VERSION
 
 COMMANDS = Registry(__name__, "command", is_open=False)
-_OPEN_NO_MODEL = {"cache", "data", "import", "presets", "pull", "push", "recipes"}
+_OPEN_NO_MODEL = {"cache", "data", "import", "models", "presets", "pull", "push", "recipes"}
 PANELS = ("Start", "Look", "Use", "Tune", "Share")
 _UNWRITTEN = 1
 _USAGE = 2

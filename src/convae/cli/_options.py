@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Split = Literal["train", "validation", "test", "all"]
 
-Model = Annotated[Path, typer.Argument(help="An artifact folder or a run folder.", show_default=False)]
+Model = Annotated[
+    Path,
+    typer.Argument(help="An artifact folder, a run folder, or the name of a pretrained model.", show_default=False),
+]
 Images = Annotated[
     list[str],
     typer.Argument(help="Image files, positions in the split (counted from 0), or image names.", show_default=False),

@@ -32,7 +32,7 @@ def cache(
     Example: `convae cache`
     """
     from convae.cli._screen import results, wrote
-    from convae.data.data_dirs import cache_directory
+    from convae.core.cache import cache_directory
     from convae.data.store.cache import choose, list_cache, remove
 
     held = list_cache()

@@ -18,7 +18,10 @@ PANEL = "Look"
 
 
 def show(
-    model: Annotated[str, typer.Argument(help="A preset, a YAML, JSON or Python file, an artifact or a run folder.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A preset, a YAML, JSON or Python file, an artifact or run folder, or a pretrained model."),
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Arguments of a preset or keys of a file, such as input=[1,28,28].", show_default=False),
@@ -59,12 +62,12 @@ def show(
 def _described(model: str, overrides: list[str]) -> VAE:
     """The model of an artifact or a run, or of a description with overrides."""
     from convae.core.errors import ConfigError
-    from convae.core.paths import local_path
     from convae.describe import resolve
     from convae.model.artifact import load
     from convae.model.construct import construct
+    from convae.model.pretrained import model_path
 
-    path = local_path(model)
+    path = model_path(model)
     if path.is_dir():
         if overrides:
             raise ConfigError(f"{path}: is a trained model, whose description cannot be changed by '{overrides[0]}'")

@@ -1,4 +1,4 @@
-"""Folders of data sets and of the cache."""
+"""Folders of data sets."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
+from convae.core.cache import cache_directory, is_offline
 from convae.core.paths import local_path
-
-OFFLINE = "CONVAE_OFFLINE"
-"""The environment variable that forbids downloads."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +23,9 @@ class DataDirs:
     download: bool = False
 
 
-def cache_directory() -> Path:
-    """The folder of the cache: `$CONVAE_CACHE`, or the user's cache."""
-    given = os.environ.get("CONVAE_CACHE")
-    return local_path(given) if given else platformdirs.user_cache_path("convae")
-
-
 def find_data_dirs(given: Path | None, download: bool) -> DataDirs:
     """The folders of data sets: only the given one, or `$CONVAE_DATA` and the user's cache."""
-    download = download and os.environ.get(OFFLINE, "") in {"", "0"}
+    download = download and not is_offline()
     if given is not None:
         return DataDirs((local_path(given),), download)
     variable = os.environ.get("CONVAE_DATA")

@@ -18,7 +18,8 @@ from convae.interop.exporters.base import ExportedFile, Exporter, GraphExporter
 from convae.interop.graphs import TracedGraph, graph_names, trace_graph
 from convae.interop.importers import IMPORTERS
 from convae.interop.precision import Precision, Quality
-from convae.interop.pull import PulledModel, pull_model
+from convae.interop.pretrained import PulledModel
+from convae.interop.pull import pull_model
 from convae.interop.push import PushedModel, push_model
 
 __all__ = [

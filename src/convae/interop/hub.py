@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from convae.core.cache import OFFLINE, cache_directory, is_offline
 from convae.core.errors import ArtifactError, ConfigError, DataError
 from convae.core.files import read_bytes
 from convae.core.names import one_line
 from convae.core.progress import Progress
-from convae.data.data_dirs import OFFLINE, cache_directory
 from convae.data.io.download import DownloadError, Remote, download, fetch
 from convae.interop.published import CONFIG, SUBFOLDERS, WEIGHTS, index_name, shard_names
 
@@ -119,7 +119,7 @@ def require_online(written: str) -> None:
     Raises:
         DataError: they are disabled.
     """
-    if os.environ.get(OFFLINE, "") not in {"", "0"}:
+    if is_offline():
         raise DataError(f"{written} is not in the cache, and ${OFFLINE} disables downloads")
 
 

@@ -1,4 +1,4 @@
-"""Artifacts from other places: the Hugging Face Hub, a web address, an archive or a folder; checked before they appear.
+"""Artifacts from other places: by name, the Hugging Face Hub, a web address, an archive or a folder; checked first.
 
 SOURCE ── files in the cache, sizes and digests checked ──> every tensor checked ──> artifact folder with its source
 """
@@ -9,17 +9,16 @@ import re
 import shutil
 import urllib.parse
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from convae.core.cache import cache_directory
 from convae.core.checked_files import read_checked_json, read_tensors, with_checksum
 from convae.core.errors import ArtifactError, ConfigError, OutputError
 from convae.core.files import new_folder, write_json
 from convae.core.names import one_line
 from convae.core.paths import local_path
 from convae.core.progress import Progress
-from convae.data.data_dirs import cache_directory
 from convae.data.io.download import Remote, download
 from convae.interop.hub import (
     LARGEST_CONFIG,
@@ -32,7 +31,9 @@ from convae.interop.hub import (
     require_online,
     require_safetensors,
 )
+from convae.interop.pretrained import PulledModel, pull_pretrained
 from convae.model.artifact import CARD, CONFIG, FORMAT, MARK, WEIGHTS, find, read_config
+from convae.model.pretrained import is_model_name
 from convae.model.weights import sha256_of
 
 LARGEST_CARD = 4 << 20
@@ -42,49 +43,43 @@ ARCHIVE = ".zip"
 _WEB = ("http://", "https://")
 
 
-@dataclass(frozen=True)
-class PulledModel:
-    """An artifact from another place.
-
-    Attributes:
-        path: folder of the artifact.
-        source: what always refers to the same files, as the artifact records it: `hf:OWNER/NAME@COMMIT`, or a URL and
-            a SHA-256; None for a local source.
-    """
-
-    path: Path
-    source: str | None
-
-
 def pull_model(
     source: str,
     out: Path | None = None,
     *,
     sha256: str | None = None,
+    origin: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> PulledModel:
-    """Copies an artifact from another place into a folder; no code of the model is run.
+    """Copies an artifact from another place into a folder, or a pretrained model into the cache; runs none of its code.
 
     Downloads are resumed, kept in the cache, and checked by size and digest; each tensor is checked against its
     SHA-256. The folder appears only when it is complete.
 
     Args:
-        source: `hf:OWNER/NAME`, `hf:OWNER/NAME@REVISION`, the URL or path of an archive that `push_model` wrote, or
-            the folder of an artifact or a run.
-        out: folder of the artifact; by default the name of the model on the Hub, or of the archive, in the working
-            directory.
+        source: the name of a pretrained model, `hf:OWNER/NAME`, `hf:OWNER/NAME@REVISION`, the URL or path of an archive
+            that `push_model` wrote, or the folder of an artifact or a run.
+        out: folder of the artifact; by default the cache for a pretrained model, else the name of the model on the Hub,
+            or of the archive, in the working directory.
         sha256: SHA-256 (hex) of the archive; required for a URL.
+        origin: where pretrained models are: see `pull_pretrained`.
         force: whether to replace an existing artifact.
         progress: called with the progress of the download.
 
     Raises:
         ArtifactError: there is no such model, access is denied, or it is damaged or no artifact.
-        ConfigError: the source or `sha256` is malformed, or `out` is missing.
+        ConfigError: the source or `sha256` is malformed, an argument does not apply, or `out` is missing.
         DataError: the source cannot be reached, differs from `sha256`, or downloads are disabled.
         OutputError: `out` exists and `force` is False, or it cannot be written.
     """
     is_remote = source.startswith((PREFIX, *_WEB)) and not Path(source).exists()
+    if is_model_name(source) and not Path(source).exists():
+        if sha256 is not None:
+            raise ConfigError(f"{source}: sha256 is that of an archive. The digests of pretrained models are known")
+        return pull_pretrained(source, out, origin=origin, force=force, progress=progress)
+    if origin is not None:
+        raise ConfigError(f"{source}: the origin (--from) is that of pretrained models by name; see `convae models`")
     out = _default_folder(source, is_remote) if out is None else out
     if out.exists() and not force:
         raise OutputError(f"{out}: already exists. Choose another --out, or use --force to replace it")

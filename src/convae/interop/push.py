@@ -22,6 +22,7 @@ from convae.data.io import download
 from convae.interop.hub import PREFIX, HubModel, endpoint, list_files, listed_file, require_online
 from convae.interop.pull import ARCHIVE, LARGEST_CARD
 from convae.model.artifact import CARD, CONFIG, WEIGHTS, find, read_config
+from convae.model.pretrained import model_path
 from convae.model.weights import sha256_of
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -74,7 +75,7 @@ def push_model(
         DataError: the Hub cannot be reached, or has other files than were sent.
         OutputError: access is denied, or the archive exists or cannot be written.
     """
-    folder = find(local_path(model))
+    folder = find(model_path(model))
     read_tensors(folder / WEIGHTS, read_config(folder).sha256)
     if target.startswith(PREFIX):
         return PushedModel(_push(folder, HubModel.parse(target), card, private, message))

@@ -18,7 +18,7 @@ from convae.core.device import choose_device
 from convae.core.documents import read_mapping
 from convae.core.errors import ConfigError, ConvaeError
 from convae.core.names import class_names
-from convae.core.paths import local_path, safe_name
+from convae.core.paths import safe_name
 from convae.core.progress import Progress
 from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.types import Images, Latents
@@ -36,6 +36,7 @@ from convae.model.artifact import load
 from convae.model.compatibility import check_labels
 from convae.model.condition import Labels
 from convae.model.inference import InferenceEngine, TorchEngine
+from convae.model.pretrained import model_path
 from convae.model.vae import VAE
 
 
@@ -50,7 +51,7 @@ class Session:
             `convae.interop.choose_engine`.
 
     Args:
-        model: a run folder, an artifact folder, or a model.
+        model: a run folder, an artifact folder, the name of a pretrained model, or a model.
         data: name of a data set, a path, or a source with options as in a recipe; by default the training data.
         data_dir: folder of data sets; by default that of the run, `$CONVAE_DATA` and the cache.
         split: split; by default `default_split` of the training data, and all of other data.
@@ -90,7 +91,7 @@ class Session:
             self.model = model
         else:
             keep_freed_memory()
-            path = local_path(model)
+            path = model_path(model)
             self.model, self.run = load(path, choose_device(device), trust=self._trust), _run_of(path)
             if self.run is not None and path.resolve() in (self.run, self.run / "model"):
                 self.model.name = safe_name(self.run.name)

@@ -46,6 +46,7 @@ from convae.model.adapters import merged_state
 from convae.model.card import model_card
 from convae.model.construct import construct
 from convae.model.format_1 import config_of_format_1, tensor_names
+from convae.model.pretrained import find_pretrained, missing_model_advice, model_path
 from convae.model.provenance import Provenance
 from convae.model.vae import VAE
 
@@ -58,6 +59,7 @@ MARK = (CONFIG, b'"convae"')
 _TRIES = 50
 """Number of attempts to read an artifact that is replaced meanwhile."""
 Precision = Literal["float16", "bfloat16", "float32", "float64"]
+StoragePrecision = Literal["float16", "bfloat16"]
 _PRECISIONS: dict[Precision, torch.dtype] = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
@@ -77,6 +79,7 @@ class Stored(Config):
         provenance: classes, data and training.
         sha256: SHA-256 (hex) of each tensor.
         dtype: dtype of the weights.
+        storage: dtype of the weights in the file; they are converted to `dtype` on loading. None for `dtype`.
     """
 
     format: int
@@ -86,9 +89,10 @@ class Stored(Config):
     provenance: Provenance
     sha256: dict[str, str]
     dtype: Precision = "float32"
+    storage: StoragePrecision | None = None
 
 
-def save(model: nn.Module, path: str | Path) -> Path:
+def save(model: nn.Module, path: str | Path, *, storage: StoragePrecision | None = None) -> Path:
     """Saves a model as an artifact, atomically; an existing artifact is replaced, other files are not.
 
     Low-rank adapters become part of the weights.
@@ -96,10 +100,12 @@ def save(model: nn.Module, path: str | Path) -> Path:
     Args:
         model: a VAE whose weights have one floating-point dtype; may be compiled by `torch.compile`.
         path: a new or empty folder, an artifact, or a link to one; `~` is the home directory.
+        storage: dtype of the weights in the file, for half the size; loading converts them back to the dtype of the
+            model. By default the dtype of the model.
 
     Raises:
         ConfigError: not a VAE, or its modules were changed after it was built from a description.
-        ArtifactError: weights are not finite, or have several dtypes.
+        ArtifactError: weights are not finite, also in the dtype of the file, or have several dtypes.
         OutputError: the folder cannot be written, or has other files.
     """
     folder = local_path(path)
@@ -110,6 +116,8 @@ def save(model: nn.Module, path: str | Path) -> Path:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in merged_state(model).items()}
     precision = _precision(tensors)
     require_finite(tensors, f"model '{model.name}'")
+    if storage is not None:
+        tensors = _rounded(tensors, storage)
     config: dict[str, Any] = {
         "format": FORMAT,
         "convae": VERSION,
@@ -117,6 +125,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
         "provenance": model.provenance.as_dict(),
         "sha256": {name: digest(tensor) for name, tensor in tensors.items()},
         **({} if precision == "float32" else {"dtype": precision}),
+        **({} if storage is None else {"storage": storage}),
     }
     with new_folder(folder, (CONFIG, WEIGHTS, CARD), MARK) as place:
         write_bytes(place / WEIGHTS, to_bytes(tensors))
@@ -157,6 +166,22 @@ def _precision(tensors: Mapping[str, Tensor]) -> Precision:
     return known[next(iter(types))] if types else "float32"
 
 
+def _rounded(tensors: Mapping[str, Tensor], storage: StoragePrecision) -> dict[str, Tensor]:
+    """Floating-point tensors in the dtype of the file; others unchanged.
+
+    Raises:
+        ArtifactError: a value is too large for it.
+    """
+    rounded = {
+        name: tensor.to(_PRECISIONS[storage]) if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+    for name, tensor in rounded.items():
+        if not bool(tensor.isfinite().all()):
+            raise ArtifactError(f"tensor {short_repr(name)}: has values too large for {storage}. Use storage bfloat16")
+    return rounded
+
+
 def load(
     path: str | Path,
     device: torch.device | str | None = None,
@@ -169,7 +194,7 @@ def load(
     If the artifact is replaced while it is read, as during a training, it is read again.
 
     Args:
-        path: artifact or run folder.
+        path: artifact or run folder, or the name of a pretrained model, such as `fashion-mnist/resnet`.
         device: device of the model; by default the CPU, or the device of `model`.
         model: model to load the weights into, which is returned; needed if the artifact is of a model made of
             modules.
@@ -179,7 +204,7 @@ def load(
         ArtifactError: no artifact, or it is damaged or of a later format.
         TrustError: it needs code of a package that is not trusted.
     """
-    path = local_path(path)
+    path = model_path(path)
     with trusted_packages(trust):
         for _ in range(_TRIES):
             before = _identity(path)
@@ -214,8 +239,11 @@ def _load(folder: Path, device: torch.device | str | None, given: VAE | None) ->
         if set(names.values()) - expected.keys():
             raise ArtifactError(f"{weights}: has tensors that the model does not have")
         wanted = {name: expected[own] for name, own in names.items()}
+        if stored.storage is not None:
+            half = _PRECISIONS[stored.storage]
+            wanted = {name: each.to(half) if each.is_floating_point() else each for name, each in wanted.items()}
         stored_tensors = read_checked_tensors(file, weights, stored.sha256, wanted)
-        tensors = {own: stored_tensors[name] for name, own in names.items()}
+        tensors = {own: stored_tensors[name].to(expected[own].dtype) for name, own in names.items()}
     require_finite(tensors, str(weights))
     model.load_state_dict(tensors, assign=given is None)
     model.provenance = stored.provenance
@@ -278,7 +306,7 @@ def read_config(path: str | Path) -> Stored:
 
 
 def find(path: Path) -> Path:
-    """The artifact folder at `path`: the folder itself, or `model/` in a run folder.
+    """The artifact folder at `path`: the folder itself, `model/` in a run folder, or that of a pretrained model.
 
     Raises:
         ArtifactError: no artifact there.
@@ -286,8 +314,12 @@ def find(path: Path) -> Path:
     for folder in (recover_folder(path), recover_folder(path / "model")):
         if (folder / CONFIG).is_file():
             return folder
-    missing = "no such folder" if not path.exists() else f"no {CONFIG} there or in model/"
-    raise ArtifactError(f"{path}: {missing}. Pass an artifact or a run folder")
+    if path.exists():
+        raise ArtifactError(f"{path}: no {CONFIG} there or in model/. Pass an artifact or a run folder")
+    found = find_pretrained(path)
+    if found is None:
+        raise ArtifactError(f"{path}: no such folder. {missing_model_advice(path)}")
+    return find(found)
 
 
 def fingerprint(model: VAE) -> str:

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from convae.core.cache import cache_directory
 from convae.core.errors import ConfigError, OutputError
 from convae.core.files import write_json, writing_errors
 from convae.core.names import shape_text
 from convae.core.progress import Progress
-from convae.data.data_dirs import cache_directory
 from convae.data.sources.base import Source, Survey
 from convae.data.store.building import JOURNAL, build
 from convae.data.store.store import FORMAT, ImageFormat, Store, open_if_complete

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 from jaxtyping import Float
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from convae.core.arguments import NonNegative
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
+from convae.core.paths import PathOrName
 from convae.core.types import Images
 from convae.features.networks.base import FeatureNetwork
 from convae.model.artifact import fingerprint, load
@@ -25,7 +25,8 @@ class Encoder(FeatureNetwork):
     The vector of an image is its posterior mean.
 
     Args:
-        model: path of the saved model, an artifact or a run; or a loaded model, which stays in its mode.
+        model: path of the saved model, an artifact or a run; the name of a pretrained model; or a loaded model, which
+            stays in its mode.
         layers: indices of the encoder layers whose features are compared, from 0; by default the last layer at each
             spatial size, and the image itself if no layer keeps its size.
     """
@@ -33,7 +34,7 @@ class Encoder(FeatureNetwork):
     example: ClassVar = {"model": "runs/digits"}
 
     def __init__(
-        self, *, model: Path | VAE, layers: Annotated[list[NonNegative], Field(min_length=1)] | None = None
+        self, *, model: PathOrName | VAE, layers: Annotated[list[NonNegative], Field(min_length=1)] | None = None
     ) -> None:
         super().__init__()
         where, model = (f"'{model.name}'", model) if isinstance(model, VAE) else (str(model), load(model))

@@ -24,6 +24,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
+from convae.core.cache import cache_directory
 from convae.core.checked_files import digest
 from convae.core.errors import ConfigError
 from convae.core.files import write_json, writing_errors
@@ -34,7 +35,6 @@ from convae.core.types import Batch, Shape
 from convae.data import in_order
 from convae.data.augment import AugmentConfig
 from convae.data.batches import ImageSet
-from convae.data.data_dirs import cache_directory
 from convae.model.artifact import module_classes
 from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
