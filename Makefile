@@ -14,9 +14,10 @@ install = $(PIP) --require-hashes --no-deps -r $(1) && $(PIP) '$(TORCH)' && $(PI
 COMPILE = $(BIN)/uv pip compile --quiet --no-annotate --universal --python-version 3.11.5 --generate-hashes \
 	--no-emit-package torch --no-emit-package pip --custom-compile-command 'make lock'
 
-.PHONY: help demo test explorer coverage lint docs examples bench gpu format package audit oldest lock clean
+.PHONY: help demo test explorer coverage lint docs examples bench results results-quick models-index gpu format package audit oldest \
+	lock clean
 help:            ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 15
 
 # One stamp for users and one for developers: made again when the dependencies change, and only then.
 .venv/.installed: pyproject.toml requirements.lock
@@ -71,6 +72,15 @@ examples: .venv/.developing ## run the notebooks; what they give goes to docs/_b
 
 bench: .venv/.benching   ## training steps per second against the peers; write the table to benchmarks/training.md
 	@$(BIN)/python -m benchmarks.training --out benchmarks/training.md
+
+results: .venv/.developing  ## estimate the likelihoods of docs/results.md that are missing (hours; it continues)
+	@$(BIN)/python -m benchmarks.results likelihoods --work runs/likelihoods
+
+results-quick: .venv/.developing  ## measure three models again and compare with their intervals (under a minute)
+	@$(BIN)/python -m benchmarks.results quick
+
+models-index: .venv/.developing  ## write the index of the pretrained models from models/
+	@$(BIN)/python -m benchmarks.pretrained index
 
 gpu: .venv/.developing  ## rehearse benchmarks/gpu.sh on the CPU with the smallest networks (about a minute)
 	@PYTHON=$(BIN)/python benchmarks/gpu.sh --rehearse

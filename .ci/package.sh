@@ -11,6 +11,11 @@ rm -rf dist
 # One after the other, since the second is made from what the first holds. --no-isolation: by the locked setuptools.
 "$PYTHON" -m build --no-isolation --outdir dist . > "$place/build.log" 2>&1 || { cat "$place/build.log"; exit 1; }
 ls -l dist
+# The pretrained models are pulled by name: the packages have their index alone.
+for names in "$("$PYTHON" -m zipfile -l dist/*.whl)" "$("$PYTHON" -m tarfile -l dist/*.tar.gz)"; do
+    grep -q "model/pretrained.json" <<< "$names"
+    if grep "\.safetensors" <<< "$names"; then exit 1; fi
+done
 
 # An environment with one of the files, beside the dependencies of $PYTHON.
 install() {
@@ -39,6 +44,7 @@ cd "$place"
 convae="$place/venv/bin/convae"
 "$convae" --help > /dev/null
 "$convae" recipes
+"$convae" models
 "$place/from-sdist/bin/convae" recipes | diff - <("$convae" recipes)
 "$place/from-sdist/bin/convae" train demo --epochs 1 --device cpu --out run-of-sdist
 "$convae" train demo --epochs 1 --device cpu --out run

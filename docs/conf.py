@@ -10,7 +10,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from made import commands, docstrings, literature, models, modules, notebooks, tables  # noqa: E402  # the folder of this file is not a package
+from made import commands, docstrings, literature, models, modules, notebooks, results, tables  # noqa: E402  # the folder of this file is not a package
 from pydantic import BaseModel  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402
 
@@ -64,6 +64,11 @@ MAKERS = {
     "public": modules.public,
     "table_in": tables.table_in,
     "literature": literature.literature,
+    "pretrained": results.pretrained,
+    "model_metrics": results.model_metrics,
+    "machines": results.machines,
+    "likelihoods": results.likelihoods,
+    "reported": results.reported,
 }
 """The functions that a page may call between double braces."""
 

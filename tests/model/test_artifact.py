@@ -261,6 +261,37 @@ def test_a_model_comes_back_in_its_type(model: VAE, tmp_path: Path, dtype: torch
     assert torch.equal(again.encode(x).mean, model.encode(x).mean)
 
 
+@pytest.mark.parametrize("storage", ["float16", "bfloat16"])
+def test_weights_stored_in_half_precision_are_loaded_in_the_type_of_the_model(
+    model: VAE, tmp_path: Path, storage: artifact.StoragePrecision
+) -> None:
+    whole, half = convae.save(model, tmp_path / "whole"), convae.save(model, tmp_path / "half", storage=storage)
+    assert artifact.read_config(half).storage == storage
+    stored = load_file(half / "model.safetensors")
+    assert sum(each.nbytes for each in load_file(whole / "model.safetensors").values()) == 2 * sum(
+        each.nbytes for each in stored.values()
+    )
+    again = convae.load(half)
+    for name, tensor in model.state_dict().items():
+        assert again.state_dict()[name].dtype == tensor.dtype
+        assert torch.equal(again.state_dict()[name], tensor.to(stored[name].dtype).to(tensor.dtype))
+    assert artifact.read_config(convae.save(again, tmp_path / "again")).storage is None
+
+
+def test_a_weight_too_large_for_its_storage_is_refused(model: VAE, tmp_path: Path) -> None:
+    next(model.parameters()).data.flatten()[0] = 1e5
+    with pytest.raises(ArtifactError, match="bfloat16"):
+        convae.save(model, tmp_path / "large", storage="float16")
+    convae.save(model, tmp_path / "large", storage="bfloat16")
+
+
+def test_weights_of_another_type_than_their_storage_are_refused(model: VAE, tmp_path: Path) -> None:
+    folder = convae.save(model, tmp_path / "half", storage="float16")
+    rewrite(folder, {"storage": "bfloat16"})
+    with pytest.raises(ArtifactError, match="F16"):
+        convae.load(folder)
+
+
 def test_a_compiled_model_is_saved_as_itself(model: VAE, tmp_path: Path) -> None:
     compiled = narrow(torch.nn.Module, torch.compile(model, backend="eager"))
     again = convae.load(convae.save(compiled, tmp_path / "compiled"))

@@ -45,7 +45,7 @@ def pull(
     download. Every command takes the name of a pretrained model that was pulled. Other models record the commit, or the
     URL and the SHA-256. Private models of the Hub need a token: set $HF_TOKEN, or run `hf auth login`.
 
-    Example: `convae pull fashion-mnist/resnet`
+    Example: `convae pull digits/conditional`
 
     `convae pull hf:me/fashion-vae --out model`
     """

@@ -54,7 +54,7 @@ def pull_pretrained(
     """Copies a pretrained model into the cache or a folder; every file has the size and SHA-256 of the index.
 
     Args:
-        name: of the index, such as `fashion-mnist/resnet`.
+        name: of the index, such as `digits/conditional`.
         out: folder of the model; by default in the cache, where its name finds it.
         origin: where the models are: a folder, a URL, or `hf:OWNER/NAME@REVISION`, each with a folder for each name.
             By default `$CONVAE_MODELS`, a folder that has the model already, or the URL of the project.

@@ -194,7 +194,7 @@ def load(
     If the artifact is replaced while it is read, as during a training, it is read again.
 
     Args:
-        path: artifact or run folder, or the name of a pretrained model, such as `fashion-mnist/resnet`.
+        path: artifact or run folder, or the name of a pretrained model, such as `digits/conditional`.
         device: device of the model; by default the CPU, or the device of `model`.
         model: model to load the weights into, which is returned; needed if the artifact is of a model made of
             modules.

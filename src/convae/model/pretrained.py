@@ -1,6 +1,6 @@
 """Pretrained models by name: the index that comes with convae, and the folders in which models are found.
 
-    fashion-mnist/resnet ── $CONVAE_MODELS, models/ of a checkout, the cache ──> folder of an artifact
+    digits/conditional ── $CONVAE_MODELS, models/ of a checkout, the cache ──> folder of an artifact
 
 `convae pull NAME` brings a model of the index into the cache; the index has size and SHA-256 of each of its files.
 """
@@ -96,7 +96,7 @@ def pretrained_folders() -> list[Path]:
 
 
 def is_model_name(written: str | os.PathLike[str]) -> bool:
-    """Whether a text has the form of a name: lower-case words separated by slashes, such as `mnist/torch-vae-2`."""
+    """Whether a text has the form of a name: lower-case words separated by slashes, such as `digits/torch-vae-2`."""
     return _NAME.fullmatch(PurePath(written).as_posix()) is not None and ".." not in str(written)
 
 

@@ -1,0 +1,250 @@
+"""Makes the pretrained models in models/: training, artifacts in half precision, cards, and the index of convae.
+
+    python -m benchmarks.pretrained train mnist/torch-vae-2 --runs RUNS     trains models/NAME/training.yaml, publishes
+    python -m benchmarks.pretrained publish NAME RUN --seconds 3960         the model of a run that was trained before
+    python -m benchmarks.pretrained check [NAME ...]                        measures the cards again
+    python -m benchmarks.pretrained index                                   `make models-index`
+
+Data sets are found in $CONVAE_DATA. `train` continues a run that was stopped. `check` prints each metric of a card that
+is not equal to the digits printed, and exits with 1 if there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from PIL import Image
+
+import convae
+from convae.core.documents import read_mapping
+from convae.core.files import write_bytes, write_json, write_text
+from convae.core.random import torch_generator
+from convae.core.version import VERSION
+from convae.data import in_order
+from convae.evaluation.card import Card, card_markdown, draw_comparison, measure_card, read_cards, write_cards
+from convae.evaluation.card.pictures import choose_error_maps
+from convae.model.artifact import CARD, CONFIG, WEIGHTS, StoragePrecision, read_config
+from convae.model.pretrained import FORMAT, INDEX
+from convae.model.weights import sha256_of
+from convae.pictures.grid import grid
+
+MODELS = Path(__file__).parents[1] / "models"
+RECIPE, MEASURED, TRAINED = "training.yaml", "card.json", "training.json"
+PICTURE, SAMPLES = "card.png", "samples.png"
+LICENSES = {
+    "binarized-mnist": "CC BY-SA 3.0 (MNIST)",
+    "digits": "CC BY 4.0 (UCI)",
+    "fashion-mnist": "MIT",
+    "mnist": "CC BY-SA 3.0",
+}
+"""License of each data set."""
+FEATURES = "efficientnet-lite0"
+SHOWN = ("elbo", "nll", "psnr", "ssim", f"fd-{FEATURES}", f"rfd-{FEATURES}")
+"""Metrics of the index."""
+TOLERANCE = 1e-3
+"""Largest change of a decoded value for which weights are stored in half precision."""
+COLORS = 160
+"""Colors of the pictures, which are kept small."""
+
+
+def main() -> None:
+    """Runs the command of the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    training = commands.add_parser("train")
+    training.add_argument("names", nargs="+")
+    training.add_argument("--runs", type=Path, required=True)
+    publishing = commands.add_parser("publish")
+    publishing.add_argument("name")
+    publishing.add_argument("run", type=Path)
+    publishing.add_argument("--seconds", type=float, required=True, help="time of the training")
+    publishing.add_argument("--clock", default="processor", help="whose time: processor or wall")
+    checking = commands.add_parser("check")
+    checking.add_argument("names", nargs="*")
+    commands.add_parser("index")
+    given = parser.parse_args()
+    if given.command == "train":
+        for name in given.names:
+            train(name, given.runs)
+    elif given.command == "publish":
+        publish(given.name, given.run, given.seconds, given.clock)
+    elif given.command == "check":
+        sys.exit(check(given.names or model_names()))
+    write_index()
+
+
+def model_names() -> list[str]:
+    """The names of the models that are published."""
+    return sorted(path.parent.relative_to(MODELS).as_posix() for path in MODELS.rglob(CONFIG))
+
+
+def train(name: str, runs: Path) -> None:
+    """Trains the recipe of a name, unless its run is complete, and publishes the model."""
+    recipe, run = MODELS / name / RECIPE, runs / name
+    facts = run.with_suffix(".json")
+    seconds = json.loads(facts.read_text())["seconds"] if facts.exists() else 0.0
+    began = time.process_time()
+    written = read_mapping(recipe)
+    if run.exists():
+        convae.resume(run, quiet=True)
+    elif "prior" in written:
+        options = [f"training.{key}={json.dumps(value)}" for key, value in written.get("training", {}).items()]
+        convae.fit_prior(written["start"], written["prior"], overrides=options, out=run, quiet=True)
+    else:
+        convae.train(recipe, out=run, quiet=True)
+    seconds += time.process_time() - began
+    write_json(facts, {"seconds": seconds})
+    publish(name, run, seconds, "processor")
+
+
+def publish(name: str, run: Path, seconds: float, clock: str) -> None:
+    """Writes the artifact, the card and the pictures of a trained model to its folder."""
+    folder = MODELS / name
+    storage = save_small(convae.load(run), folder)
+    session = convae.Session(folder)
+    card = measure(session, name)
+    write_cards([card], folder / MEASURED)
+    facts = {**training_facts(name, folder), "seconds": round(seconds, 1), "clock": clock, **machine()}
+    facts["storage"] = storage or "float32"
+    write_json(folder / TRAINED, facts)
+    shown = {"model": choose_error_maps(session.model, session.images)}
+    save_picture(draw_comparison(shown, title=name), folder / PICTURE)
+    save_picture(grid(samples(session.model), columns=16, scale=2), folder / SAMPLES)
+    write_text(folder / CARD, describe(name, card, facts))
+    print(f"{name}: {', '.join(f'{key} {card.metrics[key].texts()[0]}' for key in SHOWN if key in card.metrics)}")
+
+
+def save_small(model: convae.VAE, folder: Path) -> StoragePrecision | None:
+    """Saves an artifact beside the recipe: in half precision if it decodes the same to `TOLERANCE`; returns that."""
+    images = next(iter(in_order(convae.Session(model).images, 256))).images
+    with TemporaryDirectory() as temporary:
+        storage: StoragePrecision | None = "float16"
+        small = convae.save(model, Path(temporary) / "model", storage=storage)
+        with torch.no_grad():
+            labels = None if model.condition is None else torch.arange(len(images)) % model.condition.classes
+            before, after = (
+                each.decode(each.encode(images, labels).mean, labels).mean for each in (model, convae.load(small))
+            )
+        error = float((before - after).abs().max())
+        print(f"stored in half precision, decoded values change by at most {error:.2g}")
+        if error > TOLERANCE:
+            storage, small = None, convae.save(model, Path(temporary) / "model")
+        for file in (CONFIG, WEIGHTS):
+            shutil.copyfile(small / file, folder / file)
+    return storage
+
+
+def measure(session: convae.Session, name: str) -> Card:
+    """The card of a model on the test images of its training data."""
+    session.model.name = name
+    return measure_card(session.model, session.images, features=FEATURES, metrics=["fd"])
+
+
+def samples(model: convae.VAE) -> torch.Tensor:
+    """64 samples of the prior; of a conditional model, of the classes in turn."""
+    return model.sample(64, torch_generator(0, "samples"))
+
+
+def training_facts(name: str, folder: Path) -> dict[str, Any]:
+    """How the model was trained."""
+    written, trained = read_mapping(folder / RECIPE), read_config(folder).provenance
+    facts = trained.prior or trained.training
+    command = f"python -m benchmarks.pretrained train {name} --runs RUNS"
+    return {
+        "command": command if "prior" in written else f"convae train models/{name}/{RECIPE}",
+        "seed": written.get("training", {}).get("seed", 0),
+        "step": None if facts is None else facts.step,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Processor, and versions of packages."""
+    return {
+        "processor": f"{processor()}, {torch.get_num_threads()} thread",
+        "convae": VERSION,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def processor() -> str:
+    """Name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def describe(name: str, card: Card, facts: dict[str, Any]) -> str:
+    """The card of the model as Markdown: what `convae card` writes, samples, and the training."""
+    text = card_markdown([card], picture=PICTURE).replace('"path/of/this/folder"', f'"{name}"')
+    rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
+    return (
+        f"{text}\n## Samples\n\n64 samples of the prior, seed 0.\n\n![Samples]({SAMPLES})\n\n## Making it\n\n"
+        f"The recipe is [{RECIPE}]({RECIPE}); seconds are the time of the training by this clock.\n\n"
+        f"| | |\n|---|---|\n{rows}\n"
+    )
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Writes a PNG with few colors."""
+    with TemporaryDirectory() as temporary:
+        small = Path(temporary) / "picture.png"
+        picture.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(small, optimize=True)
+        write_bytes(path, small.read_bytes())
+
+
+def check(names: Sequence[str]) -> int:
+    """Measures cards again; 1 if a metric is not equal to the digits printed, else 0."""
+    found = 0
+    for name in names:
+        began = time.process_time()
+        (recorded,) = read_cards(MODELS / name / MEASURED)
+        again = measure(convae.Session(name), name)
+        wrong = [
+            f"{key}: recorded {recorded.metrics[key].texts()[0]}, measured {measured.texts()[0]}"
+            for key, measured in again.metrics.items()
+            if measured.texts()[0] != recorded.metrics[key].texts()[0]
+        ]
+        print(f"{name}: {'; '.join(wrong) or 'equal'} ({time.process_time() - began:.0f} s)", flush=True)
+        found |= bool(wrong)
+    return found
+
+
+def write_index() -> None:
+    """Writes the index that comes with convae from the folders of the models."""
+    write_json(INDEX, {"format": FORMAT, "models": {name: entry(name) for name in model_names()}})
+
+
+def entry(name: str) -> dict[str, Any]:
+    """The entry of a model in the index."""
+    folder = MODELS / name
+    model, (card,) = convae.load(folder), read_cards(folder / MEASURED)
+    source = str(model.provenance.data["source"])
+    return {
+        "description": (folder / RECIPE).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# "),
+        "data": source,
+        "license": LICENSES[source],
+        "input": list(model.input_shape),
+        "latent": list(model.latent_shape),
+        "parameters": sum(each.numel() for each in model.parameters()),
+        "metrics": {key: card.metrics[key].value for key in SHOWN if key in card.metrics},
+        "files": {
+            path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(folder.iterdir())
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Re-makes the rows of docs/results.md that named models give: likelihoods that are missing, and quick checks.
+
+    python -m benchmarks.results likelihoods --work FOLDER       `make results`: importance-weighted NLL, appended
+    python -m benchmarks.results quick                           `make results-quick`: under a minute, no downloads
+
+`likelihoods` estimates the NLL of each named model of binarized MNIST that benchmarks/results.jsonl does not have, in
+parts that a second call continues; --images stops after so many random test images. `quick` measures ELBO, PSNR and
+SSIM of each named model of scikit-learn's digits again, and exits with 1 unless each lies within the 95% interval on
+its card. The other tables of the page are those of the reports in benchmarks/, and of the cards in models/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import convae
+from benchmarks.likelihood import PART, estimate
+from benchmarks.pretrained import MEASURED, MODELS, processor
+from convae.core.files import append
+from convae.data import in_order
+from convae.evaluation import evaluate
+from convae.evaluation.card import read_cards
+from convae.model.artifact import fingerprint
+from convae.model.pretrained import read_index
+
+RECORD = Path(__file__).with_name("results.jsonl")
+QUICK, QUICK_METRICS = "digits", ("elbo", "psnr", "ssim")
+"""Data that needs no download, and the metrics that are measured again."""
+BINARY = "binarized-mnist"
+
+
+@dataclass(frozen=True)
+class QuickRow:
+    """A metric of a model, measured again.
+
+    Attributes:
+        model: name of the model.
+        metric: name of the metric.
+        value: value now.
+        interval: 95% interval over the test images on the card of the model.
+    """
+
+    model: str
+    metric: str
+    value: float
+    interval: tuple[float, float]
+
+    @property
+    def is_reproduced(self) -> bool:
+        """Whether the value lies within the interval."""
+        return self.interval[0] <= self.value <= self.interval[1]
+
+
+def quick_rows() -> Iterator[QuickRow]:
+    """The quick rows, measured now."""
+    for name, facts in read_index().items():
+        if facts.data != QUICK:
+            continue
+        (card,) = read_cards(MODELS / name / MEASURED)
+        session = convae.Session(name, device="cpu")
+        report = evaluate(session.model, session.images, metrics=list(QUICK_METRICS))
+        for metric in QUICK_METRICS:
+            value, recorded = report.metrics[metric].value, card.metrics[metric].interval
+            assert isinstance(value, float)
+            assert recorded is not None
+            low, high = recorded
+            assert isinstance(low, float)
+            assert isinstance(high, float)
+            yield QuickRow(name, metric, value, (low, high))
+
+
+def check_quick_rows() -> int:
+    """Prints the quick rows; 1 if one is outside of its interval, else 0."""
+    began, failed = time.process_time(), 0
+    for row in quick_rows():
+        low, high = row.interval
+        word = "within" if row.is_reproduced else "OUTSIDE of"
+        print(f"{row.model} {row.metric}: {row.value:.5g}, {word} {low:.5g} … {high:.5g}")
+        failed += not row.is_reproduced
+    print(f"{time.process_time() - began:.0f} seconds of a processor")
+    return int(failed > 0)
+
+
+def recorded() -> list[dict[str, Any]]:
+    """The rows that were measured."""
+    return [json.loads(line) for line in RECORD.read_text().splitlines()] if RECORD.exists() else []
+
+
+def measure_likelihoods(work: Path, samples: int, images: int | None) -> None:
+    """Estimates the NLL of each model of binarized MNIST that the record does not have."""
+    for name, facts in read_index().items():
+        if facts.data != BINARY:
+            continue
+        session = convae.Session(name, device="cpu")
+        count = min(images or len(session.images), len(session.images))
+        key: dict[str, Any] = {"model": name, "sha256": fingerprint(session.model), "samples": samples, "images": count}
+        if any(key.items() <= row.items() for row in recorded()):
+            continue
+        rows = _parts(session, work / f"{key['sha256'][:16]}-{samples}.jsonl", samples, count)
+        found: dict[str, Any] = {}
+        for metric in ("nll", "negative_elbo"):
+            values = np.array([value for row in rows for value in row[metric]])
+            found[metric] = round(float(values.mean()), 3)
+            found[f"{metric}_standard_error"] = round(float(values.std(ddof=1) / math.sqrt(len(values))), 3)
+        made = {**key, **found, "seconds": round(sum(row["seconds"] for row in rows)), "processor": processor()}
+        append(RECORD, json.dumps({**made, "torch": torch.__version__, "convae": convae.__version__}) + "\n")
+        print(made, flush=True)
+
+
+def _parts(session: convae.Session, path: Path, samples: int, count: int) -> list[dict[str, Any]]:
+    """The estimates of random test images in parts, which are kept in a file."""
+    done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    order = np.random.default_rng(0).permutation(len(session.images))[:count]
+    for start in range(PART * len(done), count, PART):
+        began = time.process_time()
+        (batch,) = in_order(session.images, PART, indices=np.sort(order[start : start + PART]))
+        row: dict[str, Any] = {"start": start, **estimate(session.model, batch.images, samples, start)}
+        done.append(row | {"seconds": round(time.process_time() - began, 1)})
+        append(path, json.dumps(done[-1]) + "\n")
+    return done[: math.ceil(count / PART)]
+
+
+def main() -> None:
+    """Runs the command of the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("quick")
+    likelihoods = commands.add_parser("likelihoods")
+    likelihoods.add_argument("--work", type=Path, required=True, help="folder of the estimates of single images")
+    likelihoods.add_argument("--samples", type=int, default=200)
+    likelihoods.add_argument("--images", type=int, default=None)
+    given = parser.parse_args()
+    if given.command == "quick":
+        sys.exit(check_quick_rows())
+    given.work.mkdir(parents=True, exist_ok=True)
+    measure_likelihoods(given.work, given.samples, given.images)
+
+
+if __name__ == "__main__":
+    main()
