@@ -161,6 +161,9 @@ def test_a_folder_of_models_needs_no_pull(
     assert convae.Session(NAME).model.input_shape == (3, 16, 16)
     assert read_recipe({"data": "digits", "start": NAME}).start.model == folder / NAME  # type: ignore[union-attr]
     assert read_recipe({"data": "digits", "model": NAME}).start.model == folder / NAME  # type: ignore[union-attr]
+    network = {"network": {"encoder": {"model": NAME}}}
+    recipe = read_recipe({"data": "digits", "model": "torch-vae", "objective": {"perceptual": network}})
+    assert recipe.objective["perceptual"]["network"] == {"encoder": {"model": str(folder / NAME)}}
     assert pull_model(NAME).path == cache / NAME
     assert pull_model(NAME, tmp_path / "own").path == tmp_path / "own"
     with pytest.raises(OutputError, match="--force"):

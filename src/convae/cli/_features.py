@@ -15,7 +15,8 @@ def find_feature_network(written: str, progress: Progress | None = None) -> Name
 
     Args:
         written: a registered name; a mapping of the name to its arguments; a file with the weights of Inception or
-            DINOv2; the folder of a trained model, whose encoder it is; or `hf:OWNER/NAME@REVISION`, DINOv2 on the Hub.
+            DINOv2; the folder or the name of a trained model, whose encoder it is; or `hf:OWNER/NAME@REVISION`, DINOv2
+            on the Hub.
         progress: called with the progress of a download.
 
     Raises:
@@ -25,9 +26,10 @@ def find_feature_network(written: str, progress: Progress | None = None) -> Name
     from convae.cli._parsing import data_source
     from convae.interop.hub import download_model, is_on_hub
     from convae.interop.published import find_published
+    from convae.model.pretrained import model_path
     from convae.model.weights import read_state
 
-    path = Path(written).expanduser()
+    path = model_path(written)
     if is_on_hub(Path(written)):
         folder, _ = download_model(written, progress)
         return {"dinov2": {"weights": str(find_published(folder).weights)}}

@@ -11,6 +11,7 @@ import os
 import re
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,17 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 class _Remote:
     """Marks a parameter that is a path if it exists locally, and otherwise a remote name."""
+
+
+@dataclass(frozen=True)
+class PathLookup:
+    """Marks a parameter annotated as a path that may also be a name.
+
+    Attributes:
+        find: gives the absolute path of what is written, relative to a folder.
+    """
+
+    find: Callable[[str | os.PathLike[str], Path], Path]
 
 
 PathOrName = Annotated[str, _Remote()]
@@ -100,6 +112,9 @@ def _absolute(value: Any, hint: Any, folder: Path | None) -> Any:
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         return value
     inner = [hint, *_inner(hint)]
+    lookup = next((each for each in inner if isinstance(each, PathLookup)), None)
+    if lookup is not None:
+        return str(lookup.find(value, folder or Path()))
     if Path in inner:
         return str(absolute_path(value, folder))
     if any(isinstance(each, _Remote) for each in inner):

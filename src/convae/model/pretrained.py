@@ -20,7 +20,7 @@ from convae.core.cache import cache_directory
 from convae.core.config import Config, parse
 from convae.core.documents import read_mapping
 from convae.core.names import nearest_name
-from convae.core.paths import absolute_path, local_path
+from convae.core.paths import PathLookup, absolute_path, local_path
 from convae.core.types import Shape
 
 FOLDERS = "CONVAE_MODELS"
@@ -120,6 +120,10 @@ def model_path(written: str | os.PathLike[str], folder: Path | None = None) -> P
     path = local_path(written) if folder is None else absolute_path(written, folder)
     found = None if path.exists() else find_pretrained(written)
     return path if found is None else found.absolute()
+
+
+ModelPath = Annotated[Path, PathLookup(model_path)]
+"""The path of a model, or the name of a pretrained model, as an argument of an entry of a recipe."""
 
 
 def missing_model_advice(written: str | os.PathLike[str]) -> str:

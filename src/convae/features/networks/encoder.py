@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from convae.core.arguments import NonNegative
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
-from convae.core.paths import PathOrName
 from convae.core.types import Images
 from convae.features.networks.base import FeatureNetwork
 from convae.model.artifact import fingerprint, load
 from convae.model.mode import evaluation_mode
+from convae.model.pretrained import ModelPath
 from convae.model.vae import VAE
 
 
@@ -34,7 +34,7 @@ class Encoder(FeatureNetwork):
     example: ClassVar = {"model": "runs/digits"}
 
     def __init__(
-        self, *, model: PathOrName | VAE, layers: Annotated[list[NonNegative], Field(min_length=1)] | None = None
+        self, *, model: ModelPath | VAE, layers: Annotated[list[NonNegative], Field(min_length=1)] | None = None
     ) -> None:
         super().__init__()
         where, model = (f"'{model.name}'", model) if isinstance(model, VAE) else (str(model), load(model))

@@ -12,6 +12,7 @@ from convae.core.arguments import Fraction, Named, NonNegative, NonNegativeFloat
 from convae.core.config import Config
 from convae.core.paths import check_name, safe_name
 from convae.data import DataConfig
+from convae.model.pretrained import ModelPath
 from convae.objective.terms import TERMS
 
 PrecisionName = Literal["auto", "float32", "bf16", "fp16"]
@@ -156,9 +157,9 @@ class StageConfig(Config):
 class StartConfig(Config):
     """A saved model from whose weights, statistics and codes training starts."""
 
-    model: Path
-    """Path of a run or of a saved model, for which `start` with a path alone is short. With `importer`, a file of
-    weights of another project, such as `weights.pth` or `weights.safetensors`."""
+    model: ModelPath
+    """Path of a run or of a saved model, or the name of a pretrained model; `start` with it alone is short. With
+    `importer`, a file of weights of another project, such as `weights.pth` or `weights.safetensors`."""
     importer: str | None = None
     """Project that wrote the file of weights, such as `torch-vae`."""
     key: str | None = None
