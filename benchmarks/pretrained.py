@@ -85,7 +85,7 @@ def main() -> None:
 
 def model_names() -> list[str]:
     """The names of the models that are published."""
-    return sorted(path.parent.relative_to(MODELS).as_posix() for path in MODELS.rglob(CONFIG))
+    return sorted(path.parent.relative_to(MODELS).as_posix() for path in MODELS.glob(f"*/*/{CARD}"))
 
 
 def train(name: str, runs: Path) -> None:
