@@ -96,15 +96,15 @@ def _recipe(
 ) -> tuple[Recipe, int]:
     """The recipe whose steps are measured, and the largest batch its data allows."""
     from convae.core.documents import read_mapping
-    from convae.core.paths import local_path
     from convae.core.trust import untrusted_names
     from convae.model.artifact import load
     from convae.model.presets import PRESETS
+    from convae.model.pretrained import model_path
     from convae.training.memory import MOST
     from convae.training.recipe.reading import packaged_recipes, read_recipe
     from convae.training.vae.build import build_task
 
-    path = local_path(model)
+    path = model_path(model)
     options = [*overrides, f"training.device={device}"]
     place = [f"data.dir={json.dumps(str(data_dir))}"] if data_dir is not None else []
 

@@ -13,7 +13,7 @@ import torch
 from convae.core.arguments import keyword_parameters, split_name
 from convae.core.errors import ConfigError
 from convae.core.names import unknown_message
-from convae.core.paths import absolute_path, local_path, safe_name
+from convae.core.paths import local_path, safe_name
 from convae.core.progress import Progress
 from convae.core.sizes import halvings
 from convae.core.trust import trusted_packages
@@ -22,6 +22,7 @@ from convae.describe import resolve
 from convae.model.layers.base.network import Network
 from convae.model.mirror import enlarging_layer
 from convae.model.presets import PRESETS
+from convae.model.pretrained import model_path
 from convae.model.summary import network_flops
 from convae.model.vae import VAE
 from convae.training.loop.trainer import Callback
@@ -99,7 +100,7 @@ def distill(
         recipe: dict[str, Any] = {
             "name": safe_name(f"{_name(model, teacher)}-distilled"),
             "start": {
-                "model": model if isinstance(model, VAE) else str(absolute_path(local_path(model))),
+                "model": model if isinstance(model, VAE) else str(model_path(model, Path())),
                 "parts": kept,
             },
             "model": {**teacher.spec.model_dump(mode="json"), **new},

@@ -9,12 +9,12 @@ from typing import Any
 
 from convae.core.arguments import Named
 from convae.core.documents import read_mapping
-from convae.core.paths import absolute_path, local_path
 from convae.core.progress import Progress
 from convae.core.trust import untrusted_names
 from convae.data.sources import GIVEN
 from convae.data.splits.given import GivenData, given_data
 from convae.model.artifact import load
+from convae.model.pretrained import model_path
 from convae.model.vae import VAE
 from convae.training.execution import Execution, open_execution, recover_run, run_task
 from convae.training.loop.checkpoint import read_together
@@ -125,7 +125,7 @@ def _read_options(
     opened, run = open_trained_model(model)
     data = choose_data(opened, run, overrides, has_objects=given is not None)
     written: dict[str, Any] = {
-        "start": {"model": "start" if isinstance(model, VAE) else str(absolute_path(local_path(model)))},
+        "start": {"model": "start" if isinstance(model, VAE) else str(model_path(model, Path()))},
         "prior": prior,
         "data": data if given is None else {**data, "source": {GIVEN: given.recorded()}},
     }

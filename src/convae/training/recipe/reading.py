@@ -16,12 +16,13 @@ from convae.core.description import Spec
 from convae.core.documents import read_mapping
 from convae.core.errors import ArtifactError, ConfigError
 from convae.core.names import nearest_name
-from convae.core.paths import absolute_path, local_path, with_absolute_paths
+from convae.core.paths import local_path, with_absolute_paths
 from convae.data import SOURCES, absolute_data
 from convae.data.batches import ImageSet
 from convae.describe import find_description, resolve
 from convae.model.artifact import find, read_description
 from convae.model.presets import PRESETS
+from convae.model.pretrained import model_path
 from convae.objective.terms import TERMS
 from convae.training.recipe.schema import PriorRecipe, Recipe, StartConfig
 from convae.training.recipe.stages import DEFAULT_EPOCHS, MIN_STEPS, default_length, default_objective_of
@@ -138,7 +139,7 @@ def _expand(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any]:
         result["start"] = with_absolute_paths(StartConfig, start, folder)
     if _is_saved(model, folder):
         # The description, and the weights unless the recipe has another start.
-        path = absolute_path(result.pop("model"), folder)
+        path = model_path(result.pop("model"), folder)
         if start is None:
             result["start"] = {"model": str(path)}
         else:
@@ -162,7 +163,7 @@ def _is_saved(model: Any, folder: Path) -> bool:
     if not isinstance(model, str | os.PathLike) or str(model) in PRESETS:
         return False
     with contextlib.suppress(ArtifactError, OSError):
-        return find(absolute_path(model, folder)).is_dir()
+        return find(model_path(model, folder)).is_dir()
     return False
 
 

@@ -15,6 +15,7 @@ from convae.core.trust import untrusted_names
 from convae.data.provenance import require_permission
 from convae.interop import IMPORTERS, import_model
 from convae.model.artifact import find, load, read_description
+from convae.model.pretrained import model_path
 from convae.model.vae import VAE
 from convae.training.recipe.schema import StartConfig
 
@@ -50,14 +51,14 @@ def find_start_model(model: str | Path, which: str) -> Path:
     """Finds the folder of the saved model from which training starts.
 
     Args:
-        model: path of a run or of a saved model.
+        model: path of a run or of a saved model, or the name of a pretrained model.
         which: `best` or `last` model of a run.
 
     Raises:
         ArtifactError: there is no saved model.
         ConfigError: it is a weights file, which needs an importer.
     """
-    path = local_path(model)
+    path = model_path(model)
     if path.suffix in WEIGHT_FILES and path.is_file():
         raise ConfigError(
             f"start.model: {path} is a weights file. Set start.importer (--as on the command line) to the project that "
