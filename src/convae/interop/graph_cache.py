@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from convae.core.cache import cache_directory
 from convae.core.errors import ConfigError
 from convae.core.files import write_json
 from convae.core.names import shape_text
 from convae.core.version import VERSION
-from convae.data.data_dirs import cache_directory
 from convae.data.store.cache import touch, writing_to_cache
 from convae.interop.exporters import EXPORTERS
 from convae.interop.exporters.base import GraphExporter, Runner
