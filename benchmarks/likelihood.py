@@ -25,7 +25,7 @@ import convae
 from convae.core.output import importance_bound
 from convae.core.random import torch_generator
 from convae.data import DataConfig, in_order, open_split
-from convae.model.artifact import fingerprint
+from convae.model.fingerprint import fingerprint
 
 PART, ROWS = 50, 500
 """Images of a part, and latents that are decoded at once."""

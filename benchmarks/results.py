@@ -31,7 +31,7 @@ from convae.core.files import append
 from convae.data import in_order
 from convae.evaluation import evaluate
 from convae.evaluation.card import read_cards
-from convae.model.artifact import fingerprint
+from convae.model.fingerprint import fingerprint
 from convae.model.pretrained import read_index
 
 RECORD = Path(__file__).with_name("results.jsonl")

@@ -19,7 +19,7 @@ import torch
 from training.runs import content
 
 import convae
-from convae.core import files
+from convae.core import folders
 from convae.core.checked_files import with_checksum
 from convae.core.errors import ArtifactError, ConvaeError
 from convae.model.artifact import CONFIG, WEIGHTS, find
@@ -66,18 +66,18 @@ class Faults:
     def injected(self) -> Iterator[Faults]:
         """Inside the block, the calls are counted and may fail."""
         kept = {name: getattr(os, name) for name in ("fsync", "rename", "replace", "mkdir", "unlink", "rmdir")}
-        opened, exchanged = io.open, files.exchange
+        opened, exchanged = io.open, folders.exchange
         for name, function in kept.items():
             setattr(os, name, self._counted(function))
         io.open = self._open(opened)
-        files.exchange = lambda one, other: not self.due() and exchanged(one, other)
+        folders.exchange = lambda one, other: not self.due() and exchanged(one, other)
         try:
             yield self
         finally:
             for name, function in kept.items():
                 setattr(os, name, function)
             io.open = opened
-            files.exchange = exchanged
+            folders.exchange = exchanged
 
     def _ours(self, path: Any) -> bool:
         return isinstance(path, int) or str(path).startswith(self.root)  # a number is a descriptor that is synced

@@ -17,9 +17,10 @@ from convae.core.arguments import (
 )
 from convae.core.context import Context
 from convae.core.description import LayerList, LayerSpec, Spec
+from convae.core.joint_posterior import JointPosterior
 from convae.core.noise import CountedNoise, Generators, normal_like
 from convae.core.output import Likelihood, Output
-from convae.core.posterior import CodePosterior, GaussianPosterior, JointPosterior, Posterior
+from convae.core.posterior import CodePosterior, GaussianPosterior, Posterior
 from convae.core.progress import Progress
 from convae.core.types import MISSING_LABEL, Batch, Images, LatentLayout, Latents, Logits, PerImage, Shape
 

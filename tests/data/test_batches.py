@@ -15,7 +15,7 @@ from narrow import narrow, present
 
 from convae.core.errors import ConfigError
 from convae.data import Batches, Split, in_order
-from convae.data.batches import evenly_spaced
+from convae.data.image_set import evenly_spaced
 
 
 def threads() -> int:

@@ -37,7 +37,7 @@ from convae.evaluation.card.comparison import table_rows
 from convae.evaluation.card.pictures import choose_error_maps, draw_spectra
 from convae.latents import EvalBatch
 from convae.latents.error_maps import ErrorMaps
-from convae.model.artifact import fingerprint
+from convae.model.fingerprint import fingerprint
 from convae.model.vae import VAE
 
 FEATURES: dict[str, dict[str, Any] | None] = {"features.pooled:Pooled": {"layers": "identity"}}

@@ -16,7 +16,7 @@ from convae.data import DataConfig, Split, open_split
 from convae.evaluation import evaluate
 from convae.evaluation.metrics.psnr import PSNR
 from convae.latents import EvalBatch
-from convae.model.artifact import fingerprint
+from convae.model.fingerprint import fingerprint
 from convae.model.vae import VAE
 
 

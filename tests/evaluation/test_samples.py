@@ -18,7 +18,7 @@ from convae.data import Split
 from convae.evaluation import auroc, evaluate, separate
 from convae.evaluation.distances import frechet_distance, is_in_manifold, kernel_distance
 from convae.features.networks.encoder import Encoder
-from convae.model.artifact import fingerprint
+from convae.model.fingerprint import fingerprint
 from convae.model.vae import VAE
 
 

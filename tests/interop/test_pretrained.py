@@ -19,7 +19,8 @@ from convae.core.files import write_json
 from convae.data.io import download
 from convae.interop import pull_model
 from convae.model import pretrained
-from convae.model.artifact import fingerprint, read_config
+from convae.model.artifact import read_config
+from convae.model.fingerprint import fingerprint
 from convae.training.recipe.reading import read_recipe
 
 NAME = "tiny/vae-2"

@@ -17,7 +17,8 @@ import convae
 from convae.core.errors import ArtifactError, ConfigError, DataError, OutputError
 from convae.data.io import download
 from convae.interop import pull_model, push_model
-from convae.model.artifact import fingerprint, read_config
+from convae.model.artifact import read_config
+from convae.model.fingerprint import fingerprint
 
 TOKEN = "hf_secretsecretsecretsecret"
 FILES = ("config.json", "model.safetensors", "README.md")

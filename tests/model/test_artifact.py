@@ -24,6 +24,7 @@ from convae.core.checked_files import digest, with_checksum
 from convae.core.errors import ArtifactError, ConfigError, OutputError
 from convae.core.files import write_json
 from convae.model import artifact
+from convae.model.fingerprint import fingerprint
 from convae.model.layers.base.network import Network
 from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
 from convae.model.vae import VAE
@@ -431,7 +432,7 @@ def test_tensors_and_options_of_format_1_are_read_under_their_new_names(tmp_path
     text = json.dumps({**config, "format": 1, "sha256": {renamed(name): sha for name, sha in config["sha256"].items()}})
     text = text.replace("discretized-logistic", "discretised-logistic").replace("dead_code_threshold", "restart")
     write_json(folder / "config.json", with_checksum(json.loads(text)))
-    assert artifact.fingerprint(convae.load(folder)) == artifact.fingerprint(model)
+    assert fingerprint(convae.load(folder)) == fingerprint(model)
 
 
 def test_an_artifact_of_format_1_has_its_metadata_read_as_provenance(folder: Path) -> None:

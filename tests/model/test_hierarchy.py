@@ -12,8 +12,9 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 import convae
 from convae.core.errors import ConfigError, ShapeError
+from convae.core.joint_posterior import JointPosterior
 from convae.core.noise import CountedNoise
-from convae.core.posterior import GaussianPosterior, JointPosterior
+from convae.core.posterior import GaussianPosterior
 from convae.core.random import torch_generator
 from convae.model.layers.latent import Latent
 from convae.model.vae import VAE

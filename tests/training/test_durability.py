@@ -15,7 +15,8 @@ from training.runs import EVERYTHING, RECIPE, StopAt, content
 from trials import Damage, Faults, check, fault_trial
 
 from convae.core.errors import ArtifactError, ConvaeError, OutputError
-from convae.core.files import new_folder, write_bytes
+from convae.core.files import write_bytes
+from convae.core.folders import new_folder
 from convae.training import resume, train
 
 SHORT = {**RECIPE, "training": {**RECIPE["training"], "epochs": None, "steps": 3, "checkpoint_every": 2}}

@@ -14,7 +14,8 @@ from training.runs import RECIPE, StopAt, content
 import convae
 from convae.core.errors import ConfigError, OutputError
 from convae.core.random import torch_generator
-from convae.model.artifact import fingerprint, read_config
+from convae.model.artifact import read_config
+from convae.model.fingerprint import fingerprint
 from convae.model.priors.class_gaussians import ClassGaussians
 from convae.model.priors.mixture import Mixture
 from convae.training import PriorRun, resume, train

@@ -86,7 +86,7 @@ def _check_model(model: VAE, latents: Path, force: bool) -> None:
     """Compares the model that latents come from, where that is known, with the one that decodes them."""
     from convae.cli._screen import notes
     from convae.latents import read_model_identity
-    from convae.model.artifact import autoencoder_fingerprint
+    from convae.model.fingerprint import autoencoder_fingerprint
 
     origin = read_model_identity(latents)
     own = autoencoder_fingerprint(model)

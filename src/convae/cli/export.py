@@ -100,7 +100,7 @@ def _calibrated_on(session: Session, precision: PrecisionName, count: int) -> Pr
     import torch
 
     from convae.data import in_order
-    from convae.data.batches import evenly_spaced
+    from convae.data.image_set import evenly_spaced
     from convae.interop import Precision
 
     images = session.images

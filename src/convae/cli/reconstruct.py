@@ -139,7 +139,7 @@ def _draw_named(session: Session, images: list[str]) -> Image:
 def _draw_levels(session: Session, images: list[str] | None, count: int) -> Image:
     """Draws images above their reconstructions from the top 1, 2, … latents."""
     from convae.cli._files import short_name
-    from convae.data.batches import evenly_spaced
+    from convae.data.image_set import evenly_spaced
     from convae.pictures.grid import compare
 
     model = session.model
@@ -162,7 +162,7 @@ def _draw_imputed(session: Session, count: int, paths: list[Path], samples: int,
     """Draws observed values above imputed images, and writes all imputed images if there are paths."""
     import torch
 
-    from convae.data.batches import evenly_spaced
+    from convae.data.image_set import evenly_spaced
     from convae.pictures.grid import compare
 
     split = session.images
@@ -176,7 +176,7 @@ def _draw_imputed(session: Session, count: int, paths: list[Path], samples: int,
 
 def _draw_split(session: Session, count: int, paths: list[Path], batch_size: int) -> Image:
     """Draws evenly spaced images next to their reconstructions, and writes all reconstructions if there are paths."""
-    from convae.data.batches import evenly_spaced
+    from convae.data.image_set import evenly_spaced
     from convae.pictures.grid import pairs
 
     split = session.images

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from convae.core.joint_posterior import split_latent
 from convae.core.noise import Generators
-from convae.core.posterior import CodePosterior, Posterior, split_latent
+from convae.core.posterior import CodePosterior, Posterior
 from convae.core.types import AnyImages, Images, Latents, Logits, PerImage
 
 

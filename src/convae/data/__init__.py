@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from convae.data.augment import Augmentation, AugmentConfig
-from convae.data.batches import Batches, BatchSource, in_order
+from convae.data.batches import Batches, in_order
 from convae.data.config import DataConfig, absolute_data
 from convae.data.data_dirs import DataDirs
 from convae.data.dataset import Dataset, dataset
+from convae.data.image_set import BatchSource
 from convae.data.images.conversion import load_and_preprocess, preprocess
 from convae.data.images.reading import load
 from convae.data.images.tensors import to_numpy, to_pil, to_tensor, to_unit

@@ -17,8 +17,8 @@ from convae.evaluation.feature_sets import SetName, compute_feature_sets
 from convae.evaluation.metrics.base import FeatureMetric, Metric, SampleMetric
 from convae.evaluation.rows import MetricRows, choose_metrics, measure_rows, versions
 from convae.features.networks.base import FeatureNetwork
-from convae.model.artifact import fingerprint
 from convae.model.compatibility import check_levels
+from convae.model.fingerprint import fingerprint
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 

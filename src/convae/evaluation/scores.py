@@ -15,8 +15,8 @@ from convae.core.progress import Progress
 from convae.data import Split
 from convae.evaluation.rows import choose_metrics, measure_rows, versions
 from convae.latents import Encoding
-from convae.model.artifact import fingerprint
 from convae.model.compatibility import check_levels
+from convae.model.fingerprint import fingerprint
 from convae.model.vae import VAE
 
 

@@ -19,7 +19,7 @@ from convae.interop.exporters import EXPORTERS
 from convae.interop.exporters.base import GraphExporter, Runner
 from convae.interop.graphs import trace_graph
 from convae.interop.manifests import build_manifest, describe_model
-from convae.model.artifact import fingerprint
+from convae.model.fingerprint import fingerprint
 from convae.model.vae import VAE
 
 FORMAT = 1

@@ -8,7 +8,7 @@ from typing import Any
 from convae.core.names import class_names
 from convae.core.version import VERSION
 from convae.interop.graphs import TracedGraph
-from convae.model.artifact import fingerprint
+from convae.model.fingerprint import fingerprint
 from convae.model.vae import VAE
 
 FORMAT = 1

@@ -15,7 +15,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from convae.core.errors import ArtifactError, ConfigError, DataError, OutputError
-from convae.core.files import new_folder, writing_errors
+from convae.core.files import writing_errors
+from convae.core.folders import new_folder
 from convae.core.names import one_line, unknown_message
 from convae.core.paths import local_path
 from convae.core.progress import Progress

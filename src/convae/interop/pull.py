@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 from convae.core.cache import cache_directory
 from convae.core.checked_files import read_checked_json, read_tensors, with_checksum
 from convae.core.errors import ArtifactError, ConfigError, OutputError
-from convae.core.files import new_folder, write_json
+from convae.core.files import write_json
+from convae.core.folders import new_folder
 from convae.core.names import one_line
 from convae.core.paths import local_path
 from convae.core.progress import Progress

@@ -21,9 +21,10 @@ from convae.core.progress import Progress
 from convae.core.random import torch_generator
 from convae.core.types import Images, PerImage
 from convae.data import Split, in_order
+from convae.model.autoencoder import Features
 from convae.model.compatibility import check_labels
 from convae.model.mode import evaluation_mode
-from convae.model.vae import VAE, Features
+from convae.model.vae import VAE
 
 
 @dataclass(frozen=True)

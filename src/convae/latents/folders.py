@@ -25,7 +25,7 @@ from convae.data import Split
 from convae.latents import formats
 from convae.latents.encoding import Encoding, encode
 from convae.latents.statistics import Moments
-from convae.model.artifact import autoencoder_fingerprint
+from convae.model.fingerprint import autoencoder_fingerprint
 from convae.model.inference import InferenceEngine
 from convae.model.vae import VAE
 

@@ -10,8 +10,6 @@ Nothing is unpickled. Loading verifies the SHA-256 of every tensor and of the co
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -31,13 +29,8 @@ from convae.core.checked_files import (
 from convae.core.config import Config, parse
 from convae.core.description import Spec
 from convae.core.errors import ArtifactError, ConfigError, ConvaeError, ShapeError, TrustError
-from convae.core.files import (
-    new_folder,
-    recover_folder,
-    write_bytes,
-    write_json,
-    write_text,
-)
+from convae.core.files import write_bytes, write_json, write_text
+from convae.core.folders import new_folder, recover_folder
 from convae.core.names import one_line, short_repr
 from convae.core.paths import local_path
 from convae.core.trust import trusted_packages, untrusted_names
@@ -45,6 +38,7 @@ from convae.core.version import VERSION
 from convae.model.adapters import merged_state
 from convae.model.card import model_card
 from convae.model.construct import construct
+from convae.model.fingerprint import module_classes
 from convae.model.format_1 import config_of_format_1, tensor_names
 from convae.model.pretrained import find_pretrained, missing_model_advice, model_path
 from convae.model.provenance import Provenance
@@ -132,11 +126,6 @@ def save(model: nn.Module, path: str | Path, *, storage: StoragePrecision | None
         write_json(place / CONFIG, with_checksum(config))
         write_text(place / CARD, model_card(model))
     return folder
-
-
-def module_classes(model: VAE) -> dict[str, str]:
-    """The qualified class name of each part of a model, by the name of the part."""
-    return {name: f"{type(part).__module__}.{type(part).__qualname__}" for name, part in model.named_children()}
 
 
 def _describe(model: VAE) -> dict[str, Any]:
@@ -320,32 +309,3 @@ def find(path: Path) -> Path:
     if found is None:
         raise ArtifactError(f"{path}: no such folder. {missing_model_advice(path)}")
     return find(found)
-
-
-def fingerprint(model: VAE) -> str:
-    """SHA-256 (hex) of the description and the weights of a model.
-
-    Name and provenance are not included, so models that compute the same have the same fingerprint.
-    """
-    return _fingerprint(model, ())
-
-
-def autoencoder_fingerprint(model: VAE) -> str:
-    """SHA-256 (hex) of the parts that encode and decode: all but the prior, on which latents do not depend.
-
-    A model and the same model with another prior have the same one, so that each decodes latents of the other.
-    """
-    return _fingerprint(model, ("prior",))
-
-
-def _fingerprint(model: VAE, without: tuple[str, ...]) -> str:
-    """SHA-256 (hex) of the description and the weights of a model without the parts named."""
-    described: dict[str, Any]
-    if model.is_described:
-        described = model.spec.model_dump(mode="json", exclude={"name", *without})
-    else:
-        described = {"modules": {name: kind for name, kind in module_classes(model).items() if name not in without}}
-    weights = {
-        name: digest(tensor) for name, tensor in merged_state(model).items() if name.partition(".")[0] not in without
-    }
-    return hashlib.sha256(json.dumps([described, weights], sort_keys=True).encode()).hexdigest()

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convae.core.joint_posterior import JointPosterior
 from convae.core.noise import Generators
-from convae.core.posterior import CodePosterior, JointPosterior, Posterior
+from convae.core.posterior import CodePosterior, Posterior
 from convae.core.types import Images, Latents
 from convae.model.condition import Labels
 from convae.model.mode import evaluation_mode

@@ -14,7 +14,7 @@ from convae.core import console
 from convae.core.errors import ConvaeError
 from convae.core.trust import trust_options
 from convae.data import in_order, open_split
-from convae.data.batches import evenly_spaced
+from convae.data.image_set import evenly_spaced
 from convae.model.artifact import load, read_config
 from convae.model.priors.standard_normal import StandardNormal
 from convae.model.priors.uniform_codes import UniformCodes

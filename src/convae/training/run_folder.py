@@ -14,7 +14,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from convae.core.errors import ArtifactError, OutputError
-from convae.core.files import is_temporary, open_regular, remove_temporary_files, truncate, write_text, writing_errors
+from convae.core.files import is_temporary, open_regular, truncate, write_text, writing_errors
+from convae.core.folders import remove_temporary_files
 from convae.core.trust import untrusted_names
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe

@@ -31,7 +31,7 @@ from convae.core.paths import local_path, safe_name
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
 from convae.data import Split, in_order, open_split
-from convae.data.batches import evenly_spaced
+from convae.data.image_set import evenly_spaced
 from convae.pictures.grid import compare
 from convae.pictures.save import save
 from convae.training.execution import require_single_process

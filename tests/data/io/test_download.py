@@ -25,7 +25,7 @@ from narrow import present
 
 from convae.core.errors import DataError, OutputError
 from convae.data import DataConfig, open_split
-from convae.data.io import download
+from convae.data.io import download, http
 from convae.data.sources.mnist import Mnist
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 600_000, np.uint8).tobytes()
@@ -154,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server, and a client that is not patient."""
-    monkeypatch.setattr(download, "TIMEOUT", 0.5)
+    monkeypatch.setattr(http, "TIMEOUT", 0.5)
     monkeypatch.setattr(download, "PAUSE", 0.001)
     monkeypatch.setattr(download, "TRIES", 3)
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 import convae
 from convae.core.errors import ConfigError
+from convae.core.joint_posterior import JointPosterior
 from convae.core.noise import CountedNoise
-from convae.core.posterior import JointPosterior
 from convae.core.random import torch_generator
 from convae.model.vae import VAE
 

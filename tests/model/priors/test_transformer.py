@@ -14,8 +14,9 @@ from torch import Tensor
 
 import convae
 from convae.core.errors import ConfigError, ShapeError
+from convae.core.joint_posterior import JointPosterior
 from convae.core.noise import CountedNoise
-from convae.core.posterior import CodePosterior, JointPosterior
+from convae.core.posterior import CodePosterior
 from convae.core.random import torch_generator
 from convae.latents import draw_latents
 from convae.model.bottlenecks.codes import Codes

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.errors import ConfigError
-from convae.core.posterior import GaussianPosterior, JointPosterior, Posterior
+from convae.core.joint_posterior import JointPosterior
+from convae.core.posterior import GaussianPosterior, Posterior
 from convae.core.random import torch_generator
 from convae.core.types import Batch
 from convae.objective.objective import build_objective

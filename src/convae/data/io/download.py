@@ -12,11 +12,8 @@ import hashlib
 import http.client
 import os
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from email.message import Message
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -25,10 +22,8 @@ from filelock import FileLock
 from convae.core.errors import DataError
 from convae.core.files import writing_errors
 from convae.core.progress import Progress
-from convae.core.version import VERSION
+from convae.data.io.http import TransferError, network_errors, open_url, read_piece, response_span
 
-TIMEOUT = 30.0
-"""Timeout without data, in seconds."""
 TRIES = 5
 """Number of attempts per mirror; only attempts without progress count."""
 PAUSE = 1.0
@@ -37,7 +32,6 @@ LONGEST_PAUSE = 60.0
 """Longest wait between attempts, in seconds."""
 _LARGEST = 4 << 30
 """Size limit of a file of unknown size, in bytes."""
-_PIECE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -71,20 +65,6 @@ class DownloadError(DataError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
-
-
-class _TransferError(Exception):
-    """A failed attempt.
-
-    Attributes:
-        final: whether another attempt at this mirror is useless.
-        pause: seconds to wait, as requested by the server.
-        status: HTTP status, if the server refused the request.
-    """
-
-    def __init__(self, message: str, *, final: bool = False, pause: float = 0.0, status: int | None = None) -> None:
-        super().__init__(message)
-        self.final, self.pause, self.status = final, pause, status
 
 
 def download(remotes: Sequence[Remote], folder: Path, progress: Progress | None = None) -> None:
@@ -125,39 +105,21 @@ def fetch(url: str, largest: int, token: str | None = None) -> bytes:
     failures = 0
     while True:
         try:
-            with _open(url, token, {"Accept": "application/json"}) as response, _network():
+            with open_url(url, token, {"Accept": "application/json"}) as response, network_errors():
                 content = response.read(largest + 1)
             if len(content) > largest:
-                raise _TransferError(f"sent more than {largest:,} bytes", final=True)
+                raise TransferError(f"sent more than {largest:,} bytes", final=True)
             return content
-        except _TransferError as error:
+        except TransferError as error:
             failures += 1
             if error.final or failures >= TRIES:
                 raise DownloadError(str(error), error.status) from error
             _wait(error, failures)
 
 
-def _wait(error: _TransferError, failures: int) -> None:
+def _wait(error: TransferError, failures: int) -> None:
     """Waits before the next attempt, as long as the server requests."""
     time.sleep(min(max(error.pause, PAUSE * 2 ** (failures - 1)), LONGEST_PAUSE))
-
-
-def _open(url: str, token: str | None, headers: dict[str, str]) -> http.client.HTTPResponse:
-    """Sends a request.
-
-    Raises:
-        _TransferError: the server is unreachable or refused the request.
-    """
-    request = urllib.request.Request(url, headers={"User-Agent": f"convae/{VERSION}", **headers})
-    if token is not None:
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
-    try:
-        with _network():
-            response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
-            return response
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _refusal(error) from error
 
 
 def _remove_empty(folder: Path, remotes: Sequence[Remote], new: Sequence[Path]) -> None:
@@ -185,7 +147,7 @@ def _get(remote: Remote, part: Path, progress: Progress | None) -> None:
                 _transfer(url, remote, part, progress)
                 _verify(remote, part)
                 return
-            except _TransferError as error:
+            except TransferError as error:
                 now = part.stat().st_size if part.exists() else 0
                 # Attempts with progress do not count.
                 failures = failures + 1 if now <= before else 1
@@ -205,60 +167,22 @@ def _transfer(url: str, remote: Remote, part: Path, progress: Progress | None) -
         return
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        response = _open(url, remote.token, headers)
-    except _TransferError as error:
+        response = open_url(url, remote.token, headers)
+    except TransferError as error:
         if error.status == 416:  # the partial file is longer than the remote one, so it belongs to another file
             part.unlink(missing_ok=True)
-            raise _TransferError("the file is smaller than the partial download", status=416) from error
+            raise TransferError("the file is smaller than the partial download", status=416) from error
         raise
     with response:
-        start, end = _span(response.status, response.headers, have)
+        start, end = response_span(response.status, response.headers, have)
         total = remote.size or end
         if total is not None and total > (remote.size or _LARGEST):
-            raise _TransferError(f"the file of {total:,} bytes is too large", final=True)
+            raise TransferError(f"the file of {total:,} bytes is too large", final=True)
         with part.open("r+b" if start else "wb") as file:
             file.seek(start)
             _pour(response, file, start, total, remote, progress)
         if end is not None and part.stat().st_size < end:
-            raise _TransferError(f"connection lost after {part.stat().st_size:,} of {end:,} bytes")
-
-
-@contextlib.contextmanager
-def _network() -> Iterator[None]:
-    """A context for network calls only; system errors in it become `_TransferError`.
-
-    Raises:
-        _TransferError: the server is unreachable or closed the connection.
-        HTTPError: the server returned an error status.
-    """
-    try:
-        yield
-    except urllib.error.HTTPError:
-        raise
-    except TimeoutError as error:
-        raise _TransferError(f"no data for {TIMEOUT:g} seconds") from error
-    except urllib.error.URLError as error:
-        timed_out = isinstance(error.reason, TimeoutError)
-        reason = f"no data for {TIMEOUT:g} seconds" if timed_out else str(error.reason)
-        raise _TransferError(f"cannot be reached ({reason})") from error
-    except (http.client.HTTPException, OSError, ValueError) as error:
-        raise _TransferError(f"network error ({error or type(error).__name__})") from error
-
-
-def _span(status: int, headers: Message, have: int) -> tuple[int, int | None]:
-    """Offset of the response in the file, and the end of the file, if known."""
-    length = headers.get("Content-Length", "")
-    size = int(length) if length.isdigit() else None
-    if (headers.get_content_type() or "") == "text/html":
-        raise _TransferError("returned a web page instead of the file", final=True)
-    if status != 206:
-        return 0, size
-    unit, _, rest = headers.get("Content-Range", "").partition(" ")
-    span, _, whole = rest.partition("/")
-    start = span.partition("-")[0]
-    if unit != "bytes" or start != str(have):
-        raise _TransferError("returned a different range than requested", final=True)
-    return have, int(whole) if whole.isdigit() else None if size is None else have + size
+            raise TransferError(f"connection lost after {part.stat().st_size:,} of {end:,} bytes")
 
 
 def _pour(
@@ -272,28 +196,14 @@ def _pour(
     """Copies the response to the file, up to the size limit."""
     done, limit = start, total or _LARGEST
     what = f"downloading {remote.name} (MB)"
-    while piece := _received(response):
+    while piece := read_piece(response):
         done += len(piece)
         if done > limit:
             file.truncate(0)
-            raise _TransferError(f"sent more than the {limit:,} bytes of the file", final=True)
+            raise TransferError(f"sent more than the {limit:,} bytes of the file", final=True)
         file.write(piece)
         if progress is not None:
             progress(done >> 20, max(limit if total else done, 1) >> 20, what)
-
-
-def _received(response: http.client.HTTPResponse) -> bytes:
-    """The next bytes of a response; empty at its end."""
-    with _network():
-        return response.read1(_PIECE)
-
-
-def _refusal(error: urllib.error.HTTPError) -> _TransferError:
-    """The error of a refused request: final or temporary, depending on the status."""
-    passing = error.code in {408, 425, 429} or error.code >= 500
-    wait = error.headers.get("Retry-After", "") if error.headers else ""
-    pause = float(wait) if wait.isdigit() else 0.0
-    return _TransferError(f"HTTP {error.code} {error.reason}", final=not passing, pause=pause, status=error.code)
 
 
 def _verify(remote: Remote, part: Path) -> None:
@@ -305,7 +215,7 @@ def _verify(remote: Remote, part: Path) -> None:
         size = part.stat().st_size
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
-        raise _TransferError(f"damaged or a different file ({size:,} bytes, {remote.algorithm} {found})")
+        raise TransferError(f"damaged or a different file ({size:,} bytes, {remote.algorithm} {found})")
 
 
 def _begin_digest(algorithm: str, part: Path) -> Any:

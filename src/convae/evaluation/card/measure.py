@@ -20,8 +20,8 @@ from convae.evaluation.metrics.base import FeatureMetric, Metric
 from convae.evaluation.protocol import Report, evaluate
 from convae.evaluation.spectrum import frequencies, relative_power
 from convae.features.networks.base import FeatureNetwork, build_feature_network
-from convae.model.artifact import fingerprint
 from convae.model.card import model_card_body
+from convae.model.fingerprint import fingerprint
 from convae.model.inputs import weights_type
 from convae.model.layers.base.network import count_parameters
 from convae.model.vae import VAE

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convae.data import Split
-from convae.data.batches import evenly_spaced
+from convae.data.image_set import evenly_spaced
 from convae.evaluation.card.card import Card
 from convae.latents.error_maps import ErrorMaps, map_errors
 from convae.model.inputs import unchecked_values

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from convae.core.posterior import split_posterior
+from convae.core.joint_posterior import split_posterior
 from convae.data import Split
 from convae.evaluation.metrics.base import ImageMetric
 from convae.latents import EvalBatch

@@ -13,7 +13,8 @@ from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Images
 from convae.features.networks.base import FeatureNetwork
-from convae.model.artifact import fingerprint, load
+from convae.model.artifact import load
+from convae.model.fingerprint import fingerprint
 from convae.model.mode import evaluation_mode
 from convae.model.pretrained import ModelPath
 from convae.model.vae import VAE

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from convae.core.arguments import Positive, PositiveFloat
 from convae.core.errors import ConfigError
-from convae.core.posterior import JointPosterior
+from convae.core.joint_posterior import JointPosterior
 from convae.core.random import torch_generator
 from convae.core.types import PerImage, Shape
 from convae.objective.terms.base import NO_CODES, UNBOUND, Critic, LossInputs, Term

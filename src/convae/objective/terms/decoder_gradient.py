@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from convae.core.posterior import JointPosterior
+from convae.core.joint_posterior import JointPosterior
 from convae.core.types import PerImage
 from convae.objective.terms._jacobian import squared_jacobian_norm
 from convae.objective.terms.base import LossInputs, Term

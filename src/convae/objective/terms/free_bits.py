@@ -8,7 +8,8 @@ import torch
 
 from convae.core.arguments import NonNegativeFloat, Positive
 from convae.core.errors import ConfigError
-from convae.core.posterior import Posterior, split_posterior
+from convae.core.joint_posterior import split_posterior
+from convae.core.posterior import Posterior
 from convae.core.slices import batch_mean
 from convae.core.types import PerImage
 from convae.objective.terms.base import LossInputs, Term

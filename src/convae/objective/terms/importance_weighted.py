@@ -10,8 +10,9 @@ from torch import Tensor
 
 from convae.core.arguments import Positive
 from convae.core.errors import ConfigError
+from convae.core.joint_posterior import JointPosterior
 from convae.core.output import importance_bound
-from convae.core.posterior import JointPosterior, Posterior
+from convae.core.posterior import Posterior
 from convae.core.precision import with_gradient_of
 from convae.core.types import Latents, PerImage
 from convae.objective.terms.base import LossInputs, Term

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 
 from convae.core.device import copy_to_device
-from convae.core.posterior import Posterior, split_posterior
+from convae.core.joint_posterior import split_posterior
+from convae.core.posterior import Posterior
 from convae.core.slices import batch_mean, is_first_pass
 from convae.core.types import PerImage
 from convae.objective.terms.base import LossInputs, Term

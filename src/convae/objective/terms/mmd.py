@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convae.core.arguments import PositiveFloat
 from convae.core.errors import ConfigError
-from convae.core.posterior import JointPosterior
+from convae.core.joint_posterior import JointPosterior
 from convae.core.precision import full_precision
 from convae.core.types import PerImage
 from convae.objective.terms.base import NO_CODES, LossInputs, Term

@@ -24,7 +24,8 @@ from torch import Tensor
 from convae.core.arguments import NonNegative
 from convae.core.checked_files import digest, read_checked_json, read_tensors, with_checksum
 from convae.core.errors import ArtifactError
-from convae.core.files import new_folder, temporary_path, write_bytes, write_json
+from convae.core.files import temporary_path, write_bytes, write_json
+from convae.core.folders import new_folder
 from convae.training.distributed import Ranks, gather_tensor
 from convae.training.loop.task import Stateful
 from convae.training.recipe.schema import PlateauConfig

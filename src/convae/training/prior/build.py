@@ -15,10 +15,10 @@ from convae.core.errors import ConfigError
 from convae.core.progress import Progress
 from convae.core.random import torch_generator
 from convae.data import DataSet, open_data_set
-from convae.data.batches import ImageSet
+from convae.data.image_set import ImageSet
 from convae.data.splits.given import GivenData
 from convae.data.splits.labels import mask_labels
-from convae.model.artifact import fingerprint
+from convae.model.fingerprint import fingerprint
 from convae.model.parts import build_prior
 from convae.model.priors import PRIORS
 from convae.model.priors.base import Prior

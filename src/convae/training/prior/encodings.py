@@ -12,12 +12,14 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from convae.core.joint_posterior import JointPosterior
 from convae.core.noise import CountedNoise, normal_like
-from convae.core.posterior import CodePosterior, JointPosterior
+from convae.core.posterior import CodePosterior
 from convae.core.progress import Progress
 from convae.core.random import numpy_generator, torch_generator
 from convae.core.types import Batch, Latents, Shape, slice_bounds
-from convae.data.batches import ImageSet, in_order, require_image_per_rank
+from convae.data.batches import in_order, require_image_per_rank
+from convae.data.image_set import ImageSet
 from convae.model.bottlenecks.base import LATENT
 from convae.model.compatibility import check_labels
 from convae.model.inputs import unchecked_values

@@ -17,7 +17,7 @@ from convae.core.posterior import LOG_TWO_PI
 from convae.core.random import torch_generator
 from convae.core.types import Batch
 from convae.data import DataSet
-from convae.data.batches import ImageSet
+from convae.data.image_set import ImageSet
 from convae.data.splits.given import GivenData
 from convae.model.artifact import save
 from convae.model.layers.base.network import count_parameters

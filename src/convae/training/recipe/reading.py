@@ -18,7 +18,7 @@ from convae.core.errors import ArtifactError, ConfigError
 from convae.core.names import nearest_name
 from convae.core.paths import local_path, with_absolute_paths
 from convae.data import SOURCES, absolute_data
-from convae.data.batches import ImageSet
+from convae.data.image_set import ImageSet
 from convae.describe import find_description, resolve
 from convae.model.artifact import find, read_description
 from convae.model.presets import PRESETS

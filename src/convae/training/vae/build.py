@@ -20,7 +20,7 @@ from convae.core.errors import ConfigError
 from convae.core.names import shape_text
 from convae.core.progress import Progress
 from convae.data import Batches, DataConfig, DataSet, open_data_set
-from convae.data.batches import ImageSet
+from convae.data.image_set import ImageSet
 from convae.data.splits.given import GivenData
 from convae.data.splits.labels import mask_labels
 from convae.describe import resolve

@@ -10,7 +10,7 @@ from torch import nn
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.core.random import torch_generator
 from convae.data import in_order
-from convae.data.batches import ImageSet
+from convae.data.image_set import ImageSet
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.compatibility import check_labels, check_levels
 from convae.model.parts import required_terms

@@ -34,8 +34,8 @@ from convae.core.progress import Progress
 from convae.core.types import Batch, Shape
 from convae.data import in_order
 from convae.data.augment import AugmentConfig
-from convae.data.batches import ImageSet
-from convae.model.artifact import module_classes
+from convae.data.image_set import ImageSet
+from convae.model.fingerprint import module_classes
 from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
 from convae.training.loop.numerics import Precision

@@ -10,7 +10,8 @@ import torch
 
 from convae.core.names import class_names
 from convae.core.random import torch_generator
-from convae.data.batches import ImageSet, evenly_spaced, in_order
+from convae.data.batches import in_order
+from convae.data.image_set import ImageSet, evenly_spaced
 from convae.model.artifact import read_config
 from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
 from convae.model.vae import VAE

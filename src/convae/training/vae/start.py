@@ -19,9 +19,10 @@ from convae.core.names import shape_text, unknown_message
 from convae.core.types import Shape
 from convae.describe import build, resolve
 from convae.model.adapters import adapter_names, add_adapters
-from convae.model.artifact import fingerprint, load, module_classes
+from convae.model.artifact import load
 from convae.model.bottlenecks.codes import Codes
 from convae.model.construct import construct
+from convae.model.fingerprint import fingerprint, module_classes
 from convae.model.layers.latent_codes import LatentCodes
 from convae.model.layers.quantize import Quantize
 from convae.model.vae import VAE

@@ -18,7 +18,7 @@ from convae.core.output import Output
 from convae.core.progress import Progress
 from convae.core.types import Batch
 from convae.data import Batches, BatchSource, DataSet
-from convae.data.batches import ImageSet
+from convae.data.image_set import ImageSet
 from convae.data.splits.given import GivenData
 from convae.model.adapters import adapter_names, load_plain_state, reset_adapters
 from convae.model.artifact import save

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from convae.core.code_usage import CodeUsage, count_codes, short_name, summarize_usage
+from convae.core.joint_posterior import split_posterior
 from convae.core.output import Output
-from convae.core.posterior import Posterior, split_posterior
+from convae.core.posterior import Posterior
 from convae.core.random import torch_generator
 from convae.core.types import MISSING_LABEL, Batch
-from convae.data.batches import ImageSet, in_order
+from convae.data.batches import in_order
+from convae.data.image_set import ImageSet
 from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
 from convae.objective.schedules.base import Clocks

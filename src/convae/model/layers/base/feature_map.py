@@ -10,11 +10,8 @@ its rows are computed again from the last stored map, which takes time instead o
 
 from __future__ import annotations
 
-import contextlib
 import math
-import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
 from fractions import Fraction
 from itertools import pairwise
 
@@ -22,62 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convae.model.layers.base.sliced_pass import SlicedPass, as_current
+
 _MOST_STEPS = 100
 """Steps between two stored maps: each takes a few calls of Python, whose depth is limited."""
-
-
-class SlicedPass:
-    """One pass of a network over a large image in slices.
-
-    Args:
-        slice_bytes: memory of the slices that are computed at a time, approximately.
-        map_bytes: memory of the stored maps.
-        item_bytes: of one value.
-    """
-
-    def __init__(self, slice_bytes: int, map_bytes: int, item_bytes: int) -> None:
-        self.slice_bytes = slice_bytes
-        self.item_bytes = item_bytes
-        self.depth = 0
-        self._map_bytes = map_bytes
-        self._stored: list[weakref.ref[Tensor]] = []
-
-    @property
-    def free_bytes(self) -> int:
-        """Memory that further maps may take."""
-        tensors = {id(tensor): tensor for reference in self._stored if (tensor := reference()) is not None}
-        self._stored = [weakref.ref(tensor) for tensor in tensors.values()]
-        return self._map_bytes - sum(tensor.nbytes for tensor in tensors.values())
-
-    def count(self, tensor: Tensor) -> None:
-        """Counts a stored map, as long as it exists."""
-        self._stored.append(weakref.ref(tensor))
-
-    @contextlib.contextmanager
-    def inside_branch(self) -> Iterator[None]:
-        """While the branch of a residual connection is computed, whose output will need memory as well."""
-        self.depth += 1
-        try:
-            yield
-        finally:
-            self.depth -= 1
-
-
-_CURRENT: ContextVar[SlicedPass | None] = ContextVar("sliced_pass", default=None)
-
-
-def current_pass() -> SlicedPass | None:
-    """The pass that a network inside of a layer belongs to; None where it gets a slice, or without slices."""
-    return _CURRENT.get()
-
-
-@contextlib.contextmanager
-def _as_current(sliced: SlicedPass | None) -> Iterator[None]:
-    token = _CURRENT.set(sliced)
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
 
 
 class FeatureMap:
@@ -195,7 +140,7 @@ class FeatureMap:
     def whole(self, compute: Callable[[Tensor], Tensor]) -> FeatureMap:
         """The map that a function makes of this entire map; networks in it are computed in slices."""
         tensor = self.tensor()
-        with _as_current(self.sliced):
+        with as_current(self.sliced):
             return FeatureMap.of(self.sliced, compute(tensor))
 
     def pointwise(
@@ -236,7 +181,7 @@ class FeatureMap:
             first = max(0, min(start * step // per - halo[0], size - 1) // step * step)
             last = size if stop == end else min(size, (stop - 1) * step // per + 1 + halo[1])
             skipped = first * per // step
-            with _as_current(None):
+            with as_current(None):
                 part = compute(self.rows(first, max(last, first + 1)))
             return part[:, :, start - skipped : stop - skipped]
 
@@ -257,7 +202,7 @@ class FeatureMap:
 
         def rows(start: int, stop: int) -> Tensor:
             parts = [each.rows(start, stop) for each in reversed(maps)]
-            with _as_current(None):
+            with as_current(None):
                 return compute(*reversed(parts))
 
         shape = (self.shape[0], channels, *self.shape[2:])

@@ -26,8 +26,9 @@ from convae.core.names import shape_text
 from convae.core.types import Shape
 from convae.model.layers import LAYERS
 from convae.model.layers.base.compiled import CompileMode, run_compiled
-from convae.model.layers.base.feature_map import FeatureMap, current_pass
+from convae.model.layers.base.feature_map import FeatureMap
 from convae.model.layers.base.layer import Layer, ReceptiveField, compose, computed_whole, run_layers
+from convae.model.layers.base.sliced_pass import current_pass
 from convae.model.layers.base.slices import Slices
 from convae.model.layers.base.tiles import Tiles
 from convae.model.quantizers.base import QuantizerEntry

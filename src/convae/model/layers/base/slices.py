@@ -11,7 +11,7 @@ from torch import Tensor
 from convae.core.allocator import return_large_blocks
 from convae.core.device import device_memory
 from convae.core.types import Shape
-from convae.model.layers.base.feature_map import SlicedPass
+from convae.model.layers.base.sliced_pass import SlicedPass
 
 DEFAULT_FRACTION = 4
 """By default, a pass takes the memory of the device divided by this."""
