@@ -76,7 +76,7 @@ bench: .venv/.benching   ## training steps per second against the peers; write t
 results: .venv/.developing  ## estimate the likelihoods of docs/results.md that are missing (hours; it continues)
 	@$(BIN)/python -m benchmarks.results likelihoods --work runs/likelihoods
 
-results-quick: .venv/.developing  ## measure three models again and compare with their intervals (under a minute)
+results-quick: .venv/.developing  ## measure the models of digits again and compare with their intervals (seconds)
 	@$(BIN)/python -m benchmarks.results quick
 
 models-index: .venv/.developing  ## write the index of the pretrained models from models/

@@ -3,10 +3,12 @@
     python -m benchmarks.results likelihoods --work FOLDER       `make results`: importance-weighted NLL, appended
     python -m benchmarks.results quick                           `make results-quick`: under a minute, no downloads
 
-`likelihoods` estimates the NLL of each named model of binarized MNIST that benchmarks/results.jsonl does not have, in
-parts that a second call continues; --images stops after so many random test images. `quick` measures ELBO, PSNR and
-SSIM of each named model of scikit-learn's digits again, and exits with 1 unless each lies within the 95% interval on
-its card. The other tables of the page are those of the reports in benchmarks/, and of the cards in models/.
+`likelihoods` estimates the NLL of each named model of binarized MNIST that benchmarks/results.jsonl does not have with
+as many samples and images, in parts that a second call continues; --images stops after so many random test images. A
+line has the SHA-256 of the weights that were measured; those of models/ may be the same, rounded to half precision.
+`quick` measures ELBO, PSNR and SSIM of each named model of scikit-learn's digits again, and exits with 1 unless each
+lies within the 95% interval on its card. The other tables of the page are those of the reports in benchmarks/, and of
+the cards in models/.
 """
 
 from __future__ import annotations
@@ -104,18 +106,24 @@ def measure_likelihoods(work: Path, samples: int, images: int | None) -> None:
             continue
         session = convae.Session(name, device="cpu")
         count = min(images or len(session.images), len(session.images))
-        key: dict[str, Any] = {"model": name, "sha256": fingerprint(session.model), "samples": samples, "images": count}
-        if any(key.items() <= row.items() for row in recorded()):
+        sha256 = fingerprint(session.model)
+        if any(row["model"] == name and row["samples"] >= samples and row["images"] >= count for row in recorded()):
             continue
-        rows = _parts(session, work / f"{key['sha256'][:16]}-{samples}.jsonl", samples, count)
-        found: dict[str, Any] = {}
-        for metric in ("nll", "negative_elbo"):
-            values = np.array([value for row in rows for value in row[metric]])
-            found[metric] = round(float(values.mean()), 3)
-            found[f"{metric}_standard_error"] = round(float(values.std(ddof=1) / math.sqrt(len(values))), 3)
-        made = {**key, **found, "seconds": round(sum(row["seconds"] for row in rows)), "processor": processor()}
-        append(RECORD, json.dumps({**made, "torch": torch.__version__, "convae": convae.__version__}) + "\n")
-        print(made, flush=True)
+        rows = _parts(session, work / f"{sha256[:16]}-{samples}.jsonl", samples, count)
+        print(record(name, sha256, samples, rows), flush=True)
+
+
+def record(name: str, sha256: str, samples: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Appends the mean over the images of parts to the record; returns the line."""
+    made: dict[str, Any] = {"model": name, "sha256": sha256, "samples": samples}
+    for metric in ("nll", "negative_elbo"):
+        values = np.array([value for row in rows for value in row[metric]])
+        made |= {"images": len(values), metric: round(float(values.mean()), 3)}
+        made[f"{metric}_standard_error"] = round(float(values.std(ddof=1) / math.sqrt(len(values))), 3)
+    made |= {"seconds": round(sum(row["seconds"] for row in rows)), "processor": processor()}
+    made |= {"torch": torch.__version__, "convae": convae.__version__}
+    append(RECORD, json.dumps(made) + "\n")
+    return made
 
 
 def _parts(session: convae.Session, path: Path, samples: int, count: int) -> list[dict[str, Any]]:
