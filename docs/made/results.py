@@ -59,7 +59,8 @@ def _cell(metric: dict[str, Any] | None) -> str:
     if metric is None or not isinstance(metric["value"], float):
         return ""
     value, interval = f"{metric['value']:.4g}", metric["interval"]
-    return value if interval is None else f"{value} ({' … '.join(f'{end:.4g}' for end in interval)})"
+    text = value if interval is None else f"{value} ({' … '.join(f'{end:.4g}' for end in interval)})"
+    return text.replace("-", "−")
 
 
 def machines() -> str:

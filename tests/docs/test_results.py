@@ -22,7 +22,7 @@ def rows(text: str) -> list[list[str]]:
 def test_every_pretrained_model_has_its_row() -> None:
     names = [f"`{name}`" for name in read_index()]
     assert [row[0] for row in rows(pretrained())] == [row[0] for row in rows(model_metrics())] == names
-    assert all(re.fullmatch(r"-?[\d.]+ \(.* … .*\)", row[2]) for row in rows(model_metrics()))
+    assert all(re.fullmatch(r"−?[\d.]+ \(.* … .*\)", row[2]) for row in rows(model_metrics()))
 
 
 def test_likelihoods_are_sorted_and_name_their_source() -> None:
