@@ -67,3 +67,12 @@ def test_the_gradient_reaches_codes_that_no_vector_became() -> None:
     unused[found.codes.unique()] = False
     assert unused.any()
     assert gradient(found.latent.square(), made.codebook)[unused].any(1).all()
+
+
+def test_a_new_codebook_passes_gradients_to_the_encoder() -> None:
+    made = IBQ(16, codes=512)
+    x = torch.randn(8, 16, 4, 4, requires_grad=True)
+    direction = torch.randn(8, 16, 4, 4)
+    found = gradient(run(made, x).latent * direction, x)
+    # The softmax over short code vectors is flat: with ones of length 1/512 the ratio is 1e-6.
+    assert float(found.norm()) > 0.1 * float(direction.norm())

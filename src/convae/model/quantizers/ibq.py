@@ -91,6 +91,5 @@ class IBQ(Quantizer):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Initializes code vectors uniformly in ±1 / codes, so that initial usage is even."""
-        size = len(self.codebook)
-        self.codebook.copy_((2 * torch.rand(self.codebook.shape, generator=generator) - 1) / size)
+        """Draws code vectors from N(0, 1), as the authors' code does: the soft assignments to smaller ones are even."""
+        self.codebook.copy_(torch.randn(self.codebook.shape, generator=generator))
