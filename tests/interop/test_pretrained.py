@@ -208,6 +208,12 @@ def test_commands_take_names(cache: Path, folder: Path, capsys: pytest.CaptureFi
     row = capsys.readouterr().out.splitlines()[-1]
     assert [cell.strip() for cell in row.split("|")[1:-1]][:5] == [NAME, "A tiny model.", "3×16×16", "2×2×2", "-12.5"]
     assert row.endswith("| yes |")
+    run("cache")
+    assert f"{NAME} (downloaded)" in " ".join(capsys.readouterr().out.split())
+    run("cache", "--clear")
+    assert (cache / NAME).is_dir()
+    run("cache", "--clear", NAME)
+    assert not (cache / NAME).exists()
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/../b", "/evil", "", ".hidden"])

@@ -114,7 +114,8 @@ class Cached:
 
     Attributes:
         path: its folder.
-        sort: decoded `images`, `latents` of a frozen encoder, exported `graphs` of a model, or a `download`.
+        sort: decoded `images`, `latents` of a frozen encoder, exported `graphs` of a model, or a `download`: a data
+            set or a pretrained model.
         name: its name in lists and for removal.
         source: source of the images, or name of the model; empty for an incomplete store.
         size: shape of an image and type of its values, as text.
@@ -143,7 +144,9 @@ def list_cache() -> list[Cached]:
     found = [_store(path) for path in _folders("stores") if path.name[:1] != "." or path.suffix == ".partial"]
     found += [_latents(path) for path in _folders("latents")]
     found += [_graphs(path) for path in _folders("graphs")]
-    found += [_download(path) for path in _folders("data")]
+    found += [_download(path, path.name) for path in _folders("data")]
+    models = cache_directory() / "pretrained"
+    found += [_download(path.parent, path.parent.relative_to(models).as_posix()) for path in _configs(models)]
     return sorted(found, key=lambda each: each.used)
 
 
@@ -235,8 +238,13 @@ def _index(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _download(path: Path) -> Cached:
-    return Cached(path, "download", path.name, path.name, "", 0, _bytes(path), path.stat().st_mtime)
+def _configs(models: Path) -> list[Path]:
+    """The configuration files of pulled models, which are in folders by name."""
+    return [path for path in sorted(models.rglob("config.json")) if ".partial" not in path.parts]
+
+
+def _download(path: Path, name: str) -> Cached:
+    return Cached(path, "download", name, name, "", 0, _bytes(path), path.stat().st_mtime)
 
 
 def _bytes(path: Path) -> int:
