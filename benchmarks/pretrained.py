@@ -39,6 +39,8 @@ from convae.model.weights import sha256_of
 from convae.pictures.grid import grid
 
 MODELS = Path(__file__).parents[1] / "models"
+LIKELIHOODS = Path(__file__).with_name("results.jsonl")
+"""The NLL of `benchmarks.results`."""
 RECIPE, MEASURED, TRAINED = "training.yaml", "card.json", "training.json"
 PICTURE, SAMPLES = "card.png", "samples.png"
 LICENSES = {
@@ -49,7 +51,7 @@ LICENSES = {
 }
 """License of each data set."""
 FEATURES = "efficientnet-lite0"
-SHOWN = ("elbo", "nll", "psnr", "ssim", f"fd-{FEATURES}", f"rfd-{FEATURES}")
+SHOWN = ("elbo", "psnr", "ssim", f"fd-{FEATURES}", f"rfd-{FEATURES}")
 """Metrics of the index."""
 TOLERANCE = 1e-3
 """Largest change of a decoded value for which weights are stored in half precision."""
@@ -232,6 +234,11 @@ def entry(name: str) -> dict[str, Any]:
     folder = MODELS / name
     model, (card,) = convae.load(folder), read_cards(folder / MEASURED)
     source = str(model.provenance.data["source"])
+    metrics = {key: card.metrics[key].value for key in SHOWN if key in card.metrics}
+    lines = LIKELIHOODS.read_text(encoding="utf-8").splitlines() if LIKELIHOODS.exists() else []
+    for row in map(json.loads, lines):
+        if row["model"] == name:
+            metrics["nll"] = row["nll"]
     return {
         "description": (folder / RECIPE).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# "),
         "data": source,
@@ -239,7 +246,7 @@ def entry(name: str) -> dict[str, Any]:
         "input": list(model.input_shape),
         "latent": list(model.latent_shape),
         "parameters": sum(each.numel() for each in model.parameters()),
-        "metrics": {key: card.metrics[key].value for key in SHOWN if key in card.metrics},
+        "metrics": metrics,
         "files": {
             path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(folder.iterdir())
         },

@@ -28,7 +28,7 @@ import torch
 
 import convae
 from benchmarks.likelihood import PART, estimate
-from benchmarks.pretrained import MEASURED, MODELS, processor
+from benchmarks.pretrained import LIKELIHOODS, MEASURED, MODELS, processor
 from convae.core.files import append
 from convae.data import in_order
 from convae.evaluation import evaluate
@@ -36,7 +36,6 @@ from convae.evaluation.card import read_cards
 from convae.model.fingerprint import fingerprint
 from convae.model.pretrained import read_index
 
-RECORD = Path(__file__).with_name("results.jsonl")
 QUICK, QUICK_METRICS = "digits", ("elbo", "psnr", "ssim")
 """Data that needs no download, and the metrics that are measured again."""
 BINARY = "binarized-mnist"
@@ -96,7 +95,7 @@ def check_quick_rows() -> int:
 
 def recorded() -> list[dict[str, Any]]:
     """The rows that were measured."""
-    return [json.loads(line) for line in RECORD.read_text().splitlines()] if RECORD.exists() else []
+    return [json.loads(line) for line in LIKELIHOODS.read_text().splitlines()] if LIKELIHOODS.exists() else []
 
 
 def measure_likelihoods(work: Path, samples: int, images: int | None) -> None:
@@ -122,7 +121,7 @@ def record(name: str, sha256: str, samples: int, rows: list[dict[str, Any]]) -> 
         made[f"{metric}_standard_error"] = round(float(values.std(ddof=1) / math.sqrt(len(values))), 3)
     made |= {"seconds": round(sum(row["seconds"] for row in rows)), "processor": processor()}
     made |= {"torch": torch.__version__, "convae": convae.__version__}
-    append(RECORD, json.dumps(made) + "\n")
+    append(LIKELIHOODS, json.dumps(made) + "\n")
     return made
 
 

@@ -204,6 +204,8 @@ def test_commands_take_names(cache: Path, folder: Path, capsys: pytest.CaptureFi
     shutil.copytree(folder, cache)
     run("show", NAME)
     assert "3×16×16" in capsys.readouterr().out
+    run("show", "tiny/vae", code=2)
+    assert NAME in capsys.readouterr().err
     run("models", "--markdown")
     row = capsys.readouterr().out.splitlines()[-1]
     assert [cell.strip() for cell in row.split("|")[1:-1]][:5] == [NAME, "A tiny model.", "3×16×16", "2×2×2", "-12.5"]

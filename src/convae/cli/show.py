@@ -65,13 +65,15 @@ def _described(model: str, overrides: list[str]) -> VAE:
     from convae.describe import resolve
     from convae.model.artifact import load
     from convae.model.construct import construct
-    from convae.model.pretrained import model_path
+    from convae.model.pretrained import is_model_name, missing_model_advice, model_path
 
     path = model_path(model)
     if path.is_dir():
         if overrides:
             raise ConfigError(f"{path}: is a trained model, whose description cannot be changed by '{overrides[0]}'")
         return load(path)
+    if not path.exists() and is_model_name(model):
+        raise ConfigError(f"{model}: no such file or model. {missing_model_advice(model)}")
     return construct(resolve(model, overrides))
 
 
