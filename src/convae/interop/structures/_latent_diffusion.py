@@ -35,48 +35,38 @@ class LatentDiffusion(Structure):
 
     def _set(
         self,
-        *,
-        channels: tuple[int, ...],
-        decoder_channels: tuple[int, ...],
+        encoder: Side,
+        decoder: Side,
         down_block_types: Sequence[str],
         up_block_types: Sequence[str],
-        blocks: int,
-        groups: int,
-        attention: bool,
+        *,
         images: Shape,
         features: int,
         quant_conv: int | None,
         post_quant_conv: int | None,
-        feature: str | None = None,
     ) -> None:
         """Sets the architecture.
 
         Args:
-            channels: channels of each stage of the encoder, from the image.
-            decoder_channels: channels of each stage of the decoder, from the image.
+            encoder: the encoder, without the attention of its stages.
+            decoder: the decoder, likewise.
             down_block_types: types of the stages of the encoder, from the image.
             up_block_types: types of the stages of the decoder, from the latent.
-            blocks: residual blocks per stage of the encoder.
-            groups: groups of group norms.
-            attention: whether there is attention in the middle blocks.
             images: (channels, *sizes) of the images.
             features: output channels of the encoder before `quant_conv`.
             quant_conv: output channels of the 1×1 convolution before the latent; None without one.
             post_quant_conv: output channels of the 1×1 convolution after the latent; None without one.
-            feature: name of the feature that the norms of the decoder depend on; None for group norms.
+
+        Raises:
+            ConfigError: not one value for each stage.
         """
-        given = {"down_block_types": down_block_types, "up_block_types": up_block_types}
-        given["decoder_block_out_channels"] = decoder_channels  # type: ignore[assignment]  # only their number matters
-        for key, each in given.items():
-            if len(each) != len(channels):
-                raise ConfigError(f"config.json: {key}: expected {len(channels)} values, one per stage")
-
-        def side(widths: tuple[int, ...], types: Sequence[str]) -> Side:
-            flags = tuple(kind.startswith("Attn") for kind in types)
-            return Side(channels=widths, blocks=blocks, groups=groups, attention=attention, attention_stages=flags)
-
-        self._encoder = side(channels, down_block_types)
-        self._decoder = replace(side(decoder_channels, up_block_types[::-1]), feature=feature)
+        counts = {"down_block_types": len(down_block_types), "up_block_types": len(up_block_types)}
+        stages = len(encoder.channels)
+        for key, count in {**counts, "decoder_block_out_channels": len(decoder.channels)}.items():
+            if count != stages:
+                raise ConfigError(f"config.json: {key}: expected {stages} values, one per stage")
+        self._encoder = replace(encoder, attention_stages=_has_attention(down_block_types))
+        self._decoder = replace(decoder, attention_stages=_has_attention(up_block_types[::-1]))
         self._images, self._features = images, features
         self._quant_conv, self._post_quant_conv = quant_conv, post_quant_conv
 
@@ -154,6 +144,10 @@ def require_equal_images(in_channels: int, out_channels: int) -> None:
     """
     if in_channels != out_channels:
         raise ConfigError(f"config.json: in_channels is {in_channels}, but out_channels is {out_channels}")
+
+
+def _has_attention(block_types: Sequence[str]) -> tuple[bool, ...]:
+    return tuple(kind.startswith("Attn") for kind in block_types)
 
 
 def down_blocks(side: Side) -> list[str]:

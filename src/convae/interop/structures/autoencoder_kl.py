@@ -62,14 +62,17 @@ class AutoencoderKL(LatentDiffusion):
     ) -> None:
         require_equal_images(in_channels, out_channels)
         features = 2 * latent_channels
-        self._set(
+        side = Side(
             channels=block_out_channels,
-            decoder_channels=block_out_channels,
-            down_block_types=down_block_types,
-            up_block_types=up_block_types,
             blocks=layers_per_block,
             groups=norm_num_groups,
             attention=mid_block_add_attention,
+        )
+        self._set(
+            side,
+            side,
+            down_block_types,
+            up_block_types,
             images=(in_channels, sample_size, sample_size),
             features=features,
             quant_conv=features if use_quant_conv else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -60,14 +61,17 @@ class AutoencoderKLFlux2(LatentDiffusion):
     ) -> None:
         require_equal_images(in_channels, out_channels)
         features = 2 * latent_channels
-        self._set(
+        side = Side(
             channels=block_out_channels,
-            decoder_channels=decoder_block_out_channels or block_out_channels,
-            down_block_types=down_block_types,
-            up_block_types=up_block_types,
             blocks=layers_per_block,
             groups=norm_num_groups,
             attention=mid_block_add_attention,
+        )
+        self._set(
+            side,
+            replace(side, channels=decoder_block_out_channels or block_out_channels),
+            down_block_types,
+            up_block_types,
             images=(in_channels, sample_size, sample_size),
             features=features,
             quant_conv=features if use_quant_conv else None,

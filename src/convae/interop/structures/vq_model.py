@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -67,19 +68,21 @@ class VQModel(LatentDiffusion):
     ) -> None:
         require_equal_images(in_channels, out_channels)
         latent = latent_channels if vq_embed_dim is None else vq_embed_dim
-        self._set(
+        side = Side(
             channels=block_out_channels,
-            decoder_channels=block_out_channels,
-            down_block_types=down_block_types,
-            up_block_types=up_block_types,
             blocks=layers_per_block,
             groups=norm_num_groups,
             attention=mid_block_add_attention,
+        )
+        self._set(
+            side,
+            replace(side, feature="latent" if norm_type == "spatial" else None),
+            down_block_types,
+            up_block_types,
             images=(in_channels, sample_size, sample_size),
             features=latent_channels,
             quant_conv=latent,
             post_quant_conv=latent_channels,
-            feature="latent" if norm_type == "spatial" else None,
         )
         self._codes = num_vq_embeddings
         self._scale = scaling_factor
