@@ -15,7 +15,7 @@ from convae.core.errors import ConfigError
 from convae.core.joint_posterior import JointPosterior
 from convae.core.random import torch_generator
 from convae.core.types import PerImage, Shape
-from convae.objective.terms.base import NO_CODES, UNBOUND, Critic, LossInputs, Term
+from convae.objective.terms.base import NO_CODES, Critic, CriticTerm, LossInputs
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 """Decay of a running mean of Adam."""
@@ -42,7 +42,7 @@ class LatentCritic(Critic):
         return found
 
 
-class LatentCriticTerm(Term):
+class LatentCriticTerm(CriticTerm[LatentCritic]):
     """A term with a discriminator on the latent.
 
     Args:
@@ -58,18 +58,12 @@ class LatentCriticTerm(Term):
         super().__init__()
         self.hidden = [width] * layers
         self.optimizer: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": 0.0}
-        self._critic: tuple[LatentCritic, ...] = ()
 
     def bind(self, latent_shape: Shape, image_shape: Shape) -> None:
         """Creates the discriminator."""
         size = math.prod(latent_shape)
-        if not self._critic or self._critic[0].latent_size != size:
-            self._critic = (self.critic_class([size, *self.hidden, 1], self.optimizer),)
-
-    @property
-    def critic(self) -> LatentCritic | None:
-        """The discriminator, once the term is bound."""
-        return next(iter(self._critic), None)
+        if self.critic is None or self.critic.latent_size != size:
+            self.hold(self.critic_class([size, *self.hidden, 1], self.optimizer))
 
     def logits(self, inputs: LossInputs) -> PerImage:
         """The logit of each latent, (row,).
@@ -77,9 +71,7 @@ class LatentCriticTerm(Term):
         Raises:
             ConfigError: the term is not bound, or the latents are codes, or several.
         """
-        if not self._critic:
-            raise ConfigError(UNBOUND)
-        logits: PerImage = self._critic[0](latents_of(inputs))
+        logits: PerImage = self.bound_critic(latents_of(inputs))
         return logits
 
 

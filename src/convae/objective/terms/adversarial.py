@@ -12,17 +12,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from convae.core.arguments import Named, NonNegativeFloat, Positive, PositiveFloat
-from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.core.types import Images, PerImage, Shape
 from convae.objective.discriminators.base import DiscriminatorEntry, build_discriminator
 from convae.objective.terms._augment import Augmentation
 from convae.objective.terms._image_critic import CriticOptions, ImageCritic, Loss, mean_of_scales
 from convae.objective.terms._latent_critic import Beta
-from convae.objective.terms.base import UNBOUND, LossInputs, Term
+from convae.objective.terms.base import CriticTerm, LossInputs
 
 
-class Adversarial(Term):
+class Adversarial(CriticTerm[ImageCritic]):
     """Adversarial loss: a discriminator tells images from reconstructions, and the model is trained against it.
 
     As in VQGAN (Esser et al. 2021, arXiv:2012.09841), with `reconstruction` and usually `perceptual`. The
@@ -87,19 +86,13 @@ class Adversarial(Term):
         self.optimizer: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": 0.0}
         if schedule is not None:
             self.optimizer["schedule"] = schedule
-        self._critic: tuple[ImageCritic, ...] = ()
 
     def bind(self, latent_shape: Shape, image_shape: Shape) -> None:
         """Creates the discriminator."""
-        if not self._critic or self._critic[0].discriminator.image_shape != image_shape:
+        if self.critic is None or self.critic.discriminator.image_shape != image_shape:
             made = build_discriminator(self.discriminator, image_shape)
             made.reset(torch_generator(0, "discriminator"))
-            self._critic = (ImageCritic(made, self.options, self.optimizer),)
-
-    @property
-    def critic(self) -> ImageCritic | None:
-        """The discriminator, once the term is bound."""
-        return next(iter(self._critic), None)
+            self.hold(ImageCritic(made, self.options, self.optimizer))
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The loss of the model for each image; without a gradient for the discriminator.
@@ -107,9 +100,7 @@ class Adversarial(Term):
         Raises:
             ConfigError: the term is not bound.
         """
-        if not self._critic:
-            raise ConfigError(UNBOUND)
-        critic, loss = self._critic[0], self.options.loss
+        critic, loss = self.bound_critic, self.options.loss
         has_gradient = inputs.weight != 0 and torch.is_grad_enabled()
         with _as_constant(critic), contextlib.nullcontext() if has_gradient else torch.no_grad():
             fake = critic(critic.augmented(self._reconstruction(inputs, critic), inputs, "fake"))

@@ -20,7 +20,7 @@ from convae.core.types import Images, PerImage, Shape
 from convae.features.networks.base import FeatureNetwork, NetworkEntry, build_feature_network
 from convae.objective.terms._balance import BalancedCritic
 from convae.objective.terms._latent_critic import Beta
-from convae.objective.terms.base import UNBOUND, LossInputs, Term
+from convae.objective.terms.base import CriticTerm, LossInputs
 
 Margin = Annotated[float, Field(ge=0, le=2)]
 """A difference of cosines that costs nothing."""
@@ -58,7 +58,7 @@ class Projection(BalancedCritic):
         return {} if self.max_ratio is None else {"ratio": self.ratio}
 
 
-class Alignment(Term):
+class Alignment(CriticTerm[Projection]):
     """Distance of a latent map from features of a frozen network at the same places, in cosines.
 
     VA-VAE (Yao et al. 2025, arXiv:2501.01423): wide latents that keep the structure of the features, on which diffusion
@@ -106,7 +106,6 @@ class Alignment(Term):
         self.layer, self.margins = layer, (cosine_margin, distance_margin)
         self.max_ratio = max_ratio if adaptive else None
         self.optimizer: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": 0.0}
-        self._critic: tuple[Projection, ...] = ()
         self._chosen = 0
         self._latest: tuple[Images, Tensor] | None = None
 
@@ -127,13 +126,8 @@ class Alignment(Term):
             maps = self.network.eval().maps(like.new_zeros(1, *image_shape))
         self._chosen = _chosen_map(maps, latent_shape, self.layer)
         sizes = (latent_shape[0], maps[self._chosen].shape[1])
-        if not self._critic or tuple(self._critic[0].weight.shape[::-1]) != sizes:
-            self._critic = (Projection(self, *sizes, self.optimizer, self.max_ratio),)
-
-    @property
-    def critic(self) -> Projection | None:
-        """The projection, once the term is bound."""
-        return next(iter(self._critic), None)
+        if self.critic is None or tuple(self.critic.weight.shape[::-1]) != sizes:
+            self.hold(Projection(self, *sizes, self.optimizer, self.max_ratio))
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The value of each image; without a gradient for the projection.
@@ -141,12 +135,9 @@ class Alignment(Term):
         Raises:
             ConfigError: the term is not bound.
         """
-        if not self._critic:
-            raise ConfigError(UNBOUND)
-        images = inputs.images
+        critic, images = self.bound_critic, inputs.images
         features = self.features(images)
         self._latest = (images, features) if torch.is_grad_enabled() else None  # for the step of the projection
-        critic = self._critic[0]
         return self.value(critic.balanced(inputs.output.latent, inputs.weight), critic.weight.detach(), features)
 
     def features(self, images: Images) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from jaxtyping import Int64
 from torch import Tensor, nn
@@ -18,8 +18,8 @@ from convae.objective.schedules.base import Moment
 
 NO_CODES = "the KL divergence of codes is constant. Remove this term, and give those that the quantizer requires"
 """Message of terms of continuous posteriors."""
-UNBOUND = "has no discriminator yet. Call objective.bind(model.latent_shape, model.input_shape) first"
-"""Message of terms with a discriminator, before the shapes of the model are known."""
+_UNBOUND = "has no network of its own yet. Call objective.bind(model.latent_shape, model.input_shape) first"
+"""Message of terms with a network that trains beside the model, before the shapes of the model are known."""
 
 NO_TEACHER = "needs a teacher. Set start (--start) to a trained model, or run convae distill MODEL"
 """Message of terms of distillation, without a trained model to compare with."""
@@ -191,3 +191,34 @@ class Term(nn.Module, ABC):
         no registered submodule.
         """
         return None
+
+
+_CriticT = TypeVar("_CriticT", bound=Critic)
+
+
+class CriticTerm(Term, Generic[_CriticT]):
+    """A term with a network that trains beside the model; `bind` creates it by `hold`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._critic: tuple[_CriticT, ...] = ()
+
+    @property
+    def critic(self) -> _CriticT | None:
+        """The network, once the term is bound."""
+        return next(iter(self._critic), None)
+
+    @property
+    def bound_critic(self) -> _CriticT:
+        """The network.
+
+        Raises:
+            ConfigError: the term is not bound.
+        """
+        if not self._critic:
+            raise ConfigError(_UNBOUND)
+        return self._critic[0]
+
+    def hold(self, critic: _CriticT) -> None:
+        """Sets the network, which is no registered submodule of the term."""
+        self._critic = (critic,)
