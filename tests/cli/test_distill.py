@@ -14,7 +14,7 @@ def test_a_distilled_model_is_an_ordinary_one(
     artifact: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    run("distill", artifact, "--data", photos, "--width", 4, "--steps", 2, "--out", out)
+    run("distill", artifact, "--data", photos, "--decoder", "{small: {width: 4}}", "--steps", 2, "--out", out)
     shown = capsys.readouterr()
     assert str(out) in shown.out
     assert "times fewer" in shown.err

@@ -69,7 +69,7 @@ def test_a_stopped_distillation_resumes_bit_for_bit(teacher: Path, tmp_path: Pat
 
 def test_codes_and_their_decoder(tmp_path: Path) -> None:
     path = train(CODES, out=tmp_path / "teacher").path
-    run = distill(path, overrides=SHORT, out=tmp_path / "run", width=4)
+    run = distill(path, decoder={"small": {"width": 4}}, overrides=SHORT, out=tmp_path / "run")
     old, new = convae.load(path), convae.load(run.path)
     images = torch.rand(3, 1, 8, 8, generator=torch_generator(0, "images"))
     assert torch.equal(old.encode(images).mean, new.encode(images).mean)
@@ -78,7 +78,7 @@ def test_codes_and_their_decoder(tmp_path: Path) -> None:
 
 
 def test_an_encoder_for_the_same_latents(teacher: Path, tmp_path: Path) -> None:
-    run = distill(teacher, parts=["encoder"], overrides=SHORT, out=tmp_path / "run")
+    run = distill(teacher, encoder="small", overrides=SHORT, out=tmp_path / "run")
     old, new = convae.load(teacher).state_dict(), convae.load(run.path).state_dict()
     assert all(torch.equal(old[name], new[name]) for name in old if not name.startswith("encoder"))
     first, *_, last = [row["latent-distillation"] for row in run.metrics if row["split"] == "train"]

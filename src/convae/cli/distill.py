@@ -20,19 +20,16 @@ class StudentOptions:
     """The parts to train."""
 
     panel: ClassVar = "Student"
-    part: Annotated[
-        list[str] | None,
-        typer.Option(help="A part to train, decoder or encoder; may be given several times.", show_default="decoder"),
-    ] = None
     decoder: Annotated[
         str | None,
-        typer.Option(help="Its decoder: a preset, '{taesd: {width: 32}}' or a list of layers.", show_default="small"),
+        typer.Option(
+            help="Its decoder: small, '{small: {width: 32, blocks: 2}}', a preset, or a list of layers.",
+            show_default="small, unless there is an encoder",
+        ),
     ] = None
-    encoder: Annotated[str | None, typer.Option(help="Its encoder, in the same forms.", show_default="small")] = None
-    width: Annotated[
-        int | None, typer.Option(min=1, help="Channels of a small part.", show_default="a tenth of the FLOPs")
+    encoder: Annotated[
+        str | None, typer.Option(help="Its encoder, in the same forms.", show_default="that of the teacher")
     ] = None
-    blocks: Annotated[int, typer.Option(min=1, help="Residual blocks of each stage of a small part.")] = 1
 
 
 @with_option_groups
@@ -53,15 +50,15 @@ def distill(
     All other parts of the model are taken over and stay as they are, so that latents and codes remain valid. The new
     run in runs/ holds an ordinary model. Latents are computed once and kept in the cache.
 
-    By default the student has the structure of TAESD and a tenth of the teacher's FLOPs. Its loss is the squared error
-    to the reconstructions of the teacher: `objective.distillation.distance=absolute` changes it, and
-    `objective.reconstruction=1` or `objective.perceptual.network=efficientnet-lite0` add terms of the images.
+    A small student has the structure of TAESD and, unless you set its width, a tenth of the teacher's FLOPs. Its loss
+    is the squared error to the reconstructions of the teacher: `objective.distillation.distance=absolute` changes it,
+    and `objective.reconstruction=1` or `objective.perceptual.network=efficientnet-lite0` add terms of the images.
 
     Ctrl-C stops after the current step and saves; `convae train --resume RUN` continues.
 
     Example: `convae distill runs/mnist`
 
-    `convae distill runs/flowers --width 32 --blocks 2 --epochs 30`
+    `convae distill runs/flowers --decoder '{small: {width: 32}}' --epochs 30`
     """
     from convae.cli._screen import work_bar
     from convae.training import distill as train_student
@@ -71,15 +68,11 @@ def distill(
     overrides = [word for word in arguments or [] if word not in words]
     if len(words) != 1:
         raise ConfigError("give one model, such as: convae distill runs/mnist")
-    parts: list[Any] = student.part or []
     with work_bar() as bar:
         run = train_student(
             words[0],
-            parts=parts,
             decoder=_network(student.decoder),
             encoder=_network(student.encoder),
-            width=student.width,
-            blocks=student.blocks,
             overrides=[*overrides_of({**place.keys(), **length.keys()}), *overrides],
             out=place.out,
             callback=TrainingReport(bar),

@@ -6,13 +6,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from convae.core.arguments import keyword_parameters, split_name
+from convae.core.arguments import Positive, keyword_parameters, parse_arguments, split_name
 from convae.core.errors import ConfigError
-from convae.core.names import unknown_message
 from convae.core.paths import local_path, safe_name
 from convae.core.progress import Progress
 from convae.core.sizes import halvings
@@ -30,6 +29,8 @@ from convae.training.recipe.start import choose_data, open_trained_model
 from convae.training.result import Run
 from convae.training.run import train
 
+SMALL = "small"
+"""Name of a new part that is made for its teacher."""
 WIDTHS = (64, 48, 32, 24, 16)
 """Channels to choose from; those of TAESD first."""
 COARSE_WIDTHS = (48, 32, 24, 20, 16, 12, 8, 6, 4)
@@ -38,20 +39,16 @@ SAVING = 10
 """A student of default width has at least this many times fewer FLOPs than its teacher, where a width allows it."""
 LARGEST_GRID = 8
 """Largest size of the first feature map between a latent vector and the image."""
-Part = Literal["decoder", "encoder"]
 Layers = list[Any]
 NewPart = str | dict[str, Any] | Layers
-"""Name of a preset, a mapping of it to its arguments, or a list of layers."""
+"""`small` or the name of a preset, a mapping of the name to its arguments, or a list of layers."""
 
 
 def distill(
     model: VAE | str | Path,
     *,
-    parts: Sequence[Part] = (),
     decoder: NewPart | None = None,
     encoder: NewPart | None = None,
-    width: int | None = None,
-    blocks: int = 1,
     data: Any = None,
     labels: Any = None,
     validation: Any = None,
@@ -72,12 +69,11 @@ def distill(
 
     Args:
         model: the teacher: a run, an artifact, or a model with a description.
-        parts: the parts to train; by default those that are given, or else the decoder.
-        decoder: the new decoder: name of a preset, a mapping of it to its arguments, or a list of layers; by default
-            one like that of TAESD.
-        encoder: the new encoder, in the same forms.
-        width: channels of a part that is not given; by default so many that it has a tenth of the teacher's FLOPs.
-        blocks: residual blocks of each stage of a part that is not given.
+        decoder: the new decoder: `small` or the name of a preset, a mapping of the name to its arguments, or a list of
+            layers; by default `small`, unless there is an encoder. `small` is like TAESD, with the arguments `width`,
+            its channels (by default so many that it has a tenth of the teacher's FLOPs), and `blocks`, the residual
+            blocks of each stage (by default 1).
+        encoder: the new encoder, in the same forms; by default that of the teacher.
         data: images as objects, as for `train`; by default the training data of the model.
         labels: as for `train`.
         validation: as for `train`.
@@ -95,7 +91,7 @@ def distill(
     """
     with trusted_packages(trust):
         teacher, run = _open(model)
-        new = _new_parts(teacher, parts, {"decoder": decoder, "encoder": encoder}, width, blocks)
+        new = _new_parts(teacher, decoder, encoder)
         kept = [name for name, _ in teacher.named_children() if name not in new]
         recipe: dict[str, Any] = {
             "name": safe_name(f"{_name(model, teacher)}-distilled"),
@@ -147,21 +143,15 @@ def _name(model: VAE | str | Path, teacher: VAE) -> str:
     return path.parent.name if path.name in ("model", "last") else path.name
 
 
-def _new_parts(
-    teacher: VAE, parts: Sequence[Part], given: dict[str, NewPart | None], width: int | None, blocks: int
-) -> dict[str, Layers]:
+def _new_parts(teacher: VAE, decoder: NewPart | None, encoder: NewPart | None) -> dict[str, Layers]:
     """The layers of each new part."""
-    chosen = list(dict.fromkeys([*parts, *(part for part, network in given.items() if network is not None)]))
-    found: dict[str, Layers] = {}
-    for part in chosen or ["decoder"]:
-        if part not in given:
-            raise ConfigError(f"parts: {unknown_message('part', part, given)}")
-        network = given.get(part)
-        if network is None:
-            found[part] = {"decoder": student_decoder, "encoder": student_encoder}[part](teacher, width, blocks)
-        else:
-            found[part] = network if isinstance(network, list) else preset_part(teacher, network, part)
-    return found
+    if decoder is None and encoder is None:
+        decoder = SMALL
+    given = {part: network for part, network in (("decoder", decoder), ("encoder", encoder)) if network is not None}
+    return {
+        part: network if isinstance(network, list) else _named_part(teacher, network, part)
+        for part, network in given.items()
+    }
 
 
 def _objective(teacher: VAE, new: dict[str, Layers]) -> dict[str, Any]:
@@ -176,7 +166,7 @@ def _objective(teacher: VAE, new: dict[str, Layers]) -> dict[str, Any]:
     return terms
 
 
-def student_decoder(teacher: VAE, width: int | None = None, blocks: int = 1) -> Layers:
+def student_decoder(teacher: VAE, *, width: Positive | None = None, blocks: Positive = 1) -> Layers:
     """A decoder like that of TAESD (github.com/madebyollin/taesd, 2023): one width, residual blocks, no norms.
 
     From the grid of a latent map, or a small one of a latent vector, to the size of the images by repetition. For a
@@ -198,7 +188,7 @@ def student_decoder(teacher: VAE, width: int | None = None, blocks: int = 1) -> 
     return layers(width) if width else _smaller(layers, shape, part_flops(teacher, "decoder"))
 
 
-def student_encoder(teacher: VAE, width: int | None = None, blocks: int = 1) -> Layers:
+def student_encoder(teacher: VAE, *, width: Positive | None = None, blocks: Positive = 1) -> Layers:
     """An encoder like that of TAESD, to features of the teacher's shape, for which its bottleneck was trained.
 
     Args:
@@ -216,20 +206,24 @@ def student_encoder(teacher: VAE, width: int | None = None, blocks: int = 1) -> 
     return layers(width) if width else _smaller(layers, shape, part_flops(teacher, "encoder"))
 
 
-def preset_part(teacher: VAE, preset: Any, part: str) -> Layers:
-    """The encoder or the decoder of a preset, for the images, the likelihood and the latent size of the teacher.
+def _named_part(teacher: VAE, written: str | dict[str, Any], part: str) -> Layers:
+    """A small part, or that of a preset for the images, the likelihood and the latent size of the teacher.
 
     Args:
         teacher: the trained model.
-        preset: name of the preset, or a mapping of the name to its arguments.
+        written: the name, or a mapping of the name to its arguments.
         part: `encoder` or `decoder`.
 
     Raises:
         ConfigError: unknown preset, or wrong arguments.
     """
-    name, given = split_name(preset, "preset")
+    name, given = split_name(written, part)
+    if name == SMALL:
+        small = student_decoder if part == "decoder" else student_encoder
+        return small(teacher, **parse_arguments(small, given, f"{part} ({SMALL})"))
     if name not in PRESETS:
-        raise ConfigError(f"{part}: expected a list of layers or one of the presets {', '.join(PRESETS.names())}")
+        names = ", ".join([SMALL, *PRESETS.names()])
+        raise ConfigError(f"{part}: expected a list of layers, or one of {names}")
     known = keyword_parameters(PRESETS.get(name))
     own = {"input": list(teacher.input_shape), "latent": teacher.latent_shape[0], "likelihood": teacher.spec.likelihood}
     spec = resolve({"preset": name, **{key: value for key, value in own.items() if key in known}, **given})
