@@ -11,11 +11,10 @@ all images.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import matplotlib.pyplot as plt
 import torch
 
 import convae
+from benchmarks.records import add_result, is_measured, read_results
 from convae.data import DataConfig, open_split
 from convae.evaluation import evaluate
 from convae.pictures.style import PALETTE
@@ -51,19 +51,13 @@ def make_recipe(method: str, weight: float, seed: int, steps: int) -> dict[str, 
     }
 
 
-def finished(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file of results."""
-    if path.exists():
-        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
-
-
 def train(given: argparse.Namespace) -> None:
     """Trains every method with every weight and seed, unless the results have it."""
     for seed in map(int, given.seeds.split(",")):
         for method, (weights, _) in METHODS.items():
             for weight in weights:
                 key = {"method": method, "weight": weight, "steps": given.steps, "seed": seed}
-                if any(key.items() <= line.items() for line in finished(given.out)):
+                if is_measured(given.out, key):
                     continue
                 recipe = make_recipe(method, weight, seed, given.steps)
                 start = time.process_time()
@@ -73,10 +67,8 @@ def train(given: argparse.Namespace) -> None:
                 split = open_split(DataConfig(**recipe["data"]), "all")
                 report = evaluate(model, split, metrics=METRICS, seed=seed).metrics
                 values = {name: report[name].value for name in METRICS}
-                line = {**key, **values, "seconds": round(seconds, 1), "torch": torch.__version__}
-                with given.out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                print(line, flush=True)
+                facts = {"seconds": round(seconds, 1), "torch": torch.__version__}
+                print(add_result(given.out, {**key, **values, **facts}), flush=True)
 
 
 def settings(path: Path) -> Mapping[tuple[str, float], list[dict[str, Any]]]:
@@ -84,7 +76,7 @@ def settings(path: Path) -> Mapping[tuple[str, float], list[dict[str, Any]]]:
     groups: dict[tuple[str, float], list[dict[str, Any]]] = {
         (method, weight): [] for method, (weights, _) in METHODS.items() for weight in weights
     }
-    for line in finished(path):
+    for line in read_results(path):
         groups[line["method"], line["weight"]].append(line)
     return {key: lines for key, lines in groups.items() if lines}
 

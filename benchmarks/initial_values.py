@@ -11,7 +11,6 @@ on the same batches with the same noise. `train` skips what the file has.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import tempfile
@@ -23,6 +22,7 @@ import torch
 from torch import nn
 
 import convae
+from benchmarks.records import add_result, is_measured, read_results
 from convae.core.random import torch_generator
 from convae.model.layers.base import Layer
 
@@ -47,16 +47,13 @@ def with_pytorch_defaults(model: convae.VAE, seed: int) -> convae.VAE:
 
 def train(given: argparse.Namespace) -> None:
     """Trains both initial values with every seed, unless the results have it."""
-    done = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
     for seed in map(int, given.seeds.split(",")):
         for values in ("convae", "pytorch"):
             key = {"data": given.data, "latent": given.latent, "steps": given.steps, "seed": seed, "values": values}
-            if any(key.items() <= line.items() for line in done):
+            if is_measured(given.out, key):
                 continue
-            line = {**key, **_run(given.data, given.latent, given.steps, seed, values)}
-            with given.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**line, "torch": torch.__version__}) + "\n")
-            print(line, flush=True)
+            found = _run(given.data, given.latent, given.steps, seed, values)
+            print(add_result(given.out, {**key, **found, "torch": torch.__version__}), flush=True)
 
 
 def _run(data: str, latent: int, steps: int, seed: int, values: str) -> dict[str, Any]:
@@ -74,7 +71,7 @@ def _run(data: str, latent: int, steps: int, seed: int, values: str) -> dict[str
     began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         run = convae.train(recipe, out=Path(folder) / "run", quiet=True)
-        rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+        rows = run.metrics
     losses = {row["step"]: row["total"] for row in rows if row["split"] == "train"}
     last = [row["total"] for row in rows if row["split"] == "validation"][-1]
     found = {str(step): losses[step] for step in AT if step in losses}
@@ -84,7 +81,7 @@ def _run(data: str, latent: int, steps: int, seed: int, values: str) -> dict[str
 def table(given: argparse.Namespace) -> None:
     """Prints the mean and the standard deviation over the seeds."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for line in map(json.loads, given.results.read_text().splitlines()):
+    for line in read_results(given.results):
         groups.setdefault(tuple(line[key] for key in ("data", "latent", "steps", "values")), []).append(line)
     steps = sorted({int(step) for lines in groups.values() for line in lines for step in line["losses"]})
     columns = ["data", "latent", "steps", "initial values", "seeds", *map(str, steps), "validation", "seconds"]

@@ -12,7 +12,6 @@ nll.samples=5000` but for the random numbers.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 
 import convae
+from benchmarks.records import add_result, read_results
 from convae.core.output import importance_bound
 from convae.core.random import torch_generator
 from convae.data import DataConfig, in_order, open_split
@@ -55,19 +55,18 @@ def main() -> None:
         "seed": args.seed,
         "precision": "float32, sums in float64",
     }
-    done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else [protocol]
+    done = read_results(args.out) or [protocol]
     if done[0] != protocol:
         raise SystemExit(f"{args.out} is of another estimate: {done[0]}. Choose another file")
     if not args.out.exists():
-        args.out.write_text(json.dumps(protocol) + "\n")
+        add_result(args.out, protocol)
     wanted = order[: args.images]
     for start in range(PART * (len(done) - 1), len(wanted), PART):
         began = time.process_time()
         (batch,) = in_order(split, PART, indices=np.sort(wanted[start : start + PART]))
         row = {"start": start, **estimate(model, batch.images, args.samples, args.seed + start)}
         done.append(row | {"seconds": round(time.process_time() - began, 1)})
-        with args.out.open("a") as file:
-            file.write(json.dumps(done[-1]) + "\n")
+        add_result(args.out, done[-1])
     report(protocol, done[1:], len(split))
 
 

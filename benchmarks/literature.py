@@ -15,7 +15,6 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 import convae
+from benchmarks.records import add_result, read_results
 from convae.core.types import Batch
 from convae.data import in_order, open_split
 from convae.model.vae import VAE
@@ -83,10 +83,9 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 """The recipe and the overrides of each method."""
 
 
-def finished(folder: Path) -> Iterator[dict[str, Any]]:
+def finished(folder: Path) -> list[dict[str, Any]]:
     """The lines of the results."""
-    if (path := folder / "results.jsonl").exists():
-        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return read_results(folder / "results.jsonl")
 
 
 @torch.no_grad()
@@ -133,9 +132,7 @@ def train(given: argparse.Namespace) -> None:
         totals = [row["total"] for row in run.metrics if row["split"] == "train"]
         line = {"method": name, "recipe": recipe, "folder": out.name, "first": totals[0], "last": totals[-1]}
         line |= {**measure(run.last, held_out(run.recipe)), "seconds": round(seconds, 1), "notes": run.notes}
-        with (given.out / "results.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        print(line, flush=True)
+        print(add_result(given.out / "results.jsonl", line), flush=True)
 
 
 def table(given: argparse.Namespace) -> None:

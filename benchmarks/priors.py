@@ -26,6 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import convae
 from benchmarks.classifiers import Classifier, accuracy, classifier, data_config, data_folder
+from benchmarks.records import add_result, read_results
 from convae.core.random import torch_generator
 from convae.data import Split, in_order, open_split
 from convae.evaluation.distances import frechet_distance
@@ -125,15 +126,12 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.rows: dict[str, dict[str, Any]] = {row["name"]: row for row in map(json.loads, lines)}
+        self.rows: dict[str, dict[str, Any]] = {row["name"]: row for row in read_results(path)}
 
     def add(self, name: str, row: Mapping[str, Any]) -> None:
         """Adds a measurement."""
         self.rows[name] = {"name": name, **row}
-        with self._path.open("a") as file:
-            file.write(json.dumps(self.rows[name]) + "\n")
-        print(self.rows[name], flush=True)
+        print(add_result(self._path, self.rows[name]), flush=True)
 
 
 def figures(folder: Path, names: list[str]) -> None:

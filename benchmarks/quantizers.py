@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ import torch
 from torch import Tensor
 
 import convae
+from benchmarks.records import add_result, is_measured, read_results
 from convae.core.code_usage import count_codes, summarize_usage
 from convae.core.posterior import CodePosterior
 from convae.data import DataConfig, in_order, open_split
@@ -160,12 +160,6 @@ def measure(model: VAE, data: DataConfig) -> tuple[dict[str, Any], list[Tensor]]
     return metrics, list(counts.values())
 
 
-def finished(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file of results."""
-    if path.exists():
-        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
-
-
 def train(given: argparse.Namespace) -> None:
     """Trains every setting with every seed, unless the results have it."""
     settings = SETS[given.set]()
@@ -173,7 +167,7 @@ def train(given: argparse.Namespace) -> None:
         for name in given.only or settings:
             length = {"steps": given.steps or STEPS[given.set], "batch_size": given.batch or BATCH[given.set]}
             key = {"set": given.set, "quantizer": name, "precision": given.precision, **length, "seed": seed}
-            if any(key.items() <= line.items() for line in finished(given.out)):
+            if is_measured(given.out, key):
                 continue
             training = {**length, "seed": seed, "precision": given.precision}
             recipe = make_recipe(given.set, settings[name], given.data, training)
@@ -181,16 +175,14 @@ def train(given: argparse.Namespace) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 model = convae.train(recipe, out=given.keep or Path(folder) / "run", quiet=True).last.eval()
             seconds = time.process_time() - start
-            line = {**key, **measure(model, DataConfig(**recipe["data"]))[0], "seconds": seconds}
-            with given.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**line, "torch": torch.__version__}) + "\n")
-            print(line, flush=True)
+            metrics = measure(model, DataConfig(**recipe["data"]))[0]
+            print(add_result(given.out, {**key, **metrics, "seconds": seconds, "torch": torch.__version__}), flush=True)
 
 
 def table(given: argparse.Namespace) -> None:
     """Prints the mean over the seeds, and the standard deviation of the PSNR, of each setting and precision."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for line in finished(given.results):
+    for line in read_results(given.results):
         groups.setdefault(
             tuple(line[key] for key in ("set", "precision", "steps", "batch_size", "quantizer")), []
         ).append(line)

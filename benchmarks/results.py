@@ -14,7 +14,6 @@ the cards in models/.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -29,7 +28,7 @@ import torch
 import convae
 from benchmarks.likelihood import PART, estimate
 from benchmarks.pretrained import LIKELIHOODS, MEASURED, MODELS, processor
-from convae.core.files import append
+from benchmarks.records import add_result, read_results
 from convae.data import in_order
 from convae.evaluation import evaluate
 from convae.evaluation.card import read_cards
@@ -95,7 +94,7 @@ def check_quick_rows() -> int:
 
 def recorded() -> list[dict[str, Any]]:
     """The rows that were measured."""
-    return [json.loads(line) for line in LIKELIHOODS.read_text().splitlines()] if LIKELIHOODS.exists() else []
+    return read_results(LIKELIHOODS)
 
 
 def measure_likelihoods(work: Path, samples: int, images: int | None) -> None:
@@ -121,20 +120,20 @@ def record(name: str, sha256: str, samples: int, rows: list[dict[str, Any]]) -> 
         made[f"{metric}_standard_error"] = round(float(values.std(ddof=1) / math.sqrt(len(values))), 3)
     made |= {"seconds": round(sum(row["seconds"] for row in rows)), "processor": processor()}
     made |= {"torch": torch.__version__, "convae": convae.__version__}
-    append(LIKELIHOODS, json.dumps(made) + "\n")
+    add_result(LIKELIHOODS, made)
     return made
 
 
 def _parts(session: convae.Session, path: Path, samples: int, count: int) -> list[dict[str, Any]]:
     """The estimates of random test images in parts, which are kept in a file."""
-    done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    done = read_results(path)
     order = np.random.default_rng(0).permutation(len(session.images))[:count]
     for start in range(PART * len(done), count, PART):
         began = time.process_time()
         (batch,) = in_order(session.images, PART, indices=np.sort(order[start : start + PART]))
         row: dict[str, Any] = {"start": start, **estimate(session.model, batch.images, samples, start)}
         done.append(row | {"seconds": round(time.process_time() - began, 1)})
-        append(path, json.dumps(done[-1]) + "\n")
+        add_result(path, done[-1])
     return done[: math.ceil(count / PART)]
 
 
