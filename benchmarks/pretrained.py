@@ -66,20 +66,22 @@ def main() -> None:
     training = commands.add_parser("train")
     training.add_argument("names", nargs="+")
     training.add_argument("--runs", type=Path, required=True)
+    training.add_argument("--features", default=FEATURES, help="feature network of the card, or none")
     publishing = commands.add_parser("publish")
     publishing.add_argument("name")
     publishing.add_argument("run", type=Path)
     publishing.add_argument("--seconds", type=float, required=True, help="time of the training")
     publishing.add_argument("--clock", default="processor", help="whose time: processor or wall")
+    publishing.add_argument("--features", default=FEATURES, help="feature network of the card, or none")
     checking = commands.add_parser("check")
     checking.add_argument("names", nargs="*")
     commands.add_parser("index")
     given = parser.parse_args()
     if given.command == "train":
         for name in given.names:
-            train(name, given.runs)
+            train(name, given.runs, given.features)
     elif given.command == "publish":
-        publish(given.name, given.run, given.seconds, given.clock)
+        publish(given.name, given.run, given.seconds, given.clock, given.features)
     elif given.command == "check":
         sys.exit(check(given.names or model_names()))
     write_index()
@@ -90,7 +92,7 @@ def model_names() -> list[str]:
     return sorted(path.parent.relative_to(MODELS).as_posix() for path in MODELS.glob(f"*/*/{CARD}"))
 
 
-def train(name: str, runs: Path) -> None:
+def train(name: str, runs: Path, features: str) -> None:
     """Trains the recipe of a name, unless its run is complete, and publishes the model."""
     recipe, run = MODELS / name / RECIPE, runs / name
     facts = run.with_suffix(".json")
@@ -106,15 +108,15 @@ def train(name: str, runs: Path) -> None:
         convae.train(recipe, out=run, quiet=True)
     seconds += time.process_time() - began
     write_json(facts, {"seconds": seconds})
-    publish(name, run, seconds, "processor")
+    publish(name, run, seconds, "processor", features)
 
 
-def publish(name: str, run: Path, seconds: float, clock: str) -> None:
+def publish(name: str, run: Path, seconds: float, clock: str, features: str) -> None:
     """Writes the artifact, the card and the pictures of a trained model to its folder."""
     folder = MODELS / name
     storage = save_small(convae.load(run), folder)
     session = convae.Session(folder)
-    card = measure(session, name)
+    card = measure(session, name, None if features == "none" else features)
     write_cards([card], folder / MEASURED)
     facts = {**training_facts(name, folder), "seconds": round(seconds, 1), "clock": clock, **machine()}
     facts["storage"] = storage or "float32"
@@ -146,10 +148,10 @@ def save_small(model: convae.VAE, folder: Path) -> StoragePrecision | None:
     return storage
 
 
-def measure(session: convae.Session, name: str) -> Card:
+def measure(session: convae.Session, name: str, features: str | None) -> Card:
     """The card of a model on the test images of its training data."""
     session.model.name = name
-    return measure_card(session.model, session.images, features=FEATURES, metrics=["fd"])
+    return measure_card(session.model, session.images, features=features, metrics=["fd"] if features else [])
 
 
 def samples(model: convae.VAE) -> torch.Tensor:
@@ -213,7 +215,7 @@ def check(names: Sequence[str]) -> int:
     for name in names:
         began = time.process_time()
         (recorded,) = read_cards(MODELS / name / MEASURED)
-        again = measure(convae.Session(name), name)
+        again = measure(convae.Session(name), name, recorded.protocol.get("features", {}).get("name"))
         wrong = [
             f"{key}: recorded {recorded.metrics[key].texts()[0]}, measured {measured.texts()[0]}"
             for key, measured in again.metrics.items()
