@@ -26,6 +26,7 @@ import torch
 from PIL import Image
 
 import convae
+from benchmarks.records import read_results
 from convae.core.documents import read_mapping
 from convae.core.files import write_bytes, write_json, write_text
 from convae.core.random import torch_generator
@@ -237,8 +238,7 @@ def entry(name: str) -> dict[str, Any]:
     model, (card,) = convae.load(folder), read_cards(folder / MEASURED)
     source = str(model.provenance.data["source"])
     metrics = {key: card.metrics[key].value for key in SHOWN if key in card.metrics}
-    lines = LIKELIHOODS.read_text(encoding="utf-8").splitlines() if LIKELIHOODS.exists() else []
-    for row in map(json.loads, lines):
+    for row in read_results(LIKELIHOODS):
         if row["model"] == name:
             metrics["nll"] = row["nll"]
     return {
