@@ -11,6 +11,7 @@ from convae.cli._options import DataDir, Force, Model
 
 if TYPE_CHECKING:
     from convae.interop import Precision
+    from convae.interop.exporters.base import ExportedFile
     from convae.interop.precision import PrecisionName
     from convae.latents import Session
 
@@ -59,9 +60,8 @@ def export(
     Example: `convae export RUN --to onnx --out exported`
     """
     from convae.cli._parsing import data_source
-    from convae.cli._screen import notes, results, work_bar, wrote
+    from convae.cli._screen import work_bar, wrote
     from convae.interop import Precision, export_model
-    from convae.interop.exporters.base import TOLERANCE
     from convae.latents import Session
 
     chosen = Precision(precision)
@@ -76,23 +76,31 @@ def export(
         if precision != "float32":
             chosen = _calibrated_on(session, precision, count)
     for each in export_model(session.model, out, to, graphs=graph, force=force, precision=chosen):
-        shapes = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in each.inputs.items()) or each.name
+        _report(each, precision)
+    wrote(out)
+
+
+def _report(each: ExportedFile, precision: PrecisionName) -> None:
+    """Prints a file, its inputs, and how much it differs from torch."""
+    from convae.cli._screen import notes, results
+    from convae.interop.exporters.base import TOLERANCE
+
+    shapes = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in each.inputs.items()) or each.name
+    results.print(
+        f"{each.path.name}: {shapes}; {each.path.stat().st_size / 1e3:,.0f} kB; differs from torch by at most "
+        f"{each.difference:.1e}",
+        soft_wrap=True,
+    )
+    for note in each.notes:
+        notes.print(note)
+    if each.quality is not None:
+        loss = "" if each.quality.psnr_loss is None else f"; reconstructions lose {each.quality.psnr_loss:.2f} dB"
         results.print(
-            f"{each.path.name}: {shapes}; {each.path.stat().st_size / 1e3:,.0f} kB; differs from torch by at most "
-            f"{each.difference:.1e}",
+            f"  {precision}: {each.quality.psnr:.1f} dB PSNR to float32{loss}, on {each.quality.count} images",
             soft_wrap=True,
         )
-        for note in each.notes:
-            notes.print(note)
-        if each.quality is not None:
-            loss = "" if each.quality.psnr_loss is None else f"; reconstructions lose {each.quality.psnr_loss:.2f} dB"
-            results.print(
-                f"  {precision}: {each.quality.psnr:.1f} dB PSNR to float32{loss}, on {each.quality.count} images",
-                soft_wrap=True,
-            )
-        elif not each.difference <= TOLERANCE:
-            notes.print(f"{each.path.name}: differs from torch by more than {TOLERANCE:g}", style="yellow")
-    wrote(out)
+    elif not each.difference <= TOLERANCE:
+        notes.print(f"{each.path.name}: differs from torch by more than {TOLERANCE:g}", style="yellow")
 
 
 def _calibrated_on(session: Session, precision: PrecisionName, count: int) -> Precision:

@@ -86,18 +86,7 @@ def reconstruct(
             require_torch(engine, "--levels" if levels else "imputing missing values")
         elif engine != "torch":
             number = len(images) if images else len(session.images) if every else count
-            size = min(batch_size, number)
-            given, labels = (None, None) if images else first_batch(session, size)
-            use_engine(
-                session,
-                engine,
-                ["encode", "decode"],
-                large=large,
-                images=given,
-                labels=labels,
-                batch_size=size,
-                count=number,
-            )
+            _use_engine(session, engine, large, number, min(batch_size, number), is_named=bool(images))
         large.apply(session.model)
         large.report(session.model, lambda: _reconstruct_first(session, images), "image")
         name = "levels.png" if levels else "imputed.png" if imputes else "reconstructions.png"
@@ -113,6 +102,23 @@ def reconstruct(
             drawn = _draw_split(session, count, paths, batch_size)
     save(drawn, sheet)
     wrote(sheet, output.show)
+
+
+def _use_engine(
+    session: Session, engine: Engine, large: LargeImageOptions, number: int, size: int, *, is_named: bool
+) -> None:
+    """Computes encoder and decoder by another engine, for batches of a size out of a number of images."""
+    given, labels = (None, None) if is_named else first_batch(session, size)
+    use_engine(
+        session,
+        engine,
+        ["encode", "decode"],
+        large=large,
+        images=given,
+        labels=labels,
+        batch_size=size,
+        count=number,
+    )
 
 
 def _reconstruct_first(session: Session, images: list[str] | None) -> Tensor:

@@ -95,8 +95,8 @@ def build_task(
     check_data_labels(model, started, split, validation)
     if is_new:
         recipe = with_default_length(recipe, batches.steps_per_epoch, chosen_by_data)
-    notes = chosen_by_data if is_new else []
-    plan = check_stages(recipe, model, with_steps(outline, recipe, batches.steps_per_epoch), notes)
+    plan = with_steps(outline, recipe, batches.steps_per_epoch)
+    check_stages(recipe, model, plan, chosen_by_data if is_new else [])
     if recipe.training.cache_latents:
         check_cache(model, plan, split)
     teacher = ranks.run_on_all(partial(open_teacher, recipe, plan, where, folder, given=start, held=held))
@@ -116,19 +116,25 @@ def build_task(
         chosen=tuple(chosen_by_data),
     )
     try_batch(made)
+    _prepare_networks(made)
+    return made
+
+
+def _prepare_networks(made: VAETask) -> None:
+    """Compiles or shards the networks of a task, as its options say."""
+    options = made.options
     note = compile_networks(
-        model,
-        recipe.training,
-        where,
-        ranks,
+        made.model,
+        options,
+        made.device,
+        made.ranks,
         steps=made.plan.total_steps([0]),
-        images=batches.batch_size,
+        images=made.batches.batch_size,
         samples=stage_objective(made.plan.stages[0]).samples,
     )
     made.chosen += () if note is None else (note,)
-    if recipe.training.shard and ranks.count > 1:
-        shard(model, where)
-    return made
+    if options.shard and made.ranks.count > 1:
+        shard(made.model, made.device)
 
 
 def _with_precision(recipe: Recipe, where: torch.device) -> Recipe:

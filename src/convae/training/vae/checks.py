@@ -86,8 +86,8 @@ def _check_terms(model: VAE, stages: Plan) -> None:
                 )
 
 
-def check_stages(recipe: Recipe, model: VAE, plan: Plan, notes: list[str]) -> Plan:
-    """The plan, checked against the model; what a person should know of both is added to `notes`.
+def check_stages(recipe: Recipe, model: VAE, plan: Plan, notes: list[str]) -> None:
+    """Checks the plan against the model; what a person should know of both is added to `notes`.
 
     Raises:
         ConfigError: a stage freezes what is not there, or all.
@@ -97,7 +97,6 @@ def check_stages(recipe: Recipe, model: VAE, plan: Plan, notes: list[str]) -> Pl
         FrozenParts(model, frozen, f"stages.{number}.freeze" if len(plan.stages) > 1 else "freeze")
     if _has_free_posterior(model, plan):
         notes.append(_AUTOENCODER)
-    return plan
 
 
 def check_data_labels(model: VAE, started: list[Start], split: ImageSet, validation: ImageSet | None) -> None:
