@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from convae.core.arguments import ImageShape, Named, Positive
-from convae.core.sizes import halvings, output_padding
-from convae.model.mirror import raw_channels
+from convae.model.presets.arch_def_512 import arch_def_512
 
 FILTERS = (32, 64, 128, 256)
 
@@ -24,22 +22,4 @@ def celeba_beta(
         latent: dimension of the latent.
         likelihood: p(x | z).
     """
-    sizes = halvings(input[1:], len(FILTERS))
-    encoder: list[Any] = []
-    for channels in FILTERS:
-        encoder += [{"conv": {"channels": channels, "stride": 2}}, "relu"]
-    decoder: list[Any] = [
-        {"linear": {"features": FILTERS[-1] * math.prod(sizes[-1])}},
-        "relu",
-        {"unflatten": {"to": [FILTERS[-1], *sizes[-1]]}},
-    ]
-    for small, large, channels in zip(sizes[:0:-1], sizes[-2::-1], reversed(FILTERS), strict=True):
-        added = output_padding(small, large, [2] * len(small))
-        decoder += [{"conv-transpose": {"channels": channels, "stride": 2, "output_padding": added}}, "relu"]
-    return {
-        "input": input,
-        "encoder": [*encoder, "flatten"],
-        "bottleneck": {"gaussian": {"latent": latent}},
-        "decoder": [*decoder, {"conv": {"channels": raw_channels(likelihood, input)}}],
-        "likelihood": likelihood,
-    }
+    return arch_def_512(input=input, latent=latent, filters=FILTERS, likelihood=likelihood)
