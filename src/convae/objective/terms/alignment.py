@@ -87,7 +87,7 @@ class Alignment(CriticTerm[Projection]):
     """
 
     unit: ClassVar = "cosine distance"
-    example: ClassVar = {"network": "efficientnet-lite0"}
+    example: ClassVar = {"network": "efficientnet-lite0", "adaptive": False}
 
     def __init__(
         self,
