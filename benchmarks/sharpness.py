@@ -141,6 +141,7 @@ def enter_discriminator(seed: int, given: argparse.Namespace) -> dict[str, Any]:
     """Trains one small tokenizer, in which a discriminator enters; the squared errors relative to those before."""
     size, third = (32, given.steps // 3) if given.data == "flowers" else (28, given.steps // 3)
     path: Path = given.folder / f"{given.data}-{seed}"
+    critic = {**ADVERSARIAL, "lr": 2e-3}  # ten times the default, so that it learns in these few steps
     recipe = {
         "name": path.name,
         "data": data_recipe(given.data, size),
@@ -149,11 +150,11 @@ def enter_discriminator(seed: int, given: argparse.Namespace) -> dict[str, Any]:
         "training": training(given, seed, log_every=WINDOW, optimizer={"lr": 2e-3}),
         "stages": [
             {"name": "reconstruction", "steps": third},
-            {"name": "discriminator", "steps": third // 2, "objective": {"adversarial": {**ADVERSARIAL, "weight": 0}}},
+            {"name": "discriminator", "steps": third // 2, "objective": {"adversarial": {**critic, "weight": 0}}},
             {
                 "name": "adversarial",
                 "steps": given.steps - third - third // 2,
-                "objective": {"adversarial": {**ADVERSARIAL, "weight": given.adversarial}},
+                "objective": {"adversarial": {**critic, "weight": given.adversarial}},
             },
         ],
     }
