@@ -144,7 +144,7 @@ def enter_discriminator(seed: int, given: argparse.Namespace) -> dict[str, Any]:
     critic = {**ADVERSARIAL, "lr": 2e-3}  # ten times the default, so that it learns in these few steps
     recipe = {
         "name": path.name,
-        "data": data_recipe(given.data, size),
+        "data": {**data_recipe(given.data, size), "validation": 0.005},
         "model": {"preset": "tokenizer-tiny-f4", "width": 8, "input": [3 if size == 32 else 1, size, size]},
         "objective": {"squared-error": 50, "kl": 0.05},
         "training": training(given, seed, log_every=WINDOW, optimizer={"lr": 2e-3}),
