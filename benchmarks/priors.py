@@ -1,6 +1,6 @@
 """Priors of frozen models: Fréchet distance of samples, speed and memory of sampling, labels of samples.
 
-    python -m benchmarks.priors figures FOLDER --data mnist,fashion-mnist,flowers
+    python -m benchmarks.priors figures FOLDER --data mnist,fashion-mnist,flowers --others flowers-vector
     python -m benchmarks.priors labels RUN-WITH-PRIOR FOLDER --per-class 100 --option guidance=2 top_p=0.9
     python -m benchmarks.priors table FOLDER
 
@@ -16,7 +16,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,8 @@ IMAGES = 1000
 """Most test images, and as many samples, whose features are compared."""
 TIMED = 64
 """Samples that are drawn at once where speed and memory are measured."""
+DECODED = "MiB with decoder"
+"""Peak memory of sampling images, in a row of the results."""
 SIZE = ["training.batch_size=64", "training.pictures_every=50"]
 FITS: dict[str, tuple[Any, list[str]]] = {
     "gmm": ({"gmm": {"components": 8}}, []),
@@ -134,22 +136,30 @@ class Results:
         print(add_result(self._path, self.rows[name]), flush=True)
 
 
-def figures(folder: Path, names: list[str]) -> None:
-    """Trains, fits and measures what the folder does not hold yet."""
+def figures(folder: Path, names: list[str], others: list[str]) -> None:
+    """Trains, fits and measures what the folder does not hold yet.
+
+    Args:
+        folder: of models and measurements.
+        names: data sets.
+        others: names of Gaussian models in the folder that were trained elsewhere, of one of the data sets.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     results = Results(folder / "results.jsonl")
     for data in names:
         network, test = classifier(data, folder), open_split(data_config(data), "test")
         if data not in results.rows:
             results.add(data, {"accuracy": accuracy(network, test), "images": min(IMAGES, len(test))})
-        for kind in STEPS[data]:
+        further = [name.removeprefix(f"{data}-") for name in others if name.startswith(f"{data}-")]
+        for kind in [*STEPS[data], *further]:
             base = folder / f"{data}-{kind}"
             if not (base / "model").exists():
-                recipe = model_recipe(data, kind)
+                recipe = model_recipe(data, kind)  # type: ignore[arg-type]
                 convae.train(recipe, out=base, overrides=[f"data.dir={json.dumps(str(data_folder()))}"], quiet=True)
-            own = "N(0, I)" if kind == "map" else "uniform"
+            gaussian = kind == "map" or kind in further
+            own = "N(0, I)" if gaussian else "uniform"
             _measure(f"{data} {kind}", own, base, network, test, results, None)
-            for prior in GAUSSIAN if kind == "map" else ("transformer",):
+            for prior in GAUSSIAN if gaussian else ("transformer",):
                 path = folder / f"{data}-{kind}-{prior}"
                 _measure(f"{data} {kind}", prior, path, network, test, results, base)
 
@@ -159,7 +169,9 @@ def _measure(
 ) -> None:
     """Fits a prior to the model in `base`, if there is none in `path`, and measures samples."""
     name = f"{of} {prior}"
-    if name in results.rows:
+    if (row := results.rows.get(name)) is not None:
+        if DECODED not in row:  # of an earlier version of this script
+            results.add(name, {**row, **sampling(convae.load(path))})
         return
     begin = time.process_time()
     if base is not None and not (path / "model").exists():
@@ -190,20 +202,26 @@ def distances(model: VAE, network: Classifier, test: Split) -> dict[str, Any]:
 
 @torch.no_grad()
 def sampling(model: VAE) -> dict[str, Any]:
-    """Images per second and peak memory in MiB of latents from the prior; of a transformer without its cache too."""
+    """Images per second and peak memory in MiB.
+
+    Of latents from the prior, of a transformer without its cache too, and of latents and images.
+    """
     found: dict[str, Any] = {}
-    ways: dict[str, dict[str, Any]] = {"": {}}
+    ways: dict[str, Callable[[torch.Generator], object]] = {
+        "": lambda noise: model.sample_latents(TIMED, noise),
+        " with decoder": lambda noise: model.sample(TIMED, noise),
+    }
     if isinstance(model.prior, Transformer):
-        ways[" without cache"] = {"cache": False}
-    for way, options in ways.items():
+        ways[" without cache"] = lambda noise: model.sample_latents(TIMED, noise, options={"cache": False})
+    for way, draw in ways.items():
         seconds = []
         for seed in range(3):
             begin = time.process_time()
-            model.sample_latents(TIMED, torch_generator(seed, "speed"), options=options)
+            draw(torch_generator(seed, "speed"))
             seconds.append(time.process_time() - begin)
         found[f"images/s{way}"] = TIMED / sorted(seconds)[1]
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-            model.sample_latents(TIMED, torch_generator(0, "speed"), options=options)
+            draw(torch_generator(0, "speed"))
         found[f"MiB{way}"] = _peak(profiled) / 2**20
     return found
 
@@ -247,7 +265,8 @@ def table(folder: Path) -> None:
             if name == data:
                 print(f"\n{data}: classifier {row['accuracy']:.1%}, {row['images']:,} images\n")
                 print(
-                    "| model | prior | Fréchet distance | nats | fit | images/s | MiB |\n|---|---|---|---|---|---|---|"
+                    "| model | prior | Fréchet distance | nats | fit | images/s | MiB | with decoder | |\n"
+                    "|---|---|---|---|---|---|---|---|---|"
                 )
             elif name.startswith(f"{data} "):
                 _, kind, prior = name.split(" ", 2)
@@ -255,10 +274,11 @@ def table(folder: Path) -> None:
                 mean = f"{np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
                 fit = f"{row['seconds of the fit']:.0f} s" if nats is not None else ""
                 print(f"| {kind} | {prior} | {mean} | {'' if nats is None else f'{nats:.1f}'} | {fit} |", end="")
-                print(f" {row['images/s']:,.0f} | {row['MiB']:.1f} |")
+                print(f" {row['images/s']:,.0f} | {row['MiB']:.1f} |", end="")
+                print(f" {row['images/s with decoder']:,.0f} | {row[DECODED]:.1f} |")
                 if "images/s without cache" in row:
                     print(f"| | without cache | | | | {row['images/s without cache']:,.0f} |", end="")
-                    print(f" {row['MiB without cache']:.1f} |")
+                    print(f" {row['MiB without cache']:.1f} | | |")
         same = {name.split(" ")[1]: row for name, row in rows.items() if name.startswith(f"{data} ")}
         print("reconstructions:", {kind: round(row["distance of reconstructions"], 2) for kind, row in same.items()})
 
@@ -269,12 +289,13 @@ def main() -> None:
     parser.add_argument("what", choices=("figures", "labels", "table"))
     parser.add_argument("paths", type=Path, nargs="+")
     parser.add_argument("--data", default=",".join(STEPS))
+    parser.add_argument("--others", nargs="*", default=[], help="Gaussian models in the folder, as flowers-vector")
     parser.add_argument("--per-class", type=int, default=100)
     parser.add_argument("--option", nargs="*", default=[])
     parser.add_argument("--temperature", type=float, default=1.0)
     given = parser.parse_args()
     if given.what == "figures":
-        figures(given.paths[0], given.data.split(","))
+        figures(given.paths[0], given.data.split(","), given.others)
     elif given.what == "labels":
         options = {key: json.loads(value) for key, _, value in (each.partition("=") for each in given.option)}
         labels(given.paths[0], given.paths[1], given.per_class, options, given.temperature)

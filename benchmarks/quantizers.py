@@ -2,12 +2,13 @@
 
     python -m benchmarks.quantizers train fashion --seeds 0,1,2 --out results.jsonl
     python -m benchmarks.quantizers train flowers --data DATA/flowers --seeds 0,1,2 --out results.jsonl
-    python -m benchmarks.quantizers train large --only "fsq, 65,536 codes" --steps 5000 --out results.jsonl
+    python -m benchmarks.quantizers train large --steps 600 --batch 16 --more 20000 --seeds 0 --out results.jsonl
     python -m benchmarks.quantizers table results.jsonl
     python -m benchmarks.quantizers picture RUN RUN ... --images images.png --usage usage.png
 
 `train` writes a line for each finished run and skips those that the file has. Usage and perplexity are those of the
-worst codebook over all test images, as fractions of its codes; seconds are processor time of the training.
+worst codebook over all test images, as fractions of its codes; `--more` adds the usage over the test images and as many
+training images; seconds are processor time of the training.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def nine_bits(entropy: float = 3) -> dict[str, Setting]:
             {"vq": {**table, **_VQ, "distance": "cosine", "estimator": "rotation"}}, _COMMITTED
         ),
         "vq, gradient": Setting({"vq": {**table, **_VQ, "update": "gradient"}}, _TRAINED),
-        "ibq": Setting({"ibq": table}, {"commitment": 0.25, "codebook": 1, "entropy": 1}),
+        "ibq": Setting({"ibq": {"codes": 512, "latent": 64}}, {"commitment": 0.25, "codebook": 1, "entropy": entropy}),
     }
 
 
@@ -160,6 +161,23 @@ def measure(model: VAE, data: DataConfig) -> tuple[dict[str, Any], list[Tensor]]
     return metrics, list(counts.values())
 
 
+@torch.no_grad()
+def usage_with_training_images(model: VAE, data: DataConfig, images: int, counts: list[Tensor]) -> list[float]:
+    """Usage of each codebook over the test images, whose counts are given, and the first training images together.
+
+    A code that few vectors have may be absent from the test images only.
+    """
+    split, seen, total = open_split(data, "train"), 0, [own.clone() for own in counts]
+    for batch in in_order(split, 250, torch.device("cpu")):
+        posterior = model.encode(batch.images)
+        assert isinstance(posterior, CodePosterior)
+        own = count_codes({"latent": posterior})
+        total = [sum_ + new for sum_, new in zip(total, own.values(), strict=True)]
+        if (seen := seen + len(batch.images)) >= images:
+            break
+    return [float((own > 0).double().mean()) for own in total]
+
+
 def train(given: argparse.Namespace) -> None:
     """Trains every setting with every seed, unless the results have it."""
     settings = SETS[given.set]()
@@ -175,8 +193,12 @@ def train(given: argparse.Namespace) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 model = convae.train(recipe, out=given.keep or Path(folder) / "run", quiet=True).last.eval()
             seconds = time.process_time() - start
-            metrics = measure(model, DataConfig(**recipe["data"]))[0]
-            print(add_result(given.out, {**key, **metrics, "seconds": seconds, "torch": torch.__version__}), flush=True)
+            data = DataConfig(**recipe["data"])
+            metrics, counts = measure(model, data)
+            if given.more:
+                metrics["usage with more"] = usage_with_training_images(model, data, given.more, counts)
+            line = {**key, **metrics, "more": given.more, "seconds": seconds, "torch": torch.__version__}
+            print(add_result(given.out, line), flush=True)
 
 
 def table(given: argparse.Namespace) -> None:
@@ -186,21 +208,25 @@ def table(given: argparse.Namespace) -> None:
         groups.setdefault(
             tuple(line[key] for key in ("set", "precision", "steps", "batch_size", "quantizer")), []
         ).append(line)
-    heading: tuple[Any, ...] = ()
+    heading, more = tuple[Any, ...](), 0
     for (*own, name), lines in groups.items():
         if heading != tuple(own):
             heading = tuple(own)
             length = f"{own[2]:,} steps of {own[3]} images"
             print(f"\n{own[0]}, {own[1]}, {length}, usage over {lines[0]['vectors']:,} vectors\n")
-            print("| quantizer | bits per image | seeds | PSNR, dB | usage | perplexity, of the codes | seconds |")
-            print("|---|---|---|---|---|---|---|")
+            more = lines[0].get("more", 0)
+            both = [f"usage with {more:,} training images"] if more else []
+            columns = ["quantizer", "bits per image", "seeds", "PSNR, dB", "usage", *both]
+            columns += ["perplexity, of the codes", "seconds"]
+            print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
         psnr = [line["psnr"] for line in lines]
         spread = f" ± {statistics.stdev(psnr):.2f}" if len(lines) > 1 else ""
         usage = [min(line["usage"]) for line in lines]
         perplexity = statistics.mean(min(line["perplexity"]) for line in lines)
+        second = f" {statistics.mean(min(line['usage with more']) for line in lines):.1%} |" if more else ""
         print(
             f"| {name} | {lines[0]['bits']:,.0f} | {len(lines)} | {statistics.mean(psnr):.2f}{spread} "
-            f"| {statistics.mean(usage):.1%} (least {min(usage):.1%}) | {perplexity:.1%} "
+            f"| {statistics.mean(usage):.1%} (least {min(usage):.1%}) |{second} {perplexity:.1%} "
             f"| {statistics.mean(line['seconds'] for line in lines):.0f} |"
         )
 
@@ -235,6 +261,7 @@ def main() -> None:
     command.add_argument("--seeds", default="0,1,2")
     command.add_argument("--precision", default="bf16", choices=["bf16", "float32"])
     command.add_argument("--only", action="append", help="name of a setting; may be repeated")
+    command.add_argument("--more", type=int, default=0, help="training images over which usage is measured too")
     command.add_argument("--keep", type=Path, help="folder for the run, where there is one")
     command.add_argument("--out", type=Path, required=True)
     command.set_defaults(run=train)
