@@ -1,6 +1,6 @@
 """Disentanglement against reconstruction on sprites: β-VAE, β-TCVAE, FactorVAE and DIP-VAE at several weights.
 
-    python -m benchmarks.disentanglement train --seeds 0,1,2 --steps 1500 --out results.jsonl
+    python -m benchmarks.disentanglement train --seeds 0,1,2 --out results.jsonl
     python -m benchmarks.disentanglement table results.jsonl
     python -m benchmarks.disentanglement picture results.jsonl --out mig.png
 
@@ -54,8 +54,8 @@ def make_recipe(method: str, weight: float, seed: int, steps: int) -> dict[str, 
 def train(given: argparse.Namespace) -> None:
     """Trains every method with every weight and seed, unless the results have it."""
     for seed in map(int, given.seeds.split(",")):
-        for method, (weights, _) in METHODS.items():
-            for weight in weights:
+        for method in given.only or METHODS:
+            for weight in METHODS[method][0]:
                 key = {"method": method, "weight": weight, "steps": given.steps, "seed": seed}
                 if is_measured(given.out, key):
                     continue
@@ -120,6 +120,7 @@ def main() -> None:
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--steps", type=int, default=1500)
     training.add_argument("--seeds", default="0,1,2")
+    training.add_argument("--only", nargs="*", choices=METHODS)
     training.set_defaults(run=train)
     for name, function in {"table": table, "picture": picture}.items():
         command = commands.add_parser(name)

@@ -82,7 +82,7 @@ def nine_bits(entropy: float = 3) -> dict[str, Setting]:
             {"vq": {**table, **_VQ, "distance": "cosine", "estimator": "rotation"}}, _COMMITTED
         ),
         "vq, gradient": Setting({"vq": {**table, **_VQ, "update": "gradient"}}, _TRAINED),
-        "ibq": Setting({"ibq": {"codes": 512, "latent": 64}}, {"commitment": 0.25, "codebook": 1, "entropy": entropy}),
+        "ibq": Setting({"ibq": table}, {"commitment": 0.25, "codebook": 1, "entropy": entropy}),
     }
 
 
