@@ -53,11 +53,15 @@ class OpenVINO(GraphExporter):
             compiled = openvino.Core().compile_model(str(path), "CPU", options)
         except Exception as error:  # OpenVINO raises its own exceptions
             raise ConfigError(f"{path}: OpenVINO cannot load it: {one_line(error)[:300]}") from error
-        outputs = [each.get_any_name() for each in compiled.outputs]
 
         def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
             found = compiled({name: tensor.numpy() for name, tensor in inputs.items()})
-            return {name: torch.from_numpy(found[name].copy()) for name in outputs}
+            # A tensor that is two outputs has both names.
+            return {
+                name: torch.from_numpy(found[output].copy())
+                for output in compiled.outputs
+                for name in output.get_names()
+            }
 
         return run
 
