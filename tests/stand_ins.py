@@ -1,19 +1,15 @@
 """Stand-ins for packages that are not installed here: they keep what they are given, and require what the originals do.
 
-The exporter and the loggers were compared with the originals by `check_exporter` and `check_logger`, with these
-packages installed: openvino 2026.4, wandb 0.31, trackio 0.43.
+The loggers were compared with the originals by `check_logger`, with these packages installed: wandb 0.31, trackio 0.43.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any, ClassVar
+from types import ModuleType
+from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 from PIL import Image
 
@@ -101,54 +97,3 @@ def install_stand_ins(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tracker]:
     for name, module in trackers.items():
         monkeypatch.setitem(sys.modules, name, module)
     return trackers
-
-
-class OpenVinoModel:
-    """A model that was read from ONNX or from files."""
-
-    def __init__(self, content: bytes, facts: dict[str, str]) -> None:
-        self.content, self.facts = content, facts
-
-    def set_rt_info(self, text: str, path: list[str]) -> None:
-        self.facts[path[0]] = text
-
-    def get_rt_info(self, path: list[str]) -> Any:
-        return SimpleNamespace(astype=lambda kind: kind(self.facts[path[0]]))
-
-
-class OpenVinoCore:
-    """Runs what was saved by onnxruntime."""
-
-    def read_model(self, source: bytes | str) -> OpenVinoModel:
-        if isinstance(source, bytes):
-            return OpenVinoModel(source, {})
-        place = Path(source)
-        return OpenVinoModel(place.with_suffix(".bin").read_bytes(), json.loads(place.read_text()))
-
-    def compile_model(self, path: str, device: str, options: dict[str, Any]) -> Any:
-        assert device == "CPU"
-        assert options["INFERENCE_PRECISION_HINT"] == "f32"
-        session = onnxruntime.InferenceSession(self.read_model(path).content)
-        names = [each.name for each in session.get_outputs()]
-
-        class Compiled:
-            outputs: ClassVar = [SimpleNamespace(get_any_name=lambda name=name: name) for name in names]
-
-            def __call__(self, inputs: dict[str, Any]) -> dict[str, Any]:
-                return dict(zip(names, session.run(None, inputs), strict=True))
-
-        return Compiled()
-
-
-def _save_openvino(model: OpenVinoModel, path: str, *, compress_to_fp16: bool) -> None:
-    assert not compress_to_fp16
-    place = Path(path)
-    place.write_text(json.dumps(model.facts))
-    place.with_suffix(".bin").write_bytes(model.content)
-
-
-def install_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replaces OpenVINO, which takes 185 MB: files, names and manifest are tested, not its operations."""
-    module = ModuleType("openvino")
-    module.Core, module.save_model = OpenVinoCore, _save_openvino  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "openvino", module)

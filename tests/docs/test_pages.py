@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,13 @@ def test_commands_and_their_options_exist() -> None:
     for command, rest in named:
         known = {option for one in parameters(command) for option in (*one.opts, *one.secondary_opts)}
         assert set(re.findall(r"(?<!\S)--[a-z0-9-]+", rest)) <= known, f"convae {command}{rest}"
+
+
+def test_every_extra_of_a_user_is_listed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = set(project["optional-dependencies"]) - {"bench", "browser", "dev", "docs"}
+    rows = re.findall(r"^\| (`[^|]*) \|", (ROOT / "docs" / "install.md").read_text(), flags=re.M)
+    assert extras <= {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
 
 
 def test_every_package_has_its_page() -> None:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from exported_models import VECTOR, built
 from narrow import present
-from stand_ins import install_openvino
 
 import convae
 from convae.core.errors import ConfigError, ShapeError
@@ -57,7 +56,6 @@ def test_codes_and_classes_pass_through_another_engine(conditional: VAE) -> None
 
 
 def test_the_fastest_engine_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    install_openvino(monkeypatch)
     speeds = iter([100.0, 300.0, 50.0, 200.0])
 
     def measure(compute: Callable[[], object], size: int) -> float:

@@ -12,7 +12,6 @@ from command import run
 from exported_models import VECTOR, built, every_graph
 from exporting import bundle
 from narrow import present
-from stand_ins import install_openvino
 from torch import Tensor, nn
 
 import convae
@@ -28,26 +27,25 @@ TOLERANCE = 1e-4
 
 
 @pytest.mark.long
-def test_every_registered_module_has_equal_outputs_in_onnxruntime(tmp_path: Path) -> None:
+def test_every_registered_module_has_equal_outputs_in_onnxruntime_and_openvino(tmp_path: Path) -> None:
     graphs, onnx, file = every_graph(), EXPORTERS.get("onnx")(), tmp_path / "all.onnx"
     whole = bundle(graphs)
     onnx.write(trace(whole), file, {})
     inputs = {name: torch.cat([tensor, tensor[:1]]) for name, tensor in whole.examples.items()}
-    found = onnx.open(file)(inputs)
     with torch.no_grad():
         wanted = dict(zip(whole.outputs, whole.module(*inputs.values()), strict=True))
-    differences = {name: float((found[name].double() - own.double()).abs().max()) for name, own in wanted.items()}
-    assert {name: value for name, value in differences.items() if not value <= TOLERANCE} == {}
+    for runtime in (onnx, EXPORTERS.get("openvino")()):  # which reads ONNX too
+        found = runtime.open(file)(inputs)
+        differences = {name: float((found[name].double() - own.double()).abs().max()) for name, own in wanted.items()}
+        assert {name: value for name, value in differences.items() if not value <= TOLERANCE} == {}
 
 
 @pytest.mark.parametrize("name", [name for name in EXPORTERS.own_names() if name != "diffusers"])
-def test_exporters_fulfill_the_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_openvino(monkeypatch)
+def test_exporters_fulfill_the_contract(name: str) -> None:
     check_exporter(name)
 
 
 def test_openvino_writes_two_files_for_each_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_openvino(monkeypatch)
     (each,) = export_model(built(), tmp_path, "openvino", graphs=["encode"])
     assert each.inputs["image"] == ("batch", 1, "height", "width")
     assert {path.name for path in tmp_path.glob("encode.*")} == {"encode.xml", "encode.bin"}
@@ -84,15 +82,28 @@ def test_samples_are_a_function_of_the_noise(tmp_path: Path) -> None:
         assert torch.allclose(found["image"], model.decode(found["z"]).mean, atol=1e-6)
 
 
-@pytest.mark.parametrize(("precision", "least"), [("float16", 50.0), ("int8", 20.0)])
-def test_reduced_precision_states_what_it_loses(precision: PrecisionName, least: float, tmp_path: Path) -> None:
-    model = built()
+@pytest.mark.parametrize(
+    ("exporter", "precision", "least", "condition"),
+    [
+        ("onnx", "float16", 50.0, None),
+        ("onnx", "int8", 20.0, {"classes": 2, "channels": 1}),
+        ("openvino", "float16", 50.0, {"classes": 2, "channels": 1}),
+        ("openvino", "int8", 20.0, None),
+    ],
+)
+def test_reduced_precision_states_what_it_loses(
+    exporter: str, precision: PrecisionName, least: float, condition: dict[str, int] | None, tmp_path: Path
+) -> None:
+    model = built(condition=condition)
     images = torch.rand(12, *model.input_shape, generator=torch_generator(0, "images"))
-    (each,) = export_model(model, tmp_path, graphs=["reconstruct"], precision=Precision(precision, images))
-    onnx = EXPORTERS.get("onnx")()
+    labels = torch.arange(12) % 2 if condition else None
+    chosen = Precision(precision, images, labels)
+    (each,) = export_model(model, tmp_path, exporter, graphs=["reconstruct"], precision=chosen)
+    target = EXPORTERS.get(exporter)()
     with torch.no_grad():
-        expected = model.decode(model.encode(images).mean).mean
-    found = onnx.open(each.path)({"image": images})["reconstruction"]
+        expected = model.decode(model.encode(images, labels).mean, labels).mean
+    inputs = {"image": images} if labels is None else {"image": images, "label": labels}
+    found = target.open(each.path)(inputs)["reconstruction"]
     assert found.dtype == torch.float32
     quality = present(each.quality)
     assert quality.psnr == pytest.approx(float(-10 * (found - expected).square().mean().log10()), abs=0.1)
@@ -100,12 +111,15 @@ def test_reduced_precision_states_what_it_loses(precision: PrecisionName, least:
     assert quality.psnr_loss == pytest.approx(losses[0] - losses[1], abs=0.01)
     assert quality.psnr > least
     assert quality.count == 12
-    manifest = onnx.read_manifest(each.path)
+    manifest = target.read_manifest(each.path)
     assert manifest["precision"] == precision
     assert manifest["quality"]["psnr"] == quality.psnr
-    kinds = {tensor.data_type for tensor in onnx_package.load(str(each.path)).graph.initializer}
-    wanted = onnx_package.TensorProto.FLOAT16 if precision == "float16" else onnx_package.TensorProto.INT8
-    assert wanted in kinds
+    if exporter == "onnx":
+        kinds = {tensor.data_type for tensor in onnx_package.load(str(each.path)).graph.initializer}
+        wanted = onnx_package.TensorProto.FLOAT16 if precision == "float16" else onnx_package.TensorProto.INT8
+        assert wanted in kinds
+    else:
+        assert f'element_type="{"f16" if precision == "float16" else "i8"}"' in each.path.read_text()
 
 
 def test_reduced_precision_needs_images_and_a_format_that_has_it(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def export(
     ] = None,
     precision: Annotated[
         Literal["float32", "float16", "int8"],
-        typer.Option("--precision", help="Of ONNX graphs; below float32, the loss is measured on images."),
+        typer.Option("--precision", help="Of onnx and openvino; below float32, the loss is measured on images."),
     ] = "float32",
     data: Annotated[
         str | None,
@@ -54,7 +54,7 @@ def export(
     with those of torch. ONNX needs the extra `export`, OpenVINO `openvino`. `--to diffusers` writes a folder that
     `from_pretrained` loads, of models with the layers of one of its autoencoders.
 
-    `--precision float16` and `int8` make ONNX files smaller. Ranges of int8 are calibrated on images; what each graph
+    `--precision float16` and `int8` make the files of onnx and openvino smaller. Ranges of int8 are calibrated on images; what each graph
     loses in PSNR is printed, and written to the manifest.
 
     Example: `convae export RUN --to onnx --out exported`

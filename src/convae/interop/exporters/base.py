@@ -122,11 +122,14 @@ class GraphExporter(Exporter):
     def read_manifest(self, path: Path) -> dict[str, Any]:
         """Reads the manifest of a file that `write` wrote."""
 
-    def reduce(self, path: Path, precision: PrecisionName, inputs: Mapping[str, Tensor]) -> None:
-        """Reduces the precision of a file that `write` wrote; only exporters with several `precisions` need it.
+    def write_reduced(
+        self, graph: TracedGraph, path: Path, precision: PrecisionName, inputs: Mapping[str, Tensor]
+    ) -> None:
+        """Writes a graph of reduced precision, without a manifest; only exporters with several `precisions` need it.
 
         Args:
-            path: path of the file, which is replaced.
+            graph: the traced graph, in float32.
+            path: path of the file.
             precision: one of `precisions` other than float32.
             inputs: inputs to calibrate with, by name.
 
@@ -136,7 +139,7 @@ class GraphExporter(Exporter):
         raise NotImplementedError
 
     def write_manifest(self, path: Path, manifest: Mapping[str, Any]) -> None:
-        """Replaces the manifest of a file of reduced precision."""
+        """Sets the manifest of a file of reduced precision."""
         raise NotImplementedError
 
     def export(
@@ -163,11 +166,11 @@ class GraphExporter(Exporter):
             else:
                 with TemporaryDirectory(prefix="convae-") as place:
                     draft = Path(place) / path.name
-                    self.write(each, draft, manifest)
-                    self.reduce(draft, precision.name, inputs[each.name])
+                    self.write_reduced(each, draft, precision.name, inputs[each.name])
                     quality = measure_quality(model, each.name, precision, self.open(draft))
                     self.write_manifest(draft, {**manifest, "precision": precision.name, "quality": asdict(quality)})
-                    write_bytes(path, draft.read_bytes())
+                    for suffix in reversed(suffixes):
+                        write_bytes(path.with_suffix(suffix), draft.with_suffix(suffix).read_bytes())
             difference = max_difference(model, each.name, self.open(path))
             yield ExportedFile(each.name, path, each.inputs, difference, quality=quality)
 

@@ -52,8 +52,11 @@ class Onnx(GraphExporter):
 
         return run
 
-    def reduce(self, path: Path, precision: PrecisionName, inputs: Mapping[str, Tensor]) -> None:
-        """Reduces the precision; see `GraphExporter.reduce`. Inputs and outputs remain float32."""
+    def write_reduced(
+        self, graph: TracedGraph, path: Path, precision: PrecisionName, inputs: Mapping[str, Tensor]
+    ) -> None:
+        """Writes a graph; see `GraphExporter.write_reduced`. Inputs and outputs remain float32."""
+        self.write(graph, path, {})
         try:
             with _quiet():
                 _to_int8(path, inputs) if precision == "int8" else _to_float16(path)
@@ -63,7 +66,7 @@ class Onnx(GraphExporter):
             raise ConfigError(f"{path.name}: cannot be reduced to {precision}: {one_line(error)[:300]}") from error
 
     def write_manifest(self, path: Path, manifest: Mapping[str, Any]) -> None:
-        """Replaces the metadata of a file, that of the quantization too."""
+        """Sets the metadata of a file, and removes that of the quantization."""
         import onnx
 
         model = onnx.load(str(path))
