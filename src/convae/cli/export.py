@@ -54,8 +54,8 @@ def export(
     with those of torch. ONNX needs the extra `export`, OpenVINO `openvino`. `--to diffusers` writes a folder that
     `from_pretrained` loads, of models with the layers of one of its autoencoders.
 
-    `--precision float16` and `int8` make the files of onnx and openvino smaller. Ranges of int8 are calibrated on images; what each graph
-    loses in PSNR is printed, and written to the manifest.
+    `--precision float16` and `int8` make the files of onnx and openvino smaller. Ranges of int8 are calibrated on
+    images; what each graph loses in PSNR is printed, and written to the manifest.
 
     Example: `convae export RUN --to onnx --out exported`
     """
