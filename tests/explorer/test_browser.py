@@ -276,6 +276,38 @@ def test_a_place_on_the_map_is_decoded_from_the_nearest_points(page: Any) -> Non
     assert not page.evaluate("isMap()")
 
 
+def test_many_points_are_drawn_in_the_colors_of_their_classes(page: Any) -> None:
+    page.evaluate(
+        "() => { plane.points = Array.from({ length: 3000 }, (_, n) => n % 2);"
+        " const places = Float32Array.from(plane.points, (_, n) => Math.sin(1 + 12.9898 * n));"
+        " plane.setPoints(places, places.map((_, n) => Math.cos(78.233 * n))); }"
+    )
+
+    def colors() -> dict[str, int]:
+        """The number of pixels of each color."""
+        found: dict[str, int] = page.evaluate(
+            "() => { const { width, height } = plane.layer, counts = {};"
+            " const { data } = plane.layer.getContext('2d').getImageData(0, 0, width, height);"
+            " for (let i = 0; i < data.length; i += 4) if (data[i + 3]) {"
+            "   const key = [0, 1, 2].map((c) => Math.round(data[i + c] / 16)).join(' ');"
+            "   counts[key] = (counts[key] || 0) + 1; } return counts; }"
+        )
+        return found
+
+    blue, orange = ("0 7 11", "13 6 0")  # #0072b2 and #d55e00, in sixteenths
+    both = colors()
+    assert set(both) == {blue, orange}
+    assert min(both.values()) > 1500
+    page.evaluate("() => { plane.hidden.add(1); plane.refresh(); }")
+    assert set(colors()) == {blue}
+    page.evaluate("() => { plane.hidden.clear(); plane.select([0]); }")
+    opacities = page.evaluate(
+        "() => [...new Set(plane.layer.getContext('2d').getImageData(0, 0, plane.layer.width, plane.layer.height)"
+        ".data.filter((_, i) => i % 4 === 3))].sort((a, b) => a - b)"
+    )
+    assert opacities == [0, 31, 204]  # the selected point is not pale
+
+
 def test_decoding_is_fast_enough_to_drag(page: Any) -> None:
     took = page.evaluate(
         "() => { const z = latents.random(); for (let i = 0; i < 5; i++) decode(z);"
