@@ -14,7 +14,7 @@ install = $(PIP) --require-hashes --no-deps -r $(1) && $(PIP) '$(TORCH)' && $(PI
 COMPILE = $(BIN)/uv pip compile --quiet --no-annotate --universal --python-version 3.11.5 --generate-hashes \
 	--no-emit-package torch --no-emit-package pip --custom-compile-command 'make lock'
 
-.PHONY: help demo test explorer coverage lint docs examples bench results results-quick models-index gpu format package audit oldest \
+.PHONY: help demo test explorer coverage lint docs examples bench export-table results results-quick models-index gpu format package audit oldest \
 	lock clean
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 15
@@ -81,6 +81,9 @@ results-quick: .venv/.developing  ## measure the models of digits again and comp
 
 models-index: .venv/.developing  ## write the index of the pretrained models from models/
 	@$(BIN)/python -m benchmarks.pretrained index
+
+export-table: .venv/.developing  ## size and speed of the exported presets that benchmarks/exports.jsonl does not have yet (minutes)
+	@$(BIN)/python -m benchmarks.exports
 
 gpu: .venv/.developing  ## rehearse benchmarks/gpu.sh on the CPU with the smallest networks (about a minute)
 	@PYTHON=$(BIN)/python benchmarks/gpu.sh --rehearse

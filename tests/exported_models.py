@@ -81,6 +81,22 @@ def with_likelihood(name: str) -> VAE:
     return built(likelihood={name: dict(kind.example)}, decoder=decoder)
 
 
+class UntilSmall(nn.Module):
+    """Halves its input until it is small: a loop that depends on the values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        while bool(x.abs().max() > 1):
+            x = x / 2
+        return x
+
+
+def with_loop() -> VAE:
+    """A model whose encoder cannot be exported."""
+    model = built()
+    encoder = nn.Sequential(UntilSmall(), model.encoder)
+    return VAE(encoder, model.bottleneck, model.decoder, model.head, input_shape=model.input_shape).eval()
+
+
 class Apart(nn.Module):
     """A layer by itself, with the features that it takes."""
 

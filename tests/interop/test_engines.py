@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from exported_models import VECTOR, built
+from exported_models import VECTOR, built, with_loop
 from narrow import present
 
 import convae
@@ -110,6 +110,12 @@ def test_an_engine_that_differs_or_is_missing_is_refused_by_name_and_skipped_oth
         for parameter in model.parameters()
         if parameter.ndim == 4
     )
+
+
+def test_a_model_that_cannot_be_exported_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot be exported"):
+        choose_engine(with_loop(), "onnx")
+    assert list_cache() == []
 
 
 def test_a_damaged_graph_is_exported_again(tmp_path: Path) -> None:

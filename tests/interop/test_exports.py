@@ -9,10 +9,9 @@ import onnx as onnx_package
 import pytest
 import torch
 from command import run
-from exported_models import VECTOR, built, every_graph
+from exported_models import VECTOR, built, every_graph, with_loop
 from exporting import bundle
 from narrow import present
-from torch import Tensor, nn
 
 import convae
 from convae.core.errors import ConfigError, OutputError
@@ -20,7 +19,6 @@ from convae.core.random import torch_generator
 from convae.interop import EXPORTERS, Precision, export_model, trace_graph
 from convae.interop.graphs import trace
 from convae.interop.precision import PrecisionName
-from convae.model.vae import VAE
 from convae.testing import check_exporter
 
 TOLERANCE = 1e-4
@@ -175,21 +173,9 @@ def test_an_error_leaves_no_files(
     assert not (saved.parent / "exported").exists()
 
 
-class UntilSmall(nn.Module):
-    """Halves its input until it is small: a loop that depends on the values."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        while bool(x.abs().max() > 1):
-            x = x / 2
-        return x
-
-
 def test_control_flow_that_depends_on_values_is_an_error(tmp_path: Path) -> None:
-    model = built()
-    looping = VAE(nn.Sequential(UntilSmall(), model.encoder), model.bottleneck, model.decoder, model.head,
-                  input_shape=model.input_shape).eval()  # fmt: skip
     with pytest.raises(ConfigError, match="encode"):
-        next(export_model(looping, tmp_path / "out", "torch-export"))
+        next(export_model(with_loop(), tmp_path / "out", "torch-export"))
     assert not (tmp_path / "out").exists()
 
 
