@@ -198,6 +198,8 @@ def test_an_unknown_name_has_a_suggestion() -> None:
         convae.load("tiny/vae")
     with pytest.raises(ConfigError, match="--from"):
         pull_model("hf:someone/vae", origin="models")
+    with pytest.raises(ConfigError, match="password"):
+        pull_model(NAME, origin="https://me:secret@127.0.0.1:1")
 
 
 def test_commands_take_names(cache: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

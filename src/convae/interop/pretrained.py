@@ -9,6 +9,7 @@ import contextlib
 import importlib.metadata
 import os
 import shutil
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +82,8 @@ def pull_pretrained(
     if "://" not in written and not written.startswith(PREFIX):
         _install(local_path(written) / name, target, model, is_cache=out is None)
         return PulledModel(target, None)
+    if "@" in urllib.parse.urlsplit(written).netloc:
+        raise ConfigError("the URL contains a user name or password, which would be printed. Remove it")
     partial = pretrained_cache() / ".partial" / f"{name.replace('/', '--')}-{_digest(model)}"
     with writing_errors(partial):
         partial.parent.mkdir(parents=True, exist_ok=True)
