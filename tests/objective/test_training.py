@@ -20,7 +20,7 @@ from convae.model.vae import VAE
 from convae.objective.objective import build_objective
 from convae.objective.schedules.base import Moment
 from convae.objective.terms import TERMS
-from convae.training.loop.numerics import HALVES, Precision
+from convae.training.loop.numerics import HALVES, StepPrecision
 
 STEPS = 10
 END = Moment(100, 10.0, 1.0)
@@ -88,7 +88,7 @@ def _combinations() -> list[tuple[str, str, str, str]]:
 
 @pytest.mark.parametrize(("precision", "bottleneck", "name", "likelihood"), dict.fromkeys(_combinations()))
 def test_ten_steps_have_a_finite_and_falling_loss(precision: str, bottleneck: str, name: str, likelihood: str) -> None:
-    computes = Precision(precision, torch.device("cpu"))
+    computes = StepPrecision(precision, torch.device("cpu"))
     reason = REFUSED.get((name, bottleneck)) or REFUSED.get((name, None))
     trained = model(likelihood, bottleneck)
     made = build_objective({name: {**TERMS.get(name).example, **OPTIONS.get(name, {})}})

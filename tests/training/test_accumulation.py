@@ -19,7 +19,7 @@ from convae.objective import Losses, build_objective
 from convae.objective.schedules.base import Clocks, Moment
 from convae.objective.schedules.constant import Constant
 from convae.training.distributed import Ranks
-from convae.training.loop.numerics import Precision, build_optimizer
+from convae.training.loop.numerics import StepPrecision, build_optimizer
 from convae.training.loop.step import TrainStep
 from convae.training.loop.task import Update
 from convae.training.recipe.plan import LearningRate
@@ -101,7 +101,7 @@ def run(
     step = TrainStep(
         update,
         build_optimizer(options, made),
-        Precision("float32", torch.device("cpu")),
+        StepPrecision("float32", torch.device("cpu")),
         TrainingConfig(accumulate=accumulate),
         Ranks(),
         Constant(value=1.0),

@@ -27,7 +27,7 @@ from convae.objective.terms.adversarial import Adversarial
 from convae.training import resume, train
 from convae.training.distributed import Ranks
 from convae.training.loop.checkpoint import list_checkpoints, read_checkpoint
-from convae.training.loop.numerics import Precision, build_optimizer
+from convae.training.loop.numerics import StepPrecision, build_optimizer
 from convae.training.loop.step import TrainStep
 from convae.training.loop.task import Update
 from convae.training.recipe.plan import LearningRate
@@ -171,7 +171,7 @@ def steps(accumulate: int, discriminator: dict[str, Any]) -> list[dict[str, Tens
         TrainStep(
             Update(name, module, own, options, LearningRate(options, "optimizer")),
             build_optimizer(options, module),
-            Precision("float32", torch.device("cpu")),
+            StepPrecision("float32", torch.device("cpu")),
             TrainingConfig(accumulate=accumulate),
             Ranks(),
             Constant(value=1.0),

@@ -14,7 +14,7 @@ import pytest
 from training.runs import RECIPE, StopAt
 
 from convae.training import resume, train
-from convae.training.loop.checkpoint import Progress
+from convae.training.loop.checkpoint import Counters
 from convae.training.loop.log import MOST_POINTS, Curves, RunLog
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.recipe.reading import read_recipe
@@ -99,7 +99,7 @@ def log(folder: Path, rows: int) -> RunFolder:
 
 
 def drawn(folder: RunFolder) -> None:
-    Curves(folder, build_plan(read_recipe(RECIPE), PER_EPOCH), "run").draw(Progress())
+    Curves(folder, build_plan(read_recipe(RECIPE), PER_EPOCH), "run").draw(Counters())
 
 
 @pytest.mark.parametrize("work", [drawn, lambda folder: RunLog(folder, PER_EPOCH, True).tabulate()])
@@ -118,10 +118,10 @@ def test_a_longer_log_takes_no_more_memory(work: Callable[[RunFolder], None], tm
 def test_curves_read_what_is_new_and_show_all_of_it(tmp_path: Path) -> None:
     folder = log(tmp_path / "run", 3 * MOST_POINTS)
     curves = Curves(folder, build_plan(read_recipe(RECIPE), PER_EPOCH), "run")
-    curves.draw(Progress())
+    curves.draw(Counters())
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"split": "train", "step": 1, "epoch": 500.0, "total": -1.0}) + "\n" + '{"split": "tr')
-    figure = curves.draw(Progress())
+    figure = curves.draw(Counters())
     assert figure is not None
     x, y = map(np.asarray, figure.axes[0].lines[0].get_data())
     assert len(x) <= MOST_POINTS

@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int8, UInt8
@@ -19,7 +18,7 @@ from convae.core.errors import ArtifactError
 from convae.core.files import open_regular, write_bytes
 from convae.core.names import array_error
 from convae.data.sources.base import PARTS
-from convae.data.splits.split import Split
+from convae.data.splits.split import Split, digest_values
 
 _NAME_BYTES = 8
 
@@ -93,7 +92,7 @@ class Snapshot:
 
     def count_trained(self, split: Split) -> int:
         """Number of images of a split that were used for training."""
-        return int(np.isin(_values(split.identities), _values(self.trained)).sum())
+        return int(np.isin(digest_values(split.identities), digest_values(self.trained)).sum())
 
 
 def describe_changes(before: Snapshot, now: Snapshot) -> str | None:
@@ -105,8 +104,8 @@ def describe_changes(before: Snapshot, now: Snapshot) -> str | None:
         before: the state at the start of the run, with all images trained on since.
         now: the current state.
     """
-    old_names, new_names = _values(before.names), _values(now.names)
-    old_contents, new_contents = _values(before.contents), _values(now.contents)
+    old_names, new_names = digest_values(before.names), digest_values(now.names)
+    old_contents, new_contents = digest_values(before.contents), digest_values(now.contents)
     place = {name: row for row, name in enumerate(old_names.tolist())}
     rows = np.array([place.get(name, -1) for name in new_names.tolist()], np.int64)
     known = rows >= 0
@@ -131,7 +130,7 @@ def describe_changes(before: Snapshot, now: Snapshot) -> str | None:
         phrases += [f"{part} {', '.join(told)}"] if told else []
     if not phrases:
         return None
-    was_trained = np.isin(new_contents, _values(before.trained))
+    was_trained = np.isin(new_contents, digest_values(before.trained))
     held_out = [
         f"{int((was_trained & (now.parts == number)).sum()):,} of {int((now.parts == number).sum()):,} {part} images"
         for number, part in enumerate(PARTS)
@@ -152,8 +151,3 @@ def _encoded(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return os.fsencode(text)
-
-
-def _values(digests: NDArray[np.uint8]) -> NDArray[Any]:
-    """(images,) each digest as one value."""
-    return np.ascontiguousarray(digests).view(f"V{digests.shape[1]}")[:, 0]

@@ -203,3 +203,8 @@ class Split:
             "content_hash": self.content_hash,
             **({} if self.missing is None else {"missing": self.missing.origin or self.missing.fraction}),
         }
+
+
+def digest_values(digests: NDArray[np.uint8]) -> NDArray[Any]:
+    """Digests, (images, bytes), as one value each, (images,), which NumPy compares and sorts."""
+    return np.ascontiguousarray(digests).view(f"V{digests.shape[1]}")[:, 0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from convae.core.progress import Progress
 from convae.data.batches import in_order
-from convae.data.splits.split import Split
+from convae.data.splits.split import Split, digest_values
 
 _BATCH_VALUES = 1 << 22
 
@@ -79,7 +78,7 @@ def find_duplicates(parts: Mapping[str, Split]) -> Duplicates:
     Args:
         parts: the splits by name.
     """
-    digests = {name: _rows(split.digests) for name, split in parts.items()}
+    digests = {name: digest_values(split.digests) for name, split in parts.items()}
     trained_on = digests.get("train", np.empty(0, "V32"))
     counts = np.unique(np.concatenate([*digests.values()]), return_counts=True)[1]
     held_out = [name for name in digests if name != "train"]
@@ -89,8 +88,3 @@ def find_duplicates(parts: Mapping[str, Split]) -> Duplicates:
         trained_on={name: int(np.isin(digests[name], trained_on).sum()) for name in held_out},
         held_out={name: len(digests[name]) for name in held_out},
     )
-
-
-def _rows(digests: NDArray[np.uint8]) -> NDArray[Any]:
-    """(images,) the digests as one value each."""
-    return np.ascontiguousarray(digests).view(f"V{digests.shape[1]}")[:, 0]

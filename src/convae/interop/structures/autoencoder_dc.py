@@ -16,7 +16,6 @@ from convae.model.provenance import LatentScale
 from convae.model.published.dc_ae import Side, decoder_layers, encoder_layers
 from convae.model.published.layers import TO_UNIT, PublishedLayer
 from convae.model.vae import VAE
-from convae.model.weights import State
 
 SIZE = 512
 """Image size, which is not in the configuration."""
@@ -88,7 +87,7 @@ class AutoencoderDC(Structure):
             if len(side.channels) < 2 or not all(side.blocks[1:]):
                 raise ConfigError(f"config.json: {name}: expected two or more stages, all but the first with blocks")
         self._images, self._latent = (in_channels, SIZE, SIZE), latent_channels
-        self._activation, self._scale = _act(decoder_conv_act_fn), scaling_factor
+        self._activation, self._scale = _act(decoder_conv_act_fn), LatentScale(factor=scaling_factor)
 
     @classmethod
     def of_model(cls, model: VAE) -> Structure:
@@ -124,10 +123,6 @@ class AutoencoderDC(Structure):
     def decoder(self, sizes: Shape) -> list[PublishedLayer]:
         """Latents to images in [0, 1]."""
         return [*decoder_layers(self._decoder, self._images[0], self._activation), TO_UNIT]
-
-    def latent_scale(self, state: State) -> LatentScale | None:
-        """The latent scale of the configuration."""
-        return None if self._scale == 1 else LatentScale(factor=self._scale, source="config.json")
 
 
 def _each(given: str | tuple[str, ...], channels: Sequence[int]) -> tuple[str, ...]:

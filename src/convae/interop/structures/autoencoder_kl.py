@@ -129,10 +129,6 @@ class AutoencoderKL(LatentDiffusion):
         """A diagonal Gaussian without a head."""
         return describe_gaussian(self._latent)
 
-    def latent_scale(self, state: State) -> LatentScale | None:
-        """The latent scale of the configuration."""
-        return None if self._scale == LatentScale() else self._scale.model_copy(update={"source": "config.json"})
-
 
 def describe_gaussian(latent: int) -> dict[str, Any]:
     """The description of a Gaussian bottleneck with a latent map, and the bounds of diffusers."""

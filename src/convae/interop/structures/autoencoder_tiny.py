@@ -16,7 +16,6 @@ from convae.model.provenance import LatentScale
 from convae.model.published.layers import PublishedLayer
 from convae.model.published.taesd import decoder_layers, encoder_layers
 from convae.model.vae import VAE
-from convae.model.weights import State
 
 SIZE = 512
 """Image size, which is not in the configuration."""
@@ -118,10 +117,6 @@ class AutoencoderTiny(Structure):
     def decoder(self, sizes: Shape) -> list[PublishedLayer]:
         """Latents to images in [0, 1]."""
         return decoder_layers(*self._decoder, self._images[0], sizes, self._act, self._mode)
-
-    def latent_scale(self, state: State) -> LatentScale | None:
-        """The latent scale of the configuration."""
-        return None if self._scale == LatentScale() else self._scale.model_copy(update={"source": "config.json"})
 
     def published(self) -> dict[str, Any]:
         """The configuration for `config.json`, without a redundant key."""

@@ -61,6 +61,8 @@ class Structure(ABC):
     settings: ClassVar[tuple[str, ...]] = ()
     config: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    _scale = LatentScale()
+    """Normalization of latents by the configuration."""
 
     @classmethod
     def read(cls, config: Mapping[str, Any], where: str = "config.json") -> Structure:
@@ -119,8 +121,8 @@ class Structure(ABC):
         """Latents to images in [0, 1] of these sizes."""
 
     def latent_scale(self, state: State) -> LatentScale | None:
-        """The normalization of latents for generators, from the configuration or further tensors."""
-        return None
+        """The normalization of latents for generators, from the configuration or further tensors; None without."""
+        return None if self._scale == LatentScale() else self._scale.model_copy(update={"source": "config.json"})
 
     def further_tensors(self) -> dict[str, str]:
         """Names of published tensors outside of encoder and decoder, by parameter name in the model."""

@@ -85,7 +85,7 @@ class VQModel(LatentDiffusion):
             post_quant_conv=latent_channels,
         )
         self._codes = num_vq_embeddings
-        self._scale = scaling_factor
+        self._scale = LatentScale(factor=scaling_factor)
 
     @classmethod
     def config_of(cls, model: VAE, encoder: Side, decoder: Side) -> dict[str, Any]:
@@ -136,10 +136,6 @@ class VQModel(LatentDiffusion):
     def bottleneck(self) -> dict[str, Any]:
         """Vector quantization without a head."""
         return {"vq": {"codes": self._codes, "head": False, "update": "gradient", "dead_code_threshold": 0.0}}
-
-    def latent_scale(self, state: State) -> LatentScale | None:
-        """The latent scale of the configuration."""
-        return None if self._scale == 1 else LatentScale(factor=self._scale, source="config.json")
 
     def further_tensors(self) -> dict[str, str]:
         """The codebook."""

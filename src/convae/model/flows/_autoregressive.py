@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.types import Latents, PerImage, Shape
-from convae.model.flows.base import INIT_SCALE, Affine, FlowStep, bounded_log_scale
+from convae.model.flows.base import Affine, ConditionedStep, bounded_log_scale
 
 Map = Callable[[Tensor], tuple[Tensor, Tensor]]
 """(batch, value) to the shift and the log-scale of each value."""
 
 
-class AutoregressiveStep(FlowStep):
+class AutoregressiveStep(ConditionedStep):
     """Masked autoregressive network (MADE; Germain et al. 2015, arXiv:1502.03509) and the affine map by it.
 
     Args:
@@ -66,14 +66,6 @@ class AutoregressiveStep(FlowStep):
             shift, log_scale = network(rows)
             u = (rows - shift) * torch.exp(-log_scale)
         return u.view_as(z), -log_scale.sum(1)
-
-    def reset(self, generator: torch.Generator | None = None) -> None:
-        """Close to the identity."""
-        self.first.reset(1.4, generator)
-        self.second.reset(1.4, generator)
-        self.last.reset(INIT_SCALE, generator)
-        if self.features is not None:
-            self.features.reset(1.0, generator)
 
     def _one_by_one(self, rows: Tensor) -> list[Tensor]:
         """(value,) masks of one value each, in the order of the network."""

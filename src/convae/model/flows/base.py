@@ -156,3 +156,27 @@ def build_flow(written: Named, shape: Shape, features: Shape | None = None) -> F
 
 FlowEntry = Annotated[Named, AfterValidator(Entry(FLOWS))]
 """The type of an argument that is itself a flow: its name, or a mapping of the name to its arguments."""
+
+
+class ConditionedStep(FlowStep):
+    """A step by a network with two hidden layers.
+
+    Attributes:
+        first: of the values.
+        second: of the first hidden layer.
+        last: shift and log-scale.
+        features: of the features that the step depends on, added to the first; None without.
+    """
+
+    first: Affine
+    second: Affine
+    last: Affine
+    features: Affine | None
+
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Close to the identity."""
+        self.first.reset(1.4, generator)
+        self.second.reset(1.4, generator)
+        self.last.reset(INIT_SCALE, generator)
+        if self.features is not None:
+            self.features.reset(1.0, generator)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from convae.core.arguments import Positive
 from convae.core.types import Latents, PerImage, Shape
-from convae.model.flows.base import INIT_SCALE, Affine, Flow, FlowStep, bounded_log_scale
+from convae.model.flows.base import Affine, ConditionedStep, Flow, bounded_log_scale
 
 
 class Coupling(Flow):
@@ -38,7 +38,7 @@ class Coupling(Flow):
         self.reset()
 
 
-class _CouplingStep(FlowStep):
+class _CouplingStep(ConditionedStep):
     """One coupling layer: `number` selects the halves."""
 
     def __init__(self, shape: Shape, features: Shape | None, number: int, hidden: int) -> None:
@@ -59,14 +59,6 @@ class _CouplingStep(FlowStep):
         """Shifts back, then scales."""
         shift, log_scale = self._map(z, features)
         return (z - shift) * torch.exp(-log_scale), -log_scale.flatten(1).sum(1)
-
-    def reset(self, generator: torch.Generator | None = None) -> None:
-        """Close to the identity."""
-        self.first.reset(1.4, generator)
-        self.second.reset(1.4, generator)
-        self.last.reset(INIT_SCALE, generator)
-        if self.features is not None:
-            self.features.reset(1.0, generator)
 
     def _map(self, x: Latents, features: Tensor | None) -> tuple[Latents, Latents]:
         """Shift and log-scale: 0 for the values that they are computed from."""

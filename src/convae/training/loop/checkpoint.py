@@ -40,7 +40,7 @@ STOPPED = "-stopped"
 
 
 @dataclass
-class Progress:
+class Counters:
     """Counters of a run.
 
     Attributes:
@@ -81,7 +81,7 @@ class Progress:
         Raises:
             ValueError: a counter has an invalid value.
         """
-        restored = TypeAdapter(Progress).validate_python(dict(state))
+        restored = TypeAdapter(Counters).validate_python(dict(state))
         for each in fields(self):
             setattr(self, each.name, getattr(restored, each.name))
 
@@ -206,13 +206,13 @@ class Checkpoint:
     tensors: dict[str, Tensor]
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> Counters:
         """The progress of the run.
 
         Raises:
             ArtifactError: the progress is missing or invalid.
         """
-        found = Progress()
+        found = Counters()
         try:
             found.load_state(self.values["progress"])
         except (KeyError, ValueError) as error:

@@ -15,7 +15,7 @@ from convae.core.names import unknown_message
 from convae.core.types import Batch
 from convae.objective.schedules.base import Clocks
 from convae.training.distributed import shard_like
-from convae.training.loop.numerics import OptimizerState, Precision, build_optimizer
+from convae.training.loop.numerics import OptimizerState, StepPrecision, build_optimizer
 from convae.training.loop.step import StepResult, TrainStep
 from convae.training.loop.task import ModuleState, Stateful, Task
 from convae.training.recipe.plan import Stage
@@ -163,7 +163,7 @@ class Engine:
                 if old and not stage.has_new_optimizer
                 else build_optimizer(update.optimizer, update.module)
             )
-            precision = old.precision if old else Precision(options.precision, task.device)
+            precision = old.precision if old else StepPrecision(options.precision, task.device)
             self.steps.append(TrainStep(update, optimizer, precision, options, task.ranks, task.plan.temperature))
         self._frozen = FrozenParts(task.main, task.frozen(stage), f"stage '{stage.name}': freeze")
 

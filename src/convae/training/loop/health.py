@@ -15,7 +15,7 @@ from convae.core.types import Batch
 from convae.model.layers.base import uncompiled
 from convae.objective.schedules.base import Clocks
 from convae.training.distributed import local_part
-from convae.training.loop.checkpoint import Progress, RunningMeans
+from convae.training.loop.checkpoint import Counters, RunningMeans
 from convae.training.loop.step import StepResult, TrainStep
 from convae.training.loop.task import SavedAs, Task
 from convae.training.recipe.plan import Stage
@@ -204,7 +204,7 @@ class ModelSelection:
         self,
         task: Task,
         folder: RunFolder,
-        progress: Progress,
+        progress: Counters,
         health: HealthMonitor,
         write: Callable[[str, dict[str, Any]], None],
         note: Callable[[str | None], None],

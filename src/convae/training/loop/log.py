@@ -16,7 +16,7 @@ from convae.core.names import one_line
 from convae.core.notes import note
 from convae.pictures.save import save
 from convae.training.loggers.base import LoggedRun, Logger
-from convae.training.loop.checkpoint import Progress
+from convae.training.loop.checkpoint import Counters
 from convae.training.loop.task import Task
 from convae.training.recipe.plan import Plan
 from convae.training.run_folder import LOGGERS_FOLDER, RunFolder
@@ -200,7 +200,7 @@ class Curves:
         self._read = 0
         self._lines: dict[str, dict[str, Line]] = {name: {} for name in self._units}
 
-    def draw(self, progress: Progress) -> Figure | None:
+    def draw(self, progress: Counters) -> Figure | None:
         """Draws the metrics of the run so far; None without metrics."""
         # A late import, since matplotlib takes half a second.
         from convae.pictures.curves import curves
@@ -236,7 +236,7 @@ class RunPictures:
         self._every = task.options.pictures_every
         self.curves = Curves(folder, task.plan, task.title, task.metric_units)
 
-    def save(self, shown: Task, progress: Progress, final: bool) -> str | None:
+    def save(self, shown: Task, progress: Counters, final: bool) -> str | None:
         """Saves the pictures after an epoch, at the configured interval.
 
         Args:

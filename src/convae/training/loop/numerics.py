@@ -1,8 +1,8 @@
 """Numerics of a training step: precision, loss scale, and fused optimizers that can skip a step on the device.
 
 Weights, averages and optimizer state are float32; convolutions and linear layers compute in half precision inside
-`Precision.compute`; statistics of norms, posteriors, likelihoods and losses are float32. Validation, pictures and the
-saved model are float32 throughout, so that metrics are those of the loaded model.
+`StepPrecision.compute`; statistics of norms, posteriors, likelihoods and losses are float32. Validation, pictures and
+the saved model are float32 throughout, so that metrics are those of the loaded model.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class LossScale:
         self._steady = torch.full_like(self._steady, int(state["steady"]))
 
 
-class Precision:
+class StepPrecision:
     """The precision of a training step.
 
     Args:

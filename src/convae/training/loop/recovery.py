@@ -15,7 +15,7 @@ from convae.core.names import short_repr
 from convae.core.trust import trust_options
 from convae.training.loop.checkpoint import (
     Checkpoint,
-    Progress,
+    Counters,
     is_planned,
     list_checkpoints,
     read_checkpoint,
@@ -85,7 +85,7 @@ def _differences(now: Any, then: Any, key: str) -> Iterator[tuple[str, Any, Any]
         yield key, now, then
 
 
-def check_progress(progress: Progress, plan: Plan, where: Path) -> None:
+def check_progress(progress: Counters, plan: Plan, where: Path) -> None:
     """Checks that the progress of a checkpoint is consistent with the plan.
 
     Args:
@@ -174,7 +174,7 @@ class Recovery:
         self._task = task
         self._folder = folder
 
-    def diagnose(self, progress: Progress, skips: SkippedSteps, engine: Engine) -> str:
+    def diagnose(self, progress: Counters, skips: SkippedSteps, engine: Engine) -> str:
         """Describes where the first skipped step of the streak became non-finite."""
         task, step = self._task, skips.first
         epoch, start = divmod(step, task.batches.steps_per_epoch)
@@ -189,7 +189,7 @@ class Recovery:
         reason = next(filter(None, found), "its values were not finite, but are finite in a repetition")
         return f"step {step} was skipped: {reason}"
 
-    def checkpoint(self, progress: Progress, reason: str) -> Checkpoint | None:
+    def checkpoint(self, progress: Counters, reason: str) -> Checkpoint | None:
         """The last checkpoint before the failure; None for the start of training.
 
         Args:
@@ -222,7 +222,7 @@ class Recovery:
 
 
 @contextlib.contextmanager
-def explain_out_of_memory(task: Task, folder: RunFolder, progress: Progress) -> Iterator[None]:
+def explain_out_of_memory(task: Task, folder: RunFolder, progress: Counters) -> Iterator[None]:
     """Converts out-of-memory errors inside the block to a `TrainingError` that says how to need less.
 
     Raises:

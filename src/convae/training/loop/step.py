@@ -20,7 +20,7 @@ from convae.model.layers.base import Network
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks, Schedule
 from convae.training.distributed import Ranks, gather_tensor, is_sharded
-from convae.training.loop.numerics import KeptBuffers, Precision
+from convae.training.loop.numerics import KeptBuffers, StepPrecision
 from convae.training.loop.task import Loss, Update
 from convae.training.recipe.schema import TrainingConfig
 
@@ -152,7 +152,7 @@ class TrainStep:
         self,
         update: Update,
         optimizer: torch.optim.Optimizer,
-        precision: Precision,
+        precision: StepPrecision,
         options: TrainingConfig,
         ranks: Ranks,
         temperature: Schedule,

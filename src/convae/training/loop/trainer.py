@@ -10,7 +10,7 @@ import torch
 from convae.core.types import Batch
 from convae.training.distributed import stop_on_signals
 from convae.training.loggers.base import build_loggers
-from convae.training.loop.checkpoint import Checkpoint, Machine, Progress, RunningMeans, collect_state, save_checkpoint
+from convae.training.loop.checkpoint import Checkpoint, Counters, Machine, RunningMeans, collect_state, save_checkpoint
 from convae.training.loop.engine import Engine
 from convae.training.loop.health import REMEDY, ROLL_BACK_AFTER, HealthMonitor, ModelSelection, not_finite
 from convae.training.loop.log import NOTE, Row, RunLog, RunPictures
@@ -141,7 +141,7 @@ class Trainer:
     def _begin(self, checkpoint: Checkpoint | None) -> None:
         """Creates the `Stateful`s, and restores them from a checkpoint."""
         task, device = self.task, self.task.device
-        self.progress = checkpoint.progress if checkpoint else Progress()
+        self.progress = checkpoint.progress if checkpoint else Counters()
         self._log_window, self._epoch_window = RunningMeans(device), RunningMeans(device)
         self._health = HealthMonitor(device, math.prod(task.batches.shape))
         self.engine = Engine(task, self.stage)

@@ -29,7 +29,7 @@ from convae.model.layers.base import Network
 from convae.model.layers.base.compiled import CompileMode
 from convae.model.vae import VAE
 from convae.training.distributed import Ranks, shard
-from convae.training.loop.numerics import Precision, choose_precision
+from convae.training.loop.numerics import StepPrecision, choose_precision
 from convae.training.recipe.reading import with_default_length, with_default_likelihood
 from convae.training.recipe.schema import Recipe, TrainingConfig
 from convae.training.recipe.stages import stage_objective, with_steps
@@ -318,7 +318,7 @@ def _run_once(network: Network, precision: str, x: torch.Tensor) -> None:
     before = [buffer.clone() for buffer in network.buffers()]
     modes = {module: module.training for module in network.modules()}
     network.train()
-    with Precision(precision, x.device).compute():
+    with StepPrecision(precision, x.device).compute():
         y = network(x)
     y.float().sum().backward()
     network.zero_grad(set_to_none=True)

@@ -38,7 +38,7 @@ from convae.data.image_set import ImageSet
 from convae.model.fingerprint import module_classes
 from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
-from convae.training.loop.numerics import Precision
+from convae.training.loop.numerics import StepPrecision
 from convae.training.recipe.plan import Plan
 from convae.training.recipe.schema import PrecisionName
 
@@ -167,7 +167,7 @@ def _build(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     shape: Shape = ()
-    done, computed = 0, Precision(precision, device)
+    done, computed = 0, StepPrecision(precision, device)
     with (partial / VALUES).open("wb") as file:
         for batch in in_order(split, ENCODED_AT_ONCE, device):
             with computed.compute(), unchecked_values():
