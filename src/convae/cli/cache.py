@@ -25,9 +25,10 @@ def cache(
         float | None, typer.Option("--older-than", min=0, help="Only what was not used for this many days.")
     ] = None,
 ) -> None:
-    """List decoded images, latents of frozen encoders, downloaded data sets and models in the cache, or remove them.
+    """List decoded images, latents, exported graphs, downloaded data sets and models in the cache, or remove them.
 
-    Removed images and latents are computed again when needed. Downloads are removed by name only.
+    Removed images, latents of frozen encoders and graphs of `--engine` are computed again when needed. Downloads are
+    removed by name only.
 
     Example: `convae cache`
     """
