@@ -8,9 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import run
+from exported_models import built
 from PIL import Image
 
+import convae
+from convae.interop import engines
 from convae.latents import read_latents
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return convae.save(built(), tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six gray images."""
+    path = tmp_path_factory.mktemp("photos") / "six.npz"
+    np.savez(path, images=np.random.default_rng(0).integers(0, 256, (6, 8, 8), np.uint8))
+    return path
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +61,6 @@ def test_commands_give_torchs_results_with_another_engine(
 def test_auto_takes_torch_for_few_images(
     artifact: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from convae.interop import engines
-
     monkeypatch.setattr(engines, "BUDGET", 0.0)
     run("encode", artifact, "--data", photos, "--engine", "auto", "--out", tmp_path / "latents")
     assert "engine torch: " in capsys.readouterr().err
