@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,22 @@ def short_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of its own, and trials of a few batches."""
     monkeypatch.setenv("CONVAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(engines, "BUDGET", 0.0)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the decoder of `VECTOR`, since exporting takes a second."""
+    cache = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVAE_CACHE", str(cache))
+        choose_engine(convae.build(VECTOR).eval(), "onnx", ["decode"])
+    return cache
+
+
+@pytest.fixture
+def cached(exported: Path, tmp_path: Path) -> Path:
+    """A copy of that cache, in use."""
+    return Path(shutil.copytree(exported, tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -55,6 +72,7 @@ def test_codes_and_classes_pass_through_another_engine(conditional: VAE) -> None
         engine.encode(images[..., 1:], labels)
 
 
+@pytest.mark.usefixtures("cached")
 def test_the_fastest_engine_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = iter([100.0, 300.0, 50.0, 200.0])
 
@@ -78,9 +96,9 @@ def test_the_fastest_engine_is_found_once(monkeypatch: pytest.MonkeyPatch) -> No
     again = choose_engine(convae.build(VECTOR).eval(), "auto", ["decode"], batch_size=3)
     assert again.trials == first.trials  # no more speeds are left
     assert again.engine.name == "onnx"
-    (cached,) = list_cache()
-    assert (cached.sort, cached.source) == ("graphs", model.name)
-    assert remove(cached)
+    (entry,) = list_cache()
+    assert (entry.sort, entry.source) == ("graphs", model.name)
+    assert remove(entry)
 
 
 def test_small_tasks_stay_with_torch() -> None:
@@ -90,6 +108,7 @@ def test_small_tasks_stay_with_torch() -> None:
     assert list_cache() == []
 
 
+@pytest.mark.usefixtures("cached")
 def test_an_engine_that_differs_or_is_missing_is_refused_by_name_and_skipped_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -118,10 +137,9 @@ def test_a_model_that_cannot_be_exported_is_refused() -> None:
     assert list_cache() == []
 
 
-def test_a_damaged_graph_is_exported_again(tmp_path: Path) -> None:
+def test_a_damaged_graph_is_exported_again(cached: Path) -> None:
     model = convae.build(VECTOR).eval()
-    choose_engine(model, "onnx", ["decode"])
-    (path,) = (tmp_path / "cache").rglob("decode.onnx")
+    (path,) = cached.rglob("decode.onnx")
     path.write_bytes(b"broken")
     assert choose_engine(model, "onnx", ["decode"]).engine.name == "onnx"
     assert path.stat().st_size > 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from convae.core.version import VERSION
 from convae.data.store.cache import touch, writing_to_cache
 from convae.interop.exporters import EXPORTERS
 from convae.interop.exporters.base import GraphExporter, Runner
+from convae.interop.exporters.onnx import Onnx
 from convae.interop.graphs import trace_graph
 from convae.interop.manifests import build_manifest, describe_model
 from convae.model.fingerprint import fingerprint
@@ -26,7 +28,7 @@ FORMAT = 1
 
 
 class GraphCache:
-    """The folder of a model in the cache: `index.json`, exported graphs by the name of the exporter, and choices.
+    """The folder of a model in the cache: `index.json`, graphs as ONNX, which all runtimes read, and choices.
 
     Files are written atomically, so that several processes may use it.
 
@@ -41,27 +43,27 @@ class GraphCache:
         self.folder = cache_directory() / "graphs" / _key(facts)
 
     def open(self, exporter: str, graph: str) -> Runner:
-        """An exported graph as a function; it is exported first unless it is in the cache.
+        """A graph as a function; it is exported to ONNX first unless it is in the cache.
+
+        Args:
+            exporter: the runtime; it has to read ONNX.
+            graph: name of the graph.
 
         Raises:
             ConfigError: a package is not installed, or the model cannot be exported.
             OutputError: the cache cannot be written.
         """
         target: GraphExporter = EXPORTERS.get(exporter)()
-        path = self.folder / exporter / f"{graph}{target.suffix}"
+        path = self.folder / f"{graph}.onnx"
         if path.exists():
-            try:
+            with contextlib.suppress(ConfigError):  # damaged: exported again
                 runner = target.open(path)
-            except ConfigError:  # damaged, or the runtime is not installed
-                pass
-            else:
                 touch(self.folder)
                 return runner
         traced = trace_graph(self._model, graph)
         self._write_index()
         with writing_to_cache(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            target.write(traced, path, build_manifest(describe_model(self._model), traced))
+            Onnx().write(traced, path, build_manifest(describe_model(self._model), traced))
         return target.open(path)
 
     def read_choice(self, key: Mapping[str, Any]) -> list[dict[str, Any]] | None:

@@ -61,7 +61,7 @@ class OpenVINO(GraphExporter):
             _save(_import().Core().read_model(str(path)), path, manifest)
 
     def open(self, path: Path) -> Runner:
-        """Compiles a graph for the CPU, in float32, with as many threads as torch has."""
+        """Compiles a graph, or an ONNX file, for the CPU in float32, with as many threads as torch has."""
         openvino = _import()
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         with _errors(f"{path}: OpenVINO cannot load it"):
