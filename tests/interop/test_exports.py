@@ -69,6 +69,13 @@ def test_sizes_are_dynamic_if_the_model_supports_them(tmp_path: Path) -> None:
     assert trace_graph(convae.build(VECTOR).eval(), "encode").inputs == {"image": ("batch", 1, 8, 8)}
 
 
+def test_values_inside_of_a_graph_may_be_called_like_its_outputs(tmp_path: Path) -> None:
+    # The layer has an operation `mean`, and so has the converter's name of its result.
+    model = built(encoder=[{"conv": {"channels": 4, "stride": 2}}, "squeeze-excitation"])
+    (each,) = export_model(model, tmp_path, graphs=["encode"])
+    assert each.difference <= TOLERANCE
+
+
 def test_samples_are_a_function_of_the_noise(tmp_path: Path) -> None:
     model = convae.build({**VECTOR, "prior": {"mixture": {"components": 3}}}).eval()
     (each,) = export_model(model, tmp_path, "torch-export", graphs=["sample"])

@@ -103,6 +103,7 @@ def to_onnx(graph: TracedGraph) -> onnx_package.ModelProto:
                 custom_translation_table=_translations(),
             )
         assert program is not None
+        _rename_inner_values(program.model.graph)
         model: onnx_package.ModelProto = program.model_proto
     except Exception as error:  # the converter raises exceptions of many types
         raise ConfigError(f"graph '{graph.name}': cannot be exported to ONNX: {_reason(error)}") from error
@@ -212,6 +213,19 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _rename_inner_values(graph: Any) -> None:
+    """Gives other names to values inside of a graph that are called like one of its inputs or outputs.
+
+    The converter names values after operations, such as `mean`.
+    """
+    ends = [*graph.inputs, *graph.outputs]
+    names = {value.name for value in ends}
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            if value.name in names and not any(value is end for end in ends):
+                value.name = f"{value.name}_inside"
 
 
 def _name_axes(model: onnx_package.ModelProto, graph: TracedGraph) -> None:
