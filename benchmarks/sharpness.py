@@ -241,7 +241,7 @@ def main() -> None:
     parts["train"].add_argument("--width", type=int, default=8)
     parts["train"].add_argument("--base", type=int, default=400, help="steps with the squared error")
     parts["train"].add_argument("--steps", type=int, default=240, help="steps of each row after them")
-    parts["train"].add_argument("--perceptual", type=float, default=1000, help="weight")
+    parts["train"].add_argument("--perceptual", type=float, default=10000, help="weight")
     parts["robustness"].add_argument("--data", choices=("flowers", "fashion-mnist"), default="flowers")
     parts["robustness"].add_argument("--seeds", type=int, default=20, help="number of runs")
     parts["robustness"].add_argument("--steps", type=int, default=160)
