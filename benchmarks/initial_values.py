@@ -24,8 +24,11 @@ from torch import nn
 import convae
 from benchmarks.records import add_result, is_measured, read_results
 from convae.core.random import torch_generator
+from convae.data import DataConfig, in_order, open_split
 from convae.model.layers.base import Layer
 
+VALUES = ("convae", "pytorch", "convae, bias")
+"""Initial values; the last with the bias of the output at the logit of the mean of the training images."""
 AT = (50, 100, 200, 400, 800, 1600)
 """Steps whose loss is recorded: the mean of the 50 before."""
 
@@ -45,10 +48,20 @@ def with_pytorch_defaults(model: convae.VAE, seed: int) -> convae.VAE:
     return model
 
 
+@torch.no_grad()
+def with_mean_of_images(model: convae.VAE, data: str) -> convae.VAE:
+    """Sets the bias of the last layer of the decoder to the logit of the mean of 5,000 training images."""
+    split = open_split(DataConfig(source=data, size=model.input_shape[1:]), "train")
+    images = next(iter(in_order(split, 5000))).images
+    bias = [parameter for name, parameter in model.decoder.named_parameters() if name.endswith("bias")][-1]
+    bias.fill_(float(images.mean().logit()))
+    return model
+
+
 def train(given: argparse.Namespace) -> None:
     """Trains both initial values with every seed, unless the results have it."""
     for seed in map(int, given.seeds.split(",")):
-        for values in ("convae", "pytorch"):
+        for values in VALUES:
             key = {"data": given.data, "latent": given.latent, "steps": given.steps, "seed": seed, "values": values}
             if is_measured(given.out, key):
                 continue
@@ -61,6 +74,8 @@ def _run(data: str, latent: int, steps: int, seed: int, values: str) -> dict[str
     model = convae.build({"preset": "torch-vae", "input": [1, 28, 28], "latent": latent}, seed=seed)
     if values == "pytorch":
         with_pytorch_defaults(model, seed)
+    elif values == "convae, bias":
+        with_mean_of_images(model, data)
     training = {"steps": steps, "batch_size": 128, "seed": seed, "pictures_every": 0, "log_every": 50}
     recipe = {
         "data": data,
