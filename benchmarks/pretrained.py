@@ -216,7 +216,8 @@ def check(names: Sequence[str]) -> int:
     for name in names:
         began = time.process_time()
         (recorded,) = read_cards(MODELS / name / MEASURED)
-        again = measure(convae.Session(name), name, recorded.protocol.get("features", {}).get("name"))
+        features = recorded.protocol.get("features") or {}
+        again = measure(convae.Session(name), name, features.get("name"))
         wrong = [
             f"{key}: recorded {recorded.metrics[key].texts()[0]}, measured {measured.texts()[0]}"
             for key, measured in again.metrics.items()
