@@ -178,7 +178,10 @@ def main() -> None:
         append(given.results, json.dumps(known[name]) + "\n")
         print(json.dumps(known[name]), flush=True)
     rows = [known[name] for name in PRESETS.own_names() if name in known]
-    write_text(given.out, f"{INTRODUCTION}\nEach cell of speeds: {' / '.join(ENGINES)}, images/s.\n\n{table(rows)}")
+    missing = ", ".join(f"`{name}`" for name in PRESETS.own_names() if name not in known)
+    end = f"\nNot measured yet: {missing}.\n" if missing else ""
+    text = f"{INTRODUCTION}\nEach cell of speeds: {' / '.join(ENGINES)}, images/s.\n\n{table(rows)}{end}"
+    write_text(given.out, text)
 
 
 if __name__ == "__main__":
