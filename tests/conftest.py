@@ -32,8 +32,11 @@ gc.disable()
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures are set up
 def pytest_runtest_setup() -> None:
-    """Draws the same numbers in each test, whichever tests ran before it."""
+    """Draws the same numbers in each test, and shows none of the notes, whichever tests ran before it."""
+    from convae.core.notes import take_notes
+
     torch.manual_seed(0)
+    take_notes()
 
 
 @pytest.hookimpl(trylast=True)  # after they were shuffled
