@@ -261,26 +261,33 @@ def table(folder: Path) -> None:
     """Prints the measurements as tables."""
     rows = Results(folder / "results.jsonl").rows
     for data in STEPS:
-        for name, row in rows.items():
-            if name == data:
-                print(f"\n{data}: classifier {row['accuracy']:.1%}, {row['images']:,} images\n")
-                print(
-                    "| model | prior | Fréchet distance | nats | fit | images/s | MiB | with decoder | |\n"
-                    "|---|---|---|---|---|---|---|---|---|"
-                )
-            elif name.startswith(f"{data} "):
-                _, kind, prior = name.split(" ", 2)
-                values, nats = row["distance"], row.get("nats")
-                mean = f"{np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-                fit = f"{row['seconds of the fit']:.0f} s" if nats is not None else ""
-                print(f"| {kind} | {prior} | {mean} | {'' if nats is None else f'{nats:.1f}'} | {fit} |", end="")
-                print(f" {row['images/s']:,.0f} | {row['MiB']:.1f} |", end="")
-                print(f" {row['images/s with decoder']:,.0f} | {row[DECODED]:.1f} |")
-                if "images/s without cache" in row:
-                    print(f"| | without cache | | | | {row['images/s without cache']:,.0f} |", end="")
-                    print(f" {row['MiB without cache']:.1f} | | |")
-        same = {name.split(" ")[1]: row for name, row in rows.items() if name.startswith(f"{data} ")}
-        print("reconstructions:", {kind: round(row["distance of reconstructions"], 2) for kind, row in same.items()})
+        if data not in rows:
+            continue
+        print(f"\n{data}: classifier {rows[data]['accuracy']:.1%}, {rows[data]['images']:,} images\n")
+        own = {name: row for name, row in rows.items() if name.startswith(f"{data} ")}
+        kinds = {name.split(" ")[1]: row for name, row in own.items()}
+        distances = {kind: round(row["distance of reconstructions"], 1) for kind, row in kinds.items()}
+        print(f"reconstructions: {distances}\n")
+        print("| model | prior | Fréchet distance | nats | fit | images/s | MiB | decoded, images/s | MiB |")
+        print("|---|---|---|---|---|---|---|---|---|")
+        for kind in kinds:
+            for name, row in own.items():
+                if name.startswith(f"{data} {kind} "):
+                    _print_row(kind, name.removeprefix(f"{data} {kind} "), row)
+
+
+def _print_row(kind: str, prior: str, row: Mapping[str, Any]) -> None:
+    """Prints the row of a prior, and a second one of sampling without cache."""
+    values, nats = row["distance"], row.get("nats")
+    cells = [kind, prior if prior in ("N(0, I)", "uniform") else f"`{prior}`"]
+    cells.append(f"{np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})")
+    cells += ["", ""] if nats is None else [f"{nats:.1f}", f"{row['seconds of the fit']:.0f} s"]
+    for way in ("", " with decoder"):
+        cells += [f"{row[f'images/s{way}']:,.0f}", f"{row[f'MiB{way}']:.1f}"]
+    print(f"| {' | '.join(cells)} |")
+    if "images/s without cache" in row:
+        speed, size = row["images/s without cache"], row["MiB without cache"]
+        print(f"| | without its cache | the same | | | {speed:,.0f} | {size:.1f} | | |")
 
 
 def main() -> None:
