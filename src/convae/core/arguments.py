@@ -53,7 +53,8 @@ class _Arguments(Config):
     model_config = ConfigDict(use_attribute_docstrings=False, arbitrary_types_allowed=True)
 
 
-def keyword_parameters(target: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+@cache
+def keyword_parameters(target: Callable[..., Any]) -> Mapping[str, tuple[Any, Any]]:
     """Annotation and default of each keyword-only parameter; the default is `...` for a required one."""
     function = target.__init__ if inspect.isclass(target) else target
     hints = typing.get_type_hints(function, include_extras=True)

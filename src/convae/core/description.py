@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, field_validator
@@ -190,10 +191,11 @@ LayerList = Annotated[list[Any], BeforeValidator(_validate_layers)]
 Notations apply to it as to the lists of a model."""
 
 
-def layer_list_arguments(target: Callable[..., Any]) -> list[str]:
+@cache
+def layer_list_arguments(target: Callable[..., Any]) -> tuple[str, ...]:
     """Names of the keyword-only parameters of a layer that are lists of layers."""
     lists = (LayerList, LayerList | None)
-    return [name for name, (annotation, _) in keyword_parameters(target).items() if annotation in lists]
+    return tuple(name for name, (annotation, _) in keyword_parameters(target).items() if annotation in lists)
 
 
 class Spec(Config):

@@ -12,6 +12,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,9 +93,7 @@ def with_absolute_paths(
     Raises:
         ConfigError: as `local_path`.
     """
-    is_model = hasattr(target, "model_fields")  # a pydantic model, whose class has the annotations
-    function = target.__init__ if inspect.isclass(target) and not is_model else target
-    hints = typing.get_type_hints(function, include_extras=True)
+    hints = _annotations(target)
     found = {}
     for key, value in given.items():
         try:
@@ -102,6 +101,13 @@ def with_absolute_paths(
         except ConfigError as error:
             raise ConfigError(f"{key}: {error}") from error
     return found
+
+
+@cache  # they are strings, and each layer of each model asks for them
+def _annotations(target: Callable[..., Any]) -> Mapping[str, Any]:
+    is_model = hasattr(target, "model_fields")  # a pydantic model, whose class has the annotations
+    function = target.__init__ if inspect.isclass(target) and not is_model else target
+    return typing.get_type_hints(function, include_extras=True)
 
 
 def _absolute(value: Any, hint: Any, folder: Path | None) -> Any:
