@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -15,7 +16,8 @@ from made.docstrings import docstring
 from made.tables import table
 
 
-def public_modules() -> list[str]:
+@functools.cache  # each look goes through all files on the path
+def public_modules() -> tuple[str, ...]:
     """Every module and package whose `__all__` has names, sorted; the command line has none but `main`."""
     import convae
 
@@ -23,7 +25,7 @@ def public_modules() -> list[str]:
         module.name for module in pkgutil.walk_packages(convae.__path__, "convae.") if not _is_private(module.name)
     ]
     offered = [name for name in found if getattr(importlib.import_module(name), "__all__", None)]
-    return ["convae", *sorted(offered)]
+    return ("convae", *sorted(offered))
 
 
 def _is_private(name: str) -> bool:
