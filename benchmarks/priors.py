@@ -154,7 +154,7 @@ def figures(folder: Path, names: list[str], others: list[str]) -> None:
         for kind in [*STEPS[data], *further]:
             base = folder / f"{data}-{kind}"
             if not (base / "model").exists():
-                recipe = model_recipe(data, kind)  # type: ignore[arg-type]
+                recipe = model_recipe(data, kind)  # type: ignore[arg-type]  # further kinds have a model already
                 convae.train(recipe, out=base, overrides=[f"data.dir={json.dumps(str(data_folder()))}"], quiet=True)
             gaussian = kind == "map" or kind in further
             own = "N(0, I)" if gaussian else "uniform"

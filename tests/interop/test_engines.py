@@ -101,6 +101,16 @@ def test_the_fastest_engine_is_found_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert remove(entry)
 
 
+@pytest.mark.usefixtures("cached")
+def test_a_choice_that_cannot_be_opened_any_more_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = {"torch": 100.0, "onnx": 300.0, "openvino": 200.0, "torch channels_last": 50.0}
+    monkeypatch.setattr(engines, "_measure", lambda compute, _: speeds[compute.args[0].name])
+    model = convae.build(VECTOR).eval()
+    assert choose_engine(model, "auto", ["decode"]).engine.name == "onnx"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert choose_engine(model, "auto", ["decode"]).engine.name == "openvino"
+
+
 def test_small_tasks_stay_with_torch() -> None:
     choice = choose_engine(convae.build(VECTOR).eval(), "auto", batch_size=4, count=4)
     assert choice.engine.name == "torch"

@@ -285,7 +285,7 @@ def _fastest(candidates: _Candidates, torch_engine: TorchEngine, count: int | No
     on_cpu = next(candidates.model.parameters()).device.type == "cpu"
     known = candidates.cache.read_choice(candidates.key) if on_cpu else None
     if known is not None:
-        with contextlib.suppress(ConvaeError, TypeError):  # it is chosen anew if it cannot be opened now
+        with contextlib.suppress(ConvaeError, TypeError):  # if it cannot be opened now, there is another trial
             trials = tuple(Trial(**each) for each in known)
             is_torch = trials[0].engine == TorchEngine.name
             engine, difference = (torch_engine, 0.0) if is_torch else candidates.open(trials[0].engine)

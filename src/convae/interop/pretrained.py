@@ -90,7 +90,7 @@ def pull_pretrained(
     with FileLock(f"{partial}.lock"):
         _download(name, model, written, partial, progress)
         _install(partial, target, model, is_cache=out is None)
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)  # the model is installed: what cannot be removed only takes space
     return PulledModel(target, f"{written.rstrip('/')}/{name}")
 
 
@@ -162,7 +162,7 @@ def _download(name: str, model: PretrainedModel, origin: str, folder: Path, prog
 
 
 def _install(folder: Path, target: Path, model: PretrainedModel, *, is_cache: bool) -> None:
-    """Copies the files of a model, verifies them, and lets the folder appear.
+    """Installs verified files of a model as a folder, which is complete or absent.
 
     Raises:
         ArtifactError: a file is missing, or differs from the index.

@@ -172,7 +172,7 @@ def was_restarted() -> bool:
 
 @dataclass(frozen=True)
 class Execution:
-    """The processes of a training, and what is told of it in the main one.
+    """The processes of a training, and the callbacks of the main one.
 
     Attributes:
         ranks: the processes.

@@ -90,8 +90,8 @@ class Counters:
         self.stage_starts.append(self.step)
         self.plateau_best, self.plateau_wait, self.best, self.best_step = None, 0, None, None
 
-    def waits_too_long(self, rule: PlateauConfig, metric: float) -> bool:
-        """Whether a metric has not improved for `patience` epochs."""
+    def update_plateau(self, rule: PlateauConfig, metric: float) -> bool:
+        """Adds an epoch's metric; returns whether it has not improved for `patience` epochs."""
         best = self.plateau_best
         if best is None or metric < best - rule.threshold * abs(best):
             self.plateau_best, self.plateau_wait = metric, 0

@@ -270,7 +270,7 @@ class ModelSelection:
         clocks = self._task.plan.clocks(progress.stage_starts, progress.step)
         if rule is None or clocks.stage.epoch < rule.after:
             return False
-        return progress.waits_too_long(rule, metrics.get(rule.metric, math.inf))
+        return progress.update_plateau(rule, metrics.get(rule.metric, math.inf))
 
     def _has_diverged(self, total: float, terms: Mapping[str, float]) -> bool:
         """Whether the losses of a model have diverged; writes a note the first time."""
