@@ -28,6 +28,7 @@ from torch import Tensor
 from convae.core.types import Shape
 from convae.data import Batches
 from convae.data.augment import AugmentConfig
+from convae.data.binarize import Binarization
 from convae.data.missing import Missing
 from convae.data.splits.division import divide
 
@@ -44,6 +45,7 @@ class Simulated:
     classes: tuple[str, ...] | None = None
     augment = AugmentConfig()
     missing: Missing | None = None
+    binarize: Binarization | None = None
     is_hashed = True
     shape: Shape = (3, 64, 64)
     skipped: Sequence[tuple[str, str]] = ()

@@ -12,8 +12,10 @@ import math
 from collections.abc import Callable
 from typing import Annotated
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -153,6 +155,12 @@ def uniform(stream: int, indices: Int64[Tensor, " batch"], number: int) -> Float
     for word in (stream & _WORD, (stream >> 32) & _WORD):
         bits = _mixed(bits ^ word ^ high)
     return (bits >> 8).to(torch.float32) * 2.0**-24
+
+
+def image_keys(identities: NDArray[np.uint8], device: torch.device) -> Int64[Tensor, " batch"]:
+    """(batch,) integers of 62 bits for images with (batch, 16) digests: counters of their random numbers."""
+    own = identities[:, :8].copy().view("<i8")[:, 0].astype(np.int64) >> 2
+    return copy_to_device(torch.from_numpy(own), device)
 
 
 def _mixed(bits: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"]:

@@ -20,6 +20,7 @@ from convae.core.errors import ConfigError
 from convae.core.random import numpy_generator
 from convae.core.types import Batch, Images, Shape, slice_bounds
 from convae.data.augment import Augmentation, AugmentConfig
+from convae.data.binarize import binarize, epoch_stream
 from convae.data.image_set import ImageSet
 from convae.data.images.tensors import to_unit
 
@@ -110,12 +111,17 @@ class Batches:
         number, parts = self._part
         cuts = [slice_bounds(len(whole), parts)[number : number + 2] for whole in wholes]
         blocks = [whole[begin:end] for whole, (begin, end) in zip(wholes, cuts, strict=True)]
+        identities = _NO_IDENTITIES if self.split.binarize is None else self.split.identities
         with contextlib.closing(_deliver(self.split, blocks, torch.device(device), self.labels)) as batches:
             asked = time.perf_counter()
             for batch, whole, (begin, _) in zip(batches, wholes, cuts, strict=True):
                 images = batch.images
                 if self._augment is not None:
                     images = self._augment(images, batch.indices, epoch, strength)
+                if (how := self.split.binarize) is not None:
+                    stream = epoch_stream(how, self.seed, epoch)
+                    own = identities[whole[begin : begin + len(images)]]
+                    images = binarize(images, how, own, batch.weights, stream)
                 found = replace(
                     batch,
                     images=images,
@@ -161,7 +167,14 @@ def in_order(
     wanted = np.arange(len(split)) if indices is None else indices
     starts = range(0, len(wanted), batch_size)[part[0] :: part[1]]
     blocks = [wanted[start : start + batch_size] for start in starts]
-    return _deliver(split, blocks, torch.device(device), split.labels)
+    batches = _deliver(split, blocks, torch.device(device), split.labels)
+    if (how := split.binarize) is None:
+        return batches
+    identities = split.identities
+    return (
+        replace(batch, images=binarize(batch.images, how, identities[block], batch.weights))
+        for batch, block in zip(batches, blocks, strict=True)
+    )
 
 
 def _deliver(
@@ -175,6 +188,8 @@ def _deliver(
     """
     if not blocks:
         return
+    drops = split.missing is not None and split.missing.fraction > 0
+    identities = split.identities if drops else _NO_IDENTITIES
     staging = _Staging(split, max(map(len, blocks)), device)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as worker:
         waiting = worker.submit(staging.gather, 0, blocks[0])
@@ -184,8 +199,7 @@ def _deliver(
                 waiting = worker.submit(staging.gather, position + 1, blocks[position + 1])
             images, weights = staging.deliver(position, pixels), None
             if split.missing is not None:
-                identities = split.identities[block] if split.missing.fraction else _NO_IDENTITIES
-                images, weights = split.missing.apply(images, identities)
+                images, weights = split.missing.apply(images, identities[block] if drops else identities)
             labels = None if known is None else copy_to_device(torch.from_numpy(known[block]), device)
             indices = copy_to_device(torch.from_numpy(block), device)
             yield Batch(images, labels, indices, data_size=len(split), weights=weights)

@@ -12,6 +12,7 @@ from convae.core.arguments import Fraction, Named, Positive
 from convae.core.config import Config
 from convae.core.paths import with_absolute_paths
 from convae.data.augment import AugmentConfig
+from convae.data.binarize import Binarization
 from convae.data.images.pixels import ResizeMode
 from convae.data.missing import Missing, Origin
 from convae.data.sources import absolute_source
@@ -65,6 +66,11 @@ class DataConfig(Config):
     test: HeldOut = Field(0.1, description="fraction of all images held out, unless there is a test part")
     split_seed: int = Field(0, description="seed of the held-out images")
     augment: AugmentConfig = Field(AugmentConfig(), description="data augmentation")
+    binarize: Binarization | None = Field(
+        None,
+        description="pixels of 0 or 1: `dynamic` draws them with the gray value as the probability, anew in each epoch "
+        "and once for held-out images; `fixed` draws them once; `threshold` compares them with 0.5",
+    )
     missing: Annotated[float, Field(gt=0, lt=1)] | Origin | None = Field(
         None,
         description="how missing pixels are known: `nan` of floats, the array `mask` of a .npz file, or `alpha` of "

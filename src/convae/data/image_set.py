@@ -14,6 +14,7 @@ from torch import Tensor
 
 from convae.core.types import Batch, Shape
 from convae.data.augment import AugmentConfig
+from convae.data.binarize import Binarization
 from convae.data.missing import Missing
 
 
@@ -27,6 +28,7 @@ class ImageSet(Protocol):
         labels: (images,) class numbers, -1 if missing; None without labels.
         classes: names of the classes; None without names.
         augment: data augmentation in training.
+        binarize: how values become 0 or 1; None where they are kept.
         missing: how missing values are known; None where all are observed.
         is_hashed: whether `content_hash` in `describe` covers every image.
     """
@@ -36,6 +38,7 @@ class ImageSet(Protocol):
     labels: NDArray[np.int64] | None
     classes: tuple[str, ...] | None
     augment: AugmentConfig
+    binarize: Binarization | None
     missing: Missing | None
     is_hashed: bool
 
@@ -52,7 +55,7 @@ class ImageSet(Protocol):
 
     @property
     def levels(self) -> int | None:
-        """Number of evenly spaced levels of a value, of 8 or 16 bits; None for floats."""
+        """Number of evenly spaced levels of a value: 2 if binarized, those of 8 or 16 bits; None for floats."""
 
     @property
     def image_bytes(self) -> int:

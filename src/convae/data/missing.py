@@ -11,10 +11,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convae.core.device import copy_to_device
 from convae.core.random import stream_key
 from convae.core.types import Images
-from convae.data.augment import uniform
+from convae.data.augment import image_keys, uniform
 
 Origin = Literal["alpha", "mask", "nan"]
 """Where a source knows missing values from: the alpha channel, an array of masks beside the images, or NaN."""
@@ -60,8 +59,7 @@ class Missing:
 
     def _kept(self, images: Images, identities: NDArray[np.uint8]) -> Tensor:
         """(batch, 1, *sizes): 0 of dropped pixels, the same in each epoch; at least one pixel of an image is kept."""
-        own = torch.from_numpy(identities[:, :8].copy().view("<i8")[:, 0].astype(np.int64) >> 2)
-        keys = copy_to_device(own, images.device)
+        keys = image_keys(identities, images.device)
         count = images[0, 0].numel()
         places = torch.arange(count, device=images.device)
         drawn = uniform(stream_key(0, "missing"), (keys[:, None] + places).flatten(), 0).view(-1, count)

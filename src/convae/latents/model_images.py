@@ -125,6 +125,8 @@ def _note_images(images: Split, reading_options: dict[str, Any]) -> None:
         name, reason = images.skipped[0]
         first = f"{name}: {reason}" if len(images.skipped) == 1 else f"the first is {name}: {reason}"
         text += f"; {len(images.skipped):,} skipped, {first}; see {images.folder / 'skipped.csv'}"
+    if images.binarize is not None:
+        text += f"; binarized ({images.binarize})"
     if reading_options:
         options = ", ".join(f"{key} {value}" for key, value in reading_options.items())
         text += f"; read with {options}, as the training data was"

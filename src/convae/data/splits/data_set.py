@@ -45,13 +45,14 @@ class DataSet:
         """
         config, store, source = self._config, self._store, self._source
         missing = config.missing_values(stored=True)
+        same: dict[str, Any] = {"notes": self._notes, "missing": missing, "binarize": config.binarize}
         if name == "all":
             parts = np.empty(len(store), object)
             for part, held in self._division.rows.items():
                 parts[held] = part
             rows = np.arange(len(store))
             kinds = parts.tolist()
-            return Split(name, source, store, rows, "all", self._label, parts=kinds, notes=self._notes, missing=missing)
+            return Split(name, source, store, rows, "all", self._label, parts=kinds, **same)
         rows = self._division.rows[name]
         if not len(rows):
             fraction = getattr(config, name) if name != "train" else 0
@@ -60,7 +61,7 @@ class DataSet:
             raise DataError(f"{source}: no {name} images among its {len(store)} images, because {cause}{remedy}")
         augment = config.augment if name == "train" else UNCHANGED
         chosen = self._division.chosen[name]
-        return Split(name, source, store, rows, chosen, self._label, augment, notes=self._notes, missing=missing)
+        return Split(name, source, store, rows, chosen, self._label, augment, **same)
 
     @cached_property
     def split_facts(self) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ from convae.core.errors import ConfigError, DataError
 from convae.core.names import shape_text
 from convae.core.types import Shape
 from convae.data.augment import AugmentConfig
+from convae.data.binarize import Binarization
 from convae.data.config import DataConfig
 from convae.data.images.pixels import LEVELS
 from convae.data.missing import Missing
@@ -53,12 +54,13 @@ class GivenImages:
         labels: NDArray[np.int64] | None,
         augment: AugmentConfig,
         missing: Missing | None = None,
+        binarize: Binarization | None = None,
     ) -> None:
         self._items, self._rows, self._chosen = items, rows, chosen
-        self.name, self.augment, self.missing = name, augment, missing
+        self.name, self.augment, self.missing, self.binarize = name, augment, missing, binarize
         self.labels = None if labels is None else labels[rows]
         self.shape: Shape = items.shape
-        self.levels = LEVELS[items.kind]
+        self.levels = 2 if binarize else LEVELS[items.kind]
         self.is_hashed = items.is_hashed
         self.image_bytes = int(np.prod(items.shape)) * np.dtype(items.kind).itemsize
         self.notes: list[str] = []
@@ -89,6 +91,7 @@ class GivenImages:
             "channels": self.shape[0],
             "size": list(self.shape[1:]),
             "content_hash": digest,
+            **({} if self.binarize is None else {"binarize": self.binarize}),
             **({} if self.missing is None else {"missing": self.missing.origin or self.missing.fraction}),
         }
 
@@ -172,11 +175,13 @@ class GivenData:
         missing = config.missing_values(stored=False)
         if self._held is not None:
             items, labels = (self._train, self._labels) if name == "train" else (self._held, self._held_labels)
-            return GivenImages(items, np.arange(len(items)), name, "given", labels, augment, missing)
+            return GivenImages(items, np.arange(len(items)), name, "given", labels, augment, missing, config.binarize)
         division = divide(self._train.identities(), None, config.validation, 0.0, config.split_seed)
         if not len(rows := division.rows[name]):
             raise DataError(f"data: no {name} images among the {len(self._train)} images passed")
-        return GivenImages(self._train, rows, name, division.chosen[name], self._labels, augment, missing)
+        return GivenImages(
+            self._train, rows, name, division.chosen[name], self._labels, augment, missing, config.binarize
+        )
 
     def has_validation(self) -> bool:
         """Whether there are validation images."""

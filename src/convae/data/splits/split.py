@@ -16,6 +16,7 @@ from torch import Tensor
 
 from convae.core.types import Shape
 from convae.data.augment import AugmentConfig
+from convae.data.binarize import Binarization
 from convae.data.images.pixels import LEVELS, Kind
 from convae.data.images.ranges import range_notes
 from convae.data.missing import Missing
@@ -36,6 +37,7 @@ class Split:
         skipped: (name, reason) of each unreadable image of the data set.
         facts: (images,) facts about each original: bit depth, smallest and largest value, unused pages.
         augment: data augmentation; off for held-out images.
+        binarize: how values become 0 or 1; None where they are kept.
         missing: how missing values are known; None where all are observed.
         is_hashed: True, as the content hash covers every image.
 
@@ -50,6 +52,7 @@ class Split:
         parts: part of each image, for the split `all`.
         notes: notes on the images for the user, one sentence each.
         missing: how missing values are known; None where all are observed.
+        binarize: how values become 0 or 1; None where they are kept.
     """
 
     is_hashed = True
@@ -66,8 +69,10 @@ class Split:
         parts: Sequence[str] | None = None,
         notes: Sequence[str] = (),
         missing: Missing | None = None,
+        binarize: Binarization | None = None,
     ) -> None:
         self.name = name
+        self.binarize = binarize
         self.missing = missing
         self.augment = augment
         self.source = source
@@ -122,8 +127,8 @@ class Split:
 
     @property
     def levels(self) -> int | None:
-        """Number of evenly spaced levels of a value, of 8 or 16 bits; None for floats."""
-        return LEVELS[self._image_format.kind]
+        """Number of evenly spaced levels of a value: 2 if binarized, those of 8 or 16 bits; None for floats."""
+        return 2 if self.binarize else LEVELS[self._image_format.kind]
 
     @property
     def image_bytes(self) -> int:
@@ -201,6 +206,7 @@ class Split:
             "resize_mode": self._image_format.resize_mode,
             "skipped": len(self.skipped),
             "content_hash": self.content_hash,
+            **({} if self.binarize is None else {"binarize": self.binarize}),
             **({} if self.missing is None else {"missing": self.missing.origin or self.missing.fraction}),
         }
 

@@ -104,9 +104,10 @@ def check_cache(model: VAE, plan: Plan, split: ImageSet) -> None:
     if not any(set(parts) <= set(stage.freeze) for stage in plan.stages):
         names = ", ".join(parts)
         raise ConfigError(f"training.cache_latents: no stage freezes {names}. Set training.freeze: [{names}]")
-    if split.augment != AugmentConfig():
+    changing = "augment" if split.augment != AugmentConfig() else "binarize"
+    if changing == "augment" or split.binarize == "dynamic":
         raise ConfigError(
-            "training.cache_latents: data.augment changes the images in every epoch. Remove one of the two options"
+            f"training.cache_latents: data.{changing} changes the images in every epoch. Remove one of the two options"
         )
     if not split.is_hashed:
         raise ConfigError(
@@ -194,7 +195,7 @@ def _key(model: VAE, split: ImageSet, precision: PrecisionName, device: torch.de
         described = model.spec.model_dump(mode="json", include={"input", *BEFORE_LATENT})
     content = [
         [FORMAT, described, weights],
-        [split.describe()["content_hash"], None if split.missing is None else repr(split.missing)],
+        [split.describe()["content_hash"], split.binarize, None if split.missing is None else repr(split.missing)],
         [precision, device.type, str(torch.__version__), torch.backends.cpu.get_cpu_capability()],
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
