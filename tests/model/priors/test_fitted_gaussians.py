@@ -94,6 +94,18 @@ def test_labels_choose_the_class() -> None:
 
 
 @pytest.mark.parametrize("kind", [GMM, ClassGaussians])
+@torch.no_grad()
+def test_few_latents_of_many_values_do_not_overfit(kind: Any) -> None:
+    # The sample covariance of 60 latents of 40 values loses 41 nats on others against the density that drew them.
+    z = torch.randn(1060, 40, generator=torch_generator(0, "few"))
+    own = {"components": 1} if kind is GMM else {"classes": 1}
+    arguments = parse_arguments(kind, {"covariance": "full", **own}, "prior")
+    prior, _ = kind.fit(Gaussian((80,), latent=40), z[:60], torch.zeros(60, dtype=torch.long), 0, arguments)
+    exact = torch.distributions.Normal(0, 1).log_prob(z[60:]).sum(1).mean()
+    assert float(exact - prior.log_prob(z[60:]).mean()) < 1.5
+
+
+@pytest.mark.parametrize("kind", [GMM, ClassGaussians])
 def test_codes_are_refused(kind: Any) -> None:
     with pytest.raises(ConfigError, match="transformer"):
         kind(Codes((4, 4, 4), quantizer={"fsq": {"levels": [3, 3]}}))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convae.core.errors import ConfigError
@@ -19,6 +21,7 @@ from convae.model.priors._mixture import draw_components
 from convae.model.priors.base import Prior
 
 Covariance = Literal["full", "diagonal"]
+Matrix = NDArray[np.float64]
 LARGEST_FULL = 256
 """Latent values beyond which covariances are diagonal by default."""
 LEAST_VARIANCE = 1e-6
@@ -93,6 +96,24 @@ class FittedGaussians(Prior):
         root = self.root[chosen]
         step = torch.einsum("nij,nj->ni", root, normal[:, 1:]) if self.is_full else root * normal[:, 1:]
         return (self.mean[chosen] + temperature * step).view(count, *self.latent_shape)
+
+
+def shrink(covariance: Matrix, points: Matrix) -> Matrix:
+    """A covariance matrix moved towards a multiple of the identity, by the fraction of Ledoit & Wolf (2004).
+
+    The fraction minimizes the expected squared error: it is small for many points, and large for few of them in many
+    dimensions, whose sample covariance has too small and too large eigenvalues.
+
+    Args:
+        covariance: (value, value).
+        points: (image, value), from which it was estimated; with fewer than two, only the identity is left.
+    """
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    fraction = float(ledoit_wolf_shrinkage(points)) if len(points) > 1 else 1.0
+    identity = np.eye(len(covariance)) * (np.trace(covariance) / len(covariance))
+    found: Matrix = (1 - fraction) * covariance + fraction * identity
+    return found
 
 
 def choose_covariance(size: int, fewest: int) -> Covariance:

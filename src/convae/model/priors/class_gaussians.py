@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from convae.core.arguments import NonNegative
 from convae.core.errors import DataError
 from convae.core.types import Latents
 from convae.model.bottlenecks.base import Bottleneck
-from convae.model.priors._gaussians import LEAST_VARIANCE, Covariance, FittedGaussians, choose_covariance
+from convae.model.priors._gaussians import LEAST_VARIANCE, Covariance, FittedGaussians, choose_covariance, shrink
 from convae.model.priors.base import Prior
 
 FEWEST = 2
@@ -21,6 +22,9 @@ FEWEST = 2
 
 class ClassGaussians(FittedGaussians):
     """A Gaussian over the latents of each class, as in quadratic discriminant analysis: samples by label.
+
+    Full covariances are shrunk towards a multiple of the identity (Ledoit & Wolf 2004), by more the fewer images a
+    class has.
 
     Without labels, samples are of any class, by its frequency in the training images, and `log_prob` is that of the
     mixture of the classes.
@@ -76,8 +80,9 @@ class ClassGaussians(FittedGaussians):
                 own = points[labels == label]
                 prior.mean[label] = own.mean(0)
                 if prior.is_full:
-                    matrix = torch.cov(own.T).reshape(points.shape[1], -1) + least * torch.eye(points.shape[1])
-                    prior.root[label] = torch.linalg.cholesky(matrix)
+                    matrix = np.cov(own.numpy(), rowvar=False).reshape(points.shape[1], -1)
+                    shrunk = torch.from_numpy(shrink(matrix, own.numpy()))
+                    prior.root[label] = torch.linalg.cholesky(shrunk + least * torch.eye(points.shape[1]))
                 else:
                     prior.root[label] = (own.var(0) + least).sqrt()
             prior.logits.copy_((counts / counts.sum()).log())

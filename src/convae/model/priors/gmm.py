@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.arguments import Positive
@@ -15,7 +16,7 @@ from convae.core.errors import DataError
 from convae.core.random import numpy_generator
 from convae.core.types import Latents
 from convae.model.bottlenecks.base import Bottleneck
-from convae.model.priors._gaussians import LEAST_VARIANCE, Covariance, FittedGaussians, choose_covariance
+from convae.model.priors._gaussians import LEAST_VARIANCE, Covariance, FittedGaussians, choose_covariance, shrink
 from convae.model.priors.base import Prior
 
 COMPONENTS = (1, 2, 4, 8, 16, 32)
@@ -31,7 +32,7 @@ class GMM(FittedGaussians):
 
     It helps where the aggregate posterior is far from the standard normal, so that samples of that are latents which
     the decoder has not seen. Fitted by scikit-learn's expectation-maximization to one posterior sample of each of at
-    most 10,000 images.
+    most 10,000 images. Full covariances are shrunk towards a multiple of the identity (Ledoit & Wolf 2004).
 
     Args:
         bottleneck: of the model, with a continuous latent.
@@ -82,6 +83,8 @@ class GMM(FittedGaussians):
             for number in [wanted] if wanted else possible:
                 kind = "full" if covariance == "full" else "diag"
                 mixture = GaussianMixture(number, covariance_type=kind, reg_covar=least, random_state=seed).fit(points)
+                if kind == "full":
+                    _shrink_covariances(mixture, points)
                 criterion = float(mixture.bic(points))
                 if found is None or criterion < found[0]:
                     found = criterion, mixture
@@ -95,3 +98,12 @@ class GMM(FittedGaussians):
             prior.root.copy_(torch.from_numpy(roots))
             prior.logits.copy_(torch.from_numpy(np.log(best.weights_.clip(1e-12))))
         return prior, {"components": count, "covariance": covariance}
+
+
+def _shrink_covariances(mixture: Any, points: NDArray[np.float64]) -> None:
+    """Shrinks the covariance matrix of each component by the points that are nearest to it."""
+    nearest = mixture.predict(points)
+    for component, covariance in enumerate(mixture.covariances_):
+        mixture.covariances_[component] = shrink(covariance, points[nearest == component])
+    inverse = np.linalg.inv(np.linalg.cholesky(mixture.covariances_))
+    mixture.precisions_cholesky_ = inverse.transpose(0, 2, 1)
