@@ -156,7 +156,8 @@ def test_the_loss_leaves_labels_out_in_training_only() -> None:
     without = torch.isclose(found, of_any.expand(400))
     assert (without | torch.isclose(found, given.expand(400))).all()
     assert 0.4 < float(without.float().mean()) < 0.6
-    assert torch.equal(found[7:9], prior.loss(codes[7:9], labels[7:9], CountedNoise(0, ("step", 1), 7, 400)))
+    part = prior.loss(codes[7:9], labels[7:9], CountedNoise(0, ("step", 1), 7, 400))
+    torch.testing.assert_close(part, found[7:9])  # up to rounding, which depends on the size of the batch
     found.sum().backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in prior.parameters())
 
