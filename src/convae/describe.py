@@ -13,7 +13,7 @@ import torch
 
 from convae.core.arguments import parse_arguments
 from convae.core.config import override, parse
-from convae.core.description import Spec, layer_list_arguments
+from convae.core.description import Spec, layer_list_arguments, require_list
 from convae.core.documents import read_text, read_value
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
 from convae.core.names import one_line, short_repr, unknown_message
@@ -44,16 +44,18 @@ NOTATIONS = ("arch-def", "codes", "yaml")
 """The notations in which `write` can write a model."""
 BESIDE = ("bottleneck", "prior", "classifier", "condition", "max_parameters")
 """Keys allowed next to the arguments of any preset."""
+INPUT_LAYERS = "input_layers"
+"""Key of layers before the encoder of any preset."""
 
 
 def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Spec:
     """Reads the description of a model into its canonical form.
 
     Args:
-        spec: the name of a preset; or a mapping: `preset` with its arguments, an `arch_def` dictionary, or the keys of
-            `Spec`, with lists of layers or layer codes, or paths of JSON or YAML files that contain them; or the path
-            of a YAML or JSON file with such a mapping or a recipe, or of a Python file that assigns an `arch_def`,
-            which is parsed, not executed.
+        spec: the name of a preset; or a mapping: `preset` with its arguments, and `input_layers` before those of its
+            encoder, an `arch_def` dictionary, or the keys of `Spec`, with lists of layers or layer codes, or paths of
+            JSON or YAML files that contain them; or the path of a YAML or JSON file with such a mapping or a recipe, or
+            of a Python file that assigns an `arch_def`, which is parsed, not executed.
         overrides: `key.path=value` each, applied to the mapping first.
 
     Raises:
@@ -66,11 +68,14 @@ def resolve(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
         name = canonical_name(str(given.pop("preset")))
         preset = PRESETS.get(name)
         beside = {key: given.pop(key) for key in BESIDE if key in given}
+        first = given.pop(INPUT_LAYERS, [])
+        require_list(first, f"model.{INPUT_LAYERS}")
         given = {
             **preset(**parse_arguments(preset, given, f"preset {name}")),
             "name": name.rpartition(":")[2],
             **beside,
         }
+        given["encoder"] = [*first, *given["encoder"]]
         source = f"preset {name}"
     elif "encode" in given or {"latent", "decode"} <= set(given):
         given = read_arch_def(given, source, raw_channels)

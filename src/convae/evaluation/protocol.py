@@ -17,7 +17,7 @@ from convae.evaluation.feature_sets import SetName, compute_feature_sets
 from convae.evaluation.metrics.base import FeatureMetric, Metric, SampleMetric
 from convae.evaluation.rows import MetricRows, choose_metrics, measure_rows, versions
 from convae.features.networks.base import FeatureNetwork
-from convae.model.compatibility import check_levels
+from convae.model.compatibility import check_fill, check_levels
 from convae.model.fingerprint import fingerprint
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
@@ -141,6 +141,7 @@ def evaluate(
         ShapeError: the images do not have the input shape of the model.
     """
     check_levels(model, split.levels, split.source)
+    check_fill(model, None if split.missing is None else split.missing.fill, split.source)
     chosen, configured = choose_metrics(metrics, options or {}, model, split, features is not None)
     found = measure_rows(chosen, model, split, seed=seed, batch_size=batch_size, progress=progress)
     measured = _measurements(found, chosen, split, seed)

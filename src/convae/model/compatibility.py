@@ -1,4 +1,4 @@
-"""Checks that data fits a model: class numbers of labels, and levels of pixel values."""
+"""Checks that data fits a model: class numbers of labels, levels of pixel values, and the fill of missing ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.errors import ConfigError
+from convae.model.layers.observed_mask import ObservedMask
 from convae.model.vae import VAE
 
 
@@ -67,3 +68,24 @@ def check_levels(model: VAE, levels: int | None, whose: str) -> None:
         f"model '{model.name}': its likelihood is a probability of {own:,} levels, but the values of {whose} are "
         f"{kind}: choose {remedy}a density, such as likelihood: gaussian"
     )
+
+
+def check_fill(model: VAE, fill: float | None, whose: str) -> None:
+    """Checks that masks of observed values recognize the missing ones.
+
+    Args:
+        model: the model that the images are for.
+        fill: what the images have in place of a missing value; None if all are observed.
+        whose: name of the data, for the message.
+
+    Raises:
+        ConfigError: a layer `observed-mask` looks for another value.
+    """
+    if fill is None:
+        return
+    for name, layer in model.named_modules():
+        if isinstance(layer, ObservedMask) and layer.fill != fill:
+            raise ConfigError(
+                f"model '{model.name}', {name} (observed-mask): missing values of {whose} are {fill:g}, but the layer "
+                f"expects {layer.fill:g}. Set data.fill={layer.fill:g}"
+            )

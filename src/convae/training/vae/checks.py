@@ -12,7 +12,7 @@ from convae.core.random import torch_generator
 from convae.data import in_order
 from convae.data.image_set import ImageSet
 from convae.model.bottlenecks.base import Bottleneck
-from convae.model.compatibility import check_labels, check_levels
+from convae.model.compatibility import check_fill, check_labels, check_levels
 from convae.model.parts import required_terms
 from convae.model.vae import VAE
 from convae.objective.terms import TERMS
@@ -137,6 +137,8 @@ def try_batch(made: VAETask) -> None:
     """
     _check_terms(made.model, made.plan)
     check_levels(made.model, made.images.levels, made.images.source)
+    missing = made.images.missing
+    check_fill(made.model, None if missing is None else missing.fill, made.images.source)
     made.model.eval()
     batch = next(in_order(made.images, 2, made.device))
     stage_starts: list[int] = []
