@@ -1,4 +1,4 @@
-"""What several processes do together in the tests: `python ranks.py NUMBER COUNT FOLDER`; tests look at the runs."""
+"""What processes that torchrun starts do together in the tests: `python ranks.py FOLDER`; tests look at the runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from training.runs import RECIPE
+from training.runs import CODES, RECIPE, StopAt
 
 STOPPED_AT = 5
 CLASSIFYING = {"classification": {"weight": 5.0}}
@@ -108,40 +108,61 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-def main(number: int, count: int, folder: Path) -> None:
-    """All runs, and one that is stopped by a signal that only the last process gets."""
-    import torch.distributed as dist
+CODED: dict[str, Any] = {**RECIPE, "model": CODES, "objective": {"reconstruction": 1}}
+# Batches that are not a multiple of the processes; dropout of values and of labels.
+OPTIONS = ["training.batch_size=401", "training.steps=6", "training.log_every=1", "training.pictures_every=0"]
+OPTIONS += ["training.ema=0.9", "training.optimizer.lr=0.003", "training.precision=float32", "name=same"]
+FITS: dict[str, Any] = {
+    "prior-of-codes": {"transformer": {"layers": 1, "width": 16, "heads": 2, "dropout": 0.2}},
+    "prior-of-latents": {"flow-matching": {"width": 8, "blocks": 1, "steps": 2}},
+    "prior-at-once": {"gmm": {"components": 3}},
+}
 
+
+def fit(prior: Any, runs: Path, out: Path, stop: int | None = None) -> Any:
+    """Fits a prior to a model of latents, or to one of codes."""
+    import convae
+
+    of = runs / ("coded" if "transformer" in prior else "whole")
+    return convae.fit_prior(of, prior, overrides=OPTIONS, out=out, callback=None if stop is None else StopAt(stop))
+
+
+def main(folder: Path) -> None:
+    """All runs, and one that is stopped by a signal that only the last process gets."""
     from convae.core.errors import ConfigError
     from convae.training import resume, train
+    from convae.training.execution import connect_ranks
     from convae.training.loop.engine import Engine
     from convae.training.loop.trainer import Callback
 
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=number, world_size=count)
-    for name, written in RUNS.items():
-        train(written, out=folder / name)
+    with connect_ranks() as ranks:
+        (folder / f"met {ranks.number}").write_text(f"{ranks.count} {ranks.gather(ranks.is_main)}")
+        for name, written in RUNS.items():
+            train(written, out=folder / name)
 
-    stepped = Engine.step
+        stepped = Engine.step
 
-    def signaled(self: Engine, batch: Any, clocks: Any, *more: Any) -> Any:
-        if clocks.training.step == STOPPED_AT - 1 and number == count - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return stepped(self, batch, clocks, *more)
+        def signaled(self: Engine, batch: Any, clocks: Any, *more: Any) -> Any:
+            if clocks.training.step == STOPPED_AT - 1 and ranks.number == ranks.count - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return stepped(self, batch, clocks, *more)
 
-    for name, written in {"stopped": recipe(), "shard-stopped": recipe(shard=True)}.items():
-        with mock.patch.object(Engine, "step", signaled):
-            run = train(written, out=folder / name)
-        assert run.stopped
-        assert run.is_main == (number == 0)
-    resume(folder / "alone", callback=Callback())
-    try:
-        train(recipe(batch_size=1), out=folder / "refused")
-    except ConfigError as error:
-        (folder / "refusal").write_text(str(error))
-    except Exception as error:
-        (folder / "told elsewhere").write_text(type(error).__name__)
-    dist.destroy_process_group()
+        for name, written in {"stopped": recipe(), "shard-stopped": recipe(shard=True)}.items():
+            with mock.patch.object(Engine, "step", signaled):
+                run = train(written, out=folder / name)
+            assert run.stopped
+            assert run.is_main == ranks.is_main
+        resume(folder / "alone", callback=Callback())
+        try:
+            train(recipe(batch_size=1), out=folder / "refused")
+        except ConfigError as error:
+            (folder / "refusal").write_text(str(error))
+        except Exception as error:
+            (folder / "told elsewhere").write_text(type(error).__name__)
+        for name, prior in FITS.items():
+            assert fit(prior, folder, folder / name).is_main == ranks.is_main
+        assert not resume(folder / "prior-continued").stopped
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main(Path(sys.argv[1]))

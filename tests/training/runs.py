@@ -73,6 +73,19 @@ EVERYTHING: dict[str, Any] = {
 """The same network, with everything that a run has to remember: 3 batches in an epoch, 12 steps in three stages."""
 
 
+CODES: dict[str, Any] = {
+    **RECIPE["model"],
+    "encoder": [{"conv": {"channels": 8, "stride": 2}}, "silu", {"conv": {"channels": 8, "stride": 2}}],
+    "bottleneck": {"residual": {"levels": 2, "quantizer": {"fsq": {"levels": [4, 4]}}}},
+    "decoder": [
+        {"conv-transpose": {"channels": 8, "stride": 2}},
+        "silu",
+        {"conv-transpose": {"channels": 1, "stride": 2}},
+    ],
+}
+"""A model of 2×2 codes of two levels."""
+
+
 class StopAt(Callback):
     """Ends the training after a step, as a person with Ctrl-C would."""
 

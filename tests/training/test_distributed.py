@@ -1,17 +1,19 @@
-"""Two processes that share every batch give what one gives, up to rounding; the other tests start them as torchrun."""
+"""Two processes that torchrun starts share every batch, and give what one gives, up to rounding."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock
-from training.ranks import RUNS, STOPPED_AT, recipe
+from training.ranks import CODED, FITS, RUNS, STOPPED_AT, fit, recipe
 from training.runs import StopAt
 
 import convae
@@ -25,11 +27,19 @@ WHICH = {"split", "step", "epoch", "note"}
 
 
 def run_ranks(count: int, folder: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
-    command = [sys.executable, "-W", "error", str(TESTS / "training" / "ranks.py")]
+    """Starts the processes as torchrun does."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    command = [sys.executable, "-W", "error", str(TESTS / "training" / "ranks.py"), str(folder)]
+    shared = {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "MASTER_ADDR": "127.0.0.1"}
+    shared |= {"MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
     started = [
         subprocess.Popen(
-            [*command, str(number), str(count), str(folder)], env=environment, stderr=subprocess.PIPE, text=True
+            command,
+            env={**os.environ, **shared, "RANK": str(number), "LOCAL_RANK": str(number)},
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for number in range(count)
     ]
@@ -45,6 +55,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
         if not (folder / "made").exists():
             folder.mkdir()
             train(recipe(), out=folder / "alone", callback=StopAt(STOPPED_AT))
+            train(CODED, out=folder / "coded")
+            fit(FITS["prior-of-codes"], folder, folder / "prior-continued", stop=3)
             run_ranks(2, folder)
             (folder / "made").touch()
     return folder
@@ -76,6 +88,10 @@ def test_the_curves_of_one_and_of_two_processes_agree(name: str, runs: Path, tmp
     one, two = convae.load(run.path).state_dict(), convae.load(runs / name).state_dict()
     assert one.keys() == two.keys()
     assert all(value.allclose(two[key], rtol=1e-3, atol=1e-2 if rounding else 1e-4) for key, value in one.items())
+
+
+def test_two_processes_meet_and_know_which_is_the_main_one(runs: Path) -> None:
+    assert [(runs / f"met {number}").read_text() for number in range(2)] == ["2 [True, False]"] * 2
 
 
 @pytest.mark.parametrize("name", ["stopped", "shard-stopped"])
@@ -124,3 +140,16 @@ def test_a_sweep_is_not_for_several_processes(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="torchrun"):
         sweep(recipe(), ["training.seed=1,2"], out=tmp_path)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_two_processes_fit_the_same_prior_as_one(name: str, runs: Path, tmp_path: Path) -> None:
+    fit(FITS[name], runs, tmp_path / "one")
+    one, two = resume(tmp_path / "one"), resume(runs / name)  # finished: the runs as they are
+    assert_alike(tmp_path / "one", runs / name)
+    own, theirs = one.model.state_dict(), two.model.state_dict()
+    assert own.keys() == theirs.keys()
+    assert all(torch.allclose(value, theirs[key], rtol=1e-4, atol=1e-4) for key, value in own.items())
+    if name == "prior-of-codes":  # what one process began, two continued
+        assert "processes 2 instead of 1" in (runs / "prior-continued" / "metrics.jsonl").read_text()
+        assert resume(runs / "prior-continued").best["nll"] == pytest.approx(one.best["nll"], rel=1e-3)

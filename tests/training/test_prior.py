@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training.prior_ranks import FITS, fit, run_processes
-from training.runs import RECIPE, StopAt, content
+from training.runs import CODES, RECIPE, StopAt, content
 
 import convae
 from convae.core.errors import ConfigError, OutputError
@@ -138,16 +137,6 @@ def test_a_fitted_prior_is_not_trained_with_a_model(tmp_path: Path) -> None:
         train(recipe, out=tmp_path / "run")
 
 
-CODES: dict[str, Any] = {
-    **RECIPE["model"],
-    "encoder": [{"conv": {"channels": 8, "stride": 2}}, "silu", {"conv": {"channels": 8, "stride": 2}}],
-    "bottleneck": {"residual": {"levels": 2, "quantizer": {"fsq": {"levels": [4, 4]}}}},
-    "decoder": [
-        {"conv-transpose": {"channels": 8, "stride": 2}},
-        "silu",
-        {"conv-transpose": {"channels": 1, "stride": 2}},
-    ],
-}
 SMALL: dict[str, Any] = {"transformer": {"layers": 1, "width": 16, "heads": 2}}
 
 
@@ -213,23 +202,3 @@ def test_a_transformer_learns_the_codes_of_all_latents_of_a_hierarchy(tmp_path: 
     samples = [each.sample(200, torch_generator(0, "z")) for each in (convae.load(tmp_path / "codes"), model)]
     uniform_border, border = (float(each[..., 0].mean()) for each in samples)
     assert border < 0.8 * uniform_border
-
-
-def test_two_processes_fit_the_same_priors_as_one(trained: Path, coded: Path, tmp_path: Path) -> None:
-    for name, written in FITS.items():
-        fit(name, written, trained, coded, tmp_path / "one")
-    run_processes(2, trained, coded, tmp_path / "two")
-    for name in FITS:
-        one, two = (resume(tmp_path / count / name) for count in ("one", "two"))  # finished: the runs as they are
-        assert len(one.metrics) == len(two.metrics) > 0
-        for row, same in zip(one.metrics, two.metrics, strict=True):
-            assert row.keys() == same.keys()
-            figures = {key: value for key, value in row.items() if key != "split"}
-            assert {key: same[key] for key in figures} == pytest.approx(figures, rel=2e-4, abs=2e-4)
-        own, theirs = one.model.state_dict(), two.model.state_dict()
-        assert own.keys() == theirs.keys()
-        assert all(torch.allclose(value, theirs[key], rtol=1e-4, atol=1e-4) for key, value in own.items())
-    # What one process began, two continued.
-    assert "processes 2 instead of 1" in (tmp_path / "two" / "continued" / "metrics.jsonl").read_text()
-    alone, continued = resume(tmp_path / "one" / "codes"), resume(tmp_path / "two" / "continued")
-    assert continued.best["nll"] == pytest.approx(alone.best["nll"], rel=1e-3)
