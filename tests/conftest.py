@@ -11,7 +11,6 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -33,6 +32,9 @@ gc.disable()
 @pytest.hookimpl(tryfirst=True)  # before fixtures are set up
 def pytest_runtest_setup() -> None:
     """Draws the same numbers in each test, and shows none of the notes, whichever tests ran before it."""
+    # Not at the top: the process that starts the workers, before which they do not start, needs neither.
+    import torch
+
     from convae.core.notes import take_notes
 
     torch.manual_seed(0)

@@ -16,7 +16,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -86,7 +85,7 @@ def build(
         for chunk, content in _in_order(pool, reader, spans[len(chunks) :], ahead=2 * workers):
             pixels.write(content)
             pixels.flush()
-            journal.write(json.dumps(asdict(chunk)).encode() + b"\n")
+            journal.write(json.dumps(vars(chunk)).encode() + b"\n")
             journal.flush()
             chunks.append(chunk)
             done += len(chunk.kept) + len(chunk.skipped)
