@@ -16,9 +16,9 @@ from narrow import present
 import convae
 from convae.core.errors import ConfigError, OutputError
 from convae.core.random import torch_generator
-from convae.interop import EXPORTERS, Precision, export_model, trace_graph
+from convae.interop import EXPORTERS, ExportPrecision, export_model, trace_graph
 from convae.interop.graphs import trace
-from convae.interop.precision import PrecisionName
+from convae.interop.precision import ExportPrecisionName
 from convae.testing import check_exporter
 
 TOLERANCE = 1e-4
@@ -97,12 +97,12 @@ def test_samples_are_a_function_of_the_noise(tmp_path: Path) -> None:
     ],
 )
 def test_reduced_precision_states_what_it_loses(
-    exporter: str, precision: PrecisionName, least: float, condition: dict[str, int] | None, tmp_path: Path
+    exporter: str, precision: ExportPrecisionName, least: float, condition: dict[str, int] | None, tmp_path: Path
 ) -> None:
     model = built(condition=condition)
     images = torch.rand(12, *model.input_shape, generator=torch_generator(0, "images"))
     labels = torch.arange(12) % 2 if condition else None
-    chosen = Precision(precision, images, labels)
+    chosen = ExportPrecision(precision, images, labels)
     (each,) = export_model(model, tmp_path, exporter, graphs=["reconstruct"], precision=chosen)
     target = EXPORTERS.get(exporter)()
     with torch.no_grad():
@@ -130,9 +130,9 @@ def test_reduced_precision_states_what_it_loses(
 def test_reduced_precision_needs_images_and_a_format_that_has_it(tmp_path: Path) -> None:
     for images in (None, torch.rand(3, 1, 8, 8)):
         with pytest.raises(ConfigError, match="8 images"):
-            list(export_model(built(), tmp_path / "new", precision=Precision("int8", images)))
+            list(export_model(built(), tmp_path / "new", precision=ExportPrecision("int8", images)))
     with pytest.raises(ConfigError, match=r"torch-export.*int8"):
-        list(export_model(built(), tmp_path / "new", "torch-export", precision=Precision("int8")))
+        list(export_model(built(), tmp_path / "new", "torch-export", precision=ExportPrecision("int8")))
     assert not (tmp_path / "new").exists()
 
 

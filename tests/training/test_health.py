@@ -13,7 +13,7 @@ from narrow import present
 from torch import Tensor
 from training.runs import RECIPE, StopAt, content, model_of
 
-from convae.core.code_usage import CodeUsage
+from convae.core.code_usage import CodebookUsage
 from convae.core.errors import ArtifactError, TrainingError
 from convae.objective.terms.base import LossInputs
 from convae.objective.terms.reconstruction import Reconstruction
@@ -279,7 +279,7 @@ def test_posterior_collapse_is_named_once_with_a_remedy(tmp_path: Path) -> None:
 
 
 def measured(images: int = 100, kl: float = 5.0, active: int = 3, perplexity: float | None = None) -> ValidationResult:
-    codebooks = [] if perplexity is None else [CodeUsage("", 512, 512, perplexity)]
+    codebooks = [] if perplexity is None else [CodebookUsage("", 512, 512, perplexity)]
     return ValidationResult(images, {}, kl, [], active, 16, codebooks=codebooks, accuracy=None)
 
 

@@ -10,9 +10,9 @@ import typer
 from convae.cli._options import DataDir, Force, Model
 
 if TYPE_CHECKING:
-    from convae.interop import Precision
+    from convae.interop import ExportPrecision
     from convae.interop.exporters.base import ExportedFile
-    from convae.interop.precision import PrecisionName
+    from convae.interop.precision import ExportPrecisionName
     from convae.latents import Session
 
 PANEL = "Share"
@@ -61,10 +61,10 @@ def export(
     """
     from convae.cli._parsing import data_source
     from convae.cli._screen import work_bar, wrote
-    from convae.interop import Precision, export_model
+    from convae.interop import ExportPrecision, export_model
     from convae.latents import Session
 
-    chosen = Precision(precision)
+    chosen = ExportPrecision(precision)
     with work_bar() as bar:
         session = Session(
             model,
@@ -80,7 +80,7 @@ def export(
     wrote(out)
 
 
-def _report(each: ExportedFile, precision: PrecisionName) -> None:
+def _report(each: ExportedFile, precision: ExportPrecisionName) -> None:
     """Prints a file, its inputs, and how much it differs from torch."""
     from convae.cli._screen import notes, results
     from convae.interop.exporters.base import TOLERANCE
@@ -103,15 +103,15 @@ def _report(each: ExportedFile, precision: PrecisionName) -> None:
         notes.print(f"{each.path.name}: differs from torch by more than {TOLERANCE:g}", style="yellow")
 
 
-def _calibrated_on(session: Session, precision: PrecisionName, count: int) -> Precision:
+def _calibrated_on(session: Session, precision: ExportPrecisionName, count: int) -> ExportPrecision:
     """A precision with evenly spaced images of a session."""
     import torch
 
     from convae.data import in_order
     from convae.data.image_set import evenly_spaced
-    from convae.interop import Precision
+    from convae.interop import ExportPrecision
 
     images = session.images
     positions = evenly_spaced(len(images), min(count, len(images)))
     batch = next(in_order(images, len(positions), torch.device("cpu"), positions))
-    return Precision(precision, batch.images, batch.labels)
+    return ExportPrecision(precision, batch.images, batch.labels)

@@ -12,7 +12,7 @@ from convae.core.posterior import CodePosterior
 
 
 @dataclass(frozen=True)
-class CodeUsage:
+class CodebookUsage:
     """Usage of one codebook over some images.
 
     Attributes:
@@ -67,11 +67,11 @@ def count_codes(quantized: Mapping[str, CodePosterior]) -> dict[str, Tensor]:
     return counts
 
 
-def summarize_usage(counts: Mapping[str, Tensor]) -> list[CodeUsage]:
+def summarize_usage(counts: Mapping[str, Tensor]) -> list[CodebookUsage]:
     """The usage of each codebook, from how often each code was used, (code,) by the codebook's name."""
     exact = {name: uses.cpu().double() for name, uses in counts.items()}
     return [
-        CodeUsage(
+        CodebookUsage(
             name=name,
             size=len(uses),
             used=int((uses > 0).sum()),

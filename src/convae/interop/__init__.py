@@ -17,7 +17,7 @@ from convae.interop.exporters import EXPORTERS
 from convae.interop.exporters.base import ExportedFile, Exporter, GraphExporter
 from convae.interop.graphs import TracedGraph, graph_names, trace_graph
 from convae.interop.importers import IMPORTERS
-from convae.interop.precision import Precision, Quality
+from convae.interop.precision import ExportPrecision, Quality
 from convae.interop.pretrained import PulledModel
 from convae.interop.pull import pull_model
 from convae.interop.push import PushedModel, push_model
@@ -26,12 +26,12 @@ __all__ = [
     "EXPORTERS",
     "IMPORTERS",
     "EngineChoice",
+    "ExportPrecision",
     "ExportedFile",
     "Exporter",
     "GraphEngine",
     "GraphExporter",
     "ImportedModel",
-    "Precision",
     "PulledModel",
     "PushedModel",
     "Quality",

@@ -8,7 +8,7 @@ from pathlib import Path
 from convae.core.errors import ConfigError
 from convae.interop.exporters import EXPORTERS
 from convae.interop.exporters.base import FLOAT32, ExportedFile, Exporter
-from convae.interop.precision import Precision
+from convae.interop.precision import ExportPrecision
 from convae.model.vae import VAE
 
 
@@ -19,7 +19,7 @@ def export_model(
     *,
     graphs: Sequence[str] | None = None,
     force: bool = False,
-    precision: Precision = FLOAT32,
+    precision: ExportPrecision = FLOAT32,
 ) -> Iterator[ExportedFile]:
     """Exports a model, and compares each file with the model.
 

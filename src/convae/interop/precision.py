@@ -13,13 +13,13 @@ from convae.core.errors import ConfigError
 from convae.interop.graphs import build_graph, example_inputs
 from convae.model.vae import VAE
 
-PrecisionName = Literal["float32", "float16", "int8"]
+ExportPrecisionName = Literal["float32", "float16", "int8"]
 FEWEST_IMAGES = 8
 """Smallest number of images for a calibration."""
 
 
 @dataclass(frozen=True)
-class Precision:
+class ExportPrecision:
     """The precision of exported graphs.
 
     Attributes:
@@ -29,7 +29,7 @@ class Precision:
         labels: class numbers of the images, for a conditional model.
     """
 
-    name: PrecisionName = "float32"
+    name: ExportPrecisionName = "float32"
     images: Tensor | None = field(default=None, repr=False)
     labels: Tensor | None = field(default=None, repr=False)
 
@@ -66,7 +66,7 @@ class Quality:
 
 @torch.no_grad()
 def measure_quality(
-    model: VAE, graph: str, precision: Precision, run: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    model: VAE, graph: str, precision: ExportPrecision, run: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 ) -> Quality:
     """Compares a graph of reduced precision with the model.
 
@@ -88,7 +88,7 @@ def measure_quality(
     return Quality(_psnr(pictures[1], pictures[0]), loss, len(precision.images))
 
 
-def _picture(model: VAE, graph: str, outputs: Mapping[str, Tensor], precision: Precision) -> Tensor:
+def _picture(model: VAE, graph: str, outputs: Mapping[str, Tensor], precision: ExportPrecision) -> Tensor:
     """The images that a graph returns, or that its latents are decoded to."""
     if graph == "encode":
         labels = precision.labels if model.condition is not None else None

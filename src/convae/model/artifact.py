@@ -52,9 +52,9 @@ MARK = (CONFIG, b'"convae"')
 """Content that distinguishes the configuration from files of the same name of other libraries."""
 _TRIES = 50
 """Number of attempts to read an artifact that is replaced meanwhile."""
-Precision = Literal["float16", "bfloat16", "float32", "float64"]
+DtypeName = Literal["float16", "bfloat16", "float32", "float64"]
 StoragePrecision = Literal["float16", "bfloat16"]
-_PRECISIONS: dict[Precision, torch.dtype] = {
+_DTYPES: dict[DtypeName, torch.dtype] = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
     "float32": torch.float32,
@@ -82,7 +82,7 @@ class Stored(Config):
     modules: dict[str, str] | None = None
     provenance: Provenance
     sha256: dict[str, str]
-    dtype: Precision = "float32"
+    dtype: DtypeName = "float32"
     storage: StoragePrecision | None = None
 
 
@@ -108,7 +108,7 @@ def save(model: nn.Module, path: str | Path, *, storage: StoragePrecision | None
         inner = ". Pass its .module" if isinstance(getattr(model, "module", None), VAE) else ""
         raise ConfigError(f"only a VAE can be saved, got {type(model).__name__}{inner}")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in merged_state(model).items()}
-    precision = _precision(tensors)
+    precision = _dtype_name(tensors)
     require_finite(tensors, f"model '{model.name}'")
     if storage is not None:
         tensors = _rounded(tensors, storage)
@@ -133,7 +133,7 @@ def _describe(model: VAE) -> dict[str, Any]:
     return {"model": model.spec.model_dump(mode="json")} if model.is_described else {"modules": module_classes(model)}
 
 
-def _precision(tensors: Mapping[str, Tensor]) -> Precision:
+def _dtype_name(tensors: Mapping[str, Tensor]) -> DtypeName:
     """The floating-point dtype of a model's tensors; integers are stored unchanged.
 
     Raises:
@@ -141,7 +141,7 @@ def _precision(tensors: Mapping[str, Tensor]) -> Precision:
     """
     floating = [(name, tensor) for name, tensor in tensors.items() if tensor.is_floating_point()]
     types = {tensor.dtype: name for name, tensor in reversed(floating)}
-    known = {dtype: precision for precision, dtype in _PRECISIONS.items()}
+    known = {dtype: precision for precision, dtype in _DTYPES.items()}
     for dtype, name in types.items():
         if dtype not in known:
             raise ArtifactError(
@@ -162,8 +162,7 @@ def _rounded(tensors: Mapping[str, Tensor], storage: StoragePrecision) -> dict[s
         ArtifactError: a value is too large for it.
     """
     rounded = {
-        name: tensor.to(_PRECISIONS[storage]) if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
+        name: tensor.to(_DTYPES[storage]) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
     }
     for name, tensor in rounded.items():
         if not bool(tensor.isfinite().all()):
@@ -220,7 +219,7 @@ def _load(folder: Path, device: torch.device | str | None, given: VAE | None) ->
     # An open file is not affected when the artifact is replaced.
     with open_tensors(weights, stored.sha256) as file:
         model = _without_weights(stored, folder / CONFIG) if given is None else given
-        model.to(_PRECISIONS[stored.dtype])
+        model.to(_DTYPES[stored.dtype])
         expected = model.state_dict()
         names = tensor_names(stored.sha256, expected) if stored.format == 1 else {name: name for name in stored.sha256}
         if missing := expected.keys() - set(names.values()):
@@ -229,7 +228,7 @@ def _load(folder: Path, device: torch.device | str | None, given: VAE | None) ->
             raise ArtifactError(f"{weights}: has tensors that the model does not have")
         wanted = {name: expected[own] for name, own in names.items()}
         if stored.storage is not None:
-            half = _PRECISIONS[stored.storage]
+            half = _DTYPES[stored.storage]
             wanted = {name: each.to(half) if each.is_floating_point() else each for name, each in wanted.items()}
         stored_tensors = read_checked_tensors(file, weights, stored.sha256, wanted)
         tensors = {own: stored_tensors[name].to(expected[own].dtype) for name, own in names.items()}

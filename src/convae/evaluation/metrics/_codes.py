@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from convae.core.code_usage import CodeUsage, summarize_usage
+from convae.core.code_usage import CodebookUsage, summarize_usage
 from convae.data import Split
 from convae.evaluation.metrics.base import CountMetric
 from convae.latents import EvalBatch
@@ -32,6 +32,6 @@ class CodeMetric(CountMetric):
         """The value for each codebook."""
         return {usage.name: self.of_codebook(usage) for usage in summarize_usage(counts)}
 
-    def of_codebook(self, usage: CodeUsage) -> float:
+    def of_codebook(self, usage: CodebookUsage) -> float:
         """The value of one codebook."""
         raise NotImplementedError

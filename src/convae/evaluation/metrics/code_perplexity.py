@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from convae.core.code_usage import CodeUsage
+from convae.core.code_usage import CodebookUsage
 from convae.evaluation.metrics._codes import CodeMetric
 
 
@@ -18,6 +18,6 @@ class CodePerplexity(CodeMetric):
     needs: ClassVar = "a quantizer"
     better: ClassVar = "higher"
 
-    def of_codebook(self, usage: CodeUsage) -> float:
+    def of_codebook(self, usage: CodebookUsage) -> float:
         """The perplexity of one codebook."""
         return usage.perplexity

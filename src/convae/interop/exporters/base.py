@@ -16,14 +16,14 @@ from convae.core.file_sets import begin_file_set
 from convae.core.files import write_bytes
 from convae.interop.graphs import TracedGraph, build_graph, graph_names, trace_graph
 from convae.interop.manifests import build_manifest, describe_model
-from convae.interop.precision import Precision, PrecisionName, Quality, measure_quality
+from convae.interop.precision import ExportPrecision, ExportPrecisionName, Quality, measure_quality
 from convae.model.vae import VAE
 
 MANIFEST = "convae"
 """Key of the manifest in the metadata of an exported file."""
 TOLERANCE = 1e-4
 """Largest expected difference between the outputs of an exported graph in float32 and those of torch."""
-FLOAT32 = Precision()
+FLOAT32 = ExportPrecision()
 Runner = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """An exported graph as a function from inputs by name to outputs by name, on the CPU."""
 
@@ -56,7 +56,7 @@ class Exporter(ABC):
         precisions: names of the precisions that it supports.
     """
 
-    precisions: ClassVar[tuple[PrecisionName, ...]] = ("float32",)
+    precisions: ClassVar[tuple[ExportPrecisionName, ...]] = ("float32",)
 
     @abstractmethod
     def export(
@@ -66,7 +66,7 @@ class Exporter(ABC):
         *,
         graphs: Sequence[str] | None,
         force: bool,
-        precision: Precision = FLOAT32,
+        precision: ExportPrecision = FLOAT32,
     ) -> Iterator[ExportedFile]:
         """Exports a model, and compares each file with the model.
 
@@ -123,7 +123,7 @@ class GraphExporter(Exporter):
         """Reads the manifest of a file that `write` wrote."""
 
     def write_reduced(
-        self, graph: TracedGraph, path: Path, precision: PrecisionName, inputs: Mapping[str, Tensor]
+        self, graph: TracedGraph, path: Path, precision: ExportPrecisionName, inputs: Mapping[str, Tensor]
     ) -> None:
         """Writes a graph of reduced precision, without a manifest; only exporters with several `precisions` need it.
 
@@ -149,7 +149,7 @@ class GraphExporter(Exporter):
         *,
         graphs: Sequence[str] | None,
         force: bool,
-        precision: Precision = FLOAT32,
+        precision: ExportPrecision = FLOAT32,
     ) -> Iterator[ExportedFile]:
         """Exports graphs; see `Exporter.export`. All graphs are traced before the first file is written."""
         names = list(dict.fromkeys(graphs or graph_names(model)))

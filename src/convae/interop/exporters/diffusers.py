@@ -13,7 +13,7 @@ from convae.core.file_sets import begin_file_set
 from convae.core.files import write_bytes, write_json
 from convae.interop.exporters.base import FLOAT32, ExportedFile, Exporter
 from convae.interop.importers.diffusers import COUNTER, VARIANCE, diffusers
-from convae.interop.precision import Precision
+from convae.interop.precision import ExportPrecision
 from convae.interop.published import CONFIG, WEIGHTS
 from convae.interop.structures import STRUCTURES
 from convae.interop.structures.base import Structure
@@ -38,7 +38,7 @@ class Diffusers(Exporter):
         *,
         graphs: Sequence[str] | None,
         force: bool,
-        precision: Precision = FLOAT32,
+        precision: ExportPrecision = FLOAT32,
     ) -> Iterator[ExportedFile]:
         """Exports `config.json` and weights; see `Exporter.export`.
 

@@ -20,7 +20,7 @@ from convae.core.files import replacing
 from convae.core.names import one_line
 from convae.interop.exporters.base import MANIFEST, GraphExporter, Runner
 from convae.interop.graphs import TracedGraph
-from convae.interop.precision import PrecisionName
+from convae.interop.precision import ExportPrecisionName
 
 if TYPE_CHECKING:
     import onnx as onnx_package
@@ -53,7 +53,7 @@ class Onnx(GraphExporter):
         return run
 
     def write_reduced(
-        self, graph: TracedGraph, path: Path, precision: PrecisionName, inputs: Mapping[str, Tensor]
+        self, graph: TracedGraph, path: Path, precision: ExportPrecisionName, inputs: Mapping[str, Tensor]
     ) -> None:
         """Writes a graph; see `GraphExporter.write_reduced`. Inputs and outputs remain float32."""
         self.write(graph, path, {})

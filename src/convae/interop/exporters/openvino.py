@@ -19,7 +19,7 @@ from convae.core.names import one_line
 from convae.interop.exporters.base import MANIFEST, GraphExporter, Runner
 from convae.interop.exporters.onnx import Onnx, to_onnx
 from convae.interop.graphs import TracedGraph
-from convae.interop.precision import PrecisionName
+from convae.interop.precision import ExportPrecisionName
 
 _WEIGHTS = ".bin"
 
@@ -39,7 +39,7 @@ class OpenVINO(GraphExporter):
             _save(openvino.Core().read_model(content), path, manifest)
 
     def write_reduced(
-        self, graph: TracedGraph, path: Path, precision: PrecisionName, inputs: Mapping[str, Tensor]
+        self, graph: TracedGraph, path: Path, precision: ExportPrecisionName, inputs: Mapping[str, Tensor]
     ) -> None:
         """Writes a graph; see `GraphExporter.write_reduced`.
 

@@ -14,7 +14,7 @@ from convae.core.description import LayerSpec
 from convae.core.errors import ConfigError
 from convae.core.types import Shape
 from convae.interop.structures.base import Structure
-from convae.model.published.latent_diffusion import Side, decoder_layers, encoder_layers
+from convae.model.published.latent_diffusion import LatentDiffusionSide, decoder_layers, encoder_layers
 from convae.model.published.layers import TO_UNIT, PublishedLayer
 from convae.model.vae import VAE
 from convae.model.weights import State
@@ -35,8 +35,8 @@ class LatentDiffusion(Structure):
 
     def _set(
         self,
-        encoder: Side,
-        decoder: Side,
+        encoder: LatentDiffusionSide,
+        decoder: LatentDiffusionSide,
         down_block_types: Sequence[str],
         up_block_types: Sequence[str],
         *,
@@ -72,7 +72,7 @@ class LatentDiffusion(Structure):
 
     @classmethod
     @abstractmethod
-    def config_of(cls, model: VAE, encoder: Side, decoder: Side) -> dict[str, Any]:
+    def config_of(cls, model: VAE, encoder: LatentDiffusionSide, decoder: LatentDiffusionSide) -> dict[str, Any]:
         """The configuration of a model with this encoder and decoder.
 
         Raises:
@@ -105,7 +105,7 @@ class LatentDiffusion(Structure):
         return [*decoder_layers(self._decoder, self._post_quant_conv, self._images[0], sizes), TO_UNIT]
 
 
-def config_of_sides(encoder: Side, decoder: Side, images: Shape) -> dict[str, Any]:
+def config_of_sides(encoder: LatentDiffusionSide, decoder: LatentDiffusionSide, images: Shape) -> dict[str, Any]:
     """The keys of a configuration that describe encoder, decoder and images.
 
     Raises:
@@ -126,7 +126,7 @@ def config_of_sides(encoder: Side, decoder: Side, images: Shape) -> dict[str, An
     }
 
 
-def require_equal_widths(encoder: Side, decoder: Side) -> None:
+def require_equal_widths(encoder: LatentDiffusionSide, decoder: LatentDiffusionSide) -> None:
     """Checks that encoder and decoder have equal channels.
 
     Raises:
@@ -150,21 +150,21 @@ def _has_attention(block_types: Sequence[str]) -> tuple[bool, ...]:
     return tuple(kind.startswith("Attn") for kind in block_types)
 
 
-def down_blocks(side: Side) -> list[str]:
+def down_blocks(side: LatentDiffusionSide) -> list[str]:
     """Block types of the stages of an encoder, from the image."""
     return [ATTENTION_DOWN if has else PLAIN_DOWN for has in _flags(side)]
 
 
-def up_blocks(side: Side) -> list[str]:
+def up_blocks(side: LatentDiffusionSide) -> list[str]:
     """Block types of the stages of a decoder, from the latent."""
     return [ATTENTION_UP if has else PLAIN_UP for has in reversed(_flags(side))]
 
 
-def _flags(side: Side) -> tuple[bool, ...]:
+def _flags(side: LatentDiffusionSide) -> tuple[bool, ...]:
     return side.attention_stages or (False,) * len(side.channels)
 
 
-def side_of_state(state: State, prefix: str, stages: str) -> Side | None:
+def side_of_state(state: State, prefix: str, stages: str) -> LatentDiffusionSide | None:
     """Finds the architecture of encoder or decoder by the shapes of tensors, assuming 32 groups.
 
     Args:
@@ -188,7 +188,7 @@ def side_of_state(state: State, prefix: str, stages: str) -> Side | None:
         return None
     if prefix == "decoder":
         channels, attention = channels[::-1], attention[::-1]
-    return Side(
+    return LatentDiffusionSide(
         channels=tuple(channels),
         blocks=blocks[0] - (prefix == "decoder"),
         groups=32,
@@ -212,7 +212,7 @@ class FoundSide:
     groups: int
 
 
-def candidates(layers: Sequence[LayerSpec], *, is_decoder: bool) -> Iterator[Side]:
+def candidates(layers: Sequence[LayerSpec], *, is_decoder: bool) -> Iterator[LatentDiffusionSide]:
     """Possible architectures of an encoder or decoder with these layers, which the caller must compare with them.
 
     Raises:
@@ -233,7 +233,7 @@ def candidates(layers: Sequence[LayerSpec], *, is_decoder: bool) -> Iterator[Sid
         flags[edge] = at_edge
         if is_decoder:
             flags = flags[::-1]
-        yield Side(
+        yield LatentDiffusionSide(
             channels=found.channels,
             blocks=found.blocks,
             groups=found.groups,

@@ -13,7 +13,7 @@ from convae.core.types import Shape
 from convae.interop.structures._deep_compression import decoder_config, encoder_config
 from convae.interop.structures.base import Number, Stages, Structure, require_deterministic
 from convae.model.provenance import LatentScale
-from convae.model.published.dc_ae import Side, decoder_layers, encoder_layers
+from convae.model.published.dc_ae import DCAESide, decoder_layers, encoder_layers
 from convae.model.published.layers import TO_UNIT, PublishedLayer
 from convae.model.vae import VAE
 
@@ -59,7 +59,7 @@ class AutoencoderDC(Structure):
         decoder_conv_act_fn: Act = "relu",
         scaling_factor: Number = 1.0,
     ) -> None:
-        self._encoder = Side(
+        self._encoder = DCAESide(
             channels=encoder_block_out_channels,
             blocks=encoder_layers_per_block,
             attention=_attention(encoder_block_types, encoder_block_out_channels),
@@ -70,7 +70,7 @@ class AutoencoderDC(Structure):
             resampling=downsample_block_type == "pixel_unshuffle",
             shortcut=encoder_out_shortcut,
         )
-        self._decoder = Side(
+        self._decoder = DCAESide(
             channels=decoder_block_out_channels,
             blocks=decoder_layers_per_block,
             attention=_attention(decoder_block_types, decoder_block_out_channels),

@@ -21,7 +21,7 @@ from convae.interop.structures._latent_diffusion import (
 from convae.interop.structures.base import Blocks, Number, Numbers, Stages, Structure
 from convae.model.bottlenecks.gaussian import Gaussian
 from convae.model.provenance import LatentScale
-from convae.model.published.latent_diffusion import Side
+from convae.model.published.latent_diffusion import LatentDiffusionSide
 from convae.model.vae import VAE
 from convae.model.weights import State
 
@@ -62,7 +62,7 @@ class AutoencoderKL(LatentDiffusion):
     ) -> None:
         require_equal_images(in_channels, out_channels)
         features = 2 * latent_channels
-        side = Side(
+        side = LatentDiffusionSide(
             channels=block_out_channels,
             blocks=layers_per_block,
             groups=norm_num_groups,
@@ -86,7 +86,7 @@ class AutoencoderKL(LatentDiffusion):
         )
 
     @classmethod
-    def config_of(cls, model: VAE, encoder: Side, decoder: Side) -> dict[str, Any]:
+    def config_of(cls, model: VAE, encoder: LatentDiffusionSide, decoder: LatentDiffusionSide) -> dict[str, Any]:
         """The configuration of a model with this encoder and decoder."""
         require_gaussian(model)
         require_equal_widths(encoder, decoder)

@@ -21,7 +21,7 @@ from convae.interop.structures._latent_diffusion import (
 from convae.interop.structures.autoencoder_kl import describe_gaussian, quant_convs, require_gaussian
 from convae.interop.structures.base import Blocks, Stages
 from convae.model.provenance import LatentScale
-from convae.model.published.latent_diffusion import Side
+from convae.model.published.latent_diffusion import LatentDiffusionSide
 from convae.model.vae import VAE
 from convae.model.weights import State
 
@@ -61,7 +61,7 @@ class AutoencoderKLFlux2(LatentDiffusion):
     ) -> None:
         require_equal_images(in_channels, out_channels)
         features = 2 * latent_channels
-        side = Side(
+        side = LatentDiffusionSide(
             channels=block_out_channels,
             blocks=layers_per_block,
             groups=norm_num_groups,
@@ -81,7 +81,7 @@ class AutoencoderKLFlux2(LatentDiffusion):
         self._eps, self._patch = batch_norm_eps, patch_size
 
     @classmethod
-    def config_of(cls, model: VAE, encoder: Side, decoder: Side) -> dict[str, Any]:
+    def config_of(cls, model: VAE, encoder: LatentDiffusionSide, decoder: LatentDiffusionSide) -> dict[str, Any]:
         """The configuration of a model with this encoder and decoder, whose latent scale is one of patches."""
         require_gaussian(model)
         scale = model.provenance.latent_scale

@@ -25,7 +25,7 @@ from convae.interop.structures._latent_diffusion import (
 from convae.interop.structures.base import Blocks, Number, Stages, Structure
 from convae.model.bottlenecks.codes import Codes
 from convae.model.provenance import LatentScale
-from convae.model.published.latent_diffusion import Side
+from convae.model.published.latent_diffusion import LatentDiffusionSide
 from convae.model.quantizers.vq import VQ
 from convae.model.vae import VAE
 from convae.model.weights import State
@@ -68,7 +68,7 @@ class VQModel(LatentDiffusion):
     ) -> None:
         require_equal_images(in_channels, out_channels)
         latent = latent_channels if vq_embed_dim is None else vq_embed_dim
-        side = Side(
+        side = LatentDiffusionSide(
             channels=block_out_channels,
             blocks=layers_per_block,
             groups=norm_num_groups,
@@ -88,7 +88,7 @@ class VQModel(LatentDiffusion):
         self._scale = LatentScale(factor=scaling_factor)
 
     @classmethod
-    def config_of(cls, model: VAE, encoder: Side, decoder: Side) -> dict[str, Any]:
+    def config_of(cls, model: VAE, encoder: LatentDiffusionSide, decoder: LatentDiffusionSide) -> dict[str, Any]:
         """The configuration of a model with this encoder and decoder."""
         own = model.bottleneck
         if not isinstance(own, Codes) or own.head or not isinstance(own.quantizer, VQ) or len(own.latent_shape) != 3:

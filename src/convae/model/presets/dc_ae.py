@@ -10,7 +10,7 @@ from convae.core.arguments import ImageShape, Named, NonNegative, Positive
 from convae.core.errors import ConfigError
 from convae.model.mirror import raw_channels
 from convae.model.presets.sd_f8 import Stages
-from convae.model.published.dc_ae import Side, decoder_layers, encoder_layers
+from convae.model.published.dc_ae import DCAESide, decoder_layers, encoder_layers
 from convae.model.published.layers import TO_UNIT, has_identity_link, layer_list
 
 Blocks = Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=16)]
@@ -48,8 +48,8 @@ def dc_ae(
         raise ConfigError(f"dc-ae: give encoder_blocks and decoder_blocks one number for each of {count} stages")
     has_attention = tuple(number >= count - attention for number in range(count))
 
-    def side(blocks: tuple[int, ...]) -> Side:
-        return Side(
+    def side(blocks: tuple[int, ...]) -> DCAESide:
+        return DCAESide(
             channels=channels,
             blocks=blocks,
             attention=has_attention,

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from convae.core.arguments import ImageShape, Named, Positive
 from convae.model.mirror import raw_channels
-from convae.model.published.latent_diffusion import Side, decoder_layers, encoder_layers
+from convae.model.published.latent_diffusion import LatentDiffusionSide, decoder_layers, encoder_layers
 from convae.model.published.layers import TO_UNIT, has_identity_link, layer_list
 
 Stages = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=16)]
@@ -45,9 +45,9 @@ def sd_f8(
     """
     features = 2 * latent
 
-    def side(base: int) -> Side:
+    def side(base: int) -> LatentDiffusionSide:
         channels = tuple(factor * base for factor in multipliers)
-        return Side(channels=channels, blocks=blocks, groups=math.gcd(32, base), attention=attention)
+        return LatentDiffusionSide(channels=channels, blocks=blocks, groups=math.gcd(32, base), attention=attention)
 
     encoder = encoder_layers(side(width), features, features if quant_conv else None)
     raw = raw_channels(likelihood, input)

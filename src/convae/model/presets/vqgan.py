@@ -10,7 +10,7 @@ from pydantic import Field
 from convae.core.arguments import ImageShape, Named, Positive
 from convae.model.mirror import raw_channels
 from convae.model.presets.sd_f8 import Stages
-from convae.model.published.latent_diffusion import Side, decoder_layers, encoder_layers
+from convae.model.published.latent_diffusion import LatentDiffusionSide, decoder_layers, encoder_layers
 from convae.model.published.layers import TO_UNIT, has_identity_link, layer_list
 
 
@@ -39,7 +39,7 @@ def vqgan(
         attention_stages: for each stage, whether attention follows its residual blocks.
         likelihood: p(x | z).
     """
-    side = Side(
+    side = LatentDiffusionSide(
         channels=tuple(factor * width for factor in multipliers),
         blocks=blocks,
         groups=math.gcd(32, width),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from convae.model.published.layers import TO_SIGNED, PublishedLayer, Source, named
+from convae.model.published.layers import TO_SIGNED, PublishedLayer, WeightSource, named
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class DCAESide:
     """Encoder or decoder of DC-AE (Chen et al. 2024, arXiv:2410.10733).
 
     Attributes:
@@ -59,20 +59,20 @@ class Side:
         conv = {"channels": self.channels[number]}
         layers = [{"conv": conv}, self.activations[number], {"conv": {**conv, "bias": False}}, self.norms[number]]
         inner = {"branch.0": "conv1", "branch.2": "conv2", "branch.3": "norm"}
-        sources = {ours: Source((f"{path}.{theirs}",)) for ours, theirs in inner.items()}
+        sources = {ours: WeightSource((f"{path}.{theirs}",)) for ours, theirs in inner.items()}
         return PublishedLayer({"residual": {"layers": layers}}, sources)
 
     def _attention(self, number: int, path: str) -> list[PublishedLayer]:
         width, scales = self.channels[number], self.scales[number]
         attention = {"head_channels": self.head_channels, "scales": list(scales), "norm": self.norms[number]}
         sources = {
-            "qkv.0": Source(tuple(f"{path}.attn.to_{part}" for part in "qkv"), is_linear=True),
-            "out_proj.0": Source((f"{path}.attn.to_out",), is_linear=True),
-            "out_proj.1": Source((f"{path}.attn.norm_out",)),
+            "qkv.0": WeightSource(tuple(f"{path}.attn.to_{part}" for part in "qkv"), is_linear=True),
+            "out_proj.0": WeightSource((f"{path}.attn.to_out",), is_linear=True),
+            "out_proj.1": WeightSource((f"{path}.attn.norm_out",)),
         }
         for index in range(len(scales)):
             for place, part in enumerate(("proj_in", "proj_out")):
-                sources[f"scales.{index}.{place}"] = Source((f"{path}.attn.to_qkv_multiscale.{index}.{part}",))
+                sources[f"scales.{index}.{place}"] = WeightSource((f"{path}.attn.to_qkv_multiscale.{index}.{part}",))
         layers: list[Any] = [
             {"conv": {"channels": 8 * width, "kernel": 1}},
             "silu",
@@ -82,7 +82,7 @@ class Side:
             "rms-norm",
         ]
         inner = {"branch.0": "conv_inverted", "branch.2": "conv_depth", "branch.4": "conv_point", "branch.5": "norm"}
-        gated = {ours: Source((f"{path}.conv_out.{theirs}",)) for ours, theirs in inner.items()}
+        gated = {ours: WeightSource((f"{path}.conv_out.{theirs}",)) for ours, theirs in inner.items()}
         return [
             PublishedLayer({"linear-attention": attention}, sources),
             PublishedLayer({"residual": {"layers": layers}}, gated),
@@ -107,7 +107,7 @@ class Side:
         return _around(layers, place, skip, path, has_shortcut)
 
 
-def encoder_layers(side: Side, latent: int) -> list[PublishedLayer]:
+def encoder_layers(side: DCAESide, latent: int) -> list[PublishedLayer]:
     """Images in [0, 1] to latents."""
     last = len(side.channels) - 1
     layers = [TO_SIGNED]
@@ -124,7 +124,7 @@ def encoder_layers(side: Side, latent: int) -> list[PublishedLayer]:
     return [*layers, *_around(end, 0, [_averaged(latent)], "encoder.conv_out", side.shortcut)]
 
 
-def decoder_layers(side: Side, raw: int, activation: str) -> list[PublishedLayer]:
+def decoder_layers(side: DCAESide, raw: int, activation: str) -> list[PublishedLayer]:
     """Latents to raw values of the likelihood, in [-1, 1]."""
     last = len(side.channels) - 1
     width = side.channels[-1]
@@ -149,5 +149,5 @@ def _around(layers: list[Any], place: int, skip: list[Any], path: str, has_short
     """Layers with one convolution at a place among them, with a shortcut without parameters around them or without."""
     if has_shortcut:
         residual = {"residual": {"layers": layers, "skip": skip}}
-        return [PublishedLayer(residual, {f"branch.{place}": Source((path,))})]
+        return [PublishedLayer(residual, {f"branch.{place}": WeightSource((path,))})]
     return [named(layer, path) if index == place else PublishedLayer(layer) for index, layer in enumerate(layers)]

@@ -8,11 +8,11 @@ from typing import Any
 from convae.core.sizes import halvings
 from convae.core.types import Shape
 from convae.model.mirror import enlarging_layer
-from convae.model.published.layers import TO_SIGNED, PublishedLayer, Source, named
+from convae.model.published.layers import TO_SIGNED, PublishedLayer, WeightSource, named
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class LatentDiffusionSide:
     """Encoder or decoder of the autoencoder of latent diffusion (Rombach et al. 2021, arXiv:2112.10752).
 
     Attributes:
@@ -64,19 +64,19 @@ class Side:
     def _block(self, channels: int, path: str) -> PublishedLayer:
         inner = {"branch.0": "norm1", "branch.2": "conv1", "branch.3": "norm2", "branch.5": "conv2"}
         inner["skip"] = "conv_shortcut"
-        sources = {f"block.{ours}": Source((f"{path}.{theirs}",)) for ours, theirs in inner.items()}
+        sources = {f"block.{ours}": WeightSource((f"{path}.{theirs}",)) for ours, theirs in inner.items()}
         return PublishedLayer({"residual-block": {"channels": channels, "norm": self.norm}}, sources)
 
     def _attend(self, path: str) -> PublishedLayer:
         sources = {
-            "qkv.0": Source((f"{path}.{'group_norm' if self.feature is None else 'spatial_norm'}",)),
-            "qkv.1": Source(tuple(f"{path}.to_{part}" for part in "qkv"), is_linear=True),
-            "out_proj.0": Source((f"{path}.to_out.0",), is_linear=True),
+            "qkv.0": WeightSource((f"{path}.{'group_norm' if self.feature is None else 'spatial_norm'}",)),
+            "qkv.1": WeightSource(tuple(f"{path}.to_{part}" for part in "qkv"), is_linear=True),
+            "out_proj.0": WeightSource((f"{path}.to_out.0",), is_linear=True),
         }
         return PublishedLayer({"attention": {"norm": self.norm}}, sources)
 
 
-def encoder_layers(side: Side, features: int, quant_conv: int | None) -> list[PublishedLayer]:
+def encoder_layers(side: LatentDiffusionSide, features: int, quant_conv: int | None) -> list[PublishedLayer]:
     """Images in [0, 1] to features.
 
     Args:
@@ -97,7 +97,9 @@ def encoder_layers(side: Side, features: int, quant_conv: int | None) -> list[Pu
     return layers
 
 
-def decoder_layers(side: Side, post_quant_conv: int | None, raw: int, sizes: Shape) -> list[PublishedLayer]:
+def decoder_layers(
+    side: LatentDiffusionSide, post_quant_conv: int | None, raw: int, sizes: Shape
+) -> list[PublishedLayer]:
     """Latents to raw values of the likelihood, in [-1, 1].
 
     Args:

@@ -10,7 +10,7 @@ from convae.core.arguments import Named, split_name
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightSource:
     """Where the parameters of a module are in published weights.
 
     Attributes:
@@ -33,12 +33,12 @@ class PublishedLayer:
     """
 
     layer: Any
-    sources: Mapping[str, Source] = field(default_factory=dict)
+    sources: Mapping[str, WeightSource] = field(default_factory=dict)
 
 
 def named(layer: Any, path: str) -> PublishedLayer:
     """A layer whose parameters have the same names at `path`."""
-    return PublishedLayer(layer, {"": Source((path,))})
+    return PublishedLayer(layer, {"": WeightSource((path,))})
 
 
 def layer_list(layers: Iterable[PublishedLayer]) -> list[Any]:

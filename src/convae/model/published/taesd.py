@@ -7,7 +7,7 @@ from typing import Any
 from convae.core.sizes import halvings
 from convae.core.types import Shape
 from convae.model.mirror import enlarging_layer
-from convae.model.published.layers import PublishedLayer, Source, named
+from convae.model.published.layers import PublishedLayer, WeightSource, named
 
 
 def encoder_layers(channels: tuple[int, ...], blocks: tuple[int, ...], latent: int, act: str) -> list[PublishedLayer]:
@@ -69,5 +69,5 @@ def decoder_layers(
 def _block(channels: int, path: str, act: str) -> list[PublishedLayer]:
     """Three convolutions with a residual connection, and ReLU after the sum."""
     conv = {"conv": {"channels": channels}}
-    sources = {f"branch.{index}": Source((f"{path}.conv.{index}",)) for index in (0, 2, 4)}
+    sources = {f"branch.{index}": WeightSource((f"{path}.conv.{index}",)) for index in (0, 2, 4)}
     return [PublishedLayer({"residual": {"layers": [conv, act, conv, act, conv]}}, sources), PublishedLayer("relu")]

@@ -26,7 +26,7 @@ Margin = Annotated[float, Field(ge=0, le=2)]
 """A difference of cosines that costs nothing."""
 
 
-class Projection(BalancedCritic):
+class FeatureProjection(BalancedCritic):
     """A linear map from the channels of the latent to those of the features, trained with the loss of the term.
 
     Args:
@@ -58,7 +58,7 @@ class Projection(BalancedCritic):
         return {} if self.max_ratio is None else {"ratio": self.ratio}
 
 
-class Alignment(CriticTerm[Projection]):
+class Alignment(CriticTerm[FeatureProjection]):
     """Distance of a latent map from features of a frozen network at the same places, in cosines.
 
     VA-VAE (Yao et al. 2025, arXiv:2501.01423): wide latents that keep the structure of the features, on which diffusion
@@ -127,7 +127,7 @@ class Alignment(CriticTerm[Projection]):
         self._chosen = _chosen_map(maps, latent_shape, self.layer)
         sizes = (latent_shape[0], maps[self._chosen].shape[1])
         if self.critic is None or tuple(self.critic.weight.shape[::-1]) != sizes:
-            self.hold(Projection(self, *sizes, self.optimizer, self.max_ratio))
+            self.hold(FeatureProjection(self, *sizes, self.optimizer, self.max_ratio))
 
     def forward(self, inputs: LossInputs) -> PerImage:
         """The value of each image; without a gradient for the projection.

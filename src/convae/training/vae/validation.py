@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convae.core.code_usage import CodeUsage, count_codes, short_name, summarize_usage
+from convae.core.code_usage import CodebookUsage, count_codes, short_name, summarize_usage
 from convae.core.joint_posterior import split_posterior
 from convae.core.output import Output
 from convae.core.posterior import Posterior
@@ -60,7 +60,7 @@ class ValidationResult:
     kl_per_unit: list[float] | None
     active: int | None
     latent: int
-    codebooks: Sequence[CodeUsage]
+    codebooks: Sequence[CodebookUsage]
     accuracy: float | None
     kl_per_latent: dict[str, float] | None = None
     term_parts: dict[str, float] | None = None
@@ -225,11 +225,11 @@ def collapse(found: ValidationResult) -> str | None:
     )
 
 
-def _has_collapsed(usage: CodeUsage) -> bool:
+def _has_collapsed(usage: CodebookUsage) -> bool:
     return usage.perplexity < max(COLLAPSED_BOOK * usage.size, LEAST_PERPLEXITY)
 
 
-def _codebook_collapse(collapsed: Sequence[CodeUsage]) -> str:
+def _codebook_collapse(collapsed: Sequence[CodebookUsage]) -> str:
     first = collapsed[0]
     names = ", ".join(usage.name for usage in collapsed)
     return (
