@@ -131,7 +131,7 @@ def main(folder: Path) -> None:
     """All runs, and one that is stopped by a signal that only the last process gets."""
     from convae.core.errors import ConfigError
     from convae.training import resume, train
-    from convae.training.execution import connect_ranks
+    from convae.training.launch import connect_ranks
     from convae.training.loop.engine import Engine
     from convae.training.loop.trainer import Callback
 

@@ -14,8 +14,8 @@ from convae.data import open_split
 from convae.describe import build
 from convae.evaluation import evaluate
 from convae.training import resume, train
-from convae.training.distributed import shard
 from convae.training.loop.trainer import Callback, Trainer
+from convae.training.sharding import shard
 
 MODEL: dict[str, Any] = {
     "input": [1, 8, 8],

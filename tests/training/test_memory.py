@@ -11,7 +11,8 @@ from training.runs import RECIPE, StopAt
 from convae.core.errors import ConfigError
 from convae.describe import resolve
 from convae.training import memory, train
-from convae.training.memory import Memory, estimate_memory, find_batch_size, fit_line, measure_memory
+from convae.training.memory import Memory, estimate_memory, find_batch_size, fit_line
+from convae.training.memory_probe import measure_memory
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
 

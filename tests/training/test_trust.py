@@ -17,7 +17,7 @@ from convae.core.trust import trusted_packages
 from convae.latents.session import Session
 from convae.training import resume, train
 from convae.training.loop.engine import Engine
-from convae.training.memory import measure_memory
+from convae.training.memory_probe import measure_memory
 from convae.training.recipe.reading import read_recipe
 
 HOSTILE = """

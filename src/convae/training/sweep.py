@@ -34,7 +34,7 @@ from convae.data import Split, in_order, open_split
 from convae.data.image_set import evenly_spaced
 from convae.pictures.grid import compare
 from convae.pictures.save import save
-from convae.training.execution import require_single_process
+from convae.training.launch import require_single_process
 from convae.training.loop.checkpoint import list_checkpoints, read_checkpoint
 from convae.training.loop.trainer import Callback
 from convae.training.recipe.reading import read_recipe, write_recipe

@@ -26,9 +26,10 @@ from convae.core.checked_files import digest, read_checked_json, read_tensors, w
 from convae.core.errors import ArtifactError
 from convae.core.files import temporary_path, write_bytes, write_json
 from convae.core.folders import new_folder
-from convae.training.distributed import Ranks, gather_tensor
+from convae.training.distributed import Ranks
 from convae.training.loop.task import Stateful
 from convae.training.recipe.schema import PlateauConfig
+from convae.training.sharding import gather_tensor
 
 COUNT = "count"
 """Name of the number of steps in the sums."""

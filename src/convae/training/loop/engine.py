@@ -14,11 +14,11 @@ from convae.core.errors import ConfigError
 from convae.core.names import unknown_message
 from convae.core.types import Batch
 from convae.objective.schedules.base import Clocks
-from convae.training.distributed import shard_like
 from convae.training.loop.numerics import OptimizerState, StepPrecision, build_optimizer
 from convae.training.loop.step import StepResult, TrainStep
 from convae.training.loop.task import ModuleState, Stateful, Task
 from convae.training.recipe.plan import Stage
+from convae.training.sharding import shard_like
 
 
 class FrozenParts:

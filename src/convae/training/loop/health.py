@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from convae.core.types import Batch
 from convae.model.layers.base import uncompiled
 from convae.objective.schedules.base import Clocks
-from convae.training.distributed import local_part
 from convae.training.loop.checkpoint import Counters, RunningMeans
 from convae.training.loop.step import StepResult, TrainStep
 from convae.training.loop.task import SavedAs, Task
 from convae.training.recipe.plan import Stage
 from convae.training.run_folder import RunFolder
+from convae.training.sharding import local_part
 
 ABSURD = 1e6
 """A step is skipped if its total is this many times that of the first step."""

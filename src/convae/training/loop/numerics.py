@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.optim.adam import _fused_adam
 
 from convae.core.errors import ConfigError
-from convae.training.distributed import shard_like
 from convae.training.recipe.schema import OptimizerConfig, PrecisionName
+from convae.training.sharding import shard_like
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 INSTRUCTIONS = {"bf16": ("avx512_bf16", "amx_bf16"), "fp16": ("avx512_fp16", "amx_fp16")}

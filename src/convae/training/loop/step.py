@@ -19,10 +19,11 @@ from convae.model.inputs import unchecked_values
 from convae.model.layers.base import Network
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks, Schedule
-from convae.training.distributed import Ranks, gather_tensor, is_sharded
+from convae.training.distributed import Ranks
 from convae.training.loop.numerics import KeptBuffers, StepPrecision
 from convae.training.loop.task import Loss, Update
 from convae.training.recipe.schema import TrainingConfig
+from convae.training.sharding import gather_tensor, is_sharded
 
 
 class LossModule(nn.Module):

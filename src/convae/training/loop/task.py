@@ -16,9 +16,10 @@ from convae.core.types import Batch
 from convae.data import BatchSource
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks
-from convae.training.distributed import Ranks, load_full_state
+from convae.training.distributed import Ranks
 from convae.training.recipe.plan import LearningRate, Plan, Stage
 from convae.training.recipe.schema import OptimizerConfig, TrainingConfig
+from convae.training.sharding import load_full_state
 
 Loss = Callable[[Batch, CountedNoise, Clocks], Losses]
 """Maps a batch, its noise and the moment to the loss of an update."""

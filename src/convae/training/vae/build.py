@@ -28,12 +28,13 @@ from convae.model.compatibility import check_labels
 from convae.model.layers.base import Network
 from convae.model.layers.base.compiled import CompileMode
 from convae.model.vae import VAE
-from convae.training.distributed import Ranks, shard
+from convae.training.distributed import Ranks
 from convae.training.loop.numerics import StepPrecision, choose_precision
 from convae.training.recipe.reading import with_default_length, with_default_likelihood
 from convae.training.recipe.schema import Recipe, TrainingConfig
 from convae.training.recipe.stages import stage_objective, with_steps
 from convae.training.run_folder import RunFolder
+from convae.training.sharding import shard
 from convae.training.vae.checks import (
     check_data_labels,
     check_description,

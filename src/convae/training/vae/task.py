@@ -29,13 +29,14 @@ from convae.model.vae import VAE
 from convae.objective.objective import Losses
 from convae.objective.schedules.base import Clocks
 from convae.objective.terms.base import Critic, LossInputs
-from convae.training.distributed import Ranks, gather_tensor, is_sharded, load_full_state
+from convae.training.distributed import Ranks
 from convae.training.loop.health import not_finite
 from convae.training.loop.task import Loss, SavedAs, Task, Update, Validation
 from convae.training.recipe.plan import LearningRate, Plan, Stage
 from convae.training.recipe.schema import Recipe, TrainingConfig
 from convae.training.recipe.stages import StageObjective, stage_objective
 from convae.training.run_folder import RunFolder
+from convae.training.sharding import gather_tensor, is_sharded, load_full_state
 from convae.training.vae.latent_cache import CachedPass, LatentCache, open_latent_cache, parts_before_latent
 from convae.training.vae.output import draw_pictures, make_provenance
 from convae.training.vae.start import Start, build_model, frozen_by_adapters, initial_weights

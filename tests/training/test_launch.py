@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from convae.core.errors import ConfigError
-from convae.training.execution import connect_ranks
+from convae.training.launch import connect_ranks
 
 
 def environment(number: int, port: int) -> dict[str, str]:
