@@ -18,7 +18,7 @@ from convae.training.loop.engine import Engine
 from convae.training.loop.numerics import choose_precision
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.stages import build_plan
-from convae.training.vae import build
+from convae.training.vae import compilation
 from convae.training.vae.build import build_training_model
 from convae.training.vae.task import VAETask
 
@@ -75,8 +75,8 @@ class Steps:
         plan = build_plan(recipe, STEPS)
         built = build_training_model(recipe, where)
         built.train()
-        with mock.patch.object(build, "GRAPHS_UP_TO", 2**62 if compile == "graphs" else 0):
-            self.note = build.compile_networks(
+        with mock.patch.object(compilation, "GRAPHS_UP_TO", 2**62 if compile == "graphs" else 0):
+            self.note = compilation.compile_networks(
                 built, recipe.training, where, Ranks(), steps=STEPS, images=batch_size, samples=1
             )
         self._source = OneBatch(built.input_shape, batch_size, where)

@@ -16,7 +16,7 @@ from convae.model.layers.base import Network
 from convae.training import train
 from convae.training.distributed import Ranks
 from convae.training.recipe.schema import TrainingConfig
-from convae.training.vae.build import compile_networks
+from convae.training.vae.compilation import compile_networks
 
 MODEL = {"preset": "torch-vae", "input": [1, 16, 16], "latent": 2}
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ import pytest
 from training.runs import RECIPE, StopAt
 
 from convae.training import resume, train
-from convae.training.loop.checkpoint import Counters
+from convae.training.loop.counters import Counters
 from convae.training.loop.log import MOST_POINTS, Curves, RunLog
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.recipe.reading import read_recipe

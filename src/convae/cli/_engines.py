@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from convae.cli._large_images import LargeImageOptions
-    from convae.interop.engines import ComputationName
+    from convae.interop.graph_engine import ComputationName
     from convae.latents import Session
 
 EngineName = Literal["auto", "torch", "onnx", "openvino"]

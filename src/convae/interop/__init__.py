@@ -11,10 +11,11 @@ from convae.interop.base import (
     unbounded_gaussian,
 )
 from convae.interop.checkpoints import import_model
-from convae.interop.engines import EngineChoice, GraphEngine, Trial, choose_engine
+from convae.interop.engines import EngineChoice, Trial, choose_engine
 from convae.interop.export import export_model
 from convae.interop.exporters import EXPORTERS
 from convae.interop.exporters.base import ExportedFile, Exporter, GraphExporter
+from convae.interop.graph_engine import GraphEngine
 from convae.interop.graphs import TracedGraph, graph_names, trace_graph
 from convae.interop.importers import IMPORTERS
 from convae.interop.precision import ExportPrecision, Quality

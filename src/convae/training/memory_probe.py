@@ -26,7 +26,8 @@ from convae.training.loop.engine import Engine
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
 from convae.training.recipe.stages import build_plan, stage_objective, stage_with_most_latents
-from convae.training.vae.build import build_training_model, compile_networks
+from convae.training.vae.build import build_training_model
+from convae.training.vae.compilation import compile_networks
 from convae.training.vae.start import open_teacher
 from convae.training.vae.task import VAETask
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from convae.core.types import Batch
 from convae.model.layers.base import uncompiled
 from convae.objective.schedules.base import Clocks
-from convae.training.loop.checkpoint import Counters, RunningMeans
+from convae.training.loop.counters import Counters, RunningMeans
 from convae.training.loop.step import StepResult, TrainStep
 from convae.training.loop.task import SavedAs, Task
 from convae.training.recipe.plan import Stage

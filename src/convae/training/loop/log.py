@@ -16,7 +16,7 @@ from convae.core.names import one_line
 from convae.core.notes import note
 from convae.pictures.save import save
 from convae.training.loggers.base import LoggedRun, Logger
-from convae.training.loop.checkpoint import Counters
+from convae.training.loop.counters import Counters
 from convae.training.loop.task import Task
 from convae.training.recipe.plan import Plan
 from convae.training.run_folder import LOGGERS_FOLDER, RunFolder

@@ -15,13 +15,13 @@ from convae.core.names import short_repr
 from convae.core.trust import trust_options
 from convae.training.loop.checkpoint import (
     Checkpoint,
-    Counters,
     is_planned,
     list_checkpoints,
     read_checkpoint,
     read_together,
     remove_checkpoint,
 )
+from convae.training.loop.counters import Counters
 from convae.training.loop.engine import Engine
 from convae.training.loop.health import ABSURD, REMEDY, SkippedSteps, locate
 from convae.training.loop.task import Task

@@ -10,7 +10,8 @@ import torch
 from convae.core.types import Batch
 from convae.training.distributed import stop_on_signals
 from convae.training.loggers.base import build_loggers
-from convae.training.loop.checkpoint import Checkpoint, Counters, Machine, RunningMeans, collect_state, save_checkpoint
+from convae.training.loop.checkpoint import Checkpoint, Machine, collect_state, save_checkpoint
+from convae.training.loop.counters import Counters, RunningMeans
 from convae.training.loop.engine import Engine
 from convae.training.loop.health import REMEDY, ROLL_BACK_AFTER, HealthMonitor, ModelSelection, not_finite
 from convae.training.loop.log import NOTE, Row, RunLog, RunPictures
