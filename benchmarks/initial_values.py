@@ -1,16 +1,18 @@
-"""Initial weights of torch-vae: convae's against PyTorch's defaults, over several seeds, in the first steps.
+"""Initial weights of torch-vae: convae's against PyTorch's defaults and parts of both, over several seeds.
 
-    python -m benchmarks.initial_values train --data mnist --latent 8 --seeds 0,1,2 --steps 400 --out results.jsonl
+    python -m benchmarks.initial_values train --data mnist --latent 8 --steps 400 --out results.jsonl
     python -m benchmarks.initial_values table results.jsonl
 
 convae draws weights from a normal distribution whose scale keeps the mean square of the activations (He et al. 2015),
-with zero biases. PyTorch's defaults are uniform within ±1/√fan-in, for weights and biases. Both train the same network
-on the same batches with the same noise. `train` skips what the file has.
+a tenth of it before a norm. Biases are zero but the last one, with which the output is the mean of the images.
+PyTorch's defaults are uniform within ±1/√fan-in, for weights and biases. All train the same network on the same batches
+with the same noise. `train` skips what the file has.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import statistics
 import tempfile
@@ -25,10 +27,20 @@ import convae
 from benchmarks.records import add_result, is_measured, read_results
 from convae.core.random import torch_generator
 from convae.data import DataConfig, in_order, open_split
+from convae.model.initialize import NORMALIZED_SCALE, start_at_mean
 from convae.model.layers.base import Layer
 
-VALUES = ("convae", "pytorch", "convae, bias")
-"""Initial values; the last with the bias of the output at the logit of the mean of the training images."""
+VALUES: dict[str, dict[str, Any]] = {
+    "He": {"he": True},
+    "He, output × ⅓": {"he": True, "output": 1 / 3},
+    "PyTorch": {"pytorch": True},
+    "He, bias": {"he": True, "bias": True},
+    "He, output × ⅓, bias": {"he": True, "output": 1 / 3, "bias": True},
+    "PyTorch, bias": {"pytorch": True, "bias": True},
+    "convae": {"bias": True},
+}
+"""Initial values. `he`: as wide before norms as elsewhere. `output`: factor on the last weight of the decoder. `bias`:
+the last bias at the mean of the images, not 0."""
 AT = (50, 100, 200, 400, 800, 1600)
 """Steps whose loss is recorded: the mean of the 50 before."""
 
@@ -49,19 +61,30 @@ def with_pytorch_defaults(model: convae.VAE, seed: int) -> convae.VAE:
 
 
 @torch.no_grad()
-def with_mean_of_images(model: convae.VAE, data: str) -> convae.VAE:
-    """Sets the bias of the last layer of the decoder to the logit of the mean of 5,000 training images."""
-    split = open_split(DataConfig(source=data, size=model.input_shape[1:]), "train")
-    images = next(iter(in_order(split, 5000))).images
-    bias = [parameter for name, parameter in model.decoder.named_parameters() if name.endswith("bias")][-1]
-    bias.fill_(float(images.mean().logit()))
+def build(data: str, latent: int, seed: int, values: str) -> convae.VAE:
+    """The model with these initial values."""
+    chosen = VALUES[values]
+    model = convae.build({"preset": "torch-vae", "input": [1, 28, 28], "latent": latent}, seed=seed)
+    if "pytorch" in chosen:
+        with_pytorch_defaults(model, seed)
+    if "he" in chosen:
+        for side in model.networks.values():
+            for layer, after in itertools.pairwise(side):
+                if after.normalizes:
+                    layer.get_parameter("weight").div_(NORMALIZED_SCALE)
+    last = [each for name, each in model.decoder.named_parameters() if name.endswith("weight")][-1]
+    last.mul_(chosen.get("output", 1.0))
+    if "bias" in chosen:
+        split = open_split(DataConfig(source=data, size=model.input_shape[1:]), "train")
+        images = next(iter(in_order(split, 5000))).images
+        start_at_mean(model, [float(images.mean())])
     return model
 
 
 def train(given: argparse.Namespace) -> None:
-    """Trains both initial values with every seed, unless the results have it."""
+    """Trains from all initial values with every seed, unless the results have it."""
     for seed in map(int, given.seeds.split(",")):
-        for values in VALUES:
+        for values in given.values.split("; "):
             key = {"data": given.data, "latent": given.latent, "steps": given.steps, "seed": seed, "values": values}
             if is_measured(given.out, key):
                 continue
@@ -71,11 +94,7 @@ def train(given: argparse.Namespace) -> None:
 
 def _run(data: str, latent: int, steps: int, seed: int, values: str) -> dict[str, Any]:
     """Training loss at several steps, the validation loss at the end, and seconds."""
-    model = convae.build({"preset": "torch-vae", "input": [1, 28, 28], "latent": latent}, seed=seed)
-    if values == "pytorch":
-        with_pytorch_defaults(model, seed)
-    elif values == "convae, bias":
-        with_mean_of_images(model, data)
+    model = build(data, latent, seed, values)
     training = {"steps": steps, "batch_size": 128, "seed": seed, "pictures_every": 0, "log_every": 50}
     recipe = {
         "data": data,
@@ -125,6 +144,7 @@ def main() -> None:
     training.add_argument("--latent", type=int, default=8)
     training.add_argument("--steps", type=int, default=400)
     training.add_argument("--seeds", default="0,1,2,3,4,5,6,7,8,9")
+    training.add_argument("--values", default="; ".join(VALUES))
     training.add_argument("--out", type=Path, required=True)
     printing = commands.add_parser("table")
     printing.set_defaults(run=table)

@@ -103,6 +103,7 @@ def build(
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    image_mean: Sequence[float] | None = None,
 ) -> VAE:
     """A new model, with fresh weights, in training mode.
 
@@ -111,13 +112,19 @@ def build(
             `{"preset": "torch-vae", "input": [3, 64, 64], "latent": 64}`; `input` is channels, then sizes.
         seed: for the weights; equal seeds give equal models.
         device: device of the parameters.
+        image_mean: mean of each channel of the images, in [0, 1], at which the output of the decoder starts.
+            `convae.train` measures it; by default, the last bias is 0.
 
     Raises:
-        ConfigError: invalid description; the message lists every error.
+        ConfigError: invalid description; the message lists every error. Or `image_mean` is not one number per channel.
         ShapeError: a layer does not accept its input shape.
     """
     model = construct(spec if isinstance(spec, Spec) else resolve(spec))
-    initialize(model, seed, device)
+    if image_mean is not None and len(image_mean) != model.input_shape[0]:
+        raise ConfigError(
+            f"image_mean: expected {model.input_shape[0]} numbers, one per channel, got {len(image_mean)}"
+        )
+    initialize(model, seed, device, image_mean)
     return model
 
 

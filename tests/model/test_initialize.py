@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import convae
+from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.model.initialize import initialize
 from convae.model.layers import LAYERS
@@ -67,3 +68,46 @@ def test_posteriors_begin_close_to_unit_variance_and_likelihoods_close_to_gray()
     assert out.posterior.logvar.abs().max() < 1
     assert 0.2 < out.likelihood.mean.mean() < 0.8
     assert out.posterior.kl().max() < 100
+
+
+@pytest.mark.parametrize("end", [[], [{"rescale": {"scale": 0.5, "offset": 0.5}}], ["sigmoid"], ["tanh"]])
+def test_the_output_starts_at_the_mean_of_the_images(end: list[Any]) -> None:
+    likelihood = (
+        "bernoulli" if not end else {"gaussian": {"link": "identity", "sigma": "pixel" if end == ["tanh"] else 1}}
+    )
+    raw = 4 if end == ["tanh"] else 2
+    layers = [{"linear": {"features": raw * 16}}, {"unflatten": {"to": [4 * raw, 2, 2]}}, "pixel-shuffle", *end]
+    spec = {
+        "input": [2, 4, 4],
+        "encoder": ["flatten"],
+        "bottleneck": {"gaussian": {"latent": 3}},
+        "decoder": layers,
+        "likelihood": likelihood,
+    }
+    model = convae.build(spec, image_mean=[0.1, 0.6])
+    mean = model.decode(torch.zeros(1, 3)).mean
+    torch.testing.assert_close(mean, torch.tensor([0.1, 0.6]).view(1, 2, 1, 1).expand(1, 2, 4, 4))
+
+
+def test_a_mean_at_the_end_of_the_range_saturates_no_link() -> None:
+    spec = {"preset": "torch-vae", "input": [1, 16, 16], "latent": 2, "max_filters": 8}
+    model = convae.build(spec, image_mean=[0.0])
+    assert -5 < model.get_parameter("decoder.8.bias").item() < -4
+
+
+def test_a_decoder_without_a_last_bias_starts_from_plain_weights() -> None:
+    spec: dict[str, Any] = {
+        "input": [1, 4, 4],
+        "encoder": ["flatten"],
+        "bottleneck": {"gaussian": {"latent": 3}},
+        "decoder": [{"linear": {"features": 16}}, "relu", {"unflatten": {"to": [1, 4, 4]}}],
+        "likelihood": "bernoulli",
+    }
+    plain, given = convae.build(spec), convae.build(spec, image_mean=[0.1])
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, given.state_dict()[name]), name
+
+
+def test_the_mean_of_the_images_is_one_number_per_channel() -> None:
+    with pytest.raises(ConfigError, match=r"image_mean.*3"):
+        convae.build("torch-vae", image_mean=[0.5])

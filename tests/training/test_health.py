@@ -21,7 +21,7 @@ from convae.training import resume, train
 from convae.training.loop.engine import Engine
 from convae.training.loop.health import ROLL_BACK_AFTER
 from convae.training.loop.trainer import Callback, Trainer
-from convae.training.vae.validation import LEAST_IMAGES, ValidationResult, collapse
+from convae.training.vae.validation import LEAST_IMAGES, LEAST_STEPS, ValidationResult, collapse
 
 PER_EPOCH = 7
 
@@ -270,7 +270,7 @@ def test_validation_rows_tell_what_the_latent_is_used_for(tmp_path: Path) -> Non
 
 
 def test_posterior_collapse_is_named_once_with_a_remedy(tmp_path: Path) -> None:
-    fast = with_training(epochs=4, batch_size=50, optimizer={"lr": 0.02})
+    fast = with_training(epochs=6, batch_size=50, optimizer={"lr": 0.02})
     recipe = {**fast, "objective": {"reconstruction": {}, "kl": {"weight": 1e3}}}
     run = train(recipe, out=tmp_path / "run")
     (note,) = run.notes
@@ -285,7 +285,7 @@ def measured(images: int = 100, kl: float = 5.0, active: int = 3, perplexity: fl
 
 @pytest.mark.parametrize(("kl", "active", "named"), [(5.0, 3, False), (0.01, 3, True), (5.0, 0, True)])
 def test_collapse_is_a_latent_that_says_nothing(kl: float, active: int, named: bool) -> None:
-    sentence = collapse(measured(kl=kl, active=active))
+    sentence = collapse(measured(kl=kl, active=active), LEAST_STEPS)
     assert (sentence is not None) == named
     # It never says that latent values are active and that they say nothing at once.
     assert sentence is None or ("active" in sentence) == (active == 0)
@@ -293,17 +293,21 @@ def test_collapse_is_a_latent_that_says_nothing(kl: float, active: int, named: b
 
 def test_the_latents_of_a_hierarchy_that_collapsed_are_named() -> None:
     found = replace(measured(), kl_per_latent={"latent": 4.9, "latent 1": 0.01, "latent 2": 0.09})
-    sentence = present(collapse(found))
+    sentence = present(collapse(found, LEAST_STEPS))
     assert "latent 1, latent 2" in sentence
     assert "free-bits" in sentence
-    assert collapse(replace(found, kl_per_latent={"latent": 4.9, "latent 1": 0.1})) is None
+    assert collapse(replace(found, kl_per_latent={"latent": 4.9, "latent 1": 0.1}), LEAST_STEPS) is None
+
+
+def test_a_posterior_is_not_diagnosed_in_the_first_steps() -> None:
+    assert collapse(measured(kl=0.0, active=0), LEAST_STEPS - 1) is None
 
 
 @pytest.mark.parametrize("few", [1, 2, 10, LEAST_IMAGES - 1])
 def test_collapse_is_not_diagnosed_from_a_handful_of_images(few: int) -> None:
     for images, is_diagnosed in ((few, False), (LEAST_IMAGES, True)):
-        assert (collapse(measured(images, kl=0.0, active=0)) is not None) == is_diagnosed
-        assert (collapse(measured(images, perplexity=1.0)) is not None) == is_diagnosed
+        assert (collapse(measured(images, kl=0.0, active=0), LEAST_STEPS) is not None) == is_diagnosed
+        assert (collapse(measured(images, perplexity=1.0), 1) is not None) == is_diagnosed
 
 
 def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

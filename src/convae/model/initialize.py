@@ -1,13 +1,17 @@
 """Weight initialization of a model.
 
 Weights are normal with standard deviation gain / √fan_in (He et al. 2015, arXiv:1502.01852), with the gain measured
-for each activation, so that activations keep a mean square of 1. Biases are 0, the weights of norms are 1.
+for each activation, so that activations keep a mean square of 1; before a norm they are smaller. Biases are 0, the
+weights of norms are 1. If the mean of the images is known, the last bias of the decoder is such that reconstructions
+start there: otherwise the last weights learn the background, and training stays on the plateau that follows. Measured
+in `benchmarks/presets.md`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import nn
@@ -19,16 +23,29 @@ from convae.model.layers.base import Activation, Layer
 from convae.model.layers.base.network import Network
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.priors.base import Prior
+from convae.model.vae import VAE
+
+NORMALIZED_SCALE = 0.1
+"""Factor on weights whose output is normalized. The output does not depend on it, but a step of Adam changes smaller
+weights by a larger part, so that the first steps are as effective as with a higher learning rate."""
+LOWEST_MEAN = 0.01
+"""Lowest mean at which an output starts, and distance of the highest one from 1: no link is saturated there."""
 
 
 @torch.no_grad()
-def initialize(model: nn.Module, seed: int, device: torch.device | str = "cpu") -> None:
+def initialize(
+    model: nn.Module,
+    seed: int,
+    device: torch.device | str = "cpu",
+    image_mean: Sequence[float] | None = None,
+) -> None:
     """Allocates and initializes every parameter and buffer of a model.
 
     Args:
         model: a module made of networks, a bottleneck and a likelihood head, on the meta device.
         seed: seed; a tensor's values depend only on it and on the module's name.
         device: device of the model; values are drawn on the CPU, so they are the same on every device.
+        image_mean: mean of each channel of the images; None if unknown.
     """
     # As `to_empty`, which imports sympy for tensors on the meta device.
     model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))  # noqa: SLF001
@@ -42,10 +59,44 @@ def initialize(model: nn.Module, seed: int, device: torch.device | str = "cpu") 
             _initialize_layer(module, scales.get(name, 1.0), generator)
         if isinstance(module, Bottleneck):
             module.reset(generator)
+    if image_mean is not None and isinstance(model, VAE):
+        start_at_mean(model, image_mean)
+
+
+@torch.no_grad()
+def start_at_mean(model: VAE, image_mean: Sequence[float]) -> bool:
+    """Sets the last bias of the decoder so that, with features of zero, its output is the mean of the images.
+
+    Args:
+        model: a model whose decoder is a network.
+        image_mean: mean of each channel, in [0, 1].
+
+    Returns:
+        Whether the model has such a bias: the decoder ends with a layer with a bias, and invertible layers after it at
+        most, and the likelihood knows its raw values for a mean.
+    """
+    mean = torch.tensor(image_mean).clamp(LOWEST_MEAN, 1 - LOWEST_MEAN)
+    raw = model.head.raw_for(mean)
+    if raw is None or not isinstance(model.decoder, Network):
+        return False
+    y = raw.view(1, -1, *(1,) * (len(model.input_shape) - 1)).expand(1, *model.decoder.shape_out)
+    for layer in reversed(list(model.decoder)):
+        bias = getattr(layer, "bias", None)
+        if isinstance(bias, nn.Parameter):
+            bias.copy_(y.transpose(0, 1).flatten(1).mean(1))
+            return True
+        before = layer.inverse(y)
+        if before is None:
+            return False
+        y = before
+    return False
 
 
 def _scales(model: nn.Module) -> Iterator[tuple[str, float]]:
-    """The gain of each layer of each list, by module name: from the activation before it and the `init_scale`."""
+    """The gain of each layer of each list, by module name.
+
+    It depends on the activation before the layer, the norm after it, and the `init_scale`.
+    """
     for name, network in model.named_modules():
         if not isinstance(network, Network):
             continue
@@ -59,10 +110,21 @@ def _scales(model: nn.Module) -> Iterator[tuple[str, float]]:
             if isinstance(layer, Activation):
                 gain = layer.gain()
                 continue
-            yield f"{name}.{index}".removeprefix("."), gain * (network.init_scale if weighted[-1:] == [index] else 1.0)
+            scale = network.init_scale if weighted[-1:] == [index] else 1.0
+            if _is_normalized(network, index):
+                scale *= NORMALIZED_SCALE
+            yield f"{name}.{index}".removeprefix("."), gain * scale
             if index in weighted:
                 # A layer with weights restores a mean square of 1.
                 gain = 1.0
+
+
+def _is_normalized(network: Network, index: int) -> bool:
+    """Whether the next layer that is an activation or has parameters is a norm."""
+    for layer in islice(network, index + 1, None):
+        if isinstance(layer, Activation) or any(True for _ in layer.parameters()):
+            return layer.normalizes
+    return False
 
 
 def _initialize_layer(layer: Layer, gain: float, generator: torch.Generator) -> None:

@@ -104,7 +104,9 @@ def check_bottleneck(bottleneck: str | type[Bottleneck]) -> None:
 
 
 def check_likelihood(likelihood: str | type[LikelihoodHead]) -> None:
-    """Checks the contract of a likelihood with its `example`; see `check_layer`. Covers `sample` and `log_prob`.
+    """Checks the contract of a likelihood with its `example`; see `check_layer`.
+
+    Covers `sample`, `log_prob` and `raw_for`.
 
     Args:
         likelihood: class of the head or registered name.
@@ -129,6 +131,10 @@ def check_likelihood(likelihood: str | type[LikelihoodHead]) -> None:
         require(values.shape == (3, *shape), f"likelihood {name}: {what} has the shape {tuple(values.shape)}")
         inside = bool((values >= 0).all() and (values <= 1).all())
         require(inside, f"likelihood {name}: {what} has values outside [0, 1]")
+        raws = model.head.raw_for(torch.tensor([0.2, 0.7]))
+        starts = None if raws is None else model.head(raws.view(1, -1, 1, 1)).mean.flatten().tolist()
+    near = starts is None or all(abs(mean - wanted) < 1e-3 for mean, wanted in zip(starts, (0.2, 0.7), strict=True))
+    require(near, f"likelihood {name}: raw_for gives raw values whose means are {starts}, not [0.2, 0.7]")
     require(
         density.shape == (3,), f"likelihood {name}: log_prob must have the shape (batch,), got {tuple(density.shape)}"
     )
@@ -222,6 +228,13 @@ def _check_shapes(name: str, kind: type[Layer], shape: Shape, *, must_fit: bool)
     require(close, f"{where}: in evaluation mode, the output of an image depends on other images of the batch")
     does_nothing = torch.equal(alone, x[:1]) and not list(network.parameters())
     require(does_nothing or not kind.only_in_training, f"{where}: only_in_training, but has parameters or acts")
+    if kind.normalizes:
+        network.train()
+        same = torch.allclose(network(3 * x), network(x), rtol=1e-2, atol=1e-2)
+        require(same, f"{where}: normalizes, but its output depends on the scale of its input")
+    before = next(iter(network)).inverse(alone)
+    inverts = before is None or torch.allclose(before, x[:1], rtol=1e-3, atol=1e-4)
+    require(inverts, f"{where}: inverse of the output is not the input")
     field = network.receptive_field()
     fits = field is None or len(field.kernel) == len(shape) - 1
     require(fits, f"{where}: receptive_field must have one value per spatial axis")

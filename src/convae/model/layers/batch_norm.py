@@ -29,6 +29,7 @@ class BatchNorm(Layer):
     """
 
     keeps_shape = True
+    normalizes = True
     running_mean: Tensor
     running_var: Tensor
 

@@ -43,6 +43,15 @@ class PixelShuffle(Layer):
         sizes_out = (size * scale for size, scale in zip(sizes, self.scale, strict=True))
         return split.permute(0, 1, *order).reshape(x.shape[0], -1, *sizes_out)
 
+    def inverse(self, y: Tensor) -> Tensor:
+        """(batch, channel, *sizes) to (batch, channel times scales, *sizes / scale)."""
+        pairs = [
+            number for size, scale in zip(y.shape[2:], self.scale, strict=True) for number in (size // scale, scale)
+        ]
+        split = y.reshape(*y.shape[:2], *pairs)
+        sizes, scales = [2 + 2 * n for n in range(self.axes)], [3 + 2 * n for n in range(self.axes)]
+        return split.permute(0, 1, *scales, *sizes).reshape(y.shape[0], -1, *pairs[::2])
+
     def receptive_field(self) -> ReceptiveField:
         """One position, with a stride of 1 / scale."""
         return ReceptiveField((1.0,) * self.axes, tuple(1 / factor for factor in self.scale))

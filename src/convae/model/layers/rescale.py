@@ -38,3 +38,7 @@ class Rescale(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, elementwise."""
         return x * self.scale + self.offset
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """The inverse map."""
+        return (y - self.offset) / self.scale

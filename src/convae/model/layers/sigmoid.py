@@ -13,3 +13,7 @@ class Sigmoid(Activation):
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, elementwise."""
         return x.sigmoid()
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Log-odds."""
+        return y.logit()

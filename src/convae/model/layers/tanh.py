@@ -13,3 +13,7 @@ class Tanh(Activation):
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, elementwise."""
         return x.tanh()
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Inverse hyperbolic tangent."""
+        return y.atanh()

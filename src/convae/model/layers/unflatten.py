@@ -36,3 +36,7 @@ class Unflatten(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, features) to (batch, *to)."""
         return x.reshape(x.shape[0], *self.target_shape)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """(batch, *to) to (batch, features)."""
+        return y.flatten(1)

@@ -45,6 +45,13 @@ class LikelihoodHead(nn.Module, ABC):
     def forward(self, raw: Tensor) -> Likelihood:
         """(batch, raw channels, *sizes), any real values, to p(x | z)."""
 
+    def raw_for(self, mean: Tensor) -> Tensor | None:
+        """Raw values, (raw channels,), at which the mean of each channel is `mean`, (channels,) in (0, 1).
+
+        The output of a new decoder starts there; None if unknown.
+        """
+        return None
+
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initializes the head's parameters."""
 
@@ -117,6 +124,11 @@ class LocationScaleHead(LikelihoodHead):
     def raw_channels(self, channels: int) -> int:
         """Twice the channels with a scale per pixel."""
         return 2 * channels if self.scale == "pixel" else channels
+
+    def raw_for(self, mean: Tensor) -> Tensor:
+        """The inverse link of the mean, and zero for a scale per pixel."""
+        raw = mean.logit() if self.link == "sigmoid" else (2 * mean - 1).atanh() if self.link == "tanh" else mean
+        return torch.cat([raw, torch.zeros_like(raw)]) if self.scale == "pixel" else raw
 
     def located(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Location and log-scale, which broadcasts over it, of raw values."""

@@ -46,6 +46,10 @@ class BernoulliLikelihood(Likelihood):
 class Bernoulli(LikelihoodHead):
     """Bernoulli likelihood of each pixel value: binary images, or the usual cross-entropy of gray ones."""
 
+    def raw_for(self, mean: Tensor) -> Tensor:
+        """Log-odds."""
+        return mean.logit()
+
     def forward(self, raw: Tensor) -> BernoulliLikelihood:
         """Raw values as log-odds."""
         return BernoulliLikelihood(at_least_float32(raw))

@@ -87,6 +87,9 @@ class TrainingConfig(Config):
     Validation uses 1."""
     seed: NonNegative = 0
     """Seed of initial weights, order and noise."""
+    image_mean: tuple[Fraction, ...] | None = None
+    """Mean of each channel of the images, at which the output of a decoder with random weights starts. By default that
+    of the training images, recorded by the run."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto` uses CUDA, then MPS, then the CPU."""
     precision: PrecisionName = "auto"

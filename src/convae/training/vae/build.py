@@ -37,7 +37,16 @@ from convae.training.vae.checks import (
 )
 from convae.training.vae.compilation import compile_networks
 from convae.training.vae.latent_cache import check_cache
-from convae.training.vae.start import Start, adapt, build_model, construct_model, input_shape, open_start, open_teacher
+from convae.training.vae.start import (
+    Start,
+    adapt,
+    build_model,
+    construct_model,
+    input_shape,
+    open_start,
+    open_teacher,
+    with_image_mean,
+)
 from convae.training.vae.task import VAETask
 
 
@@ -76,6 +85,7 @@ def build_task(
     recipe, data_set, split, validation = ranks.local_main_first(partial(_read_data, recipe, progress, given))
     if is_new:
         recipe = with_default_likelihood(recipe, split, chosen_by_data)
+        recipe = ranks.broadcast(partial(with_image_mean, recipe, split, held))
     model = build_training_model(recipe, where, held)
     check_prior(model)
     ranks.run_on_all(lambda: [each.tensors(construct_model(recipe.model, held)) for each in started])
@@ -148,7 +158,7 @@ def _started(recipe: Recipe, given: VAE | None, started: list[Start], held: VAE 
 def build_training_model(recipe: Recipe, where: torch.device, held: VAE | None = None) -> VAE:
     """The model of a recipe on its device, with its memory layout and options for training."""
     options = recipe.training
-    model = build_model(recipe.model, options.seed, held).to(where)
+    model = build_model(recipe, held).to(where)
     model.use_checkpointing(options.checkpointing)
     adapt(model, recipe)
     layouts = {3: torch.channels_last, 4: torch.channels_last_3d}

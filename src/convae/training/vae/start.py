@@ -17,6 +17,8 @@ from torch import Tensor
 from convae.core.errors import ConfigError
 from convae.core.names import shape_text, unknown_message
 from convae.core.types import Shape
+from convae.data import in_order
+from convae.data.image_set import ImageSet, evenly_spaced
 from convae.describe import build, resolve
 from convae.model.adapters import adapter_names, add_adapters
 from convae.model.artifact import load
@@ -33,6 +35,8 @@ from convae.training.recipe.stages import default_objective, stage_objective
 from convae.training.recipe.start import find_start_model, import_start_model
 from convae.training.run_folder import RunFolder
 
+MEAN_IMAGES = 256
+"""Training images whose mean is measured."""
 MODULES = "modules"
 """Key in the model of a recipe with the classes of modules passed as an object."""
 
@@ -58,13 +62,37 @@ def construct_model(recorded: Mapping[str, Any], held: VAE | None) -> VAE:
     return construct(resolve(recorded)) if MODULES not in recorded else _copy(recorded, held)
 
 
-def build_model(recorded: Mapping[str, Any], seed: int, held: VAE | None) -> VAE:
+def build_model(recipe: Recipe, held: VAE | None) -> VAE:
     """A model of the architecture with initial weights: from the seed, or those of the passed model.
 
     Raises:
         ConfigError: it is made of modules, and no model of these classes was passed.
     """
-    return build(recorded, seed=seed) if MODULES not in recorded else _copy(recorded, held).train()
+    if MODULES in recipe.model:
+        return _copy(recipe.model, held).train()
+    return build(recipe.model, seed=recipe.training.seed, image_mean=recipe.training.image_mean)
+
+
+def with_image_mean(recipe: Recipe, split: ImageSet, held: VAE | None) -> Recipe:
+    """Adds the mean of each channel of the training images, unless the decoder starts from given weights.
+
+    Args:
+        recipe: recipe of a new run.
+        split: training images.
+        held: model of modules, if one was passed.
+    """
+    is_given = held is not None or (
+        recipe.start is not None and (not recipe.start.parts or "decoder" in recipe.start.parts)
+    )
+    if is_given or recipe.training.image_mean is not None:
+        return recipe
+    total, count = torch.zeros(2, split.shape[0], dtype=torch.float64)
+    for batch in in_order(split, 32, indices=evenly_spaced(len(split), MEAN_IMAGES)):
+        weights = torch.ones_like(batch.images) if batch.weights is None else batch.weights.expand_as(batch.images)
+        total += (batch.images * weights).transpose(0, 1).flatten(1).sum(1, dtype=torch.float64)
+        count += weights.transpose(0, 1).flatten(1).sum(1, dtype=torch.float64)
+    mean = tuple(round(value, 4) for value in (total / count.clamp_min(1)).tolist())
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"image_mean": mean})})
 
 
 def _copy(recorded: Mapping[str, Any], held: VAE | None) -> VAE:
@@ -179,7 +207,7 @@ def initial_weights(
     Raises:
         ArtifactError: the copy is missing or damaged.
     """
-    model = build_model(recipe.model, recipe.training.seed, held)
+    model = build_model(recipe, held)
     if recipe.start is None:
         return model.state_dict(), None
     saved = RunFolder(folder).start

@@ -259,7 +259,7 @@ class VAETask(Task):
                 tensors[name] = full.cpu()
         if not self.ranks.is_main:
             return self
-        model = build_model(self.recipe.model, self.options.seed, self.held)
+        model = build_model(self.recipe, self.held)
         model.load_state_dict(tensors)
         return replace(self, model=model.to(self.device))
 
@@ -280,7 +280,7 @@ class VAETask(Task):
         )
         judged = {"total": goal.total(found.metrics, at_end), **found.metrics}
         row = {"total": goal.total(found.metrics, clocks), **found.metrics, "total_at_end": judged["total"]}
-        warnings = [collapse(found), *(critic.warning() for critic in goal.critics.values())]
+        warnings = [collapse(found, clocks.training.step), *(critic.warning() for critic in goal.critics.values())]
         warning = next((each for each in warnings if each is not None), None)
         return Validation({**row, **validation_row(found)}, judged, found.metrics, warning)
 

@@ -34,6 +34,8 @@ LEAST_PERPLEXITY = 1.5
 """Perplexity below which a small codebook has collapsed."""
 LEAST_IMAGES = 50
 """Least number of validation images for the diagnosis of collapse."""
+LEAST_STEPS = 100
+"""Steps before which no posterior is diagnosed: at first, all images have nearly the same."""
 
 
 @dataclass(frozen=True)
@@ -198,13 +200,15 @@ def _per_unit(values: Tensor) -> Tensor:
     return values if values.ndim == 2 else values.flatten(2).sum(-1)
 
 
-def collapse(found: ValidationResult) -> str | None:
-    """A warning about the collapse of the posterior or of a codebook; None otherwise."""
+def collapse(found: ValidationResult, step: int) -> str | None:
+    """A warning about the collapse of the posterior or of a codebook after a number of steps; None otherwise."""
     if found.images < LEAST_IMAGES:
         return None
     collapsed = [usage for usage in found.codebooks if _has_collapsed(usage)]
     if collapsed:
         return _codebook_collapse(collapsed)
+    if step < LEAST_STEPS:
+        return None
     has_information = (found.kl is None or found.kl >= COLLAPSED) and found.active != 0
     if has_information:
         idle = [name for name, kl in (found.kl_per_latent or {}).items() if kl < COLLAPSED]

@@ -45,8 +45,9 @@ class Layer(nn.Module):
     positions of an image or reports values of the whole image, so that it is not applied to slices of it;
     `keeps_shape` that the output shape is the input shape; `recomputes` that a second pass in training gives the same
     output, so that gradient checkpointing may run it twice; `compiles` that `torch.compile` can trace it: it uses
-    neither the forward context nor statistics of the batch; `only_in_training` that it has no parameters and does
-    nothing in evaluation mode, so that an export may omit it.
+    neither the forward context nor statistics of the batch; `normalizes` that in training the output does not depend on
+    the scale of the input; `only_in_training` that it has no parameters and does nothing in evaluation mode, so that an
+    export may omit it.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
@@ -56,6 +57,7 @@ class Layer(nn.Module):
     keeps_shape: ClassVar[bool] = False
     recomputes: ClassVar[bool] = True
     compiles: ClassVar[bool] = True
+    normalizes: ClassVar[bool] = False
     only_in_training: ClassVar[bool] = False
     configuration: Mapping[str, Any] = MappingProxyType({})
     """The arguments of the layer, for `print(model)`; set by the network."""
@@ -104,6 +106,13 @@ class Layer(nn.Module):
 
     def fan_in(self) -> float | None:
         """Average number of inputs summed with `weight` per output; None if `weight` is missing or a gain."""
+        return None
+
+    def inverse(self, y: Tensor) -> Tensor | None:
+        """The input whose output is `y`; None if the layer has parameters, or is not invertible.
+
+        The initialization needs it to start the decoder's output at the mean of the images; see `initialize`.
+        """
         return None
 
     def extra_repr(self) -> str:
