@@ -4,7 +4,7 @@
     python -m benchmarks.initial_values table results.jsonl
 
 convae draws weights from a normal distribution whose scale keeps the mean square of the activations (He et al. 2015),
-a tenth of it before a norm. Biases are zero but the last one, with which the output is the mean of the images.
+a tenth of it before batch norm. Biases are zero but the last one, with which the output is the mean of the images.
 PyTorch's defaults are uniform within ±1/√fan-in, for weights and biases. All train the same network on the same batches
 with the same noise. `train` skips what the file has.
 """
@@ -27,8 +27,9 @@ import convae
 from benchmarks.records import add_result, is_measured, read_results
 from convae.core.random import torch_generator
 from convae.data import DataConfig, in_order, open_split
-from convae.model.initialize import NORMALIZED_SCALE, start_at_mean
+from convae.model.initialize import BATCH_NORM_SCALE, start_at_mean
 from convae.model.layers.base import Layer
+from convae.model.layers.batch_norm import BatchNorm
 
 VALUES: dict[str, dict[str, Any]] = {
     "He": {"he": True},
@@ -39,8 +40,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "PyTorch, bias": {"pytorch": True, "bias": True},
     "convae": {"bias": True},
 }
-"""Initial values. `he`: as wide before norms as elsewhere. `output`: factor on the last weight of the decoder. `bias`:
-the last bias at the mean of the images, not 0."""
+"""Initial values. `he`: as wide before batch norm as elsewhere. `output`: factor on the last weight of the decoder.
+`bias`: the last bias at the mean of the images, not 0."""
 AT = (50, 100, 200, 400, 800, 1600)
 """Steps whose loss is recorded: the mean of the 50 before."""
 
@@ -70,8 +71,8 @@ def build(data: str, latent: int, seed: int, values: str) -> convae.VAE:
     if "he" in chosen:
         for side in model.networks.values():
             for layer, after in itertools.pairwise(side):
-                if after.normalizes:
-                    layer.get_parameter("weight").div_(NORMALIZED_SCALE)
+                if isinstance(after, BatchNorm):
+                    layer.get_parameter("weight").div_(BATCH_NORM_SCALE)
     last = [each for name, each in model.decoder.named_parameters() if name.endswith("weight")][-1]
     last.mul_(chosen.get("output", 1.0))
     if "bias" in chosen:

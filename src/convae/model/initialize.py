@@ -1,7 +1,7 @@
 """Weight initialization of a model.
 
 Weights are normal with standard deviation gain / √fan_in (He et al. 2015, arXiv:1502.01852), with the gain measured
-for each activation, so that activations keep a mean square of 1; before a norm they are smaller. Biases are 0, the
+for each activation, so that activations keep a mean square of 1; before batch norm they are smaller. Biases are 0, the
 weights of norms are 1. If the mean of the images is known, the last bias of the decoder is such that reconstructions
 start there: otherwise the last weights learn the background, and training stays on the plateau that follows. Measured
 in `benchmarks/presets.md`.
@@ -21,13 +21,15 @@ from convae.model.bottlenecks.base import Bottleneck
 from convae.model.condition import Condition
 from convae.model.layers.base import Activation, Layer
 from convae.model.layers.base.network import Network
+from convae.model.layers.batch_norm import BatchNorm
 from convae.model.likelihoods.base import LikelihoodHead
 from convae.model.priors.base import Prior
 from convae.model.vae import VAE
 
-NORMALIZED_SCALE = 0.1
-"""Factor on weights whose output is normalized. The output does not depend on it, but a step of Adam changes smaller
-weights by a larger part, so that the first steps are as effective as with a higher learning rate."""
+BATCH_NORM_SCALE = 0.1
+"""Factor on weights whose output goes through batch norm. The output does not depend on it, but a step of Adam changes
+smaller weights by a larger part, so that the first steps are as effective as with a higher learning rate. Not in
+residual branches, which change by too much then."""
 LOWEST_MEAN = 0.01
 """Lowest mean at which an output starts, and distance of the highest one from 1: no link is saturated there."""
 
@@ -95,7 +97,7 @@ def start_at_mean(model: VAE, image_mean: Sequence[float]) -> bool:
 def _scales(model: nn.Module) -> Iterator[tuple[str, float]]:
     """The gain of each layer of each list, by module name.
 
-    It depends on the activation before the layer, the norm after it, and the `init_scale`.
+    It depends on the activation before the layer, batch norm after it, and the `init_scale`.
     """
     for name, network in model.named_modules():
         if not isinstance(network, Network):
@@ -111,19 +113,19 @@ def _scales(model: nn.Module) -> Iterator[tuple[str, float]]:
                 gain = layer.gain()
                 continue
             scale = network.init_scale if weighted[-1:] == [index] else 1.0
-            if _is_normalized(network, index):
-                scale *= NORMALIZED_SCALE
+            if "." not in name and _has_batch_norm(network, index):
+                scale *= BATCH_NORM_SCALE
             yield f"{name}.{index}".removeprefix("."), gain * scale
             if index in weighted:
                 # A layer with weights restores a mean square of 1.
                 gain = 1.0
 
 
-def _is_normalized(network: Network, index: int) -> bool:
-    """Whether the next layer that is an activation or has parameters is a norm."""
+def _has_batch_norm(network: Network, index: int) -> bool:
+    """Whether the next layer that is an activation or has parameters is batch norm."""
     for layer in islice(network, index + 1, None):
         if isinstance(layer, Activation) or any(True for _ in layer.parameters()):
-            return layer.normalizes
+            return isinstance(layer, BatchNorm)
     return False
 
 

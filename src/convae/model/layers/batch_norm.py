@@ -29,7 +29,6 @@ class BatchNorm(Layer):
     """
 
     keeps_shape = True
-    normalizes = True
     running_mean: Tensor
     running_var: Tensor
 

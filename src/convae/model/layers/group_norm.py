@@ -29,7 +29,6 @@ class GroupNorm(Layer):
     example: ClassVar = {"groups": 2}
     over_positions: ClassVar = True
     keeps_shape = True
-    normalizes = True
 
     def __init__(self, shape: Shape, *, groups: Positive = 32, eps: PositiveFloat = 1e-5) -> None:
         super().__init__(shape)

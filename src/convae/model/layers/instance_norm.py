@@ -27,7 +27,6 @@ class InstanceNorm(Layer):
 
     over_positions: ClassVar = True
     keeps_shape = True
-    normalizes = True
 
     def __init__(self, shape: Shape, *, eps: PositiveFloat = 1e-5) -> None:
         super().__init__(shape)

@@ -23,7 +23,6 @@ class LayerNorm(Layer):
     """
 
     keeps_shape = True
-    normalizes = True
 
     def __init__(self, shape: Shape, *, eps: PositiveFloat = 1e-6) -> None:
         super().__init__(shape)

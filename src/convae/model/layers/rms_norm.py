@@ -22,7 +22,6 @@ class RMSNorm(Layer):
     """
 
     keeps_shape = True
-    normalizes = True
 
     def __init__(self, shape: Shape, *, eps: PositiveFloat = 1e-5) -> None:
         super().__init__(shape)

@@ -33,7 +33,6 @@ class SpatialNorm(ContextLayer):
     example: ClassVar = {"feature": "example", "groups": 2}
     over_positions: ClassVar = True
     keeps_shape = True
-    normalizes = True
 
     def __init__(self, shape: Shape, *, feature: str, groups: Positive = 32, eps: PositiveFloat = 1e-6) -> None:
         super().__init__(shape)

@@ -45,9 +45,8 @@ class Layer(nn.Module):
     positions of an image or reports values of the whole image, so that it is not applied to slices of it;
     `keeps_shape` that the output shape is the input shape; `recomputes` that a second pass in training gives the same
     output, so that gradient checkpointing may run it twice; `compiles` that `torch.compile` can trace it: it uses
-    neither the forward context nor statistics of the batch; `normalizes` that in training the output does not depend on
-    the scale of the input; `only_in_training` that it has no parameters and does nothing in evaluation mode, so that an
-    export may omit it.
+    neither the forward context nor statistics of the batch; `only_in_training` that it has no parameters and does
+    nothing in evaluation mode, so that an export may omit it.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
@@ -57,7 +56,6 @@ class Layer(nn.Module):
     keeps_shape: ClassVar[bool] = False
     recomputes: ClassVar[bool] = True
     compiles: ClassVar[bool] = True
-    normalizes: ClassVar[bool] = False
     only_in_training: ClassVar[bool] = False
     configuration: Mapping[str, Any] = MappingProxyType({})
     """The arguments of the layer, for `print(model)`; set by the network."""
