@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import torch
 
 KINDS = {
-    # addmm_ in place and copy_ are the patches of convae's own gradient; copy_ also changes layouts.
-    "convolutions, backward": ("convolution_backward", "ConvolutionBackward", "aten::addmm_"),
+    # Deep convolutions are matrix products, which count as linear layers; copy_ also changes layouts.
+    "convolutions, backward": ("convolution_backward", "ConvolutionBackward"),
     "convolutions, forward": ("mkldnn_convolution", "aten::_convolution", "aten::conv", "slow_conv"),
     "copies, changes of layout": ("aten::copy_", "aten::fill_", "aten::zero_"),
     "norms": ("norm",),

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _KEPT = 2**31 - 1
 _PAD = 256 << 20
 _LARGE = 1 << 20
+_LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+"""Environment variable that torch reads when it allocates the first tensor of 2 MiB or more."""
 
 
 def keep_freed_memory() -> bool:
     """Makes the C library keep freed memory for later allocations of this process.
 
     glibc returns each large block to the kernel when it is freed, and the kernel zeroes it when it is allocated again.
-    That takes a third of the time of a training step. The settings last for the process; its resident memory stays at
-    the peak.
+    That takes a third of the time of a training step. torch is asked for large pages, which saves another 2 to 20%, if
+    it has not allocated a large tensor yet; `THP_MEM_ALLOC_ENABLE=0` turns them off. The settings last for the process
+    and those that it starts; its resident memory stays at the peak.
 
     Returns:
         Whether the settings were applied; only glibc has them.
     """
+    os.environ.setdefault(_LARGE_PAGES, "1")
     return _set_options({_MMAP_MAX: 0, _TRIM_THRESHOLD: _KEPT, _TOP_PAD: _PAD})
 
 

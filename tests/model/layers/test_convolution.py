@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from convae.core.random import torch_generator
+from convae.model.layers import _matmul_convolution
 from convae.model.layers.base.network import Network
 
+MATMUL = "convae.model.layers._matmul_convolution"
 CASES = {
     "plain": ("conv", {"channels": 5}, (4, 9, 7)),
     "strided": ("conv", {"channels": 5, "stride": 2}, (3, 9, 12)),
@@ -56,6 +60,63 @@ def test_values_and_gradients_are_those_of_torch(case: str, monkeypatch: pytest.
         )
     for one, other in zip(found, _gradients(layer.double(), x.double()), strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def as_matmul(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All dense convolutions are matrix products, also those that are too small for it to pay."""
+    monkeypatch.setattr(f"{MATMUL}.SMALLEST", 0)
+    monkeypatch.setattr(f"{MATMUL}.ROWS", math.inf)
+    monkeypatch.setattr(f"{MATMUL}.ROWS_AMX", math.inf)
+
+
+@pytest.mark.usefixtures("as_matmul")
+@pytest.mark.parametrize("case", CASES)
+def test_matrix_products_give_values_and_gradients_of_torch(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = _layer(case)
+    layer.double()
+    if x.ndim == 4:
+        layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
+    found = _gradients(layer, x.double())
+    monkeypatch.setattr(f"{MATMUL}.SMALLEST", math.inf)
+    for one, other in zip(found, _gradients(layer, x.double()), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.usefixtures("as_matmul")
+@pytest.mark.parametrize("case", ["strided", "dilated", "transposed-even"])
+def test_a_matrix_product_has_second_gradients(case: str) -> None:
+    layer, x = _layer(case)
+    layer.double()
+    assert torch.autograd.gradcheck(layer, (x.double().requires_grad_(),))
+    assert torch.autograd.gradgradcheck(layer, (x.double().requires_grad_(),))
+
+
+def test_deep_layers_are_matrix_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A convolution of few positions with a large weight gets no block layout; one of many positions does."""
+    used: list[Tensor] = []
+    product = _matmul_convolution.matmul_convolution
+    monkeypatch.setattr(
+        "convae.model.layers.conv.matmul_convolution",
+        lambda x, *rest: (used.append(x), product(x, *rest))[1],  # type: ignore[func-returns-value]
+    )
+    for side, is_deep in ((4, True), (32, False)):
+        used.clear()
+        layer = Network((64, side, side), [{"conv": {"channels": 128, "stride": 2}}], "encoder")[0]
+        layer.to_empty(device="cpu")(torch.zeros(8, 64, side, side))
+        assert bool(used) == is_deep
+
+
+@pytest.mark.usefixtures("as_matmul")
+@pytest.mark.parametrize("case", ["strided", "transposed"])
+def test_matrix_products_in_half_precision(case: str) -> None:
+    layer, x = _layer(case)
+    expected = _gradients(layer, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = _gradients(layer, x)
+    assert found[0].dtype == torch.bfloat16
+    for one, other in zip(found, expected, strict=True):
+        assert (one.float() - other).norm() < 0.01 * other.norm()
 
 
 @pytest.mark.parametrize("case", ["plain", "transposed"])

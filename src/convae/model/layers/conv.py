@@ -13,10 +13,13 @@ from torch.nn import functional as F
 from convae.core.arguments import NonNegative, PerAxis, Positive
 from convae.core.errors import ShapeError
 from convae.core.types import Shape
+from convae.model.inputs import is_transformed
+from convae.model.layers._matmul_convolution import Geometry, matmul_convolution, pays
 from convae.model.layers.base import Layer, ReceptiveField, needs_axes, per_axis, window_fits
 
 Padding = Literal["same"] | NonNegative | tuple[NonNegative, ...]
 _OVER_AXES = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 
 
 class Conv(Layer):
@@ -122,12 +125,33 @@ class Conv(Layer):
 def convolve(
     function: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor | None, **geometry: Any
 ) -> Tensor:
-    """`function(x, weight, bias, **geometry)`, a (transposed) convolution of torch, with a fast bias gradient."""
-    if bias is None or not (x.device.type == "cpu" and torch.is_grad_enabled() and bias.requires_grad):
+    """`function(x, weight, bias, **geometry)`, a (transposed) convolution of torch, faster in training on the CPU."""
+    if x.device.type != "cpu" or is_transformed():
         return function(x, weight, bias, **geometry)
-    # On the CPU torch sums the bias gradient inside the convolution, slowly: up to a third of the backward pass.
-    y = function(x, weight, None, **geometry)
-    return y + bias.to(y.dtype).view(-1, *(1,) * (y.ndim - 2))
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    shape = Geometry.of(weight.ndim - 2, is_transposed=function in _TRANSPOSED, **geometry)
+    if shape is not None and pays(x, weight, dtype, shape):
+        y = matmul_convolution(x.to(dtype), weight.to(dtype), shape)
+        return y if bias is None else y + bias.to(dtype).view(-1, *(1,) * (y.ndim - 2))
+    if bias is None or not (torch.is_grad_enabled() and bias.requires_grad):
+        return function(x, weight, bias, **geometry)
+    # torch sums the bias gradient inside the convolution, slowly: up to a third of the backward pass.
+    y = function(x, weight, bias.detach(), **geometry)
+    biased: Tensor = _BiasGradient.apply(y, bias)  # type: ignore[no-untyped-call]
+    return biased
+
+
+class _BiasGradient(torch.autograd.Function):
+    """A convolution as it is, with the gradient of the bias that it already has."""
+
+    @staticmethod
+    def forward(_ctx: Any, y: Tensor, _bias: Tensor) -> Tensor:
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(_ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (gradient,) = gradients
+        return gradient, gradient.sum([0, *range(2, gradient.ndim)])
 
 
 def ends(

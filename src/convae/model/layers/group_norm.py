@@ -13,6 +13,8 @@ from convae.core.context import Context
 from convae.core.errors import ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Shape
+from convae.model.inputs import is_transformed
+from convae.model.layers import _group_norm
 from convae.model.layers.base import FeatureMap, Layer
 from convae.model.layers.base.statistics import normalization
 
@@ -45,6 +47,8 @@ class GroupNorm(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
+        if torch.is_grad_enabled() and not is_transformed() and _group_norm.pays(x, self.groups, self.weight):
+            return _group_norm.group_norm(x, self.groups, self.weight, self.bias, self.eps)
         return torch.group_norm(x, self.groups, self.weight, self.bias, self.eps)
 
     def compute_in_slices(self, x: FeatureMap, context: Context | None = None) -> FeatureMap:
