@@ -158,7 +158,9 @@ def test_compiled_steps_are_those_of_the_layers_up_to_rounding(
         found[is_on] = [row["total"] for row in run.metrics]
         mode = {"cpu": "default", "cuda": "reduce-overhead"}[device] if is_on == "on" else None
         assert weights.modes == {"encoder": mode, "decoder": mode}
-    assert found["on"] == pytest.approx(found["off"], rel=1e-6 if device == "cpu" else 1e-2)
+    # Layers may compute convolutions as matrix products, compiled ones do not: rounding grows from step to step.
+    assert found["on"][0] == pytest.approx(found["off"][0], rel=1e-6 if device == "cpu" else 1e-2)
+    assert found["on"] == pytest.approx(found["off"], rel=1e-4 if device == "cpu" else 1e-2)
 
 
 @on_gpu
