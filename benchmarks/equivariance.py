@@ -25,6 +25,7 @@ import torch
 import convae
 from benchmarks.classifiers import Classifier, classifier, data_config, data_folder
 from benchmarks.priors import Results
+from benchmarks.records import finish_run
 from convae.core.random import torch_generator
 from convae.data import Split, in_order, open_split
 from convae.evaluation.distances import frechet_distance
@@ -80,13 +81,13 @@ def train_tokenizer(data: str, weight: float, seed: int, steps: Steps, folder: P
     where = [f"data.dir={json.dumps(str(data_folder()))}"]
     first = 0.0 if steps.tuning else weight
     base = folder / f"{data}-{first:g}-{seed}"
-    if not (base / "model").exists():
-        convae.train(recipe(data, first, seed, steps.tokenizer), out=base, overrides=where, quiet=True)
+    made = recipe(data, first, seed, steps.tokenizer)
+    finish_run(base, lambda: convae.train(made, out=base, overrides=where, quiet=True))
     if not steps.tuning:
         return base
     tuned = folder / f"{data}-tuned-{weight:g}-{seed}"
-    if not (tuned / "model").exists():
-        convae.train(recipe(data, weight, seed, steps.tuning, base / "last"), out=tuned, overrides=where, quiet=True)
+    further = recipe(data, weight, seed, steps.tuning, base / "last")
+    finish_run(tuned, lambda: convae.train(further, out=tuned, overrides=where, quiet=True))
     return tuned
 
 
@@ -96,11 +97,10 @@ def measure(
     """Trains a tokenizer and fits the prior, unless the folder holds them, and measures both."""
     base = train_tokenizer(data, weight, seed, steps, folder)
     fitted = folder / f"{base.name}-prior"
-    if not (fitted / "model").exists():
-        options = [f"training.steps={steps.prior}", f"training.seed={seed}", "training.batch_size=64"]
-        options += ["training.optimizer.lr=3e-3", "training.ema=0.99", "training.pictures_every=0"]
-        options += [f"data.dir={json.dumps(str(data_folder()))}"]
-        convae.fit_prior(base / "last", PRIOR, overrides=options, out=fitted, quiet=True)
+    options = [f"training.steps={steps.prior}", f"training.seed={seed}", "training.batch_size=64"]
+    options += ["training.optimizer.lr=3e-3", "training.ema=0.99", "training.pictures_every=0"]
+    options += [f"data.dir={json.dumps(str(data_folder()))}"]
+    finish_run(fitted, lambda: convae.fit_prior(base / "last", PRIOR, overrides=options, out=fitted, quiet=True))
     model = convae.load(fitted)
     with torch.no_grad():
         images = next(in_order(test, min(IMAGES, len(test)))).images

@@ -194,7 +194,11 @@ def distill_decoders(folder: Path, data: str, teacher: Path | None, steps: int) 
         overrides += ["training.optimizer.lr=4e-3", f"data.source={split_source(data)}"]
         begin = time.process_time()
         small = {"small": {} if width is None else {"width": width}}
-        path = (resume(run) if run.exists() else distill(teacher, decoder=small, overrides=overrides, out=run)).path
+        path = (
+            resume(run)
+            if (run / "recipe.yaml").exists()
+            else distill(teacher, decoder=small, overrides=overrides, out=run)
+        ).path
         seconds = time.process_time() - begin
         old, new = convae.load(teacher), convae.load(path)
         target.write_text(

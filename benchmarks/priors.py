@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import convae
 from benchmarks.classifiers import Classifier, accuracy, classifier, data_config, data_folder
-from benchmarks.records import add_result, read_results
+from benchmarks.records import add_result, finish_run, read_results
 from convae.core.random import torch_generator
 from convae.data import Split, in_order, open_split
 from convae.evaluation.distances import frechet_distance
@@ -151,17 +151,22 @@ def figures(folder: Path, names: list[str], others: list[str]) -> None:
         if data not in results.rows:
             results.add(data, {"accuracy": accuracy(network, test), "images": min(IMAGES, len(test))})
         further = [name.removeprefix(f"{data}-") for name in others if name.startswith(f"{data}-")]
+        for trained in STEPS[data]:
+            _train(model_recipe(data, trained), folder / f"{data}-{trained}")
         for kind in [*STEPS[data], *further]:
             base = folder / f"{data}-{kind}"
-            if not (base / "model").exists():
-                recipe = model_recipe(data, kind)  # type: ignore[arg-type]  # further kinds have a model already
-                convae.train(recipe, out=base, overrides=[f"data.dir={json.dumps(str(data_folder()))}"], quiet=True)
             gaussian = kind == "map" or kind in further
             own = "N(0, I)" if gaussian else "uniform"
             _measure(f"{data} {kind}", own, base, network, test, results, None)
             for prior in GAUSSIAN if gaussian else ("transformer",):
                 path = folder / f"{data}-{kind}-{prior}"
                 _measure(f"{data} {kind}", prior, path, network, test, results, base)
+
+
+def _train(recipe: dict[str, Any], path: Path) -> None:
+    """Trains a model, or continues its training."""
+    where = [f"data.dir={json.dumps(str(data_folder()))}"]
+    finish_run(path, lambda: convae.train(recipe, out=path, overrides=where, quiet=True))
 
 
 def _measure(
@@ -174,11 +179,12 @@ def _measure(
             results.add(name, {**row, **sampling(convae.load(path))})
         return
     begin = time.process_time()
-    if base is not None and not (path / "model").exists():
+    if base is not None:
         entry, overrides = FITS[prior]
         more = [f"training.steps={TRANSFORMER_STEPS[of]}"] if prior == "transformer" and of in TRANSFORMER_STEPS else []
         where = f"data.dir={json.dumps(str(data_folder()))}"
-        convae.fit_prior(base, entry, overrides=[where, *SIZE, *overrides, *more], out=path, quiet=True)
+        every = [where, *SIZE, *overrides, *more]
+        finish_run(path, lambda: convae.fit_prior(base, entry, overrides=every, out=path, quiet=True))
     fit = time.process_time() - begin
     model = convae.load(path)
     found: dict[str, Any] = {"seconds of the fit": fit, **distances(model, network, test), **sampling(model)}

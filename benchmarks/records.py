@@ -1,12 +1,13 @@
-"""Results of commands that may be stopped and continued: one JSON object on each line of a file."""
+"""Results and runs of commands that may be stopped and continued; results are JSON objects, one a line of a file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import convae
 from convae.core.files import append
 
 
@@ -24,3 +25,18 @@ def add_result(path: Path, line: Mapping[str, Any]) -> Mapping[str, Any]:
     """Appends a result to the file, and returns it."""
     append(path, json.dumps(line, ensure_ascii=False) + "\n")
     return line
+
+
+def finish_run(path: Path, begin: Callable[[], object]) -> None:
+    """Trains a run; continues it if it was stopped. A folder with a model and no recipe is left as it is.
+
+    A run has `model` and `last` from its first epoch, so that these do not tell whether it is complete.
+
+    Args:
+        path: the folder of the run.
+        begin: trains it from its first step.
+    """
+    if (path / "recipe.yaml").exists():
+        convae.resume(path, quiet=True)
+    elif not (path / "model").exists():
+        begin()

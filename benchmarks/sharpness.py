@@ -1,5 +1,6 @@
 """Squared error, with a perceptual, and with an adversarial term: PSNR, SSIM and feature distance of equal trainings.
 
+    python -m benchmarks.sharpness train FOLDER --seeds 0 --only "squared error" perceptual --perceptual 10000 40000
     python -m benchmarks.sharpness train FOLDER --seeds 0,1,2
     python -m benchmarks.sharpness robustness FOLDER --data flowers --seeds 20
     python -m benchmarks.sharpness table FOLDER
@@ -7,8 +8,9 @@
 
 `train` trains a tokenizer on flowers with the squared error for each seed, and from it, for the same steps, one model
 for each row: with the same objective, with `perceptual`, with `adversarial` as well, and with a perceptual term without
-a gradient. `robustness` trains small tokenizers with many seeds, in each of which a discriminator enters; a run has
-diverged if it has a value that is not finite, stops, or doubles its squared error. What FOLDER holds is not done again.
+a gradient; the last three for each weight of the perceptual term. `robustness` trains small tokenizers with many seeds,
+in each of which a discriminator enters; a run has diverged if it has a value that is not finite, stops, or doubles its
+squared error. What FOLDER holds is not done again, and a run that was stopped continues.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import torch
 import convae
 from benchmarks.classifiers import data_folder
 from benchmarks.priors import Results
+from benchmarks.records import finish_run
 from convae.core.types import PerImage
 from convae.data import DataConfig, open_split
 from convae.evaluation import evaluate
@@ -66,54 +69,58 @@ def data_recipe(data: str, size: int) -> dict[str, Any]:
 
 def training(given: argparse.Namespace, seed: int, **options: Any) -> dict[str, Any]:
     """The training of a recipe."""
-    return {"batch_size": given.batch, "ema": 0.99, "pictures_every": 0, "seed": seed, **options}
+    general = {"batch_size": given.batch, "ema": 0.99, "pictures_every": 0, "precision": given.precision}
+    return {**general, "seed": seed, **options}
 
 
-def objective(row: str, given: argparse.Namespace) -> dict[str, Any]:
-    """The objective of a row, without its discriminator."""
+def objective(row: str, weight: float) -> dict[str, Any]:
+    """The objective of a row with a weight of the perceptual term, without its discriminator."""
     terms: dict[str, Any] = {"reconstruction": 1, "kl": 0.05}
     if row != "squared error":
         name = "benchmarks.sharpness:WithoutGradient" if row == "without gradient" else "perceptual"
-        terms[name] = {"network": NETWORK, "weight": given.perceptual}
+        terms[name] = {"network": NETWORK, "weight": weight}
     return terms
 
 
 def train_base(seed: int, given: argparse.Namespace) -> Path:
     """The tokenizer of a seed from which all rows start, from the folder or trained."""
     path: Path = given.folder / f"base-{seed}"
-    if not (path / "last").exists():
-        recipe = {
-            "name": path.name,
-            "data": data_recipe("flowers", given.size),
-            "model": {"preset": "tokenizer-tiny-f4", "width": given.width, "input": [3, given.size, given.size]},
-            "objective": objective("squared error", given),
-            "training": training(given, seed, steps=given.base, optimizer={"lr": 2e-3}),
-        }
-        convae.train(recipe, out=path, quiet=True)
+    recipe = {
+        "name": path.name,
+        "data": data_recipe("flowers", given.size),
+        "model": {"preset": "tokenizer-tiny-f4", "width": given.width, "input": [3, given.size, given.size]},
+        "objective": objective(ROWS[0], 0),
+        "training": training(given, seed, steps=given.base, optimizer={"lr": 2e-3}),
+    }
+    finish_run(path, lambda: convae.train(recipe, out=path, quiet=True))
     return path / "last"
 
 
-def train_row(row: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
-    """Trains one row with one seed, and measures it."""
-    path: Path = given.folder / f"{row.replace(' ', '-')}-{seed}"
+def run_name(row: str, weight: float, seed: int) -> str:
+    """Name of the folder of a row; the first has no perceptual term."""
+    return "-".join([row.replace(" ", "-"), *([] if row == ROWS[0] else [f"{weight:g}"]), str(seed)])
+
+
+def train_row(row: str, weight: float, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+    """Trains one row with one weight of the perceptual term and one seed, and measures it."""
+    path: Path = given.folder / run_name(row, weight, seed)
     begin = time.process_time()
-    if not (path / "last").exists():
-        warm = given.steps // 4 if row == "adversarial" else 0
-        stages: list[dict[str, Any]] = [{"name": "all terms", "steps": given.steps - warm}]
-        if warm:
-            rise = {"linear": {"end": given.adversarial, "steps": given.steps // 4}}
-            stages[0]["objective"] = {"adversarial": {**ADVERSARIAL, "weight": rise}}
-            enters = {"adversarial": {**ADVERSARIAL, "weight": 0}}
-            stages.insert(0, {"name": "discriminator", "steps": warm, "objective": enters})
-        recipe = {
-            "name": path.name,
-            "start": str(train_base(seed, given)),
-            "data": data_recipe("flowers", given.size),
-            "objective": objective(row, given),
-            "training": training(given, seed, optimizer={"lr": 1e-3}),
-            "stages": stages,
-        }
-        convae.train(recipe, out=path, quiet=True)
+    warm = given.steps // 4 if row == "adversarial" else 0
+    stages: list[dict[str, Any]] = [{"name": "all terms", "steps": given.steps - warm}]
+    if warm:
+        rise = {"linear": {"end": given.adversarial, "steps": given.steps // 4}}
+        stages[0]["objective"] = {"adversarial": {**ADVERSARIAL, "weight": rise}}
+        enters = {"adversarial": {**ADVERSARIAL, "weight": 0}}
+        stages.insert(0, {"name": "discriminator", "steps": warm, "objective": enters})
+    recipe = {
+        "name": path.name,
+        "start": str(train_base(seed, given)),
+        "data": data_recipe("flowers", given.size),
+        "objective": objective(row, weight),
+        "training": training(given, seed, optimizer={"lr": 1e-3}),
+        "stages": stages,
+    }
+    finish_run(path, lambda: convae.train(recipe, out=path, quiet=True))
     test = open_split(DataConfig.model_validate(data_recipe("flowers", given.size)), "test")
     network = build_feature_network(NETWORK)
     report = evaluate(
@@ -124,7 +131,7 @@ def train_row(row: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
         features=network,
     )
     seconds = time.process_time() - begin
-    options = {name: getattr(given, name) for name in ("size", "width", "base", "steps", "batch", "perceptual")}
+    options = {name: getattr(given, name) for name in ("size", "width", "base", "steps", "batch", "precision")}
     return {**{name: report.metrics[name].value for name in METRICS}, "seconds": round(seconds), **options}
 
 
@@ -133,8 +140,11 @@ def train(given: argparse.Namespace) -> None:
     results = Results(given.folder / "results.jsonl")
     for seed in map(int, given.seeds.split(",")):
         for row in given.only or ROWS:
-            if f"{row} {seed}" not in results.rows:
-                results.add(f"{row} {seed}", {"row": row, "seed": seed, **train_row(row, seed, given)})
+            for weight in [0.0] if row == ROWS[0] else given.perceptual:
+                name = run_name(row, weight, seed)
+                if name not in results.rows:
+                    facts = {"row": row, "weight": weight, "seed": seed}
+                    results.add(name, {**facts, **train_row(row, weight, seed, given)})
 
 
 def enter_discriminator(seed: int, given: argparse.Namespace) -> dict[str, Any]:
@@ -190,16 +200,18 @@ def table(given: argparse.Namespace) -> None:
     """Prints the results as tables: mean and standard deviation over the seeds, and changes by seed."""
     found = list(Results(given.folder / "results.jsonl").rows.values())
     first = {row["seed"]: row for row in found if row["row"] == ROWS[0]}
-    print("| terms | PSNR, dB | SSIM | feature distance | rFD | change of PSNR, dB | of the distance | seeds |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| terms | weight | PSNR, dB | SSIM | feature distance | rFD | change of PSNR, dB | of the distance | seeds |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for name in ROWS:
-        own = [row for row in found if row["row"] == name and row["seed"] in first]
-        if own:
+        for weight in sorted({row["weight"] for row in found if row["row"] == name}):
+            own = [row for row in found if (row["row"], row["weight"]) == (name, weight) and row["seed"] in first]
             digits = zip(METRICS, (2, 3, 4, 4), strict=True)
             cells = [_spread([row[key] for row in own], count) for key, count in digits]
             change = _spread([row["psnr"] - first[row["seed"]]["psnr"] for row in own], 2)
             ratio = _spread([100 * (row[METRICS[2]] / first[row["seed"]][METRICS[2]] - 1) for row in own], 1)
-            print(f"| {name} | {' | '.join(cells)} | {change} | {ratio}% | {len(own)} |")
+            print(f"| {name} | {weight:,g} | {' | '.join(cells)} | {change} | {ratio}% | {len(own)} |")
     print("\n| data | runs | diverged | largest squared error, relative | at the end | accuracy |")
     print("|---|---|---|---|---|---|")
     runs = list(Results(given.folder / "robustness.jsonl").rows.values())
@@ -222,7 +234,7 @@ def _range(values: list[float]) -> str:
 def draw(given: argparse.Namespace) -> None:
     """Draws test images and reconstructions of each row, with enlarged crops."""
     test = open_split(DataConfig.model_validate(data_recipe("flowers", given.size)), "test")
-    paths = {row: given.folder / f"{row.replace(' ', '-')}-{given.seed}" / "last" for row in ROWS[:3]}
+    paths = {row: given.folder / run_name(row, given.perceptual, given.seed) / "last" for row in ROWS[:3]}
     save(draw_comparison({row: choose_error_maps(convae.load(path), test) for row, path in paths.items()}), given.out)
 
 
@@ -241,14 +253,16 @@ def main() -> None:
     parts["train"].add_argument("--width", type=int, default=8)
     parts["train"].add_argument("--base", type=int, default=400, help="steps with the squared error")
     parts["train"].add_argument("--steps", type=int, default=240, help="steps of each row after them")
-    parts["train"].add_argument("--perceptual", type=float, default=10000, help="weight")
+    parts["train"].add_argument("--perceptual", type=float, nargs="+", default=[10000.0], help="weights")
     parts["robustness"].add_argument("--data", choices=("flowers", "fashion-mnist"), default="flowers")
     parts["robustness"].add_argument("--seeds", type=int, default=20, help="number of runs")
     parts["robustness"].add_argument("--steps", type=int, default=160)
     for part in (parts["train"], parts["robustness"]):
         part.add_argument("--batch", type=int, default=16)
         part.add_argument("--adversarial", type=float, default=0.5, help="weight")
+        part.add_argument("--precision", default="auto", help="auto, float32 or bf16")
     parts["picture"].add_argument("--seed", type=int, default=0)
+    parts["picture"].add_argument("--perceptual", type=float, default=10000, help="weight")
     parts["picture"].add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
