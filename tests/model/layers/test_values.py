@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from convae.core.context import Context
 from convae.core.errors import ShapeError
@@ -90,6 +91,15 @@ def test_attention_is_that_of_torch_without_a_mask(heads: int) -> None:
     words = layer.get_submodule("qkv.0")(x).flatten(2).transpose(1, 2)
     wanted = x + theirs(words, words, words)[0].transpose(1, 2).reshape(x.shape)
     torch.testing.assert_close(layer(x), wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_attention_uses_a_kernel_that_does_not_store_the_scores(memory_format: torch.memory_format) -> None:
+    x = values(2, 8, 3, 4)
+    layer = network((8, 3, 4), {"attention": {"heads": 2, "norm": {"group-norm": {"groups": 2}}}})
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # torch raises an error where it cannot be used
+        found = layer(x.contiguous(memory_format=memory_format))
+    torch.testing.assert_close(found, layer(x), atol=1e-5, rtol=1e-5)
 
 
 def test_a_residual_adds_the_input_or_a_strided_map_of_it() -> None:

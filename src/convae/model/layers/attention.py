@@ -79,7 +79,10 @@ class Attention(ContextLayer):
         """Queries, keys and values, (batch, head, position, channel of the head) each, of (batch, 3 channels, …)."""
         channels = projected.shape[1] // (3 * self.heads)
         parts = projected.reshape(projected.shape[0], 3, self.heads, channels, math.prod(projected.shape[2:]))
-        query, key, value = parts.transpose(-1, -2).unbind(1)
+        heads = parts.transpose(-1, -2)
+        if heads.stride(-1) != 1:  # channels first; kernels that do not store the scores need the last axis contiguous
+            heads = heads.contiguous()
+        query, key, value = heads.unbind(1)
         return query, key, value
 
     def receptive_field(self) -> ReceptiveField:
