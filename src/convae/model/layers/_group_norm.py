@@ -45,7 +45,7 @@ class _GroupNorm(torch.autograd.Function):
         return y.contiguous(memory_format=torch.channels_last)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         x, weight, bias, mean, scale = ctx.saved_tensors
         if torch.is_grad_enabled():  # its gradient is wanted

@@ -49,9 +49,16 @@ class Geometry:
         groups: int = 1,
     ) -> Geometry | None:
         """The geometry of torch's arguments over a number of axes; None with groups."""
+        if groups > 1:
+            return None
         ones, zeros = (1,) * axes, (0,) * axes
-        given = (stride or ones, padding or zeros, dilation or ones, output_padding or zeros)
-        return None if groups > 1 else cls(*map(tuple, given), is_transposed=is_transposed)
+        return cls(
+            tuple(stride or ones),
+            tuple(padding or zeros),
+            tuple(dilation or ones),
+            tuple(output_padding or zeros),
+            is_transposed,
+        )
 
     def sizes_out(self, sizes: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
         """The output sizes."""
@@ -171,7 +178,7 @@ def _scatter(
         channels,
         dtype=torch.promote_types(columns.dtype, torch.float32),
     )
-    everywhere = (slice(None),) * (len(kernel) + 1)
+    everywhere: tuple[slice | int, ...] = (slice(None),) * (len(kernel) + 1)
     for tap in itertools.product(*map(range, kernel)):
         place = [slice(t * d, t * d + (n - 1) * s + 1, s) for t, (n, _, s, _, d, _) in zip(tap, parts, strict=True)]
         total[(slice(None), *place)] += columns[(*everywhere, *tap)]
