@@ -19,7 +19,7 @@ def keep_freed_memory() -> bool:
 
     glibc returns each large block to the kernel when it is freed, and the kernel zeroes it when it is allocated again.
     That takes a third of the time of a training step. torch is asked for large pages, which saves another 2 to 20%, if
-    it has not allocated a large tensor yet; `THP_MEM_ALLOC_ENABLE=0` turns them off. The settings last for the process
+    it has not allocated a large tensor yet; `THP_MEM_ALLOC_ENABLE=0` disables them. The settings last for the process
     and those that it starts; its resident memory stays at the peak.
 
     Returns:

@@ -47,7 +47,7 @@ def shared_sum(values: Tensor) -> Tensor:
     """Differentiable sum of a tensor over all processes. Every process must call it, in the same order."""
     if not is_shared():
         return values
-    total: Tensor = _SharedSum.apply(values)  # type: ignore[no-untyped-call]
+    total: Tensor = _SharedSum.apply(values)  # type: ignore[no-untyped-call]  # untyped in torch
     return total
 
 

@@ -16,7 +16,7 @@ from convae.data.augment import image_keys, uniform
 Binarization = Literal["dynamic", "fixed", "threshold"]
 """How values become 0 or 1.
 
-`dynamic` draws 1 with the probability of the value, anew in each epoch of a training, and once for each held-out image
+`dynamic` draws 1 with the probability of the value, again in each epoch of a training, and once for each held-out image
 (R. Salakhutdinov and I. Murray 2008; Y. Burda et al. 2015, arXiv:1509.00519). `fixed` draws once for every image.
 `threshold` is 1 above a half.
 """

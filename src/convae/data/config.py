@@ -68,8 +68,8 @@ class DataConfig(Config):
     augment: AugmentConfig = Field(AugmentConfig(), description="data augmentation")
     binarize: Binarization | None = Field(
         None,
-        description="pixels of 0 or 1: `dynamic` draws them with the gray value as the probability, anew in each epoch "
-        "and once for held-out images; `fixed` draws them once; `threshold` compares them with 0.5",
+        description="pixels of 0 or 1: `dynamic` draws them with the gray value as the probability, again in each "
+        "epoch and once for held-out images; `fixed` draws them once; `threshold` compares them with 0.5",
     )
     missing: Annotated[float, Field(gt=0, lt=1)] | Origin | None = Field(
         None,

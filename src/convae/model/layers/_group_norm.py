@@ -29,7 +29,7 @@ def pays(x: Tensor, groups: int, weight: Tensor) -> bool:
 
 def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Group normalization of `x`, (batch, channel, height, width) in bf16, with weight and bias in float32."""
-    y: Tensor = _GroupNorm.apply(x, weight, bias, groups, eps)  # type: ignore[no-untyped-call]
+    y: Tensor = _GroupNorm.apply(x, weight, bias, groups, eps)  # type: ignore[no-untyped-call]  # untyped in torch
     return y
 
 

@@ -79,7 +79,7 @@ def pays(x: Tensor, weight: Tensor, dtype: torch.dtype, geometry: Geometry) -> b
 
 def matmul_convolution(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The convolution of `x`, (batch, channel, *sizes), by a dense weight of the same type, without a bias."""
-    y: Tensor = _MatmulConvolution.apply(x, weight, geometry)  # type: ignore[no-untyped-call]
+    y: Tensor = _MatmulConvolution.apply(x, weight, geometry)  # type: ignore[no-untyped-call]  # untyped in torch
     return y
 
 

@@ -137,7 +137,7 @@ def convolve(
         return function(x, weight, bias, **geometry)
     # torch sums the bias gradient inside the convolution, slowly: up to a third of the backward pass.
     y = function(x, weight, bias.detach(), **geometry)
-    biased: Tensor = _BiasGradient.apply(y, bias)  # type: ignore[no-untyped-call]
+    biased: Tensor = _BiasGradient.apply(y, bias)  # type: ignore[no-untyped-call]  # untyped in torch
     return biased
 
 

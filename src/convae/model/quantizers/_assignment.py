@@ -26,7 +26,7 @@ def soft_assignment(
         The expected code vector of each vector; the entropy of each assignment, nats; and the sum of p over the
         vectors. The gradient of the expected code vector flows through p only.
     """
-    mean, entropy, total = _SoftAssignment.apply(vectors, codebook, temperature)  # type: ignore[no-untyped-call]
+    mean, entropy, total = _SoftAssignment.apply(vectors, codebook, temperature)  # type: ignore[no-untyped-call]  # untyped in torch
     return mean, entropy, total
 
 
