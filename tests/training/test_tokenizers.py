@@ -77,8 +77,10 @@ def test_with_weight_0_the_projection_is_trained_and_the_model_is_not(tmp_path: 
         runs[name] = train(watched, out=tmp_path / name)
     del watched["objective"]["alignment"]
     without = train(watched, out=tmp_path / "without").last.state_dict()
-    for run in runs.values():
-        assert all(torch.equal(value, without[name]) for name, value in run.last.state_dict().items())
+    weights = {name: run.last.state_dict() for name, run in runs.items()}
+    assert all(torch.equal(value, weights["still"][name]) for name, value in weights["trained"].items())
+    # The sum with a gradient of 0 may have another layout in memory, over which a bias sums in another order.
+    torch.testing.assert_close(weights["still"], without, rtol=1e-4, atol=1e-6)
     last = {name: read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1]) for name, run in runs.items()}
     moved = last["trained"].tensors["alignment.weight"] - last["still"].tensors["alignment.weight"]
     assert moved.abs().max() > 0.1
