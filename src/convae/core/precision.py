@@ -8,6 +8,17 @@ import torch
 from torch import Tensor
 
 
+def cpu_has(instructions: str) -> bool:
+    """Whether torch's kernels on this CPU use an instruction set, by its name in `torch.cpu.get_capabilities()`.
+
+    `ATEN_CPU_CAPABILITY` can limit the kernels to less than the processor has: then AVX-512 and AMX do not count.
+    """
+    is_wide = instructions.startswith(("avx512", "amx"))
+    if is_wide and torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    return bool(torch.cpu.get_capabilities().get(instructions, False))
+
+
 def at_least_float32(tensor: Tensor) -> Tensor:
     """`tensor` in float32 or wider; half precision has 8 or 11 significant bits, too few for sums over many values."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

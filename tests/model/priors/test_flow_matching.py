@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.distributions import Normal
 
 import convae
@@ -101,6 +102,24 @@ def test_training_finds_two_modes_by_label() -> None:
         assert float(drawn.std(0).max()) < 1.5
     of_any = made.sample(200, torch_generator(0, "z"))
     assert 0.3 < float((of_any[:, 0] > 0).float().mean()) < 0.7
+
+
+def test_guidance_is_that_of_the_prior_by_default() -> None:
+    plain, guided = (prior((2,), classes=2, guidance=guidance) for guidance in (1.0, 2.0))
+    for name, value in plain.named_parameters():
+        if name.startswith("net.last.") or name == "net.labels":
+            torch.nn.init.normal_(value, generator=torch_generator(0, name))
+    guided.load_state_dict(plain.state_dict())
+    labels = torch.tensor([0, 1, -1])
+
+    def draw(prior: FlowMatching, guidance: float | None = None) -> Tensor:
+        return prior.sample(3, torch_generator(0, "samples"), labels, guidance=guidance)
+
+    assert torch.equal(draw(guided), draw(plain, guidance=2.0))
+    assert torch.equal(draw(plain), draw(guided, guidance=1.0))
+    changed = (draw(guided) - draw(plain)).abs().amax(1)
+    assert (changed[:2] > 0).all()
+    torch.testing.assert_close(changed[2], torch.tensor(0.0), rtol=0, atol=1e-5)  # without a label
 
 
 def test_the_loss_depends_on_the_position_in_the_batch_only() -> None:

@@ -134,6 +134,19 @@ def test_samples_with_and_without_the_cache_are_equal(
     assert torch.equal(together[3:4], alone)
 
 
+def test_guidance_is_that_of_the_prior_by_default() -> None:
+    plain, guided = (transformer(ONE_LEVEL, (4, 4), guidance=guidance) for guidance in (1.0, 3.0))
+    guided.load_state_dict(plain.state_dict())
+    labels = torch.arange(8) % 2
+
+    def draw(prior: Transformer, guidance: float | None = None) -> Tensor:
+        return prior.sample(8, torch_generator(0, "samples"), labels, guidance=guidance)
+
+    assert torch.equal(draw(guided), draw(plain, guidance=3.0))
+    assert torch.equal(draw(plain), draw(guided, guidance=1.0))
+    assert not torch.equal(draw(guided), draw(plain))
+
+
 @torch.no_grad()
 def test_temperature_top_k_and_top_p_keep_probable_codes() -> None:
     prior = transformer(ONE_LEVEL, ())

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convae.core.precision import cpu_has
+
 SMALLEST = 1 << 16
 """Values of a weight below which both take less than the calls themselves."""
 ROWS = 1.5
@@ -190,10 +192,10 @@ def _scatter(
 def _has_products(dtype: torch.dtype) -> bool:
     """Whether the processor has matrix products of a type; those of others are emulated."""
     if dtype == torch.bfloat16:
-        return bool(torch.cpu.get_capabilities().get("avx512_bf16", False)) or _has_amx()
+        return cpu_has("avx512_bf16") or _has_amx()
     return dtype in (torch.float32, torch.float64)
 
 
 @functools.cache
 def _has_amx() -> bool:
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    return cpu_has("amx_bf16")

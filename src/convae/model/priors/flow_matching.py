@@ -47,6 +47,7 @@ class FlowMatching(Prior):
         classes: number of classes; `convae prior` takes that of the labels; 0 for none.
         class_dropout: fraction of the training images whose label is left out.
         steps: steps of the integration, for samples and densities.
+        guidance: of samples with a label, unless they are drawn with another; see `sample`.
 
     Raises:
         ConfigError: the latents are codes.
@@ -68,11 +69,12 @@ class FlowMatching(Prior):
         classes: NonNegative = 0,
         class_dropout: Annotated[float, Field(gt=0, lt=1)] = 0.1,
         steps: Positive = 20,
+        guidance: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(bottleneck)
         if bottleneck.is_discrete:
             raise ConfigError("flow matching needs a continuous latent. Use the prior transformer for codes")
-        self.classes, self.class_dropout, self.steps = classes, class_dropout, steps
+        self.classes, self.class_dropout, self.steps, self.guidance = classes, class_dropout, steps, guidance
         self.net = VelocityNet(self.latent_shape, width, blocks, classes)
         channels = (self.latent_shape[0], *(1,) * (len(self.latent_shape) - 1))
         self.register_buffer("shift", torch.zeros(channels))
@@ -118,7 +120,7 @@ class FlowMatching(Prior):
         *,
         steps: Positive | None = None,
         method: Method = "heun",
-        guidance: NonNegativeFloat = 1.0,
+        guidance: NonNegativeFloat | None = None,
     ) -> Latents:
         """Latents, (count, *latent), that follow the velocity from noise.
 
@@ -129,17 +131,19 @@ class FlowMatching(Prior):
             temperature: standard deviation of the noise.
             steps: steps of the integration; by default those of the prior.
             method: `heun`, of second order with two passes through the network a step, or `euler`, with one.
-            guidance: factor on the difference of the velocities with and without the label; 1 for none.
+            guidance: factor on the difference of the velocities with and without the label (Ho & Salimans 2022); 1 for
+                none; by default that of the prior.
         """
+        factor = self.guidance if guidance is None else guidance
         chosen = class_indices(labels, count, self.classes, self.like.device)
         x = temperature * normal_like(self.like.new_empty(count, *self.latent_shape), noise)
 
         def velocity(x: Tensor, time: float) -> Tensor:
             own = self.velocity(x, time, chosen)
-            if guidance == 1 or not self.classes:
+            if factor == 1 or not self.classes:
                 return own
             without = self.velocity(x, time, torch.full_like(chosen, self.classes))
-            guided: Tensor = without + guidance * (own - without)
+            guided: Tensor = without + factor * (own - without)
             return guided
 
         with evaluation_mode(self):

@@ -57,6 +57,7 @@ class Transformer(Prior):
         dropout: rate of dropout of the inputs, and of the outputs of attention and feed-forward layers.
         classes: number of classes; `convae prior` takes that of the labels; 0 for none.
         class_dropout: fraction of the training images whose label is left out.
+        guidance: of samples with a label, unless they are drawn with another; see `sample`.
 
     Raises:
         ConfigError: the latents are not codes, or the heads do not divide the width.
@@ -78,6 +79,7 @@ class Transformer(Prior):
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
         classes: NonNegative = 0,
         class_dropout: Fraction = 0.1,
+        guidance: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(bottleneck)
         if not bottleneck.codebook_sizes:
@@ -86,7 +88,7 @@ class Transformer(Prior):
             raise ConfigError(f"prior transformer: heads must divide the width {width}, got {heads}")
         self._latents = (bottleneck, *(each for each in below if each.codebook_sizes))
         self.order = order = CodeOrder(self._latents)
-        self.classes, self.class_dropout, self.dropout = classes, class_dropout, dropout
+        self.classes, self.class_dropout, self.dropout, self.guidance = classes, class_dropout, dropout, guidance
         sizes, last = order.sizes, order.latents[-1]
         axes = [size for latent in order.latents for size in latent.grid]
         self.code_embedding = nn.Parameter(torch.empty(sum(sizes), width))
@@ -165,7 +167,7 @@ class Transformer(Prior):
         *,
         top_k: Positive | None = None,
         top_p: TopP | None = None,
-        guidance: NonNegativeFloat = 1.0,
+        guidance: NonNegativeFloat | None = None,
         cache: bool = True,
     ) -> Tensor:
         """Code indices, (count, *code shape), drawn one after the other; of a hierarchy (count, code), from the top.
@@ -178,16 +180,17 @@ class Transformer(Prior):
             top_k: draw from the k most probable codes.
             top_p: draw from the fewest most probable codes with this probability together (Holtzman et al. 2020).
             guidance: factor on the difference of the logits with and without the label (Ho & Salimans 2022); 1 for
-                none.
+                none; by default that of the prior.
             cache: whether to keep keys and values of earlier codes, which is faster and gives the same samples.
         """
         uniform = torch.special.ndtr(normal_like(self.like.new_empty(count, self.order.length), noise).double())
         chosen = class_indices(labels, count, self.classes, uniform.device)
         each = list(temperature) if isinstance(temperature, Sequence) else [temperature] * len(self.latents)
         choices = [CodeChoice(own, top_k, top_p) for own in each]
+        factor = self.guidance if guidance is None else guidance
         with evaluation_mode(self):
             parts = [
-                self._draw(own, classes, choices, guidance, cache)
+                self._draw(own, classes, choices, factor, cache)
                 for own, classes in zip(uniform.split(AT_ONCE), chosen.split(AT_ONCE), strict=True)
             ]
         return self.order.indices(torch.cat(parts)).view(count, *self.code_shape)

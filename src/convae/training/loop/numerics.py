@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.adam import _fused_adam
 
 from convae.core.errors import ConfigError
+from convae.core.precision import cpu_has
 from convae.training.recipe.schema import OptimizerConfig, PrecisionName
 from convae.training.sharding import shard_like
 
@@ -106,8 +107,7 @@ def _computes(name: str, device: torch.device) -> bool:
     """Whether the hardware has matrix products in a half precision."""
     if device.type == "cuda":
         return name == "fp16" or torch.cuda.is_bf16_supported(including_emulation=False)
-    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return any(known.get(instructions, False) for instructions in INSTRUCTIONS[name])
+    return device.type == "cpu" and any(map(cpu_has, INSTRUCTIONS[name]))
 
 
 def _undecorated(name: str) -> Callable[..., Any]:
