@@ -279,6 +279,18 @@ def test_weights_stored_in_half_precision_are_loaded_in_the_type_of_the_model(
     assert artifact.read_config(convae.save(again, tmp_path / "again")).storage is None
 
 
+def test_only_some_weights_are_stored_in_half_precision(model: VAE, tmp_path: Path) -> None:
+    state = model.state_dict()
+    names = [name for name, tensor in state.items() if tensor.is_floating_point()]
+    folder = convae.save(model, tmp_path / "some", storage={names[0]: "float16", names[1]: "bfloat16"})
+    stored = load_file(folder / "model.safetensors")
+    assert [stored[name].dtype for name in names[:3]] == [torch.float16, torch.bfloat16, torch.float32]
+    again = convae.load(folder).state_dict()
+    assert all(torch.equal(again[name], stored[name].to(state[name].dtype)) for name in state)
+    with pytest.raises(ConfigError, match="storage: the model has no tensor 'other'"):
+        convae.save(model, tmp_path / "other", storage={"other": "float16"})
+
+
 def test_a_weight_too_large_for_its_storage_is_refused(model: VAE, tmp_path: Path) -> None:
     next(model.parameters()).data.flatten()[0] = 1e5
     with pytest.raises(ArtifactError, match="bfloat16"):

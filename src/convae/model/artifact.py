@@ -54,6 +54,7 @@ _TRIES = 50
 """Number of attempts to read an artifact that is replaced meanwhile."""
 DtypeName = Literal["float16", "bfloat16", "float32", "float64"]
 StoragePrecision = Literal["float16", "bfloat16"]
+Storage = StoragePrecision | Mapping[str, StoragePrecision] | None
 _DTYPES: dict[DtypeName, torch.dtype] = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
@@ -73,7 +74,8 @@ class Stored(Config):
         provenance: classes, data and training.
         sha256: SHA-256 (hex) of each tensor.
         dtype: dtype of the weights.
-        storage: dtype of the weights in the file; they are converted to `dtype` on loading. None for `dtype`.
+        storage: dtype of the weights in the file, of all or by tensor; they are converted to `dtype` on loading. None
+            for `dtype`.
     """
 
     format: int
@@ -83,10 +85,10 @@ class Stored(Config):
     provenance: Provenance
     sha256: dict[str, str]
     dtype: DtypeName = "float32"
-    storage: StoragePrecision | None = None
+    storage: StoragePrecision | dict[str, StoragePrecision] | None = None
 
 
-def save(model: nn.Module, path: str | Path, *, storage: StoragePrecision | None = None) -> Path:
+def save(model: nn.Module, path: str | Path, *, storage: Storage = None) -> Path:
     """Saves a model as an artifact, atomically; an existing artifact is replaced, other files are not.
 
     Low-rank adapters become part of the weights.
@@ -95,10 +97,11 @@ def save(model: nn.Module, path: str | Path, *, storage: StoragePrecision | None
         model: a VAE whose weights have one floating-point dtype; may be compiled by `torch.compile`.
         path: a new or empty folder, an artifact, or a link to one; `~` is the home directory.
         storage: dtype of the weights in the file, for half the size; loading converts them back to the dtype of the
-            model. By default the dtype of the model.
+            model. One for all, or by names of `state_dict()`. By default the dtype of the model.
 
     Raises:
-        ConfigError: not a VAE, or its modules were changed after it was built from a description.
+        ConfigError: not a VAE, or its modules were changed after it was built from a description; or `storage` names a
+            tensor that it does not have.
         ArtifactError: weights are not finite, also in the dtype of the file, or have several dtypes.
         OutputError: the folder cannot be written, or has other files.
     """
@@ -110,8 +113,7 @@ def save(model: nn.Module, path: str | Path, *, storage: StoragePrecision | None
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in merged_state(model).items()}
     precision = _dtype_name(tensors)
     require_finite(tensors, f"model '{model.name}'")
-    if storage is not None:
-        tensors = _rounded(tensors, storage)
+    tensors = _rounded(tensors, storage)
     config: dict[str, Any] = {
         "format": FORMAT,
         "convae": VERSION,
@@ -119,7 +121,7 @@ def save(model: nn.Module, path: str | Path, *, storage: StoragePrecision | None
         "provenance": model.provenance.as_dict(),
         "sha256": {name: digest(tensor) for name, tensor in tensors.items()},
         **({} if precision == "float32" else {"dtype": precision}),
-        **({} if storage is None else {"storage": storage}),
+        **({} if storage is None else {"storage": storage if isinstance(storage, str) else dict(storage)}),
     }
     with new_folder(folder, (CONFIG, WEIGHTS, CARD), MARK) as place:
         write_bytes(place / WEIGHTS, to_bytes(tensors))
@@ -155,19 +157,27 @@ def _dtype_name(tensors: Mapping[str, Tensor]) -> DtypeName:
     return known[next(iter(types))] if types else "float32"
 
 
-def _rounded(tensors: Mapping[str, Tensor], storage: StoragePrecision) -> dict[str, Tensor]:
+def _rounded(tensors: Mapping[str, Tensor], storage: Storage) -> dict[str, Tensor]:
     """Floating-point tensors in the dtype of the file; others unchanged.
 
     Raises:
-        ArtifactError: a value is too large for it.
+        ConfigError: `storage` names a tensor that is not there.
+        ArtifactError: a value is too large for its dtype.
     """
-    rounded = {
-        name: tensor.to(_DTYPES[storage]) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
-    }
+    unknown = set() if storage is None or isinstance(storage, str) else storage.keys() - tensors.keys()
+    if unknown:
+        raise ConfigError(f"storage: the model has no tensor {short_repr(min(unknown))}")
+    rounded = {name: tensor.to(_file_dtype(name, tensor, storage)) for name, tensor in tensors.items()}
     for name, tensor in rounded.items():
         if not bool(tensor.isfinite().all()):
-            raise ArtifactError(f"tensor {short_repr(name)}: has values too large for {storage}. Use storage bfloat16")
+            raise ArtifactError(f"tensor {short_repr(name)}: has values too large for float16. Use storage bfloat16")
     return rounded
+
+
+def _file_dtype(name: str, tensor: Tensor, storage: Storage) -> torch.dtype:
+    """The dtype of a tensor in the file."""
+    half = storage if storage is None or isinstance(storage, str) else storage.get(name)
+    return tensor.dtype if half is None or not tensor.is_floating_point() else _DTYPES[half]
 
 
 def load(
@@ -227,9 +237,7 @@ def _load(folder: Path, device: torch.device | str | None, given: VAE | None) ->
         if set(names.values()) - expected.keys():
             raise ArtifactError(f"{weights}: has tensors that the model does not have")
         wanted = {name: expected[own] for name, own in names.items()}
-        if stored.storage is not None:
-            half = _DTYPES[stored.storage]
-            wanted = {name: each.to(half) if each.is_floating_point() else each for name, each in wanted.items()}
+        wanted = {name: each.to(_file_dtype(name, each, stored.storage)) for name, each in wanted.items()}
         stored_tensors = read_checked_tensors(file, weights, stored.sha256, wanted)
         tensors = {own: stored_tensors[name].to(expected[own].dtype) for name, own in names.items()}
     require_finite(tensors, str(weights))
