@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from typing import Any
 
 # Each worker of the suite, and each process it starts, works on one core: two that share two cores by two threads each
 # spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Modules with their checks, and tests, are compiled once and not by each process, which containers often ask for.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+sys.dont_write_bytecode = False
 install_import_hook("convae", "typechecker.checked")
 # How long an example takes says more of the machine's other work than of convae.
 settings.register_profile("convae", deadline=None)

@@ -29,7 +29,7 @@ MAP: dict[str, Any] = {
     "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
     "likelihood": "bernoulli",
 }
-SHORTER: dict[str, dict[str, Any]] = {"flow-matching": {"steps": 2}, "von-mises-fisher": {"latent": 48}}
+SHORTER: dict[str, dict[str, Any]] = {"flow-matching": {"steps": 1}, "von-mises-fisher": {"latent": 96}}
 """Arguments with which loops, which a graph holds step by step, have few steps."""
 VECTOR = {
     **MAP,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import sklearn.cluster  # noqa: F401  # which clusters need, once for all processes
 import torch
 
 import convae

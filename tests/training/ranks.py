@@ -1,8 +1,12 @@
-"""What processes that torchrun starts do together in the tests: `python ranks.py FOLDER`; tests look at the runs."""
+"""What processes that torchrun starts do together in the tests: `python ranks.py COUNT FOLDER`; tests look at the runs.
+
+The processes are forked from one that has imported what they need.
+"""
 
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 import signal
 import sys
@@ -11,6 +15,13 @@ from typing import Any
 from unittest import mock
 
 from training.runs import CODES, RECIPE, StopAt
+
+import convae
+from convae.core.errors import ConfigError
+from convae.training import resume, train
+from convae.training.launch import connect_ranks
+from convae.training.loop.engine import Engine
+from convae.training.loop.trainer import Callback
 
 STOPPED_AT = 5
 CLASSIFYING = {"classification": {"weight": 5.0}}
@@ -121,20 +132,12 @@ FITS: dict[str, Any] = {
 
 def fit(prior: Any, runs: Path, out: Path, stop: int | None = None) -> Any:
     """Fits a prior to a model of latents, or to one of codes."""
-    import convae
-
     of = runs / ("coded" if "transformer" in prior else "whole")
     return convae.fit_prior(of, prior, overrides=OPTIONS, out=out, callback=None if stop is None else StopAt(stop))
 
 
 def main(folder: Path) -> None:
     """All runs, and one that is stopped by a signal that only the last process gets."""
-    from convae.core.errors import ConfigError
-    from convae.training import resume, train
-    from convae.training.launch import connect_ranks
-    from convae.training.loop.engine import Engine
-    from convae.training.loop.trainer import Callback
-
     with connect_ranks() as ranks:
         (folder / f"met {ranks.number}").write_text(f"{ranks.count} {ranks.gather(ranks.is_main)}")
         for name, written in RUNS.items():
@@ -164,5 +167,19 @@ def main(folder: Path) -> None:
         assert not resume(folder / "prior-continued").stopped
 
 
+def fork(count: int, folder: Path) -> int:
+    """The processes with what torchrun tells them; 0 if all succeed."""
+    for module in ("sklearn.mixture", "torch._dynamo", "torch.distributed.fsdp"):
+        importlib.import_module(module)
+    started = []
+    for number in range(count):
+        os.environ.update(WORLD_SIZE=str(count), RANK=str(number), LOCAL_RANK=str(number))
+        started.append(os.fork())
+        if not started[-1]:
+            main(folder)
+            return 0
+    return int(any([os.waitpid(process, 0)[1] for process in started]))
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(fork(int(sys.argv[1]), Path(sys.argv[2])))
