@@ -35,3 +35,18 @@ def test_freed_memory_is_not_faulted_in_again() -> None:
 
     assert faults(told=True) < faults(told=False) / 2
     assert faults(told=True) < faults(told=True, returned=True) / 2
+
+
+PAGES = """
+import os
+from convae.core.allocator import keep_freed_memory
+for given in ({}, {"THP_MEM_ALLOC_ENABLE": "0"}):
+    os.environ.pop("THP_MEM_ALLOC_ENABLE", None)
+    os.environ.update(given)
+    keep_freed_memory()
+    print(os.environ["THP_MEM_ALLOC_ENABLE"])
+"""
+
+
+def test_torch_is_asked_for_large_pages_unless_they_are_disabled() -> None:
+    assert subprocess.check_output([sys.executable, "-c", PAGES], text=True).split() == ["1", "0"]

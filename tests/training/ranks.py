@@ -178,7 +178,8 @@ def fork(count: int, folder: Path) -> int:
         if not started[-1]:
             main(folder)
             return 0
-    return int(any([os.waitpid(process, 0)[1] for process in started]))
+    exits = [os.waitpid(process, 0)[1] for process in started]
+    return int(any(exits))
 
 
 if __name__ == "__main__":
