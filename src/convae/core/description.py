@@ -170,7 +170,7 @@ def _count_layers(value: Any, side: str, count_repeats: Callable[[Any], int], de
     total = 0
     for each in inner:
         total += _count_layers(each, side, count_repeats, depth + 1)
-        if total > MAX_LAYERS * 10:
+        if total > MAX_LAYERS:
             break
     return max(1, total) * times
 
