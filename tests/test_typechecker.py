@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -16,6 +17,11 @@ from typechecker import checked, jaxtyped
 import convae
 from convae.core.names import shape_text
 from convae.latents import interpolate
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+check = jaxtyped(typechecker=checked)
 
 
 def plain(a: int, _: list[str] | None = None) -> str:
@@ -83,6 +89,40 @@ def test_what_is_changed_of_one_function_is_not_changed_of_another() -> None:
     second = made("b")
     assert second.__name__ == "repeated"
     assert list(inspect.signature(second).parameters) == ["times", "end"]
+
+
+@check
+@dataclass
+class Pair:
+    """Tensors of one batch."""
+
+    a: Float[Tensor, "batch value"]
+    b: Float[Tensor, " batch"]
+
+    @check
+    def other(self, given: Pair) -> Pair:
+        """A method with the name of its class."""
+        return given
+
+    @check
+    def number(self, given: Decimal, ones: Float[Tensor, " one"]) -> Float[Tensor, " one"]:
+        """A method with a name for mypy alone."""
+        return ones * int(given)
+
+
+def test_fields_are_checked_and_names_that_are_not_there_yet() -> None:
+    pair = Pair(torch.zeros(2, 3), torch.zeros(2))
+    assert pair.other(pair) is pair
+    one: Any = 1
+    assert pair.number(one, torch.ones(3)).sum() == 3
+    for function, given in (
+        (Pair, (torch.zeros(2, 3), torch.zeros(3))),
+        (Pair, (torch.zeros(2, 3), 1)),
+        (pair.other, (1,)),
+        (pair.number, (1, torch.zeros(2, 3))),
+    ):
+        with pytest.raises(Exception, match=r"[Vv]iolat|Type-check"):
+            function(*given)
 
 
 def test_the_modules_of_convae_are_checked() -> None:

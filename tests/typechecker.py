@@ -50,7 +50,7 @@ def jaxtyped(*, typechecker: Callable[[Any], Any]) -> Callable[[Any], Any]:
         if not inspect.isclass(given):
             return _thorough(given, typechecker=typechecker)
         if dataclasses.is_dataclass(given) and "__init__" in vars(given) and not hasattr(given.__init__, "__wrapped__"):
-            given.__init__ = _check(given.__init__, typechecker)
+            given.__init__ = _check(given.__init__, typechecker)  # type: ignore[method-assign]  # as jaxtyping does
         return given
 
     return decorate

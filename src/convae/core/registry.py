@@ -127,10 +127,11 @@ class Registry:
         module = importlib.import_module(f"{self.package}.{file}")
         if self._base is None:
             return getattr(module, file)
+        base = self._base_class()
         found = [
             thing
             for key, thing in vars(module).items()
-            if inspect.isclass(thing) and issubclass(thing, self._base_class()) and thing.__module__ == module.__name__
+            if inspect.isclass(thing) and thing.__module__ == module.__name__ and issubclass(thing, base)
             if not key.startswith("_")
         ]
         if len(found) != 1:
