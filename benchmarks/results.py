@@ -98,22 +98,31 @@ def recorded() -> list[dict[str, Any]]:
 
 
 def measure_likelihoods(work: Path, samples: int, images: int | None) -> None:
-    """Estimates the NLL of each model of binarized MNIST that the record does not have."""
+    """Estimates the NLL of each model of binarized MNIST that the record does not have, on images of fixed binarization."""
     for name, facts in read_index().items():
-        if facts.data != BINARY:
+        trained_on = "fixed" if facts.data == BINARY else convae.load(name).provenance.data.get("binarize")
+        if trained_on is None:
             continue
-        session = convae.Session(name, device="cpu")
+        session = convae.Session(name, data=BINARY, split="test", device="cpu")
         count = min(images or len(session.images), len(session.images))
         sha256 = fingerprint(session.model)
         if any(row["model"] == name and row["samples"] >= samples and row["images"] >= count for row in recorded()):
             continue
         rows = _parts(session, work / f"{sha256[:16]}-{samples}.jsonl", samples, count)
-        print(record(name, sha256, samples, rows), flush=True)
+        print(record(name, sha256, samples, rows, str(trained_on)), flush=True)
 
 
-def record(name: str, sha256: str, samples: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Appends the mean over the images of parts to the record; returns the line."""
-    made: dict[str, Any] = {"model": name, "sha256": sha256, "samples": samples}
+def record(name: str, sha256: str, samples: int, rows: list[dict[str, Any]], trained_on: str) -> dict[str, Any]:
+    """Appends the mean over the images of parts to the record; returns the line.
+
+    Args:
+        name: name of the model.
+        sha256: of its weights.
+        samples: importance samples.
+        rows: the estimates of the images, in parts.
+        trained_on: binarization of the training images; that of the test images is fixed.
+    """
+    made: dict[str, Any] = {"model": name, "sha256": sha256, "samples": samples, "binarization": trained_on}
     for metric in ("nll", "negative_elbo"):
         values = np.array([value for row in rows for value in row[metric]])
         made |= {"images": len(values), metric: round(float(values.mean()), 3)}

@@ -77,7 +77,7 @@ def likelihoods() -> str:
             [
                 f"**`{row['model']}`**",
                 f"**{row['nll']:.2f}** ± {1.96 * row['nll_standard_error']:.2f}",
-                "fixed",
+                row["binarization"],
                 f"{row['samples']:,}",
                 f"{row['images']:,}",
                 f"{row['seconds']:,}",
