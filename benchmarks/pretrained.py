@@ -168,8 +168,10 @@ def measure(session: convae.Session, name: str, features: str | None) -> Card:
 
 
 def samples(model: convae.VAE) -> torch.Tensor:
-    """64 samples of the prior; of a conditional model, of the classes in turn."""
-    return model.sample(64, torch_generator(0, "samples"))
+    """64 samples of the prior; of a conditional model or a prior with labels, of the classes in turn."""
+    classes = getattr(model.prior, "classes", 0)
+    labels = torch.arange(64) % classes if classes else None
+    return model.sample(64, torch_generator(0, "samples"), labels=labels)
 
 
 def training_facts(name: str, folder: Path) -> dict[str, Any]:
