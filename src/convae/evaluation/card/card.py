@@ -63,7 +63,7 @@ class Card:
         found = cls(
             str(values["name"]),
             dict(values["model"]),
-            {str(name): _measurement_from_dict(measured) for name, measured in dict(values["metrics"]).items()},
+            {str(name): _measurement_from_dict(dict(measured)) for name, measured in dict(values["metrics"]).items()},
             {str(name): str(reason) for name, reason in dict(values["left_out"]).items()},
             {
                 str(name): {key: [float(value) for value in spectrum[key]] for key in ("frequency", "power")}
@@ -94,7 +94,7 @@ def read_cards(path: Path) -> list[Card]:
         found = read_mapping(path)
         if found.get("format") != FORMAT:
             raise ConfigError(f"{path}: not a card of `convae card`: expected format {FORMAT}")
-        cards = [Card.from_dict(values) for values in found["cards"]]
+        cards = [Card.from_dict(dict(values)) for values in found["cards"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{path}: damaged, or not a card of `convae card`. Write it again") from error
     except DataError as error:
