@@ -98,7 +98,7 @@ def recorded() -> list[dict[str, Any]]:
 
 
 def measure_likelihoods(work: Path, samples: int, images: int | None) -> None:
-    """Estimates the NLL of each model of binarized MNIST that the record does not have, on images of fixed binarization."""
+    """Estimates the NLL, on images of fixed binarization, of each model of binarized MNIST that is not recorded yet."""
     for name, facts in read_index().items():
         trained_on = "fixed" if facts.data == BINARY else convae.load(name).provenance.data.get("binarize")
         if trained_on is None:
