@@ -169,8 +169,7 @@ def measure(session: convae.Session, name: str, features: str | None) -> Card:
 
 def samples(model: convae.VAE) -> torch.Tensor:
     """64 samples of the prior; of a conditional model or a prior with labels, of the classes in turn."""
-    classes = getattr(model.prior, "classes", 0)
-    labels = torch.arange(64) % classes if classes else None
+    labels = torch.arange(64) % model.prior.classes if model.prior.classes else None
     return model.sample(64, torch_generator(0, "samples"), labels=labels)
 
 
@@ -210,7 +209,8 @@ def describe(name: str, card: Card, facts: dict[str, Any]) -> str:
     text = card_markdown([card], picture=PICTURE).replace('"path/of/this/folder"', f'"{name}"')
     rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
     return (
-        f"{text}\n## Samples\n\n64 samples of the prior, seed 0.\n\n![Samples]({SAMPLES})\n\n## Making it\n\n"
+        f"{text}\n## Samples\n\n64 samples of the prior, of the classes in turn if it has labels, seed 0.\n\n"
+        f"![Samples]({SAMPLES})\n\n## Making it\n\n"
         f"The recipe is [{RECIPE}]({RECIPE}); seconds are the time of the training by this clock.\n\n"
         f"| | |\n|---|---|\n{rows}\n"
     )

@@ -170,7 +170,8 @@ def _rounded(tensors: Mapping[str, Tensor], storage: Storage) -> dict[str, Tenso
     rounded = {name: tensor.to(_file_dtype(name, tensor, storage)) for name, tensor in tensors.items()}
     for name, tensor in rounded.items():
         if not bool(tensor.isfinite().all()):
-            raise ArtifactError(f"tensor {short_repr(name)}: has values too large for float16. Use storage bfloat16")
+            half = str(tensor.dtype).removeprefix("torch.")
+            raise ArtifactError(f"tensor {short_repr(name)}: has values too large for {half}. Use storage bfloat16")
     return rounded
 
 
