@@ -149,7 +149,9 @@ def test_compiled_steps_are_those_of_the_layers_up_to_rounding(
 ) -> None:
     if device == "cpu":
         monkeypatch.setattr(compiled, "BACKEND", "eager")  # a compiler takes many seconds
-    model = {**RECIPE["model"], "encoder": [each for each in RECIPE["model"]["encoder"] if "dropout" not in each]}
+    conv, *layers = [each for each in RECIPE["model"]["encoder"] if "dropout" not in each]
+    # A bias before a batch norm has no gradient but rounding, of which Adam would make whole steps.
+    model = {**RECIPE["model"], "encoder": [{"conv": {**conv["conv"], "bias": False}}, *layers]}
     found = {}
     for is_on in ("off", "on"):
         weights = Weights()
@@ -160,7 +162,7 @@ def test_compiled_steps_are_those_of_the_layers_up_to_rounding(
         assert weights.modes == {"encoder": mode, "decoder": mode}
     # Layers may compute convolutions as matrix products, compiled ones do not: rounding grows from step to step.
     assert found["on"][0] == pytest.approx(found["off"][0], rel=1e-6 if device == "cpu" else 1e-2)
-    assert found["on"] == pytest.approx(found["off"], rel=1e-4 if device == "cpu" else 1e-2)
+    assert found["on"] == pytest.approx(found["off"], rel=1e-5 if device == "cpu" else 1e-2)
 
 
 @on_gpu

@@ -83,4 +83,4 @@ def test_with_weight_0_the_projection_is_trained_and_the_model_is_not(tmp_path: 
     torch.testing.assert_close(weights["still"], without, rtol=1e-4, atol=1e-6)
     last = {name: read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1]) for name, run in runs.items()}
     moved = last["trained"].tensors["alignment.weight"] - last["still"].tensors["alignment.weight"]
-    assert moved.abs().max() > 0.1
+    assert moved.abs().max() > 1e-3  # in 6 steps, each about as large as its learning rate: 0.1, and 1e-9
