@@ -15,6 +15,8 @@ import convae
 from convae.interop import engines
 from convae.latents import read_latents
 
+pytestmark = pytest.mark.usefixtures("onnx_signatures_read_once")
+
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,8 @@ from convae.interop import choose_engine, engines
 from convae.model.inference import TorchEngine
 from convae.model.vae import VAE
 
+pytestmark = pytest.mark.usefixtures("onnx_signatures_read_once")
+
 
 @pytest.fixture(autouse=True)
 def short_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
