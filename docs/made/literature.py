@@ -170,6 +170,26 @@ METHODS = (
         equal="",
     ),
     Method(
+        "VAE/GAN",
+        "Larsen et al. 2016, arXiv:1512.09300",
+        "sharper samples and reconstructions",
+        "vae-gan",
+        equal=f"formula; {PEER} (`fakes: samples`)",
+    ),
+    Method(
+        "Feature matching",
+        "Wang et al. 2018, arXiv:1711.11585; Kong et al. 2020, arXiv:2010.05646",
+        "sharper reconstructions, without a trained network",
+        terms=("adversarial", "feature-matching"),
+    ),
+    Method(
+        "MS-SSIM VAE",
+        "Snell et al. 2017, arXiv:1511.06409",
+        "reconstructions by structural similarity",
+        terms=("ms-ssim", "kl"),
+        equal="torchmetrics",
+    ),
+    Method(
         "Perceptual loss",
         "Johnson et al. 2016, arXiv:1603.08155",
         "sharper reconstructions",

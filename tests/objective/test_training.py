@@ -91,7 +91,8 @@ def test_ten_steps_have_a_finite_and_falling_loss(precision: str, bottleneck: st
     computes = StepPrecision(precision, torch.device("cpu"))
     reason = REFUSED.get((name, bottleneck)) or REFUSED.get((name, None))
     trained = model(likelihood, bottleneck)
-    made = build_objective({name: {**TERMS.get(name).example, **OPTIONS.get(name, {})}})
+    others = {each: {**TERMS.get(each).example, "weight": 0} for each in TERMS.get(name).required_terms}
+    made = build_objective({name: {**TERMS.get(name).example, **OPTIONS.get(name, {})}, **others})
     optimizer = torch.optim.Adam(trained.parameters(), lr=3e-3)
     images = torch.nn.functional.avg_pool2d(torch.rand(8, *INPUT, generator=torch_generator(0, "images")), 3, 1, 1)
     batch = Batch.of(images, torch.arange(8) % 3 - 1)

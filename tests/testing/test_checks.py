@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from originals import TorchVAE
+from testing.plain_discriminator import Plain
 from torch import Tensor, nn
 
 from convae.data.sources.base import Listing, Record, Source, Survey
@@ -18,9 +19,11 @@ from convae.interop.base import ImportedModel
 from convae.latents import EvalBatch
 from convae.model.layers.base import Layer
 from convae.model.likelihoods.bernoulli import Bernoulli, BernoulliLikelihood
+from convae.objective import Discriminator
 from convae.objective.schedules.base import Moment, Schedule
 from convae.objective.terms.base import LossInputs, Term
 from convae.testing import (
+    check_discriminator,
     check_importer,
     check_layer,
     check_likelihood,
@@ -250,3 +253,27 @@ def test_a_class_inside_a_function_is_refused_with_the_reason() -> None:
 
     with pytest.raises(AssertionError, match="top level"):
         check_layer(Inner)
+
+
+class Flat(Plain):
+    """A discriminator whose features are no layers of scales."""
+
+    def features(self, images: Tensor) -> Any:
+        return (images.flatten(1),)
+
+
+class Shared(Plain):
+    """A discriminator whose features of an image depend on the others."""
+
+    def features(self, images: Tensor) -> tuple[tuple[Tensor, ...], ...]:
+        return ((images - images.mean(0),),)
+
+
+def test_a_discriminator_may_do_without_features() -> None:
+    check_discriminator(Plain)
+
+
+@pytest.mark.parametrize(("faulty", "fault"), [(Flat, "tuple of layers"), (Shared, "rest of the batch")])
+def test_faulty_features_are_found(faulty: type[Discriminator], fault: str) -> None:
+    with pytest.raises(AssertionError, match=fault):
+        check_discriminator(faulty)

@@ -81,10 +81,12 @@ def hierarchy(**training: Any) -> dict[str, Any]:
 
 
 def adversarial(**training: Any) -> dict[str, Any]:
-    """With a discriminator, whose running means and adaptive weight span the batch."""
+    """With a discriminator, whose running means and adaptive weight span the batch; it sees samples as well."""
     patch = {"patch": {"channels": 4, "layers": 1}}
     term = {"discriminator": patch, "weight": 0.5, "r1": 0.3, "penalty_every": 2, "lecam": 0.1, "augment": ["color"]}
-    objective = {"reconstruction": {}, "kl": {}, "adversarial": term, **CLASSIFYING}
+    term["fakes"] = "both"
+    matching = {"error": "absolute", "weight": 3.0}
+    objective = {"reconstruction": {}, "kl": {}, "feature-matching": matching, "adversarial": term, **CLASSIFYING}
     return {**recipe(**training), "model": WITHOUT_NORM, "objective": objective}
 
 

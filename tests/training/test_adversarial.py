@@ -42,6 +42,7 @@ EVERYTHING: dict[str, Any] = {
     "penalty_every": 2,
     "lecam": 0.1,
     "augment": ["color", "translation", "cutout"],
+    "fakes": "both",
     "weight": 0.5,
 }
 MODEL: dict[str, Any] = {**RECIPE["model"], "encoder": ["flatten"]}
@@ -53,9 +54,10 @@ def recipe(**options: Any) -> dict[str, Any]:
     return {**RECIPE, "objective": terms, "training": SMALL}
 
 
-def made(**options: Any) -> tuple[VAE, Objective, Adversarial, ImageCritic]:
+def made(*others: str, **options: Any) -> tuple[VAE, Objective, Adversarial, ImageCritic]:
     model = convae.build(MODEL, seed=1).double()
-    objective = build_objective({"reconstruction": 1, "kl": 1, "adversarial": {"discriminator": PATCH, **options}})
+    terms = {**dict.fromkeys(("reconstruction", "kl", *others), 1), "adversarial": {"discriminator": PATCH, **options}}
+    objective = build_objective(terms)
     objective.bind(model.latent_shape, model.input_shape)
     term = objective.terms["adversarial"]
     assert isinstance(term, Adversarial)
@@ -117,7 +119,7 @@ def _unweighted(model: VAE, critic: ImageCritic, x: Tensor) -> Tensor:
     return found
 
 
-@pytest.mark.parametrize("loss", ["hinge", "non-saturating", "relativistic"])
+@pytest.mark.parametrize("loss", ["hinge", "non-saturating", "minimax", "relativistic"])
 def test_the_losses_are_those_of_the_papers(loss: str) -> None:
     model, _, term, critic = made(loss=loss, adaptive=False)
     x = images(0)
@@ -127,6 +129,7 @@ def test_the_losses_are_those_of_the_papers(loss: str) -> None:
     wanted, wanted_of_critic = {
         "hinge": (-fake, 0.5 * ((1 - real).clamp_min(0) + (1 + fake).clamp_min(0))),
         "non-saturating": (-F.logsigmoid(fake), -F.logsigmoid(real) - torch.log1p(-fake.sigmoid())),
+        "minimax": (torch.log1p(-fake.sigmoid()), -F.logsigmoid(real) - torch.log1p(-fake.sigmoid())),
         "relativistic": (-F.logsigmoid(fake - real), -F.logsigmoid(real - fake)),
     }[loss]
     torch.testing.assert_close(term(inputs), wanted.mean(1))
@@ -153,7 +156,7 @@ def test_penalties_are_squared_gradients_and_distances_to_running_means() -> Non
 
 def steps(accumulate: int, discriminator: dict[str, Any]) -> list[dict[str, Tensor]]:
     """Gradients, statistics and totals of model and discriminator in each of some steps, in float64."""
-    model, objective, _, critic = made(**{**EVERYTHING, "discriminator": discriminator})
+    model, objective, _, critic = made("feature-matching", **{**EVERYTHING, "discriminator": discriminator})
     model.train()
     options = OptimizerConfig(lr=1e-3)
 

@@ -43,10 +43,10 @@ def passed(z: torch.Tensor, step: int) -> LossInputs:
     def sample_prior() -> torch.Tensor:
         return torch.randn(z.shape, generator=torch_generator(step, "prior"), dtype=z.dtype)
 
-    def refused(_: Any) -> Any:
+    def refused(*_: Any) -> Any:
         raise NotImplementedError
 
-    calls = ModelCalls(refused, refused, sample_prior, noise, images, refused)
+    calls = ModelCalls(refused, refused, sample_prior, refused, noise, images, refused)
     posterior = GaussianPosterior(z, torch.zeros_like(z))
     output = Output(posterior, z, GaussianLikelihood(images, images.new_zeros(())), calls=calls)
     return LossInputs(images, None, output, START)

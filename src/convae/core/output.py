@@ -58,6 +58,8 @@ class ModelCalls:
         encode: images to q(z | x), in evaluation mode.
         decode: latents, one for each row of the batch, to p(x | z).
         sample_prior: samples of the prior of the top latent, as many as the batch has rows.
+        decode_prior: p(x | z) of samples of the prior, of all latents, as many as the batch has rows; the samples have
+            no gradient by the top latent's prior.
         noise: the noise of a name.
         raw: raw values of the decoder in the pass.
         likelihood: raw values to p(x | z).
@@ -67,6 +69,7 @@ class ModelCalls:
     encode: Callable[[Images], Posterior]
     decode: Callable[[Latents], Likelihood]
     sample_prior: Callable[[], Latents]
+    decode_prior: Callable[[], Likelihood]
     noise: Callable[[str], Generators | None]
     raw: Tensor
     likelihood: Callable[[Tensor], Likelihood]

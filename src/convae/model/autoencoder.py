@@ -237,8 +237,15 @@ class Autoencoder(GenerativeModel):
             noise = context.unit_noise_for("prior")
             return self._draw_prior(len(raw), noise, labels, 1.0, None)[self.bottleneck.stream]
 
-        is_resizable = self.size_step is not None
-        return ModelCalls(encode, decode, sample_prior, context.unit_noise_for, raw, self.head, is_resizable)
+        def decode_prior() -> Likelihood:
+            noise = context.unit_noise_for("prior")
+            with torch.no_grad():
+                given = self._draw_prior(len(raw), noise, labels, 1.0, None)
+            with uncompiled(self.decoder):
+                return self._decoded(given[self.bottleneck.stream], labels, Context(noise, labels, "prior", given))
+
+        noise_for, is_resizable = context.unit_noise_for, self.size_step is not None
+        return ModelCalls(encode, decode, sample_prior, decode_prior, noise_for, raw, self.head, is_resizable)
 
     def _place(self, stream: str) -> str:
         """Where a stream, or a level of it, is for a reader: the name of a latent, or that of a module."""

@@ -20,7 +20,7 @@ from convae.model.vae import VAE
 from convae.objective.schedules.base import Moment, Schedule, build_schedule
 from convae.objective.terms import TERMS
 from convae.objective.terms._teacher import TeacherTerm
-from convae.objective.terms.base import LossInputs, Term
+from convae.objective.terms.base import Critic, LossInputs, Term
 
 START = Moment(0, 0.0, 0.0)
 """The start of training."""
@@ -59,6 +59,11 @@ class Objective(nn.Module):
     def units(self) -> dict[str, str]:
         """The unit of each term."""
         return {name: term.unit for name, term in self.terms.items()}
+
+    @property
+    def critics(self) -> dict[str, Critic]:
+        """The networks that train beside the model, by the names of their terms."""
+        return {name: term.critic for name, term in self.terms.items() if term.critic is not None}
 
     @property
     def samples(self) -> int:
@@ -106,7 +111,13 @@ class Objective(nn.Module):
         """Each term's weight at a moment."""
         return {name: weight(moment) for name, weight in self.schedules.items()}
 
-    def forward(self, batch: Batch | Tensor, output: Output, moment: Moment = START) -> Losses:
+    def forward(
+        self,
+        batch: Batch | Tensor,
+        output: Output,
+        moment: Moment = START,
+        critics: Mapping[str, Critic] | None = None,
+    ) -> Losses:
         """The loss of a batch and the model's output for it.
 
         Terms are averaged over the latents of an image, if the model drew several.
@@ -115,12 +126,13 @@ class Objective(nn.Module):
             batch: the images, with labels where a term needs them (`Batch.of(images, labels)`); or images alone.
             output: output of the model for these images.
             moment: progress of training, for schedules; by default the start.
+            critics: networks that terms may use, by the names of their terms; by default those of this objective.
 
         Raises:
             ConfigError: the model or the data lacks what a term needs; the message names the term.
             ShapeError: the images are too small for a term.
         """
-        inputs = _inputs(batch, output, moment)
+        inputs = replace(_inputs(batch, output, moment), critics=self.critics if critics is None else critics)
         terms: dict[str, Tensor] = {}
         weights = self.weights(moment)
         for name, term in self.terms.items():

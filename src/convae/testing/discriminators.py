@@ -18,7 +18,7 @@ def check_discriminator(discriminator: str | type[Discriminator]) -> None:
     """Checks the contract of a discriminator with its `example`, for images of one, two and three dimensions.
 
     Logits are finite and (batch, location) for each scale; those of an image do not depend on other images; image and
-    parameters receive a gradient; `reset` and the seed determine the weights.
+    parameters receive a gradient; `reset` and the seed determine the weights. `features`, if any, are checked alike.
 
     Args:
         discriminator: class or registered name.
@@ -40,6 +40,8 @@ def check_discriminator(discriminator: str | type[Discriminator]) -> None:
         made.train()(images)  # the first batch in training mode may initialize layers
         made.after_step()
         _check_logits(made, images.requires_grad_(), where)
+        if type(made).features is not Discriminator.features:
+            _check_features(made, images.detach().requires_grad_(), where)
 
 
 def _check_logits(made: Discriminator, images: torch.Tensor, where: str) -> None:
@@ -56,3 +58,24 @@ def _check_logits(made: Discriminator, images: torch.Tensor, where: str) -> None
     require(images.grad is not None and images.grad.any(), f"{where}: the images receive no gradient")
     for key, parameter in made.named_parameters():
         require(parameter.grad is not None and parameter.grad.any(), f"{where}: {key} receives no gradient")
+
+
+def _check_features(made: Discriminator, images: torch.Tensor, where: str) -> None:
+    scales = made.features(images)
+    is_nested = isinstance(scales, tuple) and all(isinstance(layers, tuple) and layers for layers in scales)
+    require(is_nested, f"{where}: features must return a tuple of layers for each scale")
+    require(
+        len(scales) == len(made(images)), f"{where}: features must have as many scales as the logits, got {len(scales)}"
+    )
+    pairs = [
+        (own, alone)
+        for layers, others in zip(scales, made.features(images[:1]), strict=True)
+        for own, alone in zip(layers, others, strict=True)
+    ]
+    for own, alone in pairs:
+        require(len(own) == len(images), f"{where}: features must have the shape (batch, …), got {tuple(own.shape)}")
+        require(own.isfinite().all(), f"{where}: its features are not finite")
+        same = torch.allclose(own[:1], alone, rtol=1e-9, atol=1e-12)
+        require(same, f"{where}: the features of an image depend on the rest of the batch")
+        (gradient,) = torch.autograd.grad(own.sum(), [images], retain_graph=True, allow_unused=True)
+        require(gradient is not None and gradient.any(), f"{where}: the images receive no gradient by its features")

@@ -78,7 +78,8 @@ def check_term(term: str | type[Term]) -> None:
     name = name_of(TERMS, term)
     where = f"term {name}"
     with no_errors(where):
-        made = build_objective({name: dict(TERMS.get(name).example)})
+        kind = TERMS.get(name)
+        made = build_objective({each: dict(TERMS.get(each).example) for each in (name, *kind.required_terms)})
     require(made.units.get(name), f"{where}: must define its unit")
     trained = [key for key, parameter in made.named_parameters() if parameter.requires_grad]
     require(not trained, f"{where}: its own parameters require gradients: {', '.join(trained)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import pytest
@@ -57,6 +57,22 @@ def test_the_stratified_estimate_is_unbiased(passed: Any, parts: Any) -> None:
         sums[chosen] += found.joint.exp()
         counts[chosen] += 1
     torch.testing.assert_close(sums / counts, exact)
+
+
+def test_the_stratified_weights_are_those_of_the_paper_averaged_over_the_order(passed: Any, parts: Any) -> None:
+    mean, logvar, z = parts
+    size, others = 90, 4
+    weights = torch.full((5, 5), 1 / others, dtype=torch.float64)  # of the paper, appendix C.2
+    for row in range(5):
+        weights[row, (row + 1) % 5] = (size - others) / (size * others)
+    weights.fill_diagonal_(1 / size)
+    torch.testing.assert_close(weights.sum(1), torch.ones(5, dtype=torch.float64))
+    orders = [list(order) for order in permutations(range(5))]
+    averaged = torch.stack([weights[order][:, order] for order in orders]).mean(0)
+    each = Normal(mean, (0.5 * logvar).exp()).log_prob(z[:, None])
+    found = aggregate_densities(inputs_of(passed, parts), "stratified", size)
+    torch.testing.assert_close(found.joint, (averaged * each.sum(2).exp()).sum(1).log())
+    torch.testing.assert_close(found.product, (averaged[:, :, None] * each.exp()).sum(1).log().sum(1))
 
 
 @pytest.mark.parametrize("estimator", ["stratified", "weighted"])

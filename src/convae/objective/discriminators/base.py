@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from convae.core.arguments import Named
 from convae.core.entries import Entry, build_entry
+from convae.core.errors import ConfigError
 from convae.core.types import Images, Shape
 from convae.objective.discriminators import DISCRIMINATORS
 
@@ -35,6 +36,17 @@ class Discriminator(nn.Module, ABC):
     @abstractmethod
     def forward(self, images: Images) -> tuple[Tensor, ...]:
         """(batch, channel, *sizes) in [0, 1] to logits: of each scale or network, (batch, location)."""
+
+    def features(self, images: Images) -> tuple[tuple[Tensor, ...], ...]:
+        """(batch, channel, *sizes) in [0, 1] to activations: for each scale or network, those of its hidden layers.
+
+        For the term `feature-matching`. From the first layer to the last, (batch, …) each; those of an image do not
+        depend on other images.
+
+        Raises:
+            ConfigError: this discriminator does not define them.
+        """
+        raise ConfigError(f"the discriminator {type(self).__name__} defines no features. Use patch or multiscale")
 
     @abstractmethod
     def reset(self, generator: torch.Generator | None = None) -> None:

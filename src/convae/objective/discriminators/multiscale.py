@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -31,12 +32,11 @@ class Multiscale(Discriminator):
 
     def forward(self, images: Images) -> tuple[Tensor, ...]:
         """(batch, channel, *sizes) in [0, 1] to logits of each scale, (batch, location)."""
-        pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[images.ndim - 3]
-        logits: list[Tensor] = []
-        for number, network in enumerate(self.networks):
-            images = pool(images, 2) if number else images
-            logits += network(images)
-        return tuple(logits)
+        return tuple(logits for network, own in self._scaled(images) for logits in network(own))
+
+    def features(self, images: Images) -> tuple[tuple[Tensor, ...], ...]:
+        """(batch, channel, *sizes) in [0, 1] to the activations of the hidden layers of each scale."""
+        return tuple(layers for network, own in self._scaled(images) for layers in network.features(own))
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initializes each discriminator."""
@@ -49,3 +49,11 @@ class Multiscale(Discriminator):
         for network in self.networks:
             assert isinstance(network, Discriminator)
             network.after_step()
+
+    def _scaled(self, images: Images) -> Iterator[tuple[Discriminator, Images]]:
+        """Each discriminator with its images."""
+        pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[images.ndim - 3]
+        for number, network in enumerate(self.networks):
+            assert isinstance(network, Discriminator)
+            images = pool(images, 2) if number else images
+            yield network, images

@@ -62,6 +62,16 @@ class Patch(Discriminator):
         logits: Tensor = self.network(2 * images - 1)
         return (logits.flatten(1),)
 
+    def features(self, images: Images) -> tuple[tuple[Tensor, ...], ...]:
+        """(batch, channel, *sizes) in [0, 1] to the outputs of the leaky ReLUs, (batch, channel, *sizes) each."""
+        found: list[Tensor] = []
+        values = 2 * images - 1
+        for layer in list(self.network)[:-1]:
+            values = layer(values)
+            if isinstance(layer, nn.LeakyReLU):
+                found.append(values)
+        return (tuple(found),)
+
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Normal weights of gain √2, and biases of 0."""

@@ -18,17 +18,24 @@ CUT = 0.5
 """Size of the square that is cut out, relative to that of the image."""
 
 
-def augment(images: Images, kinds: Sequence[Augmentation], noise: Generators | None) -> Images:
+def augment(batches: Sequence[Images], kinds: Sequence[Augmentation], noise: Generators | None) -> list[Images]:
     """Images with random brightness, saturation and contrast, translation, and a square cut out; differentiable.
 
     Args:
-        images: (batch, channel, *sizes).
+        batches: (batch, channel, *sizes) each; images at the same place of a batch are augmented alike.
         kinds: the augmentations to apply.
         noise: of the batch; each image has its own values.
     """
-    axes = images.ndim - 2
+    like = batches[0]
+    count = 3 + 2 * (like.ndim - 2)
     # Uniform values in (0, 1), from normal ones, of which a generator for each image is at hand.
-    values = torch.special.ndtr(normal_like(images.new_empty(len(images), 3 + 2 * axes, dtype=torch.float32), noise))
+    values = torch.special.ndtr(normal_like(like.new_empty(len(like), count, dtype=torch.float32), noise))
+    return [_augmented(images, kinds, values) for images in batches]
+
+
+def _augmented(images: Images, kinds: Sequence[Augmentation], values: Tensor) -> Images:
+    """Images augmented by values in (0, 1), (batch, value)."""
+    axes = images.ndim - 2
     if "color" in kinds:
         images = _colored(images, values[:, :3])
     for axis in range(axes):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convae.core.collective import shared_sum
@@ -19,13 +20,16 @@ from convae.objective.terms._augment import Augmentation, augment
 from convae.objective.terms._balance import BalancedCritic
 from convae.objective.terms.base import LossInputs
 
-Loss = Literal["hinge", "non-saturating", "relativistic"]
+Loss = Literal["hinge", "non-saturating", "minimax", "relativistic"]
+Fakes = Literal["reconstructions", "samples", "both"]
 SHOWN_DECAY = 0.99
 """Decay of the running means of logits and accuracy."""
 WINS, LOSES = 0.98, 0.52
 """Running accuracy above which a discriminator has won, and below which it has lost."""
 LEAST_STEPS = 500
 """Steps of the discriminator before it is judged."""
+RECONSTRUCTIONS, SAMPLES = "fake", "fake samples"
+"""Names of the augmentations of reconstructions and of samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,7 @@ class CriticOptions:
     """Options of the loss of a discriminator; see `Adversarial`."""
 
     loss: Loss
+    fakes: Fakes
     r1: float
     r2: float
     penalty_every: int
@@ -47,7 +52,7 @@ class ImageCritic(BalancedCritic):
 
     Attributes:
         discriminator: the network.
-        logits: mean logit of images and of reconstructions.
+        logits: mean logit of images and of fakes.
         accuracy: mean fraction of logits with the right sign.
         steps: number of steps of the discriminator.
     """
@@ -73,26 +78,33 @@ class ImageCritic(BalancedCritic):
         found = self.discriminator(images.to(weight.device, weight.dtype))
         return tuple(at_least_float32(logits) for logits in found)
 
+    def features(self, images: Images) -> list[Sequence[Tensor]]:
+        """Activations of the hidden layers of each scale, (batch, …) each."""
+        weight = next(self.parameters())
+        return list(self.discriminator.features(images.to(weight.device, weight.dtype)))
+
     def loss(self, inputs: LossInputs) -> PerImage:
         """Loss of the discriminator with its penalties."""
         own, step = self.options, inputs.moment.step
         is_penalized = bool(own.r1 or own.r2) and step % own.penalty_every == 0 and not is_first_pass()
-        x, y = (
-            self.augmented(images.detach(), inputs, name).detach().requires_grad_(is_penalized)
-            for images, name in ((inputs.images, "real"), (inputs.reconstruction, "fake"))
-        )
-        joint = self(torch.cat([x, y.to(x.dtype)]))
-        real, fake = ([logits.chunk(2)[number] for logits in joint] for number in range(2))
-        loss = mean_of_scales(self._pairwise(one, other) for one, other in zip(real, fake, strict=True))
+        seen = [
+            self.augmented(images.detach(), inputs, name).to(inputs.images.dtype).detach().requires_grad_(is_penalized)
+            for name, images in (("real", inputs.images), *self._fakes(inputs))
+        ]
+        joint = self(torch.cat(seen))
+        real, *fakes = ([logits.chunk(len(seen))[number] for logits in joint] for number in range(len(seen)))
+        loss = mean_of_scales(self._pairwise(*each) for each in zip(real, *fakes, strict=True))
         if own.pause_above is not None:
             loss = loss * (self.accuracy <= own.pause_above)
         if is_penalized:
-            for weight, images, logits in ((own.r1, x, real), (own.r2, y, fake)):
+            for weight, images, logits in zip((own.r1, *[own.r2] * len(fakes)), seen, (real, *fakes), strict=True):
                 loss = loss + 0.5 * weight * own.penalty_every * _squared_gradient(logits, images)
+        fake = [torch.stack(each).mean(0) for each in zip(*fakes, strict=True)]
         if own.lecam:
-            loss = loss + own.lecam * self._distance_from_means(real, fake)
+            loss = loss + own.lecam * self._distance_from_means(real, fakes)
         right = mean_of_scales(
-            ((one > 0).to(one) + (other < 0).to(other)) / 2 for one, other in zip(real, fake, strict=True)
+            (one > 0).to(one) / 2 + torch.stack([(other < 0).to(one) / 2 for other in others]).mean(0)
+            for one, *others in zip(real, *fakes, strict=True)
         )
         means = torch.stack([torch.ones_like(right), right, mean_of_scales(real), mean_of_scales(fake)]).detach()
         later_sums(self, self._add_step)(means.sum(1))
@@ -113,9 +125,22 @@ class ImageCritic(BalancedCritic):
 
     def augmented(self, images: Images, inputs: LossInputs, name: str) -> Images:
         """Images as the discriminator sees them."""
+        return self.augmented_alike([images], inputs, name)[0]
+
+    def augmented_alike(self, batches: Sequence[Images], inputs: LossInputs, name: str) -> Sequence[Images]:
+        """Batches of images as the discriminator sees them, those at the same place with the same augmentation."""
         if not self.options.augment:
-            return images
-        return augment(images, self.options.augment, inputs.calls.noise(f"discriminator {name}"))
+            return batches
+        return augment(batches, self.options.augment, inputs.calls.noise(f"discriminator {name}"))
+
+    def _fakes(self, inputs: LossInputs) -> Iterator[tuple[str, Images]]:
+        """The images that are not real, by the name of their augmentation."""
+        if self.options.fakes != "samples":
+            yield RECONSTRUCTIONS, inputs.reconstruction
+        if self.options.fakes != "reconstructions":
+            with torch.no_grad():
+                samples = inputs.calls.decode_prior().mean
+            yield SAMPLES, samples
 
     @torch.no_grad()
     def _add_step(self, sums: Tensor) -> None:
@@ -128,18 +153,21 @@ class ImageCritic(BalancedCritic):
         self.steps += 1
         self.discriminator.after_step()
 
-    def _pairwise(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Loss of logits of images and of their reconstructions."""
+    def _pairwise(self, real: Tensor, *fakes: Tensor) -> Tensor:
+        """Loss of logits of images and of fakes of each kind, each of which adds its part."""
         if self.options.loss == "hinge":
-            return 0.5 * (F.relu(1 - real) + F.relu(1 + fake))
-        is_relativistic = self.options.loss == "relativistic"
-        return F.softplus(fake - real) if is_relativistic else F.softplus(-real) + F.softplus(fake)
+            return 0.5 * torch.stack([F.relu(1 - real), *(F.relu(1 + fake) for fake in fakes)]).sum(0)
+        if self.options.loss == "relativistic":
+            return torch.stack([F.softplus(fake - real) for fake in fakes]).sum(0)
+        return torch.stack([F.softplus(-real), *(F.softplus(fake) for fake in fakes)]).sum(0)
 
-    def _distance_from_means(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> PerImage:
+    def _distance_from_means(self, real: Sequence[Tensor], fakes: Sequence[Sequence[Tensor]]) -> PerImage:
         """LeCAM regularization: squared distance of logits from the mean of the others."""
         mean_real, mean_fake = self.logits.unbind()
         distance = mean_of_scales((own - mean_fake).square() for own in real)
-        return distance + mean_of_scales((mean_real - own).square() for own in fake)
+        for fake in fakes:
+            distance = distance + mean_of_scales((mean_real - own).square() for own in fake)
+        return distance
 
 
 def mean_of_scales(scales: Iterable[Tensor]) -> PerImage:
@@ -151,3 +179,17 @@ def _squared_gradient(logits: Iterable[Tensor], images: Images) -> PerImage:
     """Squared norm of the gradient of the mean logit of each image, with a graph for the weights."""
     (gradient,) = torch.autograd.grad(mean_of_scales(logits).sum(), images, create_graph=True)
     return gradient.flatten(1).square().sum(1)
+
+
+@contextlib.contextmanager
+def as_constant(critic: nn.Module) -> Iterator[None]:
+    """A context in which a critic is not trained and initializes nothing."""
+    trained = [parameter for parameter in critic.parameters() if parameter.requires_grad]
+    mode = critic.training
+    critic.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        critic.train(mode)
+        for parameter in trained:
+            parameter.requires_grad_(True)

@@ -1,24 +1,41 @@
-"""Adversarial loss of reconstructions."""
+"""Adversarial loss of reconstructions and samples."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from convae.core.arguments import Named, NonNegativeFloat, Positive, PositiveFloat
+from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.core.types import Images, PerImage, Shape
 from convae.objective.discriminators.base import DiscriminatorEntry, build_discriminator
 from convae.objective.terms._augment import Augmentation
-from convae.objective.terms._image_critic import CriticOptions, ImageCritic, Loss, mean_of_scales
+from convae.objective.terms._image_critic import (
+    RECONSTRUCTIONS,
+    SAMPLES,
+    CriticOptions,
+    Fakes,
+    ImageCritic,
+    Loss,
+    as_constant,
+    mean_of_scales,
+)
 from convae.objective.terms._latent_critic import Beta
 from convae.objective.terms.base import CriticTerm, LossInputs
+
+_VALUES: dict[Loss, Callable[[Tensor], Tensor]] = {
+    "hinge": torch.neg,
+    "non-saturating": lambda logits: F.softplus(-logits),
+    "minimax": lambda logits: -F.softplus(logits),
+}
+"""The loss of the model, of logits of fakes."""
 
 
 class Adversarial(CriticTerm[ImageCritic]):
@@ -32,10 +49,19 @@ class Adversarial(CriticTerm[ImageCritic]):
     their norms at the decoder's raw values, a running mean over about ten steps, at most `max_ratio`. It is 0 in the
     first step of the term. The value in the log is without this factor.
 
+    In a VAE/GAN (Larsen et al. 2016, arXiv:1512.09300), with `kl` and `feature-matching`, the discriminator also sees
+    images decoded from samples of the prior, and the encoder has no gradient of the term: `fakes: both`,
+    `trains_encoder: false`, `adaptive: false`. Such a step decodes three times.
+
     Args:
         discriminator: the network.
-        loss: `hinge`, `non-saturating` (Goodfellow et al. 2014), or `relativistic`, which compares the logits of
-            an image and its reconstruction (Huang et al. 2024, arXiv:2501.05441).
+        loss: `hinge`; `non-saturating` or `minimax` (Goodfellow et al. 2014, arXiv:1406.2661), whose gradient vanishes
+            where the discriminator is sure; or `relativistic`, which compares the logits of an image and its
+            reconstruction (Huang et al. 2024, arXiv:2501.05441).
+        fakes: what the discriminator tells from images: `reconstructions`, `samples` of the prior of the model, as
+            many as reconstructions, or `both`, whose losses are added.
+        trains_encoder: whether the gradient reaches the encoder through reconstructions. If not, they are decoded once
+            more from the same latents, which train the decoder alone.
         adaptive: whether the gradient is relative to that of all other terms.
         max_ratio: largest factor of `adaptive`.
         r1: weight γ of the penalty γ/2 ‖∇D‖² at images (Mescheder et al. 2018, arXiv:1801.04406).
@@ -59,6 +85,8 @@ class Adversarial(CriticTerm[ImageCritic]):
         *,
         discriminator: DiscriminatorEntry = "patch",
         loss: Loss = "hinge",
+        fakes: Fakes = "reconstructions",
+        trains_encoder: bool = True,
         adaptive: bool = True,
         max_ratio: PositiveFloat = 1e4,
         r1: NonNegativeFloat = 0.0,
@@ -72,9 +100,14 @@ class Adversarial(CriticTerm[ImageCritic]):
         schedule: float | Named | None = None,
     ) -> None:
         super().__init__()
-        self.discriminator = discriminator
+        if adaptive and (fakes == "samples" or not trains_encoder):
+            raise ConfigError(
+                "adaptive compares gradients at reconstructions that the encoder is trained by. Set adaptive: false"
+            )
+        self.discriminator, self.trains_encoder = discriminator, trains_encoder
         self.options = CriticOptions(
             loss=loss,
+            fakes=fakes,
             r1=r1,
             r2=r2,
             penalty_every=penalty_every,
@@ -102,32 +135,33 @@ class Adversarial(CriticTerm[ImageCritic]):
         """
         critic, loss = self.bound_critic, self.options.loss
         has_gradient = inputs.weight != 0 and torch.is_grad_enabled()
-        with _as_constant(critic), contextlib.nullcontext() if has_gradient else torch.no_grad():
-            fake = critic(critic.augmented(self._reconstruction(inputs, critic), inputs, "fake"))
+        with as_constant(critic), contextlib.nullcontext() if has_gradient else torch.no_grad():
+            fakes = [critic(critic.augmented(images, inputs, name)) for name, images in self._fakes(inputs, critic)]
             if loss == "relativistic":
                 with torch.no_grad():
                     real = critic(critic.augmented(inputs.images, inputs, "real"))
-                return mean_of_scales(F.softplus(x - y) for x, y in zip(real, fake, strict=True))
-            return mean_of_scales(-y if loss == "hinge" else F.softplus(-y) for y in fake)
+                values = [[F.softplus(x - y) for x, y in zip(real, fake, strict=True)] for fake in fakes]
+            else:
+                values = [[_VALUES[loss](y) for y in fake] for fake in fakes]
+            return torch.stack([mean_of_scales(each) for each in values]).sum(0)
+
+    def _fakes(self, inputs: LossInputs, critic: ImageCritic) -> Iterator[tuple[str, Images]]:
+        """The images that the discriminator is to take for real, by the name of their augmentation."""
+        if self.options.fakes != "samples":
+            yield RECONSTRUCTIONS, self._reconstruction(inputs, critic)
+        if self.options.fakes != "reconstructions":
+            samples = inputs.calls.decode_prior().mean
+            if critic.max_ratio is not None and samples.requires_grad:
+                ratio = critic.ratio
+                samples.register_hook(lambda gradient: gradient * ratio.to(gradient.dtype))
+            yield SAMPLES, samples
 
     def _reconstruction(self, inputs: LossInputs, critic: ImageCritic) -> Images:
         """The mean of p(x | z); with `adaptive`, its gradient is multiplied by the ratio, and both norms measured."""
+        if not self.trains_encoder and torch.is_grad_enabled():
+            return inputs.calls.decode(inputs.output.latent.detach()).mean
         if critic.max_ratio is None:
             return inputs.reconstruction
         raw = inputs.calls.raw
         own = critic.balanced(raw, inputs.weight)
         return inputs.reconstruction if own is raw else inputs.calls.likelihood(own).mean
-
-
-@contextlib.contextmanager
-def _as_constant(critic: nn.Module) -> Iterator[None]:
-    """A context in which a critic is not trained and initializes nothing."""
-    trained = [parameter for parameter in critic.parameters() if parameter.requires_grad]
-    mode = critic.training
-    critic.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        critic.train(mode)
-        for parameter in trained:
-            parameter.requires_grad_(True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 from jaxtyping import Int64
@@ -25,6 +25,11 @@ NO_TEACHER = "needs a teacher. Set start (--start) to a trained model, or run co
 """Message of terms of distillation, without a trained model to compare with."""
 
 
+def missing_term(name: str) -> str:
+    """The message of a term that needs another one in the objective."""
+    return f"needs the term {name} in the objective. Add it; with weight 0, it does not train the model"
+
+
 @dataclass(frozen=True)
 class LossInputs:
     """Inputs of a loss term: a batch and the model's output for it.
@@ -39,6 +44,7 @@ class LossInputs:
         data_size: number of images in the data; None where that is unknown.
         weight: of the term in the objective at this moment.
         value_weights: (batch, channel or 1, *sizes), weight of each value, 0 if missing; None if all are observed.
+        critics: networks that train beside the model, by the names of their terms.
     """
 
     values: Images
@@ -49,6 +55,7 @@ class LossInputs:
     data_size: int | None = None
     weight: float = 1.0
     value_weights: Tensor | None = None
+    critics: Mapping[str, Critic] = field(default_factory=dict, repr=False)
 
     @property
     def images(self) -> Images:
@@ -158,13 +165,15 @@ class Term(nn.Module, ABC):
     Without a term that `regularizes_posterior`, which holds the posteriors to the prior, a model is an autoencoder.
 
     `unit` is the unit of the value; the weight converts it to nats, the unit of the total. `default_weight`, usually
-    that of the paper, is the weight in the default objective of a model that requires the term.
+    that of the paper, is the weight in the default objective of a model that requires the term. `required_terms` are
+    names of other terms that must be in the objective, with whatever weight.
     """
 
     unit: ClassVar[str]
     default_weight: ClassVar[float] = 1.0
     example: ClassVar[Mapping[str, Any]] = {}
     regularizes_posterior: ClassVar[bool] = False
+    required_terms: ClassVar[tuple[str, ...]] = ()
     samples_per_image: int | None = None
 
     def bind(self, latent_shape: Shape, image_shape: Shape) -> None:

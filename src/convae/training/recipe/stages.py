@@ -113,9 +113,8 @@ class StageObjective(nn.Module):
 
     @property
     def critics(self) -> dict[str, Critic]:
-        """The networks that train against the model, by the names of their terms."""
-        terms = {name: term for part in (self.shared, self.own) if part for name, term in part.terms.items()}
-        return {name: term.critic for name, term in terms.items() if term.critic is not None}
+        """The networks that train beside the model, by the names of their terms."""
+        return {name: critic for part in (self.shared, self.own) if part for name, critic in part.critics.items()}
 
     def weights(self, clocks: Clocks) -> dict[str, float]:
         """The weight of each term."""
@@ -129,7 +128,8 @@ class StageObjective(nn.Module):
     def forward(self, batch: Batch, output: Output, clocks: Clocks) -> Losses:
         """The loss of a batch; see `Objective`."""
         parts = ((self.shared, clocks.training), (self.own, clocks.stage))
-        losses: list[Losses] = [part(batch, output, moment) for part, moment in parts if part]
+        critics = self.critics
+        losses: list[Losses] = [part(batch, output, moment, critics) for part, moment in parts if part]
         return reduce(lambda one, other: Losses(one.total + other.total, one.terms | other.terms), losses)
 
     def measure(self, batch: Batch, output: Output, clocks: Clocks) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from convae.model.compatibility import check_fill, check_labels, check_levels
 from convae.model.parts import required_terms
 from convae.model.vae import VAE
 from convae.objective.terms import TERMS
+from convae.objective.terms.base import missing_term
 from convae.training.loggers.base import build_loggers
 from convae.training.loop.engine import FrozenParts
 from convae.training.recipe.plan import Plan
@@ -70,7 +71,7 @@ def _check_model(recipe: Recipe, held: VAE | None) -> VAE | None:
 
 
 def _check_terms(model: VAE, stages: Plan) -> None:
-    """Checks that every stage has the terms that the model requires.
+    """Checks that every stage has the terms that the model and other terms require.
 
     Raises:
         ConfigError: a term is missing.
@@ -84,6 +85,10 @@ def _check_terms(model: VAE, stages: Plan) -> None:
                     f"objective: this model cannot be trained without the term {term}: give "
                     f"'objective={{reconstruction: 1{given}}}', or no objective"
                 )
+        for name in stage.objective.units:
+            for needed in TERMS.get(name).required_terms:
+                if needed not in stage.objective.units:
+                    raise ConfigError(f"objective.{name}: {missing_term(needed)}")
 
 
 def check_stages(recipe: Recipe, model: VAE, plan: Plan, notes: list[str]) -> None:

@@ -143,10 +143,11 @@ class VAETask(Task):
         model = self.model
 
         def loss(part: Batch, noise: CountedNoise, clocks: Clocks) -> Losses:
-            with torch.no_grad(), evaluation_mode(model):
-                output = run(part, noise, 1)
-            inputs = LossInputs(part.images, part.labels, output, clocks.training, value_weights=part.weights)
-            values = critic.loss(inputs)
+            with evaluation_mode(model):  # also where the critic calls parts of the model again
+                with torch.no_grad():
+                    output = run(part, noise, 1)
+                inputs = LossInputs(part.images, part.labels, output, clocks.training, value_weights=part.weights)
+                values = critic.loss(inputs)
             metrics = {f"{name}_{key}": value for key, value in critic.metrics().items()}
             return Losses(values.mean(), {f"{name}_critic": values, **metrics})
 
