@@ -79,6 +79,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "SimVQ": ("fashion-simvq", {}),
     "LFQ": ("fashion-lfq", {}),
     "conditional": ("conditional", FASHION),
+    "VAE/GAN": ("vae-gan", {}),
+    "MS-SSIM": ("fashion", {"objective": {"ms-ssim": {"scales": 2, "weight": 1000}, "kl": 1}}),
 }
 """The recipe and the overrides of each method."""
 

@@ -56,8 +56,8 @@ def recipe(**options: Any) -> dict[str, Any]:
 
 def made(*others: str, **options: Any) -> tuple[VAE, Objective, Adversarial, ImageCritic]:
     model = convae.build(MODEL, seed=1).double()
-    terms = {**dict.fromkeys(("reconstruction", "kl", *others), 1), "adversarial": {"discriminator": PATCH, **options}}
-    objective = build_objective(terms)
+    terms: dict[str, Any] = dict.fromkeys(("reconstruction", "kl", *others), 1)
+    objective = build_objective({**terms, "adversarial": {"discriminator": PATCH, **options}})
     objective.bind(model.latent_shape, model.input_shape)
     term = objective.terms["adversarial"]
     assert isinstance(term, Adversarial)

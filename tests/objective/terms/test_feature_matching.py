@@ -219,7 +219,8 @@ def test_with_adaptive_samples_have_the_factor_of_reconstructions() -> None:
     objective(given, model(given.images, noise())).total.backward()  # measures both norms
     ratio = float(critic.ratio)
     assert ratio not in (0, 1)
-    one, other = {}, {}
+    one: dict[str, Tensor] = {}
+    other: dict[str, Tensor] = {}
     for adaptive, found in ((True, one), (False, other)):
         term = build_objective({"adversarial": {"discriminator": PATCH, "adaptive": adaptive, "fakes": "both"}})
         term.bind(model.latent_shape, model.input_shape)
@@ -266,7 +267,8 @@ def test_what_cannot_be_compared_is_refused(terms: dict[str, Any], words: str) -
 
 
 def test_a_discriminator_without_features_is_refused() -> None:
-    terms = {"feature-matching": 1, "adversarial": {"discriminator": "testing.plain_discriminator:Plain"}}
+    adversarial = {"discriminator": "testing.plain_discriminator:Plain"}
+    terms: dict[str, Any] = {"feature-matching": 1, "adversarial": adversarial}
     model = convae.build(SPEC).train()
     objective = build_objective(terms)
     objective.bind(model.latent_shape, model.input_shape)
