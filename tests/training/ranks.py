@@ -80,11 +80,11 @@ def hierarchy(**training: Any) -> dict[str, Any]:
     return {**recipe(labels=None, **training), "model": model, "objective": objective}
 
 
-def adversarial(**training: Any) -> dict[str, Any]:
-    """With a discriminator, whose running means and adaptive weight span the batch; it sees samples as well."""
+def adversarial(fakes: str, **training: Any) -> dict[str, Any]:
+    """With a discriminator, whose running means and adaptive weight span the batch."""
     patch = {"patch": {"channels": 4, "layers": 1}}
     term = {"discriminator": patch, "weight": 0.5, "r1": 0.3, "penalty_every": 2, "lecam": 0.1, "augment": ["color"]}
-    term["fakes"] = "both"
+    term["fakes"] = fakes
     matching = {"error": "absolute", "weight": 3.0}
     objective = {"reconstruction": {}, "kl": {}, "feature-matching": matching, "adversarial": term, **CLASSIFYING}
     return {**recipe(**training), "model": WITHOUT_NORM, "objective": objective}
@@ -116,8 +116,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "hierarchy-slices": hierarchy(accumulate=2),
     "shard-hierarchy": hierarchy(shard=True, checkpointing=True),
     "shard-codes": codes("ema", shard=True),
-    "adversarial": adversarial(),
-    "shard-adversarial-slices": adversarial(shard=True, accumulate=2),
+    "adversarial": adversarial("both"),
+    # The decoder of a sharded model cannot be called once more for samples.
+    "shard-adversarial-slices": adversarial("reconstructions", shard=True, accumulate=2),
 }
 
 

@@ -54,6 +54,8 @@ class Likelihood(ABC):
 class ModelCalls:
     """Parts of the model that a term may call again, with the labels and the noise of the pass.
 
+    `encode`, `decode` and `decode_prior` raise a `ConfigError` if the parameters of the model are sharded.
+
     Attributes:
         encode: images to q(z | x), in evaluation mode.
         decode: latents, one for each row of the batch, to p(x | z).

@@ -222,12 +222,14 @@ class Autoencoder(GenerativeModel):
         labels = context.labels
 
         def encode(x: Images) -> Posterior:
+            self._require_gathered()
             with evaluation_mode(self):
                 own = labels if labels is None or len(labels) == len(x) else labels[:: context.samples]
                 features = call_module(self.encoder, self._conditioned(x, own), Context(labels=own))
                 return self.bottleneck.posterior(features)
 
         def decode(z: Latents) -> Likelihood:
+            self._require_gathered()
             latents = self.latent_layout.split(self._converted(z))
             again = context.again(given=latents)
             with uncompiled(self.decoder):  # compiled code is for one size, and its graphs for one call in each step
@@ -238,6 +240,7 @@ class Autoencoder(GenerativeModel):
             return self._draw_prior(len(raw), noise, labels, 1.0, None)[self.bottleneck.stream]
 
         def decode_prior() -> Likelihood:
+            self._require_gathered()
             noise = context.unit_noise_for("prior")
             with torch.no_grad():
                 given = self._draw_prior(len(raw), noise, labels, 1.0, None)
@@ -246,6 +249,15 @@ class Autoencoder(GenerativeModel):
 
         noise_for, is_resizable = context.unit_noise_for, self.size_step is not None
         return ModelCalls(encode, decode, sample_prior, decode_prior, noise_for, raw, self.head, is_resizable)
+
+    def _require_gathered(self) -> None:
+        """Checks that parts of the model can be called by themselves.
+
+        Raises:
+            ConfigError: the parameters are sharded, and gathered in a pass through the whole model only.
+        """
+        if any(hasattr(parameter, "full_tensor") for parameter in self.parameters()):
+            raise ConfigError("encodes or decodes once more, which a sharded model cannot. Set training.shard: false")
 
     def _place(self, stream: str) -> str:
         """Where a stream, or a level of it, is for a reader: the name of a latent, or that of a module."""

@@ -266,6 +266,14 @@ def test_what_cannot_be_compared_is_refused(terms: dict[str, Any], words: str) -
         objective(batch().images.float(), model(batch().images.float()))
 
 
+def test_samples_of_a_sharded_model_are_refused_in_one_sentence() -> None:
+    model, objective, _ = built(SPEC, {"adversarial": GAN})
+    output = model(batch().images, noise())
+    next(model.parameters()).full_tensor = None  # type: ignore[attr-defined]  # as DTensor has
+    with pytest.raises(ConfigError, match=r"objective\.adversarial: .*shard"):
+        objective(batch(), output)
+
+
 def test_a_discriminator_without_features_is_refused() -> None:
     adversarial = {"discriminator": "testing.plain_discriminator:Plain"}
     terms: dict[str, Any] = {"feature-matching": 1, "adversarial": adversarial}
