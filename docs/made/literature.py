@@ -172,7 +172,7 @@ METHODS = (
     Method(
         "VAE/GAN",
         "Larsen et al. 2016, arXiv:1512.09300",
-        "sharper samples and reconstructions",
+        "a learned similarity in place of pixel errors",
         "vae-gan",
         equal=f"formula; {PEER} (`fakes: samples`)",
     ),
