@@ -5,9 +5,8 @@
     python -m benchmarks.disentanglement compare results.jsonl
     python -m benchmarks.disentanglement picture results.jsonl --out mig.png
 
-`train` adds a line for each finished run and skips those that the file has; it writes the data beside them. Metrics are
-those of `convae evaluate` on all images. `compare` prints the MIG of each method above that of a β-VAE with the same
-reconstruction.
+`train` adds a line for each finished run and skips those that the file has. Metrics are those of `convae evaluate` on
+all images. `compare` prints the MIG of each method above that of a β-VAE with the same reconstruction.
 """
 
 from __future__ import annotations
@@ -22,19 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 
 import convae
 from benchmarks.records import add_result, is_measured, read_results
-from convae.core.random import numpy_generator
 from convae.data import DataConfig, open_split
-from convae.data.sources.sprites import COLORS, FACTORS, draw
 from convae.evaluation import evaluate
 from convae.pictures.style import PALETTE
 
 COUNT, SIZE, HIDDEN, LATENT = 20_000, 16, 128, 6
-FACTOR_NAMES = tuple(name for name in FACTORS if name != "color")
 BASELINE = "β-VAE"
 T_QUANTILES = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
 """The quantile 0.975 of Student's t for the mean of so many seeds."""
@@ -56,29 +51,15 @@ METHODS: dict[str, tuple[tuple[float, ...], Any]] = {
 """Weights of each method, and its terms beside `reconstruction` for a weight; a β-VAE of β = 1 is the VAE."""
 
 
-def write_sprites(path: Path) -> Path:
-    """Writes sprites that are all white, with the factors of dSprites, as (image, SIZE, SIZE) and (image, factor)."""
-    if not path.exists():
-        values = {
-            name: numpy_generator(0, "sprites", name).integers(0, len(FACTORS[name]), COUNT) for name in FACTOR_NAMES
-        }
-        white = {"color": list(COLORS).index("white")}
-        images = [
-            draw({name: int(column[index]) for name, column in values.items()} | white, SIZE)[..., 0]
-            for index in range(COUNT)
-        ]
-        np.savez(path, images=np.stack(images), factors=np.stack(list(values.values()), 1))
-    return path
-
-
-def make_recipe(data: Path, method: str, weight: float, seed: int, steps: int) -> dict[str, Any]:
+def make_recipe(method: str, weight: float, seed: int, steps: int) -> dict[str, Any]:
     """A small VAE of linear layers."""
     hidden: list[Any] = [{"linear": {"features": HIDDEN}}, "relu"] * 2
     pixels: list[Any] = [{"linear": {"features": SIZE * SIZE}}, {"unflatten": {"to": [1, SIZE, SIZE]}}]
     return {
         "name": "disentanglement",
         "data": {
-            "source": {"arrays": {"path": str(data), "factors": list(FACTOR_NAMES)}},
+            "source": {"sprites": {"count": COUNT, "size": SIZE, "fixed": {"color": "white"}}},
+            "channels": 1,
             "validation": 0.01,
             "test": 0.01,
         },
@@ -103,14 +84,13 @@ def make_recipe(data: Path, method: str, weight: float, seed: int, steps: int) -
 
 def train(given: argparse.Namespace) -> None:
     """Trains every method with every weight and seed, unless the results have it."""
-    data = write_sprites(given.out.absolute().with_name(f"white-sprites-{COUNT}-{SIZE}.npz"))
     for seed in map(int, given.seeds.split(",")):
         for method in given.only or METHODS:
             for weight in METHODS[method][0]:
                 key = {"method": method, "weight": weight, "size": SIZE, "steps": given.steps, "seed": seed}
                 if is_measured(given.out, key):
                     continue
-                recipe = make_recipe(data, method, weight, seed, given.steps)
+                recipe = make_recipe(method, weight, seed, given.steps)
                 start = time.process_time()
                 with tempfile.TemporaryDirectory() as folder:
                     model = convae.train(recipe, out=Path(folder) / "run", quiet=True).last

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from convae.core.errors import ConfigError
 from convae.data import DataConfig, open_split
 from convae.data.sources.sprites import COLORS, FACTORS, draw
 
@@ -69,3 +70,24 @@ def test_a_split_carries_every_factor_and_a_larger_set_begins_with_the_smaller()
     index = 17
     factors = {name: int(column.values[index]) for name, column in small.columns.items()}
     np.testing.assert_array_equal(small.images([index])[0].movedim(0, -1), draw(factors, 32))
+
+
+def test_fixed_factors_are_the_same_in_all_images_and_the_others_as_without() -> None:
+    fixed = {"color": "white", "scale": 1.0}
+    split = open_split(DataConfig(source={"sprites": {"count": 20, "size": 32, "fixed": fixed}}, channels=1), "all")
+    free = open_split(DataConfig(source={"sprites": {"count": 20, "size": 32}}), "all")
+    assert list(split.columns) == ["shape", "rotation", "x", "y"]
+    for name, column in split.columns.items():
+        np.testing.assert_array_equal(column.values, free.columns[name].values)
+    factors = {name: int(column.values[7]) for name, column in split.columns.items()} | {"color": 0, "scale": 5}
+    np.testing.assert_array_equal(split.images([7])[0, 0], draw(factors, 32)[..., 0])
+    assert open_split(DataConfig(source={"sprites": {"count": 20, "fixed": {"shape": "heart"}}}), "all").labels is None
+
+
+@pytest.mark.parametrize(
+    ("fixed", "message"),
+    [({"hue": "red"}, "unknown factor 'hue'"), ({"color": "pink"}, "unknown value of color 'pink'")],
+)
+def test_factors_and_values_that_there_are_not_are_refused(fixed: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        open_split(DataConfig(source={"sprites": {"fixed": fixed}}), "all")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from convae.core.arguments import NonNegative, Positive
+from convae.core.errors import ConfigError
+from convae.core.names import unknown_message
 from convae.core.progress import Progress
 from convae.core.random import numpy_generator
 from convae.data.data_dirs import DataDirs
@@ -57,6 +60,11 @@ class Sprites(Source):
         count: number of images.
         size: pixels along each axis.
         seed: random seed.
+        fixed: value of each factor that is the same in all images, such as `{color: white}`, which leaves the factors
+            of dSprites; fixed factors have no column.
+
+    Raises:
+        ConfigError: `fixed` has a factor or a value that there is not.
     """
 
     def __init__(
@@ -66,14 +74,17 @@ class Sprites(Source):
         count: Positive = 10_000,
         size: Annotated[int, Field(ge=8, le=1024)] = 64,
         seed: NonNegative = 0,
+        fixed: Mapping[str, str | int | float] | None = None,
     ) -> None:
         super().__init__(data_dirs)
         self._count, self._size, self._seed = count, size, seed
+        self._fixed = {name: _value_index(name, str(value)) for name, value in (fixed or {}).items()}
         self._choices = lru_cache(maxsize=1)(self._factors)
 
     def fingerprint(self) -> str:
         """The arguments, and a version of the generator."""
-        return f"sprites 1 {self._count} {self._size} {self._seed}"
+        fixed = "".join(f" {name}={self._fixed[name]}" for name in FACTORS if name in self._fixed)
+        return f"sprites 1 {self._count} {self._size} {self._seed}{fixed}"
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
         """The configured size, RGB."""
@@ -82,8 +93,9 @@ class Sprites(Source):
     def listing(self) -> Listing:
         """The factors of each image."""
         names = [f"{index:0{len(str(self._count - 1))}d}" for index in range(self._count)]
-        columns = {name: Column(values, FACTORS[name]) for name, values in self._choices().items()}
-        return Listing(names, columns, "shape")
+        varied = {name: values for name, values in self._choices().items() if name not in self._fixed}
+        columns = {name: Column(values, FACTORS[name]) for name, values in varied.items()}
+        return Listing(names, columns, "shape" if "shape" in columns else None)
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
         """Generates one image."""
@@ -95,9 +107,20 @@ class Sprites(Source):
     def _factors(self) -> dict[str, NDArray[np.int64]]:
         """(images,) indices into the values of each factor in `FACTORS`."""
         return {
-            name: numpy_generator(self._seed, "sprites", name).integers(0, len(values), self._count)
+            name: np.full(self._count, self._fixed[name])
+            if name in self._fixed
+            else numpy_generator(self._seed, "sprites", name).integers(0, len(values), self._count)
             for name, values in FACTORS.items()
         }
+
+
+def _value_index(name: str, value: str) -> int:
+    """The index of a value of a factor."""
+    if name not in FACTORS:
+        raise ConfigError(unknown_message("factor", name, FACTORS))
+    if value not in FACTORS[name]:
+        raise ConfigError(unknown_message(f"value of {name}", value, FACTORS[name]))
+    return FACTORS[name].index(value)
 
 
 def draw(factors: dict[str, int], size: int) -> NDArray[np.uint8]:
