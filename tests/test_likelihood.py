@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import convae
+from benchmarks import likelihood
+from convae.data import DataConfig, open_split
+from convae.evaluation import evaluate
+
+DESCRIPTION = {
+    "input": [1, 8, 8],
+    "encoder": ["flatten"],
+    "bottleneck": {"gaussian": {"latent": 2}},
+    "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
+    "likelihood": "bernoulli",
+}
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["likelihood", *words])
+    likelihood.main()
+
+
+def test_parts_of_two_calls_are_those_of_one_and_agree_with_evaluation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, images = convae.build(DESCRIPTION).eval(), open_split(DataConfig(source="digits"), "test")
+    convae.save(model, tmp_path / "model")
+    monkeypatch.setattr(likelihood, "FEWER", (5,))
+    general = ["--data", "digits", "--samples", "20", str(tmp_path / "model")]
+    files = once, twice = tmp_path / "once.jsonl", tmp_path / "twice.jsonl"
+    for file, counts in ((once, ["100"]), (twice, ["50", "100"])):
+        for count in counts:
+            run(monkeypatch, *general, "--images", count, "--out", str(file))
+    (protocol, *rows), (_, *other) = (likelihood.read_results(file) for file in files)
+    assert [row["nll"] for row in rows] == [row["nll"] for row in other]
+    assert protocol["samples"] == 20
+    assert all(bound <= mean for row in rows for bound, mean in zip(row["nll"], row["negative_elbo"], strict=True))
+    assert "all samples against these, on the same images:" in capsys.readouterr().out
+    run(monkeypatch, *general, "--out", str(once))
+    values = [value for row in likelihood.read_results(once)[1:] for value in row["nll"]]
+    whole = evaluate(model, images, metrics=["nll"], options={"nll": {"samples": 20}}).metrics["nll"]
+    assert len(values) == len(images)
+    assert sum(values) / len(values) == pytest.approx(whole.value, rel=2e-3)
+    with pytest.raises(SystemExit, match="is of another estimate"):
+        run(monkeypatch, *general, "--samples", "10", "--out", str(once))
