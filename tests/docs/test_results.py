@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from benchmarks.results import quick_rows
 from convae.model.pretrained import read_index
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+README = (PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def rows(text: str) -> list[list[str]]:
@@ -41,6 +43,20 @@ def test_the_tables_of_reports_exist() -> None:
         assert f"measured/{report}.md" in text
     with pytest.raises(ValueError, match="no table 9"):
         reported("labels", "Accuracy by number of labels", 9)
+
+
+def decimals(text: str) -> list[Decimal]:
+    """The numbers of a text as written."""
+    return [Decimal(number) for number in re.findall(r"(?<![\w.×])\d+(?:\.\d+)?(?![\w×])", text)]
+
+
+@pytest.mark.parametrize("row", [line for line in README.splitlines() if re.search(r"\| \*\*\d", line)])
+def test_figures_of_the_readme_are_those_of_their_page(row: str) -> None:
+    *_, convae, other, link = (cell.strip() for cell in row.strip("|").split("|"))
+    (page,) = re.findall(r"\]\((.*?)\)", link)
+    text = (PAGE.parents[1] / page).read_text(encoding="utf-8") + likelihoods() * (page == "docs/results.md")
+    for figure in decimals(re.match(r"\*\*.*?\*\*", convae)[0]) + decimals(other)[:1]:  # type: ignore[index]  # bold
+        assert any(found.quantize(figure, ROUND_HALF_UP) == figure for found in decimals(text)), figure
 
 
 @pytest.mark.skipif(not MODELS.is_dir(), reason="a source distribution has no models")
