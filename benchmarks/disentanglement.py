@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 
 import convae
@@ -39,7 +40,7 @@ METRICS = ("mig", "mig-per-factor", "modularity", "factor-vae", "reconstruction"
 METHODS: dict[str, tuple[tuple[float, ...], Any]] = {
     BASELINE: ((1, 2, 4), lambda weight: {"kl": weight}),
     "β-TCVAE": (
-        (8,),
+        (4, 8),
         lambda weight: {"kl": 1, "total-correlation": {"weight": weight - 1, "estimator": "weighted"}},
     ),
     "FactorVAE": (
@@ -77,7 +78,7 @@ def make_recipe(method: str, weight: float, seed: int, steps: int) -> dict[str, 
             "precision": "float32",
             "pictures_every": 0,
             "checkpoint_every": steps,
-            "optimizer": {"lr": 4e-3},
+            "optimizer": {"lr": 4e-3, "schedule": "constant"},
         },
     }
 
@@ -173,7 +174,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     training = commands.add_parser("train")
     training.add_argument("--out", type=Path, required=True)
-    training.add_argument("--steps", type=int, default=6000)
+    training.add_argument("--steps", type=int, default=16_000)
     training.add_argument("--seeds", default="0,1,2")
     training.add_argument("--only", nargs="*", choices=METHODS)
     training.set_defaults(run=train)
