@@ -16,6 +16,7 @@ from convae.cli import COMMANDS, command
 from convae.model.presets import PRESETS
 from convae.model.summary import summarize
 
+README = Path(__file__).parents[2] / "README.md"
 REGISTRIES = [
     "convae.data.sources:SOURCES",
     "convae.evaluation.metrics:METRICS",
@@ -62,6 +63,7 @@ def test_every_method_of_the_literature_names_pieces_that_exist() -> None:
     recipe = {row[0]: (row[2], row[3]) for row in listed}
     assert recipe["IWAE"] == ("`iwae`", "`importance-weighted`")
     assert recipe["β-TCVAE"][1] == "`reconstruction`, `kl`, `total-correlation`"
+    assert f"[{len(METHODS)} methods](docs/literature.md)" in README.read_text(encoding="utf-8")
 
 
 def test_arguments_are_those_of_the_signature() -> None:
