@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from torchmetrics.functional.image import (
 )
 
 import convae
+from convae.core.errors import ConfigError
 from convae.data import DataConfig, Split, in_order, open_split
 from convae.evaluation import evaluate
 from convae.model.vae import VAE
@@ -68,3 +70,24 @@ def test_every_images_figure_is_that_of_torchmetrics(halves: VAE, photos: Split)
         }
         for name in names:
             assert float(rows[name][place]) == pytest.approx(narrow(Tensor, wanted[name]).item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("binarize", ["fixed", "threshold", None])
+def test_bits_of_a_bernoulli_likelihood_are_those_of_binary_images(binarize: str | None) -> None:
+    split = open_split(DataConfig(source="digits", binarize=binarize), "test")
+    model = convae.build(
+        {
+            "input": [1, 8, 8],
+            "encoder": ["flatten"],
+            "bottleneck": {"gaussian": {"latent": 2}},
+            "decoder": [{"linear": {"features": 64}}, {"unflatten": {"to": [1, 8, 8]}}],
+            "likelihood": "bernoulli",
+        }
+    )
+    found = evaluate(model, split).metrics
+    assert ("bits-per-dimension" in found) is (binarize is not None)
+    if binarize:
+        assert found["bits-per-dimension"].value == pytest.approx(-found["elbo"].value / (64 * math.log(2)))
+    else:
+        with pytest.raises(ConfigError, match="bernoulli and binary images"):
+            evaluate(model, split, metrics=["bits-per-dimension"])

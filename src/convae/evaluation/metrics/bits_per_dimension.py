@@ -15,16 +15,17 @@ from convae.model.vae import VAE
 class BitsPerDimension(ImageMetric):
     """Bits per dimension: the negative ELBO divided by log 2 and the number of observed values of the image.
 
-    Only for discrete likelihoods and images with levels, since densities and floats have no bits.
+    Only for likelihoods that are probabilities: densities and floats have no bits, and the cross-entropy of `bernoulli`
+    is a probability of binary images only.
     """
 
     unit: ClassVar = "bits/dim"
-    needs: ClassVar = "a discrete likelihood (discretized-logistic) and images of 8 or 16 bits"
+    needs: ClassVar = "discretized-logistic or categorical and images of 8 or 16 bits, or bernoulli and binary images"
     better: ClassVar = "lower"
 
     def applies(self, model: VAE, split: Split) -> bool:
-        """Whether likelihood and images are discrete, and the model has an ELBO."""
-        return model.head.discrete and split.levels is not None and has_elbo(model)
+        """Whether the likelihood of the images is a probability, and the model has an ELBO."""
+        return model.head.is_probability(split.levels) and has_elbo(model)
 
     def rows(self, batch: EvalBatch) -> PerImage:
         """The bits per dimension of each image."""

@@ -27,15 +27,15 @@ Link = Literal["sigmoid", "tanh", "identity"]
 
 
 class LikelihoodHead(nn.Module, ABC):
-    """Maps raw decoder values to a `Likelihood`; configuration is keyword-only.
-
-    `discrete` means that `log_prob` is a probability mass over levels, so that bits per dimension are defined.
-    """
+    """Maps raw decoder values to a `Likelihood`; configuration is keyword-only."""
 
     example: ClassVar[Mapping[str, Any]] = {}
-    discrete: ClassVar[bool] = False
     levels: int | None = None
-    """Number of evenly spaced levels of a discrete likelihood; None for a density."""
+    """Number of evenly spaced levels of which `log_prob` is a probability; None for a density."""
+
+    def is_probability(self, levels: int | None) -> bool:
+        """Whether `log_prob` of images of so many levels (None for floats) is a probability, which has bits."""
+        return self.levels is not None and levels is not None
 
     def raw_channels(self, channels: int) -> int:
         """Number of decoder output channels for images of `channels` channels."""

@@ -46,6 +46,10 @@ class BernoulliLikelihood(Likelihood):
 class Bernoulli(LikelihoodHead):
     """Bernoulli likelihood of each pixel value: binary images, or the usual cross-entropy of gray ones."""
 
+    def is_probability(self, levels: int | None) -> bool:
+        """Whether the images are binary."""
+        return levels == 2
+
     def raw_for(self, mean: Tensor) -> Tensor:
         """Log-odds."""
         return mean.logit()

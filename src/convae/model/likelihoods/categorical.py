@@ -60,7 +60,6 @@ class Categorical(LikelihoodHead):
         levels: number of levels of a pixel value.
     """
 
-    discrete: ClassVar = True
     levels: int
     example: ClassVar = {"levels": 4}
 

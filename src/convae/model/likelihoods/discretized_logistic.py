@@ -68,7 +68,6 @@ class DiscretizedLogistic(LocationScaleHead):
         link: link from a raw value to the location.
     """
 
-    discrete: ClassVar = True
     levels: int
     example: ClassVar = {"scale": "pixel"}
     # A quarter of one of 256 levels.
