@@ -7,6 +7,7 @@ import pytest
 
 import convae
 from benchmarks import likelihood
+from benchmarks.records import read_results
 from convae.data import DataConfig, open_split
 from convae.evaluation import evaluate
 
@@ -35,13 +36,13 @@ def test_parts_of_two_calls_are_those_of_one_and_agree_with_evaluation(
     for file, counts in ((once, ["100"]), (twice, ["50", "100"])):
         for count in counts:
             run(monkeypatch, *general, "--images", count, "--out", str(file))
-    (protocol, *rows), (_, *other) = (likelihood.read_results(file) for file in files)
+    (protocol, *rows), (_, *other) = (read_results(file) for file in files)
     assert [row["nll"] for row in rows] == [row["nll"] for row in other]
     assert protocol["samples"] == 20
     assert all(bound <= mean for row in rows for bound, mean in zip(row["nll"], row["negative_elbo"], strict=True))
     assert "all samples against these, on the same images:" in capsys.readouterr().out
     run(monkeypatch, *general, "--out", str(once))
-    values = [value for row in likelihood.read_results(once)[1:] for value in row["nll"]]
+    values = [value for row in read_results(once)[1:] for value in row["nll"]]
     whole = evaluate(model, images, metrics=["nll"], options={"nll": {"samples": 20}}).metrics["nll"]
     assert len(values) == len(images)
     assert sum(values) / len(values) == pytest.approx(whole.value, rel=2e-3)
