@@ -16,6 +16,7 @@ from narrow import narrow, present
 from convae.core.errors import ConfigError
 from convae.data import Batches, Split, in_order
 from convae.data.image_set import evenly_spaced
+from convae.data.splits.given import GivenData
 
 
 def threads() -> int:
@@ -185,3 +186,29 @@ def test_more_processes_than_images_in_a_batch_are_refused(numbered: Callable[..
 )
 def test_a_few_images_are_spread_over_a_split(length: int, count: int, positions: list[Any] | list[int]) -> None:
     assert evenly_spaced(length, count).tolist() == positions
+
+
+def test_images_are_gathered_on_one_core_and_the_caller_keeps_its_own() -> None:
+    class Counting(torch.utils.data.Dataset[torch.Tensor]):
+        """Notes the number of cores on which torch computes where an image is read."""
+
+        def __init__(self) -> None:
+            self.found: list[tuple[str, int]] = []
+
+        def __len__(self) -> int:
+            return 6
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            self.found.append((threading.current_thread().name, torch.get_num_threads()))
+            return torch.full((1, 4, 4), index, dtype=torch.uint8)
+
+    images, own = Counting(), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        split = GivenData(images).split("train")
+        images.found.clear()
+        list(in_order(split, 2))
+        assert {count for name, count in images.found if name.startswith("batches")} == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(own)

@@ -192,6 +192,7 @@ def _deliver(
     identities = split.identities if drops else _NO_IDENTITIES
     staging = _Staging(split, max(map(len, blocks)), device)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as worker:
+        _use_one_core(worker)
         waiting = worker.submit(staging.gather, 0, blocks[0])
         for position, block in enumerate(blocks):
             pixels = waiting.result()
@@ -203,6 +204,24 @@ def _deliver(
             labels = None if known is None else copy_to_device(torch.from_numpy(known[block]), device)
             indices = copy_to_device(torch.from_numpy(block), device)
             yield Batch(images, labels, indices, data_size=len(split), weights=weights)
+
+
+def _use_one_core(worker: ThreadPoolExecutor) -> None:
+    """Lets torch compute on one core in the only thread of a pool, as it does in the processes of its data loaders.
+
+    Otherwise OpenMP starts as many threads for it as for the caller. With more threads than cores, all of them sleep
+    where they wait for each other, also those of the caller, whose operations on the CPU then take up to twice as long.
+    """
+    if "OpenMP" not in torch.__config__.parallel_info():
+        return
+    own = torch.get_num_threads()
+
+    def use_one() -> None:
+        torch.get_num_threads()  # a thread takes over the number of the process when it first asks for it
+        torch.set_num_threads(1)  # of this thread, and of those to come
+
+    worker.submit(use_one).result()
+    torch.set_num_threads(own)
 
 
 class _Staging:
