@@ -58,7 +58,7 @@ class ImageCritic(BalancedCritic):
     """
 
     metric_units: ClassVar[Mapping[str, str]] = {
-        "accuracy": "fraction of patches classified correctly",
+        "accuracy": "fraction of patches",
         "ratio": "ratio of gradient norms",
     }
     logits: Tensor

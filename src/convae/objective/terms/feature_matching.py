@@ -34,7 +34,7 @@ class FeatureMatching(Term):
             backward; None for all.
     """
 
-    unit: ClassVar = "nats, or mean difference of features"
+    unit: ClassVar = "feature distance"
     required_terms: ClassVar = ("adversarial",)
 
     def __init__(self, *, error: Literal["squared", "absolute"] = "squared", layers: list[int] | None = None) -> None:
