@@ -1,6 +1,6 @@
 """Priors of frozen models: Fréchet distance of samples, speed and memory of sampling, labels of samples.
 
-    python -m benchmarks.priors figures FOLDER --data mnist,fashion-mnist,flowers --others flowers-vector
+    python -m benchmarks.priors figures FOLDER --data mnist,fashion-mnist,flowers
     python -m benchmarks.priors labels RUN-WITH-PRIOR FOLDER --per-class 100 --option guidance=2 top_p=0.9
     python -m benchmarks.priors table FOLDER
 
@@ -33,7 +33,7 @@ from convae.evaluation.distances import frechet_distance
 from convae.model.priors.transformer import Transformer
 from convae.model.vae import VAE
 
-Kind = Literal["map", "codes", "hierarchy"]
+Kind = Literal["map", "vector", "codes", "hierarchy"]
 SEEDS = (0, 1, 2)
 IMAGES = 1000
 """Most test images, and as many samples, whose features are compared."""
@@ -65,11 +65,12 @@ FITS: dict[str, tuple[Any, list[str]]] = {
     ),
 }
 """Each prior, and the options of its fit."""
+GAUSSIAN_KINDS = ("map", "vector")
 GAUSSIAN = ("gmm", "class-gaussians", "mixture", "flow", "flow-matching")
 STEPS: dict[str, dict[Kind, int]] = {
     "fashion-mnist": {"map": 1688, "codes": 2532, "hierarchy": 800},
     "mnist": {"map": 300, "codes": 400},
-    "flowers": {"map": 400, "codes": 400},
+    "flowers": {"map": 400, "vector": 2000, "codes": 400},
 }
 """Steps of 64 images of each model."""
 TRANSFORMER_STEPS = {"fashion-mnist codes": 1688}
@@ -81,7 +82,8 @@ def model_recipe(data: str, kind: Kind) -> dict[str, Any]:
 
     Args:
         data: name of the data set.
-        kind: a Gaussian map of 4 channels; codes of 512; or such codes below others of an eighth of the sides.
+        kind: a Gaussian map of 4 channels; a Gaussian vector of 64 values; codes of 512; or such codes below others of
+            an eighth of the sides.
     """
     encoder: list[Any] = [
         layer for width in (32, 64) for layer in ({"conv": {"channels": width, "stride": 2}}, "batch-norm", "relu")
@@ -93,12 +95,18 @@ def model_recipe(data: str, kind: Kind) -> dict[str, Any]:
         encoder += [{"feature": {"name": "fine"}}, {"conv": {"channels": 64, "stride": 2}}, "batch-norm", "relu"]
         up = {"conv-transpose": {"channels": 64, "stride": 2, "output_padding": 0 if data != "flowers" else 1}}
         begin = [up, "batch-norm", "relu", {"latent-codes": {"feature": "fine", **fsq}}]
-    if kind != "map":
+    if kind == "vector":
+        encoder += ["flatten"]
+        bottleneck = {"gaussian": {"latent": 64}}
+        begin = [{"linear": {"features": 64 * 8 * 8}}, {"unflatten": {"to": [64, 8, 8]}}, "relu"]
+    elif kind != "map":
         encoder += [{"conv": {"channels": 3, "kernel": 1}}, "batch-norm"]
         bottleneck = {"codes": {"head": False, "quantizer": fsq}}
     source: dict[str, Any] = (
         {"source": data} if data != "flowers" else {"source": str(data_folder() / "flowers"), "size": 32}
     )
+    if kind == "vector":
+        source["augment"] = {"flip": 0.5, "crop": 3}
     channels, size = (1, 28) if data != "flowers" else (3, 32)
     return {
         "name": f"{data}-{kind}",
@@ -119,7 +127,7 @@ def model_recipe(data: str, kind: Kind) -> dict[str, Any]:
                 {"conv-transpose": {"channels": channels, "stride": 2}},
             ],
         },
-        "objective": {"reconstruction": 1, **({"kl": 1} if kind == "map" else {})},
+        "objective": {"reconstruction": 1, **({"kl": 1} if kind in GAUSSIAN_KINDS else {})},
         "training": {"steps": STEPS[data][kind], "batch_size": 64, "pictures_every": 50, "optimizer": {"lr": 4e-3}},
     }
 
@@ -141,13 +149,12 @@ class Results:
         print(add_result(self._path, self.rows[name]), flush=True)
 
 
-def figures(folder: Path, names: list[str], others: list[str]) -> None:
+def figures(folder: Path, names: list[str]) -> None:
     """Trains, fits and measures what the folder does not hold yet.
 
     Args:
         folder: of models and measurements.
         names: data sets.
-        others: names of Gaussian models in the folder that were trained elsewhere, of one of the data sets.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results = Results(folder / "results.jsonl")
@@ -155,12 +162,10 @@ def figures(folder: Path, names: list[str], others: list[str]) -> None:
         network, test = classifier(data, folder), open_split(data_config(data), "test")
         if data not in results.rows:
             results.add(data, {"accuracy": accuracy(network, test), "images": min(IMAGES, len(test))})
-        further = [name.removeprefix(f"{data}-") for name in others if name.startswith(f"{data}-")]
-        for trained in STEPS[data]:
-            _train(model_recipe(data, trained), folder / f"{data}-{trained}")
-        for kind in [*STEPS[data], *further]:
+        for kind in STEPS[data]:
             base = folder / f"{data}-{kind}"
-            gaussian = kind == "map" or kind in further
+            _train(model_recipe(data, kind), base)
+            gaussian = kind in GAUSSIAN_KINDS
             own = "N(0, I)" if gaussian else "uniform"
             _measure(f"{data} {kind}", own, base, network, test, results, None)
             for prior in GAUSSIAN if gaussian else ("transformer",):
@@ -307,13 +312,12 @@ def main() -> None:
     parser.add_argument("what", choices=("figures", "labels", "table"))
     parser.add_argument("paths", type=Path, nargs="+")
     parser.add_argument("--data", default=",".join(STEPS))
-    parser.add_argument("--others", nargs="*", default=[], help="Gaussian models in the folder, as flowers-vector")
     parser.add_argument("--per-class", type=int, default=100)
     parser.add_argument("--option", nargs="*", default=[])
     parser.add_argument("--temperature", type=float, default=1.0)
     given = parser.parse_args()
     if given.what == "figures":
-        figures(given.paths[0], given.data.split(","), given.others)
+        figures(given.paths[0], given.data.split(","))
     elif given.what == "labels":
         options = {key: json.loads(value) for key, _, value in (each.partition("=") for each in given.option)}
         labels(given.paths[0], given.paths[1], given.per_class, options, given.temperature)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 # Each worker of the suite, and each process it starts, works on one core: two that share two cores by two threads each
@@ -16,6 +18,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+# Folders of tests lie in memory where it has room for them: a disk waits for each that is removed.
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 sys.dont_write_bytecode = False
 install_import_hook("convae", "typechecker.checked")

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "memory.py"
-# A matrix of all pairs, 8 · 6,144² bytes, would be 288 MiB.
+# A matrix of all pairs, 8 · 4,096² bytes, would be 128 MiB.
 SIZES = {
-    "aggregate": (1_000, 6_144, 100),
-    "distances": (1_000, 6_144, 180),
-    "neighbors": (1_000, 6_144, 150),
-    "clusters": (1_000, 6_144, 100),
-    "evaluate": (500, 6_144, 150),
+    "aggregate": (1_000, 4_096, 60),
+    "distances": (1_000, 4_096, 100),
+    "neighbors": (1_000, 4_096, 80),
+    "clusters": (1_000, 4_096, 60),
+    "evaluate": (500, 4_096, 80),
     "bootstrap": (1_000, 50_000, 100),
     "encode_to": (4_500, 12_500, 40),
 }

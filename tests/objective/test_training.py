@@ -22,7 +22,7 @@ from convae.objective.schedules.base import Moment
 from convae.objective.terms import TERMS
 from convae.training.loop.numerics import HALVES, StepPrecision
 
-STEPS = 10
+STEPS = 5
 END = Moment(100, 10.0, 1.0)
 INPUT = (1, 12, 12)
 FEATURES = (4, 6, 6)
@@ -87,7 +87,7 @@ def _combinations() -> list[tuple[str, str, str, str]]:
 
 
 @pytest.mark.parametrize(("precision", "bottleneck", "name", "likelihood"), dict.fromkeys(_combinations()))
-def test_ten_steps_have_a_finite_and_falling_loss(precision: str, bottleneck: str, name: str, likelihood: str) -> None:
+def test_steps_have_a_finite_and_falling_loss(precision: str, bottleneck: str, name: str, likelihood: str) -> None:
     computes = StepPrecision(precision, torch.device("cpu"))
     reason = REFUSED.get((name, bottleneck)) or REFUSED.get((name, None))
     trained = model(likelihood, bottleneck)
@@ -97,7 +97,7 @@ def test_ten_steps_have_a_finite_and_falling_loss(precision: str, bottleneck: st
     images = torch.nn.functional.avg_pool2d(torch.rand(8, *INPUT, generator=torch_generator(0, "images")), 3, 1, 1)
     batch = Batch.of(images, torch.arange(8) % 3 - 1)
     totals = []
-    for _ in range(STEPS):
+    for _ in range(2 * STEPS if name == "alignment" else STEPS):  # which quantized features follow late
         with computes.compute():
             # The same noise and moment in each step, so that the loss falls by the weights alone.
             output = trained(batch.images, torch_generator(0, "noise"), samples=made.samples)

@@ -165,7 +165,7 @@ def test_training_lowers_the_loss_from_the_first_step(preset: str) -> None:
     x = torch.stack([(grid[:, None] * a + grid[None] * (1 - a)).unsqueeze(0) for a in torch.linspace(0, 1, 16)])
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []
-    for step in range(10):
+    for step in range(6):
         out = model(x, torch_generator(0, "noise", step))
         loss = -out.likelihood.log_prob(x).mean()
         loss = loss + out.posterior.kl().mean() if out.posterior.has_density else loss
@@ -173,5 +173,5 @@ def test_training_lowers_the_loss_from_the_first_step(preset: str) -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert min(losses[5:10]) < losses[0]
-    assert sum(losses[-5:]) < sum(losses[:5])
+    assert min(losses[3:]) < losses[0]
+    assert sum(losses[3:]) < sum(losses[:3])
