@@ -53,7 +53,7 @@ def test_a_log_says_the_batch_size_that_is_used(tmp_path: Path, capsys: pytest.C
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     options = ("data.validation=0", "data.test=0", "--batch-size", 100, "--steps", 1, "training.pictures_every=0")
     run("train", tmp_path / "recipe.yaml", "--data", tmp_path / "a.npy", *options, "--out", tmp_path / "run")
-    assert re.search("epochs of 1 steps, 9 images", capsys.readouterr().err)
+    assert re.search("1 epoch of 1 step, 9 images", capsys.readouterr().err)
 
 
 def test_a_log_says_at_once_what_is_trained_and_then_how_far_it_is(

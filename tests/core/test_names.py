@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from convae.core.names import flow_repr, nearest_name, shape_text, unknown_message
+from convae.core.names import count_text, flow_repr, nearest_name, shape_text, unknown_message
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,8 @@ def test_arguments_are_written_as_lists_of_layers_have_them() -> None:
     assert flow_repr(layers) == "[silu, tanh, {conv: {channels: 8, kernel: [1, 3], padding: same}}]"
     assert flow_repr("two words") == "'two words'"
     assert len(flow_repr([layers] * 1000)) < 1000
+
+
+def test_one_is_singular() -> None:
+    assert [count_text(count, "image") for count in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
+    assert [count_text(count, "class") for count in (1, 2)] == ["1 class", "2 classes"]

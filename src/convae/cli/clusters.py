@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convae.cli._options import DataOptions, Label, Model, OutputOptions, Seed, open_session, with_option_groups
+from convae.core.names import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,7 @@ def clusters(
     matched = None if encoding.labels is None else measure_agreement(found.assigned, encoding.labels)
     write_json(facts, {**_facts(found, encoding.names, matched), "seed": seed})
     write_table(table, {**image_columns(images), "cluster": found.assigned.tolist()})
-    line = [f"{len(images):,} images in {total} clusters"]
+    line = [f"{count_text(len(images), 'image')} in {count_text(total, 'cluster')}"]
     line += [] if found.silhouette is None else [f"silhouette {found.silhouette:.3f}"]
     if matched is not None:
         rand, information = matched.adjusted_rand, matched.normalized_mutual_information
@@ -87,7 +88,7 @@ def _draw(session: Session, found: Clusters, centroids: Tensor, examples: int, s
     for centroid, near in zip(centroids, found.nearest, strict=True):
         nearest = list(read_images(images, near.tolist()))
         cells += [centroid, *nearest, *[empty] * (examples - len(nearest))]
-    sizes = [f"{size:,} images" for size in found.sizes.tolist()]
+    sizes = [count_text(size, "image") for size in found.sizes.tolist()]
     heads = ["centroid", "nearest", *[""] * (examples - 1)]
     text = f"{len(centroids)} clusters of {len(images):,} {images.source} images ({images.name}){session.label_text}"
     titles = [f"{session.model.name}: {part}{text}" for part in ("", "centroids of ")]

@@ -95,6 +95,7 @@ def _sheet(split: Split) -> Image:
     """A contact sheet: evenly spaced images with their classes."""
     import numpy as np
 
+    from convae.core.names import count_text
     from convae.data import in_order
     from convae.pictures.grid import grid
 
@@ -103,7 +104,7 @@ def _sheet(split: Split) -> Image:
     captions = None
     if split.labels is not None and split.classes is not None:
         captions = [split.classes[split.labels[index]] if split.labels[index] >= 0 else "" for index in shown]
-    title = f"{split.source}: {len(shown)} of {len(split):,} images"
+    title = f"{split.source}: {len(shown)} of {count_text(len(split), 'image')}"
     batch = next(in_order(split, len(shown), indices=np.array(shown)))
     return grid(batch.images, captions=captions, title=title)
 

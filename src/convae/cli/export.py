@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from convae.cli._options import DataDir, Force, Model
+from convae.core.names import count_text
 
 if TYPE_CHECKING:
     from convae.interop import ExportPrecision
@@ -96,7 +97,8 @@ def _report(each: ExportedFile, precision: ExportPrecisionName) -> None:
     if each.quality is not None:
         loss = "" if each.quality.psnr_loss is None else f"; reconstructions lose {each.quality.psnr_loss:.2f} dB"
         results.print(
-            f"  {precision}: {each.quality.psnr:.1f} dB PSNR to float32{loss}, on {each.quality.count} images",
+            f"  {precision}: {each.quality.psnr:.1f} dB PSNR to float32{loss}, on "
+            f"{count_text(each.quality.count, 'image')}",
             soft_wrap=True,
         )
     elif not each.difference <= TOLERANCE:

@@ -47,7 +47,7 @@ def find_batch_size(
     Example: `convae find-batch-size torch-vae`
     """
     from convae.cli._screen import notes, results, work_bar
-    from convae.core.names import shape_text
+    from convae.core.names import count_text, shape_text
     from convae.describe import resolve
     from convae.training.memory import MOST
     from convae.training.memory import find_batch_size as find
@@ -59,11 +59,12 @@ def find_batch_size(
     mib = 2**20
     line = found.line
     notes.print(f"extrapolation: {line.fixed / mib:,.0f} MiB + {line.per_image / mib:,.3f} MiB per image")
+    probed = count_text(found.probed, "image")
     if found.taken is None:
-        notes.print(f"the probe of {found.probed:,} images exceeded {found.budget / mib:,.0f} MiB and was ended")
+        notes.print(f"the probe of {probed} exceeded {found.budget / mib:,.0f} MiB and was ended")
     else:
         notes.print(
-            f"the probe of {found.probed:,} images took {found.taken / mib:,.0f} of {found.budget / mib:,.0f} MiB, "
+            f"the probe of {probed} took {found.taken / mib:,.0f} of {found.budget / mib:,.0f} MiB, "
             f"{found.error:+.1%} from the extrapolation"
         )
     results.print(f"batch size {found.batch_size}", highlight=False)

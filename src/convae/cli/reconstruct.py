@@ -19,7 +19,7 @@ from convae.cli._options import (
     with_option_groups,
 )
 from convae.core.errors import ConfigError
-from convae.core.names import shape_text
+from convae.core.names import count_text, shape_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -137,7 +137,7 @@ def _draw_named(session: Session, images: list[str]) -> Image:
     from convae.pictures.grid import pairs
 
     given = session.encode_inputs(images)
-    title = f"{session.model.name}: {len(images)} images{session.label_text}"
+    title = f"{session.model.name}: {count_text(len(images), 'image')}{session.label_text}"
     captions = [short_name(word) for word in images]
     return pairs(given.images, session.decode(given.z, given.labels), captions=captions, title=title)
 

@@ -16,6 +16,7 @@ from convae.cli._options import (
     open_session,
     with_option_groups,
 )
+from convae.core.names import count_text
 
 PANEL = "Use"
 """The heading under which the help lists the command."""
@@ -70,5 +71,6 @@ def table(
     made = encoding_columns(encoding, ["mean", "logvar", "codes"] if logvar else ["mean", "codes"])
     first = {name: made.pop(name) for name in ("name", "split", "class", "label")}
     write_table(path, {**first, **more, **made})
-    results.print(f"{len(encoding):,} rows: {', '.join([*first, *more])}, {len(made)} of latents", soft_wrap=True)
+    rows = count_text(len(encoding), "row")
+    results.print(f"{rows}: {', '.join([*first, *more])}, {len(made)} of latents", soft_wrap=True)
     wrote(path)

@@ -15,6 +15,7 @@ import typer
 from convae.cli._options import with_option_groups
 from convae.cli._trainings import LengthOptions, finish, overrides_of
 from convae.core.errors import ConfigError
+from convae.core.names import count_text
 from convae.core.trust import untrusted_names
 
 PANEL = "Start"
@@ -229,7 +230,8 @@ def _preview(recipe: str | None, overrides: list[str], out: Path | None) -> int:
     samples = stage_objective(made.plan.stages[stage_with_most_latents(made.plan)]).samples
     needed = estimate_memory(made.model.spec, made.recipe.training.checkpointing, samples).bytes(size)
     results.print(
-        f"{len(made.images):,} training images, {made.batches.steps_per_epoch:,} steps of {size} in an epoch; "
+        f"{count_text(len(made.images), 'training image')}, "
+        f"{count_text(made.batches.steps_per_epoch, 'step')} of {size} in an epoch; "
         f"a step needs about {needed / (1 << 20):,.0f} MiB",
         soft_wrap=True,
     )

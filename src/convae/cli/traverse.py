@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from convae.cli._options import DataOptions, Label, Model, OutputOptions, open_session, with_option_groups
+from convae.core.names import count_text
 
 PANEL = "Look"
 """The heading under which the help lists the command."""
@@ -67,7 +68,7 @@ def traverse(
     start = "the mean latent" if image is None else f"image {short_name(image)}"
     title = (
         f"{session.model.name}: traversals from {start}{session.label_text}, 2% to 98% quantiles of "
-        f"{len(images):,} images"
+        f"{count_text(len(images), 'image')}"
     )
     save(grid(decoded, row_labels=names, column_labels=heads, title=title), sheet)
     wrote(sheet, output.show)

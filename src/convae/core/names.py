@@ -54,6 +54,11 @@ def one_line(error: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
 
 
+def count_text(count: int, noun: str) -> str:
+    """`1 image`, `2,000 images`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def array_error(error: BaseException) -> str:
     """One line on why NumPy could not read a file, without its advice to unpickle it."""
     return "not an array file" if "pickle" in str(error) else one_line(error)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from convae.core.errors import ConfigError, ConvaeError
-from convae.core.names import one_line
+from convae.core.names import count_text, one_line
 from convae.core.types import Images, Latents
 from convae.interop.exporters.base import TOLERANCE, Runner, largest_difference
 from convae.interop.graph_cache import GraphCache
@@ -79,7 +79,7 @@ class EngineChoice:
             for each in others
         ]
         text = f"engine {self.engine.name}{speed}" + (f" ({'; '.join(compared)})" if compared else "")
-        return f"{text}; differs from torch by at most {self.difference:.1e} on {self.count:,} images"
+        return f"{text}; differs from torch by at most {self.difference:.1e} on {count_text(self.count, 'image')}"
 
 
 @dataclass(frozen=True)

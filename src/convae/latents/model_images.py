@@ -11,6 +11,7 @@ import numpy as np
 from convae.core.arguments import Named
 from convae.core.config import parse
 from convae.core.errors import ArtifactError, ConfigError
+from convae.core.names import count_text
 from convae.core.notes import note
 from convae.core.progress import Progress
 from convae.data import DataConfig, DataSet, Split, match_classes, open_data_set
@@ -97,7 +98,7 @@ def match_model_classes(
         images, others = match_classes(images, names, extend=not needs_classes)
         if others and needs_classes:
             effect = "are used as unlabeled" if fill is None else f"are used as {names[fill]}"
-            counts = ", ".join(f"'{name}' ({count:,} images)" for name, count in others.items())
+            counts = ", ".join(f"'{name}' ({count_text(count, 'image')})" for name, count in others.items())
             note(
                 f"{images.source}: images of classes that the model does not know {effect}: {counts}; "
                 f"model '{model.name}' knows {', '.join(names)}",
@@ -109,8 +110,8 @@ def match_model_classes(
     if missing := int((labels < 0).sum()):
         if fill is None:
             raise ConfigError(
-                f"model '{model.name}' is conditional, and {missing:,} of {len(images):,} images of {images.source} "
-                f"have no label that it knows: name their class (--label): {', '.join(names)}"
+                f"model '{model.name}' is conditional, and {missing:,} of {count_text(len(images), 'image')} of "
+                f"{images.source} have no label that it knows: name their class (--label): {', '.join(names)}"
             )
         return images.with_labels(np.where(labels < 0, fill, labels), tuple(names))
     if missing_label is not None:
@@ -120,7 +121,7 @@ def match_model_classes(
 
 def _note_images(images: Split, reading_options: dict[str, Any]) -> None:
     """Notes how many images are used, which could not be read, and the options taken over from the training data."""
-    text = f"{images.source}: {len(images):,} of {images.total:,} images ({images.name})"
+    text = f"{images.source}: {len(images):,} of {count_text(images.total, 'image')} ({images.name})"
     if images.skipped:
         name, reason = images.skipped[0]
         first = f"{name}: {reason}" if len(images.skipped) == 1 else f"the first is {name}: {reason}"
@@ -142,7 +143,7 @@ def _compare_with_training(model: VAE, run: Path | None, data_set: DataSet, imag
         note(str(error), "yellow")
     if trained is not None and not is_own:
         if count := trained.count_trained(images):
-            note(f"{images.source}: {count:,} of these {len(images):,} images were trained on", "yellow")
+            note(f"{images.source}: {count:,} of these {count_text(len(images), 'image')} were trained on", "yellow")
     elif trained is not None:
         if changes := describe_changes(trained, Snapshot.of(data_set.split("all"))):
             note(f"{images.source}: {changes}", "yellow")

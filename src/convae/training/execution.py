@@ -13,6 +13,7 @@ import torch
 import torch.utils.deterministic as determinism
 
 from convae.core.console import WorkBar, has_viewer
+from convae.core.names import count_text
 from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.core.trust import trust_options, trusted_packages
@@ -177,9 +178,9 @@ def run_task(
     with _deterministic(task.device):
         trainer.fit()
     progress, total = trainer.progress, trainer.total_steps
-    status = f"Training is done: {total} steps."
+    status = f"Training is done: {count_text(total, 'step')}."
     if trainer.stopped:
-        status = f"Training was stopped after {progress.step} of {total} steps: "
+        status = f"Training was stopped after {progress.step:,} of {count_text(total, 'step')}: "
         status += f"`convae train --resume {folder.path}{trust_options()}` continues."
     elif progress.best is not None:
         status += (

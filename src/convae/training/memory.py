@@ -18,6 +18,7 @@ from convae.core.description import Spec
 from convae.core.device import choose_device
 from convae.core.errors import ConfigError
 from convae.core.memory import free_memory
+from convae.core.names import count_text
 from convae.describe import resolve
 from convae.model.construct import construct
 from convae.model.layers.base.network import count_parameters
@@ -179,11 +180,11 @@ def find_batch_size(
         taken = measure_memory(recipe, batch, budget)
         if taken is None or taken > budget:
             raise ConfigError(
-                f"a step of {batch} images takes more than the {budget / 2**20:,.0f} MiB it may: give more --memory, "
-                "or set training.checkpointing"
+                f"a step of {count_text(batch, 'image')} takes more than the {budget / 2**20:,.0f} MiB it may: give "
+                "more --memory, or set training.checkpointing"
             )
         small[batch] = taken
-        say(f"a step of {batch:,} images takes {taken / 2**20:,.0f} MiB")
+        say(f"a step of {count_text(batch, 'image')} takes {taken / 2**20:,.0f} MiB")
     line = fit_line(small)
     probed = max(*small, min(line.largest(round((1 - CAUTION) * budget)), most))
     taken = measure_memory(recipe, probed, budget)

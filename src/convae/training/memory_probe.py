@@ -19,6 +19,7 @@ import torch
 from convae.core.allocator import keep_freed_memory
 from convae.core.device import choose_device
 from convae.core.errors import TrainingError
+from convae.core.names import count_text
 from convae.core.trust import trusted, trusted_packages
 from convae.core.types import Batch, Shape
 from convae.training.distributed import Ranks
@@ -65,7 +66,7 @@ def measure_memory(recipe: Recipe, batch_size: int, limit: int) -> int | None:
         return None
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise TrainingError(f"the process that tried a step of {batch_size} images failed: {reason}")
+        raise TrainingError(f"the process that tried a step of {count_text(batch_size, 'image')} failed: {reason}")
     return int(done.stdout)
 
 

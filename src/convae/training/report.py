@@ -9,6 +9,7 @@ from rich.progress import TaskID, TextColumn
 
 from convae.core import console
 from convae.core.console import WorkBar, format_duration, has_viewer, progress_bar
+from convae.core.names import count_text
 from convae.training.loop.trainer import Callback, Trainer
 
 _NOT_TERMS = {
@@ -69,8 +70,9 @@ class TrainingReport(Callback):
             self._say(line)
         continuing = f"; continuing after step {trainer.progress.step:,}" if trainer.progress.step else ""
         self._say(
-            f"{task.device.type}{ranks}, {options.precision}: {self._epochs():,} epochs of "
-            f"{task.batches.steps_per_epoch:,} steps, {task.batches.batch_size} images a step{continuing}"
+            f"{task.device.type}{ranks}, {options.precision}: {count_text(self._epochs(), 'epoch')} of "
+            f"{count_text(task.batches.steps_per_epoch, 'step')}, "
+            f"{count_text(task.batches.batch_size, 'image')} a step{continuing}"
         )
         self._first, self._began = trainer.progress.step, time.monotonic()
         self._next_line = self._began + _FIRST_LINE
@@ -116,7 +118,7 @@ class TrainingReport(Callback):
             self._task = None
         seconds = time.monotonic() - self._began
         if done := trainer.progress.step - self._first:
-            self._say(f"{done:,} steps in {format_duration(seconds)}, {self._rate(trainer):,.0f} images/s")
+            self._say(f"{count_text(done, 'step')} in {format_duration(seconds)}, {self._rate(trainer):,.0f} images/s")
             if (waited := trainer.task.batches.waited / seconds) > _LONG_WAIT:
                 self._say(f"{waited:.0%} of the time was spent waiting for data")
 

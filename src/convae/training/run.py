@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convae.core.errors import ArtifactError
+from convae.core.names import count_text
 from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.core.trust import untrusted_names
@@ -157,8 +158,8 @@ def train_task(task: Task, out: str | Path, *, callback: Callback | None = None)
         trainer = Trainer(task, folder, checkpoint, callback)
         trainer.fit()
         step, total = trainer.progress.step, trainer.total_steps
-        stopped = f"Training was stopped after {step} of {total} steps."
-        folder.describe(task.title, stopped if trainer.stopped else f"Training is done: {total} steps.")
+        stopped = f"Training was stopped after {step:,} of {count_text(total, 'step')}."
+        folder.describe(task.title, stopped if trainer.stopped else f"Training is done: {count_text(total, 'step')}.")
         return trainer
 
 

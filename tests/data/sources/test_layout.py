@@ -104,7 +104,7 @@ def test_what_has_no_class_is_named() -> None:
             "1 image outside of the part folders, such as sheet.png",
         ),
         (["1.png", "2.png", "3.png", "old/4.png"], "only 1 of 4"),
-        (["train/cat/1.png", "train/cat/2.png", "test/dog/3.png"], "no training images, such as dog"),
+        (["train/cat/1.png", "train/cat/2.png", "test/dog/3.png"], "1 class without training images, such as dog"),
     ):
         assert fact in layout(*paths)[2]
 

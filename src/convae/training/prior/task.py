@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from convae.core.arguments import split_name
-from convae.core.names import class_names, shape_text
+from convae.core.names import class_names, count_text, shape_text
 from convae.core.noise import CountedNoise
 from convae.core.posterior import LOG_TWO_PI
 from convae.core.random import torch_generator
@@ -127,7 +127,7 @@ class PriorTask(Task):
         """Lines on the model, the data and the prior."""
         held_out = f", {len(self.validation):,} for validation" if self.validation is not None else ""
         name, _ = split_name(self.recipe.prior, "prior")
-        classes = f", {self.prior.classes} classes" if self.prior.classes else ""
+        classes = f", {count_text(self.prior.classes, 'class')}" if self.prior.classes else ""
         return [
             f"data {self.images.source}: {len(self.images):,} training images{held_out}",
             f"model {self.model.name}: latent {shape_text(self.model.bottleneck.latent_shape)}, frozen",

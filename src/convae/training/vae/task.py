@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convae.core.names import shape_text
+from convae.core.names import count_text, shape_text
 from convae.core.noise import CountedNoise
 from convae.core.output import Output
 from convae.core.progress import Progress
@@ -181,7 +181,7 @@ class VAETask(Task):
         count = count_parameters(model)
         size = f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"
         lines = [
-            f"data {split.source}: {len(split):,} training images {shape_text(split.shape)}{held_out}",
+            f"data {split.source}: {count_text(len(split), 'training image')} {shape_text(split.shape)}{held_out}",
             f"model {model.name}: {size} parameters, latent {shape_text(model.latent_shape)}, "
             f"{type(model.head).__name__.lower()} likelihood",
         ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from convae.core.names import count_text
 from convae.data.sources.base.labels import PART_NAMES, look_alike_notes, numbered
 from convae.data.sources.base.source import PARTS, Column
 
@@ -116,8 +117,8 @@ def _part_notes(paths: Sequence[str], rest: Sequence[Dirs], parts: NDArray[np.in
     beside = [path for path, place in zip(paths, rest, strict=True) if not place or _part(place[0]) is None]
     if beside:
         notes.append(
-            f"{_images(len(beside))} outside of the part folders, such as {beside[0]}, used for training without a"
-            " label"
+            f"{count_text(len(beside), 'image')} outside of the part folders, such as {beside[0]}, used for training "
+            "without a label"
         )
     return notes
 
@@ -149,7 +150,7 @@ def _annotated(
                 used += 1
                 break
     if used:
-        notes.append(f"classes of {_images(used)} from annotation files")
+        notes.append(f"classes of {count_text(used, 'image')} from annotation files")
     return found
 
 
@@ -170,18 +171,14 @@ def _classes(
     bare = np.flatnonzero(~labeled)
     if len(bare):
         where = Counter("" if parts is None else f" of {PARTS[parts[row]]}" for row in bare)
-        listed = ", ".join(f"{_images(count)}{part}" for part, count in where.items())
+        listed = ", ".join(f"{count_text(count, 'image')}{part}" for part, count in where.items())
         notes.append(f"images outside of class folders, without a class: {listed}, such as {paths[bare[0]]}")
     if parts is not None:
         known = {text for text, of in zip(texts, trained, strict=True) if of}
         new = sorted({text for text in texts if text} - known)
         if new:
             names = ", ".join(new[:3])
-            notes.append(f"{len(new):,} classes have no training images, such as {names}")
+            notes.append(f"{count_text(len(new), 'class')} without training images, such as {names}")
     classes = numbered(texts)
     notes += look_alike_notes(classes.classes or ())
     return classes
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image" if count == 1 else f"{count:,} images"
