@@ -26,6 +26,7 @@ def test_a_number_as_size_is_a_square() -> None:
         ({"size": True}, "size"),
         ({"channels": 0}, "channels"),
         ({"resize_mode": "stretch"}, "resize_mode"),
+        ({"interpolation": "cubic"}, "interpolation"),
         ({"validation": 1.0}, "validation"),
         ({"test": -0.1}, "test"),
         ({"dirr": "x"}, "did you mean 'dir'"),

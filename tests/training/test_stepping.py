@@ -31,14 +31,14 @@ def recipe(**training: Any) -> dict[str, Any]:
 
 
 class Weights(Callback):
-    """Copies of the weights after each step."""
+    """Copies of the weights and running statistics after each step."""
 
     def __init__(self) -> None:
         self.after: list[dict[str, torch.Tensor]] = []
 
     def on_step_end(self, trainer: Trainer) -> None:
         model = model_of(trainer)
-        self.after.append({name: value.detach().double() for name, value in model.named_parameters()})
+        self.after.append({name: value.detach().double() for name, value in model.state_dict().items()})
 
 
 @pytest.mark.parametrize("parts", [2, 4])
@@ -106,7 +106,8 @@ def test_averaged_weights_and_parts_survive_a_stop(tmp_path: Path) -> None:
 def test_a_run_gives_the_average_of_its_weights_over_the_steps(tmp_path: Path) -> None:
     seen = Weights()
     train(recipe(ema=0.8, epochs=1), out=tmp_path / "run", callback=seen)
-    average = {name: value.detach().double() for name, value in build(RECIPE["model"]).named_parameters()}
+    average = {name: value.double() for name, value in build(RECIPE["model"]).state_dict().items()}
+    assert any(name.endswith("running_var") for name in average)
     for step, weights in enumerate(seen.after):
         decay = min(0.8, (1 + step) / (10 + step))
         average = {name: decay * value + (1 - decay) * weights[name] for name, value in average.items()}

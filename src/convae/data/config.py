@@ -13,7 +13,7 @@ from convae.core.config import Config
 from convae.core.paths import with_absolute_paths
 from convae.data.augment import AugmentConfig
 from convae.data.binarize import Binarization
-from convae.data.images.pixels import ResizeMode
+from convae.data.images.pixels import Interpolation, ResizeMode
 from convae.data.missing import Missing, Origin
 from convae.data.sources import absolute_source
 
@@ -60,6 +60,9 @@ class DataConfig(Config):
     )
     channels: Positive | None = Field(None, description="1 gray, 3 RGB, 4 RGBA; by default that of the images")
     resize_mode: ResizeMode = Field("crop", description="resizing to another aspect ratio: crop, pad or squash")
+    interpolation: Interpolation = Field(
+        "bicubic", description="antialiased resizing: bicubic, or bilinear as torchvision's by default"
+    )
     validation: HeldOut = Field(
         0.1, description="fraction of training images held out, unless there is a validation part"
     )

@@ -14,7 +14,7 @@ from convae.core.progress import Progress
 from convae.core.types import Batch
 from convae.data.batches import Batches, in_order
 from convae.data.config import DataConfig
-from convae.data.images.pixels import ResizeMode
+from convae.data.images.pixels import Interpolation, ResizeMode
 from convae.data.splits.data_set import open_split
 
 
@@ -51,6 +51,7 @@ def dataset(
     *,
     channels: int | None = 3,
     resize_mode: ResizeMode = "crop",
+    interpolation: Interpolation = "bicubic",
     shuffle_seed: int | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
@@ -62,15 +63,15 @@ def dataset(
         size: spatial sizes, height first; one number for a square.
         channels: 1 gray, 3 RGB, 4 RGBA; None for gray if all are gray, otherwise RGB.
         resize_mode: `crop` takes the center, `pad` adds black bars, `squash` distorts the image.
+        interpolation: `bicubic` or `bilinear`, antialiased.
         shuffle_seed: seed of the order; None for the order of the paths.
         progress: called during the first decoding.
 
     Raises:
-        ConfigError: no paths, or an invalid size, number of channels or resize mode.
+        ConfigError: no paths, or an invalid size, number of channels, resize mode or interpolation.
         DataError: no file is readable.
     """
     source = {"files": {"paths": [str(path) for path in paths]}}
-    config = parse(
-        DataConfig, {"source": source, "size": size, "channels": channels, "resize_mode": resize_mode}, "dataset"
-    )
+    resizing = {"resize_mode": resize_mode, "interpolation": interpolation}
+    config = parse(DataConfig, {"source": source, "size": size, "channels": channels, **resizing}, "dataset")
     return Dataset(config, batch_size, shuffle_seed, progress)

@@ -15,7 +15,7 @@ from convae.core.names import escape_controls
 from convae.core.trust import untrusted_names
 from convae.data.data_dirs import DataDirs
 from convae.data.images.conversion import preprocess
-from convae.data.images.pixels import Pixels, ResizeMode
+from convae.data.images.pixels import Interpolation, Pixels, ResizeMode
 from convae.data.images.ranges import raw_values, spread
 from convae.data.sources import SOURCES, open_source, resolve_source
 from convae.data.sources.base.image_files import ImageFiles
@@ -103,7 +103,13 @@ def with_reading_options(given: Named, trained: Named) -> tuple[Named, dict[str,
 
 
 def read_like(
-    path: Path, trained: Named | None, size: Sequence[int], *, channels: int, resize_mode: ResizeMode
+    path: Path,
+    trained: Named | None,
+    size: Sequence[int],
+    *,
+    channels: int,
+    resize_mode: ResizeMode,
+    interpolation: Interpolation,
 ) -> Pixels:
     """Reads an image file with the options of the training data, and resizes it: (*size, channels).
 
@@ -113,6 +119,7 @@ def read_like(
         size: spatial sizes, height first.
         channels: number of channels.
         resize_mode: resizing to another aspect ratio.
+        interpolation: how pixels are interpolated.
 
     Raises:
         DataError: the file is not a readable image, or cannot be resized.
@@ -127,7 +134,9 @@ def read_like(
         record = source.record(0, tuple(size))
         bits = None if record.header is None else record.header.bits
         values = spread(raw_values(record.pixels), bits, source.value_range, kind)
-        return preprocess(values, size, channels=channels, resize_mode=resize_mode, kind=kind)
+        return preprocess(
+            values, size, channels=channels, resize_mode=resize_mode, interpolation=interpolation, kind=kind
+        )
     except DataError as error:
         raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 

@@ -134,4 +134,14 @@ def _read(model: VAE, path: Path) -> Tensor:
         raise DataError(f"{path}: model '{model.name}' takes no image files. Give positions or names of images")
     trained = model.provenance.data
     resize_mode = trained.get("resize_mode", "crop")
-    return to_tensor(read_like(path, trained.get("source"), sizes, channels=channels, resize_mode=resize_mode))
+    interpolation = trained.get("interpolation", "bicubic")
+    return to_tensor(
+        read_like(
+            path,
+            trained.get("source"),
+            sizes,
+            channels=channels,
+            resize_mode=resize_mode,
+            interpolation=interpolation,
+        )
+    )

@@ -26,6 +26,7 @@ class SplitFacts(_Facts):
         channels: number of channels.
         size: spatial sizes, height first.
         resize_mode: how images of another aspect ratio were resized.
+        interpolation: how pixels were interpolated in resizing; None for bicubic.
         skipped: number of unreadable files.
         content_hash: SHA-256 (hex) of shape, pixels and labels.
     """
@@ -37,6 +38,7 @@ class SplitFacts(_Facts):
     channels: int | None = None
     size: tuple[int, ...] | None = None
     resize_mode: str | None = None
+    interpolation: str | None = None
     skipped: int | None = None
     content_hash: str | None = None
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from PIL import Image
 from convae.core.errors import DataError
 from convae.data import load, load_and_preprocess, preprocess, to_numpy, to_pil, to_tensor
 from convae.data.images.conversion import alike, preprocess_alike
-from convae.data.images.pixels import ResizeMode, picture
+from convae.data.images.pixels import Interpolation, ResizeMode, picture
 
 QUADRANTS: np.ndarray = np.kron(np.array([[0, 80], [160, 240]], np.uint8), np.ones((8, 8), np.uint8))
 """16×16, a level in each quarter."""
@@ -279,14 +279,19 @@ def test_gray_in_three_channels_is_the_gray_three_times(
 
 @pytest.mark.parametrize(("size", "into"), [((218, 178), (64, 64)), ((33, 50), (64, 20)), ((600, 400), (16, 48))])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("interpolation", get_args(Interpolation))
 def test_resizing_is_that_of_pillow(
-    photo: Callable[..., Image.Image], mode: str, size: tuple[int, int], into: tuple[int, int]
+    photo: Callable[..., Image.Image],
+    interpolation: Interpolation,
+    mode: str,
+    size: tuple[int, int],
+    into: tuple[int, int],
 ) -> None:
     image = photo(size[1], size[0], mode)
     if mode == "RGBA":
         image.putalpha(photo(size[1], size[0], "L", seed=1).point(lambda level: 2 * level))
-    got = preprocess(image, into, channels=len(mode), resize_mode="squash")
-    oracle = np.asarray(image.resize(into[::-1], Image.Resampling.BICUBIC)).reshape(got.shape)
+    got = preprocess(image, into, channels=len(mode), resize_mode="squash", interpolation=interpolation)
+    oracle = np.asarray(image.resize(into[::-1], Image.Resampling[interpolation.upper()])).reshape(got.shape)
     visible = oracle[..., -1:] > 100 if mode == "RGBA" else True
     assert (np.abs(got.astype(int) - oracle) * visible).max() <= (3 if mode == "RGBA" else 1)
 

@@ -105,8 +105,9 @@ def test_an_image_stays_in_its_part_at_another_size_and_when_the_folder_grows(
         return {key: name for name, split in parts_of(pictures, **options).items() for key in split.keys}
 
     before = where(validation=0.3, test=0.3)
-    for options in ({"size": 8}, {"size": 8, "channels": 1}, {"size": 12, "resize_mode": "pad"}):
-        assert where(validation=0.3, test=0.3, **options) == before
+    changes: list[dict[str, Any]] = [{}, {"channels": 1}, {"interpolation": "bilinear"}, {"resize_mode": "pad"}]
+    for options in changes:
+        assert where(validation=0.3, test=0.3, size=8, **options) == before
     for number in range(100, 104):
         photo(seed=number).save(pictures / "cat" / f"0{number}.png")
     grown = where(validation=0.3, test=0.3)

@@ -69,7 +69,8 @@ def test_the_content_hash_depends_on_content_alone(tmp_path: Path, write_idx: Ca
 
 
 def test_describe_states_the_facts_a_figure_needs(pictures: Path) -> None:
-    split = open_split(DataConfig(source=pictures, size=16, channels=1, resize_mode="pad", split_seed=7), "test")
+    resizing: dict[str, Any] = {"size": 16, "resize_mode": "pad", "interpolation": "bilinear"}
+    split = open_split(DataConfig(source=pictures, channels=1, split_seed=7, **resizing), "test")
     facts = split.describe()
     assert len(facts.pop("content_hash")) == 64
     assert facts == {
@@ -80,6 +81,7 @@ def test_describe_states_the_facts_a_figure_needs(pictures: Path) -> None:
         "channels": 1,
         "size": [16, 16],
         "resize_mode": "pad",
+        "interpolation": "bilinear",
         "skipped": 0,
     }
 

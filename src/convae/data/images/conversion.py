@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from convae.core.errors import ConfigError, DataError
 from convae.core.names import shape_text, unknown_message
 from convae.data.images.headers import is_gray
-from convae.data.images.pixels import MODES, Kind, Pixels, ResizeMode, as_kind, picture
+from convae.data.images.pixels import MODES, Interpolation, Kind, Pixels, ResizeMode, as_kind, picture
 from convae.data.images.ranges import raw_values, spread
 from convae.data.images.reading import load
 
@@ -37,13 +37,15 @@ def preprocess(
     *,
     channels: int | None = None,
     resize_mode: ResizeMode = "crop",
+    interpolation: Interpolation = "bicubic",
     kind: Kind | None = None,
 ) -> Pixels:
     """Converts an image to a size, a number of channels and a type; a matching image is returned unchanged.
 
-    Resizing is antialiased bicubic, as Parmar, Zhang and Zhu (2022) recommend for comparisons by features. Transparency
-    is kept in four channels and composited over white otherwise; the bars of `pad` are black, or transparent in four
-    channels. Types are converted by range: 65535 of 16 bits is 255 of 8 bits and 1.0.
+    Resizing is antialiased; bicubic is what Parmar, Zhang and Zhu (2022) recommend for comparisons by features, and
+    bilinear what torchvision does by default. Transparency is kept in four channels and composited over white
+    otherwise; the bars of `pad` are black, or transparent in four channels. Types are converted by range: 65535 of 16
+    bits is 255 of 8 bits and 1.0.
 
     Args:
         image: a Pillow image of any mode, or an array (*sizes, channels).
@@ -51,6 +53,7 @@ def preprocess(
         channels: 1 gray, 3 RGB, 4 RGBA; an array may have any other number, which must match. None keeps the channels
             of an array, and converts a Pillow image to gray or RGB, whichever it is.
         resize_mode: `crop` takes the center, `pad` adds black bars, `squash` distorts the image.
+        interpolation: `bicubic` or `bilinear`.
         kind: type of the values; None keeps that of an array, and means uint8 for a Pillow image.
 
     Returns:
@@ -58,10 +61,14 @@ def preprocess(
 
     Raises:
         DataError: the image cannot be converted to that size, number of channels or type.
-        ConfigError: unknown resize mode.
+        ConfigError: unknown resize mode or interpolation.
     """
-    if resize_mode not in get_args(ResizeMode):
-        raise ConfigError(unknown_message("resize_mode", resize_mode, get_args(ResizeMode)))
+    for name, value, known in (
+        ("resize_mode", resize_mode, get_args(ResizeMode)),
+        ("interpolation", interpolation, get_args(Interpolation)),
+    ):
+        if value not in known:
+            raise ConfigError(unknown_message(name, value, known))
     size = _sides(size)
     values = raw_values(image)
     if isinstance(image, Image.Image) and isinstance(values, np.ndarray):
@@ -75,7 +82,7 @@ def preprocess(
         if image.dtype != np.uint8:
             image = _deep_channels(image, channels)
         if channels == image.shape[-1]:
-            return as_kind(_fitted(image[None], size, resize_mode)[0], kind or image.dtype.name)
+            return as_kind(_fitted(image[None], size, resize_mode, interpolation)[0], kind or image.dtype.name)
         image = picture(image)
     if len(size) != 2:
         raise DataError(f"an image has a height and a width, and cannot be resized to {shape_text(size)}")
@@ -83,21 +90,28 @@ def preprocess(
     # Gray pixels are resized before they are repeated for each channel.
     first = 1 if channels == 3 and is_gray(image) and not image.has_transparency_data else channels
     pixels = np.array(_with_channels(image, first)).reshape(image.height, image.width, first)
-    fitted = _fitted(pixels[None], size, resize_mode)[0]
+    fitted = _fitted(pixels[None], size, resize_mode, interpolation)[0]
     return as_kind(np.repeat(fitted, channels // first, axis=-1), kind or "uint8")
 
 
 def load_and_preprocess(
-    path: str | Path, size: int | Sequence[int], *, channels: int | None = None, resize_mode: ResizeMode = "crop"
+    path: str | Path,
+    size: int | Sequence[int],
+    *,
+    channels: int | None = None,
+    resize_mode: ResizeMode = "crop",
+    interpolation: Interpolation = "bicubic",
 ) -> Pixels:
     """`load`, then `preprocess`: (*size, channels).
 
     Raises:
         DataError: the file is not a readable image, or cannot be resized.
-        ConfigError: unknown resize mode.
+        ConfigError: unknown resize mode or interpolation.
     """
     sides = _sides(size)
-    return preprocess(load(path, near=sides), sides, channels=channels, resize_mode=resize_mode)
+    return preprocess(
+        load(path, near=sides), sides, channels=channels, resize_mode=resize_mode, interpolation=interpolation
+    )
 
 
 def _sides(size: int | Sequence[int]) -> tuple[int, ...]:
@@ -119,14 +133,17 @@ def alike(image: Image.Image | Pixels, channels: int) -> NDArray[np.uint8] | Non
 
 
 def preprocess_alike(
-    images: Sequence[NDArray[np.uint8]], size: Sequence[int], resize_mode: ResizeMode
+    images: Sequence[NDArray[np.uint8]],
+    size: Sequence[int],
+    resize_mode: ResizeMode,
+    interpolation: Interpolation = "bicubic",
 ) -> NDArray[np.uint8]:
     """`preprocess` for a batch of images of one shape, which halves the time for small ones.
 
     Returns:
         (image, *size, channels).
     """
-    return _fitted(np.stack(images), size, resize_mode)  # type: ignore[return-value]  # bytes stay bytes
+    return _fitted(np.stack(images), size, resize_mode, interpolation)  # type: ignore[return-value]  # bytes stay bytes
 
 
 def with_channels(image: Image.Image | NDArray[Any], channels: int) -> NDArray[Any]:
@@ -177,20 +194,20 @@ def _deep_channels(values: Pixels, channels: int) -> Pixels:
     return as_kind(floats.clip(0, 1), values.dtype.name)
 
 
-def _fitted(pixels: Pixels, size: Sequence[int], resize_mode: ResizeMode) -> Pixels:
+def _fitted(pixels: Pixels, size: Sequence[int], resize_mode: ResizeMode, interpolation: Interpolation) -> Pixels:
     """Resizes images of one shape to exactly the size (height, width)."""
     sides = pixels.shape[1:3]
     if sides == tuple(size):
         return pixels
     if resize_mode == "squash":
-        return _resized(pixels, size)
+        return _resized(pixels, size, interpolation)
     if resize_mode == "pad":
         inner, (top, left) = _padded(sides, tuple(size))
         bars = np.zeros((len(pixels), *size, pixels.shape[-1]), pixels.dtype)
-        bars[:, top : top + inner[0], left : left + inner[1]] = _resized(pixels, inner)
+        bars[:, top : top + inner[0], left : left + inner[1]] = _resized(pixels, inner, interpolation)
         return bars
     (above, beside), (top, left), larger = _cropped(sides, tuple(size))
-    inside = _resized(pixels[:, above : sides[0] - above, beside : sides[1] - beside], larger)
+    inside = _resized(pixels[:, above : sides[0] - above, beside : sides[1] - beside], larger, interpolation)
     return inside[:, top : top + size[0], left : left + size[1]]
 
 
@@ -216,25 +233,26 @@ def _cropped(sides: tuple[int, ...], size: tuple[int, ...]) -> tuple[list[int], 
     return before, after, [wanted + 2 * margin for wanted, margin in zip(size, after, strict=True)]
 
 
-def _resized(pixels: Pixels, size: Sequence[int]) -> Pixels:
+def _resized(pixels: Pixels, size: Sequence[int], interpolation: Interpolation) -> Pixels:
     """Resizes images (height, width) per channel; colors are weighted by alpha."""
     if pixels.dtype != np.uint8:
         # Bicubic interpolation overshoots at edges.
-        return as_kind(_interpolated(as_kind(pixels, "float32"), size).clip(0, 1), pixels.dtype.name)
+        return as_kind(_interpolated(as_kind(pixels, "float32"), size, interpolation).clip(0, 1), pixels.dtype.name)
     if pixels.shape[-1] != 4 or (pixels[..., 3] == 255).all():
-        return _interpolated(pixels, size)
-    return np.stack([_transparent(image, size) for image in pixels])
+        return _interpolated(pixels, size, interpolation)
+    return np.stack([_transparent(image, size, interpolation) for image in pixels])
 
 
-def _transparent(image: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.uint8]:
+def _transparent(image: NDArray[np.uint8], size: Sequence[int], interpolation: Interpolation) -> NDArray[np.uint8]:
     """Resizes an RGBA image; transparent pixels do not contribute their color."""
-    weighted = _interpolated(np.array(picture(image).convert("RGBa"))[None], size)
+    weighted = _interpolated(np.array(picture(image).convert("RGBa"))[None], size, interpolation)
     return np.array(Image.frombytes("RGBa", (size[1], size[0]), weighted.tobytes()).convert("RGBA"))
 
 
-def _interpolated(pixels: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:
-    """Antialiased bicubic resizing by torch; within one level of 8 bits of Pillow's, in a third of the time."""
+def _interpolated(pixels: NDArray[Any], size: Sequence[int], interpolation: Interpolation) -> NDArray[Any]:
+    """Antialiased resizing by torch; within one level of 8 bits of Pillow's, in a third of the time."""
     if not pixels.flags.writeable or min(pixels.strides) < 0:
         pixels = pixels.copy()  # torch supports neither read-only memory nor negative strides
-    resized = F.interpolate(torch.from_numpy(pixels).permute(0, 3, 1, 2), tuple(size), mode="bicubic", antialias=True)
+    channels_first = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    resized = F.interpolate(channels_first, tuple(size), mode=interpolation, antialias=True)
     return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy())

@@ -22,6 +22,8 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 ResizeMode = Literal["crop", "pad", "squash"]
 """Resizing to another aspect ratio: center crop, padding with black bars, or distortion."""
+Interpolation = Literal["bicubic", "bilinear"]
+"""How pixels are interpolated, with antialiasing."""
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by number of channels."""

@@ -141,7 +141,7 @@ def open_data_set(
         depth = 3
     if missing == "mask" and not source.has_masks:
         raise DataError(f"{source.name}: has no array of masks. Set data.missing: nan, alpha or null")
-    image_format = ImageFormat(sizes, depth, config.resize_mode, own.kind, missing)
+    image_format = ImageFormat(sizes, depth, config.resize_mode, own.kind, missing, config.interpolation)
     store = open_store(source, fingerprint, image_format, progress)
     label = config.label or store.label
     if label is not None and label not in store.columns:

@@ -59,6 +59,7 @@ def open_store(source: Source, fingerprint: str, image_format: ImageFormat, prog
         image_format.resize_mode,
         image_format.kind,
         *([] if image_format.missing is None else [image_format.missing]),
+        *([] if image_format.interpolation == "bicubic" else [image_format.interpolation]),
     )
     folder = cache_directory() / "stores" / f"{place}-{_key(fingerprint)}"
     store = open_if_complete(folder, image_format)

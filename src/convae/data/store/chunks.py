@@ -105,7 +105,12 @@ class ChunkReader:
                 values.update(
                     zip(
                         images,
-                        preprocess_alike([*images.values()], image_format.size, image_format.resize_mode),
+                        preprocess_alike(
+                            [*images.values()],
+                            image_format.size,
+                            image_format.resize_mode,
+                            image_format.interpolation,
+                        ),
                         strict=True,
                     )
                 )
@@ -131,6 +136,7 @@ class ChunkReader:
             image_format.size,
             channels=image_format.stored_channels,
             resize_mode=image_format.resize_mode,
+            interpolation=image_format.interpolation,
             kind=image_format.kind,
         )
         if image_format.missing is not None and not found[..., -1].any():

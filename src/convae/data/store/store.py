@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.errors import DataError
-from convae.data.images.pixels import Kind, ResizeMode
+from convae.data.images.pixels import Interpolation, Kind, ResizeMode
 from convae.data.missing import Origin
 from convae.data.sources.base import Column, Listing
 
@@ -39,7 +39,7 @@ _SMALL = ("arrays.npz", "names.json", "skipped.csv")
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """Format of stored images: spatial sizes (height first), channels, resize mode, and type of values.
+    """Format of stored images: spatial sizes (height first), channels, resizing, and type of values.
 
     With `missing`, a further channel holds the weight of each pixel, 0 where it is missing.
     """
@@ -49,6 +49,7 @@ class ImageFormat:
     resize_mode: ResizeMode = "crop"
     kind: Kind = "uint8"
     missing: Origin | None = None
+    interpolation: Interpolation = "bicubic"
 
     @property
     def stored_channels(self) -> int:

@@ -45,8 +45,6 @@ PROBE_LIMIT = 1_000_000
 """Largest number of latent values of all images for `linear-probe`, unless it is named."""
 UNIT_LIMIT = 50_000_000
 """The same for `active-units` and `active-channels`, whose intervals need two numbers of each value in memory."""
-RESIZING = "antialiased bicubic"
-"""How `convae.data` resizes images."""
 
 
 def measure_card(
@@ -114,7 +112,8 @@ def measure_card(
     )
     protocol = {key: value for key, value in report.protocol.items() if key != "model"}
     kind, device = weights_type(model)
-    protocol["data"] = {**protocol["data"], "resizing": RESIZING}
+    resizing = f"antialiased {protocol['data'].get('interpolation', 'bicubic')}"
+    protocol["data"] = {**protocol["data"], "resizing": resizing}
     protocol["precision"] = {"weights": str(kind).removeprefix("torch."), "device": device and device.type}
     return Card(
         model.name,

@@ -20,6 +20,13 @@ from convae.training.loop.task import ModuleState, Stateful, Task
 from convae.training.recipe.plan import Stage
 from convae.training.sharding import shard_like
 
+_STATISTICS = ("running_mean", "running_var")
+
+
+def _running_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """The buffers in which norms, those of torch too, keep statistics of batches."""
+    return {name: buffer for name, buffer in model.named_buffers() if name.rpartition(".")[2] in _STATISTICS}
+
 
 class FrozenParts:
     """The parts of a model that a stage freezes.
@@ -46,8 +53,9 @@ class FrozenParts:
             if part not in children and not any(fnmatchcase(name, part) for name in names):
                 raise ConfigError(f"{where}: {unknown_message('part or pattern', part, children)}")
         patterns = [f"{part}.*" if part in children else part for part in parts]
-        self.names = {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
-        if len(self.names) == len(names):
+        every = [*names, *_running_statistics(model)]
+        self.names = {name for name in every if any(fnmatchcase(name, pattern) for pattern in patterns)}
+        if self.names.issuperset(names):
             raise ConfigError(f"{where}: freezes all parameters. Leave at least one part to train")
 
     def apply(self) -> None:
@@ -69,7 +77,10 @@ class FrozenParts:
 
 
 class ExponentialMovingAverage:
-    """Exponential moving average of parameters (Polyak & Juditsky 1992); buffers are not averaged.
+    """Exponential moving average of parameters (Polyak & Juditsky 1992) and of the running statistics of norms.
+
+    Those statistics are of the weights of the last steps; with averaged weights, they would not be those of the
+    activations. Other buffers, such as the vectors of a codebook, are not averaged.
 
     The average of a frozen parameter is frozen as well, and is the value with which the other parts are trained.
 
@@ -79,7 +90,8 @@ class ExponentialMovingAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._parameters = dict(model.named_parameters())
+        self._parameters: dict[str, Tensor] = dict(model.named_parameters())
+        self._statistics = _running_statistics(model)
         self._decay = decay
         self._frozen: frozenset[str] = frozenset()
         self.tensors: dict[str, Tensor] = {}
@@ -88,14 +100,17 @@ class ExponentialMovingAverage:
     def begin(self, tensors: Mapping[str, Tensor] | None = None) -> None:
         """Starts at `tensors`, by parameter name, or at the weights of the model."""
         self.tensors = {
-            name: parameter.detach().clone(memory_format=torch.preserve_format)
-            for name, parameter in self._parameters.items()
+            name: tensor.detach().clone(memory_format=torch.preserve_format)
+            for name, tensor in self._averaged().items()
         }
         for name, tensor in (tensors or {}).items():
             self.tensors[name].copy_(shard_like(tensor, self.tensors[name]))
 
+    def _averaged(self) -> dict[str, Tensor]:
+        return {**self._parameters, **self._statistics}
+
     def state(self) -> dict[str, Any]:
-        """The averages by parameter name."""
+        """The averages by name of the parameter or the buffer."""
         return dict(self.tensors)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -104,18 +119,22 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def freeze(self, names: Collection[str]) -> None:
-        """Freezes the average of these parameters, which take its value; those of all others are updated."""
+        """Freezes the average of these tensors, which take its value; those of all others are updated."""
+        averaged = self._averaged()
         for name in names:
-            self._parameters[name].copy_(self.tensors[name])
+            averaged[name].copy_(self.tensors[name])
         self._frozen = frozenset(names)
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Updates the averages after a step; `step` is the number of steps before it."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        moving = [name for name in self.tensors if name not in self._frozen]
-        weights: list[Tensor] = [self._parameters[name] for name in moving]
-        torch._foreach_lerp_([self.tensors[name] for name in moving], weights, 1 - decay)
+        for group in (self._parameters, self._statistics):  # of which only the first are sharded
+            moving = [name for name in group if name not in self._frozen]
+            if moving:
+                torch._foreach_lerp_(
+                    [self.tensors[name] for name in moving], [group[name] for name in moving], 1 - decay
+                )
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
@@ -128,9 +147,9 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def _swap(self) -> None:
-        for name, parameter in self._parameters.items():
-            kept = parameter.detach().clone(memory_format=torch.preserve_format)
-            parameter.copy_(self.tensors[name])
+        for name, tensor in self._averaged().items():
+            kept = tensor.detach().clone(memory_format=torch.preserve_format)
+            tensor.copy_(self.tensors[name])
             self.tensors[name].copy_(kept)
 
 

@@ -71,7 +71,8 @@ class TrainingConfig(Config):
     """Gradient checkpointing: recompute activations in the backward pass, for less memory, more time and the same
     gradients."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay of a moving average of the weights, such as 0.999, used for validation, pictures and the saved model."""
+    """Decay of a moving average of the weights and of the running statistics of batch norm, such as 0.999, used for
+    validation, pictures and the saved model."""
     labels: Annotated[int | float, Field(gt=0), AfterValidator(_count_or_fraction)] | None = None
     """Number of training images that keep their label, or a fraction such as 0.05, balanced over the classes. All by
     default."""
