@@ -1,0 +1,30 @@
+"""`benchmarks.torch_vae` measures the objective that `squared-error` and `kl` train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import convae
+from benchmarks.torch_vae import measure
+from convae.core.random import torch_generator
+from convae.data import DataConfig, in_order, open_split
+from convae.objective.objective import build_objective
+from convae.objective.schedules.base import Moment
+
+
+def test_the_objective_is_that_of_the_terms(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((3, 64, 64, 1), np.float32))
+    images = open_split(DataConfig(source=str(tmp_path / "x.npy")), "all")
+    model = convae.build({"preset": "torch-vae", "input": [1, 64, 64], "latent": 2, "max_filters": 8}).eval()
+    found = measure(model, images)
+    objective = build_objective({"squared-error": 1, "kl": 1})
+    objective.bind(model.latent_shape, model.input_shape)
+    (batch,) = in_order(images, 3)
+    with torch.no_grad():
+        losses = objective(batch, model(batch.images, torch_generator(0, "noise", 0)), Moment(1, 1.0, 1.0))
+    assert losses.total.item() == pytest.approx(float((found.squared_error + found.kl).mean()), rel=1e-5)
+    assert str(found).endswith(f" ± {float((found.squared_error + found.kl).std() / 3**0.5):.2f}")
