@@ -148,6 +148,14 @@ def test_a_place_that_a_list_has_not_is_named_with_those_that_it_has(place: str)
         override({"stages": []}, ["stages.0.epochs=5"])
 
 
+def test_null_removes_an_entry_of_a_set_and_is_a_value_elsewhere() -> None:
+    data = {"objective": {"kl": 2, "reconstruction": 1}, "ema": 0.9}
+    found = override(data, ["objective.kl=null", "ema=null"], sets={"objective"})
+    assert found == {"objective": {"reconstruction": 1}, "ema": None}
+    with pytest.raises(ConfigError, match=r"'objective\.lk=null': .*did you mean 'kl'"):
+        override(data, ["objective.lk=null"], sets={"objective"})
+
+
 @pytest.mark.parametrize("wrong", ["seed", "=3", "a..b=3", "seed.deep=3"])
 def test_wrong_overrides_are_quoted(wrong: str) -> None:
     with pytest.raises(ConfigError, match=f"'{wrong}'"):

@@ -236,6 +236,7 @@ def test_overrides_change_the_default_objective_that_belongs_to_the_overridden_m
     assert found == {"reconstruction": {}, "commitment": {"weight": 2}, "sparse": {"weight": 3}}
     assert _objective("torch-vae", bottleneck, "objective={reconstruction: 2}") == {"reconstruction": {"weight": 2}}
     assert _objective("torch-vae", "objective.kl=4")["kl"] == {"weight": 4}
+    assert _objective("torch-vae", "objective.kl=null") == {"reconstruction": {}}
 
 
 def test_a_model_of_codes_trains_without_an_objective_from_a_description_and_as_an_object(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pydantic_core.core_schema import no_info_before_validator_function
 
 from convae.core.documents import parse_yaml
 from convae.core.errors import ConfigError
-from convae.core.names import nearest_name, short_repr
+from convae.core.names import nearest_name, short_repr, unknown_message
 
 
 def _without_booleans(schema: Any) -> Any:
@@ -68,7 +68,11 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 
 
 def override(
-    data: Mapping[str, Any], assignments: Iterable[str], fields: Collection[str] = (), named: Collection[str] = ()
+    data: Mapping[str, Any],
+    assignments: Iterable[str],
+    fields: Collection[str] = (),
+    named: Collection[str] = (),
+    sets: Collection[str] = (),
 ) -> dict[str, Any]:
     """A copy of `data` with each `key.path=value` applied; values are parsed as YAML.
 
@@ -80,6 +84,7 @@ def override(
         assignments: `key.path=value` each.
         fields: valid keys, beyond those of `data`; a dotted path of a class does not begin with one, except …
         named: … below these keys, where the keys are names of classes, such as terms below `objective`.
+        sets: keys of mappings with any number of entries, such as `objective`, from which null removes one.
 
     Raises:
         ConfigError: an assignment without `=`, with an empty key, with a path through a value without keys, or with an
@@ -107,7 +112,13 @@ def override(
                 raise ConfigError(f"'{assignment}': {'.'.join(keys[: depth + 1])} is {inner!r}, which has no keys")
             place = inner
         at = _place(place, keys[-1], f"'{assignment}': {'.'.join(keys[:-1])}")
-        place[at] = parse_yaml(text, f"'{assignment}'")
+        value = parse_yaml(text, f"'{assignment}'")
+        if value is None and len(keys) > 1 and keys[-2] in sets:
+            if at not in place:
+                raise ConfigError(f"'{assignment}': {unknown_message('key', str(at), list(place))}")
+            del place[at]
+        else:
+            place[at] = value
     return result
 
 

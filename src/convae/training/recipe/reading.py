@@ -104,7 +104,9 @@ def _parse(source: Mapping[str, Any], overrides: Sequence[str], where: str, fold
     has_start = "start" in written or any(re.match(r"start\b", assignment) for assignment in overrides)
     if "model" not in written and not has_start:
         written["model"] = find_description("torch-vae")[0]
-    result = _override_and_expand(written, overrides)
+    # Those of terms apply to the default objective, which depends on the others.
+    early = [one for one in overrides if "objective" in written or not one.startswith("objective.")]
+    result = _override_and_expand(written, early)
     if "model" not in result:
         result["model"] = describe_start_model(result.get("start"), where)
     elif has_start and not _DESCRIBES & set(result["model"]):
@@ -112,14 +114,13 @@ def _parse(source: Mapping[str, Any], overrides: Sequence[str], where: str, fold
         raise ConfigError(f"{where}: {given}: start defines the model. Remove the key, or describe the entire model")
     if "objective" not in written:
         default = default_objective_of(result["model"], result.get("data"))
-        # Overrides of terms apply to the default.
         result["objective"] = _override_and_expand({**written, "objective": default}, overrides)["objective"]
     return parse(Recipe, result, where)
 
 
 def _override_and_expand(written: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Applies overrides to a recipe, and expands short forms in them."""
-    return _expand(override(written, overrides, _FIELDS, _NAMED))
+    return _expand(override(written, overrides, _FIELDS, _NAMED, {"objective"}))
 
 
 def _expand(source: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any]:
