@@ -150,7 +150,8 @@ for spec in json.loads(sys.argv[1]):
     assert torch.allclose(found, wanted, atol=1e-5)
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert torch.compile(model, backend="eager")(x).likelihood.log_prob(x).isfinite().all()
+# With codes, a pass in training has all that one of a Gaussian has, and updates of a codebook.
+assert torch.compile(model, backend="eager")(x).likelihood.log_prob(x).isfinite().all()
 """
 
 

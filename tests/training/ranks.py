@@ -75,7 +75,23 @@ def quantized(bottleneck: dict[str, Any], *terms: str, **training: Any) -> dict[
 
 def hierarchy(**training: Any) -> dict[str, Any]:
     """With latents in the decoder, weighed by their divergence over the batch."""
-    model = {"preset": "ladder", "input": [1, 8, 8], "latent": 3, "size": "tiny"}
+    model = {
+        "input": [1, 8, 8],
+        "encoder": [
+            {"conv": {"channels": 4, "stride": 2}},
+            "silu",
+            {"feature": {"name": "fine"}},
+            {"conv": {"channels": 4, "stride": 2}},
+            "silu",
+        ],
+        "bottleneck": {"gaussian": {"latent": 3}},
+        "decoder": [
+            {"conv-transpose": {"channels": 4, "stride": 2}},
+            {"latent": {"feature": "fine", "channels": 2}},
+            {"conv-transpose": {"channels": 1, "stride": 2}},
+        ],
+        "likelihood": "bernoulli",
+    }
     objective = {"reconstruction": {}, "kl": {"balance": True}}
     return {**recipe(labels=None, **training), "model": model, "objective": objective}
 
