@@ -15,7 +15,7 @@ from training.runs import RECIPE, StopAt, content
 from convae.core.errors import ConfigError, OutputError, TrainingError
 from convae.training import resume, train
 from convae.training.loop.checkpoint import Machine, list_checkpoints, read_checkpoint
-from convae.training.loop.recovery import check_progress
+from convae.training.loop.recovery import check_progress, check_recipe
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.recipe.reading import read_recipe
 from convae.training.vae.build import build_task
@@ -85,6 +85,15 @@ def test_what_changes_no_result_may_be_changed(stopped: Path, tmp_path: Path) ->
     train(RECIPE, out=tmp_path / "unbroken")
     for name in ("metrics.jsonl", "model.safetensors", "tensors.safetensors"):
         assert content(stopped)[name] == content(tmp_path / "unbroken")[name]
+
+
+def test_options_that_a_run_of_an_earlier_version_did_not_know_count_as_their_defaults(tmp_path: Path) -> None:
+    recipe = read_recipe(RECIPE)
+    earlier = recipe.model_dump(mode="json")
+    del earlier["data"]["interpolation"], earlier["training"]["temperature"]
+    check_recipe(recipe, earlier, tmp_path)
+    with pytest.raises(ConfigError, match=r"interpolation is 'bilinear', but the run was trained with 'bicubic'"):
+        check_recipe(read_recipe(RECIPE, ["data.interpolation=bilinear"]), earlier, tmp_path)
 
 
 def test_a_finished_run_with_another_length_is_refused_too(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from convae.core.config import Config
 from convae.core.errors import ArtifactError, ConfigError, TrainingError
 from convae.core.memory import is_out_of_memory
@@ -59,6 +61,8 @@ MAY_CHANGE = {
 def check_recipe(recipe: Config, before: Mapping[str, Any], folder: Path) -> None:
     """Checks that the recipe of a run equals that of its checkpoint.
 
+    Options that a checkpoint of an earlier version does not have count as their defaults.
+
     Args:
         recipe: recipe in the run folder.
         before: recipe of the checkpoint.
@@ -67,6 +71,8 @@ def check_recipe(recipe: Config, before: Mapping[str, Any], folder: Path) -> Non
     Raises:
         ConfigError: they differ; the message names the first option.
     """
+    with contextlib.suppress(ValidationError):
+        before = type(recipe).model_validate(before).model_dump(mode="json")
     for key, now, then in _differences(recipe.model_dump(mode="json"), before, ""):
         if key not in MAY_CHANGE:
             raise ConfigError(
