@@ -131,3 +131,13 @@ def test_the_average_takes_the_place_of_the_weights_and_gives_it_back() -> None:
         for parameter, old in zip(model.parameters(), before, strict=True):
             torch.testing.assert_close(parameter + 1, old)
     assert all(torch.equal(parameter, old) for parameter, old in zip(model.parameters(), before, strict=True))
+
+
+def test_statistics_of_a_frozen_part_are_their_average_and_stay(tmp_path: Path) -> None:
+    stages = [{"steps": 4}, {"steps": 3, "freeze": ["encoder"]}]
+    train({**recipe(ema=0.9, epochs=None), "stages": stages}, out=tmp_path / "run")
+    stored = load_file(list_checkpoints(tmp_path / "run" / "checkpoints")[-1] / "tensors.safetensors")
+    frozen = [name for name in stored if name.startswith("ema.encoder.") and "running" in name]
+    assert frozen
+    for name in frozen:
+        assert torch.equal(stored[name], stored[name.replace("ema.", "model.", 1)]), name

@@ -4,7 +4,7 @@ import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from PIL import Image
 
 from convae.core.errors import ConfigError, DataError
 from convae.data import DataConfig, load_and_preprocess, open_split
+from convae.data.images.pixels import Interpolation
 from convae.data.sources.base import PARTS
 from convae.data.splits.split import SplitName
 
@@ -66,6 +67,14 @@ def test_the_content_hash_depends_on_content_alone(tmp_path: Path, write_idx: Ca
     changed[-1] = (changed[-1] + 1) % 10
     labels.write_bytes(gzip.compress(bytes(changed)))
     assert content(first) != content(second)
+
+
+def test_each_interpolation_has_a_store_of_its_own(pictures: Path) -> None:
+    stored = {
+        how: open_split(DataConfig(source=pictures, size=8, interpolation=how), "all")
+        for how in get_args(Interpolation)
+    }
+    assert len({split.content_hash for split in stored.values()}) == len(stored)
 
 
 def test_describe_states_the_facts_a_figure_needs(pictures: Path) -> None:

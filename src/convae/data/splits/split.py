@@ -206,7 +206,7 @@ class Split:
             "resize_mode": self._image_format.resize_mode,
             "skipped": len(self.skipped),
             "content_hash": self.content_hash,
-            **({} if self._image_format.interpolation == "bicubic" else {"interpolation": "bilinear"}),
+            **({} if (how := self._image_format.interpolation) == "bicubic" else {"interpolation": how}),
             **({} if self.binarize is None else {"binarize": self.binarize}),
             **({} if self.missing is None else {"missing": self.missing.origin or self.missing.fraction}),
         }
