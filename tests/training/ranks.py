@@ -6,6 +6,7 @@ The processes are forked from one that has imported what they need.
 from __future__ import annotations
 
 import copy
+import faulthandler
 import importlib
 import os
 import signal
@@ -186,6 +187,10 @@ def main(folder: Path) -> None:
         assert not resume(folder / "prior-continued").stopped
 
 
+PATIENCE = 400
+"""Seconds after which a process reports where it waits, and ends."""
+
+
 def fork(count: int, folder: Path) -> int:
     """The processes with what torchrun tells them; 0 if all succeed."""
     for module in ("sklearn.mixture", "torch._dynamo", "torch.distributed.fsdp"):
@@ -195,7 +200,9 @@ def fork(count: int, folder: Path) -> int:
         os.environ.update(WORLD_SIZE=str(count), RANK=str(number), LOCAL_RANK=str(number))
         started.append(os.fork())
         if not started[-1]:
+            faulthandler.dump_traceback_later(PATIENCE, exit=True)  # processes that wait for each other say where
             main(folder)
+            faulthandler.cancel_dump_traceback_later()
             return 0
     exits = [os.waitpid(process, 0)[1] for process in started]
     return int(any(exits))
