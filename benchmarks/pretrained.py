@@ -1,12 +1,13 @@
 """Makes the pretrained models in models/: training, artifacts in half precision, cards, and the index of convae.
 
-    python -m benchmarks.pretrained train mnist/torch-vae-2 --runs RUNS     trains models/NAME/training.yaml, publishes
+    python -m benchmarks.pretrained train mnist/torch-vae-2 --runs RUNS     trains models/NAME/training.yaml, publishes;
+                                                                            models/NAME/start.yaml first, if it exists
     python -m benchmarks.pretrained publish NAME RUN --seconds 3960         the model of a run that was trained before
     python -m benchmarks.pretrained check [NAME ...]                        measures the cards again
     python -m benchmarks.pretrained index                                   `make models-index`
 
-Data sets are found in $CONVAE_DATA. `train` continues a run that was stopped. `check` prints each metric of a card that
-is not equal to the digits printed, and exits with 1 if there is one.
+Data sets are found in $CONVAE_DATA, also folders such as `flowers`. `train` continues a run that was stopped. `check`
+prints each metric of a card that is not equal to the digits printed, and exits with 1 if there is one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import platform
 import shutil
 import sys
@@ -27,12 +29,13 @@ import torch
 from PIL import Image
 
 import convae
+from benchmarks.classifiers import data_folder
 from benchmarks.records import read_results
 from convae.core.documents import read_mapping
 from convae.core.files import write_bytes, write_json, write_text
 from convae.core.random import torch_generator
 from convae.core.version import VERSION
-from convae.data import in_order
+from convae.data import Split, in_order
 from convae.evaluation.card import Card, card_markdown, draw_comparison, measure_card, read_cards, write_cards
 from convae.evaluation.card.pictures import choose_error_maps
 from convae.model.artifact import CARD, CONFIG, WEIGHTS, StoragePrecision, read_config
@@ -43,15 +46,20 @@ from convae.pictures.grid import grid
 MODELS = Path(__file__).parents[1] / "models"
 LIKELIHOODS = Path(__file__).with_name("results.jsonl")
 """The NLL of `benchmarks.results`."""
-RECIPE, MEASURED, TRAINED = "training.yaml", "card.json", "training.json"
+RECIPE, START, MEASURED, TRAINED = "training.yaml", "start.yaml", "card.json", "training.json"
 PICTURE, SAMPLES = "card.png", "samples.png"
 LICENSES = {
     "binarized-mnist": "CC BY-SA 3.0 (MNIST)",
     "digits": "CC BY 4.0 (UCI)",
     "fashion-mnist": "MIT",
+    "flowers": "CC BY 2.0 (Flickr)",
     "mnist": "CC BY-SA 3.0",
 }
 """License of each data set."""
+DRAWN = {"flowers": "kodak"}
+"""Data sets that pictures show instead, where images of the data set may not be published."""
+WITHOUT_SAMPLES = ("flowers/tokenizer",)
+"""Tokenizers, whose latents are far from N(0, I): a generator is trained on them."""
 FEATURES = "efficientnet-lite0"
 SHOWN = ("elbo", "psnr", "ssim", f"fd-{FEATURES}", f"rfd-{FEATURES}")
 """Metrics of the index."""
@@ -67,11 +75,11 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train")
     training.add_argument("names", nargs="+")
-    training.add_argument("--runs", type=Path, required=True)
+    training.add_argument("--runs", type=absolute, required=True)
     training.add_argument("--features", default=FEATURES, help="feature network of the card, or none")
     publishing = commands.add_parser("publish")
     publishing.add_argument("name")
-    publishing.add_argument("run", type=Path)
+    publishing.add_argument("run", type=absolute)
     publishing.add_argument("--seconds", type=float, required=True, help="time of the training")
     publishing.add_argument("--clock", default="processor", help="whose time: processor or wall")
     publishing.add_argument("--features", default=FEATURES, help="feature network of the card, or none")
@@ -79,6 +87,10 @@ def main() -> None:
     checking.add_argument("names", nargs="*")
     commands.add_parser("index")
     given = parser.parse_args()
+    if given.command != "index":
+        # Folders of images are named as in there, so that artifacts record no path of this machine.
+        os.environ["CONVAE_DATA"] = str(data_folder().resolve())
+        os.chdir(data_folder())
     if given.command == "train":
         for name in given.names:
             train(name, given.runs, given.features)
@@ -89,6 +101,11 @@ def main() -> None:
     write_index()
 
 
+def absolute(text: str) -> Path:
+    """A path of the command line."""
+    return Path(text).absolute()
+
+
 def model_names() -> list[str]:
     """The names of the models that are published."""
     return sorted(path.parent.relative_to(MODELS).as_posix() for path in MODELS.glob(f"*/*/{CARD}"))
@@ -96,21 +113,34 @@ def model_names() -> list[str]:
 
 def train(name: str, runs: Path, features: str) -> None:
     """Trains the recipe of a name, unless its run is complete, and publishes the model."""
-    recipe, run = MODELS / name / RECIPE, runs / name
+    run, seconds = runs / name, 0.0
+    start = MODELS / name / START
+    if start.exists():
+        seconds += trained_seconds(start, run.with_name(f"{run.name}-start"))
+    seconds += trained_seconds(MODELS / name / RECIPE, run)
+    publish(name, run, seconds, "processor", features)
+
+
+def trained_seconds(recipe: Path, run: Path) -> float:
+    """Trains a recipe, or continues its run; returns the processor time of all calls.
+
+    A prior is fitted to `RUN-start`, if that exists, instead of the start in the recipe.
+    """
     facts = run.with_suffix(".json")
     seconds = json.loads(facts.read_text())["seconds"] if facts.exists() else 0.0
-    began = time.process_time()
-    written = read_mapping(recipe)
+    written, began = read_mapping(recipe), time.process_time()
     if run.exists():
         convae.resume(run, quiet=True)
     elif "prior" in written:
         options = [f"training.{key}={json.dumps(value)}" for key, value in written.get("training", {}).items()]
-        convae.fit_prior(written["start"], written["prior"], overrides=options, out=run, quiet=True)
+        start = run.with_name(f"{run.name}-start")
+        of = start if start.exists() else written["start"]
+        convae.fit_prior(of, written["prior"], overrides=options, out=run, quiet=True)
     else:
         convae.train(recipe, out=run, quiet=True)
     seconds += time.process_time() - began
     write_json(facts, {"seconds": seconds})
-    publish(name, run, seconds, "processor", features)
+    return seconds
 
 
 def publish(name: str, run: Path, seconds: float, clock: str, features: str) -> None:
@@ -118,15 +148,16 @@ def publish(name: str, run: Path, seconds: float, clock: str, features: str) -> 
     folder = MODELS / name
     model = convae.load(run)
     halves = save_small(model, folder)
-    session = convae.Session(folder)
+    session = opened(name)
     card = measure(session, name, None if features == "none" else features)
     write_cards([card], folder / MEASURED)
     facts = {**training_facts(name, folder), "seconds": round(seconds, 1), "clock": clock, **machine()}
     facts["storage"] = f"float16 of {halves:,} of {sum(each.numel() for each in model.state_dict().values()):,} values"
     write_json(folder / TRAINED, facts)
-    shown = {"model": choose_error_maps(session.model, session.images)}
+    shown = {"model": choose_error_maps(session.model, drawn_images(session))}
     save_picture(draw_comparison(shown, title=name), folder / PICTURE)
-    save_picture(grid(samples(session.model), columns=16, scale=2), folder / SAMPLES)
+    if name not in WITHOUT_SAMPLES:
+        save_picture(grid(samples(session.model), columns=16, scale=scale_of(session.model)), folder / SAMPLES)
     write_text(folder / CARD, describe(name, card, facts))
     print(f"{name}: {', '.join(f'{key} {card.metrics[key].texts()[0]}' for key in SHOWN if key in card.metrics)}")
 
@@ -137,7 +168,8 @@ def save_small(model: convae.VAE, folder: Path) -> int:
     The large tensors come first; each is rounded unless a decoded value of 256 test images changes by more than
     `TOLERANCE` in all.
     """
-    images = next(iter(in_order(convae.Session(model).images, 256))).images
+    session = convae.Session(model, data=model.provenance.data["source"])
+    images = next(iter(in_order(session.images, 256))).images
     labels = None if model.condition is None else torch.arange(len(images)) % model.condition.classes
     rounded = copy.deepcopy(model)
     storage: dict[str, StoragePrecision] = {}
@@ -159,6 +191,23 @@ def save_small(model: convae.VAE, folder: Path) -> int:
         for file in (CONFIG, WEIGHTS):
             shutil.copyfile(small / file, folder / file)
     return sum(tensors[name].numel() for name in storage)
+
+
+def opened(name: str) -> convae.Session:
+    """A published model with the test images of its data set."""
+    model = convae.load(MODELS / name)
+    return convae.Session(model, data=model.provenance.data["source"])
+
+
+def drawn_images(session: convae.Session) -> Split:
+    """The images of the pictures."""
+    source = DRAWN.get(str(session.model.provenance.data["source"]))
+    return session.images if source is None else convae.Session(session.model, data=source, split="all").images
+
+
+def scale_of(model: convae.VAE) -> int:
+    """Enlargement of samples: images of 64 pixels and more are shown as they are."""
+    return max(1, 64 // model.input_shape[-1])
 
 
 def measure(session: convae.Session, name: str, features: str | None) -> Card:
@@ -208,9 +257,14 @@ def describe(name: str, card: Card, facts: dict[str, Any]) -> str:
     """The card of the model as Markdown: what `convae card` writes, samples, and the training."""
     text = card_markdown([card], picture=PICTURE).replace('"path/of/this/folder"', f'"{name}"')
     rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
+    drawn = (
+        ""
+        if name in WITHOUT_SAMPLES
+        else "\n## Samples\n\n64 samples of the prior, of the classes in turn if it has labels, seed 0.\n\n"
+        f"![Samples]({SAMPLES})\n"
+    )
     return (
-        f"{text}\n## Samples\n\n64 samples of the prior, of the classes in turn if it has labels, seed 0.\n\n"
-        f"![Samples]({SAMPLES})\n\n## Making it\n\n"
+        f"{text}{drawn}\n## Making it\n\n"
         f"The recipe is [{RECIPE}]({RECIPE}); seconds are the time of the training by this clock.\n\n"
         f"| | |\n|---|---|\n{rows}\n"
     )
@@ -231,7 +285,7 @@ def check(names: Sequence[str]) -> int:
         began = time.process_time()
         (recorded,) = read_cards(MODELS / name / MEASURED)
         features = recorded.protocol.get("features") or {}
-        again = measure(convae.Session(name), name, features.get("name"))
+        again = measure(opened(name), name, features.get("name"))
         wrong = [
             f"{key}: recorded {recorded.metrics[key].texts()[0]}, measured {measured.texts()[0]}"
             for key, measured in again.metrics.items()
