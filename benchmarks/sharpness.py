@@ -232,10 +232,11 @@ def _range(values: list[float]) -> str:
 
 
 def draw(given: argparse.Namespace) -> None:
-    """Draws test images and reconstructions of each row, with enlarged crops."""
-    test = open_split(DataConfig.model_validate(data_recipe("flowers", given.size)), "test")
+    """Draws Kodak photographs and reconstructions of each row, with enlarged crops: flowers may not be published."""
+    photographs = open_split(DataConfig(source=str(data_folder() / "kodak"), size=given.size), "all")
     paths = {row: given.folder / run_name(row, given.perceptual, given.seed) / "last" for row in ROWS[:3]}
-    save(draw_comparison({row: choose_error_maps(convae.load(path), test) for row, path in paths.items()}), given.out)
+    shown = {row: choose_error_maps(convae.load(path), photographs) for row, path in paths.items()}
+    save(draw_comparison(shown), given.out)
 
 
 def main() -> None:
