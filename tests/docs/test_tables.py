@@ -28,6 +28,7 @@ REGISTRIES = [
     "convae.model.quantizers:QUANTIZERS",
     "convae.objective.schedules:SCHEDULES",
     "convae.objective.terms:TERMS",
+    "convae.training.optimizers:OPTIMIZERS",
 ]
 
 

@@ -26,6 +26,7 @@ from convae.testing import (
     check_likelihood,
     check_logger,
     check_metric,
+    check_optimizer,
     check_preset,
     check_prior,
     check_quantizer,
@@ -33,6 +34,7 @@ from convae.testing import (
     check_term,
 )
 from convae.training import LOGGERS
+from convae.training.optimizers import OPTIMIZERS
 
 NEEDS_FILES = {"lpips"}
 """Metrics whose networks no package brings; their own tests make some."""
@@ -86,6 +88,11 @@ def test_terms(name: str) -> None:
 @pytest.mark.parametrize("name", SCHEDULES.own_names())
 def test_schedules(name: str) -> None:
     check_schedule(name)
+
+
+@pytest.mark.parametrize("name", [*OPTIMIZERS.own_names(), "torch.optim:NAdam", "torch.optim:Adafactor"])
+def test_optimizers(name: str) -> None:
+    check_optimizer(name)
 
 
 @pytest.fixture(scope="module")

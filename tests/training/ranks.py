@@ -130,8 +130,8 @@ RUNS: dict[str, dict[str, Any]] = {
         accumulate=3,
     ),
     "codes-entropy-slices": quantized({"lfq": {"bits": 4, "temperature": 4.0}}, "entropy", accumulate=2),
-    "hierarchy-slices": hierarchy(accumulate=2),
-    "shard-hierarchy": hierarchy(shard=True, checkpointing=True),
+    "hierarchy-slices": hierarchy(accumulate=2, optimizer={"name": "muon", "lr": 3e-4, "clip": 50.0}),
+    "shard-hierarchy": hierarchy(shard=True, checkpointing=True, optimizer={"name": "sgd", "lr": 1e-5}),
     "shard-codes": codes("ema", shard=True),
     "adversarial": adversarial("both"),
     # The decoder of a sharded model cannot be called once more for samples.

@@ -19,9 +19,10 @@ from convae.objective import Losses, build_objective
 from convae.objective.schedules.base import Clocks, Moment
 from convae.objective.schedules.constant import Constant
 from convae.training.distributed import Ranks
-from convae.training.loop.numerics import StepPrecision, build_optimizer
+from convae.training.loop.numerics import StepPrecision
 from convae.training.loop.step import TrainStep
 from convae.training.loop.task import Update
+from convae.training.optimizers.base import build_optimizer
 from convae.training.recipe.plan import LearningRate
 from convae.training.recipe.schema import OptimizerConfig, TrainingConfig
 from convae.training.recipe.stages import default_objective
@@ -100,7 +101,7 @@ def run(
     update = Update("model", made, loss, options, LearningRate(options, "optimizer"))
     step = TrainStep(
         update,
-        build_optimizer(options, made),
+        build_optimizer("adam", made, lr=1e-3),
         StepPrecision("float32", torch.device("cpu")),
         TrainingConfig(accumulate=accumulate),
         Ranks(),

@@ -27,9 +27,10 @@ from convae.objective.terms.adversarial import Adversarial
 from convae.training import resume, train
 from convae.training.distributed import Ranks
 from convae.training.loop.checkpoint import list_checkpoints, read_checkpoint
-from convae.training.loop.numerics import StepPrecision, build_optimizer
+from convae.training.loop.numerics import StepPrecision
 from convae.training.loop.step import TrainStep
 from convae.training.loop.task import Update
+from convae.training.optimizers.base import build_optimizer
 from convae.training.recipe.plan import LearningRate
 from convae.training.recipe.schema import OptimizerConfig, TrainingConfig
 
@@ -173,7 +174,7 @@ def steps(accumulate: int, discriminator: dict[str, Any]) -> list[dict[str, Tens
     updates = [
         TrainStep(
             Update(name, module, own, options, LearningRate(options, "optimizer")),
-            build_optimizer(options, module),
+            build_optimizer("adam", module, lr=1e-3),
             StepPrecision("float32", torch.device("cpu")),
             TrainingConfig(accumulate=accumulate),
             Ranks(),

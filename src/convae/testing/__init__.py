@@ -16,6 +16,7 @@ from convae.testing.flows import check_flow
 from convae.testing.interop import check_exporter, check_importer
 from convae.testing.loggers import check_logger
 from convae.testing.objective import check_schedule, check_term
+from convae.testing.optimizers import check_optimizer
 from convae.testing.parts import check_bottleneck, check_layer, check_likelihood, check_preset, check_prior
 from convae.testing.quantizers import check_quantizer
 from convae.testing.sources import check_source
@@ -31,6 +32,7 @@ __all__ = [
     "check_likelihood",
     "check_logger",
     "check_metric",
+    "check_optimizer",
     "check_preset",
     "check_prior",
     "check_quantizer",

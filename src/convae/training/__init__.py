@@ -8,6 +8,7 @@ from convae.training.loggers import LOGGERS
 from convae.training.loggers.base import LoggedRun, Logger
 from convae.training.loop.task import ModuleState, SavedAs, Stateful, Task, Update, Validation
 from convae.training.loop.trainer import Callback, Trainer
+from convae.training.optimizers import OPTIMIZERS
 from convae.training.prior.run import fit_prior
 from convae.training.recipe import Recipe, packaged_recipes, read_recipe, write_recipe
 from convae.training.recipe.plan import Plan, Stage, single_stage
@@ -16,6 +17,7 @@ from convae.training.run import resume, train, train_task
 
 __all__ = [
     "LOGGERS",
+    "OPTIMIZERS",
     "Callback",
     "LoggedRun",
     "Logger",

@@ -57,7 +57,7 @@ class LatentCriticTerm(CriticTerm[LatentCritic]):
     def __init__(self, width: Positive, layers: Positive, lr: PositiveFloat, betas: tuple[Beta, Beta]) -> None:
         super().__init__()
         self.hidden = [width] * layers
-        self.optimizer: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": 0.0}
+        self.optimizer: dict[str, Any] = {"name": {"adam": {"betas": betas}}, "lr": lr, "weight_decay": 0.0}
 
     def bind(self, latent_shape: Shape, image_shape: Shape) -> None:
         """Creates the discriminator."""

@@ -116,7 +116,7 @@ class Adversarial(CriticTerm[ImageCritic]):
             pause_above=pause_above,
             max_ratio=max_ratio if adaptive else None,
         )
-        self.optimizer: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": 0.0}
+        self.optimizer: dict[str, Any] = {"name": {"adam": {"betas": betas}}, "lr": lr, "weight_decay": 0.0}
         if schedule is not None:
             self.optimizer["schedule"] = schedule
 

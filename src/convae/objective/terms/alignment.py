@@ -105,7 +105,7 @@ class Alignment(CriticTerm[FeatureProjection]):
         self.network: FeatureNetwork = build_feature_network(network)
         self.layer, self.margins = layer, (cosine_margin, distance_margin)
         self.max_ratio = max_ratio if adaptive else None
-        self.optimizer: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": 0.0}
+        self.optimizer: dict[str, Any] = {"name": {"adam": {"betas": betas}}, "lr": lr, "weight_decay": 0.0}
         self._chosen = 0
         self._latest: tuple[Images, Tensor] | None = None
 

@@ -14,9 +14,10 @@ from convae.core.errors import ConfigError
 from convae.core.names import unknown_message
 from convae.core.types import Batch
 from convae.objective.schedules.base import Clocks
-from convae.training.loop.numerics import OptimizerState, StepPrecision, build_optimizer
+from convae.training.loop.numerics import OptimizerState, StepPrecision
 from convae.training.loop.step import StepResult, TrainStep
-from convae.training.loop.task import ModuleState, Stateful, Task
+from convae.training.loop.task import ModuleState, Stateful, Task, Update
+from convae.training.optimizers.base import build_optimizer
 from convae.training.recipe.plan import Stage
 from convae.training.sharding import shard_like
 
@@ -177,11 +178,7 @@ class Engine:
             old = before.get(update.name)
             if old is not None and old.update.module is not update.module:
                 old = None
-            optimizer = (
-                old.optimizer
-                if old and not stage.has_new_optimizer
-                else build_optimizer(update.optimizer, update.module)
-            )
+            optimizer = old.optimizer if old and not stage.has_new_optimizer else _new_optimizer(update)
             precision = old.precision if old else StepPrecision(options.precision, task.device)
             self.steps.append(TrainStep(update, optimizer, precision, options, task.ranks, task.plan.temperature))
         self._frozen = FrozenParts(task.main, task.frozen(stage), f"stage '{stage.name}': freeze")
@@ -244,6 +241,12 @@ class Engine:
         if self.ema:
             found["ema"] = self.ema
         return found
+
+
+def _new_optimizer(update: Update) -> torch.optim.Optimizer:
+    """The optimizer of an update, with its options."""
+    options = update.optimizer
+    return build_optimizer(options.name, update.module, lr=options.lr, weight_decay=options.weight_decay)
 
 
 def _together(steps: list[TrainStep], results: list[StepResult]) -> StepResult:

@@ -1,4 +1,4 @@
-"""Numerics of a training step: precision, loss scale, and fused optimizers that can skip a step on the device.
+"""Numerics of a training step: precision, loss scale, buffers that a skipped step restores, and optimizer state.
 
 Weights, averages and optimizer state are float32; convolutions and linear layers compute in half precision inside
 `StepPrecision.compute`; statistics of norms, posteriors, likelihoods and losses are float32. Validation, pictures and
@@ -8,16 +8,15 @@ the saved model are float32 throughout, so that metrics are those of the loaded 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import _fused_adam
 
 from convae.core.errors import ConfigError
 from convae.core.precision import cpu_has
-from convae.training.recipe.schema import OptimizerConfig, PrecisionName
+from convae.training.recipe.schema import PrecisionName
 from convae.training.sharding import shard_like
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -110,63 +109,6 @@ def _computes(name: str, device: torch.device) -> bool:
     return device.type == "cpu" and any(map(cpu_has, INSTRUCTIONS[name]))
 
 
-def _undecorated(name: str) -> Callable[..., Any]:
-    """A method of torch's optimizers without the decorator that keeps the compiler out of it, and imports it."""
-    method: Callable[..., Any] = getattr(torch.optim.Optimizer, name)
-    return getattr(method, "__wrapped__", method)
-
-
-class FusedAdam(torch.optim.Adam):
-    """Adam or AdamW in one kernel for all parameters.
-
-    The same steps as `torch.optim.Adam(..., fused=True)`, whose first call imports torch's compiler, which takes a
-    second or two.
-
-    Args:
-        groups: parameters with their options.
-        lr: learning rate.
-        betas: decay of the running means of gradients and squared gradients.
-        decoupled_weight_decay: whether weight decay is that of AdamW.
-    """
-
-    add_param_group = _undecorated("add_param_group")
-    zero_grad = _undecorated("zero_grad")
-
-    def __init__(
-        self, groups: list[dict[str, Any]], *, lr: float, betas: tuple[float, float], decoupled_weight_decay: bool
-    ) -> None:
-        super().__init__(groups, lr, betas, fused=True, decoupled_weight_decay=decoupled_weight_decay)
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # without closures
-        """One step; skipped where `found_inf` is set and positive, a tensor."""
-        for group in self.param_groups:
-            lists: list[list[Tensor]] = [[] for _ in range(6)]
-            self._init_group(group, *lists)  # type: ignore[no-untyped-call]
-            parameters, gradients, means, squares, largest, steps = lists
-            _fused_adam(
-                parameters,
-                gradients,
-                means,
-                squares,
-                largest,
-                steps,
-                None,
-                getattr(self, "found_inf", None),
-                amsgrad=False,
-                has_complex=False,
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                lr=group["lr"],
-                weight_decay=group["weight_decay"],
-                eps=group["eps"],
-                maximize=False,
-                capturable=False,
-                differentiable=False,
-                decoupled_weight_decay=group["decoupled_weight_decay"],
-            )
-
-
 class KeptBuffers:
     """Copies of buffers that a skipped step restores; those of one type are copied together.
 
@@ -192,20 +134,6 @@ class KeptBuffers:
             torch._foreach_copy_(group, [part.view_as(buffer) for part, buffer in zip(parts, group, strict=True)])
 
 
-def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
-    """Adam or AdamW over the parameters of a module, without weight decay of biases, norms and scalars.
-
-    Kingma & Ba 2015 (arXiv:1412.6980), Loshchilov & Hutter 2019 (arXiv:1711.05101).
-    """
-    # Includes frozen ones: a later stage may train them, and the optimizer skips parameters without gradient.
-    groups = [
-        {"params": [p for p in module.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in module.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return FusedAdam(groups, lr=config.lr, betas=config.betas, decoupled_weight_decay=config.name == "adamw")
-
-
 class OptimizerState:
     """The state of an optimizer by parameter name, as a `Stateful`.
 
@@ -224,6 +152,7 @@ class OptimizerState:
             f"{names[id(parameter)]}.{key}": torch.as_tensor(value)
             for parameter, values in self._optimizer.state.items()
             for key, value in values.items()
+            if value is not None
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from convae.objective.schedules.base import Clocks, Schedule
 from convae.training.distributed import Ranks
 from convae.training.loop.numerics import KeptBuffers, StepPrecision
 from convae.training.loop.task import Loss, Update
+from convae.training.optimizers.base import step_unless
 from convae.training.recipe.schema import TrainingConfig
 from convae.training.sharding import gather_tensor, is_sharded
 
@@ -214,9 +215,7 @@ class TrainStep:
         if clip is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm)
             metrics["clipped"] = (norm > clip).float()
-        # The mechanism by which gradient scalers make fused optimizers skip a step without synchronization.
-        self.optimizer.found_inf = unchanged.float()  # type: ignore[attr-defined]
-        self.optimizer.step()
+        step_unless(self.optimizer, unchanged)
         self._kept.restore(before, unchanged)
         return StepResult({**metrics, "gradient_norm": norm}, skipped, faulty)
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from convae.core.arguments import split_name
 from convae.objective.schedules.base import Clocks, Moment, Schedule, build_schedule
+from convae.training.optimizers.base import parse_optimizer
 from convae.training.recipe.schema import OptimizerConfig, PlateauConfig
 
 if TYPE_CHECKING:
@@ -201,6 +203,7 @@ def single_stage(
         optimizer: optimizer and learning rate.
     """
     settings = optimizer or OptimizerConfig()
+    parse_optimizer(settings.name, "optimizer")
     loss, learning_rate = UnweightedLoss(dict(units)), LearningRate(settings, "optimizer")
     stage = Stage("training", steps, None, (), loss, settings, learning_rate, has_new_optimizer=True)
     constant = build_schedule(1.0, "constant")
@@ -271,7 +274,8 @@ def _end(stage: Stage) -> str:
 
 
 def _optimizer(stage: Stage) -> str:
-    return f"{'new' if stage.has_new_optimizer else 'same'} {stage.optimizer.name}"
+    name, _ = split_name(stage.optimizer.name, "optimizer.name")
+    return f"{'new' if stage.has_new_optimizer else 'same'} {name}"
 
 
 def _weights(first: dict[str, float], last: dict[str, float]) -> str:

@@ -29,16 +29,15 @@ def _count_or_fraction(value: float) -> float:
 class OptimizerConfig(Config):
     """Optimizer and learning rate."""
 
-    name: Literal["adam", "adamw"] = "adam"
-    """`adam`, or `adamw` for decoupled weight decay."""
+    name: Named = "adam"
+    """`adam`, `adamw`, `sgd`, `muon`, or a class such as `torch.optim:NAdam`; with options:
+    `{adam: {betas: [0.5, 0.999]}}`."""
     lr: PositiveFloat = 1e-3
     """Peak learning rate."""
     schedule: float | Named = "cosine"
     """Factor on the learning rate, a schedule such as `constant` or `cosine`."""
     warmup: Fraction = 0.02
     """Fraction of the training over which the learning rate rises from zero."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
-    """Decay of the running means of gradients and squared gradients."""
     weight_decay: NonNegativeFloat = 0.0
     """Weight decay, except of biases, norms and other parameters with one value per channel."""
     clip: PositiveFloat | None = None

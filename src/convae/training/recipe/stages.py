@@ -24,6 +24,7 @@ from convae.objective.objective import WEIGHT, Losses, Objective, build_objectiv
 from convae.objective.schedules.base import Clocks, build_schedule
 from convae.objective.terms import TERMS
 from convae.objective.terms.base import Critic, Term
+from convae.training.optimizers.base import parse_optimizer
 from convae.training.recipe.plan import LearningRate, Plan, Stage
 from convae.training.recipe.schema import OptimizerConfig, Recipe, StageConfig, TrainingConfig
 
@@ -154,12 +155,12 @@ def build_plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
     options = recipe.training
     stages: list[Stage] = []
     current = options.optimizer
-    learning_rate = LearningRate(current, "training.optimizer")
+    learning_rate = _learning_rate(current, "training.optimizer")
     for number, written in enumerate(_written_stages(recipe)):
         where = f"stages.{number}"
         if written.optimizer is not None:
             current = _optimizer(options.optimizer, written, where)
-            learning_rate = LearningRate(current, f"{where}.optimizer")
+            learning_rate = _learning_rate(current, f"{where}.optimizer")
         objective = _stage_objective(recipe, shared, written, known, where)
         plateau = written.until.plateau if written.until else None
         if plateau and plateau.metric not in (names := ["total", *objective.units]):
@@ -262,6 +263,12 @@ def _check_signs(plan: Plan, recipe: Recipe) -> frozenset[str]:
         if (lowest := min(each)) < 0:
             raise ConfigError(f"{where}: expected values of at least 0, got {lowest:g}")
     return frozenset(weighted)
+
+
+def _learning_rate(config: OptimizerConfig, where: str) -> LearningRate:
+    """The learning rate of an optimizer whose name and options are valid."""
+    parse_optimizer(config.name, where)
+    return LearningRate(config, where)
 
 
 def _optimizer(base: OptimizerConfig, written: StageConfig, where: str) -> OptimizerConfig:

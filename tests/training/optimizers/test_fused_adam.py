@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from convae.training.loop.numerics import FusedAdam
+from convae.training.optimizers._fused_adam import FusedAdam
 
 
 @pytest.mark.parametrize("is_adamw", [False, True])
