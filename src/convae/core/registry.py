@@ -116,6 +116,9 @@ class Registry:
             return self._foreign(written, offered[0].value, f"'{written}' of the package {owner} ({offered[0].value})")
         if self._is_open and is_dotted_path(written):
             return self._foreign(written, written, f"'{written}'")
+        module, _, attribute = written.rpartition(".")
+        if self._is_open and is_dotted_path(path := f"{module}:{attribute}"):
+            raise ConfigError(f"unknown {self.kind} '{name}'. Write the path of a class or function as {path}")
         raise ConfigError(unknown_message(self.kind, str(name), self.names()))
 
     def summary(self, name: str) -> str:

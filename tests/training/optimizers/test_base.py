@@ -18,7 +18,8 @@ from convae.training.optimizers.base import build_optimizer, parse_optimizer, st
 @pytest.mark.parametrize(
     ("written", "parts"),
     [
-        ("adma", ["optimizer", "'adam'"]),
+        ("adma", ["o.name: unknown optimizer", "'adam'"]),
+        ("torch.optim.NAdam", ["o.name", "torch.optim:NAdam"]),
         ({"adam": {"beta": [0.5, 0.9]}}, ["o.name.adam", "betas"]),
         ({"adam": {"betas": [0.5, 1.0]}}, ["o.name.adam", "betas"]),
         ({"sgd": {"momentum": 0, "nesterov": True}}, ["nesterov", "momentum: 0.9"]),

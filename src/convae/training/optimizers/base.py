@@ -39,7 +39,10 @@ def parse_optimizer(written: Named, where: str) -> tuple[type[Optimizer], dict[s
         TrustError: the name comes from a run, and its package is not trusted.
     """
     name, given = split_name(written, f"{where}.name")
-    kind: type[Optimizer] = OPTIMIZERS.get(name)
+    try:
+        kind: type[Optimizer] = OPTIMIZERS.get(name)
+    except ConfigError as error:
+        raise type(error)(f"{where}.name: {error}") from error
     first, *others = list(inspect.signature(kind).parameters.values())
     if _needs_closure(kind):
         raise ConfigError(f"{where}.name: {name} evaluates the loss several times in a step. Use adam, sgd or muon")
