@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import convae
 from convae.core.errors import ConfigError
 from convae.training.optimizers.adamw import AdamW
 from convae.training.optimizers.base import build_optimizer
@@ -56,6 +57,28 @@ def test_a_gradient_of_zeros_moves_nothing() -> None:
     weight.grad = torch.zeros(3, 4)
     Muon([{"params": [weight], "weight_decay": 0.0, "are_matrices": True}], 0.1).step()
     assert torch.equal(weight, torch.ones(3, 4))
+
+
+def test_weights_of_layers_are_matrices_and_embeddings_and_codebooks_are_not() -> None:
+    model = convae.build(
+        {
+            "input": [1, 8, 8],
+            "encoder": [
+                {"conv": {"channels": 4, "stride": 2}},
+                "batch-norm",
+                {"attention": {"heads": 2, "norm": {"group-norm": {"groups": 4}}}},
+            ],
+            "bottleneck": {"vq": {"codes": 8, "latent": 4, "update": "gradient"}},
+            "decoder": [{"conv-transpose": {"channels": 1, "stride": 2}}],
+            "condition": {"classes": 3},
+        }
+    )
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = build_optimizer("muon", model, lr=0.1).param_groups
+    found = {names[id(each)] for group in groups if group["are_matrices"] for each in group["params"]}
+    others = {name for name, value in model.named_parameters() if value.ndim > 1} - found
+    assert {"encoder.0.weight", "decoder.0.weight"} < found
+    assert others == {"bottleneck.quantizer.codebook", "condition.weight"}
 
 
 def test_embeddings_and_biases_take_the_steps_of_adamw() -> None:

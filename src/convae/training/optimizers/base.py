@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 from torch.optim import Optimizer
 
 from convae.core.arguments import Named, parse_arguments, split_name
 from convae.core.errors import ConfigError
 from convae.core.names import one_line, unknown_message
+from convae.model.condition import Condition
 from convae.training.optimizers import OPTIMIZERS
 
 __all__ = ["build_optimizer", "parse_optimizer", "step_unless"]
@@ -93,12 +93,14 @@ def step_unless(optimizer: Optimizer, skipped: Tensor) -> None:
 
 
 def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights of linear layers and convolutions; other tensors, such as embeddings; and values for each channel."""
-    layers = (each for each in module.modules() if isinstance(each, nn.Linear | _ConvNd))
-    matrices = {id(layer.weight) for layer in layers}
+    """Weights of layers; other tensors, such as embeddings and codebooks; and values for each channel."""
+    layers = (each for each in module.modules() if not isinstance(each, nn.Embedding | Condition))
+    # By the convention of torch, which the layers of convae follow.
+    weights = {id(layer.weight) for layer in layers if isinstance(getattr(layer, "weight", None), nn.Parameter)}
     kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in module.parameters():
-        kinds.setdefault((id(parameter) in matrices, parameter.ndim > 1), []).append(parameter)
+        has_axes = parameter.ndim > 1
+        kinds.setdefault((has_axes and id(parameter) in weights, has_axes), []).append(parameter)
     return [
         {"params": found, "weight_decay": weight_decay if decays else 0.0, "are_matrices": are_matrices}
         for (are_matrices, decays), found in kinds.items()
