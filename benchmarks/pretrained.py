@@ -127,19 +127,22 @@ def trained_seconds(recipe: Path, run: Path) -> float:
     A prior is fitted to `RUN-start`, if that exists, instead of the start in the recipe.
     """
     facts = run.with_suffix(".json")
-    seconds = json.loads(facts.read_text())["seconds"] if facts.exists() else 0.0
+    known = json.loads(facts.read_text()) if facts.exists() else {"seconds": 0.0, "stopped": True}
+    seconds: float = known["seconds"]
+    if not known["stopped"]:
+        return seconds
     written, began = read_mapping(recipe), time.process_time()
     if run.exists():
-        convae.resume(run, quiet=True)
+        trained = convae.resume(run, quiet=True)
     elif "prior" in written:
         options = [f"training.{key}={json.dumps(value)}" for key, value in written.get("training", {}).items()]
         start = run.with_name(f"{run.name}-start")
         of = start if start.exists() else written["start"]
-        convae.fit_prior(of, written["prior"], overrides=options, out=run, quiet=True)
+        trained = convae.fit_prior(of, written["prior"], overrides=options, out=run, quiet=True)
     else:
-        convae.train(recipe, out=run, quiet=True)
+        trained = convae.train(recipe, out=run, quiet=True)
     seconds += time.process_time() - began
-    write_json(facts, {"seconds": seconds})
+    write_json(facts, {"seconds": seconds, "stopped": trained.stopped})
     return seconds
 
 
