@@ -1,26 +1,29 @@
-"""The picture at the top of the README, from pretrained models: samples, samples of classes, and a latent plane.
+"""The picture at the top of the README, from pretrained models: samples, also of classes, a latent plane, photographs.
 
     python -m benchmarks.hero docs/pictures/hero.png
 
-Fits Gaussians to the latents of each class of Fashion-MNIST, which takes a minute of a core.
+The photographs are those of Kodak, in $CONVAE_DATA.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 import convae
+from benchmarks.classifiers import data_folder
 from convae.core.random import torch_generator
 from convae.pictures.grid import grid
 
 SIDE, GAP = 6, 24
 """Rows and columns of a panel, and pixels between panels."""
+PHOTOGRAPH, CHOSEN = 112, (2, 14, 22)
+"""Side in pixels, and which photographs."""
 
 
 def hierarchy() -> Tensor:
@@ -29,12 +32,10 @@ def hierarchy() -> Tensor:
 
 
 def classes() -> Tensor:
-    """Samples of six classes in rows, from Gaussians fitted to the latents of each class."""
-    with tempfile.TemporaryDirectory() as folder:
-        model = convae.fit_prior("fashion-mnist/resnet", "class-gaussians", out=Path(folder) / "run").model
-    assert model is not None
+    """Samples of six classes in rows, by a transformer over codes."""
     labels = torch.tensor([0, 1, 5, 7, 8, 9]).repeat_interleave(SIDE)
-    return model.eval().sample(len(labels), labels=labels, generator=torch_generator(0, "hero"), temperature=0.8)
+    model = convae.load("fashion-mnist/fsq").eval()
+    return model.sample(len(labels), labels=labels, generator=torch_generator(0, "hero"))
 
 
 def plane() -> Tensor:
@@ -46,6 +47,13 @@ def plane() -> Tensor:
         return model.decode(z.flatten(0, 1)).mean
 
 
+def photographs() -> Tensor:
+    """Kodak photographs at 112×112, each with its reconstruction by a tokenizer that was trained at 64×64."""
+    session = convae.Session("flowers/tokenizer", data=data_folder() / "kodak", split="all", size=PHOTOGRAPH)
+    ((images, decoded),) = session.reconstruct(np.array(CHOSEN))
+    return torch.stack([images, decoded], 1).flatten(0, 1)
+
+
 def main() -> None:
     """Draws the panels beside each other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,6 +61,7 @@ def main() -> None:
     given = parser.parse_args()
     titles = {"Samples of a hierarchy": hierarchy, "Samples of a class": classes, "A plane of two latent values": plane}
     panels = [grid(draw(), columns=SIDE, scale=2, title=title) for title, draw in titles.items()]
+    panels.append(grid(photographs(), columns=2, title="Tokenized photographs"))
     width = sum(panel.width for panel in panels) + GAP * (len(panels) - 1)
     picture = Image.new("RGB", (width, max(panel.height for panel in panels)), "white")
     left = 0

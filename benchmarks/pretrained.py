@@ -40,6 +40,7 @@ from convae.evaluation.card import Card, card_markdown, draw_comparison, measure
 from convae.evaluation.card.pictures import choose_error_maps
 from convae.model.artifact import CARD, CONFIG, WEIGHTS, StoragePrecision, read_config
 from convae.model.pretrained import FORMAT, INDEX
+from convae.model.provenance import Provenance, without_folders
 from convae.model.weights import sha256_of
 from convae.pictures.grid import grid
 
@@ -140,7 +141,8 @@ def trained_seconds(recipe: Path, run: Path) -> float:
         of = start if start.exists() else written["start"]
         trained = convae.fit_prior(of, written["prior"], overrides=options, out=run, quiet=True)
     else:
-        trained = convae.train(recipe, out=run, quiet=True)
+        # As a mapping, so that a folder of images is that in $CONVAE_DATA.
+        trained = convae.train(written, out=run, quiet=True)
     seconds += time.process_time() - began
     write_json(facts, {"seconds": seconds, "stopped": trained.stopped})
     return seconds
@@ -150,6 +152,7 @@ def publish(name: str, run: Path, seconds: float, clock: str, features: str) -> 
     """Writes the artifact, the card and the pictures of a trained model to its folder."""
     folder = MODELS / name
     model = convae.load(run)
+    model.provenance = Provenance.model_validate(without_folders(model.provenance.as_dict()))
     halves = save_small(model, folder)
     session = opened(name)
     card = measure(session, name, None if features == "none" else features)

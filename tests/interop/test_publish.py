@@ -19,6 +19,7 @@ from convae.data.io import download
 from convae.interop import pull_model, push_model
 from convae.model.artifact import read_config
 from convae.model.fingerprint import fingerprint
+from convae.model.provenance import Provenance, without_folders
 
 TOKEN = "hf_secretsecretsecretsecret"
 FILES = ("config.json", "model.safetensors", "README.md")
@@ -70,6 +71,26 @@ def test_a_pushed_model_is_pulled_with_its_commit(hub: Hub, artifact: Path, tmp_
     assert read_config(tmp_path / "vae").provenance.source == PINNED
     assert fingerprint(convae.load(tmp_path / "vae")) == fingerprint(convae.load(artifact))
     assert set(hub.tokens) == {f"Bearer {TOKEN}", None}  # none for the storage that uploads are redirected to
+
+
+def test_folders_of_the_machine_are_not_published(hub: Hub, tmp_path: Path) -> None:
+    model = convae.build({"preset": "taesd", "input": [3, 16, 16], "latent": 2, "width": 4})
+    folder = tmp_path / "private" / "cats"
+    model.provenance = Provenance(
+        data={"source": {"photos": {"path": str(folder), "range": [0, 255]}}, "size": [16, 16]}
+    )
+    saved = convae.save(model, tmp_path / "model")
+    push_model(saved, "hf:someone/vae")
+    with zipfile.ZipFile(push_model(saved, str(tmp_path / "vae.zip")).target) as archive:
+        packed = archive.read("config.json")
+    for config in (hub.files["config.json"], packed):
+        assert b"private" not in config
+    assert pull_model(str(tmp_path / "vae.zip"), tmp_path / "copy")
+    copy = convae.load(tmp_path / "copy")
+    assert copy.provenance.data == {"source": {"photos": {"path": "cats", "range": [0, 255]}}, "size": [16, 16]}
+    assert str(folder) in (saved / "config.json").read_text()
+    others = ["mnist", "https://host/a", 3, "/"]
+    assert without_folders(["C:\\Users\\me\\cats", *others]) == ["cats", *others]
 
 
 def test_a_measured_card_is_published_with_the_model(hub: Hub, artifact: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import time
 import warnings
 import zipfile
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convae.core.checked_files import read_tensors
+from convae.core.checked_files import read_checked_json, read_tensors, with_checksum
 from convae.core.errors import ArtifactError, ConfigError, ConvaeError, DataError, OutputError
 from convae.core.files import encode_text, read_bytes, replacing
 from convae.core.names import one_line
@@ -21,8 +22,9 @@ from convae.core.version import VERSION
 from convae.data.io import download
 from convae.interop.hub import PREFIX, HubModel, endpoint, list_files, listed_file, require_online
 from convae.interop.pull import ARCHIVE, LARGEST_CARD
-from convae.model.artifact import CARD, CONFIG, WEIGHTS, find, read_config
+from convae.model.artifact import CARD, CONFIG, FORMAT, WEIGHTS, find, read_config
 from convae.model.pretrained import model_path
+from convae.model.provenance import without_folders
 from convae.model.weights import sha256_of
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -58,6 +60,7 @@ def push_model(
 ) -> PushedModel:
     """Publishes an artifact with its card: to the Hugging Face Hub as one commit, or as an archive.
 
+    Of a path in the provenance, such as that of a folder of images, only the last part is published.
     Each tensor is checked before, and the size and digest of each file on the Hub afterwards. The access token is that
     of huggingface_hub: `$HF_TOKEN`, or the one that `hf auth login` saved.
 
@@ -90,10 +93,18 @@ def push_model(
     return PushedModel(str(path), sha256_of(path))
 
 
+def _config(folder: Path) -> bytes:
+    """The configuration of an artifact without folders of this machine."""
+    content = read_checked_json(folder / CONFIG, FORMAT)
+    facts = {key: without_folders(value) for key, value in content.items() if key in ("provenance", "metadata")}
+    return encode_text(json.dumps(with_checksum({**content, **facts}), indent=2, ensure_ascii=False) + "\n")
+
+
 def _pack(folder: Path, path: Path) -> None:
     """Writes the files of an artifact to an archive, without compression."""
     with replacing(path) as place, zipfile.ZipFile(place, "w") as archive:
-        for name in (CONFIG, WEIGHTS, CARD):
+        archive.writestr(zipfile.ZipInfo(CONFIG, _EPOCH), _config(folder))
+        for name in (WEIGHTS, CARD):
             if (folder / name).is_file():
                 info = zipfile.ZipInfo(name, _EPOCH)
                 info.file_size = (folder / name).stat().st_size
@@ -112,7 +123,7 @@ def _push(folder: Path, model: HubModel, card: Path | None, private: bool, messa
         import huggingface_hub as hub
     except ImportError as error:
         raise ConfigError("push needs the package huggingface_hub: pip install 'convae[hugging-face]'") from error
-    contents: dict[str, bytes | Path] = {CONFIG: folder / CONFIG, WEIGHTS: folder / WEIGHTS}
+    contents: dict[str, bytes | Path] = {CONFIG: _config(folder), WEIGHTS: folder / WEIGHTS}
     readme = folder / CARD
     if card is not None:
         readme, *others = _measured(local_path(card))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from pydantic import ConfigDict, Field
@@ -136,6 +137,22 @@ class Provenance(_Facts):
     def as_dict(self) -> dict[str, Any]:
         """The known facts, as stored in config.json."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def without_folders(facts: Any) -> Any:
+    """Facts in which each absolute path is its last part: `/home/me/cats` is `cats`.
+
+    Args:
+        facts: values of JSON.
+    """
+    if isinstance(facts, dict):
+        return {key: without_folders(value) for key, value in facts.items()}
+    if isinstance(facts, list):
+        return [without_folders(value) for value in facts]
+    for kind in (PurePosixPath, PureWindowsPath):
+        if isinstance(facts, str) and kind(facts).is_absolute():
+            return kind(facts).name or facts
+    return facts
 
 
 def provenance_of_format_1(metadata: Any) -> Any:
