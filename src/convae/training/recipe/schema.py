@@ -30,8 +30,7 @@ class OptimizerConfig(Config):
     """Optimizer and learning rate."""
 
     name: Named = "adam"
-    """`adam`, `adamw`, `sgd`, `muon`, or a class such as `torch.optim:NAdam`; with options:
-    `{adam: {betas: [0.5, 0.999]}}`."""
+    """`adam`, `adamw`, `muon`, `sgd`, or the path of a class of torch; with options, a mapping of the name to them."""
     lr: PositiveFloat = 1e-3
     """Peak learning rate."""
     schedule: float | Named = "cosine"
