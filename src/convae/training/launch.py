@@ -29,6 +29,8 @@ _LARGEST = 1 << 16
 """Size limit of this file, in bytes."""
 POLL = 0.02
 """Polling interval of the store, in seconds."""
+SETTLE = 0.2
+"""Time for threads of gloo to free the last collective, in seconds."""
 UNNAMED = "none"
 """torchrun's default launch id."""
 
@@ -60,7 +62,17 @@ def connect_ranks() -> Iterator[Ranks]:
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), local)
     finally:
-        dist.destroy_process_group()
+        leave_group()
+
+
+def leave_group() -> None:
+    """Destroys the process group, once its threads are idle.
+
+    A thread of gloo takes the GIL to free a collective that has ended. A group that is destroyed before, here or with
+    the last module that uses it, holds the GIL while it waits for the thread, and neither ever goes on.
+    """
+    time.sleep(SETTLE)
+    dist.destroy_process_group()
 
 
 def _meeting(store: Store, number: int, count: int) -> str:
