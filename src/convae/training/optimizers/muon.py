@@ -55,10 +55,7 @@ class Muon(FusedAdam):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # without closures
-        """One step; skipped if `found_inf` is set and positive, for which the host waits for the device."""
-        found = getattr(self, "found_inf", None)
-        if found is not None and bool(found):
-            return
+        """One step; skipped where `found_inf` is set and positive, a tensor."""
         for group in self.param_groups:
             if group["are_matrices"]:
                 self._step_matrices(group)
@@ -66,17 +63,22 @@ class Muon(FusedAdam):
                 self.step_group(group)
 
     def _step_matrices(self, group: dict[str, Any]) -> None:
+        found: Tensor | None = getattr(self, "found_inf", None)
         for weight in group["params"]:
             if weight.grad is None:
                 continue
             state = self.state[weight]
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
-            mean = state["momentum_buffer"].lerp_(weight.grad, 1 - group["momentum"])
-            ahead = weight.grad.lerp(mean, group["momentum"])  # Nesterov's momentum
+            mean = state["momentum_buffer"]
+            moved = mean.lerp(weight.grad, 1 - group["momentum"])
+            ahead = weight.grad.lerp(moved, group["momentum"])  # Nesterov's momentum
             direction = orthogonalize(ahead.flatten(1)).view_as(weight)
             scale = RMS * math.sqrt(max(len(weight), weight[0].numel()))
-            weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-group["lr"] * scale)
+            stepped = weight * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * scale * direction
+            for value, changed in ((mean, moved), (weight, stepped)):
+                # On the device, so that the host does not wait for it.
+                value.copy_(changed if found is None else torch.where(found > 0, value, changed))
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
