@@ -61,7 +61,7 @@ def main() -> None:
     given = parser.parse_args()
     titles = {"Samples of a hierarchy": hierarchy, "Samples of a class": classes, "A plane of two latent values": plane}
     panels = [grid(draw(), columns=SIDE, scale=2, title=title) for title, draw in titles.items()]
-    panels.append(grid(photographs(), columns=2, title="Tokenized photographs"))
+    panels.append(grid(photographs(), columns=2, scale=1, title="Photographs"))
     width = sum(panel.width for panel in panels) + GAP * (len(panels) - 1)
     picture = Image.new("RGB", (width, max(panel.height for panel in panels)), "white")
     left = 0
