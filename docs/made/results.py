@@ -60,9 +60,14 @@ def _cell(metric: dict[str, Any] | None) -> str:
     """A value with its interval."""
     if metric is None or not isinstance(metric["value"], float):
         return ""
-    value, interval = f"{metric['value']:.4g}", metric["interval"]
-    text = value if interval is None else f"{value} ({' … '.join(f'{end:.4g}' for end in interval)})"
+    value, interval = _number(metric["value"]), metric["interval"]
+    text = value if interval is None else f"{value} ({' … '.join(map(_number, interval))})"
     return text.replace("-", "−")
+
+
+def _number(value: float) -> str:
+    """Four digits, or all before the point."""
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
 
 
 def machines() -> str:
