@@ -25,6 +25,8 @@ from convae.training.loop.engine import Engine
 from convae.training.loop.trainer import Callback
 
 STOPPED_AT = 5
+PATIENCE = 400
+"""Seconds after which a process reports where it waits, and ends."""
 CLASSIFYING = {"classification": {"weight": 5.0}}
 
 
@@ -185,10 +187,6 @@ def main(folder: Path) -> None:
         for name, prior in FITS.items():
             assert fit(prior, folder, folder / name).is_main == ranks.is_main
         assert not resume(folder / "prior-continued").stopped
-
-
-PATIENCE = 400
-"""Seconds after which a process reports where it waits, and ends."""
 
 
 def fork(count: int, folder: Path) -> int:

@@ -68,8 +68,8 @@ def connect_ranks() -> Iterator[Ranks]:
 def leave_group() -> None:
     """Destroys the process group, once its threads are idle.
 
-    A thread of gloo takes the GIL to free a collective that has ended. A group that is destroyed before, here or with
-    the last module that uses it, holds the GIL while it waits for the thread, and neither ever goes on.
+    A thread of gloo needs the GIL to free a collective that has ended. The destructor of the group, called here or with
+    the last module that uses the group, joins that thread while it holds the GIL: a deadlock.
     """
     time.sleep(SETTLE)
     dist.destroy_process_group()

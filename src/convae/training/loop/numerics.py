@@ -152,7 +152,6 @@ class OptimizerState:
             f"{names[id(parameter)]}.{key}": torch.as_tensor(value)
             for parameter, values in self._optimizer.state.items()
             for key, value in values.items()
-            if value is not None
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:

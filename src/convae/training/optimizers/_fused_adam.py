@@ -42,7 +42,7 @@ class FusedAdam(torch.optim.Adam):
     def step_group(self, group: dict[str, Any]) -> None:
         """The step of one group of parameters."""
         lists: list[list[Tensor]] = [[] for _ in range(6)]
-        self._init_group(group, *lists)  # type: ignore[no-untyped-call]
+        self._init_group(group, *lists)  # type: ignore[no-untyped-call]  # without types in torch
         parameters, gradients, means, squares, largest, steps = lists
         _fused_adam(
             parameters,

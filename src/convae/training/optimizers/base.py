@@ -14,7 +14,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -86,7 +85,7 @@ def step_unless(optimizer: Optimizer, skipped: Tensor) -> None:
     """One step of an optimizer, unless `skipped`, a boolean scalar on its device."""
     if getattr(optimizer, "_step_supports_amp_scaling", False):
         # The mechanism by which gradient scalers make fused optimizers skip a step without synchronization.
-        optimizer.found_inf = skipped.float()  # type: ignore[attr-defined]
+        optimizer.found_inf = skipped.float()  # type: ignore[attr-defined]  # of torch's fused optimizers only
         optimizer.step()
     elif not bool(skipped):
         optimizer.step()
@@ -112,10 +111,10 @@ def _needs_closure(kind: type[Optimizer]) -> bool:
     return any(each.default is each.empty for name, each in steps.items() if name not in ("self", "args", "kwargs"))
 
 
-def undecorated(name: str, kind: type[Optimizer] = torch.optim.Optimizer) -> Any:
+def undecorated(name: str) -> Any:
     """A method of torch's optimizers without the decorator that keeps the compiler out of it, and imports it.
 
     That import takes a second or two.
     """
-    method = getattr(kind, name)
+    method = getattr(Optimizer, name)
     return getattr(method, "__wrapped__", method)
