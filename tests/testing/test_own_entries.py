@@ -36,6 +36,7 @@ from convae.testing import (
 from convae.training import LOGGERS
 from convae.training.optimizers import OPTIMIZERS
 
+OF_TORCH = ("NAdam", "Adafactor", "Rprop")
 NEEDS_FILES = {"lpips"}
 """Metrics whose networks no package brings; their own tests make some."""
 
@@ -90,7 +91,7 @@ def test_schedules(name: str) -> None:
     check_schedule(name)
 
 
-@pytest.mark.parametrize("name", [*OPTIMIZERS.own_names(), "torch.optim:NAdam", "torch.optim:Adafactor"])
+@pytest.mark.parametrize("name", [*OPTIMIZERS.own_names(), *(f"torch.optim:{name}" for name in OF_TORCH)])
 def test_optimizers(name: str) -> None:
     check_optimizer(name)
 
