@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import convae
-from benchmarks.torch_vae import measure
+from benchmarks.torch_vae import measure, measure_plain
+from benchmarks.training.peers import torch_vae
 from convae.core.random import torch_generator
 from convae.data import DataConfig, in_order, open_split
 from convae.objective.objective import build_objective
@@ -28,3 +29,16 @@ def test_the_objective_is_that_of_the_terms(tmp_path: Path) -> None:
         losses = objective(batch, model(batch.images, torch_generator(0, "noise", 0)), Moment(1, 1.0, 1.0))
     assert losses.total.item() == pytest.approx(float((found.squared_error + found.kl).mean()), rel=1e-5)
     assert str(found).endswith(f" ± {float((found.squared_error + found.kl).std() / 3**0.5):.2f}")
+
+
+def test_the_original_training_minimizes_the_same_objective(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((4, 64, 64, 1), np.float32))
+    images = open_split(DataConfig(source=str(tmp_path / "x.npy")), "all")
+    network = torch_vae(64, latent=2, channels=1).eval()
+    torch.manual_seed(0)
+    found = measure_plain(network, images)
+    torch.manual_seed(0)
+    (batch,) = in_order(images, 4)
+    with torch.no_grad():
+        loss = network(batch.images)
+    assert loss.item() == pytest.approx(float((found.squared_error + found.kl).mean()), rel=1e-5)

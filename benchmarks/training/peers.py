@@ -29,18 +29,22 @@ class Plain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The loss of a batch."""
+        decoded, kl = self.decoded(x)
+        loss: Tensor = F.mse_loss(decoded, x, reduction="sum") / len(x) + kl.mean()
+        return loss
+
+    def decoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Images of one sampled latent each, and the KL divergence of each posterior."""
         features = self.encoder(x)
         mean, logvar = self.mean(features), self.logvar(features)
         z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
-        squared = F.mse_loss(self.decoder(z), x, reduction="sum") / len(x)
-        loss: Tensor = squared - 0.5 * (1 + logvar - mean**2 - logvar.exp()).sum(1).mean()
-        return loss
+        return self.decoder(z), -0.5 * (1 + logvar - mean**2 - logvar.exp()).sum(1)
 
 
-def _down(widths: list[int], norm: bool, activation: Callable[[], nn.Module]) -> list[nn.Module]:
+def _down(widths: list[int], norm: bool, activation: Callable[[], nn.Module], channels: int = 3) -> list[nn.Module]:
     """Stride-2 convolutions."""
     layers: list[nn.Module] = []
-    for before, width in zip([3, *widths], widths, strict=False):
+    for before, width in zip([channels, *widths], widths, strict=False):
         layers += [nn.Conv2d(before, width, 3, 2, 1), *([nn.BatchNorm2d(width)] if norm else []), activation()]
     return layers
 
@@ -77,13 +81,13 @@ def vanilla_vae() -> nn.Module:
     )
 
 
-def torch_vae(side: int = 64, latent: int = 64) -> nn.Module:
+def torch_vae(side: int = 64, latent: int = 64, channels: int = 3) -> Plain:
     """torch-vae for square images, without the shortcuts that no output depends on."""
     small, features = side // 8, 128 * (side // 8) ** 2
     up = _up([128, 64, 32], True, nn.LeakyReLU)
-    last = nn.ConvTranspose2d(32, 3, 3, 2, 1, output_padding=1)
+    last = nn.ConvTranspose2d(32, channels, 3, 2, 1, output_padding=1)
     return Plain(
-        _down([32, 64, 128], True, nn.LeakyReLU),
+        _down([32, 64, 128], True, nn.LeakyReLU, channels),
         features,
         latent,
         [nn.Linear(latent, features), nn.Unflatten(1, (128, small, small)), *up, last, nn.Sigmoid()],
