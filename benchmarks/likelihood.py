@@ -8,6 +8,9 @@ stop, and what is done so far is an estimate from a random subset:
 Prints the protocol, and means with standard errors over the images. Bounds of fewer samples are reported beside: from
 their differences on some images, the bound of 200 samples on all gives an estimate of that of 5,000 on all. Equal to
 `convae evaluate --metrics nll nll.samples=5000` but for the random numbers.
+
+With `--precision bf16` networks are computed by autocast, likelihoods, priors and sums as without it. `--against FILE`
+prints the difference from another estimate on the images of both, such as of the other precision.
 """
 
 from __future__ import annotations
@@ -31,6 +34,10 @@ from convae.model.fingerprint import fingerprint
 
 PART, ROWS = 50, 500
 """Images of a part, and latents that are decoded at once."""
+PRECISIONS = {
+    "float32": "float32, sums in float64",
+    "bf16": "networks in bf16, likelihoods in float32, sums in float64",
+}
 FEWER = (100, 200, 1000)
 """Numbers of samples whose bounds are reported beside: their differences from the bound of all have small errors."""
 
@@ -45,7 +52,9 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--images", type=int, default=None, help="stop after this many images; default all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--against", type=Path, default=None, help="another estimate, of the same seed")
     args = parser.parse_args()
     model = convae.load(args.model).eval()
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
@@ -57,7 +66,7 @@ def main() -> None:
         "split": args.split,
         "samples": args.samples,
         "seed": args.seed,
-        "precision": "float32, sums in float64",
+        "precision": PRECISIONS[args.precision],
     }
     done = read_results(args.out) or [protocol]
     if done[0] != protocol:
@@ -68,20 +77,25 @@ def main() -> None:
     for start in range(PART * (len(done) - 1), len(wanted), PART):
         began = time.process_time()
         (batch,) = in_order(split, PART, indices=np.sort(wanted[start : start + PART]))
-        row = {"start": start, **estimate(model, batch.images, args.samples, args.seed + start)}
+        row = {"start": start, **estimate(model, batch.images, args.samples, args.seed + start, args.precision)}
         done.append(row | {"seconds": round(time.process_time() - began, 1)})
         add_result(args.out, done[-1])
     report(protocol, done[1:], len(split))
+    if args.against is not None:
+        compare(done, read_results(args.against))
 
 
 @torch.inference_mode()
-def estimate(model: convae.VAE, images: torch.Tensor, samples: int, seed: int) -> dict[str, list[float]]:
+def estimate(
+    model: convae.VAE, images: torch.Tensor, samples: int, seed: int, precision: str = "float32"
+) -> dict[str, list[float]]:
     """NLL and negative ELBO of each image, nats."""
     per_image = max(1, ROWS // len(images))
     weights = []
     for start in range(0, samples, per_image):
         count = min(per_image, samples - start)
-        output = model(images, torch_generator(seed, "nll", start), samples=count)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            output = model(images, torch_generator(seed, "nll", start), samples=count)
         weights.append(output.log_weights(images.repeat_interleave(count, 0)).view(len(images), count))
     log_weights = torch.cat(weights, 1)
     bounds = {_name(few): (-importance_bound(log_weights[:, :few])).tolist() for few in FEWER if few < samples}
@@ -115,6 +129,18 @@ def report(protocol: dict[str, Any], rows: list[dict[str, Any]], total: int) -> 
         if name.startswith("nll of"):
             print(f"  all samples against these, on the same images: {_mean(columns['nll'] - values)}")
     print(f"{sum(row['seconds'] for row in rows):,.0f} seconds of a processor")
+
+
+def compare(done: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
+    """Prints the difference of two estimates on the images of both."""
+    (protocol, *rows), (other_protocol, *others) = done, other
+    if any(protocol[key] != other_protocol[key] for key in ("model", "data", "split", "seed")):
+        raise SystemExit(f"the images or the model of the other estimate are others: {other_protocol}")
+    pairs = [
+        pair for row, same in zip(rows, others, strict=False) for pair in zip(row["nll"], same["nll"], strict=True)
+    ]
+    ours, theirs = np.array(pairs).T
+    print(f"against {other_protocol['precision']}, on {len(pairs):,} images: {_mean(ours - theirs)}")
 
 
 if __name__ == "__main__":

@@ -48,3 +48,19 @@ def test_parts_of_two_calls_are_those_of_one_and_agree_with_evaluation(
     assert sum(values) / len(values) == pytest.approx(whole.value, rel=2e-3)
     with pytest.raises(SystemExit, match="is of another estimate"):
         run(monkeypatch, *general, "--samples", "10", "--out", str(once))
+
+
+def test_half_precision_changes_the_bound_by_little_and_says_by_how_much(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convae.save(convae.build(DESCRIPTION).eval(), tmp_path / "model")
+    general = ["--data", "digits", "--samples", "20", "--images", "50", str(tmp_path / "model")]
+    run(monkeypatch, *general, "--out", str(tmp_path / "whole"))
+    half = [*general, "--precision", "bf16", "--out", str(tmp_path / "half"), "--against", str(tmp_path / "whole")]
+    run(monkeypatch, *half)
+    assert "against float32, sums in float64, on 50 images: " in capsys.readouterr().out
+    whole, same = (read_results(tmp_path / name)[1]["nll"] for name in ("whole", "half"))
+    assert whole != same
+    assert whole == pytest.approx(same, rel=5e-3)
+    with pytest.raises(SystemExit, match="are others"):
+        run(monkeypatch, *half, "--seed", "1", "--out", str(tmp_path / "third"))
