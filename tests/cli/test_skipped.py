@@ -25,7 +25,7 @@ def test_a_run_says_how_many_images_it_left_out_and_where_they_are_listed(
         main(["train", "--data", str(folder), "--out", str(tmp_path / "run"), *options])
     assert ended.value.code == 0
     said = capsys.readouterr().err
-    assert "2 images could not be read" in said
+    assert "left out 2 unreadable images" in said
     assert "bad0.png: " in said
     listed = Path(said.partition("all are listed in ")[2].partition(")")[0])
     assert "bad1.png" in listed.read_text()

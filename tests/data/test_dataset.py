@@ -44,7 +44,7 @@ def test_what_cannot_be_read_is_left_out_and_listed(pictures: Path) -> None:
     (batch,) = found
     assert batch.images.shape == (2, 1, 8, 8)
     assert [name for name, _ in found.split.skipped] == [str(pictures / "bad.png")]
-    with pytest.raises(DataError, match="none of the 1 images is readable"):
+    with pytest.raises(DataError, match="no readable image among 1 "):
         dataset([pictures / "bad.png"], 8, 8)
 
 

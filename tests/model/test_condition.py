@@ -150,7 +150,7 @@ def test_labels_that_the_model_does_not_know_are_refused(labels: list[int] | Non
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [(None, "photos has none"), ([0, -1], "1 images of photos have no label"), ([0, 7], "0 to 4, but photos has 7")],
+    [(None, "photos has none"), ([0, -1], "photos has 1 image without a label"), ([0, 7], "0 to 4, but photos has 7")],
 )
 def test_labels_of_a_data_set_are_checked_at_once(labels: list[int] | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -136,7 +136,7 @@ def test_the_number_of_columns_leaves_few_places_empty() -> None:
         (lambda: grid(noise(4, 1, 4, 4), captions=["a"]), DataError, "4 labels.*images, got 1"),
         (lambda: pairs(noise(2, 1, 4, 4), noise(2, 1, 4, 5)), ShapeError, "row 'reconstruction'.*2×1×4×5"),
         (lambda: pairs(noise(2, 1, 4, 4), noise(3, 1, 4, 4)), ShapeError, "row 'reconstruction'.*row 'original'"),
-        (lambda: pairs(noise(2, 1, 9), noise(2, 2, 9)), ShapeError, "expected 1 channels, got 2"),
+        (lambda: pairs(noise(2, 1, 9), noise(2, 2, 9)), ShapeError, "expected 1 channel, got 2"),
         (lambda: compare({}), DataError, "at least one row"),
     ],
 )

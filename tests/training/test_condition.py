@@ -96,6 +96,6 @@ def test_a_validation_part_without_labels_is_refused_before_training(tmp_path: P
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (8, 8), 20 * int(name[-1])).save(path)
     recipe = {**CONDITIONAL, "data": {"source": str(tmp_path / "set")}}
-    with pytest.raises(ConfigError, match=r"1 images of the validation part.*data\.validation=0"):
+    with pytest.raises(ConfigError, match=r"data\.validation=0.* has 1 image without a label"):
         train(recipe, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -68,7 +68,8 @@ def clusters(
     line += [] if found.silhouette is None else [f"silhouette {found.silhouette:.3f}"]
     if matched is not None:
         rand, information = matched.adjusted_rand, matched.normalized_mutual_information
-        line.append(f"agreement with {matched.images:,} labels: adjusted Rand index {rand:.3f}, NMI {information:.3f}")
+        matches = count_text(matched.images, "label")
+        line.append(f"agreement with {matches}: adjusted Rand index {rand:.3f}, NMI {information:.3f}")
     results.print("; ".join(line), soft_wrap=True)
     wrote(sheet, output.show)
     for path in (alone, facts, table):
@@ -90,7 +91,8 @@ def _draw(session: Session, found: Clusters, centroids: Tensor, examples: int, s
         cells += [centroid, *nearest, *[empty] * (examples - len(nearest))]
     sizes = [count_text(size, "image") for size in found.sizes.tolist()]
     heads = ["centroid", "nearest", *[""] * (examples - 1)]
-    text = f"{len(centroids)} clusters of {len(images):,} {images.source} images ({images.name}){session.label_text}"
+    count = count_text(len(centroids), "cluster")
+    text = f"{count} of {len(images):,} {images.source} images ({images.name}){session.label_text}"
     titles = [f"{session.model.name}: {part}{text}" for part in ("", "centroids of ")]
     save(grid(torch.stack(cells), row_labels=sizes, column_labels=heads, title=titles[0]), sheet)
     save(grid(centroids, title=titles[1]), alone)

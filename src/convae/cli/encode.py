@@ -13,6 +13,7 @@ from convae.cli._engines import Engine, first_batch, use_engine
 from convae.cli._large_images import LargeImageOptions
 from convae.cli._options import AllDataOptions, BatchSize, MissingLabel, Model, open_session, with_option_groups
 from convae.core.errors import ConfigError
+from convae.core.names import count_text
 
 if TYPE_CHECKING:
     from convae.latents import FileShard
@@ -76,8 +77,8 @@ def encode(
     if found is not None:
         scale = "" if found["scaling_factor"] is None else f", scaling factor {found['scaling_factor']:.5g}"
         results.print(
-            f"{found['images']:,} latents: mean {found['mean']:.4g}, standard deviation {found['std']:.5g}{scale}; "
-            f"per channel in {path.name}",
+            f"{count_text(found['images'], 'latent')}: mean {found['mean']:.4g}, standard deviation {found['std']:.5g}"
+            f"{scale}; per channel in {path.name}",
             soft_wrap=True,
         )
     wrote(path)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from convae.core.device import copy_to_device
 from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import count_text
 from convae.core.random import stream_keys, torch_generator
 
 BLOCK = 256
@@ -97,7 +98,9 @@ def normal_like(tensor: Tensor, generator: Generators | None) -> Tensor:
     """
     if isinstance(generator, Sequence):
         if len(generator) != len(tensor):
-            raise ShapeError(f"expected one generator for each of {len(tensor)} latents, got {len(generator)}")
+            raise ShapeError(
+                f"expected one generator for each of {count_text(len(tensor), 'latent')}, got {len(generator)}"
+            )
         return torch.stack([normal_like(row, own) for row, own in zip(tensor, generator, strict=True)])
     if isinstance(generator, GivenNoise):
         return generator.normal_like(tensor)

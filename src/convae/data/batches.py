@@ -17,6 +17,7 @@ from torch import Tensor
 
 from convae.core.device import copy_to_device
 from convae.core.errors import ConfigError
+from convae.core.names import count_text
 from convae.core.random import numpy_generator
 from convae.core.types import Batch, Images, Shape, slice_bounds
 from convae.data.augment import Augmentation, AugmentConfig
@@ -149,7 +150,8 @@ def require_image_per_rank(batch_size: int, processes: int) -> None:
     """
     if batch_size < processes:
         raise ConfigError(
-            f"batch_size: {batch_size} images cannot be divided among {processes} processes. Use at least {processes}"
+            f"batch_size: {count_text(batch_size, 'image')} cannot be divided among {processes} processes. Use at "
+            f"least {processes}"
         )
 
 

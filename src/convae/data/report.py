@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from convae.core.names import shape_text
+from convae.core.names import count_text, shape_text
 from convae.core.progress import Progress
 from convae.data.config import DataConfig
 from convae.data.data_dirs import find_data_dirs
@@ -119,7 +119,7 @@ def _rows(listing: Listing, contents: Contents) -> list[tuple[str, str]]:
         ("bits per value", _listed(contents.bits.most_common())),
     ]
     if contents.paged:
-        rows.append(("pages", f"{contents.pages:,} in {count:,} files, {contents.paged:,} with several"))
+        rows.append(("pages", f"{contents.pages:,} in {count_text(count, 'file')}, {contents.paged:,} with several"))
     if contents.transparent:
         rows.append(("transparency", transparency_text(contents.transparent, count)))
     if listing.parts is not None:

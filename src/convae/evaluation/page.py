@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from convae.core.names import count_text
 from convae.core.random import torch_generator
 from convae.data import Split, in_order
 from convae.evaluation.protocol import Report
@@ -67,7 +68,7 @@ def render_page(model: VAE, split: Split, report: Report) -> str:
         report: the metrics and the protocol.
     """
     data = report.protocol["data"]
-    title = f"{model.name} on {data['count']:,} {data['source']} images ({data['split']})"
+    title = f"{model.name} on {count_text(data['count'], data['source'] + ' image')} ({data['split']})"
     rows = [
         "<tr>"
         + "".join(f"<td>{html.escape(text)}</td>" for text in (name, *measurement.texts(), measurement.unit))

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from convae.core.names import count_text
 from convae.core.progress import Progress
 from convae.data import Split
 from convae.evaluation.aggregate import QUERIES
@@ -57,7 +58,7 @@ class Measurement:
         """Value and interval as text for tables; many values are summarized by their range and number."""
         if self.not_finite:
             first = "" if self.first_not_finite is None else f", the first is {self.first_not_finite}"
-            return f"not finite for {self.not_finite:,} images{first}", ""
+            return f"not finite for {count_text(self.not_finite, 'image')}{first}", ""
         if self.at_most is not None and isinstance(self.value, float):
             return f"≥ {self.value:.5g} (bounded by log N = {self.at_most:.5g})", ""
         if isinstance(self.value, list):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from convae.core.errors import ConvaeError, OutputError
+from convae.core.names import count_text
 from convae.explorer.contents import Map
 from convae.explorer.page import page_of
 from convae.interop.graphs import Graph, build_graph
@@ -128,7 +129,7 @@ def _tensor(name: str, values: Any, example: Tensor) -> Tensor:
     shape = (1, *example.shape[1:])
     kinds = (int,) if name in _INTEGERS else (int, float)
     if not isinstance(values, list) or len(values) != math.prod(shape):
-        raise ValueError(f"expected {math.prod(shape)} values of {name}")
+        raise ValueError(f"expected {count_text(math.prod(shape), 'value')} of {name}")
     if not all(type(each) in kinds and math.isfinite(each) for each in values):
         raise ValueError(f"expected finite numbers as {name}")
     return torch.tensor(values, dtype=example.dtype).view(shape)

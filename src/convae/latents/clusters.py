@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.errors import ConfigError, DataError
+from convae.core.names import count_text
 from convae.core.random import numpy_generator
 from convae.core.types import Latents
 
@@ -84,7 +85,8 @@ def cluster(z: Latents, count: int | Literal["auto"], *, examples: int = 8, seed
     number = max(tried, key=lambda one: tried[one], default=1) if count == "auto" else count
     if not 1 <= number <= len(z):
         raise ConfigError(
-            f"expected 1 to {len(z)} clusters for {len(z)} latents, got {number}. Set a smaller number, or auto"
+            f"expected 1 to {len(z)} clusters for {count_text(len(z), 'latent')}, got {number}. Set a smaller "
+            "number, or auto"
         )
     labels, means = _fit(points, number, seed)
     assigned = torch.from_numpy(labels)

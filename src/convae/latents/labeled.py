@@ -24,6 +24,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from convae.core.errors import ConfigError
+from convae.core.names import count_text
 from convae.core.progress import Progress
 from convae.core.types import Images, Latents
 from convae.latents.class_gaussians import ClassGaussians
@@ -166,7 +167,7 @@ def sampleable_classes(model: VAE, known: ClassGaussians | None = None) -> list[
         available: list[int] = known.labels.tolist()
         if classified is not None and available[-1] >= classified:
             raise ConfigError(
-                f"the classifier of model '{model.name}' has {classified} classes, but the images have "
+                f"the classifier of model '{model.name}' has {count_text(classified, 'class')}, but the images have "
                 f"{available[-1] + 1}"
             )
         return available
@@ -210,8 +211,8 @@ class _RejectionSampler:
             if idle == PATIENCE:
                 what = "any class" if labels is None else self._class_text(missing[0])
                 raise ConfigError(
-                    f"{tried:,} latents gave fewer than {count} samples of {what} with a confidence of "
-                    f"{self.confidence:g}. Lower the count or the confidence"
+                    f"{count_text(tried, 'latent')} gave fewer than {count_text(count, 'sample')} of {what} with a "
+                    f"confidence of {self.confidence:g}. Lower the count or the confidence"
                 )
             accepted.append(new)
             if self.progress:

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from convae.core.errors import ConfigError
+from convae.core.names import count_text
 from convae.core.types import Latents
 
 BLOCK = 1 << 22
@@ -22,7 +23,7 @@ def find_neighbors(
         ConfigError: `count` is not between 1 and the number of latents.
     """
     if not 1 <= count <= len(z):
-        raise ConfigError(f"expected 1 to {len(z)} neighbors among {len(z)} latents, got {count}")
+        raise ConfigError(f"expected 1 to {len(z)} neighbors among {count_text(len(z), 'latent')}, got {count}")
     step = max(1, BLOCK // len(z))
     points = z.flatten(1)
     found = torch.empty(len(query), count, dtype=torch.int64)

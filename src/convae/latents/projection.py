@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from convae.core.errors import ConfigError
+from convae.core.names import count_text
 from convae.core.types import Latents
 
 FEWEST = 5
@@ -55,7 +56,7 @@ def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection
     if method == "pca":
         return _pca(points)
     if len(points) < FEWEST:
-        raise ConfigError(f"{method} needs {FEWEST} images, got {len(points)}")
+        raise ConfigError(f"{method} needs {count_text(FEWEST, 'image')}, got {len(points)}")
     if method == "tsne":
         from sklearn.manifold import TSNE
 

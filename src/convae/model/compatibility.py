@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.errors import ConfigError
+from convae.core.names import count_text
 from convae.model.layers.observed_mask import ObservedMask
 from convae.model.vae import VAE
 
@@ -43,7 +44,9 @@ def check_labels(
     if labels is None:
         raise ConfigError(f"model '{model.name}' is conditional and needs labels, but {whose} has none")
     if missing := int((np.asarray(labels) < 0).sum()):
-        raise ConfigError(f"model '{model.name}' is conditional, but {missing:,} images of {whose} have no label")
+        raise ConfigError(
+            f"model '{model.name}' is conditional, but {whose} has {count_text(missing, 'image')} without a label"
+        )
     if (largest := int(np.max(labels))) >= known:
         raise ConfigError(f"model '{model.name}' has the classes 0 to {known - 1}, but {whose} has {largest}")
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from convae.core.arguments import Positive
 from convae.core.errors import ConfigError
+from convae.core.names import count_text
 
 Labels = Int64[Tensor, " label"]
 """Class numbers, one for each image; `Condition.forward` checks their number."""
@@ -40,7 +41,9 @@ class Condition(nn.Module):
             ConfigError: the number of labels differs from that of the images, or a label is not a class number.
         """
         if labels.shape[0] != x.shape[0]:
-            raise ConfigError(f"expected {len(x)} labels, one for each image or latent, got {len(labels)}")
+            raise ConfigError(
+                f"expected {count_text(len(x), 'label')}, one for each image or latent, got {len(labels)}"
+            )
         try:
             vectors = F.embedding(labels, self.weight)
         except IndexError as error:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.memory import is_out_of_memory
-from convae.core.names import shape_text
+from convae.core.names import count_text, shape_text
 from convae.core.noise import CountedNoise
 from convae.core.types import AnyLabels
 
@@ -133,7 +133,7 @@ def checked_labels(labels: Any, count: int, classes: int, device: torch.device) 
         raise ConfigError(f"labels are integers, got {labels.dtype}")
     if labels.ndim != 1 or labels.shape[0] != count:
         got = labels.shape[0] if labels.ndim == 1 else shape_text(labels.shape) or "a single number"
-        raise ConfigError(f"expected {count} labels, one for each image or latent, got {got}")
+        raise ConfigError(f"expected {count_text(count, 'label')}, one for each image or latent, got {got}")
     numbers: Tensor = labels.to(torch.int64)
     if numbers.device != device and not is_transformed():
         raise ConfigError(f"labels are on {numbers.device}, but the model is on {device}. Pass labels.to('{device}')")

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convae.core.context import Context, LatentModule, call_module
 from convae.core.description import LayerKind, LayerSpec
-from convae.core.names import flow_repr
+from convae.core.names import count_text, flow_repr
 from convae.core.types import Shape
 from convae.model.construct import construct
 from convae.model.layers.base.layer import ReceptiveField, compose
@@ -61,7 +61,7 @@ def summarize(model: VAE) -> list[LayerSummary]:
             ("latent", networks["decoder"].shape_in, 0),
         )
         for joined_to, shape, parameters in counts:
-            text = f"{condition.classes} classes with the {joined_to}"
+            text = f"{count_text(condition.classes, 'class')} with the {joined_to}"
             kind = _kind_of(shape, shape, parameters)
             rows.append(LayerSummary("condition", text, text, kind, shape, parameters))
     context = Context()

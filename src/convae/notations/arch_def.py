@@ -18,7 +18,7 @@ from convae.core.arguments import Named, PerAxis, Positive, shape_written_as
 from convae.core.config import Config, parse
 from convae.core.description import MAX_PARAMETERS, LayerSpec, MostParameters, Name, Spec
 from convae.core.errors import ConfigError
-from convae.core.names import one_line, short_repr
+from convae.core.names import count_text, one_line, short_repr
 from convae.core.sizes import ceilings, output_padding
 from convae.core.types import Shape
 
@@ -123,7 +123,7 @@ def _read_row(written: Any, side: str, axes: int, source: str, wanted: str) -> l
             )
         where = f"{source}.{side}[{index}] {short_repr(values)}"
         if len(values) != 3:
-            raise ConfigError(f"{where}: expected (channels, kernel, strides), got {len(values)} values")
+            raise ConfigError(f"{where}: expected (channels, kernel, strides), got {count_text(len(values), 'value')}")
         found = parse(Written, dict(zip(Written.model_fields, values, strict=True)), where)
         if not isinstance(found.strides, int) and len(found.strides) != axes:
             raise ConfigError(f"{where}: expected one stride or {axes}, one per size, got {len(found.strides)}")

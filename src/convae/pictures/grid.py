@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from convae.core.errors import DataError, ShapeError
-from convae.core.names import shape_text
+from convae.core.names import count_text, shape_text
 from convae.pictures.images import checked, to_uint8
 from convae.pictures.sheet import GAP, Row, sheet
 from convae.pictures.signals import panels
@@ -69,7 +69,7 @@ def _at_least_one(columns: int) -> int:
 
 def _same_count(texts: Sequence[str] | None, count: int, what: str) -> Sequence[str]:
     if texts is not None and len(texts) != count:
-        raise DataError(f"expected {count} labels, one for each of the {what}, got {len(texts)}")
+        raise DataError(f"expected {count_text(count, 'label')}, one for each of the {what}, got {len(texts)}")
     return [str(text) for text in texts or ()]
 
 
@@ -86,7 +86,7 @@ def _matching(rows: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
                 f"{shape_text(first.shape)}"
             )
         if values.ndim == 3 and values.shape != first.shape:
-            raise ShapeError(f"row '{label}': expected {first.shape[1]} channels, got {values.shape[1]}")
+            raise ShapeError(f"row '{label}': expected {count_text(first.shape[1], 'channel')}, got {values.shape[1]}")
     return found
 
 

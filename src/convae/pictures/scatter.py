@@ -16,6 +16,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
 
 from convae.core.errors import DataError, ShapeError
+from convae.core.names import count_text
 from convae.pictures.figure import legend_text, panelled, styled
 from convae.pictures.images import array
 from convae.pictures.style import PALETTE, PAPER
@@ -54,7 +55,7 @@ def _checked(points: ArrayLike, labels: ArrayLike | None) -> tuple[NDArray[np.fl
         return found, np.zeros(len(found), np.intp), []
     given = array(labels)
     if given.shape != (len(found),):
-        raise ShapeError(f"scatter: expected {len(found)} labels, one per point, got {given.shape}")
+        raise ShapeError(f"scatter: expected {count_text(len(found), 'label')}, one per point, got {given.shape}")
     classes, place = np.unique(given, return_inverse=True)
     if len(classes) > CLASSES:
         raise DataError(f"scatter: expected at most {CLASSES} classes, got {len(classes)}")

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from convae.core.errors import DataError, ShapeError
+from convae.core.names import count_text
 from convae.core.random import numpy_generator
 from convae.pictures.figure import panelled, styled
 from convae.pictures.images import array
@@ -51,7 +52,7 @@ def strips(
         raise DataError("strips: expected at least one value, all finite")
     given = np.zeros(len(found), np.int64) if labels is None else array(labels)
     if given.shape != found.shape:
-        raise ShapeError(f"strips: expected {len(found)} labels, one per value, got {given.shape}")
+        raise ShapeError(f"strips: expected {count_text(len(found), 'label')}, one per value, got {given.shape}")
     classes, place = np.unique(given, return_inverse=True)
     if len(classes) > CLASSES:
         raise DataError(f"strips: expected at most {CLASSES} classes, got {len(classes)}")

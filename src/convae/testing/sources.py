@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convae.core.names import count_text
 from convae.data.data_dirs import DataDirs
 from convae.data.images.conversion import preprocess
 from convae.data.sources import SOURCES, open_source
@@ -56,7 +57,7 @@ def check_source(
             )
             require(
                 survey.channels in (None, pixels.shape[-1]),
-                f"{image}: has {pixels.shape[-1]} channels, but the survey states {survey.channels}",
+                f"{image}: has {count_text(pixels.shape[-1], 'channel')}, but the survey states {survey.channels}",
             )
             other = preprocess(again.record(index, size).pixels, size, kind=survey.kind)
             require(np.array_equal(pixels, other), f"{image}: differs when it is read again")
@@ -70,7 +71,8 @@ def _check_listing(listing: Listing, where: str) -> None:
     require(known, f"{where}: its label {listing.label!r} is not one of its columns")
     for key, column in listing.columns.items():
         require(
-            len(column.values) == count, f"{where}: column {key} must have {count} values, got {len(column.values)}"
+            len(column.values) == count,
+            f"{where}: column {key} must have {count_text(count, 'value')}, got {len(column.values)}",
         )
         if column.classes is not None:
             inside = set(np.unique(column.values)) <= set(range(-1, len(column.classes)))

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from convae.core.collective import sharing
 from convae.core.errors import ConfigError, ConvaeError, ReportedElsewhereError, TrainingError
+from convae.core.names import count_text
 
 PATIENCE = timedelta(days=7)
 """Timeout of the process group, long enough to prepare the data; a rank that dies is noticed immediately."""
@@ -99,8 +100,8 @@ class Ranks:
             return wanted
         if self._local >= torch.cuda.device_count():
             raise ConfigError(
-                f"training.device: {self._local + 1} processes on a host with {torch.cuda.device_count()} GPUs. "
-                "Set --nproc-per-node of torchrun to the number of GPUs"
+                f"training.device: {self._local + 1} processes on a host with "
+                f"{count_text(torch.cuda.device_count(), 'GPU')}. Set --nproc-per-node of torchrun to their number"
             )
         torch.cuda.set_device(self._local)
         return torch.device("cuda", self._local)

@@ -299,7 +299,7 @@ def test_factors_of_variation_are_columns(tmp_path: Path) -> None:
     [
         (np.zeros((5, 2), int), None, "5, 2|5×2"),
         (np.zeros((6, 2)), None, "float64"),
-        (np.zeros((6, 2), int), ["one"], "1 names for 2"),
+        (np.zeros((6, 2), int), ["one"], "1 name for 2"),
         (np.zeros(6, int), None, "integers"),
         (None, ["one", "two"], "no array factors"),
     ],

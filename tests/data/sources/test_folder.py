@@ -144,7 +144,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
 def test_a_folder_of_unreadable_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").touch()
-    with pytest.raises(DataError, match=r"folder bad: none of the 1 images is readable.*a\.png"):
+    with pytest.raises(DataError, match=r"folder bad: no readable image among 1 file.*a\.png"):
         everything(tmp_path / "bad", size=8)
 
 

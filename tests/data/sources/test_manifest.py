@@ -57,7 +57,7 @@ def test_minus_one_among_numbers_is_no_class(pictures: Path) -> None:
     table.write_text("path,label\ncat/1.png,3\ncat/3.png,-1\ndog/0.png,0\n")
     split = open_split(DataConfig(source=str(table)), "all")
     assert (split.classes, present(split.labels).tolist()) == (("0", "3"), [1, -1, 0])
-    assert any("1 rows have label -1" in note for note in split.notes)
+    assert any("label -1 of 1 row" in note for note in split.notes)
     table.write_text("path,label\ncat/1.png,+1\ncat/3.png,-1\ndog/0.png,0\n")
     assert open_split(DataConfig(source=str(table)), "all").classes == ("+1", "-1", "0")
 

@@ -80,7 +80,7 @@ def test_images_that_fail_together_go_alone(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_source_without_a_readable_image_is_refused(cache: Path) -> None:
-    with pytest.raises(DataError, match=r"none of the 3 images is readable.*0 \(broken on purpose\)"):
+    with pytest.raises(DataError, match=r"no readable image among 3 images.*0 \(broken on purpose\)"):
         opened(Numbered(3, bad=frozenset(range(3))))
     assert stores(cache) == []
 

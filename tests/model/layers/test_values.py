@@ -174,7 +174,7 @@ def test_dropout_of_whole_channels_drops_them_whole_and_keeps_the_mean() -> None
         ((6, 4), {"pixel-shuffle": {"scale": 4}}, "6 channels are not divisible by 4"),
         ((6, 4, 5), "pixel-unshuffle", "sizes divisible by 2×2, got the shape 6×4×5"),
         ((6, 4), {"attention": {"heads": 4}}, "6 channels are not divisible by 4 heads"),
-        ((6, 4), {"nested-dropout": {"least": 7}}, "least is 7, but there are 6 channels"),
+        ((6, 4), {"nested-dropout": {"least": 7}}, "expected least from 1 to the number of channels, 6, got 7"),
         ((6,), "attention", "channels and 1 or 2 or 3 spatial axes, got the shape 6"),
         ((1, 4), "layer-norm", "more than one channel"),
         ((4, 1), "instance-norm", "more than one position"),

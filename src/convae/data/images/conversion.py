@@ -19,7 +19,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from convae.core.errors import ConfigError, DataError
-from convae.core.names import shape_text, unknown_message
+from convae.core.names import count_text, shape_text, unknown_message
 from convae.data.images.headers import is_gray
 from convae.data.images.pixels import MODES, Interpolation, Kind, Pixels, ResizeMode, as_kind, picture
 from convae.data.images.ranges import raw_values, spread
@@ -156,7 +156,7 @@ def with_channels(image: Image.Image | NDArray[Any], channels: int) -> NDArray[A
     if isinstance(values, Image.Image):
         return np.array(_with_channels(values, channels)).reshape(values.height, values.width, channels)
     if values.shape[-1] != channels:
-        raise DataError(f"expected {channels} channels, got {values.shape[-1]}")
+        raise DataError(f"expected {count_text(channels, 'channel')}, got {values.shape[-1]}")
     return values
 
 
@@ -180,7 +180,8 @@ def _deep_channels(values: Pixels, channels: int) -> Pixels:
         return values
     if channels not in MODES or values.shape[-1] not in MODES:
         raise DataError(
-            f"cannot convert {values.shape[-1]} channels to {channels}; supported are 1 (gray), 3 (RGB) and 4 (RGBA)"
+            f"cannot convert {count_text(values.shape[-1], 'channel')} to {channels}; supported are 1 (gray), 3 (RGB) "
+            "and 4 (RGBA)"
         )
     floats: NDArray[Any] = as_kind(values, "float32")
     if floats.shape[-1] == 1:

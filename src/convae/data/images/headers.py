@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image
 
+from convae.core.names import count_text
 from convae.data.images.pixels import Kind
 
 _PAGED = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
@@ -151,7 +152,7 @@ def _coded_bits(image: Image.Image) -> int:
 def _beyond_pillow(image: Image.Image, tags: Any, bits: int) -> str:
     """Values of a TIFF file that Pillow drops, truncates or misreads; empty if it reads all of them."""
     samples, _, sample_format = _samples(tags)
-    what = f"{samples} channels of {bits} bits"
+    what = f"{count_text(samples, 'channel')} of {bits} bits"
     if tags.get(PHOTOMETRIC) == _CMYK:  # Pillow converts it, from its upper 8 bits
         return ""
     if samples != len(image.getbands()):

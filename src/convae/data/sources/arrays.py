@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.errors import DataError
-from convae.core.names import shape_text, unknown_message
+from convae.core.names import count_text, shape_text, unknown_message
 from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.data.data_dirs import DataDirs
@@ -136,7 +136,7 @@ class Arrays(Source):
         plain = len(shape) == 1 or (len(shape) == 2 and not small) or (axis is not None and small == [axis])
         if self._channels is None and not plain:
             size = [side for place, side in enumerate(shape) if place != axis]
-            depth = "no channel axis" if axis is None else f"{shape[axis]} channels"
+            depth = "no channel axis" if axis is None else f"{count_text(shape[axis], 'channel')}"
             notes.append(
                 f"guess: rows {shape_text(shape)} are taken for {_KINDS[len(size)]} {shape_text(size)} with"
                 f" {depth}; set the option `channels: first`, last or none of the source to change this"
@@ -284,7 +284,7 @@ def _classes(arrays: Sequence[StoredArray | None], counts: NDArray[np.int64], pa
     for array, count in zip(arrays, counts.tolist(), strict=True):
         found = [None] * count if array is None else array.read().reshape(-1).tolist()
         if len(found) != count:
-            raise DataError(f"{path}: contains {len(found)} labels for {count} images")
+            raise DataError(f"{path}: contains {count_text(len(found), 'label')} for {count_text(count, 'image')}")
         values += found
     if named:
         return numbered([_text(value) for value in values])

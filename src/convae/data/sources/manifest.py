@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from convae.core.errors import DataError
-from convae.core.names import unknown_message
+from convae.core.names import count_text, unknown_message
 from convae.data.io.tables import PATHS, read_manifest
 from convae.data.sources.base import Listing
 from convae.data.sources.base.image_files import ImageFiles
@@ -66,7 +66,9 @@ class Manifest(ImageFiles):
         texts |= {name: ["" if text == _UNLABELED else text for text in texts[name]] for name in unlabeled}
         columns = {name: numbered(values) for name, values in texts.items()}
         label = next((name for name in columns if name in {"label", "class"} or len(columns) == 1), None)
-        notes = [f"{count:,} rows have {name} {_UNLABELED}, which is read as none" for name, count in unlabeled.items()]
+        notes = [
+            f"{name} {_UNLABELED} of {count_text(count, 'row')} is read as none" for name, count in unlabeled.items()
+        ]
         if label is not None:
             notes += look_alike_notes(columns[label].classes or ())
         return self._expanded(columns, label, parts, notes=notes)

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from convae.core.errors import ConfigError, DataError
-from convae.core.names import shape_text, unknown_message
+from convae.core.names import count_text, shape_text, unknown_message
 from convae.core.progress import Progress
 from convae.data.config import DataConfig
 from convae.data.data_dirs import find_data_dirs
@@ -58,7 +58,9 @@ class DataSet:
             fraction = getattr(config, name) if name != "train" else 0
             cause = "all are held out" if name == "train" else f"data.{name} is {fraction}"
             remedy = f". Set data.{name}=0 to train without it" if fraction and name == "validation" else ""
-            raise DataError(f"{source}: no {name} images among its {len(store)} images, because {cause}{remedy}")
+            raise DataError(
+                f"{source}: no {name} images among its {count_text(len(store), 'image')}, because {cause}{remedy}"
+            )
         augment = config.augment if name == "train" else UNCHANGED
         chosen = self._division.chosen[name]
         return Split(name, source, store, rows, chosen, self._label, augment, **same)

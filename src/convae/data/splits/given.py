@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.errors import ConfigError, DataError
-from convae.core.names import shape_text
+from convae.core.names import count_text, shape_text
 from convae.core.types import Shape
 from convae.data.augment import AugmentConfig
 from convae.data.binarize import Binarization
@@ -178,7 +178,7 @@ class GivenData:
             return GivenImages(items, np.arange(len(items)), name, "given", labels, augment, missing, config.binarize)
         division = divide(self._train.identities(), None, config.validation, 0.0, config.split_seed)
         if not len(rows := division.rows[name]):
-            raise DataError(f"data: no {name} images among the {len(self._train)} images passed")
+            raise DataError(f"data: no {name} images among the {count_text(len(self._train), 'image')} passed")
         return GivenImages(
             self._train, rows, name, division.chosen[name], self._labels, augment, missing, config.binarize
         )

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.errors import DataError, OutputError
+from convae.core.names import count_text
 from convae.core.progress import Progress
 from convae.data.images.ranges import fact_array
 from convae.data.sources.base import Listing, Source
@@ -182,9 +183,8 @@ def _finish(
     if not len(kept):
         name, reason = skipped[0]
         shutil.rmtree(folder)
-        raise DataError(
-            f"{source.name}: none of the {len(listing.names)} images is readable. The first: {name} ({reason})"
-        )
+        images = count_text(len(listing.names), "image")
+        raise DataError(f"{source.name}: no readable image among {images}. The first: {name} ({reason})")
     digests = [digest for chunk in chunks for digest in chunk.digests]
     identities = [identity for chunk in chunks for identity in chunk.identities]
     columns = {name: column[kept] for name, column in listing.columns.items()}

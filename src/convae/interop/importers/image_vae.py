@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convae.core.description import Spec
 from convae.core.errors import ArtifactError
+from convae.core.names import count_text
 from convae.describe import resolve
 from convae.interop.base import (
     ImportedModel,
@@ -60,7 +61,7 @@ def image_vae(state: State) -> ImportedModel:
         tensors[f"{part}.{int(index) + 1}.slope"] = (
             state[f"{slope}.weight"].flatten()[:1].expand_as(state[f"{layer}.bias"])
         )
-    notes = [f"with a classifier of {widths[-1]} classes on the latent"] if dense else []
+    notes = [f"with a classifier of {count_text(widths[-1], 'class')} on the latent"] if dense else []
     return ImportedModel(model_from_weights(spec, tensors, NAME), notes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from convae.core.errors import ArtifactError
+from convae.core.names import count_text
 from convae.interop.base import (
     ImportedModel,
     model_from_weights,
@@ -55,5 +56,5 @@ def torch_vae(state: State) -> ImportedModel:
     tensors = {ours: state[theirs] for theirs, ours in names.items()}
     tensors["bottleneck.weight"] = torch.cat([state[key] for key in heads[:2]])
     tensors["bottleneck.bias"] = torch.cat([state[key] for key in heads[2:]])
-    notes = [f"{len(shortcuts)} tensors of unused shortcut layers were not imported"] if shortcuts else []
+    notes = [f"left out {count_text(len(shortcuts), 'tensor')} of unused shortcut layers"] if shortcuts else []
     return ImportedModel(model_from_weights(spec, tensors, NAME), notes)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from convae.core.arguments import Positive
 from convae.core.errors import ShapeError
+from convae.core.names import count_text
 from convae.core.types import Shape
 from convae.model.layers.base import Layer
 
@@ -28,7 +29,9 @@ class ChannelRepeat(Layer):
     def __init__(self, shape: Shape, *, channels: Positive) -> None:
         super().__init__(shape)
         if channels % shape[0]:
-            raise ShapeError(f"{shape[0]} channels cannot be repeated to {channels}. Use a multiple of {shape[0]}")
+            raise ShapeError(
+                f"{count_text(shape[0], 'channel')} cannot be repeated to {channels}. Use a multiple of {shape[0]}"
+            )
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:

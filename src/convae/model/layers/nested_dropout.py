@@ -46,7 +46,7 @@ class NestedDropout(ContextLayer):
     ) -> None:
         super().__init__(shape)
         if least > shape[0]:
-            raise ShapeError(f"least is {least}, but there are {shape[0]} channels")
+            raise ShapeError(f"expected least from 1 to the number of channels, {shape[0]}, got {least}")
         self.counts = (*range(least, shape[0], step), shape[0])
         self.rate = rate
 

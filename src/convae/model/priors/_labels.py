@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import count_text
 
 
 def class_indices(labels: Tensor | None, count: int, classes: int, device: torch.device) -> Tensor:
@@ -24,7 +25,7 @@ def class_indices(labels: Tensor | None, count: int, classes: int, device: torch
     if labels is None or not classes:
         return torch.full((count,), classes, device=device)
     if labels.shape != (count,):
-        raise ShapeError(f"expected one label for each of {count} samples, got {tuple(labels.shape)}")
+        raise ShapeError(f"expected one label for each of {count_text(count, 'sample')}, got {tuple(labels.shape)}")
     numbers = labels.to(device)
     if count and int(numbers.max()) >= classes:
         raise ConfigError(f"labels are class numbers from 0 to {classes - 1}, got {int(numbers.max())}")

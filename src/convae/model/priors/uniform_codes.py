@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import count_text
 from convae.core.noise import Generators, draw_integers, single_generator
 from convae.core.posterior import Posterior
 from convae.core.types import Latents, PerImage
@@ -44,7 +45,7 @@ class UniformCodes(Prior):
         """Code indices, (count, *code shape); the temperature has no effect on a uniform distribution."""
         if isinstance(noise, Sequence):
             if len(noise) != count:
-                raise ShapeError(f"expected one generator for each of {count} latents, got {len(noise)}")
+                raise ShapeError(f"expected one generator for each of {count_text(count, 'latent')}, got {len(noise)}")
             codes = torch.cat([self._draw(1, own) for own in noise])
         else:
             codes = self._draw(count, single_generator(noise, "codes"))

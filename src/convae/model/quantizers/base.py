@@ -16,6 +16,7 @@ from convae.core.arguments import Named
 from convae.core.context import Context
 from convae.core.entries import Entry, build_entry
 from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import count_text
 from convae.core.posterior import CodePosterior
 from convae.core.precision import at_least_float32
 from convae.core.registry import canonical_name
@@ -151,7 +152,7 @@ def require_channels(channels: int | None, needed: int, reason: str) -> int:
         ShapeError: the vectors have another number of channels than `needed`, for the given reason.
     """
     if channels not in (None, needed):
-        raise ShapeError(f"expected {needed} channels ({reason}), got {channels}")
+        raise ShapeError(f"expected {count_text(needed, 'channel')} ({reason}), got {channels}")
     return needed
 
 

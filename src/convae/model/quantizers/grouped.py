@@ -10,6 +10,7 @@ from torch import nn
 
 from convae.core.context import Context
 from convae.core.errors import ShapeError
+from convae.core.names import count_text
 from convae.core.types import Latents
 from convae.model.quantizers._composed import ComposedQuantizer, join_levels, split_levels, union_of_terms
 from convae.model.quantizers.base import CodeIndices, QuantizerEntry, build_quantizer
@@ -32,7 +33,7 @@ class Grouped(ComposedQuantizer):
         self, channels: int | None, *, groups: Annotated[int, Field(ge=1, le=64)] = 2, quantizer: QuantizerEntry
     ) -> None:
         if channels is not None and channels % groups:
-            raise ShapeError(f"groups: expected a divisor of {channels} channels, got {groups}")
+            raise ShapeError(f"groups: expected a divisor of {count_text(channels, 'channel')}, got {groups}")
         made = [build_quantizer(quantizer, None if channels is None else channels // groups) for _ in range(groups)]
         super().__init__(groups * made[0].channels)
         self.quantizers = nn.ModuleList(made)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from convae.core.config import Config
 from convae.core.errors import ArtifactError, ConfigError, TrainingError
 from convae.core.memory import is_out_of_memory
-from convae.core.names import short_repr
+from convae.core.names import count_text, short_repr
 from convae.core.trust import trust_options
 from convae.training.loop.checkpoint import (
     Checkpoint,
@@ -111,8 +111,8 @@ def check_progress(progress: Counters, plan: Plan, where: Path) -> None:
         is_over = number < len(stage_starts) - 1 or (progress.finished and number == len(stages) - 1)
         if not 0 <= end - begin < longest + is_over:
             raise ConfigError(
-                f"{where}: completed {end - begin} steps of {stages[number].name}, which has {longest}. The recipe or "
-                "the number of images has changed since the run began"
+                f"{where}: completed {count_text(end - begin, 'step')} of {stages[number].name}, which has {longest}. "
+                "The recipe or the number of images has changed since the run began"
             )
 
 
@@ -241,8 +241,8 @@ def explain_out_of_memory(task: Task, folder: RunFolder, progress: Counters) -> 
             raise
         kept, recipe = list_checkpoints(folder.checkpoints), folder.path / "recipe.yaml"
         raise TrainingError(
-            f"out of memory in step {progress.step}, with batches of {task.batches.batch_size} images. Set "
-            f"training.accumulate or training.checkpointing: true in {recipe}; then `convae train --resume "
+            f"out of memory in step {progress.step}, with batches of {count_text(task.batches.batch_size, 'image')}. "
+            f"Set training.accumulate or training.checkpointing: true in {recipe}; then `convae train --resume "
             f"{folder.path}{trust_options()}` continues from {kept[-1].name if kept else 'the beginning'}. "
             f"`convae find-batch-size {recipe}` finds the largest batch size for a new run"
         ) from error

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from convae.core.arguments import split_name
+from convae.core.names import count_text
 from convae.objective.schedules.base import Clocks, Moment, Schedule, build_schedule
 from convae.training.optimizers.base import parse_optimizer
 from convae.training.recipe.schema import OptimizerConfig, PlateauConfig
@@ -270,7 +271,7 @@ def _end(stage: Stage) -> str:
         return "at full length"
     after = f" after epoch {_number(rule.after)} of the stage" if rule.after else ""
     decrease = f"{_number(100 * rule.threshold)}% decrease of {rule.metric}"
-    return f"after {rule.patience} epochs without {decrease}{after}, or at full length"
+    return f"after {count_text(rule.patience, 'epoch')} without {decrease}{after}, or at full length"
 
 
 def _optimizer(stage: Stage) -> str:

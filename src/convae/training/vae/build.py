@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from convae.core.allocator import keep_freed_memory
 from convae.core.device import choose_device
 from convae.core.errors import ConfigError
-from convae.core.names import shape_text
+from convae.core.names import count_text, shape_text
 from convae.core.progress import Progress
 from convae.data import Batches, DataConfig, DataSet, open_data_set
 from convae.data.image_set import ImageSet
@@ -182,7 +182,9 @@ def _labels(recipe: Recipe, model: VAE, split: ImageSet) -> NDArray[np.int64] | 
         raise ConfigError("training.labels: a conditional model needs the label of every image")
     classes = None if model.classifier is None else model.class_count
     if labels is not None and classes is not None and labels.max() >= classes:
-        raise ConfigError(f"model.classifier: knows {classes} classes, but the data has {labels.max() + 1}")
+        raise ConfigError(
+            f"model.classifier: knows {count_text(classes, 'class')}, but the data has {labels.max() + 1}"
+        )
     if kept is None:
         return None
     if labels is None:

@@ -201,7 +201,7 @@ class VAETask(Task):
         if split.skipped:
             path, reason = split.skipped[0]
             lines.append(
-                f"{len(split.skipped):,} images could not be read and are left out, such as {path}: {reason} "
+                f"left out {count_text(len(split.skipped), 'unreadable image')}, such as {path}: {reason} "
                 f"(all are listed in {split.folder / 'skipped.csv'})"
             )
         return lines

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from convae.core.errors import DataError
 from convae.core.files import open_regular
-from convae.core.names import shape_text
+from convae.core.names import count_text, shape_text
 from convae.core.progress import Progress
 from convae.data.io.download import Remote
 from convae.data.sources.base.published import PublishedSource
@@ -144,7 +144,8 @@ class IdxSource(PublishedSource):
         if train.shape[1:] != test.shape[1:]:
             raise DataError(
                 f"{paths[1]}: the image size {shape_text(test.shape[1:])} differs from"
-                f" {shape_text(train.shape[1:])} of {paths[0].name}; the files are of different data sets"
+                f" {shape_text(train.shape[1:])} of {paths[0].name}; the files are of "
+                "different data sets"
             )
         return train, test
 
@@ -158,7 +159,8 @@ class IdxSource(PublishedSource):
         labels = content.astype(np.int64)
         if len(labels) != count:
             raise DataError(
-                f"{path}: has {len(labels)} labels for {count} images; the files are of different data sets"
+                f"{path}: has {count_text(len(labels), 'label')} for {count_text(count, 'image')}; the files are of "
+                "different data sets"
             )
         if labels.max() >= len(self.classes):
             raise DataError(f"{path}: has the label {labels.max()}, but {self.name} has {len(self.classes)} classes")

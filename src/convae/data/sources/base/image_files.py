@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from convae.core.errors import DataError
+from convae.core.names import count_text
 from convae.core.paths import local_path
 from convae.core.progress import Progress
 from convae.data.data_dirs import DataDirs
@@ -127,7 +128,9 @@ class ImageFiles(Source):
             if channels - {1} and "uint8" in kinds and (len(found) > 1 or not sizes) and done < len(self._paths):
                 break
         if not found:
-            raise DataError(f"{self.name}: none of the {len(self._paths)} images is readable. The first: {unread}")
+            raise DataError(
+                f"{self.name}: no readable image among {count_text(len(self._paths), 'file')}. The first: {unread}"
+            )
         size = found.pop() if sizes and len(found) == 1 else None
         return Survey(size, channels.pop() if len(channels) == 1 else 3, common_kind(kinds, channels))
 
@@ -194,7 +197,7 @@ class ImageFiles(Source):
         of_pages = sum(entry.page is not None for entry in self._entries)
         if of_pages:
             files = len({entry.file for entry in self._entries if entry.page is not None})
-            notes = [*notes, f"{of_pages:,} images are the pages of {files:,} files, named file#page"]
+            notes = [*notes, f"{of_pages:,} images are the pages of {count_text(files, 'file')}, named file#page"]
         return Listing(
             names,
             {name: column[rows] for name, column in columns.items()},

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convae.core.errors import DataError
-from convae.core.names import shape_text
+from convae.core.names import count_text, shape_text
 from convae.data.io.npy import StoredArray
 from convae.data.sources.base.source import PARTS, Column
 
@@ -72,5 +72,5 @@ def factor_columns(
         values.append(np.full((count, depth), -1) if array is None else array.read().astype(np.int64))
     shown = [f"factor-{place}" for place in range(1, depth + 1)] if names is None else names
     if len(shown) != depth:
-        raise DataError(f"{where}: {len(shown)} names for {depth} factors")
+        raise DataError(f"{where}: {count_text(len(shown), 'name')} for {count_text(depth, 'factor')}")
     return {name: Column(column) for name, column in zip(shown, np.concatenate(values).T, strict=True)} if depth else {}
