@@ -61,6 +61,7 @@ class Registry:
         self.group = f"convae.{package.rpartition('.')[2]}"
         self._base = base
         self._is_open = is_open
+        self._found: dict[str, Any] = {}
 
     @cached_property
     def _files(self) -> dict[str, str]:
@@ -126,7 +127,12 @@ class Registry:
         return (inspect.getdoc(self.get(name)) or "").partition("\n")[0]
 
     def _own(self, file: str) -> Any:
-        """The class or function of a file of convae."""
+        """The class or function of a file of convae; each file is looked through once."""
+        if file not in self._found:
+            self._found[file] = self._find(file)
+        return self._found[file]
+
+    def _find(self, file: str) -> Any:
         module = importlib.import_module(f"{self.package}.{file}")
         if self._base is None:
             return getattr(module, file)

@@ -59,7 +59,7 @@ def to_unit(
     Integers are divided by the largest value of their type, exactly; floats are unchanged.
     """
     device = pixels.device if device is None else torch.device(device)
-    images = pixels.to(device, non_blocking=pixels.is_pinned())
+    images = pixels.to(device, non_blocking=device.type != "cpu" and pixels.is_pinned())
     if images.dtype.is_floating_point:
         return images
     # Division by a tensor, because CUDA would multiply by the reciprocal of a scalar: value / 255 is exact everywhere.
