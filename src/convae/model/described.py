@@ -19,6 +19,8 @@ from convae.model.priors import PRIORS
 
 _SWITCHES = {"training", "checkpointing", "compile_mode", "rows"}
 """Attributes of a module that are not part of its description."""
+_PLAIN = (bool, int, float, str, tuple)
+"""Types of the attribute values that are part of it."""
 _Layout = dict[str, tuple[type[nn.Module], dict[str, Any]]]
 """Type and attribute values of each module, by name."""
 
@@ -92,7 +94,7 @@ def _layout(model: nn.Module) -> _Layout:
         values = {
             key: value
             for key, value in vars(module).items()
-            if not key.startswith("_") and key not in _SWITCHES and isinstance(value, bool | int | float | str | tuple)
+            if not key.startswith("_") and key not in _SWITCHES and isinstance(value, _PLAIN)
         }
         found[name] = (type(module), values if name else {})
     return found

@@ -53,7 +53,7 @@ class LayerSummary:
 def summarize(model: VAE) -> list[LayerSummary]:
     """The layers of a model in forward order, after the rows of a condition."""
     with torch.device("meta"), torch.no_grad():
-        copy = construct(model.spec).eval()
+        copy = construct(spec := model.spec).eval()
     rows, networks = [], copy.networks
     if (condition := copy.condition) is not None:
         counts = (
@@ -67,15 +67,15 @@ def summarize(model: VAE) -> list[LayerSummary]:
     context = Context()
     rows += _summarize_network(networks["encoder"], "encoder", context)
     features = torch.empty(1, *networks["encoder"].shape_out, device="meta")
-    name = _written(copy.spec.bottleneck).name
+    name = _written(spec.bottleneck).name
     flops = _count_flops(copy.bottleneck, features, Context())
     parameters = count_parameters(copy.bottleneck)
     rows.append(LayerSummary("bottleneck", name, name, "latent", copy.bottleneck.latent_shape, parameters, flops))
-    prior = _written(copy.spec.prior or copy.bottleneck.default_prior)
+    prior = _written(spec.prior or copy.bottleneck.default_prior)
     parameters = count_parameters(copy.prior)
     rows.append(LayerSummary("prior", str(prior), _label(prior), "latent", copy.prior.latent_shape, parameters))
     rows += _summarize_network(networks["decoder"], "decoder", context)
-    head, shape, parameters = _written(copy.spec.likelihood), copy.input_shape, count_parameters(copy.head)
+    head, shape, parameters = _written(spec.likelihood), copy.input_shape, count_parameters(copy.head)
     kind = _kind_of(shape, shape, parameters)
     rows.append(LayerSummary("likelihood", str(head), _label(head), kind, shape, parameters))
     return [
