@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from types import CodeType, FunctionType
@@ -69,11 +70,20 @@ def _check(given: Any, typechecker: Callable[[Any], Any]) -> Any:
         if not checking:
             try:
                 checking.append(_check_now(given, typechecker))
-            except NameError:  # of a class for mypy alone: taken for anything
-                checking.append(_thorough(given, typechecker=typechecker))
+            except NameError:
+                given.__annotations__ = {name: _known(hint, given) for name, hint in given.__annotations__.items()}
+                checking.append(_check_now(given, typechecker))
         return checking[0](*args, **kwargs)
 
     return checked_later
+
+
+def _known(hint: Any, given: Any) -> Any:
+    """An annotation of a function; that of a class which is there for mypy alone is taken for anything."""
+    try:
+        return typing.get_type_hints(types.SimpleNamespace(__annotations__={"it": hint}), given.__globals__)["it"]
+    except NameError:
+        return Any
 
 
 def _check_now(given: Any, typechecker: Callable[[Any], Any]) -> Any:
