@@ -164,7 +164,7 @@ def _count_layers(value: Any, side: str, count_repeats: Callable[[Any], int], de
     inner: Sequence[Any] = ()
     if isinstance(value, Mapping):
         # Strings and numbers in a mapping are arguments; in a list they may be layers.
-        inner = [each for each in value.values() if isinstance(each, Mapping | LayerSpec | list | tuple)]
+        inner = [each for each in value.values() if isinstance(each, (Mapping, LayerSpec, list, tuple))]
     elif isinstance(value, list | tuple):
         inner = value
     total = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from pathlib import Path
@@ -58,3 +59,8 @@ def is_on_meta() -> bool:
     Arithmetic with tensors on it imports torch's compiler, which takes a second or two.
     """
     return torch.get_default_device().type == "meta"
+
+
+def on_meta() -> contextlib.AbstractContextManager[object]:
+    """Makes tensors on the meta device; entered once, since each time makes every function of torch slower."""
+    return contextlib.nullcontext() if is_on_meta() else torch.device("meta")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from functools import partial
 
-import torch
 from torch import nn
 
 from convae.core.arguments import parse_arguments
 from convae.core.description import Spec
+from convae.core.device import on_meta
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.types import Shape
 from convae.model.bottlenecks.base import Bottleneck
@@ -33,7 +33,7 @@ def construct(spec: Spec) -> VAE:
         ConfigError: unknown layers or wrong arguments, or more parameters than `max_parameters`.
         ShapeError: a layer does not accept its input shape, or the decoder's output does not match the images.
     """
-    with torch.device("meta"), feature_shapes():
+    with on_meta(), feature_shapes():
         condition = None
         if spec.condition is not None:
             with error_context("condition"):
@@ -69,7 +69,7 @@ def construct_latents(spec: Spec) -> list[nn.Module]:
         ConfigError: unknown layers or wrong arguments.
     """
     built: list[nn.Module] = []
-    with torch.device("meta"), feature_shapes(), contextlib.suppress(ShapeError):
+    with on_meta(), feature_shapes(), contextlib.suppress(ShapeError):
         _construct_parts(spec, 0, built)
     return built
 

@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from convae.core.arguments import drop_defaults, keyword_parameters, parse_arguments
 from convae.core.context import Context, ContextModule, call_module
 from convae.core.description import LayerSpec, layer_list_arguments, read_plain_list, to_plain
+from convae.core.device import on_meta
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.types import Shape
@@ -69,7 +70,7 @@ class Network(ContextModule, nn.Sequential):
         self.shape_in = shape
         self.specs = read_plain_list(layers, side)
         self.shapes: list[Shape] = []
-        with torch.device("meta"), torch.no_grad():
+        with on_meta(), torch.no_grad():
             for spec in self.specs:
                 layer, shape = _build_layer(spec, shape, spec.location(side))
                 self.shapes.append(shape)
