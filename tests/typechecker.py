@@ -127,3 +127,5 @@ def _has_shape(hint: Any) -> bool:
 
 
 jaxtyping.jaxtyped = jaxtyped  # type: ignore[assignment]  # all that its import hook uses of the overloads
+# Which names a protocol has, Python 3.11 finds again for each object that it is asked about.
+typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)  # type: ignore[attr-defined]  # noqa: SLF001
