@@ -264,15 +264,15 @@ def test_stages_of_different_weight_train_one_discriminator(tmp_path: Path) -> N
 @pytest.mark.parametrize(("weight", "worsens"), [(0.5, False), (30, True)])
 def test_reconstructions_do_not_worsen_when_the_term_enters(weight: float, worsens: bool, tmp_path: Path) -> None:
     written = staged(0, {"linear": {"end": weight, "steps": 16}})
-    for stage, steps in zip(written["stages"], (80, 16, 32), strict=True):
+    for stage, steps in zip(written["stages"], (48, 16, 24), strict=True):
         stage["steps"] = steps
     written["objective"] = {"squared-error": {"weight": 50}, "kl": {}}
     # At a constant rate, as a falling one would hide a jump.
     written["training"]["optimizer"] = {"lr": 3e-3, "schedule": "constant"}
     run = train(written, out=tmp_path / "run")
     errors = [(row["step"], row["squared-error"]) for row in run.metrics if row["split"] == "validation"]
-    before = min(error for step, error in errors if step <= 96)
-    assert (max(error for step, error in errors if step > 96) > 1.2 * before) == worsens
+    before = min(error for step, error in errors if step <= 64)
+    assert (max(error for step, error in errors if step > 64) > 1.2 * before) == worsens
 
 
 def test_a_stage_with_other_options_begins_a_discriminator(tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_a_fitted_prior_is_not_trained_with_a_model(tmp_path: Path) -> None:
 
 
 SMALL: dict[str, Any] = {"transformer": {"layers": 1, "width": 16, "heads": 2}}
+FASTER = [*OPTIONS, "training.batch_size=200", "training.optimizer.lr=0.01", "training.checkpoint_every=null"]
 
 
 @pytest.fixture(scope="module")
@@ -151,9 +152,9 @@ def coded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_transformer_beats_uniform_codes_and_is_resumed_exactly(coded: Path, tmp_path: Path) -> None:
     def fit(name: str, **more: Any) -> PriorRun:
-        return convae.fit_prior(coded, SMALL, out=tmp_path / name, overrides=[*OPTIONS, *longer], **more)
+        return convae.fit_prior(coded, SMALL, out=tmp_path / name, overrides=[*FASTER, *longer], **more)
 
-    longer = ["training.steps=24", "training.optimizer.lr=0.01", "training.checkpoint_every=null", "name=same"]
+    longer = ["training.steps=24", "name=same"]
     run = fit("unbroken")
     uniform = float(next(note for note in run.notes if "uniform-codes" in note).partition(": ")[2].split()[0])
     assert uniform == pytest.approx(8 * np.log(16), abs=0.01)
@@ -191,8 +192,7 @@ HIERARCHY: dict[str, Any] = {
 def test_a_transformer_learns_the_codes_of_all_latents_of_a_hierarchy(tmp_path: Path) -> None:
     recipe = {**RECIPE, "model": HIERARCHY, "objective": {"reconstruction": 1}}
     train(recipe, out=tmp_path / "codes", overrides=["training.epochs=6", "training.optimizer.lr=0.02"])
-    more = ["training.steps=30", "training.optimizer.lr=0.01", "training.checkpoint_every=null"]
-    run = convae.fit_prior(tmp_path / "codes", SMALL, out=tmp_path / "prior", overrides=[*OPTIONS, *more])
+    run = convae.fit_prior(tmp_path / "codes", SMALL, out=tmp_path / "prior", overrides=[*FASTER, "training.steps=30"])
     uniform = float(next(note for note in run.notes if "uniform-codes" in note).partition(": ")[2].split()[0])
     assert uniform == pytest.approx((2 * 4 + 16) * np.log(16), abs=0.01)
     assert run.best["nll"] < uniform - 10
