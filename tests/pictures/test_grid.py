@@ -27,7 +27,8 @@ def find(picture: Image.Image, image: NDArray[np.uint8]) -> tuple[int, int]:
     page = pixels(picture)
     height, width = image.shape[:2]
     windows = np.lib.stride_tricks.sliding_window_view(page, (height, width, 3))[:, :, 0]
-    (found,) = np.argwhere((windows == image).all(axis=(2, 3, 4)))
+    corners = np.argwhere((windows[:, :, 0, 0] == image[0, 0]).all(axis=2))  # not all of each window, of which are many
+    (found,) = [corner for corner in corners if np.array_equal(windows[tuple(corner)], image)]
     return int(found[1]), int(found[0])
 
 
