@@ -84,7 +84,7 @@ def test_the_density_is_that_of_scipy(dimension: int, concentration: float) -> N
 @pytest.mark.parametrize("dimension", [2, 3, 8, 64])
 @pytest.mark.parametrize("concentration", [0.0, 1.0, 30.0, 3000.0])
 def test_samples_are_of_the_distribution_with_the_gradient_of_their_mean(dimension: int, concentration: float) -> None:
-    count = 20_000
+    count = 20_000 if dimension < 64 else 5_000  # whose values take most of the time
     own = posterior(dimension, concentration, count)
     z = own.sample(torch_generator(0, "z"))
     torch.testing.assert_close(z.norm(dim=1), torch.ones(count, dtype=torch.float64))
