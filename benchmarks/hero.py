@@ -1,8 +1,8 @@
-"""The picture at the top of the README, from pretrained models: samples, also of classes, a latent plane, photographs.
+"""The picture at the top of the README, from pretrained models: samples, also of classes, interpolations, photographs.
 
     python -m benchmarks.hero docs/pictures/hero.png
 
-The photographs are those of Kodak, in $CONVAE_DATA.
+MNIST and the photographs of Kodak are in $CONVAE_DATA.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from torch import Tensor
 import convae
 from benchmarks.classifiers import data_folder
 from convae.core.random import torch_generator
+from convae.data import DataConfig, in_order, open_split
+from convae.latents import interpolate
 from convae.pictures.grid import grid
 
 SIDE, GAP = 6, 24
 """Rows and columns of a panel, and pixels between panels."""
 PHOTOGRAPH, CHOSEN = 112, (2, 14, 22)
 """Side in pixels, and which photographs."""
+PAIRS = ((4, 9), (0, 6), (3, 8), (7, 2), (5, 3), (9, 7))
+"""Digits, of each the first test image."""
 
 
 def hierarchy() -> Tensor:
@@ -38,13 +42,16 @@ def classes() -> Tensor:
     return model.sample(len(labels), labels=labels, generator=torch_generator(0, "hero"))
 
 
-def plane() -> Tensor:
-    """The plane of two latent values, at quantiles of N(0, 1)."""
-    model = convae.load("mnist/resnet-2").eval()
-    along = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(0.06, 0.94, SIDE))
-    z = torch.stack(torch.meshgrid(along.flip(0), along, indexing="ij"), -1).flip(-1)
+def between() -> Tensor:
+    """From one test image of MNIST to another of a different digit in each row, along the latents of a hierarchy."""
+    model = convae.load("mnist/ladder").eval()
+    images = open_split(DataConfig(source="mnist", dir=data_folder()), "test")
+    (batch,) = in_order(images, 200, indices=np.arange(200))
+    labels = [] if batch.labels is None else batch.labels.tolist()
+    chosen = [labels.index(digit) for pair in PAIRS for digit in pair]
     with torch.inference_mode():
-        return model.decode(z.flatten(0, 1)).mean
+        z = model.encode(batch.images[chosen]).mean
+        return model.decode(interpolate(z[::2], z[1::2], SIDE, mode="slerp").flatten(0, 1)).mean
 
 
 def photographs() -> Tensor:
@@ -59,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
-    titles = {"Samples of a hierarchy": hierarchy, "Samples of a class": classes, "A plane of two latent values": plane}
+    titles = {"Samples of a hierarchy": hierarchy, "Samples of a class": classes, "Between two digits": between}
     panels = [grid(draw(), columns=SIDE, scale=2, title=title) for title, draw in titles.items()]
     panels.append(grid(photographs(), columns=2, scale=1, title="Photographs"))
     width = sum(panel.width for panel in panels) + GAP * (len(panels) - 1)
