@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -86,25 +85,26 @@ def test_a_log_says_at_once_what_is_trained_and_then_how_far_it_is(
     assert f"convae sample {tmp_path / 'run'}" in end["try"]
 
 
-@pytest.mark.parametrize(("threads", "rate", "says"), [(2, 0.05, True), (2, 1.9, False), (1, 0.05, False)])
-def test_threads_that_share_their_cores_are_reported_once(
+@pytest.mark.parametrize(("threads", "others", "says"), [(2, 0.9, True), (2, 0.3, False), (1, 0.9, False)])
+def test_threads_that_share_cores_with_other_processes_are_reported_once(
     threads: int,
-    rate: float,
+    others: float,
     says: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("convae.training.report._CORES_AFTER", 0.0)
+    monkeypatch.setattr("convae.training.report._OTHERS_AFTER", 0.0)
+    monkeypatch.setattr("convae.training.report.OtherProcesses.cores", lambda _: others)
     monkeypatch.setattr("torch.get_num_threads", lambda: threads)
-    monkeypatch.setattr("convae.training.report.time.process_time", lambda: rate * time.monotonic())
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     run("train", tmp_path / "recipe.yaml", "--steps", 4, "--out", tmp_path / "run")
-    told = [line for line in capsys.readouterr().err.splitlines() if "OMP_NUM_THREADS" in line]
-    assert len(told) == says
+    lines = [line for line in capsys.readouterr().err.splitlines() if "OMP_NUM_THREADS" in line]
+    assert len(lines) == says
     if says:
-        assert re.search(r"2 threads get \d\.\d of them", told[0])
-        assert "OMP_NUM_THREADS=1 " in told[0]
+        assert "use 0.9 of 2 cores, and 2 threads" in lines[0]
+        assert "OMP_NUM_THREADS=1 " in lines[0]
 
 
 def test_long_work_is_a_line_now_and_then_in_a_log(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def stream_keys(seed: int, *words: int | str, numbers: Iterable[int]) -> Iterato
     for number in numbers:
         own = common.copy()
         own.update(f"\x1f{number}".encode())
-        yield int.from_bytes(own.digest(), "little") >> 1  # `_key`, without a call for each number
+        yield _key(own)
 
 
 def _digest(seed: int, *words: int | str) -> hashlib.blake2b:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.progress import TaskID, TextColumn
 from convae.core import console
 from convae.core.console import WorkBar, format_duration, has_viewer, progress_bar
 from convae.core.names import count_text
+from convae.core.processors import OtherProcesses
 from convae.training.loop.trainer import Callback, Trainer
 
 _NOT_TERMS = {
@@ -37,10 +39,10 @@ _FIRST_LINE = 5.0
 """Seconds of training before the first line on progress without a terminal."""
 _LONG_WAIT = 0.05
 """Fraction of the time spent waiting for data above which it is reported."""
-_CORES_AFTER = 10.0
-"""Seconds of training after which it is known how much of its threads' cores it gets."""
-_FEW_CORES = 0.6
-"""Fraction of them below which other processes are reported: threads use a core also while they wait for each other."""
+_OTHERS_AFTER = 10.0
+"""Seconds of training after which it is known how many cores other processes use."""
+_SHARED = 0.5
+"""Number of cores shared with other processes from which it is reported."""
 
 
 class TrainingReport(Callback):
@@ -58,7 +60,7 @@ class TrainingReport(Callback):
         self._task: TaskID | None = None
         self._began = time.monotonic()
         self._next_line = 0.0
-        self._processor: float | None = None
+        self._others: OtherProcesses | None = None
         self._first = 0
         self._metrics = ""
         self._trainer: Trainer | None = None
@@ -84,7 +86,7 @@ class TrainingReport(Callback):
         self._next_line = self._began + _FIRST_LINE
         # One thread waits for no other, and on GPUs it is the device that computes.
         several = task.device.type == "cpu" and torch.get_num_threads() > 1
-        self._processor = time.process_time() if several else None
+        self._others = OtherProcesses() if several else None
         if has_viewer():
             self._bar.start()
             self._task = self._bar.add_task("training", total=trainer.total_steps, completed=self._first, metrics="")
@@ -92,9 +94,9 @@ class TrainingReport(Callback):
     def on_step_end(self, trainer: Trainer) -> None:
         """Updates the bar, or prints a line periodically."""
         step, now = trainer.progress.step, time.monotonic()
-        if self._processor is not None and now >= self._began + _CORES_AFTER:
-            self._say_cores(time.process_time() - self._processor, now - self._began - trainer.task.batches.waited)
-            self._processor = None
+        if self._others is not None and now >= self._began + _OTHERS_AFTER:
+            self._say_shared(self._others.cores())
+            self._others = None
         if self._task is not None:
             metrics = f"{self._rate(trainer):,.0f} images/s  {self._metrics}"
             if len(metrics) > console.notes.width - _BESIDE_METRICS:
@@ -134,14 +136,13 @@ class TrainingReport(Callback):
             if (waited := trainer.task.batches.waited / seconds) > _LONG_WAIT:
                 self._say(f"{waited:.0%} of the time was spent waiting for data")
 
-    def _say_cores(self, used: float, seconds: float) -> None:
-        """Reports that the threads share their cores, from the seconds of processors and of the clock."""
-        threads = torch.get_num_threads()
-        if used < _FEW_CORES * threads * seconds:
-            cores = used / seconds
+    def _say_shared(self, others: float) -> None:
+        """Reports that the threads share cores with other processes, which use this many."""
+        threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+        if threads + others >= cores + _SHARED:
             self.on_message(
-                f"other processes use the cores: {threads} threads get {cores:.1f} of them, and wait for each other. "
-                f"OMP_NUM_THREADS={max(1, round(cores))} can be several times faster"
+                f"other processes use {others:.1f} of {count_text(cores, 'core')}, and {count_text(threads, 'thread')} "
+                f"wait for each other. OMP_NUM_THREADS={max(1, round(cores - others))} can be several times faster"
             )
 
     def _say(self, sentence: str, style: str | None = None) -> None:
