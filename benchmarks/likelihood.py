@@ -1,9 +1,10 @@
 """Importance-weighted NLL of a model over a whole split, with thousands of samples per image, in parts.
 
 Parts of 50 images in random order are appended to a file, and a second call continues, so that hours of work survive a
-stop, and what is done so far is an estimate from a random subset:
+stop, and what is done so far is an estimate from a random subset. Processes with shares append to the same file:
 
-    python -m benchmarks.likelihood runs/ladder --samples 5000 --out nll.jsonl
+    python -m benchmarks.likelihood runs/ladder --samples 5000 --out nll.jsonl --share 1/2 &
+    python -m benchmarks.likelihood runs/ladder --samples 5000 --out nll.jsonl --share 2/2
 
 Prints the protocol, and means with standard errors over the images. Bounds of fewer samples are reported beside: from
 their differences on some images, the bound of 200 samples on all gives an estimate of that of 5,000 on all. Equal to
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=None, help="stop after this many images; default all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
+    parser.add_argument("--share", type=_share, default=(1, 1), help="1/2: the first of every two parts; default all")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--against", type=Path, default=None, help="another estimate, of the same seed")
     args = parser.parse_args()
@@ -74,15 +76,27 @@ def main() -> None:
     if not args.out.exists():
         add_result(args.out, protocol)
     wanted = order[: args.images]
-    for start in range(PART * (len(done) - 1), len(wanted), PART):
+    share, shares = args.share
+    have = {row["start"] for row in done[1:]}
+    for start in range(PART * (share - 1), len(wanted), PART * shares):
+        if start in have:
+            continue
         began = time.process_time()
         (batch,) = in_order(split, PART, indices=np.sort(wanted[start : start + PART]))
         row = {"start": start, **estimate(model, batch.images, args.samples, args.seed + start, args.precision)}
-        done.append(row | {"seconds": round(time.process_time() - began, 1)})
-        add_result(args.out, done[-1])
+        add_result(args.out, row | {"seconds": round(time.process_time() - began, 1)})
+    done = read_results(args.out)
     report(protocol, done[1:], len(split))
     if args.against is not None:
         compare(done, read_results(args.against))
+
+
+def _share(text: str) -> tuple[int, int]:
+    """The share of a process, and into how many the parts are divided."""
+    share, shares = (int(number) for number in text.split("/"))
+    if not 1 <= share <= shares:
+        raise ValueError(text)
+    return share, shares
 
 
 @torch.inference_mode()
@@ -136,9 +150,8 @@ def compare(done: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
     (protocol, *rows), (other_protocol, *others) = done, other
     if any(protocol[key] != other_protocol[key] for key in ("model", "data", "split", "seed")):
         raise SystemExit(f"the images or the model of the other estimate are others: {other_protocol}")
-    pairs = [
-        pair for row, same in zip(rows, others, strict=False) for pair in zip(row["nll"], same["nll"], strict=True)
-    ]
+    same = {row["start"]: row["nll"] for row in others}
+    pairs = [pair for row in rows if row["start"] in same for pair in zip(row["nll"], same[row["start"]], strict=True)]
     ours, theirs = np.array(pairs).T
     print(f"against {other_protocol['precision']}, on {len(pairs):,} images: {_mean(ours - theirs)}")
 

@@ -46,8 +46,15 @@ def test_parts_of_two_calls_are_those_of_one_and_agree_with_evaluation(
     whole = evaluate(model, images, metrics=["nll"], options={"nll": {"samples": 20}}).metrics["nll"]
     assert len(values) == len(images)
     assert sum(values) / len(values) == pytest.approx(whole.value, rel=2e-3)
+    for share in ("2/2", "1/2"):
+        run(monkeypatch, *general, "--share", share, "--out", str(tmp_path / "shared.jsonl"))
+    shared = sorted(read_results(tmp_path / "shared.jsonl")[1:], key=lambda row: row["start"])
+    assert [row["nll"] for row in shared] == [row["nll"] for row in read_results(once)[1:]]
     with pytest.raises(SystemExit, match="is of another estimate"):
         run(monkeypatch, *general, "--samples", "10", "--out", str(once))
+    for share in ("0/2", "3/2", "half"):
+        with pytest.raises(SystemExit, match="2"):
+            run(monkeypatch, *general, "--share", share, "--out", str(once))
 
 
 def test_half_precision_changes_the_bound_by_little_and_says_by_how_much(
