@@ -1,11 +1,12 @@
 """The objective of torch-vae's published models on test images, of those models and of convae's.
 
-    python -m benchmarks.torch_vae measure mnist PUBLISHED.pth RUN-OR-MODEL ...
+    python -m benchmarks.torch_vae measure mnist PUBLISHED.pth RUN-OR-MODEL ... [--refine 30]
     python -m benchmarks.torch_vae original mnist --latent 8 --epochs 20
 
 Squared error summed over the 64×64 image, and KL divergence in nats, of one sampled latent of each image: the mean over
 the 10,000 test images and its standard error. Images are resized as in that project, bilinear. Files ending in `.pth`
-are published weights, which are imported; all else is loaded by name or path.
+are published weights, which are imported; all else is loaded by name or path. `--refine` measures with posteriors that
+are refined for each image, of all models alike.
 
 `original` is that project's training: a plain loop in float32 with AdamW at 3e-4 over batches of 32 of all 60,000
 images, from PyTorch's initial weights. It prints the objective of the test images after each epoch.
@@ -26,9 +27,11 @@ from torch import Tensor
 import convae
 from benchmarks.classifiers import data_folder
 from benchmarks.training.peers import Plain, torch_vae
+from convae.core.output import Output
 from convae.core.random import torch_generator
 from convae.data import DataConfig, Split, in_order, open_split
 from convae.interop import import_model
+from convae.latents import refine
 from convae.model.vae import VAE
 
 SIZE = 64
@@ -61,21 +64,36 @@ def images_of(data: str, split: Literal["train", "test"] = "test") -> Split:
 
 
 @torch.no_grad()
-def measure(model: VAE, images: Split, seed: int = 0) -> Measured:
+def measure(model: VAE, images: Split, seed: int = 0, steps: int = 0) -> Measured:
     """The objective of each image.
 
     Args:
         model: of one latent vector with a density.
         images: the images.
         seed: of the noise.
+        steps: that refine each posterior, by this objective; 0 for the posterior of the encoder.
     """
     model.eval()
     errors, divergences = [], []
     for number, batch in enumerate(in_order(images, BATCH)):
-        output = model(batch.images, torch_generator(seed, "noise", number))
-        errors.append((output.likelihood.mean - batch.images).square().flatten(1).sum(1))
+        if steps:
+            features = refine(model, batch.images, steps=steps, cost=_objective)
+        else:
+            features = model.encode_features(batch.images)
+        output = model.decode_features(features, noise=torch_generator(seed, "noise", number))
+        errors.append(_squared_error(output, batch.images))
         divergences.append(output.posterior.kl())
     return Measured(torch.cat(errors).double(), torch.cat(divergences).double())
+
+
+def _squared_error(output: Output, images: Tensor) -> Tensor:
+    """(image,) sum over the image."""
+    return (output.likelihood.mean - images).square().flatten(1).sum(1)
+
+
+def _objective(output: Output, images: Tensor) -> Tensor:
+    """(image,) squared error and KL divergence."""
+    return _squared_error(output, images) + output.posterior.kl()
 
 
 def models(paths: Sequence[str]) -> Iterator[tuple[str, VAE]]:
@@ -122,6 +140,7 @@ def main() -> None:
     for command in (measuring, training):
         command.add_argument("data", choices=("mnist", "fashion-mnist"))
     measuring.add_argument("models", nargs="+")
+    measuring.add_argument("--refine", type=int, default=0, help="steps that refine each posterior")
     training.add_argument("--latent", type=int, default=8)
     training.add_argument("--epochs", type=int, default=100)
     training.add_argument("--seed", type=int, default=0)
@@ -133,7 +152,7 @@ def main() -> None:
         return
     images = images_of(given.data)
     for name, model in models(given.models):
-        print(f"{name}: {measure(model, images)}", flush=True)
+        print(f"{name}: {measure(model, images, steps=given.refine)}", flush=True)
 
 
 if __name__ == "__main__":

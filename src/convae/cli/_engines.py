@@ -91,6 +91,26 @@ def require_torch(name: EngineName, what: str) -> None:
         raise ConfigError(f"{what} needs torch: leave out --engine {name}")
 
 
+def use_refinement(session: Session, steps: int, name: EngineName, large: LargeImageOptions) -> None:
+    """Sets an engine of refined posteriors.
+
+    Args:
+        session: with the model.
+        steps: for each image.
+        name: the engine that was asked for.
+        large: options of large images, of which gradients are computed as a whole.
+
+    Raises:
+        ConfigError: the options exclude each other, or the model has no posterior to refine.
+    """
+    from convae.latents.refinement import torch_engine
+
+    require_torch(name, "--refine")
+    if large.is_divided:
+        raise ConfigError("--refine computes gradients of whole images: leave out --slices, --tiles and --memory")
+    session.engine = torch_engine(session.model, steps)
+
+
 def first_batch(session: Session, batch_size: int) -> tuple[Tensor, Tensor | None]:
     """The first images of a session, (batch, channel, *sizes) in [0, 1], and their labels."""
     import numpy as np

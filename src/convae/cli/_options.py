@@ -36,6 +36,15 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Random seed.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+Refine = Annotated[
+    int,
+    typer.Option(
+        "--refine",
+        min=0,
+        help="Refine the posterior of each image by this many steps on its ELBO, such as 50; each takes about three "
+        "passes through the decoder.",
+    ),
+]
 Label = Annotated[
     str | None,
     typer.Option(

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convae.cli._engines import Engine, first_batch, use_engine
+from convae.cli._engines import Engine, first_batch, use_engine, use_refinement
 from convae.cli._large_images import LargeImageOptions
-from convae.cli._options import AllDataOptions, BatchSize, MissingLabel, Model, open_session, with_option_groups
+from convae.cli._options import (
+    AllDataOptions,
+    BatchSize,
+    MissingLabel,
+    Model,
+    Refine,
+    open_session,
+    with_option_groups,
+)
 from convae.core.errors import ConfigError
 from convae.core.names import count_text
 
@@ -35,6 +43,7 @@ def encode(
     ] = None,
     label: MissingLabel = None,
     batch_size: BatchSize = 256,
+    refine: Refine = 0,
     engine: Engine = "torch",
     force: Annotated[bool, typer.Option("--force", help="Remove other latents from the folder first.")] = False,
 ) -> None:
@@ -55,7 +64,9 @@ def encode(
     part = _shard(shard)
     with work_bar() as bar:
         session = open_session(model, data, bar, default_split="all", missing_label=label, size=large.image_size())
-        if engine != "torch":
+        if refine:
+            use_refinement(session, refine, engine, large)
+        elif engine != "torch":
             images, labels = first_batch(session, batch_size)
             count = len(session.images)
             use_engine(session, engine, ["encode"], large=large, images=images, labels=labels, count=count)

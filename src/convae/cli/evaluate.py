@@ -13,6 +13,7 @@ from convae.cli._options import (
     Force,
     MissingLabel,
     Model,
+    Refine,
     Seed,
     open_session,
     with_option_groups,
@@ -48,6 +49,7 @@ def evaluate(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write metrics and protocol to this file.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with metrics and pictures to this file.")] = None,
+    refine: Refine = 0,
     seed: Seed = 0,
     batch_size: BatchSize = 256,
     force: Force = False,
@@ -82,6 +84,7 @@ def evaluate(
             features=network and network.to(next(loaded.parameters()).device),
             seed=seed,
             batch_size=batch_size,
+            refinement_steps=refine,
             progress=bar,
         )
     _print(report, loaded, images)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convae.cli._engines import Engine, first_batch, require_torch, use_engine
+from convae.cli._engines import Engine, first_batch, require_torch, use_engine, use_refinement
 from convae.cli._large_images import LargeImageOptions
 from convae.cli._options import (
     BatchSize,
@@ -15,6 +15,7 @@ from convae.cli._options import (
     Label,
     Model,
     OutputOptions,
+    Refine,
     open_session,
     with_option_groups,
 )
@@ -58,6 +59,7 @@ def reconstruct(
     samples: Annotated[
         int, typer.Option(min=1, help="Latents of each image, weighted by importance, to impute missing values with.")
     ] = 1,
+    refine: Refine = 0,
     label: Label = None,
     batch_size: BatchSize = 256,
     engine: Engine = "torch",
@@ -84,7 +86,9 @@ def reconstruct(
         imputes = not (levels or images) and session.images.missing is not None
         if levels or imputes:
             require_torch(engine, "--levels" if levels else "imputing missing values")
-        elif engine != "torch":
+        if refine:
+            use_refinement(session, refine, engine, large)
+        elif not (levels or imputes) and engine != "torch":
             number = len(images) if images else len(session.images) if every else count
             _use_engine(session, engine, large, number, min(batch_size, number), is_named=bool(images))
         large.apply(session.model)

@@ -13,8 +13,8 @@ from convae.core.random import torch_generator
 from convae.core.types import Batch, Images
 from convae.data import Split, in_order
 from convae.features.networks.base import FeatureNetwork
+from convae.model.inference import InferenceEngine
 from convae.model.inputs import unchecked_values
-from convae.model.vae import VAE
 
 SetName = Literal["images", "samples", "reconstructions"]
 
@@ -22,7 +22,7 @@ SetName = Literal["images", "samples", "reconstructions"]
 @torch.no_grad()
 @unchecked_values()
 def compute_feature_sets(
-    model: VAE,
+    engine: InferenceEngine,
     split: Split,
     features: FeatureNetwork,
     sets: Collection[SetName],
@@ -37,7 +37,7 @@ def compute_feature_sets(
     models on the label of the n-th image. A reconstruction is the mean of p(x | z) at the posterior mean.
 
     Args:
-        model: in evaluation mode.
+        engine: computes reconstructions; its model is in evaluation mode.
         split: the images.
         features: the network.
         sets: which sets.
@@ -50,9 +50,9 @@ def compute_feature_sets(
     """
     found: dict[SetName, Tensor] = {}
     done = 0
-    for batch in in_order(split, batch_size, next(model.parameters()).device):
+    for batch in in_order(split, batch_size, next(engine.model.parameters()).device):
         for name in sets:
-            here = features(_images_of(name, model, batch, seed))
+            here = features(_images_of(name, engine, batch, seed))
             if name not in found:
                 found[name] = torch.empty(len(split), here.shape[1], dtype=here.dtype)
             found[name][done : done + len(batch)] = here
@@ -62,11 +62,11 @@ def compute_feature_sets(
     return found
 
 
-def _images_of(name: SetName, model: VAE, batch: Batch, seed: int) -> Images:
+def _images_of(name: SetName, engine: InferenceEngine, batch: Batch, seed: int) -> Images:
     """The images of one set for a batch of the split."""
     if name == "images":
         return batch.images
     if name == "reconstructions":
-        return model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean
+        return engine.reconstruct(batch.images, batch.labels)
     generators = [torch_generator(seed, "evaluation", "sample", index) for index in batch.indices.tolist()]
-    return model.sample(len(batch), generators, batch.labels)
+    return engine.model.sample(len(batch), generators, batch.labels)

@@ -16,6 +16,7 @@ from convae.core.names import count_text
 from convae.core.random import torch_generator
 from convae.data import Split, in_order
 from convae.evaluation.protocol import Report
+from convae.latents.refinement import torch_engine
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 from convae.pictures.bars import bars
@@ -96,9 +97,10 @@ def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image
     """Figures by title: reconstructions, samples, histograms of metrics, and the KL divergence per latent dimension."""
     device = next(model.parameters()).device
     batch = next(in_order(split, SHOWN, device, np.arange(min(SHOWN, len(split)))))
+    steps = report.protocol.get("refinement", {}).get("steps", 0)
     generators = [torch_generator(report.protocol["seed"], "evaluation", "sample", n) for n in range(SAMPLED)]
     with evaluation_mode(model):
-        decoded = model.decode(model.encode(batch.images, batch.labels).mean, batch.labels).mean
+        decoded = torch_engine(model, steps).reconstruct(batch.images, batch.labels)
         samples = model.sample(SAMPLED, generators)
     pictures: dict[str, Image.Image | Figure] = {
         "Reconstructions": pairs(batch.images.cpu(), decoded.cpu()),

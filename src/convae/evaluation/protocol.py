@@ -18,6 +18,7 @@ from convae.evaluation.feature_sets import SetName, compute_feature_sets
 from convae.evaluation.metrics.base import FeatureMetric, Metric, SampleMetric
 from convae.evaluation.rows import MetricRows, choose_metrics, measure_rows, versions
 from convae.features.networks.base import FeatureNetwork
+from convae.latents.refinement import describe_refinement, torch_engine
 from convae.model.compatibility import check_fill, check_levels
 from convae.model.fingerprint import fingerprint
 from convae.model.mode import evaluation_mode
@@ -119,6 +120,7 @@ def evaluate(
     features: FeatureNetwork | None = None,
     seed: int = 0,
     batch_size: int = 256,
+    refinement_steps: int = 0,
     progress: Progress | None = None,
 ) -> Report:
     """Evaluates a model on all images of a split.
@@ -135,16 +137,28 @@ def evaluate(
             `convae.features.build_feature_network`; required for them.
         seed: seed of posterior samples, prior samples and the bootstrap.
         batch_size: images per batch.
+        refinement_steps: steps that refine the posterior of each image, see `convae.latents.refine`; 0 for the
+            posterior of the encoder.
         progress: called with the number of processed images.
 
     Raises:
-        ConfigError: unknown metric, invalid arguments, or a named metric does not apply.
+        ConfigError: unknown metric, invalid arguments, a named metric does not apply, or the model has no posterior to
+            refine.
         ShapeError: the images do not have the input shape of the model.
     """
+    engine = torch_engine(model, refinement_steps)
     check_levels(model, split.levels, split.source)
     check_fill(model, None if split.missing is None else split.missing.fill, split.source)
     chosen, configured = choose_metrics(metrics, options or {}, model, split, features is not None)
-    found = measure_rows(chosen, model, split, seed=seed, batch_size=batch_size, progress=progress)
+    found = measure_rows(
+        chosen,
+        model,
+        split,
+        seed=seed,
+        batch_size=batch_size,
+        refinement_steps=refinement_steps,
+        progress=progress,
+    )
     measured = _measurements(found, chosen, split, seed)
     for name, parts in found.parts.items():
         of_parts = chosen[name]
@@ -161,7 +175,7 @@ def evaluate(
         sets: list[SetName] = ["images", *sorted({other for _, other in of_sets.values()})]
         with evaluation_mode(model):
             found_sets = compute_feature_sets(
-                model, split, features, sets, seed=seed, batch_size=batch_size, progress=progress
+                engine, split, features, sets, seed=seed, batch_size=batch_size, progress=progress
             )
         for name, (metric, other) in of_sets.items():
             shown = features.metric_aliases.get(name, f"{name}-{features.name}")
@@ -175,6 +189,7 @@ def evaluate(
         "model": {"name": model.name, "sha256": fingerprint(model)},
         "metrics": configured,
         **_conditions(split, features, seed),
+        **describe_refinement(refinement_steps),
     }
     return Report(measured, protocol, found.rows, found.left_out)
 

@@ -114,6 +114,7 @@ def measure_rows(
     *,
     seed: int,
     batch_size: int = 256,
+    refinement_steps: int = 0,
     keep_encoding: bool = False,
     progress: Progress | None = None,
 ) -> MetricRows:
@@ -125,6 +126,7 @@ def measure_rows(
         split: the images.
         seed: seed of the posterior samples, which also depend on the position of the image in the split.
         batch_size: images per batch.
+        refinement_steps: steps that refine the posterior of each image.
         keep_encoding: whether to return the posteriors.
         progress: called with the number of processed images.
 
@@ -141,7 +143,16 @@ def measure_rows(
     table = EncodingTable(model, split) if of_latents or of_factors or keep_encoding else None
     sampled = torch.empty(len(split), *model.latent_shape) if of_latents else None
     what = "evaluating (images)"
-    for here, batch in iterate_batches(model, split, batch_size=batch_size, seed=seed, progress=progress, what=what):
+    batches = iterate_batches(
+        model,
+        split,
+        batch_size=batch_size,
+        seed=seed,
+        refinement_steps=refinement_steps,
+        progress=progress,
+        what=what,
+    )
+    for here, batch in batches:
         for name, metric in of_images.items():
             found = metric.rows(batch)
             if name not in rows:

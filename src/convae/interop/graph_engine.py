@@ -34,7 +34,7 @@ class GraphEngine(InferenceEngine):
         self.model = model
         self._runners = runners
 
-    def encode(self, images: Images, labels: Labels | None = None) -> EncodedBatch:
+    def encode(self, images: Images, labels: Labels | None = None, weights: Tensor | None = None) -> EncodedBatch:
         """Approximate posteriors; see `InferenceEngine.encode`. The KL divergence of hierarchies is not computed."""
         found = self._run("encode", "image", images, self.model.input_shape, labels)
         codes = {name: values for name, values in found.items() if name.startswith("codes")}

@@ -22,6 +22,7 @@ from convae.latents.labeled import CONFIDENCE, LabeledSamples, draw_labeled, dra
 from convae.latents.neighborhood import find_neighbors
 from convae.latents.projection import Projection, project
 from convae.latents.quantized import nearest_latents
+from convae.latents.refinement import refine
 from convae.latents.session import Session
 from convae.latents.tiling import TileDifference, measure_tiles
 from convae.latents.translation import find_class_direction, find_direction, translate
@@ -74,6 +75,7 @@ __all__ = [
     "read_latents",
     "read_manifest",
     "read_model_identity",
+    "refine",
     "sampleable_classes",
     "translate",
     "traverse",

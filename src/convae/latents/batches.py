@@ -21,6 +21,7 @@ from convae.core.progress import Progress
 from convae.core.random import torch_generator
 from convae.core.types import Images, PerImage
 from convae.data import Split, in_order
+from convae.latents.refinement import refine
 from convae.model.autoencoder import Features
 from convae.model.compatibility import check_labels
 from convae.model.mode import evaluation_mode
@@ -39,6 +40,7 @@ class EvalBatch:
         labels: (batch,) class numbers, -1 if missing; None without labels.
         weights: (batch, channel or 1, *sizes), weight of each value: 0 where it is missing and `images` holds the fill
             value; None where all are observed.
+        refinement_steps: steps that refine the posterior of each image, see `refine`; 0 for the encoder's.
     """
 
     model: VAE
@@ -47,6 +49,7 @@ class EvalBatch:
     seed: int
     labels: Int64[Tensor, " batch"] | None = None
     weights: Tensor | None = None
+    refinement_steps: int = 0
 
     @cached_property
     def observed(self) -> PerImage:
@@ -76,7 +79,9 @@ class EvalBatch:
 
     @cached_property
     def features(self) -> Features:
-        """The features of the encoder."""
+        """The features of the encoder, or the refined head of the bottleneck."""
+        if self.refinement_steps:
+            return refine(self.model, self.images, self.labels, steps=self.refinement_steps, weights=self.weights)
         return self.model.encode_features(self.images, self.labels)
 
     @cached_property
@@ -130,6 +135,7 @@ def iterate_batches(
     indices: NDArray[np.int64] | None = None,
     batch_size: int = 256,
     seed: int = 0,
+    refinement_steps: int = 0,
     progress: Progress | None = None,
     what: str = "encoding (images)",
 ) -> Iterator[tuple[slice, EvalBatch]]:
@@ -141,6 +147,7 @@ def iterate_batches(
         indices: positions in the split; by default all.
         batch_size: images per batch.
         seed: seed of the latents.
+        refinement_steps: steps that refine the posterior of each image.
         progress: called with the number of finished images.
         what: description for `progress`.
 
@@ -157,7 +164,7 @@ def iterate_batches(
         with evaluation_mode(model):
             yield (
                 slice(done, done + len(batch)),
-                EvalBatch(model, batch.images, batch.indices, seed, batch.labels, batch.weights),
+                EvalBatch(model, batch.images, batch.indices, seed, batch.labels, batch.weights, refinement_steps),
             )
         done += len(batch)
         if progress:

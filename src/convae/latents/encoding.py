@@ -137,6 +137,6 @@ def encode(
     """
     table, engine = EncodingTable(model, split, indices), engine or TorchEngine(model)
     for rows, batch in iterate_batches(model, split, indices=indices, batch_size=batch_size, progress=progress):
-        table.add(rows, engine.encode(batch.images, batch.labels))
+        table.add(rows, engine.encode(batch.images, batch.labels, batch.weights))
         table.require_finite(rows, model)
     return table.encoding()

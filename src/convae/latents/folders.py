@@ -24,6 +24,7 @@ from convae.core.version import VERSION
 from convae.data import Split
 from convae.latents import formats
 from convae.latents.encoding import Encoding, encode
+from convae.latents.refinement import describe_refinement
 from convae.latents.statistics import Moments
 from convae.model.fingerprint import autoencoder_fingerprint
 from convae.model.inference import InferenceEngine
@@ -92,7 +93,7 @@ def encode_to(
     write = formats.find_writer(format)
     count = -(-len(split) // SHARD)
     names = [f"latents-{number + 1:05d}-of-{count:05d}.{format}" for number in range(count)]
-    manifest = _describe(model, split, names)
+    manifest = _describe(model, split, names) | describe_refinement(engine.refinement_steps if engine else 0)
     made = not folder.exists()
     todo = _prepare(folder, manifest, shard, force)
     try:
@@ -197,6 +198,8 @@ def _what_differs(folder: Path, manifest: dict[str, Any]) -> str | None:
         return f"its {MANIFEST} is damaged"
     if model.get("sha256") != manifest["model"]["sha256"]:
         return f"has latents of another model, '{model.get('name')}'"
+    if there.get("refinement") != manifest.get("refinement"):
+        return "has the same latents with another number of refinement steps"
     if data != json.loads(json.dumps(manifest["data"])):
         return f"has latents of other images, {data.get('count')} of {data.get('source')} ({data.get('split')})"
     if there.get("files") != manifest["files"]:

@@ -234,7 +234,15 @@ class Session:
             assert batch.weights is not None
             labels = batch.labels if self.label is None else torch.full_like(batch.indices, self.label)
             noise = batch.generators("impute")
-            found = impute(self.model, batch.images, batch.weights, labels, samples=samples, noise=noise)
+            found = impute(
+                self.model,
+                batch.images,
+                batch.weights,
+                labels,
+                samples=samples,
+                noise=noise,
+                refinement_steps=self.engine.refinement_steps,
+            )
             yield batch.images.cpu(), batch.weights.cpu(), found.cpu()
 
     def labels(self, count: int) -> Labels | None:

@@ -38,10 +38,12 @@ class Features:
     Attributes:
         values: (batch, channel, *sizes), the encoder's output.
         context: of the pass: labels, and the features that have a name.
+        is_head: whether the values are the output of the bottleneck's head instead, such as mean and log-variance.
     """
 
     values: Tensor
     context: Context = field(repr=False)
+    is_head: bool = False
 
 
 class Autoencoder(GenerativeModel):
@@ -77,7 +79,7 @@ class Autoencoder(GenerativeModel):
 
     def posterior_of(self, features: Features) -> Posterior:
         """Approximate posterior q(z | x) of features; of several latents, the posteriors along their means."""
-        if self.is_hierarchical:
+        if self.is_hierarchical or features.is_head:
             return self.decode_features(features, "mean").posterior
         posterior = self.bottleneck.posterior(features.values)
         return self.prior.relate(posterior, posterior.mean)
@@ -95,7 +97,8 @@ class Autoencoder(GenerativeModel):
             source: whether latents are samples of the posterior, or its mean.
             noise: one generator, or one for each image; torch's default generator without it.
         """
-        return self._output(features.values, features.context.continued(noise=noise, latent_source=source))
+        context = features.context.continued(noise=noise, latent_source=source)
+        return self._output(features.values, context, is_head=features.is_head)
 
     @property
     def has_single_latent(self) -> bool:

@@ -63,18 +63,21 @@ class InferenceEngine(ABC):
     Attributes:
         name: of the engine, such as `torch`.
         model: the model.
+        refinement_steps: steps that refine the posterior of each image; 0 for the encoder's posterior.
     """
 
     name: str
     model: VAE
+    refinement_steps: int = 0
 
     @abstractmethod
-    def encode(self, images: Images, labels: Labels | None = None) -> EncodedBatch:
+    def encode(self, images: Images, labels: Labels | None = None, weights: Tensor | None = None) -> EncodedBatch:
         """Approximate posteriors q(z | x).
 
         Args:
             images: (batch, channel, *sizes) in [0, 1], in the sizes of the model.
             labels: (batch,) class numbers of the images, for a conditional model.
+            weights: (batch, channel or 1, *sizes), weight of each value, 0 where it is missing; for refined posteriors.
 
         Raises:
             ShapeError: the images do not have the model's shape.
@@ -141,7 +144,7 @@ class TorchEngine(InferenceEngine):
         self.model = model
 
     @torch.no_grad()
-    def encode(self, images: Images, labels: Labels | None = None) -> EncodedBatch:
+    def encode(self, images: Images, labels: Labels | None = None, weights: Tensor | None = None) -> EncodedBatch:
         """Approximate posteriors; see `InferenceEngine.encode`."""
         device = self._device
         with evaluation_mode(self.model):
