@@ -67,6 +67,27 @@ def test_training_sees_the_kept_labels_alone() -> None:
     assert (torch.bincount(seen[seen != MISSING_LABEL]) <= 3).all()
 
 
+def test_labeled_images_are_drawn_into_every_batch() -> None:
+    options = {"labels": 30, "labeled": {"fraction": 0.2}, "batch_size": 100}
+    made = build_task(read_recipe({**CLASSIFYING, "training": options}))
+    for batch in made.batches.iterate(0, 0):
+        assert (present(batch.labels) != MISSING_LABEL).sum() >= 20
+        assert present(batch.labeled_fraction) >= 0.2
+
+
+def test_labeled_images_to_draw_must_exist(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8))
+    with pytest.raises(ConfigError, match=r"training\.labeled: no training image has a label"):
+        build_task(
+            read_recipe(
+                {**RECIPE, "data": {"source": str(tmp_path / "x.npy"), "validation": 0.5}, "training": {"labeled": {}}}
+            )
+        )
+    for fraction in (0, 1, 1.5, "half"):
+        with pytest.raises(ConfigError, match=r"training\.labeled\.fraction"):
+            read_recipe({**CLASSIFYING, "training": {"labeled": {"fraction": fraction}}})
+
+
 def test_the_classifier_learns_from_the_labels_and_its_accuracy_is_reported(tmp_path: Path) -> None:
     run = train(CLASSIFYING, out=tmp_path / "run")
     accuracies = [row["accuracy"] for row in run.metrics if row["split"] == "validation"]
@@ -84,7 +105,9 @@ def test_the_classifier_learns_from_the_labels_and_its_accuracy_is_reported(tmp_
 
 
 def test_a_run_with_few_labels_resumes_bit_for_bit(tmp_path: Path) -> None:
-    recipe = {**CLASSIFYING, "training": {**CLASSIFYING["training"], "labels": 0.05, "epochs": 2}}
+    labeled = {"fraction": 0.3, "augment": {"shift": 0.1, "rotation": 10}}
+    options = {**CLASSIFYING["training"], "labels": 0.05, "labeled": labeled, "epochs": 2}
+    recipe = {**CLASSIFYING, "training": options}
     train(recipe, out=tmp_path / "unbroken")
     train(recipe, out=tmp_path / "run", callback=StopAt(20))
     resume(tmp_path / "run")

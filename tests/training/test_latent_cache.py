@@ -153,6 +153,10 @@ def test_where_it_would_be_wrong_it_is_refused(tmp_path: Path, cache: Path) -> N
     recipe = {"model": convae.build(RECIPE["model"]), "data": flipped, "training": OPTIONS}
     with pytest.raises(ConfigError, match=r"data\.augment"):
         train(recipe, data=images(), out=tmp_path / "augmented")
+    digits = {"data": "digits", "model": recipe["model"]}
+    options = {**OPTIONS, "labeled": {"augment": {"flip": 0.5}}}
+    with pytest.raises(ConfigError, match=r"training\.labeled\.augment"):
+        train({**digits, "training": options}, out=tmp_path / "labeled")
     dataset = torch.utils.data.TensorDataset(torch.from_numpy(images()).float() / 255)
     with pytest.raises(ConfigError, match="Dataset"):
         trained(tmp_path / "dataset", data=dataset)

@@ -24,6 +24,7 @@ from convae.data.augment import Augmentation, AugmentConfig
 from convae.data.binarize import binarize, epoch_stream
 from convae.data.image_set import ImageSet
 from convae.data.images.tensors import to_unit
+from convae.data.labeled_draws import LabeledDraws
 
 _NO_IDENTITIES = np.empty((0, 16), np.uint8)
 
@@ -38,6 +39,7 @@ class Batches:
         drop_last: drops the last incomplete batch of an epoch.
         labels: (images,) labels to use instead of the split's own.
         part: (rank, world size): the consecutive part of each global batch to return.
+        draws: labeled images that are drawn into every batch.
 
     Raises:
         ConfigError: a batch has fewer images than there are processes.
@@ -52,6 +54,7 @@ class Batches:
         drop_last: bool = True,
         labels: NDArray[np.int64] | None = None,
         part: tuple[int, int] = (0, 1),
+        draws: LabeledDraws | None = None,
     ) -> None:
         self.split = split
         self.batch_size = min(batch_size, len(split))
@@ -60,7 +63,7 @@ class Batches:
         self.labels = split.labels if labels is None else labels
         self.waited = 0.0
         """Total seconds that consumers waited for batches."""
-        self._part = part
+        self._part, self._draws = part, draws
         require_image_per_rank(self.batch_size, part[1])
         self._augment = None if split.augment == AugmentConfig() else Augmentation(split.augment, seed)
         self._order = lru_cache(maxsize=1)(self._permutation)
@@ -94,7 +97,8 @@ class Batches:
         """
         if not 0 <= step < self.steps_per_epoch:
             raise IndexError(f"step {step} of an epoch of {self.steps_per_epoch}")
-        return self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        found = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        return found if self._draws is None else self._draws.insert(found, self._number(epoch, step))
 
     def iterate(
         self, epoch: int, start_step: int = 0, device: torch.device | str = "cpu", strength: float = 1.0
@@ -115,10 +119,8 @@ class Batches:
         identities = _NO_IDENTITIES if self.split.binarize is None else self.split.identities
         with contextlib.closing(_deliver(self.split, blocks, torch.device(device), self.labels)) as batches:
             asked = time.perf_counter()
-            for batch, whole, (begin, _) in zip(batches, wholes, cuts, strict=True):
-                images = batch.images
-                if self._augment is not None:
-                    images = self._augment(images, batch.indices, epoch, strength)
+            for step, batch, whole, (begin, _) in zip(steps, batches, wholes, cuts, strict=True):
+                images = self._augmented(batch, epoch, step, begin, len(whole), strength)
                 if (how := self.split.binarize) is not None:
                     stream = epoch_stream(how, self.seed, epoch)
                     own = identities[whole[begin : begin + len(images)]]
@@ -133,6 +135,24 @@ class Batches:
                 self.waited += time.perf_counter() - asked
                 yield found
                 asked = time.perf_counter()
+
+    def _number(self, epoch: int, step: int) -> int:
+        """Number of a batch from the start of the training."""
+        return epoch * self.steps_per_epoch + step
+
+    def _augmented(self, batch: Batch, epoch: int, step: int, begin: int, size: int, strength: float) -> Images:
+        """The augmented images of a part of a batch, which begins at row `begin` of `size`."""
+        images = batch.images
+        if self._augment is not None:
+            images = self._augment(images, batch.indices, epoch, strength)
+        if self._draws is None:
+            return images
+        rows = self._draws.rows(size) - begin
+        own = copy_to_device(torch.from_numpy(rows[(rows >= 0) & (rows < len(images))]), images.device)
+        found = images.clone(memory_format=torch.preserve_format)
+        number = self._number(epoch, step)
+        found[own] = self._draws.augment(batch.images[own], batch.indices[own], number, strength)
+        return found
 
     def _labeled_fraction(self, whole: NDArray[np.int64]) -> float | None:
         """Fraction of labeled images in a batch."""

@@ -33,12 +33,13 @@ from convae.training.recipe.stages import default_length
 from convae.training.run_folder import RunFolder
 from convae.training.vae.start import open_start
 
-_UNUSED: dict[str, float | str] = {
+_UNUSED: dict[str, float | str | None] = {
     "accumulate": 1,
     "sync_batch_norm": False,
     "shard": False,
     "checkpointing": False,
     "compile": "auto",
+    "labeled": None,
     "augmentation": 1.0,
     "temperature": 1.0,
 }

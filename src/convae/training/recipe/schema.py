@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from convae.core.arguments import Fraction, Named, NonNegative, NonNegativeFloat, Positive, PositiveFloat, split_name
 from convae.core.config import Config
 from convae.core.paths import check_name, safe_name
-from convae.data import DataConfig
+from convae.data import AugmentConfig, DataConfig
 from convae.model.pretrained import ModelPath
 from convae.objective.terms import TERMS
 
@@ -46,6 +46,15 @@ class OptimizerConfig(Config):
     Choose a value well above the usual `gradient_norm` in the log; `above_limit` is the fraction of skipped steps."""
 
 
+class LabeledConfig(Config):
+    """Labeled images that are drawn into every batch, in place of other images, again and again."""
+
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Fraction of each batch."""
+    augment: AugmentConfig = AugmentConfig()
+    """Augmentation of these images, in place of `data.augment`."""
+
+
 class TrainingConfig(Config):
     """Length, optimizer, precision and logging."""
 
@@ -74,6 +83,8 @@ class TrainingConfig(Config):
     labels: Annotated[int | float, Field(gt=0), AfterValidator(_count_or_fraction)] | None = None
     """Number of training images that keep their label, or a fraction such as 0.05, balanced over the classes. All by
     default."""
+    labeled: LabeledConfig | None = None
+    """Labeled images that are drawn into every batch, where few images have a label."""
     freeze: tuple[str, ...] = ()
     """Frozen parts (`encoder`, `decoder` …), or patterns of parameter names, in every stage."""
     cache_latents: bool = False

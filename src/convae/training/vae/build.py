@@ -16,6 +16,7 @@ from convae.core.names import count_text, shape_text
 from convae.core.progress import Progress
 from convae.data import Batches, DataConfig, DataSet, open_data_set
 from convae.data.image_set import ImageSet
+from convae.data.labeled_draws import LabeledDraws
 from convae.data.splits.given import GivenData
 from convae.data.splits.labels import mask_labels
 from convae.describe import resolve
@@ -96,7 +97,7 @@ def build_task(
     plan = with_steps(outline, recipe, batches.steps_per_epoch)
     check_stages(recipe, model, plan, chosen_by_data if is_new else [])
     if recipe.training.cache_latents:
-        check_cache(model, plan, split)
+        check_cache(model, plan, split, recipe.training.labeled)
     teacher = ranks.run_on_all(partial(open_teacher, recipe, plan, where, folder, given=start, held=held))
     made = VAETask(
         recipe=recipe,
@@ -171,7 +172,13 @@ def build_training_model(recipe: Recipe, where: torch.device, held: VAE | None =
 def _batches(recipe: Recipe, model: VAE, split: ImageSet, ranks: Ranks) -> Batches:
     """The training batches of this process."""
     options, part = recipe.training, (ranks.number, ranks.count)
-    return Batches(split, options.batch_size, options.seed, labels=_labels(recipe, model, split), part=part)
+    labels, draws = _labels(recipe, model, split), None
+    if (labeled := options.labeled) is not None:
+        known = split.labels if labels is None else labels
+        if known is None or not (known >= 0).any():
+            raise ConfigError("training.labeled: no training image has a label. Leave it out")
+        draws = LabeledDraws(known, labeled.fraction, labeled.augment, options.seed)
+    return Batches(split, options.batch_size, options.seed, labels=labels, part=part, draws=draws)
 
 
 def _labels(recipe: Recipe, model: VAE, split: ImageSet) -> NDArray[np.int64] | None:

@@ -40,7 +40,7 @@ from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
 from convae.training.loop.numerics import StepPrecision
 from convae.training.recipe.plan import Plan
-from convae.training.recipe.schema import PrecisionName
+from convae.training.recipe.schema import LabeledConfig, PrecisionName
 
 FORMAT = 1
 ENCODED_AT_ONCE = 128
@@ -93,7 +93,7 @@ def parts_before_latent(model: VAE) -> list[str]:
     return [name for name in BEFORE_LATENT if name in own]
 
 
-def check_cache(model: VAE, plan: Plan, split: ImageSet) -> None:
+def check_cache(model: VAE, plan: Plan, split: ImageSet, labeled: LabeledConfig | None) -> None:
     """Checks that the latents of a stage can be cached.
 
     Raises:
@@ -104,10 +104,14 @@ def check_cache(model: VAE, plan: Plan, split: ImageSet) -> None:
     if not any(set(parts) <= set(stage.freeze) for stage in plan.stages):
         names = ", ".join(parts)
         raise ConfigError(f"training.cache_latents: no stage freezes {names}. Set training.freeze: [{names}]")
-    changing = "augment" if split.augment != AugmentConfig() else "binarize"
-    if changing == "augment" or split.binarize == "dynamic":
+    changing = {
+        "data.augment": split.augment != AugmentConfig(),
+        "data.binarize": split.binarize == "dynamic",
+        "training.labeled.augment": labeled is not None and labeled.augment != AugmentConfig(),
+    }
+    if found := next((name for name, changes in changing.items() if changes), None):
         raise ConfigError(
-            f"training.cache_latents: data.{changing} changes the images in every epoch. Remove one of the two options"
+            f"training.cache_latents: {found} changes the images in every epoch. Remove one of the two options"
         )
     if not split.is_hashed:
         raise ConfigError(
