@@ -152,6 +152,13 @@ METHODS = (
         pieces={_QUANTIZERS: ("fsq", "lfq", "simvq")},
         equal="vector-quantize-pytorch",
     ),
+    Method(
+        "Semi-amortized inference, after training",
+        "Kim et al. 2018, arXiv:1802.02550; Cremer et al. 2018, arXiv:1801.03558",
+        "tighter bounds, closer reconstructions",
+        pieces={"convae.evaluation:METRICS": ("amortization-gap",)},
+        equal="closed form",
+    ),
     Method("IAF posterior", "Kingma et al. 2016, arXiv:1606.04934", "non-Gaussian posteriors", "fashion-iaf"),
     Method("Hyperspherical VAE", "Davidson et al. 2018, arXiv:1804.00891", "latents on a sphere", "fashion-sphere"),
     Method("Flow prior", "Dinh et al. 2017, arXiv:1605.08803", "samples, likelihood", "fashion-flow-prior"),
