@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from narrow import present
 
 from convae.core.types import Batch
-from convae.data import AugmentConfig, Batches, Split
-from convae.data.labeled_draws import LabeledDraws
+from convae.data import AugmentConfig, Batches, LabeledDraws, Split
 
 DARKER = AugmentConfig(brightness=0.5)
 

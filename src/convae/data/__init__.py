@@ -11,6 +11,7 @@ from convae.data.image_set import BatchSource
 from convae.data.images.conversion import load_and_preprocess, preprocess
 from convae.data.images.reading import load
 from convae.data.images.tensors import to_numpy, to_pil, to_tensor, to_unit
+from convae.data.labeled_draws import LabeledDraws
 from convae.data.sources import SOURCES
 from convae.data.sources.base import Column, Listing, Record, Source, Survey
 from convae.data.splits.data_set import DataSet, open_data_set, open_split
@@ -29,6 +30,7 @@ __all__ = [
     "DataDirs",
     "DataSet",
     "Dataset",
+    "LabeledDraws",
     "Listing",
     "Record",
     "Source",

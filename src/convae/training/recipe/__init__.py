@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convae.training.recipe.reading import packaged_recipes, read_recipe, recipe_summary, write_recipe
 from convae.training.recipe.schema import (
+    LabeledConfig,
     OptimizerConfig,
     PlateauConfig,
     Recipe,
@@ -13,6 +14,7 @@ from convae.training.recipe.schema import (
 )
 
 __all__ = [
+    "LabeledConfig",
     "OptimizerConfig",
     "PlateauConfig",
     "Recipe",

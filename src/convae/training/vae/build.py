@@ -14,9 +14,8 @@ from convae.core.device import choose_device
 from convae.core.errors import ConfigError
 from convae.core.names import count_text, shape_text
 from convae.core.progress import Progress
-from convae.data import Batches, DataConfig, DataSet, open_data_set
+from convae.data import Batches, DataConfig, DataSet, LabeledDraws, open_data_set
 from convae.data.image_set import ImageSet
-from convae.data.labeled_draws import LabeledDraws
 from convae.data.splits.given import GivenData
 from convae.data.splits.labels import mask_labels
 from convae.describe import resolve
