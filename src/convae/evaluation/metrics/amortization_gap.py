@@ -21,7 +21,9 @@ class AmortizationGap(ImageMetric):
 
     A lower bound on the amortization gap (Cremer et al. 2018, arXiv:1801.03558), which becomes tight as the number of
     steps grows: what a better encoder would gain with this decoder. Large values, compared with `elbo`, say that the
-    encoder limits the model; values that are larger on test than on training images say that it overfits.
+    encoder limits the model; values that are larger on test than on training images say that it overfits. As an anomaly
+    score (`convae ood --score amortization-gap`) it recognizes images that are unlike those of the training, also where
+    their ELBO is high (compare the likelihood regret of Xiao et al. 2020, arXiv:2003.02977).
 
     Args:
         steps: of the refinement, see `convae.latents.refine`; each costs about three passes through the decoder.
