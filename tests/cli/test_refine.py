@@ -26,19 +26,22 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return call
 
 
-def test_metrics_rise_and_the_steps_are_recorded(artifact: Path, tmp_path: Path) -> None:
+def test_metrics_rise_and_the_steps_are_recorded(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = {}
     for steps in (0, 30):
         file = tmp_path / f"{steps}.json"
         run("evaluate", artifact, "--refine", steps, "--metrics", "elbo,amortization-gap", "--json", file)
         found[steps] = json.loads(file.read_text())
+        assert ("(test), refined by 30 steps" in capsys.readouterr().out) == (steps == 30)
     gain = found[30]["elbo"]["value"] - found[0]["elbo"]["value"]
     low, high = found[0]["amortization-gap"]["interval"]
     assert 0 < low - 1 < gain < high + 1
     assert found[30]["protocol"]["refinement"]["steps"] == 30
     page = tmp_path / "page.html"
     run("evaluate", artifact, "--refine", 30, "--metrics", "elbo", "--html", page)
-    assert "refinement" in page.read_text()
+    assert "tiny on 202 digits images (test), refined by 30 steps" in page.read_text()
 
 
 def test_folders_of_latents_and_pictures_are_of_refined_posteriors(

@@ -15,8 +15,7 @@ LARGE_GAP, LARGE_FRACTION = 2.0, 0.1
 
 def metrics_table(report: Report) -> Table:
     """The metrics of a report with their confidence intervals."""
-    data, model = report.protocol["data"], report.protocol["model"]
-    table = Table(title=f"{model['name']} on {data['count']:,} {data['source']} images ({data['split']})")
+    table = Table(title=report.title)
     table.title_justify = "left"
     table.add_column("metric")
     for name in ("value", "95% interval"):

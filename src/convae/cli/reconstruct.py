@@ -125,6 +125,13 @@ def _use_engine(
     )
 
 
+def _how(session: Session) -> str:
+    """What titles say of the decoded class and of refined posteriors; empty without them."""
+    from convae.latents.refinement import refinement_text
+
+    return session.label_text + refinement_text(session.engine.refinement_steps)
+
+
 def _reconstruct_first(session: Session, images: list[str] | None) -> Tensor:
     """The reconstruction of the first image, to compare tiles with the exact result."""
     import numpy as np
@@ -141,7 +148,7 @@ def _draw_named(session: Session, images: list[str]) -> Image:
     from convae.pictures.grid import pairs
 
     given = session.encode_inputs(images)
-    title = f"{session.model.name}: {count_text(len(images), 'image')}{session.label_text}"
+    title = f"{session.model.name}: {count_text(len(images), 'image')}{_how(session)}"
     captions = [short_name(word) for word in images]
     return pairs(given.images, session.decode(given.z, given.labels), captions=captions, title=title)
 
@@ -180,7 +187,7 @@ def _draw_imputed(session: Session, count: int, paths: list[Path], samples: int,
     imputed = session.impute(None if paths else chosen, samples=samples, batch_size=batch_size)
     shown = ((torch.lerp(torch.full_like(images, _GRAY), images, weights), full) for images, weights, full in imputed)
     observed, found = _collect(shown, chosen.tolist(), paths)
-    title = f"{session.model.name}: missing values of {split.source} ({split.name}){session.label_text}"
+    title = f"{session.model.name}: missing values of {split.source} ({split.name}){_how(session)}"
     return compare({"observed": observed, "imputed": found}, title=title)
 
 
@@ -193,7 +200,11 @@ def _draw_split(session: Session, count: int, paths: list[Path], batch_size: int
     chosen = evenly_spaced(len(split), count)
     reconstructed = session.reconstruct(None if paths else chosen, batch_size=batch_size)
     originals, decoded = _collect(reconstructed, chosen.tolist(), paths)
-    return pairs(originals, decoded, title=f"{session.model.name}: {split.source} ({split.name}){session.label_text}")
+    return pairs(
+        originals,
+        decoded,
+        title=f"{session.model.name}: {split.source} ({split.name}){_how(session)}",
+    )
 
 
 def _collect(batches: Iterable[tuple[Tensor, Tensor]], chosen: list[int], paths: list[Path]) -> tuple[Tensor, Tensor]:

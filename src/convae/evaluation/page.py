@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from convae.core.names import count_text
 from convae.core.random import torch_generator
 from convae.data import Split, in_order
 from convae.evaluation.protocol import Report
@@ -68,8 +67,6 @@ def render_page(model: VAE, split: Split, report: Report) -> str:
         split: the images that it was evaluated on.
         report: the metrics and the protocol.
     """
-    data = report.protocol["data"]
-    title = f"{model.name} on {count_text(data['count'], data['source'] + ' image')} ({data['split']})"
     rows = [
         "<tr>"
         + "".join(f"<td>{html.escape(text)}</td>" for text in (name, *measurement.texts(), measurement.unit))
@@ -85,7 +82,7 @@ def render_page(model: VAE, split: Split, report: Report) -> str:
         for name, picture in _pictures(model, split, report).items()
     ]
     return PAGE.substitute(
-        title=html.escape(title),
+        title=html.escape(report.title),
         rows="\n".join(rows),
         pictures="\n".join(pictures),
         protocol=html.escape(json.dumps(report.protocol, indent=2, ensure_ascii=False)),

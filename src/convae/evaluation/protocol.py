@@ -18,7 +18,7 @@ from convae.evaluation.feature_sets import SetName, compute_feature_sets
 from convae.evaluation.metrics.base import FeatureMetric, Metric, SampleMetric
 from convae.evaluation.rows import MetricRows, choose_metrics, measure_rows, versions
 from convae.features.networks.base import FeatureNetwork
-from convae.latents.refinement import describe_refinement, torch_engine
+from convae.latents.refinement import describe_refinement, refinement_text, torch_engine
 from convae.model.compatibility import check_fill, check_levels
 from convae.model.fingerprint import fingerprint
 from convae.model.mode import evaluation_mode
@@ -89,6 +89,14 @@ class Report:
     protocol: dict[str, Any]
     rows: dict[str, Tensor] = field(repr=False)
     left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Model, images and refinement of the posteriors, in a line."""
+        data = self.protocol["data"]
+        images = count_text(data["count"], f"{data['source']} image")
+        steps = self.protocol.get("refinement", {}).get("steps", 0)
+        return f"{self.protocol['model']['name']} on {images} ({data['split']}){refinement_text(steps)}"
 
     def as_dict(self) -> dict[str, Any]:
         """Metrics by name, `protocol`, and `left_out` if any are, as in the JSON file.

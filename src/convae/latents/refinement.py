@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convae.core.arguments import Positive
 from convae.core.errors import ConfigError
+from convae.core.names import count_text
 from convae.core.output import Output
 from convae.core.random import torch_generator
 from convae.core.types import Images, PerImage
@@ -109,6 +110,11 @@ def require_refinable(model: VAE) -> None:
 def describe_refinement(steps: int) -> dict[str, Any]:
     """The entry of protocols; none without refinement."""
     return {"refinement": {"steps": steps, "learning_rate": LEARNING_RATE}} if steps else {}
+
+
+def refinement_text(steps: int) -> str:
+    """What titles say of refined posteriors; empty without refinement."""
+    return f", refined by {count_text(steps, 'step')}" if steps else ""
 
 
 def torch_engine(model: VAE, refinement_steps: int = 0) -> TorchEngine:
