@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from evaluation.conftest import Linear
-from narrow import present
+from narrow import narrow, present
 from torch import Tensor
 
 import convae
@@ -19,6 +19,7 @@ from convae.core.output import Output
 from convae.core.random import torch_generator
 from convae.data import DataConfig, in_order, open_split
 from convae.evaluation import evaluate
+from convae.features.networks.encoder import Encoder
 from convae.latents import Session, encode, encode_to, impute, read_manifest, refine
 from convae.latents.refinement import torch_engine
 from convae.model.vae import VAE
@@ -157,6 +158,37 @@ def test_missing_values_are_imputed_from_posteriors_of_the_observed_ones() -> No
         latent = torch.linalg.solve(own.T @ own + 0.3**2 * torch.eye(3), own.T @ values)
         expected = (0.3 + linear.weight[~seen] @ latent).clamp(0, 1)
         torch.testing.assert_close(found[row].flatten()[~seen], expected, rtol=0, atol=0.09)
+
+
+def test_posteriors_of_incomplete_images_are_refined_by_the_observed_values() -> None:
+    linear = Linear(too_wide=1.0)
+    split = open_split(DataConfig(source="digits", missing=0.5, fill=0.3), "test")
+    found = encode(linear.model, split, indices=np.arange(12), engine=torch_engine(linear.model, 300)).mean
+    (batch,) = in_order(split, 12, indices=np.arange(12))
+    whole = linear.model.posterior_of(refine(linear.model, batch.images, steps=300)).mean  # fill values as if observed
+    errors, others = [], []
+    for row, weights in enumerate(present(batch.weights)):
+        seen = weights.flatten().bool()
+        own, values = linear.weight[seen], batch.images[row].flatten()[seen] - 0.3
+        exact = torch.linalg.solve(own.T @ own + 0.3**2 * torch.eye(3), own.T @ values)
+        errors.append((found[row] - exact).abs().mean())
+        others.append((whole[row] - exact).abs().mean())
+    assert torch.stack(errors).mean() < 0.1
+    assert torch.stack(errors).mean() < 0.4 * torch.stack(others).mean()
+
+
+def test_sets_of_reconstructions_are_of_refined_posteriors() -> None:
+    linear = Linear(too_wide=1.0)
+    with torch.no_grad():
+        dict(linear.model.named_parameters())["bottleneck.bias"][:3] += 1.5
+    split = open_split(DataConfig(source="digits"), "test")
+    features = Encoder(model=Linear().model)
+    plain, refined = (
+        evaluate(linear.model, split, metrics=["rfd"], features=features, refinement_steps=steps).metrics
+        for steps in (0, 100)
+    )
+    (name,) = plain
+    assert narrow(float, refined[name].value) < 0.2 * narrow(float, plain[name].value)
 
 
 def test_folders_record_the_steps_and_refuse_a_mix(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from convae.features.networks.base import FeatureNetwork
 from convae.latents.refinement import describe_refinement, refinement_text, torch_engine
 from convae.model.compatibility import check_fill, check_levels
 from convae.model.fingerprint import fingerprint
+from convae.model.inference import InferenceEngine
 from convae.model.mode import evaluation_mode
 from convae.model.vae import VAE
 
@@ -174,24 +175,8 @@ def evaluate(
         value = values if of_parts.per_value else values[0]
         measured[name] = Measurement(value, None, of_parts.unit, of_parts.better, parts=tuple(parts))
     measured = dict(sorted(measured.items()))
-    of_sets: dict[str, tuple[FeatureMetric, SetName]] = {
-        name: (metric, "samples" if isinstance(metric, SampleMetric) else "reconstructions")
-        for name, metric in chosen.items()
-        if isinstance(metric, FeatureMetric)
-    }
-    if of_sets and features is not None:
-        sets: list[SetName] = ["images", *sorted({other for _, other in of_sets.values()})]
-        with evaluation_mode(model):
-            found_sets = compute_feature_sets(
-                engine, split, features, sets, seed=seed, batch_size=batch_size, progress=progress
-            )
-        for name, (metric, other) in of_sets.items():
-            shown = features.metric_aliases.get(name, f"{name}-{features.name}")
-            if not bool(found_sets[other].isfinite().all()):
-                found.left_out[shown] = f"features of {other} are not finite"
-                continue
-            estimate = metric.measure(found_sets["images"], found_sets[other], seed)
-            measured[shown] = Measurement(estimate.value, estimate.interval, metric.unit, metric.better)
+    if features is not None:
+        measured |= _compare_sets(chosen, engine, split, features, found, seed, batch_size, progress)
     protocol = {
         "data": split.describe(),
         "model": {"name": model.name, "sha256": fingerprint(model)},
@@ -200,6 +185,40 @@ def evaluate(
         **describe_refinement(refinement_steps),
     }
     return Report(measured, protocol, found.rows, found.left_out)
+
+
+def _compare_sets(
+    chosen: Mapping[str, Metric],
+    engine: InferenceEngine,
+    split: Split,
+    features: FeatureNetwork,
+    found: MetricRows,
+    seed: int,
+    batch_size: int,
+    progress: Progress | None,
+) -> dict[str, Measurement]:
+    """Metrics of samples and reconstructions against the images; the reasons of those left out are added to `found`."""
+    of_sets: dict[str, tuple[FeatureMetric, SetName]] = {
+        name: (metric, "samples" if isinstance(metric, SampleMetric) else "reconstructions")
+        for name, metric in chosen.items()
+        if isinstance(metric, FeatureMetric)
+    }
+    if not of_sets:
+        return {}
+    sets: list[SetName] = ["images", *sorted({other for _, other in of_sets.values()})]
+    with evaluation_mode(engine.model):
+        found_sets = compute_feature_sets(
+            engine, split, features, sets, seed=seed, batch_size=batch_size, progress=progress
+        )
+    measured: dict[str, Measurement] = {}
+    for name, (metric, other) in of_sets.items():
+        shown = features.metric_aliases.get(name, f"{name}-{features.name}")
+        if not bool(found_sets[other].isfinite().all()):
+            found.left_out[shown] = f"features of {other} are not finite"
+            continue
+        estimate = metric.measure(found_sets["images"], found_sets[other], seed)
+        measured[shown] = Measurement(estimate.value, estimate.interval, metric.unit, metric.better)
+    return measured
 
 
 def _conditions(split: Split, features: FeatureNetwork | None, seed: int) -> dict[str, Any]:

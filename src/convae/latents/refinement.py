@@ -39,8 +39,8 @@ def refine(
     """Refines the posterior of each image by gradient descent on its negative ELBO, with the decoder as it is.
 
     Starts at the encoder's mean and log-variance and takes steps of Adam with a learning rate that falls linearly to
-    0, each with one latent (semi-amortized inference, Kim et al. 2018, arXiv:1802.02550; Cremer et al. 2018,
-    arXiv:1801.03558, for the gap that it closes). An image whose ELBO has not improved keeps the encoder's posterior.
+    0, each with one latent (semi-amortized inference, Kim et al. 2018, arXiv:1802.02550; on the amortization gap:
+    Cremer et al. 2018, arXiv:1801.03558). An image whose ELBO has not improved keeps the encoder's posterior.
     The result depends on the image alone, not on its batch, up to rounding. A step costs about as much as three passes
     through the decoder.
 
