@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,13 @@ def table(folder: Path) -> Path:
     return folder / "table.csv"
 
 
+def archive(folder: Path) -> Path:
+    path = folder.parent / "packed.tar"
+    with tarfile.open(path, "w") as opened:
+        opened.add(folder, "pictures")
+    return path
+
+
 def idx(make: Callable[..., Any], name: str) -> str:
     make("write_idx")(make("tmp_path") / name)
     return name
@@ -76,6 +84,7 @@ EXAMPLES: dict[str, Callable[[Callable[..., Any]], Any]] = {
     "mnist": lambda make: idx(make, "mnist"),
     "signals": lambda _: {"signals": {"count": 5, "length": 32}},
     "sprites": lambda _: {"sprites": {"count": 5}},
+    "tar": lambda make: {"tar": {"path": str(archive(make("pictures")))}},
     "voxels": lambda _: {"voxels": {"count": 5, "size": 8}},
 }
 

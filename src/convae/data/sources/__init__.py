@@ -12,12 +12,20 @@ from convae.core.names import nearest_name, shape_text, unknown_message
 from convae.core.paths import absolute_path, local_path, with_absolute_paths
 from convae.core.registry import Registry
 from convae.data.data_dirs import DataDirs
+from convae.data.io.patterns import is_pattern
 from convae.data.sources.base import Source
 
 SOURCES = Registry("convae.data.sources", "data set", "Source")
 GIVEN = "given"
 """The source in recipes whose data was passed as objects."""
-_SUFFIXES = {".npy": "arrays", ".npz": "arrays", ".csv": "manifest", ".tsv": "manifest", ".jsonl": "manifest"}
+_SUFFIXES = {
+    ".npy": "arrays",
+    ".npz": "arrays",
+    ".csv": "manifest",
+    ".tsv": "manifest",
+    ".jsonl": "manifest",
+    ".tar": "tar",
+}
 
 
 def open_source(given: Named, data_dirs: DataDirs) -> Source:
@@ -80,7 +88,7 @@ def _by_path(text: str) -> tuple[str, dict[str, Any]]:
     path = local_path(text)
     if path.is_dir():
         return "folder", {"path": text}
-    if path.suffix.lower() in _SUFFIXES and path.exists():
+    if path.suffix.lower() in _SUFFIXES and (path.exists() or is_pattern(path)):
         return _SUFFIXES[path.suffix.lower()], {"path": text}
     if path.exists():
         raise DataError(

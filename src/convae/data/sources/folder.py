@@ -137,6 +137,8 @@ class Folder(ImageFiles):
         if not found.images:
             kinds = ", ".join(f"{count:,} {ending}" for ending, count in found.others.most_common(3))
             held = f"; it contains {kinds}" if kinds else ""
+            if found.others[".tar"]:
+                held += f". For the images in tar archives, use data.source={{tar: {{path: {self._root}}}}}"
             raise DataError(f"{self._root}: contains no images ({', '.join(sorted(SUFFIXES))}){held}")
         return _Found(sorted(found.images), found.unreadable, sorted(found.tables), found.others)
 

@@ -147,27 +147,31 @@ class ImageFiles(Source):
     def record(self, index: int, near: tuple[int, ...]) -> Record:
         """One image, decoded at the size needed."""
         row, page = self._entries[index]
-        path = self._root / self._paths[row]
         if self._refusal(row):
             raise DataError(self._refusal(row))
+        content = self._content(row)
         if self._pages in {"first", "all"}:
-            found = decode(path, near, self._megapixels, page=page)
+            found = decode(content, near, self._megapixels, page=page)
             left_out = len(found.header.pages) - 1 if self._pages == "first" else 0
-            return Record(found.pixels, found.header.size, content_digest(path), found.header, left_out)
-        return self._stack(path)
+            return Record(found.pixels, found.header.size, content_digest(content), found.header, left_out)
+        return self._stack(content)
 
-    def _stack(self, path: Path) -> Record:
+    def _content(self, row: int) -> Path | bytes:
+        """The file of an image, or its content."""
+        return self._root / self._paths[row]
+
+    def _stack(self, content: Path | bytes) -> Record:
         """All pages of a file as one image: as a volume or as channels."""
-        header = header_of(path, self._megapixels)
+        header = header_of(content, self._megapixels)
         if len(header.pages) * header.size[0] * header.size[1] > self._megapixels * 1e6:
             raise DataError(f"{len(header.pages)} pages are more than {self._megapixels:g} megapixels")
-        pages = [decode(path, None, self._megapixels, page=page) for page in header.pages]
+        pages = [decode(content, None, self._megapixels, page=page) for page in header.pages]
         if len({page.header.size for page in pages}) > 1:
             raise DataError(f"its {len(pages)} pages have different sizes")
         depth = max(page.header.channels for page in pages)
         values = [with_channels(page.pixels, depth) for page in pages]
         stacked: NDArray[Any] = np.stack(values) if self._pages == "volume" else np.concatenate(values, -1)
-        return Record(stacked, stacked.shape[:-1], content_digest(path), header)
+        return Record(stacked, stacked.shape[:-1], content_digest(content), header)
 
     def _size(self, header: Header) -> tuple[int, ...]:
         return (len(header.pages), *header.size) if self._pages == "volume" else header.size
@@ -178,10 +182,9 @@ class ImageFiles(Source):
         Raises:
             DataError: reading failed for an external reason after retries.
         """
-        path = self._root / self._paths[row]
         if self._refusal(row):
             return self._refusal(row)
-        return header_or_reason(path, self._megapixels, str(path))
+        return header_or_reason(self._content(row), self._megapixels, str(self._root / self._paths[row]))
 
     def _expanded(
         self,
