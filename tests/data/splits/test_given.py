@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from convae.core.errors import ConfigError, DataError
-from convae.data import Batches
+from convae.data import Batches, in_order
 from convae.data.config import DataConfig
 from convae.data.data_dirs import find_data_dirs
 from convae.data.sources import open_source
@@ -69,6 +69,19 @@ def test_arrays_of_another_byte_order_are_the_same_images(kind: str) -> None:
 def test_labels_of_a_dataset_are_those_of_its_pairs() -> None:
     assert GivenData(Pictures()).split("train").labels is not None
     assert GivenData(BYTES).split("train").labels is None
+
+
+@pytest.mark.parametrize("option", [{"missing": 0.5}, {"binarize": "fixed"}, {"binarize": "dynamic"}])
+def test_images_of_a_dataset_have_random_numbers_of_their_own(option: dict[str, Any]) -> None:
+    given = GivenData(TensorDataset(torch.full((64, 1, 16, 16), 0.5)))
+    split = given.configure(DataConfig(source={"given": given.recorded()}, validation=0.0, **option)).split("train")
+    for batch in (next(in_order(split, 64)), next(Batches(split, 64, 0).iterate(0))):
+        drawn = (batch.images if batch.weights is None else batch.weights).flatten(1)
+        assert 0.45 < drawn.mean() < 0.55
+        # Not those of the image before, shifted by some pixels, either.
+        for shift in range(6):
+            equal = (drawn[:-1, shift:] == drawn[1:, : 256 - shift]).float().mean(1)
+            assert (equal - 0.5).abs().max() < 0.2
 
 
 def test_images_are_held_out_by_content_and_given_ones_stay_apart() -> None:
