@@ -17,6 +17,7 @@ from convae.core.random import torch_generator
 from convae.data import Split
 from convae.evaluation import auroc, evaluate, separate
 from convae.evaluation.distances import frechet_distance, is_in_manifold, kernel_distance
+from convae.evaluation.metrics.kd import KD
 from convae.features.networks.encoder import Encoder
 from convae.model.fingerprint import fingerprint
 from convae.model.vae import VAE
@@ -75,6 +76,17 @@ def test_the_kernel_distance_of_equal_distributions_is_zero_on_average() -> None
         [kernel_distance(normal(50, 4, trial, "x"), normal(50, 4, trial, "y")) for trial in range(200)]
     )
     assert abs(found.mean()) < 4 * found.std() / 200**0.5
+
+
+def test_the_blocks_of_the_kernel_distance_are_random_where_both_sets_are_sorted_by_class() -> None:
+    """As samples of a conditional model are, for a folder of classes."""
+    centers = 3 * normal(10, 8, "centers").repeat_interleave(100, 0)
+    real, other = centers + normal(1000, 8, "real"), centers + normal(1000, 8, "other")
+    apart = KD(block=1000).measure(centers, centers.flip(1), 0).value
+    found = KD(block=100).measure(real, other, 0)
+    assert abs(found.value) < 0.1 * apart
+    assert found.interval is not None
+    assert found.interval[0] < 0 < found.interval[1]
 
 
 def test_the_reach_of_a_set_is_the_union_of_its_balls(monkeypatch: pytest.MonkeyPatch) -> None:

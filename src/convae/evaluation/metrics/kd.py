@@ -32,7 +32,9 @@ class KD(SampleMetric):
     def measure(self, real: Tensor, other: Tensor, seed: int) -> Estimate:
         """The distance, with a bootstrap interval over blocks if there are several."""
         size = min(self.block, len(real))
-        order = torch.randperm(len(real), generator=torch_generator(seed, "blocks"))
-        pairs = zip(torch.split(real[order], size), torch.split(other, size), strict=True)
+        generator = torch_generator(seed, "blocks")
+        # Samples of conditional models have the classes of the images, which may be sorted, as in folders.
+        sets = (torch.split(each[torch.randperm(len(each), generator=generator)], size) for each in (real, other))
+        pairs = zip(*sets, strict=True)
         found = [kernel_distance(some, others) for some, others in pairs if len(some) == size]
         return estimate_from_rows(torch.tensor(found, dtype=torch.float64), seed)
