@@ -341,6 +341,16 @@ def test_steps_with_a_large_gradient_change_nothing_and_are_reported(tmp_path: P
     assert not all(torch.equal(value, weights[1][1][name]) for name, value in weights[1][PER_EPOCH].items())
 
 
+def test_steps_of_the_model_above_the_limit_are_not_those_of_a_discriminator(tmp_path: Path) -> None:
+    # The gradient of the model is of nats summed over an image, that of the discriminator of a mean.
+    recipe = with_training(epochs=1, optimizer={"skip_above": 10.0})
+    discriminator = {"patch": {"channels": 4, "layers": 1}}
+    recipe["objective"] = {"reconstruction": {}, "kl": {}, "adversarial": {"discriminator": discriminator}}
+    rows = [row for row in train(recipe, out=tmp_path / "run").metrics if row["split"] == "train"]
+    assert all(row["gradient_norm"] > 10 > row["adversarial_gradient_norm"] for row in rows)
+    assert {(row["above_limit"], row["adversarial_above_limit"]) for row in rows} == {(1.0, 0.0)}
+
+
 def test_the_table_holds_the_figures_of_the_log(tmp_path: Path) -> None:
     import csv
 

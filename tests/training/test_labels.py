@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from narrow import narrow, present
+from torch.nn import functional as F
 from training.runs import RECIPE, StopAt, content
 
 from convae.core.errors import ConfigError, ShapeError
@@ -112,6 +113,25 @@ def test_a_run_with_few_labels_resumes_bit_for_bit(tmp_path: Path) -> None:
     train(recipe, out=tmp_path / "run", callback=StopAt(20))
     resume(tmp_path / "run")
     assert content(tmp_path / "run") == content(tmp_path / "unbroken")
+
+
+def test_the_validation_of_a_classifier_is_the_mean_over_labeled_images(tmp_path: Path) -> None:
+    source = np.random.default_rng(0)
+    labels = source.integers(0, 10, 60)
+    labels[5:45] = MISSING_LABEL  # batches have different numbers of labels, or none
+    images, held = source.random((2, 60, 1, 8, 8), np.float32)
+    model = {**CLASSIFYING["model"], "bottleneck": {"deterministic": {"latent": 8}}}
+    recipe = {
+        "model": model,
+        "objective": {"reconstruction": {}, "classification": {}},
+        "training": {"steps": 1, "batch_size": 10, "pictures_every": 0, "precision": "float32"},
+    }
+    run = train(recipe, data=images, labels=labels, validation=(held, labels), out=tmp_path / "run")
+    (row,) = [row for row in run.metrics if row["split"] == "validation"]
+    with torch.no_grad():
+        logits = run.model.classify(run.model.encode(torch.from_numpy(held)).mean)
+    wanted = F.cross_entropy(logits, torch.from_numpy(labels), ignore_index=MISSING_LABEL)
+    assert row["classification"] == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_a_preset_takes_a_classifier() -> None:

@@ -253,7 +253,7 @@ def _together(steps: list[TrainStep], results: list[StepResult]) -> StepResult:
     """Merges the results of several updates; common metrics get the name of the update, except those of the first."""
     metrics: dict[str, Tensor] = dict(results[0].metrics)
     for step, result in zip(steps[1:], results[1:], strict=True):
-        own = ("total", "gradient_norm", "clipped")
+        own = ("total", "gradient_norm", "clipped", "above_limit")
         metrics |= {f"{step.update.name}_{key}" if key in own else key: value for key, value in result.metrics.items()}
     skipped = torch.stack([result.skipped for result in results]).any()
     return StepResult(metrics, skipped, torch.stack([result.faulty for result in results]).any())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -89,7 +89,10 @@ def validate(
     model.eval()
     sums: _Sums = {}
     has_latent_codes = False
-    for number, batch in _turns(split, batch_size, device, ranks):
+    labeled_fraction = None if split.labels is None else float((split.labels != MISSING_LABEL).mean())
+    for number, found_batch in _turns(split, batch_size, device, ranks):
+        # Means over labeled images are those of the split, whatever their number in each batch.
+        batch = replace(found_batch, labeled_fraction=labeled_fraction)
         # The same noise in every epoch, so that metrics differ only by the model.
         noise = torch_generator(seed, "validation", number)
         with unchecked_values():
