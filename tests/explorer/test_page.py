@@ -104,6 +104,16 @@ def test_points_are_the_posterior_means(images: Path) -> None:
     assert np.all(np.diff(vector("kl")[own["order"]]) <= 0)
 
 
+@pytest.mark.parametrize(
+    "parts", [{"prior": {"mixture": {"components": 3}}}, {"bottleneck": {"deterministic": {"latent": 3}}}]
+)
+def test_no_kl_divergence_is_shown_that_is_not_from_the_prior(parts: dict[str, Any], images: Path) -> None:
+    model = convae.build({**MODEL, **parts})
+    own = describe_points(model, encode(model, Session(model, data=images).images), Blob())
+    assert own["kl"] is None
+    assert sorted(own["order"]) == [0, 1, 2]
+
+
 def test_a_map_has_the_coordinates_of_each_point(images: Path, tmp_path: Path) -> None:
     session = Session(convae.build(MODEL), data=images)
     assert contents(write_page(session, tmp_path / "plain.html"))["map"] is None

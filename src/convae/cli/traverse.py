@@ -37,6 +37,7 @@ def traverse(
     from convae.cli._screen import work_bar, wrote
     from convae.latents import kl_per_dimension, rank_by_kl
     from convae.latents import traverse as traversals_from
+    from convae.latents.traversals import has_kl_per_dimension
     from convae.pictures.grid import grid
     from convae.pictures.save import save
 
@@ -62,7 +63,7 @@ def traverse(
         ]
     )
     names = [f"z{dimension}" for dimension in dimensions.tolist()]
-    if session.model.bottleneck.is_diagonal:
+    if has_kl_per_dimension(session.model):
         names = [f"{name}: KL {kl[dimension]:.2f} nats" for name, dimension in zip(names, dimensions, strict=True)]
     heads = ["2%", *[""] * (steps - 2), "98%"]
     start = "the mean latent" if image is None else f"image {short_name(image)}"

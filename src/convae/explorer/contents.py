@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 
 from convae.core.random import numpy_generator
 from convae.latents import Encoding, kl_per_dimension, project
+from convae.latents.traversals import has_kl_per_dimension
 from convae.model.vae import VAE
 
 MAX_POINTS = 10_000
@@ -58,8 +59,8 @@ def describe_points(model: VAE, encoding: Encoding, blob: Blob, projection: Map 
     steps = np.rint((means - low) / span * 65535).astype("<u2")
     spread = np.sqrt(means.var(0) + 1e-12)
     has_codes = any(each.codebook_sizes for each in model.latent_modules)
-    kl = None if has_codes else kl_per_dimension(encoding).double().numpy()
-    rank = spread if kl is None else kl
+    rank = spread if has_codes else kl_per_dimension(encoding).double().numpy()
+    kl = rank if has_kl_per_dimension(model) else None
     labels = [-1] * len(means) if encoding.labels is None else encoding.labels.tolist()
     return {
         "count": len(means),

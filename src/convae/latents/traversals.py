@@ -10,6 +10,7 @@ from torch import Tensor
 from convae.core.errors import ConfigError
 from convae.latents.encoding import Encoding
 from convae.latents.quantized import require_continuous
+from convae.model.vae import VAE
 
 TAIL = 0.02
 """Fraction of the images beyond each end of a traversal."""
@@ -17,6 +18,9 @@ TAIL = 0.02
 
 def kl_per_dimension(encoding: Encoding) -> Float[Tensor, " value"]:
     """Mean KL divergence of each latent dimension from its prior over the images, nats.
+
+    That is N(0, 1), unless `encoding.kl` of a hierarchy is known; of models with another prior or posterior, only the
+    order is of use, see `has_kl_per_dimension`.
 
     Raises:
         ConfigError: the latents are codes, whose values have none.
@@ -26,6 +30,11 @@ def kl_per_dimension(encoding: Encoding) -> Float[Tensor, " value"]:
         return encoding.kl.flatten()
     kl = 0.5 * (encoding.mean.square() + torch.expm1(encoding.logvar) - encoding.logvar)
     return kl.flatten(1).double().mean(0)
+
+
+def has_kl_per_dimension(model: VAE) -> bool:
+    """Whether the KL divergence of a model is the sum of `kl_per_dimension`: of diagonal Gaussians from N(0, 1)."""
+    return all(module.is_diagonal for module in model.latent_modules) and model.prior.has_closed_kl
 
 
 def rank_by_kl(encoding: Encoding) -> Int64[Tensor, " value"]:
