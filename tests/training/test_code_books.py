@@ -152,6 +152,28 @@ def test_a_temperature_is_refused_where_samples_are_weighted_by_their_density(tm
         train(options, out=tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("parts", "terms"),
+    [
+        ({"prior": {"mixture": {"components": 3}}}, {"kl": {}}),
+        ({"bottleneck": {"gaussian": {"latent": 4, "flow": {"planar": {"steps": 1}}}}}, {"capacity": {}}),
+        ({}, {"kl": {}, "total-correlation": {}}),
+    ],
+)
+def test_a_temperature_is_refused_where_a_divergence_is_estimated_with_samples(
+    parts: dict[str, Any], terms: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe = {
+        **RECIPE,
+        "model": {**RECIPE["model"], **parts},
+        "objective": {"reconstruction": {}, **terms},
+        "training": {"steps": 1, "temperature": 0.5, "pictures_every": 0},
+    }
+    with pytest.raises(ConfigError, match=r"^training\.temperature: (kl|capacity|total-correlation) "):
+        train(recipe, out=tmp_path / "run")
+    train(recipe, out=tmp_path / "run", overrides=["training.temperature=1"])
+
+
 def test_a_code_book_that_follows_gradients_is_not_cut_among_processes() -> None:
     with pytest.raises(ConfigError, match=r"^training\.shard: a codebook"):
         shard(build(recipe("gradient")["model"]), torch.device("cpu"))

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from convae.core.errors import ConfigError, ConvaeError, ShapeError
+from convae.core.joint_posterior import split_posterior
+from convae.core.posterior import Posterior
 from convae.core.random import torch_generator
 from convae.data import in_order
 from convae.data.image_set import ImageSet
@@ -29,6 +31,8 @@ _AUTOENCODER = (
     "no term holds the posterior to the prior, such as kl: the model becomes an autoencoder, and samples "
     "from the prior mean nothing"
 )
+_AGGREGATE = ("dimension-kl", "mutual-information", "total-correlation")
+"""Terms of densities of the aggregate posterior at drawn latents."""
 
 
 def check_description(recipe: Recipe, held: VAE | None) -> Plan:
@@ -152,7 +156,7 @@ def try_batch(made: VAETask) -> None:
         objective = stage_objective(stage)
         output = made.model(batch.images, torch_generator(0, "trial"), batch.labels, samples=objective.samples)
         if made.recipe.training.temperature != 1:
-            _check_temperature(made.model.bottleneck, objective)
+            _check_temperature(made.model.bottleneck, objective, output.posterior)
         objective(batch, output, made.plan.clocks(stage_starts, begin))
     # A classifier may have been trained before.
     if made.model.classifier and "classification" not in made.plan.weighted and made.recipe.start is None:
@@ -160,15 +164,23 @@ def try_batch(made: VAETask) -> None:
     made.model.train()
 
 
-def _check_temperature(bottleneck: Bottleneck, objective: StageObjective) -> None:
+def _check_temperature(bottleneck: Bottleneck, objective: StageObjective, posterior: Posterior) -> None:
     """Checks that latents are drawn with a standard deviation, and may be drawn with another one.
 
     Raises:
-        ConfigError: they are not, or a term weights samples of the posterior by their density.
+        ConfigError: they are not, or a term is an estimate with densities of samples of the posterior.
     """
     if objective.samples > 1 or "importance-weighted" in objective.units:
         raise ConfigError(
             "training.temperature: importance weights are those of samples of the posterior itself. Leave it out"
+        )
+    estimated = set(_AGGREGATE)
+    if any(not part.has_closed_kl for part in split_posterior(posterior)):
+        estimated |= {"kl", "capacity"}
+    if found := sorted(estimated & set(objective.units)):
+        raise ConfigError(
+            f"training.temperature: {found[0]} is estimated here with samples of the posterior itself. Leave one of "
+            "them out"
         )
     if bottleneck.is_discrete or not bottleneck.has_density:
         raise ConfigError("training.temperature: this bottleneck draws no latents: leave it out")
