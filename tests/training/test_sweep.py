@@ -52,6 +52,21 @@ def test_a_sweep_trains_a_run_for_each_value_and_compares_them(tmp_path: Path) -
         assert picture.width > picture.height / 2 > 50
 
 
+def test_totals_have_the_weights_of_the_end_whenever_the_model_was_the_best(tmp_path: Path) -> None:
+    recipe = {**SHORT, "objective": {"reconstruction": {}, "kl": {"weight": {"linear": {"end": 100.0}}}}}
+    done = sweep(recipe, ["training.seed=0,1", "training.epochs=3"], out=tmp_path / "sweep")
+    for row, run in zip(table(done.path), done.runs.values(), strict=True):
+        assert present(run.best_step) < run.metrics[-1]["step"]
+        assert float(row["total (nats)"]) == pytest.approx(run.best["total"])
+
+
+def test_totals_of_stages_with_other_weights_are_not_compared(tmp_path: Path) -> None:
+    recipe = {**SHORT, "stages": [{"steps": 1, "objective": {"kl": {"weight": 1.0}}}]}
+    recipe["training"] = {**SHORT["training"], "epochs": None}
+    done = sweep(recipe, ["stages.0.objective.kl.weight=1,5"], out=tmp_path / "sweep")
+    assert all("total with own weights (nats)" in row for row in table(done.path))
+
+
 def test_values_that_are_unsafe_in_names_have_separate_folders(tmp_path: Path) -> None:
     one, other = "{linear: {steps: 1}}", "{linear: {steps: 2}}"
     done = sweep(

@@ -185,7 +185,7 @@ def compare_runs(runs: Mapping[str, Run], folder: Path, progress: Progress | Non
         progress: called with the progress of data preparation.
     """
     rows = [{"run": label, **_best_metrics(run)} for label, run in runs.items()]
-    if len({repr(run.recipe.objective) for run in runs.values()}) > 1:
+    if len({repr(_objectives(run.recipe)) for run in runs.values()}) > 1:
         # Totals with different weights are not comparable.
         rows = [{_WEIGHTED_TOTAL if name == _TOTAL else name: value for name, value in row.items()} for row in rows]
     headings = list(dict.fromkeys(name for row in rows for name in row))
@@ -204,11 +204,19 @@ def compare_runs(runs: Mapping[str, Run], folder: Path, progress: Progress | Non
         save(compare(_compare_images(runs, splits), title="equal images and seeds"), folder / "comparison.png")
 
 
+def _objectives(recipe: Recipe) -> list[Any]:
+    """The terms of a recipe, and what each stage changes of them."""
+    return [recipe.objective, *(stage.objective for stage in recipe.stages)]
+
+
 def _best_metrics(run: Run) -> dict[str, Any]:
     """Metrics of the best model of a run, by name and unit."""
     rows = [row for row in run.metrics if row["step"] == run.best_step]
     validation = [row for row in rows if row["split"] == "validation"]
     row = (validation or rows)[-1]
+    if "total_at_end" in row:
+        # Best models may be of different moments, at which terms had other weights.
+        row = {**row, "total": row["total_at_end"]}
     units = {"total": "nats", **build_plan(run.recipe, 1).units()}
     metrics = {f"{name} ({unit})": row[name] for name, unit in units.items() if name in row}
     if "active_units" in row:
