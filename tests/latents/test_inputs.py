@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,17 +10,25 @@ from PIL import Image
 
 import convae
 from convae.data import in_order
-from convae.data.images.pixels import Interpolation
 
 
-@pytest.mark.parametrize("interpolation", get_args(Interpolation))
-def test_a_file_becomes_the_image_of_the_data_set(interpolation: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("interpolation", "binarize"),
+    [("bicubic", None), ("bilinear", None), ("bicubic", "dynamic"), ("bilinear", "threshold")],
+)
+def test_a_file_becomes_the_image_of_the_data_set(interpolation: str, binarize: str | None, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for number in range(6):
         values = np.random.default_rng(number).integers(0, 256, (19, 19), np.uint8)
         Image.fromarray(values).save(tmp_path / "photos" / f"{number}.png")
     recipe = {
-        "data": {"source": str(tmp_path / "photos"), "size": 8, "channels": 1, "interpolation": interpolation},
+        "data": {
+            "source": str(tmp_path / "photos"),
+            "size": 8,
+            "channels": 1,
+            "interpolation": interpolation,
+            "binarize": binarize,
+        },
         "model": {
             "input": [1, 8, 8],
             "encoder": ["flatten"],

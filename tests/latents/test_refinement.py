@@ -21,6 +21,7 @@ from convae.data import DataConfig, in_order, open_split
 from convae.evaluation import evaluate
 from convae.features.networks.encoder import Encoder
 from convae.latents import Session, encode, encode_to, impute, read_manifest, refine
+from convae.latents.inputs import encode_inputs
 from convae.latents.refinement import torch_engine
 from convae.model.vae import VAE
 
@@ -163,7 +164,8 @@ def test_missing_values_are_imputed_from_posteriors_of_the_observed_ones() -> No
 def test_posteriors_of_incomplete_images_are_refined_by_the_observed_values() -> None:
     linear = Linear(too_wide=1.0)
     split = open_split(DataConfig(source="digits", missing=0.5, fill=0.3), "test")
-    found = encode(linear.model, split, indices=np.arange(12), engine=torch_engine(linear.model, 300)).mean
+    engine = torch_engine(linear.model, 300)
+    found = encode(linear.model, split, indices=np.arange(12), engine=engine).mean
     (batch,) = in_order(split, 12, indices=np.arange(12))
     whole = linear.model.posterior_of(refine(linear.model, batch.images, steps=300)).mean  # fill values as if observed
     errors, others = [], []
@@ -175,6 +177,10 @@ def test_posteriors_of_incomplete_images_are_refined_by_the_observed_values() ->
         others.append((whole[row] - exact).abs().mean())
     assert torch.stack(errors).mean() < 0.1
     assert torch.stack(errors).mean() < 0.4 * torch.stack(others).mean()
+    named = encode_inputs(linear.model, [str(place) for place in range(12)], lambda: split, engine=engine)
+    torch.testing.assert_close(named.z, found)
+    decoded = linear.model.decode(found).mean.detach()
+    torch.testing.assert_close(engine.reconstruct(batch.images, weights=batch.weights), decoded)
 
 
 def test_sets_of_reconstructions_are_of_refined_posteriors() -> None:

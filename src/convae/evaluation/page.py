@@ -97,7 +97,7 @@ def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image
     steps = report.protocol.get("refinement", {}).get("steps", 0)
     generators = [torch_generator(report.protocol["seed"], "evaluation", "sample", n) for n in range(SAMPLED)]
     with evaluation_mode(model):
-        decoded = torch_engine(model, steps).reconstruct(batch.images, batch.labels)
+        decoded = torch_engine(model, steps).reconstruct(batch.images, batch.labels, weights=batch.weights)
         samples = model.sample(SAMPLED, generators)
     pictures: dict[str, Image.Image | Figure] = {
         "Reconstructions": pairs(batch.images.cpu(), decoded.cpu()),

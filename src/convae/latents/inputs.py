@@ -14,9 +14,11 @@ from torch import Tensor
 from convae.core.errors import ConfigError, DataError
 from convae.core.names import nearest_name
 from convae.core.paths import local_path
-from convae.core.types import Images, Latents
+from convae.core.types import Batch, Images, Latents
 from convae.data import Split, in_order, to_tensor
+from convae.data.binarize import binarize
 from convae.data.provenance import read_like
+from convae.data.sources.base import content_digest
 from convae.model.compatibility import check_labels
 from convae.model.inference import InferenceEngine, TorchEngine
 from convae.model.vae import VAE
@@ -59,15 +61,18 @@ def encode_inputs(
         ConfigError: unknown image, or the model is conditional and the class of an image is unknown.
     """
     is_conditional = model.condition is not None
-    images, own = [], []
+    images, weights, own = list[Tensor](), list[Tensor | None](), list[int]()
     for word in words:
         number = -1
         if is_image_file(word):
             images.append(_read(model, local_path(word)))
+            weights.append(None)
         else:
             split = open_split()
             place = find_image(word, split)
-            images.append(read_images(split, [place])[0])
+            batch = _read_batch(split, [place])
+            images.append(batch.images[0])
+            weights.append(None if batch.weights is None else batch.weights[0])
             if is_conditional:
                 check_labels(model, split.labels, split.source, split.classes)
                 number = -1 if split.labels is None else int(split.labels[place])
@@ -78,7 +83,7 @@ def encode_inputs(
         own.append(number)
     stacked = torch.stack(images)
     labels = torch.tensor(own) if is_conditional else None
-    z = (engine or TorchEngine(model)).encode(stacked, labels).mean.cpu()
+    z = (engine or TorchEngine(model)).encode(stacked, labels, _stacked(weights)).mean.cpu()
     for word, latent in zip(words, z, strict=True):
         if not bool(latent.isfinite().all()):
             raise DataError(
@@ -118,8 +123,21 @@ def find_image(word: str, split: Split) -> int:
 
 def read_images(split: Split, positions: Sequence[int]) -> Images:
     """The images at positions of a split, (batch, channel, *sizes) in [0, 1]."""
+    return _read_batch(split, positions).images
+
+
+def _read_batch(split: Split, positions: Sequence[int]) -> Batch:
+    """The images at positions of a split, with the weights of their values."""
     (batch,) = in_order(split, len(positions), indices=np.asarray(positions, np.int64))
-    return batch.images
+    return batch
+
+
+def _stacked(weights: Sequence[Tensor | None]) -> Tensor | None:
+    """The weights of the values of images; None if those of all images are observed."""
+    like = next((each for each in weights if each is not None), None)
+    if like is None:
+        return None
+    return torch.stack([torch.ones_like(like) if each is None else each for each in weights])
 
 
 def takes_image_files(model: VAE) -> bool:
@@ -135,7 +153,7 @@ def _read(model: VAE, path: Path) -> Tensor:
     trained = model.provenance.data
     resize_mode = trained.get("resize_mode", "crop")
     interpolation = trained.get("interpolation", "bicubic")
-    return to_tensor(
+    image = to_tensor(
         read_like(
             path,
             trained.get("source"),
@@ -145,3 +163,8 @@ def _read(model: VAE, path: Path) -> Tensor:
             interpolation=interpolation,
         )
     )
+    how = trained.get("binarize")
+    if how is None:
+        return image
+    identity = np.frombuffer(content_digest(path), np.uint8)  # as in a data set with this file
+    return binarize(image[None], how, identity[None])[0]

@@ -194,7 +194,7 @@ class Session:
         done = 0
         for batch in in_order(images, batch_size, next(model.parameters()).device, positions):
             labels = batch.labels if self.label is None else torch.full_like(batch.indices, self.label)
-            decoded = self.engine.reconstruct(batch.images, batch.labels, decoded_labels=labels)
+            decoded = self.engine.reconstruct(batch.images, batch.labels, decoded_labels=labels, weights=batch.weights)
             yield batch.images.cpu(), decoded.cpu()
             done += len(batch)
             if self.progress:

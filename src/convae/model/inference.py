@@ -98,7 +98,12 @@ class InferenceEngine(ABC):
         """
 
     def reconstruct(
-        self, images: Images, labels: Labels | None = None, *, decoded_labels: Labels | None = None
+        self,
+        images: Images,
+        labels: Labels | None = None,
+        *,
+        decoded_labels: Labels | None = None,
+        weights: Tensor | None = None,
     ) -> Images:
         """Images decoded from the posterior means.
 
@@ -106,8 +111,10 @@ class InferenceEngine(ABC):
             images: as for `encode`.
             labels: as for `encode`.
             decoded_labels: the classes to decode as; by default those of the images.
+            weights: as for `encode`.
         """
-        return self.decode(self.encode(images, labels).mean, labels if decoded_labels is None else decoded_labels)
+        decoded = labels if decoded_labels is None else decoded_labels
+        return self.decode(self.encode(images, labels, weights).mean, decoded)
 
     @torch.no_grad()
     def sample(
