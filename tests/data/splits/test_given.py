@@ -149,6 +149,16 @@ def test_labels_of_a_dataset_may_be_an_attribute() -> None:
     assert present(split.labels).tolist() == LABELS[::-1].tolist()
 
 
+def test_labels_of_an_attribute_that_items_do_not_have_are_those_of_the_items() -> None:
+    class Transformed(Pictures):
+        """As of torchvision with a `target_transform`."""
+
+        targets = LABELS + 10
+
+    split = GivenData(Transformed(), validation=BYTES[:2]).split("train")
+    assert present(split.labels).tolist() == LABELS.tolist()
+
+
 def test_other_data_are_noticed_and_a_recipe_alone_does_not_have_them() -> None:
     config = DataConfig(source={"given": GivenData(BYTES).recorded()})
     with pytest.raises(ConfigError, match="was trained on"):

@@ -100,23 +100,32 @@ class _Dataset(Items):
         return _channels_last(torch.from_numpy(np.stack(found)))
 
     def labels(self) -> NDArray[np.int64] | None:
-        """The labels, from the attribute `targets` or `labels`, or from the (image, label) pairs."""
+        """The labels, from the attribute `targets` or `labels` if they are those of the items, or from the items."""
+        first = self._dataset[0]
+        has_pairs = isinstance(first, tuple | list) and len(first) >= 2
         for name in ("targets", "labels"):
             if (known := getattr(self._dataset, name, None)) is not None and len(known) == len(self):
-                return _label_array(known, len(self))
-        first = self._dataset[0]
-        if not isinstance(first, tuple | list) or len(first) < 2:
+                found = _label_array(known, len(self))
+                # Those of a dataset with a `target_transform`, or in another order, are not.
+                if not has_pairs or all(_is_label(self._dataset[place][1], found[place]) for place in self._sample()):
+                    return found
+        if not has_pairs:
             return None
         return _label_array([self._dataset[position][1] for position in range(len(self))], len(self))
 
     def digest(self) -> str:
         total = hashlib.sha256(repr((self.kind, len(self), self.shape)).encode())
-        for position in np.linspace(0, len(self) - 1, min(SAMPLED, len(self))).astype(int):
-            total.update(np.ascontiguousarray(self._values(int(position))).data)
+        for position in self._sample():
+            total.update(np.ascontiguousarray(self._values(position)).data)
         return total.hexdigest()
 
     def identities(self) -> NDArray[np.uint8]:
         return np.arange(len(self), dtype="<u8").repeat(2).view(np.uint8).reshape(-1, 16)
+
+    def _sample(self) -> list[int]:
+        """At most `SAMPLED` evenly spaced positions."""
+        places: list[int] = np.linspace(0, len(self) - 1, min(SAMPLED, len(self))).astype(int).tolist()
+        return places
 
     def _values(self, position: int) -> NDArray[Any]:
         """(channels, *sizes), one item."""
@@ -204,6 +213,12 @@ def _label_array(labels: Any, count: int) -> NDArray[np.int64]:
     if found.shape != (count,) or not np.issubdtype(found.dtype, np.integer) or found.min() < -1:
         raise DataError(f"labels: expected {count} class numbers (from 0; -1 is missing), one per image")
     return found.astype(np.int64)
+
+
+def _is_label(given: Any, number: np.int64) -> bool:
+    """Whether what an item has as its label is a class number; of other kinds of labels, it is assumed."""
+    is_number = isinstance(given, int | np.integer) or (isinstance(given, Tensor) and not given.ndim)
+    return not is_number or int(given) == int(number)
 
 
 def _channels_last(batch: Tensor) -> Tensor:
