@@ -159,6 +159,20 @@ def test_labels_of_an_attribute_that_items_do_not_have_are_those_of_the_items() 
     assert present(split.labels).tolist() == LABELS.tolist()
 
 
+@pytest.mark.parametrize("is_dataset", [False, True])
+def test_integers_that_use_a_small_part_of_their_range_are_noted(is_dataset: bool) -> None:
+    def notes(values: Any) -> list[str]:
+        return GivenData(TensorDataset(values) if is_dataset else values).split("train").notes
+
+    binary = torch.from_numpy(BYTES > 128)
+    (note,) = notes(binary.to(torch.uint8))
+    assert "0 to 1" in note
+    assert "255" in note
+    assert [notes(each) for each in (binary, binary.float(), torch.from_numpy(BYTES), torch.zeros(4, 1, 8, 8))] == [
+        []
+    ] * 4
+
+
 def test_other_data_are_noticed_and_a_recipe_alone_does_not_have_them() -> None:
     config = DataConfig(source={"given": GivenData(BYTES).recorded()})
     with pytest.raises(ConfigError, match="was trained on"):

@@ -17,10 +17,10 @@ from convae.data.images.pixels import ROUNDING, Kind, Pixels, as_kind
 if TYPE_CHECKING:
     from convae.data.images.headers import Header
 
-_DIM = 0.5
+DIM = 0.5
 """If all images of a type use less than this fraction of its range, the range is probably wrong."""
 _SLIVER = {8: 1 / 16, 16: 0.26, 32: 1 / 16}
-"""As `_DIM`, for single images, by bit depth; of 16 bits, cameras use 10 to 14."""
+"""As `DIM`, for single images, by bit depth; of 16 bits, cameras use 10 to 14."""
 _FEW = 15
 """Values up to this number are counts or classes, such as masks; larger ones use a number of bits."""
 
@@ -219,7 +219,7 @@ def _slivers(
     given = top not in {1, 255, 65535, 2**bits - 1}
     if bits == 1 or reach == 0 or given:
         return np.zeros_like(chosen)
-    if reach < _DIM * (top - bottom):
+    if reach < DIM * (top - bottom):
         return chosen
     limit = _SLIVER.get(bits, _SLIVER[16]) * (top - bottom)
     found = chosen & (high - bottom <= limit)

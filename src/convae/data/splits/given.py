@@ -63,7 +63,6 @@ class GivenImages:
         self.levels = 2 if binarize else LEVELS[items.kind]
         self.is_hashed = items.is_hashed
         self.image_bytes = int(np.prod(items.shape)) * np.dtype(items.kind).itemsize
-        self.notes: list[str] = []
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -74,6 +73,11 @@ class GivenImages:
         """The values at `indices`, in torch's channels_last layout; `out` is not used."""
         del out
         return self._items.read(self._rows[np.asarray(indices, np.int64)])
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """Notes on the data for the user, one sentence each."""
+        return self._items.notes()
 
     @cached_property
     def identities(self) -> NDArray[np.uint8]:

@@ -16,6 +16,7 @@ from convae.core.errors import DataError
 from convae.core.names import shape_text
 from convae.core.types import Shape
 from convae.data.images.pixels import as_kind
+from convae.data.images.ranges import DIM
 
 SAMPLED = 64
 """Number of items in the digest of a dataset."""
@@ -45,6 +46,22 @@ class Items:
         """(images, 16) digest of each image, from which the split is chosen."""
         raise NotImplementedError
 
+    def extremes(self) -> tuple[float, float]:
+        """The smallest and the largest value, of a sample of the items if that is faster."""
+        raise NotImplementedError
+
+    def notes(self) -> list[str]:
+        """A note if integers use so small a part of their range that they were probably to be scaled by another one."""
+        if self.kind not in ("uint8", "uint16"):
+            return []
+        (low, high), top = self.extremes(), np.iinfo(self.kind).max
+        if low == high or high - low >= DIM * top:
+            return []
+        return [
+            f"data: values are {low:g} to {high:g}, and {top} is 1. To rescale them, pass floats in [0, 1], such as "
+            f"data / {high:g}"
+        ]
+
 
 class _Array(Items):
     """An array in memory."""
@@ -70,6 +87,9 @@ class _Array(Items):
         for image in self._values:
             total.update(np.ascontiguousarray(image).data)
         return total.hexdigest()
+
+    def extremes(self) -> tuple[float, float]:
+        return float(self._values.min()), float(self._values.max())
 
     def identities(self) -> NDArray[np.uint8]:
         digests = [hashlib.blake2b(np.ascontiguousarray(each).data, digest_size=16).digest() for each in self._values]
@@ -118,6 +138,10 @@ class _Dataset(Items):
         for position in self._sample():
             total.update(np.ascontiguousarray(self._values(position)).data)
         return total.hexdigest()
+
+    def extremes(self) -> tuple[float, float]:
+        ends = [(values.min(), values.max()) for values in map(self._values, self._sample())]
+        return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
 
     def identities(self) -> NDArray[np.uint8]:
         return np.arange(len(self), dtype="<u8").repeat(2).view(np.uint8).reshape(-1, 16)
