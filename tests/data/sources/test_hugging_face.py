@@ -68,6 +68,22 @@ def test_a_single_split_of_any_name_is_the_training_data(library: ModuleType, ro
         opened(path=str(tmp_path / "two"))
 
 
+def test_images_are_surveyed_in_all_parts_of_the_rows(library: ModuleType, tmp_path: Path) -> None:
+    """Sorted by class, the first rows may be all gray; single images of another size are noted."""
+
+    def content(mode: str, side: int) -> dict[str, Any]:
+        stream = io.BytesIO()
+        Image.new(mode, (side, side), 77).save(stream, "PNG")
+        return {"bytes": stream.getvalue(), "path": None}
+
+    rows = [content("L", 8)] * 260 + [content("RGB", 8)] * 39 + [content("RGB", 9)]
+    features = library.Features(picture=library.Image())
+    library.Dataset.from_dict({"picture": rows}, features=features).save_to_disk(tmp_path / "sorted")
+    split = opened(path=str(tmp_path / "sorted"))
+    assert split.shape == (3, 8, 8)
+    assert [note for note in split.notes if note.startswith("1 image of other sizes")]
+
+
 def test_a_column_without_a_readable_image_is_refused(library: ModuleType, tmp_path: Path) -> None:
     content = {"bytes": b"junk", "path": None}
     features = library.Features(picture=library.Image())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from convae.core.names import unknown_message
 from convae.core.paths import PathOrName, local_path
 from convae.core.progress import Progress
 from convae.data.data_dirs import DataDirs
+from convae.data.image_set import evenly_spaced
 from convae.data.images.headers import Header
 from convae.data.images.ranges import ValueRange, common_kind
 from convae.data.images.reading import MEGAPIXELS, decode, header_or_reason
@@ -23,7 +23,7 @@ from convae.data.sources.base import Column, Listing, Record, Source, Survey, co
 from convae.data.sources.base.labels import PART_NAMES, numbered
 
 _SURVEYED = 256
-"""Number of images in the survey."""
+"""Largest number of images in the survey."""
 _SAVED = ("dataset_dict.json", "state.json")
 """Files of `save_to_disk`, for several parts and for one."""
 
@@ -85,10 +85,11 @@ class HuggingFace(Source):
         return self._range
 
     def survey(self, progress: Progress | None = None, *, sizes: bool = True) -> Survey:
-        """From the headers of the first images of the first part."""
-        headers = [header for _, header in islice(self.headers(), _SURVEYED) if isinstance(header, Header)]
+        """From the headers of evenly spaced images."""
+        found_headers = (self._header_at(int(place)) for place in evenly_spaced(sum(self._lengths), _SURVEYED))
+        headers = [header for header in found_headers if isinstance(header, Header)]
         if not headers:
-            raise DataError(f"{self.name}: none of its first images is readable")
+            raise DataError(f"{self.name}: none of {_SURVEYED} images is readable")
         found = {header.size for header in headers}
         channels = {header.channels for header in headers}
         kind = common_kind({header.kind for header in headers}, channels)
@@ -102,6 +103,24 @@ class HuggingFace(Source):
                 if progress is not None and row % 256 == 255:
                     progress(row + 1, len(part), f"surveying {self.name} (images)")
 
+    @property
+    def _lengths(self) -> list[int]:
+        """Number of rows of each part."""
+        return [len(part) for part in self._parts.values()]
+
+    def _header_at(self, index: int) -> Header | str:
+        """The header of image `index`, or the reason why it has none."""
+        name, row = self._place_of(index)
+        return self._header(self._parts[name][row][self._image], f"{self.name}: {name}/{row:06d}")
+
+    def _place_of(self, index: int) -> tuple[str, int]:
+        """The part of image `index`, and its row there."""
+        for name, length in zip(self._parts, self._lengths, strict=True):
+            if index < length:
+                return name, index
+            index -= length
+        raise IndexError(index)
+
     def _header(self, value: Any, where: str) -> Header | str:
         try:
             content = _content(value)
@@ -113,7 +132,7 @@ class HuggingFace(Source):
         """The rows of all parts."""
         names = [f"{name}/{row:06d}" for name, part in self._parts.items() for row in range(len(part))]
         numbers = [PART_NAMES[name] for name in self._parts]
-        parts = np.repeat(np.array(numbers, np.int8), [len(part) for part in self._parts.values()])
+        parts = np.repeat(np.array(numbers, np.int8), self._lengths)
         label = self._wanted[1] or next(iter(self._classes), None)
         kept = dict.fromkeys([*self._classes, *([] if label is None else [label])])
         columns = {name: self._column(name) for name in kept}
@@ -121,13 +140,10 @@ class HuggingFace(Source):
 
     def record(self, index: int, near: tuple[int, ...]) -> Record:
         """One image, decoded at the size needed."""
-        for part in self._parts.values():
-            if index < len(part):
-                content = _content(part[index][self._image])
-                pixels, header = decode(content, near, MEGAPIXELS)
-                return Record(pixels, header.size, content_digest(content), header, len(header.pages) - 1)
-            index -= len(part)
-        raise IndexError(index)
+        name, row = self._place_of(index)
+        content = _content(self._parts[name][row][self._image])
+        pixels, header = decode(content, near, MEGAPIXELS)
+        return Record(pixels, header.size, content_digest(content), header, len(header.pages) - 1)
 
     def _column(self, name: str) -> Column:
         features = next(iter(self._parts.values())).features

@@ -145,6 +145,13 @@ def open_data_set(
         raise DataError(f"{source.name}: has no array of masks. Set data.missing: nan, alpha or null")
     image_format = ImageFormat(sizes, depth, config.resize_mode, own.kind, missing, config.interpolation)
     store = open_store(source, fingerprint, image_format, progress)
+    if config.size is None and own.size is not None:  # which a survey of some images may have missed
+        others = int((store.original_sizes != np.array(sizes)).any(1).sum())
+        if others:
+            notes.append(
+                f"{count_text(others, 'image')} of other sizes than {shape_text(sizes)} are resized to it; change it "
+                "with data.size"
+            )
     label = config.label or store.label
     if label is not None and label not in store.columns:
         raise ConfigError(
