@@ -27,7 +27,9 @@ def ood(
     ood_data: Annotated[
         str,
         typer.Option(
-            "--ood-data", help="Out-of-distribution images: a data set's name or a folder.", show_default=False
+            "--ood-data",
+            help="Out-of-distribution images: a data set's name or a folder; all of them, or those of --split.",
+            show_default=False,
         ),
     ],
     scoring: ScoreOptions,
