@@ -214,18 +214,38 @@ class FeatureMap:
     def resized_nearest(self, sizes: Sequence[int]) -> FeatureMap:
         """The map resized by repetition."""
         chosen = F.interpolate(torch.arange(self.shape[2]).double()[None, None], size=sizes[0], mode="nearest")
-        index = chosen.long()[0, 0]
+
+        def compute(part: Tensor) -> Tensor:
+            return F.interpolate(part, size=[part.shape[2], *sizes[1:]], mode="nearest")
+
+        return self.chosen_rows(chosen.long()[0, 0], compute, sizes)
+
+    def chosen_rows(self, index: Tensor, compute: Callable[[Tensor], Tensor], sizes: Sequence[int]) -> FeatureMap:
+        """A function of each row alone, of rows in another order or number.
+
+        Args:
+            index: (row,) which row each row of the result is of; −1 for one of zeros.
+            compute: (batch, channel, rows, …) to as many rows.
+            sizes: spatial sizes of the result.
+        """
 
         def rows(start: int, stop: int) -> Tensor:
             own = index[start:stop]
-            first, last = int(own[0]), int(own[-1])
-            part = self.rows(first, last + 1)
-            part = part.index_select(2, (own - first).to(part.device))
-            return F.interpolate(part, size=[stop - start, *sizes[1:]], mode="nearest")
+            cuts = ((own.diff().abs() > 1) | ((own < 0).diff() != 0)).nonzero().flatten() + 1
+            return compute(torch.cat([self._chosen(run) for run in own.tensor_split(cuts.tolist())], 2))
 
         shape = (*self.shape[:2], *sizes)
         needed = max(self.row_bytes, self.sliced.item_bytes * _row_values(shape))
         return FeatureMap(self.sliced, shape, rows, [self], row_bytes=needed, work=self.work)
+
+    def _chosen(self, run: Tensor) -> Tensor:
+        """Rows that are next to each other, or rows of zeros."""
+        first, last = int(run.min()), int(run.max())
+        if last < 0:
+            part = self.rows(0, 1)
+            return part.new_zeros((*part.shape[:2], len(run), *part.shape[3:]))
+        part = self.rows(first, last + 1)
+        return part.index_select(2, (run - first).to(part.device))
 
     def _bounds(self) -> Iterator[tuple[int, int]]:
         """First and last row, exclusive, of each slice of a pass."""
