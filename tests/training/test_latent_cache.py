@@ -119,6 +119,29 @@ def test_a_cache_is_used_again_and_never_for_other_weights_or_images(tmp_path: P
     assert len(entries(cache)) == 3
 
 
+def test_latents_of_a_conditional_model_are_those_of_the_labels(tmp_path: Path, cache: Path) -> None:
+    model = convae.build({**RECIPE["model"], "condition": {"classes": 2}}, seed=3)
+    recipe = {
+        "model": model,
+        "objective": {"reconstruction": {}, "kl": {}},
+        "training": {**OPTIONS, "freeze": [*FROZEN, "condition"], "epochs": 1},
+    }
+    labels = np.arange(48) % 2
+    for name, own in {"some": labels, "others": 1 - labels}.items():
+        train(recipe, data=images(), labels=own, out=tmp_path / name)
+    assert len(entries(cache)) == 2
+    without = train(
+        recipe,
+        data=images(),
+        labels=1 - labels,
+        out=tmp_path / "without",
+        overrides=["training.cache_latents=false"],
+    )
+    rows = [row["kl"] for row in without.metrics if row["split"] == "train"]
+    again = train(recipe, data=images(), labels=1 - labels, out=tmp_path / "again")
+    assert [row["kl"] for row in again.metrics if row["split"] == "train"] == pytest.approx(rows, rel=1e-5)
+
+
 def test_a_cut_entry_is_computed_anew(tmp_path: Path, cache: Path) -> None:
     first = trained(tmp_path / "first").last.state_dict()
     (entry,) = entries(cache)

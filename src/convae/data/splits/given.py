@@ -87,7 +87,9 @@ class GivenImages:
 
     def describe(self) -> dict[str, Any]:
         """The facts that a metric measured on these images has to be published with."""
-        digest = hashlib.sha256(self._rows.astype("<i8").tobytes() + self._items.digest().encode()).hexdigest()
+        total = hashlib.sha256(self._rows.astype("<i8").tobytes() + self._items.digest().encode())
+        if self.labels is not None:
+            total.update(self.labels.astype("<i8").tobytes())
         return {
             "source": GIVEN,
             "split": self.name,
@@ -95,7 +97,7 @@ class GivenImages:
             "count": len(self),
             "channels": self.shape[0],
             "size": list(self.shape[1:]),
-            "content_hash": digest,
+            "content_hash": total.hexdigest(),
             **({} if self.binarize is None else {"binarize": self.binarize}),
             **({} if self.missing is None else {"missing": self.missing.origin or self.missing.fraction}),
         }
