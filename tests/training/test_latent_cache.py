@@ -15,6 +15,8 @@ from training.runs import RECIPE, StopAt
 import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
+from convae.model.bottlenecks.gaussian import Gaussian
+from convae.model.likelihoods.bernoulli import Bernoulli
 from convae.model.vae import VAE
 from convae.training import Run, resume, train
 
@@ -117,6 +119,18 @@ def test_a_cache_is_used_again_and_never_for_other_weights_or_images(tmp_path: P
     changed[:, 0, 0, 0] ^= 1
     trained(tmp_path / "images", data=changed)
     assert len(entries(cache)) == 3
+
+
+def test_latents_of_modules_are_those_of_their_activations(tmp_path: Path, cache: Path) -> None:
+    for activation in (torch.nn.ReLU(), torch.nn.Tanh()):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8), activation)
+            decoder = torch.nn.Sequential(torch.nn.Linear(3, 64), torch.nn.Unflatten(1, (1, 8, 8)))
+            bottleneck = Gaussian((8,), latent=3)
+        model = VAE(encoder, bottleneck, decoder, Bernoulli(), input_shape=(1, 8, 8))
+        trained(tmp_path / type(activation).__name__, model, epochs=1)
+    assert len(entries(cache)) == 2
 
 
 def test_latents_of_a_conditional_model_are_those_of_the_labels(tmp_path: Path, cache: Path) -> None:

@@ -194,7 +194,12 @@ def _key(model: VAE, split: ImageSet, precision: PrecisionName, device: torch.de
         for name, tensor in model.state_dict().items()
         if name.partition(".")[0] in BEFORE_LATENT
     }
-    described: dict[str, Any] = {name: kind for name, kind in module_classes(model).items() if name in BEFORE_LATENT}
+    # Activations, strides and the like of modules are in no weight.
+    described: dict[str, Any] = {
+        name: [kind, repr(model.get_submodule(name))]
+        for name, kind in module_classes(model).items()
+        if name in BEFORE_LATENT
+    }
     if model.is_described:
         described = model.spec.model_dump(mode="json", include={"input", *BEFORE_LATENT})
     content = [
