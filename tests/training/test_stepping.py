@@ -141,3 +141,19 @@ def test_statistics_of_a_frozen_part_are_their_average_and_stay(tmp_path: Path) 
     assert frozen
     for name in frozen:
         assert torch.equal(stored[name], stored[name.replace("ema.", "model.", 1)]), name
+
+
+def test_the_validation_counts_the_images_of_the_training(tmp_path: Path) -> None:
+    """As the loss of the training does, for densities of the aggregate posterior."""
+    found = []
+    for images in (None, 40):
+        recipe = {
+            "model": RECIPE["model"],
+            "objective": {"reconstruction": {}, "kl": {}, "total-correlation": {"images": images}},
+            "training": {"steps": 1, "batch_size": 8, "pictures_every": 0},
+        }
+        source = torch.Generator().manual_seed(0)
+        data, held = (torch.rand(count, 1, 8, 8, generator=source) for count in (40, 20))
+        run = train(recipe, data=data, validation=held, out=tmp_path / str(images))
+        found += [row["total-correlation"] for row in run.metrics if row["split"] == "validation"]
+    assert found[0] == found[1]

@@ -278,6 +278,7 @@ class VAETask(Task):
             seed=options.seed,
             device=self.device,
             ranks=self.ranks,
+            data_size=len(self.images),
         )
         judged = {"total": goal.total(found.metrics, at_end), **found.metrics}
         row = {"total": goal.total(found.metrics, clocks), **found.metrics, "total_at_end": judged["total"]}

@@ -80,10 +80,12 @@ def validate(
     seed: int,
     device: torch.device,
     ranks: Ranks,
+    data_size: int,
 ) -> ValidationResult:
     """Validates a model, which stays in evaluation mode.
 
-    Batches are distributed over the ranks, and the results are summed.
+    Batches are distributed over the ranks, and the results are summed. Terms that depend on the number of images in the
+    data take that of the training data, `data_size`.
     """
     precision = torch.float32 if device.type == "mps" else torch.float64
     model.eval()
@@ -91,8 +93,9 @@ def validate(
     has_latent_codes = False
     labeled_fraction = None if split.labels is None else float((split.labels != MISSING_LABEL).mean())
     for number, found_batch in _turns(split, batch_size, device, ranks):
-        # Means over labeled images are those of the split, whatever their number in each batch.
-        batch = replace(found_batch, labeled_fraction=labeled_fraction)
+        # The loss is that of the training, and means over labeled images are those of the split, whatever their number
+        # in each batch.
+        batch = replace(found_batch, labeled_fraction=labeled_fraction, data_size=data_size)
         # The same noise in every epoch, so that metrics differ only by the model.
         noise = torch_generator(seed, "validation", number)
         with unchecked_values():
