@@ -56,7 +56,7 @@ def train(
             The recipe records their number, shape and digest; `resume` needs them again.
         labels: (images,) class numbers of `data`, -1 if missing.
         validation: validation images, or (images, labels); by default the fraction `data.validation` is held out.
-        channels_last: whether an array is (images, *sizes, channels).
+        channels_last: whether an array is (images, *sizes, channels), or those of a dataset (*sizes, channels).
         overrides: `key.path=value` each.
         out: the run folder, new or empty; by default a new folder in `runs/`.
         callback: callback; by default a progress bar on a terminal and in notebooks.

@@ -173,6 +173,38 @@ def test_integers_that_use_a_small_part_of_their_range_are_noted(is_dataset: boo
     ] * 4
 
 
+class Items(Dataset[Any]):
+    """A dataset of given items."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[index]
+
+
+@pytest.mark.parametrize("items", [np.moveaxis(BYTES, 1, -1), BYTES[:, 0]])
+def test_items_without_channels_first_are_refused_as_arrays_are(items: Any) -> None:
+    for data in (items, Items(items)):
+        with pytest.raises(DataError, match=r"expected \(images, channels, \*sizes\)"):
+            GivenData(data)
+
+
+def test_items_of_a_dataset_may_have_channels_last() -> None:
+    last = Items(np.moveaxis(BYTES, 1, -1))
+    split = GivenData(last, validation=last, channels_last=True).split("train")
+    np.testing.assert_array_equal(split.images([5]), BYTES[5:6])
+
+
+def test_pillow_images_of_palettes_are_colors() -> None:
+    image = Image.fromarray(np.moveaxis(BYTES[0], 0, -1)).quantize(16)
+    split = GivenData(Items([image] * 4), validation=Items([image])).split("train")
+    np.testing.assert_array_equal(split.images([0])[0].movedim(0, -1), np.asarray(image.convert("RGB")))
+
+
 def test_other_data_are_noticed_and_a_recipe_alone_does_not_have_them() -> None:
     config = DataConfig(source={"given": GivenData(BYTES).recorded()})
     with pytest.raises(ConfigError, match="was trained on"):

@@ -118,7 +118,7 @@ class GivenData:
             must be deterministic.
         labels: (images,) class numbers, -1 if missing; by default those of the dataset.
         validation: held-out images in the same form; by default a fraction `data.validation` of the images.
-        channels_last: whether an array is (images, *sizes, channels).
+        channels_last: whether an array is (images, *sizes, channels), or those of a dataset (*sizes, channels).
 
     Raises:
         DataError: invalid data; the message says how to pass it.

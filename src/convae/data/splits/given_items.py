@@ -15,6 +15,7 @@ from torch import Tensor
 from convae.core.errors import DataError
 from convae.core.names import shape_text
 from convae.core.types import Shape
+from convae.data.images.conversion import preprocess
 from convae.data.images.pixels import as_kind
 from convae.data.images.ranges import DIM
 
@@ -97,12 +98,17 @@ class _Array(Items):
 
 
 class _Dataset(Items):
-    """A map-style dataset; its items are (channels, *sizes) tensors or arrays, Pillow images, or pairs with a label."""
+    """A map-style dataset; its items are (channels, *sizes) tensors or arrays, Pillow images, or pairs with a label.
+
+    Args:
+        dataset: the dataset.
+        channels_last: whether tensors and arrays are (*sizes, channels).
+    """
 
     is_hashed = False
 
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: Any, channels_last: bool) -> None:
+        self._dataset, self._channels_last = dataset, channels_last
         first = self._values(0)
         self.kind, self.shape = first.dtype.name, tuple(first.shape)
 
@@ -157,12 +163,15 @@ class _Dataset(Items):
         if isinstance(item, tuple | list):
             item = item[0]
         if isinstance(item, Image.Image):
-            values = np.asarray(item)
+            kept = item.mode in ("1", "L", "RGB", "RGBA") or item.mode.startswith(("I", "F"))
+            # Others, such as palettes, have values that are no colors.
+            values = np.asarray(item) if kept else preprocess(item, (item.height, item.width))
             values = values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
         else:
             values = _as_array(item, f"item {position} of the dataset")
-        if values.ndim < 2:
-            raise DataError(f"item {position} of the dataset is not an image: its shape is {tuple(values.shape)}")
+            if values.ndim < 2:
+                raise DataError(f"item {position} of the dataset is not an image: its shape is {tuple(values.shape)}")
+            values = _channels_first(values[None], self._channels_last)[0]
         if values.dtype in (np.uint8, np.uint16):
             return values
         return as_kind(values, "uint8" if values.dtype == np.bool_ else "float32")
@@ -174,7 +183,7 @@ def open_items(images: Any, labels: Any, channels_last: bool) -> tuple[Items, ND
     Args:
         images: array, tensor or map-style dataset.
         labels: (images,) class numbers; by default those of the dataset.
-        channels_last: whether an array is (images, *sizes, channels).
+        channels_last: whether an array is (images, *sizes, channels), or those of a dataset (*sizes, channels).
 
     Returns:
         The items, and their class numbers, -1 if missing; None without labels.
@@ -194,7 +203,7 @@ def open_items(images: Any, labels: Any, channels_last: bool) -> tuple[Items, ND
     elif hasattr(images, "__getitem__") and hasattr(images, "__len__") and not isinstance(images, str | Mapping):
         if not len(images):
             raise DataError("data: the dataset is empty")
-        dataset = _Dataset(images)
+        dataset = _Dataset(images, channels_last)
         items, found = dataset, dataset.labels() if labels is None else None
     else:
         raise DataError(
