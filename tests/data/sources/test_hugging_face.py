@@ -68,6 +68,20 @@ def test_a_single_split_of_any_name_is_the_training_data(library: ModuleType, ro
         opened(path=str(tmp_path / "two"))
 
 
+def test_classes_that_differ_between_parts_are_refused(library: ModuleType, tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("L", (8, 8), 77).save(stream, "PNG")
+    content = {"bytes": stream.getvalue(), "path": None}
+
+    def part(*names: str) -> Any:
+        features = library.Features(picture=library.Image(), kind=library.ClassLabel(names=list(names)))
+        return library.Dataset.from_dict({"picture": [content] * 2, "kind": [0, 1]}, features=features)
+
+    library.DatasetDict({"train": part("cat", "dog"), "test": part("dog", "cat")}).save_to_disk(tmp_path / "pets")
+    with pytest.raises(DataError, match="kind are others in the part test"):
+        opened(path=str(tmp_path / "pets"))
+
+
 def test_images_are_surveyed_in_all_parts_of_the_rows(library: ModuleType, tmp_path: Path) -> None:
     """Sorted by class, the first rows may be all gray; single images of another size are noted."""
 

@@ -149,6 +149,9 @@ class HuggingFace(Source):
         features = next(iter(self._parts.values())).features
         if name not in features:
             raise DataError(f"{self.name}: {unknown_message('column', name, features)}")
+        for part_name, part in self._parts.items():
+            if getattr(part.features.get(name), "names", None) != getattr(features[name], "names", None):
+                raise DataError(f"{self.name}: the classes of the column {name} are others in the part {part_name}")
         values = [value for part in self._parts.values() for value in part[name]]
         if all(value is None or type(value) is int for value in values):
             numbers = np.array([-1 if value is None else value for value in values], np.int64)
