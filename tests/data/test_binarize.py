@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from narrow import present
+from PIL import Image
 
 import convae
 from convae.core.errors import ConfigError
@@ -86,6 +89,18 @@ def test_colors_are_drawn_for_each_channel(tmp_path: Path) -> None:
     found = next(in_order(split, 8)).images
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert not torch.equal(found[:, 0], found[:, 1])
+
+
+def test_pages_of_a_file_have_random_numbers_of_their_own(tmp_path: Path) -> None:
+    first, *others = (Image.new("L", (16, 16), 128) for _ in range(4))
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=others)
+    source = {"folder": {"path": str(tmp_path), "pages": "all"}}
+    choices: list[dict[str, Any]] = [{"binarize": "fixed"}, {"missing": 0.5}]
+    for options in choices:
+        batch = next(in_order(open_split(DataConfig(source=source, **options), "all"), 4))
+        drawn = (batch.images if batch.weights is None else batch.weights).flatten(1)
+        for one, other in itertools.combinations(drawn, 2):
+            assert 0.3 < (one == other).float().mean() < 0.7
 
 
 def test_missing_values_keep_the_fill_value() -> None:

@@ -29,7 +29,7 @@ class Snapshot:
 
     Attributes:
         names: (images, 8) digests of the names.
-        contents: (images, 16) digests of the content, as in `Split.identities`.
+        contents: (images, 16) digests of the content, as in `Split.contents`.
         labels: (images, 8) digests of the class names; zeros without a label.
         parts: (images,) indices into `PARTS`.
         trained: (trained, 16) digests of the content of all images used for training.
@@ -52,7 +52,7 @@ class Snapshot:
             table = np.concatenate([np.zeros((int((known < 0).sum()), _NAME_BYTES), np.uint8), _digests(texts)])
             labels = table[positions.reshape(-1)]
         parts = np.array([PARTS.index(split.part(index)) for index in range(len(split))], np.int8)
-        return cls(names, split.identities, labels, parts, split.identities[parts == PARTS.index("train")])
+        return cls(names, split.contents, labels, parts, split.contents[parts == PARTS.index("train")])
 
     def write(self, path: Path) -> None:
         """Writes the snapshot as a .npz file.
@@ -92,7 +92,7 @@ class Snapshot:
 
     def count_trained(self, split: Split) -> int:
         """Number of images of a split that were used for training."""
-        return int(np.isin(digest_values(split.identities), digest_values(self.trained)).sum())
+        return int(np.isin(digest_values(split.contents), digest_values(self.trained)).sum())
 
 
 def describe_changes(before: Snapshot, now: Snapshot) -> str | None:

@@ -20,6 +20,7 @@ from convae.data.binarize import Binarization
 from convae.data.images.pixels import LEVELS, Kind
 from convae.data.images.ranges import range_notes
 from convae.data.missing import Missing
+from convae.data.sources.base import content_digest
 from convae.data.store.store import Store
 
 UNCHANGED = AugmentConfig()
@@ -171,9 +172,19 @@ class Split:
         return [self._store.names[row] for row in self._rows]
 
     @property
-    def identities(self) -> NDArray[np.uint8]:
-        """(images, 16) digest of the original content of each image, independent of resizing."""
+    def contents(self) -> NDArray[np.uint8]:
+        """(images, 16) digest of the original content of each image, independent of resizing; that of its file."""
         return self._store.identities[self._rows]
+
+    @cached_property
+    def identities(self) -> NDArray[np.uint8]:
+        """(images, 16) digest of each image: `contents`, and for the pages of a file their number, too."""
+        found = self.contents
+        for row, key in enumerate(self.keys):
+            name, mark, page = key.rpartition("#")
+            if name and mark and page.isdecimal():
+                found[row] = np.frombuffer(content_digest(found[row].tobytes() + page.encode()), np.uint8)
+        return found
 
     @property
     def digests(self) -> NDArray[np.uint8]:
