@@ -43,6 +43,12 @@ print("loaded:", [name for name in ("torch", "numpy", "matplotlib", "PIL", "skle
     assert printed.splitlines()[-1] == "loaded: []"
 
 
+def test_packages_are_loaded_on_first_use() -> None:
+    script = "import convae; convae.evaluation.evaluate; convae.data.to_tensor; convae.unknown"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "'unknown'" in found.stderr
+
+
 def test_public_names_resolve() -> None:
     assert set(convae.__all__) <= set(dir(convae))
     for name in convae.__all__:

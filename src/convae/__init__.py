@@ -56,6 +56,24 @@ __all__ = [
     "train",
 ]
 
+_PACKAGES = (
+    "data",
+    "describe",
+    "evaluation",
+    "explorer",
+    "features",
+    "interop",
+    "latents",
+    "model",
+    "notations",
+    "objective",
+    "pictures",
+    "testing",
+    "training",
+    "types",
+)
+"""Packages with public names, which are imported on first use as well."""
+
 if TYPE_CHECKING:
     from convae.core.errors import (
         ArtifactError,
@@ -77,10 +95,12 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"convae.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'convae' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__, *_PACKAGES})

@@ -41,3 +41,8 @@ def test_what_names_no_data_is_refused(source: Any) -> None:
 def test_known_data_sets_are_looked_for_and_not_downloaded(source: Any) -> None:
     found = require_permission({"source": source, "dir": "/home/somebody", "download": True, "test": 0.2})
     assert found == {"source": source, "dir": None, "download": False, "test": 0.2}
+
+
+def test_images_of_a_program_are_passed_again() -> None:
+    with pytest.raises(ConfigError, match="Session"):
+        require_permission({"source": {"given": {"images": 3, "shape": [1, 8, 8], "sha256": "ab"}}})

@@ -164,6 +164,12 @@ def test_what_is_no_model_is_named(tmp_path: Path) -> None:
             convae.load(tmp_path / name)
 
 
+def test_a_run_without_a_model_is_to_be_continued(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("data: digits\n")
+    with pytest.raises(ArtifactError, match="--resume"):
+        convae.load(tmp_path)
+
+
 def test_saving_again_replaces_the_whole_folder(model: VAE, folder: Path) -> None:
     model.provenance = Provenance(classes=("second",))
     convae.save(model, folder)

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+from torch import nn
 
+from convae.model.bottlenecks.gaussian import Gaussian
 from convae.model.card import model_card
+from convae.model.likelihoods.bernoulli import Bernoulli
 from convae.model.provenance import Provenance, TrainingFacts
 from convae.model.vae import VAE
 
@@ -74,3 +77,13 @@ def test_a_model_without_provenance_has_no_metrics_on_its_card(model: VAE) -> No
     card = model_card(model)
     assert "## Metrics" not in card
     assert "## Data" not in card
+
+
+def test_a_model_of_modules_is_loaded_into_one(model: VAE) -> None:
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
+    decoder = nn.Sequential(nn.Linear(2, 64), nn.Unflatten(1, (1, 8, 8)))
+    card = model_card(VAE(encoder, Gaussian((8,), latent=2), decoder, Bernoulli(), input_shape=(1, 8, 8)))
+    assert "model=model)" in card
+    assert "# encoder: torch.nn.modules.container.Sequential" in card
+    assert "convae sample" not in card
+    assert "convae sample" in model_card(model)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 from training.runs import RECIPE, StopAt, content
 
 import convae
-from convae.core.errors import ArtifactError, ConfigError
+from convae.core.errors import ArtifactError, ConfigError, DataError
 from convae.model.bottlenecks.gaussian import Gaussian
 from convae.model.likelihoods.bernoulli import Bernoulli
 from convae.model.vae import VAE
@@ -61,7 +61,7 @@ def test_a_model_of_modules_is_trained_and_resumes_bit_for_bit(tmp_path: Path) -
     assert all(torch.equal(*pair) for pair in zip(before, model.state_dict().values(), strict=True))
     assert run.recipe.model["modules"]["encoder"] == "torch.nn.modules.container.Sequential"
     with pytest.raises(ArtifactError, match="model="):
-        run.model  # noqa: B018  # the access is what is tested
+        convae.load(run.path)
     trained = convae.load(run.path, model=of_modules())
     assert not torch.equal(trained.state_dict()["encoder.0.weight"], before[0])
     train({"model": model, **recipe}, data=IMAGES, out=tmp_path / "run", callback=StopAt(7))
@@ -73,6 +73,9 @@ def test_a_model_of_modules_is_trained_and_resumes_bit_for_bit(tmp_path: Path) -
         resume(tmp_path / "run", data=IMAGES, model=wrong)
     resumed = resume(tmp_path / "run", data=IMAGES, model=of_modules())
     assert [row for row in resumed.metrics if "total" in row] == [row for row in run.metrics if "total" in row]
+    for finished in (run, resumed):
+        assert finished.model is not model
+        assert all(map(torch.equal, finished.last.state_dict().values(), run.last.state_dict().values()))
     again = convae.load(resumed.path / "last", model=of_modules()).state_dict()
     last = convae.load(run.path / "last", model=of_modules()).state_dict()
     assert all(torch.equal(again[name], value) for name, value in last.items())
@@ -83,6 +86,26 @@ def test_data_are_given_once(tmp_path: Path) -> None:
         train(RECIPE, data=IMAGES, out=tmp_path / "run")
     with pytest.raises(ConfigError, match="data="):
         train(RECIPE, labels=[1, 2], out=tmp_path / "run")
+
+
+class Flickering(torch.utils.data.Dataset[torch.Tensor]):
+    """Items that differ each time."""
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.rand(1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("data", "part"),
+    [(Flickering(), "data.augment"), (DataLoader(TensorDataset(torch.from_numpy(IMAGES))), ".dataset")],
+    ids=["random items", "loader"],
+)
+def test_what_is_no_dataset_is_told_the_way(data: Any, part: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=part):
+        train(RECIPE_WITHOUT_DATA, data=data, out=tmp_path / "run")
 
 
 def test_an_objective_without_a_term_for_the_prior_is_noted(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from convae.data.data_dirs import DataDirs
 from convae.data.images.conversion import preprocess
 from convae.data.images.pixels import Interpolation, Pixels, ResizeMode
 from convae.data.images.ranges import raw_values, spread
-from convae.data.sources import SOURCES, open_source, resolve_source
+from convae.data.sources import GIVEN, SOURCES, given_error, open_source, resolve_source
 from convae.data.sources.base.image_files import ImageFiles
 
 _REMOTE = {"hugging-face"}
@@ -33,7 +33,7 @@ def require_permission(data: Mapping[str, Any]) -> dict[str, Any]:
         data: the data configuration in the artifact.
 
     Raises:
-        ConfigError: the source is a path or a data set on the network.
+        ConfigError: the source is a path or a data set on the network, or was an object.
         TrustError: the source is code of a package that is not trusted.
     """
     given: Any = data.get("source")
@@ -41,6 +41,8 @@ def require_permission(data: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(given, str) and not is_mapping:
         raise ConfigError("the model does not record its training data. Pass --data")
     name, options = split_name(given, "the artifact's data.source")
+    if name == GIVEN:
+        raise given_error(options)
     with untrusted_names():
         is_allowed = name in SOURCES and name not in _REMOTE and not _has_path(SOURCES.get(name), options)
     if not is_allowed:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from convae.core.arguments import Named
 from convae.core.config import parse
 from convae.core.errors import ArtifactError, ConfigError
 from convae.core.names import count_text
@@ -16,6 +15,9 @@ from convae.core.notes import note
 from convae.core.progress import Progress
 from convae.data import DataConfig, DataSet, Split, match_classes, open_data_set
 from convae.data.provenance import is_same_source, require_permission, with_reading_options
+from convae.data.sources import GIVEN
+from convae.data.splits.data_set import open_source_data
+from convae.data.splits.given_source import GivenSource
 from convae.data.splits.snapshot import Snapshot, describe_changes
 from convae.data.splits.split import SplitName
 from convae.model.vae import VAE
@@ -24,7 +26,7 @@ from convae.model.vae import VAE
 def open_model_images(
     model: VAE,
     run: Path | None,
-    data: Named | Path | None,
+    data: Any,
     split: SplitName | None,
     *,
     default_split: SplitName,
@@ -36,7 +38,7 @@ def open_model_images(
     Args:
         model: the model.
         run: its run folder; None for an artifact alone.
-        data: name of a data set, a path, or a source with options; None for the training data.
+        data: name of a data set, a path, or a source with options; an array or a dataset; None for the training data.
         split: split; by default `default_split` of the training data, and all of other data.
         default_split: default split of the training data.
         data_dir: folder of data sets; by default `$CONVAE_DATA` and the cache.
@@ -51,7 +53,11 @@ def open_model_images(
         raise ConfigError("the model does not record its training data: give data (--data)")
     if data is None and run is None:
         trained = require_permission(trained)
-    given = trained["source"] if data is None else str(data) if isinstance(data, Path) else data
+    held = None if data is None or isinstance(data, str | Path | Mapping) else GivenSource(data)
+    if held is not None:
+        given: Any = {GIVEN: {"images": len(data)}}
+    else:
+        given = trained["source"] if data is None else str(data) if isinstance(data, Path) else data
     is_own = data is None or ("source" in trained and is_same_source(given, trained["source"]))
     channels, *size = model.input_shape
     config: dict[str, Any] = {**trained, "channels": channels, "size": size}
@@ -62,9 +68,12 @@ def open_model_images(
         config |= {"source": given, "label": None}
         if isinstance(config.get("missing"), float):  # dropped from the training data only
             config["missing"] = None
-        if "source" in trained:
+        if "source" in trained and held is None:
             config["source"], reading_options = with_reading_options(given, trained["source"])
-    data_set = open_data_set(parse(DataConfig, config, "data"), progress=progress)
+    read = parse(DataConfig, config, "data")
+    data_set = (
+        open_data_set(read, progress=progress) if held is None else open_source_data(held, read, progress=progress)
+    )
     images = data_set.split(split or (default_split if is_own else "all"))
     column = images.columns.get(trained.get("label") or "")
     if column is not None and not is_own:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.allocator import keep_freed_memory
-from convae.core.arguments import Named
 from convae.core.device import choose_device
 from convae.core.documents import read_mapping
 from convae.core.errors import ConfigError, ConvaeError
 from convae.core.names import class_names
-from convae.core.paths import safe_name
+from convae.core.paths import local_path, safe_name
 from convae.core.progress import Progress
 from convae.core.trust import trusted_packages, untrusted_names
 from convae.core.types import Images, Latents
@@ -52,7 +52,8 @@ class Session:
 
     Args:
         model: a run folder, an artifact folder, the name of a pretrained model, or a model.
-        data: name of a data set, a path, or a source with options as in a recipe; by default the training data.
+        data: name of a data set, a path, or a source with options as in a recipe; or an array, a tensor or a map-style
+            torch Dataset, as for `convae.train`; by default the training data.
         data_dir: folder of data sets; by default that of the run, `$CONVAE_DATA` and the cache.
         split: split; by default `default_split` of the training data, and all of other data.
         default_split: default split of the training data.
@@ -74,8 +75,8 @@ class Session:
         self,
         model: VAE | str | Path,
         *,
-        data: Named | Path | None = None,
-        data_dir: Path | None = None,
+        data: Any = None,
+        data_dir: str | Path | None = None,
         split: SplitName | None = None,
         default_split: SplitName = "test",
         label: str | None = None,
@@ -102,7 +103,8 @@ class Session:
         self.label = self._class_number(label)
         self._missing_label = self._class_number(missing_label)
         self._data, self._split, self._default_split = data, split, default_split
-        self._data_dir = data_dir if data_dir is not None or self.run is None else _data_dir(self.run)
+        known_dir = None if self.run is None else _data_dir(self.run)
+        self._data_dir = known_dir if data_dir is None else local_path(data_dir)
 
     @property
     def is_conditional(self) -> bool:
@@ -127,7 +129,7 @@ class Session:
         """
         return self.open_images(self._data, self._split)
 
-    def open_images(self, data: Named | Path | None = None, split: SplitName | None = None) -> Split:
+    def open_images(self, data: Any = None, split: SplitName | None = None) -> Split:
         """Opens other images in the same way.
 
         Args:

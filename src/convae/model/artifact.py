@@ -262,7 +262,8 @@ def _without_weights(stored: Stored, config: Path) -> VAE:
         parts = ", ".join(f"{part} {name}" for part, name in (stored.modules or {}).items())
         raise ArtifactError(
             f"{config}: has the weights of a model made of modules ({one_line(parts)}). Pass a model of "
-            "the same modules: convae.load(path, model=...)"
+            "the same modules: convae.load(path, model=...). Commands need a model with a description, whose modules "
+            "are layers of a package: docs/extending.md"
         )
     try:
         with untrusted_names():
@@ -311,6 +312,11 @@ def find(path: Path) -> Path:
     for folder in (recover_folder(path), recover_folder(path / "model")):
         if (folder / CONFIG).is_file():
             return folder
+    if (path / "recipe.yaml").is_file():
+        raise ArtifactError(
+            f"{path}: this run has no model yet; its first validation saves one. Continue it: "
+            f"convae train --resume {path}"
+        )
     if path.exists():
         raise ArtifactError(f"{path}: no {CONFIG} there or in model/. Pass an artifact or a run folder")
     found = find_pretrained(path)

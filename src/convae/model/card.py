@@ -8,6 +8,7 @@ from typing import Any
 from convae.core.config import Config
 from convae.core.names import escape_controls, shape_text
 from convae.core.version import VERSION
+from convae.model.fingerprint import module_classes
 from convae.model.layers.base.network import count_parameters
 from convae.model.provenance import SplitFacts, TrainingFacts
 from convae.model.vae import VAE
@@ -42,22 +43,31 @@ def model_card_body(model: VAE) -> str:
         f"A convolutional variational autoencoder ({plain_markdown(model.name)}) for {kind} of "
         f"{shape_text(model.input_shape)} (channels × sizes): latent {shape_text(model.latent_shape)}, "
         f"{count_parameters(model):,} parameters.\n",
-        f"""```python
-import convae
-
-model = convae.load("path/of/this/folder")
-samples = model.sample(16)  # (16, channel, *sizes) in [0, 1]
-```
-
-Needs `pip install convae`; saved by convae {VERSION}. `convae show PATH` prints its layers, `convae sample PATH --out
-pictures` draws samples. No file here is a pickle, and each tensor is checked against its SHA-256.
-""",
+        f"{_loading(model)} No file here is a pickle, and each tensor is checked against its SHA-256.\n",
         _section("Metrics", "on the validation images, nats per image unless a unit is given", trained.validation),
         _section("Data", "", _data(trained.data, model.provenance.classes)),
         _section("Training", "", _training(trained)),
         _section("Prior", "fitted to the trained model; nll is −log p(z), nats per image", _prior(model)),
     ]
     return "\n".join(block for block in blocks if block)
+
+
+def _loading(model: VAE) -> str:
+    """How to load the model, and commands that take it."""
+    load, more = 'convae.load("path/of/this/folder")', ""
+    commands = "`convae show PATH` prints its layers, `convae sample PATH --out pictures` draws samples."
+    if not model.is_described:
+        parts = "".join(f"# {part}: {escape_controls(name)}\n" for part, name in module_classes(model).items())
+        load, more = load.replace(")", ", model=model)"), f"# model: a convae.VAE of modules of these types\n{parts}"
+        commands = "Commands need a model with a description, which this one lacks."
+    return f"""```python
+import convae
+
+{more}model = {load}
+samples = model.sample(16)  # (16, channel, *sizes) in [0, 1]
+```
+
+Needs `pip install convae`; saved by convae {VERSION}. {commands}"""
 
 
 def _section(title: str, note: str, facts: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import html
 import math
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class Run:
         stopped: whether it stopped before its last step; `resume` continues it.
         is_main: whether this is the main process.
         out_of_time: whether it stopped because of `training.minutes`.
+        made_of: the model that was passed, if it was made of modules; `model` and `last` are copies of it.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Run:
     stopped: bool
     is_main: bool = True
     out_of_time: bool = False
+    made_of: VAE | None = None
 
     def __repr__(self) -> str:
         best = f", best {self.best['total']:.2f} nats" if self.best else ""
@@ -67,12 +70,12 @@ class Run:
     @property
     def model(self) -> VAE:
         """The best model, in evaluation mode."""
-        return load(self.path)
+        return load(self.path, model=copy.deepcopy(self.made_of))
 
     @property
     def last(self) -> VAE:
         """The last model, in evaluation mode."""
-        return load(self.path / "last")
+        return load(self.path / "last", model=copy.deepcopy(self.made_of))
 
     @property
     def pictures(self) -> Path:

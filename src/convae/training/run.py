@@ -50,7 +50,7 @@ def train(
 
     Args:
         recipe: a recipe, a mapping, or the path of a YAML or JSON file. In a mapping, `model` may be a `VAE`, which is
-            not changed; one made of modules must be passed to `resume` and `load` again.
+            not changed; one made of modules must be passed to `resume` and `convae.load` again.
         data: images as objects instead of the recipe's: a NumPy array or a tensor, (images, channels, *sizes), of
             uint8, uint16, booleans or floats in [0, 1]; or a map-style torch Dataset of images or (image, label) pairs.
             The recipe records their number, shape and digest; `resume` needs them again.
@@ -88,7 +88,7 @@ def train(
                 folder, made.recipe, made.data_set, lambda: None if made.start is None else made.start.model
             )
             made.start = None  # whose weights are in the folder now
-            return _result(made, run_task(made, folder, None, execution.callback))
+            return _result(made, run_task(made, folder, None, execution.callback), held)
 
 
 def resume(
@@ -172,12 +172,12 @@ def _resume(folder: RunFolder, execution: Execution, given: GivenData | None, he
                 f"{folder.path} is finished: nothing is left to train. To train on from its model, in a new run: "
                 f"convae train --start {folder.path} --epochs N"
             )
-            return Run(folder.path, recipe, stopped=False, is_main=ranks.is_main)
+            return Run(folder.path, recipe, stopped=False, is_main=ranks.is_main, made_of=held)
         build = partial(build_task, recipe, execution.progress, ranks, given=given, held=held, folder=folder)
         made = ranks.run_on_all(build)
         changes = ranks.broadcast(partial(_data_changes, folder, made))
         checkpoint = read_together(ranks, partial(recover_run, folder, made, callback))
-        return _result(made, run_task(made, folder, checkpoint, callback, changes))
+        return _result(made, run_task(made, folder, checkpoint, callback, changes), held)
 
 
 def _data_changes(folder: RunFolder, made: VAETask) -> str | None:
@@ -195,6 +195,6 @@ def _data_changes(folder: RunFolder, made: VAETask) -> str | None:
     return sentence
 
 
-def _result(made: VAETask, trainer: Trainer) -> Run:
+def _result(made: VAETask, trainer: Trainer, held: VAE | None) -> Run:
     out_of_time = trainer.stopped and trainer.out_of_time
-    return Run(trainer.folder.path, made.recipe, trainer.stopped, made.ranks.is_main, out_of_time)
+    return Run(trainer.folder.path, made.recipe, trainer.stopped, made.ranks.is_main, out_of_time, held)

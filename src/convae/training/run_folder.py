@@ -28,7 +28,7 @@ A training run of convae.
 
 | file | content |
 |---|---|
-| `recipe.yaml` | the recipe with every option; `convae train recipe.yaml` repeats the run |
+| `recipe.yaml` | every option; `convae train recipe.yaml` repeats the run, unless data or model were objects |
 | `metrics.jsonl` | training metrics every few steps, validation metrics of each epoch, and notes |
 | `metrics.csv` | the metrics as a table |
 | `timings.jsonl` | images per second of each epoch, and the fraction of the time spent waiting for data |

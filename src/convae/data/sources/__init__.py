@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,19 @@ def open_source(given: Named, data_dirs: DataDirs) -> Source:
     """
     name, options = resolve_source(given)
     if name == GIVEN:
-        count, shape = options.get("images", "some"), options.get("shape") or ()
-        raise ConfigError(
-            f"data.source: the {count} images {shape_text(shape)} were passed as objects. Pass them again, as in "
-            "convae.resume(run, data=...), or name other data"
-        )
+        raise given_error(options)
     target = SOURCES.get(name)
     source: Source = target(data_dirs, **parse_arguments(target, options, f"data.source ({name})"))
     return source
+
+
+def given_error(options: Mapping[str, Any]) -> ConfigError:
+    """The error where images that were passed as objects would have to be opened."""
+    count, shape = options.get("images", "some"), options.get("shape") or ()
+    return ConfigError(
+        f"data.source: the {count} images {shape_text(shape)} were passed as objects. Pass them again in Python as "
+        "data=, to convae.Session, convae.train or convae.resume, or name other data"
+    )
 
 
 def resolve_source(given: Named) -> tuple[str, dict[str, Any]]:
@@ -96,7 +102,7 @@ def _by_path(text: str) -> tuple[str, dict[str, Any]]:
             f" ({', '.join(_SUFFIXES)})"
         )
     if path.name == text:  # the name of a data set
-        raise DataError(f"{unknown_message('data set', text, SOURCES.names())}. No file or folder has that name either")
+        raise DataError(unknown_message("file, folder or data set", text, SOURCES.names()))
     siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
     near = nearest_name(path.name, siblings)
     guess = "" if near is None else f". Did you mean '{path.parent / near}'?"

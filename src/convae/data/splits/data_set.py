@@ -14,6 +14,7 @@ from convae.core.progress import Progress
 from convae.data.config import DataConfig
 from convae.data.data_dirs import find_data_dirs
 from convae.data.sources import open_source
+from convae.data.sources.base import Source
 from convae.data.splits.division import divide
 from convae.data.splits.split import UNCHANGED, Split, SplitName
 from convae.data.store.cache import open_store, survey
@@ -122,6 +123,18 @@ def open_data_set(
         OutputError: the cache cannot be written.
     """
     source = open_source(config.source, find_data_dirs(config.dir, config.download))
+    return open_source_data(source, config, size=size, channels=channels, progress=progress)
+
+
+def open_source_data(
+    source: Source,
+    config: DataConfig,
+    *,
+    size: tuple[int, ...] | None = None,
+    channels: int | None = None,
+    progress: Progress | None = None,
+) -> DataSet:
+    """Opens a data set whose source is given as an object; see `open_data_set`."""
     source.prepare(progress)
     fingerprint = source.fingerprint()
     # Two numbers fit every image; any other number of axes must match the images.

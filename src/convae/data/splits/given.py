@@ -138,6 +138,7 @@ class GivenData:
                 f"{shape_text(self._train.shape)}"
             )
         self._config: DataConfig | None = None
+        self._first_record: dict[str, Any] | None = None
 
     @property
     def shape(self) -> Shape:
@@ -149,21 +150,29 @@ class GivenData:
         parts = {"images": self._train, "validation": self._held}
         digests = "".join(each.digest() for each in parts.values() if each is not None)
         digests += "".join(each.tobytes().hex() for each in (self._labels, self._held_labels) if each is not None)
-        return {
+        record = {
             **{name: len(each) for name, each in parts.items() if each is not None},
             "shape": list(self.shape),
             "sha256": hashlib.sha256(digests.encode()).hexdigest(),
         }
+        self._first_record = self._first_record or record
+        return record
 
     def configure(self, config: DataConfig) -> GivenData:
         """Takes the held-out fraction, its seed and the augmentation from the recipe.
 
         Raises:
             ConfigError: the recipe recorded different data.
+            DataError: items of the dataset change.
         """
         source = config.source
         before = source.get(GIVEN) if isinstance(source, Mapping) else None
         if before != (now := self.recorded()):
+            if before == self._first_record:
+                raise DataError(
+                    "data: the items of the dataset change each time they are read. Make them depend on their index "
+                    "only, and put random transforms into data.augment"
+                )
             raise ConfigError(f"data: the run was trained on {before}, got {now}. Pass the original data")
         if config.size not in (None, self.shape[1:]) or config.channels not in (None, self.shape[0]):
             raise ConfigError(

@@ -206,9 +206,10 @@ def open_items(images: Any, labels: Any, channels_last: bool) -> tuple[Items, ND
         dataset = _Dataset(images, channels_last)
         items, found = dataset, dataset.labels() if labels is None else None
     else:
+        is_loader = isinstance(images, torch.utils.data.DataLoader)
+        remedy = "Pass its .dataset" if is_loader else "Write a path or the name of a data set into the recipe"
         raise DataError(
-            f"data: must be a NumPy array, a tensor or a map-style torch Dataset, got {type(images).__name__}. "
-            "Write a path or the name of a data set into the recipe"
+            f"data: must be a NumPy array, a tensor or a map-style torch Dataset, got {type(images).__name__}. {remedy}"
         )
     return items, found if labels is None else _label_array(labels, len(items))
 
@@ -225,7 +226,10 @@ def _channels_first(values: NDArray[Any], channels_last: bool) -> NDArray[Any]:
             "images[:, None]"
         )
     if values.ndim > 3 and values.shape[-1] in (1, 3, 4) and values.shape[1] > 4:
-        raise DataError(f"data: expected (images, channels, *sizes), got {values.shape}. Set channels_last=True")
+        raise DataError(
+            f"data: expected (images, channels, *sizes), got {values.shape}. Set channels_last=True, "
+            "or pass np.moveaxis(images, -1, 1)"
+        )
     return values
 
 
@@ -244,7 +248,8 @@ def _label_array(labels: Any, count: int) -> NDArray[np.int64]:
     """(images,) class numbers."""
     found = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if found.shape != (count,) or not np.issubdtype(found.dtype, np.integer) or found.min() < -1:
-        raise DataError(f"labels: expected {count} class numbers (from 0; -1 is missing), one per image")
+        got = f"{shape_text(found.shape) or 'one value'} of type {found.dtype}"
+        raise DataError(f"labels: expected {count} class numbers (from 0; -1 is missing), one per image, got {got}")
     return found.astype(np.int64)
 
 
