@@ -17,7 +17,7 @@ from torch import nn
 
 import convae
 from convae.core.errors import ArtifactError, ConfigError
-from convae.interop import IMPORTERS
+from convae.interop import IMPORTERS, import_model
 from convae.interop.base import ImportedModel
 from convae.model.weights import read_state, read_weights
 
@@ -97,6 +97,8 @@ def test_only_dictionaries_of_tensors_are_read(content: object, part: str, tmp_p
 def test_missing_and_truncated_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"none\.pth: cannot be read"):
         read_state(tmp_path / "none.pth")
+    with pytest.raises(ArtifactError, match="no such file"):
+        import_model(str(tmp_path / "none"))
     path = write(tmp_path / "weights.pth", TorchVAE(1, 2, 8).state_dict())
     path.write_bytes(path.read_bytes()[:-900])
     with pytest.raises(ArtifactError, match=r"weights\.pth"):

@@ -62,7 +62,8 @@ def export(
     """
     from convae.cli._parsing import data_source
     from convae.cli._screen import work_bar, wrote
-    from convae.interop import ExportPrecision, export_model
+    from convae.interop import ExportPrecision
+    from convae.interop.export import iterate_exports
     from convae.latents import Session
 
     chosen = ExportPrecision(precision)
@@ -76,7 +77,7 @@ def export(
         )
         if precision != "float32":
             chosen = _calibrated_on(session, precision, count)
-    for each in export_model(session.model, out, to, graphs=graph, force=force, precision=chosen):
+    for each in iterate_exports(session.model, out, to, graphs=graph, force=force, precision=chosen):
         _report(each, precision)
     wrote(out)
 

@@ -31,7 +31,7 @@ LARGEST = 64 << 20
 _SCRIPTS = ("kernel", "operations", "pictures", "remote", "animation", "latents", "plane", "selection", "page")
 
 
-def write_page(session: Session, path: Path, *, projection: Map | None = None) -> Path:
+def write_page(session: Session, path: str | Path, *, projection: Map | None = None) -> Path:
     """Writes the explorer of a model, with the latents of the session's images.
 
     Args:
@@ -53,8 +53,8 @@ def write_page(session: Session, path: Path, *, projection: Map | None = None) -
             f"model '{model.name}' has {weights / 1e6:,.0f} MB of weights, and a page holds {LARGEST / 1e6:,.0f} MB. "
             "Use --serve, with which this computer decodes"
         )
-    write_text(path, page_of(session, projection))
-    return path
+    write_text(Path(path), page_of(session, projection))
+    return Path(path)
 
 
 def page_of(session: Session, projection: Map | None, programs: Mapping[str, Any] | None = None) -> str:

@@ -22,7 +22,7 @@ DEFAULT = "diffusers"
 
 
 def import_model(
-    path: Path,
+    path: str | Path,
     importer: str = DEFAULT,
     key: str | None = None,
     size: Shape | None = None,
@@ -55,9 +55,11 @@ def import_model(
     if size is not None and "size" not in options:
         raise ConfigError(f"importer {importer}: the weights determine the image size. Remove size")
     takes_config = "config" in options
-    source = None
+    source, path = None, Path(path)
     if is_on_hub(path):
         path, source = download_model(str(path), progress)
+    if not path.exists():
+        raise ArtifactError(f"{path}: no such file or folder")
     if path.is_dir() and not takes_config:
         raise ArtifactError(f"{path} is a folder. Pass a weights file of {importer}")
     files = find_published(path) if takes_config else PublishedFiles(path, None)

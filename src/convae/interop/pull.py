@@ -46,7 +46,7 @@ _WEB = ("http://", "https://")
 
 def pull_model(
     source: str,
-    out: Path | None = None,
+    out: str | Path | None = None,
     *,
     sha256: str | None = None,
     origin: str | None = None,
@@ -74,6 +74,7 @@ def pull_model(
         DataError: the source cannot be reached, differs from `sha256`, or downloads are disabled.
         OutputError: `out` exists and `force` is False, or it cannot be written.
     """
+    out = None if out is None else local_path(out)
     is_remote = source.startswith((PREFIX, *_WEB)) and not Path(source).exists()
     if is_model_name(source) and not Path(source).exists():
         if sha256 is not None:

@@ -53,7 +53,7 @@ def push_model(
     model: str | Path,
     target: str,
     *,
-    card: Path | None = None,
+    card: str | Path | None = None,
     private: bool = False,
     message: str = "Add a model",
     force: bool = False,
@@ -81,7 +81,9 @@ def push_model(
     folder = find(model_path(model))
     read_tensors(folder / WEIGHTS, read_config(folder).sha256)
     if target.startswith(PREFIX):
-        return PushedModel(_push(folder, HubModel.parse(target), card, private, message))
+        return PushedModel(
+            _push(folder, HubModel.parse(target), None if card is None else local_path(card), private, message)
+        )
     if card is not None:
         raise ConfigError("an archive has no place for the measured card. Push to hf:OWNER/NAME")
     path = local_path(target)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from convae.core.errors import ConfigError, ConvaeError, DataError, ShapeError
 from convae.core.names import shape_text
+from convae.core.paths import local_path
 from convae.latents import formats
 from convae.latents.folders import iterate_latents, read_manifest
 from convae.model.vae import VAE
@@ -42,12 +43,13 @@ class _Found:
     labels: Tensor | None
 
 
-def read_model_identity(path: Path) -> tuple[str, str] | None:
+def read_model_identity(path: str | Path) -> tuple[str, str] | None:
     """Name and fingerprint (`autoencoder_fingerprint`) of the model of latents; None if not recorded.
 
     Args:
         path: a folder of `encode_to`, or a file; a file may be listed in the manifest next to it.
     """
+    path = local_path(path)
     folder = path if path.is_dir() else path.parent
     try:
         manifest = read_manifest(folder)
@@ -58,7 +60,7 @@ def read_model_identity(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def iterate_decodable(path: Path, model: VAE) -> Iterator[Decodable]:
+def iterate_decodable(path: str | Path, model: VAE) -> Iterator[Decodable]:
     """Iterates over files of latents or codes, in the shape of a model.
 
     Args:
@@ -71,6 +73,7 @@ def iterate_decodable(path: Path, model: VAE) -> Iterator[Decodable]:
         ShapeError: the shape differs from that of the model.
         ConfigError: codes for a model without a codebook.
     """
+    path = local_path(path)
     if path.is_dir():
         for part in iterate_latents(path):
             yield _checked(_Found(list(part.names), part.mean, None, part.labels), model, path)
