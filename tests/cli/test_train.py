@@ -175,6 +175,8 @@ def test_pictures_in_color_get_a_gaussian_likelihood_and_few_images_enough_steps
     assert not made.notes
     gray = build_task(read_recipe({"data": "digits"}))
     assert "likelihood" not in gray.recipe.model
+    signals = build_task(read_recipe({"data": {"source": {"signals": {"count": 40}}}, "model": "torch-vae"}))
+    assert signals.recipe.model["likelihood"] == {"gaussian": {"sigma": "learned"}}
 
 
 @pytest.mark.parametrize("words", [("a.yaml", "b.yaml"), ("training.epochs", "=3"), ("demo", "training.epochs", "3")])

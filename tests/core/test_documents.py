@@ -74,6 +74,7 @@ def laughs(levels: int) -> str:
         ("[" * 300_000, "too deeply"),
         ("a: {" * 50_000, "too deeply"),
         ("b: 1\na: 2\nb: 3", "duplicate key 'b'"),
+        ("{b:{c:1}}", "space after each colon"),
     ],
 )
 def test_structures_that_cost_more_than_they_hold_are_refused(text: str, told: str) -> None:

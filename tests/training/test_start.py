@@ -192,6 +192,8 @@ def test_a_saved_model_of_no_run_needs_data(run: Path, tmp_path: Path, capsys: p
     alone = convae.save(convae.load(run), tmp_path / "alone")
     command("train", "--start", alone, code=2)
     assert "--data" in capsys.readouterr().err
+    command("train", "--start", tmp_path / "nothing", code=2)
+    assert "no such folder" in capsys.readouterr().err
     command("train", "--start", alone, "model.latent=5", "--data", "digits", code=2)
     assert "model.latent" in capsys.readouterr().err
 

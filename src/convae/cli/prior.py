@@ -40,7 +40,7 @@ def prior(
 
     `convae prior runs/fashion-fsq transformer prior.transformer.layers=4 --epochs 20`
 
-    `convae sample runs/fashion-fsq-transformer --label Sandal --out pictures`
+    `convae sample runs/fashion-fsq-transformer --label sandal --out pictures`
     """
     from convae.cli._screen import work_bar
     from convae.training import fit_prior

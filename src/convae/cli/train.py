@@ -195,8 +195,12 @@ def _recipe_of(start: Path, data: str | None) -> str | None:
     Raises:
         ConfigError: it belongs to no run, and no data is named.
     """
+    from convae.model.pretrained import find_pretrained, missing_model_advice
+
     folders = (start, start.parent) if start.is_dir() else ()
     found = [folder / "recipe.yaml" for folder in folders if (folder / "recipe.yaml").is_file()]
+    if not start.exists() and find_pretrained(start) is None:
+        raise ConfigError(f"--start {start}: no such folder. {missing_model_advice(start)}")
     if not found and data is None:
         raise ConfigError(f"--start {start}: belongs to no run, so it has no recipe: give --data or a recipe")
     return str(found[0]) if found else None

@@ -105,7 +105,8 @@ def parse_yaml(text: str, source: str) -> Any:
         # libyaml reports the end of a text one line too late.
         place = f" line {min(mark.line, text.rstrip().count(chr(10))) + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0] or "nested too deeply"
-        raise ConfigError(f"{source}{place}: not valid YAML ({problem})") from error
+        hint = ". Write a space after each colon" if problem == "found unexpected ':'" else ""
+        raise ConfigError(f"{source}{place}: not valid YAML ({problem}){hint}") from error
 
 
 def _parse_json(text: str, source: str) -> Any:
@@ -208,5 +209,6 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """
     value = read_value(path)
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: must contain a mapping, got {type(value).__name__}")
+        found = "an empty file" if value is None else f"a {type(value).__name__}"
+        raise ConfigError(f"{path}: must contain a mapping, got {found}")
     return {str(key): item for key, item in value.items()}

@@ -310,3 +310,16 @@ def test_wrong_factors_are_refused(tmp_path: Path, factors: Any, names: Any, mat
     options = {} if names is None else {"factors": names}
     with pytest.raises(DataError, match=match):
         everything(tmp_path / "a.npz", **options)
+
+
+@pytest.mark.parametrize("channels", ["first", "last"])
+def test_the_only_axis_of_a_row_is_not_that_of_channels(channels: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", GENERATOR.integers(0, 256, (8, 28), np.uint8))
+    with pytest.raises(DataError, match="channels: none"):
+        everything(tmp_path / "a.npy", channels=channels)
+
+
+def test_labels_below_minus_one_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8), labels=np.array([0, -1, -2]))
+    with pytest.raises(DataError, match="-2"):
+        everything(tmp_path / "a.npz")

@@ -120,7 +120,11 @@ def spread(
     if not (low >= bottom - slack and high <= top + slack):
         if np.isnan(low) or np.isnan(high):
             raise DataError("contains NaN")
-        remedy = "Set the option `range` of the source" if span is None else "Widen the option `range` of the source"
+        remedy = (
+            "Set the option `range` of the source, such as range: [-1, 1]"
+            if span is None
+            else "Widen the option `range` of the source"
+        )
         raise DataError(f"contains values from {low:.9g} to {high:.9g}, outside of [{bottom:g}, {top:g}]. {remedy}")
     scaled = pixels if (bottom, top) == (0, 1) else (pixels.astype(np.float64) - bottom) / (top - bottom)
     return as_kind(np.ascontiguousarray(scaled, np.float32), kind)

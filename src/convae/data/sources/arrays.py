@@ -164,6 +164,11 @@ class Arrays(Source):
         if self._channels == "none" or (self._channels is None and len(shape) < 3):
             return None
         if self._channels is not None:
+            if len(shape) == 1:
+                raise DataError(
+                    f"{self._path}: channels: {self._channels} leaves no axis of rows of {shape[0]} values. "
+                    "Set the option `channels: none`"
+                )
             return 0 if self._channels == "first" else len(shape) - 1
         return len(shape) - 1 if shape[-1] <= _FEW else 0 if shape[0] <= _FEW or len(shape) > 3 else None
 
@@ -289,6 +294,9 @@ def _classes(arrays: Sequence[StoredArray | None], counts: NDArray[np.int64], pa
     if named:
         return numbered([_text(value) for value in values])
     largest = max((value for value in values if value is not None), default=0)
+    smallest = min((value for value in values if value is not None), default=0)
+    if smallest < -1:
+        raise DataError(f"{path}: labels are class numbers from 0, or -1 if missing, got {smallest}")
     if largest > np.iinfo(np.int64).max:
         raise DataError(f"{path}: labels are class numbers below 2⁶³, got {largest}")
     return Column(np.array([-1 if value is None else int(value) for value in values], np.int64))

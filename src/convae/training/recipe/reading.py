@@ -83,9 +83,9 @@ def read_recipe(source: Recipe | Mapping[str, Any] | str | Path, overrides: Sequ
 def _suggest(path: Path) -> str:
     """A suggestion for the name of a missing recipe, to end the error message with."""
     if str(path) in PRESETS:
-        return f". To train this preset, use --preset {path}"
+        return f". To train this preset, use --preset {path}, or model.preset={path}"
     if str(path) in SOURCES:
-        return f". To train on this data set, use --data {path}"
+        return f". To train on this data set, use --data {path}, or data={path}"
     if path.stem in packaged_recipes():
         return f". To train the packaged recipe, run convae train {path.stem}"
     if (match := nearest_name(str(path), SOURCES.names(), cutoff=0.8)) is not None:
@@ -189,9 +189,9 @@ def write_recipe(recipe: Recipe | PriorRecipe) -> str:
 
 
 def with_default_likelihood(recipe: Recipe, split: ImageSet, notes: list[str]) -> Recipe:
-    """Replaces the Bernoulli likelihood of a preset for color images, unless the recipe states a likelihood.
+    """Replaces the Bernoulli likelihood of a preset for color images and signals, unless the recipe states one.
 
-    The Bernoulli likelihood suits values near 0 or 1, unlike those of photographs.
+    The Bernoulli likelihood suits values near 0 or 1, unlike those of photographs and signals.
 
     Args:
         recipe: recipe of a new run.
@@ -200,11 +200,12 @@ def with_default_likelihood(recipe: Recipe, split: ImageSet, notes: list[str]) -
     """
     model = recipe.model
     is_open = "preset" in model and "likelihood" not in model and recipe.start is None
-    if not is_open or split.shape[0] == 1 or resolve(model).likelihood != "bernoulli":
+    is_signal = len(split.shape) == 2
+    if not is_open or (split.shape[0] == 1 and not is_signal) or resolve(model).likelihood != "bernoulli":
         return recipe
     notes.append(
-        "color images: using a gaussian likelihood with learned sigma instead of bernoulli. Set --likelihood "
-        "(model.likelihood) to change it"
+        f"{'signals' if is_signal else 'color images'}: using a gaussian likelihood with learned sigma instead of "
+        "bernoulli. Set --likelihood (model.likelihood) to change it"
     )
     likelihood = {"gaussian": {"sigma": "learned"}}
     return recipe.model_copy(update={"model": {**model, "likelihood": likelihood}})
