@@ -207,5 +207,5 @@ def test_a_path_that_does_not_exist_is_named_with_a_similar_one_and_no_data_sets
     assert str(tmp_path / "photoz") in str(caught.value)
     assert f"Did you mean '{tmp_path / 'photos'}'" in str(caught.value)
     assert "mnist" not in str(caught.value)
-    with pytest.raises(DataError, match="unknown data set 'mnits': did you mean 'mnist'"):
+    with pytest.raises(DataError, match="data set 'mnits': did you mean 'mnist'"):
         open_split(DataConfig(source="mnits"), "all")
