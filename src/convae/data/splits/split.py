@@ -176,9 +176,13 @@ class Split:
         """(images, 16) digest of the original content of each image, independent of resizing; that of its file."""
         return self._store.identities[self._rows]
 
-    @cached_property
+    @property
     def identities(self) -> NDArray[np.uint8]:
         """(images, 16) digest of each image: `contents`, and for the pages of a file their number, too."""
+        return self._identities
+
+    @cached_property
+    def _identities(self) -> NDArray[np.uint8]:
         found = self.contents
         for row, key in enumerate(self.keys):
             name, mark, page = key.rpartition("#")
