@@ -93,6 +93,14 @@ def test_values_are_exactly_the_byte_over_255_and_channels_last(numbered: Callab
     assert not batch.images.is_contiguous()
 
 
+def test_spread_batches_have_evenly_spaced_images(numbered: Callable[..., Split]) -> None:
+    split = numbered(10)
+    blocks = [batch.indices.tolist() for batch in in_order(split, 4, is_spread=True)]
+    assert blocks == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
+    parts = [in_order(split, 4, part=(rank, 2), is_spread=True) for rank in range(2)]
+    assert [[batch.indices.tolist() for batch in part] for part in parts] == [[blocks[0], blocks[2]], [blocks[1]]]
+
+
 def test_in_order_gives_every_image_once(numbered: Callable[..., Split]) -> None:
     blocks = [batch.indices.tolist() for batch in in_order(numbered(10), 4)]
     assert blocks == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]

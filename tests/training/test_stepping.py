@@ -157,3 +157,19 @@ def test_the_validation_counts_the_images_of_the_training(tmp_path: Path) -> Non
         run = train(recipe, data=data, validation=held, out=tmp_path / str(images))
         found += [row["total-correlation"] for row in run.metrics if row["split"] == "validation"]
     assert found[0] == found[1]
+
+
+def test_a_validation_does_not_depend_on_the_order_of_the_classes(tmp_path: Path) -> None:
+    """Images in folders are sorted by class, and some terms are of the latents of whole batches."""
+    black, white = torch.zeros(20, 1, 8, 8), torch.ones(20, 1, 8, 8)
+    orders = {"sorted": torch.cat([black, white]), "in turn": torch.stack([black, white], 1).flatten(0, 1)}
+    found = []
+    for name, held in orders.items():
+        recipe = {
+            "model": RECIPE["model"],
+            "objective": {"reconstruction": {}, "kl": {}, "dip": {}},
+            "training": {"steps": 1, "batch_size": 8, "pictures_every": 0, "precision": "float32"},
+        }
+        run = train(recipe, data=orders["in turn"], validation=held, out=tmp_path / name)
+        found += [row["dip"] for row in run.metrics if row["split"] == "validation"]
+    assert found[0] == pytest.approx(found[1], rel=1e-4)

@@ -181,14 +181,22 @@ def in_order(
     device: torch.device | str = "cpu",
     indices: NDArray[np.int64] | None = None,
     part: tuple[int, int] = (0, 1),
+    is_spread: bool = False,
 ) -> Iterator[Batch]:
     """Iterates once over the images of the split, or of its `indices`, in order; the last batch may be smaller.
 
     With several processes, rank `part[0]` of `part[1]` takes every `part[1]`-th batch.
+
+    With `is_spread`, each batch has evenly spaced images, so that it is like the split if images are sorted, as by
+    class; as many batches, of nearly equal size.
     """
     wanted = np.arange(len(split)) if indices is None else indices
-    starts = range(0, len(wanted), batch_size)[part[0] :: part[1]]
-    blocks = [wanted[start : start + batch_size] for start in starts]
+    if is_spread:
+        count = -(-len(wanted) // batch_size)
+        blocks = [wanted[number::count] for number in range(part[0], count, part[1])]
+    else:
+        starts = range(0, len(wanted), batch_size)[part[0] :: part[1]]
+        blocks = [wanted[start : start + batch_size] for start in starts]
     batches = _deliver(split, blocks, torch.device(device), split.labels)
     if (how := split.binarize) is None:
         return batches

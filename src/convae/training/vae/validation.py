@@ -159,14 +159,15 @@ def _over_ranks(sums: _Sums, ranks: Ranks) -> dict[str, dict[str, Tensor]]:
 
 
 def _turns(split: ImageSet, size: int, device: torch.device, ranks: Ranks) -> Iterator[tuple[int, Batch]]:
-    """The batches of this process with their indices.
+    """The batches of this process with their indices; each is like the split, for terms of whole batches.
 
     All processes must run the same number of forward passes of a sharded model: one without a batch repeats the first
     with an index beyond the last.
     """
     batches = -(-len(split) // size)
     numbers = range(ranks.number, batches, ranks.count)
-    yield from zip(numbers, in_order(split, size, device, part=(ranks.number, ranks.count)), strict=True)
+    own = in_order(split, size, device, part=(ranks.number, ranks.count), is_spread=True)
+    yield from zip(numbers, own, strict=True)
     if len(numbers) * ranks.count < batches:
         yield batches, next(in_order(split, size, device))
 
