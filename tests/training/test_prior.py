@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from narrow import present
 from training.runs import CODES, RECIPE, StopAt, content
 
 import convae
@@ -18,6 +19,7 @@ from convae.model.fingerprint import fingerprint
 from convae.model.priors.class_gaussians import ClassGaussians
 from convae.model.priors.mixture import Mixture
 from convae.training import PriorRun, resume, train
+from convae.training.prior.encodings import Encodings
 
 MIXTURE: dict[str, Any] = {"mixture": {"components": 5}}
 OPTIONS = ["training.batch_size=400", "training.steps=9", "training.log_every=2", "training.checkpoint_every=1"]
@@ -129,6 +131,16 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=word):
         convae.fit_prior(trained, prior, overrides=overrides, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_sample_of_encodings_is_evenly_spaced() -> None:
+    """Images in folders are sorted by class."""
+    values = torch.arange(1000.0)[:, None]
+    encodings = Encodings(values, torch.zeros_like(values), None, torch.arange(1000) // 250)
+    batch = encodings.sample(4, 0, "cpu")
+    assert batch.images[:, 0].tolist() == [0, 250, 500, 750]
+    assert present(batch.labels).tolist() == [0, 1, 2, 3]
+    assert len(encodings.sample(2000, 0, "cpu")) == 1000
 
 
 def test_a_fitted_prior_is_not_trained_with_a_model(tmp_path: Path) -> None:

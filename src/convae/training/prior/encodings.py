@@ -19,7 +19,7 @@ from convae.core.progress import Progress
 from convae.core.random import numpy_generator, torch_generator
 from convae.core.types import Batch, Latents, Shape, slice_bounds
 from convae.data.batches import in_order, require_image_per_rank
-from convae.data.image_set import ImageSet
+from convae.data.image_set import ImageSet, evenly_spaced
 from convae.model.bottlenecks.base import LATENT
 from convae.model.compatibility import check_labels
 from convae.model.inputs import unchecked_values
@@ -67,6 +67,11 @@ class Encodings:
             values = self.codes[rows].float()  # exact below 2²⁴, the largest codebook
         labels = None if self.labels is None else self.labels[rows].to(device)
         return Batch(values.to(device), labels, rows.to(device), noise.start, noise.global_size)
+
+    def sample(self, count: int, seed: int, device: torch.device | str) -> Batch:
+        """Evenly spaced encodings, at most `count`, the same at every call."""
+        positions = evenly_spaced(len(self), count)
+        return self.batch(positions, CountedNoise(seed, ("latent", "sample"), 0, len(positions)), device)
 
     def in_order(
         self, batch_size: int, seed: int, device: torch.device | str, part: tuple[int, int] = (0, 1)

@@ -147,7 +147,7 @@ class PriorTask(Task):
         mean = sum(self.ranks.gather(total)) / len(self.validation)
         metrics = {"total": mean, self.prior.loss_name: mean}
         if self.prior.loss_unit != "nats":
-            batch, _ = next(self.validation.in_order(NLL_IMAGES, self.options.seed, self.device))
+            batch = self.validation.sample(NLL_IMAGES, self.options.seed, self.device)
             metrics["nll"] = float(-self.prior.log_prob(batch.images).double().mean())
         return Validation(metrics, dict(metrics), {self.prior.loss_name: mean})
 
