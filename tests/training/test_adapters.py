@@ -103,6 +103,29 @@ def test_what_does_not_fit_is_named(adapters: dict[str, Any], message: str, star
         train(recipe(start, adapters), data=images(), out=tmp_path / "run")
 
 
+CODED: dict[str, Any] = {
+    "input": [1, 8, 8],
+    "encoder": [{"conv": {"channels": 4, "stride": 2}}],
+    "bottleneck": {"gaussian": {"latent": 2}},
+    "decoder": [{"quantize": {"vq": {"codes": 4}}}, {"conv-transpose": {"channels": 1, "stride": 2}}],
+}
+
+
+@pytest.mark.parametrize("frozen", [{"adapters": {"rank": 1}}, {"freeze": ["decoder.0.*"]}])
+def test_a_codebook_of_moving_averages_is_frozen(frozen: dict[str, Any], tmp_path: Path) -> None:
+    start = convae.save(convae.build(CODED, seed=3), tmp_path / "model")
+    written = recipe(start, frozen.get("adapters", {}), freeze=frozen.get("freeze", []))
+    if "adapters" not in frozen:
+        del written["adapters"]
+    written["objective"]["commitment"] = {}
+    new = train(written, data=images(), out=tmp_path / "run").last.state_dict()
+    old = convae.load(start).state_dict()
+    assert not torch.equal(old["decoder.1.weight"], new["decoder.1.weight"])
+    codebook = [name for name in old if name.startswith("decoder.0")]
+    assert codebook
+    assert all(torch.equal(old[name], new[name]) for name in codebook)
+
+
 def test_random_weights_have_no_adapters(tmp_path: Path) -> None:
     written = {key: value for key, value in recipe(tmp_path, {}).items() if key != "start"}
     with pytest.raises(ConfigError, match=r"adapters: .*start"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -33,11 +33,11 @@ class FrozenParts:
     """The parts of a model that a stage freezes.
 
     A module with only frozen parameters also stays in evaluation mode, so that batch-norm statistics do not change and
-    dropout is off.
+    dropout is off. So does one without parameters whose buffers are frozen, such as a codebook of moving averages.
 
     Args:
         model: the model.
-        parts: names of parts, such as `encoder`, or patterns of parameter names, such as `decoder.0.*`.
+        parts: names of parts, such as `encoder`, or patterns of names of parameters and buffers, such as `decoder.0.*`.
         where: location in the recipe for messages.
 
     Raises:
@@ -50,12 +50,17 @@ class FrozenParts:
         self._parts = [child for name, child in model.named_children() if name in parts]
         children = [name for name, _ in model.named_children()]
         names = [name for name, _ in model.named_parameters()]
+        buffers = [name for name, _ in model.named_buffers()]
         for part in parts:
-            if part not in children and not any(fnmatchcase(name, part) for name in names):
+            if part not in children and not any(fnmatchcase(name, part) for name in [*names, *buffers]):
                 raise ConfigError(f"{where}: {unknown_message('part or pattern', part, children)}")
         patterns = [f"{part}.*" if part in children else part for part in parts]
-        every = [*names, *_running_statistics(model)]
-        self.names = {name for name in every if any(fnmatchcase(name, pattern) for pattern in patterns)}
+
+        def frozen(each: Iterable[str]) -> set[str]:
+            return {name for name in each if any(fnmatchcase(name, pattern) for pattern in patterns)}
+
+        self.names = frozen([*names, *_running_statistics(model)])
+        self._buffers = frozen(buffers)
         if self.names.issuperset(names):
             raise ConfigError(f"{where}: freezes all parameters. Leave at least one part to train")
 
@@ -69,9 +74,10 @@ class FrozenParts:
     def train(self) -> None:
         """Sets training mode, with frozen parts in evaluation mode."""
         self._model.train()
-        for module in self._model.modules():
+        for name, module in self._model.named_modules():
             own = list(module.parameters())
-            if own and not any(parameter.requires_grad for parameter in own):
+            buffers = [] if own else [f"{name}.{buffer}" for buffer, _ in module.named_buffers()]
+            if (own or buffers) and not any(each.requires_grad for each in own) and self._buffers.issuperset(buffers):
                 module.eval()
         for part in self._parts:
             part.eval()

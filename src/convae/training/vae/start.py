@@ -279,12 +279,12 @@ def adapt(model: VAE, recipe: Recipe) -> VAE:
 
 
 def frozen_by_adapters(options: AdapterConfig | None, model: VAE) -> tuple[str, ...]:
-    """The parts without adapters, and the other parameters of those with some; empty without adapters."""
+    """The parts without adapters, and the other parameters and buffers of those with some; empty without adapters."""
     if options is None:
         return ()
     own = set(adapter_names(model))
     parts = [name for name, _ in model.named_children() if name not in options.parts]
-    names = [name for name, _ in model.named_parameters()]
+    names = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
     return (*parts, *(name for name in names if name.partition(".")[0] in options.parts and name not in own))
 
 
