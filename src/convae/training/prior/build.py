@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -33,17 +34,22 @@ from convae.training.recipe.stages import default_length
 from convae.training.run_folder import RunFolder
 from convae.training.vae.start import open_start
 
-_UNUSED: dict[str, float | str | None] = {
-    "accumulate": 1,
-    "sync_batch_norm": False,
-    "shard": False,
-    "checkpointing": False,
-    "compile": "auto",
-    "labeled": None,
-    "augmentation": 1.0,
-    "temperature": 1.0,
-}
-"""Options of training that fitting a prior does not have, with their defaults."""
+_UNUSED = (
+    "accumulate",
+    "sync_batch_norm",
+    "shard",
+    "checkpointing",
+    "compile",
+    "labeled",
+    "augmentation",
+    "temperature",
+    "freeze",
+    "cache_latents",
+    "image_mean",
+)
+"""Options of training that fitting a prior does not have."""
+_UNUSED_AT_ONCE = ("epochs", "steps", "minutes", "ema", "optimizer", "loggers")
+"""Options of training that a prior which is computed without steps does not have."""
 ENCODED_AT_ONCE = 256
 """Images per batch of the encoder."""
 
@@ -73,13 +79,16 @@ def build_prior_task(
     """
     ranks = ranks or Ranks()
     keep_freed_memory()
-    _check_options(recipe.training)
+    _check_options(recipe.training, _UNUSED, "fitting a prior")
     frozen, sha256 = _open_model(recipe, model, folder)
     device, shown = ranks.device(choose_device(recipe.training.device)), progress if ranks.is_main else None
     start = recipe.start.model_copy(update={"sha256": sha256})
     training = recipe.training.model_copy(update={"precision": choose_precision(recipe.training.precision, device)})
     recipe = recipe.model_copy(update={"start": start, "training": training})
     latents = _check_prior(recipe.prior, frozen)  # before the data is opened
+    name, _ = split_name(recipe.prior, "prior")
+    if folder is None and PRIORS.get(name).is_fitted_at_once:
+        _check_options(recipe.training, _UNUSED_AT_ONCE, f"the prior {name}, which is computed without steps")
     recipe, data_set, split, held_out = ranks.local_main_first(partial(_open_data, recipe, frozen, shown, given))
     recipe = recipe.model_copy(update={"prior": _with_classes(recipe.prior, split, held_out)})
     frozen.to(device)
@@ -110,10 +119,16 @@ def build_prior_task(
     )
 
 
-def _check_options(options: TrainingConfig) -> None:
-    for name, default in _UNUSED.items():
-        if getattr(options, name) != default:
-            raise ConfigError(f"training.{name}: does not apply to fitting a prior. Leave it out")
+def _check_options(options: TrainingConfig, unused: Sequence[str], what: str) -> None:
+    """Checks that options which do not apply have their defaults.
+
+    Raises:
+        ConfigError: one has not.
+    """
+    defaults = TrainingConfig()
+    for name in unused:
+        if getattr(options, name) != getattr(defaults, name):
+            raise ConfigError(f"training.{name}: does not apply to {what}. Leave it out")
 
 
 def _open_model(recipe: PriorRecipe, model: VAE | None, folder: RunFolder | None) -> tuple[VAE, str]:
