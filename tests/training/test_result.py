@@ -63,6 +63,18 @@ def test_a_model_that_needs_a_prior_is_given_one(
     assert (None if found is None else found[0]) == wanted
 
 
+def test_a_term_that_is_only_logged_holds_no_latents(tmp_path: Path) -> None:
+    objective = {"reconstruction": {}, "kl": {"weight": 0}}
+    training = {**RECIPE["training"], "epochs": None}
+    logged = {**RECIPE, "objective": objective, "training": training}
+    free = train({**logged, "stages": [{"steps": 2}]}, out=tmp_path / "free")
+    assert any("kl" in note for note in free.notes)
+    assert missing_prior(free.model) is not None
+    held = train({**logged, "stages": [{"steps": 2}, {"steps": 2, "objective": {"kl": 1}}]}, out=tmp_path / "held")
+    assert not any("kl" in note for note in held.notes)
+    assert missing_prior(held.model) is None
+
+
 def test_latents_of_a_frozen_encoder_are_as_it_was_trained(tmp_path: Path) -> None:
     plain = {**RECIPE, "objective": {"squared-error": {}}}
     short = ["training.epochs=1"]

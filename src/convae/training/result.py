@@ -21,6 +21,7 @@ from convae.model.priors.standard_normal import StandardNormal
 from convae.model.priors.uniform_codes import UniformCodes
 from convae.model.provenance import TrainingFacts
 from convae.model.vae import VAE
+from convae.objective.objective import WEIGHT
 from convae.objective.terms import TERMS
 from convae.training.loop.log import NOTE, Row
 from convae.training.recipe.schema import PriorRecipe, Recipe
@@ -165,7 +166,7 @@ def _is_regularized(model: VAE) -> bool:
     terms = trained.objective if trained.encoder_objective is None else trained.encoder_objective
     if not terms:
         return model.bottleneck.has_density
-    return any(_regularizes(name) for name in terms)
+    return any(_regularizes(name) for name, options in terms.items() if options.get(WEIGHT, 1) != 0)
 
 
 def _regularizes(term: str) -> bool:

@@ -192,7 +192,6 @@ def _has_free_posterior(model: VAE, plan: Plan) -> bool:
     """Whether a Gaussian posterior is trained without a term that regularizes it."""
     if all({"encoder", "bottleneck"} <= set(stage.freeze) for stage in plan.stages):
         return False
-    terms = {name for stage in plan.stages for name in stage.objective.units}
     has_codes = bool(model.bottleneck.codebook_sizes)
-    is_regularized = any(TERMS.get(name).regularizes_posterior for name in terms)
+    is_regularized = any(TERMS.get(name).regularizes_posterior for name in plan.weighted)
     return model.bottleneck.has_density and not has_codes and not is_regularized

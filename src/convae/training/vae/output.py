@@ -15,6 +15,7 @@ from convae.data.image_set import ImageSet, evenly_spaced
 from convae.model.artifact import read_config
 from convae.model.provenance import Provenance, SplitFacts, TrainingFacts
 from convae.model.vae import VAE
+from convae.objective.objective import WEIGHT
 from convae.pictures.grid import grid, pairs
 from convae.pictures.save import save
 from convae.training.loop.task import SavedAs
@@ -114,7 +115,7 @@ def make_provenance(
             step=saved.step,
             stage=saved.stage,
             which=saved.which,
-            objective=recipe.objective,
+            objective=_objective(recipe),
             encoder_objective=_encoder_objective(before) if has_frozen_encoder else None,
             validation=saved.metrics,
             start=None if recipe.start is None else recipe.start.sha256,
@@ -122,6 +123,16 @@ def make_provenance(
         latent_scale=None if before is None else before.latent_scale,
         published={} if before is None else before.published,
     )
+
+
+def _objective(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """The terms of all stages; one without a weight in the recipe is that of the first stage with it."""
+    terms = dict(recipe.objective)
+    for stage in recipe.stages:
+        for name, changed in stage.objective.items():
+            if terms.get(name, {WEIGHT: 0}).get(WEIGHT, 1) == 0:
+                terms[name] = {**recipe.objective.get(name, {}), **changed}
+    return terms
 
 
 def _provenance_of_start(recipe: Recipe, folder: RunFolder) -> Provenance | None:
