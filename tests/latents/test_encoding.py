@@ -209,6 +209,21 @@ def test_latents_of_another_model_are_not_mixed_in(model: VAE, digits: Split, tm
         encode_to(model, digits, tmp_path)
 
 
+def test_latents_of_other_tiles_are_not_mixed_in(tmp_path: Path) -> None:
+    tiled = convae.build({"preset": "tokenizer-tiny-f4", "input": [1, 32, 32], "width": 8, "latent": 2})
+    images = open_split(DataConfig(source="digits", size=(32, 32)), "test")
+    encode_to(tiled, images, tmp_path / "out")
+    tiled.use_tiles(16)
+    with pytest.raises(OutputError, match="tiles"):
+        encode_to(tiled, images, tmp_path / "out")
+    path = encode_to(tiled, images, tmp_path / "out", force=True)
+    assert json.loads(path.read_text())["tiles"] == {"size": [16, 16], "overlap": [0, 0]}
+    encode_to(tiled, images, tmp_path / "out")
+    tiled.use_tiles(None)
+    with pytest.raises(OutputError, match="tiles"):
+        encode_to(tiled, images, tmp_path / "out")
+
+
 def test_a_damaged_manifest_is_not_written_over(model: VAE, digits: Split, tmp_path: Path) -> None:
     (tmp_path / "latents.json").write_text("{")
     with pytest.raises(OutputError, match="is damaged"):

@@ -93,7 +93,8 @@ def encode_to(
     write = formats.find_writer(format)
     count = -(-len(split) // SHARD)
     names = [f"latents-{number + 1:05d}-of-{count:05d}.{format}" for number in range(count)]
-    manifest = _describe(model, split, names) | describe_refinement(engine.refinement_steps if engine else 0)
+    refinement = describe_refinement(engine.refinement_steps if engine else 0)
+    manifest = _describe(model, split, names) | _describe_tiles(model) | refinement
     made = not folder.exists()
     todo = _prepare(folder, manifest, shard, force)
     try:
@@ -122,6 +123,14 @@ def _describe(model: VAE, split: Split, names: list[str]) -> dict[str, Any]:
         "classes": None if split.classes is None else list(split.classes),
         "files": names,
     }
+
+
+def _describe_tiles(model: VAE) -> dict[str, Any]:
+    """The entry of the tiles in which the encoder is computed, which is approximate; none for the exact result."""
+    encoder = model.networks.get("encoder")
+    if encoder is None or encoder.tiles is None:
+        return {}
+    return {"tiles": {"size": list(encoder.tiles.size), "overlap": list(encoder.tiles.overlap)}}
 
 
 def _add_statistics(folder: Path, manifest: dict[str, Any]) -> None:
@@ -200,6 +209,8 @@ def _what_differs(folder: Path, manifest: dict[str, Any]) -> str | None:
         return f"has latents of another model, '{model.get('name')}'"
     if there.get("refinement") != manifest.get("refinement"):
         return "has the same latents with another number of refinement steps"
+    if there.get("tiles") != manifest.get("tiles"):
+        return "has latents of the same model in other tiles, or without"
     if data != json.loads(json.dumps(manifest["data"])):
         return f"has latents of other images, {data.get('count')} of {data.get('source')} ({data.get('split')})"
     if there.get("files") != manifest["files"]:
