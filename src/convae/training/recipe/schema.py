@@ -228,7 +228,7 @@ class Recipe(Config):
     """Train low-rank adapters instead of the weights; they become part of the weights in the saved model."""
     objective: dict[str, dict[str, Any]]
     """Terms by name, each with a `weight` (a number or a schedule) and its arguments. By default `reconstruction`, `kl`
-    for latents that are not codes, and the terms that the model requires."""
+    for latents with a density, and the terms that the model requires."""
     training: TrainingConfig = TrainingConfig()
     """Length, optimizer, precision and logging."""
     stages: tuple[StageConfig, ...] = ()
