@@ -70,6 +70,14 @@ def test_a_small_cluster_lists_only_its_own() -> None:
         cluster(z, 4)
 
 
+def test_equal_latents_are_in_one_cluster_however_many_were_asked_for() -> None:
+    """As latents of codes, or of a collapsed posterior, may be."""
+    found = cluster(torch.tensor([[0.0, 1.0]]).repeat(6, 1), 4)
+    assert (found.sizes.tolist(), found.centroids.tolist()) == ([6], [[0.0, 1.0]])
+    found = cluster(torch.tensor([[0.0], [9.0]]).repeat(3, 1), 4)
+    assert (sorted(found.sizes.tolist()), [len(near) for near in found.nearest]) == ([3, 3], [3, 3])
+
+
 def test_neighbors_are_nearest_first_and_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     z, _ = heaps()
     found, distances = find_neighbors(z[:5], z, 3)

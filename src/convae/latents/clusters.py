@@ -69,7 +69,8 @@ def cluster(z: Latents, count: int | Literal["auto"], *, examples: int = 8, seed
 
     Args:
         z: the latents.
-        count: number of clusters; `auto` for the number from 2 to 20 with the largest mean silhouette.
+        count: number of clusters; `auto` for the number from 2 to 20 with the largest mean silhouette. There are fewer
+            if there are fewer different latents.
         examples: largest number of nearest latents per cluster.
         seed: seed of the initial centroids.
 
@@ -90,18 +91,19 @@ def cluster(z: Latents, count: int | Literal["auto"], *, examples: int = 8, seed
         )
     labels, means = _fit(points, number, seed)
     assigned = torch.from_numpy(labels)
-    order = torch.bincount(assigned, minlength=number).argsort(descending=True, stable=True)
+    sizes = torch.bincount(assigned, minlength=number)
+    order = sizes.argsort(descending=True, stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(number)
-    assigned = rank[assigned]
-    centroids = torch.from_numpy(means)[order]
+    assigned, found = rank[assigned], int((sizes > 0).sum())
+    centroids = torch.from_numpy(means)[order[:found]]
     distances = (z.flatten(1).double() - centroids[assigned]).square().sum(1)
     nearest = []
-    for one in range(number):
+    for one in range(found):
         members = (assigned == one).nonzero()[:, 0]
         nearest.append(members[distances[members].argsort(stable=True)[:examples]])
     silhouette = tried[number] if number in tried else _silhouette(points, labels, seed)
-    return Clusters(centroids.to(z.dtype).view(number, *z.shape[1:]), assigned, nearest, silhouette, tried)
+    return Clusters(centroids.to(z.dtype).view(found, *z.shape[1:]), assigned, nearest, silhouette, tried)
 
 
 def _silhouettes(points: NDArray[np.float64], seed: int) -> dict[int, float]:
