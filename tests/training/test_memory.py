@@ -99,6 +99,16 @@ def test_a_step_is_measured_in_a_process_that_cannot_take_more_than_it_may() -> 
     assert measure_memory(recipe(), 1 << 26, 1024 * MIB) is None
 
 
+def test_the_steps_of_all_stages_are_measured_with_their_last_weights() -> None:
+    staged = recipe().model_dump(mode="json") | {"stages": [{"epochs": 1}]}
+    rising = {"adversarial": {"discriminator": {"patch": {"layers": 2}}, "weight": {"linear": {"fraction": 0.9}}}}
+    later = {**staged, "stages": [{"epochs": 1}, {"epochs": 10, "objective": rising}]}
+    one, two = (measure_memory(read_recipe(each), 512, 4096 * MIB) for each in (staged, later))
+    assert one is not None
+    assert two is not None
+    assert two > 1.1 * one
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -26,14 +26,14 @@ from convae.training.distributed import Ranks
 from convae.training.loop.engine import Engine
 from convae.training.recipe.reading import read_recipe
 from convae.training.recipe.schema import Recipe
-from convae.training.recipe.stages import build_plan, stage_objective, stage_with_most_latents
+from convae.training.recipe.stages import build_plan, stage_objective
 from convae.training.vae.build import build_training_model
 from convae.training.vae.compilation import compile_networks
 from convae.training.vae.start import open_teacher
 from convae.training.vae.task import VAETask
 
 STEPS = 2
-"""Number of steps; the optimizer state exists after the first."""
+"""Number of steps of each stage; the optimizer state exists after the first."""
 SLACK = 512 << 20
 """Bytes that the process may reserve beyond its limit, since allocators reserve more than they use."""
 _TOO_MUCH = 3
@@ -43,8 +43,7 @@ _STATUS = Path("/proc/self/status")
 def measure_memory(recipe: Recipe, batch_size: int, limit: int) -> int | None:
     """Peak memory of the process during training steps in bytes; on CUDA that of the allocator.
 
-    The steps run in a separate process, with a batch of noise and the objective of the first stage; with that of the
-    stage that draws the most latents for each image, if the stages differ in it.
+    The steps run in a separate process, with a batch of noise: some of each stage, with the weights at its end.
 
     Args:
         recipe: recipe whose model has the shape of the images, with an available device and precision.
@@ -109,17 +108,21 @@ def _steps(recipe: Recipe, batch_size: int, where: torch.device) -> None:
     plan = build_plan(recipe, STEPS)
     model = build_training_model(recipe, where)
     batches = _NoiseBatches(model.input_shape, batch_size, where)
-    number = stage_with_most_latents(plan)
-    samples = stage_objective(plan.stages[number]).samples
+    samples = max(stage_objective(stage).samples for stage in plan.stages)
     compile_networks(model, recipe.training, where, Ranks(), steps=STEPS, images=batch_size, samples=samples)
     teacher = open_teacher(recipe, plan, where)
     task = VAETask(recipe, model, plan, batches, None, None, where, Ranks(), teacher=teacher)
-    starts = plan.stage_starts()[: number + 1]
-    engine = Engine(task, plan.stages[number])
-    engine.freeze()
-    engine.train()
-    for step, batch in enumerate(batches.iterate(0)):
-        engine.step(batch, plan.clocks(starts, starts[-1] + step), 1.0)
+    engine = Engine(task, plan.stages[0])
+    for number, stage in enumerate(plan.stages):
+        starts = plan.stage_starts()[: number + 1]
+        if number:
+            engine.enter(stage)
+        engine.freeze()
+        engine.train()
+        # Terms whose weight rises from 0 have no gradient at the beginning of the stage.
+        clocks = plan.clocks(starts, plan.stage_end(starts) - 1)
+        for batch in batches.iterate(0):
+            engine.step(batch, clocks, 1.0)
 
 
 def _limit(where: torch.device, limit: int) -> None:
