@@ -123,6 +123,16 @@ def test_a_finished_run_is_left_as_it_is(unbroken: dict[str, bytes], tmp_path: P
     assert content(tmp_path / "run") == unbroken
 
 
+def test_a_run_that_died_after_its_last_checkpoint_gets_its_files(tmp_path: Path) -> None:
+    path = train(RECIPE, out=tmp_path / "run").path
+    names = ("metrics.csv", "README.md")
+    whole = {name: (path / name).read_bytes() for name in names}
+    (path / "metrics.csv").unlink()
+    (path / "README.md").write_text("Training has begun.\n", encoding="utf-8")
+    assert not resume(path).stopped
+    assert {name: (path / name).read_bytes() for name in names} == whole
+
+
 def damage(checkpoint: Path) -> None:
     tensors = bytearray((checkpoint / "tensors.safetensors").read_bytes())
     tensors[-5] ^= 1

@@ -25,6 +25,8 @@ from convae.model.vae import VAE
 from convae.training.distributed import Ranks
 from convae.training.launch import connect_ranks, current_launch, was_restarted
 from convae.training.loop.checkpoint import Checkpoint
+from convae.training.loop.counters import Counters
+from convae.training.loop.log import RunLog
 from convae.training.loop.recovery import last_good
 from convae.training.loop.task import Task
 from convae.training.loop.trainer import Callback, Trainer
@@ -178,18 +180,47 @@ def run_task(
     with _deterministic(task.device):
         trainer.fit()
     progress, total = trainer.progress, trainer.total_steps
-    status = f"Training is done: {count_text(total, 'step')}."
+    status = describe_finished(progress, task.plan.total_unit)
     if trainer.stopped:
         status = f"Training was stopped after {progress.step:,} of {count_text(total, 'step')}: "
         status += f"`convae train --resume {folder.path}{trust_options()}` continues."
-    elif progress.best is not None:
-        status += (
-            f" The best model is that of step {progress.best_step}: {progress.best:.2f} {task.plan.total_unit} per "
-            "validation image."
-        )
     if is_main:
         folder.describe(task.title, status)
     return trainer
+
+
+def describe_finished(progress: Counters, unit: str) -> str:
+    """The status of a finished run.
+
+    Args:
+        progress: at its end.
+        unit: of the total.
+    """
+    status = f"Training is done: {count_text(progress.step, 'step')}."
+    if progress.best is None:
+        return status
+    return (
+        f"{status} The best model is that of step {progress.best_step}: {progress.best:.2f} {unit} per validation "
+        "image."
+    )
+
+
+def complete_files(folder: RunFolder, title: str, progress: Counters, unit: str) -> None:
+    """Writes what a finished run lacks whose process was killed after its last checkpoint.
+
+    Args:
+        folder: run folder, held.
+        title: title of the run.
+        progress: at its end.
+        unit: of the total.
+    """
+    status = describe_finished(progress, unit)
+    readme = folder.path / "README.md"
+    if readme.is_file() and status in readme.read_text(encoding="utf-8"):
+        return
+    folder.recover(progress.log_bytes)
+    RunLog(folder, 1, writes=True).tabulate()
+    folder.describe(title, status)
 
 
 @contextlib.contextmanager

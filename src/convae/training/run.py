@@ -17,9 +17,9 @@ from convae.data import DataSet
 from convae.data.splits.given import GivenData, given_data, record_given
 from convae.data.splits.snapshot import Snapshot, describe_changes
 from convae.model.vae import VAE
-from convae.training.execution import Execution, open_execution, recover_run, run_task
+from convae.training.execution import Execution, complete_files, open_execution, recover_run, run_task
 from convae.training.loop.checkpoint import read_together
-from convae.training.loop.recovery import is_finished
+from convae.training.loop.recovery import finished_progress
 from convae.training.loop.task import Task
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.prior.run import resume_prior
@@ -167,12 +167,14 @@ def _resume(folder: RunFolder, execution: Execution, given: GivenData | None, he
     ranks, callback = execution.ranks, execution.callback
     recipe = ranks.broadcast(folder.recipe)
     with execution.held(folder):
-        if ranks.broadcast(partial(is_finished, folder, recipe)):
+        if (progress := ranks.broadcast(partial(finished_progress, folder, recipe))) is not None:
+            run = Run(folder.path, recipe, stopped=False, is_main=ranks.is_main, made_of=held)
+            ranks.broadcast(partial(complete_files, folder, recipe.title, progress, run.total_unit))
             execution.say(
                 f"{folder.path} is finished: nothing is left to train. To train on from its model, in a new run: "
                 f"convae train --start {folder.path} --epochs N"
             )
-            return Run(folder.path, recipe, stopped=False, is_main=ranks.is_main, made_of=held)
+            return run
         build = partial(build_task, recipe, execution.progress, ranks, given=given, held=held, folder=folder)
         made = ranks.run_on_all(build)
         changes = ranks.broadcast(partial(_data_changes, folder, made))

@@ -116,8 +116,8 @@ def check_progress(progress: Counters, plan: Plan, where: Path) -> None:
             )
 
 
-def is_finished(folder: RunFolder, recipe: Config) -> bool:
-    """Whether the newest checkpoint of a run is the final one.
+def finished_progress(folder: RunFolder, recipe: Config) -> Counters | None:
+    """The progress of a run whose newest checkpoint is the final one; None of others.
 
     Raises:
         ConfigError: the recipe of the run was changed.
@@ -126,8 +126,8 @@ def is_finished(folder: RunFolder, recipe: Config) -> bool:
         with contextlib.suppress(ArtifactError):
             checkpoint = read_checkpoint(path, with_tensors=False)
             check_recipe(recipe, checkpoint.recipe, folder.path)
-            return checkpoint.progress.finished
-    return False
+            return checkpoint.progress if checkpoint.progress.finished else None
+    return None
 
 
 def last_good(folder: RunFolder, plan: Plan, note: Callable[[str], None]) -> Checkpoint | None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from convae.core.arguments import Named
+from convae.core.arguments import Named, split_name
 from convae.core.documents import read_mapping
 from convae.core.progress import Progress
 from convae.core.trust import untrusted_names
@@ -15,11 +15,12 @@ from convae.data.sources import GIVEN
 from convae.data.splits.given import GivenData, given_data
 from convae.model.artifact import load
 from convae.model.pretrained import model_path
+from convae.model.priors import PRIORS
 from convae.model.vae import VAE
-from convae.training.execution import Execution, open_execution, recover_run, run_task
+from convae.training.execution import Execution, complete_files, open_execution, recover_run, run_task
 from convae.training.loop.checkpoint import read_together
 from convae.training.loop.log import RunLog
-from convae.training.loop.recovery import is_finished
+from convae.training.loop.recovery import finished_progress
 from convae.training.loop.task import SavedAs
 from convae.training.loop.trainer import Callback
 from convae.training.prior.build import build_prior_task
@@ -104,9 +105,14 @@ def resume_prior(
     ranks = execution.ranks
     recipe = ranks.broadcast(partial(_read_recipe, folder))
     with execution.held(folder):
-        if ranks.broadcast(lambda: is_finished(folder, recipe) or _is_fitted_at_once(folder)):
+        progress = ranks.broadcast(partial(finished_progress, folder, recipe))
+        if progress is not None or ranks.broadcast(partial(_is_fitted_at_once, folder)):
+            run = PriorRun(folder.path, recipe, stopped=False, is_main=ranks.is_main)
+            if progress is not None:
+                unit = PRIORS.get(split_name(recipe.prior, "prior")[0]).loss_unit
+                ranks.broadcast(partial(complete_files, folder, recipe.title, progress, unit))
             execution.say(f"{folder.path} is finished: nothing is left to train")
-            return PriorRun(folder.path, recipe, stopped=False, is_main=ranks.is_main)
+            return run
         build = partial(build_prior_task, recipe, execution.progress, ranks, model=held, given=given, folder=folder)
         return _fit(ranks.run_on_all(build), folder, execution.callback, is_new=False)
 
