@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import convae
+from convae.core.device import on_meta
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
+from convae.core.types import Shape
 from convae.model.initialize import initialize
 from convae.model.layers import LAYERS
-from convae.model.layers.base import Activation
+from convae.model.layers.base import Activation, Layer
 from convae.model.layers.base.network import Network
 
 ACTIVATIONS = [name for name in LAYERS.names() if issubclass(LAYERS.get(name), Activation)]
@@ -111,3 +115,53 @@ def test_a_decoder_without_a_last_bias_starts_from_plain_weights() -> None:
 def test_the_mean_of_the_images_is_one_number_per_channel() -> None:
     with pytest.raises(ConfigError, match=r"image_mean.*3"):
         convae.build("torch-vae", image_mean=[0.5])
+
+
+class OfTorch(Layer):
+    """A layer of modules of torch, with a value of its own."""
+
+    def __init__(self, shape: Shape, *, value: float | None = 0.5, persistent: bool = True) -> None:
+        super().__init__(shape)
+        self.value = value
+        self.inner = nn.Sequential(nn.Conv2d(shape[0], 50, 3), nn.BatchNorm2d(50), nn.PReLU(), nn.Flatten(2))
+        self.attention = nn.MultiheadAttention(36, 4)
+        self.register_buffer("own", torch.empty(2), persistent=persistent)
+
+    def reset(self, generator: torch.Generator) -> None:
+        if self.value is not None:
+            self.get_buffer("own").fill_(self.value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.inner(x)
+        found: Tensor = self.attention(inner, inner, inner)[0]
+        return found * self.get_buffer("own").mean()
+
+
+def of_torch(seed: int, **options: Any) -> nn.Sequential:
+    with on_meta():
+        model = nn.Sequential(OfTorch((3, 8, 8), **options))
+    initialize(model, seed)
+    return model
+
+
+def test_modules_of_torch_inside_of_a_layer_begin_as_in_torch() -> None:
+    torch.manual_seed(0)
+    first, same, other = of_torch(1).state_dict(), of_torch(1).state_dict(), of_torch(2).state_dict()
+    assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(0))
+    assert all(torch.equal(value, same[name]) for name, value in first.items())
+    kernel = first["0.inner.0.weight"]
+    assert not torch.equal(kernel, other["0.inner.0.weight"])
+    assert kernel.std().item() == pytest.approx(1 / math.sqrt(3 * 27), rel=0.1)
+    assert first["0.inner.1.running_var"].tolist() == [1.0] * 50
+    assert first["0.inner.2.weight"].tolist() == [0.25]
+    assert first["0.attention.out_proj.bias"].abs().max() == 0
+    assert first["0.own"].tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [({"value": None}, "0.own: is not initialized"), ({"persistent": False}, "0.own: .*persistent")],
+)
+def test_values_that_would_be_lost_are_refused(options: dict[str, Any], part: str) -> None:
+    with pytest.raises(ConfigError, match=part):
+        of_torch(0, **options)

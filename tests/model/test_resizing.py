@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import convae
 from convae.core.errors import ShapeError
 from convae.core.random import torch_generator
 from convae.describe import write
+from convae.model.layers.base import Layer
 
 SPECS: list[tuple[dict[str, Any], tuple[int, ...]]] = [
     ({"preset": "flex-256", "input": [3, 32, 32], "width": 8}, (16, 16)),
@@ -66,6 +68,32 @@ def test_a_flatten_ties_the_network_to_its_sizes() -> None:
     assert model.size_step is None
     with pytest.raises(ShapeError, match="1×16×16, got 1×24×24"):
         model.encode(torch.rand(1, 1, 24, 24))
+
+
+class Flat(Layer):
+    """A flatten of a package that states nothing about sizes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+
+class Square(Layer):
+    """The reverse, likewise."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(-1, 1, 8, 8)
+
+
+def test_vectors_tie_the_network_to_its_sizes() -> None:
+    spec = {
+        "input": [1, 8, 8],
+        "encoder": [f"{__name__}:Flat"],
+        "decoder": [{"linear": {"features": 64}}, f"{__name__}:Square"],
+    }
+    model = convae.build({**spec, "bottleneck": {"gaussian": {"latent": 2}}})
+    assert model.size_step is None
+    with pytest.raises(ShapeError, match="1×8×8, got 1×16×16"):
+        model.encode(torch.rand(1, 1, 16, 16))
 
 
 def test_latents_of_other_grids_are_decoded_and_of_other_channels_not() -> None:

@@ -10,6 +10,7 @@ Nothing is unpickled. Loading verifies the SHA-256 of every tensor and of the co
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -182,7 +183,7 @@ def _file_dtype(name: str, tensor: Tensor, storage: Storage) -> torch.dtype:
 
 
 def load(
-    path: str | Path,
+    path: str | os.PathLike[str],
     device: torch.device | str | None = None,
     *,
     model: VAE | None = None,

@@ -96,10 +96,12 @@ class EncoderDecoder(nn.Module):
     def size_step(self) -> tuple[int, ...] | None:
         """Total stride along each axis: image sizes may differ from the input's by its multiples; None for fixed sizes.
 
-        Sizes are fixed where a layer depends on them, as a flatten does.
+        Sizes are fixed where a layer depends on them, as a flatten does, and where the latent is a vector.
         """
         if not isinstance(self.encoder, Network) or not isinstance(self.decoder, Network):
             return None  # unknown for other modules
+        if len(self.latent_layout.entries[0][1]) == 1:
+            return None
         layers = [module for module in self.modules() if isinstance(module, Layer)]
         if not all(layer.any_size for layer in layers):
             return None

@@ -9,6 +9,8 @@ in `benchmarks/presets.md`.
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -16,6 +18,7 @@ from itertools import islice
 import torch
 from torch import nn
 
+from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.model.bottlenecks.base import Bottleneck
 from convae.model.condition import Condition
@@ -48,9 +51,14 @@ def initialize(
         seed: seed; a tensor's values depend only on it and on the module's name.
         device: device of the model; values are drawn on the CPU, so they are the same on every device.
         image_mean: mean of each channel of the images; None if unknown.
+
+    Raises:
+        ConfigError: a module of another package leaves values without initialization.
     """
-    # As `to_empty`, which imports sympy for tensors on the meta device.
-    model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))  # noqa: SLF001
+    # As `to_empty`, which imports sympy for tensors on the meta device. NaN marks what is not initialized.
+    model._apply(lambda tensor: _allocate(tensor, device))  # noqa: SLF001
+    for name, module in reversed(list(model.named_modules())):
+        _reset_torch_module(module, torch_generator(seed, "torch", name))
     for name, module in model.named_modules():
         if isinstance(module, Layer | LikelihoodHead | Condition | Prior):
             module.reset(torch_generator(seed, "reset", name))
@@ -63,6 +71,45 @@ def initialize(
             module.reset(generator)
     if image_mean is not None and isinstance(model, VAE):
         start_at_mean(model, image_mean)
+    _require_values(model)
+
+
+def _allocate(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """A tensor like one on the meta device: floats are NaN, other values 0."""
+    value = math.nan if tensor.is_floating_point() else 0
+    return torch.full(tensor.shape, value, dtype=tensor.dtype, device=device)
+
+
+def _reset_torch_module(module: nn.Module, generator: torch.Generator) -> None:
+    """Initializes a module of torch, such as one inside of a layer of another package, as torch does.
+
+    Values are drawn on the CPU. Of other modules, nothing is changed.
+    """
+    names = ("reset_parameters", "_reset_parameters")
+    name = next((name for name in names if callable(getattr(module, name, None))), None)
+    if name is None:
+        return
+    own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    on_cpu = module if all(each.device.type == "cpu" for each in own) else copy.deepcopy(module).cpu()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        getattr(on_cpu, name)()
+    if on_cpu is not module:
+        module.load_state_dict(on_cpu.state_dict())
+
+
+def _require_values(model: nn.Module) -> None:
+    """Checks that every value was initialized, and is saved in artifacts."""
+    saved = model.state_dict()
+    for name, buffer in model.named_buffers():
+        if buffer.numel() and name not in saved:
+            raise ConfigError(f"model.{name}: would not be saved. Register the buffer with persistent=True")
+    for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if tensor.is_floating_point() and tensor.isnan().any():
+            raise ConfigError(
+                f"model.{name}: is not initialized. Layers are made without values: set it in the method reset of its "
+                "layer"
+            )
 
 
 @torch.no_grad()
