@@ -11,10 +11,11 @@ import torch
 from torch.utils.data import TensorDataset
 
 import convae
-from convae.core.errors import DataError
+from convae.core.errors import ConfigError, DataError
 from convae.data import Split
 from convae.evaluation import evaluate
 from convae.latents import Session
+from convae.latents.batches import require_split
 from convae.model.vae import VAE
 
 
@@ -70,3 +71,9 @@ def test_objects_that_are_no_images_are_refused(data: Any, part: str, model: VAE
 def test_folders_are_paths_or_texts(model: VAE, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=str(tmp_path)):
         assert Session(model, data="fashion-mnist", data_dir=str(tmp_path)).images
+
+
+def test_a_tensor_is_no_split(digits: Split) -> None:
+    require_split(digits)
+    with pytest.raises(ConfigError, match=r"Session.*\.images"):
+        require_split(torch.rand(3, 1, 8, 8))

@@ -45,6 +45,7 @@ def test_a_model_object_is_trained_on_an_array(tmp_path: Path) -> None:
     run = train(recipe, data=IMAGES / 255.0, validation=IMAGES[:40], out=tmp_path / "run")
     assert not run.stopped
     assert "total" in run.best
+    assert convae.load(run).input_shape == convae.Session(run).model.input_shape == (1, 8, 8)
 
 
 def of_modules() -> VAE:
@@ -73,6 +74,9 @@ def test_a_model_of_modules_is_trained_and_resumes_bit_for_bit(tmp_path: Path) -
         resume(tmp_path / "run", data=IMAGES, model=wrong)
     resumed = resume(tmp_path / "run", data=IMAGES, model=of_modules())
     assert [row for row in resumed.metrics if "total" in row] == [row for row in run.metrics if "total" in row]
+    fitted = convae.fit_prior(run.model, "gmm", data=IMAGES, out=tmp_path / "gmm")
+    assert fitted.model.sample(3).shape == (3, 1, 8, 8)
+    assert type(fitted.last.prior).__name__ == type(fitted.model.prior).__name__ != type(run.model.prior).__name__
     for finished in (run, resumed):
         assert finished.model is not model
         assert all(map(torch.equal, finished.last.state_dict().values(), run.last.state_dict().values()))

@@ -18,6 +18,7 @@ from convae.evaluation.feature_sets import SetName, compute_feature_sets
 from convae.evaluation.metrics.base import FeatureMetric, Metric, SampleMetric
 from convae.evaluation.rows import MetricRows, choose_metrics, measure_rows, versions
 from convae.features.networks.base import FeatureNetwork
+from convae.latents.batches import require_split
 from convae.latents.refinement import describe_refinement, refinement_text, torch_engine
 from convae.model.compatibility import check_fill, check_levels
 from convae.model.fingerprint import fingerprint
@@ -151,10 +152,11 @@ def evaluate(
         progress: called with the number of processed images.
 
     Raises:
-        ConfigError: unknown metric, invalid arguments, a named metric does not apply, or the model has no posterior to
-            refine.
+        ConfigError: unknown metric, invalid arguments, a named metric does not apply, the model has no posterior to
+            refine, or the images are no split.
         ShapeError: the images do not have the input shape of the model.
     """
+    require_split(split)
     engine = torch_engine(model, refinement_steps)
     check_levels(model, split.levels, split.source)
     check_fill(model, None if split.missing is None else split.missing.fill, split.source)

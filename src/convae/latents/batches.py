@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convae.core.code_usage import count_codes
-from convae.core.errors import ShapeError
+from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import shape_text
 from convae.core.output import Likelihood, Output
 from convae.core.posterior import Posterior
@@ -153,8 +153,9 @@ def iterate_batches(
 
     Raises:
         ShapeError: the images do not have the model's input shape.
-        ConfigError: the model is conditional, and the images do not have the labels that it knows.
+        ConfigError: the images are no split, or the model is conditional and they do not have labels that it knows.
     """
+    require_split(split)
     if split.shape != model.input_shape:
         raise ShapeError(f"the model takes {shape_text(model.input_shape)}, the images are {shape_text(split.shape)}")
     check_labels(model, split.labels, split.source, split.classes)
@@ -169,3 +170,15 @@ def iterate_batches(
         done += len(batch)
         if progress:
             progress(done, len(wanted), what)
+
+
+def require_split(images: object) -> None:
+    """Checks that images are a split, not an array or a dataset.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if not hasattr(images, "describe"):
+        raise ConfigError(
+            f"images: expected a split, got {type(images).__name__}. Pass convae.Session(model, data=images).images"
+        )

@@ -15,7 +15,7 @@ from convae.core.errors import DataError
 from convae.core.progress import Progress
 from convae.core.types import Latents
 from convae.data import Split
-from convae.latents.batches import iterate_batches
+from convae.latents.batches import iterate_batches, require_split
 from convae.model.inference import EncodedBatch, InferenceEngine, TorchEngine
 from convae.model.inputs import unchecked_values
 from convae.model.vae import VAE
@@ -63,6 +63,7 @@ class EncodingTable:
     """
 
     def __init__(self, model: VAE, split: Split, indices: NDArray[np.int64] | None = None) -> None:
+        require_split(split)
         self._split = split
         self._indices = np.arange(len(split)) if indices is None else indices
         self.mean = torch.empty(len(self._indices), *model.latent_shape)

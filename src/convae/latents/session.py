@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -51,7 +52,7 @@ class Session:
             `convae.interop.choose_engine`.
 
     Args:
-        model: a run folder, an artifact folder, the name of a pretrained model, or a model.
+        model: a run or its folder, an artifact folder, the name of a pretrained model, or a model.
         data: name of a data set, a path, or a source with options as in a recipe; or an array, a tensor or a map-style
             torch Dataset, as for `convae.train`; by default the training data.
         data_dir: folder of data sets; by default that of the run, `$CONVAE_DATA` and the cache.
@@ -73,7 +74,7 @@ class Session:
 
     def __init__(
         self,
-        model: VAE | str | Path,
+        model: VAE | str | os.PathLike[str],
         *,
         data: Any = None,
         data_dir: str | Path | None = None,

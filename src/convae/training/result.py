@@ -58,6 +58,10 @@ class Run:
         best = f", best {self.best['total']:.2f} nats" if self.best else ""
         return f"Run({str(self.path)!r}{best}{', stopped' if self.stopped else ''})"
 
+    def __fspath__(self) -> str:
+        """The run folder, so that a run can be passed where a path is."""
+        return str(self.path)
+
     def _repr_html_(self) -> str:
         """The representation in notebooks."""
         best = ", ".join(f"{name} {value:.2f}" for name, value in self.best.items())

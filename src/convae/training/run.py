@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -92,7 +93,7 @@ def train(
 
 
 def resume(
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
     model: VAE | None = None,
     data: Any = None,

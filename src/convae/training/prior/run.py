@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ from convae.training.run_folder import RunFolder
 
 
 def fit_prior(
-    model: VAE | str | Path,
+    model: VAE | str | os.PathLike[str],
     prior: Named,
     *,
     data: Any = None,
@@ -125,7 +126,7 @@ def _read_recipe(folder: RunFolder) -> PriorRecipe:
 
 
 def _read_options(
-    model: VAE | str | Path, prior: Named, overrides: Sequence[str], given: GivenData | None
+    model: VAE | str | os.PathLike[str], prior: Named, overrides: Sequence[str], given: GivenData | None
 ) -> PriorRecipe:
     """The checked recipe of a new run."""
     opened, run = open_trained_model(model)
@@ -153,7 +154,12 @@ def _fit(task: PriorTask, folder: RunFolder, callback: Callback | None, is_new: 
     checkpoint = None if is_new else read_together(ranks, partial(recover_run, folder, task, callback))
     trainer = run_task(task, folder, checkpoint, callback)
     out_of_time = trainer.stopped and trainer.out_of_time
-    return PriorRun(folder.path, task.recipe, trainer.stopped, ranks.is_main, out_of_time)
+    return PriorRun(folder.path, task.recipe, trainer.stopped, ranks.is_main, out_of_time, _made_of(task))
+
+
+def _made_of(task: PriorTask) -> VAE | None:
+    """The model with its prior, if it was made of modules."""
+    return None if task.model.is_described else task.model
 
 
 def _is_fitted_at_once(folder: RunFolder) -> bool:
@@ -182,4 +188,4 @@ def _save_fitted(task: PriorTask, folder: RunFolder, callback: Callback) -> Prio
         log.tabulate()
         folder.describe(task.title, "The prior is fitted.")
     task.ranks.gather(None)  # a process that ends before the main one has written would be taken for a failed one
-    return PriorRun(folder.path, task.recipe, stopped=False, is_main=is_main)
+    return PriorRun(folder.path, task.recipe, stopped=False, is_main=is_main, made_of=_made_of(task))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def import_start_model(config: StartConfig) -> VAE:
     return import_model(local_path(config.model), config.importer, config.key)
 
 
-def find_start_model(model: str | Path, which: str) -> Path:
+def find_start_model(model: str | os.PathLike[str], which: str) -> Path:
     """Finds the folder of the saved model from which training starts.
 
     Args:
@@ -89,7 +90,7 @@ def data_of_model(model: VAE, run: Path | None) -> dict[str, Any]:
     return {**trained, "dir": folder} if isinstance(folder, str) and Path(folder).is_dir() else trained
 
 
-def open_trained_model(model: VAE | str | Path) -> tuple[VAE, Path | None]:
+def open_trained_model(model: VAE | str | os.PathLike[str]) -> tuple[VAE, Path | None]:
     """A trained model, and its run folder; None of an artifact or a model without one.
 
     Raises:
