@@ -44,7 +44,9 @@ print("loaded:", [name for name in ("torch", "numpy", "matplotlib", "PIL", "skle
 
 
 def test_packages_are_loaded_on_first_use() -> None:
-    script = "import convae; convae.evaluation.evaluate; convae.data.to_tensor; convae.unknown"
+    script = (
+        "import convae; convae.evaluation.evaluate; convae.data.to_tensor; convae.pictures.grid.grid; convae.unknown"
+    )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "'unknown'" in found.stderr
 

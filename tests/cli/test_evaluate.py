@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import run
+from PIL import Image
 
 import convae
 from convae.evaluation import Measurement, Report
@@ -28,6 +32,19 @@ def test_figures_are_printed_and_written_with_their_protocol(
     assert low < figures["psnr"]["value"] < high
     assert figures["protocol"]["data"]["count"] == 202
     assert "</html>" in (tmp_path / "new" / "page.html").read_text()
+
+
+def test_the_page_shows_images_of_all_classes(artifact: Path, tmp_path: Path) -> None:
+    size = convae.load(artifact).input_shape[1:]
+    np.save(
+        tmp_path / "sorted.npy", np.repeat([60, 200], 100).astype(np.uint8)[:, None, None] * np.ones(size, np.uint8)
+    )
+    page = tmp_path / "page.html"
+    run("evaluate", artifact, "--data", tmp_path / "sorted.npy", "--metrics", "mse", "--html", page)
+    picture = re.findall(r"data:image/png;base64,([^\"]+)", page.read_text())[0]
+    values = np.array(Image.open(io.BytesIO(base64.b64decode(picture))).convert("L"))
+    assert (values == 60).sum() > 5 * np.prod(size)
+    assert (values == 200).sum() > 5 * np.prod(size)
 
 
 def measured(value: float, at_most: float | None = None) -> Measurement:

@@ -8,12 +8,12 @@ import json
 from string import Template
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from PIL import Image
 
 from convae.core.random import torch_generator
 from convae.data import Split, in_order
+from convae.data.image_set import evenly_spaced
 from convae.evaluation.protocol import Report
 from convae.latents.refinement import torch_engine
 from convae.model.mode import evaluation_mode
@@ -93,7 +93,7 @@ def render_page(model: VAE, split: Split, report: Report) -> str:
 def _pictures(model: VAE, split: Split, report: Report) -> dict[str, Image.Image | Figure]:
     """Figures by title: reconstructions, samples, histograms of metrics, and the KL divergence per latent dimension."""
     device = next(model.parameters()).device
-    batch = next(in_order(split, SHOWN, device, np.arange(min(SHOWN, len(split)))))
+    batch = next(in_order(split, SHOWN, device, evenly_spaced(len(split), SHOWN)))
     steps = report.protocol.get("refinement", {}).get("steps", 0)
     generators = [torch_generator(report.protocol["seed"], "evaluation", "sample", n) for n in range(SAMPLED)]
     with evaluation_mode(model):

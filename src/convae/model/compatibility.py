@@ -18,6 +18,7 @@ def check_labels(
     labels: Sequence[int] | NDArray[np.int64] | None,
     whose: str,
     classes: Sequence[str] | None = None,
+    remedy: str = "Renumber the labels with convae.data.match_classes(split, model.provenance.classes)",
 ) -> None:
     """Checks that the labels of a data set match the classes of a model.
 
@@ -26,6 +27,7 @@ def check_labels(
         labels: class numbers of the images, -1 where one is missing.
         whose: name of the data, for the message.
         classes: names of the labels' classes, if known.
+        remedy: what to do if they are others.
 
     Raises:
         ConfigError: a conditional model gets images without a label, or a label that is not one of its classes; or
@@ -36,7 +38,7 @@ def check_labels(
     if knows_classes and any(first != second for first, second in zip(own, classes or (), strict=False)):
         raise ConfigError(
             f"model '{model.name}' has the classes {', '.join(own)}, but {whose} has {', '.join(classes or ())}. "
-            "Renumber the labels with convae.data.match_classes(split, model.provenance.classes)"
+            f"{remedy}"
         )
     if model.condition is None:
         return

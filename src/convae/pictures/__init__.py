@@ -5,6 +5,9 @@ Pillow images, and importing them loads no matplotlib; figures with axes (`curve
 matplotlib's. `save` writes both.
 """
 
+import importlib
+from types import ModuleType
+
 __all__ = [
     "animation",
     "bars",
@@ -19,3 +22,9 @@ __all__ = [
     "strips",
     "structure",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'convae.pictures' has no attribute '{name}'")

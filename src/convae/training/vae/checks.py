@@ -31,6 +31,7 @@ _AUTOENCODER = (
     "no term holds the posterior to the prior, such as kl: the model becomes an autoencoder, and samples "
     "from the prior mean nothing"
 )
+_OTHER_CLASSES = "Use data with these classes, or take over other parts than condition and classifier (start.parts)"
 _AGGREGATE = ("dimension-kl", "mutual-information", "total-correlation")
 """Terms of densities of the aggregate posterior at drawn latents."""
 
@@ -116,7 +117,7 @@ def check_data_labels(model: VAE, started: list[Start], split: ImageSet, validat
     """
     for each in started:
         if not each.parts or {"classifier", "condition"} & set(each.parts):
-            check_labels(each.model, split.labels, split.source, split.classes)
+            check_labels(each.model, split.labels, split.source, split.classes, _OTHER_CLASSES)
     if validation is not None:
         check_labels(
             model, validation.labels, f"the validation part of {validation.source} (data.validation=0 does without)"
