@@ -116,7 +116,12 @@ def reset_adapters(model: nn.Module, seed: int) -> None:
 
 def adapter_names(model: nn.Module) -> list[str]:
     """The names of the parameters of all adapters of a model."""
-    return [name for name, _ in model.named_parameters() if _INNER in f".{name}" and not name.endswith(_ORIGINAL)]
+    return [
+        f"{name}.{key}"
+        for name, module in model.named_modules()
+        if isinstance(module, LowRankAdapter)
+        for key, _ in module.named_parameters()
+    ]
 
 
 def merged_state(model: nn.Module) -> dict[str, Tensor]:
@@ -125,14 +130,20 @@ def merged_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _merged(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    adapted = _adapted(model)
     for name, tensor in model.state_dict().items():
         path, inner, rest = name.partition(_INNER)
-        if not inner:
+        key, _, part = rest.partition(".")
+        if f"{path}{inner}{key}" not in adapted:  # other parametrizations, such as weight norm, stay as they are
             yield name, tensor
-        elif rest.endswith(_ORIGINAL):
-            key = rest.removesuffix(_ORIGINAL)
+        elif f".{part}" == _ORIGINAL:
             with torch.no_grad():
                 yield f"{path}.{key}", getattr(model.get_submodule(path), key)
+
+
+def _adapted(model: nn.Module) -> set[str]:
+    """The names of the parametrizations of the weights with adapters."""
+    return {name.rpartition(".")[0] for name, module in model.named_modules() if isinstance(module, LowRankAdapter)}
 
 
 def load_plain_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:

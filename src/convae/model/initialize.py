@@ -17,6 +17,7 @@ from itertools import islice
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
@@ -89,17 +90,28 @@ def _reset_torch_module(module: nn.Module, generator: torch.Generator) -> None:
     name = next((name for name in names if callable(getattr(module, name, None))), None)
     if name is None:
         return
-    own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    own = [*module.parameters(), *module.buffers()]
     on_cpu = module if all(each.device.type == "cpu" for each in own) else copy.deepcopy(module).cpu()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), parametrize.cached():
         torch.manual_seed(generator.initial_seed())
         getattr(on_cpu, name)()
+        # Of a parametrization, such as weight norm, torch sets the cached result only.
+        found = {key: getattr(on_cpu, key).clone() for key in getattr(on_cpu, "parametrizations", ())}
+    for key, value in found.items():
+        setattr(on_cpu, key, value)
     if on_cpu is not module:
         module.load_state_dict(on_cpu.state_dict())
 
 
 def _require_values(model: nn.Module) -> None:
-    """Checks that every value was initialized, and is saved in artifacts."""
+    """Checks that every value is registered, was initialized, and is saved in artifacts."""
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            if key not in ("_parameters", "_buffers", "_modules") and _holds_meta(value):
+                raise ConfigError(
+                    f"model.{name}.{key}: is not registered with its module. Use a parameter, register_buffer, "
+                    "nn.ParameterList or nn.ModuleList"
+                )
     saved = model.state_dict()
     for name, buffer in model.named_buffers():
         if buffer.numel() and name not in saved:
@@ -110,6 +122,16 @@ def _require_values(model: nn.Module) -> None:
                 f"model.{name}: is not initialized. Layers are made without values: set it in the method reset of its "
                 "layer"
             )
+
+
+def _holds_meta(value: object) -> bool:
+    """Whether a value is or contains a tensor without values, on the meta device."""
+    if isinstance(value, torch.Tensor):
+        return value.is_meta
+    if isinstance(value, nn.Module):
+        return any(each.is_meta for each in itertools.chain(value.parameters(), value.buffers()))
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return any(map(_holds_meta, items))
 
 
 @torch.no_grad()
