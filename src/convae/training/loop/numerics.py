@@ -24,6 +24,8 @@ INSTRUCTIONS = {"bf16": ("avx512_bf16", "amx_bf16"), "fp16": ("avx512_fp16", "am
 """CPU features for matrix products in each half precision."""
 GROWS_AFTER = 2000
 """Number of consecutive steps without overflow after which the loss scale doubles."""
+_GROUPS = "groups"
+"""Key of the numbers in the groups of an optimizer."""
 
 
 class LossScale:
@@ -135,7 +137,7 @@ class KeptBuffers:
 
 
 class OptimizerState:
-    """The state of an optimizer by parameter name, as a `Stateful`.
+    """The state of an optimizer by parameter name, as a `Stateful`, and numbers that it changes in its groups.
 
     Args:
         optimizer: the optimizer.
@@ -146,26 +148,44 @@ class OptimizerState:
         self._optimizer, self._module = optimizer, module
 
     def state(self) -> dict[str, Any]:
-        """Each tensor as `parameter.key`."""
+        """Each value as `parameter.key`, and the numbers of each group by the key `groups`."""
         names = {id(parameter): name for name, parameter in self._module.named_parameters()}
-        return {
-            f"{names[id(parameter)]}.{key}": torch.as_tensor(value)
+        found: dict[str, Any] = {
+            f"{names[id(parameter)]}.{key}": value
             for parameter, values in self._optimizer.state.items()
             for key, value in values.items()
         }
+        for name, value in found.items():
+            if not isinstance(value, Tensor | int | float):
+                raise ConfigError(
+                    f"optimizer: cannot save the {type(value).__name__} {name} of its state. Keep tensors and numbers"
+                )
+        return {**found, _GROUPS: [_numbers(group) for group in self._optimizer.param_groups]}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restores the tensors, in the memory layout and shards of their parameters."""
+        """Restores the values; tensors in the memory layout and shards of their parameters."""
         self._optimizer.state.clear()
         parameters = dict(self._module.named_parameters())
+        for group, numbers in zip(self._optimizer.param_groups, state.get(_GROUPS, ()), strict=False):
+            group.update(numbers)
         for name, tensor in state.items():
+            if name == _GROUPS:
+                continue
             owner, _, key = name.rpartition(".")
             parameter = parameters[owner]
+            if not isinstance(tensor, Tensor):
+                self._optimizer.state[parameter][key] = tensor
+                continue
             like_parameter = tensor.ndim == parameter.ndim and tensor.ndim > 0
             layout = torch.preserve_format if not like_parameter else _memory_format(parameter)
             # A copy, since the optimizer changes it in place.
             own = tensor.to(parameter.device, copy=True).contiguous(memory_format=layout)
             self._optimizer.state[parameter][key] = shard_like(own, parameter) if like_parameter else own
+
+
+def _numbers(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of a group of parameters, such as a count of steps, without the learning rate of the step."""
+    return {key: value for key, value in group.items() if type(value) in (int, float) and key != "lr"}
 
 
 def _memory_format(parameter: Tensor) -> torch.memory_format:
