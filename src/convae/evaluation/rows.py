@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convae.core.arguments import parse_arguments
 from convae.core.errors import ConfigError
+from convae.core.names import count_text
 from convae.core.progress import Progress
 from convae.core.registry import canonical_name
 from convae.core.version import VERSION
@@ -154,7 +155,7 @@ def measure_rows(
     )
     for here, batch in batches:
         for name, metric in of_images.items():
-            found = metric.rows(batch)
+            found = _require_rows(metric.rows(batch), len(batch.images), name)
             if name not in rows:
                 rows[name] = torch.empty(len(split), *found.shape[1:], dtype=torch.float64)
             rows[name][here] = found
@@ -178,6 +179,20 @@ def measure_rows(
     return replace(result, rows={name: rows[name] for name in chosen if name in rows}, encoding=encoding)
 
 
+def _require_rows(rows: Tensor, count: int, name: str) -> Tensor:
+    """Returns the rows of a metric, which others than one for each image would be broadcast to.
+
+    Raises:
+        ConfigError: they are not one row for each image.
+    """
+    if rows.ndim == 0 or len(rows) != count:
+        raise ConfigError(
+            f"metric '{name}': its rows have the shape {tuple(rows.shape)}. Return one row for each of "
+            f"{count_text(count, 'image')}"
+        )
+    return rows
+
+
 def _measure_factors(
     metrics: Mapping[str, FactorMetric], mean: Tensor, split: Split, seed: int
 ) -> dict[str, Mapping[str, float]]:
@@ -196,4 +211,4 @@ def _add_rows(result: MetricRows, metrics: Mapping[str, LatentMetric], encoded: 
         if reason is not None:
             result.left_out[name] = reason
         else:
-            result.rows[name], result.limits[name] = metric.rows(encoded), metric.bounded_by(encoded)
+            result.rows[name], result.limits[name] = metric.rows(encoded).double().cpu(), metric.bounded_by(encoded)
