@@ -86,7 +86,7 @@ class Bright(Bernoulli):
     """A likelihood whose mean is no image."""
 
     def forward(self, raw: Tensor) -> BrightLikelihood:
-        return BrightLikelihood(raw)
+        return BrightLikelihood(raw.float())
 
 
 class Absolute(Term):
@@ -156,7 +156,7 @@ class Unitless(Brightness):
 class Ramps(Source):
     """Images that grow brighter from left to right."""
 
-    names: ClassVar = ("first", "second")
+    names: ClassVar[tuple[str, ...]] = ("first", "second")
     noise: ClassVar = 0
 
     def fingerprint(self) -> str:

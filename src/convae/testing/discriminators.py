@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from convae.core.arguments import Named
@@ -9,7 +11,7 @@ from convae.core.random import torch_generator
 from convae.core.types import Shape
 from convae.objective.discriminators import DISCRIMINATORS
 from convae.objective.discriminators.base import Discriminator, build_discriminator
-from convae.testing.entries import name_of, no_errors, require
+from convae.testing.entries import name_of, no_errors, require, unchanged
 
 _SHAPES: list[Shape] = [(1, 40), (3, 24, 21), (1, 12, 14, 13)]
 
@@ -37,7 +39,8 @@ def check_discriminator(discriminator: str | type[Discriminator]) -> None:
         for key, value in made.state_dict().items():
             require(torch.equal(value, other.state_dict()[key]), f"{where}: reset does not determine {key}")
         images = torch.rand(3, *shape, generator=torch_generator(0, "images"), dtype=torch.float64)
-        made.train()(images)  # the first batch in training mode may initialize layers
+        with unchanged(where, images):
+            made.train()(images)  # the first batch in training mode may initialize layers
         made.after_step()
         _check_logits(made, images.requires_grad_(), where)
         if type(made).features is not Discriminator.features:
@@ -51,7 +54,7 @@ def _check_logits(made: Discriminator, images: torch.Tensor, where: str) -> None
         is_table = own.ndim == 2 and len(own) == len(images) and own.shape[1] > 0
         require(is_table, f"{where}: logits must have the shape (batch, location), got {tuple(own.shape)}")
         require(own.isfinite().all(), f"{where}: its logits are not finite")
-    for own, alone in zip(logits, made(images[:1]), strict=True):
+    for own, alone in zip(copy.deepcopy(made)(images), copy.deepcopy(made)(images[:1]), strict=True):
         same = torch.allclose(own[:1], alone, rtol=1e-9, atol=1e-12)
         require(same, f"{where}: the logits of an image depend on the rest of the batch")
     sum(own.mean() for own in logits).backward()

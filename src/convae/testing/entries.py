@@ -7,6 +7,9 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from convae.core.errors import ConvaeError
 from convae.core.registry import Registry, canonical_name
 
@@ -24,6 +27,15 @@ def no_errors(where: str) -> Iterator[None]:
         yield
     except ConvaeError as error:
         raise AssertionError(f"{where}: {error}") from error
+
+
+@contextlib.contextmanager
+def unchanged(where: str, *tensors: Tensor) -> Iterator[None]:
+    """A context that must not change tensors in place, since others use them too."""
+    before = [tensor.detach().clone() for tensor in tensors]
+    yield
+    for tensor, old in zip(tensors, before, strict=True):
+        require(torch.equal(tensor, old), f"{where}: changes its input in place")
 
 
 def name_of(registry: Registry, entry: str | Callable[..., Any]) -> str:

@@ -16,8 +16,9 @@ from convae.evaluation import evaluate
 from convae.evaluation.metrics import METRICS
 from convae.evaluation.metrics.base import CountMetric, FactorMetric, FeatureMetric, ImageMetric, LatentMetric, Metric
 from convae.features.networks.encoder import Encoder
+from convae.latents.batches import iterate_batches
 from convae.model.vae import VAE
-from convae.testing.entries import name_of, no_errors, require
+from convae.testing.entries import name_of, no_errors, require, unchanged
 
 _SPEC: dict[str, Any] = {
     "input": [1, 24, 24],
@@ -79,6 +80,7 @@ def check_metric(metric: str | type[Metric], options: dict[str, Any] | None = No
     )
     split = _sprites() if issubclass(kind, FactorMetric) else _digits()
     model = _model_for(kind(**given), split)
+    _check_inputs(kind(**given), model, split, where)
     features = Encoder(model=model) if issubclass(kind, FeatureMetric) else None
     with no_errors(where):
         once, again = (
@@ -92,6 +94,17 @@ def check_metric(metric: str | type[Metric], options: dict[str, Any] | None = No
     require(_is_finite(found[called]["value"]), f"{where}: its value is not finite: {found[called]['value']}")
     close = np.allclose(found[called]["value"], other[called]["value"], rtol=1e-4, atol=1e-5)
     require(close, f"{where}: its value depends on the batch size. Return one row per image")
+
+
+@torch.no_grad()
+def _check_inputs(metric: Metric, model: VAE, split: Split, where: str) -> None:
+    """Checks that a metric leaves images and reconstructions as they are, since other metrics use them."""
+    _, batch = next(iter(iterate_batches(model, split, batch_size=16, seed=0)))
+    with no_errors(where), unchanged(where, batch.images, batch.reconstruction.mean, batch.drawn.latent):
+        if isinstance(metric, ImageMetric):
+            metric.rows(batch)
+        if isinstance(metric, CountMetric):
+            metric.counts(batch)
 
 
 def _is_finite(value: Any) -> bool:

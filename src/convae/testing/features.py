@@ -9,7 +9,7 @@ import torch
 from convae.core.random import torch_generator
 from convae.core.types import Shape
 from convae.features import NETWORKS, FeatureNetwork, build_feature_network
-from convae.testing.entries import name_of, no_errors, require
+from convae.testing.entries import name_of, no_errors, require, unchanged
 
 
 def check_feature_network(
@@ -38,7 +38,15 @@ def check_feature_network(
     require(not any(each.requires_grad for each in made.parameters()), f"{where}: its weights require gradients")
     x, y = torch.rand(2, 3, *image_shape, generator=torch_generator(0, "images")).unbind()
     y = y.requires_grad_()
-    maps = made.maps(x)
+    with unchanged(where, x):
+        maps = made.maps(x)
+    with no_errors(where):
+        others = build_feature_network({name: dict(NETWORKS.get(name).example if options is None else options)}).maps(x)
+    is_repeated = all(map(torch.equal, maps, others))
+    require(
+        is_repeated,
+        f"{where}: has other weights when it is built again. Read them from a file or draw them by seed",
+    )
     require(isinstance(maps, list) and len(maps) > 0, f"{where}: maps must return a list of features")
     for own, alone in zip(maps, made.maps(x[:1]), strict=True):
         require(own.ndim >= 2 and len(own) == len(x), f"{where}: features must have the shape (batch, channel, …)")

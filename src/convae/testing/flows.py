@@ -10,7 +10,7 @@ from convae.core.random import torch_generator
 from convae.core.types import Shape
 from convae.model.flows import FLOWS
 from convae.model.flows.base import Flow, build_flow
-from convae.testing.entries import name_of, no_errors, require
+from convae.testing.entries import name_of, no_errors, require, unchanged
 
 
 def check_flow(flow: str | type[Flow]) -> None:
@@ -51,8 +51,10 @@ def _values(shape: Shape, name: str) -> Tensor:
 
 
 def _check_maps(flow: Flow, noise: Tensor, features: Tensor | None, where: str) -> None:
-    latent, log_det = flow(noise, features)
-    again, other = flow.inverse(latent, features)
+    with unchanged(where, noise, *([] if features is None else [features])):
+        latent, log_det = flow(noise, features)
+    with unchanged(f"{where}, inverse", latent):
+        again, other = flow.inverse(latent, features)
     require(latent.shape == noise.shape, f"{where}: gives latents of the shape {tuple(latent.shape)}")
     require(log_det.shape == other.shape == (3,), f"{where}: the log-determinant must have the shape (batch,)")
     require(torch.allclose(again, noise, atol=1e-8), f"{where}: inverse does not invert forward")

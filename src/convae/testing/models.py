@@ -32,7 +32,14 @@ def check_model(spec: dict[str, Any], where: str) -> None:
     """
     with no_errors(where):
         model = convae.build(spec)
+        again = convae.build(spec).state_dict()
+        for key, value in model.state_dict().items():
+            require(
+                torch.equal(value, again[key]),
+                f"{where}: the seed does not determine {key}. Draw initial values from the generator of reset",
+            )
         _check_gradients(model, where)
+        _check_types(spec, where)
         check_stored_form(model, where)
         check_saved(model, where)
         check_summary(model, where)
@@ -43,6 +50,8 @@ def _check_gradients(model: VAE, where: str) -> None:
     # Inputs of both signs, since some layers pass only one of them.
     with unchecked_values():
         out = model(example_images(model) * 2 - 1, torch_generator(1, "noise"))
+    for name, term in out.terms.items():
+        require(term.shape == (3,), f"{where}: term {name} has the shape {tuple(term.shape)}, must have (batch,)")
     cost = sum((term.sum() for term in out.terms.values()), -out.likelihood.log_prob(example_images(model)).sum())
     cost.backward()
     for key, parameter in model.named_parameters():
@@ -50,6 +59,22 @@ def _check_gradients(model: VAE, where: str) -> None:
         require(gradient is not None, f"{where}: {key} receives no gradient")
         require(gradient is not None and gradient.isfinite().all(), f"{where}: the gradient of {key} is not finite")
         require(gradient is not None and gradient.any(), f"{where}: the gradient of {key} is zero")
+
+
+def _check_types(spec: dict[str, Any], where: str) -> None:
+    """Checks that the model computes in float64, and that its densities are float32 in mixed precision."""
+    model = convae.build(spec)
+    x = example_images(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model(x, torch_generator(1, "noise"))
+        density = out.likelihood.log_prob(x)
+    for what, found in {"log_prob": density, "the latent": out.latent, **out.terms}.items():
+        require(found.dtype == torch.float32, f"{where}: in mixed precision {what} is {found.dtype}, must be float32")
+        require(found.isfinite().all(), f"{where}: in mixed precision {what} is not finite")
+    try:
+        model.double()(x.double(), torch_generator(1, "noise"))
+    except RuntimeError as error:
+        raise AssertionError(f"{where}: does not compute in float64 ({error})") from error
 
 
 def check_stored_form(model: VAE, where: str) -> None:
@@ -66,7 +91,11 @@ def check_saved(model: VAE, where: str) -> None:
         again = convae.load(convae.save(model, Path(folder) / "model"))
     x = example_images(model)
     with torch.no_grad():
-        first, second = model.eval()(x), again(x)
+        first, repeated, second = model.eval()(x), model(x), again(x)
+    same = torch.equal(first.latent, repeated.latent) and torch.equal(first.likelihood.mean, repeated.likelihood.mean)
+    require(
+        same, f"{where}: two passes in evaluation mode differ. Draw noise by the context, and only where it says so"
+    )
     equal = torch.equal(first.likelihood.log_prob(x), second.likelihood.log_prob(x))
     equal &= torch.equal(first.likelihood.mean, second.likelihood.mean)
     require(

@@ -29,7 +29,7 @@ from convae.model.presets import PRESETS
 from convae.model.priors import PRIORS
 from convae.model.priors.base import Prior
 from convae.model.vae import VAE
-from convae.testing.entries import name_of, no_errors, require
+from convae.testing.entries import name_of, no_errors, require, unchanged
 from convae.testing.models import (
     check_model,
     check_saved,
@@ -48,6 +48,8 @@ _BOTTLENECKS: tuple[dict[str, Any], ...] = (
     {"von-mises-fisher": {"latent": 3}},
 )
 """What a prior may be over."""
+_SAMPLES, _CENTERS, _LEAST_MASS = 8192, 64, 0.6
+"""Samples of a prior, the number of them around which its density is integrated, and the least result."""
 _FEATURE = "example"
 """The name of the feature that examples of layers take."""
 
@@ -123,9 +125,14 @@ def check_likelihood(likelihood: str | type[LikelihoodHead]) -> None:
     check_model(spec, f"likelihood {name}")
     with no_errors(f"likelihood {name}"), torch.no_grad():
         model = convae.build(spec).eval()
-        found = model(example_images(model)).likelihood
+        images = example_images(model)
+        found = model(images).likelihood
         drawn = [found.sample(torch_generator(0, "draw")) for _ in range(2)]
-        density = found.log_prob(example_images(model))
+        with unchanged(f"likelihood {name}, log_prob", images):
+            density = found.log_prob(images)
+            values = found.log_prob_values(images)
+    found_shape = tuple(values.shape)
+    require(values.shape == images.shape, f"likelihood {name}: log_prob_values has the shape {found_shape}")
     require(torch.equal(drawn[0], drawn[1]), f"likelihood {name}: sample is not deterministic for equal generators")
     for what, values in (("mean", found.mean), ("sample", drawn[0])):
         require(values.shape == (3, *shape), f"likelihood {name}: {what} has the shape {tuple(values.shape)}")
@@ -138,6 +145,18 @@ def check_likelihood(likelihood: str | type[LikelihoodHead]) -> None:
     require(
         density.shape == (3,), f"likelihood {name}: log_prob must have the shape (batch,), got {tuple(density.shape)}"
     )
+    _check_ends(model, f"likelihood {name}")
+
+
+def _check_ends(model: VAE, where: str) -> None:
+    """Checks images of zeros and ones, such as binary ones, whose densities may be infinite."""
+    for value in (0.0, 1.0):
+        images = torch.full_like(example_images(model), value)
+        density = model(images).likelihood.log_prob(images)
+        density.sum().backward()
+        gradients = [each.grad for each in model.parameters() if each.grad is not None]
+        finite = bool(density.isfinite().all()) and all(bool(each.isfinite().all()) for each in gradients)
+        require(finite, f"{where}: log_prob of images of the value {value:g} is not finite, or has no finite gradient")
 
 
 def check_prior(prior: str | type[Prior]) -> None:
@@ -155,6 +174,10 @@ def check_prior(prior: str | type[Prior]) -> None:
     name = name_of(PRIORS, prior)
     where = f"prior {name}"
     model = _with_prior({name: dict(PRIORS.get(name).example)}, where)
+    with no_errors(where):
+        _check_own_generators(model.prior, where)
+        _check_prior_gradients(model, where)
+        _check_density(model.prior, where)
     with no_errors(where), torch.no_grad():
         drawn = [model.prior.sample(3, torch_generator(0, "draw")) for _ in range(2)]
         images = [model.sample(3, torch_generator(0, "draw")) for _ in range(2)]
@@ -175,6 +198,49 @@ def check_prior(prior: str | type[Prior]) -> None:
     require(labeled.shape == drawn[0].shape, f"{where}: sample with labels has the shape {tuple(labeled.shape)}")
     sound = loss.shape == (3,) and bool(loss.isfinite().all())
     require(sound, f"{where}: loss must be finite values of the shape (batch,), got {loss}")
+
+
+@torch.no_grad()
+def _check_own_generators(prior: Prior, where: str) -> None:
+    """Checks samples with a generator for each."""
+    together = prior.sample(3, [torch_generator(0, "draw", index) for index in range(3)])
+    alone = prior.sample(1, [torch_generator(0, "draw", 1)])
+    same = together.dtype == alone.dtype and torch.allclose(together[1:2].double(), alone.double(), 1e-4, 1e-5)
+    require(same, f"{where}: with one generator for each sample, a sample depends on others, or on another generator")
+
+
+def _check_prior_gradients(model: VAE, where: str) -> None:
+    """Checks that every parameter of a prior that is trained by gradients has one."""
+    prior = model.prior
+    if prior.is_fitted_at_once:
+        return
+    latent = model(example_images(model)).latent.detach()
+    values = model.bottleneck.nearest_codes(latent) if prior.draws_codes else latent
+    loss = prior.loss(values, torch.zeros(3, dtype=torch.int64), CountedNoise(0, ("loss",), 0, 3)).sum()
+    if loss.requires_grad:
+        loss.backward()
+    for key, parameter in prior.named_parameters():
+        gradient = parameter.grad
+        require(gradient is not None and gradient.isfinite().all(), f"{where}: {key} receives no finite gradient")
+    model.zero_grad()
+
+
+@torch.no_grad()
+def _check_density(prior: Prior, where: str) -> None:
+    """Checks that `log_prob` is the log density of `sample`, over vectors.
+
+    The mean of r(z) / p(z) over samples of p is 1 for any density r; here narrow Gaussians around some samples.
+    """
+    if prior.draws_codes or prior.is_spherical or len(prior.latent_shape) > 1:
+        return
+    z = prior.sample(_SAMPLES, torch_generator(0, "density")).double()
+    centers, z, scale = z[:_CENTERS], z[_CENTERS:], 0.15 * z.std(0)
+    around = torch.distributions.Normal(centers[:, None], scale).log_prob(z).sum(2).logsumexp(0) - math.log(_CENTERS)
+    mass = float((around - prior.log_prob(z.to(prior.like.dtype)).double()).exp().mean())
+    fits = _LEAST_MASS < mass < 1 / _LEAST_MASS
+    require(
+        fits, f"{where}: log_prob is not the log density of sample: it integrates to {1 / mass:.2g} or differs from it"
+    )
 
 
 def _with_prior(entry: dict[str, Any], where: str) -> VAE:
@@ -217,9 +283,11 @@ def _check_shapes(name: str, kind: type[Layer], shape: Shape, *, must_fit: bool)
     except ShapeError as error:
         require(not must_fit, f"{where}: {error}")
         return
-    initialize(network, 0)
+    with no_errors(where):
+        initialize(network, 0)
     x = torch.randn(2, *shape, generator=torch_generator(0, "layer"))
-    found = tuple(network(x).shape[1:])
+    with unchanged(where, x), torch.no_grad():
+        found = tuple(network(x).shape[1:])
     require(found == network.shape_out, f"{where}: states the output shape {network.shape_out}, but returns {found}")
     network.eval()
     alone, together = network(x[:1]), network(x)[:1]

@@ -13,7 +13,7 @@ from convae.core.posterior import CodePosterior
 from convae.core.random import torch_generator
 from convae.model.quantizers import QUANTIZERS
 from convae.model.quantizers.base import Quantizer, build_quantizer
-from convae.testing.entries import name_of, no_errors, require
+from convae.testing.entries import name_of, no_errors, require, unchanged
 from convae.testing.models import check_model
 
 _CHANNELS = 6
@@ -63,7 +63,7 @@ def _made(entry: dict[str, Any]) -> tuple[Quantizer, dict[str, int]]:
 def _check_codes(made: Quantizer, grid: tuple[int, ...], where: str) -> None:
     levels = len(made.codebook_sizes)
     values = torch.randn(4, made.channels, *grid, generator=torch_generator(0, "values"))
-    with torch.no_grad():
+    with torch.no_grad(), unchanged(where, values):
         codes, context = made.nearest(values), Context()
         latent = made(values, context, "latent")
         posterior = context.posteriors["latent"]
@@ -78,7 +78,8 @@ def _check_codes(made: Quantizer, grid: tuple[int, ...], where: str) -> None:
         own = posterior.codes_by_level[:, level]
         require(own.min() >= 0 and own.max() < size, f"{where}: codes of level {level} are not in [0, {size})")
     equal = torch.equal(made.embed_codes(codes).to(latent.dtype), latent)
-    require(equal, f"{where}: `embed_codes` gives other code vectors than `quantize`")
+    advice = "Write vectors + (values - values.detach()), which is exact"
+    require(equal, f"{where}: `embed_codes` gives other code vectors than `quantize`. {advice}")
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         half = made.posterior(values.bfloat16())
     require(half.mean.dtype == torch.float32, f"{where}: in mixed precision its code vectors are {half.mean.dtype}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from convae.data.images.conversion import preprocess
 from convae.data.sources import SOURCES, open_source
 from convae.data.sources.base import Listing, Source
 from convae.testing.entries import name_of, no_errors, require
+
+_READ = 32
+"""Number of images that several threads read."""
 
 
 def check_source(
@@ -61,6 +65,24 @@ def check_source(
             )
             other = preprocess(again.record(index, size).pixels, size, kind=survey.kind)
             require(np.array_equal(pixels, other), f"{image}: differs when it is read again")
+        _check_threads(opened, len(listing.names), survey.size or (16, 16), where)
+
+
+def _check_threads(opened: Source, count: int, near: tuple[int, ...], where: str) -> None:
+    """Checks that several threads read the images that one does."""
+    indices = sorted({number * (count - 1) // (_READ - 1) for number in range(_READ)})
+    alone = [np.array(opened.record(index, near).pixels) for index in indices]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            try:
+                records = list(pool.map(lambda index: opened.record(index, near), indices))
+            except Exception as error:
+                raise AssertionError(f"{where}: cannot be read by several threads ({error}). Use a lock") from error
+            for index, own, record in zip(indices, alone, records, strict=True):
+                require(
+                    np.array_equal(own, np.array(record.pixels)),
+                    f"{where}, image {index}: differs when several threads read. Use a lock, and a new array each time",
+                )
 
 
 def _check_listing(listing: Listing, where: str) -> None:
