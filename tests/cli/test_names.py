@@ -89,3 +89,12 @@ def test_pictures_show_what_cannot_be_drawn_as_escapes() -> None:
     assert max(map(len, texts)) < 60
     sheet = grid(np.zeros((len(names), 1, 8, 8), np.float32), captions=names, title=names[-2])
     assert sheet.width < 5000
+
+
+def test_images_of_names_that_differ_in_their_endings_are_files_of_their_own(artifact: Path, tmp_path: Path) -> None:
+    table = tmp_path / "latents.csv"
+    names = ["a.png.x", "a.jpg", "a.png", "a.bmp"]
+    lines = [f"{name},{number},0,0" for number, name in enumerate(names)]
+    table.write_text("\n".join(["name,z0,z1,z2", *lines]), encoding="utf-8")
+    run("decode", artifact, table, "--out", tmp_path / "decoded")
+    assert len(list((tmp_path / "decoded").glob("*.png"))) == len(names)

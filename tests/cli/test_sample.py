@@ -56,6 +56,21 @@ def test_a_labeled_data_set_is_read_again_by_folder_and_by_list(more: dict[str, 
     assert (tmp_path / "one" / "samples.png").is_file()
 
 
+def test_classes_with_similar_or_impossible_names_have_folders_of_their_own(tmp_path: Path) -> None:
+    model = convae.build({"name": "tiny", **TINY, "condition": {"classes": 6}})
+    names = ["a/b", "a-b", "..", ".hidden", "", "c" * 300]
+    model.provenance = Provenance(classes=names)
+    out = tmp_path / "set"
+    run("sample", convae.save(model, tmp_path / "model"), "--labeled", "--count", 2, "--out", out)
+    assert [row["label"] for row in rows(out)] == [name for name in names for _ in range(2)]
+    paths = [row["path"] for row in rows(out)]
+    assert len(set(paths)) == 12
+    assert {str(path.relative_to(out)) for path in out.rglob("*.png")} == set(paths)
+    split = open_split(DataConfig(source=str(out), validation=0, test=0), "train")
+    assert split.labels is not None
+    assert [int((split.labels == number).sum()) for number in range(6)] == [2] * 6
+
+
 def test_every_sample_of_a_model_that_knows_classes_gets_a_label(tmp_path: Path) -> None:
     model = saved(tmp_path, classifier=[{"linear": {"features": 3}}])
     run("sample", model, "--count", 12, "--out", tmp_path / "out")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 import torch
 
+import convae
 from convae.core.errors import ConfigError
 from convae.core.random import torch_generator
 from convae.data import Split
@@ -19,6 +21,12 @@ def test_the_first_samples_are_the_same_for_any_count(model: VAE) -> None:
     few, many = draw_latents(model, 3, seed=5), draw_latents(model, 9, seed=5)
     assert torch.equal(few, many[:3])
     assert not torch.equal(few, draw_latents(model, 3, seed=6))
+
+
+@pytest.mark.parametrize("prior", [{"flow": {"transform": {"coupling": {"steps": 1}}}}, {"mixture": {"components": 2}}])
+def test_samples_of_a_learned_prior_are_plain_tensors(prior: dict[str, Any]) -> None:
+    learned = convae.build({"preset": "torch-vae", "input": [1, 8, 8], "latent": 4, "max_filters": 8, "prior": prior})
+    assert not draw_latents(learned, 3).requires_grad
 
 
 def test_temperature_scales_and_truncation_bounds(model: VAE) -> None:

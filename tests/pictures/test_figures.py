@@ -197,6 +197,25 @@ def test_strips_show_every_class_of_one_value() -> None:
     assert sum(len(np.asarray(points.get_offsets())) for points in below.collections) == 500
 
 
+def test_strips_list_every_class_beside_the_plots() -> None:
+    figure = strips(POINTS[:, 0], np.arange(500) % 3, names={0: "_cat", 1: "dog", 2: "w " * 99}, x_label="a")
+    figure.draw_without_rendering()
+    legend = figure.legends[0]
+    names = [text.get_text() for text in legend.get_texts()]
+    assert (names[0].strip(), names[1]) == ("_cat", "dog")
+    assert len(names[2]) <= 40
+    assert not any(legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)
+
+
+def test_a_long_name_leaves_the_points_most_of_the_figure() -> None:
+    name = "a name of a class that is longer than any that was ever thought of, and then some more"
+    figure = scatter(POINTS, np.arange(500) % 2, names={0: name}, x_label="a", y_label="b")
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_window_extent().width > 0.5 * figure.bbox.width
+    (first, _) = (text.get_text() for text in figure.legends[0].get_texts())
+    assert (first[:20], first[-9:]) == (name[:20], name[-9:])
+
+
 def test_each_set_of_a_histogram_adds_up_to_one() -> None:
     axes = histograms({"few": POINTS[:7, 0], "many": POINTS[:, 1]}, x_label="score (nats)").axes[0]
     fractions = {patch.get_label(): patch.get_data().values.sum() for patch in axes.patches}  # type: ignore[attr-defined]

@@ -50,6 +50,18 @@ def test_every_pixel_becomes_a_square_in_its_place(count: int, columns: int, sca
         np.testing.assert_array_equal(shown, image.transpose(1, 2, 0).repeat(scale, 0).repeat(scale, 1))
 
 
+def test_rows_can_have_different_lengths() -> None:
+    images = noise(6, 3, 5, 4)
+    picture = grid(images, row_lengths=[1, 3, 2], captions=list("abcdef"), row_labels=["x", "y", "z"], scale=7)
+    places = [find(picture, image.transpose(1, 2, 0).repeat(7, 0).repeat(7, 1)) for image in images]
+    across = sorted({x for x, _ in places})
+    down = sorted({y for _, y in places})
+    assert [(across.index(x), down.index(y)) for x, y in places] == [(0, 0), (0, 1), (1, 1), (2, 1), (0, 2), (1, 2)]
+    for wrong in ([], [6, 0], [2, 3]):
+        with pytest.raises(DataError, match="row_lengths"):
+            grid(images, row_lengths=wrong)
+
+
 @pytest.mark.parametrize(("count", "size"), [(40, 8), (64, 28), (12, 28), (25, 64), (100, 32)])
 def test_small_images_fill_a_screen(count: int, size: int) -> None:
     assert 800 <= grid(noise(count, 1, size, size)).width <= 1200

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from training.runs import RECIPE, StopAt, content, model_of
 
 from convae.core.errors import ConfigError
@@ -16,6 +17,7 @@ from convae.evaluation import evaluate
 from convae.training import resume, train
 from convae.training.loop.trainer import Callback, Trainer
 from convae.training.sharding import shard
+from convae.training.vae import output
 
 MODEL: dict[str, Any] = {
     "input": [1, 8, 8],
@@ -233,3 +235,28 @@ def test_every_codebook_and_its_terms_are_in_the_log_by_name(
     assert [f"commitment{name}" in row for name in names] == [True] * len(names)
     assert sum(parts) == (pytest.approx(row["commitment"]) if len(names) > 1 else 0)
     assert ("active_units" in row) == ("gaussian" in bottleneck)
+
+
+def test_drawn_paths_end_at_the_reconstructions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, list[Tensor]] = {"pairs": [], "grid": []}
+
+    def catch(function: str) -> None:
+        draw = getattr(output, function)
+
+        def caught(*images: Tensor, **options: Any) -> Any:
+            drawn[function].append(images[-1])
+            return draw(*images, **options)
+
+        monkeypatch.setattr(output, function, caught)
+
+    catch("pairs")
+    catch("grid")
+    bottleneck = {"residual": {"levels": 3, "latent": 4, "quantizer": {"vq": {"codes": 8}}}}
+    pictures = {"pictures_every": 1, "epochs": 1}
+    given = recipe()
+    train(
+        {**given, "model": {**MODEL, "bottleneck": bottleneck}, "training": {**given["training"], **pictures}},
+        out=tmp_path / "run",
+    )
+    paths = drawn["grid"][-1].unflatten(0, (-1, output.PATH_STEPS))
+    torch.testing.assert_close(paths[:, [0, -1]].flatten(0, 1), drawn["pairs"][-1][: 2 * len(paths)])

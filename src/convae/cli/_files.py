@@ -52,6 +52,8 @@ def image_paths(model: VAE, folder: Path, names: Sequence[str]) -> list[Path]:
         place = pure.with_suffix(suffix)
         if place in taken:  # a.jpg next to a.png
             place = pure.with_name(pure.name + suffix)
+        while place in taken:
+            place = place.with_name(place.name + suffix)
         taken.add(place)
         paths.append(folder / place)
     return paths

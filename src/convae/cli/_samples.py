@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convae.core.errors import ConfigError
 from convae.core.names import class_names
+from convae.core.paths import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from convae.model.vae import VAE
 
 MANIFEST = "manifest.csv"
+LONGEST = 255
+"""Number of bytes of a name of a folder that file systems allow."""
 DEFAULT_COUNT, DEFAULT_PER_CLASS = 64, 10
 """Default numbers of images."""
 
@@ -163,7 +166,8 @@ def write_samples(model: VAE, request: SampleRequest, samples: Samples, out: Pat
     count = request.number
     numbers = [f"{number % count:0{len(str(count - 1))}}" for number in range(len(samples.images))]
     if request.labeled and samples.labels:
-        numbers = [f"{name.replace('/', '-')}/{number}" for name, number in zip(samples.labels, numbers, strict=True)]
+        folders = _class_folders(samples.labels[::count])
+        numbers = [f"{folders[place // count]}/{number}" for place, number in enumerate(numbers)]
     # Other commands write their sheets to the same folder.
     folder = out if request.labeled else out / "samples"
     paths = image_paths(model, folder, numbers)
@@ -178,8 +182,7 @@ def write_samples(model: VAE, request: SampleRequest, samples: Samples, out: Pat
     if request.labeled and samples.labels:
         across = min(count, DEFAULT_PER_CLASS)
         chosen = [number for number in range(len(paths)) if number % count < across]
-        rows = list(dict.fromkeys(samples.labels))
-        save(grid(samples.images[chosen], columns=across, row_labels=rows, title=title), sheet)
+        save(grid(samples.images[chosen], columns=across, row_labels=samples.labels[::count], title=title), sheet)
     else:
         of_any = samples.labels is not None and request.label is None
         save(grid(samples.images, captions=samples.labels if of_any else None, title=title), sheet)
@@ -187,6 +190,18 @@ def write_samples(model: VAE, request: SampleRequest, samples: Samples, out: Pat
     if samples.labels is not None:
         write_text(manifest, _table(files, samples.labels, samples.confidence))
         wrote(manifest)
+
+
+def _class_folders(names: Sequence[str]) -> list[str]:
+    """A folder for each class, which the source `folder` reads: the name of the class where that is possible."""
+    folders: list[str] = []
+    for name in names:
+        folder = name.replace("/", "-")
+        if not folder or folder.startswith(".") or len(folder.encode(errors="surrogatepass")) > LONGEST:
+            folder = safe_name(folder)
+        taken = [folder, *(f"{folder}-{number}" for number in range(2, len(names) + 1))]
+        folders.append(next(each for each in taken if each not in folders))
+    return folders
 
 
 def _table(files: list[str], labels: list[str], confidence: list[float] | None) -> str:

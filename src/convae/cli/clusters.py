@@ -60,7 +60,7 @@ def clusters(
         assert encoding.labels is not None  # a conditional model encodes labeled images only
         labels = torch.stack([encoding.labels[found.assigned == own].mode().values for own in range(total)])
     centroids = session.decode(found.centroids, labels, nearest=True)
-    _draw(session, found, centroids, examples, sheet, alone)
+    _draw(session, found, centroids, sheet, alone)
     matched = None if encoding.labels is None else measure_agreement(found.assigned, encoding.labels)
     write_json(facts, {**_facts(found, encoding.names, matched), "seed": seed})
     write_table(table, {**image_columns(images), "cluster": found.assigned.tolist()})
@@ -76,7 +76,7 @@ def clusters(
         wrote(path)
 
 
-def _draw(session: Session, found: Clusters, centroids: Tensor, examples: int, sheet: Path, alone: Path) -> None:
+def _draw(session: Session, found: Clusters, centroids: Tensor, sheet: Path, alone: Path) -> None:
     """Draws each decoded centroid with its nearest images, and the centroids alone."""
     import torch
 
@@ -85,16 +85,17 @@ def _draw(session: Session, found: Clusters, centroids: Tensor, examples: int, s
     from convae.pictures.save import save
 
     images = session.images
-    empty, cells = torch.ones_like(centroids[0]), []
+    cells: list[Tensor] = []
     for centroid, near in zip(centroids, found.nearest, strict=True):
-        nearest = list(read_images(images, near.tolist()))
-        cells += [centroid, *nearest, *[empty] * (examples - len(nearest))]
+        cells += [centroid, *read_images(images, near.tolist())]
     sizes = [count_text(size, "image") for size in found.sizes.tolist()]
-    heads = ["centroid", "nearest", *[""] * (examples - 1)]
+    lengths = [1 + len(near) for near in found.nearest]
+    heads = ["centroid", "nearest", *[""] * (max(lengths) - 2)]
     count = count_text(len(centroids), "cluster")
     text = f"{count} of {len(images):,} {images.source} images ({images.name}){session.label_text}"
     titles = [f"{session.model.name}: {part}{text}" for part in ("", "centroids of ")]
-    save(grid(torch.stack(cells), row_labels=sizes, column_labels=heads, title=titles[0]), sheet)
+    rows = grid(torch.stack(cells), row_labels=sizes, column_labels=heads, row_lengths=lengths, title=titles[0])
+    save(rows, sheet)
     save(grid(centroids, title=titles[1]), alone)
 
 

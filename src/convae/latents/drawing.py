@@ -18,6 +18,7 @@ LEAST_TRUNCATION = 0.1
 """Smallest truncation; below it, nearly all values would be rejected."""
 
 
+@torch.no_grad()
 def draw_latents(
     model: VAE,
     count: int,

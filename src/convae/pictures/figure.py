@@ -19,7 +19,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from convae.pictures.style import FAINT, INK, PALETTE, PAPER, label_text
+from convae.pictures.style import FAINT, INK, PALETTE, PAPER, label_text, shortened
 
 SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -95,8 +95,11 @@ def heighten(figure: Figure, inches: float) -> None:
 
 
 def legend_text(text: str) -> str:
-    """A name as legend text on one line; a leading underscore, which would hide it, is preceded by a space."""
-    return re.sub("^_", " _", label_text(text.replace("\n", "\\n")))
+    """A name as legend text on one line, shortened in the middle.
+
+    A leading underscore, which would hide it, is preceded by a space.
+    """
+    return re.sub("^_", " _", shortened(label_text(text.replace("\n", "\\n"))))
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -97,6 +98,7 @@ def grid(
     row_labels: Sequence[str] | None = None,
     column_labels: Sequence[str] | None = None,
     captions: Sequence[str] | None = None,
+    row_lengths: Sequence[int] | None = None,
     title: str | None = None,
     scale: int | None = None,
 ) -> Image.Image:
@@ -108,16 +110,21 @@ def grid(
         row_labels: text for each row.
         column_labels: text for each column.
         captions: text below each image.
+        row_lengths: number of images in each row, in place of `columns`.
         title: title.
         scale: integer factor of enlargement; by default the one that fills a screen.
 
     Raises:
         ShapeError: not a batch of signals, images or volumes.
-        DataError: no images, values out of range, or a wrong number of labels.
+        DataError: no images, values out of range, or a wrong number of labels or of images in the rows.
     """
     values = checked(images)
     count = len(values)
-    if columns is None:
+    if row_lengths is not None:
+        if min(row_lengths, default=0) < 1 or sum(row_lengths) != count:
+            raise DataError(f"row_lengths: expected positive numbers with the sum {count}, got {[*row_lengths]}")
+        columns = max(row_lengths)
+    elif columns is None:
         if column_labels is not None:
             columns = len(column_labels)
         elif row_labels is not None:
@@ -126,13 +133,14 @@ def grid(
             columns = _square(count, _fitting(values))
     columns = _at_least_one(columns)
     columns = min(columns, count) if column_labels is None else columns
+    ends = [*accumulate(row_lengths)] if row_lengths else [*range(columns, count, columns), count]
     heads = _same_count(column_labels, columns, "columns")
-    names = _same_count(row_labels, math.ceil(count / columns), "rows")
+    names = _same_count(row_labels, len(ends), "rows")
     notes = _same_count(captions, count, "images")
     cells = panels(values, size=_panel(columns)) if values.ndim == 3 else _sized(to_uint8(values), columns, scale)
     rows = [
-        Row(cells[start : start + columns], names[number] if names else "", notes[start : start + columns])
-        for number, start in enumerate(range(0, count, columns))
+        Row(cells[start:end], names[number] if names else "", notes[start:end])
+        for number, (start, end) in enumerate(pairwise([0, *ends]))
     ]
     return sheet(rows, column_labels=heads, title=title)
 

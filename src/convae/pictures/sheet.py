@@ -36,7 +36,7 @@ class Row:
     """One row of cells.
 
     Attributes:
-        cells: (count, height, width, 3); the last row may have fewer.
+        cells: (count, height, width, 3); rows may have different counts.
         label: text on the left.
         captions: text below each cell; may be empty.
         apart: whether a new block begins with this row, as it does with the first.

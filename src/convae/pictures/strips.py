@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from convae.core.errors import DataError, ShapeError
 from convae.core.names import count_text
 from convae.core.random import numpy_generator
-from convae.pictures.figure import panelled, styled
+from convae.pictures.figure import legend_text, panelled, styled
 from convae.pictures.images import array
 from convae.pictures.scatter import CLASSES, class_look
 
@@ -56,7 +56,7 @@ def strips(
     classes, place = np.unique(given, return_inverse=True)
     if len(classes) > CLASSES:
         raise DataError(f"strips: expected at most {CLASSES} classes, got {len(classes)}")
-    called = [(names or {}).get(label, str(label)) for label in classes.tolist()]
+    called = [legend_text((names or {}).get(label, str(label))) for label in classes.tolist()]
     edges = np.histogram_bin_edges(found, bins=BINS)
     generator = numpy_generator(0, "strips")
     shown = np.sort(generator.permutation(len(found))[:MOST])
@@ -81,5 +81,5 @@ def strips(
         for axes in (above, below):
             axes.set_xlim(edges[0] - margin, edges[-1] + margin)
         if labels is not None and len(classes) <= 12:
-            above.legend(loc="upper right", fontsize=8)
+            figure.legend(handles=above.get_legend_handles_labels()[0], loc="outside right center", fontsize=8)
     return figure

@@ -26,8 +26,9 @@ BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, "#332288", "#882255", "#ddcc77", "#000000")
 """Colors in order of use."""
 
-_LONG_WORD = re.compile(r"\S{41,}")
-"""A word that is shortened in titles."""
+LONGEST = 40
+"""Number of characters above which words of titles, and names in legends, are shortened."""
+_LONG_WORD = re.compile(rf"\S{{{LONGEST + 1},}}")
 TITLE, TEXT, SMALL = 20, 15, 13
 """Font sizes of a sheet, in pixels."""
 
@@ -43,7 +44,12 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 def label_text(text: str) -> str:
     """A name as text in a picture: control characters are escaped, long words shortened in the middle."""
-    return _LONG_WORD.sub(lambda word: f"{word[0][:28]}…{word[0][-11:]}", escape_controls(text.replace("\t", " ")))
+    return _LONG_WORD.sub(lambda word: shortened(word[0]), escape_controls(text.replace("\t", " ")))
+
+
+def shortened(text: str) -> str:
+    """Text of at most `LONGEST` characters, without the middle of a longer one."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 12]}…{text[-11:]}"
 
 
 def paler(color: str) -> str:

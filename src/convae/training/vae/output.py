@@ -68,8 +68,11 @@ def draw_pictures(
         path = torch.stack([torch.lerp(ends[:, 0], ends[:, 1], fraction) for fraction in fractions], dim=1)
         # A conditional model decodes the path as the class of its first image, so that its end is not an image.
         kinds = None if batch.labels is None else batch.labels[: 2 * paths : 2].repeat_interleave(PATH_STEPS)
-        # The decoder was trained on codes, or points of a sphere, only.
-        between = model.decode(model.nearest_latents(path.flatten(0, 1)), kinds).mean
+        # The decoder was trained on codes, or points of a sphere, only. The greedy search of residual codes may replace
+        # those of the ends by others.
+        path = model.nearest_latents(path.flatten(0, 1)).view_as(path)
+        path[:, 0], path[:, -1] = ends[:, 0], ends[:, 1]
+        between = model.decode(path.flatten(0, 1), kinds).mean
         title = f"{name}: from one {split.name} image to another, epoch {epoch}"
         if model.condition is not None:
             title = f"{name}: from {split.name} images towards others, drawn as their own class, epoch {epoch}"
