@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from command import run
@@ -67,6 +68,19 @@ def test_residual_codes_plus_nothing_are_the_reconstruction(residual: Path, shee
     ((images, _),) = sheets
     torch.testing.assert_close(images[[0, 2]], reconstructions(residual, [3, 7]))
     assert not torch.equal(images[0], images[1])
+
+
+@pytest.mark.parametrize("count", [90, 140])
+def test_the_contact_sheet_of_sorted_images_shows_every_class(count: int, sheets: Sheets, tmp_path: Path) -> None:
+    labels = np.arange(count) * 5 // count
+    levels = np.arange(count, dtype=np.uint8)[:, None, None, None]
+    np.savez(tmp_path / "sorted.npz", images=np.broadcast_to(levels, (count, 1, 8, 8)), labels=labels)
+    run("data", tmp_path / "sorted.npz", "--out", tmp_path / "out")
+    ((images, options),) = sheets
+    shown = (images[:, 0, 0, 0] * 255).round().long()
+    assert len(shown) == 64
+    assert options["captions"] == [str(label) for label in labels[shown]]
+    assert set(options["captions"]) == set("01234")
 
 
 def test_a_small_cluster_has_no_other_images(artifact: Path, sheets: Sheets, tmp_path: Path) -> None:

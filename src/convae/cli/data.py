@@ -93,19 +93,18 @@ def _print(title: str, rows: list[tuple[str, str]], sentences: Sequence[str]) ->
 
 def _sheet(split: Split) -> Image:
     """A contact sheet: evenly spaced images with their classes."""
-    import numpy as np
-
-    from convae.core.names import count_text
+    from convae.core.names import class_names, count_text
     from convae.data import in_order
+    from convae.data.image_set import evenly_spaced
     from convae.pictures.grid import grid
 
-    step = max(1, len(split) // _SHOWN)
-    shown = list(range(0, len(split), step))[:_SHOWN]
+    shown = evenly_spaced(len(split), _SHOWN)
     captions = None
-    if split.labels is not None and split.classes is not None:
-        captions = [split.classes[split.labels[index]] if split.labels[index] >= 0 else "" for index in shown]
+    if split.labels is not None:
+        names = class_names(sorted({*split.labels.tolist()} - {-1}), split.classes)
+        captions = [names.get(label, "") for label in split.labels[shown].tolist()]
     title = f"{split.source}: {len(shown)} of {count_text(len(split), 'image')}"
-    batch = next(in_order(split, len(shown), indices=np.array(shown)))
+    batch = next(in_order(split, len(shown), indices=shown))
     return grid(batch.images, captions=captions, title=title)
 
 
