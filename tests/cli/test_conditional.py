@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 import convae
 from convae.data import DataConfig, load_and_preprocess, open_split, to_tensor
 from convae.model.provenance import Provenance
+from convae.pictures import grid as grid_module
 
 NAMES = list("0123456789")
 
@@ -143,3 +145,20 @@ def test_a_class_that_nobody_says_is_asked_for_in_one_sentence(
     assert sentence in told
     assert len(told.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_sheet_of_clusters_says_what_class_centroids_are_decoded_as(
+    conditional: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    draw = grid_module.grid
+
+    def caught(*images: Any, title: str, **options: Any) -> Image.Image:
+        titles.append(title)
+        return draw(*images, title=title, **options)
+
+    monkeypatch.setattr(grid_module, "grid", caught)
+    run("clusters", conditional, "--count", 3, "--out", tmp_path / "own")
+    run("clusters", conditional, "--count", 3, "--label", 4, "--out", tmp_path / "four")
+    assert ["most frequent class" in title for title in titles] == [True, True, False, False]
+    assert ["decoded as 4" in title for title in titles] == [False, False, True, True]

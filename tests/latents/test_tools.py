@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import convae
-from convae.core.errors import ConfigError
+from convae.core.errors import ConfigError, DataError
 from convae.core.random import torch_generator
 from convae.data import Split
 from convae.latents import cluster, decode, draw_latents, encode, find_neighbors, map_errors, project
@@ -110,6 +110,17 @@ def test_a_plane_of_two_values_is_the_plane_itself() -> None:
     plane = project(z)
     torch.testing.assert_close(plane.points, z.double())
     assert plane.labels == ("latent value 0", "latent value 1")
+
+
+def test_equal_latents_are_one_point() -> None:
+    """As those of a collapsed posterior are."""
+    z = torch.full((6, 4), 2.0)
+    plane = project(z)
+    assert (plane.points.tolist(), ["0%" in label for label in plane.labels]) == ([[0, 0]] * 6, [True, True])
+    with pytest.raises(ConfigError, match=r"tsne.* 6 .*pca"):
+        project(z, "tsne")
+    with pytest.raises(DataError, match="NaN"):
+        project(z * torch.nan)
 
 
 def test_principal_directions_say_their_share() -> None:

@@ -93,6 +93,8 @@ def _draw(session: Session, found: Clusters, centroids: Tensor, sheet: Path, alo
     heads = ["centroid", "nearest", *[""] * (max(lengths) - 2)]
     count = count_text(len(centroids), "cluster")
     text = f"{count} of {len(images):,} {images.source} images ({images.name}){session.label_text}"
+    if session.is_conditional and session.label is None:
+        text += ", each centroid decoded as the most frequent class of its cluster"
     titles = [f"{session.model.name}: {part}{text}" for part in ("", "centroids of ")]
     rows = grid(torch.stack(cells), row_labels=sizes, column_labels=heads, row_lengths=lengths, title=titles[0])
     save(rows, sheet)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from convae.core.errors import ConfigError
+from convae.core.errors import ConfigError, DataError
 from convae.core.names import count_text
 from convae.core.types import Latents
 
@@ -38,11 +38,14 @@ def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection
         z: the latents.
         method: `raw`, the values of latents with one or two; `pca`; `tsne` (van der Maaten & Hinton 2008); `umap`
             (McInnes et al. 2018), from the extra `umap`; `auto`, raw for one or two values and PCA otherwise.
-        seed: seed of t-SNE and UMAP.
+        seed: seed of UMAP; t-SNE begins with the principal components.
 
     Raises:
         ConfigError: the method does not support these latents or so few, or its package is not installed.
+        DataError: a latent is not finite.
     """
+    if not bool(z.isfinite().all()):
+        raise DataError("some latents are NaN or infinite, so they cannot be projected")
     points = z.flatten(1).double()
     size = points.shape[1]
     if method == "auto":
@@ -57,6 +60,8 @@ def project(z: Latents, method: Method = "auto", *, seed: int = 0) -> Projection
         return _pca(points)
     if len(points) < FEWEST:
         raise ConfigError(f"{method} needs {count_text(FEWEST, 'image')}, got {len(points)}")
+    if _are_equal(points):  # from which the libraries compute NaN, or crash
+        raise ConfigError(f"{method} needs different latents, and all {len(points):,} are equal. Use pca")
     if method == "tsne":
         from sklearn.manifold import TSNE
 
@@ -72,12 +77,18 @@ def _pca(points: Tensor) -> Projection:
 
     if min(points.shape) < 2:
         raise ConfigError(f"pca needs at least 2 latents of 2 values, got {points.shape[0]} of {points.shape[1]}")
+    if _are_equal(points):  # a collapsed posterior
+        return Projection(points.new_zeros(len(points), 2), ("principal direction 1 (0%)", "principal direction 2 (0%)"))
     fitted = PCA(2, svd_solver="full").fit(points.numpy())
     first, second = (
         f"principal direction {n} ({fraction:.0%})"
         for n, fraction in zip("12", fitted.explained_variance_ratio_, strict=True)
     )
     return Projection(torch.from_numpy(fitted.transform(points.numpy())), (first, second))
+
+
+def _are_equal(points: Tensor) -> bool:
+    return bool((points == points[:1]).all())
 
 
 def _umap(points: Tensor, seed: int) -> Projection:
