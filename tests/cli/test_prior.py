@@ -107,6 +107,8 @@ def test_the_end_of_a_training_says_which_command_fits_a_prior(
     )
     run("train", recipe, "--steps", 2, "training.pictures_every=0", "--out", tmp_path / "run")
     assert f"convae prior {tmp_path / 'run'} gmm" in capsys.readouterr().err.replace("\n", " ")
+    run("sample", tmp_path / "run", "--label", 3, "--count", 2, "--confidence", 0, "--out", tmp_path / "of-a-class")
+    assert "convae prior" not in capsys.readouterr().err  # drawn from a Gaussian of labeled images
     run("prior", tmp_path / "run", "gmm", "prior.gmm.components=2", "--out", tmp_path / "prior")
     capsys.readouterr()
     run("sample", tmp_path / "prior", "--count", 2, "--out", tmp_path / "samples")

@@ -112,14 +112,22 @@ def draw_samples(session: Session, request: SampleRequest) -> Samples:
     return Samples(session.decode(z), None, None, f"samples from the prior{request.description}")
 
 
+def draws_from_gaussians(model: VAE, request: SampleRequest) -> bool:
+    """Whether latents are drawn from a Gaussian per class of labeled images, not from the prior."""
+    from convae.latents import draws_by_label
+
+    knows_classes = draws_by_label(model) or model.classifier is not None
+    return request.has_data or (request.names_classes and not knows_classes)
+
+
 def _of_classes(session: Session, request: SampleRequest) -> Samples:
     """Samples with labels, of one class, of every class or of any."""
-    from convae.latents import CONFIDENCE, class_number, draw_labeled, draws_by_label, sampleable_classes
+    from convae.latents import CONFIDENCE, class_number, draw_labeled, sampleable_classes
 
     model = session.model
     gaussians: ClassGaussians | None = None
     names: Sequence[str] | None = model.provenance.classes
-    if request.has_data or not (draws_by_label(model) or model.classifier is not None):
+    if draws_from_gaussians(model, request):
         gaussians, names = _class_gaussians(session)
     words = class_names(sampleable_classes(model, gaussians), names)
     wanted = list(words) if request.labeled else None

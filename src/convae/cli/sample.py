@@ -93,7 +93,7 @@ def sample(
     Example: `convae sample RUN --count 64 --seed 1 --out pictures`
     """
     from convae.cli._parsing import comma_separated, data_source
-    from convae.cli._samples import SampleRequest, draw_samples, write_samples
+    from convae.cli._samples import SampleRequest, draw_samples, draws_from_gaussians, write_samples
     from convae.cli._screen import work_bar
     from convae.core.config import override
     from convae.latents import Session
@@ -118,7 +118,8 @@ def sample(
             device=device,
             progress=bar,
         )
-        _suggest_prior(session.model, model)
+        if not draws_from_gaussians(session.model, request):
+            _suggest_prior(session.model, model)
         encodes = data is not None or session.model.classifier is not None
         total = request.number * (max(1, len(session.class_names)) if classes.labeled else 1)
         use_engine(

@@ -78,13 +78,12 @@ def _pca(points: Tensor) -> Projection:
     if min(points.shape) < 2:
         raise ConfigError(f"pca needs at least 2 latents of 2 values, got {points.shape[0]} of {points.shape[1]}")
     if _are_equal(points):  # a collapsed posterior
-        return Projection(points.new_zeros(len(points), 2), ("principal direction 1 (0%)", "principal direction 2 (0%)"))
-    fitted = PCA(2, svd_solver="full").fit(points.numpy())
-    first, second = (
-        f"principal direction {n} ({fraction:.0%})"
-        for n, fraction in zip("12", fitted.explained_variance_ratio_, strict=True)
-    )
-    return Projection(torch.from_numpy(fitted.transform(points.numpy())), (first, second))
+        found, fractions = points.new_zeros(len(points), 2), [0.0, 0.0]
+    else:
+        fitted = PCA(2, svd_solver="full").fit(points.numpy())
+        found, fractions = torch.from_numpy(fitted.transform(points.numpy())), fitted.explained_variance_ratio_
+    first, second = (f"principal direction {n} ({fraction:.0%})" for n, fraction in zip("12", fractions, strict=True))
+    return Projection(found, (first, second))
 
 
 def _are_equal(points: Tensor) -> bool:
