@@ -95,6 +95,24 @@ class Report(ContextLayer):
         return x
 
 
+class Counted(Layer):
+    """A layer whose exported graph is for one number of images."""
+
+    keeps_shape = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x.new_zeros(len(x)).view(-1, *(1,) * (x.ndim - 1))
+
+
+class Placed(Layer):
+    """A layer with a tensor that is always on the CPU."""
+
+    keeps_shape = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.arange(x.shape[1], device="cpu").view(-1, *(1,) * (x.ndim - 2))
+
+
 class Drawn(Gaussian):
     """A Gaussian whose noise is not that of the context."""
 
@@ -335,6 +353,8 @@ class Shifted(Plain):
         (check_layer, Unseeded, "own"),
         (check_layer, Single, "float64"),
         (check_layer, Report, "activity"),
+        (check_layer, Counted, "shape"),
+        (check_layer, Placed, "device"),
         (check_bottleneck, Drawn, "two passes"),
         (check_likelihood, Clamping, "in place"),
         (check_likelihood, Beta, "value"),

@@ -12,6 +12,7 @@ from training.runs import RECIPE, StopAt, content
 import convae
 from convae.core.errors import ConfigError, ShapeError
 from convae.core.random import torch_generator
+from convae.model import Network
 from convae.model.artifact import read_config
 from convae.model.summary import network_flops
 from convae.training import distill, resume, train
@@ -65,6 +66,25 @@ def test_a_stopped_distillation_resumes_bit_for_bit(teacher: Path, tmp_path: Pat
     old, new = content(whole.path), content(part.path)
     assert old.keys() == new.keys()
     assert all(new[name] == old[name] for name in old if name not in ("config.json", "recipe.yaml"))
+
+
+def test_a_decoder_with_features_has_a_student() -> None:
+    model = convae.build(
+        {
+            "input": [1, 8, 8],
+            "encoder": [{"conv": {"channels": 4, "stride": 2}}, {"feature": {"name": "map"}}],
+            "bottleneck": {"gaussian": {"latent": 4}},
+            "decoder": [
+                {"spatial-norm": {"feature": "map", "groups": 2}},
+                {"conv-transpose": {"channels": 1, "stride": 2}},
+            ],
+            "likelihood": "bernoulli",
+        }
+    )
+    decoder = model.decoder
+    assert isinstance(decoder, Network)
+    assert network_flops(decoder) == 2 * (2 * 4 * 4 * 16) + 2 * 4 * 16 * 9  # two kernels of 1, and one of 3
+    assert student_decoder(model)
 
 
 def test_codes_and_their_decoder(tmp_path: Path) -> None:

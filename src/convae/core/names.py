@@ -97,7 +97,7 @@ def unknown_message(kind: str, name: str, choices: Iterable[str]) -> str:
     match = None if name.isdigit() else nearest_name(name, choices)
     if match is not None:
         return f"unknown {kind} '{name}': did you mean '{match}'?"
-    return f"unknown {kind} '{name}': choose from {', '.join(choices)}"
+    return f"unknown {kind} '{name}'" + (f": choose from {', '.join(choices)}" if choices else "")
 
 
 def class_names(numbers: Sequence[int], names: Sequence[str] | None) -> dict[int, str]:

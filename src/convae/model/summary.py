@@ -15,7 +15,7 @@ from convae.core.description import LayerKind, LayerSpec
 from convae.core.names import count_text, flow_repr
 from convae.core.types import Shape
 from convae.model.construct import construct
-from convae.model.layers.base.layer import ReceptiveField, compose
+from convae.model.layers.base.layer import ReceptiveField, compose, copy_to_meta
 from convae.model.layers.base.network import Network, count_parameters
 from convae.model.vae import VAE
 
@@ -143,9 +143,11 @@ def describe_flops(part: str, model: VAE, smaller: VAE) -> str:
 
 def network_flops(network: Network) -> int:
     """FLOPs of a network for one image, two for each multiply-add; of convolutions and matrix products only."""
-    with torch.device("meta"), torch.no_grad():
-        copy = Network(network.shape_in, network.specs, network.side).eval()
-    return _count_flops(copy, torch.empty(1, *network.shape_in, device="meta"), Context())
+    kind = next((each.dtype for each in network.parameters()), None)
+    images = torch.empty(1, *network.shape_in, device="meta", dtype=kind)
+    with torch.no_grad():
+        copy = copy_to_meta(network).eval()
+    return _count_flops(copy, images, Context())
 
 
 def _count_flops(module: nn.Module, x: Tensor, context: Context) -> int:

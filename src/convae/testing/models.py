@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import convae
+from convae.core.names import one_line
 from convae.core.random import torch_generator
 from convae.core.types import Shape
 from convae.model.inputs import unchecked_values
@@ -128,9 +129,14 @@ class _Reconstruct(torch.nn.Module):
 def _check_export(model: VAE, where: str) -> None:
     x = example_images(model)
     try:
-        exported = torch.export.export(_Reconstruct(model), (x,))
+        with torch.no_grad():
+            exported = torch.export.export(
+                _Reconstruct(model), (x,), dynamic_shapes={"x": {0: torch.export.Dim("batch", min=1)}}
+            )
     except Exception as error:
-        raise AssertionError(f"{where}: torch.export fails ({error})") from error
+        advice = "For any number of images, take it from x.shape[0], not len(x)"
+        raise AssertionError(f"{where}: torch.export fails ({one_line(error)[:300]}). {advice}") from error
+    x = torch.cat([x, x.flip(0)])
     equal = torch.allclose(exported.module()(x), model(x).likelihood.mean, atol=1e-6)
     require(equal, f"{where}: gives different outputs after torch.export")
 

@@ -11,6 +11,7 @@ import torch
 
 import convae
 from convae.core.errors import ConfigError, ShapeError
+from convae.core.names import one_line
 from convae.core.noise import CountedNoise
 from convae.core.random import torch_generator
 from convae.core.types import Shape
@@ -22,6 +23,7 @@ from convae.model.initialize import initialize
 from convae.model.layers import LAYERS
 from convae.model.layers.base import Layer
 from convae.model.layers.base.features import feature_shapes
+from convae.model.layers.base.layer import copy_to_meta
 from convae.model.layers.base.network import Network
 from convae.model.likelihoods import LIKELIHOODS
 from convae.model.likelihoods.base import LikelihoodHead
@@ -288,6 +290,7 @@ def _check_shapes(name: str, kind: type[Layer], shape: Shape, *, must_fit: bool)
     x = torch.randn(2, *shape, generator=torch_generator(0, "layer"))
     with unchanged(where, x), torch.no_grad():
         found = tuple(network(x).shape[1:])
+    _check_device(network, x, where)
     require(found == network.shape_out, f"{where}: states the output shape {network.shape_out}, but returns {found}")
     network.eval()
     alone, together = network(x[:1]), network(x)[:1]
@@ -302,6 +305,15 @@ def _check_shapes(name: str, kind: type[Layer], shape: Shape, *, must_fit: bool)
     field = network.receptive_field()
     fits = field is None or len(field.kernel) == len(shape) - 1
     require(fits, f"{where}: receptive_field must have one value per spatial axis")
+
+
+def _check_device(network: Network, x: torch.Tensor, where: str) -> None:
+    """Checks that a layer computes on the device of its input; the meta device stands for one."""
+    try:
+        copy_to_meta(network)(x.to("meta"))
+    except RuntimeError as error:
+        advice = "Make tensors on the device of the input: device=x.device"
+        raise AssertionError(f"{where}: fails on another device ({one_line(error)}). {advice}") from error
 
 
 def _check_slices(spec: dict[str, Any], subject: str) -> None:

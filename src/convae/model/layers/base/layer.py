@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from convae.core.errors import ConfigError, ShapeError
 from convae.core.names import flow_repr, shape_text
 from convae.core.types import Shape
 from convae.model.layers.base.feature_map import FeatureMap
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class ReceptiveField(NamedTuple):
@@ -172,15 +174,19 @@ def shape_after(layer: Layer, shape: Sequence[int]) -> tuple[int, ...]:
     if layer.keeps_shape:
         return tuple(shape)
     tensors = [*layer.parameters(), *layer.buffers()]
-    replaced: dict[int, Any] = {
-        id(each): nn.Parameter(each.to("meta")) if isinstance(each, nn.Parameter) else each.to("meta")
-        for each in tensors
-    }
-    on_meta = copy.deepcopy(layer, replaced)
     kind = next((each.dtype for each in tensors if each.is_floating_point()), None)
     # Without its hooks, which are for real values.
-    found: Tensor = on_meta.forward(torch.empty(tuple(shape), device="meta", dtype=kind))
+    found: Tensor = copy_to_meta(layer).forward(torch.empty(tuple(shape), device="meta", dtype=kind))
     return tuple(found.shape)
+
+
+def copy_to_meta(module: ModuleT) -> ModuleT:
+    """A copy of a module on the meta device; no values are copied."""
+    replaced: dict[int, Any] = {
+        id(each): nn.Parameter(each.to("meta")) if isinstance(each, nn.Parameter) else each.to("meta")
+        for each in (*module.parameters(), *module.buffers())
+    }
+    return copy.deepcopy(module, replaced)
 
 
 def _on_slice(layer: Layer, context: Context | None, x: Tensor) -> Tensor:
